@@ -1,0 +1,88 @@
+# Everything people run. Each target is one line that calls the command line; `fer-id --help` has the rest.
+#
+#   make train ARGS="model=resnet50 trainer.max_epochs=5"      any dotted key of the config
+#   make train SOURCE=~/Downloads/fer2013.csv NAME=fer2013/mine
+
+PYTHON ?= python3
+BIN := .venv/bin
+FER := $(BIN)/fer-id
+STAMP := .venv/.installed
+LIBRARIES := libGL.so.1 libEGL.so.1 libGLESv2.so.2 libgthread-2.0.so.0
+PACKAGES := libgl1 libegl1 libgles2 libglib2.0-0
+
+ARGS ?=
+SOURCE ?= data/fer2013.csv
+STORE ?= data/fer2013
+MODEL ?= cnn_lstm
+NAME ?= fer2013/$(MODEL)
+RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
+OUT ?= compare
+WORKERS ?= auto
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup hooks demo train compare test test-all lint format type bench clean distclean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  variables: ARGS SOURCE STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+
+# ---------------------------------------------------------------------------------------------------- installation
+
+setup: $(STAMP)  ## .venv with the tested versions (every other target does this by itself)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -c 'import ctypes, sys; [ctypes.CDLL(name) for name in "$(LIBRARIES)".split() if sys.platform == "linux"]' \
+	  || { echo 'OpenCV and MediaPipe need $(LIBRARIES); on Debian or Ubuntu: apt-get install $(PACKAGES)' >&2; exit 1; }
+	@touch $@
+
+hooks: $(STAMP)  ## run lint, types and the data guard at every commit
+	$(BIN)/pre-commit install
+
+# ------------------------------------------------------------------------------------------------------ experiments
+
+demo: data/drawn/card.json  ## a drawn cohort, two models, one comparison: about five minutes, no download
+	$(FER) train data=synthetic data.store=data/drawn recipe=demo protocol=holdout model=shallow_cnn name=demo/shallow_cnn $(ARGS)
+	$(FER) train data=synthetic data.store=data/drawn recipe=demo protocol=holdout model=cnn_lstm name=demo/cnn_lstm $(ARGS)
+	$(FER) compare runs/demo/shallow_cnn runs/demo/cnn_lstm out=$(OUT)/demo
+
+data/drawn/card.json: | $(STAMP)
+	$(FER) synth out=$(@D) subjects=12 seed=7
+
+train: $(STORE)/card.json  ## prepare FER2013 once (SOURCE=...), then train MODEL on it
+	$(FER) train data=fer2013 data.store=$(STORE) model=$(MODEL) recipe=tuned name=$(NAME) $(ARGS)
+
+$(STORE)/card.json: | $(STAMP)
+	$(FER) prepare data=fer2013 data.source=$(SOURCE) out=$(@D)
+
+compare: $(STAMP)  ## the finished runs side by side (RUNS="runs/a runs/b")
+	$(FER) compare $(RUNS) out=$(OUT) $(ARGS)
+
+bench: $(STAMP)  ## throughput and start-up times against their targets
+	$(BIN)/python -m experiments.bench $(ARGS)
+
+# ------------------------------------------------------------------------------------------------------ development
+
+test: $(STAMP)  ## the test-suite, without the slow ones (ARGS="-k store")
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
+
+test-all: $(STAMP)  ## every test
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal -m '' $(ARGS)
+
+lint: $(STAMP)  ## ruff: rules and formatting
+	$(BIN)/ruff check && $(BIN)/ruff format --check
+
+format: $(STAMP)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix && $(BIN)/ruff format
+
+type: $(STAMP)  ## mypy, strict
+	$(BIN)/mypy
+
+clean:  ## remove caches and build products; data, runs and .venv stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis && find fer_id data_modules experiments tests -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean  ## after asking: remove .venv, data/, runs/ and compare/ as well
+	@printf 'Delete .venv, data/ (stores), runs/ (trained models) and $(OUT)/? Type yes: '; read answer; if [ "$$answer" = yes ]; then rm -rf .venv data runs $(OUT); fi

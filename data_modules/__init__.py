@@ -1,0 +1,1 @@
+"""What we train on: one file per dataset, reader and LightningDataModule."""

@@ -1,0 +1,239 @@
+"""AffectNet (Mollahosseini et al., 2017): faces from web searches with 68 landmarks each, in two published layouts.
+
+Original release: ``training.csv`` and ``validation.csv`` (perhaps in ``Manually_Annotated_file_lists``) and the images
+that they name. 2021 release: ``train_set|val_set/images/<id>.jpg`` with ``annotations/<id>_{exp,lnd}.npy``.
+
+No test set is public, so the published validation is the test here, as in the literature, and an inner validation is
+split off training.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules.base import FerDataModule
+from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
+from data_modules.stills import geometry, read_image
+from data_modules.tables import Table
+from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.labels import AFFECTNET8
+from fer_id.preprocessing.alignment import align
+from fer_id.settings import setting
+from fer_id.store import StoreCard
+from fer_id.types import LANDMARKS
+
+CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt", "none", "uncertain", "no face")
+"""Meaning of ``expression``; from 8 on it is no emotion."""
+
+BOX = ("face_x", "face_y", "face_width", "face_height")
+COLUMNS = ("subDirectory_filePath", *BOX, "facial_landmarks", "expression", "valence", "arousal")
+ROLES = {"training": "train", "validation": "test"}
+SETS = {"training": "train_set", "validation": "val_set"}
+LAYOUTS = (
+    "Expected training.csv and validation.csv (original release; perhaps in Manually_Annotated_file_lists), "
+    "or train_set and val_set, each with images and annotations (2021 release)."
+)
+
+
+@dataclass
+class AffectNetConfig(BenchmarkConfig):
+    """AffectNet's own settings; ``source`` is the folder with the CSVs, or with train_set and val_set."""
+
+    name: str = setting("affectnet", help="dataset, chosen by data=")
+    images: str | None = setting(
+        None, help="folder that the CSVs' paths start from; looked for beside the CSVs where empty"
+    )
+    unreadable: str = setting(
+        "error",
+        choices=("error", "leave_out"),
+        help="a picture that is missing, damaged or whose landmarks fix no eyes: stop, or leave it out and count it",
+    )
+
+
+class AffectNetDataModule(FerDataModule):
+    """Batches of stores made by :func:`prepare`."""
+
+
+class Face(NamedTuple):
+    """One annotated face.
+
+    Attributes:
+        clip_id: ``affectnet-<split>-<row or id>``.
+        split: training or validation.
+        picture: file.
+        code: index into :data:`CODES`.
+        landmarks: float32 (68, 2), pixels of the picture.
+    """
+
+    clip_id: str
+    split: str
+    picture: Path
+    code: int
+    landmarks: NDArray[np.float32]
+
+
+def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
+    """AffectNet, either release, -> ClipStore; ``card.audit["left_out"]`` counts what is no emotion.
+
+    Raises:
+        ConfigError: no source.
+        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+    """
+    if config.source is None:
+        raise ConfigError("data.source is empty; say data.source=FOLDER of AffectNet")
+    root, left_out = Path(config.source), Counter[str]()
+    lists = next((folder for folder in (root, root / "Manually_Annotated_file_lists") if _has_lists(folder)), None)
+    if lists is not None:
+        release, faces = "original", list_faces(lists, _images(root, config.images))
+    elif all((root / name).is_dir() for name in SETS.values()):
+        release, faces = "2021", numpy_faces(root)
+    else:
+        raise DataError(f"{root}: no AffectNet here. {LAYOUTS}")
+    card = StoreCard(
+        provenance="real",
+        label_space=AFFECTNET8.name,
+        shard_by="split",
+        source="affectnet",
+        geometry=geometry("published", "rgb"),
+        parameters={"landmarks": "published", "release": release},
+    )
+    samples = crops(faces, left_out, config.unreadable)
+    return write_benchmark(Benchmark(samples, card, lambda _: ROLES, left_out), out, config, overwrite=overwrite)
+
+
+def crops(faces: Iterator[Face], left_out: Counter[str], unreadable: str) -> Iterator[Sample]:
+    """Faces aligned by their published landmarks; codes that are no emotion are left out and counted.
+
+    Raises:
+        DataError: at the end, every picture that gave no crop (``unreadable="error"``; else they are counted).
+    """
+    problems = Problems("pictures")
+    for face in faces:
+        if face.code >= len(AFFECTNET8):
+            left_out[CODES[face.code]] += 1
+            continue
+        try:
+            crop, landmarks = align(read_image(face.picture), face.landmarks)
+        except DataError as problem:
+            left_out["unreadable"] += 1
+            problems.add(f"{face.clip_id}: {problem}")
+            continue
+        if not problems or unreadable == "leave_out":
+            yield Sample(face.clip_id, face.split, CODES[face.code], crop, landmarks)
+    if unreadable == "error":
+        problems.raise_if_any(DataError, "Replace these pictures, or say data.unreadable=leave_out to go without them.")
+
+
+def _has_lists(folder: Path) -> bool:
+    return any((folder / f"{split}.csv").is_file() for split in ROLES)
+
+
+def _images(root: Path, chosen: str | None) -> Path:
+    if chosen is not None:
+        return Path(chosen)
+    usual = (root / "Manually_Annotated_Images", root / "Manually_Annotated" / "Manually_Annotated_Images")
+    return next((folder for folder in usual if folder.is_dir()), root)
+
+
+def list_faces(lists: Path, images: Path) -> Iterator[Face]:
+    """Faces of the original release. Both tables are read through before the first picture is opened.
+
+    Raises:
+        DataError: every bad cell of a table.
+    """
+    for split in ROLES:
+        for _ in _rows(lists / f"{split}.csv", split, images):
+            pass
+    for split in ROLES:
+        yield from _rows(lists / f"{split}.csv", split, images)
+
+
+def _rows(path: Path, split: str, images: Path) -> Iterator[Face]:
+    table = Table(path, COLUMNS)
+    codes = {str(code): code for code in range(len(CODES))}
+    no_landmarks = np.full((LANDMARKS, 2), np.nan, np.float32)
+    for number, row in table.rows("Expected AffectNet's tables as published."):
+        code, name = codes.get(row["expression"].strip()), Path(row["subDirectory_filePath"].strip())
+        if code is None:
+            table.add(number, "expression", f"expected a number from 0 to {len(CODES) - 1}", row["expression"])
+            continue
+        if name.is_absolute() or ".." in name.parts or not name.name:
+            table.add(number, "subDirectory_filePath", "expected a path below the folder of images", str(name))
+        points = no_landmarks
+        if code < len(AFFECTNET8):  # the others have no face, or are left out with theirs
+            try:
+                points = parse_landmarks(row["facial_landmarks"])
+            except DataError as problem:
+                table.add(number, "facial_landmarks", str(problem), row["facial_landmarks"])
+        yield Face(f"affectnet-{split}-{number:06d}", split, images / name, code, points)
+
+
+def parse_landmarks(text: str) -> NDArray[np.float32]:
+    """``"x;y;x;y;..."`` as float32 (68, 2).
+
+    Raises:
+        DataError: another number of values, or one that is not a finite number.
+    """
+    try:
+        points = np.array(text.strip().rstrip(";").split(";"), np.float32)
+    except ValueError:
+        raise DataError(f"expected {2 * LANDMARKS} numbers x;y;...") from None
+    return _as_points(points)
+
+
+def _as_points(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    if values.size != 2 * LANDMARKS:
+        raise DataError(f"expected {2 * LANDMARKS} numbers x;y;..., not {values.size}")
+    if not np.isfinite(values).all():
+        raise DataError("expected finite numbers")
+    return values.reshape(LANDMARKS, 2)
+
+
+def numpy_faces(root: Path) -> Iterator[Face]:
+    """Faces of the 2021 release, by number.
+
+    Raises:
+        DataError: a set without pictures; at the end of each set, every missing or bad annotation.
+    """
+    for split, name in SETS.items():
+        folder, problems = root / name, Problems(str(root / name))
+        pictures = sorted((folder / "images").glob("*.jpg"), key=lambda path: (len(path.stem), path.stem))
+        if not pictures:
+            problems.add("images: no .jpg there")
+        for picture in pictures:
+            try:
+                code, points = _annotation(folder / "annotations", picture.stem)
+            except DataError as problem:
+                problems.add(str(problem))
+                continue
+            if not problems:
+                yield Face(f"affectnet-{split}-{picture.stem}", split, picture, code, points)
+        problems.raise_if_any(DataError, LAYOUTS)
+
+
+def _annotation(folder: Path, stem: str) -> tuple[int, NDArray[np.float32]]:
+    """Code and landmarks of a face; the code is published as text in a zero-dimensional array."""
+    code = str(_load(folder / f"{stem}_exp.npy").reshape(-1)[:1].tolist()).strip("[]' ")
+    if not code.isdigit() or int(code) >= len(CODES):
+        raise DataError(f"annotations/{stem}_exp.npy: {code!r}, expected a number from 0 to {len(CODES) - 1}")
+    try:
+        return int(code), _as_points(_load(folder / f"{stem}_lnd.npy").astype(np.float32))
+    except (DataError, ValueError) as problem:
+        raise DataError(f"annotations/{stem}_lnd.npy: {problem}") from None
+
+
+def _load(path: Path) -> NDArray[np.generic]:
+    try:
+        array: NDArray[np.generic] = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise DataError(f"annotations/{path.name}: missing") from None
+    except (OSError, ValueError, EOFError) as problem:
+        raise DataError(f"annotations/{path.name}: cannot be read ({problem})") from None
+    return array

@@ -1,0 +1,22 @@
+"""Settings that every dataset shares; apart from the data module, so that reading them does not import torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fer_id.settings import setting
+
+
+@dataclass
+class DataConfig:
+    """Which data; a dataset's own configuration adds what its ``prepare`` needs."""
+
+    name: str = setting("", help="dataset, chosen by data=")
+    source: str | None = setting(None, help="raw input of `prepare`: a file or folder")
+    store: list[str] = setting([], help="ClipStores to learn from; several are pooled, labels mapped by name")
+    label_space: str | None = setting(None, help="label space to train in; empty for the store's own")
+    drop_duplicates: bool = setting(True, help="keep near-identical images of validation and test out of training")
+    frames: str = setting(
+        "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
+    )
+    num_workers: int = setting(1, min=0, help="processes that read and augment")

@@ -1,0 +1,154 @@
+"""FER2013 (Goodfellow et al., 2013): 48x48 gray faces from web searches, as Kaggle's CSV or as a folder of images.
+
+With the votes of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get its labels instead.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_modules import ferplus, folders
+from data_modules.base import FerDataModule
+from data_modules.benchmark import Benchmark, write_benchmark
+from data_modules.stills import Still, StillsConfig, geometry, to_samples
+from data_modules.tables import Table
+from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.labels import FER7, FERPLUS8
+from fer_id.settings import setting
+from fer_id.store import StoreCard
+
+SIDE = 48
+CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+"""Class names by the number in column ``emotion``."""
+
+USAGES = ("Training", "PublicTest", "PrivateTest")
+PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
+
+
+@dataclass
+class FER2013Config(StillsConfig):
+    """FER2013's own settings."""
+
+    name: str = setting("fer2013", help="dataset, chosen by data=")
+    labels: str = setting(
+        "fer2013",
+        choices=("fer2013", "ferplus_majority", "ferplus_soft"),
+        help="fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes",
+    )
+    votes: str | None = setting(None, help="fer2013new.csv, published with FER+; the ferplus labels need it")
+    row_flags: str | None = setting(
+        None, help="CSV that flags images whose votes are uncertain; the ferplus labels leave them out"
+    )
+
+
+class FER2013DataModule(FerDataModule):
+    """Batches of stores made by :func:`prepare`."""
+
+
+def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> StoreCard:
+    """FER2013, a CSV (plain or gzipped) or ``train|test/<class>/<image>``, -> ClipStore.
+
+    With the private test rows the official three splits hold; without them the public test is the test, and validation
+    is split off training, as with the folders, which have no validation.
+
+    Raises:
+        ConfigError: settings that do not fit together.
+        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+    """
+    source = _checked_source(config)
+    own, left_out = config.labels == "fer2013", Counter[str]()
+    if source.is_dir():
+        files = folders.list_images(source)
+        folders.check_classes(files, FER7, source)
+        stills, roles = folders.read_stills(files, "fer2013"), folders.roles
+    elif own:
+        stills, roles = (still for _, still in read_csv(source)), official_roles
+    else:
+        stills, roles = _ferplus(source, config, left_out), official_roles
+    card = StoreCard(
+        provenance="real",
+        label_space=FER7.name if own else FERPLUS8.name,
+        shard_by="split",
+        source="fer2013" if own else "ferplus",
+        geometry=geometry(config.landmarks, "gray"),
+        parameters={"labels": config.labels, "landmarks": config.landmarks},
+    )
+    samples = to_samples(stills, config)
+    return write_benchmark(Benchmark(samples, card, roles, left_out), out, config, overwrite=overwrite)
+
+
+def _checked_source(config: FER2013Config) -> Path:
+    problems, source = Problems(f"data={config.name}"), Path(config.source or "")
+    if not config.source:
+        problems.add("data.source is empty; say data.source=fer2013.csv (or .csv.gz, or a folder of images)")
+    if config.labels != "fer2013" and not config.votes:
+        problems.add(f"data.labels={config.labels} needs data.votes=fer2013new.csv")
+    if config.labels != "fer2013" and config.source and source.is_dir():
+        problems.add(
+            f"data.labels={config.labels} needs FER2013's CSV, whose rows the votes follow; {source} is a folder"
+        )
+    problems.raise_if_any(ConfigError)
+    return source
+
+
+def _ferplus(source: Path, config: FER2013Config, left_out: Counter[str]) -> Iterator[Still]:
+    """The CSV's images under FER+ labels; the shares of the votes are kept where they are asked for."""
+    uncertain = ferplus.read_uncertain(Path(config.row_flags)) if config.row_flags else set[int]()
+    soft = config.labels == "ferplus_soft"
+    rule = ferplus.distribution if soft else ferplus.majority
+    votes = Path(config.votes or "")
+    for still in ferplus.relabelled(read_csv(source), votes, rule, left_out, uncertain=uncertain):
+        yield still if soft else still._replace(soft_label=None)
+
+
+def official_roles(published: set[str]) -> Mapping[str, str]:
+    """The three official splits, or, without the private one, the public test as test."""
+    if "PrivateTest" in published:
+        return dict(zip(USAGES, ("train", "validation", "test"), strict=True))
+    return {"Training": "train", "PublicTest": "test"}
+
+
+def read_csv(path: Path) -> Iterator[tuple[int, Still]]:
+    """Number (from 0, header not counted) and image of every row.
+
+    Raises:
+        DataError: at the end, every bad row of the file; none is skipped silently.
+    """
+    table = Table(path, ("emotion", "pixels", "Usage"))
+    codes = [str(code) for code in range(len(CODES))]
+    for number, row in table.rows(PUBLISHED):
+        emotion, usage = row["emotion"].strip(), row["Usage"].strip()
+        if emotion not in codes:
+            table.add(number, "emotion", f"expected a number from 0 to {codes[-1]}", row["emotion"])
+        if usage not in USAGES:
+            table.add(number, "Usage", f"expected one of {', '.join(USAGES)}", row["Usage"])
+        try:
+            image = np.repeat(parse_pixels(row["pixels"])[..., None], 3, axis=2)
+        except DataError as problem:
+            table.problems.add(f"row {number} (line {number + 2}), column pixels: {problem}")
+        if not table.problems:
+            yield number, Still(f"fer2013-{number:06d}", usage, CODES[int(emotion)], image)
+
+
+def parse_pixels(text: str) -> NDArray[np.uint8]:
+    """``"70 80 82 ..."`` as uint8 (48, 48).
+
+    Raises:
+        DataError: another number of values, or a value that is no whole number from 0 to 255.
+    """
+    strange = text.encode("ascii", "replace").translate(None, b"0123456789 ")
+    if strange or not text.strip():
+        found = repr(strange.decode()[:20]) if strange else "nothing"
+        raise DataError(f"expected {SIDE * SIDE} whole numbers from 0 to 255, found {found}")
+    values = np.fromstring(text, dtype=np.int64, sep=" ")
+    if len(values) != SIDE * SIDE:
+        raise DataError(f"{len(values)} values, expected {SIDE * SIDE}")
+    if values.max() > 255 or values.min() < 0:
+        raise DataError(f"value {values.max()}, expected 0 to 255")
+    return values.astype(np.uint8).reshape(SIDE, SIDE)

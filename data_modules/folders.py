@@ -1,0 +1,165 @@
+"""Any images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from data_modules.base import FerDataModule
+from data_modules.benchmark import Benchmark, write_benchmark
+from data_modules.stills import Still, StillsConfig, geometry, read_image, to_samples
+from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.labels import SPACES, LabelSpace, get_space
+from fer_id.settings import setting
+from fer_id.store import StoreCard
+
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""Folder names (lower case) and what they hold."""
+
+ALIASES = {
+    **dict.fromkeys(("anger",), "angry"),
+    **dict.fromkeys(("disgusted",), "disgust"),
+    **dict.fromkeys(("fearful", "afraid"), "fear"),
+    **dict.fromkeys(("happiness",), "happy"),
+    **dict.fromkeys(("sadness",), "sad"),
+    **dict.fromkeys(("surprised",), "surprise"),
+}
+"""Other words for the class names of :mod:`fer_id.labels`."""
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
+LAYOUT = "Expected train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>."
+
+
+@dataclass
+class FolderConfig(StillsConfig):
+    """A folder's own settings; ``label_space`` says the classes, inferred from the folder names where it is empty."""
+
+    name: str = setting("folder", help="dataset, chosen by data=")
+    colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
+
+
+class FolderDataModule(FerDataModule):
+    """Batches of stores made by :func:`prepare`."""
+
+
+class Found(NamedTuple):
+    """One image file: its split and class as named in :mod:`fer_id.labels`."""
+
+    path: Path
+    split: str
+    label: str
+
+
+def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
+    """``split/class/image`` -> ClipStore.
+
+    Raises:
+        ConfigError: no source, or an unknown label space.
+        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+    """
+    if config.source is None:
+        raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
+    files = list_images(Path(config.source))
+    space = get_space(config.label_space) if config.label_space else infer_space({file.label for file in files})
+    check_classes(files, space, Path(config.source))
+    card = StoreCard(
+        provenance="real",
+        label_space=space.name,
+        shard_by="split",
+        source=Path(config.source).resolve().name,
+        geometry=geometry(config.landmarks, config.colour),
+        parameters={"landmarks": config.landmarks},
+    )
+    samples = to_samples(read_stills(files, "image"), config)
+    return write_benchmark(Benchmark(samples, card, roles), out, config, overwrite=overwrite)
+
+
+def roles(published: set[str]) -> Mapping[str, str]:
+    """Splits as named; without a test, validation is the test, and one of its own is split off training."""
+    if "test" not in published:
+        return {"train": "train", "validation": "test"}
+    return {name: name for name in published}
+
+
+def list_images(root: Path) -> list[Found]:
+    """Every image below ``root``, in the order of the paths.
+
+    Raises:
+        DataError: an unknown split folder, a file that is no image, a folder without images; all of them together.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. {LAYOUT}")
+    problems, files = Problems(str(root)), list[Found]()
+    for folder in _visible(root):
+        split = SPLITS.get(folder.name.lower())
+        if split is None or not folder.is_dir():
+            problems.add(f"{folder.name}: expected one of {', '.join(SPLITS)}")
+            continue
+        for of_class in _visible(folder):
+            label = ALIASES.get(of_class.name.lower(), of_class.name.lower())
+            images = [Found(path, split, label) for path in _visible(of_class)] if of_class.is_dir() else []
+            files += [file for file in images if file.path.suffix.lower() in SUFFIXES]
+            strange = [file.path for file in images if file.path.suffix.lower() not in SUFFIXES]
+            for path in strange or ([] if images else [of_class]):
+                problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
+    problems.raise_if_any(DataError, LAYOUT)
+    if not files:
+        raise DataError(f"{root}: no images. {LAYOUT}")
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What a folder holds, sorted, without the hidden files that operating systems leave."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
+
+
+def infer_space(names: set[str]) -> LabelSpace:
+    """The smallest label space that has all these names; of two with the same names, the one listed first.
+
+    Raises:
+        DataError: there is none; the names that no space has are listed.
+    """
+    fitting = [space for space in SPACES.values() if names <= set(space.names)]
+    if fitting:
+        return min(fitting, key=len)
+    known = {name for space in SPACES.values() for name in space.names}
+    raise DataError(
+        f"classes {', '.join(sorted(names - known) or sorted(names))}: no label space has them. Known: "
+        + "; ".join(f"{space.name} ({', '.join(space.names)})" for space in SPACES.values())
+    )
+
+
+def check_classes(files: list[Found], space: LabelSpace, root: Path) -> None:
+    """Lists every class folder that the space does not know.
+
+    Raises:
+        DataError: there are some.
+    """
+    problems = Problems(str(root))
+    for folder in dict.fromkeys(file.path.parent for file in files if file.label not in space.names):
+        problems.add(f"{folder.relative_to(root)}: no class of {space.name}")
+    problems.raise_if_any(DataError, f"Known classes: {', '.join(space.names)}.")
+
+
+def read_stills(files: list[Found], prefix: str) -> Iterator[Still]:
+    """Decodes the images one by one; clip ids are ``<prefix>-<split>-<class>-<file name>``.
+
+    Raises:
+        DataError: at the end, every image that cannot be decoded; none is skipped silently.
+    """
+    problems = Problems("images")
+    for file in files:
+        try:
+            image = read_image(file.path)
+        except DataError as problem:
+            problems.add(str(problem))
+            continue
+        if not problems:
+            yield Still(f"{prefix}-{file.split}-{file.label}-{file.path.name}", file.split, file.label, image)
+    problems.raise_if_any(DataError, "Replace these files or take them out.")

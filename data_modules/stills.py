@@ -1,0 +1,104 @@
+"""Single images on their way to samples: decoding (of files that may be damaged or hostile), landmarks, the crop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from data_modules.benchmark import BenchmarkConfig, Sample
+from fer_id.errors import DataError
+from fer_id.preprocessing.alignment import EYES_64, align
+from fer_id.settings import setting
+
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+"""What is decoded; other formats that Pillow knows would hand the file to rarely used decoders, or to programs."""
+
+MOST_PIXELS = 50_000_000
+"""A camera's largest picture; a small file that claims more is a decompression bomb."""
+
+
+@dataclass
+class StillsConfig(BenchmarkConfig):
+    """Settings of benchmarks that come without landmarks."""
+
+    landmarks: str = setting(
+        "none",
+        choices=("none", "mediapipe"),
+        help="none: crops as published; mediapipe: find 68 points and align the eyes",
+    )
+    workers: int = setting(1, min=1, help="processes that look for landmarks")
+    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+
+class Still(NamedTuple):
+    """An image as published.
+
+    Attributes:
+        clip_id, split, label: as in :class:`data_modules.benchmark.Sample`.
+        image: uint8 (H, W, 3), RGB.
+        soft_label: shares of the classes, or None.
+    """
+
+    clip_id: str
+    split: str
+    label: str
+    image: NDArray[np.uint8]
+    soft_label: list[float] | None = None
+
+
+def to_samples(stills: Iterable[Still], config: StillsConfig) -> Iterator[Sample]:
+    """Stills as crops, in their order, with landmarks and aligned eyes where the configuration asks for them.
+
+    A still in which no face is found keeps its published crop, without landmarks: the benchmark says it shows a face.
+    """
+    if config.landmarks == "none":
+        for still in stills:
+            yield _sample(still, None)
+        return
+    from fer_id.preprocessing.landmarks import landmarks_of_stills
+
+    stills, ahead = tee(stills)
+    found = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
+    for still, points in zip(stills, found, strict=True):
+        yield _sample(still, None if np.isnan(points).any() else points)
+
+
+def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
+    crop, landmarks = align(still.image, points)
+    found = None if points is None else landmarks
+    return Sample(still.clip_id, still.split, still.label, crop, found, still.soft_label)
+
+
+def geometry(landmarks: str, colour: str) -> dict[str, Any]:
+    """The card's crop geometry: where the eyes are, None where crops are as published."""
+    return {"eyes": None if landmarks == "none" else [list(eye) for eye in EYES_64], "colour": colour}
+
+
+def read_image(path: Path) -> NDArray[np.uint8]:
+    """Decodes a picture, turned upright as its EXIF says; uint8 (H, W, 3), RGB.
+
+    Raises:
+        DataError: missing, not a picture, truncated, of another format, or absurdly large (judged by its header, before
+            anything is decoded).
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MOST_PIXELS:
+                raise DataError(f"{path}: {width}x{height} pixels, expected at most {MOST_PIXELS:,} in all")
+            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (UnidentifiedImageError, IsADirectoryError):
+        raise DataError(f"{path}: not a picture ({', '.join(FORMATS)})") from None
+    except Image.DecompressionBombError as problem:
+        raise DataError(f"{path}: absurdly large ({problem})") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as problem:
+        raise DataError(f"{path}: cannot be decoded ({problem})") from None

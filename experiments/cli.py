@@ -1,0 +1,174 @@
+"""``fer-id VERB [PATH...] [key=value...]``: finds the verb, reads its settings, runs it, and says how it ended.
+
+Only what every verb needs is imported here; torch, pandas and the rest come with the verb that uses them.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from fer_id.errors import FerIdError
+
+DONE, OUR_FAULT, USERS_FAULT, INTERRUPTED = 0, 1, 2, 130
+
+
+class Verb(NamedTuple):
+    """One line of the table of verbs.
+
+    Attributes:
+        does: what ``fer-id --help`` says about it.
+        run: ``module:function``; the function takes the config, and what it returns is printed.
+        config: ``module:dataclass`` of its settings.
+        paths: the setting that arguments without ``=`` fill, and how ``--help`` calls them; empty: none.
+        example: a command that works.
+    """
+
+    does: str
+    run: str
+    config: str
+    example: str
+    paths: str = ""
+
+
+VERBS = {
+    "prepare": Verb(
+        "a raw dataset -> a store of aligned faces",
+        "experiments.prepare:prepare",
+        "experiments.prepare:PrepareConfig",
+        "fer-id prepare data=fer2013 data.source=fer2013.csv.gz out=data/fer2013",
+    ),
+    "synth": Verb(
+        "a cohort of drawn children -> a store, with no download",
+        "experiments.synth:synth",
+        "experiments.synth:SynthConfig",
+        "fer-id synth out=data/drawn subjects=12 seed=7",
+    ),
+    "inspect": Verb(
+        "what is in a store: provenance, clips by split and class, the leakage audit",
+        "experiments.inspect:inspect",
+        "experiments.inspect:InspectConfig",
+        "fer-id inspect data/drawn",
+        "store",
+    ),
+    "train": Verb(
+        "a store -> a run: checkpoints, predictions, metrics, report",
+        "experiments.train:train",
+        "experiments.config:TrainConfig",
+        "fer-id train data=fer2013 data.store=data/fer2013 model=shallow_cnn recipe=tuned name=fer2013/shallow",
+    ),
+    "evaluate": Verb(
+        "metrics and figures of a run again, from its predictions",
+        "experiments.evaluate:evaluate",
+        "experiments.evaluate:EvaluateConfig",
+        "fer-id evaluate runs/fer2013/shallow",
+        "run",
+    ),
+    "report": Verb(
+        "the page of a run (report.html) again",
+        "experiments.evaluate:report",
+        "experiments.evaluate:EvaluateConfig",
+        "fer-id report runs/fer2013/shallow",
+        "run",
+    ),
+    "compare": Verb(
+        "runs side by side: a page and a table",
+        "experiments.compare:compare",
+        "experiments.compare:CompareConfig",
+        "fer-id compare runs/fer2013/* out=compare",
+        "runs",
+    ),
+    "models": Verb(
+        "the shipped models: parameters and multiply-adds",
+        "experiments.models:models",
+        "experiments.models:ModelsConfig",
+        "fer-id models",
+    ),
+}
+
+CANNOT_WRITE = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the disk is read-only",
+    errno.EACCES: "permission denied",
+    errno.EPERM: "not permitted",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: the arguments after ``fer-id``; None takes the process's own.
+
+    Returns:
+        the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted.
+    """
+    try:
+        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except FerIdError as error:
+        return _say(f"fer-id: {error}", USERS_FAULT)
+    except KeyboardInterrupt:
+        return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        if error.errno in CANNOT_WRITE:
+            where = f": {error.filename}" if error.filename else ""
+            return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; nothing half-written is left", USERS_FAULT)
+        return _our_fault()
+    except Exception:
+        return _our_fault()
+
+
+def _dispatch(argv: list[str]) -> int:
+    """The verb's work, or the help that was asked for."""
+    from experiments.usage import overview, verb_help
+
+    name, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
+    if name in ("-h", "--help", "help"):
+        print(overview(VERBS))
+        return DONE
+    if name not in VERBS:
+        near = get_close_matches(name, VERBS, n=1)
+        meant = f"; did you mean {near[0]}?" if near else ";"
+        return _say(f"fer-id: there is no verb {name!r}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
+    verb = VERBS[name]
+    schema = _find(verb.config)
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(verb_help(name, verb, schema, arguments))
+        return DONE
+    from experiments.loading import load
+
+    config = load(schema, arguments, verb.paths)  # first: a mistake in it is told before torch is imported
+    result = _find(verb.run)(config)
+    if result is not None:
+        print(result)
+    return DONE
+
+
+def _find(target: str) -> Any:
+    """What ``module:name`` says, imported now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def _say(message: str, code: int) -> int:
+    print(message, file=sys.stderr)
+    return code
+
+
+def _our_fault() -> int:
+    traceback.print_exc()
+    return _say("fer-id: this is a fault of fer-id, not of your input; please report the lines above", OUR_FAULT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Everything that can be set about a training, as one tree of dataclasses.
+
+The sections that belong to a part of the program are defined beside that part; those here are about running it. How a
+tree is filled from files and arguments is ``experiments.loading``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from data_modules.config import DataConfig
+from experiments.loading import chosen_by_name
+from experiments.registry import data_config
+from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.labels import SPACES
+from fer_id.models.config import TIMM, ModelConfig, model_problems
+from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.settings import Clash, setting
+from fer_id.tasks.config import LossConfig, OptimConfig
+from fer_id.types import CROP
+
+
+@dataclass
+class TrainerConfig:
+    """How long, on what, and when to stop."""
+
+    max_epochs: int = setting(100, min=1, help="epochs at most")
+    max_time_min: float | None = setting(None, above=0, help="minutes at most; the run ends properly after them")
+    patience: int = setting(10, min=0, help="epochs without a better `monitor` before stopping; 0: never stop early")
+    monitor: str = setting(
+        "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
+    )
+    accelerator: str = setting("auto", choices=("auto", "cpu", "gpu"), help="what to compute on")
+    devices: int = setting(1, min=1, help="devices of one machine")
+    num_nodes: int = setting(1, min=1, help="machines")
+    precision: str = setting("auto", choices=("auto", "32", "bf16"), help="auto: the faster one over a few steps")
+    memory_format: str = setting(
+        "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
+    )
+    ema: float = setting(0.0, min=0, below=1, help="decay of the averaged weights that are judged; 0: no average")
+    flip_test: bool = setting(False, help="average the logits of a clip and of its mirror image when judging")
+    gradient_clip: float = setting(0.0, min=0, help="largest norm of the gradient; 0: no limit")
+    resolution: list[tuple[float, int]] = setting(
+        [], help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops"
+    )
+
+    def clashes(self) -> Iterator[Clash]:
+        """Steps of ``resolution`` that are no shares, no sides, or not in order."""
+        shares = [share for share, _ in self.resolution]
+        if any(not 0 <= share < 1 for share in shares) or shares != sorted(set(shares)):
+            yield Clash(("resolution",), f"shares {shares}: expected rising ones, at least 0 and below 1")
+        if wrong := [side for _, side in self.resolution if not 16 <= side <= CROP]:
+            yield Clash(("resolution",), f"sides {wrong}: expected 16 to {CROP} pixels")
+
+
+@dataclass
+class LoggingConfig:
+    """The mirror of the run in Weights & Biases; the run's own folder is the record."""
+
+    wandb: str = setting(
+        "auto", choices=("auto", "online", "offline", "disabled"), help="auto: online with an API key, else offline"
+    )
+    project: str = setting("fer-id", help="W&B project")
+    entity: str | None = setting(None, help="W&B team or user")
+    group: str | None = setting(None, help="runs that belong together; null: the study, the first part of name")
+    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there")
+
+
+@dataclass
+class InitConfig:
+    """Weights to start from; null: drawn anew from the seed."""
+
+    run: str | None = setting(None, help="a run of the same model: all weights")
+    encoder_from: str | None = setting(None, help="a run whose frame encoder is the same: its encoder alone")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Two sources for the same weights."""
+        if self.run and self.encoder_from:
+            yield Clash(("run", "encoder_from"), "both give the encoder; choose one")
+
+
+@dataclass
+class RunsConfig:
+    """Where runs go."""
+
+    root: str = setting("runs", help="folder of all runs")
+
+
+def timm_model(choice: str) -> dict[str, str] | None:
+    """``model=timm:<name>``: that encoder on frames, averaged; ``model.head=`` makes it temporal."""
+    return {"name": choice, "encoder": choice, "head": "mean"} if choice.startswith(TIMM) else None
+
+
+@dataclass
+class TrainConfig:
+    """One training; ``fer-id train`` makes a run of it."""
+
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
+    recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
+    name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
+    seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
+    batch_size: int = setting(32, min=1, help="clips in a step")
+    resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    init: InitConfig = field(default_factory=InitConfig)
+    runs: RunsConfig = field(default_factory=RunsConfig)
+
+    def clashes(self) -> Iterator[Clash]:
+        """What no single key can tell: no data, a model that cannot be built, a name that leaves ``runs.root``."""
+        if not self.data.store:
+            yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
+        if self.data.label_space and self.data.label_space not in SPACES:
+            yield Clash(("data.label_space",), f"{self.data.label_space} is unknown. Known: {', '.join(SPACES)}")
+        if self.name is not None and (not self.name or self.name.startswith("/") or ".." in self.name.split("/")):
+            yield Clash(("name",), f"{self.name!r}: expected a name such as study/run, inside {self.runs.root}")
+        if self.data.frames == "frame" and self.model.head != "mean":
+            yield Clash(
+                ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
+            )
+        for line in model_problems(self.model):
+            keys, _, message = line.partition(": ")
+            yield Clash((keys,), message)

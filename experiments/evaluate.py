@@ -1,0 +1,41 @@
+"""``fer-id evaluate`` and ``fer-id report``: a run's numbers and page again, from its predictions, without a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.runs import RunDir
+from fer_id.settings import setting
+
+
+@dataclass
+class EvaluateConfig:
+    """Which run."""
+
+    run: str = setting("", required=True, help="folder of a finished run")
+
+
+def evaluate(config: EvaluateConfig) -> str:
+    """Computes ``metrics.json``, the figures and the page again, and says the main numbers.
+
+    Raises:
+        RunError: no finished run, or damaged.
+    """
+    run = RunDir.open(config.run)
+    metrics = evaluate_run(run)
+    names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
+    said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
+    size = f"{metrics['n_clips']} clips, {metrics['n_subjects']} subjects"
+    title = f"{run.path}: {size}, provenance {metrics['provenance']}"
+    return "\n".join([title, *said, str(run.path / "report.html")])
+
+
+def report(config: EvaluateConfig) -> Path:
+    """Writes the page ``report.html`` again from what the run has; gives its path.
+
+    Raises:
+        RunError: no finished run, or damaged.
+    """
+    return write_report(RunDir.open(config.run))

@@ -1,0 +1,108 @@
+"""The datasets by name. A new one is a file in ``data_modules/``, a line here and a ``configs/data/<name>.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fer_id.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from data_modules.base import FerDataModule
+    from data_modules.config import DataConfig
+    from fer_id.store import StoreCard
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a dataset's parts are, as ``module:name``; imported when asked for, since some bring torch.
+
+    Attributes:
+        config: its dataclass of settings, a ``DataConfig``.
+        datamodule: its ``FerDataModule``.
+        prepare: ``prepare(config, out, *, overwrite)``, raw data -> store; empty where another command makes the store.
+        made_by: that command.
+    """
+
+    config: str
+    datamodule: str
+    prepare: str = ""
+    made_by: str = ""
+
+    def part(self, target: str) -> Any:
+        """What ``target``, one of the above, names."""
+        return _find(target)
+
+    def load_config(self) -> type[DataConfig]:
+        """The dataclass of settings."""
+        found: type[DataConfig] = _find(self.config)
+        return found
+
+    def load_datamodule(self) -> type[FerDataModule]:
+        """The data module's class."""
+        found: type[FerDataModule] = _find(self.datamodule)
+        return found
+
+    def load_prepare(self) -> Callable[..., StoreCard]:
+        """What makes a store of the raw data.
+
+        Raises:
+            ConfigError: another command does.
+        """
+        if not self.prepare:
+            raise ConfigError(f"this dataset is not prepared but made by {self.made_by}")
+        found: Callable[..., StoreCard] = _find(self.prepare)
+        return found
+
+
+DATASETS = {
+    "fer2013": Dataset(
+        "data_modules.fer2013:FER2013Config", "data_modules.fer2013:FER2013DataModule", "data_modules.fer2013:prepare"
+    ),
+    "ferplus": Dataset(
+        "data_modules.ferplus:FERPlusConfig", "data_modules.ferplus:FERPlusDataModule", "data_modules.ferplus:prepare"
+    ),
+    "affectnet": Dataset(
+        "data_modules.affectnet:AffectNetConfig",
+        "data_modules.affectnet:AffectNetDataModule",
+        "data_modules.affectnet:prepare",
+    ),
+    "folder": Dataset(
+        "data_modules.folders:FolderConfig", "data_modules.folders:FolderDataModule", "data_modules.folders:prepare"
+    ),
+    "synthetic": Dataset(
+        "data_modules.config:DataConfig", "data_modules.base:FerDataModule", made_by="fer-id synth out=FOLDER"
+    ),
+}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The dataset of that name.
+
+    Raises:
+        ConfigError: unknown; the known ones are listed.
+    """
+    if name not in DATASETS:
+        near = get_close_matches(name, DATASETS, n=1)
+        meant = f", did you mean {near[0]}?" if near else "."
+        raise ConfigError(f"unknown dataset{meant} Known: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def data_config(name: str) -> type[DataConfig]:
+    """The dataclass of settings of the dataset of that name.
+
+    Raises:
+        ConfigError: unknown.
+    """
+    return get_dataset(name).load_config()
+
+
+def _find(target: str) -> Any:
+    """What ``module:name`` says, imported now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

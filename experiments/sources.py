@@ -1,0 +1,97 @@
+"""Where values come from: the arguments of one command, and YAML group files, each value with its origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+import yaml
+
+from experiments.values import Leaf, Raw, compose, from_node
+from fer_id.errors import Problems
+
+GROUPS = Path(__file__).parent / "configs"
+COMMAND_LINE = "command line"
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
+
+Shorthand = Callable[[str], Mapping[str, str] | None]
+
+
+def group_names(selector: str) -> list[str]:
+    """The group files a selector can choose."""
+    return sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
+
+
+def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
+    """The arguments as leaves; a key given twice is a problem, since one of them would be lost."""
+    seen: dict[str, str] = {}
+    free: list[Raw] = []
+    for argument in argv:
+        match = ASSIGNMENT.fullmatch(argument)
+        if argument.startswith("-"):
+            problems.add(f"{argument}: settings are written key=value, without dashes")
+        elif match is None and paths:
+            free.append(argument)
+        elif match is None:
+            problems.add(f"{argument}: expected key=value; this verb takes no path")
+        elif match[1] in seen:
+            problems.add(f"{argument} ({COMMAND_LINE}): {match[1]} is given twice, before as {seen[match[1]]}")
+        else:
+            seen[match[1]] = argument
+            yield Leaf(match[1], match[2], COMMAND_LINE)
+    if free and paths in seen:
+        problems.add(f"{free[0]}: {paths} is given twice, before as {seen[paths]}")
+    elif free:
+        yield Leaf(paths, free[0] if len(free) == 1 else free, COMMAND_LINE)
+
+
+def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) -> list[Leaf]:
+    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file."""
+    choice = str(leaf.value)
+    short = shorthand(choice) if shorthand else None
+    if short is not None:
+        return [Leaf(f"{leaf.key}.{key}", value, f"{leaf.key}={choice}") for key, value in short.items()]
+    known = group_names(leaf.key)
+    if choice in known:
+        name = f"{leaf.key}/{choice}.yaml"
+        return file_leaves(GROUPS / name, name, problems)
+    if choice.endswith(".yaml"):
+        return file_leaves(Path(choice), choice, problems)
+    near = get_close_matches(choice, known, n=1)
+    meant = f", did you mean {leaf.key}={near[0]}?" if near else ""
+    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file")
+    return []
+
+
+def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
+    """Every value in a YAML file with its line; a file that cannot be read is a problem."""
+    try:
+        root = compose(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problems.add(f"{name}: no such file")
+    except UnicodeDecodeError:
+        problems.add(f"{name}: not a text file in UTF-8")
+    except yaml.YAMLError as error:
+        problems.add(f"{name}: not readable as YAML: {error}")
+    else:
+        if isinstance(root, yaml.MappingNode):
+            return list(_walk(root, "", name, problems))
+        if from_node(root) is not None:
+            problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
+    return []
+
+
+def _walk(node: yaml.MappingNode, prefix: str, name: str, problems: Problems) -> Iterator[Leaf]:
+    seen: set[str] = set()
+    for key_node, value in node.value:
+        key = f"{prefix}{key_node.value}"
+        origin = f"{name}, line {key_node.start_mark.line + 1}"
+        if key in seen:
+            problems.add(f"{key} ({origin}): is given twice in this file")
+        seen.add(key)
+        if isinstance(value, yaml.MappingNode):
+            yield from _walk(value, f"{key}.", name, problems)
+        else:
+            yield Leaf(key, from_node(value), origin)

@@ -1,0 +1,344 @@
+"""``fer-id train``: data, model, callbacks, trainer, fit, predict, evaluate; one RunDir, or one for each fold and one over them."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import shlex
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.loading import plain
+from experiments.registry import get_dataset
+from fer_id.callbacks.mirror import close_mirror, mirror_results, open_mirror
+from fer_id.callbacks.record import Record
+from fer_id.evaluation.protocol import SPLITS
+from fer_id.models.build import build_model
+from fer_id.models.checkpoint import load_encoder, load_model
+from fer_id.models.cost import model_cost
+from fer_id.progress import say
+from fer_id.reporting.report import draw_figures, evaluate_run
+from fer_id.runs import RunDir
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import WandbLogger
+
+    from fer_id.models.network import ClipClassifier
+
+LIBRARIES = ("torch", "pytorch-lightning", "timm", "albumentations", "torchmetrics", "numpy", "pandas")
+
+
+def train(config: TrainConfig) -> str:
+    """Trains, predicts and evaluates what the configuration describes; resumes what was begun.
+
+    Returns:
+        what came out, in two lines, with the folder of the run.
+
+    Raises:
+        FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
+    """
+    _quiet()
+    name = config.name or f"{config.data.name}/{config.model.name}-{config.recipe}".replace(":", "-")
+    path = Path(config.runs.root) / name
+    data = _data(config, None)
+    began = time.monotonic()
+    if config.protocol.name in ("kfold", "loso"):
+        run = _cross_validate(config, path, data)
+    else:
+        run = _train_one(config, path, data, job_type="train")
+    metrics = run.metrics()
+    return (
+        f"{name}: accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
+        f"{metrics['provenance']} test clips, {_duration(time.monotonic() - began)}\n{run.path / 'report.html'}"
+    )
+
+
+def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
+    """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
+    config = _settled(config, path, data)
+    parent = RunDir.create(path, plain(config), _job(config, data, started=time.time()))
+    folds = []
+    for number, fold in enumerate(data.folds, start=1):
+        run = RunDir(path / "folds" / fold.name)
+        say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
+        if not run.done:
+            _train_one(config, run.path, _data(config, fold.name), job_type="fold")
+        folds.append(run)
+    parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
+    job = parent.job()
+    job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
+    parent.write_job(job)
+    _finish(config, parent, data, _open_mirror(config, parent, data, "study"))
+    return parent
+
+
+def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str) -> RunDir:
+    """One training from its data to its report."""
+    import pytorch_lightning as pl
+
+    pl.seed_everything(config.seed, verbose=False)
+    config = _settled(config, path, data)
+    run = RunDir.create(path, plain(config), _job(config, data, started=time.time()))
+    model = _model(config, data)
+    task = ClipClassification(
+        model.to(memory_format=FORMATS[config.trainer.memory_format]),
+        data.labels,
+        config.optim,
+        config.loss,
+        class_counts=data.class_counts(),
+        flip_test=config.trainer.flip_test,
+        resolution=config.trainer.resolution,
+    )
+    mirror = _open_mirror(config, run, data, job_type)
+    trainer = _trainer(config, run, mirror)
+    last = run.path / "checkpoints" / "last.ckpt"
+    resumed = config.resume and last.is_file()
+    if resumed:
+        say(f"resuming {run.path} from its last checkpoint")
+    began = time.monotonic()
+    trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    load_model(model, run.checkpoint("best"))
+    run.write_predictions(_predictions(trainer, task, data))
+    curve = run.learning_curve()
+    job = run.job()
+    job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+    run.write_job(job)
+    _finish(config, run, data, mirror)
+    return run
+
+
+def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None) -> None:
+    """Metrics, figures, report, mirror, and the mark that the run is whole."""
+    metrics = evaluate_run(run)
+    if mirror is not None:
+        per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
+        mirror_results(mirror, metrics, draw_figures(run), per_class)
+    run.finish()
+
+
+def _data(config: TrainConfig, fold: str | None) -> FerDataModule:
+    dataset = get_dataset(config.data.name)
+    import importlib
+
+    a, _, b = dataset.datamodule.partition(":")
+    module = getattr(importlib.import_module(a), b)
+    return module(
+        config.data,
+        config.protocol,
+        augment=config.augment,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        fold=fold,
+    )
+
+
+def _model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
+    """A new model, or one with the weights of an earlier run."""
+    model = build_model(config.model, len(data.labels))
+    if config.init.run:
+        load_model(model, RunDir.open(config.init.run).checkpoint())
+    elif config.init.encoder_from:
+        load_encoder(model, RunDir.open(config.init.encoder_from).checkpoint())
+    return model
+
+
+def _settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
+    """The configuration with ``auto`` precision and memory format decided: as an interrupted run had them, or measured."""
+    chosen = config.trainer
+    if "auto" not in (chosen.precision, chosen.memory_format):
+        return config
+    if (path / "config.yaml").is_file():
+        before = RunDir(path).config()["trainer"]
+        best = Numerics(before["precision"], before["memory_format"], math.nan)
+    else:
+        frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
+        best, *others = measure(
+            build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
+            (config.batch_size, frames),
+            device=_device(config),
+            precisions=tuple(PRECISIONS) if chosen.precision == "auto" else (chosen.precision,),
+            formats=tuple(FORMATS) if chosen.memory_format == "auto" else (chosen.memory_format,),
+        )
+        slower = ", ".join(f"{one.precision} {one.memory_format} {one.seconds:.3f}" for one in others)
+        say(f"{best.precision} {best.memory_format}: {best.seconds:.3f} s a training step ({slower})")
+    precision = best.precision if chosen.precision == "auto" else chosen.precision
+    memory_format = best.memory_format if chosen.memory_format == "auto" else chosen.memory_format
+    return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
+
+
+def _trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl.Trainer:
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+
+    chosen = config.trainer
+    mode = "min" if chosen.monitor.endswith("loss") else "max"
+    checkpoint = ModelCheckpoint(
+        run.path / "checkpoints",
+        filename="best",
+        monitor=chosen.monitor,
+        mode=mode,
+        save_last=True,
+        enable_version_counter=False,
+    )
+    callbacks: list[Callback] = [Record(run.path / "metrics.jsonl"), checkpoint]
+    if chosen.patience:
+        callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        callbacks.append(RichProgressBar())
+    return pl.Trainer(
+        accelerator=chosen.accelerator,
+        devices=chosen.devices,
+        num_nodes=chosen.num_nodes,
+        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+        max_epochs=chosen.max_epochs,
+        max_time=None if chosen.max_time_min is None else {"minutes": chosen.max_time_min},
+        gradient_clip_val=chosen.gradient_clip or None,
+        callbacks=callbacks,
+        logger=mirror or False,
+        default_root_dir=run.path,
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+    )
+
+
+def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:
+    """Logits and probabilities of every inner-validation and test clip; null where no face was found."""
+    judged = ("validation", "test")
+    batches = trainer.predict(task, datamodule=data) or []
+    parts = [
+        _table(one, data.clips.iloc[getattr(data.fold, split)], data, split)
+        for split, one in zip(judged, batches, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _table(batches: list[Any], rows: pd.DataFrame, data: FerDataModule, split: str) -> pd.DataFrame:
+    import torch
+
+    logits = torch.cat([batch["logits"] for batch in batches]).double()
+    covered = torch.cat([batch["covered"] for batch in batches]).numpy()
+    ids = [clip_id for batch in batches for clip_id in batch["clip_id"]]
+    rows = rows.set_index("clip_id").loc[ids].reset_index()
+    names = data.labels.names
+    numbers = {
+        **{f"logit_{name}": logits[:, k].numpy() for k, name in enumerate(names)},
+        **{f"p_{name}": logits.softmax(dim=1)[:, k].numpy() for k, name in enumerate(names)},
+    }
+    table = rows[["clip_id", "subject_id"]].assign(fold=data.fold.name, split=split, label=rows["label"])
+    table["predicted"] = pd.Series([names[k] for k in logits.argmax(dim=1)], dtype=object).where(covered, None)
+    table = table.assign(**{key: pd.Series(value).where(covered) for key, value in numbers.items()})
+    table = table.assign(**{f"q_{name}": float("nan") for name in names}, flagged=~covered)
+    return table.assign(**{group: rows[group] for group in data.groups})
+
+
+def _open_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
+    logging_ = config.logging
+    relative = run.path.relative_to(config.runs.root)
+    return open_mirror(
+        run.path,
+        mode=logging_.wandb,
+        project=logging_.project,
+        entity=logging_.entity,
+        group=logging_.group or relative.parts[0],
+        job_type=job_type,
+        name=relative.as_posix(),
+        tags=[config.data.name, data.provenance, config.model.name, *logging_.tags],
+        config=plain(config),
+    )
+
+
+def _job(config: TrainConfig, data: FerDataModule, *, started: float) -> dict[str, Any]:
+    """What ``job.json`` says of a run before it begins."""
+    frames = int(data.clips["length"].max())
+    cost = model_cost(config.model, len(data.labels), frames)
+    card = data.stores[0].card
+    return {
+        "command": shlex.join(["fer-id", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(started)),
+        "versions": {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()},
+        "git_commit": _commit(),
+        "seed": config.seed,
+        "dataset": config.data.name,
+        "model": config.model.name,
+        "store": {
+            "name": " + ".join(store.path.name for store in data.stores),
+            "fingerprint": [store.fingerprint for store in data.stores],
+            "provenance": data.provenance,
+            "label_space": data.labels.name,
+            "shard_by": card.shard_by,
+            "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
+        },
+        "subjects": {split: data.subjects(split) for split in SPLITS},
+        "clips": {split: len(getattr(data.fold, split)) for split in SPLITS},
+        "dropped": data.fold.dropped
+        | {f"label {name} not in {data.labels.name}": n for name, n in data.dropped_labels.items()},
+        "parents": [run for run in (config.init.run, config.init.encoder_from) if run],
+        "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
+        "precision": config.trainer.precision,
+        "memory_format": config.trainer.memory_format,
+        "machine": _machine(),
+    }
+
+
+def _device(config: TrainConfig) -> Any:
+    import torch
+
+    gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def _machine() -> str:
+    """Processor or accelerator and how many cores; no host name."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} CPU threads"
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} CPU threads"
+
+
+def _commit() -> str | None:
+    """Commit of the checkout the program runs from; None where it is installed without one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _quiet() -> None:
+    """Lightning's advice that does not apply here stays out of the log."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", text)
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -1,0 +1,141 @@
+"""The mirror of a run in Weights & Biases: numbers, figures without people, and no code, host, path or command line.
+
+``logging.wandb=auto`` is online where an API key is set and offline otherwise. The run's own folder stays the record.
+"""
+
+from __future__ import annotations
+
+import netrc
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlparse
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+    from pytorch_lightning.loggers import WandbLogger
+
+MODES = ("auto", "online", "offline", "disabled")
+PRIVATE_KEYS = frozenset({"source", "store", "root", "run", "encoder_from", "weights", "votes", "row_flags", "entity"})
+"""Settings whose values are paths or names of places; they never reach W&B."""
+
+
+def wandb_mode(mode: str) -> str:
+    """``auto`` resolved: online where an API key is known (environment or netrc file), else offline."""
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
+        return os.environ["WANDB_MODE"]
+    return "online" if os.environ.get("WANDB_API_KEY") or _in_netrc() else "offline"
+
+
+def _in_netrc() -> bool:
+    """Whether ``wandb login`` left a key; asked here because W&B's own check prompts or goes to the network."""
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
+    except (OSError, netrc.NetrcParseError):
+        return False
+
+
+def open_mirror(
+    folder: Path,
+    *,
+    mode: str,
+    project: str,
+    entity: str | None,
+    group: str,
+    job_type: str,
+    name: str,
+    tags: Sequence[str],
+    config: Mapping[str, Any],
+) -> WandbLogger | None:
+    """Starts a W&B run that lies inside the RunDir; None where ``mode`` is disabled.
+
+    Args:
+        folder: the RunDir.
+        mode: ``auto``, ``online``, ``offline`` or ``disabled``.
+        group: the study; its folds share it.
+        job_type: ``train``, ``fold`` or ``study``.
+        config: the resolved configuration; :data:`PRIVATE_KEYS` are taken out.
+    """
+    mode = wandb_mode(mode)
+    if mode == "disabled":
+        return None
+    import wandb
+    from pytorch_lightning.loggers import WandbLogger
+
+    wandb.finish()  # a logger reuses the active run: folds would write into each other
+    settings = wandb.Settings(
+        console="off",
+        quiet=True,
+        silent=True,
+        disable_git=True,
+        disable_code=True,
+        save_code=False,
+        disable_job_creation=True,
+        host="hidden",
+        program="fer-id",
+        x_disable_meta=True,
+        x_disable_stats=True,
+        x_disable_machine_info=True,
+        x_save_requirements=False,
+    )
+    return WandbLogger(
+        name=name,
+        save_dir=folder,
+        project=project,
+        entity=entity,
+        group=group,
+        job_type=job_type,
+        tags=list(tags),
+        config=public(config),
+        mode=mode,
+        log_model=False,
+        settings=settings,
+    )
+
+
+def public(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A configuration without the settings that hold paths."""
+    return {
+        key: public(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in PRIVATE_KEYS
+    }
+
+
+def mirror_results(
+    logger: WandbLogger, metrics: Mapping[str, Any], figures: Mapping[str, Figure | None], per_class: pd.DataFrame
+) -> None:
+    """Sends the final numbers, the per-class table and the figures, and ends the W&B run.
+
+    Args:
+        logger: from :func:`open_mirror`.
+        metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
+        figures: by name; none may show a person.
+        per_class: one row per class.
+    """
+    import wandb
+
+    run = logger.experiment
+    numbers = {f"test/{k}": v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    numbers |= {
+        f"test/{name}_{side}": bounds[side]
+        for name, bounds in (metrics.get("intervals") or {}).items()
+        for side in ("low", "high")
+        if isinstance(bounds, Mapping) and bounds.get(side) is not None
+    }
+    run.summary.update({**numbers, "provenance": metrics["provenance"]})
+    run.log({"test/per_class": wandb.Table(dataframe=per_class)})
+    run.log({f"figures/{name}": wandb.Image(figure) for name, figure in figures.items() if figure is not None})
+    close_mirror()
+
+
+def close_mirror() -> None:
+    """Ends the active W&B run, if there is one."""
+    import wandb
+
+    wandb.finish()

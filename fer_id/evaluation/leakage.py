@@ -1,0 +1,255 @@
+"""Leakage audit: which images stand more than once, byte for byte or nearly, and on which sides of a split.
+
+Three steps, each a pure function: :func:`fingerprint` (images -> about 1 kB each), :func:`find_duplicates` (-> groups
+of images that must not be separated) and :func:`summarise` (-> counts by kind and split, label conflicts by id).
+
+Near-identical means: the same photograph, re-encoded, re-cropped by a few pixels, re-lit or watermarked; never "another
+picture of the same pose". A perceptual hash (`imagehash.phash`, Zauner 2010) proposes pairs, and the correlation of the
+two images, the best over small shifts, decides. `docs/DECISIONS.md` says how the thresholds were chosen.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import cv2
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+RADIUS = 12
+"""Bits (of 64) by which two perceptual hashes may differ for a pair to be looked at."""
+
+CORRELATION = 0.94
+"""Correlation of two thumbnails, best over shifts, from which they are one photograph."""
+
+THUMBNAIL = 32
+"""Side in pixels of the gray thumbnails that are hashed and compared."""
+
+SHIFT = 3
+"""Largest shift compared, in thumbnail pixels each way: 9 % of the side."""
+
+_COMPARED_AT_ONCE = 2**21  # hash pairs per block: 16 MB of XORs, whatever the number of images
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What the audit keeps of N images.
+
+    Attributes:
+        digests: bytes (N,) of 16, equal where shape and pixels are equal.
+        thumbnails: uint8 (N, 32, 32), gray.
+        hashes: uint64 (N,), perceptual.
+        constant: bool (N,), images of one single colour; they are never called near-identical to anything.
+    """
+
+    digests: NDArray[np.bytes_]
+    thumbnails: NDArray[np.uint8]
+    hashes: NDArray[np.uint64]
+    constant: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Which of N images belong together.
+
+    Attributes:
+        content: int64 (N,), equal where images are byte-identical; numbered from 0 by first appearance.
+        near: int64 (M, 2), pairs of contents that are near-identical, first < second.
+        group: int64 (N,), connected components of both relations; numbered from 0 by first appearance.
+        constant: bool (N,), as in :class:`Fingerprints`.
+    """
+
+    content: NDArray[np.int64]
+    near: NDArray[np.int64]
+    group: NDArray[np.int64]
+    constant: NDArray[np.bool_]
+
+
+def fingerprint(images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
+    """Fingerprints of images taken one at a time; the images themselves are not kept.
+
+    Args:
+        images: uint8 (H, W) gray or (H, W, 3) RGB, of any size.
+    """
+    digests: list[bytes] = []
+    thumbnails: list[NDArray[np.uint8]] = []
+    hashes: list[NDArray[np.uint8]] = []
+    constant: list[bool] = []
+    for image in images:
+        image = np.ascontiguousarray(image)
+        digests.append(blake2b(image.data, digest_size=16, salt=str(image.shape).encode()[:16]).digest())
+        gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        small = np.asarray(cv2.resize(gray, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA), np.uint8)
+        thumbnails.append(small)
+        hashes.append(np.packbits(imagehash.phash(Image.fromarray(small)).hash))
+        constant.append(bool(image.min() == image.max()))
+    count = len(digests)
+    return Fingerprints(
+        digests=np.array(digests, dtype="S16"),
+        thumbnails=np.array(thumbnails, np.uint8).reshape(count, THUMBNAIL, THUMBNAIL),
+        hashes=np.array(hashes, np.uint8).reshape(count, 8).view(np.uint64)[:, 0],
+        constant=np.array(constant, np.bool_),
+    )
+
+
+def find_duplicates(
+    prints: Fingerprints,
+    *,
+    between: Sequence[Hashable] | None = None,
+    radius: int = RADIUS,
+    correlation: float = CORRELATION,
+) -> Duplicates:
+    """Groups images that are byte-identical or near-identical, directly or through others.
+
+    Args:
+        prints: of N images.
+        between: N keys (for example the child); near-identity is then looked for between different keys only, as
+            neighbouring frames of one video are always near-identical.
+        radius: see :data:`RADIUS`.
+        correlation: see :data:`CORRELATION`.
+
+    Time: all pairs of hashes are compared, so it grows with the square of N: a second for 32,000 images.
+    """
+    _, first, inverse = np.unique(prints.digests, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    content, firsts = rank[inverse].astype(np.int64), np.sort(first)
+    looked_at = np.flatnonzero(~prints.constant[firsts])
+    keys = None if between is None else np.unique(np.asarray(between, dtype=str), return_inverse=True)[1]
+    hashes, thumbnails = prints.hashes[firsts[looked_at]], prints.thumbnails[firsts[looked_at]]
+    found = [
+        (looked_at[i], looked_at[j])
+        for i, j in hamming_pairs(hashes, radius, None if keys is None else keys[firsts[looked_at]])
+        if shifted_correlation(thumbnails[i], thumbnails[j]) >= correlation
+    ]
+    near = np.array(found, np.int64).reshape(-1, 2)
+    graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(firsts), len(firsts)))
+    component = connected_components(graph, directed=False)[1].astype(np.int64)
+    return Duplicates(content=content, near=near, group=component[content], constant=prints.constant)
+
+
+def hamming_pairs(
+    hashes: NDArray[np.uint64], radius: int, keys: NDArray[np.integer[Any]] | None = None
+) -> Iterator[tuple[int, int]]:
+    """All pairs i < j of hashes that differ in at most ``radius`` bits (and in their key, where keys are given)."""
+    count = len(hashes)
+    block = max(1, _COMPARED_AT_ONCE // max(count, 1))
+    for start in range(0, count, block):
+        near = np.bitwise_count(hashes[start : start + block, None] ^ hashes[None, start:]) <= radius
+        if keys is not None:
+            near &= keys[start : start + block, None] != keys[None, start:]
+        rows, columns = np.nonzero(near)
+        later = columns > rows
+        yield from zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
+
+
+def shifted_correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Pearson correlation of the inner part of ``other`` with ``one``, the best over shifts; in [-1, 1].
+
+    Args:
+        one: uint8 (H, W), not constant.
+        other: same shape.
+    """
+    inner = other[SHIFT:-SHIFT, SHIFT:-SHIFT]
+    if inner.min() == inner.max():
+        return 0.0  # undefined; a flat centre says nothing about the photograph
+    return float(cv2.matchTemplate(one, inner, cv2.TM_CCOEFF_NORMED).max())
+
+
+def summarise(
+    found: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
+) -> dict[str, Any]:
+    """Counts by kind and split, and every label conflict by id: what ``card.audit`` holds.
+
+    Args:
+        found: the groups of N images.
+        ids: N names.
+        splits: N splits (or children: any key across which nothing may be shared).
+        labels: N labels, None where unlabelled.
+
+    Returns:
+        a plain dictionary: ``images`` and ``constant`` per split; per kind (``byte_identical``, ``near_identical``)
+        ``within`` (split -> ``repeats``: images beyond the first of each; ``repeated``: distinct images that stand
+        there more than once; ``repeated_under_two_labels``) and ``across`` (``a in b`` -> images of ``a`` that have a
+        twin in ``b``); ``groups`` and the size of the largest; ``conflicts``: one entry per group under two labels.
+    """
+    names, of = np.unique(np.asarray(splits, dtype=str), return_inverse=True)
+    conflicts = _conflicting_contents(found, of, labels)
+    copies = np.zeros((int(found.content.max(initial=-1)) + 1, len(names)), np.int64)
+    np.add.at(copies, (found.content, of), 1)
+    twins = np.zeros(copies.shape, np.bool_)
+    for one, other in (found.near.T, found.near.T[::-1]):
+        np.logical_or.at(twins, one, copies[other] > 0)
+    sizes = np.bincount(found.group) if len(found.group) else np.zeros(1, np.int64)
+    return {
+        "images": {str(name): int((of == s).sum()) for s, name in enumerate(names)},
+        "constant": {str(name): int(found.constant[of == s].sum()) for s, name in enumerate(names)},
+        "byte_identical": {
+            "within": {
+                str(name): {
+                    "repeats": int(np.maximum(copies[:, s] - 1, 0).sum()),
+                    "repeated": int((copies[:, s] > 1).sum()),
+                    "repeated_under_two_labels": conflicts.get(s, 0),
+                }
+                for s, name in enumerate(names)
+            },
+            "across": _across(names, copies, copies > 0),
+        },
+        "near_identical": {
+            "pairs": len(found.near),
+            "within": {str(name): {"images": int(copies[twins[:, s], s].sum())} for s, name in enumerate(names)},
+            "across": _across(names, copies, twins),
+        },
+        "groups": {"of_two_or_more": int((sizes > 1).sum()), "largest": int(sizes.max())},
+        "conflicts": label_conflicts(found, ids, splits, labels),
+    }
+
+
+def _across(names: NDArray[np.str_], copies: NDArray[np.int64], there: NDArray[np.bool_]) -> dict[str, int]:
+    """``a in b`` -> images of split a whose content (or a twin of it) is in split b; every ordered pair a != b."""
+    return {
+        f"{a} in {b}": int(copies[there[:, j], i].sum())
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+        if i != j
+    }
+
+
+def _conflicting_contents(found: Duplicates, split: NDArray[np.int64], labels: Sequence[str | None]) -> dict[int, int]:
+    """Per split number, how many distinct images stand in it under more than one label."""
+    seen = {(s, c, label) for s, c, label in zip(split, found.content, labels, strict=True) if label is not None}
+    of_image = Counter((int(s), int(c)) for s, c, _ in seen)
+    return Counter(s for (s, _), count in of_image.items() if count > 1)
+
+
+def label_conflicts(
+    found: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
+) -> list[dict[str, Any]]:
+    """Groups whose images carry more than one label, in order of first appearance.
+
+    Returns:
+        per group ``kind`` (``byte_identical`` where two equal images disagree, else ``near_identical``) and ``images``,
+        a list of ``{"id", "split", "label"}``.
+    """
+    order = np.argsort(found.group, kind="stable")
+    starts = np.flatnonzero(np.diff(found.group[order], prepend=-1))
+    conflicts = []
+    for members in np.split(order, starts[1:]) if len(order) else []:
+        if len({labels[m] for m in members} - {None}) < 2:
+            continue
+        seen = {(found.content[m], labels[m]) for m in members if labels[m] is not None}
+        identical = len({content for content, _ in seen}) < len(seen)
+        conflicts.append(
+            {
+                "kind": "byte_identical" if identical else "near_identical",
+                "images": [{"id": ids[m], "split": splits[m], "label": labels[m]} for m in members],
+            }
+        )
+    return conflicts

@@ -1,0 +1,173 @@
+"""Predictions -> ``metrics.json``: pure, without the model, the same for one split and for pooled folds.
+
+Scores speak of the test clips that have a label and a prediction; ``coverage`` says what share of the labelled clips
+that is, ``accuracy_with_missing`` counts the others as errors. Under cross-validation the rows of all folds are pooled;
+the AUC then compares probabilities of different models, as is usual and worth knowing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_id.errors import DataError
+from fer_id.evaluation import scores
+from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
+from fer_id.evaluation.calibration import BINS, reliability
+from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
+from fer_id.evaluation.predictions import Judged, judge
+from fer_id.evaluation.scores import Floats
+from fer_id.labels import LabelSpace
+from fer_id.store import PROVENANCES
+
+
+def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> dict[str, Any]:
+    """The content of ``metrics.json``.
+
+    Args:
+        predictions: the columns of ``predictions.parquet``.
+        labels: the classes, in the order of the confusion matrix.
+        provenance: ``real``, ``simulated`` or ``synthetic``.
+        seed: of the cluster bootstrap.
+
+    Returns:
+        ``provenance labels n_clips n_unlabelled n_missing n_subjects coverage accuracy accuracy_with_missing
+        macro_precision macro_recall macro_f1 auc specificity calibration per_class confusion_matrix per_subject
+        intervals reasons``. Shares lie in [0, 1]. ``n_clips`` are the labelled test clips. The confusion matrix has the
+        true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by name, and
+        ``per_class.<label>.recall`` and ``.f1``. A value that is undefined is None, and ``reasons`` says why under its
+        dotted name.
+
+    Raises:
+        DataError: the predictions contradict their contract, or the provenance is unknown.
+    """
+    if provenance not in PROVENANCES:
+        raise DataError(
+            f"provenance {provenance!r} is none of {', '.join(PROVENANCES)}; it comes from the store's card"
+        )
+    judged = judge(predictions, labels)
+    counts = scores.count_clips(judged.truth, judged.predicted, judged.subjects, len(judged.subject_ids), len(labels))
+    total = counts.sum(0)
+    covered = judged.covered
+    auc = auc_by_class(judged.probabilities[covered], judged.truth[covered])
+    overall = {name: _number(each.value(total)) for name, each in scores.overall_statistics(len(labels)).items()}
+    n_clips = len(judged.truth)
+    metrics: dict[str, Any] = {
+        "provenance": provenance,
+        "labels": list(labels.names),
+        "n_clips": n_clips,
+        "n_unlabelled": judged.n_unlabelled,
+        "n_missing": int((~covered).sum()),
+        "n_subjects": len(judged.subject_ids),
+        "coverage": float(covered.mean()) if n_clips else None,
+        **{name: overall[name] for name in ("accuracy", "accuracy_with_missing")},
+        **{name: overall[name] for name in ("macro_precision", "macro_recall", "macro_f1")},
+        "auc": _number(macro_auc(auc)),
+        "specificity": overall["specificity"],
+        "calibration": {"ece": _ece(judged), "bins": BINS, "of": "p"},
+        "per_class": _per_class(total, auc, labels),
+        "confusion_matrix": total[:, :-1].astype(int).tolist(),
+        "per_subject": _per_subject(counts, judged),
+    }
+    intervals = {**_count_intervals(counts, labels, seed), "auc": _auc_interval(judged, auc)}
+    metrics["intervals"] = {name: interval.as_json() for name, interval in intervals.items()}
+    metrics["reasons"] = _reasons(metrics, total, labels, intervals)
+    return metrics
+
+
+def _count_intervals(counts: Floats, labels: LabelSpace, seed: int) -> dict[str, Interval]:
+    by_class = {
+        f"per_class.{labels.names[index]}.{score}": statistic
+        for (index, score), statistic in scores.class_statistics(len(labels)).items()
+    }
+    return count_intervals(counts, scores.overall_statistics(len(labels)) | by_class, seed=seed)
+
+
+def _auc_interval(judged: Judged, auc: Floats) -> Interval:
+    rows = judged.covered
+    codes, subjects = np.unique(judged.subjects[rows], return_inverse=True)
+    without_each = auc_without_each(judged.probabilities[rows], judged.truth[rows], subjects, len(codes))
+    return jackknife(float(macro_auc(auc)), macro_auc(without_each))
+
+
+def _per_class(total: Floats, auc: Floats, labels: LabelSpace) -> dict[str, dict[str, Any]]:
+    support = scores.support(total)
+    columns = {
+        "precision": scores.precision(total),
+        "recall": scores.recall(total),
+        "f1": scores.f1(total),
+        "specificity": scores.specificity(total),
+        "auc": auc,
+    }
+    return {
+        name: {score: _number(values[index]) for score, values in columns.items()} | {"support": int(support[index])}
+        for index, name in enumerate(labels.names)
+    }
+
+
+def _per_subject(counts: Floats, judged: Judged) -> dict[str, dict[str, Any]]:
+    clips, missing = counts.sum((1, 2)), counts[..., -1].sum(1)
+    accuracy, recall, f1 = scores.accuracy(counts), scores.macro_recall(counts), scores.macro_f1(counts)
+    return {
+        subject: {
+            "n_clips": int(clips[i]),
+            "n_missing": int(missing[i]),
+            "accuracy": _number(accuracy[i]),
+            "macro_recall": _number(recall[i]),
+            "macro_f1": _number(f1[i]),
+        }
+        for i, subject in enumerate(judged.subject_ids)
+    }
+
+
+def _ece(judged: Judged) -> float | None:
+    rows = judged.covered
+    correct = judged.truth[rows] == judged.predicted[rows]
+    return _number(reliability(confidences(judged), correct).ece)
+
+
+def confidences(judged: Judged) -> Floats:
+    """(M,) the probability given to the predicted class, of the clips that have a prediction."""
+    rows = np.flatnonzero(judged.covered)
+    return np.asarray(judged.probabilities[rows, judged.predicted[rows]])
+
+
+def _reasons(
+    metrics: dict[str, Any], total: Floats, labels: LabelSpace, intervals: dict[str, Interval]
+) -> dict[str, str]:
+    judged = bool(total[:, :-1].sum())
+    nothing = "no labelled test clip has a prediction" if metrics["n_clips"] else "no labelled test clip"
+    one_class = "all test clips are of one class" if judged else nothing
+    undefined = {"ece": metrics["calibration"]["ece"], **metrics}
+    reasons = {name: nothing for name in _HEADLINE if undefined[name] is None}
+    reasons |= {name: one_class for name in ("auc", "specificity") if metrics[name] is None}
+    for label, row in metrics["per_class"].items():
+        why = _class_reasons(label, present=bool(row["support"]), one_class=one_class)
+        reasons |= {f"per_class.{label}.{score}": why[score] for score, value in row.items() if value is None}
+    for subject, row in metrics["per_subject"].items():
+        if row["accuracy"] is None:
+            reasons[f"per_subject.{subject}"] = "no clip with a prediction"
+    return reasons | {f"intervals.{name}": each.reason for name, each in intervals.items() if each.reason}
+
+
+_HEADLINE = ("coverage", "accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "ece")
+
+
+def _class_reasons(label: str, *, present: bool, one_class: str) -> dict[str, str]:
+    """Why a score of a class is undefined, by score."""
+    absent = f"no test clip of class {label} has a prediction"
+    never = f"{label} was never predicted" + ("; counts as 0 in the macro mean" if present else "")
+    return {
+        "precision": never,
+        "recall": absent,
+        "f1": absent,
+        "specificity": one_class,
+        "auc": one_class if present else absent,
+    }
+
+
+def _number(value: Floats | float) -> float | None:
+    number = float(value)
+    return None if np.isnan(number) else number

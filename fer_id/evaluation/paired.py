@@ -1,0 +1,65 @@
+"""Two runs on the same clips: the difference within each subject, which cancels how difficult the subject is.
+
+The difference of the pooled scores gets a subject-level interval in which a subject is left out, or drawn, from both
+runs at once. Accuracy counts clips without a prediction as errors, so that both runs answer for the same clips.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_id.evaluation import scores
+from fer_id.evaluation.intervals import DIFFERENCE_RANGE, Interval, count_intervals
+from fer_id.evaluation.predictions import Judged
+from fer_id.evaluation.scores import Floats, Statistic
+
+
+@dataclass(frozen=True)
+class Difference:
+    """``run - reference`` of one score, in [-1, 1], with its interval; NaN where a score is undefined."""
+
+    value: float
+    interval: Interval
+
+
+PAIRED = {"accuracy_with_missing": scores.accuracy_with_missing, "macro_f1": scores.macro_f1}
+
+
+def why_not_paired(run: Judged, reference: Judged) -> str | None:
+    """None when both judged the same clips of the same subjects under the same labels; otherwise what differs."""
+    ours, theirs = _clips(run), _clips(reference)
+    if len(ours) != len(run.clip_ids) or len(theirs) != len(reference.clip_ids):
+        return "a clip was tested in more than one fold"
+    common = ours.keys() & theirs.keys()
+    if len(common) < max(len(ours), len(theirs)):
+        return f"other test clips: {len(common):,} in common of {len(ours):,} and {len(theirs):,}"
+    if differ := sum(ours[clip] != theirs[clip] for clip in common):
+        return f"{differ:,} clips have another label or subject"
+    if not ours:
+        return "no labelled test clip"
+    return None
+
+
+def paired_differences(run: Judged, reference: Judged, classes: int, *, seed: int = 0) -> dict[str, Difference]:
+    """Differences in the scores of ``PAIRED``. Call :func:`why_not_paired` first."""
+    counts = np.stack([_counts(each, classes) for each in (run, reference)], axis=1)  # (S, 2, K, K + 1)
+    reads = np.ones(counts.shape[-2:], dtype=np.bool_)
+    statistics = {name: Statistic(_minus(score), reads) for name, score in PAIRED.items()}
+    intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE, seed=seed)
+    total = counts.sum(0)
+    return {name: Difference(float(statistics[name].value(total)), intervals[name]) for name in statistics}
+
+
+def _clips(judged: Judged) -> dict[str, tuple[int, str]]:
+    subjects = [judged.subject_ids[code] for code in judged.subjects.tolist()]
+    return dict(zip(judged.clip_ids, zip(judged.truth.tolist(), subjects, strict=True), strict=True))
+
+
+def _counts(judged: Judged, classes: int) -> Floats:
+    return scores.count_clips(judged.truth, judged.predicted, judged.subjects, len(judged.subject_ids), classes)
+
+
+def _minus(score: scores.Score) -> scores.Score:
+    return lambda counts: score(counts[..., 0, :, :]) - score(counts[..., 1, :, :])

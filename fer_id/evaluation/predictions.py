@@ -1,0 +1,127 @@
+"""``predictions.parquet`` as arrays to judge: the checks, and the rows that count.
+
+Judged are the test rows with a label. A row without a label is counted and left alone; a row without a prediction (no
+face was found) is counted, and an error in ``accuracy_with_missing``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fer_id.errors import DataError, Problems
+from fer_id.evaluation.scores import Floats, Ints
+from fer_id.labels import LabelSpace
+
+SPLITS = ("test", "validation")
+SUM_TOLERANCE = 1e-3  # of probabilities stored as float32, computed in bfloat16 at worst
+_KEYS = ["clip_id", "fold", "split"]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The labelled test clips. ``predicted`` is -1, and ``probabilities`` NaN, for a clip without a prediction."""
+
+    truth: Ints  # (N,)
+    predicted: Ints  # (N,)
+    probabilities: Floats  # (N, K)
+    subjects: Ints  # (N,) index into subject_ids
+    subject_ids: list[str]  # sorted
+    clip_ids: list[str]
+    n_unlabelled: int
+
+    @property
+    def covered(self) -> np.ndarray:
+        """(N,) whether the clip has a prediction."""
+        return np.asarray(self.predicted >= 0)
+
+
+def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """Class names in order, as the columns ``logit_<class>`` spell them.
+
+    Raises:
+        DataError: there is no such column.
+    """
+    names = tuple(str(column).removeprefix("logit_") for column in predictions if str(column).startswith("logit_"))
+    if not names:
+        raise DataError(
+            "predictions: no column logit_<class>, so the classes are unknown; predict again with `fer-id train`"
+        )
+    return names
+
+
+def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p") -> Judged:
+    """Checks a table of predictions and takes the labelled test rows out of it.
+
+    Args:
+        probabilities: prefix of the probability columns: ``p`` (raw) or ``q`` (calibrated).
+
+    Raises:
+        DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
+    """
+    check_predictions(predictions, labels)
+    test = predictions[predictions["split"] == "test"]
+    rows = test[test["label"].notna()]
+    codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
+    return Judged(
+        truth=_indices(rows["label"], labels),
+        predicted=_indices(rows["predicted"], labels),
+        probabilities=_numbers(rows, [f"{probabilities}_{name}" for name in labels.names]),
+        subjects=codes.astype(np.int64),
+        subject_ids=[str(subject) for subject in subject_ids],
+        clip_ids=rows["clip_id"].astype(str).tolist(),
+        n_unlabelled=len(test) - len(rows),
+    )
+
+
+def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:
+    """Raises DataError with everything that is wrong with the table, or does nothing."""
+    problems = Problems("predictions")
+    logits, raw = ([f"{prefix}_{name}" for name in labels.names] for prefix in ("logit", "p"))
+    needed = ["clip_id", "subject_id", "fold", "split", "label", "predicted", *logits, *raw]
+    for column in needed:
+        if column not in predictions:
+            problems.add(f"column {column} is missing")
+    hint = f"expected one row per (clip_id, fold, split) over the classes {', '.join(labels.names)}"
+    problems.raise_if_any(DataError, hint)
+
+    for column in ("clip_id", "subject_id"):
+        _add(problems, predictions, predictions[column].isna().to_numpy(), f"{column} is empty")
+    _add(problems, predictions, predictions.duplicated(_KEYS).to_numpy(), "(clip_id, fold, split) occurs twice")
+    _add(problems, predictions, ~predictions["split"].isin(SPLITS).to_numpy(), f"split is none of {', '.join(SPLITS)}")
+    for column in ("label", "predicted"):
+        known = predictions[column].isna() | predictions[column].isin(labels.names)
+        names = ", ".join(sorted({repr(value) for value in predictions[column][~known]})[:5])
+        _add(problems, predictions, ~known.to_numpy(), f"{column} is no class of {labels.name} ({names})")
+    _check_numbers(problems, predictions, logits, raw)
+    problems.raise_if_any(DataError, hint)
+
+
+def _check_numbers(problems: Problems, predictions: pd.DataFrame, logits: list[str], raw: list[str]) -> None:
+    given = predictions["predicted"].notna().to_numpy()
+    logit, p = _numbers(predictions, logits), _numbers(predictions, raw)
+    finite = np.isfinite(p).all(1)
+    _add(problems, predictions, given & ~np.isfinite(logit).all(1), "a logit is NaN or infinite")
+    _add(problems, predictions, given & ~finite, "a probability p_<class> is NaN or infinite")
+    outside = given & finite & ((p < 0) | (p > 1)).any(1)
+    _add(problems, predictions, outside, "a probability is outside [0, 1]")
+    off = given & finite & (np.abs(p.sum(1) - 1) > SUM_TOLERANCE)
+    _add(problems, predictions, off, "the probabilities do not sum to 1")
+    _add(problems, predictions, ~given & np.isfinite(p).any(1), "there are probabilities but no predicted class")
+
+
+def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what: str) -> None:
+    if wrong.any():
+        clips = ", ".join(str(clip) for clip in predictions["clip_id"][wrong][:3])
+        problems.add(f"{what} in {int(wrong.sum())} of {len(predictions)} rows (first clips: {clips})")
+
+
+def _indices(column: pd.Series, labels: LabelSpace) -> Ints:
+    return np.asarray(pd.Categorical(column, categories=list(labels.names)).codes, dtype=np.int64)
+
+
+def _numbers(rows: pd.DataFrame, columns: list[str]) -> Floats:
+    numbers = [pd.to_numeric(rows[column], errors="coerce").to_numpy(np.float64, na_value=np.nan) for column in columns]
+    return np.column_stack(numbers)

@@ -1,0 +1,170 @@
+"""Who is learned from, who is chosen by, who is judged: folds over groups that share no subject."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError, LeakageError, Problems
+from fer_id.settings import setting
+
+Rows = NDArray[np.int64]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class ProtocolConfig:
+    """How clips become train, inner validation and test."""
+
+    name: str = setting(
+        "official",
+        choices=("official", "holdout", "kfold", "loso"),
+        help="official: the dataset's own splits; holdout: one test set of groups; kfold; loso: leave one group out",
+    )
+    group: str = setting("subject_id", help="column whose values stay together; site leaves one site out")
+    folds: int = setting(5, min=2, help="number of folds of kfold")
+    test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
+    validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
+    only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers of one train / inner validation / test division.
+
+    Attributes:
+        name: ``official``, ``holdout``, the fold's number, or the group left out.
+        train, validation, test: int64 row numbers into the table of clips.
+        dropped: training rows left out, counted by reason.
+    """
+
+    name: str
+    train: Rows
+    validation: Rows
+    test: Rows
+    dropped: dict[str, int]
+
+
+def make_folds(clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool) -> list[Fold]:
+    """All folds of a protocol.
+
+    Args:
+        clips: one row per clip, as in a store.
+        config: the protocol.
+        seed: of the division into groups; the folds are a function of it and of the table.
+        images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
+        deduplicate: leave repeats out of training; only where ``images``.
+
+    Raises:
+        DataError: a split is missing or empty, the group column does not exist, too few groups.
+        LeakageError: a subject stands in two splits of one fold.
+    """
+    if config.name == "official":
+        folds = [_official(clips)]
+    else:
+        folds = list(_grouped(clips, config, seed))
+    unlabelled = clips["label"].isna().to_numpy()
+    made = []
+    for fold in folds:
+        dropped = {"unlabelled": int(unlabelled[fold.train].sum())}
+        train = fold.train[~unlabelled[fold.train]]
+        validation = fold.validation
+        if images and deduplicate:
+            validation = validation[~_groups_of(clips, validation, fold.test)]
+            dropped["validation images also in test"] = len(fold.validation) - len(validation)
+            train, more = without_repeats(clips, train, np.concatenate([validation, fold.test]))
+            dropped |= more
+        made.append(Fold(fold.name, train, validation, fold.test, {k: n for k, n in dropped.items() if n}))
+    _check(clips, made, allow_repeats=images and not deduplicate)
+    return made
+
+
+def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Rows, dict[str, int]]:
+    """Training rows without the near-identical images that validation and test hold, and one of each group at most.
+
+    A group whose copies carry different labels teaches nothing sure and is left out whole.
+
+    Returns:
+        the rows kept, in order, and how many were dropped by reason.
+    """
+    groups, labels = clips["subject_id"].to_numpy(), clips["label"].to_numpy()
+    elsewhere = _groups_of(clips, train, judged)
+    rest = pd.DataFrame({"group": groups[train[~elsewhere]], "label": labels[train[~elsewhere]]})
+    conflict = (rest.groupby("group")["label"].transform("nunique") > 1).to_numpy()
+    repeat = rest["group"].duplicated().to_numpy() & ~conflict
+    counts = {
+        "also in validation or test": int(elsewhere.sum()),
+        "repeats with conflicting labels": int(conflict.sum()),
+        "repeats within training": int(repeat.sum()),
+    }
+    return train[~elsewhere][~conflict & ~repeat], counts
+
+
+def _groups_of(clips: pd.DataFrame, rows: Rows, others: Rows) -> NDArray[np.bool_]:
+    """Whether each of ``rows`` has its subject among ``others``."""
+    subjects = clips["subject_id"]
+    return subjects.iloc[rows].isin(set(subjects.iloc[others])).to_numpy()
+
+
+def _official(clips: pd.DataFrame) -> Fold:
+    split = clips["split"].to_numpy()
+    rows = {name: np.flatnonzero(split == name) for name in SPLITS}
+    if empty := [name for name in SPLITS if not len(rows[name])]:
+        raise DataError(
+            f"the store has no {' and no '.join(empty)} split; use protocol=holdout, kfold or loso, which make their own"
+        )
+    return Fold("official", rows["train"], rows["validation"], rows["test"], {})
+
+
+def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator[Fold]:
+    if config.group not in clips:
+        raise DataError(f"protocol.group={config.group}: no such column; the clips have {', '.join(clips.columns)}")
+    of_row = clips[config.group].astype(str).to_numpy()
+    groups = np.unique(of_row)
+    if len(groups) < 3:
+        raise DataError(f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}")
+    order = np.random.default_rng(seed).permutation(groups)
+    names, tests = _test_groups(groups, order, config)
+    for number, (name, test) in enumerate(zip(names, tests, strict=True)):
+        if config.only and name not in config.only:
+            continue
+        rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(groups, test))
+        n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
+        validation, train = rest[:n_validation], rest[n_validation:]
+        rows = [np.flatnonzero(np.isin(of_row, part)) for part in (train, validation, test)]
+        yield Fold(name, *rows, {})
+
+
+def _test_groups(groups: NDArray[np.str_], order: NDArray[np.str_], config: ProtocolConfig) -> tuple[list[str], list[Rows]]:
+    if config.name == "loso":
+        names, tests = list(groups), [np.array([group]) for group in groups]
+    elif config.name == "kfold":
+        if config.folds > len(groups):
+            raise DataError(f"protocol.folds={config.folds}, but there are only {len(groups)} groups of {config.group}")
+        tests = np.array_split(order, config.folds)
+        names = [f"{number:02d}" for number in range(config.folds)]
+    else:
+        n_test = min(max(1, round(config.test_fraction * len(order))), len(order) - 2)
+        names, tests = ["holdout"], [order[:n_test]]
+    if unknown := sorted(set(config.only) - set(names)):
+        raise DataError(f"protocol.only: no fold named {', '.join(unknown)}; the folds are {', '.join(names)}")
+    return names, tests
+
+
+def _check(clips: pd.DataFrame, folds: list[Fold], *, allow_repeats: bool) -> None:
+    problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
+    subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()
+    classes = set(clips["label"].dropna())
+    for fold in folds:
+        parts = {split: set(subjects[getattr(fold, split)]) for split in SPLITS}
+        for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            if (shared := sorted(parts[first] & parts[second])) and not allow_repeats:
+                problems.add(f"fold {fold.name}: {len(shared)} in {first} and {second}: {', '.join(shared[:5])}")
+        if missing := sorted(classes - set(labels[fold.train])):
+            lacking.add(f"fold {fold.name}: no training clip of {', '.join(missing)}")
+    problems.raise_if_any(LeakageError)
+    lacking.raise_if_any(DataError, "Use fewer folds, another protocol.group, or a store with more clips of that class.")

@@ -1,0 +1,108 @@
+"""Files that are whole or not there: everything is written beside its place and renamed onto it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fer_id.errors import FerIdError
+
+
+def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file at once or not at all; flushed to the disk before the rename, so that a power cut keeps the old one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(name, 0o600 if path.exists() and path.stat().st_mode & 0o077 == 0 else 0o644)
+        os.replace(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+
+
+def atomic_write_text(path: Path, content: str) -> None:
+    """:func:`atomic_write_bytes` for UTF-8 text."""
+    atomic_write_bytes(path, content.encode())
+
+
+def plain(value: Any) -> Any:
+    """Numpy scalars and arrays as plain Python, NaN and infinities as None: what strict JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Strict JSON, keys in the given order, readable by people; see :func:`plain`."""
+    atomic_write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        FerIdError: of class ``error``, where the file is missing or holds no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise error(f"{path}: no such file") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
+        raise error(f"{path}: not JSON ({problem}); it was damaged or written by something else") from None
+    if not isinstance(value, dict):
+        raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+@contextmanager
+def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
+    """A folder that appears complete under its name, or not at all.
+
+    Args:
+        path: the name it gets.
+        replaces: a file that marks an older folder of the same kind; one that holds it may be replaced, nothing else.
+
+    Yields:
+        a temporary sibling folder to fill, readable by its owner only (it may hold faces); renamed onto ``path`` when
+        the block ends well, removed when it raises.
+
+    Raises:
+        FerIdError: ``path`` exists and may not be replaced.
+    """
+    if path.exists() and (replaces is None or not (path / replaces).is_file()):
+        kind = "overwrite=true replaces it" if replaces is None else f"it holds no {replaces}, so it is not replaced"
+        raise FerIdError(f"{path} exists already: choose another folder ({kind})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield draft
+        if path.exists():
+            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
+            os.replace(path, old / path.name)
+            os.replace(draft, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(draft, path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise

@@ -1,0 +1,69 @@
+"""Label spaces: the five target emotions, the benchmarks' own, and the mapping between them by name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from fer_id.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class LabelSpace:
+    """An ordered set of class names; the order is that of every logit, table and figure.
+
+    Attributes:
+        name: what configs and cards call it.
+        names: class names; the index in this tuple is the class index.
+    """
+
+    name: str
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, label: str | None) -> int:
+        """Class index of ``label``, -1 for None (unlabelled).
+
+        Raises:
+            ConfigError: the space has no such class.
+        """
+        if label is None:
+            return -1
+        try:
+            return self.names.index(label)
+        except ValueError:
+            raise ConfigError(f"label {label!r} is not in {self.name}: {', '.join(self.names)}") from None
+
+
+TARGET = LabelSpace("target5", ("happy", "sad", "angry", "fear", "neutral"))
+FER7 = LabelSpace("fer7", ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"))
+FERPLUS8 = LabelSpace("ferplus8", ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt"))
+AFFECTNET8 = LabelSpace("affectnet8", ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt"))
+SPACES = {space.name: space for space in (TARGET, FER7, FERPLUS8, AFFECTNET8)}
+
+
+def get_space(name: str) -> LabelSpace:
+    """The label space of that name.
+
+    Raises:
+        ConfigError: unknown; the known ones are listed.
+    """
+    if name not in SPACES:
+        near = get_close_matches(name, SPACES, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ConfigError(f"unknown label space {name!r}{meant}; known: {', '.join(SPACES)}")
+    return SPACES[name]
+
+
+def map_labels(labels: Sequence[str | None], to: LabelSpace) -> tuple[list[str | None], dict[str, int]]:
+    """Labels by name into another space; what it has no name for becomes None, and is counted.
+
+    Returns:
+        the labels, same length and order; and how many samples each missing name dropped.
+    """
+    dropped = Counter(label for label in labels if label is not None and label not in to.names)
+    return [label if label in to.names else None for label in labels], dict(dropped)

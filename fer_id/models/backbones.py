@@ -1,0 +1,180 @@
+"""Any timm backbone as an encoder of 64x64 crops.
+
+At 64x64 a network made for 224x224 ends in a 2x2 map. Backbones are therefore built with half the stride at their
+entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last map is 4x4 or
+more and every layer, with its pretrained weights, sees the face at twice the resolution it otherwise would. Training
+ResNet-50 then takes 3 times as long, EfficientNet-B0 2.5 to 3.6 times; dilating the last stage instead
+(``output_stride=16``) would take 1.3 and 1.2 to 2 times, but leaves a 16x16 map after the stem, where mouth corners and
+brows are one or two cells.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from fer_id.errors import CheckpointError, ConfigError, Problems
+from fer_id.models.checkpoint import read_tensors
+from fer_id.models.encoders import HALVES, Encoder
+from fer_id.types import CROP
+
+MAP = 4
+"""Smallest side of the last feature map of a backbone at 64x64."""
+
+PATCH = 8
+"""Largest patch side of a vision transformer: 64 tokens at 64x64."""
+
+
+class TimmEncoder(Encoder):
+    """Any timm backbone, fitted to 64x64 (see the module), pooled as timm pools it.
+
+    Args:
+        name: timm's name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
+        pretrained: download timm's weights.
+        weights: local file of those weights instead.
+
+    Raises:
+        ConfigError: the backbone cannot take 64x64.
+        CheckpointError: the weights cannot be had, read, or fitted.
+    """
+
+    def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
+        fit = fit_to_crop(name)
+        published = timm.get_pretrained_cfg(name) if pretrained or weights is not None else None
+        mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
+        super().__init__(fit.dim, mean, std)
+        self.net = _create(name, fit, pretrained=pretrained, weights=weights)
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.net(images)  # type: ignore[no-any-return]
+
+
+class Fit(NamedTuple):
+    """How a timm backbone is built for 64x64.
+
+    Attributes:
+        sizes: keyword arguments of ``timm.create_model``.
+        halve: whether the stride of its stem is halved.
+        dim: D.
+        side: of its last feature map; 0 where it ends in a row of tokens.
+    """
+
+    sizes: dict[str, Any]
+    halve: bool
+    dim: int
+    side: int
+
+
+@lru_cache(maxsize=64)
+def fit_to_crop(name: str) -> Fit:
+    """Tries a backbone on the meta device (nothing is allocated or computed) and says how to build it for 64x64.
+
+    As timm makes it where that ends in tokens or in a map of 4x4 or more, else with half the stride, else as timm does.
+
+    Raises:
+        ConfigError: no way of building it takes a 64x64 image.
+    """
+    fits: list[Fit] = []
+    failure: Exception | None = None
+    for sizes in _sizes(name):
+        for halve in (False, True):
+            try:
+                fit = _try(name, sizes, halve)
+            except Exception as error:  # every backbone has its own way of refusing a size
+                failure = error
+                continue
+            if fit.side == 0 or fit.side >= MAP:
+                return fit
+            fits.append(fit)
+    if not fits:
+        raise ConfigError(f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({failure}); choose another")
+    return max(fits, key=lambda fit: fit.side)
+
+
+def _sizes(name: str) -> list[dict[str, Any]]:
+    """Arguments to try, best first: for a backbone of fixed input size a smaller patch, else the image size alone."""
+    published = timm.get_pretrained_cfg(name)
+    if published is None or not published.fixed_input_size:
+        return [{}]
+    image: dict[str, Any] = {"img_size": CROP}
+    with torch.device("meta"):
+        conv = _first_strided(timm.create_model(name, num_classes=0, **image))
+    if conv is None:
+        return [image]
+    return [{**image, "patch_size": min(PATCH, conv.stride[0] // 2)}, image]
+
+
+def _try(name: str, sizes: dict[str, Any], halve: bool) -> Fit:
+    with torch.device("meta"), torch.no_grad():
+        net: Any = timm.create_model(name, num_classes=0, **sizes).eval()
+        if halve:
+            _halve_stem(net)
+        images = torch.zeros(1, 3, CROP, CROP)
+        last = net.forward_features(images)
+        side = min(last.shape[1:]) if last.ndim == 4 else 0  # (N, C, H, W), or (N, H, W, C) as in Swin
+        return Fit(sizes, halve, net(images).shape[-1], side)
+
+
+def _create(name: str, fit: Fit, *, pretrained: bool, weights: str | None) -> nn.Module:
+    if weights is not None:
+        net = _from_file(name, fit, weights)
+    elif pretrained:
+        net = _download(name, fit)
+    else:
+        net = timm.create_model(name, num_classes=0, **fit.sizes)
+    if fit.halve:
+        _halve_stem(net)
+    return net
+
+
+def _download(name: str, fit: Fit) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, **fit.sizes)
+    except Exception as error:  # no network, a proxy, a full disk, no published weights: each in its own exception
+        raise CheckpointError(
+            f"timm:{name}: its pretrained weights cannot be had ({_first_line(error)}). Without a network, fetch them "
+            "elsewhere and give the file as model.weights=FILE, or train from scratch with model.pretrained=false."
+        ) from error
+
+
+def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
+    read_tensors(path)  # refuses code and damage, with a clear message, before timm reads the file
+    # timm resamples patches and positions only while it loads what it takes for published weights
+    overlay = {"file": path, "source": "timm", "custom_load": False}
+    try:
+        net, again = (
+            timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **fit.sizes)
+            for _ in range(2)
+        )
+    except Exception as error:  # timm renames the weights of many sources, each in its own way
+        raise CheckpointError(f"{path}: not the weights of timm:{name} ({_first_line(error)})") from error
+    # timm passes over weights that it does not find: they are the ones that chance made differ between two builds
+    pairs = zip(net.state_dict().items(), again.state_dict().values(), strict=True)
+    missing = [key for (key, one), other in pairs if not torch.equal(one, other)]
+    if missing:
+        problems = Problems(f"{path}: not the weights of timm:{name}")
+        problems.found = [f"{key}: missing" for key in missing]
+        problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
+    return net
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _first_strided(net: nn.Module) -> nn.Conv2d | None:
+    return next((m for m in net.modules() if isinstance(m, nn.Conv2d) and max(m.stride) > 1), None)
+
+
+def _halve_stem(net: nn.Module) -> None:
+    """Halves the stride of the first strided convolution; its weights stay as they are."""
+    conv = _first_strided(net)
+    if conv is None:
+        return
+    stride = conv.stride[0] // 2
+    conv.stride = (stride, stride)
+    conv.padding = tuple((k - stride + 1) // 2 for k in conv.kernel_size)

@@ -1,0 +1,72 @@
+"""From a ModelConfig to a model.
+
+The paper's five are points of the grid encoder x head. Their recommended configs:
+
+=================  =================================  ======  ==============================================
+name               encoder                            head    further
+=================  =================================  ======  ==============================================
+shallow_cnn        shallow                            mean
+resnet50           timm:resnet50                      mean
+efficientnet_b0    timm:efficientnet_b0               mean
+compact_vit        timm:vit_tiny_patch16_224          mean    built with patch 8 at 64x64: 64 tokens
+cnn_lstm           conv4                              lstm    hidden: 128
+=================  =================================  ======  ==============================================
+
+The paper names no compact ViT; ours is ViT-Ti (Touvron et al., 2021; Steiner et al., 2022): 12 blocks of width 192 with
+three heads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fer_id.errors import ConfigError, Problems
+from fer_id.models.checkpoint import load_into
+from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems
+from fer_id.models.encoders import ConvEncoder, Encoder
+from fer_id.models.heads import GRU, LSTM, Attention, BiLSTM, Head, Last, Mean, Transformer
+from fer_id.models.network import ClipClassifier
+
+__all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
+
+HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
+    "mean": Mean,
+    "last": Last,
+    "lstm": LSTM,
+    "gru": GRU,
+    "bilstm": BiLSTM,
+    "attention": Attention,
+    "transformer": Transformer,
+}
+"""Name of a head -> its class, called with D, ``hidden`` and ``dropout``."""
+
+
+def build_model(config: ModelConfig, classes: int) -> ClipClassifier:
+    """Builds the model of a config for K = ``classes`` classes.
+
+    Raises:
+        ConfigError: the config names an unknown part or an impossible value (all of them listed).
+        CheckpointError: its pretrained weights cannot be had, read or fitted.
+    """
+    problems = Problems("model")
+    for problem in model_problems(config):
+        problems.add(problem)
+    if classes < 2:
+        problems.add(f"classes: {classes}, expected at least 2")
+    problems.raise_if_any(ConfigError)
+    encoder = _build_encoder(config)
+    head = HEAD_CLASSES[config.head](encoder.dim, config.hidden, config.dropout)
+    return ClipClassifier(encoder, head, classes, config.dropout)
+
+
+def _build_encoder(config: ModelConfig) -> Encoder:
+    if config.encoder.startswith(TIMM):
+        from fer_id.models.backbones import (
+            TimmEncoder,
+        )  # timm takes seconds to import, and our own encoders need it not
+
+        return TimmEncoder(config.encoder.removeprefix(TIMM), pretrained=config.pretrained, weights=config.weights)
+    encoder = ConvEncoder(*conv_blocks(config), residual=config.residual)
+    if config.weights is not None:
+        load_into(encoder, config.weights, part="encoder")
+    return encoder

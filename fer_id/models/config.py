@@ -1,0 +1,129 @@
+"""The typed configuration of a model, and every reason to refuse one. Imports no torch, so that a CLI may import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+
+TIMM = "timm:"
+"""Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
+
+CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
+    "conv4": ((32, 64, 128, 256), (1, 2, 2, 2)),
+    "shallow": ((32, 64, 128), (1, 1, 1)),
+}
+"""Our own encoders: name -> (channels of each block, convolutions in each block) where the config says nothing."""
+
+HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")
+"""Names of the temporal heads."""
+
+TRANSFORMER_HEADS = 4
+"""Attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it."""
+
+
+@dataclass
+class ModelConfig:
+    """Which model to build: an encoder (frame -> feature) and a temporal head (features -> clip).
+
+    Attributes:
+        name: what the model is called in tables; changes nothing else.
+        encoder: ``conv4`` | ``shallow`` | ``timm:<any timm name>``.
+        head: one of ``HEADS``.
+        hidden: size of the state of the recurrent and transformer heads; the other heads have no such state.
+        dropout: probability in [0, 1) of dropping a pooled feature before the classifier (and inside ``transformer``).
+        pretrained: download timm's published weights.
+        weights: local file of published encoder weights instead (safetensors, or a torch file of weights alone).
+        widths: channels of each block of ``conv4`` (four) or ``shallow`` (two or three); empty: the encoder's own.
+        convs: convolutions in each block, likewise.
+        residual: add to each convolution after the first of a block its own input (``conv4``, ``shallow``).
+    """
+
+    name: str = "cnn_lstm"
+    encoder: str = "conv4"
+    head: str = "lstm"
+    hidden: int = 128
+    dropout: float = 0.0
+    pretrained: bool = False
+    weights: str | None = None
+    widths: list[int] = field(default_factory=list)
+    convs: list[int] = field(default_factory=list)
+    residual: bool = False
+
+
+def model_problems(config: ModelConfig) -> list[str]:
+    """Everything that is wrong with a model config, one line each, empty if nothing. Reads and builds nothing large."""
+    found = [*_encoder_problems(config), *_weight_problems(config)]
+    if config.head not in HEADS:
+        found.append(_unknown("model.head", config.head, HEADS))
+    if config.hidden < 1:
+        found.append(f"model.hidden: {config.hidden}, expected at least 1")
+    elif config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
+        found.append(f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer")
+    if not 0.0 <= config.dropout < 1.0:
+        found.append(f"model.dropout: {config.dropout}, expected a probability in [0, 1)")
+    return found
+
+
+def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:
+    """A line that says that ``value`` is not known, which one was perhaps meant, and which ones there are."""
+    close = get_close_matches(value, known, n=1)
+    meant = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"{key}: {value!r} is unknown{meant}; known: {', '.join(known)}"
+
+
+def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Channels and convolutions of each block of ``conv4`` or ``shallow``: the config's, or else the encoder's own."""
+    widths, convs = CONV_ENCODERS[config.encoder]
+    return tuple(config.widths) or widths, tuple(config.convs) or convs
+
+
+def _encoder_problems(config: ModelConfig) -> list[str]:
+    if config.encoder in CONV_ENCODERS:
+        return _block_problems(config)
+    found = []
+    if config.widths or config.convs or config.residual:
+        found.append(
+            f"model.widths, convs, residual: only {', '.join(CONV_ENCODERS)} have them, not {config.encoder!r}"
+        )
+    if config.encoder.startswith(TIMM):
+        return found + _timm_problems(config.encoder.removeprefix(TIMM))
+    return [*found, _unknown("model.encoder", config.encoder, (*CONV_ENCODERS, f"{TIMM}<name>"))]
+
+
+def _block_problems(config: ModelConfig) -> list[str]:
+    widths, convs = conv_blocks(config)
+    blocks = (4,) if config.encoder == "conv4" else (2, 3)
+    found = []
+    for key, values in (("widths", widths), ("convs", convs)):
+        if len(values) not in blocks or min(values) < 1:
+            wanted = " or ".join(str(n) for n in blocks)
+            found.append(f"model.{key}: {list(values)}, expected {wanted} positive integers for {config.encoder}")
+    if not found and len(widths) != len(convs):
+        found.append(f"model.widths has {len(widths)} blocks, model.convs {len(convs)}; expected as many")
+    return found
+
+
+def _timm_problems(name: str) -> list[str]:
+    import timm  # takes seconds, and most configs name no timm encoder
+
+    architecture, _, tag = name.partition(".")
+    if not timm.is_model(architecture):
+        close = get_close_matches(architecture, timm.list_models(), n=5)
+        meant = f" (did you mean one of {', '.join(TIMM + c for c in close)}?)" if close else ""
+        return [f"model.encoder: timm has no model {name!r}{meant}; timm.list_models() names all it has"]
+    published = timm.list_pretrained(f"{architecture}.*")
+    if tag and name not in published:
+        return [f"model.encoder: timm has no weights {name!r}; known: {', '.join(published) or 'none'}"]
+    return []
+
+
+def _weight_problems(config: ModelConfig) -> list[str]:
+    found = []
+    if config.pretrained and config.weights:
+        found.append("model.pretrained and model.weights: give one of them, the download or the file")
+    if config.pretrained and config.encoder in CONV_ENCODERS:
+        found.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
+    if config.weights and not Path(config.weights).is_file():
+        found.append(f"model.weights: no file {config.weights!r}")
+    return found

@@ -1,0 +1,68 @@
+"""What a model costs: parameters and multiply-adds, counted without computing anything (on torch's meta device)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.models.network import ClipClassifier
+from fer_id.types import CROP
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """One row of the table.
+
+    Attributes:
+        name, encoder, head: of the config.
+        parameters: all trainable ones, classifier included.
+        frame: multiply-adds of encoding one 64x64 frame.
+        clip: multiply-adds of one clip, head and classifier included.
+    """
+
+    name: str
+    encoder: str
+    head: str
+    parameters: int
+    frame: int
+    clip: int
+
+
+def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
+    """Cost of one model for clips of ``frames`` frames.
+
+    Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
+    Biases, norms, activations and pooling are left out, as is usual.
+
+    Raises:
+        ConfigError: the config is not one of a model.
+    """
+    with torch.device("meta"):
+        model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
+    return ModelCost(
+        name=config.name,
+        encoder=config.encoder,
+        head=config.head,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        frame=_multiply_adds(model, 1, whole=False),
+        clip=_multiply_adds(model, frames, whole=True),
+    )
+
+
+def cost_table(configs: Iterable[ModelConfig], classes: int = 5, frames: int = 10) -> list[ModelCost]:
+    """One row per config, in their order."""
+    return [model_cost(config, classes, frames) for config in configs]
+
+
+def _multiply_adds(model: ClipClassifier, frames: int, *, whole: bool) -> int:
+    clip = torch.zeros(1, frames, 3, CROP, CROP, device="meta")
+    valid = torch.ones(1, frames, dtype=torch.bool, device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        features = model.encode(clip)
+        if whole:
+            model.classify(model.pool(features, valid))
+    return int(counter.get_total_flops()) // 2

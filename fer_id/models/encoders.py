@@ -1,0 +1,86 @@
+"""Encoders: one face crop -> one feature vector. Each normalises in buffers of its own, so every input is in [0, 1]."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+HALVES = (0.5, 0.5, 0.5)
+"""Mean and standard deviation that bring [0, 1] to [-1, 1]: the normalisation of a network that starts from nothing."""
+
+
+class Encoder(nn.Module):
+    """Frames (N, 3, 64, 64) in [0, 1] -> features (N, D).
+
+    Attributes:
+        dim: D.
+        mean, std: buffers (1, 3, 1, 1), saved with the weights that were trained under them.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, dim: int, mean: Sequence[float] = HALVES, std: Sequence[float] = HALVES) -> None:
+        super().__init__()
+        self.dim = dim
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Normalises in the memory format of the weights (the frames' own would overrule it), then encodes."""
+        frames = frames.contiguous(memory_format=_memory_format(self))
+        return self.features((frames - self.mean) / self.std)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Normalised images (N, 3, 64, 64) -> (N, D)."""
+        raise NotImplementedError
+
+
+class ConvBlock(nn.Module):
+    """``convs`` times (3x3 convolution, batch norm, ReLU), then a 2x2 max pool that halves the map."""
+
+    def __init__(self, inputs: int, outputs: int, convs: int, residual: bool) -> None:
+        super().__init__()
+        self.residual = residual
+        self.entry = _conv_norm(inputs, outputs)
+        self.rest = nn.ModuleList(_conv_norm(outputs, outputs) for _ in range(convs - 1))
+        self.pool = nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.entry(x).relu()
+        for layer in self.rest:
+            x = (x + layer(x)).relu() if self.residual else layer(x).relu()
+        return self.pool(x)  # type: ignore[no-any-return]
+
+
+class ConvEncoder(Encoder):
+    """Conv blocks and a global average pool: ``conv4`` (the paper's four blocks) and ``shallow``.
+
+    Args:
+        widths: channels of each block; the last is D.
+        convs: convolutions in each block.
+        residual: add each later convolution of a block to its input.
+    """
+
+    def __init__(self, widths: Sequence[int], convs: Sequence[int], *, residual: bool = False) -> None:
+        super().__init__(dim=widths[-1])
+        inputs = (3, *widths[:-1])
+        self.blocks = nn.Sequential(
+            *(ConvBlock(i, o, n, residual) for i, o, n in zip(inputs, widths, convs, strict=True))
+        )
+
+    def features(self, images: Tensor) -> Tensor:
+        return self.blocks(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+
+def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
+
+
+def _memory_format(module: nn.Module) -> torch.memory_format:
+    """Channels last if the module's first convolution of more than one pixel is, else contiguous."""
+    weight = next((p for p in module.parameters() if p.ndim == 4 and p.shape[-1] > 1), None)
+    is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if is_last else torch.contiguous_format

@@ -1,0 +1,58 @@
+"""The one shape of every model: frames -> features -> clip -> logits, in three steps that can each be used alone."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from fer_id.models.encoders import Encoder
+from fer_id.models.heads import Head
+
+
+class ClipClassifier(nn.Module):
+    """An encoder, a temporal head and a linear classifier.
+
+    Args:
+        encoder: frame -> feature.
+        head: features of a clip -> one vector.
+        classes: K.
+        dropout: probability of dropping a pooled feature before the classifier.
+    """
+
+    def __init__(self, encoder: Encoder, head: Head, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+        self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(head.dim, classes))
+
+    def encode(self, frames: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D).
+
+        With ``valid`` (B, T) only the valid frames are encoded and the others' features are zero: a frame without a
+        face then costs nothing and does not enter the batch norm's statistics. Without it every frame is encoded.
+        """
+        flat = frames.flatten(0, 1)
+        keep = None if valid is None else valid.flatten()
+        if keep is None or bool(keep.all()):
+            features: Tensor = self.encoder(flat)
+        elif not bool(keep.any()):
+            features = frames.new_zeros(len(flat), self.encoder.dim)  # batch norm cannot train on no frame at all
+        else:
+            seen = self.encoder(flat[keep])
+            features = seen.new_zeros(len(flat), self.encoder.dim).masked_scatter(keep.unsqueeze(1), seen)
+        return features.view(*frames.shape[:2], -1)
+
+    def pool(self, features: Tensor, valid: Tensor) -> Tensor:
+        """Features (B, T, D) and valid bool (B, T) -> one vector per clip (B, H), whatever invalid frames hold."""
+        return self.head(features, valid)  # type: ignore[no-any-return]
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Pooled (B, H) -> logits (B, K)."""
+        return self.classifier(pooled)  # type: ignore[no-any-return]
+
+    def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor | None = None) -> Tensor:
+        """Frames (B, T, 3, 64, 64), valid bool (B, T) -> logits (B, K).
+
+        ``landmarks`` (B, T, 68, 2) belong to the batch that every model takes; this one does not look at them. The
+        logits of a clip without one valid frame (``~valid.any(1)``) are finite and mean nothing.
+        """
+        return self.classify(self.pool(self.encode(frames, valid), valid))

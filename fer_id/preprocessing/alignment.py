@@ -1,0 +1,143 @@
+"""Face crops of one geometry: a similarity that puts the two eye centres where every crop has them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError
+from fer_id.types import CROP, LANDMARKS
+
+EYES_64: tuple[tuple[float, float], tuple[float, float]] = ((20.0, 24.0), (44.0, 24.0))
+"""Centres (x, y) of the eye on the left and on the right *of the image* in a 64x64 crop, in pixels, pixel centres at
+whole numbers. It is FER2013's own geometry (median eyes there, scaled to 64: (19.3, 24.6) and (43.2, 24.5)), so aligned
+and unaligned faces have one size; a frontal face fills the crop, its chin near the lower edge."""
+
+_MIN_EYE_DISTANCE = 1.0  # pixels; below it the angle of the line between the eyes is noise
+_SHARP_ENOUGH = 0.8  # a shrink weaker than this needs no area filter: cubic interpolation reads all the pixels
+
+
+def check_image(image: NDArray[Any]) -> None:
+    """Raises :class:`DataError` unless the array is a non-empty uint8 (H, W, 3) image."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise DataError(f"image has shape {image.shape} of {image.dtype}; expected (H, W, 3) of uint8, RGB, not empty")
+
+
+def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Means of iBUG points 36-41 and 42-47.
+
+    Returns:
+        float64 (2, 2): rows image-left eye and image-right eye (of an upright face), columns x and y.
+    """
+    points = np.asarray(landmarks68, dtype=np.float64)
+    if points.shape != (LANDMARKS, 2):
+        raise DataError(f"landmarks have shape {points.shape}; expected ({LANDMARKS}, 2): x, y in pixels")
+    return np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
+
+
+def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
+    """The rotation, scale and shift that carry a face's eye centres to :data:`EYES_64`.
+
+    Two points fix a similarity exactly: seen as complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two
+    eye-to-eye vectors.
+
+    Args:
+        landmarks68: (68, 2), iBUG order, image pixels.
+        size: side of the crop in pixels; the eyes keep their relative place.
+
+    Returns:
+        float64 (2, 3), image pixels to crop pixels.
+
+    Raises:
+        DataError: an eye point is NaN or infinite, or the eye centres are less than a pixel apart. There is no honest
+            crop of such a face: whoever prepares data counts it as not found.
+    """
+    eyes = eye_centres(landmarks68)
+    if not np.isfinite(eyes).all():
+        raise DataError("eye landmarks (iBUG points 36-47) are not finite; pass landmarks=None for a face without any")
+    # A pixel is a square around its centre, so scaling a picture scales about (-0.5, -0.5).
+    target = (np.asarray(EYES_64) + 0.5) * (size / CROP) - 0.5
+    (left, right), (to_left, to_right) = (pair[:, 0] + 1j * pair[:, 1] for pair in (eyes, target))
+    if abs(right - left) < _MIN_EYE_DISTANCE:
+        raise DataError(
+            f"eye centres are {abs(right - left):.2f} pixels apart; expected at least {_MIN_EYE_DISTANCE:g}"
+        )
+    a = (to_right - to_left) / (right - left)
+    b = to_left - a * left
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Points (..., 2) through an affine matrix (2, 3); NaN stays NaN."""
+    moved: NDArray[np.float32] = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+    return moved
+
+
+def align(
+    image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None, size: int = CROP
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Cuts the face out of an image, eyes at their fixed places.
+
+    Args:
+        image: uint8 (H, W, 3), RGB, any size.
+        landmarks: (68, 2) in image pixels; None or all NaN where no face was found. Points other than the eyes may be
+            NaN and stay so.
+        size: side of the crop.
+
+    Returns:
+        The crop, uint8 (size, size, 3), and the landmarks in crop pixels, float32 (68, 2). Without landmarks the whole
+        image is resized (made square by repeating its border, so that it keeps its proportions), with NaN landmarks.
+
+    Raises:
+        DataError: not an RGB image, or landmarks that fix no similarity; see :func:`eye_similarity`.
+    """
+    check_image(image)
+    if landmarks is None or np.isnan(landmarks).all():
+        crop = warp(image, _whole(image.shape[0], image.shape[1], size), size)
+        return crop, np.full((LANDMARKS, 2), np.nan, dtype=np.float32)
+    matrix = eye_similarity(landmarks, size)
+    return warp(image, matrix, size), move_points(matrix, landmarks)
+
+
+def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int = CROP) -> NDArray[np.uint8]:
+    """The square crop that a similarity (2, 3) cuts out of an image; what lies outside repeats the border.
+
+    Interpolation alone would skip pixels of a face much larger than its crop and alias, so such a face is first shrunk
+    by averaging over areas, to the size it has in the crop.
+    """
+    import cv2
+
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    if scale < _SHARP_ENOUGH:
+        image, matrix = _shrink(image, matrix, size, scale)
+    crop = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(crop, dtype=np.uint8)
+
+
+def _shrink(
+    image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int, scale: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """The part of an image that a crop sees, shrunk by ``scale``, and the matrix from there to the crop."""
+    import cv2
+
+    height, width = image.shape[:2]
+    corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) - 0.5
+    seen = move_points(np.asarray(cv2.invertAffineTransform(np.asarray(matrix, dtype=np.float64)), np.float64), corners)
+    margin = 4 / scale  # what cubic interpolation reads beyond the edge
+    x0, y0 = np.clip(np.floor(seen.min(axis=0) - margin), 0, [width - 1, height - 1]).astype(int)
+    x1, y1 = np.clip(np.ceil(seen.max(axis=0) + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
+    small_w, small_h = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
+    small = cv2.resize(image[y0:y1, x0:x1], (small_w, small_h), interpolation=cv2.INTER_AREA)
+    # Rounding to whole pixels makes the two factors differ a little; the matrix back to the image takes that up.
+    fx, fy = (x1 - x0) / small_w, (y1 - y0) / small_h
+    back = np.array([[fx, 0, x0 + (fx - 1) / 2], [0, fy, y0 + (fy - 1) / 2], [0, 0, 1]])
+    return np.asarray(small, dtype=np.uint8), np.asarray(matrix, dtype=np.float64) @ back
+
+
+def _whole(height: int, width: int, size: int) -> NDArray[np.float64]:
+    """The similarity that fits a whole image into the crop, centred."""
+    scale = size / max(height, width)
+    shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
+    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

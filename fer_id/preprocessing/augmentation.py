@@ -1,0 +1,190 @@
+"""Training-time changes of a clip: one geometric and photometric draw for all its frames, fresh sensor noise per frame.
+
+The draws come from albumentations' transforms, through the hooks that its own ``__call__`` uses. Its ``Compose`` is
+not used: it takes 0.06 ms to re-seed and twice as long for a still, knows nothing of left and right landmarks, and
+gives an occluder another colour in every frame. Rotation, scale, shift and flip become one matrix, so that pixels are
+resampled once, and the landmarks go through the same matrix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+from dataclasses import dataclass, fields
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.errors import ConfigError, Problems
+from fer_id.preprocessing.alignment import move_points
+from fer_id.settings import limits_text, setting, within_limits
+from fer_id.types import CROP, FLIP_68
+
+_SHAPE = {"shape": (CROP, CROP, 3)}
+_MIRROR = np.array([[-1.0, 0.0, CROP - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+@dataclass
+class AugmentConfig:
+    """How far training clips are changed. 0 switches a change off; the defaults are the paper's six, mildly."""
+
+    flip: float = setting(0.5, "probability of a horizontal flip", min=0, max=1)
+    brightness: float = setting(0.2, "most that is added or taken, as a part of the full range", min=0, max=1)
+    contrast: float = setting(0.0, "pixel values times 1 ± this at most", min=0, max=1)
+    rotation_deg: float = setting(10.0, "largest rotation to either side, degrees", min=0, max=180)
+    scale: float = setting(0.1, "size times 1 ± this at most (above 1: a random crop)", min=0, max=0.9)
+    shift: float = setting(0.05, "largest shift along x and y, as a part of the crop's side", min=0, max=0.5)
+    noise: float = setting(
+        0.02, "largest standard deviation of sensor noise, as a part of the full range", min=0, max=0.2
+    )
+    occlusion: float = setting(0.2, "probability of a covered rectangle", min=0, max=1)
+    occlusion_size: float = setting(0.3, "largest side of that rectangle, as a part of the crop's", min=0.05, max=0.9)
+
+
+class ClipAugmenter:
+    """Changes clips as an :class:`AugmentConfig` says; what it does is a pure function of (seed, epoch, clip_id).
+
+    Stateless between calls and picklable, so any worker gives the same clip. The noise is one value for the three
+    channels of a pixel: a gray image stays gray, and cameras denoise colour harder than brightness.
+
+    Raises:
+        ConfigError: settings outside their limits, all of them listed.
+
+    >>> augment = ClipAugmenter(AugmentConfig(rotation_deg=5))
+    >>> frames, points = augment(frames, points, seed=1, epoch=0, clip_id="a")  # doctest: +SKIP
+    """
+
+    def __init__(self, config: AugmentConfig) -> None:
+        _check(config)
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version when imported
+        import albumentations as A
+        import cv2
+
+        cv2.setNumThreads(0)  # one thread per worker: several only fight over the cores
+        self.config = config
+        self._flip = A.HorizontalFlip(p=config.flip)
+        self._affine = A.Affine(
+            rotate=(-config.rotation_deg, config.rotation_deg),
+            scale=(1 - config.scale, 1 + config.scale),
+            keep_ratio=True,
+            translate_px=(-round(config.shift * CROP), round(config.shift * CROP)),
+            p=float(config.rotation_deg > 0 or config.scale > 0 or config.shift > 0),
+            strict=True,
+        )
+        self._light = A.RandomBrightnessContrast(
+            brightness_limit=config.brightness,
+            contrast_limit=config.contrast,
+            p=float(config.brightness > 0 or config.contrast > 0),
+            strict=True,
+        )
+        sides = (config.occlusion_size / 3, config.occlusion_size)
+        self._cover = A.CoarseDropout(
+            num_holes_range=(1, 1), hole_height_range=sides, hole_width_range=sides, p=config.occlusion, strict=True
+        )
+
+    def __reduce__(self) -> tuple[type[ClipAugmenter], tuple[AugmentConfig]]:
+        """Rebuilt, not copied, in a spawned worker: OpenCV's threads are a setting of the process."""
+        return ClipAugmenter, (self.config,)
+
+    def __call__(
+        self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Augments one clip; its arguments are never written to.
+
+        Args:
+            frames: uint8 (T, 64, 64, 3).
+            landmarks: float32 (T, 68, 2), crop pixels; NaN stays NaN. They may end outside the crop.
+            seed, epoch, clip_id: all that the draws depend on.
+
+        Returns:
+            frames and landmarks of the same shapes and dtypes; the arguments themselves where nothing was drawn.
+        """
+        draws = self._seeded(seed, epoch, clip_id)
+        frames, landmarks = self._move(frames, landmarks)
+        if self._light.should_apply():
+            frames = self._light.apply(frames, **self._draw(self._light, frames))
+        if self._cover.should_apply():
+            frames = self._occlude(frames, draws)
+        if self.config.noise > 0:
+            frames = add_noise(frames, draws.uniform(0, self.config.noise), draws)
+        return frames, landmarks
+
+    def _seeded(self, seed: int, epoch: int, clip_id: str) -> np.random.Generator:
+        """Points all transforms to the generators of this clip in this epoch."""
+        digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
+        state = int.from_bytes(digest, "little")
+        generator, py_random = np.random.default_rng(state), random.Random(state)
+        for transform in (self._flip, self._affine, self._light, self._cover):
+            transform.set_random_state(generator, py_random)
+        return generator
+
+    @staticmethod
+    def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
+        """The parameters albumentations draws for one call of a transform."""
+        drawn: dict[str, Any] = transform.get_params_dependent_on_data(_SHAPE, {"images": frames})
+        return drawn
+
+    def _move(
+        self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Flip, rotation, scale and shift, as one matrix for pixels and landmarks alike."""
+        import cv2
+
+        flipped = self._flip.should_apply()
+        matrix = self._draw(self._affine, frames)["matrix"] if self._affine.should_apply() else np.eye(3)
+        if flipped:
+            matrix, landmarks = matrix @ _MIRROR, landmarks[:, FLIP_68]
+        elif self._affine.p == 0:
+            return frames, landmarks
+        moved = np.empty_like(frames)
+        for source, target in zip(frames, moved, strict=True):
+            cv2.warpAffine(source, matrix[:2], (CROP, CROP), dst=target, borderMode=cv2.BORDER_REPLICATE)
+        return moved, move_points(matrix[:2], landmarks)
+
+    def _occlude(self, frames: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[np.uint8]:
+        """One rectangle of one colour over all frames: a hand, hair, an object before the lens."""
+        frames = frames.copy()
+        for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
+            frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
+        return frames
+
+
+def _check(config: AugmentConfig) -> None:
+    problems = Problems("augment")
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if not within_limits(value, entry.metadata):
+            problems.add(f"{entry.name}: {value!r}, expected {limits_text(entry.metadata)}")
+    problems.raise_if_any(ConfigError)
+
+
+# The 256 equally likely values of a normal distribution, scaled to unit variance: a random byte picks one.
+_QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
+_QUANTILES /= _QUANTILES.std()
+
+
+def add_noise(frames: NDArray[np.uint8], std: float, draws: np.random.Generator) -> NDArray[np.uint8]:
+    """Gaussian sensor noise, independent between pixels and frames, equal in the channels of a pixel.
+
+    Random bytes through a table of the normal distribution's quantiles: ten times cheaper than normal numbers, which
+    an 8-bit image could not hold anyway.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        std: standard deviation as a part of the full range, in [0, 0.2].
+        draws: where the random bytes come from.
+
+    Returns:
+        new frames, uint8 (T, H, W, 3), clipped to [0, 255].
+    """
+    import cv2
+
+    count, height, width, _ = frames.shape
+    picks = np.frombuffer(draws.bytes(count * height * width), dtype=np.uint8).reshape(count * height, width)
+    noise = cv2.LUT(picks, np.rint(_QUANTILES * (std * 255)).astype(np.int16))
+    rows = frames.reshape(count * height, width, 3)
+    noisy = cv2.add(rows, cv2.merge((noise, noise, noise)), dtype=cv2.CV_8U)
+    return np.asarray(noisy, dtype=np.uint8).reshape(frames.shape)

@@ -1,0 +1,115 @@
+"""What MediaPipe needs and its wheels have not: the file of its models (since 0.10.30), and system libraries."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+
+from fer_id.errors import ConfigError
+from fer_id.files import atomic_write_bytes
+from fer_id.progress import say
+
+BUNDLE_URL = (
+    "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
+)
+BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
+"""Of the official bundle (float16, version 1, Apache-2.0): landmarks of another model could not be compared."""
+BUNDLE_VARIABLE = "FER_ID_FACE_LANDMARKER"
+
+_BUNDLE_BYTES = 3_758_596
+_TIMEOUT_S = 30
+_DEBIAN = {"libGL.so.1": "libgl1", "libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}
+
+
+def find_bundle(path: str | Path | None = None) -> Path:
+    """Where the bundle lies: ``path``, else ``$FER_ID_FACE_LANDMARKER``, else the user's cache, filled on first use.
+
+    Raises:
+        ConfigError: the file named is missing or is not the official one, or the download failed; the message says
+            where to put the file by hand.
+    """
+    named = path or os.environ.get(BUNDLE_VARIABLE)
+    if named:
+        return _checked(Path(named).expanduser(), "the path given" if path else BUNDLE_VARIABLE)
+    cached = cache_path()
+    if not cached.is_file() or _sha256(cached.read_bytes()) != BUNDLE_SHA256:
+        atomic_write_bytes(cached, _download(BUNDLE_URL, cached))
+    return cached
+
+
+def cache_path() -> Path:
+    """The place of the bundle in the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "fer_id" / "face_landmarker.task"
+
+
+def _checked(path: Path, origin: str) -> Path:
+    if not path.is_file():
+        raise ConfigError(f"{path} (from {origin}): no such file; download it from {BUNDLE_URL}")
+    found = _sha256(path.read_bytes())
+    if found != BUNDLE_SHA256:
+        raise ConfigError(
+            f"{path} (from {origin}): its sha256 is {found}, expected {BUNDLE_SHA256}; "
+            f"it is damaged or another version. Replace it with {BUNDLE_URL}"
+        )
+    return path
+
+
+def _download(url: str, place: Path) -> bytes:
+    """The bundle's bytes, checked.
+
+    Raises:
+        ConfigError: no network, an error of the server, or other bytes than expected (a login page, for example).
+    """
+    by_hand = f"Download {BUNDLE_URL} elsewhere and put it at {place}, or set {BUNDLE_VARIABLE} to where it lies"
+    say(f"fetching MediaPipe's face models (4 MB) from {url}")
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:  # a fixed https address
+            content: bytes = response.read(_BUNDLE_BYTES + 1)
+    except (OSError, HTTPException) as problem:  # URLError, HTTPError and timeouts are OSError
+        raise ConfigError(f"cannot fetch MediaPipe's face models ({problem}). {by_hand}") from None
+    if _sha256(content) != BUNDLE_SHA256:
+        raise ConfigError(f"{url} sent something else (sha256 {_sha256(content)}, expected {BUNDLE_SHA256}). {by_hand}")
+    return content
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def system_libraries() -> Iterator[None]:
+    """Names the Debian package where loading mediapipe fails for a system library that a bare machine lacks."""
+    try:
+        yield
+    except (ImportError, OSError) as problem:
+        missing = re.search(r"lib\w+\.so[.\d]*", str(problem))
+        if missing is None:
+            raise ConfigError(
+                f"mediapipe cannot be loaded: {problem}; reinstall the project's dependencies"
+            ) from problem
+        package = _DEBIAN.get(missing[0])
+        advice = f"apt-get install {package}" if package else "install the package that holds it"
+        raise ConfigError(f"mediapipe needs the system library {missing[0]}: {advice}") from problem
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Sends what native code writes to standard error nowhere: MediaPipe's start-up notes heed no log level.
+
+    Errors are not lost, they come as exceptions.
+    """
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,42 @@
+"""Self-contained HTML pages: templates that escape what they are given, pictures inlined, nothing fetched."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from fer_id.files import atomic_write_text
+from fer_id.reporting.words import PROVENANCE_NAMES, percent, provenance_caveat
+
+
+def write_page(path: Path, template: str, **content: Any) -> Path:
+    """Renders ``templates/<template>`` into a file, whole or not at all."""
+    environment = Environment(
+        loader=PackageLoader("fer_id.reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"percent": percent, "count": lambda number: f"{number:,}", "seconds": duration}
+    environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
+    atomic_write_text(path, environment.get_template(template).render(**content))
+    return path
+
+
+def data_uri(svg: bytes) -> str:
+    """An SVG as an address that needs no file. As an ``img`` it runs no script and its ids stay its own."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def duration(seconds: float | None) -> str:
+    """``4210`` -> ``1 h 10 min``; an en dash where it was not measured."""
+    if seconds is None:
+        return "–"
+    if seconds < 90:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

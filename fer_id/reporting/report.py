@@ -1,0 +1,200 @@
+"""One run as one page: ``report.html``, readable in a minute, with nothing outside the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from matplotlib.figure import Figure
+
+from fer_id.errors import FerIdError
+from fer_id.evaluation.calibration import reliability
+from fer_id.evaluation.metrics import compute_metrics, confidences
+from fer_id.evaluation.predictions import class_names, judge
+from fer_id.files import atomic_write_bytes
+from fer_id.labels import SPACES, LabelSpace
+from fer_id.reporting import figures, words
+from fer_id.reporting.audit import audit_rows
+from fer_id.reporting.page import data_uri, write_page
+from fer_id.reporting.style import svg
+from fer_id.runs import RunDir
+
+Metrics = dict[str, Any]
+
+KEY_NUMBERS = {
+    "accuracy": "Accuracy",
+    "accuracy_with_missing": "Accuracy, missing as errors",
+    "macro_f1": "Macro-F1",
+    "macro_recall": "Macro recall",
+    "macro_precision": "Macro precision",
+    "auc": "AUC, one against rest",
+    "specificity": "Specificity",
+}
+_MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
+
+
+def evaluate_run(run: RunDir) -> Metrics:
+    """Recomputes ``metrics.json``, the figures and the report from ``predictions.parquet``, without the model.
+
+    Raises:
+        DataError: the predictions contradict their contract.
+        RunError: a file of the run is missing or damaged.
+    """
+    predictions = run.predictions()
+    names = class_names(predictions)
+    metrics = compute_metrics(predictions, _label_space(names), _provenance(run), seed=int(run.job().get("seed") or 0))
+    run.write_metrics(metrics)
+    write_figures(run)
+    write_report(run)
+    return metrics
+
+
+def draw_figures(run: RunDir) -> dict[str, Figure | None]:
+    """The figures of a run from its metrics, predictions and learning curve, by name, in the order of the report.
+
+    None for a figure that has nothing to show.
+    """
+    metrics, folds = run.metrics(), run.folds
+    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
+    covered = judged.covered
+    bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
+    provenance = metrics["provenance"]
+    people = words.subjects_are_people(metrics, _store(run))
+    curves = [curve for fold in folds if len(curve := fold.learning_curve())]
+    return {
+        "confusion_matrix": figures.confusion_matrix(metrics),
+        "per_class": figures.per_class(metrics),
+        "subjects": figures.subject_accuracy(metrics) if people else None,
+        "reliability": figures.reliability_diagram(bins, provenance),
+        "training": (
+            figures.fold_curves(curves, provenance)
+            if folds
+            else figures.training_curves(run.learning_curve(), provenance)
+        ),
+    }
+
+
+def write_figures(run: RunDir) -> dict[str, Path]:
+    """Writes :func:`draw_figures` into ``figures/`` as SVG.
+
+    Returns:
+        the files by name, in the order of the report; a figure that has nothing to show is not there.
+    """
+    written = {}
+    for name, figure in draw_figures(run).items():
+        path = run.figures / f"{name}.svg"
+        if figure is None:
+            path.unlink(missing_ok=True)
+            continue
+        atomic_write_bytes(path, svg(figure))
+        written[name] = path
+    return written
+
+
+def write_report(run: RunDir) -> Path:
+    """Writes ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk."""
+    metrics, job = run.metrics(), run.job()
+    store = _store(run)
+    people = words.subjects_are_people(metrics, store)
+    pictures = {path.stem: data_uri(path.read_bytes()) for path in sorted(run.figures.glob("*.svg"))}
+    return write_page(
+        run.path / "report.html",
+        "report.html.j2",
+        title=run_name(run),
+        metrics=metrics,
+        job=job,
+        store=store,
+        people=people,
+        summary=words.summary(metrics, people=people),
+        caveat=words.provenance_caveat(metrics["provenance"]),
+        baselines=words.baselines(metrics),
+        key_numbers=_key_numbers(metrics),
+        class_rows=_class_rows(metrics),
+        subject_rows=_subject_rows(run, metrics) if people else [],
+        n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
+        pictures=pictures,
+        alternatives=_alternatives(metrics, people=people),
+        audit=audit_rows(store.get("audit") or {}),
+        dropped=job.get("dropped") or {},
+        config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
+    )
+
+
+def run_name(run: RunDir) -> str:
+    """``study/name``: the folder and the one it lies in."""
+    path = run.path.resolve()
+    return f"{path.parent.name}/{path.name}"
+
+
+def _store(run: RunDir) -> dict[str, Any]:
+    return dict(run.job().get("store") or {})
+
+
+def _provenance(run: RunDir) -> str:
+    provenance = _store(run).get("provenance")
+    if provenance is None:
+        raise FerIdError(
+            f"{run.path / 'job.json'}: store.provenance is missing, so nothing may be reported; train again"
+        )
+    return str(provenance)
+
+
+def _label_space(names: tuple[str, ...]) -> LabelSpace:
+    known = (space for space in SPACES.values() if space.names == names)
+    return next(known, LabelSpace("the run's classes", names))
+
+
+def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
+    rows = []
+    for name, title in KEY_NUMBERS.items():
+        if name == "accuracy_with_missing" and not metrics["n_missing"]:
+            continue
+        rows.append(
+            {
+                "title": title,
+                "value": metrics[name],
+                "interval": metrics["intervals"].get(name),
+                "words": words.interval_words(metrics, name),
+                "reason": metrics["reasons"].get(name),
+            }
+        )
+    return rows
+
+
+def _class_rows(metrics: Metrics) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            **metrics["per_class"][name],
+            "interval": metrics["intervals"].get(f"per_class.{name}.recall"),
+            "pattern": words.error_pattern(metrics, name),
+        }
+        for name in metrics["labels"]
+    ]
+
+
+def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
+    """Subjects from the one served worst; the report of the fold of that name, where there is one."""
+    reports = {fold.path.name for fold in run.folds if (fold.path / "report.html").is_file()}
+    rows = [
+        {"name": name, **row, "report": f"folds/{name}/report.html" if name in reports else None}
+        for name, row in metrics["per_subject"].items()
+    ]
+    rows.sort(key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"])
+    return rows[:_MOST_SUBJECTS]
+
+
+def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
+    """What each picture says, for those who do not see it."""
+    patterns = "; ".join(f"{name}: {words.error_pattern(metrics, name)}" for name in metrics["labels"])
+    worst = words.worst_subject(metrics) if people else None
+    return {
+        "confusion_matrix": f"Confusion matrix of {len(metrics['labels'])} classes. {patterns}.",
+        "per_class": "Bars of recall by class with 95 % intervals and F1; the numbers are in the table below.",
+        "subjects": f"Accuracy of each subject, sorted; the lowest is {worst}."
+        if worst
+        else "Accuracy of each subject.",
+        "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
+        "training": "Loss and macro-F1 by epoch.",
+    }

@@ -1,0 +1,167 @@
+"""Numbers as sentences: what a busy person reads first.
+
+Everything is derived from ``metrics.json``; nothing is claimed that its intervals do not carry.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Metrics = dict[str, Any]
+
+PROVENANCE_CAVEATS = {
+    "synthetic": "These are drawn faces: the numbers test the method and say nothing about real children.",
+    "simulated": (
+        "These clips were simulated from still pictures: the numbers compare methods and are no evidence "
+        "about real children."
+    ),
+}
+PROVENANCE_NAMES = {"real": "real recordings", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
+
+# Up to this many clips per subject (median), a subject is a group of near-identical pictures rather than a person.
+_PICTURES_PER_GROUP = 2
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """``0.6821`` -> ``68.2 %``; an undefined value is an en dash."""
+    return "–" if share is None else f"{100 * share:.{digits}f}\u202f%"
+
+
+def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
+    """``66.7 to 69.8 %``, or why there is no interval."""
+    interval = metrics["intervals"].get(name)
+    if interval is None:
+        return f"no interval: {metrics['reasons'].get(f'intervals.{name}', 'not computed')}"
+    return f"{100 * interval['low']:.{digits}f} to {percent(interval['high'], digits)}"
+
+
+def provenance_caveat(provenance: str) -> str:
+    """The sentence that goes with every number of that provenance; empty for real recordings."""
+    return PROVENANCE_CAVEATS.get(provenance, "")
+
+
+def subjects_are_people(metrics: Metrics, store: dict[str, Any]) -> bool:
+    """Whether a subject is a person, rather than a group of near-identical pictures of a benchmark.
+
+    The store's card knows (``shard_by``); without it, a subject of one or two clips is taken for such a group.
+    """
+    if store.get("shard_by") is not None:
+        return bool(store["shard_by"] == "subject_id")
+    sizes = sorted(row["n_clips"] for row in metrics["per_subject"].values())
+    return bool(sizes) and sizes[len(sizes) // 2] > _PICTURES_PER_GROUP
+
+
+def baselines(metrics: Metrics) -> tuple[str, float, float] | None:
+    """The commonest class, its share of the judged clips, and the share a blind guess gets right."""
+    support = {label: row["support"] for label, row in metrics["per_class"].items()}
+    total = sum(support.values())
+    if not total:
+        return None
+    commonest = max(support, key=lambda label: support[label])
+    return commonest, support[commonest] / total, 1 / len(support)
+
+
+def error_pattern(metrics: Metrics, label: str) -> str:
+    """The most common error with clips of one class: ``most often taken for surprise (21 % of its clips)``."""
+    names = metrics["labels"]
+    row = metrics["confusion_matrix"][names.index(label)]
+    support = sum(row)
+    if not support:
+        return "no test clip of this class"
+    errors = {name: count for name, count in zip(names, row, strict=True) if name != label}
+    most = max(errors.values())
+    if not most:
+        return "never taken for another class"
+    taken_for = [name for name, count in errors.items() if count == most]
+    share = percent(most / support, 0)
+    if len(taken_for) > 2:
+        return f"no one error prevails ({share} of its clips at most)"
+    return (
+        f"most often taken for {' or '.join(taken_for)} ({share} of its clips{' each' if len(taken_for) > 1 else ''})"
+    )
+
+
+def worst_class(metrics: Metrics) -> str | None:
+    """The class with the lowest recall; None when none has support."""
+    recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
+    return min(recalls, key=lambda label: recalls[label]) if recalls else None
+
+
+def worst_subject(metrics: Metrics) -> str | None:
+    """The subject with the lowest accuracy; None when nobody was judged."""
+    judged = {name: row["accuracy"] for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}
+    return min(judged, key=lambda name: judged[name]) if judged else None
+
+
+def summary(metrics: Metrics, *, people: bool) -> list[str]:
+    """A run in a few sentences.
+
+    Args:
+        people: whether a subject is a person (:func:`subjects_are_people`).
+    """
+    if metrics["accuracy"] is None:
+        return [f"There is no accuracy: {metrics['reasons']['accuracy']}.", *_caveat(metrics)]
+    return [
+        *_headline(metrics, people=people),
+        *_coverage(metrics),
+        *_worst(metrics, people=people),
+        *_caveat(metrics),
+    ]
+
+
+def _headline(metrics: Metrics, *, people: bool) -> list[str]:
+    n_judged = metrics["n_clips"] - metrics["n_missing"]
+    of = f" of {metrics['n_subjects']:,} subjects" if people else ""
+    interval = metrics["intervals"]["accuracy"]
+    extent = (
+        f"95\u202f% interval {interval_words(metrics, 'accuracy')}" if interval else interval_words(metrics, "accuracy")
+    )
+    sentences = [f"The model is right on {percent(metrics['accuracy'])} of {n_judged:,} test clips{of} ({extent})."]
+    compared = baselines(metrics)
+    if compared is None:
+        return sentences
+    commonest, majority, chance = compared
+    sentences.append(
+        f"Always answering “{commonest}”, the commonest class, would be right on {percent(majority)}; "
+        f"a blind guess on {percent(chance)}."
+    )
+    if metrics["accuracy"] <= majority:
+        sentences.append("So this model is no better than a constant answer.")
+    elif interval and interval["low"] <= majority:
+        sentences.append(
+            "The interval reaches down to that constant answer: it is not shown that the model does better."
+        )
+    return sentences
+
+
+def _coverage(metrics: Metrics) -> list[str]:
+    sentences = []
+    if metrics["n_missing"]:
+        sentences.append(
+            f"In {metrics['n_missing']:,} of {metrics['n_clips']:,} clips no face was found; with these as errors "
+            f"the accuracy is {percent(metrics['accuracy_with_missing'])}."
+        )
+    if metrics["n_unlabelled"]:
+        sentences.append(f"{metrics['n_unlabelled']:,} test clips have no label and are not judged.")
+    return sentences
+
+
+def _worst(metrics: Metrics, *, people: bool) -> list[str]:
+    sentences = []
+    label = worst_class(metrics)
+    if label is not None:
+        recognised = percent(metrics["per_class"][label]["recall"], 0)
+        sentences.append(
+            f"Hardest is {label}: {recognised} of its clips are recognised, {error_pattern(metrics, label)}."
+        )
+    subject = worst_subject(metrics) if people else None
+    if subject is not None:
+        row = metrics["per_subject"][subject]
+        n_judged = row["n_clips"] - row["n_missing"]
+        sentences.append(f"It serves subject {subject} worst: {percent(row['accuracy'], 0)} of {n_judged} clips.")
+    return sentences
+
+
+def _caveat(metrics: Metrics) -> list[str]:
+    caveat = provenance_caveat(metrics["provenance"])
+    return [caveat] if caveat else []

@@ -1,0 +1,176 @@
+"""RunDir: the one folder that every training leaves behind, and the record that W&B only mirrors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from fer_id.errors import RunError
+from fer_id.files import atomic_write_text, read_json, write_json
+
+PREDICTION_KEYS = ("clip_id", "fold", "split")
+"""What makes a row of ``predictions.parquet`` unique."""
+
+
+class RunDir:
+    """A run's folder: ``config.yaml job.json checkpoints/ metrics.jsonl predictions.parquet metrics.json figures/ DONE``.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(cls, path: str | Path, config: dict[str, Any], job: dict[str, Any]) -> RunDir:
+        """Makes the folder, or takes an unfinished one of the same configuration up again.
+
+        Raises:
+            RunError: the folder holds a finished run, or one of another configuration.
+        """
+        run = cls(path)
+        if run.done:
+            raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
+        if (run.path / "config.yaml").exists() and run.config() != config:
+            changed = sorted(differences(run.config(), config))
+            raise RunError(
+                f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
+                "resume it with the same settings, choose another name=, or remove the folder"
+            )
+        for folder in ("checkpoints", "figures"):
+            (run.path / folder).mkdir(parents=True, exist_ok=True)
+        run.write_config(config)
+        run.write_job(job)
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
+        """A run that exists.
+
+        Args:
+            path: the folder.
+            unfinished: accept one without ``DONE``.
+
+        Raises:
+            RunError: no such run, or not finished.
+        """
+        run = cls(path)
+        if not (run.path / "config.yaml").is_file():
+            raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
+        if not run.done and not unfinished:
+            raise RunError(f"{path} is not finished (no DONE); the same `fer-id train` command resumes it")
+        return run
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is finished."""
+        return (self.path / "DONE").is_file()
+
+    def finish(self) -> None:
+        """Marks the run finished: the last thing written."""
+        atomic_write_text(self.path / "DONE", "")
+
+    @property
+    def figures(self) -> Path:
+        """Folder of the run's pictures."""
+        return self.path / "figures"
+
+    @property
+    def folds(self) -> list[RunDir]:
+        """The fold runs of a cross-validation, by name; empty for a single training."""
+        return [RunDir(path.parent) for path in sorted(self.path.glob("folds/*/config.yaml"))]
+
+    def checkpoint(self, which: str = "best") -> Path:
+        """``checkpoints/best.ckpt`` or ``last.ckpt``.
+
+        Raises:
+            RunError: it is not there.
+        """
+        path = self.path / "checkpoints" / f"{which}.ckpt"
+        if not path.is_file():
+            raise RunError(f"{path}: no such checkpoint; the run did not train this far, or it is a cross-validation")
+        return path
+
+    def config(self) -> dict[str, Any]:
+        """The whole resolved configuration."""
+        return self._yaml("config.yaml")
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Writes ``config.yaml``."""
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+    def job(self) -> dict[str, Any]:
+        """Command, versions, commit, seed, store fingerprint, subjects of each split, parent runs."""
+        return read_json(self.path / "job.json", RunError)
+
+    def write_job(self, job: dict[str, Any]) -> None:
+        """Writes ``job.json``."""
+        write_json(self.path / "job.json", job)
+
+    def metrics(self) -> dict[str, Any]:
+        """The final numbers, ``metrics.json``."""
+        return read_json(self.path / "metrics.json", RunError)
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        """Writes ``metrics.json``."""
+        write_json(self.path / "metrics.json", metrics)
+
+    def predictions(self) -> pd.DataFrame:
+        """``predictions.parquet``: test and inner-validation clips.
+
+        Raises:
+            RunError: missing, damaged, or a (clip_id, fold, split) stands twice.
+        """
+        path = self.path / "predictions.parquet"
+        try:
+            table = pd.read_parquet(path)
+        except (OSError, ValueError) as problem:
+            raise RunError(f"{path}: cannot be read ({problem})") from None
+        if missing := [key for key in PREDICTION_KEYS if key not in table]:
+            raise RunError(f"{path}: columns missing: {', '.join(missing)}")
+        if table.duplicated(list(PREDICTION_KEYS)).any():
+            raise RunError(f"{path}: {', '.join(PREDICTION_KEYS)} is not unique; a clip was predicted twice")
+        return table
+
+    def write_predictions(self, table: pd.DataFrame) -> None:
+        """Writes ``predictions.parquet`` at once or not at all."""
+        draft = self.path / ".predictions.parquet"
+        table.to_parquet(draft, index=False)
+        draft.replace(self.path / "predictions.parquet")
+
+    def learning_curve(self) -> pd.DataFrame:
+        """``metrics.jsonl``: one row per logged step; empty where nothing was logged. A line cut by a crash is dropped."""
+        path, rows = self.path / "metrics.jsonl", []
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return pd.DataFrame(rows)
+
+    def _yaml(self, name: str) -> dict[str, Any]:
+        path = self.path / name
+        try:
+            value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
+            raise RunError(f"{path}: cannot be read ({problem})") from None
+        if not isinstance(value, dict):
+            raise RunError(f"{path}: expected a mapping")
+        return value
+
+
+def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ between two configurations, with both values (None where absent)."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in {**left, **right}:
+        a, b = left.get(key), right.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found |= differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            found[f"{prefix}{key}"] = (a, b)
+    return found

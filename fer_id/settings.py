@@ -1,0 +1,87 @@
+"""How a setting states its own limits: beside the field, where ``--help``, the loader and the reader all find them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import field
+from typing import Any, NamedTuple, TypeVar
+
+T = TypeVar("T")
+
+
+class Clash(NamedTuple):
+    """Two settings that cannot hold together. A config dataclass reports them from a method ``clashes()``.
+
+    Attributes:
+        keys: the settings involved, dotted, relative to the dataclass that reports them.
+        message: what is wrong and what to do about it.
+    """
+
+    keys: tuple[str, ...]
+    message: str
+
+
+def setting(
+    default: T,
+    help: str = "",
+    *,
+    min: float | None = None,
+    max: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: Sequence[str | int | float] | None = None,
+    required: bool = False,
+    selector: bool = False,
+) -> T:
+    """A dataclass field with its help text and limits; a mutable default is copied for each instance.
+
+    Args:
+        default: the value where nobody says otherwise.
+        help: what it does, with its unit; one line of ``fer-id VERB --help``.
+        min, max: inclusive limits; ``above``, ``below``: exclusive ones. For a list they hold for every item.
+        choices: the allowed values.
+        required: nobody can guess it: leaving it empty is an error.
+        selector: the value chooses a group of settings of that name; the default chooses the default group.
+    """
+    limits = {"min": min, "max": max, "above": above, "below": below}
+    metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    metadata |= {"help": help, "required": required}
+    if choices is not None:
+        metadata["choices"] = tuple(choices)
+    if selector:
+        metadata["selector"] = default
+    made: Any = (
+        field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+        if isinstance(default, list | dict)
+        else field(default=default, metadata=metadata)
+    )
+    return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
+
+
+def limits_text(metadata: Mapping[str, Any]) -> str:
+    """The limits in words, such as ``above 0, at most 1``; empty where there are none."""
+    if "choices" in metadata:
+        return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
+    words = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
+    return ", ".join(f"{word} {_number(metadata[name])}" for name, word in words.items() if name in metadata)
+
+
+def _number(limit: float) -> str:
+    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+
+
+def within_limits(value: object, metadata: Mapping[str, Any]) -> bool:
+    """Whether a value, or every item of a list, keeps the limits; None (not set) always does."""
+    if value is None:
+        return True
+    if isinstance(value, list | tuple):
+        return all(within_limits(item, metadata) for item in value)
+    if "choices" in metadata:
+        return value in metadata["choices"]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return True
+    low: float = metadata.get("min", -math.inf)
+    high: float = metadata.get("max", math.inf)
+    return low <= value <= high and metadata.get("above", -math.inf) < value < metadata.get("below", math.inf)

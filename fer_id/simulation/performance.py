@@ -1,0 +1,198 @@
+"""What one subject does in one clip: action units, head, gaze and obstacles, frame by frame.
+
+A single frame is ambiguous on purpose. Resting faces differ (low brows look angry, hanging corners look sad), so only
+the change against the subject's own rest tells; and stray movements resemble an expression for a frame or two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fer_id.simulation.expression import ACTION_UNITS, AU_INDEX, Array, TimeCourse, prototype, units
+from fer_id.simulation.look import Look, sample_look
+from fer_id.simulation.scene import Light, Obstacle, sample_light, sample_obstacle
+from fer_id.simulation.traits import CONTEXTS, Setting, Traits, sample_traits
+
+REST_SPREAD: dict[int, tuple[float, float]] = {
+    1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
+    7: (0.05, 0.15), 12: (0.00, 0.16), 15: (0.06, 0.22), 20: (0.05, 0.12), 25: (0.05, 0.12),
+}  # fmt: skip
+"""Mean and standard deviation, over subjects, of what a unit shows in a resting face."""
+
+STRAYS: tuple[dict[str, float], ...] = (
+    {"AU12": 0.8}, {"AU15": 0.8}, {"AU4": 0.8}, {"AU1": 0.8, "AU2": 0.8}, {"AU20": 0.7, "AU25": 0.6},
+    {"AU25": 0.8, "AU26": 0.7}, {"AU5": 0.9}, {"AU7": 0.8, "AU4": 0.5}, {"AU23": 0.8, "AU17": 0.6},
+)  # fmt: skip
+"""Involuntary movements; each is part of some expression."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A drawn person: traits, looks, and the way their face rests and moves.
+
+    Attributes:
+        rest: (14,) action units of the resting face; may be negative.
+        habits: emotion -> (14,) their own mixture of the emotion's units at full intensity.
+        imbalance: (2, 14) factor on the left and right half of the picture.
+    """
+
+    traits: Traits
+    look: Look
+    rest: Array
+    habits: dict[str, Array]
+    imbalance: Array
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One clip before it is drawn; T frames.
+
+    Attributes:
+        emotion: what is expressed.
+        intensity: (T,) e(t), 0 to 1; all 0 for neutral.
+        activation: (T, 2, 14) action units per half of the face.
+        head: (T, 5) yaw, pitch, roll in radians, x, y in interocular distances.
+        gaze: (T, 2), -1 to 1.
+        away: (T,) turned away: no face to be seen.
+        obstacle: what passes before the face, if anything.
+        light: of the whole clip.
+        context: where it is filmed.
+    """
+
+    emotion: str
+    intensity: Array
+    activation: Array
+    head: Array
+    gaze: Array
+    away: Array
+    obstacle: Obstacle | None
+    light: Light
+    context: str
+
+
+def sample_subject(index: int, seed: int, resting: float, emotions: tuple[str, ...]) -> Subject:
+    """Draws a subject; the same ``seed`` and ``index`` give the same one, whoever else is drawn.
+
+    Args:
+        index: number of the subject.
+        seed: of the cohort.
+        resting: factor on how much resting faces differ; 0 makes them all alike.
+        emotions: those the subject will show.
+    """
+    rng = np.random.default_rng([seed, index])
+    traits = sample_traits(index, rng)
+    look = sample_look(traits.age_group, traits.gender, traits.ethnicity, rng)
+    rest = np.zeros(len(ACTION_UNITS))
+    for unit, (mean, spread) in REST_SPREAD.items():
+        rest[AU_INDEX[unit]] = resting * (mean + spread * rng.normal())
+    habits = {}
+    for emotion in emotions:
+        habits[emotion] = np.clip(prototype(emotion) * np.exp(0.22 * rng.normal(size=len(ACTION_UNITS))), 0, 1.15)
+    imbalance = 1 + 0.10 * rng.normal(size=len(ACTION_UNITS)) * np.array([[1], [-1]])
+    return Subject(traits, look, np.clip(rest, -0.3, 0.6), habits, np.clip(imbalance, 0.75, 1.25))
+
+
+def perform(
+    subject: Subject, emotion: str, times: Array, rng: np.random.Generator, subtlety: float, strays: float
+) -> Performance:
+    """Draws one clip of a subject.
+
+    Args:
+        subject: who.
+        emotion: what.
+        times: (T,) seconds of the frames, from 0.
+        rng: of this clip alone.
+        subtlety: 0 as the traits say; towards 1 weaker; below 0 stronger.
+        strays: factor on how often involuntary movements come.
+    """
+    context = str(rng.choice(list(CONTEXTS)))
+    setting, length = CONTEXTS[context], float(times[-1])
+    intensity = np.zeros(len(times))
+    if emotion != "neutral":
+        intensity = _course(subject, rng, subtlety, length).intensity(times)
+        intensity = np.clip(intensity * (1 + _wander(rng, times, 0.08, 0.4)), 0, 1)
+    activation = subject.rest + intensity[:, None] * subject.habits[emotion]
+    activation = activation + _strays(subject, rng, times, strays) + _restless(rng, times)
+    activation[:, AU_INDEX[45]] += _blinks(rng, times)
+    away = np.zeros(len(times), dtype=bool)
+    if rng.random() < 0.04:
+        start = int(rng.integers(len(times)))
+        away[start : start + 2] = True
+    gaze = np.stack([_wander(rng, times, 0.35, 0.5), _wander(rng, times, 0.2, 0.5)], axis=1)
+    return Performance(
+        emotion=emotion,
+        intensity=intensity,
+        activation=np.clip(activation[:, None] * subject.imbalance, -0.35, 1.2),
+        head=_head(subject, setting, rng, times),
+        gaze=np.clip(gaze, -1, 1),
+        away=away,
+        obstacle=sample_obstacle(rng, length) if rng.random() < setting.occlusion else None,
+        light=sample_light(setting, rng),
+        context=context,
+    )
+
+
+def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length: float) -> TimeCourse:
+    own = subject.traits.dynamics
+    # The cause comes anywhere in the first two fifths of a clip: whoever cuts clips does not know the moment.
+    cause = rng.uniform(0, 0.4 * length)
+    onset = float(min(cause + own.onset_s * np.exp(0.35 * rng.normal()), 0.65 * length))
+    rise, apex = own.rise_s * np.exp(0.2 * rng.normal()), own.apex_s * np.exp(0.3 * rng.normal())
+    return TimeCourse(
+        onset_s=onset,
+        rise_s=float(rise),
+        apex_s=float(apex),
+        fall_s=float(1.2 * rise),
+        peak=float(np.clip((own.peak + 0.10 * rng.normal()) * (1 - subtlety), 0.25, 1)),
+        lapse=float(onset + rise * 0.5 + rng.uniform(0, 1) * (apex + rise)) if rng.random() < own.lapse else None,
+    )
+
+
+def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float) -> Array:
+    """A smooth random curve (T,) of standard deviation ``size``, losing its memory in about ``period_s``."""
+    grid = np.arange(-2, int(times[-1] / period_s) + 4) * period_s
+    values = rng.normal(size=len(grid)) * size
+    weights = np.exp(-0.5 * ((times[:, None] - grid) / (0.6 * period_s)) ** 2)
+    curve: Array = (weights @ values) / np.sqrt((weights**2).sum(axis=1))
+    return curve
+
+
+def _pulse(times: Array, at: float, width_s: float) -> Array:
+    pulse: Array = np.exp(-0.5 * ((times - at) / (width_s / 2)) ** 2)
+    return pulse
+
+
+def _strays(subject: Subject, rng: np.random.Generator, times: Array, factor: float) -> Array:
+    total = np.zeros((len(times), len(ACTION_UNITS)))
+    for _ in range(int(rng.poisson(subject.traits.dynamics.stray * factor))):
+        movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
+        pulse = _pulse(times, rng.uniform(0, times[-1]), rng.uniform(0.2, 0.35))
+        total += rng.uniform(0.5, 1.0) * pulse[:, None] * movement
+    return total
+
+
+def _restless(rng: np.random.Generator, times: Array) -> Array:
+    """No face is quite still: every unit but the blink wanders a little."""
+    noise = np.stack([_wander(rng, times, 0.035, 0.3) for _ in ACTION_UNITS], axis=1)
+    noise[:, AU_INDEX[45]] = 0
+    return noise
+
+
+def _blinks(rng: np.random.Generator, times: Array) -> Array:
+    """About 20 a minute, a fifth of a second each."""
+    blinks = np.zeros(len(times))
+    for _ in range(int(rng.poisson(times[-1] / 3))):
+        blinks += _pulse(times, rng.uniform(0, times[-1]), 0.2)
+    return np.clip(blinks, 0, 1)
+
+
+def _head(subject: Subject, setting: Setting, rng: np.random.Generator, times: Array) -> Array:
+    calm = setting.motion * (1.25 if subject.traits.age_group == "05-08" else 1.0)
+    sizes = calm * np.array([0.07, 0.05, 0.04, 0.05, 0.04])
+    head = rng.normal(size=5) * sizes * 0.8 + np.stack([_wander(rng, times, size, 0.7) for size in sizes], axis=1)
+    if rng.random() < subject.traits.dynamics.jerk:
+        pulse = _pulse(times, rng.uniform(0, times[-1]), 0.3)
+        head = head + pulse[:, None] * rng.normal(size=5) * [0.25, 0.18, 0.22, 0.2, 0.15]
+    return np.clip(head, -0.42, 0.42)

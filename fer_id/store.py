@@ -1,0 +1,326 @@
+"""ClipStore: the one folder format that every dataset becomes. Frames are memory-mapped and never read whole.
+
+    clips.parquet, card.json, frames/<shard>.npy, landmarks/<shard>.npy, valid/<shard>.npy
+
+A shard is a subject (so that one child can be erased) or, for a benchmark without subjects, a split.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.errors import Problems, StoreError
+from fer_id.files import atomic_folder, read_json, write_json
+from fer_id.labels import SPACES, LabelSpace, get_space
+from fer_id.types import CROP, LANDMARKS, StoredClip
+
+CLIP_COLUMNS = (
+    *("clip_id", "subject_id", "label", "soft_label", "start", "length", "n_valid"),
+    *("video_id", "t0_s", "fps", "source", "split", "intensity"),
+)
+"""Columns of ``clips.parquet``; the group columns named by the card follow."""
+
+PROVENANCES = ("real", "simulated", "synthetic")
+PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "frames": (np.uint8, (CROP, CROP, 3)),
+    "landmarks": (np.float32, (LANDMARKS, 2)),
+    "valid": (np.bool_, ()),
+}
+"""Each array of a shard: its dtype and the shape of one frame's entry."""
+
+_HEADER = 128  # bytes; room for the .npy header, rewritten with the final length when a shard is closed
+_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+@dataclass
+class StoreCard:
+    """What must be known of a store before anyone trains on it; ``card.json``.
+
+    Attributes:
+        provenance: ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn).
+        label_space: name of the space that ``label`` and ``soft_label`` speak.
+        shard_by: ``subject_id`` or ``split``.
+        source: dataset name.
+        geometry: eye positions in crop pixels, colour or gray; stores of different geometry do not mix.
+        parameters: everything that was chosen when it was made.
+        versions: of the libraries whose results it holds.
+        audit: what the leakage audit found, and every count of samples left out.
+        groups: the group columns (age group, severity, ...).
+    """
+
+    provenance: str
+    label_space: str
+    shard_by: str
+    source: str
+    geometry: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> StoreCard:
+        """Reads and checks ``card.json``; StoreError lists what is wrong with it."""
+        raw = read_json(path, StoreError)
+        known, problems = {f.name for f in fields(cls)}, Problems(str(path))
+        for key in sorted({"provenance", "label_space", "shard_by", "source"} - set(raw)):
+            problems.add(f"key {key} is missing")
+        for key in sorted(set(raw) - known):
+            problems.add(f"unknown key {key}; known: {', '.join(sorted(known))}")
+        choices = {"provenance": PROVENANCES, "label_space": tuple(SPACES), "shard_by": ("subject_id", "split")}
+        for key, allowed in choices.items():
+            if key in raw and raw[key] not in allowed:
+                problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
+        problems.raise_if_any(StoreError, "Prepare the store again with this version.")
+        return cls(**raw)
+
+
+class ClipStore:
+    """A store opened for reading: ``ClipStore.open(path)``.
+
+    Attributes:
+        path: the folder.
+        card: its :class:`StoreCard`.
+        clips: one row per clip, :data:`CLIP_COLUMNS` and the group columns.
+    """
+
+    def __init__(self, path: Path, card: StoreCard, clips: pd.DataFrame) -> None:
+        self.path, self.card, self.clips = path, card, clips
+        self._open_parts: dict[tuple[str, str], NDArray[Any]] = {}
+        self._index = list(zip(clips[card.shard_by], clips["start"], clips["length"], strict=True))
+
+    @classmethod
+    def open(cls, path: str | Path) -> ClipStore:
+        """Opens and checks a store: table, shapes, dtypes, lengths and card. No frame is read.
+
+        Raises:
+            StoreError: naming the file and what was expected; all disagreements together.
+        """
+        path = Path(path)
+        if not (path / "card.json").is_file():
+            raise StoreError(f"{path} is not a ClipStore (no card.json); `fer-id prepare` or `fer-id synth` makes one")
+        card = StoreCard.read(path / "card.json")
+        try:
+            clips = pd.read_parquet(path / "clips.parquet")
+        except (OSError, ValueError) as problem:
+            raise StoreError(f"{path / 'clips.parquet'}: cannot be read ({problem}); prepare the store again") from None
+        return cls._checked(path, card, _with_none(clips))
+
+    @classmethod
+    def _checked(cls, path: Path, card: StoreCard, clips: pd.DataFrame) -> ClipStore:
+        problems = Problems(str(path))
+        if missing := [column for column in (*CLIP_COLUMNS, *card.groups) if column not in clips]:
+            problems.add(f"clips.parquet: columns missing: {', '.join(missing)}")
+            problems.raise_if_any(StoreError)
+        names = get_space(card.label_space).names
+        if unknown := sorted(set(clips["label"].dropna()) - set(names)):
+            problems.add(f"clips.parquet: labels {unknown} are not in {card.label_space}: {', '.join(names)}")
+        if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
+            problems.add(f"clips.parquet: clip_id not unique: {', '.join(map(str, twice[:5]))}")
+        if clips["clip_id"].isna().any() or clips["subject_id"].isna().any():
+            problems.add("clips.parquet: clip_id and subject_id may not be empty")
+        store = cls(path, card, clips)
+        for shard, rows in clips.groupby(card.shard_by, sort=True):
+            store._check_shard(str(shard), rows, problems)
+        problems.raise_if_any(StoreError, "The store was changed or only partly copied; prepare it again.")
+        return store
+
+    def _check_shard(self, shard: str, rows: pd.DataFrame, problems: Problems) -> None:
+        lengths = {}
+        for part, (dtype, shape) in PARTS.items():
+            try:
+                array = self._part(part, shard)
+            except StoreError as problem:
+                problems.add(str(problem))
+                continue
+            lengths[part] = len(array) if array.ndim else -1
+            if array.dtype != dtype or array.shape[1:] != shape:
+                problems.add(
+                    f"{part}/{shard}.npy: {array.dtype} {array.shape}, expected {np.dtype(dtype)} (N, "
+                    + ", ".join(map(str, shape)) + ")"
+                )  # fmt: skip
+        needed = int((rows["start"] + rows["length"]).max())
+        if (rows["start"] < 0).any() or (rows["length"] < 1).any():
+            problems.add(f"clips.parquet: shard {shard} has a negative start or an empty clip")
+        for part, length in lengths.items():
+            if length < needed:
+                problems.add(f"{part}/{shard}.npy: {length} frames, but clips.parquet reaches to {needed}")
+        if len(set(lengths.values())) > 1:
+            problems.add(f"shard {shard}: files of different length: {lengths}")
+
+    @property
+    def labels(self) -> LabelSpace:
+        """The label space of ``label``."""
+        return get_space(self.card.label_space)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the table and the card: what a run records to say which data it saw."""
+        digest = hashlib.sha256()
+        for name in ("clips.parquet", "card.json"):
+            digest.update((self.path / name).read_bytes())
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def read(self, row: int) -> StoredClip:
+        """The clip of that row of :attr:`clips`, as views of the memory map."""
+        shard, start, length = self._index[row]
+        frames, landmarks, valid = (self._part(part, shard)[start : start + length] for part in PARTS)
+        return StoredClip(frames, landmarks, valid)
+
+    def _part(self, part: str, shard: str) -> NDArray[Any]:
+        key = (part, shard)
+        if key not in self._open_parts:
+            file = self.path / part / f"{shard}.npy"
+            try:
+                self._open_parts[key] = np.load(file, mmap_mode="r", allow_pickle=False)
+            except FileNotFoundError:
+                raise StoreError(f"{part}/{shard}.npy: missing") from None
+            except (ValueError, OSError, EOFError) as problem:
+                raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
+        return self._open_parts[key]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process opens its own memory maps instead of receiving the frames."""
+        return {**self.__dict__, "_open_parts": {}}
+
+
+class ClipStoreWriter:
+    """Writes a store clip by clip with flat memory; the folder appears whole when the ``with`` block ends well.
+
+    Args:
+        path: the store's folder.
+        card: may still be filled in (``writer.card``) until the block ends.
+        overwrite: replace an older store of that name.
+
+    Example:
+        >>> with ClipStoreWriter(path, card) as writer:  # doctest: +SKIP
+        ...     writer.add_clip({"clip_id": "a-0", "subject_id": "a", "label": "happy"}, frames)
+    """
+
+    def __init__(self, path: str | Path, card: StoreCard, *, overwrite: bool = False) -> None:
+        self.path, self.card = Path(path), card
+        self._rows: list[dict[str, Any]] = []
+        self._files: dict[str, dict[str, IO[bytes]]] = {}
+        self._lengths: dict[str, int] = {}
+        self._stack = ExitStack()
+        self._overwrite = overwrite
+
+    def __enter__(self) -> Self:
+        self._draft = self._stack.enter_context(
+            atomic_folder(self.path, replaces="card.json" if self._overwrite else None)
+        )
+        for part in PARTS:
+            (self._draft / part).mkdir()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._finish()
+        except BaseException as problem:
+            self._close_files()
+            self._stack.__exit__(type(problem), problem, problem.__traceback__)
+            raise
+        self._close_files()
+        self._stack.__exit__(kind, error, trace)
+
+    def add_clip(
+        self,
+        row: Mapping[str, Any],
+        frames: NDArray[np.uint8],
+        landmarks: NDArray[np.float32] | None = None,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:
+        """Appends one clip.
+
+        Args:
+            row: columns of the table; ``start``, ``length`` and ``n_valid`` are filled in here.
+            frames: uint8 (T, 64, 64, 3), RGB.
+            landmarks: float32 (T, 68, 2), crop pixels; None for none found.
+            valid: bool (T,); None for all.
+
+        Raises:
+            StoreError: a shape, dtype, unknown column or shard name that does not fit.
+        """
+        length = len(frames)
+        parts = {
+            "frames": frames,
+            "landmarks": np.full((length, LANDMARKS, 2), np.nan, np.float32) if landmarks is None else landmarks,
+            "valid": np.ones(length, np.bool_) if valid is None else valid,
+        }
+        self._check(row, parts, length)
+        shard = str(row[self.card.shard_by])
+        files = self._files.get(shard) or self._open_shard(shard)
+        for part, array in parts.items():
+            files[part].write(np.ascontiguousarray(array).data)
+        start = self._lengths[shard]
+        self._lengths[shard] = start + length
+        n_valid = int(parts["valid"].sum())
+        self._rows.append({**row, "start": start, "length": length, "n_valid": n_valid})
+
+    def _check(self, row: Mapping[str, Any], parts: dict[str, NDArray[Any]], length: int) -> None:
+        problems = Problems(f"clip {row.get('clip_id')!r}")
+        if unknown := set(row) - {*CLIP_COLUMNS, *self.card.groups}:
+            problems.add(f"unknown columns {sorted(unknown)}; group columns are named in the card")
+        if not _SHARD_NAME.fullmatch(str(row.get(self.card.shard_by))):
+            problems.add(f"{self.card.shard_by} {row.get(self.card.shard_by)!r} cannot name a file")
+        for part, (dtype, shape) in PARTS.items():
+            array = parts[part]
+            if array.dtype != dtype or array.shape != (length, *shape) or not length:
+                problems.add(f"{part}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {(length or 1, *shape)}")
+        problems.raise_if_any(StoreError)
+
+    def _open_shard(self, shard: str) -> dict[str, IO[bytes]]:
+        files = {part: (self._draft / part / f"{shard}.npy").open("wb") for part in PARTS}
+        for file in files.values():
+            file.write(b"\0" * _HEADER)
+        self._files[shard], self._lengths[shard] = files, 0
+        return files
+
+    def _finish(self) -> None:
+        if not self._rows:
+            raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
+        for shard, files in self._files.items():
+            for part, (dtype, shape) in PARTS.items():
+                files[part].seek(0)
+                files[part].write(_npy_header(np.dtype(dtype), (self._lengths[shard], *shape)))
+        self._close_files()
+        table = pd.DataFrame(self._rows).reindex(columns=[*CLIP_COLUMNS, *self.card.groups])
+        table.to_parquet(self._draft / "clips.parquet", index=False)
+        write_json(self._draft / "card.json", asdict(self.card))
+        ClipStore.open(self._draft)
+
+    def _close_files(self) -> None:
+        for files in self._files.values():
+            for file in files.values():
+                file.close()
+
+
+def _with_none(clips: pd.DataFrame) -> pd.DataFrame:
+    """Missing text as None, which pandas may give back as NaN."""
+    text = [name for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
+    columns = {name: clips[name].astype(object).where(clips[name].notna(), None) for name in text}
+    return clips.assign(**columns)
+
+
+def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """A version 1.0 ``.npy`` header padded to a fixed size, so that the length can be filled in at the end."""
+    described = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    body = described.ljust(_HEADER - 11) + "\n"
+    return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + body.encode("latin1")

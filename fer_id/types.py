@@ -1,0 +1,68 @@
+"""The nouns that everything passes around: one clip as stored, one batch as learned from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+CROP = 64
+"""Side of every stored face crop, in pixels."""
+
+LANDMARKS = 68
+"""Points per face, in the iBUG 300-W order."""
+
+
+def _flip_68() -> tuple[int, ...]:
+    """Where each iBUG point comes from after a horizontal flip (Sagonas et al., 2016, figure 1)."""
+    pairs = [(i, 16 - i) for i in range(8)]
+    pairs += [(17 + i, 26 - i) for i in range(5)] + [(31, 35), (32, 34)]
+    pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
+    pairs += [(48, 54), (49, 53), (50, 52), (59, 55), (58, 56), (60, 64), (61, 63), (67, 65)]
+    order = list(range(LANDMARKS))
+    for left, right in pairs:
+        order[left], order[right] = right, left
+    return tuple(order)
+
+
+FLIP_68 = _flip_68()
+"""Permutation of the 68 points that a horizontal flip needs after mirroring x; it is its own inverse."""
+
+
+class StoredClip(NamedTuple):
+    """One clip as it lies in a store.
+
+    Attributes:
+        frames: uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing.
+        landmarks: float32 (T, 68, 2), crop pixels, NaN where no face was found.
+        valid: bool (T,), False where no face was found.
+    """
+
+    frames: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+
+
+class ClipBatch(TypedDict):
+    """What a task learns from; the contract between data modules and tasks. A still is a clip with T=1.
+
+    Keys:
+        frames: float (B, T, 3, 64, 64) in [0, 1]; each model normalises in a buffer of its own.
+        valid: bool (B, T).
+        landmarks: float (B, T, 68, 2), crop pixels, NaN where none.
+        label: int64 (B,), -1 where unlabelled.
+        soft_label: optional float (B, K), rows sum to one.
+        clip_id, subject_id: B names each.
+    """
+
+    frames: Tensor
+    valid: Tensor
+    landmarks: Tensor
+    label: Tensor
+    soft_label: NotRequired[Tensor]
+    clip_id: list[str]
+    subject_id: list[str]

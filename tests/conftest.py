@@ -1,0 +1,85 @@
+"""What all tests share: one thread per process, no network, the real data, and small stores made on the spot."""
+
+import os
+
+# Before anything imports torch, OpenCV or albumentations: they read these once.
+# The suite runs in several processes side by side; more threads than one each would only get in each other's way.
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+os.environ |= {"NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+os.environ["MPLBACKEND"] = "Agg"
+os.environ.pop("WANDB_API_KEY", None)  # a developer's own key must not send test runs anywhere
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# The same examples on every run, and no deadline: a busy machine is not a failure.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
+settings.load_profile("repeatable")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real inputs (FER2013, FER+, videos, the landmark model) that is never part of the repository.
+
+    It is $FER_ID_SHARED, or ../shared/data beside the repository. Without it a test that needs it is skipped;
+    under CI it fails, where a check that silently does not run would be worse than a red one.
+    """
+    folder = Path(os.environ.get("FER_ID_SHARED") or ROOT.parent / "shared" / "data")
+    if folder.is_dir():
+        return folder
+    message = f"real test data not found in {folder}; put it there or set FER_ID_SHARED to its folder"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture
+def tiny_store(tmp_path: Path) -> Callable[..., Path]:
+    """A factory of small noisy ClipStores: ``tiny_store(subjects=3)`` writes ``tmp_path/store`` and returns that path.
+
+    Every subject has ``clips`` clips of every class, so that any split by subject has all classes. The brightness of a
+    frame depends on the class: what has to learn something can.
+    """
+
+    def make(
+        name: str = "store",
+        *,
+        subjects: int = 4,
+        clips: int = 2,
+        length: int = 3,
+        label_space: str = "target5",
+        provenance: str = "synthetic",
+        seed: int = 0,
+    ) -> Path:
+        from fer_id.labels import get_space
+        from fer_id.preprocessing.alignment import EYES_64
+        from fer_id.store import ClipStoreWriter, StoreCard
+
+        rng = np.random.default_rng(seed)
+        geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
+        card = StoreCard(provenance, label_space, "subject_id", "tiny", geometry=geometry, groups=["age_group"])
+        classes = get_space(label_space).names
+        with ClipStoreWriter(tmp_path / name, card) as writer:
+            for subject in range(subjects):
+                for index in range(clips * len(classes)):
+                    label = index % len(classes)
+                    brightness = 40 + 150 * label // len(classes)
+                    frames = rng.integers(brightness, brightness + 60, (length, 64, 64, 3), dtype=np.uint8)
+                    landmarks = rng.uniform(8, 56, (length, 68, 2)).astype(np.float32)
+                    row = {
+                        "clip_id": f"s{subject:02d}-{index:03d}",
+                        "subject_id": f"s{subject:02d}",
+                        "label": classes[label],
+                        "age_group": ("6-9", "10-13")[subject % 2],
+                    }
+                    writer.add_clip(row, frames, landmarks)
+        return tmp_path / name
+
+    return make

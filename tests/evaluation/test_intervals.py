@@ -1,0 +1,108 @@
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from fer_id.evaluation import scores
+from fer_id.evaluation.intervals import RESAMPLES, count_intervals, jackknife, resample
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.labels import FER7, TARGET
+
+ACCURACY = {"accuracy": scores.overall_statistics(2)["accuracy"]}
+
+
+def coin_flips(right: list[int], wrong: list[int]) -> np.ndarray:
+    """Tables of two classes, one per subject, with so many clips right and wrong."""
+    counts = np.zeros((len(right), 2, 3))
+    counts[:, 0, 0], counts[:, 0, 1] = right, wrong
+    return counts
+
+
+def test_jackknife_of_a_mean_is_the_t_interval():
+    values = np.array([0.2, 0.5, 0.9, 0.4, 0.6])
+    without_each = (values.sum() - values) / 4
+    interval = jackknife(values.mean(), without_each)
+    low, high = stats.t.interval(0.95, 4, values.mean(), stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+
+
+def test_jackknife_of_clips_leaves_out_whole_subjects():
+    right, wrong = np.array([8, 2, 5]), np.array([2, 8, 5])
+    without_each = (right.sum() - right) / 20
+    error = np.sqrt(2 / 3 * ((without_each - without_each.mean()) ** 2).sum())
+    interval = count_intervals(coin_flips([8, 2, 5], [2, 8, 5]), ACCURACY)["accuracy"]
+    assert interval.low == pytest.approx(max(0, 0.5 - stats.t.ppf(0.975, 2) * error))
+    assert interval.method == "jackknife"
+
+
+@pytest.mark.parametrize("subjects", [12, 60])
+def test_copying_every_row_ten_times_does_not_narrow_an_interval(random_table, subjects):
+    table = random_table(TARGET, clips=10 * subjects, subjects=subjects)
+    copies = pd.concat([table.assign(clip_id=table["clip_id"] + f"-{i}") for i in range(10)])
+    once, ten_times = (compute_metrics(each, TARGET, "real")["intervals"] for each in (table, copies))
+    assert once.keys() == ten_times.keys()
+    for name, interval in once.items():
+        assert ten_times[name]["low"] == pytest.approx(interval["low"])
+        assert ten_times[name]["high"] == pytest.approx(interval["high"])
+
+
+@pytest.mark.parametrize(("subjects", "method"), [(2, "jackknife"), (39, "jackknife"), (40, "bootstrap")])
+def test_the_number_of_subjects_chooses_the_method(random_table, subjects, method):
+    metrics = compute_metrics(random_table(TARGET, clips=400, subjects=subjects), TARGET, "real")
+    assert metrics["intervals"]["macro_f1"]["method"] == method
+    assert metrics["intervals"]["macro_f1"]["n_subjects"] == subjects
+    assert metrics["intervals"]["auc"]["method"] == "jackknife"
+
+
+def test_one_subject_has_no_interval_and_says_why(random_table):
+    metrics = compute_metrics(random_table(TARGET, subjects=1), TARGET, "real")
+    assert metrics["accuracy"] is not None
+    assert all(interval is None for interval in metrics["intervals"].values())
+    assert "needs at least 2" in metrics["reasons"]["intervals.accuracy"]
+
+
+@pytest.mark.parametrize("subjects", [5, 50])
+def test_subjects_that_all_score_alike_give_no_certainty(subjects):
+    interval = count_intervals(coin_flips([10] * subjects, [0] * subjects), ACCURACY)["accuracy"]
+    assert interval.as_json() is None
+    assert "scores alike" in interval.reason
+
+
+def test_bootstrap_draws_whole_subjects():
+    rng = np.random.default_rng(5)
+    right = rng.integers(0, 21, size=80)
+    counts = coin_flips(right.tolist(), (20 - right).tolist())
+    drawn = resample(counts, seed=1)
+    assert drawn.shape == (RESAMPLES, 2, 3)
+    assert (drawn.sum((1, 2)) == 80 * 20).all()
+
+    plain = right[rng.integers(80, size=(20_000, 80))].mean(1) / 20
+    interval = count_intervals(counts, ACCURACY)["accuracy"]
+    # Percentiles of 2,000 draws have a Monte-Carlo error of about sqrt(.025 * .975 / 2000) / density: below 0.006 here.
+    assert (interval.low, interval.high) == pytest.approx(tuple(np.quantile(plain, [0.025, 0.975])), abs=0.006)
+
+
+def test_the_bootstrap_repeats_with_its_seed_and_differs_with_another(random_table):
+    table = random_table(TARGET, clips=500, subjects=50)
+    first, again, other = (compute_metrics(table, TARGET, "real", seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first["intervals"]["accuracy"] != other["intervals"]["accuracy"]
+
+
+def test_a_statistic_counts_the_subjects_it_speaks_of():
+    counts = np.zeros((3, 2, 3))
+    counts[:, 0, 0] = [4, 5, 6]
+    counts[0, 1] = [1, 3, 0]
+    counts[1, 1] = [2, 2, 0]
+    statistics = {"recall": scores.class_statistics(2)[1, "recall"]}
+    assert count_intervals(counts, statistics)["recall"].n_subjects == 2
+
+
+@pytest.mark.parametrize(("clips", "subjects"), [(3589, 3500), (20_000, 1000)])
+def test_a_benchmark_takes_less_than_two_seconds(random_table, clips, subjects):
+    table = random_table(FER7, clips=clips, subjects=subjects)
+    began = time.process_time()
+    compute_metrics(table, FER7, "real")
+    assert time.process_time() - began < 2

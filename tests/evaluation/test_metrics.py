@@ -1,0 +1,169 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as sk
+
+from fer_id.errors import DataError
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.files import plain
+from fer_id.labels import FER7, TARGET
+
+NAMES = np.array(TARGET.names)
+
+
+@st.composite
+def predicted_clips(draw):
+    """Few clips and few classes among them, so that absent, never predicted and tied cases are common."""
+    n = draw(st.integers(1, 30))
+    truth = np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)))
+    logits = np.array(draw(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=n, max_size=n)), float)
+    subjects = draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
+    return truth, logits, subjects
+
+
+@settings(max_examples=30)
+@given(predicted_clips())
+def test_metrics_equal_sklearn(table_from, clips):
+    truth, logits, subjects = clips
+    table = table_from(TARGET, truth, logits, subjects)
+    metrics = compute_metrics(table, TARGET, "synthetic")
+    y, predicted = table["label"], table["predicted"]
+    present = sorted(set(y))
+    average = {"labels": present, "average": "macro", "zero_division": 0}
+
+    assert metrics["accuracy"] == pytest.approx(sk.accuracy_score(y, predicted))
+    assert metrics["macro_precision"] == pytest.approx(sk.precision_score(y, predicted, **average))
+    assert metrics["macro_recall"] == pytest.approx(sk.recall_score(y, predicted, **average))
+    assert metrics["macro_f1"] == pytest.approx(sk.f1_score(y, predicted, **average))
+    assert metrics["confusion_matrix"] == sk.confusion_matrix(y, predicted, labels=list(NAMES)).tolist()
+    for name, cells in zip(NAMES, sk.multilabel_confusion_matrix(y, predicted, labels=list(NAMES)), strict=True):
+        row, (true_negatives, false_positives) = metrics["per_class"][name], cells[0]
+        assert row["support"] == (y == name).sum()
+        if true_negatives + false_positives:
+            assert row["specificity"] == pytest.approx(true_negatives / (true_negatives + false_positives))
+        if 0 < (y == name).sum() < len(y):
+            assert row["auc"] == pytest.approx(sk.roc_auc_score(y == name, table[f"p_{name}"]))
+
+
+@given(predicted_clips(), st.sets(st.integers(0, 29)))
+def test_every_null_has_its_reason_and_the_rest_is_strict_json(table_from, clips, missing):
+    truth, logits, subjects = clips
+    table = table_from(TARGET, truth, logits, subjects, missing=[row for row in missing if row < len(truth)])
+    metrics = compute_metrics(table, TARGET, "synthetic")
+    json.dumps(metrics, allow_nan=False)
+    assert plain(metrics) == metrics
+
+    reasons = metrics["reasons"]
+    for name, value in metrics.items():
+        if value is None:
+            assert name in reasons
+    for label, row in metrics["per_class"].items():
+        for score, value in row.items():
+            assert (value is None) == (f"per_class.{label}.{score}" in reasons)
+    for name, interval in metrics["intervals"].items():
+        assert (interval is None) == (f"intervals.{name}" in reasons)
+
+
+def test_auc_is_the_macro_mean_over_the_classes_that_occur(random_table):
+    table = random_table(FER7, clips=400)
+    table = table[table["label"] != "disgust"]
+    metrics = compute_metrics(table, FER7, "real")
+    by_class = [sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in FER7.names if name != "disgust"]
+    assert metrics["auc"] == pytest.approx(np.mean(by_class))
+    assert metrics["per_class"]["disgust"]["auc"] is None
+    assert "no test clip" in metrics["reasons"]["per_class.disgust.auc"]
+
+
+def test_a_class_never_predicted_has_f1_0_and_an_undefined_precision(table_from):
+    logits = np.tile([5.0, 0, 0, 0, 0], (4, 1))
+    metrics = compute_metrics(table_from(TARGET, [0, 0, 1, 1], logits, list("aabb")), TARGET, "real")
+    assert metrics["per_class"]["sad"]["f1"] == 0
+    assert metrics["per_class"]["sad"]["precision"] is None
+    assert metrics["reasons"]["per_class.sad.precision"] == "sad was never predicted; counts as 0 in the macro mean"
+    assert metrics["macro_precision"] == pytest.approx(0.25)
+    assert metrics["per_class"]["fear"]["f1"] is None
+
+
+def test_clips_without_a_face_or_a_label_are_counted(table_from):
+    logits = np.eye(5)[[0, 1, 2, 3, 0]] * 9
+    metrics = compute_metrics(table_from(TARGET, [0, 1, 2, 0, -1], logits, list("aabbb"), missing=[1]), TARGET, "real")
+    assert (metrics["n_clips"], metrics["n_missing"], metrics["n_unlabelled"]) == (4, 1, 1)
+    assert metrics["coverage"] == 0.75
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["accuracy_with_missing"] == 0.5
+    assert sum(map(sum, metrics["confusion_matrix"])) == 3
+    assert metrics["per_subject"]["a"] == {
+        "n_clips": 2,
+        "n_missing": 1,
+        "accuracy": 1.0,
+        "macro_recall": 1.0,
+        "macro_f1": 1.0,
+    }
+
+
+def test_only_test_rows_are_judged_and_folds_are_pooled(random_table):
+    first, second = random_table(TARGET, seed=1), random_table(TARGET, seed=2)
+    folds = pd.concat([first.assign(fold="1"), second.assign(fold="2")])
+    with_validation = pd.concat([folds, first.assign(fold="2", split="validation", predicted="happy")])
+    metrics = compute_metrics(folds, TARGET, "real")
+    assert compute_metrics(with_validation, TARGET, "real") == metrics
+    assert metrics["n_clips"] == 240
+    assert metrics["accuracy"] == pytest.approx((folds["label"] == folds["predicted"]).mean())
+
+
+def test_without_a_labelled_clip_everything_is_null(random_table):
+    metrics = compute_metrics(random_table(TARGET).assign(label=None), TARGET, "real")
+    assert metrics["accuracy"] is None
+    assert metrics["reasons"]["accuracy"] == "no labelled test clip"
+    assert metrics["n_unlabelled"] == 120
+
+
+def test_the_order_of_rows_does_not_matter(random_table):
+    table = random_table(TARGET, clips=600, subjects=50)
+    shuffled = compute_metrics(table.sample(frac=1, random_state=3), TARGET, "real")
+    metrics = compute_metrics(table, TARGET, "real")
+    assert shuffled["calibration"]["ece"] == pytest.approx(metrics["calibration"]["ece"])  # a sum in another order
+    assert shuffled | {"calibration": None} == metrics | {"calibration": None}
+
+
+def test_missing_columns_are_listed_together(random_table):
+    with pytest.raises(DataError) as caught:
+        compute_metrics(random_table(TARGET).drop(columns=["subject_id", "p_fear", "logit_sad"]), TARGET, "real")
+    assert all(f"column {name} is missing" in str(caught.value) for name in ("subject_id", "p_fear", "logit_sad"))
+
+
+def test_all_that_contradicts_the_contract_is_listed_together(random_table):
+    table = random_table(TARGET)
+    table.loc[0, "logit_happy"] = np.nan
+    table.loc[1, "p_happy"] += 0.5
+    table.loc[2, "p_sad"] = np.inf
+    table.loc[3, "label"] = "contempt"
+    table.loc[4, "predicted"] = "joy"
+    table.loc[5, "split"] = "train"
+    table.loc[6, "subject_id"] = None
+    table.loc[7, "clip_id"] = table.loc[8, "clip_id"]
+    table.loc[9, "predicted"] = None
+    with pytest.raises(DataError) as caught:
+        compute_metrics(table, TARGET, "real")
+    message = str(caught.value)
+    for part in (
+        "a logit is NaN",
+        "do not sum to 1 in 1 of 120 rows (first clips: clip00001)",
+        "p_<class> is NaN or infinite",
+        "label is no class of target5 ('contempt')",
+        "predicted is no class of target5 ('joy')",
+        "split is none of test, validation",
+        "subject_id is empty",
+        "occurs twice",
+        "probabilities but no predicted class",
+    ):
+        assert part in message
+
+
+def test_an_unknown_provenance_is_refused(random_table):
+    with pytest.raises(DataError, match="provenance 'made up'"):
+        compute_metrics(random_table(TARGET), TARGET, "made up")

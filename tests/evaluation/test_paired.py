@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from fer_id.evaluation.paired import paired_differences, why_not_paired
+from fer_id.evaluation.predictions import judge
+from fer_id.labels import TARGET
+
+
+def test_a_run_does_not_differ_from_itself(random_table):
+    judged = judge(random_table(TARGET), TARGET)
+    assert why_not_paired(judged, judged) is None
+    difference = paired_differences(judged, judged, len(TARGET))["macro_f1"]
+    assert difference.value == 0
+    assert difference.interval.low is None
+
+
+@pytest.mark.parametrize("subjects", [8, 60])
+def test_pairing_is_sharper_than_comparing_two_intervals(random_table, table_from, subjects):
+    worse = random_table(TARGET, clips=20 * subjects, subjects=subjects, skill=1.0)
+    better = worse.copy()
+    wrong = np.flatnonzero(worse["label"] != worse["predicted"])[::3]
+    better.loc[wrong, "predicted"] = better.loc[wrong, "label"]
+    difference = paired_differences(judge(better, TARGET), judge(worse, TARGET), len(TARGET))["accuracy_with_missing"]
+    assert difference.value == pytest.approx(len(wrong) / len(worse))
+    assert 0 < difference.interval.low < difference.value < difference.interval.high
+
+    opposite = paired_differences(judge(worse, TARGET), judge(better, TARGET), len(TARGET))["accuracy_with_missing"]
+    assert opposite.value == pytest.approx(-difference.value)
+    assert opposite.interval.high < 0
+
+
+def test_rows_in_another_order_are_the_same_clips(random_table):
+    table = random_table(TARGET)
+    shuffled = table.sample(frac=1, random_state=0)
+    assert why_not_paired(judge(shuffled, TARGET), judge(table, TARGET)) is None
+    difference = paired_differences(judge(shuffled, TARGET), judge(table, TARGET), len(TARGET))
+    assert difference["accuracy_with_missing"].value == 0
+
+
+def test_other_clips_labels_or_subjects_are_not_paired(random_table):
+    table = random_table(TARGET)
+    fewer = judge(table.iloc[:100], TARGET)
+    assert why_not_paired(fewer, judge(table, TARGET)) == "other test clips: 100 in common of 100 and 120"
+    relabelled = table.copy()
+    relabelled.loc[0, "subject_id"] = "someone else"
+    assert "1 clips have another label or subject" in str(why_not_paired(judge(relabelled, TARGET), judge(table, TARGET)))

@@ -1,0 +1,169 @@
+"""The command line: what it teaches, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments import cli
+from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, USERS_FAULT, VERBS, main
+from fer_id.errors import DataError
+
+HEAVY = ("torch", "pytorch_lightning", "mediapipe", "pandas", "albumentations", "matplotlib", "cv2", "timm", "wandb")
+
+
+def test_help_names_every_verb_and_brings_nothing_heavy() -> None:
+    code = "import sys; from experiments.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(f"  {verb} " in done.stdout for verb in VERBS)
+    assert not set(HEAVY) & set(done.stderr.split())
+
+
+def test_no_verb_is_asking_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == DONE
+    assert "fer-id synth out=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "--help"]) == DONE
+    told = capsys.readouterr().out
+    assert VERBS[verb].example in told
+    assert "=" in told
+
+
+def test_every_setting_of_train_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "data=ferplus", "--help"]) == DONE
+    told = capsys.readouterr().out
+    for expected in ("data.votes=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw, sgd"):
+        assert expected in told
+    assert "\n                                  [" not in told.replace("[[", "")  # help text stands before the type
+
+
+def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian", "data=fer2013"]) == USERS_FAULT
+    told = capsys.readouterr()
+    assert "did you mean train?" in told.err
+    assert not told.out
+
+
+def test_wrong_settings_end_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["synth", f"out={tmp_path / 'a'}", "subjects=-1", "fps=0", "subjets=3"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert all(key in told for key in ("subjects", "fps", "did you mean subjects?"))
+    assert "Traceback" not in told
+    assert not list(tmp_path.iterdir())
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Makes ``fer-id models`` raise."""
+
+    def broken(config: object) -> str:
+        raise error
+
+    monkeypatch.setattr("experiments.models.models", broken)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (DataError("a.csv: row 3 is wrong"), USERS_FAULT, "fer-id: a.csv: row 3 is wrong"),
+        (OSError(errno.ENOSPC, "No space left on device", "out"), USERS_FAULT, "the disk is full: out"),
+        (PermissionError(errno.EACCES, "Permission denied", "out"), USERS_FAULT, "permission denied: out"),
+        (OSError(errno.EROFS, "Read-only file system"), USERS_FAULT, "the disk is read-only"),
+        (OSError(errno.EIO, "I/O error"), OUR_FAULT, "Traceback"),
+        (ZeroDivisionError("x"), OUR_FAULT, "Traceback"),
+        (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
+    ],
+)
+def test_how_it_ends(
+    error: BaseException,
+    code: int,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fail_with(monkeypatch, error)
+    assert main(["models"]) == code
+    said = capsys.readouterr().err
+    assert told in said
+    assert ("Traceback" in said) == (code == OUR_FAULT)
+
+
+def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -m experiments.cli train --help | head -n 1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (DONE, "")
+
+
+def test_models_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "frames=2"]) == DONE
+    told = capsys.readouterr().out
+    assert all(
+        f"| {name} |" in told for name in ("cnn_lstm", "shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit")
+    )
+
+
+def test_inspect_counts_a_store(tiny_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
+    store = tiny_store(subjects=3, clips=2, length=3)
+    assert main(["inspect", str(store)]) == DONE
+    told = capsys.readouterr().out
+    assert "30 clips, 90 frames (90 with a face)" in told
+    assert "provenance synthetic, label space target5, 3 subjects" in told
+    assert told.splitlines()[3].split() == ["all", "6", "6", "6", "6", "6", "30"]
+
+
+def test_inspect_refuses_what_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect", str(tmp_path)]) == USERS_FAULT
+    assert str(tmp_path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "report", "compare"])
+def test_what_is_no_run_is_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, str(tmp_path)]) == USERS_FAULT
+    assert "is not a run" in capsys.readouterr().err
+
+
+def test_synth_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "drawn"
+    assert main(["synth", f"out={out}", "subjects=1", "clips_per_emotion=1", "frames=2"]) == DONE
+    assert "5 clips, 10 frames" in capsys.readouterr().out
+    assert main(["synth", f"out={out}", "subjects=1"]) == USERS_FAULT
+    assert "overwrite=true" in capsys.readouterr().err
+    assert main(["synth", f"out={out}", "subjects=1", "clips_per_emotion=2", "frames=2", "overwrite=true"]) == DONE
+    assert "10 clips, 20 frames" in capsys.readouterr().out
+
+
+def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source, out = tmp_path / "fer2013.csv", tmp_path / "store"
+    rng = np.random.default_rng(0)
+    with source.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["emotion", "pixels", "Usage"])
+        for number in range(42):
+            usage = ("Training", "PublicTest", "PrivateTest")[number % 3]
+            rows.writerow([number // 3 % 7, " ".join(map(str, rng.integers(0, 256, 48 * 48))), usage])
+    assert main(["prepare", "data=fer2013", f"data.source={source}", f"out={out}"]) == DONE
+    told = capsys.readouterr().out
+    assert "42 images" in told
+    assert "label space fer7" in told
+    source.write_text("emotion,pixels,Usage\n9,1 2 3,Sunday\n")
+    assert main(["prepare", "data=fer2013", f"data.source={source}", f"out={tmp_path / 'bad'}"]) == USERS_FAULT
+    assert "Traceback" not in capsys.readouterr().err
+    assert not (tmp_path / "bad").exists()
+
+
+def test_examples_are_settings_that_exist() -> None:
+    from experiments.loading import load
+
+    for name, verb in VERBS.items():
+        program, typed, *arguments = verb.example.split()
+        assert (program, typed) == ("fer-id", name)
+        load(cli._find(verb.config), arguments, verb.paths)

@@ -1,0 +1,73 @@
+"""From a config to a model, and every way of refusing one."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from fer_id.errors import ConfigError
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.models.config import HEADS, model_problems
+
+
+def test_the_default_is_the_paper_s_cnn_lstm() -> None:
+    model = build_model(ModelConfig(), classes=5)
+    assert (model.encoder.dim, model.head.dim) == (256, 128)
+    features = model.encoder.get_submodule("blocks")(torch.zeros(1, 3, 64, 64))
+    assert features.shape == (1, 256, 4, 4)  # four max pools
+
+
+def test_convs_and_residual_shape_the_blocks() -> None:
+    plain, skip = (
+        build_model(ModelConfig(head="mean", widths=[4, 4, 4, 4], convs=[1, 2, 3, 1], residual=residual), 5).eval()
+        for residual in (False, True)
+    )
+    skip.load_state_dict(plain.state_dict())  # a residual connection has no weights
+    convs = [name for name, module in plain.encoder.named_modules() if isinstance(module, torch.nn.Conv2d)]
+    assert len(convs) == 7
+    frames, valid = torch.rand(1, 1, 3, 64, 64), torch.ones(1, 1, dtype=torch.bool)
+    assert not torch.allclose(plain(frames, valid), skip(frames, valid))
+
+
+def test_all_problems_are_listed_together() -> None:
+    config = ModelConfig(encoder="conv44", head="lstn", hidden=0, dropout=1.5, weights="nowhere.pt", convs=[1])
+    with pytest.raises(ConfigError) as caught:
+        build_model(config, classes=1)
+    message = str(caught.value)
+    assert "'conv44' is unknown (did you mean 'conv4'?); known: conv4, shallow, timm:<name>" in message
+    assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, lstm" in message
+    for part in ("model.hidden: 0", "model.dropout: 1.5", "no file 'nowhere.pt'", "classes: 1", "model.widths, convs"):
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (ModelConfig(encoder="timm:resnet5", head="mean"), "timm:resnet50"),
+        (ModelConfig(encoder="timm:resnet18.nonsense"), "resnet18.a1_in1k"),
+        (ModelConfig(encoder="timm:hf-hub:somebody/model"), "timm has no model 'hf-hub:somebody/model'"),
+        (ModelConfig(encoder="timm:"), "timm has no model ''"),
+        (ModelConfig(widths=[8, 8]), "expected 4 positive integers for conv4"),
+        (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths has 2 blocks, model.convs 3"),
+        (ModelConfig(encoder="shallow", widths=[8, 0, 8]), "expected 2 or 3 positive integers"),
+        (ModelConfig(head="transformer", hidden=6), "a multiple of 4"),
+        (ModelConfig(pretrained=True), "conv4 has no published weights"),
+        (ModelConfig(encoder="timm:resnet18", pretrained=True, weights=__file__), "give one of them"),
+        (ModelConfig(dropout=float("nan")), "model.dropout: nan"),
+    ],
+)
+def test_each_problem_says_what_was_expected(config: ModelConfig, expected: str) -> None:
+    found = model_problems(config)
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def test_every_head_passes() -> None:
+    assert [model_problems(ModelConfig(head=head)) for head in HEADS] == [[]] * len(HEADS)
+
+
+def test_the_config_needs_no_torch() -> None:
+    code = "import sys, fer_id.models.config; print('torch' in sys.modules, 'timm' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["False", "False"]

@@ -1,0 +1,39 @@
+"""Parameters and multiply-adds against arithmetic and published figures."""
+
+import pytest
+
+from fer_id.models.build import ModelConfig
+from fer_id.models.cost import cost_table, model_cost
+
+
+def test_a_small_convolution_by_hand() -> None:
+    cost = model_cost(ModelConfig(encoder="shallow", head="mean", widths=[4, 6], convs=[1, 2]), classes=5, frames=3)
+    frame = 64 * 64 * 9 * 3 * 4 + 32 * 32 * 9 * (4 * 6 + 6 * 6)
+    parameters = 9 * 3 * 4 + 9 * 4 * 6 + 9 * 6 * 6 + 2 * (4 + 6 + 6) + (6 + 1) * 5
+    assert (cost.frame, cost.clip, cost.parameters) == (frame, 3 * frame + 6 * 5, parameters)
+
+
+def test_recurrence_is_counted() -> None:
+    """An LSTM has four gates, a GRU three, each a matrix of (features + hidden) by hidden."""
+    static, lstm, gru = cost_table([ModelConfig(head=head, hidden=128) for head in ("mean", "lstm", "gru")])
+    assert lstm.clip - static.clip == 10 * 4 * 128 * (256 + 128) - (256 - 128) * 5
+    assert gru.clip - static.clip == 10 * 3 * 128 * (256 + 128) - (256 - 128) * 5
+    assert lstm.parameters - static.parameters == 4 * 128 * (256 + 128 + 2) - (256 - 128) * 5
+
+
+def test_a_vision_transformer_by_its_formula() -> None:
+    """12 blocks of 12 w^2 per token and 2 n w for the attention (Dosovitskiy et al., 2021), 65 tokens, width 192."""
+    cost = model_cost(ModelConfig(encoder="timm:vit_tiny_patch16_224", head="mean"), classes=5)
+    assert cost.frame == 64 * 3 * 8 * 8 * 192 + 12 * (65 * 12 * 192**2 + 2 * 65 * 65 * 192)
+
+
+def test_timm_models_have_their_published_parameters() -> None:
+    """He et al. (2016): ResNet-18 has 11.69 million parameters, of which the 1000-class layer has 513,000."""
+    cost = model_cost(ModelConfig("resnet18", "timm:resnet18", "mean"), classes=5)
+    assert cost.parameters - 513 * 5 == pytest.approx(11.69e6 - 513_000, rel=1e-3)
+    assert (cost.name, cost.encoder, cost.head) == ("resnet18", "timm:resnet18", "mean")
+
+
+def test_weights_are_not_needed_to_count() -> None:
+    config = ModelConfig(encoder="timm:resnet18", head="mean", pretrained=True)
+    assert model_cost(config).parameters == model_cost(ModelConfig(encoder="timm:resnet18", head="mean")).parameters

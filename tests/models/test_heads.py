@@ -1,0 +1,149 @@
+"""What every temporal head promises: invalid frames change nothing, order of the valid ones is kept, any T works."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
+
+from fer_id.models.build import HEAD_CLASSES
+from fer_id.models.config import HEADS
+from fer_id.models.heads import Attention, BiLSTM, Head, Recurrent
+
+FEATURES, HIDDEN = 6, 8
+every_head = pytest.mark.parametrize("name", HEADS)
+
+
+def make(name: str) -> Head:
+    torch.manual_seed(0)
+    return HEAD_CLASSES[name](FEATURES, HIDDEN, 0.1).eval()
+
+
+def clips(seed: int, batch: int = 4, steps: int = 5) -> tuple[Tensor, Tensor]:
+    """Features and masks of which the first clip has no valid frame and the second has all."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(batch, steps, FEATURES, generator=generator)
+    valid = torch.rand(batch, steps, generator=generator) < 0.6
+    valid[0], valid[1] = False, True
+    return features, valid
+
+
+def test_every_name_has_a_class_and_none_has_none() -> None:
+    assert tuple(HEAD_CLASSES) == HEADS
+
+
+@every_head
+@given(
+    seed=st.integers(0, 2**16), steps=st.integers(1, 7), junk=st.sampled_from([0.0, 1e30, float("nan"), float("inf")])
+)
+def test_invalid_frames_change_nothing(name: str, seed: int, steps: int, junk: float) -> None:
+    head = make(name)
+    features, valid = clips(seed, steps=steps)
+    with torch.no_grad():
+        before = head(features, valid)
+        after = head(features.masked_fill(~valid.unsqueeze(-1), junk), valid)
+    assert before.shape == (len(features), head.dim)
+    assert before.isfinite().all()  # the clip without a valid frame included
+    assert torch.equal(before, after)
+
+
+@pytest.mark.parametrize("name", [name for name in HEADS if name != "transformer"])
+def test_invalid_frames_might_as_well_not_be_there(name: str) -> None:
+    """Dropping them gives the same, for all but the transformer, whose frames keep their own time."""
+    head = make(name)
+    features, valid = clips(1)
+    with torch.no_grad():
+        whole = head(features, valid)
+        for index in range(1, len(features)):
+            kept = features[index][valid[index]].unsqueeze(0)
+            alone = head(kept, torch.ones(kept.shape[:2], dtype=torch.bool))
+            torch.testing.assert_close(whole[index], alone[0])
+
+
+def test_the_transformer_sees_when_a_frame_was() -> None:
+    head = make("transformer")
+    features, valid = torch.zeros(2, 4, FEATURES), torch.tensor([[1, 1, 0, 0], [1, 0, 0, 1]]).bool()
+    features[:, 0], features[0, 1], features[1, 3] = 1.0, 2.0, 2.0
+    with torch.no_grad():
+        early, late = head(features, valid)
+    assert not torch.allclose(early, late)
+
+
+@every_head
+def test_gradients_reach_the_valid_frames_only(name: str) -> None:
+    head = make(name).train()
+    features, valid = clips(2)
+    features.requires_grad_()
+    head(features, valid)[1:].square().sum().backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+    assert (features.grad[~valid] == 0).all()
+    used = valid if name != "last" else valid & (valid.flip(1).cumsum(1).flip(1) == 1)
+    assert (features.grad[used].abs().sum(dim=-1)[used[0].sum() :] > 0).all()
+
+
+@every_head
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_autocast_on_the_cpu(name: str, dtype: torch.dtype) -> None:
+    head = make(name).train()
+    features, valid = clips(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        pooled = head(features.to(dtype).requires_grad_(), valid)
+    pooled.float().sum().backward()
+    exact = make(name)(features, valid)
+    if name != "transformer":  # its dropout is on
+        torch.testing.assert_close(pooled.float()[1:], exact[1:], atol=0.03, rtol=0.05)
+
+
+def test_mean_and_last_by_hand() -> None:
+    features = torch.arange(8.0).view(1, 4, 2)
+    valid = torch.tensor([[True, False, True, False]])
+    mean = HEAD_CLASSES["mean"](2, 1, 0.0)
+    last = HEAD_CLASSES["last"](2, 1, 0.0)
+    assert mean(features, valid).tolist() == [[2.0, 3.0]]
+    assert last(features, valid).tolist() == [[4.0, 5.0]]
+    assert mean(features, ~valid | valid).tolist() == [[3.0, 4.0]]
+    assert last(features, valid & ~valid).tolist() == [[0.0, 0.0]]
+
+
+def packed_states(rnn: nn.RNNBase, features: Tensor, valid: Tensor) -> Tensor:
+    """torch's own way: last states of packed sequences, (directions, B, H)."""
+    rows = [row[keep] for row, keep in zip(features, valid, strict=True)]
+    lengths = torch.tensor([len(row) for row in rows])
+    packed = pack_padded_sequence(pad_sequence(rows, batch_first=True), lengths, batch_first=True, enforce_sorted=False)
+    state = rnn(packed)[1]
+    return state[0] if isinstance(state, tuple) else state
+
+
+@pytest.mark.parametrize("name", ["lstm", "gru"])
+def test_recurrent_heads_equal_packed_sequences(name: str) -> None:
+    head = make(name)
+    assert isinstance(head, Recurrent)
+    features, valid = (part[1:] for part in clips(4, batch=9))
+    valid[:, 0] = True  # packing allows no empty row
+    with torch.no_grad():
+        torch.testing.assert_close(head(features, valid), packed_states(head.rnn, features, valid)[0])
+
+
+def test_the_two_directions_equal_a_packed_bidirectional_lstm() -> None:
+    head = make("bilstm")
+    assert isinstance(head, BiLSTM)
+    reference = nn.LSTM(FEATURES, HIDDEN, batch_first=True, bidirectional=True)
+    weights = dict(head.forwards.state_dict())
+    weights |= {f"{key}_reverse": value for key, value in head.backwards.state_dict().items()}
+    reference.load_state_dict(weights)
+    features, valid = (part[1:] for part in clips(5, batch=9))
+    valid[:, -1] = True
+    with torch.no_grad():
+        ahead, behind = packed_states(reference, features, valid)
+        torch.testing.assert_close(head(features, valid), torch.cat([ahead, behind], dim=-1))
+
+
+def test_attention_weights_are_a_distribution_over_the_valid_frames() -> None:
+    head = make("attention")
+    assert isinstance(head, Attention)
+    features, valid = clips(6)
+    weights = head.weights(features, valid)
+    assert (weights[~valid] == 0).all()
+    torch.testing.assert_close(weights.sum(dim=1), valid.any(dim=1).float())
