@@ -130,7 +130,10 @@ class FerDataModule(pl.LightningDataModule):
     def _named(self, name: str | None) -> Fold:
         if name is None:
             return self.folds[0]
-        return next(fold for fold in self.folds if fold.name == name)
+        for fold in self.folds:
+            if fold.name == name:
+                return fold
+        raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
 
     @property
     def provenance(self) -> str:
@@ -202,7 +205,7 @@ class Collate:
     """Items into one batch of the length of the longest clip; what is added is not valid.
 
     Args:
-        classes: K, for the soft labels of clips that have none of their own.
+        classes: K, for clips without soft labels of their own: one-hot, or even where they have no label either.
     """
 
     def __init__(self, classes: int) -> None:
@@ -224,7 +227,10 @@ class Collate:
     def _soft(self, item: dict[str, Any]) -> np.ndarray[Any, Any]:
         if item["soft_label"] is not None:
             return np.asarray(item["soft_label"], np.float32)
-        return np.eye(self.classes, dtype=np.float32)[item["label"]]
+        if item["label"] < 0:
+            return np.full(self.classes, 1 / self.classes, np.float32)
+        one_hot: np.ndarray[Any, Any] = np.eye(self.classes, dtype=np.float32)[item["label"]]
+        return one_hot
 
 
 def _padded(array: np.ndarray[Any, Any], length: int, fill: float) -> np.ndarray[Any, Any]:
@@ -236,7 +242,8 @@ def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredC
     """One frame where a face was found (any frame where none was), drawn by (seed, epoch, clip)."""
     choices = np.flatnonzero(clip.valid) if clip.valid.any() else np.arange(len(clip.valid))
     t = int(np.random.default_rng([seed, epoch, zlib.crc32(clip_id.encode())]).choice(choices))
-    return StoredClip(*(part[t : t + 1] for part in clip))
+    one = slice(t, t + 1)
+    return StoredClip(clip.frames[one], clip.landmarks[one], clip.valid[one])
 
 
 def _pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -269,7 +276,7 @@ def _check_geometry(stores: Sequence[ClipStore]) -> None:
     for store in stores[1:]:
         if store.card.geometry != first:
             raise StoreError(
-                f"{store.path} has another crop geometry than {stores[0].path} ({store.card.geometry} against {first}); "
+                f"{store.path} has another crop geometry than {stores[0].path}: {store.card.geometry} against {first}; "
                 "prepare both with the same alignment"
             )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_id.reporting.compare import write_comparison
 from fer_id.runs import RunDir
 from fer_id.settings import setting
 
@@ -24,4 +23,6 @@ def compare(config: CompareConfig) -> Path:
     Raises:
         RunError: one of the folders is no finished run.
     """
+    from fer_id.reporting.compare import write_comparison
+
     return write_comparison([RunDir.open(path) for path in config.runs], Path(config.out))

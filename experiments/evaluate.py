@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.runs import RunDir
 from fer_id.settings import setting
 
@@ -23,6 +22,8 @@ def evaluate(config: EvaluateConfig) -> str:
     Raises:
         RunError: no finished run, or damaged.
     """
+    from fer_id.reporting.report import evaluate_run
+
     run = RunDir.open(config.run)
     metrics = evaluate_run(run)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
@@ -38,4 +39,6 @@ def report(config: EvaluateConfig) -> Path:
     Raises:
         RunError: no finished run, or damaged.
     """
+    from fer_id.reporting.report import write_report
+
     return write_report(RunDir.open(config.run))

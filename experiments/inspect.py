@@ -32,7 +32,7 @@ def describe(store: ClipStore) -> str:
     what = "images" if (clips["length"] == 1).all() else "clips"
     rows = clips["split"].fillna("no split") if clips["split"].notna().any() else pd.Series("all", index=clips.index)
     labels = clips["label"].fillna("unlabelled")
-    counts = pd.crosstab(rows.rename(""), labels.rename(""), margins=True, margins_name="total")
+    counts = pd.crosstab(rows, labels, margins=True, margins_name="total").rename_axis(index=None, columns=None)
     order = [name for name in (*store.labels.names, "unlabelled", "total") if name in counts.columns]
     lines = [
         f"{store.path}: {len(clips)} {what}, {clips['length'].sum()} frames ({clips['n_valid'].sum()} with a face)",

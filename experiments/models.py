@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from data_modules.config import DataConfig
 from experiments.loading import read
 from experiments.sources import GROUPS, group_names
 from fer_id.models.config import ModelConfig
-from fer_id.models.cost import ModelCost, cost_table
 from fer_id.settings import setting
+
+if TYPE_CHECKING:
+    from fer_id.models.cost import ModelCost
 
 
 @dataclass
@@ -30,6 +33,8 @@ class ModelFile:
 
 def models(config: ModelsConfig) -> str:
     """The table, in Markdown, so that it can go into a document as it is."""
+    from fer_id.models.cost import cost_table
+
     shipped = [read(ModelFile, GROUPS / "model" / f"{name}.yaml").model for name in group_names("model")]
     rows = sorted(cost_table(shipped, config.classes, config.frames), key=lambda cost: cost.clip)
     header = ["model", "encoder", "head", "parameters (M)", "M multiply-adds a frame", f"a clip of {config.frames}"]

@@ -33,10 +33,6 @@ class Dataset:
     prepare: str = ""
     made_by: str = ""
 
-    def part(self, target: str) -> Any:
-        """What ``target``, one of the above, names."""
-        return _find(target)
-
     def load_config(self) -> type[DataConfig]:
         """The dataclass of settings."""
         found: type[DataConfig] = _find(self.config)
@@ -59,13 +55,12 @@ class Dataset:
         return found
 
 
+_FER2013 = Dataset(
+    "data_modules.fer2013:FER2013Config", "data_modules.fer2013:FER2013DataModule", "data_modules.fer2013:prepare"
+)
 DATASETS = {
-    "fer2013": Dataset(
-        "data_modules.fer2013:FER2013Config", "data_modules.fer2013:FER2013DataModule", "data_modules.fer2013:prepare"
-    ),
-    "ferplus": Dataset(
-        "data_modules.ferplus:FERPlusConfig", "data_modules.ferplus:FERPlusDataModule", "data_modules.ferplus:prepare"
-    ),
+    "fer2013": _FER2013,
+    "ferplus": _FER2013,  # the same images; its group file asks for the labels of FER+
     "affectnet": Dataset(
         "data_modules.affectnet:AffectNetConfig",
         "data_modules.affectnet:AffectNetDataModule",

@@ -1,4 +1,4 @@
-"""``fer-id train``: data, model, callbacks, trainer, fit, predict, evaluate; one RunDir, or one for each fold and one over them."""
+"""``fer-id train``: data, model, trainer, fit, predict, evaluate; one RunDir, or one a fold and one over them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import logging
 import math
 import platform
 import shlex
+import signal
 import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,15 +24,17 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.loading import plain
 from experiments.registry import get_dataset
-from fer_id.callbacks.mirror import close_mirror, mirror_results, open_mirror
+from fer_id.callbacks.mirror import mirror_results, open_mirror
 from fer_id.callbacks.record import Record
+from fer_id.callbacks.seeding import EpochSeed
 from fer_id.evaluation.protocol import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.models.cost import model_cost
 from fer_id.progress import say
+from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run
-from fer_id.runs import RunDir
+from fer_id.runs import RunDir, differences
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
 
@@ -51,38 +56,51 @@ def train(config: TrainConfig) -> str:
     Raises:
         FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
     """
-    _quiet()
+    quiet()
     name = config.name or f"{config.data.name}/{config.model.name}-{config.recipe}".replace(":", "-")
     path = Path(config.runs.root) / name
-    data = _data(config, None)
-    began = time.monotonic()
+    run = RunDir(path)
+    if run.done and not _changed(run, config):
+        say(f"{path} is finished already; remove it or choose another name= to train again")
+        return _outcome(run)
+    data = open_data(config, None)
     if config.protocol.name in ("kfold", "loso"):
-        run = _cross_validate(config, path, data)
-    else:
-        run = _train_one(config, path, data, job_type="train")
-    metrics = run.metrics()
+        return _outcome(_cross_validate(config, path, data))
+    return _outcome(_train_one(config, path, data, job_type="train"))
+
+
+def _changed(run: RunDir, config: TrainConfig) -> set[str]:
+    """Settings in which a run differs from a configuration; what ``auto`` was decided to be is no difference."""
+    found = differences(run.config(), plain(config))
+    return {key for key, (_, asked) in found.items() if asked != "auto"}
+
+
+def _outcome(run: RunDir) -> str:
+    """What came out, for the person at the terminal."""
+    metrics, seconds = run.metrics(), run.job().get("seconds")
+    took = f", trained in {duration(seconds)}" if seconds else ""
     return (
-        f"{name}: accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
-        f"{metrics['provenance']} test clips, {_duration(time.monotonic() - began)}\n{run.path / 'report.html'}"
+        f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
+        f"{metrics['provenance']} test clips{took}\n{run.path / 'report.html'}"
     )
 
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
-    config = _settled(config, path, data)
+    config = settled(config, path, data)
     parent = RunDir.create(path, plain(config), _job(config, data, started=time.time()))
     folds = []
     for number, fold in enumerate(data.folds, start=1):
         run = RunDir(path / "folds" / fold.name)
         say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
         if not run.done:
-            _train_one(config, run.path, _data(config, fold.name), job_type="fold")
+            _train_one(config, run.path, open_data(config, fold.name), job_type="fold")
         folds.append(run)
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
     job = parent.job()
     job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
     parent.write_job(job)
-    _finish(config, parent, data, _open_mirror(config, parent, data, "study"))
+    _finish(config, parent, data, open_run_mirror(config, parent, data, "study"))
     return parent
 
 
@@ -90,31 +108,24 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     """One training from its data to its report."""
     import pytorch_lightning as pl
 
-    pl.seed_everything(config.seed, verbose=False)
-    config = _settled(config, path, data)
+    config = settled(config, path, data)
+    pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
+    model = make_model(config, data)  # before the folder: weights that do not fit leave nothing behind
     run = RunDir.create(path, plain(config), _job(config, data, started=time.time()))
-    model = _model(config, data)
-    task = ClipClassification(
-        model.to(memory_format=FORMATS[config.trainer.memory_format]),
-        data.labels,
-        config.optim,
-        config.loss,
-        class_counts=data.class_counts(),
-        flip_test=config.trainer.flip_test,
-        resolution=config.trainer.resolution,
-    )
-    mirror = _open_mirror(config, run, data, job_type)
-    trainer = _trainer(config, run, mirror)
     last = run.path / "checkpoints" / "last.ckpt"
     resumed = config.resume and last.is_file()
     if resumed:
+        load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+    task = make_task(config, model, data)
+    mirror = open_run_mirror(config, run, data, job_type)
+    trainer = make_trainer(config, run, mirror)
+    if resumed:
         say(f"resuming {run.path} from its last checkpoint")
     began = time.monotonic()
-    trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
-    load_model(model, run.checkpoint("best"))
-    run.write_predictions(_predictions(trainer, task, data))
+    with _interruptible():
+        trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
+        load_model(model, run.checkpoint("best"))
+        run.write_predictions(_predictions(trainer, task, data))
     curve = run.learning_curve()
     job = run.job()
     job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
@@ -132,13 +143,9 @@ def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: Wandb
     run.finish()
 
 
-def _data(config: TrainConfig, fold: str | None) -> FerDataModule:
-    dataset = get_dataset(config.data.name)
-    import importlib
-
-    a, _, b = dataset.datamodule.partition(":")
-    module = getattr(importlib.import_module(a), b)
-    return module(
+def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
+    """The dataset's data module for one fold; None: the first."""
+    return get_dataset(config.data.name).load_datamodule()(
         config.data,
         config.protocol,
         augment=config.augment,
@@ -148,7 +155,7 @@ def _data(config: TrainConfig, fold: str | None) -> FerDataModule:
     )
 
 
-def _model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
+def make_model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
     """A new model, or one with the weights of an earlier run."""
     model = build_model(config.model, len(data.labels))
     if config.init.run:
@@ -158,8 +165,32 @@ def _model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
     return model
 
 
-def _settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """The configuration with ``auto`` precision and memory format decided: as an interrupted run had them, or measured."""
+def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
+    """The task that trains the model, which is now in the memory format of the configuration."""
+    return ClipClassification(
+        model.to(memory_format=FORMATS[config.trainer.memory_format]),
+        data.labels,
+        config.optim,
+        config.loss,
+        class_counts=data.class_counts(),
+        flip_test=config.trainer.flip_test,
+        resolution=config.trainer.resolution,
+    )
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ctrl-C as Python has it: Lightning ends the process without a word, and lets no further one through."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
+
+
+def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
+    """The configuration with ``auto`` precision and memory format decided: as in an interrupted run, or measured."""
     chosen = config.trainer
     if "auto" not in (chosen.precision, chosen.memory_format):
         return config
@@ -171,7 +202,7 @@ def _settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfi
         best, *others = measure(
             build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
             (config.batch_size, frames),
-            device=_device(config),
+            device=device(config),
             precisions=tuple(PRECISIONS) if chosen.precision == "auto" else (chosen.precision,),
             formats=tuple(FORMATS) if chosen.memory_format == "auto" else (chosen.memory_format,),
         )
@@ -182,7 +213,8 @@ def _settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfi
     return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
 
 
-def _trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl.Trainer:
+def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl.Trainer:
+    """The Trainer with everything that records, stops, and saves."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
 
@@ -196,7 +228,7 @@ def _trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl
         save_last=True,
         enable_version_counter=False,
     )
-    callbacks: list[Callback] = [Record(run.path / "metrics.jsonl"), checkpoint]
+    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), checkpoint]
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()
@@ -239,7 +271,7 @@ def _table(batches: list[Any], rows: pd.DataFrame, data: FerDataModule, split: s
     ids = [clip_id for batch in batches for clip_id in batch["clip_id"]]
     rows = rows.set_index("clip_id").loc[ids].reset_index()
     names = data.labels.names
-    numbers = {
+    numbers: dict[str, Any] = {
         **{f"logit_{name}": logits[:, k].numpy() for k, name in enumerate(names)},
         **{f"p_{name}": logits.softmax(dim=1)[:, k].numpy() for k, name in enumerate(names)},
     }
@@ -250,7 +282,8 @@ def _table(batches: list[Any], rows: pd.DataFrame, data: FerDataModule, split: s
     return table.assign(**{group: rows[group] for group in data.groups})
 
 
-def _open_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
+def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
+    """The mirror of a run, named and tagged after it; None where there is none."""
     logging_ = config.logging
     relative = run.path.relative_to(config.runs.root)
     return open_mirror(
@@ -295,18 +328,19 @@ def _job(config: TrainConfig, data: FerDataModule, *, started: float) -> dict[st
         "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
         "precision": config.trainer.precision,
         "memory_format": config.trainer.memory_format,
-        "machine": _machine(),
+        "machine": machine(),
     }
 
 
-def _device(config: TrainConfig) -> Any:
+def device(config: TrainConfig) -> Any:
+    """Where the training computes."""
     import torch
 
     gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
     return torch.device("cuda" if gpu else "cpu")
 
 
-def _machine() -> str:
+def machine() -> str:
     """Processor or accelerator and how many cores; no host name."""
     import torch
 
@@ -328,7 +362,7 @@ def _commit() -> str | None:
     return done.stdout.strip()
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """Lightning's advice that does not apply here stays out of the log."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for text in (".*does not have many workers.*", ".*number of training batches.*", ".*exists and is not empty.*"):
@@ -337,8 +371,3 @@ def _quiet() -> None:
 
 def _number(value: float | None) -> str:
     return "undefined" if value is None else f"{value:.3f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

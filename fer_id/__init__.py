@@ -1,3 +1,3 @@
-"""fer_id: facial emotion recognition for children with intellectual disabilities. The science; no dataset, no config, no CLI."""
+"""Facial emotion recognition for children with intellectual disabilities: the science; no dataset, config or CLI."""
 
 __version__ = "0.1.0"

@@ -16,7 +16,7 @@ from fer_id.errors import FerIdError
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file at once or not at all; flushed to the disk before the rename, so that a power cut keeps the old one."""
+    """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -67,6 +67,8 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise error(f"{path}: no such file") from None
+    except OSError as problem:
+        raise error(f"{path}: cannot be read ({problem.strerror})") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as problem:
         raise error(f"{path}: not JSON ({problem}); it was damaged or written by something else") from None
     if not isinstance(value, dict):
@@ -89,20 +91,33 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
     Raises:
         FerIdError: ``path`` exists and may not be replaced.
     """
-    if path.exists() and (replaces is None or not (path / replaces).is_file()):
-        kind = "overwrite=true replaces it" if replaces is None else f"it holds no {replaces}, so it is not replaced"
-        raise FerIdError(f"{path} exists already: choose another folder ({kind})")
+    _check_free(path, replaces)
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield draft
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.old."))
-            os.replace(path, old / path.name)
-            os.replace(draft, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(draft, path)
+        _check_free(path, replaces)  # filling takes long: somebody else may have made the folder meanwhile
+        _put(draft, path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
+
+
+def _check_free(path: Path, replaces: str | None) -> None:
+    if path.exists() and (replaces is None or not (path / replaces).is_file()):
+        kind = "overwrite=true replaces it" if replaces is None else f"it holds no {replaces}, so it is not replaced"
+        raise FerIdError(f"{path} exists already: choose another folder ({kind})")
+
+
+def _put(draft: Path, path: Path) -> None:
+    """Renames ``draft`` onto ``path``; an older folder there is put back where that fails, else removed."""
+    old = draft.with_name(f"{draft.name}.old")
+    if path.exists():
+        os.replace(path, old)
+    try:
+        os.replace(draft, path)
+    except BaseException:
+        if old.exists():
+            os.replace(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)

@@ -10,14 +10,14 @@ import pandas as pd
 import yaml
 
 from fer_id.errors import RunError
-from fer_id.files import atomic_write_text, read_json, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, read_json, write_json
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
 
 
 class RunDir:
-    """A run's folder: ``config.yaml job.json checkpoints/ metrics.jsonl predictions.parquet metrics.json figures/ DONE``.
+    """A run's folder; its files are those that the methods below read and write, and ``DONE``, written last.
 
     Attributes:
         path: the folder.
@@ -139,12 +139,10 @@ class RunDir:
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Writes ``predictions.parquet`` at once or not at all."""
-        draft = self.path / ".predictions.parquet"
-        table.to_parquet(draft, index=False)
-        draft.replace(self.path / "predictions.parquet")
+        atomic_write_bytes(self.path / "predictions.parquet", table.to_parquet(index=False))
 
     def learning_curve(self) -> pd.DataFrame:
-        """``metrics.jsonl``: one row per logged step; empty where nothing was logged. A line cut by a crash is dropped."""
+        """``metrics.jsonl``, a row per epoch; empty where nothing was logged. A line cut by a crash is dropped."""
         path, rows = self.path / "metrics.jsonl", []
         for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             try:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -40,8 +40,16 @@ PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
 }
 """Each array of a shard: its dtype and the shape of one frame's entry."""
 
-_HEADER = 128  # bytes; room for the .npy header, rewritten with the final length when a shard is closed
+_HEADER = 128  # bytes; room for the .npy header, written with the final length when the store is
+_MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and a process commonly has 1024
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+
+
+_JSON_KINDS: dict[str, tuple[type, str]] = {
+    "str": (str, "text"),
+    "dict": (dict, "an object"),
+    "list": (list, "a list"),
+}
 
 
 @dataclass
@@ -80,9 +88,13 @@ class StoreCard:
             problems.add(f"key {key} is missing")
         for key in sorted(set(raw) - known):
             problems.add(f"unknown key {key}; known: {', '.join(sorted(known))}")
+        for f in fields(cls):
+            kind, word = _JSON_KINDS[str(f.type).partition("[")[0]]
+            if f.name in raw and not isinstance(raw[f.name], kind):
+                problems.add(f"{f.name} is {raw[f.name]!r}, expected {word}")
         choices = {"provenance": PROVENANCES, "label_space": tuple(SPACES), "shard_by": ("subject_id", "split")}
         for key, allowed in choices.items():
-            if key in raw and raw[key] not in allowed:
+            if isinstance(raw.get(key), str) and raw[key] not in allowed:
                 problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
         problems.raise_if_any(StoreError, "Prepare the store again with this version.")
         return cls(**raw)
@@ -125,13 +137,8 @@ class ClipStore:
         if missing := [column for column in (*CLIP_COLUMNS, *card.groups) if column not in clips]:
             problems.add(f"clips.parquet: columns missing: {', '.join(missing)}")
             problems.raise_if_any(StoreError)
-        names = get_space(card.label_space).names
-        if unknown := sorted(set(clips["label"].dropna()) - set(names)):
-            problems.add(f"clips.parquet: labels {unknown} are not in {card.label_space}: {', '.join(names)}")
-        if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
-            problems.add(f"clips.parquet: clip_id not unique: {', '.join(map(str, twice[:5]))}")
-        if clips["clip_id"].isna().any() or clips["subject_id"].isna().any():
-            problems.add("clips.parquet: clip_id and subject_id may not be empty")
+        for problem in _table_problems(clips, card):
+            problems.add(f"clips.parquet: {problem}")
         store = cls(path, card, clips)
         for shard, rows in clips.groupby(card.shard_by, sort=True):
             store._check_shard(str(shard), rows, problems)
@@ -152,12 +159,13 @@ class ClipStore:
                     f"{part}/{shard}.npy: {array.dtype} {array.shape}, expected {np.dtype(dtype)} (N, "
                     + ", ".join(map(str, shape)) + ")"
                 )  # fmt: skip
-        needed = int((rows["start"] + rows["length"]).max())
-        if (rows["start"] < 0).any() or (rows["length"] < 1).any():
-            problems.add(f"clips.parquet: shard {shard} has a negative start or an empty clip")
-        for part, length in lengths.items():
-            if length < needed:
-                problems.add(f"{part}/{shard}.npy: {length} frames, but clips.parquet reaches to {needed}")
+        if rows["start"].dtype.kind in "iu" and rows["length"].dtype.kind in "iu":
+            needed = int((rows["start"] + rows["length"]).max())
+            if (rows["start"] < 0).any() or (rows["length"] < 1).any():
+                problems.add(f"clips.parquet: shard {shard} has a negative start or an empty clip")
+            for part, length in lengths.items():
+                if length < needed:
+                    problems.add(f"{part}/{shard}.npy: {length} frames, but clips.parquet reaches to {needed}")
         if len(set(lengths.values())) > 1:
             problems.add(f"shard {shard}: files of different length: {lengths}")
 
@@ -186,12 +194,13 @@ class ClipStore:
     def _part(self, part: str, shard: str) -> NDArray[Any]:
         key = (part, shard)
         if key not in self._open_parts:
-            file = self.path / part / f"{shard}.npy"
+            while len(self._open_parts) >= _MAPS:
+                del self._open_parts[next(iter(self._open_parts))]
             try:
-                self._open_parts[key] = np.load(file, mmap_mode="r", allow_pickle=False)
+                self._open_parts[key] = np.lib.format.open_memmap(self.path / part / f"{shard}.npy", mode="r")
             except FileNotFoundError:
                 raise StoreError(f"{part}/{shard}.npy: missing") from None
-            except (ValueError, OSError, EOFError) as problem:
+            except (ValueError, OSError) as problem:
                 raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
         return self._open_parts[key]
 
@@ -216,7 +225,7 @@ class ClipStoreWriter:
     def __init__(self, path: str | Path, card: StoreCard, *, overwrite: bool = False) -> None:
         self.path, self.card = Path(path), card
         self._rows: list[dict[str, Any]] = []
-        self._files: dict[str, dict[str, IO[bytes]]] = {}
+        self._ids: set[str] = set()
         self._lengths: dict[str, int] = {}
         self._stack = ExitStack()
         self._overwrite = overwrite
@@ -229,15 +238,15 @@ class ClipStoreWriter:
             (self._draft / part).mkdir()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 self._finish()
         except BaseException as problem:
-            self._close_files()
             self._stack.__exit__(type(problem), problem, problem.__traceback__)
             raise
-        self._close_files()
         self._stack.__exit__(kind, error, trace)
 
     def add_clip(
@@ -256,21 +265,24 @@ class ClipStoreWriter:
             valid: bool (T,); None for all.
 
         Raises:
-            StoreError: a shape, dtype, unknown column or shard name that does not fit.
+            StoreError: a shape, dtype, column, label, clip_id or shard name that does not fit, all of them listed.
         """
         length = len(frames)
-        parts = {
+        parts: dict[str, NDArray[Any]] = {
             "frames": frames,
             "landmarks": np.full((length, LANDMARKS, 2), np.nan, np.float32) if landmarks is None else landmarks,
             "valid": np.ones(length, np.bool_) if valid is None else valid,
         }
         self._check(row, parts, length)
         shard = str(row[self.card.shard_by])
-        files = self._files.get(shard) or self._open_shard(shard)
-        for part, array in parts.items():
-            files[part].write(np.ascontiguousarray(array).data)
-        start = self._lengths[shard]
+        start = self._lengths.get(shard, 0)
+        for part, array in parts.items():  # not kept open: a store may have more shards than a process open files
+            with (self._draft / part / f"{shard}.npy").open("ab") as file:
+                if not start:
+                    file.write(b"\0" * _HEADER)
+                file.write(np.ascontiguousarray(array).data)
         self._lengths[shard] = start + length
+        self._ids.add(row["clip_id"])
         n_valid = int(parts["valid"].sum())
         self._rows.append({**row, "start": start, "length": length, "n_valid": n_valid})
 
@@ -278,44 +290,67 @@ class ClipStoreWriter:
         problems = Problems(f"clip {row.get('clip_id')!r}")
         if unknown := set(row) - {*CLIP_COLUMNS, *self.card.groups}:
             problems.add(f"unknown columns {sorted(unknown)}; group columns are named in the card")
-        if not _SHARD_NAME.fullmatch(str(row.get(self.card.shard_by))):
-            problems.add(f"{self.card.shard_by} {row.get(self.card.shard_by)!r} cannot name a file")
+        shard = row.get(self.card.shard_by)
+        if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
+            problems.add(f"{self.card.shard_by} {shard!r} cannot name a file")
+        for key in ("clip_id", "subject_id"):
+            if not isinstance(row.get(key), str) or not row[key]:
+                problems.add(f"{key} is {row.get(key)!r}, expected text")
+        if row.get("clip_id") in self._ids:
+            problems.add("clip_id stands in the store already")
+        for problem in label_problems(row.get("label"), row.get("soft_label"), get_space(self.card.label_space)):
+            problems.add(problem)
         for part, (dtype, shape) in PARTS.items():
             array = parts[part]
             if array.dtype != dtype or array.shape != (length, *shape) or not length:
                 problems.add(f"{part}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {(length or 1, *shape)}")
         problems.raise_if_any(StoreError)
 
-    def _open_shard(self, shard: str) -> dict[str, IO[bytes]]:
-        files = {part: (self._draft / part / f"{shard}.npy").open("wb") for part in PARTS}
-        for file in files.values():
-            file.write(b"\0" * _HEADER)
-        self._files[shard], self._lengths[shard] = files, 0
-        return files
-
     def _finish(self) -> None:
         if not self._rows:
             raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
-        for shard, files in self._files.items():
+        for shard, length in self._lengths.items():
             for part, (dtype, shape) in PARTS.items():
-                files[part].seek(0)
-                files[part].write(_npy_header(np.dtype(dtype), (self._lengths[shard], *shape)))
-        self._close_files()
+                with (self._draft / part / f"{shard}.npy").open("r+b") as file:
+                    file.write(_npy_header(np.dtype(dtype), (length, *shape)))
         table = pd.DataFrame(self._rows).reindex(columns=[*CLIP_COLUMNS, *self.card.groups])
         table.to_parquet(self._draft / "clips.parquet", index=False)
         write_json(self._draft / "card.json", asdict(self.card))
         ClipStore.open(self._draft)
 
-    def _close_files(self) -> None:
-        for files in self._files.values():
-            for file in files.values():
-                file.close()
+
+def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:
+    """What is wrong with the label and the soft label of one clip; None and NaN mean that it has none."""
+    found = []
+    if isinstance(label, str) and label not in space.names:
+        found.append(f"label {label!r} is not in {space.name}: {', '.join(space.names)}")
+    if isinstance(soft_label, list | tuple | np.ndarray) and len(soft_label) != len(space):
+        found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
+    return found
+
+
+def _table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
+    """What is wrong with the table by itself; one line for each kind of problem."""
+    found = []
+    if not len(clips):
+        found.append("no clip")
+    for column in ("start", "length", "n_valid"):
+        if clips[column].dtype.kind not in "iu":
+            found.append(f"column {column} is {clips[column].dtype}, expected whole numbers without gaps")
+    for column in dict.fromkeys(("clip_id", "subject_id", card.shard_by)):
+        if clips[column].isna().any():
+            found.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
+    if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
+        found.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
+    space = get_space(card.label_space)
+    pairs = zip(clips["label"], clips["soft_label"], strict=True)
+    return found + sorted({problem for pair in pairs for problem in label_problems(*pair, space)})
 
 
 def _with_none(clips: pd.DataFrame) -> pd.DataFrame:
     """Missing text as None, which pandas may give back as NaN."""
     text = [name for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
-    columns = {name: clips[name].astype(object).where(clips[name].notna(), None) for name in text}
+    columns = {str(name): clips[name].astype(object).where(clips[name].notna(), None) for name in text}
     return clips.assign(**columns)
 
 

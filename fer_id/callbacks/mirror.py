@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
 
 MODES = ("auto", "online", "offline", "disabled")
-PRIVATE_KEYS = frozenset({"source", "store", "root", "run", "encoder_from", "weights", "votes", "row_flags", "entity"})
+PRIVATE_KEYS = frozenset(
+    {
+        *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
+        *("votes", "row_flags", "images", "face_landmarker"),
+    }
+)
 """Settings whose values are paths or names of places; they never reach W&B."""
+
+NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
+"""Settings that hold a slash and are no path. Any other value with one is taken for a path and stays here."""
 
 
 def wandb_mode(mode: str) -> str:
@@ -103,8 +111,14 @@ def public(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: public(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in PRIVATE_KEYS
+        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not _holds_path(value))
     }
+
+
+def _holds_path(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(_holds_path(item) for item in value)
+    return isinstance(value, str | Path) and bool(set(str(value)) & set("/\\~"))
 
 
 def mirror_results(

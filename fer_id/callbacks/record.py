@@ -9,7 +9,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.files import plain
+from fer_id.files import atomic_write_text, plain
 
 
 class Record(pl.Callback):
@@ -32,12 +32,13 @@ class Record(pl.Callback):
         """Takes up the seconds of the interrupted run."""
         self._spent = float(state_dict["seconds"])
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drops the lines of epochs that will be trained again."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Drops the lines of epochs that will be trained again (at ``on_fit_start`` the epoch is not yet restored)."""
         self._began = time.monotonic()
         if trainer.is_global_zero and self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if _epoch(line) < trainer.current_epoch]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if _epoch(line) < trainer.current_epoch]
+            atomic_write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line: epoch, step, seconds, learning rate, and every number logged."""

@@ -108,7 +108,8 @@ def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, flo
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
-        return Interval.undefined(f"{n_subjects} subject(s); an interval over subjects needs at least 2", n_subjects)
+        found = "only one subject" if n_subjects else "no subject"
+        return Interval.undefined(f"{found}, and an interval over subjects needs at least 2", n_subjects)
     if np.isnan(estimate) or np.isnan(without_each).any():
         return Interval.undefined("undefined when one of the subjects is left out", n_subjects)
     error = np.sqrt((n_subjects - 1) / n_subjects * np.sum((without_each - without_each.mean()) ** 2))

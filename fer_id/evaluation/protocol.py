@@ -49,7 +49,9 @@ class Fold:
     dropped: dict[str, int]
 
 
-def make_folds(clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool) -> list[Fold]:
+def make_folds(
+    clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool
+) -> list[Fold]:
     """All folds of a protocol.
 
     Args:
@@ -63,10 +65,7 @@ def make_folds(clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images
         DataError: a split is missing or empty, the group column does not exist, too few groups.
         LeakageError: a subject stands in two splits of one fold.
     """
-    if config.name == "official":
-        folds = [_official(clips)]
-    else:
-        folds = list(_grouped(clips, config, seed))
+    folds = [_official(clips)] if config.name == "official" else _grouped(clips, config, seed)
     unlabelled = clips["label"].isna().to_numpy()
     made = []
     for fold in folds:
@@ -115,7 +114,8 @@ def _official(clips: pd.DataFrame) -> Fold:
     rows = {name: np.flatnonzero(split == name) for name in SPLITS}
     if empty := [name for name in SPLITS if not len(rows[name])]:
         raise DataError(
-            f"the store has no {' and no '.join(empty)} split; use protocol=holdout, kfold or loso, which make their own"
+            f"the store has no {' and no '.join(empty)} split; "
+            "use protocol=holdout, kfold or loso, which make their own"
         )
     return Fold("official", rows["train"], rows["validation"], rows["test"], {})
 
@@ -123,10 +123,14 @@ def _official(clips: pd.DataFrame) -> Fold:
 def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator[Fold]:
     if config.group not in clips:
         raise DataError(f"protocol.group={config.group}: no such column; the clips have {', '.join(clips.columns)}")
-    of_row = clips[config.group].astype(str).to_numpy()
-    groups = np.unique(of_row)
+    if empty := int(clips[config.group].isna().sum()):
+        raise DataError(f"protocol.group={config.group}: {empty} of {len(clips)} clips have no value there")
+    of_row = clips[config.group].to_numpy(str)
+    groups: NDArray[np.str_] = np.unique(of_row)
     if len(groups) < 3:
-        raise DataError(f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}")
+        raise DataError(
+            f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}"
+        )
     order = np.random.default_rng(seed).permutation(groups)
     names, tests = _test_groups(groups, order, config)
     for number, (name, test) in enumerate(zip(names, tests, strict=True)):
@@ -135,13 +139,17 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(groups, test))
         n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
         validation, train = rest[:n_validation], rest[n_validation:]
-        rows = [np.flatnonzero(np.isin(of_row, part)) for part in (train, validation, test)]
-        yield Fold(name, *rows, {})
+        of_train, of_validation, of_test = (np.flatnonzero(np.isin(of_row, part)) for part in (train, validation, test))
+        yield Fold(name, of_train, of_validation, of_test, {})
 
 
-def _test_groups(groups: NDArray[np.str_], order: NDArray[np.str_], config: ProtocolConfig) -> tuple[list[str], list[Rows]]:
+def _test_groups(
+    groups: NDArray[np.str_], order: NDArray[np.str_], config: ProtocolConfig
+) -> tuple[list[str], list[NDArray[np.str_]]]:
     if config.name == "loso":
-        names, tests = list(groups), [np.array([group]) for group in groups]
+        names, tests = groups.tolist(), [np.array([group]) for group in groups]
+        if unfit := [name for name in names if "/" in name or name in ("", ".", "..")]:
+            raise DataError(f"protocol.group={config.group}: {', '.join(map(repr, unfit))} cannot name a fold's folder")
     elif config.name == "kfold":
         if config.folds > len(groups):
             raise DataError(f"protocol.folds={config.folds}, but there are only {len(groups)} groups of {config.group}")
@@ -166,5 +174,7 @@ def _check(clips: pd.DataFrame, folds: list[Fold], *, allow_repeats: bool) -> No
                 problems.add(f"fold {fold.name}: {len(shared)} in {first} and {second}: {', '.join(shared[:5])}")
         if missing := sorted(classes - set(labels[fold.train])):
             lacking.add(f"fold {fold.name}: no training clip of {', '.join(missing)}")
-    problems.raise_if_any(LeakageError)
-    lacking.raise_if_any(DataError, "Use fewer folds, another protocol.group, or a store with more clips of that class.")
+        if not classes & set(labels[fold.validation]):
+            lacking.add(f"fold {fold.name}: no labelled validation clip to choose the best epoch by")
+    problems.raise_if_any(LeakageError, "A protocol.group must not divide a subject; subject_id never does.")
+    lacking.raise_if_any(DataError, "Use other folds or fractions, another protocol.group, or a store with more clips.")

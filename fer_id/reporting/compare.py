@@ -20,6 +20,7 @@ from fer_id.evaluation.predictions import Judged, judge
 from fer_id.files import atomic_write_text
 from fer_id.labels import LabelSpace
 from fer_id.reporting import comparison_figures, words
+from fer_id.reporting.jobs import described
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -120,7 +121,7 @@ def _entry(run: RunDir, name: str) -> Entry:
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
     parts = run.folds or [run]
     curves = [curve for part in parts if (curve := _validation_curve(part.learning_curve())) is not None]
-    return Entry(name, run, metrics, run.job(), flatten(run.config()), curves, judged)
+    return Entry(name, run, metrics, described(run.job()), flatten(run.config()), curves, judged)
 
 
 def _validation_curve(curve: pd.DataFrame) -> pd.Series | None:
@@ -165,7 +166,7 @@ def _differing_keys(entries: Sequence[Entry]) -> list[str]:
 
 
 def _csv_row(entry: Entry, keys: Sequence[str]) -> dict[str, Any]:
-    metrics, cost = entry.metrics, entry.job.get("cost") or {}
+    metrics = entry.metrics
     row: dict[str, Any] = {"run": entry.name, "provenance": metrics["provenance"]}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
@@ -181,8 +182,8 @@ def _csv_row(entry: Entry, keys: Sequence[str]) -> dict[str, Any]:
             f"{name}_difference_high": difference.interval.high,
         }
     row["not_paired"] = entry.unpaired
-    row |= {"parameters": cost.get("parameters"), "multiply_adds_per_clip": cost.get("multiply_adds_per_clip")}
-    row["seconds"] = entry.job.get("seconds")
+    row |= {name: entry.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
+    row["seconds"] = entry.job["seconds"]
     return row | {f"config.{key}": entry.config.get(key) for key in keys}
 
 

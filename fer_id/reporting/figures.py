@@ -17,6 +17,9 @@ from fer_id.reporting.words import baselines, error_pattern, percent
 Metrics = dict[str, Any]
 
 
+_ROOM_FOR_TEXT = 0.12  # share of the axis that a percentage takes
+
+
 def confusion_matrix(metrics: Metrics) -> Figure:
     """True class in rows; the colour and the percentage are shares of the row, the count stands below."""
     names, counts = metrics["labels"], np.array(metrics["confusion_matrix"], dtype=float)
@@ -87,12 +90,9 @@ def _class_bar(axes: Axes, position: int, row: dict[str, Any], interval: dict[st
     axes.barh(position + 0.24, row["f1"], height=0.13, color=style.VERMILION)
     if interval is not None:
         axes.plot([interval["low"], interval["high"]], [position - 0.1] * 2, color=style.INK, linewidth=1.4)
-    inside = {
-        "facecolor": style.SKY,
-        "edgecolor": "none",
-        "pad": 1.0,
-    }  # keeps the figure legible where the line crosses
-    axes.text(0.012, position - 0.1, percent(row["recall"], 0), va="center", fontsize=8, fontweight="bold", bbox=inside)
+    # A patch of the bar's colour keeps the number legible where the interval crosses it; on a short bar it would lie.
+    patch = {"facecolor": style.SKY, "edgecolor": "none", "pad": 1.0} if row["recall"] > _ROOM_FOR_TEXT else None
+    axes.text(0.012, position - 0.1, percent(row["recall"], 0), va="center", fontsize=8, fontweight="bold", bbox=patch)
 
 
 def reliability_diagram(bins: Reliability, provenance: str, name: str = "raw probabilities") -> Figure:

@@ -16,6 +16,7 @@ from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
 from fer_id.reporting.audit import audit_rows
+from fer_id.reporting.jobs import described
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -31,6 +32,7 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
+FIGURES = ("confusion_matrix", "per_class", "subjects", "reliability", "training")
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
@@ -50,54 +52,46 @@ def evaluate_run(run: RunDir) -> Metrics:
     return metrics
 
 
-def draw_figures(run: RunDir) -> dict[str, Figure | None]:
-    """The figures of a run from its metrics, predictions and learning curve, by name, in the order of the report.
-
-    None for a figure that has nothing to show.
-    """
+def draw_figures(run: RunDir) -> dict[str, Figure]:
+    """The figures of a run by name, in the order of the report; one that has nothing to show is not there."""
     metrics, folds = run.metrics(), run.folds
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
     covered = judged.covered
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     provenance = metrics["provenance"]
-    people = words.subjects_are_people(metrics, _store(run))
-    curves = [curve for fold in folds if len(curve := fold.learning_curve())]
-    return {
+    people = words.subjects_are_people(metrics, described(run.job())["store"])
+    if folds:
+        training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
+    else:
+        training = figures.training_curves(run.learning_curve(), provenance)
+    drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics),
         "subjects": figures.subject_accuracy(metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance),
-        "training": (
-            figures.fold_curves(curves, provenance)
-            if folds
-            else figures.training_curves(run.learning_curve(), provenance)
-        ),
+        "training": training,
     }
+    return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
 def write_figures(run: RunDir) -> dict[str, Path]:
-    """Writes :func:`draw_figures` into ``figures/`` as SVG.
-
-    Returns:
-        the files by name, in the order of the report; a figure that has nothing to show is not there.
-    """
-    written = {}
-    for name, figure in draw_figures(run).items():
-        path = run.figures / f"{name}.svg"
-        if figure is None:
-            path.unlink(missing_ok=True)
-            continue
-        atomic_write_bytes(path, svg(figure))
-        written[name] = path
+    """Writes :func:`draw_figures` into ``figures/`` as SVG and removes the outdated ones; the files by name."""
+    drawn = draw_figures(run)
+    for name in set(FIGURES) - set(drawn):
+        (run.figures / f"{name}.svg").unlink(missing_ok=True)
+    written = {name: run.figures / f"{name}.svg" for name in drawn}
+    for name, figure in drawn.items():
+        atomic_write_bytes(written[name], svg(figure))
     return written
 
 
 def write_report(run: RunDir) -> Path:
     """Writes ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk."""
-    metrics, job = run.metrics(), run.job()
-    store = _store(run)
+    metrics, job = run.metrics(), described(run.job())
+    store = job["store"]
     people = words.subjects_are_people(metrics, store)
-    pictures = {path.stem: data_uri(path.read_bytes()) for path in sorted(run.figures.glob("*.svg"))}
+    files = {name: run.figures / f"{name}.svg" for name in FIGURES}
+    pictures = {name: data_uri(path.read_bytes()) for name, path in files.items() if path.is_file()}
     return write_page(
         run.path / "report.html",
         "report.html.j2",
@@ -115,24 +109,21 @@ def write_report(run: RunDir) -> Path:
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
-        audit=audit_rows(store.get("audit") or {}),
-        dropped=job.get("dropped") or {},
+        audit=audit_rows(store["audit"] or {}),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
 
 
 def run_name(run: RunDir) -> str:
-    """``study/name``: the folder and the one it lies in."""
+    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold."""
     path = run.path.resolve()
+    if path.parent.name == "folds":
+        return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
     return f"{path.parent.name}/{path.name}"
 
 
-def _store(run: RunDir) -> dict[str, Any]:
-    return dict(run.job().get("store") or {})
-
-
 def _provenance(run: RunDir) -> str:
-    provenance = _store(run).get("provenance")
+    provenance = described(run.job())["store"]["provenance"]
     if provenance is None:
         raise FerIdError(
             f"{run.path / 'job.json'}: store.provenance is missing, so nothing may be reported; train again"

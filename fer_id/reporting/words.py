@@ -16,7 +16,7 @@ PROVENANCE_CAVEATS = {
         "about real children."
     ),
 }
-PROVENANCE_NAMES = {"real": "real recordings", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
+PROVENANCE_NAMES = {"real": "real faces", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
 
 # Up to this many clips per subject (median), a subject is a group of near-identical pictures rather than a person.
 _PICTURES_PER_GROUP = 2
@@ -25,6 +25,11 @@ _PICTURES_PER_GROUP = 2
 def percent(share: float | None, digits: int = 1) -> str:
     """``0.6821`` -> ``68.2 %``; an undefined value is an en dash."""
     return "–" if share is None else f"{100 * share:.{digits}f}\u202f%"
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 subject``, ``12 subjects``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
@@ -36,7 +41,7 @@ def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
 
 
 def provenance_caveat(provenance: str) -> str:
-    """The sentence that goes with every number of that provenance; empty for real recordings."""
+    """The sentence that goes with every number of that provenance; empty for real faces."""
     return PROVENANCE_CAVEATS.get(provenance, "")
 
 
@@ -111,12 +116,14 @@ def summary(metrics: Metrics, *, people: bool) -> list[str]:
 
 def _headline(metrics: Metrics, *, people: bool) -> list[str]:
     n_judged = metrics["n_clips"] - metrics["n_missing"]
-    of = f" of {metrics['n_subjects']:,} subjects" if people else ""
+    of = f" of {counted(metrics['n_subjects'], 'subject')}" if people else ""
     interval = metrics["intervals"]["accuracy"]
     extent = (
         f"95\u202f% interval {interval_words(metrics, 'accuracy')}" if interval else interval_words(metrics, "accuracy")
     )
-    sentences = [f"The model is right on {percent(metrics['accuracy'])} of {n_judged:,} test clips{of} ({extent})."]
+    sentences = [
+        f"The model is right on {percent(metrics['accuracy'])} of {counted(n_judged, 'test clip')}{of} ({extent})."
+    ]
     compared = baselines(metrics)
     if compared is None:
         return sentences
@@ -154,11 +161,13 @@ def _worst(metrics: Metrics, *, people: bool) -> list[str]:
         sentences.append(
             f"Hardest is {label}: {recognised} of its clips are recognised, {error_pattern(metrics, label)}."
         )
-    subject = worst_subject(metrics) if people else None
+    subject = worst_subject(metrics) if people and metrics["n_subjects"] > 1 else None
     if subject is not None:
         row = metrics["per_subject"][subject]
         n_judged = row["n_clips"] - row["n_missing"]
-        sentences.append(f"It serves subject {subject} worst: {percent(row['accuracy'], 0)} of {n_judged} clips.")
+        sentences.append(
+            f"It serves subject {subject} worst: {percent(row['accuracy'], 0)} of {counted(n_judged, 'clip')}."
+        )
     return sentences
 
 

@@ -17,6 +17,7 @@ cv2.setNumThreads(0)
 _SHIFT = 4  # fractional bits of cv2's fixed-point coordinates
 _ONE = 1 << _SHIFT
 _FAINT = 0.04  # what would change a pixel by less than this share of a colour is not drawn
+_SHARP = 0.75  # pixels; an edge softer by less than this looks like an antialiased one
 _SPOT = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -89,13 +90,17 @@ class Canvas:
 
     def line(self, points: Points, colour: Colour, width: float, alpha: float = 1.0) -> None:
         """Draws an open line of ``width`` scene units; thinner than a pixel it fades instead of vanishing."""
+        self.lines([points], colour, width, alpha)
+
+    def lines(self, curves: list[Points], colour: Colour, width: float, alpha: float = 1.0) -> None:
+        """Draws several open lines alike."""
         thick = width * self.scale
         cover = min(thick, 1.0) * alpha
         if cover < _FAINT:
             return
-        fixed = _fixed(self.to_pixels(points))
+        fixed = [_fixed(self.to_pixels(points)) for points in curves]
         target = self.pixels if cover >= 1 else self.pixels.copy()
-        cv2.polylines(target, [fixed], False, _scalar(colour), max(1, round(thick)), cv2.LINE_AA, _SHIFT)
+        cv2.polylines(target, fixed, False, _scalar(colour), max(1, round(thick)), cv2.LINE_AA, _SHIFT)
         if cover < 1:
             cv2.addWeighted(target, cover, self.pixels, 1 - cover, 0, dst=self.pixels)
 
@@ -104,17 +109,27 @@ class Canvas:
 
         Wide blurs are made on a coarse grid, which the eye cannot tell and which costs a tenth.
         """
+        return self._mask(points, soft).astype(np.float32) * np.float32(1 / 255)
+
+    def _mask(self, points: Points, soft: float) -> NDArray[np.uint8]:
         height, width = self.pixels.shape[:2]
         radius = soft * self.scale
-        step = min(max(int(radius / 2), 1), 16)
+        step = min(max(round(radius / 1.5), 1), 16)
         small = np.zeros((-(-height // step), -(-width // step)), np.uint8)
         fixed = _fixed((self.to_pixels(points) + 0.5) / step - 0.5)
         cv2.fillPoly(small, [fixed], (255,), cv2.LINE_AA, _SHIFT)
-        if radius > 0.5:
-            small = cv2.GaussianBlur(small, (0, 0), radius / step, borderType=cv2.BORDER_REPLICATE)
+        if radius > _SHARP:
+            side = 2 * round(2.45 * radius / step) + 1  # its triangle then has the Gaussian's standard deviation
+            small = cv2.stackBlur(small, (side, side))
         if step > 1:
             small = cv2.resize(small, (small.shape[1] * step, small.shape[0] * step), interpolation=cv2.INTER_LINEAR)
-        return small[:height, :width].astype(np.float32) * np.float32(1 / 255)
+        return np.asarray(small[:height, :width], np.uint8)
+
+    def round_off(self, points: Points, soft: float, edge: Colour, middle: Colour) -> None:
+        """Fills the canvas with ``middle`` inside ``points``, running over to ``edge`` near them, as a ball does."""
+        share = np.clip(np.arange(256) / 255 * 1.9 - 0.85, 0, 1)[:, None]
+        table = np.rint(share * middle + (1 - share) * edge).astype(np.uint8)
+        self.pixels[:] = cv2.applyColorMap(self._mask(points, soft), table[:, None])
 
     def blend(self, colour: Colour | Picture, weight: NDArray[np.float32]) -> None:
         """Lays a colour or a whole picture over this one with ``weight`` (H, W) in [0, 1]."""
@@ -125,7 +140,10 @@ class Canvas:
         """Paints a polygon whose edge fades over ``soft`` scene units, touching only the pixels around it."""
         if alpha < _FAINT:
             return
-        patch = self._patch(points, 3 * soft * self.scale)
+        if alpha > 0.9 and soft * self.scale < _SHARP:
+            self.fill(points, colour)
+            return
+        patch = self._patch(points, 2.5 * soft * self.scale)
         if patch is not None:
             patch.blend(colour, patch.mask(points, soft) * np.float32(alpha))
             self._put(patch)
@@ -195,6 +213,8 @@ def _scalar(colour: Colour) -> tuple[float, float, float]:
 
 
 def _flat(colour: Colour, shape: tuple[int, ...]) -> Picture:
+    row = np.empty((shape[1], 3), np.uint8)
+    row[:] = [round(value) for value in colour]
     picture = np.empty((*shape[:2], 3), np.uint8)
-    picture[:] = [round(value) for value in colour]
+    picture[:] = row  # whole rows at once: three times as fast as pixel by pixel
     return picture

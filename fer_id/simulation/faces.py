@@ -108,9 +108,7 @@ def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, 
     if face is None:
         return
     c = face
-    # Edges turn away from the light: a blurred inside mask is bright in the middle and dark at the rim.
-    c.pixels[:] = np.rint(shade(look, 0.34))
-    c.blend(look.skin, np.clip(c.mask(outline, 0.22) * 1.9 - 0.85, 0, 1).astype(np.float32))
+    c.round_off(outline, 0.22, shade(look, 0.34), look.skin)
     pale = sum(look.skin) / 765  # dark skin blushes less and shines warmer
     light, blush = mix(look.skin, SHINE, 0.15 + 0.32 * pale), mix(look.skin, (226, 84, 76), 0.15 + 0.38 * pale)
 
@@ -147,9 +145,8 @@ def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
     c.soft_fill(np.concatenate([curve, curve[::-1] + [side * 0.035, 0.02]]), shade(look, 0.75), 0.025, min(depth, 0.8))
     crow = max(a[AU_INDEX[6]], 0) * (0.35 + 0.3 * look.age)
     outer = points[36] if side < 0 else points[45]
-    for angle in (-0.25, 0.15, 0.5):
-        ray = np.array([side * np.cos(angle), np.sin(angle)])
-        c.line(np.stack([outer + 0.07 * ray, outer + 0.22 * ray]), shade(look, 0.6), 0.018, crow)
+    rays = np.array([[side * np.cos(angle), np.sin(angle)] for angle in (-0.25, 0.15, 0.5)])
+    c.lines([outer + np.outer((0.07, 0.22), ray) for ray in rays], shade(look, 0.6), 0.018, crow)
 
 
 def _frown_lines(c: Canvas, look: Look, points: Points, a: Array) -> None:
@@ -157,11 +154,9 @@ def _frown_lines(c: Canvas, look: Look, points: Points, a: Array) -> None:
     lower, inner, outer = (max(a[AU_INDEX[unit]], 0.0) for unit in (4, 1, 2))
     middle = (points[21] + points[22]) / 2
     c.glow(middle, (0.26, 0.22), shade(look, 0.8), 0.55 * lower)
-    for side in (-1, 1):
-        line = middle + np.array([[side * 0.075, -0.11], [side * 0.055, 0.0], [side * 0.075, 0.09]])
-        c.line(smooth(line, closed=False), shade(look, 0.85), 0.022, 0.75 * lower)
-    for height in (0.14, 0.26):
-        bow = 0.45 + 0.3 * outer
-        t = np.linspace(-1, 1, 7)
-        across = middle + np.stack([t * bow, -height - 0.05 * np.cos(t * 2)], axis=1)
-        c.line(smooth(across, closed=False), shade(look, 0.6), 0.020, 0.5 * min(max(inner, outer), 1))
+    upright = np.array([[0.075, -0.11], [0.055, 0.0], [0.075, 0.09]])
+    between = [smooth(middle + upright * (side, 1), closed=False) for side in (-1, 1)]
+    c.lines(between, shade(look, 0.85), 0.022, 0.75 * lower)
+    t = np.linspace(-1, 1, 9)
+    bow = np.stack([t * (0.45 + 0.3 * outer), -0.05 * np.cos(t * 2)], axis=1)
+    c.lines([middle + bow - (0, height) for height in (0.14, 0.26)], shade(look, 0.6), 0.020, 0.5 * max(inner, outer))

@@ -60,7 +60,7 @@ def paint_brow(canvas: Canvas, look: Look, brow: Points) -> None:
     if brow[0, 0] > brow[:, 0].mean() or abs(brow[0, 0]) < abs(brow[4, 0]):
         thick = thick[::-1]
     middle = smooth(brow, closed=False, steps=4)
-    half = smooth(np.c_[thick, thick], closed=False, steps=4) * [0, 0.5]
+    half = smooth(thick[:, None], closed=False, steps=4) * (0, 0.5)
     colour = mix(mix(look.hair, (30, 20, 18), 0.35), look.skin, 0.08)
     canvas.soft_fill(np.concatenate([middle - half, (middle + half)[::-1]]), colour, 0.014, 0.95)
 

@@ -85,12 +85,13 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
             0 to 1; a resting face may have slightly negative ones (brows or corners that sit the other way).
     """
     sides = np.broadcast_to(activation, (2, activation.shape[-1]))
+    halves: list[list[float]] = sides.tolist()
     points = np.empty((68, 3))
-    points[JAW] = _jaw(shape, sides.mean(axis=0))
+    points[JAW] = _jaw(shape, sides.mean(axis=0).tolist())
     points[BRIDGE] = _bridge(shape)
     points[NOSTRILS] = _nostrils(shape, sides)
     for index, side in enumerate((_LEFT, _RIGHT)):
-        brow, eye = _brow(shape, sides[index], side), _eye(shape, sides[index], side)
+        brow, eye = _brow(shape, halves[index], side), _eye(shape, halves[index], side)
         points[BROWS[index]] = brow if side == _LEFT else brow[::-1]
         # A half is built from the outer corner inwards; iBUG counts both eyes from the left of the picture.
         points[EYES[index]] = eye if side == _LEFT else eye[[3, 2, 1, 0, 5, 4]]
@@ -98,11 +99,15 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
     return points
 
 
-def _au(vector: Array, unit: int) -> float:
-    return float(vector[AU_INDEX[unit]])
+def _au(activation: list[float], unit: int) -> float:
+    return activation[AU_INDEX[unit]]
 
 
-def _jaw(shape: HeadShape, a: Array) -> Array:
+def _share(value: float) -> float:
+    return min(max(value, 0.0), 1.0)
+
+
+def _jaw(shape: HeadShape, a: list[float]) -> Array:
     angle = np.linspace(np.pi, 0, 17)
     sine = np.sin(angle)
     power = 2 / shape.squareness
@@ -120,7 +125,7 @@ def skull(shape: HeadShape, points: int = 15) -> Array:
     return np.stack([x * shape.half_width, y * -shape.crown, np.full(points, -0.35)], axis=1)
 
 
-def _brow(shape: HeadShape, a: Array, side: int) -> Array:
+def _brow(shape: HeadShape, a: list[float], side: int) -> Array:
     """Five points from the outer end inwards."""
     share = np.linspace(0, 1, 5)
     inner, outer, lower = _au(a, 1), _au(a, 2), _au(a, 4)
@@ -132,9 +137,9 @@ def _brow(shape: HeadShape, a: Array, side: int) -> Array:
     return np.stack([side * x, y, 0.30 + 0.2 * share], axis=1)
 
 
-def _eye(shape: HeadShape, a: Array, side: int) -> Array:
+def _eye(shape: HeadShape, a: list[float], side: int) -> Array:
     """Outer corner, two points above, inner corner, two points below (inner first)."""
-    raise_, cheek, tight, blink = _au(a, 5), _au(a, 6), _au(a, 7), np.clip(_au(a, 45), 0, 1)
+    raise_, cheek, tight, blink = _au(a, 5), _au(a, 6), _au(a, 7), _share(_au(a, 45))
     smile = _au(a, 12)
     upper = shape.eye_height * (0.56 + 0.52 * raise_ - 0.20 * tight - 0.06 * cheek - 0.10 * max(0.0, _au(a, 4)))
     lower = shape.eye_height * (0.42 + 0.12 * raise_ - 0.22 * tight - 0.26 * cheek - 0.05 * smile)
@@ -155,7 +160,7 @@ def _bridge(shape: HeadShape) -> Array:
 
 def _nostrils(shape: HeadShape, sides: Array) -> Array:
     t = np.linspace(-1, 1, 5)
-    smile = np.where(t < 0, _au(sides[0], 12), _au(sides[1], 12)) * np.abs(t)
+    smile = np.where(t < 0, sides[0, AU_INDEX[12]], sides[1, AU_INDEX[12]]) * np.abs(t)
     x = shape.nose_width * t * 0.9 * (1 + 0.10 * smile)
     y = shape.nose_length + 0.05 * (1 - t**2) - 0.02 * smile
     return np.stack([x, y, 0.62 + 0.15 * (1 - np.abs(t))], axis=1)
@@ -163,9 +168,9 @@ def _nostrils(shape: HeadShape, sides: Array) -> Array:
 
 def _mouth(shape: HeadShape, sides: Array) -> Array:
     """Outer lip 48-59, inner lip 60-67."""
-    mean = sides.mean(axis=0)
-    part = np.clip(_au(mean, 25), 0, 1) * (1 - 0.5 * np.clip(_au(mean, 23), 0, 1))
-    drop, tight, chin = np.clip(_au(mean, 26), 0, 1), _au(mean, 23), _au(mean, 17)
+    mean: list[float] = sides.mean(axis=0).tolist()
+    part = _share(_au(mean, 25)) * (1 - 0.5 * _share(_au(mean, 23)))
+    drop, tight, chin = _share(_au(mean, 26)), _au(mean, 23), _au(mean, 17)
     upper_lip = shape.upper_lip * (1 - 0.45 * tight - 0.12 * _au(mean, 12))
     lower_lip = shape.lower_lip * (1 - 0.45 * tight - 0.12 * _au(mean, 12))
     gap_up, gap_down = 0.045 * part + 0.02 * drop, 0.075 * part + 0.44 * drop + 0.03 * part * _au(mean, 12)

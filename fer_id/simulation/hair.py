@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -77,17 +78,21 @@ def _fall(canvas: Canvas, look: Look, style: Style, end: float, pose: Pose, colo
 
 def paint_front(canvas: Canvas, look: Look, pose: Pose) -> None:
     """Hair over the skull, with the hairline over the forehead, strands and a highlight."""
+    flat = pose.project(_outline(look))
+    canvas.soft_fill(flat + [0.0, 0.05], mix(look.skin, (60, 20, 10), 0.55), 0.06, 0.45)
+    canvas.soft_fill(flat, look.hair, 0.012 if look.style != "buzz" else 0.05, 1.0 if look.style != "buzz" else 0.85)
+    _shine(canvas, look, STYLES[look.style], pose)
+
+
+@lru_cache(maxsize=64)
+def _outline(look: Look) -> Array:
+    """Edge (N, 3) of the hair in front; the same in every frame."""
     style, shape = STYLES[look.style], look.shape
     outer = skull(shape, 15)
     outer[:, :2] *= 1 + style.volume / np.array([shape.half_width, -shape.crown])
     outer = _wavy(outer, style, shape.half_width)
-    inner = _hairline(look, style)
-    sides = _sides(look, style)
-    outline = np.concatenate([outer, sides[1], inner, sides[0][::-1]])
-    flat = pose.project(smooth(outline, steps=4))
-    canvas.soft_fill(flat + [0.0, 0.05], mix(look.skin, (60, 20, 10), 0.55), 0.06, 0.45)
-    canvas.soft_fill(flat, look.hair, 0.012 if look.style != "buzz" else 0.05, 1.0 if look.style != "buzz" else 0.85)
-    _shine(canvas, look, style, pose)
+    left, right = _sides(look, style)
+    return smooth(np.concatenate([outer, right, _hairline(look, style), left[::-1]]), steps=4)
 
 
 def _wavy(points: Array, style: Style, half_width: float) -> Array:
@@ -137,9 +142,20 @@ def _shine(canvas: Canvas, look: Look, style: Style, pose: Pose) -> None:
     canvas.glow(spot, (0.75, 0.28), light, 0.55, turn=-0.25 + pose.roll)
     if style.waves or look.style == "buzz":
         return
-    root = np.array([style.parting * 0.6, top * 0.98])
-    for index, t in enumerate(np.linspace(-0.85, 0.85, 9)):
-        tip = np.array([t * look.shape.half_width, look.shape.hairline + 0.16 * abs(t)])
-        bend = (root + tip) / 2 + [0.25 * t, -0.14]
-        strand = smooth(np.c_[np.stack([root + [0.25 * t, 0.05], bend, tip]), [0.0, 0.1, 0.2]], closed=False)
-        canvas.line(pose.project(strand), light if index % 2 else dark, 0.022, 0.45)
+    strands = [pose.project(strand) for strand in _strands(look)]
+    canvas.lines(strands[::2], dark, 0.022, 0.45)
+    canvas.lines(strands[1::2], light, 0.022, 0.45)
+
+
+@lru_cache(maxsize=64)
+def _strands(look: Look) -> list[Array]:
+    """Nine lines (N, 3) from the crown to the hairline; the same in every frame."""
+    style, shape = STYLES[look.style], look.shape
+    root = np.array([style.parting * 0.6, (shape.crown - style.volume) * 0.98])
+    strands = []
+    for t in np.linspace(-0.85, 0.85, 9):
+        tip = np.array([t * shape.half_width, shape.hairline + 0.16 * abs(t)])
+        bend = (root + tip) / 2 + (0.25 * t, -0.14)
+        flat = np.array([root + (0.25 * t, 0.05), bend, tip])
+        strands.append(smooth(np.c_[flat, [0.0, 0.1, 0.2]], closed=False))
+    return strands

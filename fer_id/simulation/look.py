@@ -14,7 +14,7 @@ SKIN: tuple[RGB, ...] = (
     (250, 226, 210), (245, 214, 193), (238, 202, 174), (226, 184, 148), (205, 158, 118),
     (178, 128, 90), (146, 100, 70), (116, 77, 54), (90, 60, 44), (70, 47, 37),
 )  # fmt: skip
-"""Ten skin tones from light to dark, after the Monk Skin Tone scale (Monk, 2019), warmed so that drawings look alive."""
+"""Ten skin tones from light to dark, after the Monk Skin Tone scale (Monk, 2019), warmed to look alive when drawn."""
 
 HAIR_COLOURS: dict[str, RGB] = {
     "black": (34, 28, 30),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fer_id.errors import ConfigError, Problems
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import EYES_64
 from fer_id.progress import track
+from fer_id.settings import limits_text, setting, within_limits
 from fer_id.simulation.expression import Array
 from fer_id.simulation.performance import Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
@@ -24,27 +25,27 @@ from fer_id.types import CROP, StoredClip
 
 @dataclass
 class SyntheticConfig:
-    """A drawn cohort.
+    """A drawn cohort."""
 
-    Attributes:
-        subjects: how many people.
-        clips_per_emotion: clips of each of the five emotions per person.
-        frames: frames per clip; the paper's T is 10.
-        fps: frames per second. 5 makes ten frames two seconds, enough for a late and slow expression.
-        seed: the same seed draws the same cohort, and its first subjects whatever ``subjects`` is.
-        subtlety: share taken from every peak intensity; 0 leaves the traits' own, below 0 makes expressions stronger.
-        resting: factor on how much resting faces differ; 0 makes them alike and single frames easy.
-        strays: factor on how often involuntary movements come; 0 for none.
-    """
-
-    subjects: int = 12
-    clips_per_emotion: int = 6
-    frames: int = 10
-    fps: float = 5.0
-    seed: int = 7
-    subtlety: float = 0.0
-    resting: float = 1.0
-    strays: float = 1.0
+    subjects: int = setting(12, "people", min=1, max=10_000)
+    clips_per_emotion: int = setting(6, "clips of each of the five emotions per person", min=1, max=1000)
+    frames: int = setting(10, "frames per clip; the paper's T is 10", min=2, max=1000)
+    fps: float = setting(
+        5.0,
+        "frames per second; 5 makes ten frames two seconds, enough for a late and slow expression",
+        min=0.5,
+        max=120,
+    )
+    seed: int = setting(
+        7, "draws the cohort; its first people are the same whatever `subjects` is", min=0, max=2**32 - 1
+    )
+    subtlety: float = setting(
+        0.0, "share taken from every peak intensity; below 0 makes expressions stronger", min=-0.5, max=0.9
+    )
+    resting: float = setting(
+        1.0, "factor on how much resting faces differ; 0 makes them alike and single frames easy", min=0, max=3
+    )
+    strays: float = setting(1.0, "factor on how often involuntary movements come; 0: never", min=0, max=10)
 
     @property
     def times(self) -> Array:
@@ -54,16 +55,9 @@ class SyntheticConfig:
     def validate(self) -> None:
         """Raises ConfigError with everything that cannot be drawn."""
         problems = Problems("synth")
-        limits = {
-            "subjects": (1, 10_000), "clips_per_emotion": (1, 1000), "frames": (2, 1000), "fps": (0.5, 120.0),
-            "seed": (0, 2**32 - 1), "subtlety": (-0.5, 0.9), "resting": (0.0, 3.0), "strays": (0.0, 10.0),
-        }  # fmt: skip
-        for key, (low, high) in limits.items():
-            value = getattr(self, key)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-                problems.add(f"{key} is {value!r}, expected a number from {low:g} to {high:g}")
-            elif isinstance(low, int) and not isinstance(value, int):
-                problems.add(f"{key} is {value!r}, expected a whole number")
+        for one in fields(self):
+            if not within_limits(value := getattr(self, one.name), one.metadata):
+                problems.add(f"{one.name} is {value!r}, expected {limits_text(one.metadata)}")
         problems.raise_if_any(ConfigError)
 
 

@@ -47,11 +47,11 @@ class Dynamics:
 
 SEVERITIES: dict[str, Dynamics] = {
     # Mild: close to typical posed expressions, which reach their apex within half a second.
-    "mild": Dynamics(peak=0.90, onset_s=0.15, rise_s=0.30, apex_s=0.65, lapse=0.10, stray=0.40, jerk=0.10),
+    "mild": Dynamics(peak=0.92, onset_s=0.15, rise_s=0.30, apex_s=0.60, lapse=0.10, stray=0.35, jerk=0.10),
     # Moderate: later and weaker; the apex still fills a quarter of a two-second clip.
-    "moderate": Dynamics(peak=0.78, onset_s=0.35, rise_s=0.40, apex_s=0.55, lapse=0.20, stray=0.55, jerk=0.20),
+    "moderate": Dynamics(peak=0.82, onset_s=0.35, rise_s=0.40, apex_s=0.55, lapse=0.20, stray=0.50, jerk=0.20),
     # Severe: late, subtle and short, with an interruption in every third clip.
-    "severe": Dynamics(peak=0.65, onset_s=0.60, rise_s=0.50, apex_s=0.50, lapse=0.33, stray=0.70, jerk=0.30),
+    "severe": Dynamics(peak=0.72, onset_s=0.60, rise_s=0.45, apex_s=0.50, lapse=0.33, stray=0.60, jerk=0.30),
 }
 SEVERITY_SHARES = (0.4, 0.35, 0.25)
 """Shares of mild, moderate and severe among subjects: most school cohorts are mild, but a test needs some of each."""

@@ -12,6 +12,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from fer_id.errors import FerIdError
+from fer_id.evaluation.protocol import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import LossConfig, OptimConfig
@@ -52,14 +53,15 @@ class ClipClassification(pl.LightningModule):
         super().__init__()
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
         self.flip_test, self.resolution = flip_test, resolution or []
-        self.register_buffer("class_weight", _class_weight(loss, class_counts, len(labels)), persistent=False)
+        self.register_buffer("class_weight", _class_weight(loss, class_counts), persistent=False)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(labels), average="micro"),
                 "macro_f1": MulticlassF1Score(len(labels), average="macro"),
             }
         )
-        self.metrics = nn.ModuleDict({f"{split}_scores": metrics.clone(prefix=f"{_short(split)}/") for split in _SPLITS})
+        clones = {f"{split}_scores": metrics.clone(prefix=f"{_short(split)}/") for split in SPLITS}
+        self.metrics = nn.ModuleDict(clones)
 
     def forward(self, batch: ClipBatch) -> Tensor:
         """Logits (B, K) of a batch."""
@@ -90,19 +92,21 @@ class ClipClassification(pl.LightningModule):
         loss = F.cross_entropy(
             logits[judged],
             target[judged],
-            weight=self.class_weight,
+            weight=cast(Tensor | None, self.class_weight),
             label_smoothing=self.loss.label_smoothing if split == "train" else 0.0,
         )
         if not bool(torch.isfinite(loss)):
             raise NotFiniteError(
-                f"{split} loss is {loss.item()} in epoch {self.current_epoch}, step {self.global_step}; clips of the batch: "
-                f"{', '.join(batch['clip_id'][:8])}. Lower optim.lr, or set trainer.gradient_clip or trainer.precision=32."
+                f"{split} loss is {loss.item()} in epoch {self.current_epoch}, step {self.global_step}; clips of the "
+                f"batch: {', '.join(batch['clip_id'][:8])}. "
+                "Lower optim.lr, or set trainer.gradient_clip or trainer.precision=32."
             )
         metrics = cast(MetricCollection, self.metrics[f"{split}_scores"])
         metrics.update(logits[judged], batch["label"][judged])
         count = int(judged.sum())
-        self.log(f"{_short(split)}/loss", loss, on_step=False, on_epoch=True, batch_size=count, prog_bar=True, sync_dist=True)
-        self.log_dict(metrics, on_step=False, on_epoch=True, batch_size=count, prog_bar=split != "train")
+        per_epoch: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": count}
+        self.log(f"{_short(split)}/loss", loss, prog_bar=True, sync_dist=True, **per_epoch)
+        self.log_dict(metrics, prog_bar=split != "train", **per_epoch)
         return loss
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
@@ -121,12 +125,12 @@ class ClipClassification(pl.LightningModule):
         optimiser = make_optimiser(self.optim, self.model)
         if self.optim.schedule == "constant":
             return optimiser
-        steps = int(self.trainer.estimated_stepping_batches)
+        steps = max(int(self.trainer.estimated_stepping_batches), 1)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser,
             max_lr=[group["lr"] for group in optimiser.param_groups],
-            total_steps=max(steps, 1),
-            pct_start=self.optim.warmup,
+            total_steps=steps,
+            pct_start=0.0 if self.optim.warmup * steps == 1 else self.optim.warmup,  # torch divides by zero at one step
             cycle_momentum=self.optim.schedule == "one_cycle" and self.optim.name != "sgd",
             div_factor=25.0,
             final_div_factor=1e3,
@@ -139,9 +143,6 @@ class ClipClassification(pl.LightningModule):
         share = self.current_epoch / epochs if epochs > 0 else 0.0
         begun = [pixels for start, pixels in self.resolution if share >= start]
         return begun[-1] if begun else CROP
-
-
-_SPLITS = ("train", "validation", "test")
 
 
 def _short(split: str) -> str:
@@ -162,12 +163,12 @@ def make_optimiser(config: OptimConfig, model: nn.Module) -> torch.optim.Optimiz
     return kind(groups, lr=config.lr)
 
 
-def _class_weight(loss: LossConfig, counts: list[int] | None, classes: int) -> Tensor | None:
-    """Weights (K,) of mean one over the training clips; None for none."""
+def _class_weight(loss: LossConfig, counts: list[int] | None) -> Tensor | None:
+    """Weights (K,) of mean one over the training clips, one for a class that has none; None for no weights."""
     if loss.class_balance == "none" or counts is None:
         return None
-    present = torch.tensor(counts, dtype=torch.float).clamp(min=1)
-    return present.sum() / (classes * present)
+    count = torch.tensor(counts, dtype=torch.float)
+    return torch.where(count > 0, count.sum() / ((count > 0).sum() * count.clamp(min=1)), 1.0)
 
 
 def _mirrored(batch: ClipBatch) -> ClipBatch:
@@ -180,4 +181,4 @@ def _mirrored(batch: ClipBatch) -> ClipBatch:
 def _shrink(frames: Tensor, side: int) -> Tensor:
     """Frames (B, T, 3, H, W) -> (B, T, 3, side, side)."""
     small = F.interpolate(frames.flatten(0, 1), (side, side), mode="bilinear", antialias=True, align_corners=False)
-    return small.unflatten(0, frames.shape[:2])
+    return small.reshape(*frames.shape[:3], side, side)

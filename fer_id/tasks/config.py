@@ -13,8 +13,8 @@ class OptimConfig:
 
     name: str = setting("adam", choices=("adam", "adamw", "sgd"), help="optimiser")
     lr: float = setting(1e-4, above=0, max=10, help="learning rate; the peak of a schedule")
-    weight_decay: float = setting(0.0, min=0, max=1, help="on weight matrices and kernels only, never on norms and biases")
-    schedule: str = setting("constant", choices=("constant", "cosine", "one_cycle"), help="learning rate over the steps")
+    weight_decay: float = setting(0.0, min=0, max=1, help="on matrices and kernels only, not norms and biases")
+    schedule: str = setting("constant", choices=("constant", "cosine", "one_cycle"), help="rate over the steps")
     warmup: float = setting(0.2, min=0, below=1, help="share of the steps in which one_cycle and cosine rise")
 
 

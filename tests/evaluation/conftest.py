@@ -17,7 +17,12 @@ def table_from() -> TablesFrom:
     """A factory: ``table_from(labels, truth, logits, subjects)`` -> the columns of ``predictions.parquet``."""
 
     def make(
-        labels: LabelSpace, truth: Sequence[int], logits: np.ndarray, subjects: Sequence[str], *, missing: Sequence[int] = ()
+        labels: LabelSpace,
+        truth: Sequence[int],
+        logits: np.ndarray,
+        subjects: Sequence[str],
+        *,
+        missing: Sequence[int] = (),
     ) -> pd.DataFrame:
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         columns: dict[str, Any] = {
@@ -44,7 +49,9 @@ def table_from() -> TablesFrom:
 def random_table(table_from: TablesFrom) -> TablesFrom:
     """A factory of plausible predictions: ``random_table(labels, clips=120, subjects=12)``."""
 
-    def make(labels: LabelSpace, clips: int = 120, subjects: int = 12, seed: int = 0, skill: float = 1.5) -> pd.DataFrame:
+    def make(
+        labels: LabelSpace, clips: int = 120, subjects: int = 12, seed: int = 0, skill: float = 1.5
+    ) -> pd.DataFrame:
         rng = np.random.default_rng(seed)
         truth = rng.integers(len(labels), size=clips)
         logits = rng.normal(size=(clips, len(labels)))

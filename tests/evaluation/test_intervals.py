@@ -29,7 +29,7 @@ def test_jackknife_of_a_mean_is_the_t_interval():
 
 
 def test_jackknife_of_clips_leaves_out_whole_subjects():
-    right, wrong = np.array([8, 2, 5]), np.array([2, 8, 5])
+    right = np.array([8, 2, 5])
     without_each = (right.sum() - right) / 20
     error = np.sqrt(2 / 3 * ((without_each - without_each.mean()) ** 2).sum())
     interval = count_intervals(coin_flips([8, 2, 5], [2, 8, 5]), ACCURACY)["accuracy"]

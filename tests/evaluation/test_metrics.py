@@ -20,7 +20,9 @@ def predicted_clips(draw):
     """Few clips and few classes among them, so that absent, never predicted and tied cases are common."""
     n = draw(st.integers(1, 30))
     truth = np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)))
-    logits = np.array(draw(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=n, max_size=n)), float)
+    logits = np.array(
+        draw(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=n, max_size=n)), float
+    )
     subjects = draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
     return truth, logits, subjects
 
@@ -72,7 +74,9 @@ def test_auc_is_the_macro_mean_over_the_classes_that_occur(random_table):
     table = random_table(FER7, clips=400)
     table = table[table["label"] != "disgust"]
     metrics = compute_metrics(table, FER7, "real")
-    by_class = [sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in FER7.names if name != "disgust"]
+    by_class = [
+        sk.roc_auc_score(table["label"] == name, table[f"p_{name}"]) for name in FER7.names if name != "disgust"
+    ]
     assert metrics["auc"] == pytest.approx(np.mean(by_class))
     assert metrics["per_class"]["disgust"]["auc"] is None
     assert "no test clip" in metrics["reasons"]["per_class.disgust.auc"]

@@ -43,4 +43,6 @@ def test_other_clips_labels_or_subjects_are_not_paired(random_table):
     assert why_not_paired(fewer, judge(table, TARGET)) == "other test clips: 100 in common of 100 and 120"
     relabelled = table.copy()
     relabelled.loc[0, "subject_id"] = "someone else"
-    assert "1 clips have another label or subject" in str(why_not_paired(judge(relabelled, TARGET), judge(table, TARGET)))
+    assert "1 clips have another label or subject" in str(
+        why_not_paired(judge(relabelled, TARGET), judge(table, TARGET))
+    )

@@ -32,7 +32,7 @@ def test_backbones_end_in_a_useful_map(name: str, dim: int, side: int) -> None:
 
 def test_resnet50_keeps_a_4x4_map_and_learns() -> None:
     model = build_model(ModelConfig(encoder="timm:resnet50", head="mean"), classes=7)
-    assert model.encoder.get_submodule("net").forward_features(IMAGES).shape == (2, 2048, 4, 4)  # type: ignore[operator]
+    assert model.encoder.get_submodule("net").forward_features(IMAGES).shape == (2, 2048, 4, 4)
     logits = model(IMAGES.unsqueeze(1), torch.ones(2, 1, dtype=torch.bool))
     logits.square().sum().backward()
     assert logits.shape == (2, 7)
@@ -41,7 +41,7 @@ def test_resnet50_keeps_a_4x4_map_and_learns() -> None:
 
 def test_the_compact_vit_has_64_tokens() -> None:
     net = TimmEncoder("vit_tiny_patch16_224").net
-    assert net.forward_features(IMAGES).shape == (2, 1 + 64, 192)  # type: ignore[operator]
+    assert net.forward_features(IMAGES).shape == (2, 1 + 64, 192)
 
 
 def test_a_backbone_that_takes_no_small_image_is_refused() -> None:

@@ -68,8 +68,7 @@ def test_an_encoder_moves_between_models_with_other_heads_and_classes(tmp_path: 
     stills, clips = make(0, head="mean", classes=7), make(1, head="gru")
     before = {name: value.clone() for name, value in clips.state_dict().items()}
     load_encoder(clips, training_checkpoint(stills, tmp_path / "best.ckpt"))
-    assert equal(stills, clips, "encoder.mean")
-    assert torch.equal(clips.encoder.get_parameter("blocks.0.entry.0.weight"), stills.encoder.blocks[0].entry[0].weight)  # type: ignore[index, union-attr, operator]
+    assert equal(stills, clips, "encoder.")
     assert all(torch.equal(value, before[name]) for name, value in clips.state_dict().items() if "encoder" not in name)
 
 
@@ -100,7 +99,9 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, legacy: bool) -> None:
     trap, path = tmp_path / "trap", tmp_path / "best.ckpt"
     content = {"state_dict": {"model.x": torch.ones(1)}, "hyper_parameters": Code(trap)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(CheckpointError, match=r"best\.ckpt: holds more than weights.*posix.mkdir.*nothing of it was run"):
+    with pytest.raises(
+        CheckpointError, match=r"best\.ckpt: holds more than weights.*posix.mkdir.*nothing of it was run"
+    ):
         load_state(path)
     assert not trap.exists()
     torch.load(path, weights_only=False)  # the trap is a real one

@@ -1,0 +1,229 @@
+"""``python -m experiments.bench [NAME...]``: what speed costs and gives, against the limits that were promised.
+
+One table on the terminal and ``runs/bench.json``. Run it on an otherwise idle machine; the exit code is 1 where a limit
+was missed. What is compared is measured in turns within one process, so that a machine's drift hits both sides alike.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from fer_id.errors import ConfigError, FerIdError
+from fer_id.files import write_json
+from fer_id.progress import say
+
+OUT = Path("runs/bench.json")
+SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[2] / "shared" / "data")
+"""Where the real datasets lie, if they are there."""
+
+IMAGES = 28_709
+"""Training images of FER2013."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured number.
+
+    Attributes:
+        name: what was measured.
+        value: None where it could not be; ``note`` then says why.
+        unit: of value and limit.
+        limit: what was promised; None: nothing was.
+        at_least: whether the limit is a lower one.
+        note: spread, or what the number is made of.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    limit: float | None = None
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``MISSED``, or nothing to say."""
+        if self.value is None:
+            return "skipped"
+        if self.limit is None:
+            return ""
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "ok" if met else "MISSED"
+
+
+def store() -> Iterator[Result]:
+    """Opening a store of the size of FER2013, and the memory that reading all of it takes."""
+    from experiments.throughput import random_store
+    from fer_id.store import ClipStore
+
+    with TemporaryDirectory() as folder:
+        path = random_store(Path(folder) / "store", {"train": IMAGES}, length=1)
+        seconds = [_seconds(lambda: ClipStore.open(path)) for _ in range(6)][1:]  # the first one imports parquet
+        yield Result(f"open a store of {IMAGES:,} images", _middle(seconds), "s", 0.2, note=_span(seconds))
+        before, peak, opened = _own_memory(), 0.0, ClipStore.open(path)
+        for row in range(len(opened)):
+            opened.read(row).frames.sum()
+            if row % 1000 == 0:
+                peak = max(peak, _own_memory())
+        note = f"{IMAGES * 12288 / 2**20:.0f} MiB of frames; not counted: mapped pages, which can be dropped"
+        yield Result("memory taken by reading them all", peak - before if before else None, "MiB", 64, note=note)
+
+
+def command_line() -> Iterator[Result]:
+    """``fer-id --help`` as a person waits for it."""
+    program = [str(Path(sys.executable).with_name("fer-id")), "--help"]
+    if not Path(program[0]).is_file():
+        program = [sys.executable, "-m", "experiments.cli", "--help"]
+    seconds = [_seconds(lambda: subprocess.run(program, check=True, capture_output=True)) for _ in range(7)]
+    yield Result("fer-id --help", _middle(seconds), "s", 0.5, note=_span(seconds))
+
+
+def augmentation() -> Iterator[Result]:
+    """The paper's augmentations, one thread."""
+    import numpy as np
+
+    from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
+    from fer_id.types import CROP, LANDMARKS
+
+    augment, rng = ClipAugmenter(AugmentConfig()), np.random.default_rng(0)
+    for length, what in ((1, "still"), (10, "clip of ten frames")):
+        frames = rng.integers(0, 256, (length, CROP, CROP, 3), dtype=np.uint8)
+        points = rng.uniform(0, CROP, (length, LANDMARKS, 2)).astype(np.float32)
+        times = [_seconds(lambda: augment(frames, points, seed=0, epoch=i, clip_id="a")) * 1e3 for i in range(1000)]  # noqa: B023
+        yield Result(f"augment a {what}", statistics.mean(times), "ms", note=f"median {_middle(times):.3f}")
+
+
+def drawing() -> Iterator[Result]:
+    """The drawn cohort, one thread."""
+    import cv2
+
+    from fer_id.labels import TARGET
+    from fer_id.simulation.performance import sample_subject
+    from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
+
+    cv2.setNumThreads(1)
+    config, per_frame = SyntheticConfig(), []
+    for index in range(4):
+        subject = sample_subject(index, config.seed, config.resting, TARGET.names)
+        for emotion in TARGET.names:
+            per_frame.append(_seconds(lambda: draw_clip(subject, emotion, 0, config)) * 1e3 / config.frames)  # noqa: B023
+    yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {_span(per_frame)}")
+
+
+def preparing() -> Iterator[Result]:
+    """FER2013 from its CSV to an audited store."""
+    from experiments.registry import get_dataset
+
+    name, source = "prepare FER2013, audit included", SHARED / "fer2013" / "fer2013.csv.gz"
+    if not source.is_file():
+        yield Result(name, None, "images/s", note=f"{source.name} is not there; FER_ID_SHARED says the folder")
+        return
+    from fer_id.store import ClipStore
+
+    dataset = get_dataset("fer2013")
+    config = dataset.load_config()(name="fer2013", source=str(source))
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "store"
+        seconds = _seconds(lambda: dataset.load_prepare()(config, out))
+        images = len(ClipStore.open(out))
+    yield Result(name, images / seconds, "images/s", note=f"{images:,} images in {seconds:.0f} s")
+
+
+def training(model: str) -> Callable[[], Iterator[Result]]:
+    """``fer-id train`` against a bare loop; a benchmark of one model."""
+
+    def run() -> Iterator[Result]:
+        from experiments.throughput import race
+
+        outcome = race(model)
+        yield Result(
+            f"train {model}: fer-id train over a bare loop",
+            _middle(outcome.ratios),
+            "ratio",
+            0.90,
+            at_least=True,
+            note=f"{_span(outcome.ratios)} over {len(outcome.ratios)} rounds; {outcome.clips_per_second:.1f} against "
+            f"{outcome.bare_clips_per_second:.1f} clips/s; {outcome.settings}",
+        )
+
+    return run
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
+    "help": command_line,
+    "store": store,
+    "augment": augmentation,
+    "draw": drawing,
+    "train_cnn_lstm": training("cnn_lstm"),
+    "train_resnet50": training("resnet50"),
+    "prepare": preparing,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Runs the named benchmarks (all of them where none is named), prints the table and writes :data:`OUT`.
+
+    Returns:
+        the exit code: 1 where a limit was missed, 2 for an unknown name.
+    """
+    try:
+        if unknown := [name for name in names if name not in BENCHMARKS]:
+            raise ConfigError(f"unknown: {', '.join(unknown)}. Known: {', '.join(BENCHMARKS)}")
+        results = []
+        for name in names or BENCHMARKS:
+            say(f"... {name}")
+            results += list(BENCHMARKS[name]())
+    except FerIdError as error:
+        say(f"bench: {error}")
+        return 2
+    print(table(results))
+    from experiments.train import machine
+
+    rows = [{**asdict(result), "verdict": result.verdict} for result in results]
+    write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": machine(), "results": rows})
+    return int(any(result.verdict == "MISSED" for result in results))
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as aligned text."""
+    lines = [("", "", "", "limit", "")]
+    for one in results:
+        limit = "" if one.limit is None else f"{'>=' if one.at_least else '<='} {one.limit:g}"
+        value = "-" if one.value is None else f"{one.value:.4g}"
+        lines.append((one.name, value, one.unit, limit, one.verdict))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    notes = ["", *(one.note for one in results)]
+    cells = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(f"{line}  {note}".rstrip() for line, note in zip(cells, notes, strict=True))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+_middle = statistics.median
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def _own_memory() -> float:
+    """MiB this process alone holds: anonymous pages, without files mapped into it; 0 where the system cannot tell."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

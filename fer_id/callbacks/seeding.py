@@ -1,0 +1,28 @@
+"""What is drawn while training as a function of (seed, epoch), so that a resumed run draws as an uninterrupted one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+
+
+class EpochSeed(pl.Callback):
+    """Seeds torch before the first step of every epoch; dropout draws from it, and no checkpoint holds its state.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """At the first batch, not the epoch's start: making a loader's iterator draws too, but not in every epoch."""
+        if batch_idx == 0:
+            state = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+            torch.manual_seed(int(state.generate_state(1)[0]))

@@ -1,0 +1,154 @@
+"""Every shipped dataset as a tiny store, made by the real command line from the layout in which it is published."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from experiments.cli import DONE, main
+
+FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+AFFECTNET_CODES = range(8)
+TRAINING, TEST = 6, 2
+"""Pictures of each class."""
+
+QUICK = (
+    *("trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
+    *("logging.wandb=disabled", "data.num_workers=0"),
+)
+"""What keeps a training in a test short and in this process."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., list[str]]:
+    """Arguments of a training of a second: ``tiny(store, runs, *more)``, a small CNN with an LSTM for one epoch."""
+
+    def make(store: Path, runs: Path, *more: str) -> list[str]:
+        model = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8")
+        common = ("train", "data=synthetic", *model, "protocol=holdout", "batch_size=8", "optim.lr=0.01", *QUICK)
+        arguments = [*common, f"data.store={store}", f"runs.root={runs}", "trainer.max_epochs=1", *more]
+        return list({argument.partition("=")[0]: argument for argument in arguments}.values())  # the later one wins
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four drawn children with two short clips of each emotion."""
+    out = tmp_path_factory.mktemp("drawn") / "store"
+    _run("synth", f"out={out}", "subjects=4", "clips_per_emotion=2", "frames=3")
+    return out
+
+
+@pytest.fixture(scope="session")
+def stores(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> dict[str, list[Path]]:
+    """Stores by the name of their YAML in ``configs/data``; AffectNet has one of each release."""
+    folder = tmp_path_factory.mktemp("raw")
+    faces = fer2013_csv(folder)
+    votes, pictures = ferplus_csv(folder), class_folders(folder)
+    original, release_2021 = affectnet_original(folder / "original"), affectnet_2021(folder / "2021")
+    made: dict[str, list[Path]] = {"synthetic": [drawn]}
+    for name, *settings in (
+        ("fer2013", f"data.source={faces}"),
+        ("ferplus", f"data.source={faces}", f"data.votes={votes}"),
+        ("affectnet", f"data.source={original}"),
+        ("affectnet", f"data.source={release_2021}"),
+        ("folder", f"data.source={pictures}"),
+    ):
+        out = folder / "stores" / f"{name}-{len(made.get(name, ()))}"
+        _run("prepare", f"data={name}", *settings, f"out={out}")
+        made.setdefault(name, []).append(out)
+    return made
+
+
+def fer2013_csv(folder: Path) -> Path:
+    """Kaggle's CSV without the private test."""
+    path = folder / "fer2013.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["emotion", "pixels", "Usage"])
+        for number, (usage, code) in enumerate(_rows(len(FER7))):
+            rows.writerow([code, " ".join(map(str, noise(number, 48)[..., 0].ravel())), usage])
+    return path
+
+
+def ferplus_csv(folder: Path) -> Path:
+    """The votes on those rows: eight of ten for one class, which all eight classes are in turn."""
+    path = folder / "fer2013new.csv"
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["Usage", "Image name", *VOTED])
+        for number, (usage, _) in enumerate(_rows(len(FER7))):
+            votes = [8 * (column == number % 8) for column in range(len(VOTED))]
+            votes[(number + 1) % 8] += 2
+            rows.writerow([usage, f"fer{number:07d}.png", *votes])
+    return path
+
+
+def class_folders(folder: Path) -> Path:
+    """``split/class/image``."""
+    for number, (usage, code) in enumerate(_rows(len(FER7))):
+        path = folder / "pictures" / ("train" if usage == "Training" else "test") / FER7[code] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(number, 64)).save(path)
+    return folder / "pictures"
+
+
+def affectnet_original(folder: Path) -> Path:
+    """CSVs with boxes and 68 points, images in numbered folders, one row without a face."""
+    header = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
+    (folder / "1").mkdir(parents=True)
+    for split, usage in (("training", "Training"), ("validation", "PublicTest")):
+        with (folder / f"{split}.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow([*header, "expression", "valence", "arousal"])
+            numbered = [(n, code) for n, (of, code) in enumerate(_rows(len(AFFECTNET_CODES))) if of == usage]
+            for number, code in numbered:
+                Image.fromarray(noise(number, 96)).save(folder / "1" / f"{number}.png")
+                points = ";".join(f"{value:.2f}" for value in landmarks(number).ravel())
+                rows.writerow([f"1/{number}.png", 0, 0, 96, 96, points, code, 0.1, -0.2])
+            rows.writerow(["1/none.png", 0, 0, 96, 96, "", 10, -2, -2])
+    return folder
+
+
+def affectnet_2021(folder: Path) -> Path:
+    """Pictures by number with one ``.npy`` for each annotation."""
+    for split, usage in (("train_set", "Training"), ("val_set", "PublicTest")):
+        for part in ("images", "annotations"):
+            (folder / split / part).mkdir(parents=True)
+        for number, (of, code) in enumerate(_rows(len(AFFECTNET_CODES))):
+            if of == usage:
+                Image.fromarray(noise(number + 1000, 96)).save(folder / split / "images" / f"{number}.jpg")
+                annotation = folder / split / "annotations"
+                np.save(annotation / f"{number}_exp.npy", np.array(str(code)))
+                np.save(annotation / f"{number}_lnd.npy", landmarks(number).ravel().astype(np.float64))
+    return folder
+
+
+def noise(seed: int, side: int) -> NDArray[np.uint8]:
+    """A gray RGB picture unlike that of any other seed."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 1), dtype=np.uint8)
+    return np.asarray(Image.fromarray(coarse[..., 0]).resize((side, side)).convert("RGB"), np.uint8)
+
+
+def landmarks(seed: int) -> NDArray[np.float32]:
+    """68 points of a picture 96 pixels wide, with the eyes at a height."""
+    points = np.random.default_rng(seed).uniform(20, 76, (68, 2)).astype(np.float32)
+    points[36:42], points[42:48] = (34, 40), (62, 40)
+    return points
+
+
+def _rows(classes: int) -> list[tuple[str, int]]:
+    usages = ["Training"] * TRAINING + ["PublicTest"] * TEST
+    return [(usage, code) for usage in usages for code in range(classes)]
+
+
+def _run(*arguments: str) -> None:
+    code = main(arguments)
+    if code != DONE:
+        raise RuntimeError(f"fer-id {' '.join(arguments)} ended with {code}")

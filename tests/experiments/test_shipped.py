@@ -1,0 +1,106 @@
+"""Every shipped YAML through the real command line: from the published layout to a finished run that can be checked."""
+
+from itertools import cycle, islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
+
+from experiments.cli import DONE, main
+from experiments.sources import GROUPS
+from fer_id.runs import RunDir
+
+YAML = {group: sorted(path.stem for path in (GROUPS / group).glob("*.yaml")) for group in ("data", "model", "recipe")}
+PROTOCOLS = sorted(path.stem for path in (GROUPS / "protocol").glob("*.yaml"))
+SHORT = (
+    *("trainer.max_epochs=1", "trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
+    *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12"),
+)
+FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
+
+
+def combinations() -> list[tuple[str, str, str, str]]:
+    """As few trainings as have every YAML once: the groups side by side, the shorter ones repeated."""
+    count = max(len(PROTOCOLS), *map(len, YAML.values()))
+    columns = [list(islice(cycle(YAML[group]), count)) for group in ("data", "model", "recipe")]
+    # A drawn cohort has no splits of its own, so it takes the protocols that make them.
+    own = [name for name in PROTOCOLS if name != "official"]
+    protocols = [
+        own[number % len(own)] if data == "synthetic" and protocol == "official" else protocol
+        for number, (data, protocol) in enumerate(zip(columns[0], cycle(PROTOCOLS), strict=False))
+    ]
+    return list(zip(*columns, protocols, strict=True))
+
+
+CASES = combinations()
+
+
+def test_every_yaml_is_in_a_training() -> None:
+    for number, group in enumerate((*YAML, "protocol")):
+        shipped = YAML.get(group, PROTOCOLS)
+        assert {case[number] for case in CASES} == set(shipped), group
+    assert {path.name for path in GROUPS.iterdir()} == {*YAML, "protocol"}
+
+
+@pytest.mark.parametrize("case", CASES, ids="-".join)
+def test_it_trains_and_its_numbers_can_be_recomputed(
+    case: tuple[str, str, str, str], stores: dict[str, list[Path]], tmp_path: Path
+) -> None:
+    data, model, recipe, protocol = case
+    of_protocol = {
+        "kfold": ["protocol.folds=4", "protocol.only=[01]"],
+        "loso": [f"protocol.only=[{first(stores[data])}]"],
+    }
+    arguments = [
+        *("train", f"data={data}", f"model={model}", f"recipe={recipe}", f"protocol={protocol}", *SHORT),
+        *(f"data.store=[{','.join(map(str, stores[data]))}]", f"runs.root={tmp_path}", "name=study/run"),
+        *of_protocol.get(protocol, []),
+    ]
+    assert main(arguments) == DONE
+    run = RunDir.open(tmp_path / "study" / "run")
+    trained = run.folds or [run]
+    for one in {run.path: run, **{fold.path: fold for fold in trained}}.values():
+        assert all((one.path / name).is_file() for name in FILES)
+        assert (one.figures / "confusion_matrix.svg").is_file()
+        check_metrics(one)
+    for one in trained:
+        assert one.checkpoint("best").is_file()
+        assert one.checkpoint("last").is_file()
+        assert one.learning_curve()["epoch"].tolist() == [0]
+        assert {"precision": "32", "memory_format": "contiguous"}.items() <= one.job().items()
+
+
+def first(stores: list[Path]) -> str:
+    """A subject that can be left out."""
+    clips = pd.read_parquet(stores[0] / "clips.parquet")
+    return ("0:" if len(stores) > 1 else "") + str(clips["subject_id"].min())
+
+
+def check_metrics(run: RunDir) -> None:
+    """``metrics.json`` against scikit-learn's opinion of ``predictions.parquet``."""
+    metrics, table = run.metrics(), run.predictions()
+    names = metrics["labels"]
+    test = table[(table["split"] == "test") & table["label"].notna() & table["predicted"].notna()]
+    p = test[[f"p_{name}" for name in names]].to_numpy()
+    logits = test[[f"logit_{name}" for name in names]].to_numpy()
+    np.testing.assert_allclose(p, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-9)
+    assert test["predicted"].tolist() == [names[k] for k in p.argmax(1)]
+    truth, predicted = test["label"].to_numpy(), test["predicted"].to_numpy()
+    present = [name for name in names if name in set(truth)]
+
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+    assert metrics["confusion_matrix"] == confusion_matrix(truth, predicted, labels=names).tolist()
+    scores = precision_recall_fscore_support(truth, predicted, labels=present, zero_division=0)
+    for name, of_class in zip(("precision", "recall", "f1"), scores, strict=False):
+        assert metrics[f"macro_{name}"] == pytest.approx(of_class.mean())
+        assert [metrics["per_class"][label][name] or 0.0 for label in present] == pytest.approx(of_class.tolist())
+    assert [metrics["per_class"][name]["support"] for name in present] == scores[3].tolist()
+    if len(present) > 1:
+        auc = {name: roc_auc_score(truth == name, p[:, names.index(name)]) for name in present}
+        assert {name: metrics["per_class"][name]["auc"] for name in present} == pytest.approx(auc)
+        assert metrics["auc"] == pytest.approx(np.mean(list(auc.values())))
+    else:
+        assert metrics["auc"] is None
+        assert "auc" in metrics["reasons"]

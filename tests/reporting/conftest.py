@@ -1,0 +1,73 @@
+"""Finished runs made on the spot, with plausible random predictions."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.labels import SPACES, LabelSpace
+from fer_id.runs import RunDir
+
+AUDIT = {"byte_identical": {"across": {"test in train": 280}}, "conflicts": [{"kind": "byte_identical", "images": []}]}
+
+
+def predictions(labels: LabelSpace, *, clips: int, subjects: int, skill: float, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    truth = np.arange(clips) * 7 % len(labels)
+    logits = np.random.default_rng(0).normal(size=(clips, len(labels)))
+    logits[np.arange(clips), truth] += rng.normal(skill, 0.5, clips)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    columns: dict[str, Any] = {
+        "clip_id": [f"clip{i:04d}" for i in range(clips)],
+        "subject_id": [f"s{i % subjects:02d}" for i in range(clips)],
+        "fold": "holdout",
+        "split": "test",
+        "label": [labels.names[t] for t in truth],
+        "predicted": [labels.names[k] for k in p.argmax(1)],
+    }
+    columns |= {f"logit_{name}": logits[:, k] for k, name in enumerate(labels.names)}
+    columns |= {f"p_{name}": p[:, k] for k, name in enumerate(labels.names)}
+    return pd.DataFrame(columns | {"flagged": False})
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> Callable[..., RunDir]:
+    """A factory: ``make_run("study/name", skill=1.5, subjects=6)``; it has metrics, no figures and no report yet."""
+
+    def make(
+        name: str = "study/run",
+        *,
+        space: str = "target5",
+        provenance: str = "synthetic",
+        clips: int = 120,
+        subjects: int = 6,
+        skill: float = 1.5,
+        seed: int = 0,
+        config: dict[str, Any] | None = None,
+        table: pd.DataFrame | None = None,
+    ) -> RunDir:
+        labels = SPACES[space]
+        job = {
+            "command": "fer-id train",
+            "seed": seed,
+            "store": {"name": "tiny", "provenance": provenance, "label_space": space, "audit": AUDIT},
+            "subjects": {"train": ["a", "b"], "validation": ["c"], "test": [f"s{i:02d}" for i in range(subjects)]},
+            "cost": {"parameters": 390_000, "multiply_adds_per_clip": 80_000_000},
+            "seconds": 4210.0,
+        }
+        run = RunDir.create(tmp_path / name, config or {"name": name, "optim": {"lr": 1e-4}}, job)
+        if table is None:
+            table = predictions(labels, clips=clips, subjects=subjects, skill=skill, seed=seed)
+        run.write_predictions(table)
+        run.write_metrics(compute_metrics(table, labels, provenance))
+        lines = [{"epoch": e, "train/loss": 2 - e / 5, "val/loss": 2 - e / 9, "val/macro_f1": e / 10} for e in range(5)]
+        (run.path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        run.finish()
+        return run
+
+    return make

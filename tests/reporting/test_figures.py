@@ -1,0 +1,72 @@
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+
+from fer_id.evaluation.calibration import reliability
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.labels import FER7
+from fer_id.reporting import figures
+from fer_id.reporting.comparison_figures import learning_curves
+from fer_id.reporting.style import svg
+
+
+def words_of(figure) -> str:
+    return " | ".join(text.get_text() for text in figure.findobj(Text))
+
+
+def all_figures(run):
+    metrics, table, curve = run.metrics(), run.predictions(), run.learning_curve()
+    provenance = metrics["provenance"]
+    p = table[[name for name in table if name.startswith("p_")]].to_numpy()
+    return [
+        figures.confusion_matrix(metrics),
+        figures.per_class(metrics),
+        figures.subject_accuracy(metrics),
+        figures.reliability_diagram(
+            reliability(p.max(1), (table["label"] == table["predicted"]).to_numpy()), provenance
+        ),
+        figures.training_curves(curve, provenance),
+        figures.fold_curves([curve, curve], provenance),
+        learning_curves({"a": [curve.set_index("epoch")["val/macro_f1"]]}, [provenance]),
+    ]
+
+
+@pytest.mark.parametrize("provenance", ["synthetic", "simulated", "real"])
+def test_the_provenance_is_drawn_into_every_figure(make_run, provenance):
+    for figure in all_figures(make_run(provenance=provenance)):
+        assert (f"{provenance} data" in words_of(figure)) == (provenance != "real")
+
+
+def test_figures_leave_nothing_open_and_repeat_byte_for_byte(make_run):
+    metrics = make_run().metrics()
+    assert svg(figures.confusion_matrix(metrics)) == svg(figures.confusion_matrix(metrics))
+    assert plt.get_fignums() == []
+
+
+def test_confusion_matrix_shows_counts_and_row_shares(make_run):
+    metrics = make_run().metrics() | {"confusion_matrix": [[3, 1, 0, 0, 0]] + [[0] * 5] * 4}
+    text = words_of(figures.confusion_matrix(metrics))
+    assert "75\u202f%\n3" in text
+    assert "no test clip" in text
+
+
+def test_per_class_says_the_most_common_error_and_survives_absent_classes(make_run):
+    table = make_run(space="fer7").predictions()
+    metrics = compute_metrics(table[table["label"] != "disgust"], FER7, "real")
+    text = words_of(figures.per_class(metrics))
+    assert "most often taken for" in text
+    assert "disgust  (0)" in text
+
+
+def test_nothing_logged_no_figure():
+    assert figures.training_curves(pd.DataFrame(), "real") is None
+    assert figures.fold_curves([pd.DataFrame()], "real") is None
+    assert learning_curves({"a": []}, ["real"]) is None
+
+
+def test_curves_take_the_mean_of_what_an_epoch_logged():
+    curve = pd.DataFrame(
+        {"epoch": [0, 0, 1, None], "train/loss": [1.0, 3.0, None, 9.0], "note": ["x", None, None, None]}
+    )
+    assert figures.by_epoch(curve)["train/loss"].dropna().to_dict() == {0: 2.0}

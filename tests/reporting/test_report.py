@@ -1,0 +1,127 @@
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from fer_id.errors import FerIdError
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.labels import TARGET
+from fer_id.reporting.page import duration
+from fer_id.reporting.report import evaluate_run, run_name
+
+
+class Links(HTMLParser):
+    """What a browser would fetch, and the texts that stand for pictures."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.alternatives: list[str] = []
+        self.tags: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append(tag)
+        self.fetched += [attributes[name] for name in ("src", "srcset", "poster", "data") if name in attributes]
+        if tag == "link":
+            self.fetched.append(attributes.get("href", ""))
+        if tag == "img":
+            self.alternatives.append(attributes.get("alt", ""))
+
+
+def test_evaluate_recomputes_everything_from_the_predictions(make_run):
+    run = make_run()
+    expected = run.metrics()
+    (run.path / "metrics.json").unlink()
+    assert evaluate_run(run) == expected == run.metrics() == compute_metrics(run.predictions(), TARGET, "synthetic")
+    assert sorted(path.name for path in run.figures.iterdir()) == [
+        *("confusion_matrix.svg", "per_class.svg", "reliability.svg", "subjects.svg", "training.svg"),
+    ]
+
+
+def test_the_report_is_one_file_that_fetches_nothing(make_run):
+    run = make_run()
+    evaluate_run(run)
+    page = (run.path / "report.html").read_text()
+    links = Links(page)
+    assert len(links.fetched) == 5
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in links.fetched)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert all(links.alternatives)
+
+
+def test_the_report_says_the_numbers_the_provenance_the_audit_and_the_limits(make_run):
+    run = make_run()
+    metrics = evaluate_run(run)
+    page = re.sub(r"[ \n]+", " ", (run.path / "report.html").read_text())
+    assert f"{100 * metrics['accuracy']:.1f}\u202f%" in page
+    assert "Synthetic data." in page
+    assert "across splits, test in train" in page
+    assert "never diagnoses" in page
+    assert "punishment, exclusion, grading, surveillance or diagnosis" in page
+    assert "lr: 0.0001" in page
+
+
+def test_hostile_names_are_text(make_run):
+    run = make_run()
+    table = run.predictions()
+    table["subject_id"] = "<script>alert(1)</script>" + table["subject_id"]
+    run.write_predictions(table)
+    evaluate_run(run)
+    assert "script" not in Links((run.path / "report.html").read_text()).tags
+
+
+def test_a_benchmark_has_no_table_of_subjects(make_run):
+    run = make_run(provenance="real")
+    job = run.job()
+    job["store"]["shard_by"] = "split"
+    run.write_job(job)
+    evaluate_run(run)
+    page = (run.path / "report.html").read_text()
+    assert "<h2>Subjects</h2>" not in page
+    assert not (run.figures / "subjects.svg").exists()
+    assert "interval over image groups" in page
+
+
+def test_a_cross_validation_links_its_folds(make_run):
+    parent = make_run("study/loso")
+    for subject, rows in parent.predictions().groupby("subject_id"):
+        evaluate_run(make_run(f"study/loso/folds/{subject}", table=rows.assign(fold=subject)))
+    (parent.path / "metrics.jsonl").unlink()
+    evaluate_run(parent)
+    page = (parent.path / "report.html").read_text()
+    assert page.count('href="folds/s') == 6
+    assert (parent.figures / "training.svg").is_file()
+    assert run_name(parent.folds[0]) == "study/loso, fold s00"
+
+
+@pytest.mark.parametrize("change", [{"label": None}, {"split": "validation"}])
+def test_a_run_with_nothing_to_judge_still_has_a_report(make_run, change):
+    run = make_run()
+    run.write_predictions(run.predictions().assign(**change))
+    evaluate_run(run)
+    assert "no labelled test clip" in (run.path / "report.html").read_text()
+
+
+def test_a_bare_job_still_has_a_report(make_run):
+    run = make_run()
+    run.write_job({"store": {"provenance": "simulated"}})
+    evaluate_run(run)
+    assert "Simulated data." in (run.path / "report.html").read_text()
+
+
+def test_without_a_provenance_nothing_is_reported(make_run):
+    run = make_run()
+    run.write_job({})
+    with pytest.raises(FerIdError, match=r"store\.provenance is missing"):
+        evaluate_run(run)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "–"), (4.24, "4.2 s"), (75, "75 s"), (150, "2 min"), (3599, "1 h 00 min"), (4210, "1 h 10 min")],
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text

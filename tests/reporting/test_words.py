@@ -1,0 +1,73 @@
+import pytest
+
+from fer_id.reporting import words
+
+
+@pytest.fixture
+def metrics(make_run):
+    return make_run().metrics()
+
+
+def with_row(metrics, label, row):
+    matrix = [
+        row if name == label else old for name, old in zip(metrics["labels"], metrics["confusion_matrix"], strict=True)
+    ]
+    return metrics | {"confusion_matrix": matrix}
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ([0, 21, 9, 70, 0], "most often taken for sad (21\u202f% of its clips)"),
+        ([5, 5, 0, 40, 0], "most often taken for happy or sad (10\u202f% of its clips each)"),
+        ([1, 1, 1, 16, 1], "no one error prevails (5\u202f% of its clips at most)"),
+        ([0, 0, 0, 9, 0], "never taken for another class"),
+        ([0, 0, 0, 0, 0], "no test clip of this class"),
+    ],
+)
+def test_error_pattern(metrics, row, sentence):
+    assert words.error_pattern(with_row(metrics, "fear", row), "fear") == sentence
+
+
+def test_summary_says_what_matters(metrics):
+    text = " ".join(words.summary(metrics, people=True))
+    assert f"right on {words.percent(metrics['accuracy'])} of 120 test clips of 6 subjects" in text
+    assert words.interval_words(metrics, "accuracy") in text
+    assert "a blind guess on 20.0\u202f%" in text
+    assert f"serves subject {words.worst_subject(metrics)} worst" in text
+    assert "drawn faces" in text
+
+
+def test_summary_of_a_benchmark_names_no_subject_and_no_caveat(metrics):
+    text = " ".join(words.summary(metrics | {"provenance": "real"}, people=False))
+    assert "subject" not in text
+    assert "drawn" not in text
+
+
+def test_summary_admits_a_model_that_is_no_better_than_a_constant(make_run):
+    useless = make_run(skill=-2.0).metrics()
+    assert "no better than a constant answer" in " ".join(words.summary(useless, people=True))
+    guessing = make_run("study/guess", skill=0.0).metrics()
+    guessing |= {"accuracy": 0.25}
+    guessing["intervals"]["accuracy"] |= {"low": 0.15, "high": 0.35}
+    assert "not shown that the model does better" in " ".join(words.summary(guessing, people=True))
+
+
+def test_summary_without_a_judged_clip(make_run):
+    run = make_run()
+    metrics = make_run("study/none", table=run.predictions().assign(label=None)).metrics()
+    assert words.summary(metrics, people=True)[0] == "There is no accuracy: no labelled test clip."
+
+
+def test_missing_intervals_say_why(make_run):
+    metrics = make_run(subjects=1).metrics()
+    assert "only one subject" in words.interval_words(metrics, "accuracy")
+    assert "of 1 subject " in words.summary(metrics, people=True)[0]
+
+
+def test_subjects_of_a_benchmark_are_no_people(metrics):
+    assert words.subjects_are_people(metrics, {})
+    assert words.subjects_are_people(metrics, {"shard_by": "subject_id"})
+    assert not words.subjects_are_people(metrics, {"shard_by": "split"})
+    pictures = metrics | {"per_subject": {str(i): {"n_clips": 1} for i in range(9)}}
+    assert not words.subjects_are_people(pictures, {})

@@ -1,0 +1,108 @@
+"""An independent reader of faces looks at the drawings: MediaPipe's blendshapes against the drawn action units."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fer_id.labels import TARGET
+from fer_id.preprocessing.alignment import eye_centres
+from fer_id.simulation.canvas import Canvas
+from fer_id.simulation.expression import Array, prototype, units
+from fer_id.simulation.faces import draw_person
+from fer_id.simulation.geometry import Pose
+from fer_id.simulation.look import sample_look
+from fer_id.simulation.traits import AGE_GROUPS, ETHNICITIES, GENDERS
+
+SIDE, SUBJECTS = 512, 6
+CAMERA = np.array([[SIDE / 4.6, 0, SIDE / 2], [0, SIDE / 4.6, SIDE * 0.45]])
+EXPRESSIONS = {name: prototype(name) for name in TARGET.names} | {
+    "surprise": units(AU1=1, AU2=1, AU5=0.7, AU26=1, AU25=1)
+}
+
+
+@pytest.fixture(scope="module")
+def landmarker(shared_data: Path) -> Iterator[Any]:
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(shared_data / "models" / "face_landmarker.task")),
+        output_face_blendshapes=True,
+        min_face_detection_confidence=0.3,
+    )
+    with vision.FaceLandmarker.create_from_options(options) as reader:
+        yield reader
+
+
+@pytest.fixture(scope="module")
+def readings(landmarker: Any) -> dict[str, list[dict[str, float]]]:
+    """Blendshapes of every subject in every expression, and how far the eyes were found from where they were drawn."""
+    return {
+        name: [_read(landmarker, subject, activation) for subject in range(SUBJECTS)]
+        for name, activation in EXPRESSIONS.items()
+    }
+
+
+def _read(landmarker: Any, subject: int, activation: Array) -> dict[str, float]:
+    import mediapipe
+
+    groups = AGE_GROUPS[subject % 3], GENDERS[subject % 2], ETHNICITIES[subject % 5]
+    canvas = Canvas((SIDE, SIDE), CAMERA)
+    canvas.pixels[:] = (200, 210, 215)
+    drawn = draw_person(canvas, sample_look(*groups, np.random.default_rng(subject)), activation, Pose())
+    found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=canvas.pixels))
+    if not found.face_landmarks:
+        return {}
+    mesh = np.array([[point.x * SIDE, point.y * SIDE] for point in found.face_landmarks[0]])
+    corners = np.abs(mesh[[33, 133, 362, 263]] - drawn[[36, 39, 42, 45]]).mean()
+    unit = float(np.linalg.norm(np.diff(eye_centres(drawn), axis=0)))
+    return {shape.category_name: shape.score for shape in found.face_blendshapes[0]} | {"corners": corners / unit}
+
+
+def mean(readings: dict[str, list[dict[str, float]]], expression: str, shape: str) -> float:
+    """Over subjects and both sides of the face."""
+    names = [shape] if shape in readings["neutral"][0] else [f"{shape}Left", f"{shape}Right"]
+    return float(np.mean([[reading[name] for name in names] for reading in readings[expression]]))
+
+
+def test_a_face_is_found_in_every_drawing(readings: dict[str, list[dict[str, float]]]) -> None:
+    missed = [(name, subject) for name, row in readings.items() for subject, found in enumerate(row) if not found]
+    assert not missed
+
+
+def test_eye_corners_are_found_where_they_were_drawn(readings: dict[str, list[dict[str, float]]]) -> None:
+    assert max(found["corners"] for row in readings.values() for found in row) < 0.05  # interocular distances
+
+
+@pytest.mark.parametrize(
+    ("expression", "shape", "least", "margin"),
+    [
+        ("happy", "mouthSmile", 0.80, 0.75),
+        ("happy", "eyeSquint", 0.15, 0.10),
+        ("sad", "mouthFrown", 0.25, 0.20),
+        ("sad", "browInnerUp", 0.60, 0.25),
+        ("angry", "browDown", 0.10, 0.08),
+        ("angry", "eyeSquint", 0.20, 0.15),
+        ("fear", "browInnerUp", 0.70, 0.30),
+        ("fear", "eyeWide", 0.35, 0.15),
+        ("fear", "jawOpen", 0.25, 0.20),
+    ],
+)
+def test_the_drawn_units_are_read(
+    readings: dict[str, list[dict[str, float]]], expression: str, shape: str, least: float, margin: float
+) -> None:
+    """At least ``least``, and ``margin`` above the same people at rest."""
+    read = mean(readings, expression, shape)
+    assert read >= least
+    assert read - mean(readings, "neutral", shape) >= margin
+
+
+def test_rest_is_read_as_rest(readings: dict[str, list[dict[str, float]]]) -> None:
+    for shape in ("mouthSmile", "mouthFrown", "jawOpen", "browDown"):
+        assert mean(readings, "neutral", shape) < 0.1
+
+
+def test_anger_takes_the_inner_brows_down(readings: dict[str, list[dict[str, float]]]) -> None:
+    assert mean(readings, "angry", "browInnerUp") < mean(readings, "neutral", "browInnerUp") - 0.2
