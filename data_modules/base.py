@@ -158,7 +158,11 @@ class FerDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""
-        return self._loader(self.fold.train, train=True)
+        loader = self._loader(self.fold.train, train=True)
+        if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
+            # On resuming, Lightning starts the workers, which read ahead, before it tells the sampler the epoch.
+            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return loader
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Inner validation clips, in order."""
@@ -251,8 +255,9 @@ def _pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame
     tables, dropped = [], dict[str, int]()
     for number, store in enumerate(stores):
         table = store.clips.assign(store=number, row=np.arange(len(store)))
-        mapped, gone = map_labels(table["label"].tolist(), labels)
-        lost = pd.Series(mapped, index=table.index, dtype=object).isna() & table["label"].notna()
+        names, gone = map_labels(table["label"].tolist(), labels)
+        mapped = pd.Series(names, index=table.index, dtype=object)  # a text column would turn None into NaN
+        lost = mapped.isna() & table["label"].notna()
         table["label"] = mapped
         if store.labels != labels:
             table["soft_label"] = None  # its columns belong to another space

@@ -84,6 +84,13 @@ VERBS = {
         "fer-id compare runs/fer2013/* out=compare",
         "runs",
     ),
+    "frames": Verb(
+        "what single frames of a run's test clips tell its model, beside whole clips",
+        "experiments.frames:frames",
+        "experiments.frames:FramesConfig",
+        "fer-id frames runs/drawn/cnn_lstm",
+        "run",
+    ),
     "models": Verb(
         "the shipped models: parameters and multiply-adds",
         "experiments.models:models",

@@ -1,23 +1,28 @@
 """Group files and ``key=value`` arguments -> one typed config, with every problem of all of them in one message.
 
 A config is a tree of dataclasses. It is filled in this order, later ones winning: the dataclass's own defaults, the
-group files that the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``) choose, the command line.
+group files that the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``) choose, the command line. OmegaConf
+types the tree and converts each value; we set them one by one, because it stops at its first error and tells no origin.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 import yaml
 
-from experiments.sources import Shorthand, arguments, file_leaves, group_leaves, group_names
-from experiments.values import Leaf, convert, texts
+from experiments.sources import Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
+from experiments.values import expected, shaped
 from fer_id.errors import ConfigError, Problems
 from fer_id.settings import Clash, limits_text, within_limits
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 T = TypeVar("T")
 
@@ -97,14 +102,14 @@ def plain(config: Any) -> Any:
     """A config, or a value in one, as dicts, lists and scalars, ready for YAML and JSON; :func:`read` takes it back."""
     if dataclasses.is_dataclass(config):
         return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    if isinstance(config, dict):
-        return {key: plain(value) for key, value in config.items()}
     return [plain(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def to_yaml(config: Any) -> str:
     """The config as the text of a YAML file, in the order of its dataclasses."""
-    return yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True)
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
@@ -147,46 +152,57 @@ def defaults(schema: type[T], names: Mapping[str, str], problems: Problems | Non
 
 def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str) -> T:
     """The config with every leaf put in its place, later ones winning."""
+    from omegaconf import OmegaConf  # not at import time: `fer-id --help` loads no config
+
     names = {leaf.key.removesuffix(".name"): str(leaf.value) for leaf in leaves if leaf.key.endswith(".name")}
     template, unknown = defaults(schema, names, problems)
     known = {one.key: one for one in settings(template)}
-    values: dict[str, Any] = {}
+    tree = OmegaConf.structured(template)
     failed = {f"{name}.name" for name in unknown}
     for leaf in leaves:
         if leaf.key not in known and leaf.key.split(".")[0] in unknown:
             continue  # which keys that section has is not known before its name is
         try:
-            values[leaf.key] = _accept(leaf, known)
+            _accept(leaf, known, tree)
         except ValueError as error:
             problems.add(f"{leaf}: {error}")
             failed.add(leaf.key)
     for one in known.values():
-        if one.metadata.get("required") and one.key not in failed and not values.get(one.key, one.default):
+        if one.metadata.get("required") and one.key not in failed and not OmegaConf.select(tree, one.key):
             problems.add(f"{one.key} is required ({one.metadata['help']}): say {one.key}=...")
             failed.add(one.key)
-    config = _fill(template, values, problems)
+    config: Any = OmegaConf.to_object(tree)
     for clash in _clashes(config):
         if failed.isdisjoint(clash.keys):
             problems.add(f"{', '.join(clash.keys)}: {clash.message}")
     problems.raise_if_any(ConfigError, hint)
-    return config
+    return config  # type: ignore[no-any-return]  # OmegaConf made it of the template's class
 
 
-def _accept(leaf: Leaf, known: Mapping[str, Setting]) -> Any:
-    """The typed value of one leaf.
+def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
+    """Puts one leaf into the tree; one that is refused leaves the default there.
 
     Raises:
-        ValueError: an unknown key, a wrong type, out of its limits, or a reference to the environment.
+        ValueError: an unknown key, a wrong type, or out of its limits.
     """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     if leaf.key not in known:
         raise ValueError(_unknown(leaf.key, known))
-    if any("${" in text for text in texts(leaf.value)):
-        raise ValueError("${...} is not filled in here, so that nothing of the environment gets into a config")
-    setting = known[leaf.key]
-    value = convert(leaf.value, setting.hint)
-    if not within_limits(value, setting.metadata):
-        raise ValueError(f"expected {limits_text(setting.metadata)}")
-    return value
+    if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not take anything from the environment
+        raise ValueError("${...} and ??? are not filled in here; write the value itself")
+    one = known[leaf.key]
+    try:
+        OmegaConf.update(tree, leaf.key, shaped(leaf.value, one.hint), merge=False)
+    except (OmegaConfBaseException, yaml.YAMLError):
+        raise ValueError(f"expected {expected(one.hint)}") from None
+    found = OmegaConf.select(tree, leaf.key)
+    value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
+    if not within_limits(value, one.metadata):
+        OmegaConf.update(tree, leaf.key, one.default, merge=False)
+        limits = "" if value == math.inf else limits_text(one.metadata)  # infinity is never allowed, nor is nan
+        raise ValueError(f"expected {limits or expected(one.hint)}")
 
 
 def _unknown(key: str, known: Mapping[str, Setting]) -> str:
@@ -209,23 +225,6 @@ def _siblings(key: str, known: Mapping[str, Setting]) -> list[str]:
             return found
         prefix = prefix.rpartition(".")[0]
     return list(dict.fromkeys(one if "." not in one else one.split(".")[0] + ".*" for one in known))
-
-
-def _fill(template: T, values: Mapping[str, Any], problems: Problems, prefix: str = "") -> T:
-    """The template with values put in; what a dataclass itself refuses becomes a problem."""
-    config: Any = template
-    changes: dict[str, Any] = {}
-    for field in dataclasses.fields(config):
-        key, old = prefix + field.name, getattr(config, field.name)
-        if dataclasses.is_dataclass(old):
-            changes[field.name] = _fill(old, values, problems, f"{key}.")
-        elif key in values:
-            changes[field.name] = values[key]
-    try:
-        return dataclasses.replace(config, **changes)  # type: ignore[no-any-return]  # the class of template
-    except (ConfigError, ValueError) as error:
-        problems.add(f"{prefix.rstrip('.') or 'settings'}: {error}")
-        return template
 
 
 def _clashes(config: Any, prefix: str = "") -> Iterator[Clash]:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
-from experiments.values import Leaf, Raw, compose, from_node
+from experiments.values import Raw
 from fer_id.errors import Problems
 
 GROUPS = Path(__file__).parent / "configs"
@@ -17,6 +18,23 @@ COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
 
 Shorthand = Callable[[str], Mapping[str, str] | None]
+
+
+class Leaf(NamedTuple):
+    """One value somebody gave to one dotted key.
+
+    Attributes:
+        key: dotted, such as ``optim.lr``.
+        value: untyped.
+        origin: where it was said, such as ``command line`` or ``recipe/paper.yaml, line 3``.
+    """
+
+    key: str
+    value: Raw
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.value} ({self.origin})"
 
 
 def group_names(selector: str) -> list[str]:
@@ -66,20 +84,26 @@ def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) ->
 
 
 def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
-    """Every value in a YAML file with its line; a file that cannot be read is a problem."""
+    """Every value in a YAML file, as the text that is written there, with its line.
+
+    A file that cannot be read is a problem. OmegaConf reads YAML too, but guesses types and forgets lines.
+    """
     try:
-        root = compose(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.add(f"{name}: no such file")
-    except UnicodeDecodeError:
-        problems.add(f"{name}: not a text file in UTF-8")
-    except yaml.YAMLError as error:
-        problems.add(f"{name}: not readable as YAML: {error}")
-    else:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
+            problems.add(f"{name}: has an alias (*name); write the value out")
+            return []
+        root = yaml.compose(text, Loader=yaml.BaseLoader)
         if isinstance(root, yaml.MappingNode):
             return list(_walk(root, "", name, problems))
-        if from_node(root) is not None:
+        if root is not None:
             problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
+    except UnicodeDecodeError:
+        problems.add(f"{name}: not a text file in UTF-8")
+    except OSError as error:
+        problems.add(f"{name}: {(error.strerror or 'cannot be read').lower()}")
+    except yaml.YAMLError as error:
+        problems.add(f"{name}: not readable as YAML: {error}")
     return []
 
 
@@ -94,4 +118,4 @@ def _walk(node: yaml.MappingNode, prefix: str, name: str, problems: Problems) ->
         if isinstance(value, yaml.MappingNode):
             yield from _walk(value, f"{key}.", name, problems)
         else:
-            yield Leaf(key, from_node(value), origin)
+            yield Leaf(key, yaml.BaseLoader("").construct_object(value, deep=True), origin)

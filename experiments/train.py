@@ -27,6 +27,7 @@ from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import mirror_results, open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
+from fer_id.errors import LeakageError, RunError
 from fer_id.evaluation.protocol import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -159,10 +160,33 @@ def make_model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
     """A new model, or one with the weights of an earlier run."""
     model = build_model(config.model, len(data.labels))
     if config.init.run:
-        load_model(model, RunDir.open(config.init.run).checkpoint())
+        load_model(model, _parent(config.init.run, data).checkpoint())
     elif config.init.encoder_from:
-        load_encoder(model, RunDir.open(config.init.encoder_from).checkpoint())
+        load_encoder(model, _parent(config.init.encoder_from, data).checkpoint())
     return model
+
+
+def _parent(path: str, data: FerDataModule) -> RunDir:
+    """The run to start from: of a cross-validation, its fold of the same name.
+
+    Raises:
+        RunError: no such run, not finished, or without that fold.
+        LeakageError: it learned from, or was chosen by, a subject that is judged here.
+    """
+    run = RunDir.open(path)
+    if run.folds:
+        named = {fold.path.name: fold for fold in run.folds}
+        if data.fold.name not in named:
+            raise RunError(f"{path} has no fold {data.fold.name}; it has {', '.join(named)}")
+        run = named[data.fold.name]
+    subjects = run.job().get("subjects", {})
+    seen = {*subjects.get("train", ()), *subjects.get("validation", ())}
+    if judged := sorted(seen.intersection(data.subjects("test"))):
+        raise LeakageError(
+            f"{run.path} learned from {len(judged)} subjects that fold {data.fold.name} tests: {', '.join(judged[:5])}; "
+            "start from a run with the same protocol and seed, or from one of other subjects"
+        )
+    return run
 
 
 def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
@@ -220,15 +244,12 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -
 
     chosen = config.trainer
     mode = "min" if chosen.monitor.endswith("loss") else "max"
-    checkpoint = ModelCheckpoint(
-        run.path / "checkpoints",
-        filename="best",
-        monitor=chosen.monitor,
-        mode=mode,
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), checkpoint]
+    folder = run.path / "checkpoints"
+    best = ModelCheckpoint(folder, filename="best", monitor=chosen.monitor, mode=mode, enable_version_counter=False)
+    # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
+    # an epoch is either recorded and saved or trained again.
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()

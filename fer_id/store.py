@@ -153,8 +153,9 @@ class ClipStore:
             except StoreError as problem:
                 problems.add(str(problem))
                 continue
-            lengths[part] = len(array) if array.ndim else -1
-            if array.dtype != dtype or array.shape[1:] != shape:
+            if array.ndim:
+                lengths[part] = len(array)
+            if array.dtype != dtype or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
                 problems.add(
                     f"{part}/{shard}.npy: {array.dtype} {array.shape}, expected {np.dtype(dtype)} (N, "
                     + ", ".join(map(str, shape)) + ")"

@@ -76,6 +76,8 @@ def open_mirror(
     from pytorch_lightning.loggers import WandbLogger
 
     wandb.finish()  # a logger reuses the active run: folds would write into each other
+    # Its cache and staging folders would else be in the home directory, with copies of the tables.
+    os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
     settings = wandb.Settings(
         console="off",
         quiet=True,

@@ -2,10 +2,10 @@
 
 At 64x64 a network made for 224x224 ends in a 2x2 map. Backbones are therefore built with half the stride at their
 entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last map is 4x4 or
-more and every layer, with its pretrained weights, sees the face at twice the resolution it otherwise would. Training
-ResNet-50 then takes 3 times as long, EfficientNet-B0 2.5 to 3.6 times; dilating the last stage instead
-(``output_stride=16``) would take 1.3 and 1.2 to 2 times, but leaves a 16x16 map after the stem, where mouth corners and
-brows are one or two cells.
+more and every layer, with its pretrained weights, sees the face at twice the resolution it otherwise would. A
+training step of ResNet-50 or EfficientNet-B0 then takes about three times as long. Dilating the last stage instead
+(timm's ``output_stride=16``) would take 1.2 to 2 times, but leaves 16x16 cells after a ResNet's stem, where a brow or
+the corner of a mouth is one or two of them.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _sizes(name: str) -> list[dict[str, Any]]:
         return [{}]
     image: dict[str, Any] = {"img_size": CROP}
     with torch.device("meta"):
-        conv = _first_strided(timm.create_model(name, num_classes=0, **image))
+        conv = _first_strided(timm.create_model(name, num_classes=0))
     if conv is None:
         return [image]
     return [{**image, "patch_size": min(PATCH, conv.stride[0] // 2)}, image]

@@ -168,6 +168,13 @@ def test_all_that_contradicts_the_contract_is_listed_together(random_table):
         assert part in message
 
 
+def test_a_word_among_the_probabilities_is_found(random_table):
+    table = random_table(TARGET).astype({"p_sad": object})
+    table.loc[3, "p_sad"] = "high"
+    with pytest.raises(DataError, match="NaN or infinite in 1 of 120 rows"):
+        compute_metrics(table, TARGET, "real")
+
+
 def test_an_unknown_provenance_is_refused(random_table):
     with pytest.raises(DataError, match="provenance 'made up'"):
         compute_metrics(random_table(TARGET), TARGET, "made up")

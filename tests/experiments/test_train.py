@@ -100,15 +100,15 @@ DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycl
 
 
 @pytest.mark.parametrize(
-    ("workers", "where", "method", "after"),
-    [(0, ClipClassification, "training_step", 4), (1, Record, "on_train_epoch_end", 1)],
-    ids=["within the second epoch", "at the end of the second epoch, with a worker"],
+    ("workers", "where", "method", "stops"),
+    [(0, ClipClassification, "training_step", [3, 3]), (1, Record, "on_train_epoch_end", [1])],
+    ids=["within the second epoch and the third", "at the end of the second epoch, with a worker"],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
     workers: int,
     where: type,
     method: str,
-    after: int,
+    stops: list[int],
     uninterrupted: RunDir,
     drawn: Path,
     tiny: Tiny,
@@ -117,11 +117,12 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     capsys: Told,
 ) -> None:
     arguments = tiny(drawn, tmp_path, *DRAWING, "name=a", f"data.num_workers={workers}")
-    with monkeypatch.context() as patched:
-        stop(patched, where, method, after)
-        assert main(arguments) == INTERRUPTED
     run = RunDir(tmp_path / "a")
-    assert not run.done
+    for after in stops:
+        with monkeypatch.context() as patched:
+            stop(patched, where, method, after)
+            assert main(arguments) == INTERRUPTED
+        assert not run.done
     assert "takes up" in capsys.readouterr().err
     assert main(arguments) == DONE
     assert "resuming" in capsys.readouterr().err
@@ -319,5 +320,5 @@ def test_files_of_wandb_lie_inside_the_run(
     run = tmp_path / "runs" / "study" / "a"
     assert len(list(run.glob("wandb/offline-run-*/*.wandb"))) == 1
     assert not list(here.iterdir())
-    assert not [path for path in home.rglob("*") if path.is_file() and "wandb" in str(path)]
+    assert not [path for path in home.rglob("*") if "wandb" in str(path)]
     assert b"/" + drawn.parent.name.encode() not in next(run.glob("wandb/offline-run-*/*.wandb")).read_bytes()

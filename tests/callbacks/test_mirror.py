@@ -1,0 +1,202 @@
+"""The W&B mirror: how its mode is chosen, and that nothing of the place it runs in reaches it."""
+
+import dataclasses
+import getpass
+import importlib
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from data_modules.config import DataConfig
+from fer_id.callbacks.mirror import close_mirror, mirror_results, open_mirror, public, wandb_mode
+
+KEY = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No key, no mode, a home without a netrc file; whatever is set meanwhile is taken back."""
+    for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
+        monkeypatch.delenv(name, raising=False)
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):  # set by the mirror itself
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    yield
+    close_mirror()
+
+
+# --- mode -------------------------------------------------------------------------------------------------------------
+
+
+def netrc(path: Path, host: str) -> Path:
+    path.write_text(f"machine {host}\n  login user\n  password {KEY}\n")
+    path.chmod(0o600)
+    return path
+
+
+@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+def test_a_chosen_mode_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert wandb_mode(mode) == mode
+
+
+def test_auto_is_offline_without_a_key() -> None:
+    assert wandb_mode("auto") == "offline"
+
+
+def test_auto_is_online_with_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    assert wandb_mode("auto") == "online"
+    monkeypatch.setenv("WANDB_API_KEY", "")
+    assert wandb_mode("auto") == "offline"
+
+
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
+def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", mode)
+    assert wandb_mode("auto") == mode
+
+
+def test_auto_is_online_with_a_key_in_a_netrc_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    netrc(tmp_path / "home" / ".netrc", "api.wandb.ai")
+    assert wandb_mode("auto") == "online"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.hospital.example/")
+    assert wandb_mode("auto") == "offline"  # the key is for another server
+    monkeypatch.setenv("NETRC", str(netrc(tmp_path / "keys", "wandb.hospital.example")))
+    assert wandb_mode("auto") == "online"
+
+
+@pytest.mark.parametrize("content", ["machine", "nonsense here\n"])
+def test_an_unreadable_netrc_file_means_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
+    (tmp_path / "keys").write_text(content)
+    monkeypatch.setenv("NETRC", str(tmp_path / "keys"))
+    assert wandb_mode("auto") == "offline"
+
+
+def test_disabled_opens_nothing(tmp_path: Path) -> None:
+    assert mirror(tmp_path / "run", {}, mode="disabled") is None
+    assert not (tmp_path / "run").exists()
+
+
+# --- what is sent -----------------------------------------------------------------------------------------------------
+
+
+def mirror(folder: Path, config: dict[str, Any], *, mode: str = "offline") -> Any:
+    return open_mirror(
+        folder,
+        mode=mode,
+        project="fer-id",
+        entity=None,
+        group="study",
+        job_type="fold",
+        name="study/run",
+        tags=["drawn", "synthetic"],
+        config=config,
+    )
+
+
+METRICS = {
+    "provenance": "synthetic",
+    "accuracy": 0.8125,
+    "auc": None,
+    "labels": ["happy"],
+    "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": {"low": None, "high": None}},
+}
+
+
+def content_of(folder: Path) -> bytes:
+    """All bytes that W&B keeps for the run, and names of its files. Its debug logs are left out: they name the folder
+    they lie in, stay on this machine and are not sent by ``wandb sync``."""
+    found = b""
+    for file in sorted((folder / "wandb").rglob("*")):
+        if file.is_file() and not re.fullmatch(r"debug.*\.log", file.name):
+            found += file.name.encode() + b"\0" + file.read_bytes() + b"\0"
+    return found
+
+
+def test_an_offline_run_holds_results_and_nothing_of_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import matplotlib.pyplot as plt
+
+    monkeypatch.setenv("HOSPITAL_SECRET", "value-of-the-environment")
+    monkeypatch.setenv("WANDB_RUN_NOTES_FILE", "another-value-of-it")
+    monkeypatch.setattr(sys, "argv", ["fer-id", "train", "planted.argument=7f3a"])
+    store = tmp_path / "planted-store"
+    config = {
+        "seed": 424242,
+        "data": {"name": "drawn", "store": [str(store)], "source": f"{store}/raw", "label_space": None},
+        "model": {"name": "cnn_lstm", "weights": "planted-weights/w.pt", "some_new_setting": f"{store}/weights.pt"},
+        "trainer": {"monitor": "val/macro_f1", "resolution": [[0.0, 32]]},
+        "runs": {"root": str(tmp_path)},
+        "init": {"run": "planted-run"},
+    }
+    logger = mirror(tmp_path / "run", config)
+    logger.log_metrics({"val/macro_f1": 0.640625}, step=3)
+    figure = plt.figure()
+    mirror_results(logger, METRICS, {"confusion": figure, "reliability": None}, pd.DataFrame({"class": ["happy"], "f1": [0.5]}))
+    plt.close(figure)
+
+    said = capfd.readouterr()
+    assert said.out + said.err == ""
+    held = content_of(tmp_path / "run")
+    expected = (b"424242", b"cnn_lstm", b"val/macro_f1", b"0.640625", b"test/accuracy", b"0.8125", b"synthetic")
+    for word in (*expected, b"test/accuracy_low", b"test/per_class", b"figures/confusion", b"\x89PNG"):
+        assert word in held, word
+    secrets = {
+        "a planted path": "planted",
+        "the folder of the run": str(tmp_path),
+        "the working directory": str(Path.cwd()),
+        "the source of the program": "open_mirror",
+        "the host name": socket.gethostname(),
+        "the user name": getpass.getuser() if getpass.getuser() != "root" else "/root",
+        "the command line": "7f3a",
+        "a value of the environment": "value-of-the-environment",
+        "another value of it": "another-value-of-it",
+        "the interpreter": sys.executable,
+        "the home directory": os.environ["HOME"],
+    }
+    leaks = [what for what, secret in secrets.items() if secret.encode() in held]
+    assert not leaks
+    assert not list((tmp_path / "run").rglob("*.py"))
+    assert not list((tmp_path / "run").rglob("requirements.txt"))
+
+
+def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
+    """Whatever text field of whatever dataset: a path in it is not sent, also a relative one where its key is known."""
+    from experiments.registry import DATASETS
+
+    for dataset in DATASETS.values():
+        module, _, name = dataset.config.partition(":")
+        config = getattr(importlib.import_module(module), name)
+        assert issubclass(config, DataConfig)
+        fields = [field.name for field in dataclasses.fields(config) if "str" in str(field.type)]
+        sent = public({"data": {name: "/planted/place" for name in fields}, "init": {"run": "a", "encoder_from": "b"}})
+        assert sent["init"] == {}
+        assert set(sent["data"]) <= {"name"}
+
+
+def test_what_is_no_path_is_sent() -> None:
+    config = {"name": "study/run", "tags": ["a/b"], "monitor": "val/loss", "lr": 0.1, "widths": [1, 2], "x": None}
+    assert public(config) == config
+    assert public({"a": ["ok", "C:\\videos"], "b": "~/videos", "c": Path("here/there"), "d": ["ok"]}) == {"d": ["ok"]}
+
+
+def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
+    names = []
+    for fold in ("one", "two"):
+        logger = mirror(tmp_path / fold, {})
+        names.append(logger.experiment.id)
+    close_mirror()
+    assert len(set(names)) == 2
+    assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))

@@ -1,0 +1,129 @@
+"""Our own record of a training, and a resumed training that goes on as if nothing had happened."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from data_modules.base import FerDataModule
+from data_modules.config import DataConfig
+from fer_id.callbacks.record import Record
+from fer_id.callbacks.seeding import EpochSeed
+from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.labels import TARGET
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.config import LossConfig, OptimConfig
+
+
+class PowerCut(RuntimeError):
+    """What ends a training in the middle."""
+
+
+class Watch(pl.Callback):
+    """Notes the clips of every step; cuts the power in the middle of an epoch where asked."""
+
+    def __init__(self, cut_in_epoch: int | None) -> None:
+        self.cut, self.seen = cut_in_epoch, list[tuple[int, list[str], float]]()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.current_epoch == self.cut and batch_idx == 1:
+            raise PowerCut
+        self.seen.append((trainer.current_epoch, batch["clip_id"], float(batch["frames"].double().sum())))
+
+
+def train(folder: Path, store: Path, *, epochs: int = 4, cut: int | None = None) -> tuple[ClipClassification, Watch]:
+    """Trains in ``folder``, from its last checkpoint where there is one."""
+    folder.mkdir(exist_ok=True)
+    pl.seed_everything(3, verbose=False)
+    data = FerDataModule(
+        DataConfig(store=[str(store)], num_workers=0),
+        ProtocolConfig("holdout"),
+        augment=AugmentConfig(),
+        batch_size=5,
+        seed=3,
+    )
+    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], dropout=0.5), len(TARGET))
+    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01, schedule="one_cycle"), LossConfig())
+    checkpoint = ModelCheckpoint(folder, filename="best", monitor="val/loss", save_last=True, enable_version_counter=False)
+    watch = Watch(cut)
+    trainer = pl.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        callbacks=[Record(folder / "metrics.jsonl"), EpochSeed(3), watch, checkpoint],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    last = folder / "last.ckpt"
+    trainer.fit(task, data, ckpt_path=last if last.is_file() else None, weights_only=True)
+    return task, watch
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+pytestmark = pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+
+
+@pytest.fixture
+def store(tiny_store: Callable[..., Path]) -> Path:
+    return tiny_store(subjects=4, clips=1, length=2)
+
+
+def test_one_line_for_each_epoch_with_every_number(tmp_path: Path, store: Path) -> None:
+    train(tmp_path / "run", store, epochs=2)
+    first, second = lines(tmp_path / "run")
+    assert list(first)[:4] == ["epoch", "step", "seconds", "lr"]
+    assert {"train/loss", "train/accuracy", "val/loss", "val/macro_f1", "val/accuracy"} <= set(first)
+    assert (first["epoch"], second["epoch"]) == (0, 1)
+    assert (first["step"], second["step"]) == (2, 4)
+    assert 0 < first["seconds"] < second["seconds"]
+
+
+def test_a_run_cut_off_and_resumed_equals_one_that_never_stopped(tmp_path: Path, store: Path) -> None:
+    straight, watched = train(tmp_path / "straight", store)
+    with pytest.raises(PowerCut):
+        train(tmp_path / "resumed", store, cut=2)
+    before = lines(tmp_path / "resumed")
+    resumed, watched_again = train(tmp_path / "resumed", store)
+
+    assert watched_again.seen == [step for step in watched.seen if step[0] >= 2]
+    for (name, one), two in zip(straight.model.state_dict().items(), resumed.model.state_dict().values(), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=0, msg=lambda text, name=name: f"{name}: {text}")
+    record, record_again = lines(tmp_path / "straight"), lines(tmp_path / "resumed")
+    assert [row["epoch"] for row in record_again] == [0, 1, 2, 3]
+    assert record_again[:2] == before  # the lines of the first start stay as they were
+    for row, again in zip(record, record_again, strict=True):
+        assert {**row, "seconds": None} == {**again, "seconds": None}
+    seconds = [row["seconds"] for row in record_again]
+    assert seconds == sorted(seconds)
+
+
+def test_lines_past_the_checkpoint_and_cut_lines_are_dropped(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / "run"
+    train(folder, store, epochs=2)
+    kept = (folder / "metrics.jsonl").read_text()
+    with (folder / "metrics.jsonl").open("a") as out:
+        out.write('{"epoch": 2, "train/loss": 9.0}\n{"epoch": 3, "train/lo')
+    train(folder, store, epochs=3)
+    assert (folder / "metrics.jsonl").read_text().startswith(kept)
+    assert [row["epoch"] for row in lines(folder)] == [0, 1, 2]
+    assert lines(folder)[2]["train/loss"] != 9.0
+
+
+def test_a_training_from_the_start_drops_an_old_record(tmp_path: Path, store: Path) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").write_text('{"epoch": 0}\n{"epoch": 1}\n')
+    train(folder, store, epochs=1)
+    assert [row["epoch"] for row in lines(folder)] == [0]
+    assert len(lines(folder)[0]) > 1

@@ -1,0 +1,293 @@
+"""From stores to batches: their contract, their order, and several stores pooled into one."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from data_modules.base import FerDataModule
+from data_modules.config import DataConfig
+from fer_id.errors import DataError, StoreError
+from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.labels import FER7, TARGET
+from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.store import ClipStore, ClipStoreWriter, StoreCard
+
+Factory = Callable[..., Path]
+Loader = DataLoader[dict[str, Any]]
+
+
+def module(*stores: Path, **changes: Any) -> FerDataModule:
+    """A data module over holdout folds; ``changes`` are of DataConfig, or augment, batch_size, seed, fold, protocol."""
+    made = {"augment": None, "batch_size": 4, "seed": 7, "fold": None, "protocol": ProtocolConfig("holdout"), **changes}
+    keys = ("augment", "batch_size", "seed", "fold")
+    data = {key: value for key, value in made.items() if key not in (*keys, "protocol")}
+    config = DataConfig(store=[str(store) for store in stores], **{"num_workers": 0, **data})
+    return FerDataModule(config, made["protocol"], **{key: made[key] for key in keys})
+
+
+def epoch_of(loader: Loader, epoch: int) -> Iterator[dict[str, Any]]:
+    """What the Trainer does before each epoch."""
+    loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
+    return iter(loader)
+
+
+def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
+    """A store of the given clips; ``length`` and ``valid`` in a row are of its frames."""
+    settings: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], **card}
+    rng = np.random.default_rng(0)
+    with ClipStoreWriter(path, StoreCard("real", source="test", geometry=settings.pop("geometry", {}), **settings)) as out:
+        for number, row in enumerate(rows):
+            row = {"clip_id": f"c{number:02d}", "subject_id": f"s{number}", **row}
+            length, valid = row.pop("length", 2), row.pop("valid", None)
+            frames = rng.integers(0, 256, (length, 64, 64, 3), np.uint8)
+            out.add_clip(row, frames, valid=None if valid is None else np.array(valid))
+    return path
+
+
+def ready(data: FerDataModule, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch as a task gets it."""
+    return dict(data.on_after_batch_transfer(batch, 0))
+
+
+# --- order and augmentation -------------------------------------------------------------------------------------------
+
+
+def same(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> bool:
+    def equal(a: Any, b: Any) -> bool:
+        return torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)) if isinstance(a, Tensor) else a == b
+
+    return len(left) == len(right) and all(
+        a.keys() == b.keys() and all(equal(a[key], b[key]) for key in a) for a, b in zip(left, right, strict=True)
+    )
+
+
+@pytest.mark.parametrize("frames", ["clip", "frame"])
+def test_batches_depend_on_seed_and_epoch_only(tiny_store: Factory, frames: str) -> None:
+    """Whatever number of processes, whatever was read before: a run resumed at epoch 2 sees what it would have seen."""
+    store = tiny_store(subjects=4, clips=1)
+    settings: dict[str, Any] = {"augment": AugmentConfig(), "frames": frames}
+    straight = module(store, **settings).train_dataloader()
+    epochs = [list(epoch_of(straight, epoch)) for epoch in range(3)]
+    for workers in (0, 2):
+        resumed = module(store, num_workers=workers, **settings).train_dataloader()
+        assert same(list(epoch_of(resumed, 2)), epochs[2])
+        assert same(list(epoch_of(resumed, 0)), epochs[0])  # persistent workers keep nothing of the epoch before
+        del resumed
+    assert not same(epochs[1], epochs[2])
+    other = module(store, **settings, seed=8, protocol=ProtocolConfig("kfold", folds=3), fold="00").train_dataloader()
+    assert not same(list(epoch_of(other, 0)), epochs[0])
+
+
+def test_an_epoch_shows_every_clip_once_in_a_new_order(tiny_store: Factory) -> None:
+    data = module(tiny_store(), batch_size=1)
+    loader = data.train_dataloader()
+    orders = [[batch["clip_id"][0] for batch in epoch_of(loader, epoch)] for epoch in range(3)]
+    expected = sorted(data.clips["clip_id"].iloc[data.fold.train])
+    assert all(sorted(order) == expected for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_augmentation_of_a_clip_does_not_depend_on_its_batch(tiny_store: Factory) -> None:
+    store = tiny_store(subjects=4, clips=1)
+    seen: list[dict[str, Tensor]] = []
+    for size in (1, 5):
+        loader = module(store, augment=AugmentConfig(), batch_size=size).train_dataloader()
+        batches = list(epoch_of(loader, 3))
+        seen.append({name: b["frames"][i] for b in batches for i, name in enumerate(b["clip_id"])})
+    assert len(seen[1]) == 10
+    for name, frames in seen[1].items():
+        assert torch.equal(frames, seen[0][name])
+
+
+def test_judged_clips_are_not_augmented_and_come_in_order(tiny_store: Factory) -> None:
+    path = tiny_store()
+    data, store = module(path, augment=AugmentConfig()), ClipStore.open(path)
+    for split, loader in zip(("validation", "test"), data.predict_dataloader(), strict=True):
+        rows, at = getattr(data.fold, split), 0
+        for batch in loader:
+            for frames, clip_id in zip(batch["frames"], batch["clip_id"], strict=True):
+                assert clip_id == store.clips["clip_id"][rows[at]]
+                np.testing.assert_array_equal(frames.numpy(), store.read(rows[at]).frames)
+                at += 1
+        assert at == len(rows)  # the last partial batch too
+
+
+def test_training_leaves_out_a_partial_batch_only_where_a_whole_one_is(tiny_store: Factory) -> None:
+    store = tiny_store(subjects=4, clips=1)  # ten clips to train on
+    assert [len(b["label"]) for b in module(store, batch_size=4).train_dataloader()] == [4, 4]
+    assert [len(b["label"]) for b in module(store, batch_size=64).train_dataloader()] == [10]
+
+
+# --- the batch --------------------------------------------------------------------------------------------------------
+
+
+def labelled(count: int = 5, **columns: Any) -> list[dict[str, Any]]:
+    return [{"label": "happy", **columns} for _ in range(count)]
+
+
+def test_the_batch_contract_with_clips_of_different_lengths(tmp_path: Path) -> None:
+    rows = [{"label": TARGET.names[i % 5], "length": 1 + i % 4, "valid": [True] * (1 + i % 4)} for i in range(40)]
+    rows += [{"label": name, "length": 4, "valid": [True, False, True, False]} for name in TARGET.names * 4]
+    data = module(write(tmp_path / "s", rows), augment=AugmentConfig(), batch_size=8)
+    lengths = dict(zip(data.clips["clip_id"], data.clips["length"], strict=True))
+    valid = dict(zip(data.clips["clip_id"], data.clips["n_valid"], strict=True))
+    for raw in data.train_dataloader():
+        batch = ready(data, raw)
+        count, length = batch["valid"].shape
+        assert length == max(lengths[name] for name in batch["clip_id"])
+        assert (batch["frames"].shape, batch["frames"].dtype) == ((count, length, 3, 64, 64), torch.float32)
+        assert (batch["landmarks"].shape, batch["landmarks"].dtype) == ((count, length, 68, 2), torch.float32)
+        assert batch["valid"].dtype == torch.bool
+        assert (batch["label"].shape, batch["label"].dtype) == ((count,), torch.int64)
+        assert batch["frames"].min() >= 0
+        assert 0.9 < batch["frames"].max() <= 1
+        assert "soft_label" not in batch
+        for row, name in enumerate(batch["clip_id"]):
+            assert int(batch["valid"][row].sum()) == valid[name]
+            assert not batch["valid"][row, lengths[name] :].any()
+            assert batch["frames"][row, lengths[name] :].sum() == 0
+            assert batch["landmarks"][row, lengths[name] :].isnan().all()
+
+
+def test_bytes_become_floats_in_channels_last_memory(tiny_store: Factory) -> None:
+    path = tiny_store()
+    data = module(path)
+    raw = next(iter(data.test_dataloader()))
+    pixels = raw["frames"].clone()
+    frames = ready(data, raw)["frames"]
+    assert torch.equal(frames.permute(0, 1, 3, 4, 2), pixels.float() / 255)
+    assert frames.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_soft_labels_beside_hard_and_missing_ones(tmp_path: Path) -> None:
+    votes = [0.5, 0.5, 0.0, 0.0, 0.0]
+    rows = [{"label": name} for name in TARGET.names]
+    rows = [{**row, "subject_id": subject} for subject in "abc" for row in rows]
+    rows += [{"label": "happy", "soft_label": votes, "subject_id": subject} for subject in "abc"]
+    rows += [{"label": None, "subject_id": subject} for subject in "abc"]
+    data = module(write(tmp_path / "s", rows), batch_size=100)
+    batch = next(iter(data.test_dataloader()))
+    assert batch["soft_label"].dtype == torch.float32
+    torch.testing.assert_close(batch["soft_label"].sum(1), torch.ones(7))
+    torch.testing.assert_close(batch["soft_label"][:5], torch.eye(5))
+    assert batch["soft_label"][5].tolist() == votes
+    assert batch["label"].tolist() == [0, 1, 2, 3, 4, 0, -1]
+    assert batch["soft_label"][6].tolist() == pytest.approx([0.2] * 5)  # unlabelled: nobody's class
+    train = next(iter(data.train_dataloader()))
+    assert (train["label"] >= 0).all()  # unlabelled clips are judged where possible, never learned from
+    assert data.fold.dropped == {"unlabelled": 1}
+
+
+def test_single_frames_are_valid_ones_and_change_with_the_epoch(tmp_path: Path) -> None:
+    valid = [False, True, True, True, False]
+    rows = [{"label": name, "length": 5, "valid": valid, "subject_id": s} for s in "abc" for name in TARGET.names]
+    data = module(write(tmp_path / "s", rows), frames="frame", batch_size=5)
+    loader = data.train_dataloader()
+    drawn = []
+    for epoch in range(6):
+        (batch,) = epoch_of(loader, epoch)
+        assert batch["frames"].shape[:2] == (5, 1)
+        assert batch["valid"].all()
+        order = np.argsort(batch["clip_id"])
+        drawn.append(batch["frames"][order].double().mean(dim=(1, 2, 3, 4)))
+    assert len({tuple(one.tolist()) for one in drawn}) > 3
+    assert next(iter(data.test_dataloader()))["frames"].shape[1] == 5  # judged on whole clips
+
+
+def test_class_counts_are_of_training_clips_in_label_order(tmp_path: Path) -> None:
+    rows = [{"label": name, "subject_id": s} for s in "abc" for name in ("happy", "happy", "fear")]
+    assert module(write(tmp_path / "s", rows)).class_counts() == [2, 0, 0, 1, 0]
+
+
+# --- folds ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_fold_is_chosen_by_name(tiny_store: Factory) -> None:
+    path, loso = tiny_store(), ProtocolConfig("loso")
+    data = module(path, protocol=loso, fold="s02")
+    assert data.subjects("test") == ["s02"]
+    assert set(data.subjects("train")).isdisjoint(data.subjects("validation"))
+    with pytest.raises(DataError, match="no fold named s9; the folds are s00, s01, s02, s03"):
+        module(path, protocol=loso, fold="s9")
+
+
+def test_no_store_says_how_to_get_one() -> None:
+    with pytest.raises(DataError, match=r"data.store is empty.*fer-id prepare"):
+        module()
+
+
+def test_groups_of_images_are_nobodys_pseudonym(tmp_path: Path) -> None:
+    rows = [{"label": name, "split": split} for split in ("train", "validation", "test") for name in TARGET.names]
+    data = module(write(tmp_path / "s", rows, shard_by="split"), protocol=ProtocolConfig("official"))
+    assert data.images
+    assert data.subjects("test") == []
+    assert len(data.fold.test) == 5
+
+
+# --- several stores ---------------------------------------------------------------------------------------------------
+
+
+def test_stores_are_pooled_labels_mapped_and_drops_counted(tiny_store: Factory) -> None:
+    one, two = tiny_store("one", subjects=3, seed=1), tiny_store("two", subjects=3, label_space="fer7", seed=2)
+    data = module(one, two, label_space="target5", batch_size=100)
+    assert data.labels == TARGET
+    assert len(data.clips) == 3 * 2 * 5 * 2
+    assert data.dropped_labels == {"disgust": 6, "surprise": 6}
+    assert not data.clips["clip_id"].duplicated().any()  # both stores name their clips alike
+    assert set(data.clips["subject_id"]) == {f"{store}:s{number:02d}" for store in (0, 1) for number in range(3)}
+    stores = ClipStore.open(one), ClipStore.open(two)
+    batch = next(iter(data.test_dataloader()))
+    for frames, label, clip_id in zip(batch["frames"], batch["label"], batch["clip_id"], strict=True):
+        number, _, name = clip_id.partition(":")
+        source = stores[int(number)]
+        row = source.clips["clip_id"].tolist().index(name)
+        np.testing.assert_array_equal(frames.numpy(), source.read(row).frames)
+        assert source.clips["label"][row] == TARGET.names[label]
+
+
+def test_votes_of_another_label_space_are_left_behind(tmp_path: Path) -> None:
+    votes = [1.0, 0, 0, 0, 0, 0, 0]
+    rows = [{"label": "angry", "soft_label": votes, "subject_id": subject} for subject in "abc"]
+    own = [{"label": "angry", "soft_label": [0.0, 0, 0.9, 0.1, 0], "subject_id": subject} for subject in "abc"]
+    other, same_space = write(tmp_path / "a", rows, label_space="fer7"), write(tmp_path / "b", own)
+    assert "soft_label" not in next(iter(module(other, label_space="target5").test_dataloader()))
+    pooled = module(other, same_space, label_space="target5", batch_size=9)
+    batches = [batch for loader in (pooled.train_dataloader(), *pooled.predict_dataloader()) for batch in loader]
+    soft = {name: row for b in batches for name, row in zip(b["clip_id"], b.get("soft_label", []), strict=False)}
+    assert all(row.shape == (5,) for row in soft.values())
+    assert any(row[2] == pytest.approx(0.9) for row in soft.values())
+
+
+def test_a_single_store_may_be_mapped_too(tiny_store: Factory) -> None:
+    data = module(tiny_store(label_space="fer7"), label_space="target5")
+    assert set(data.dropped_labels) == {"disgust", "surprise"}
+    assert set(data.clips["label"]) == set(TARGET.names)
+
+
+def test_several_label_spaces_need_a_choice(tiny_store: Factory) -> None:
+    one, two = tiny_store("one"), tiny_store("two", label_space="fer7")
+    with pytest.raises(DataError, match=r"the stores speak fer7, target5; choose one with data.label_space="):
+        module(one, two)
+    assert module(two, tiny_store("three", label_space="fer7")).labels == FER7
+
+
+def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:
+    one = write(tmp_path / "one", labelled(), geometry={"eyes": [[20, 24], [44, 24]]})
+    two = write(tmp_path / "two", labelled(), geometry={"eyes": [[16, 24], [48, 24]]})
+    with pytest.raises(StoreError, match=r"two has another crop geometry than .*one"):
+        module(one, two)
+
+
+def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Factory) -> None:
+    geometry = ClipStore.open(tiny_store("drawn")).card.geometry
+    real = write(tmp_path / "real", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names], geometry=geometry)
+    assert module(real).provenance == "real"
+    pooled = module(real, tmp_path / "drawn")
+    assert pooled.provenance == "synthetic"
+    assert pooled.groups == ["age_group"]

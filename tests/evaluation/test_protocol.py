@@ -1,0 +1,254 @@
+"""Folds: no subject on two sides, every group judged once, all of it a function of the seed."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_id.errors import DataError, LeakageError
+from fer_id.evaluation.protocol import SPLITS, Fold, ProtocolConfig, make_folds
+
+CLASSES = ("happy", "sad")
+GROUPED = st.sampled_from(["holdout", "kfold", "loso"])
+
+
+def people(subjects: int, clips: int = 4, **columns: Any) -> pd.DataFrame:
+    """A cohort in which everybody has every class."""
+    rows = [(f"s{s}", CLASSES[c % 2]) for s in range(subjects) for c in range(clips)]
+    table = pd.DataFrame(rows, columns=["subject_id", "label"], dtype=object)
+    return table.assign(clip_id=[f"c{i}" for i in range(len(table))], **columns)
+
+
+def benchmark(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
+    """Images as (group of near-identical images, label, split)."""
+    table = pd.DataFrame(rows, columns=["subject_id", "label", "split"], dtype=object)
+    return table.assign(clip_id=[f"i{i}" for i in range(len(table))])
+
+
+def folds_of(clips: pd.DataFrame, seed: int = 0, *, images: bool = False, keep: bool = False, **config: Any) -> list[Fold]:
+    return make_folds(clips, ProtocolConfig(**config), seed=seed, images=images, deduplicate=not keep)
+
+
+def ids(clips: pd.DataFrame, fold: Fold, split: str) -> list[str]:
+    return clips["clip_id"].iloc[getattr(fold, split)].tolist()
+
+
+@st.composite
+def cohorts(draw: st.DrawFn) -> pd.DataFrame:
+    """Cohorts of uneven size in random order; everybody has every class, some clips have no label."""
+    sizes = draw(st.lists(st.integers(2, 6), min_size=3, max_size=9))
+    rows = [(f"s{s}", CLASSES[c] if c < 2 else None, f"site{s % 4}") for s, n in enumerate(sizes) for c in range(n)]
+    table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "label", "site"], dtype=object)
+    return table.assign(clip_id=[f"c{i}" for i in range(len(table))])
+
+
+@given(
+    cohorts(), GROUPED, st.integers(2, 3), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1)
+)
+def test_no_subject_is_on_two_sides_and_no_clip_is_lost(
+    clips: pd.DataFrame, name: str, folds: int, test: float, validation: float, seed: int
+) -> None:
+    config = ProtocolConfig(name, folds=folds, test_fraction=test, validation_fraction=validation)
+    groups = clips["subject_id"].nunique()
+    if name == "kfold" and groups == 3 and folds == 2:
+        with pytest.raises(DataError, match="no labelled validation clip"):  # one fold tests two of three
+            make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+        return
+    made = make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+    for fold in made:
+        sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]
+        assert all(sides)
+        assert len(set.union(*sides)) == sum(map(len, sides)) == groups
+        used = np.concatenate([fold.train, fold.validation, fold.test])
+        assert len(np.unique(used)) == len(used)
+        assert len(used) + sum(fold.dropped.values()) == len(clips)
+        assert clips["label"].iloc[fold.train].notna().all()
+    tested = np.concatenate([fold.test for fold in made])
+    if name != "holdout":
+        np.testing.assert_array_equal(np.sort(tested), np.arange(len(clips)))  # everybody, once
+    if name == "loso":
+        assert [set(clips["subject_id"].iloc[fold.test]) for fold in made] == [{fold.name} for fold in made]
+
+
+@given(cohorts(), GROUPED, st.integers(0, 2**32 - 1))
+def test_folds_are_a_function_of_the_seed(clips: pd.DataFrame, name: str, seed: int) -> None:
+    config = ProtocolConfig(name, folds=3)
+    first, second = (make_folds(clips, config, seed=seed, images=False, deduplicate=True) for _ in range(2))
+    for one, other in zip(first, second, strict=True):
+        for split in SPLITS:
+            np.testing.assert_array_equal(getattr(one, split), getattr(other, split))
+
+
+@pytest.mark.parametrize("name", ["holdout", "kfold"])
+def test_another_seed_divides_otherwise(name: str) -> None:
+    clips = people(12)
+    divisions = {tuple(ids(clips, folds_of(clips, seed, name=name)[0], "test")) for seed in range(8)}
+    assert len(divisions) > 4
+
+
+@pytest.mark.parametrize("name", ["kfold", "loso"])
+def test_one_fold_alone_is_the_same_as_among_all(name: str) -> None:
+    clips = people(6)
+    every = folds_of(clips, name=name, folds=3)
+    wanted = every[-1]
+    (alone,) = folds_of(clips, name=name, folds=3, only=[wanted.name])
+    for split in SPLITS:
+        np.testing.assert_array_equal(getattr(alone, split), getattr(wanted, split))
+
+
+def test_fractions_are_shares_of_the_groups() -> None:
+    clips = people(20)
+    (fold,) = folds_of(clips, name="holdout", test_fraction=0.25, validation_fraction=0.2)
+    assert [clips["subject_id"].iloc[getattr(fold, split)].nunique() for split in SPLITS] == [12, 3, 5]
+
+
+def test_leaving_one_site_out_keeps_its_children_together() -> None:
+    clips = people(8)
+    clips["site"] = ["north" if subject in ("s0", "s1", "s2") else f"site-{subject}" for subject in clips["subject_id"]]
+    fold = next(fold for fold in folds_of(clips, name="loso", group="site") if fold.name == "north")
+    assert set(clips["subject_id"].iloc[fold.test]) == {"s0", "s1", "s2"}
+
+
+def test_a_group_that_divides_a_subject_is_leakage() -> None:
+    clips = people(6, context=["school", "home", "clinic", "home"] * 6)
+    with pytest.raises(LeakageError, match=r"fold clinic: 6 in train and test: s0, s1, s2, s3, s4\n"):
+        folds_of(clips, name="loso", group="context")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({"name": "loso", "group": "school"}, r"protocol.group=school: no such column; the clips have subject_id, label"),
+        ({"name": "kfold", "folds": 9}, r"protocol.folds=9, but there are only 4 groups"),
+        ({"name": "loso", "only": ["s9", "s1"]}, r"no fold named s9; the folds are s0, s1, s2, s3"),
+        ({"name": "kfold", "folds": 2, "only": ["2"]}, r"no fold named 2; the folds are 00, 01"),
+        ({"name": "loso", "group": "site"}, r"protocol.group=site: 2 of 16 clips have no value"),
+        ({"name": "loso", "group": "ward"}, r"'\.\.', '\.\./up' cannot name a fold's folder"),
+        ({"name": "official"}, r"the store has no train and no validation and no test split; use protocol=holdout"),
+    ],
+)
+def test_what_cannot_be_divided_says_why(config: dict[str, Any], says: str) -> None:
+    clips = people(4, split=None)
+    clips["site"] = [None if row < 2 else subject for row, subject in enumerate(clips["subject_id"])]
+    clips["ward"] = clips["subject_id"].map({"s0": "../up", "s1": "..", "s2": "a", "s3": "b"})
+    with pytest.raises(DataError, match=says):
+        folds_of(clips, **config)
+
+
+@pytest.mark.parametrize("name", ["holdout", "kfold", "loso"])
+def test_two_people_are_too_few(name: str) -> None:
+    with pytest.raises(DataError, match="needs at least 3 groups of subject_id, the store has 2"):
+        folds_of(people(2), name=name)
+
+
+def test_a_fold_without_a_class_to_learn_names_both() -> None:
+    clips = people(4)
+    clips.loc[clips["subject_id"] != "s2", "label"] = "happy"  # sad is s2's alone
+    with pytest.raises(DataError) as caught:
+        folds_of(clips, name="loso")
+    assert "fold s2: no training clip of sad" in str(caught.value)
+
+
+def test_a_fold_without_labelled_validation_is_refused() -> None:
+    clips = people(3)
+    clips.loc[clips["subject_id"] == "s0", "label"] = None
+    with pytest.raises(DataError, match=r"no labelled validation clip"):
+        folds_of(clips, name="loso")
+
+
+# --- official splits and near-identical images ---------------------------------------------------------------------------
+
+
+def official(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
+    """The given images, beside enough others for the splits to stand."""
+    filler = [(f"filler {split} {label}", label, split) for split in SPLITS for label in CLASSES]
+    return benchmark([*rows, *filler])
+
+
+def test_the_official_splits_hold() -> None:
+    clips = official([])
+    (fold,) = folds_of(clips, images=True)
+    assert fold.name == "official"
+    for split in SPLITS:
+        assert clips["split"].iloc[getattr(fold, split)].eq(split).all()
+    assert fold.dropped == {}
+
+
+def test_one_missing_split_is_named() -> None:
+    clips = official([])
+    with pytest.raises(DataError, match="the store has no validation split"):
+        folds_of(clips[clips["split"] != "validation"], images=True)
+
+
+def test_people_in_two_official_splits_are_leakage() -> None:
+    clips = official([("child", "happy", "train"), ("child", "sad", "test")])
+    with pytest.raises(LeakageError, match="fold official: 1 in train and test: child"):
+        folds_of(clips)
+
+
+def test_training_drops_what_is_judged_repeated_or_contradictory() -> None:
+    clips = official(
+        [
+            ("in test", "happy", "train"),  # 0
+            ("in test", "happy", "test"),
+            ("in validation", "sad", "train"),  # 2
+            ("in validation", "sad", "validation"),
+            ("validation and test", "sad", "validation"),  # 4
+            ("validation and test", "sad", "test"),
+            ("repeated", "happy", "train"),  # 6: kept, the first
+            ("repeated", "happy", "train"),
+            ("repeated", "happy", "train"),
+            ("contradicts", "happy", "train"),  # 9
+            ("contradicts", "sad", "train"),
+            ("unlabelled", None, "train"),  # 11
+        ]
+    )
+    (fold,) = folds_of(clips, images=True)
+    kept = [f"i{i}" for i in (6, 12, 13)]
+    assert ids(clips, fold, "train") == kept
+    assert "i4" not in ids(clips, fold, "validation")
+    assert {"i1", "i5"} <= set(ids(clips, fold, "test"))  # the test set stays as published
+    assert fold.dropped == {
+        "unlabelled": 1,
+        "validation images also in test": 1,
+        "also in validation or test": 2,
+        "repeats with conflicting labels": 2,
+        "repeats within training": 2,
+    }
+
+
+def test_repeats_stay_where_asked() -> None:
+    clips = official([("in test", "happy", "train"), ("in test", "happy", "test"), ("unlabelled", None, "train")])
+    (fold,) = folds_of(clips, images=True, keep=True)
+    assert "i0" in ids(clips, fold, "train")
+    assert fold.dropped == {"unlabelled": 1}
+
+
+def test_a_training_set_that_stands_in_test_whole_says_what_is_missing() -> None:
+    clips = benchmark([(f"g{i}", CLASSES[i % 2], split) for split in SPLITS for i in range(4)])
+    with pytest.raises(DataError, match="fold official: no training clip of happy, sad") as caught:
+        folds_of(clips, images=True)
+    assert "no labelled validation clip" in str(caught.value)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 12).map(str), st.sampled_from([*CLASSES, None]), st.sampled_from(SPLITS)
+        ),
+        max_size=40,
+    )
+)
+def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(rows: list[tuple[str, str | None, str]]) -> None:
+    clips = official(rows)
+    (fold,) = folds_of(clips, images=True)
+    sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]
+    assert len(set.union(*sides)) == sum(map(len, sides))
+    train = clips.iloc[fold.train]
+    assert not train["subject_id"].duplicated().any()
+    assert train["label"].notna().all()
+    assert sum(len(getattr(fold, split)) for split in SPLITS) + sum(fold.dropped.values()) == len(clips)
+    np.testing.assert_array_equal(np.sort(fold.train), fold.train)
