@@ -13,7 +13,7 @@ PACKAGES := libgl1 libegl1 libgles2 libglib2.0-0
 ARGS ?=
 SOURCE ?= data/fer2013.csv
 STORE ?= data/fer2013
-MODEL ?= cnn_lstm
+MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
 OUT ?= compare
@@ -21,7 +21,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso train compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,10 +44,18 @@ hooks: $(STAMP)  ## run lint, types and the data guard at every commit
 
 # ------------------------------------------------------------------------------------------------------ experiments
 
-demo: data/drawn/card.json  ## a drawn cohort, two models, one comparison: about five minutes, no download
-	$(FER) train data=synthetic data.store=data/drawn recipe=demo protocol=holdout model=shallow_cnn name=demo/shallow_cnn $(ARGS)
-	$(FER) train data=synthetic data.store=data/drawn recipe=demo protocol=holdout model=cnn_lstm name=demo/cnn_lstm $(ARGS)
-	$(FER) compare runs/demo/shallow_cnn runs/demo/cnn_lstm out=$(OUT)/demo
+DRAWN := data=synthetic data.store=data/drawn
+
+demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one comparison: about five minutes
+	$(FER) train $(DRAWN) protocol=holdout recipe=demo model=conv4 data.frames=frame name=demo/conv4 $(ARGS)
+	$(FER) train $(DRAWN) protocol=holdout recipe=demo_clips model=cnn_lstm init.encoder_from=runs/demo/conv4 name=demo/cnn_lstm $(ARGS)
+	$(FER) compare runs/demo/conv4 runs/demo/cnn_lstm out=$(OUT)/demo
+
+loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the drawn cohort: about half an hour
+	$(FER) train $(DRAWN) protocol=loso recipe=demo model=conv4 data.frames=frame name=drawn/conv4 $(ARGS)
+	$(FER) train $(DRAWN) protocol=loso recipe=demo_clips model=cnn_lstm init.encoder_from=runs/drawn/conv4 name=drawn/cnn_lstm $(ARGS)
+	$(FER) frames runs/drawn/conv4
+	$(FER) compare runs/drawn/conv4 runs/drawn/cnn_lstm out=$(OUT)/drawn
 
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7

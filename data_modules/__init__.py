@@ -1,1 +1,1 @@
-"""What we train on: one file per dataset, reader and LightningDataModule."""
+"""What we train on: a file for each dataset's reader, ``base`` for what turns stores into batches."""

@@ -18,7 +18,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
 from data_modules.stills import geometry, read_image
 from data_modules.tables import Table
@@ -55,10 +54,6 @@ class AffectNetConfig(BenchmarkConfig):
         choices=("error", "leave_out"),
         help="a picture that is missing, damaged or whose landmarks fix no eyes: stop, or leave it out and count it",
     )
-
-
-class AffectNetDataModule(FerDataModule):
-    """Batches of stores made by :func:`prepare`."""
 
 
 class Face(NamedTuple):

@@ -126,6 +126,7 @@ class FerDataModule(pl.LightningDataModule):
         self.images = all(store.card.shard_by == "split" for store in self.stores)
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
         self.fold = self._named(fold)
+        self._first_epoch = 0
 
     def _named(self, name: str | None) -> Fold:
         if name is None:
@@ -159,10 +160,20 @@ class FerDataModule(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""
         loader = self._loader(self.fold.train, train=True)
-        if self.trainer is not None and isinstance(loader.sampler, EpochSampler):
-            # On resuming, Lightning starts the workers, which read ahead, before it tells the sampler the epoch.
-            loader.sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        if isinstance(loader.sampler, EpochSampler):
+            loader.sampler.set_epoch(self._first_epoch)
         return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        """The epoch that comes next, for the checkpoint.
+
+        When resuming, Lightning makes the loader, whose workers read ahead, before it tells the sampler the epoch.
+        """
+        return {"epoch": 0 if self.trainer is None else self.trainer.fit_loop.epoch_progress.current.processed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes up the epoch of the checkpoint."""
+        self._first_epoch = int(state_dict["epoch"])
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Inner validation clips, in order."""
@@ -277,12 +288,13 @@ def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:
 
 
 def _check_geometry(stores: Sequence[ClipStore]) -> None:
-    first = stores[0].card.geometry
+    """Eyes must lie in the same place in all pooled stores; colour may differ, since gray faces are stored as RGB."""
+    first = stores[0].card.geometry.get("eyes")
     for store in stores[1:]:
-        if store.card.geometry != first:
+        if (eyes := store.card.geometry.get("eyes")) != first:
             raise StoreError(
-                f"{store.path} has another crop geometry than {stores[0].path}: {store.card.geometry} against {first}; "
-                "prepare both with the same alignment"
+                f"{store.path} has its eyes at {eyes or 'published places'}, {stores[0].path} at "
+                f"{first or 'published places'}: prepare both with the same alignment (data.landmarks=mediapipe)"
             )
 
 

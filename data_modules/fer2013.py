@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules import ferplus, folders
-from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, geometry, to_samples
 from data_modules.tables import Table
@@ -45,10 +44,6 @@ class FER2013Config(StillsConfig):
     row_flags: str | None = setting(
         None, help="CSV that flags images whose votes are uncertain; the ferplus labels leave them out"
     )
-
-
-class FER2013DataModule(FerDataModule):
-    """Batches of stores made by :func:`prepare`."""
 
 
 def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> StoreCard:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, geometry, read_image, to_samples
 from fer_id.errors import ConfigError, DataError, Problems
@@ -42,10 +41,6 @@ class FolderConfig(StillsConfig):
 
     name: str = setting("folder", help="dataset, chosen by data=")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
-
-
-class FolderDataModule(FerDataModule):
-    """Batches of stores made by :func:`prepare`."""
 
 
 class Found(NamedTuple):

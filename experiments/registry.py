@@ -56,21 +56,21 @@ class Dataset:
 
 
 _FER2013 = Dataset(
-    "data_modules.fer2013:FER2013Config", "data_modules.fer2013:FER2013DataModule", "data_modules.fer2013:prepare"
+    "data_modules.fer2013:FER2013Config", "data_modules.modules:FER2013DataModule", "data_modules.fer2013:prepare"
 )
 DATASETS = {
     "fer2013": _FER2013,
     "ferplus": _FER2013,  # the same images; its group file asks for the labels of FER+
     "affectnet": Dataset(
         "data_modules.affectnet:AffectNetConfig",
-        "data_modules.affectnet:AffectNetDataModule",
+        "data_modules.modules:AffectNetDataModule",
         "data_modules.affectnet:prepare",
     ),
     "folder": Dataset(
-        "data_modules.folders:FolderConfig", "data_modules.folders:FolderDataModule", "data_modules.folders:prepare"
+        "data_modules.folders:FolderConfig", "data_modules.modules:FolderDataModule", "data_modules.folders:prepare"
     ),
     "synthetic": Dataset(
-        "data_modules.config:DataConfig", "data_modules.base:FerDataModule", made_by="fer-id synth out=FOLDER"
+        "data_modules.config:DataConfig", "data_modules.modules:SyntheticDataModule", made_by="fer-id synth out=FOLDER"
     ),
 }
 

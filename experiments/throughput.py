@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from experiments import train as training
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
+from fer_id.callbacks.mirror import close_mirror
 from fer_id.labels import TARGET
 from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
@@ -79,7 +80,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"))
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
     trainer.fit(task, data)
-    training.close_mirror()
+    close_mirror()
     clips = rounds * steps * config.batch_size
     return Race(
         [bare / ours for ours, bare in zip(turns.ours, turns.bare, strict=True)],

@@ -51,7 +51,7 @@ def unwrap(hint: Any) -> tuple[Any, bool]:
 def expected(hint: Any) -> str:
     """The type in words, for people who look at an error."""
     kind, optional = unwrap(hint)
-    words = {str: "text", int: "a whole number", float: "a number such as 0.01 or 1e-4", bool: "true or false"}
+    words = {str: "a single text", int: "a whole number", float: "a number such as 0.01 or 1e-4", bool: "true or false"}
     if get_origin(kind) is Literal:
         said = "one of " + ", ".join(map(str, get_args(kind)))
     elif get_origin(kind) in (list, tuple):

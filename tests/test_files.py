@@ -30,9 +30,10 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, m
     path = tmp_path / "metrics.json"
     atomic_write_text(path, "old")
     for call in ("fsync", "replace"):
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        with monkeypatch.context() as patch:
             patch.setattr(os, call, full_disk)
-            atomic_write_bytes(path, b"new")
+            with pytest.raises(OSError, match="No space left"):
+                atomic_write_bytes(path, b"new")
         assert path.read_text() == "old"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -113,9 +114,13 @@ def test_a_folder_appears_when_its_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, OSError])
 def test_a_failure_leaves_nothing(tmp_path: Path, failure: type[BaseException]) -> None:
-    with pytest.raises(failure), atomic_folder(tmp_path / "store") as draft:
-        (draft / "half").write_text("x")
-        raise failure
+    def fail() -> None:
+        with atomic_folder(tmp_path / "store") as draft:
+            (draft / "half").write_text("x")
+            raise failure
+
+    with pytest.raises(failure):
+        fail()
     assert not list(tmp_path.iterdir())
 
 
@@ -130,7 +135,7 @@ def test_only_a_folder_of_its_kind_is_replaced(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     (photos / "me.jpg").write_text("face")
-    with pytest.raises(FerIdError, match="holds no card.json"):
+    with pytest.raises(FerIdError, match=r"holds no card\.json"):
         make(photos, "one", replaces="card.json")
     assert (photos / "me.jpg").read_text() == "face"
     make(tmp_path / "store", "one")
@@ -159,8 +164,13 @@ def test_a_replacement_that_fails_at_the_last_step_puts_the_old_folder_back(
 
 def test_a_folder_that_somebody_else_made_meanwhile_is_kept(tmp_path: Path) -> None:
     store = tmp_path / "store"
-    with pytest.raises(FerIdError, match="exists already"), atomic_folder(store):
-        store.mkdir()
-        (store / "card.json").write_text("theirs")
+
+    def meet() -> None:
+        with atomic_folder(store):
+            store.mkdir()
+            (store / "card.json").write_text("theirs")
+
+    with pytest.raises(FerIdError, match="exists already"):
+        meet()
     assert (store / "card.json").read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [store]

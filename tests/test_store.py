@@ -353,9 +353,13 @@ def test_a_card_of_a_later_label_space_lists_the_known(tiny_store: Factory) -> N
 def test_a_clip_that_does_not_fit_is_refused_by_name_and_nothing_is_left(
     tmp_path: Path, columns: dict[str, Any], frames: np.ndarray, says: str
 ) -> None:
-    with pytest.raises(StoreError) as caught, ClipStoreWriter(tmp_path / "s", card()) as writer:
-        writer.add_clip(row("first"), PIXELS)
-        writer.add_clip(row(**columns), frames)
+    def write() -> None:
+        with ClipStoreWriter(tmp_path / "s", card()) as writer:
+            writer.add_clip(row("first"), PIXELS)
+            writer.add_clip(row(**columns), frames)
+
+    with pytest.raises(StoreError) as caught:
+        write()
     assert says in str(caught.value)
     assert str(tmp_path) not in str(caught.value)  # no temporary folder, which is gone by now
     assert not list(tmp_path.iterdir())
@@ -393,19 +397,26 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_between_clips_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="No space left"), ClipStoreWriter(tmp_path / "s", card()) as writer:
-        writer.add_clip(row("one", "s0"), PIXELS)
-        for shard in ("s0", "s1"):  # already begun, and new
-            (writer._draft / "frames" / f"{shard}.npy").unlink(missing_ok=True)
-            (writer._draft / "frames" / f"{shard}.npy").symlink_to("/dev/full")
-        writer.add_clip(row("two", "s1"), PIXELS)
+    def write() -> None:
+        with ClipStoreWriter(tmp_path / "s", card()) as writer:
+            writer.add_clip(row("one", "s0"), PIXELS)
+            (draft,) = tmp_path.iterdir()
+            (draft / "frames" / "s1.npy").symlink_to("/dev/full")
+            writer.add_clip(row("two", "s1"), PIXELS)
+
+    with pytest.raises(OSError, match="No space left"):
+        write()
     assert not list(tmp_path.iterdir())
 
 
 def test_an_exception_of_the_reader_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), ClipStoreWriter(tmp_path / "s", card()) as writer:
-        writer.add_clip(row(), PIXELS)
-        raise KeyboardInterrupt
+    def write() -> None:
+        with ClipStoreWriter(tmp_path / "s", card()) as writer:
+            writer.add_clip(row(), PIXELS)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
     assert not list(tmp_path.iterdir())
 
 

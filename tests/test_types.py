@@ -6,13 +6,23 @@ from fer_id.types import FLIP_68, LANDMARKS
 
 
 def half_face() -> dict[int, tuple[float, float]]:
-    """Points of the image's left half and of the midline (x from the midline, y down), read off figure 1 of
-    Sagonas et al. (2016): jaw 0-8, brow 17-21, nose 27-33, eye 36-41, outer lips 48-51 and 57-59, inner 60-62 and 66-67."""
+    """Points of the image's left half and of the midline (x from the midline, y down).
+
+    Read off figure 1 of Sagonas et al. (2016): jaw 0-8, brow 17-21, nose 27-33, eye 36-41, outer lips 48-51 and 57-59,
+    inner lips 60-62 and 66-67.
+    """
     points = {i: (-9 + 0.1 * i**2, float(i)) for i in range(9)}
     points[8] = (0.0, 9.0)
     points |= {17 + i: (-7 + 1.3 * i, -4.0 - np.sin(i)) for i in range(5)}
     points |= {27 + i: (0.0, -2.0 + i) for i in range(4)} | {31: (-2.0, 2.5), 32: (-1.0, 2.8), 33: (0.0, 3.0)}
-    points |= {36: (-6.0, -2.0), 37: (-5.0, -2.6), 38: (-4.0, -2.7), 39: (-3.0, -2.0), 40: (-4.0, -1.6), 41: (-5.0, -1.5)}
+    points |= {
+        36: (-6.0, -2.0),
+        37: (-5.0, -2.6),
+        38: (-4.0, -2.7),
+        39: (-3.0, -2.0),
+        40: (-4.0, -1.6),
+        41: (-5.0, -1.5),
+    }
     points |= {48: (-3.0, 5.0), 49: (-2.0, 4.4), 50: (-1.0, 4.1), 51: (0.0, 4.3)}
     points |= {57: (0.0, 6.4), 58: (-1.0, 6.3), 59: (-2.0, 5.9)}
     points |= {60: (-2.5, 5.1), 61: (-1.1, 4.8), 62: (0.0, 4.9), 66: (0.0, 5.6), 67: (-1.2, 5.5)}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import netrc
 import os
 from collections.abc import Mapping, Sequence
@@ -72,12 +73,12 @@ def open_mirror(
     mode = wandb_mode(mode)
     if mode == "disabled":
         return None
+    # Its cache and staging folders would else be in the home directory, with copies of the tables.
+    os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
-    wandb.finish()  # a logger reuses the active run: folds would write into each other
-    # Its cache and staging folders would else be in the home directory, with copies of the tables.
-    os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
+    close_mirror()  # a logger reuses the active run: folds would write into each other
     settings = wandb.Settings(
         console="off",
         quiet=True,
@@ -93,6 +94,7 @@ def open_mirror(
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
+    wandb.setup(settings)  # makes it silent before it warns about a setting that Lightning passes
     return WandbLogger(
         name=name,
         save_dir=folder,
@@ -124,15 +126,16 @@ def _holds_path(value: object) -> bool:
 
 
 def mirror_results(
-    logger: WandbLogger, metrics: Mapping[str, Any], figures: Mapping[str, Figure | None], per_class: pd.DataFrame
+    logger: WandbLogger, metrics: Mapping[str, Any], figures: Mapping[str, Figure], per_class: pd.DataFrame
 ) -> None:
     """Sends the final numbers, the per-class table and the figures, and ends the W&B run.
 
     Args:
         logger: from :func:`open_mirror`.
         metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; none may show a person.
-        per_class: one row per class.
+        figures: by name; none may show a person. The one that names subjects stays here where they are real.
+        per_class: one row per class, its name in column ``class``; shown as a table, and each number as
+            ``test/<class>/<column>``, so that runs can be compared by it.
     """
     import wandb
 
@@ -144,9 +147,19 @@ def mirror_results(
         for side in ("low", "high")
         if isinstance(bounds, Mapping) and bounds.get(side) is not None
     }
+    numbers |= {
+        f"test/{row['class']}/{name}": value
+        for row in per_class.to_dict("records")
+        for name, value in row.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
     run.summary.update({**numbers, "provenance": metrics["provenance"]})
-    run.log({"test/per_class": wandb.Table(dataframe=per_class)})
-    run.log({f"figures/{name}": wandb.Image(figure) for name, figure in figures.items() if figure is not None})
+    # Not a wandb.Table: that becomes an artifact, and its manifest holds the absolute path of a local file.
+    defined = per_class.fillna(float("nan"))  # None would be shown as such
+    table = defined.to_html(index=False, float_format="{:.3f}".format, na_rep="undefined", border=0)
+    run.log({"test/per_class": wandb.Html(table)})
+    shown = {name: one for name, one in figures.items() if name != "subjects" or metrics["provenance"] == "synthetic"}
+    run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})
     close_mirror()
 
 
@@ -154,4 +167,5 @@ def close_mirror() -> None:
     """Ends the active W&B run, if there is one."""
     import wandb
 
-    wandb.finish()
+    if wandb.run is not None:
+        wandb.finish()

@@ -8,11 +8,11 @@ picture of the same pose". A perceptual hash (`imagehash.phash`, Zauner 2010) pr
 two images, the best over small shifts, decides.
 
 The thresholds were chosen by looking at pairs of FER2013. Of 120 pairs drawn from correlations of 0.92 to 0.94 with
-hashes 10 to 12 bits apart, five or more show different people (mostly half-lit frontal faces); of 120 from 0.94 to 0.95,
-one; of several hundred above 0.95, none. Correlations of the 68,000 proposed pairs have two modes, with the valley at
-0.91. On 600 real faces changed on purpose the audit finds again all that were compressed (JPEG 40), darkened or
-gamma-corrected, 99 % moved by a pixel of 64, 70 % by two; not those moved by more, cut tighter by two or more pixels on
-each side, turned or mirrored.
+hashes 10 to 12 bits apart, five or more show different people (mostly half-lit frontal faces); of 120 from 0.94 to
+0.95, one; of several hundred above 0.95, none. Correlations of the 68,000 proposed pairs have two modes, with the
+valley at 0.91. On 600 real faces changed on purpose both steps found again all that were compressed (JPEG
+40), darkened or gamma-corrected, 99 % of those moved by a pixel of 64 and 70 % of those moved by two; hardly any that
+were moved by more, cut tighter by two or more pixels on each side, or mirrored.
 """
 
 from __future__ import annotations
@@ -146,8 +146,7 @@ def find_duplicates(
 
 
 def _sole_keys(content: NDArray[np.int64], keys: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Per content the number of its key; a content under several keys gets a number of its own, as it has to be compared
-    with everything."""
+    """Per content the number of its key; one under several keys, to be compared with everything, gets its own."""
     of_image = np.unique(np.asarray(keys, dtype=str), return_inverse=True)[1]
     lowest = np.full(int(content.max(initial=-1)) + 1, len(keys), np.int64)
     highest = np.full(len(lowest), -1, np.int64)

@@ -125,6 +125,7 @@ def _indices(column: pd.Series, labels: LabelSpace) -> Ints:
 def _numbers(rows: pd.DataFrame, columns: list[str]) -> Floats:
     """(N, len(columns)); what is no number is NaN, and found by the checks."""
     try:
-        return rows[columns].to_numpy(np.float64, na_value=np.nan)
+        numbers = rows[columns].to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
-        return rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    return np.asarray(numbers, dtype=np.float64)

@@ -1,16 +1,18 @@
 """The W&B mirror: how its mode is chosen, and that nothing of the place it runs in reaches it."""
 
 import dataclasses
-import getpass
 import importlib
 import os
+import platform
 import re
 import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
@@ -26,7 +28,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     for name in [name for name in os.environ if name.startswith("WANDB_")] + ["NETRC"]:
         monkeypatch.delenv(name, raising=False)
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):  # set by the mirror itself
-        monkeypatch.setenv(name, str(tmp_path / "home"))
+        monkeypatch.setenv(name, "")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     yield
@@ -112,6 +114,9 @@ METRICS = {
     "labels": ["happy"],
     "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": {"low": None, "high": None}},
 }
+PER_CLASS = pd.DataFrame(
+    {"class": ["happy", "sad"], "f1": [0.46875, None], "support": [7, 0], "recall": [None, None]}, dtype=object
+)
 
 
 def content_of(folder: Path) -> bytes:
@@ -127,8 +132,10 @@ def content_of(folder: Path) -> bytes:
 def test_an_offline_run_holds_results_and_nothing_of_its_place(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    import matplotlib.pyplot as plt
-
+    monkeypatch.setattr(socket, "gethostname", lambda: "planted-host")  # real names may be too short to look for
+    monkeypatch.setattr(platform, "node", lambda: "planted-host")
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, "planted-user")
     monkeypatch.setenv("HOSPITAL_SECRET", "value-of-the-environment")
     monkeypatch.setenv("WANDB_RUN_NOTES_FILE", "another-value-of-it")
     monkeypatch.setattr(sys, "argv", ["fer-id", "train", "planted.argument=7f3a"])
@@ -144,28 +151,30 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     logger = mirror(tmp_path / "run", config)
     logger.log_metrics({"val/macro_f1": 0.640625}, step=3)
     figure = plt.figure()
-    mirror_results(logger, METRICS, {"confusion": figure, "reliability": None}, pd.DataFrame({"class": ["happy"], "f1": [0.5]}))
-    plt.close(figure)
+    mirror_results(logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS)
+    plt.close("all")
 
     said = capfd.readouterr()
     assert said.out + said.err == ""
     held = content_of(tmp_path / "run")
     expected = (b"424242", b"cnn_lstm", b"val/macro_f1", b"0.640625", b"test/accuracy", b"0.8125", b"synthetic")
-    for word in (*expected, b"test/accuracy_low", b"test/per_class", b"figures/confusion", b"\x89PNG"):
+    tables = (b"test/accuracy_low", b"test/per_class", b"test/happy/f1", b"0.469", b"undefined")
+    for word in (*expected, *tables, b"figures/confusion", b"\x89PNG"):
         assert word in held, word
+    assert b"test/sad/f1" not in held  # undefined is no number
     secrets = {
-        "a planted path": "planted",
+        "a planted path, host or user": "planted",
         "the folder of the run": str(tmp_path),
         "the working directory": str(Path.cwd()),
         "the source of the program": "open_mirror",
-        "the host name": socket.gethostname(),
-        "the user name": getpass.getuser() if getpass.getuser() != "root" else "/root",
         "the command line": "7f3a",
         "a value of the environment": "value-of-the-environment",
         "another value of it": "another-value-of-it",
         "the interpreter": sys.executable,
         "the home directory": os.environ["HOME"],
     }
+    if len(host := os.uname().nodename) > 5:
+        secrets["the real host name"] = host
     leaks = [what for what, secret in secrets.items() if secret.encode() in held]
     assert not leaks
     assert not list((tmp_path / "run").rglob("*.py"))
@@ -181,7 +190,7 @@ def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
         config = getattr(importlib.import_module(module), name)
         assert issubclass(config, DataConfig)
         fields = [field.name for field in dataclasses.fields(config) if "str" in str(field.type)]
-        sent = public({"data": {name: "/planted/place" for name in fields}, "init": {"run": "a", "encoder_from": "b"}})
+        sent = public({"data": dict.fromkeys(fields, "/planted/place"), "init": {"run": "a", "encoder_from": "b"}})
         assert sent["init"] == {}
         assert set(sent["data"]) <= {"name"}
 
@@ -200,3 +209,28 @@ def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
     close_mirror()
     assert len(set(names)) == 2
     assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))
+
+
+@pytest.mark.parametrize(("provenance", "sent"), [("real", False), ("simulated", False), ("synthetic", True)])
+def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
+    monkeypatch: pytest.MonkeyPatch, provenance: str, sent: bool
+) -> None:
+    import wandb
+
+    logged: dict[str, Any] = {}
+
+    class Run:
+        summary: ClassVar[dict[str, Any]] = {}
+
+        def log(self, values: dict[str, Any]) -> None:
+            logged.update(values)
+
+    for kind in ("Image", "Html"):
+        monkeypatch.setattr(wandb, kind, lambda value: value)
+    logger: Any = SimpleNamespace(experiment=Run())
+    mirror_results(logger, {**METRICS, "provenance": provenance}, {"confusion": 1, "subjects": 2}, PER_CLASS)  # type: ignore[dict-item]
+    assert ("figures/subjects" in logged) is sent
+    assert "figures/confusion" in logged
+    assert Run.summary["provenance"] == provenance
+    assert Run.summary["test/happy/support"] == 7
+    assert "test/auc" not in Run.summary

@@ -41,7 +41,9 @@ def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
     """A store of the given clips; ``length`` and ``valid`` in a row are of its frames."""
     settings: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], **card}
     rng = np.random.default_rng(0)
-    with ClipStoreWriter(path, StoreCard("real", source="test", geometry=settings.pop("geometry", {}), **settings)) as out:
+    with ClipStoreWriter(
+        path, StoreCard("real", source="test", geometry=settings.pop("geometry", {}), **settings)
+    ) as out:
         for number, row in enumerate(rows):
             row = {"clip_id": f"c{number:02d}", "subject_id": f"s{number}", **row}
             length, valid = row.pop("length", 2), row.pop("valid", None)
@@ -286,7 +288,9 @@ def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:
 
 def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Factory) -> None:
     geometry = ClipStore.open(tiny_store("drawn")).card.geometry
-    real = write(tmp_path / "real", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names], geometry=geometry)
+    real = write(
+        tmp_path / "real", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names], geometry=geometry
+    )
     assert module(real).provenance == "real"
     pooled = module(real, tmp_path / "drawn")
     assert pooled.provenance == "synthetic"

@@ -28,7 +28,9 @@ def benchmark(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
     return table.assign(clip_id=[f"i{i}" for i in range(len(table))])
 
 
-def folds_of(clips: pd.DataFrame, seed: int = 0, *, images: bool = False, keep: bool = False, **config: Any) -> list[Fold]:
+def folds_of(
+    clips: pd.DataFrame, seed: int = 0, *, images: bool = False, keep: bool = False, **config: Any
+) -> list[Fold]:
     return make_folds(clips, ProtocolConfig(**config), seed=seed, images=images, deduplicate=not keep)
 
 
@@ -45,9 +47,7 @@ def cohorts(draw: st.DrawFn) -> pd.DataFrame:
     return table.assign(clip_id=[f"c{i}" for i in range(len(table))])
 
 
-@given(
-    cohorts(), GROUPED, st.integers(2, 3), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1)
-)
+@given(cohorts(), GROUPED, st.integers(2, 3), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))
 def test_no_subject_is_on_two_sides_and_no_clip_is_lost(
     clips: pd.DataFrame, name: str, folds: int, test: float, validation: float, seed: int
 ) -> None:
@@ -121,7 +121,10 @@ def test_a_group_that_divides_a_subject_is_leakage() -> None:
 @pytest.mark.parametrize(
     ("config", "says"),
     [
-        ({"name": "loso", "group": "school"}, r"protocol.group=school: no such column; the clips have subject_id, label"),
+        (
+            {"name": "loso", "group": "school"},
+            r"protocol.group=school: no such column; the clips have subject_id, label",
+        ),
         ({"name": "kfold", "folds": 9}, r"protocol.folds=9, but there are only 4 groups"),
         ({"name": "loso", "only": ["s9", "s1"]}, r"no fold named s9; the folds are s0, s1, s2, s3"),
         ({"name": "kfold", "folds": 2, "only": ["2"]}, r"no fold named 2; the folds are 00, 01"),
@@ -159,7 +162,7 @@ def test_a_fold_without_labelled_validation_is_refused() -> None:
         folds_of(clips, name="loso")
 
 
-# --- official splits and near-identical images ---------------------------------------------------------------------------
+# --- official splits and near-identical images ------------------------------------------------------------------------
 
 
 def official(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
@@ -236,13 +239,13 @@ def test_a_training_set_that_stands_in_test_whole_says_what_is_missing() -> None
 
 @given(
     st.lists(
-        st.tuples(
-            st.integers(0, 12).map(str), st.sampled_from([*CLASSES, None]), st.sampled_from(SPLITS)
-        ),
+        st.tuples(st.integers(0, 12).map(str), st.sampled_from([*CLASSES, None]), st.sampled_from(SPLITS)),
         max_size=40,
     )
 )
-def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(rows: list[tuple[str, str | None, str]]) -> None:
+def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(
+    rows: list[tuple[str, str | None, str]],
+) -> None:
     clips = official(rows)
     (fold,) = folds_of(clips, images=True)
     sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]

@@ -17,7 +17,10 @@ from experiments import cli
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, USERS_FAULT, VERBS, main
 from fer_id.errors import DataError
 
-HEAVY = ("torch", "pytorch_lightning", "mediapipe", "pandas", "albumentations", "matplotlib", "cv2", "timm", "wandb")
+HEAVY = (
+    *("torch", "pytorch_lightning", "mediapipe", "pandas", "albumentations", "matplotlib", "cv2", "timm", "wandb"),
+    "omegaconf",
+)
 
 
 def test_help_names_every_verb_and_brings_nothing_heavy() -> None:

@@ -42,10 +42,12 @@ class Watch(pl.Callback):
 
 
 def loader(*batches: ClipBatch) -> DataLoader[Any]:
-    return DataLoader(list(batches), batch_size=None, collate_fn=lambda batch: dict(batch))  # type: ignore[arg-type]
+    return DataLoader(list(batches), batch_size=None, collate_fn=dict)  # type: ignore[arg-type]
 
 
-def fit(task: ClipClassification, *batches: ClipBatch, epochs: int = 1, validation: Any = None) -> tuple[pl.Trainer, Watch]:
+def fit(
+    task: ClipClassification, *batches: ClipBatch, epochs: int = 1, validation: Any = None
+) -> tuple[pl.Trainer, Watch]:
     watch = Watch()
     trainer = pl.Trainer(
         max_epochs=epochs,

@@ -1,0 +1,21 @@
+"""The LightningDataModule of each dataset, apart from its reader: preparing a store then never imports Lightning."""
+
+from __future__ import annotations
+
+from data_modules.base import FerDataModule
+
+
+class FER2013DataModule(FerDataModule):
+    """Stores of :mod:`data_modules.fer2013`: seven classes, or FER+'s eight."""
+
+
+class AffectNetDataModule(FerDataModule):
+    """Stores of :mod:`data_modules.affectnet`: eight classes."""
+
+
+class FolderDataModule(FerDataModule):
+    """Stores of :mod:`data_modules.folders`."""
+
+
+class SyntheticDataModule(FerDataModule):
+    """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""

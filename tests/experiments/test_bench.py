@@ -1,0 +1,47 @@
+"""The table of ``make bench``: verdicts, what cannot be measured, unknown names; the measuring itself takes minutes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments import bench
+from experiments.bench import Result, main, table
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict"),
+    [
+        (Result("open", 0.2, "s", 0.2), "ok"),
+        (Result("open", 0.21, "s", 0.2), "MISSED"),
+        (Result("train", 0.9, "ratio", 0.9, at_least=True), "ok"),
+        (Result("train", 0.89, "ratio", 0.9, at_least=True), "MISSED"),
+        (Result("draw", 1.0, "ms"), ""),
+        (Result("prepare", None, "images/s"), "skipped"),
+    ],
+)
+def test_verdicts(result: Result, verdict: str) -> None:
+    assert result.verdict == verdict
+
+
+def test_one_line_for_each_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [
+        Result("open a store", 0.25, "s", 0.2, note="slow disk"),
+        Result("prepare", None, "images/s", note="no data"),
+    ]
+    monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda: iter(results)})
+    monkeypatch.setattr(bench, "OUT", tmp_path / "bench.json")
+    assert main([]) == 1  # a limit was missed
+    told = capsys.readouterr().out
+    assert told.strip() == table(results).strip()
+    assert [told.splitlines()[1][:12], told.splitlines()[1][-9:]] == ["open a store", "slow disk"]
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [one["verdict"] for one in written["results"]] == ["MISSED", "skipped"]
+    assert written["machine"]
+
+
+def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stores"]) == 2
+    assert "Known: help, store, augment" in capsys.readouterr().err
