@@ -147,9 +147,8 @@ class FerDataModule(pl.LightningDataModule):
         """Names of the group columns."""
         return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))
 
-    def subjects(self, split: str) -> list[str]:
-        """Who is in a split; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
-        rows = getattr(self.fold, split)
+    def subjects(self, rows: Rows) -> list[str]:
+        """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
 
     def class_counts(self) -> list[int]:

@@ -185,7 +185,7 @@ def main(names: Sequence[str]) -> int:
         say(f"bench: {error}")
         return 2
     print(table(results))
-    from experiments.train import machine
+    from experiments.job import machine
 
     rows = [{**asdict(result), "verdict": result.verdict} for result in results]
     write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": machine(), "results": rows})

@@ -38,7 +38,6 @@ class TrainerConfig:
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
     )
-    ema: float = setting(0.0, min=0, below=1, help="decay of the averaged weights that are judged; 0: no average")
     flip_test: bool = setting(False, help="average the logits of a clip and of its mirror image when judging")
     gradient_clip: float = setting(0.0, min=0, help="largest norm of the gradient; 0: no limit")
     resolution: list[tuple[float, int]] = setting(

@@ -80,7 +80,7 @@ def frames(config: FramesConfig) -> str:
 
 def _judge_fold(run: RunDir) -> tuple[Judged, Judged]:
     """Inner validation and test of one training."""
-    from experiments.train import open_data
+    from experiments.parts import open_data
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
 

@@ -14,7 +14,7 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from experiments import train as training
+from experiments import parts as training
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
 from fer_id.callbacks.mirror import close_mirror

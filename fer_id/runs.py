@@ -15,6 +15,9 @@ from fer_id.files import atomic_write_bytes, atomic_write_text, read_json, write
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
 
+FREE_KEYS = ("resume", "runs.", "logging.")
+"""Settings, or beginnings of them, that may change while a run is resumed."""
+
 
 class RunDir:
     """A run's folder; its files are those that the methods below read and write, and ``DONE``, written last.
@@ -36,8 +39,7 @@ class RunDir:
         run = cls(path)
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
-        if (run.path / "config.yaml").exists() and run.config() != config:
-            changed = sorted(differences(run.config(), config))
+        if (run.path / "config.yaml").exists() and (changed := run.changed(config)):
             raise RunError(
                 f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
                 "resume it with the same settings, choose another name=, or remove the folder"
@@ -65,6 +67,14 @@ class RunDir:
         if not run.done and not unfinished:
             raise RunError(f"{path} is not finished (no DONE); the same `fer-id train` command resumes it")
         return run
+
+    def changed(self, config: dict[str, Any]) -> list[str]:
+        """Dotted keys in which this run differs from a configuration, of those that decide what is learned.
+
+        ``auto`` differs from nothing: the run holds what it was decided to be.
+        """
+        found = differences(self.config(), config)
+        return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
     @property
     def done(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 _COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
 _STORE: dict[str, Any] = dict.fromkeys(("name", "provenance", "label_space", "shard_by", "fingerprint"))
 _PLAIN = ("command", "git_commit", "seed", "seconds", "machine", "precision", "memory_format", "model", "dataset")
-_TABLES = ("versions", "subjects", "dropped")
+_TABLES = ("versions", "subjects", "clips", "dropped")
 
 
 def described(job: dict[str, Any]) -> dict[str, Any]:

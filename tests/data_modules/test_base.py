@@ -213,8 +213,8 @@ def test_class_counts_are_of_training_clips_in_label_order(tmp_path: Path) -> No
 def test_a_fold_is_chosen_by_name(tiny_store: Factory) -> None:
     path, loso = tiny_store(), ProtocolConfig("loso")
     data = module(path, protocol=loso, fold="s02")
-    assert data.subjects("test") == ["s02"]
-    assert set(data.subjects("train")).isdisjoint(data.subjects("validation"))
+    assert data.subjects(data.fold.test) == ["s02"]
+    assert set(data.subjects(data.fold.train)).isdisjoint(data.subjects(data.fold.validation))
     with pytest.raises(DataError, match="no fold named s9; the folds are s00, s01, s02, s03"):
         module(path, protocol=loso, fold="s9")
 
@@ -228,7 +228,7 @@ def test_groups_of_images_are_nobodys_pseudonym(tmp_path: Path) -> None:
     rows = [{"label": name, "split": split} for split in ("train", "validation", "test") for name in TARGET.names]
     data = module(write(tmp_path / "s", rows, shard_by="split"), protocol=ProtocolConfig("official"))
     assert data.images
-    assert data.subjects("test") == []
+    assert data.subjects(data.fold.test) == []
     assert len(data.fold.test) == 5
 
 
@@ -282,7 +282,7 @@ def test_several_label_spaces_need_a_choice(tiny_store: Factory) -> None:
 def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:
     one = write(tmp_path / "one", labelled(), geometry={"eyes": [[20, 24], [44, 24]]})
     two = write(tmp_path / "two", labelled(), geometry={"eyes": [[16, 24], [48, 24]]})
-    with pytest.raises(StoreError, match=r"two has another crop geometry than .*one"):
+    with pytest.raises(StoreError, match=r"two .*one at .*"):
         module(one, two)
 
 

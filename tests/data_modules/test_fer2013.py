@@ -9,8 +9,8 @@ import pytest
 
 from data_modules import benchmark
 from data_modules.fer2013 import CODES, FER2013Config, parse_pixels, prepare, read_csv
-from data_modules.modules import FER2013DataModule
 from data_modules.ferplus import VOTED
+from data_modules.modules import FER2013DataModule
 from fer_id.errors import ConfigError, DataError, FerIdError
 from fer_id.preprocessing.alignment import align
 from fer_id.store import ClipStore

@@ -242,7 +242,7 @@ def test_leaving_one_subject_out_resumes_at_the_fold_and_pools(
 def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
     finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
-    from experiments.train import make_model, open_data
+    from experiments.parts import make_model, open_data
 
     stills = finished[1]
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={stills.path}", "optim.lr=1e-9", "name=temporal")

@@ -1,0 +1,84 @@
+"""``job.json``: what must be known of a run that its configuration does not say."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from fer_id.evaluation.protocol import SPLITS, Fold
+from fer_id.models.cost import model_cost
+
+LIBRARIES = ("torch", "pytorch-lightning", "timm", "albumentations", "torchmetrics", "numpy", "pandas")
+
+
+def describe_job(config: TrainConfig, data: FerDataModule, folds: Sequence[Fold]) -> dict[str, Any]:
+    """What ``job.json`` says of a run before it begins.
+
+    Args:
+        config: the resolved configuration.
+        data: opened stores.
+        folds: the fold it trains; of a cross-validation all of them, whose subjects and clips are united.
+    """
+    frames = int(data.clips["length"].max())
+    cost = model_cost(config.model, len(data.labels), frames)
+    card = data.stores[0].card
+    united = {split: np.unique(np.concatenate([getattr(fold, split) for fold in folds])) for split in SPLITS}
+    return {
+        "command": shlex.join(["fer-id", *sys.argv[1:]]),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime()),
+        "versions": {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()},
+        "git_commit": _commit(),
+        "seed": config.seed,
+        "dataset": config.data.name,
+        "model": config.model.name,
+        "store": {
+            "name": " + ".join(store.path.name for store in data.stores),
+            "fingerprint": ", ".join(store.fingerprint for store in data.stores),
+            "provenance": data.provenance,
+            "label_space": data.labels.name,
+            "shard_by": card.shard_by,
+            "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
+        },
+        "subjects": {split: data.subjects(rows) for split, rows in united.items()},
+        "clips": {split: len(rows) for split, rows in united.items()},
+        "dropped": (folds[0].dropped if len(folds) == 1 else {})
+        | {f"label {name} not in {data.labels.name}": n for name, n in data.dropped_labels.items()},
+        "parents": [run for run in (config.init.run, config.init.encoder_from) if run],
+        "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
+        "precision": config.trainer.precision,
+        "memory_format": config.trainer.memory_format,
+        "machine": machine(),
+    }
+
+
+def machine() -> str:
+    """Processor or accelerator and how many cores; no host name."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} CPU threads"
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor() or platform.machine()}, {torch.get_num_threads()} CPU threads"
+
+
+def _commit() -> str | None:
+    """Commit of the checkout the program runs from; None where it is installed without one."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

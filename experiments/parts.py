@@ -1,0 +1,183 @@
+"""The parts of a training, each made from the configuration: data, model, task, trainer, mirror."""
+
+from __future__ import annotations
+
+import logging
+import math
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.loading import plain
+from experiments.registry import get_dataset
+from fer_id.callbacks.mirror import open_mirror
+from fer_id.callbacks.record import Record
+from fer_id.callbacks.seeding import EpochSeed
+from fer_id.errors import LeakageError, RunError
+from fer_id.models.build import build_model
+from fer_id.models.checkpoint import load_encoder, load_model
+from fer_id.progress import say
+from fer_id.runs import RunDir
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from pytorch_lightning.loggers import WandbLogger
+
+    from fer_id.models.network import ClipClassifier
+
+
+def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
+    """The dataset's data module for one fold; None: the first."""
+    return get_dataset(config.data.name).load_datamodule()(
+        config.data,
+        config.protocol,
+        augment=config.augment,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        fold=fold,
+    )
+
+
+def make_model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
+    """A new model, or one with the weights of an earlier run."""
+    model = build_model(config.model, len(data.labels))
+    if config.init.run:
+        load_model(model, _parent(config.init.run, data).checkpoint())
+    elif config.init.encoder_from:
+        load_encoder(model, _parent(config.init.encoder_from, data).checkpoint())
+    return model
+
+
+def _parent(path: str, data: FerDataModule) -> RunDir:
+    """The run to start from: of a cross-validation, its fold of the same name.
+
+    Raises:
+        RunError: no such run, not finished, or without that fold.
+        LeakageError: it learned from, or was chosen by, a subject that is judged here.
+    """
+    run = RunDir.open(path)
+    if run.folds:
+        named = {fold.path.name: fold for fold in run.folds}
+        if data.fold.name not in named:
+            raise RunError(f"{path} has no fold {data.fold.name}; it has {', '.join(named)}")
+        run = named[data.fold.name]
+    subjects = run.job().get("subjects", {})
+    seen = {*subjects.get("train", ()), *subjects.get("validation", ())}
+    if judged := sorted(seen.intersection(data.subjects(data.fold.test))):
+        raise LeakageError(
+            f"{run.path} learned from {len(judged)} subjects whom fold {data.fold.name} tests: "
+            f"{', '.join(judged[:5])}; "
+            "start from a run with the same protocol and seed, or from one of other subjects"
+        )
+    return run
+
+
+def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
+    """The task that trains the model, which is now in the memory format of the configuration."""
+    return ClipClassification(
+        model.to(memory_format=FORMATS[config.trainer.memory_format]),
+        data.labels,
+        config.optim,
+        config.loss,
+        class_counts=data.class_counts(),
+        flip_test=config.trainer.flip_test,
+        resolution=config.trainer.resolution,
+    )
+
+
+def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
+    """The configuration with ``auto`` precision and memory format decided: as in a begun run, or measured."""
+    chosen = config.trainer
+    if "auto" not in (chosen.precision, chosen.memory_format):
+        return config
+    if (path / "config.yaml").is_file():
+        before = RunDir(path).config()["trainer"]
+        best = Numerics(before["precision"], before["memory_format"], math.nan)
+    else:
+        frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
+        best, *others = measure(
+            build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
+            (config.batch_size, frames),
+            device=device(config),
+            precisions=tuple(PRECISIONS) if chosen.precision == "auto" else (chosen.precision,),
+            formats=tuple(FORMATS) if chosen.memory_format == "auto" else (chosen.memory_format,),
+        )
+        slower = ", ".join(f"{one.precision} {one.memory_format} {one.seconds:.3f}" for one in others)
+        say(f"{best.precision} {best.memory_format}: {best.seconds:.3f} s a training step ({slower})")
+    precision = best.precision if chosen.precision == "auto" else chosen.precision
+    memory_format = best.memory_format if chosen.memory_format == "auto" else chosen.memory_format
+    return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
+
+
+def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl.Trainer:
+    """The Trainer with everything that records, stops, and saves."""
+    import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+
+    chosen = config.trainer
+    mode = "min" if chosen.monitor.endswith("loss") else "max"
+    folder = run.path / "checkpoints"
+    best = ModelCheckpoint(folder, filename="best", monitor=chosen.monitor, mode=mode, enable_version_counter=False)
+    # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
+    # an epoch is either recorded and saved or trained again.
+    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
+    if chosen.patience:
+        callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
+    on_terminal = sys.stderr.isatty()
+    if on_terminal:
+        callbacks.append(RichProgressBar())
+    return pl.Trainer(
+        accelerator=chosen.accelerator,
+        devices=chosen.devices,
+        num_nodes=chosen.num_nodes,
+        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+        max_epochs=chosen.max_epochs,
+        max_time=None if chosen.max_time_min is None else {"minutes": chosen.max_time_min},
+        gradient_clip_val=chosen.gradient_clip or None,
+        callbacks=callbacks,
+        logger=mirror or False,
+        default_root_dir=run.path,
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+    )
+
+
+def device(config: TrainConfig) -> Any:
+    """Where the training computes."""
+    import torch
+
+    gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
+    """The mirror of a run, named and tagged after it; None where there is none."""
+    logging_ = config.logging
+    relative = run.path.relative_to(config.runs.root)
+    return open_mirror(
+        run.path,
+        mode=logging_.wandb,
+        project=logging_.project,
+        entity=logging_.entity,
+        group=logging_.group or relative.parts[0],
+        job_type=job_type,
+        name=relative.as_posix(),
+        tags=[config.data.name, data.provenance, config.model.name, *logging_.tags],
+        config=plain(config),
+    )
+
+
+def quiet() -> None:
+    """Lightning's advice that does not apply here stays out of the log."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*exists and is not empty.*"):
+        warnings.filterwarnings("ignore", text)
