@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
 from data_modules.stills import geometry, read_image
 from data_modules.tables import Table
+from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import AFFECTNET8
 from fer_id.preprocessing.alignment import align
 from fer_id.settings import setting
-from fer_id.store import StoreCard
 from fer_id.types import LANDMARKS
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt", "none", "uncertain", "no face")

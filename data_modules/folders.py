@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, geometry, read_image, to_samples
+from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.settings import setting
-from fer_id.store import StoreCard
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),

@@ -103,7 +103,7 @@ def _judge(model: ClipClassifier, data: FerDataModule, loader: DataLoader[dict[s
             features, valid = model.encode(batch["frames"][known]), batch["valid"][known]
             label = batch["label"][known]
             single = model.classify(model.pool(features.flatten(0, 1).unsqueeze(1), valid.flatten().unsqueeze(1)))
-            sure, said = single.softmax(dim=-1).unflatten(0, valid.shape).max(dim=-1)
+            sure, said = single.softmax(dim=-1).reshape(*valid.shape, -1).max(dim=-1)
             right = (said == label.unsqueeze(1)) & valid
             confident = right.gather(1, sure.masked_fill(~valid, -1).argmax(dim=1, keepdim=True)).squeeze(1)
             whole = model.classify(model.pool(features, valid)).argmax(dim=-1)

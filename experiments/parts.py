@@ -7,6 +7,7 @@ import math
 import sys
 import warnings
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,7 +140,7 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -
         num_nodes=chosen.num_nodes,
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
-        max_time=None if chosen.max_time_min is None else {"minutes": chosen.max_time_min},
+        max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
         logger=mirror or False,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from data_modules.base import FerDataModule
     from data_modules.config import DataConfig
-    from fer_id.store import StoreCard
+    from fer_id.card import StoreCard
 
 
 @dataclass(frozen=True)

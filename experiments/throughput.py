@@ -18,10 +18,11 @@ from experiments import parts as training
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
 from fer_id.callbacks.mirror import close_mirror
+from fer_id.card import StoreCard
 from fer_id.labels import TARGET
 from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
-from fer_id.store import ClipStoreWriter, StoreCard
+from fer_id.store import ClipStoreWriter
 from fer_id.tasks.classification import make_optimiser
 from fer_id.types import CROP, LANDMARKS
 
@@ -144,7 +145,7 @@ def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callab
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(model(batches[0], valid).float(), target)
         optimiser.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         optimiser.step()
 
     return step

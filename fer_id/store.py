@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -21,9 +21,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fer_id.card import StoreCard
 from fer_id.errors import Problems, StoreError
-from fer_id.files import atomic_folder, read_json, write_json
-from fer_id.labels import SPACES, LabelSpace, get_space
+from fer_id.files import atomic_folder, write_json
+from fer_id.labels import LabelSpace, get_space
 from fer_id.types import CROP, LANDMARKS, StoredClip
 
 CLIP_COLUMNS = (
@@ -32,7 +33,6 @@ CLIP_COLUMNS = (
 )
 """Columns of ``clips.parquet``; the group columns named by the card follow."""
 
-PROVENANCES = ("real", "simulated", "synthetic")
 PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
     "frames": (np.uint8, (CROP, CROP, 3)),
     "landmarks": (np.float32, (LANDMARKS, 2)),
@@ -43,61 +43,6 @@ PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
 _HEADER = 128  # bytes; room for the .npy header, written with the final length when the store is
 _MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and a process commonly has 1024
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
-
-
-_JSON_KINDS: dict[str, tuple[type, str]] = {
-    "str": (str, "text"),
-    "dict": (dict, "an object"),
-    "list": (list, "a list"),
-}
-
-
-@dataclass
-class StoreCard:
-    """What must be known of a store before anyone trains on it; ``card.json``.
-
-    Attributes:
-        provenance: ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn).
-        label_space: name of the space that ``label`` and ``soft_label`` speak.
-        shard_by: ``subject_id`` or ``split``.
-        source: dataset name.
-        geometry: eye positions in crop pixels, colour or gray; stores of different geometry do not mix.
-        parameters: everything that was chosen when it was made.
-        versions: of the libraries whose results it holds.
-        audit: what the leakage audit found, and every count of samples left out.
-        groups: the group columns (age group, severity, ...).
-    """
-
-    provenance: str
-    label_space: str
-    shard_by: str
-    source: str
-    geometry: dict[str, Any] = field(default_factory=dict)
-    parameters: dict[str, Any] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    audit: dict[str, Any] = field(default_factory=dict)
-    groups: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @classmethod
-    def read(cls, path: Path) -> StoreCard:
-        """Reads and checks ``card.json``; StoreError lists what is wrong with it."""
-        raw = read_json(path, StoreError)
-        known, problems = {f.name for f in fields(cls)}, Problems(str(path))
-        for key in sorted({"provenance", "label_space", "shard_by", "source"} - set(raw)):
-            problems.add(f"key {key} is missing")
-        for key in sorted(set(raw) - known):
-            problems.add(f"unknown key {key}; known: {', '.join(sorted(known))}")
-        for f in fields(cls):
-            kind, word = _JSON_KINDS[str(f.type).partition("[")[0]]
-            if f.name in raw and not isinstance(raw[f.name], kind):
-                problems.add(f"{f.name} is {raw[f.name]!r}, expected {word}")
-        choices = {"provenance": PROVENANCES, "label_space": tuple(SPACES), "shard_by": ("subject_id", "split")}
-        for key, allowed in choices.items():
-            if isinstance(raw.get(key), str) and raw[key] not in allowed:
-                problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
-        problems.raise_if_any(StoreError, "Prepare the store again with this version.")
-        return cls(**raw)
 
 
 class ClipStore:

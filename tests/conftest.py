@@ -58,9 +58,10 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
         provenance: str = "synthetic",
         seed: int = 0,
     ) -> Path:
+        from fer_id.card import StoreCard
         from fer_id.labels import get_space
         from fer_id.preprocessing.alignment import EYES_64
-        from fer_id.store import ClipStoreWriter, StoreCard
+        from fer_id.store import ClipStoreWriter
 
         rng = np.random.default_rng(seed)
         geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}

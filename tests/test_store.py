@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_id import store as store_module
+from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, StoreError
-from fer_id.store import CLIP_COLUMNS, ClipStore, ClipStoreWriter, StoreCard
+from fer_id.store import CLIP_COLUMNS, ClipStore, ClipStoreWriter
 
 Factory = Callable[..., Path]
 PIXELS = np.zeros((1, 64, 64, 3), np.uint8)

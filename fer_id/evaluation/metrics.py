@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_id.card import PROVENANCES
 from fer_id.errors import DataError
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
@@ -20,7 +21,6 @@ from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.evaluation.scores import Floats
 from fer_id.labels import LabelSpace
-from fer_id.store import PROVENANCES
 
 
 def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> dict[str, Any]:

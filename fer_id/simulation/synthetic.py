@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import EYES_64
@@ -19,7 +20,7 @@ from fer_id.simulation.expression import Array
 from fer_id.simulation.performance import Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, SEVERITIES
-from fer_id.store import ClipStoreWriter, StoreCard
+from fer_id.store import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
 

@@ -288,7 +288,7 @@ def test_stores_with_other_crops_do_not_mix(
 ) -> None:
     mixed = f"data.store=[{stores['fer2013'][0]},{stores['synthetic'][0]}]"
     assert main(tiny(tmp_path, tmp_path, mixed, "data.label_space=target5", "name=a")) == USERS_FAULT
-    assert "another crop geometry" in capsys.readouterr().err
+    assert "with the same alignment" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

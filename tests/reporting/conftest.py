@@ -57,6 +57,7 @@ def make_run(tmp_path: Path) -> Callable[..., RunDir]:
             "seed": seed,
             "store": {"name": "tiny", "provenance": provenance, "label_space": space, "audit": AUDIT},
             "subjects": {"train": ["a", "b"], "validation": ["c"], "test": [f"s{i:02d}" for i in range(subjects)]},
+            "clips": {"train": 400, "validation": 40, "test": 10 * subjects},
             "cost": {"parameters": 390_000, "multiply_adds_per_clip": 80_000_000},
             "seconds": 4210.0,
         }

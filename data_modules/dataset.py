@@ -1,0 +1,137 @@
+"""Clips one by one, in an order and with an augmentation that only seed, epoch and clip decide; and their batches."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from fer_id.labels import LabelSpace
+from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
+from fer_id.store import ClipStore
+from fer_id.types import StoredClip
+
+
+class ClipDataset(Dataset[dict[str, Any]]):
+    """Clips of one split. An item is asked for by ``(row, epoch)``, so that augmentation is a function of both.
+
+    Args:
+        stores: opened stores.
+        clips: the pooled table; columns ``store`` and ``row`` say where a clip lies.
+        labels: the label space.
+        augment: None for validation and test.
+        seed: of the augmentation.
+        one_frame: give one valid frame, drawn anew each epoch, instead of the clip.
+    """
+
+    def __init__(
+        self,
+        stores: Sequence[ClipStore],
+        clips: pd.DataFrame,
+        labels: LabelSpace,
+        *,
+        augment: AugmentConfig | None,
+        seed: int,
+        one_frame: bool,
+    ) -> None:
+        self.stores, self.seed, self.one_frame = stores, seed, one_frame
+        self.augmenter = None if augment is None else ClipAugmenter(augment)
+        self._where = list(zip(clips["store"], clips["row"], strict=True))
+        self._ids = list(zip(clips["clip_id"], clips["subject_id"], strict=True))
+        self._label = np.array([labels.index(label) for label in clips["label"]], np.int64)
+        self._soft = None if clips["soft_label"].isna().all() else clips["soft_label"].tolist()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        index, epoch = key
+        store, row = self._where[index]
+        clip_id, subject_id = self._ids[index]
+        clip = self.stores[store].read(row)
+        if self.one_frame:
+            clip = _one_frame(clip, self.seed, epoch, clip_id)
+        frames, landmarks = clip.frames, clip.landmarks
+        if self.augmenter is not None:
+            frames, landmarks = self.augmenter(frames, landmarks, seed=self.seed, epoch=epoch, clip_id=clip_id)
+        soft = None if self._soft is None else self._soft[index]
+        item = {"frames": frames, "valid": clip.valid, "landmarks": landmarks, "label": self._label[index]}
+        return {**item, "soft_label": soft, "clip_id": clip_id, "subject_id": subject_id}
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """``(row, epoch)`` in an order that only seed and epoch decide, whatever ran before and in how many processes."""
+
+    def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
+        self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the Trainer before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            np.random.default_rng([self.seed, self.epoch]).shuffle(order)
+        return iter([(int(row), self.epoch) for row in order])
+
+
+class Collate:
+    """Items into one batch of the length of the longest clip; what is added is not valid.
+
+    Args:
+        classes: K, for clips without soft labels of their own: one-hot, or even where they have no label either.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.classes = classes
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+        length = max(len(item["valid"]) for item in items)
+        batch: dict[str, Any] = {
+            key: torch.from_numpy(np.stack([_padded(item[key], length, fill) for item in items]))
+            for key, fill in (("frames", 0), ("valid", False), ("landmarks", np.nan))
+        }
+        batch["label"] = torch.tensor([int(item["label"]) for item in items])
+        if any(item["soft_label"] is not None for item in items):
+            batch["soft_label"] = torch.tensor(np.stack([self._soft(item) for item in items]))
+        for key in ("clip_id", "subject_id"):
+            batch[key] = [item[key] for item in items]
+        return batch
+
+    def _soft(self, item: dict[str, Any]) -> np.ndarray[Any, Any]:
+        if item["soft_label"] is not None:
+            return np.asarray(item["soft_label"], np.float32)
+        if item["label"] < 0:
+            return np.full(self.classes, 1 / self.classes, np.float32)
+        one_hot: np.ndarray[Any, Any] = np.eye(self.classes, dtype=np.float32)[item["label"]]
+        return one_hot
+
+
+def _padded(array: np.ndarray[Any, Any], length: int, fill: float) -> np.ndarray[Any, Any]:
+    missing = length - len(array)
+    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=fill) if missing else array
+
+
+def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredClip:
+    """One frame where a face was found (any frame where none was), drawn by (seed, epoch, clip)."""
+    choices = np.flatnonzero(clip.valid) if clip.valid.any() else np.arange(len(clip.valid))
+    t = int(np.random.default_rng([seed, epoch, zlib.crc32(clip_id.encode())]).choice(choices))
+    one = slice(t, t + 1)
+    return StoredClip(clip.frames[one], clip.landmarks[one], clip.valid[one])
+
+
+def quiet_worker(_: int) -> None:
+    """A loader process leaves the cores to training: one thread, and no OpenCV pool of its own."""
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)

@@ -1,0 +1,68 @@
+"""``card.json``: what must be known of a store before anyone trains on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from fer_id.errors import Problems, StoreError
+from fer_id.files import read_json
+from fer_id.labels import SPACES
+
+PROVENANCES = ("real", "simulated", "synthetic")
+
+
+_JSON_KINDS: dict[str, tuple[type, str]] = {
+    "str": (str, "text"),
+    "dict": (dict, "an object"),
+    "list": (list, "a list"),
+}
+
+
+@dataclass
+class StoreCard:
+    """What must be known of a store before anyone trains on it; ``card.json``.
+
+    Attributes:
+        provenance: ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn).
+        label_space: name of the space that ``label`` and ``soft_label`` speak.
+        shard_by: ``subject_id`` or ``split``.
+        source: dataset name.
+        geometry: eye positions in crop pixels, colour or gray; stores of different geometry do not mix.
+        parameters: everything that was chosen when it was made.
+        versions: of the libraries whose results it holds.
+        audit: what the leakage audit found, and every count of samples left out.
+        groups: the group columns (age group, severity, ...).
+    """
+
+    provenance: str
+    label_space: str
+    shard_by: str
+    source: str
+    geometry: dict[str, Any] = field(default_factory=dict)
+    parameters: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    audit: dict[str, Any] = field(default_factory=dict)
+    groups: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> StoreCard:
+        """Reads and checks ``card.json``; StoreError lists what is wrong with it."""
+        raw = read_json(path, StoreError)
+        known, problems = {f.name for f in fields(cls)}, Problems(str(path))
+        for key in sorted({"provenance", "label_space", "shard_by", "source"} - set(raw)):
+            problems.add(f"key {key} is missing")
+        for key in sorted(set(raw) - known):
+            problems.add(f"unknown key {key}; known: {', '.join(sorted(known))}")
+        for f in fields(cls):
+            kind, word = _JSON_KINDS[str(f.type).partition("[")[0]]
+            if f.name in raw and not isinstance(raw[f.name], kind):
+                problems.add(f"{f.name} is {raw[f.name]!r}, expected {word}")
+        choices = {"provenance": PROVENANCES, "label_space": tuple(SPACES), "shard_by": ("subject_id", "split")}
+        for key, allowed in choices.items():
+            if isinstance(raw.get(key), str) and raw[key] not in allowed:
+                problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
+        problems.raise_if_any(StoreError, "Prepare the store again with this version.")
+        return cls(**raw)
