@@ -25,6 +25,7 @@ from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
+from fer_id.types import CROP
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -81,6 +82,10 @@ def _parent(path: str, data: FerDataModule) -> RunDir:
 
 def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
     """The task that trains the model, which is now in the memory format of the configuration."""
+    resolution = config.trainer.resolution
+    if resolution and not model.encoder.any_size:
+        say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")
+        resolution = []
     return ClipClassification(
         model.to(memory_format=FORMATS[config.trainer.memory_format]),
         data.labels,
@@ -88,7 +93,7 @@ def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -
         config.loss,
         class_counts=data.class_counts(),
         flip_test=config.trainer.flip_test,
-        resolution=config.trainer.resolution,
+        resolution=resolution,
     )
 
 

@@ -47,6 +47,7 @@ class TimmEncoder(Encoder):
         published = timm.get_pretrained_cfg(name) if pretrained or weights is not None else None
         mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
         super().__init__(fit.dim, mean, std)
+        self.any_size = not fit.sizes
         self.net = _create(name, fit, pretrained=pretrained, weights=weights)
 
     def features(self, images: Tensor) -> Tensor:

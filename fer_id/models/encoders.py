@@ -16,9 +16,11 @@ class Encoder(nn.Module):
 
     Attributes:
         dim: D.
+        any_size: whether it takes images of another size than 64x64 as well.
         mean, std: buffers (1, 3, 1, 1), saved with the weights that were trained under them.
     """
 
+    any_size = True
     mean: Tensor
     std: Tensor
 
