@@ -76,6 +76,11 @@ class FerDataModule(pl.LightningDataModule):
         return next(word for word in ("synthetic", "simulated", "real") if word in words)
 
     @property
+    def fingerprint(self) -> str:
+        """Of all stores, in their order: what a run records to say which data it saw."""
+        return ", ".join(store.fingerprint for store in self.stores)
+
+    @property
     def groups(self) -> list[str]:
         """Names of the group columns."""
         return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))

@@ -27,7 +27,10 @@ class TrainerConfig:
 
     max_epochs: int = setting(100, min=1, help="epochs at most")
     max_time_min: float | None = setting(None, above=0, help="minutes at most; the run ends properly after them")
-    patience: int = setting(10, min=0, help="epochs without a better `monitor` before stopping; 0: never stop early")
+    validate_every: int = setting(1, min=1, help="epochs from one inner validation to the next")
+    patience: int = setting(
+        10, min=0, help="validations without a better `monitor` before stopping; 0: never stop early"
+    )
     monitor: str = setting(
         "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
     )

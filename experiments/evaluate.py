@@ -23,12 +23,13 @@ def evaluate(config: EvaluateConfig) -> str:
         RunError: no finished run, or damaged.
     """
     from fer_id.reporting.report import evaluate_run
+    from fer_id.reporting.words import counted
 
     run = RunDir.open(config.run)
     metrics = evaluate_run(run)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
-    size = f"{metrics['n_clips']} clips, {metrics['n_subjects']} subjects"
+    size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics['provenance']}"
     return "\n".join([title, *said, str(run.path / "report.html")])
 

@@ -54,8 +54,8 @@ def frames(config: FramesConfig) -> str:
     """Writes ``frames.json`` into the run and says what is in it.
 
     Raises:
-        RunError: no such run, not finished, or without its checkpoint.
-        StoreError: its store is gone or was changed.
+        RunError: no such run, not finished, without its checkpoint, or its store was made again since.
+        StoreError: its store is gone or damaged.
     """
     run = RunDir.open(config.run)
     folds = run.folds or [run]
@@ -87,6 +87,7 @@ def _judge_fold(run: RunDir) -> tuple[Judged, Judged]:
     config = read(TrainConfig, run.path / "config.yaml")
     grouped = config.protocol.name in ("kfold", "loso")
     data = open_data(config, run.path.name if grouped else None)
+    run.require_store(data.fingerprint)
     model = build_model(config.model, len(data.labels)).eval()
     load_model(model, Path(run.checkpoint()))
     return _judge(model, data, data.val_dataloader()), _judge(model, data, data.test_dataloader())

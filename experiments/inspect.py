@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from fer_id.reporting.audit import audit_rows
 from fer_id.settings import setting
 from fer_id.store import ClipStore
 
@@ -18,12 +19,14 @@ class InspectConfig:
 
 
 def inspect(config: InspectConfig) -> str:
-    """The description of a store.
+    """The description of a store, and what its audit found.
 
     Raises:
         StoreError: it is damaged or none.
     """
-    return describe(ClipStore.open(config.store))
+    store = ClipStore.open(config.store)
+    found = [f"  {name}: {value}" for name, value in audit_rows(store.card.audit) if value]
+    return "\n".join([describe(store), "audit (what is not listed was counted as 0):" if found else "no audit", *found])
 
 
 def describe(store: ClipStore) -> str:

@@ -44,7 +44,7 @@ def describe_job(config: TrainConfig, data: FerDataModule, folds: Sequence[Fold]
         "model": config.model.name,
         "store": {
             "name": " + ".join(store.path.name for store in data.stores),
-            "fingerprint": ", ".join(store.fingerprint for store in data.stores),
+            "fingerprint": data.fingerprint,
             "provenance": data.provenance,
             "label_space": data.labels.name,
             "shard_by": card.shard_by,

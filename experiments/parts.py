@@ -18,7 +18,7 @@ from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.errors import LeakageError, RunError
+from fer_id.errors import ConfigError, LeakageError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.progress import say
@@ -100,6 +100,8 @@ def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -
 def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
     """The configuration with ``auto`` precision and memory format decided: as in a begun run, or measured."""
     chosen = config.trainer
+    if chosen.accelerator == "gpu" and device(config).type != "cuda":
+        raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; say cpu or auto")
     if "auto" not in (chosen.precision, chosen.memory_format):
         return config
     if (path / "config.yaml").is_file():
@@ -146,6 +148,7 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
         max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
+        check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
         logger=mirror or False,

@@ -78,7 +78,7 @@ def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) ->
     if choice.endswith(".yaml"):
         return file_leaves(Path(choice), choice, problems)
     near = get_close_matches(choice, known, n=1)
-    meant = f", did you mean {leaf.key}={near[0]}?" if near else ""
+    meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
     problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file")
     return []
 

@@ -40,8 +40,7 @@ def train(config: TrainConfig) -> str:
         FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
     """
     quiet()
-    name = config.name or f"{config.data.name}/{config.model.name}-{config.recipe}".replace(":", "-")
-    path = Path(config.runs.root) / name
+    path = Path(config.runs.root) / (config.name or _default_name(config))
     run = RunDir(path)
     if run.done and not run.changed(plain(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
@@ -50,6 +49,12 @@ def train(config: TrainConfig) -> str:
     if config.protocol.name in ("kfold", "loso"):
         return _outcome(_cross_validate(config, path, data))
     return _outcome(_train_one(config, path, data, job_type="train"))
+
+
+def _default_name(config: TrainConfig) -> str:
+    """``dataset/model-recipe``; of a recipe that is a file the name alone: W&B is told the run's name, and no paths."""
+    model = config.model.name.replace(":", "-").replace("/", "-")
+    return f"{config.data.name}/{model}-{Path(config.recipe).stem}"
 
 
 def _outcome(run: RunDir) -> str:

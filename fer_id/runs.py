@@ -34,7 +34,7 @@ class RunDir:
         """Makes the folder, or takes an unfinished one of the same configuration up again.
 
         Raises:
-            RunError: the folder holds a finished run, or one of another configuration.
+            RunError: the folder holds a finished run, or one of another configuration or on other data.
         """
         run = cls(path)
         if run.done:
@@ -44,6 +44,8 @@ class RunDir:
                 f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
                 "resume it with the same settings, choose another name=, or remove the folder"
             )
+        if (run.path / "job.json").exists():
+            run.require_store((job.get("store") or {}).get("fingerprint"))
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -75,6 +77,18 @@ class RunDir:
         """
         found = differences(self.config(), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
+
+    def require_store(self, fingerprint: str | None) -> None:
+        """Checks that a store is the one this run was begun with: another has other clips under the same names.
+
+        Raises:
+            RunError: it is another, or was made again with other content.
+        """
+        if (self.job().get("store") or {}).get("fingerprint") != fingerprint:
+            raise RunError(
+                f"{self.path} was begun with another store, or its store was made again since: what it learned from "
+                "may be tested now. Bring that store back, or train under another name="
+            )
 
     @property
     def done(self) -> bool:

@@ -110,10 +110,13 @@ class ClipStore:
             if (rows["start"] < 0).any() or (rows["length"] < 1).any():
                 problems.add(f"clips.parquet: shard {shard} has a negative start or an empty clip")
             for part, length in lengths.items():
-                if length < needed:
+                if length != needed:
                     problems.add(f"{part}/{shard}.npy: {length} frames, but clips.parquet reaches to {needed}")
         if len(set(lengths.values())) > 1:
             problems.add(f"shard {shard}: files of different length: {lengths}")
+        if not len(problems):
+            for found in _frames_problems(rows, self._part("valid", shard)):
+                problems.add(f"clips.parquet: shard {shard}: {found}")
 
     @property
     def labels(self) -> LabelSpace:
@@ -291,6 +294,17 @@ def _table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
     space = get_space(card.label_space)
     pairs = zip(clips["label"], clips["soft_label"], strict=True)
     return found + sorted({problem for pair in pairs for problem in label_problems(*pair, space)})
+
+
+def _frames_problems(rows: pd.DataFrame, valid: NDArray[np.bool_]) -> list[str]:
+    """What the clips of a shard say about its frames that is not so; its files have the length that they reach to."""
+    rows = rows.sort_values("start")
+    start, end = rows["start"].to_numpy(), (rows["start"] + rows["length"]).to_numpy()
+    if start[0] or (start[1:] != end[:-1]).any():
+        return ["clips overlap or leave frames out"]
+    if wrong := rows["clip_id"][rows["n_valid"].to_numpy() != np.add.reduceat(valid, start, dtype=np.int64)].tolist():
+        return [f"n_valid is not what valid/ holds for {', '.join(map(str, wrong[:5]))}"]
+    return []
 
 
 def _with_none(clips: pd.DataFrame) -> pd.DataFrame:

@@ -39,6 +39,14 @@ def test_other_settings_are_refused_and_named(run: RunDir) -> None:
     assert run.config() == CONFIG
 
 
+def test_a_store_that_was_made_again_is_refused(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "one", CONFIG, {"store": {"fingerprint": "a"}})
+    RunDir.create(run.path, CONFIG, {"store": {"fingerprint": "a"}})
+    with pytest.raises(RunError, match="another store"):
+        RunDir.create(run.path, CONFIG, {"store": {"fingerprint": "b"}})
+    assert run.job() == {"store": {"fingerprint": "a"}}
+
+
 def test_a_finished_run_is_never_trained_again(run: RunDir) -> None:
     run.finish()
     with pytest.raises(RunError, match="is a finished run"):

@@ -162,9 +162,9 @@ def test_opening_and_reading_one_clip_do_not_read_the_frames(tmp_path: Path) -> 
         with file.open("r+b") as out:
             out.write(store_module._npy_header(np.dtype(dtype), (count, *shape)))
             out.truncate(128 + count * int(np.prod(shape)) * np.dtype(dtype).itemsize)
-    edit_table(path, lambda table: table.assign(start=count - 1))
+    edit_table(path, lambda table: table.assign(length=count))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert ClipStore.open(path).read(0).frames.shape == (1, 64, 64, 3)
+    assert ClipStore.open(path).read(0).frames[-1:].shape == (1, 64, 64, 3)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000  # KiB
 
 
@@ -273,6 +273,10 @@ def nulls(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda t: t.drop(columns=["fps", "age_group"]), "columns missing: fps, age_group"),
         (lambda t: t.assign(start=t["start"] + 10**6), "reaches to 1000010"),
         (lambda t: t.assign(start=-1), "negative start"),
+        (lambda t: t.iloc[:-1], "10 frames, but clips.parquet reaches to 9"),
+        (lambda t: t.drop(index=3), "clips overlap or leave frames out"),
+        (lambda t: t.assign(start=t["start"].replace(3, 4)), "clips overlap or leave frames out"),
+        (lambda t: t.assign(n_valid=t["n_valid"].where(t.index != 2, 0)), "n_valid is not what valid/ holds for"),
         (lambda t: t.assign(length=0), "empty clip"),
         (lambda t: t.assign(length="1"), "column length is"),
         (nulls("start"), "column start is"),

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pytorch_lightning.loggers import WandbLogger
 
-MODES = ("auto", "online", "offline", "disabled")
 PRIVATE_KEYS = frozenset(
     {
         *("source", "store", "root", "run", "encoder_from", "weights", "entity"),

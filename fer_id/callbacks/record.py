@@ -23,6 +23,7 @@ class Record(pl.Callback):
         self.path = path
         self._began = 0.0
         self._spent = 0.0
+        self._validated = False
 
     def state_dict(self) -> dict[str, Any]:
         """Training seconds so far, so that a resumed run adds to them."""
@@ -40,11 +41,17 @@ class Record(pl.Callback):
             kept = [line for line in lines if _epoch(line) < trainer.current_epoch]
             atomic_write_text(self.path, "".join(f"{line}\n" for line in kept))
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The epoch that ends now has validation numbers of its own."""
+        self._validated = True
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """One line: epoch, step, seconds, learning rate, and every number logged."""
         if not trainer.is_global_zero:
             return
-        numbers = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        known = trainer.callback_metrics.items()  # Lightning keeps those of the last validation, however old
+        numbers = {key: float(value) for key, value in known if self._validated or not key.startswith("val/")}
+        self._validated = False
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,

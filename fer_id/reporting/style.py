@@ -67,7 +67,7 @@ def new_figure(width: float, height: float, title: str, provenance: str) -> Figu
 def epoch_axis(axes: Axes) -> None:
     """Whole epochs along x, a light grid along y."""
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
 
 

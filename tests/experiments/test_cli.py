@@ -84,6 +84,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (OSError(errno.ENOSPC, "No space left on device", "out"), USERS_FAULT, "the disk is full: out"),
         (PermissionError(errno.EACCES, "Permission denied", "out"), USERS_FAULT, "permission denied: out"),
         (OSError(errno.EROFS, "Read-only file system"), USERS_FAULT, "the disk is read-only"),
+        (FileExistsError(errno.EEXIST, "File exists", "out"), USERS_FAULT, "a file stands where a folder is needed"),
         (OSError(errno.EIO, "I/O error"), OUR_FAULT, "Traceback"),
         (ZeroDivisionError("x"), OUR_FAULT, "Traceback"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
@@ -160,6 +161,8 @@ def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().out
     assert "42 images" in told
     assert "label space fer7" in told
+    assert main(["inspect", str(out)]) == DONE
+    assert "published, images, PrivateTest: 14" in capsys.readouterr().out
     source.write_text("emotion,pixels,Usage\n9,1 2 3,Sunday\n")
     assert main(["prepare", "data=fer2013", f"data.source={source}", f"out={tmp_path / 'bad'}"]) == USERS_FAULT
     assert "Traceback" not in capsys.readouterr().err

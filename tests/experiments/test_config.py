@@ -188,6 +188,10 @@ def test_unknown_names_list_the_known(given: str) -> None:
     assert {"model.encoder=conv5": "shallow", "model=timm:resnt18": "timm:resnet18"}.get(given, "target5, fer7") in told
 
 
+def test_an_unknown_group_like_no_other_lists_the_known() -> None:
+    assert "protocol=xx (command line): unknown. Known: holdout, kfold" in message(TrainConfig, *STORE, "protocol=xx")
+
+
 def test_unknown_dataset_lists_the_known_and_spares_its_keys() -> None:
     told = message(TrainConfig, "data.name=fer2014", "data.votes=x.csv", "data.store=a")
     assert "did you mean fer2013" in told

@@ -17,6 +17,7 @@ from experiments.loading import load
 from fer_id.callbacks.record import Record
 from fer_id.models.checkpoint import read_tensors
 from fer_id.runs import RunDir
+from fer_id.store import ClipStore
 from fer_id.tasks.classification import ClipClassification
 
 Tiny = Callable[..., list[str]]
@@ -69,6 +70,17 @@ def test_a_finished_run_is_not_trained_again(
     assert "report.html" in told.out
 
 
+def test_a_run_without_a_name_takes_none_of_the_places_of_its_files(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    recipe = tmp_path / "mine" / "quick.yaml"
+    recipe.parent.mkdir()
+    recipe.write_text("trainer:\n  patience: 0\n")
+    runs = tmp_path / "runs"
+    assert main(tiny(drawn, runs, "model=conv4", "model.name=timm:a/b", f"recipe={recipe}")) == DONE
+    assert (runs / "synthetic" / "timm-a-b-quick" / "DONE").is_file()
+
+
 def test_the_name_of_a_finished_run_is_not_given_to_another(finished: tuple[list[str], RunDir], capsys: Told) -> None:
     arguments, run = finished
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
@@ -83,6 +95,13 @@ def test_job_says_what_was_trained_on_what(finished: tuple[list[str], RunDir], d
     subjects = job["subjects"]
     assert sum(len(names) for names in subjects.values()) == len(set().union(*subjects.values())) == 4
     assert job["clips"]["test"] == len(finished[1].predictions().query("split == 'test'"))
+
+
+def test_an_epoch_without_validation_records_none(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
+    assert main(tiny(drawn, tmp_path, "name=a", "trainer.max_epochs=3", "trainer.validate_every=2")) == DONE
+    curve = RunDir.open(tmp_path / "a").learning_curve()
+    assert curve["val/loss"].notna().tolist() == [False, True, False]
+    assert curve["train/loss"].notna().all()
 
 
 # ---------------------------------------------------------------------------------------------- interrupted runs
@@ -201,6 +220,22 @@ def test_other_settings_do_not_resume(begun: tuple[list[str], Path], capsys: Tol
     assert "optim.weight_decay" in told
 
 
+def test_what_single_frames_tell_is_asked_on_the_same_store_only(
+    finished: tuple[list[str], RunDir], drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    run = finished[1]
+    assert main(["frames", str(run.path)]) == DONE
+    told = capsys.readouterr().out
+    assert "frame chosen on inner validation" in told
+    found = json.loads((run.path / "frames.json").read_text())
+    assert found["clips"] == run.metrics()["n_clips"]
+    assert found["whole clip"] == pytest.approx(run.metrics()["accuracy_with_missing"])
+    assert len(found["by frame"]) == 3
+    monkeypatch.setattr(ClipStore, "fingerprint", "another")
+    assert main(["frames", str(run.path)]) == USERS_FAULT
+    assert "another store" in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------------------------------- cross-validation
 
 
@@ -293,6 +328,13 @@ def test_stores_with_other_crops_do_not_mix(
 
 
 # --------------------------------------------------------------------------------------------------------- the edges
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_leaves_nothing_behind(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
+    assert main(tiny(drawn, tmp_path, "trainer.accelerator=gpu", "name=a")) == USERS_FAULT
+    assert "trainer.accelerator=gpu" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_all_mistakes_at_once_and_nothing_left_behind(drawn: Path, tmp_path: Path, capsys: Told) -> None:
