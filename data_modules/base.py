@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, quiet_worker
+from data_modules.pool import holds_images, pool
 from fer_id.errors import DataError, StoreError
 from fer_id.evaluation.protocol import Fold, ProtocolConfig, Rows, make_folds
-from fer_id.labels import LabelSpace, get_space, map_labels
+from fer_id.labels import LabelSpace, get_space
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.store import ClipStore
 from fer_id.types import ClipBatch
@@ -55,8 +54,8 @@ class FerDataModule(pl.LightningDataModule):
         self.stores = [ClipStore.open(path) for path in config.store]
         _check_geometry(self.stores)
         self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
-        self.clips, self.dropped_labels = _pool(self.stores, self.labels)
-        self.images = all(store.card.shard_by == "split" for store in self.stores)
+        self.clips, self.dropped_labels = pool(self.stores, self.labels)
+        self.images = all(map(holds_images, self.stores))
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
         self.fold = self._named(fold)
         self._first_epoch = 0
@@ -88,11 +87,6 @@ class FerDataModule(pl.LightningDataModule):
     def subjects(self, rows: Rows) -> list[str]:
         """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
-
-    def class_counts(self) -> list[int]:
-        """Training clips per class, in label order."""
-        counts = self.clips["label"].iloc[self.fold.train].value_counts()
-        return [int(counts.get(name, 0)) for name in self.labels.names]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""
@@ -154,26 +148,6 @@ class FerDataModule(pl.LightningDataModule):
         batch["frames"] = batch["frames"].permute(0, 1, 4, 2, 3).float().div_(255)
         typed: ClipBatch = batch
         return typed
-
-
-def _pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
-    """One table over all stores, labels mapped; rows whose label the space does not know are left out and counted."""
-    tables, dropped = [], dict[str, int]()
-    for number, store in enumerate(stores):
-        table = store.clips.assign(store=number, row=np.arange(len(store)))
-        names, gone = map_labels(table["label"].tolist(), labels)
-        mapped = pd.Series(names, index=table.index, dtype=object)  # a text column would turn None into NaN
-        lost = mapped.isna() & table["label"].notna()
-        table["label"] = mapped
-        if store.labels != labels:
-            table["soft_label"] = None  # its columns belong to another space
-        if len(stores) > 1:
-            for key in ("clip_id", "subject_id"):
-                table[key] = f"{number}:" + table[key].astype(str)
-        tables.append(table[~lost])
-        for name, count in gone.items():
-            dropped[name] = dropped.get(name, 0) + count
-    return pd.concat(tables, ignore_index=True), dropped
 
 
 def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:

@@ -35,8 +35,6 @@ class TrainerConfig:
         "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
     )
     accelerator: str = setting("auto", choices=("auto", "cpu", "gpu"), help="what to compute on")
-    devices: int = setting(1, min=1, help="devices of one machine")
-    num_nodes: int = setting(1, min=1, help="machines")
     precision: str = setting("auto", choices=("auto", "32", "bf16"), help="auto: the faster one over a few steps")
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"

@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from experiments.config import TrainConfig
 from experiments.loading import read
+from fer_id.errors import RunError
 from fer_id.files import write_json
 from fer_id.progress import track
 from fer_id.runs import RunDir
 from fer_id.settings import setting
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch.utils.data import DataLoader
 
     from data_modules.base import FerDataModule
@@ -55,6 +57,7 @@ def frames(config: FramesConfig) -> str:
 
     Raises:
         RunError: no such run, not finished, without its checkpoint, or its store was made again since.
+        RunError: its store holds clips of different length.
         StoreError: its store is gone or damaged.
     """
     run = RunDir.open(config.run)
@@ -88,9 +91,19 @@ def _judge_fold(run: RunDir) -> tuple[Judged, Judged]:
     grouped = config.protocol.name in ("kfold", "loso")
     data = open_data(config, run.path.name if grouped else None)
     run.require_store(data.fingerprint)
+    require_one_length(run, data.clips["length"])
     model = build_model(config.model, len(data.labels)).eval()
     load_model(model, Path(run.checkpoint()))
     return _judge(model, data, data.val_dataloader()), _judge(model, data, data.test_dataloader())
+
+
+def require_one_length(run: RunDir, lengths: pd.Series) -> None:
+    """Raises RunError unless all clips have as many frames: else no frame has a place of its own in every clip."""
+    if lengths.min() != lengths.max():
+        raise RunError(
+            f"{run.path}: the clips of its store have {lengths.min()} to {lengths.max()} frames, expected the same "
+            "number in each, as frame 3 must be the same moment everywhere; make a store of clips of one length"
+        )
 
 
 def _judge(model: ClipClassifier, data: FerDataModule, loader: DataLoader[dict[str, Any]]) -> Judged:

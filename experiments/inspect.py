@@ -37,8 +37,10 @@ def describe(store: ClipStore) -> str:
     labels = clips["label"].fillna("unlabelled")
     counts = pd.crosstab(rows, labels, margins=True, margins_name="total").rename_axis(index=None, columns=None)
     order = [name for name in (*store.labels.names, "unlabelled", "total") if name in counts.columns]
+    with_landmarks = card.parameters.get("images_with_landmarks")
     lines = [
-        f"{store.path}: {len(clips)} {what}, {clips['length'].sum()} frames ({clips['n_valid'].sum()} with a face)",
+        f"{store.path}: {len(clips)} {what}, {clips['length'].sum()} frames ({clips['n_valid'].sum()} valid)"
+        + ("" if with_landmarks is None else f", {with_landmarks} images with landmarks"),
         f"provenance {card.provenance}, label space {card.label_space}, {clips['subject_id'].nunique()} subjects"
         + (" (groups of near-identical images)" if card.shard_by == "split" else ""),
         counts[order].to_string(),

@@ -18,17 +18,21 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from fer_id.evaluation.protocol import SPLITS, Fold
 from fer_id.models.cost import model_cost
+from fer_id.runs import RunDir
 
 LIBRARIES = ("torch", "pytorch-lightning", "timm", "albumentations", "torchmetrics", "numpy", "pandas")
 
 
-def describe_job(config: TrainConfig, data: FerDataModule, folds: Sequence[Fold]) -> dict[str, Any]:
+def describe_job(
+    config: TrainConfig, data: FerDataModule, folds: Sequence[Fold], parents: Sequence[RunDir | None]
+) -> dict[str, Any]:
     """What ``job.json`` says of a run before it begins.
 
     Args:
         config: the resolved configuration.
         data: opened stores.
         folds: the fold it trains; of a cross-validation all of them, whose subjects and clips are united.
+        parents: the run that each fold starts from; None for new weights.
     """
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
@@ -54,7 +58,7 @@ def describe_job(config: TrainConfig, data: FerDataModule, folds: Sequence[Fold]
         "clips": {split: len(rows) for split, rows in united.items()},
         "dropped": (folds[0].dropped if len(folds) == 1 else {})
         | {f"label {name} not in {data.labels.name}": n for name, n in data.dropped_labels.items()},
-        "parents": [run for run in (config.init.run, config.init.encoder_from) if run],
+        "parents": list(dict.fromkeys(str(run.path) for run in parents if run)),
         "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
         "precision": config.trainer.precision,
         "memory_format": config.trainer.memory_format,

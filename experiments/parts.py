@@ -18,7 +18,7 @@ from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.errors import ConfigError, LeakageError, RunError
+from fer_id.errors import ConfigError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.progress import say
@@ -46,38 +46,13 @@ def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
     )
 
 
-def make_model(config: TrainConfig, data: FerDataModule) -> ClipClassifier:
-    """A new model, or one with the weights of an earlier run."""
+def make_model(config: TrainConfig, data: FerDataModule, parent: RunDir | None) -> ClipClassifier:
+    """A new model, or one with the weights of ``parent``, as ``experiments.parents.open_parent`` gives it."""
     model = build_model(config.model, len(data.labels))
-    if config.init.run:
-        load_model(model, _parent(config.init.run, data).checkpoint())
-    elif config.init.encoder_from:
-        load_encoder(model, _parent(config.init.encoder_from, data).checkpoint())
+    if parent is not None:
+        load = load_model if config.init.run else load_encoder
+        load(model, parent.checkpoint())
     return model
-
-
-def _parent(path: str, data: FerDataModule) -> RunDir:
-    """The run to start from: of a cross-validation, its fold of the same name.
-
-    Raises:
-        RunError: no such run, not finished, or without that fold.
-        LeakageError: it learned from, or was chosen by, a subject that is judged here.
-    """
-    run = RunDir.open(path)
-    if run.folds:
-        named = {fold.path.name: fold for fold in run.folds}
-        if data.fold.name not in named:
-            raise RunError(f"{path} has no fold {data.fold.name}; it has {', '.join(named)}")
-        run = named[data.fold.name]
-    subjects = run.job().get("subjects", {})
-    seen = {*subjects.get("train", ()), *subjects.get("validation", ())}
-    if judged := sorted(seen.intersection(data.subjects(data.fold.test))):
-        raise LeakageError(
-            f"{run.path} learned from {len(judged)} subjects whom fold {data.fold.name} tests: "
-            f"{', '.join(judged[:5])}; "
-            "start from a run with the same protocol and seed, or from one of other subjects"
-        )
-    return run
 
 
 def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
@@ -91,7 +66,6 @@ def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -
         data.labels,
         config.optim,
         config.loss,
-        class_counts=data.class_counts(),
         flip_test=config.trainer.flip_test,
         resolution=resolution,
     )
@@ -143,8 +117,7 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -
         callbacks.append(RichProgressBar())
     return pl.Trainer(
         accelerator=chosen.accelerator,
-        devices=chosen.devices,
-        num_nodes=chosen.num_nodes,
+        devices=1,  # Lightning would take all there are
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
         max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
@@ -188,5 +161,5 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
 def quiet() -> None:
     """Lightning's advice that does not apply here stays out of the log."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in (".*does not have many workers.*", ".*number of training batches.*", ".*exists and is not empty.*"):
-        warnings.filterwarnings("ignore", text)
+    for text in ("does not have many workers", "number of training batches", "exists and is not empty", "LeafSpec"):
+        warnings.filterwarnings("ignore", f".*{text}.*")

@@ -8,6 +8,7 @@ from pathlib import Path
 from experiments.inspect import describe
 from fer_id.errors import ConfigError
 from fer_id.settings import setting
+from fer_id.simulation.strips import film_strips
 from fer_id.simulation.synthetic import SyntheticConfig, write_synthetic_store
 from fer_id.store import ClipStore
 
@@ -21,7 +22,7 @@ class SynthConfig(SyntheticConfig):
 
 
 def synth(config: SynthConfig) -> str:
-    """Draws the cohort and says what is in it.
+    """Draws the cohort, puts ``strips.png`` into its folder for people to look at, and says what is in it.
 
     Raises:
         ConfigError: ``out`` exists.
@@ -31,4 +32,5 @@ def synth(config: SynthConfig) -> str:
         raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
     cohort = SyntheticConfig(**{field.name: getattr(config, field.name) for field in fields(SyntheticConfig)})
     write_synthetic_store(cohort, out, overwrite=config.overwrite)
-    return describe(ClipStore.open(out))
+    strips = film_strips(cohort, out / "strips.png")
+    return f"{describe(ClipStore.open(out))}\npicture: {strips}"

@@ -75,7 +75,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     data = training.open_data(config, None)
     config = training.settled(config, path, data)
     run = RunDir.create(path, plain(config), {})
-    model = training.make_model(config, data)
+    model = training.make_model(config, data, None)
     task = training.make_task(config, model, data)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
     trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"))

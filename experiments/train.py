@@ -15,6 +15,7 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.job import describe_job
 from experiments.loading import plain
+from experiments.parents import open_parent
 from experiments.parts import make_model, make_task, make_trainer, open_data, open_run_mirror, quiet, settled
 from fer_id.callbacks.mirror import mirror_results
 from fer_id.models.checkpoint import load_model
@@ -69,8 +70,9 @@ def _outcome(run: RunDir) -> str:
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
+    starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
     config = settled(config, path, data)
-    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds))
+    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts))
     folds = []
     for number, fold in enumerate(data.folds, start=1):
         run = RunDir(path / "folds" / fold.name)
@@ -90,10 +92,11 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     """One training from its data to its report."""
     import pytorch_lightning as pl
 
+    start = open_parent(config, data, data.fold)  # before anything slow
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
-    model = make_model(config, data)  # before the folder: weights that do not fit leave nothing behind
-    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold]))
+    model = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
+    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start]))
     last = run.path / "checkpoints" / "last.ckpt"
     resumed = config.resume and last.is_file()
     if resumed:

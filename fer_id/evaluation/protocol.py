@@ -39,7 +39,7 @@ class Fold:
     Attributes:
         name: ``official``, ``holdout``, the fold's number, or the group left out.
         train, validation, test: int64 row numbers into the table of clips.
-        dropped: training rows left out, counted by reason.
+        dropped: rows left out, counted by reason.
     """
 
     name: str
@@ -55,7 +55,7 @@ def make_folds(
     """All folds of a protocol.
 
     Args:
-        clips: one row per clip, as in a store.
+        clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``.
         config: the protocol.
         seed: of the division into groups; the folds are a function of it and of the table.
         images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
@@ -71,13 +71,15 @@ def make_folds(
     for fold in folds:
         dropped = {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
-        validation = fold.validation
+        validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
+        judged = len(validation) + len(test)
+        dropped["pictures judged in another store"] = len(fold.validation) + len(fold.test) - judged
         if images and deduplicate:
-            validation = validation[~_groups_of(clips, validation, fold.test)]
-            dropped["validation images also in test"] = len(fold.validation) - len(validation)
-            train, more = without_repeats(clips, train, np.concatenate([validation, fold.test]))
+            validation = validation[~_groups_of(clips, validation, test)]
+            dropped["validation images also in test"] = judged - len(validation) - len(test)
+            train, more = without_repeats(clips, train, np.concatenate([validation, test]))
             dropped |= more
-        made.append(Fold(fold.name, train, validation, fold.test, {k: n for k, n in dropped.items() if n}))
+        made.append(Fold(fold.name, train, validation, test, {k: n for k, n in dropped.items() if n}))
     _check(clips, made, allow_repeats=images and not deduplicate)
     return made
 
@@ -101,6 +103,19 @@ def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Row
         "repeats within training": int(repeat.sum()),
     }
     return train[~elsewhere][~conflict & ~repeat], counts
+
+
+def judged_once(clips: pd.DataFrame, rows: Rows) -> Rows:
+    """The rows of one judged split without the copies of a picture that another store brings into it.
+
+    The copy with a label stays, of several the one of the store named first. Copies within one store are as published.
+    """
+    if "picture" not in clips:
+        return rows
+    table = clips.iloc[rows].reset_index(drop=True).sort_values("label", key=pd.isna, kind="stable")
+    first = table.groupby("picture")["store"].transform("first")
+    keep = (table["store"] == first) | table["picture"].isna()
+    return rows[keep.sort_index().to_numpy()]
 
 
 def _groups_of(clips: pd.DataFrame, rows: Rows, others: Rows) -> NDArray[np.bool_]:

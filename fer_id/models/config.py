@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -81,14 +82,20 @@ def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _encoder_problems(config: ModelConfig) -> list[str]:
     if config.encoder in CONV_ENCODERS:
         return _block_problems(config)
-    found = []
-    if config.widths or config.convs or config.residual:
-        found.append(
-            f"model.widths, convs, residual: only {', '.join(CONV_ENCODERS)} have them, not {config.encoder!r}"
-        )
     if config.encoder.startswith(TIMM):
-        return found + _timm_problems(config.encoder.removeprefix(TIMM))
-    return [*found, _unknown("model.encoder", config.encoder, (*CONV_ENCODERS, f"{TIMM}<name>"))]
+        return [*_foreign_problems(config), *_timm_problems(config.encoder.removeprefix(TIMM))]
+    return [_unknown("model.encoder", config.encoder, (*CONV_ENCODERS, f"{TIMM}<name>"))]
+
+
+def _foreign_problems(config: ModelConfig) -> list[str]:
+    """Settings of our own encoders that a timm encoder does not have."""
+    ours = {"widths": "[]", "convs": "[]", "residual": "false"}
+    return [
+        f"model.{key}: {json.dumps(value)}, but {config.encoder} has no such setting, only {', '.join(CONV_ENCODERS)} "
+        f"have it; say model.{key}={none}"
+        for key, none in ours.items()
+        if (value := getattr(config, key))
+    ]
 
 
 def _block_problems(config: ModelConfig) -> list[str]:

@@ -1,9 +1,19 @@
-"""The leakage audit of a store's card as rows of a table; unknown keys are shown as they are rather than dropped."""
+"""The leakage audit of a store for people: what it found in sentences, every count, and the label conflicts by id.
+
+Read is what stands in ``card.audit``: of a benchmark (``data_modules.benchmark``), of a drawn cohort, or of several
+stores by name. Keys that are not known have no sentence, but are among the counts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
+
+from fer_id.reporting.words import counted
+
+MOST_CONFLICTS = 50
+"""Label conflicts that a page lists; the rest are counted."""
 
 _NAMES = {
     "images": "images",
@@ -15,6 +25,70 @@ _NAMES = {
     "conflicts": "groups of equal images under two labels",
     "of_two_or_more": "of two or more images",
 }
+_SUMMARY = {"images", "constant", "byte_identical", "near_identical", "groups", "conflicts"}
+_KINDS = {"byte_identical": "byte for byte", "near_identical": "nearly"}
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Images that are one photograph, but carry several labels.
+
+    Attributes:
+        same: how they are the same, in words.
+        ids: label -> names of the images that carry it.
+    """
+
+    same: str
+    ids: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a page shows of an audit.
+
+    Attributes:
+        sentences: what was found; empty where the audit holds nothing that is known.
+        counts: (what was counted, how many) of everything, as :func:`audit_rows`.
+        conflicts: the first :data:`MOST_CONFLICTS`.
+        n_conflicts: how many there are.
+        images: whether repeated images were looked for.
+    """
+
+    sentences: list[str] = field(default_factory=list)
+    counts: list[tuple[str, Any]] = field(default_factory=list)
+    conflicts: list[Conflict] = field(default_factory=list)
+    n_conflicts: int = 0
+    images: bool = False
+
+
+def read_audit(store: dict[str, Any]) -> Findings:
+    """The audit that ``job.json`` holds under ``store``: of one store, or of several by name."""
+    audit: dict[str, Any] = store.get("audit") or {}
+    names = str(store.get("name")).split(" + ")
+    pooled = len(names) > 1 and set(audit) == set(names)
+    audits = {name: part or {} for name, part in audit.items()} if pooled else {"": audit}
+    said = {name: _sentences(part) for name, part in audits.items()}
+    found = [conflict for part in audits.values() for conflict in (part.get("published") or {}).get("conflicts", [])]
+    if pooled:
+        sentences = [f"{name}: {' '.join(of) or 'no audit that is known.'}" for name, of in said.items()]
+        sentences.append("Images that these stores have in common were not looked for.")
+    else:
+        sentences = said[""]
+    return Findings(
+        sentences=sentences,
+        counts=audit_rows(audit),
+        conflicts=[_conflict(one) for one in found[:MOST_CONFLICTS]],
+        n_conflicts=len(found),
+        images=any(part.get("published") for part in audits.values()),
+    )
+
+
+def reasons_words(counts: dict[str, Any]) -> str:
+    """``{"no face": 3, "unreadable": 1}`` -> ``no face (3), unreadable (1)``."""
+    return ", ".join(
+        f"{reason.replace('_', ' ')} ({f'{count:,}' if isinstance(count, int) else count})"
+        for reason, count in counts.items()
+    )
 
 
 def audit_rows(audit: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -28,3 +102,60 @@ def _rows(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
             yield from _rows(item, (*path, _NAMES.get(str(key), str(key).replace("_", " "))))
     else:
         yield ", ".join(path), len(value) if isinstance(value, list) else value
+
+
+def _sentences(audit: dict[str, Any]) -> list[str]:
+    published = audit.get("published") or {}
+    said = list(_of_images(published)) if published.keys() >= _SUMMARY else []
+    if left_out := audit.get("left_out"):
+        said.append(f"Left out when the store was made: {reasons_words(left_out)}.")
+    if (without := audit.get("frames_without_face")) is not None:
+        said.append(f"Frames of the store that show no face: {without:,}.")
+    return said
+
+
+def _of_images(published: dict[str, Any]) -> Iterator[str]:
+    """Sentences about :func:`fer_id.evaluation.leakage.summarise` over the splits as published."""
+    sizes: dict[str, int] = published["images"]
+    same, near = published["byte_identical"], published["near_identical"]
+    trainings = [split for split in sizes if split.lower().startswith("train")]
+    for training in trainings:
+        for split, size in sizes.items():
+            if split not in trainings:
+                key = f"{split} in {training}"
+                yield _overlap(training, split, size, same["across"].get(key, 0), near["across"].get(key, 0))
+    for training in trainings:
+        repeats, twins = same["within"][training]["repeats"], near["within"][training]["images"]
+        yield (
+            f"Inside {training}: {counted(repeats, 'byte-identical repeat')} among {counted(sizes[training], 'image')}"
+            f", and {counted(twins, 'image')} with a near-identical one."
+        )
+    groups = published["groups"]
+    if groups["of_two_or_more"]:
+        yield (
+            f"Equal and near-identical images form {counted(groups['of_two_or_more'], 'group')}, "
+            f"the largest of {groups['largest']:,}; "
+            f"more than one label stands in {len(published['conflicts']):,} of them."
+        )
+    plain = [f"{counted(count, 'image')} of {split}" for split, count in published["constant"].items() if count]
+    yield f"Of one single colour: {', '.join(plain) or 'none'}."
+
+
+def _overlap(training: str, split: str, size: int, same: int, near: int) -> str:
+    if not same and not near:
+        return f"As published, {training} holds no image of {split}, neither byte for byte nor nearly."
+    return (
+        f"As published, {training} holds {_or_none(same)} of the {counted(size, 'image')} of {split} "
+        f"byte for byte, and a near-identical one (re-encoded, re-cropped or re-lit) of {_or_none(near)}."
+    )
+
+
+def _or_none(number: int) -> str:
+    return f"{number:,}" if number else "none"
+
+
+def _conflict(conflict: dict[str, Any]) -> Conflict:
+    ids: dict[str, list[str]] = {}
+    for image in conflict["images"]:
+        ids.setdefault(image["label"] or "unlabelled", []).append(image["id"])
+    return Conflict(_KINDS.get(conflict["kind"], conflict["kind"]), ids)

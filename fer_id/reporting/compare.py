@@ -20,7 +20,7 @@ from fer_id.evaluation.predictions import Judged, judge
 from fer_id.files import atomic_write_text
 from fer_id.labels import LabelSpace
 from fer_id.reporting import comparison_figures, words
-from fer_id.reporting.jobs import described
+from fer_id.reporting.jobs import described, read_metrics
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -82,7 +82,8 @@ def write_comparison(runs: Sequence[RunDir], out: Path) -> Path:
         provenances=provenances,
         baselines=words.baselines(reference.metrics),
         keys=keys,
-        worst_class=words.worst_class,
+        worst_classes=words.worst_classes,
+        listed=words.listed,
         curves=data_uri(svg(curves)) if curves is not None else None,
     )
 
@@ -95,10 +96,6 @@ def _load(runs: Sequence[RunDir]) -> list[Entry]:
     for run, name in zip(unique, _names([run.path.resolve() for run in unique]), strict=True):
         try:
             entries.append(_entry(run, name))
-        except KeyError as missing:
-            problems.add(
-                f"{run.path / 'metrics.json'}: {missing} is missing; `fer-id evaluate {run.path}` writes it again"
-            )
         except FerIdError as error:
             problems.add(str(error))
     spaces: dict[tuple[str, ...], list[str]] = {}
@@ -117,7 +114,7 @@ def _load(runs: Sequence[RunDir]) -> list[Entry]:
 
 
 def _entry(run: RunDir, name: str) -> Entry:
-    metrics = run.metrics()
+    metrics = read_metrics(run)
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
     parts = run.folds or [run]
     curves = [curve for part in parts if (curve := _validation_curve(part.learning_curve())) is not None]

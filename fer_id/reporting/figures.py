@@ -125,8 +125,8 @@ def _reliability_note(bins: Reliability) -> str:
     return f"ECE {percent(bins.ece)} in {len(bins.counts)} bins; dashed: perfect{pale}"
 
 
-def training_curves(curve: pd.DataFrame, provenance: str) -> Figure | None:
-    """Loss and macro-F1 by epoch with the best epoch marked; None where nothing was logged by epoch."""
+def training_curves(curve: pd.DataFrame, provenance: str, monitor: str = "val/macro_f1") -> Figure | None:
+    """Loss and macro-F1 by epoch, marked where ``monitor`` is best; None where nothing was logged by epoch."""
     epochs = by_epoch(curve)
     losses = [column for column in ("train/loss", "val/loss") if column in epochs]
     scores = [column for column in ("train/macro_f1", "val/macro_f1") if column in epochs]
@@ -141,7 +141,7 @@ def training_curves(curve: pd.DataFrame, provenance: str) -> Figure | None:
                 values = epochs[column].dropna()
                 marker = "o" if len(values) < 3 else None
                 axes.plot(values.index, values, color=colour, marker=marker, label=_SPLIT_NAMES[column.split("/")[0]])
-            _mark_best(axes, epochs)
+            _mark_best(axes, epochs, monitor)
             axes.set_ylabel(label)
             style.epoch_axis(axes)
             axes.legend(frameon=False, fontsize=8)
@@ -149,6 +149,7 @@ def training_curves(curve: pd.DataFrame, provenance: str) -> Figure | None:
 
 
 _SPLIT_NAMES = {"train": "training", "val": "inner validation"}
+_MONITOR_NAMES = {"val/macro_f1": "best macro-F1", "val/loss": "lowest validation loss"}
 
 
 def fold_curves(curves: Sequence[pd.DataFrame], provenance: str) -> Figure | None:
@@ -178,11 +179,14 @@ def by_epoch(curve: pd.DataFrame) -> pd.DataFrame:
     return numbers.groupby("epoch").mean().dropna(axis="columns", how="all")
 
 
-def _mark_best(axes: Axes, epochs: pd.DataFrame) -> None:
-    if "val/macro_f1" not in epochs or epochs["val/macro_f1"].isna().all():
+def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
+    """The epoch whose checkpoint was kept: the first with the lowest loss, or with the highest of another score."""
+    if monitor not in epochs:  # a column without a number was dropped
         return
-    best = float(epochs.index[int(epochs["val/macro_f1"].argmax())])
-    axes.axvline(best, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)), label=f"best: epoch {best:.0f}")
+    scores = epochs[monitor]
+    best = float(epochs.index[int(scores.argmin() if monitor.endswith("loss") else scores.argmax())])
+    name = _MONITOR_NAMES.get(monitor, monitor)
+    axes.axvline(best, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name}: epoch {best:.0f}")
 
 
 def subject_accuracy(metrics: Metrics) -> Figure | None:

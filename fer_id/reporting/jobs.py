@@ -1,19 +1,61 @@
-"""``job.json`` as the pages read it: every key is there, None or empty where the run did not record it."""
+"""The records of a run as the pages read them: every key is there, or it is said which is not."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from fer_id.errors import RunError
+from fer_id.runs import RunDir
 
 _COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
 _STORE: dict[str, Any] = dict.fromkeys(("name", "provenance", "label_space", "shard_by", "fingerprint"))
 _PLAIN = ("command", "git_commit", "seed", "seconds", "machine", "precision", "memory_format", "model", "dataset")
 _TABLES = ("versions", "subjects", "clips", "dropped")
 
+_METRICS = (
+    *("provenance", "labels", "n_clips", "n_unlabelled", "n_missing", "n_subjects", "coverage"),
+    *("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity"),
+    *("calibration", "per_class", "confusion_matrix", "per_subject", "intervals", "reasons"),
+)
+_CALIBRATION = ("ece", "bins")
+_CLASS = ("precision", "recall", "f1", "specificity", "auc", "support")
+_SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
+_MOST_NAMED = 8
+
 
 def described(job: dict[str, Any]) -> dict[str, Any]:
-    """A job with its absent keys filled in."""
+    """``job.json`` with its absent keys filled in: None, or empty."""
     filled = dict.fromkeys(_PLAIN) | job
     filled |= {key: job.get(key) or {} for key in _TABLES}
     filled["cost"] = _COST | (job.get("cost") or {})
     filled["store"] = {**_STORE, "audit": {}} | (job.get("store") or {})
     return filled
+
+
+def read_metrics(run: RunDir) -> dict[str, Any]:
+    """``metrics.json`` as :func:`fer_id.evaluation.metrics.compute_metrics` makes it.
+
+    Raises:
+        RunError: missing, damaged, or without some of its keys, as one of an older version may be.
+    """
+    metrics = run.metrics()
+    missing = [key for key in _METRICS if key not in metrics] or _missing_inside(metrics)
+    if missing:
+        more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
+        raise RunError(
+            f"{run.path / 'metrics.json'}: {', '.join(missing[:_MOST_NAMED])}{more} missing; "
+            f"`fer-id evaluate {run.path}` computes it again from the predictions"
+        )
+    return metrics
+
+
+def _missing_inside(metrics: dict[str, Any]) -> list[str]:
+    expected: dict[str, tuple[Any, tuple[str, ...]]] = {"calibration": (metrics["calibration"], _CALIBRATION)}
+    expected |= {f"per_class.{name}": (_table(metrics["per_class"]).get(name), _CLASS) for name in metrics["labels"]}
+    expected |= {f"per_subject.{name}": (row, _SUBJECT) for name, row in _table(metrics["per_subject"]).items()}
+    expected |= {"intervals": (metrics["intervals"], ("accuracy",))}
+    return [f"{where}.{key}" for where, (row, keys) in expected.items() for key in keys if key not in _table(row)]
+
+
+def _table(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

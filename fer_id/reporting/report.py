@@ -15,8 +15,8 @@ from fer_id.evaluation.predictions import class_names, judge
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
-from fer_id.reporting.audit import audit_rows
-from fer_id.reporting.jobs import described
+from fer_id.reporting.audit import Findings, read_audit, reasons_words
+from fer_id.reporting.jobs import described, read_metrics
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -54,7 +54,7 @@ def evaluate_run(run: RunDir) -> Metrics:
 
 def draw_figures(run: RunDir) -> dict[str, Figure]:
     """The figures of a run by name, in the order of the report; one that has nothing to show is not there."""
-    metrics, folds = run.metrics(), run.folds
+    metrics, folds = read_metrics(run), run.folds
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
     covered = judged.covered
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
@@ -63,7 +63,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
     if folds:
         training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
     else:
-        training = figures.training_curves(run.learning_curve(), provenance)
+        training = figures.training_curves(run.learning_curve(), provenance, _monitor(run))
     drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics),
@@ -86,10 +86,15 @@ def write_figures(run: RunDir) -> dict[str, Path]:
 
 
 def write_report(run: RunDir) -> Path:
-    """Writes ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk."""
-    metrics, job = run.metrics(), described(run.job())
+    """Writes ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk.
+
+    Raises:
+        RunError: a file of the run is missing, damaged or incomplete.
+    """
+    metrics, job = read_metrics(run), described(run.job())
     store = job["store"]
     people = words.subjects_are_people(metrics, store)
+    audit = read_audit(store)
     files = {name: run.figures / f"{name}.svg" for name in FIGURES}
     pictures = {name: data_uri(path.read_bytes()) for name, path in files.items() if path.is_file()}
     return write_page(
@@ -109,7 +114,8 @@ def write_report(run: RunDir) -> Path:
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
-        audit=audit_rows(store["audit"] or {}),
+        audit=audit,
+        left_out=_left_out(run, job["dropped"], audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
 
@@ -120,6 +126,24 @@ def run_name(run: RunDir) -> str:
     if path.parent.name == "folds":
         return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
     return f"{path.parent.name}/{path.name}"
+
+
+def _monitor(run: RunDir) -> str:
+    """What the best checkpoint was chosen by; the default of the configuration where an older one does not say."""
+    return str((run.config().get("trainer") or {}).get("monitor") or "val/macro_f1")
+
+
+def _left_out(run: RunDir, dropped: dict[str, Any], audit: Findings) -> list[str]:
+    """What this run did not use of its store, in sentences."""
+    said = []
+    if dropped:
+        total = words.counted(sum(count for count in dropped.values() if isinstance(count, int)), "clip")
+        said.append(f"This run left out {total}: {reasons_words(dropped)}.")
+    if audit.images and (run.config().get("data") or {}).get("drop_duplicates") is False:
+        said.append("This run kept the repeats in training, as data.drop_duplicates=false says: its scores flatter it.")
+    elif audit.images and run.folds:
+        said.append("Which repeats each fold left out stands in the fold's own report.")
+    return said
 
 
 def _provenance(run: RunDir) -> str:

@@ -5,6 +5,7 @@ Everything is derived from ``metrics.json``; nothing is claimed that its interva
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 Metrics = dict[str, Any]
@@ -86,10 +87,17 @@ def error_pattern(metrics: Metrics, label: str) -> str:
     )
 
 
-def worst_class(metrics: Metrics) -> str | None:
-    """The class with the lowest recall; None when none has support."""
+def worst_classes(metrics: Metrics) -> list[str]:
+    """The classes with the lowest recall, several where they tie; none when none has support."""
     recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
-    return min(recalls, key=lambda label: recalls[label]) if recalls else None
+    lowest = min(recalls.values(), default=None)
+    return [label for label, recall in recalls.items() if recall == lowest]
+
+
+def listed(names: Sequence[str]) -> str:
+    """``angry``, ``angry and fear``, ``angry, disgust and fear``; of more than three ``angry, disgust and 3 more``."""
+    shown = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
 
 
 def worst_subject(metrics: Metrics) -> str | None:
@@ -105,7 +113,7 @@ def summary(metrics: Metrics, *, people: bool) -> list[str]:
         people: whether a subject is a person (:func:`subjects_are_people`).
     """
     if metrics["accuracy"] is None:
-        return [f"There is no accuracy: {metrics['reasons']['accuracy']}.", *_caveat(metrics)]
+        return [f"There is no accuracy: {metrics['reasons'].get('accuracy', 'not computed')}.", *_caveat(metrics)]
     return [
         *_headline(metrics, people=people),
         *_coverage(metrics),
@@ -155,11 +163,13 @@ def _coverage(metrics: Metrics) -> list[str]:
 
 def _worst(metrics: Metrics, *, people: bool) -> list[str]:
     sentences = []
-    label = worst_class(metrics)
-    if label is not None:
-        recognised = percent(metrics["per_class"][label]["recall"], 0)
+    if hardest := worst_classes(metrics):
+        recognised = percent(metrics["per_class"][hardest[0]]["recall"], 0)
         sentences.append(
-            f"Hardest is {label}: {recognised} of its clips are recognised, {error_pattern(metrics, label)}."
+            f"Hardest are {listed(hardest)}: {recognised} of their clips are recognised."
+            if len(hardest) > 1
+            else f"Hardest is {hardest[0]}: {recognised} of its clips are recognised, "
+            f"{error_pattern(metrics, hardest[0])}."
         )
     subject = worst_subject(metrics) if people and metrics["n_subjects"] > 1 else None
     if subject is not None:

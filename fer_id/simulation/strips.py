@@ -10,20 +10,22 @@ from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
 from fer_id.simulation.expression import Array
-from fer_id.simulation.performance import Subject, perform, sample_subject
-from fer_id.simulation.rendering import ClipPainter, eye_camera
-from fer_id.simulation.synthetic import SyntheticConfig
+from fer_id.simulation.performance import Subject, sample_subject
+from fer_id.simulation.rendering import eye_camera
+from fer_id.simulation.synthetic import SyntheticConfig, stage_clip
 from fer_id.simulation.traits import SEVERITIES
 
 _SIDE = 96  # pixels of one frame
 _GAP = 4
+_MOST_FRAMES = 16  # of a longer clip as many are shown, evenly spaced: a picture has to fit on a screen
 
 
 def film_strips(config: SyntheticConfig, out: Path) -> Path:
-    """Draws one clip of every emotion at every severity and writes a picture for a person to judge.
+    """Draws the first clip of every emotion at every severity and writes a picture for a person to judge.
 
     Args:
-        config: the cohort; for each severity its first subject of that severity is shown.
+        config: the cohort; for each severity its first subject of that severity is shown, or would be the first if a
+            small cohort has none.
         out: the PNG to write; its folder must exist.
 
     Returns:
@@ -35,16 +37,17 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
     config.validate()
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(0.42 * config.frames * len(SEVERITIES) + 1, 0.72 * len(TARGET.names) + 0.5), dpi=160)
+    shown = np.linspace(0, config.frames - 1, min(config.frames, _MOST_FRAMES)).round().astype(int)
+    figure = Figure(figsize=(0.42 * len(shown) * len(SEVERITIES) + 1, 0.72 * len(TARGET.names) + 0.5), dpi=160)
     axes = figure.subplots(len(TARGET.names), len(SEVERITIES), squeeze=False)
     for column, severity in enumerate(SEVERITIES):
         subject = _first(config, severity)
         axes[0, column].set_title(f"{severity} ({subject.traits.subject_id})", fontsize=8)
         for row, emotion in enumerate(TARGET.names):
-            picture, intensity = _strip(config, subject, emotion)
+            picture, intensity = _strip(config, subject, emotion, shown)
             axis = axes[row, column]
             axis.imshow(picture)
-            middles = (np.arange(config.frames) + 0.5) * (_SIDE + _GAP)
+            middles = (np.arange(len(shown)) + 0.5) * (_SIDE + _GAP)
             height = len(picture)
             axis.plot(middles, height + 26 - 26 * intensity, color="#b33", linewidth=1.2)
             axis.set(xlim=(0, picture.shape[1]), ylim=(height + 30, 0), xticks=[], yticks=[])
@@ -53,7 +56,7 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
                 axis.set_ylabel(emotion, fontsize=8)
     figure.suptitle("synthetic: drawn faces; the line is the intensity e(t)", fontsize=7, y=0.02, va="bottom")
     figure.subplots_adjust(left=0.03, right=0.995, top=0.94, bottom=0.06, wspace=0.02, hspace=0.05)
-    figure.savefig(out)
+    figure.savefig(out, format="png")
     return out
 
 
@@ -62,14 +65,14 @@ def _first(config: SyntheticConfig, severity: str) -> Subject:
     return next(subject for subject in drawn if subject.traits.severity == severity)
 
 
-def _strip(config: SyntheticConfig, subject: Subject, emotion: str) -> tuple[NDArray[np.uint8], Array]:
-    """The frames of one clip side by side, uint8 (96, W, 3), and its intensity (T,)."""
-    rng = np.random.default_rng([config.seed, TARGET.index(emotion)])
-    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
-    painter = ClipPainter(subject, performance, config.times, rng)
-    picture = np.full((_SIDE, config.frames * (_SIDE + _GAP), 3), 255, np.uint8)
-    for frame in range(config.frames):
+def _strip(
+    config: SyntheticConfig, subject: Subject, emotion: str, shown: NDArray[np.int64]
+) -> tuple[NDArray[np.uint8], Array]:
+    """The shown frames of one clip side by side, uint8 (96, W, 3), and their intensity (N,)."""
+    performance, painter, _ = stage_clip(subject, emotion, 0, config)
+    picture = np.full((_SIDE, len(shown) * (_SIDE + _GAP), 3), 255, np.uint8)
+    for place, frame in enumerate(shown.tolist()):
         camera = eye_camera(painter.points(frame), np.zeros((2, 2)), _SIDE)
-        left = frame * (_SIDE + _GAP)
+        left = place * (_SIDE + _GAP)
         picture[:, left : left + _SIDE] = painter.paint(frame, (_SIDE, _SIDE), camera)[0]
-    return picture, performance.intensity
+    return picture, performance.intensity[shown]

@@ -17,7 +17,7 @@ from fer_id.preprocessing.alignment import EYES_64
 from fer_id.progress import track
 from fer_id.settings import limits_text, setting, within_limits
 from fer_id.simulation.expression import Array
-from fer_id.simulation.performance import Subject, perform, sample_subject
+from fer_id.simulation.performance import Performance, Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, SEVERITIES
 from fer_id.store import ClipStoreWriter
@@ -66,10 +66,7 @@ def draw_clip(
     subject: Subject, emotion: str, number: int, config: SyntheticConfig
 ) -> tuple[dict[str, Any], StoredClip]:
     """One clip and its row of the store's table; depends on the seed, subject, emotion and number alone."""
-    index = int(subject.traits.subject_id.rsplit("-", 1)[1])
-    rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
-    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
-    painter = ClipPainter(subject, performance, config.times, rng)
+    performance, painter, rng = stage_clip(subject, emotion, number, config)
     traits = subject.traits
     row = {
         "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
@@ -87,6 +84,16 @@ def draw_clip(
         "context": performance.context,
     }
     return row, paint_crops(painter, rng)
+
+
+def stage_clip(
+    subject: Subject, emotion: str, number: int, config: SyntheticConfig
+) -> tuple[Performance, ClipPainter, np.random.Generator]:
+    """What the subject does in that clip, who paints it, and the randomness left for its crops."""
+    index = int(subject.traits.subject_id.rsplit("-", 1)[1])
+    rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
+    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
+    return performance, ClipPainter(subject, performance, config.times, rng), rng
 
 
 def write_synthetic_store(config: SyntheticConfig, out: Path, *, overwrite: bool = False) -> StoreCard:

@@ -99,8 +99,8 @@ def sample_traits(index: int, rng: np.random.Generator) -> Traits:
     """Draws the subject with that number.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
-    Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine move their head
-    half as much again.
+    Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
+    head half as often again (and let it wander a quarter further, which is drawn with each clip).
     """
     severity = str(rng.choice(list(SEVERITIES), p=SEVERITY_SHARES))
     age_group = AGE_GROUPS[(index // 2) % 3]

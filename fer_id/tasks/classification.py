@@ -31,7 +31,6 @@ class ClipClassification(pl.LightningModule):
         labels: the K classes.
         optim: optimiser and schedule.
         loss: targets.
-        class_counts: training clips per class, for ``loss.class_balance=weights``.
         flip_test: predict the mean of the logits of a clip and of its mirror image.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
@@ -46,14 +45,12 @@ class ClipClassification(pl.LightningModule):
         optim: OptimConfig,
         loss: LossConfig,
         *,
-        class_counts: list[int] | None = None,
         flip_test: bool = False,
         resolution: list[tuple[float, int]] | None = None,
     ) -> None:
         super().__init__()
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
         self.flip_test, self.resolution = flip_test, resolution or []
-        self.register_buffer("class_weight", _class_weight(loss, class_counts), persistent=False)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(labels), average="micro"),
@@ -92,7 +89,6 @@ class ClipClassification(pl.LightningModule):
         loss = F.cross_entropy(
             logits[judged],
             target[judged],
-            weight=cast(Tensor | None, self.class_weight),
             label_smoothing=self.loss.label_smoothing if split == "train" else 0.0,
         )
         if not bool(torch.isfinite(loss)):
@@ -131,7 +127,6 @@ class ClipClassification(pl.LightningModule):
             max_lr=[group["lr"] for group in optimiser.param_groups],
             total_steps=steps,
             pct_start=0.0 if self.optim.warmup * steps == 1 else self.optim.warmup,  # torch divides by zero at one step
-            cycle_momentum=self.optim.schedule == "one_cycle" and self.optim.name != "sgd",
             div_factor=25.0,
             final_div_factor=1e3,
         )
@@ -157,18 +152,8 @@ def make_optimiser(config: OptimConfig, model: nn.Module) -> torch.optim.Optimiz
         {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    if config.name == "sgd":
-        return torch.optim.SGD(groups, lr=config.lr, momentum=0.9, nesterov=True)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
-
-
-def _class_weight(loss: LossConfig, counts: list[int] | None) -> Tensor | None:
-    """Weights (K,) of mean one over the training clips, one for a class that has none; None for no weights."""
-    if loss.class_balance == "none" or counts is None:
-        return None
-    count = torch.tensor(counts, dtype=torch.float)
-    return torch.where(count > 0, count.sum() / ((count > 0).sum() * count.clamp(min=1)), 1.0)
 
 
 def _mirrored(batch: ClipBatch) -> ClipBatch:

@@ -11,11 +11,11 @@ from fer_id.settings import setting
 class OptimConfig:
     """How weights move. The defaults are the paper's Table 3."""
 
-    name: str = setting("adam", choices=("adam", "adamw", "sgd"), help="optimiser")
+    name: str = setting("adam", choices=("adam", "adamw"), help="optimiser")
     lr: float = setting(1e-4, above=0, max=10, help="learning rate; the peak of a schedule")
     weight_decay: float = setting(0.0, min=0, max=1, help="on matrices and kernels only, not norms and biases")
-    schedule: str = setting("constant", choices=("constant", "cosine", "one_cycle"), help="rate over the steps")
-    warmup: float = setting(0.2, min=0, below=1, help="share of the steps in which one_cycle and cosine rise")
+    schedule: str = setting("constant", choices=("constant", "one_cycle"), help="rate over the steps")
+    warmup: float = setting(0.2, min=0, below=1, help="share of the steps in which one_cycle rises")
 
 
 @dataclass
@@ -23,6 +23,3 @@ class LossConfig:
     """Cross-entropy and what is done to its targets."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
-    class_balance: str = setting(
-        "none", choices=("none", "weights"), help="weights: classes weighed by the inverse of their training counts"
-    )

@@ -39,7 +39,7 @@ def epoch_of(loader: Loader, epoch: int) -> Iterator[dict[str, Any]]:
 
 
 def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
-    """A store of the given clips; ``length`` and ``valid`` in a row are of its frames."""
+    """A store of the given clips; ``length`` and ``valid`` in a row are of its frames, ``picture`` their seed."""
     settings: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], **card}
     rng = np.random.default_rng(0)
     with ClipStoreWriter(
@@ -47,8 +47,9 @@ def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
     ) as out:
         for number, row in enumerate(rows):
             row = {"clip_id": f"c{number:02d}", "subject_id": f"s{number}", **row}
-            length, valid = row.pop("length", 2), row.pop("valid", None)
-            frames = rng.integers(0, 256, (length, 64, 64, 3), np.uint8)
+            length, valid, picture = row.pop("length", 2), row.pop("valid", None), row.pop("picture", None)
+            draws = rng if picture is None else np.random.default_rng(picture)
+            frames = draws.integers(0, 256, (length, 64, 64, 3), np.uint8)
             out.add_clip(row, frames, valid=None if valid is None else np.array(valid))
     return path
 
@@ -203,11 +204,6 @@ def test_single_frames_are_valid_ones_and_change_with_the_epoch(tmp_path: Path) 
     assert next(iter(data.test_dataloader()))["frames"].shape[1] == 5  # judged on whole clips
 
 
-def test_class_counts_are_of_training_clips_in_label_order(tmp_path: Path) -> None:
-    rows = [{"label": name, "subject_id": s} for s in "abc" for name in ("happy", "happy", "fear")]
-    assert module(write(tmp_path / "s", rows)).class_counts() == [2, 0, 0, 1, 0]
-
-
 # --- folds ------------------------------------------------------------------------------------------------------------
 
 
@@ -243,7 +239,8 @@ def test_stores_are_pooled_labels_mapped_and_drops_counted(tiny_store: Factory) 
     assert len(data.clips) == 3 * 2 * 5 * 2
     assert data.dropped_labels == {"disgust": 6, "surprise": 6}
     assert not data.clips["clip_id"].duplicated().any()  # both stores name their clips alike
-    assert set(data.clips["subject_id"]) == {f"{store}:s{number:02d}" for store in (0, 1) for number in range(3)}
+    assert set(data.clips["subject_id"]) == {"s00", "s01", "s02"}  # the same pseudonym is the same child
+    assert set(data.clips["store"].iloc[data.fold.test]) == {0, 1}
     stores = ClipStore.open(one), ClipStore.open(two)
     batch = next(iter(data.test_dataloader()))
     for frames, label, clip_id in zip(batch["frames"], batch["label"], batch["clip_id"], strict=True):
@@ -252,6 +249,99 @@ def test_stores_are_pooled_labels_mapped_and_drops_counted(tiny_store: Factory) 
         row = source.clips["clip_id"].tolist().index(name)
         np.testing.assert_array_equal(frames.numpy(), source.read(row).frames)
         assert source.clips["label"][row] == TARGET.names[label]
+
+
+def stills(path: Path, rows: list[tuple[int, str, str, str | None]]) -> Path:
+    """A store of pictures (number, group, split, label), beside others of its own that make every split stand."""
+    own = 1000 * (1 + len(path.name))
+    filler = [(own + n, f"own{n}", split, TARGET.names[n % 5]) for n, split in enumerate(["train"] * 5 + SPLITS * 5)]
+    keys = ("picture", "subject_id", "split", "label")
+    return write(path, [dict(zip(keys, row, strict=True)) for row in [*rows, *filler]], shard_by="split")
+
+
+SPLITS = ["train", "validation", "test"]
+
+
+@pytest.fixture
+def two_benchmarks(tmp_path: Path) -> list[Path]:
+    """The pictures 1 to 7 in two stores, each of which divides and groups them in its own way."""
+    one = [
+        (1, "a", "train", "happy"),  # test in the other
+        (2, "b", "validation", "happy"),  # test in the other
+        (3, "c", "test", "happy"),  # test in both, and twice in this one
+        (3, "c", "test", "happy"),
+        (4, "d", "train", "happy"),  # near-identical to 5, which is ...
+        (5, "d", "train", "happy"),
+        (6, "e", "test", None),  # test in both, with a label in the other only
+        (7, "f", "train", "happy"),  # train in both
+    ]
+    other = [
+        (1, "g", "test", "sad"),
+        (2, "h", "test", "happy"),
+        (3, "i", "test", "sad"),
+        (5, "j", "validation", "happy"),  # ... validation here
+        (6, "k", "test", "sad"),
+        (7, "l", "train", "happy"),
+    ]
+    return [stills(tmp_path / "one", one), stills(tmp_path / "other", other)]
+
+
+@pytest.mark.parametrize("protocol", ["official", "holdout", "kfold"])
+def test_a_picture_of_two_stores_stands_on_one_side_and_is_judged_once(
+    two_benchmarks: list[Path], protocol: str
+) -> None:
+    data = module(*two_benchmarks, protocol=ProtocolConfig(protocol, folds=3))
+    for fold in data.folds:
+        sides = {
+            split: [
+                data.stores[store].read(row).frames.tobytes() for store, row in zip(of["store"], of["row"], strict=True)
+            ]
+            for split in SPLITS
+            for of in [data.clips.iloc[getattr(fold, split)]]
+        }
+        assert sum(len(set(side)) for side in sides.values()) == len(set().union(*sides.values()))
+        assert len(sides["train"]) == len(set(sides["train"]))
+    assert data.fold.dropped
+
+
+def test_official_splits_of_two_stores_keep_the_judged_copy(two_benchmarks: list[Path]) -> None:
+    data = module(*two_benchmarks, protocol=ProtocolConfig("official"))
+    kept = {split: data.clips["clip_id"].iloc[getattr(data.fold, split)].tolist() for split in SPLITS}
+    shared = {split: [name for name in names if name in PICTURES] for split, names in kept.items()}
+    assert {split: [PICTURES[name] for name in names] for split, names in shared.items()} == {
+        "train": ["7 of one"],
+        "validation": ["5 of other"],
+        "test": ["3 of one", "3 of one", "1 of other", "2 of other", "6 of other"],
+    }
+    assert data.fold.dropped == {
+        "pictures judged in another store": 2,  # 3 and 6
+        "validation images also in test": 1,  # 2
+        "also in validation or test": 3,  # 1, 4, 5
+        "repeats within training": 1,  # 7
+    }
+
+
+PICTURES = {f"0:c{n:02d}": f"{p} of one" for n, p in enumerate([1, 2, 3, 3, 4, 5, 6, 7])} | {
+    f"1:c{n:02d}": f"{p} of other" for n, p in enumerate([1, 2, 3, 5, 6, 7])
+}
+
+
+def test_what_joins_two_groups_may_be_left_out_by_its_label(tmp_path: Path) -> None:
+    one = stills(tmp_path / "one", [(1, "a", "test", "happy"), (2, "a", "train", "sad")])
+    rows = [
+        {"picture": p, "subject_id": "b", "split": "train", "label": name} for p, name in ((2, "surprise"), (3, "sad"))
+    ]
+    other = write(tmp_path / "other", rows, label_space="fer7", shard_by="split")
+    data = module(one, other, label_space="target5", protocol=ProtocolConfig("official"))
+    assert not {"0:c01", "1:c01"} & set(data.clips["clip_id"].iloc[data.fold.train])
+
+
+def test_people_and_pictures_pool_without_being_compared(tmp_path: Path, two_benchmarks: list[Path]) -> None:
+    people = write(tmp_path / "people", [{"label": n, "subject_id": s} for s in "abc" for n in TARGET.names])
+    data = module(people, *two_benchmarks)
+    assert {"a", "b", "c"} < set(data.clips["subject_id"])
+    assert not data.images
+    assert data.clips["picture"].isna().tolist() == (data.clips["store"] == 0).tolist()
 
 
 def test_votes_of_another_label_space_are_left_behind(tmp_path: Path) -> None:

@@ -8,14 +8,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments import cli
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, USERS_FAULT, VERBS, main
-from fer_id.errors import DataError
+from experiments.frames import require_one_length
+from experiments.inspect import describe
+from fer_id.errors import DataError, RunError
+from fer_id.runs import RunDir
+from fer_id.store import ClipStore
 
 HEAVY = (
     *("torch", "pytorch_lightning", "mediapipe", "pandas", "albumentations", "matplotlib", "cv2", "timm", "wandb"),
@@ -46,7 +52,7 @@ def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str
 def test_every_setting_of_train_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "data=ferplus", "--help"]) == DONE
     told = capsys.readouterr().out
-    for expected in ("data.votes=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw, sgd"):
+    for expected in ("data.votes=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw"):
         assert expected in told
     assert not re.search(
         r"^  [\w.]+=\S* +\[(str|int|float|bool|list)", told, re.MULTILINE
@@ -122,9 +128,33 @@ def test_inspect_counts_a_store(tiny_store: Callable[..., Path], capsys: pytest.
     store = tiny_store(subjects=3, clips=2, length=3)
     assert main(["inspect", str(store)]) == DONE
     told = capsys.readouterr().out
-    assert "30 clips, 90 frames (90 with a face)" in told
+    assert "30 clips, 90 frames (90 valid)" in told
     assert "provenance synthetic, label space target5, 3 subjects" in told
     assert told.splitlines()[3].split() == ["all", "6", "6", "6", "6", "6", "30"]
+
+
+def test_inspect_counts_landmarks_where_somebody_looked(tiny_store: Callable[..., Path]) -> None:
+    store = ClipStore.open(tiny_store())
+    assert "with landmarks" not in describe(store)
+    store.card.parameters["images_with_landmarks"] = 7
+    assert "120 frames (120 valid), 7 images with landmarks" in describe(store)
+
+
+@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_numbers_of_an_older_version_are_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = RunDir.create(tmp_path / "run", {"name": "run"}, {})
+    run.write_metrics({"accuracy": 0.5, "labels": ["happy"]})
+    run.finish()
+    assert main([verb, str(run.path)]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "provenance, n_clips" in told
+    assert f"`fer-id evaluate {run.path}` computes it again" in told
+
+
+@pytest.mark.parametrize(("lengths", "refused"), [([3, 3], False), ([3, 5], True)])
+def test_frames_needs_clips_of_one_length(lengths: list[int], refused: bool, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="3 to 5 frames") if refused else nullcontext():
+        require_one_length(RunDir(tmp_path), pd.Series(lengths))
 
 
 def test_inspect_refuses_what_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -145,7 +175,11 @@ def test_synth_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["synth", f"out={out}", "subjects=1"]) == USERS_FAULT
     assert "overwrite=true" in capsys.readouterr().err
     assert main(["synth", f"out={out}", "subjects=1", "clips_per_emotion=2", "frames=2", "overwrite=true"]) == DONE
-    assert "10 clips, 20 frames" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "10 clips, 20 frames" in told
+    assert told.splitlines()[-1] == f"picture: {out / 'strips.png'}"
+    assert (out / "strips.png").is_file()
+    assert main(["inspect", str(out)]) == DONE
 
 
 def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

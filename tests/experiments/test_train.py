@@ -277,12 +277,14 @@ def test_leaving_one_subject_out_resumes_at_the_fold_and_pools(
 def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
     finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
+    from experiments.parents import open_parent
     from experiments.parts import make_model, open_data
 
     stills = finished[1]
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={stills.path}", "optim.lr=1e-9", "name=temporal")
     config = load(TrainConfig, arguments[1:])
-    model = make_model(config, open_data(config, None)).state_dict()
+    data = open_data(config, None)
+    model = make_model(config, data, open_parent(config, data, data.fold)).state_dict()
     learned = {k: v for k, v in read_tensors(stills.checkpoint()).items() if k.startswith("model.encoder.")}
     assert len(learned) > 20
     assert all(torch.equal(model[name.removeprefix("model.")], value) for name, value in learned.items())
@@ -293,6 +295,31 @@ def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
     kept = read_tensors(run.checkpoint())
     weights = [name for name in learned if name.endswith("weight")]
     assert all(torch.allclose(kept[name], learned[name], atol=1e-6) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (["init.run=runs/nowhere"], "is not a run"),
+        (["init.encoder_from={run}", "seed=3"], "subjects whom fold holdout tests"),
+        (["init.run={run}", "data.label_space=fer7"], "init.encoder_from takes the encoder alone"),
+    ],
+)
+def test_a_wrong_parent_is_told_before_anything_is_measured(
+    changes: list[str],
+    says: str,
+    finished: tuple[list[str], RunDir],
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    monkeypatch.setattr("experiments.parts.measure", lambda *_, **__: pytest.fail("measured"))
+    changes = [change.format(run=finished[1].path) for change in changes]
+    assert main(tiny(drawn, tmp_path, "trainer.precision=auto", *changes, "name=a")) == USERS_FAULT
+    assert says in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_encoder_of_another_shape_is_refused(
@@ -314,7 +341,10 @@ def test_two_benchmarks_train_together(stores: dict[str, list[Path]], tiny: Tiny
     assert main(tiny(tmp_path, tmp_path, *common, "data.label_space=target5")) == DONE
     run = RunDir.open(tmp_path / "both")
     assert run.metrics()["labels"] == ["happy", "sad", "angry", "fear", "neutral"]
-    assert {clip[:2] for clip in run.predictions()["clip_id"]} == {"0:", "1:"}
+    judged = run.predictions()
+    assert not judged["clip_id"].str[2:].duplicated().any()  # FER+ holds the pictures of FER2013: each is judged once
+    assert set(judged["clip_id"].str[:2]) == {"0:", "1:"}
+    assert run.job()["dropped"]["pictures judged in another store"]
     assert "label surprise not in target5" in run.job()["dropped"]
 
 

@@ -65,6 +65,21 @@ def test_nothing_logged_no_figure():
     assert learning_curves({"a": []}, ["real"]) is None
 
 
+@pytest.mark.parametrize(
+    ("monitor", "mark"),
+    [
+        ("val/macro_f1", "best macro-F1: epoch 1"),
+        ("val/loss", "lowest validation loss: epoch 2"),
+        ("val/accuracy", "val/accuracy: epoch 0"),
+        ("train/lr", None),
+    ],
+)
+def test_marked_is_the_epoch_that_was_kept(monitor, mark):
+    scores = {"val/macro_f1": [0.1, 0.5, 0.5], "val/loss": [3.0, 2.0, 1.0], "val/accuracy": [0.9, None, 0.2]}
+    text = words_of(figures.training_curves(pd.DataFrame({"epoch": [0, 1, 2]} | scores), "real", monitor))
+    assert mark in text if mark else "epoch 0" not in text
+
+
 def test_curves_take_the_mean_of_what_an_epoch_logged():
     curve = pd.DataFrame(
         {"epoch": [0, 0, 1, None], "train/loss": [1.0, 3.0, None, 9.0], "note": ["x", None, None, None]}

@@ -3,11 +3,11 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fer_id.errors import FerIdError
+from fer_id.errors import FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import TARGET
 from fer_id.reporting.page import duration
-from fer_id.reporting.report import evaluate_run, run_name
+from fer_id.reporting.report import evaluate_run, run_name, write_report
 
 
 class Links(HTMLParser):
@@ -58,10 +58,30 @@ def test_the_report_says_the_numbers_the_provenance_the_audit_and_the_limits(mak
     page = re.sub(r"[ \n]+", " ", (run.path / "report.html").read_text())
     assert f"{100 * metrics['accuracy']:.1f}\u202f%" in page
     assert "Synthetic data." in page
+    assert "train holds 280 of the 3,589 images of test byte for byte" in page
     assert "across splits, test in train" in page
+    assert "<strong>happy</strong> i1, i3; <strong>sad</strong> i2" in page
     assert "never diagnoses" in page
     assert "punishment, exclusion, grading, surveillance or diagnosis" in page
     assert "lr: 0.0001" in page
+
+
+def test_what_a_run_left_out_or_kept_is_said(make_run):
+    run = make_run(config={"name": "a", "data": {"drop_duplicates": False}})
+    run.write_job(run.job() | {"dropped": {"label contempt not in fer7": 1200, "unlabelled": 1}})
+    evaluate_run(run)
+    page = (run.path / "report.html").read_text()
+    assert "This run left out 1,201 clips: label contempt not in fer7 (1,200), unlabelled (1)." in page
+    assert "kept the repeats in training" in page
+
+
+def test_incomplete_numbers_are_refused(make_run):
+    run = make_run()
+    metrics = run.metrics()
+    del metrics["per_class"]["fear"]["recall"], metrics["calibration"]["bins"]
+    run.write_metrics(metrics)
+    with pytest.raises(RunError, match=r"calibration\.bins, per_class\.fear\.recall missing; `fer-id evaluate"):
+        write_report(run)
 
 
 def test_hostile_names_are_text(make_run):

@@ -29,6 +29,26 @@ def test_error_pattern(metrics, row, sentence):
     assert words.error_pattern(with_row(metrics, "fear", row), "fear") == sentence
 
 
+def test_ties_for_the_worst_class_are_named(metrics):
+    assert len(words.worst_classes(metrics)) == 1
+    rows = {label: row | {"recall": 0.0 if label != "sad" else 0.5} for label, row in metrics["per_class"].items()}
+    tied = metrics | {"per_class": rows}
+    assert words.worst_classes(tied) == ["happy", "angry", "fear", "neutral"]
+    assert "Hardest are happy, angry and 2 more: 0\u202f% of their clips are recognised." in words.summary(
+        tied, people=True
+    )
+    empty = {label: row | {"recall": None} for label, row in rows.items()}
+    assert words.worst_classes(metrics | {"per_class": empty}) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [("", ""), ("a", "a"), ("ab", "a and b"), ("abc", "a, b and c"), ("abcde", "a, b and 3 more")],
+)
+def test_listed(names, text):
+    assert words.listed(names) == text
+
+
 def test_summary_says_what_matters(metrics):
     text = " ".join(words.summary(metrics, people=True))
     assert f"right on {words.percent(metrics['accuracy'])} of 120 test clips of 6 subjects" in text

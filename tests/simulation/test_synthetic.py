@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fer_id.errors import ConfigError
 from fer_id.labels import TARGET
@@ -111,3 +112,8 @@ def test_nothing_is_written_for_a_broken_config(tmp_path: Path) -> None:
 def test_film_strips(tmp_path: Path) -> None:
     picture = film_strips(replace(SMALL, frames=3), tmp_path / "strips.png")
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_film_strips_of_long_clips_fit_on_a_screen(tmp_path: Path) -> None:
+    picture = film_strips(replace(SMALL, frames=100), tmp_path / "strips.png")
+    assert Image.open(picture).width < 4000

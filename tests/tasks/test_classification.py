@@ -9,7 +9,6 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from sklearn.metrics import accuracy_score, f1_score
-from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -173,25 +172,6 @@ def test_the_mirror_image_mirrors_landmarks_for_models_that_look(make_task: Make
 # --- the loss ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("counts", [[10, 20, 30, 40, 50], [7, 1, 1, 500, 3], [5, 0, 10, 0, 1]])
-def test_class_weights_are_sklearns_balanced_ones(make_task: MakeTask, counts: list[int]) -> None:
-    weight = make_task(class_balance="weights", class_counts=counts).class_weight
-    truth = np.repeat(np.arange(5), counts)
-    present = np.unique(truth)
-    expected = compute_class_weight("balanced", classes=present, y=truth)
-    np.testing.assert_allclose(weight[present], expected, rtol=1e-6)
-    assert weight.isfinite().all()
-
-
-def test_weights_enter_the_loss_and_no_checkpoint(make_task: MakeTask, make_batch: MakeBatch) -> None:
-    counts, batch = [10, 20, 30, 40, 50], make_batch(LABELS)
-    task = make_task(class_balance="weights", class_counts=counts).eval()
-    expected = F.cross_entropy(task(batch), batch["label"], weight=150 / (5 * torch.tensor(counts)))
-    torch.testing.assert_close(loss_of(task, batch), expected)
-    assert not [key for key in task.state_dict() if "class_weight" in key]
-    assert make_task(class_counts=counts).class_weight is None
-
-
 def test_soft_labels_are_the_target_where_there_are_some(make_task: MakeTask, make_batch: MakeBatch) -> None:
     soft = torch.rand(8, 5).softmax(dim=1)
     task, batch = make_task().eval(), make_batch(LABELS)
@@ -223,9 +203,7 @@ def test_a_loss_that_is_no_number_names_split_and_clips(
 # --- the optimiser ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
-)
+@pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_weight_decay_spares_norms_and_biases(make_task: MakeTask, name: str, kind: type) -> None:
     model = make_task(head="lstm").model
     optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), model)
@@ -246,12 +224,11 @@ def test_frozen_weights_are_left_out(make_task: MakeTask, make_batch: MakeBatch)
     assert all(torch.equal(p, before[name]) for name, p in task.model.encoder.named_parameters())
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
-@pytest.mark.parametrize("name", ["adam", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw"])
 def test_a_schedule_rises_to_its_peak_and_reaches_its_end(
-    make_task: MakeTask, make_batch: MakeBatch, schedule: str, name: str
+    make_task: MakeTask, make_batch: MakeBatch, name: str
 ) -> None:
-    task = make_task(name=name, lr=0.01, schedule=schedule, warmup=0.3)
+    task = make_task(name=name, lr=0.01, schedule="one_cycle", warmup=0.3)
     _, watch = fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
     assert len(watch.lr) == 20
     assert watch.lr[0] == pytest.approx(0.01 / 25)

@@ -1,0 +1,69 @@
+"""One table over several stores: labels in one space, and the same child or picture under one name."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from hashlib import blake2b
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from fer_id.labels import LabelSpace, map_labels
+from fer_id.store import ClipStore
+
+
+def holds_images(store: ClipStore) -> bool:
+    """Whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
+    return store.card.shard_by == "split"
+
+
+def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
+    """All clips, with ``store`` and ``row`` for where they lie, and how many were left out by label.
+
+    Clips of several stores are told apart by the number of their store (``0:...``). A ``subject_id`` of people is left
+    as it is: the same pseudonym in two stores is the same child. Groups of images of two stores become one where they
+    hold the same picture, byte for byte, and ``picture`` then tells which clips are equal. Pictures that are only
+    near-identical (cropped, re-encoded or aligned otherwise) are not found across stores.
+
+    Args:
+        stores: opened, in the order in which they are numbered.
+        labels: the space to map labels to; clips whose label it does not know are left out.
+    """
+    tables, dropped = [], Counter[str]()
+    for number, store in enumerate(stores):
+        table = store.clips.assign(store=number, row=np.arange(len(store)))
+        names, gone = map_labels(table["label"].tolist(), labels)
+        mapped = pd.Series(names, index=table.index, dtype=object)  # a text column would turn None into NaN
+        lost = mapped.isna() & table["label"].notna()
+        table = table.assign(label=mapped, lost=lost)
+        if store.labels != labels:
+            table["soft_label"] = None  # its columns belong to another space
+        if len(stores) > 1:
+            for key in ("clip_id", "subject_id") if holds_images(store) else ("clip_id",):
+                table[key] = f"{number}:" + table[key].astype(str)
+        tables.append(table)
+        dropped.update(gone)
+    clips = pd.concat(tables, ignore_index=True)
+    if sum(map(holds_images, stores)) > 1:
+        clips = _with_common_groups(clips, stores)  # before any is left out: it may be what two groups have in common
+    return clips[~clips["lost"]].drop(columns="lost").reset_index(drop=True), dict(dropped)
+
+
+def _with_common_groups(clips: pd.DataFrame, stores: Sequence[ClipStore]) -> pd.DataFrame:
+    """With ``picture`` (a digest of the frames; None where people are) and groups that share a picture as one."""
+    images = clips["store"].map(dict(enumerate(map(holds_images, stores)))).to_numpy(bool)
+    where = zip(clips.loc[images, "store"], clips.loc[images, "row"], strict=True)
+    digests = [blake2b(stores[store].read(row).frames.tobytes(), digest_size=16).hexdigest() for store, row in where]
+    picture, pictures = pd.factorize(np.array(digests, dtype=object))
+    group, groups = pd.factorize(clips.loc[images, "subject_id"].to_numpy(object))
+    size = len(groups) + len(pictures)
+    graph = coo_matrix((np.ones(len(group)), (group, len(groups) + picture)), shape=(size, size))
+    component = connected_components(graph, directed=False)[1][: len(groups)]
+    first = np.unique(component, return_index=True)[1]  # a united group bears the name of its first
+    clips = clips.assign(picture=None)
+    clips.loc[images, "picture"] = digests
+    clips.loc[images, "subject_id"] = groups[first[component[group]]]
+    return clips

@@ -1,0 +1,101 @@
+"""Weights from an earlier run: which run that is, and whether it knows anyone who is judged here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from data_modules.base import FerDataModule
+from data_modules.pool import holds_images
+from experiments.config import TrainConfig
+from fer_id.errors import CheckpointError, LeakageError, RunError
+from fer_id.evaluation.protocol import Fold
+from fer_id.runs import RunDir
+
+
+def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
+    """The run whose weights a fold starts from: of a cross-validation, its fold of the same name; None for none.
+
+    Raises:
+        RunError: no such run, not finished, or without that fold or its checkpoint; or a run that it started from
+            itself is gone, so that nobody can tell what it learned from.
+        LeakageError: it, or a run that it started from, learned from or was chosen by what is judged here. Pictures
+            that come in another store are not recognised.
+        CheckpointError: its classes are others, and all weights are asked for.
+    """
+    path = config.init.run or config.init.encoder_from
+    if path is None:
+        return None
+    run = _open_fold(path, fold.name)
+    run.checkpoint()
+    for one in _ancestry(run, fold.name):
+        _check_subjects(one, data, fold)
+        _check_images(one, config, data)
+    space = (run.job().get("store") or {}).get("label_space")
+    if config.init.run and space != data.labels.name:
+        raise CheckpointError(
+            f"{run.path} tells the classes of {space}, this training those of {data.labels.name}: the same output "
+            "would mean another class. init.encoder_from takes the encoder alone; data.label_space chooses the classes"
+        )
+    return run
+
+
+def _open_fold(path: str, name: str) -> RunDir:
+    """A single training as it is, of a cross-validation the fold of that name."""
+    run = RunDir.open(path)
+    if not run.folds:
+        return run
+    named = {fold.path.name: fold for fold in run.folds}
+    if name not in named:
+        raise RunError(f"{path} has no fold {name}; it has {', '.join(named)}")
+    return named[name]
+
+
+def _ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
+    """The run and all whose weights went into it."""
+    todo, seen = [run], set()
+    while todo:
+        one = todo.pop()
+        if one.path in seen:  # a name given twice can make a circle
+            continue
+        seen.add(one.path)
+        yield one
+        for path in one.job().get("parents") or ():
+            try:
+                todo.append(_open_fold(path, fold))
+            except RunError as problem:
+                raise RunError(
+                    f"{one.path} started from another run, so what it learned from cannot be checked: {problem}. "
+                    "Bring that run back to its place, or start from a run whose origin is there"
+                ) from None
+
+
+def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
+    subjects = run.job().get("subjects") or {}
+    seen = {*subjects.get("train", ()), *subjects.get("validation", ())}
+    if judged := sorted(seen.intersection(data.subjects(fold.test))):
+        raise LeakageError(
+            f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} tests: {', '.join(judged[:5])}; "
+            "start from a run with the same protocol and seed, or from one of other subjects"
+        )
+
+
+def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule) -> None:
+    """Images have no pseudonyms to compare: on the same store only its own splits are sure to be the same.
+
+    The run must have known all image stores of this training, for it keeps the test pictures of those alone out of its
+    training, and it must have done so.
+    """
+    ours = {store.fingerprint for store in data.stores if holds_images(store)}
+    theirs = set(((run.job().get("store") or {}).get("fingerprint") or "").split(", "))
+    if not ours & theirs:
+        return
+    before = run.config()
+    official = before["protocol"]["name"] == config.protocol.name == "official"
+    apart = before["data"]["drop_duplicates"] or not config.data.drop_duplicates
+    if not (official and apart and ours <= theirs):
+        raise LeakageError(
+            f"{run.path} may have learned from pictures that are tested here: it saw the same store with "
+            f"protocol={before['protocol']['name']}, data.drop_duplicates={before['data']['drop_duplicates']} and "
+            f"{len(theirs)} stores in all. Start from a run with protocol=official that leaves duplicates out and was "
+            "given every store of this training, and train with protocol=official"
+        )

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from fer_id.evaluation.leakage import find_duplicates, fingerprint, summarise
+from fer_id.reporting.audit import MOST_CONFLICTS, Conflict, read_audit, reasons_words
+
+
+@pytest.fixture
+def published():
+    """Five pictures: three of training, the first of which stands there twice, and two of the test, one of them new."""
+    noise = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
+    plain = np.full((48, 48), 9, np.uint8)
+    images = [noise[0], noise[0], plain, noise[0], noise[1]]
+    found = find_duplicates(fingerprint(images))
+    return summarise(found, list("abcde"), ["Training"] * 3 + ["PublicTest"] * 2, ["sad", "fear", "sad", None, "happy"])
+
+
+def store(audit, name="tiny"):
+    return {"name": name, "audit": audit}
+
+
+def test_a_benchmark_in_sentences(published):
+    found = read_audit(store({"published": published, "left_out": {"no_face": 1200, "unreadable": 1}}))
+    assert found.sentences == [
+        "As published, Training holds 1 of the 2 images of PublicTest byte for byte, and a near-identical one "
+        "(re-encoded, re-cropped or re-lit) of none.",
+        "Inside Training: 1 byte-identical repeat among 3 images, and 0 images with a near-identical one.",
+        "Equal and near-identical images form 1 group, the largest of 3; more than one label stands in 1 of them.",
+        "Of one single colour: 1 image of Training.",
+        "Left out when the store was made: no face (1,200), unreadable (1).",
+    ]
+    assert found.conflicts == [Conflict("byte for byte", {"sad": ["a"], "fear": ["b"], "unlabelled": ["d"]})]
+    assert ("published, byte-identical, across splits, PublicTest in Training", 1) in found.counts
+    assert found.images
+
+
+def test_a_clean_benchmark(published):
+    nothing = {"across": {}, "within": {"Training": {"repeats": 0, "images": 0}}}
+    clean = published | {
+        "constant": {"Training": 0},
+        "byte_identical": nothing,
+        "near_identical": nothing,
+        "groups": {"of_two_or_more": 0, "largest": 1},
+        "conflicts": [],
+    }
+    assert read_audit(store({"published": clean})).sentences == [
+        "As published, Training holds no image of PublicTest, neither byte for byte nor nearly.",
+        "Inside Training: 0 byte-identical repeats among 3 images, and 0 images with a near-identical one.",
+        "Of one single colour: none.",
+    ]
+
+
+def test_only_the_first_conflicts_are_listed(published):
+    many = published | {"conflicts": published["conflicts"] * 60}
+    found = read_audit(store({"published": many}))
+    assert (len(found.conflicts), found.n_conflicts) == (MOST_CONFLICTS, 60)
+
+
+def test_a_drawn_cohort_has_frames_without_a_face_and_no_pictures_to_repeat():
+    found = read_audit(store({"frames_without_face": 62}))
+    assert found.sentences == ["Frames of the store that show no face: 62."]
+    assert not found.images
+
+
+@pytest.mark.parametrize("audit", [None, {}])
+def test_no_audit(audit):
+    assert read_audit(store(audit)) == read_audit({})
+    assert not read_audit(store(audit)).counts
+
+
+def test_an_unknown_audit_is_counted():
+    found = read_audit(store({"blinks": {"left": 3}}))
+    assert (found.sentences, found.counts) == ([], [("blinks, left", 3)])
+
+
+def test_several_stores_are_told_apart(published):
+    pooled = store({"faces": {"published": published}, "drawn": {"frames_without_face": 2}, "bare": {}})
+    found = read_audit(pooled | {"name": "faces + drawn + bare"})
+    assert found.sentences[0].startswith("faces: As published, Training holds 1 of")
+    assert found.sentences[1:] == [
+        "drawn: Frames of the store that show no face: 2.",
+        "bare: no audit that is known.",
+        "Images that these stores have in common were not looked for.",
+    ]
+    assert (found.n_conflicts, found.images) == (1, True)
+
+
+def test_reasons_words():
+    assert reasons_words({"no_face": 1234, "why": "unknown"}) == "no face (1,234), why (unknown)"
