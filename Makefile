@@ -44,7 +44,7 @@ hooks: $(STAMP)  ## run lint, types and the data guard at every commit
 
 # ------------------------------------------------------------------------------------------------------ experiments
 
-# Half the channels: a dozen drawn children do not need more, and an epoch takes a third of the time.
+# Half the channels: a quarter of the multiply-adds, for a dozen drawn children.
 DRAWN := data=synthetic data.store=data/drawn model.widths=[16,32,64,128]
 
 demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one comparison: about five minutes
@@ -52,7 +52,7 @@ demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one
 	$(FER) train $(DRAWN) protocol=holdout recipe=demo_clips model=cnn_lstm init.encoder_from=runs/demo/conv4 name=demo/cnn_lstm $(ARGS)
 	$(FER) compare runs/demo/conv4 runs/demo/cnn_lstm out=$(OUT)/demo
 
-loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the drawn cohort: about half an hour
+loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the drawn cohort: 24 trainings
 	$(FER) train $(DRAWN) protocol=loso recipe=demo model=conv4 data.frames=frame name=drawn/conv4 $(ARGS)
 	$(FER) train $(DRAWN) protocol=loso recipe=demo_clips model=cnn_lstm init.encoder_from=runs/drawn/conv4 name=drawn/cnn_lstm $(ARGS)
 	$(FER) frames runs/drawn/conv4
