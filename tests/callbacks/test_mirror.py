@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import wandb
 
 from data_modules.config import DataConfig
 from fer_id.callbacks.mirror import close_mirror, mirror_results, open_mirror, public, wandb_mode
@@ -122,6 +123,7 @@ PER_CLASS = pd.DataFrame(
 def content_of(folder: Path) -> bytes:
     """All bytes that W&B keeps for the run, and names of its files. Its debug logs are left out: they name the folder
     they lie in, stay on this machine and are not sent by ``wandb sync``."""
+    wandb.teardown()  # its own process goes on writing after finish() has returned
     found = b""
     for file in sorted((folder / "wandb").rglob("*")):
         if file.is_file() and not re.fullmatch(r"debug.*\.log", file.name):
@@ -215,8 +217,6 @@ def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
 def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     monkeypatch: pytest.MonkeyPatch, provenance: str, sent: bool
 ) -> None:
-    import wandb
-
     logged: dict[str, Any] = {}
 
     class Run:
