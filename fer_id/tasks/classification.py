@@ -16,6 +16,7 @@ from fer_id.evaluation.protocol import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import LossConfig, OptimConfig
+from fer_id.tasks.mixing import mixup
 from fer_id.types import CROP, FLIP_68, ClipBatch
 
 
@@ -70,6 +71,8 @@ class ClipClassification(pl.LightningModule):
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
+        if self.loss.mixup > 0:
+            batch = mixup(batch, self.loss.mixup, len(self.labels))
         return self._step(batch, "train")
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
