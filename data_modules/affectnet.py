@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
-from data_modules.stills import geometry, read_image
+from data_modules.stills import read_image
 from data_modules.tables import Table
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import AFFECTNET8
-from fer_id.preprocessing.alignment import align
+from fer_id.preprocessing.alignment import align, crop_geometry
 from fer_id.settings import setting
 from fer_id.types import LANDMARKS
 
@@ -96,7 +96,7 @@ def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> S
         label_space=AFFECTNET8.name,
         shard_by="split",
         source="affectnet",
-        geometry=geometry("published", "rgb"),
+        geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={"landmarks": "published", "release": release},
     )
     samples = crops(faces, left_out, config.unreadable)

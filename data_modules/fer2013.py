@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from data_modules import ferplus, folders
 from data_modules.benchmark import Benchmark, write_benchmark
-from data_modules.stills import Still, StillsConfig, geometry, to_samples
+from data_modules.stills import Still, StillsConfig, to_samples
 from data_modules.tables import Table
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import FER7, FERPLUS8
+from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
 
 SIDE = 48
@@ -71,7 +72,7 @@ def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> Sto
         label_space=FER7.name if own else FERPLUS8.name,
         shard_by="split",
         source="fer2013" if own else "ferplus",
-        geometry=geometry(config.landmarks, "gray"),
+        geometry=crop_geometry(aligned=config.landmarks != "none", colour="gray"),
         parameters={"labels": config.labels, "landmarks": config.landmarks},
     )
     samples = to_samples(stills, config)

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.benchmark import Benchmark, write_benchmark
-from data_modules.stills import Still, StillsConfig, geometry, read_image, to_samples
+from data_modules.stills import Still, StillsConfig, read_image, to_samples
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import SPACES, LabelSpace, get_space
+from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
 
 SPLITS = {
@@ -68,7 +69,7 @@ def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> Stor
         label_space=space.name,
         shard_by="split",
         source=Path(config.source).resolve().name,
-        geometry=geometry(config.landmarks, config.colour),
+        geometry=crop_geometry(aligned=config.landmarks != "none", colour=config.colour),
         parameters={"landmarks": config.landmarks},
     )
     samples = to_samples(read_stills(files, "image"), config)

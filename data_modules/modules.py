@@ -17,5 +17,9 @@ class FolderDataModule(FerDataModule):
     """Stores of :mod:`data_modules.folders`."""
 
 
+class CohortDataModule(FerDataModule):
+    """Stores of :mod:`data_modules.cohort`: a site's children, a subject a shard."""
+
+
 class SyntheticDataModule(FerDataModule):
     """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_modules.benchmark import BenchmarkConfig, Sample
 from fer_id.errors import DataError
-from fer_id.preprocessing.alignment import EYES_64, align
+from fer_id.preprocessing.alignment import align
 from fer_id.settings import setting
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -74,11 +74,6 @@ def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
     crop, landmarks = align(still.image, points)
     found = None if points is None else landmarks
     return Sample(still.clip_id, still.split, still.label, crop, found, still.soft_label)
-
-
-def geometry(landmarks: str, colour: str) -> dict[str, Any]:
-    """The card's crop geometry: where the eyes are, None where crops are as published."""
-    return {"eyes": None if landmarks == "none" else [list(eye) for eye in EYES_64], "colour": colour}
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

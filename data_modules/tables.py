@@ -17,11 +17,12 @@ _LONGEST_LINE = 2**18  # characters; FER2013's rows have 9,000, so more than thi
 
 
 class Table:
-    """A CSV file (UTF-8, a byte-order mark and gzip allowed) with exactly these columns, in any order.
+    """A CSV file (UTF-8, a byte-order mark and gzip allowed) with these columns, in any order.
 
     Args:
         path: the file.
         columns: names expected in the header.
+        extra: allow others beside them.
 
     Attributes:
         problems: what is wrong with it; readers add what they find in the cells, iteration raises it all at its end.
@@ -33,8 +34,8 @@ class Table:
         ...         table.add(number, "emotion", "expected a number from 0 to 6", row["emotion"])
     """
 
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self.path, self.columns = path, tuple(columns)
+    def __init__(self, path: Path, columns: Sequence[str], *, extra: bool = False) -> None:
+        self.path, self.columns, self.extra = path, tuple(columns), extra
         self.problems = Problems(str(path))
 
     def add(self, number: int, column: str, expected: str, found: str) -> None:
@@ -63,12 +64,12 @@ class Table:
     def _check_header(self, header: list[str]) -> None:
         expected = ",".join(self.columns)
         if not any(header):
-            raise DataError(f"{self.path}: empty; expected a header {expected} and one row per image")
+            raise DataError(f"{self.path}: empty; expected a header {expected} and rows")
         for name in self.columns:
             if name not in header:
                 self.problems.add(f"header: column {name} is missing")
         for name in dict.fromkeys(header):
-            if name not in self.columns:
+            if name not in self.columns and not (self.extra and name):
                 self.problems.add(f"header: unexpected column {name!r}")
             elif header.count(name) > 1:
                 self.problems.add(f"header: column {name} stands {header.count(name)} times")

@@ -26,7 +26,7 @@ class Verb(NamedTuple):
         does: what ``fer-id --help`` says about it.
         run: ``module:function``; the function takes the config, and what it returns is printed.
         config: ``module:dataclass`` of its settings.
-        paths: the setting that arguments without ``=`` fill, and how ``--help`` calls them; empty: none.
+        paths: the settings that arguments without ``=`` fill, and how ``--help`` calls them; empty: none.
         example: a command that works.
     """
 

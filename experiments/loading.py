@@ -65,7 +65,7 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     Args:
         schema: a dataclass that can be made without arguments.
         argv: ``key=value`` in any order, and paths.
-        paths: the key that arguments without ``=`` fill; empty: the verb takes none.
+        paths: the keys that arguments without ``=`` fill, with spaces between; empty: the verb takes none.
 
     Raises:
         ConfigError: with every problem: syntax, unknown keys and groups, types, limits, combinations.

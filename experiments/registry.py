@@ -69,6 +69,9 @@ DATASETS = {
     "folder": Dataset(
         "data_modules.folders:FolderConfig", "data_modules.modules:FolderDataModule", "data_modules.folders:prepare"
     ),
+    "cohort": Dataset(
+        "data_modules.cohort:CohortConfig", "data_modules.modules:CohortDataModule", "data_modules.cohort:prepare"
+    ),
     "synthetic": Dataset(
         "data_modules.config:DataConfig", "data_modules.modules:SyntheticDataModule", made_by="fer-id synth out=FOLDER"
     ),

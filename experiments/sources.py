@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from keyword import iskeyword
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,7 +44,10 @@ def group_names(selector: str) -> list[str]:
 
 
 def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
-    """The arguments as leaves; a key given twice is a problem, since one of them would be lost."""
+    """The arguments as leaves; a key given twice is a problem, since one of them would be lost.
+
+    Those without ``=`` fill the keys named in ``paths`` (words) one by one; the last takes all that are left.
+    """
     seen: dict[str, str] = {}
     free: list[Raw] = []
     for argument in argv:
@@ -58,11 +62,16 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
             problems.add(f"{argument} ({COMMAND_LINE}): {match[1]} is given twice, before as {seen[match[1]]}")
         else:
             seen[match[1]] = argument
-            yield Leaf(match[1], match[2], COMMAND_LINE)
-    if free and paths in seen:
-        problems.add(f"{free[0]}: {paths} is given twice, before as {seen[paths]}")
-    elif free:
-        yield Leaf(paths, free[0] if len(free) == 1 else free, COMMAND_LINE)
+            # A word of Python, such as `as`, cannot name a field: there it ends in an underscore.
+            yield Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE)
+    *firsts, last = paths.split() or [""]
+    rest = free[len(firsts) :]
+    named = [*zip(firsts, free, strict=False), *([(last, rest[0] if len(rest) == 1 else rest)] if rest else [])]
+    for key, value in named:
+        if key in seen:
+            problems.add(f"{value}: {key} is given twice, before as {seen[key]}")
+        else:
+            yield Leaf(key, value, COMMAND_LINE)
 
 
 def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) -> list[Leaf]:

@@ -55,7 +55,7 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     """
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     config: Any = defaults(schema, chosen)[0]
-    takes = f" {verb.paths.upper().rstrip('S')}{'...' if verb.paths.endswith('s') else ''}" if verb.paths else ""
+    takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
@@ -75,7 +75,7 @@ def _section(config: Any, prefix: str) -> list[str]:
             about = (type(value).__doc__ or "").split("\n")[0]
             below += ["", f"{prefix}{field.name}: {about}", *_section(value, f"{prefix}{field.name}.")]
         elif "selector" not in field.metadata:
-            left = f"  {prefix}{field.name}={_shown(value)}"
+            left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
             help_text = field.metadata.get("help") or said.get(field.name, "")
             limits = limits_text(field.metadata)
             kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")

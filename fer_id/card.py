@@ -34,6 +34,8 @@ class StoreCard:
         versions: of the libraries whose results it holds.
         audit: what the leakage audit found, and every count of samples left out.
         groups: the group columns (age group, severity, ...).
+        consent: of a cohort, pseudonym -> ``purposes`` and ``expires_on``, as they were when it was made.
+        expires_on: day (ISO) after which the store refuses to open; empty: never.
     """
 
     provenance: str
@@ -46,6 +48,8 @@ class StoreCard:
     audit: dict[str, Any] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    consent: dict[str, Any] = field(default_factory=dict)
+    expires_on: str = ""
 
     @classmethod
     def read(cls, path: Path) -> StoreCard:

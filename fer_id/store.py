@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +25,8 @@ from numpy.typing import NDArray
 from fer_id.card import StoreCard
 from fer_id.errors import Problems, StoreError
 from fer_id.files import atomic_folder, write_json
+from fer_id.governance.consent import check_snapshot, withdrawals
+from fer_id.governance.keys import keys_home
 from fer_id.labels import LabelSpace, get_space
 from fer_id.types import CROP, LANDMARKS, StoredClip
 
@@ -64,12 +67,14 @@ class ClipStore:
         """Opens and checks a store: table, shapes, dtypes, lengths and card. No frame is read.
 
         Raises:
-            StoreError: naming the file and what was expected; all disagreements together.
+            StoreError: naming the file and what was expected; all disagreements together. Or its time is over.
+            ConsentError: somebody in it withdrew since, or a consent expired.
         """
         path = Path(path)
         if not (path / "card.json").is_file():
             raise StoreError(f"{path} is not a ClipStore (no card.json); `fer-id prepare` or `fer-id synth` makes one")
         card = StoreCard.read(path / "card.json")
+        _check_permission(path, card)
         try:
             clips = pd.read_parquet(path / "clips.parquet")
         except (OSError, ValueError) as problem:
@@ -117,6 +122,13 @@ class ClipStore:
         if not len(problems):
             for found in _frames_problems(rows, self._part("valid", shard)):
                 problems.add(f"clips.parquet: shard {shard}: {found}")
+
+    def allows(self, purpose: str) -> NDArray[np.bool_]:
+        """Which clips (N,) may be used for ``training`` or ``evaluation``; all where the card speaks of no consent."""
+        if not self.card.consent:
+            return np.ones(len(self.clips), np.bool_)
+        willing = {name for name, kept in self.card.consent.items() if purpose in kept["purposes"]}
+        return self.clips["subject_id"].isin(willing).to_numpy()
 
     @property
     def labels(self) -> LabelSpace:
@@ -166,6 +178,9 @@ class ClipStoreWriter:
         card: may still be filled in (``writer.card``) until the block ends.
         overwrite: replace an older store of that name.
 
+    Attributes:
+        draft: inside the block, the folder that becomes the store; for pictures that belong to it.
+
     Example:
         >>> with ClipStoreWriter(path, card) as writer:  # doctest: +SKIP
         ...     writer.add_clip({"clip_id": "a-0", "subject_id": "a", "label": "happy"}, frames)
@@ -180,11 +195,11 @@ class ClipStoreWriter:
         self._overwrite = overwrite
 
     def __enter__(self) -> Self:
-        self._draft = self._stack.enter_context(
+        self.draft = self._stack.enter_context(
             atomic_folder(self.path, replaces="card.json" if self._overwrite else None)
         )
         for part in PARTS:
-            (self._draft / part).mkdir()
+            (self.draft / part).mkdir()
         return self
 
     def __exit__(
@@ -226,7 +241,9 @@ class ClipStoreWriter:
         shard = str(row[self.card.shard_by])
         start = self._lengths.get(shard, 0)
         for part, array in parts.items():  # not kept open: a store may have more shards than a process open files
-            with (self._draft / part / f"{shard}.npy").open("ab") as file:
+            path = self.draft / part / f"{shard}.npy"
+            path.touch(mode=0o600)  # faces are for their owner only
+            with path.open("ab") as file:
                 if not start:
                     file.write(b"\0" * _HEADER)
                 file.write(np.ascontiguousarray(array).data)
@@ -260,12 +277,21 @@ class ClipStoreWriter:
             raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
         for shard, length in self._lengths.items():
             for part, (dtype, shape) in PARTS.items():
-                with (self._draft / part / f"{shard}.npy").open("r+b") as file:
+                with (self.draft / part / f"{shard}.npy").open("r+b") as file:
                     file.write(_npy_header(np.dtype(dtype), (length, *shape)))
         table = pd.DataFrame(self._rows).reindex(columns=[*CLIP_COLUMNS, *self.card.groups])
-        table.to_parquet(self._draft / "clips.parquet", index=False)
-        write_json(self._draft / "card.json", asdict(self.card))
-        ClipStore.open(self._draft)
+        table.to_parquet(self.draft / "clips.parquet", index=False)
+        write_json(self.draft / "card.json", asdict(self.card))
+        ClipStore.open(self.draft)
+
+
+def _check_permission(path: Path, card: StoreCard) -> None:
+    """Refuses a store after its last day, and one with somebody whose consent has ended."""
+    today = date.today()
+    if card.expires_on and date.fromisoformat(card.expires_on) < today:
+        raise StoreError(f"{path}: to be kept until {card.expires_on} and no longer; remove it, or prepare it anew")
+    if card.consent:
+        check_snapshot(str(path), card.consent, withdrawals(keys_home()), today)
 
 
 def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:

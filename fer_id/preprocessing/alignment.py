@@ -19,6 +19,16 @@ _MIN_EYE_DISTANCE = 1.0  # pixels; below it the angle of the line between the ey
 _SHARP_ENOUGH = 0.8  # a shrink weaker than this needs no area filter: cubic interpolation reads all the pixels
 
 
+def crop_geometry(*, aligned: bool, colour: str) -> dict[str, Any]:
+    """What a store's card says of its crops; stores that differ in it do not mix.
+
+    Args:
+        aligned: eyes at :data:`EYES_64`; else crops as published.
+        colour: ``rgb`` or ``gray``.
+    """
+    return {"eyes": [list(eye) for eye in EYES_64] if aligned else None, "colour": colour}
+
+
 def check_image(image: NDArray[Any]) -> None:
     """Raises :class:`DataError` unless the array is a non-empty uint8 (H, W, 3) image."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:

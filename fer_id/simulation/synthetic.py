@@ -13,7 +13,7 @@ import numpy as np
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import TARGET
-from fer_id.preprocessing.alignment import EYES_64
+from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.progress import track
 from fer_id.settings import limits_text, setting, within_limits
 from fer_id.simulation.expression import Array
@@ -21,7 +21,7 @@ from fer_id.simulation.performance import Performance, Subject, perform, sample_
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, SEVERITIES
 from fer_id.store import ClipStoreWriter
-from fer_id.types import CROP, StoredClip
+from fer_id.types import StoredClip
 
 
 @dataclass
@@ -128,7 +128,7 @@ def _card(config: SyntheticConfig) -> StoreCard:
         label_space=TARGET.name,
         shard_by="subject_id",
         source="synth",
-        geometry={"eyes": [list(eye) for eye in EYES_64], "size": CROP, "colour": "rgb"},
+        geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={
             **asdict(config),
             "severities": {name: asdict(dynamics) for name, dynamics in SEVERITIES.items()},

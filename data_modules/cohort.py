@@ -1,0 +1,256 @@
+"""A site's cohort folder -> ClipStore: manifests, consent and videos in, pseudonymous aligned clips out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from data_modules.cohort_videos import FollowedClip, Stretch, VideoJob, follow_videos, read_part
+from data_modules.config import DataConfig
+from data_modules.manifests import Manifests, read_manifests
+from fer_id.card import StoreCard
+from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.governance.audit import AuditLog
+from fer_id.governance.consent import ConsentRecord, Decision, decide, snapshot, withdrawals
+from fer_id.governance.keys import Key, keys_home
+from fer_id.labels import TARGET
+from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
+from fer_id.preprocessing.clips import OUTCOMES, windows
+from fer_id.progress import say, track
+from fer_id.reporting.sheets import contact_sheet
+from fer_id.settings import setting
+from fer_id.store import ClipStoreWriter
+
+VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
+
+
+@dataclass
+class CohortConfig(DataConfig):
+    """A cohort's own settings; ``source`` is its folder."""
+
+    name: str = setting("cohort", help="dataset, chosen by data=")
+    fps: float = setting(
+        5.0, above=0, max=120, help="frames per second taken from the videos: ten frames then span two seconds"
+    )
+    window: int = setting(10, min=1, max=1000, help="frames per clip of the store; the paper's T is 10")
+    stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
+    colour: str = setting("rgb", choices=("rgb", "gray"), help="gray: to adapt a model that learned from gray faces")
+    min_eye_distance: float = setting(
+        8.0, above=0, help="pixels between the eyes below which a face is too small to read"
+    )
+    workers: int = setting(0, min=0, help="processes that follow faces; 0: one per core")
+    unreadable: str = setting(
+        "error", choices=("error", "leave_out"), help="a damaged video: stop, or leave its clips out and count them"
+    )
+    retention_days: int = setting(365, min=1, max=36500, help="days after which the store refuses to open")
+    keys: str | None = setting(None, help="folder of the site's key and audit log; else $FER_ID_KEYS, ~/.config/fer_id")
+    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+
+@dataclass
+class Cohort:
+    """A cohort whose consent is decided.
+
+    Attributes:
+        manifests: its tables.
+        key: of the site.
+        decisions: by clear subject name.
+        clips: of admitted subjects.
+        left_out: clips by reason.
+    """
+
+    manifests: Manifests
+    key: Key
+    decisions: dict[str, Decision]
+    clips: pd.DataFrame
+    left_out: Counter[str] = field(default_factory=Counter)
+
+    def subject(self, name: str) -> str:
+        """A subject's pseudonym."""
+        return self.key.pseudonym("subject", name)
+
+
+def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
+    """A cohort folder -> ClipStore. An interrupted preparation goes on at the next video.
+
+    Raises:
+        ConfigError: no source, or no key.
+        DataError: bad tables or videos, all problems together; nobody admitted; no face anywhere.
+    """
+    if config.source is None:
+        raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
+    home = keys_home(config.keys)
+    manifests = read_manifests(Path(config.source))
+    cohort = admit(manifests, Key.load(home, create=True), withdrawals(home), date.today())
+    jobs = list(_jobs(cohort, config))
+    parts = _parts_folder(out)
+    _follow(jobs, parts, config, cohort)
+    card = _card(cohort, config)
+    with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
+        coverage = _write(cohort, jobs, parts, config, writer)
+        _check_found(coverage, config)
+        card.audit = {
+            "coverage": coverage,
+            "left_out": dict(cohort.left_out),
+            "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+        }
+    shutil.rmtree(parts)
+    _note_admissions(cohort, home, card)
+    return card
+
+
+def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date) -> Cohort:
+    """Decides who takes part; clips of others are left out and counted, and their videos are never opened.
+
+    Args:
+        manifests: the tables.
+        key: of the site.
+        gone: withdrawals, pseudonym -> day.
+        today: the day.
+
+    Raises:
+        DataError: nobody takes part.
+    """
+    records: dict[str, list[ConsentRecord]] = {name: [] for name in manifests.subjects["subject_id"]}
+    for record in manifests.consent:
+        records.setdefault(record.subject_id, []).append(record)
+    decisions = {name: decide(rows, today, gone.get(key.pseudonym("subject", name))) for name, rows in records.items()}
+    reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in decisions.items()})
+    cohort = Cohort(manifests, key, decisions, manifests.clips[reason == ""], Counter(reason[reason != ""].tolist()))
+    if cohort.clips.empty:
+        why = "; ".join(f"{count} clips: {reason}" for reason, count in cohort.left_out.items())
+        raise DataError(f"{manifests.folder}: nobody may take part ({why}); see consent.csv")
+    return cohort
+
+
+def _reason(decision: Decision) -> str:
+    """Why a subject's clips are left out; empty where they are not."""
+    other = not decision.reason and not decision.purposes & {"training", "evaluation"}
+    return "consent for other purposes only" if other else decision.reason
+
+
+def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
+    """One job per video, in the order in which the clips name them."""
+    key = cohort.key
+    for video, rows in cohort.clips.groupby("video", sort=False):
+        stretches = tuple(
+            Stretch(key.pseudonym("clip", clip_id), start_s, end_s)
+            for clip_id, start_s, end_s in zip(rows["clip_id"], rows["start_s"], rows["end_s"], strict=True)
+        )
+        path = cohort.manifests.folder / str(video)
+        name = key.pseudonym("video", str(video))
+        yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
+
+
+def _parts_folder(out: Path) -> Path:
+    """Where finished videos wait for the store: beside it, for its owner only, since it holds faces."""
+    parts = out.with_name(f".{out.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return parts
+
+
+def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> None:
+    """Has every video followed; those that cannot be read are reported together, or left out and counted."""
+    problems = Problems("videos")
+    workers = config.workers or os.cpu_count() or 1
+    for job, problem in track(
+        follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
+    ):
+        if problem:
+            problems.add(problem)
+            cohort.left_out["unreadable video"] += len(job.stretches)
+    if config.unreadable == "leave_out":
+        for problem in problems.found:
+            say(f"left out: {problem}")
+        return
+    problems.raise_if_any(
+        DataError, "Replace these videos, or say data.unreadable=leave_out. What is done is kept for the next attempt."
+    )
+
+
+def _write(
+    cohort: Cohort, jobs: list[VideoJob], parts: Path, config: CohortConfig, writer: ClipStoreWriter
+) -> dict[str, Any]:
+    """Writes every window and a contact sheet per subject; returns the coverage table."""
+    rows = {cohort.key.pseudonym("clip", row["clip_id"]): row for row in cohort.clips.to_dict("records")}
+    people = cohort.manifests.subjects.set_index("subject_id").to_dict("index")
+    totals, by_subject = Counter[str](), dict[str, Counter[str]]()
+    strips: dict[str, list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
+    for job in jobs:
+        if not (parts / f"{job.part}.json").is_file():
+            continue  # unreadable, and counted as such
+        for stretch, clip in read_part(job, parts):
+            row = rows[stretch.clip_id]
+            subject = cohort.subject(row["subject_id"])
+            groups = {name: row.get(name, people[row["subject_id"]].get(name)) for name in writer.card.groups}
+            shared = {"subject_id": subject, "label": row["label"], "video_id": job.video_id, "fps": config.fps}
+            for number, (start, end) in enumerate(windows(len(clip.valid), config.window, config.stride)):
+                name = {
+                    "clip_id": f"{stretch.clip_id}-{number:03d}",
+                    "t0_s": float(clip.times[start]),
+                    "source": "cohort",
+                }
+                window = slice(start, end)
+                writer.add_clip(
+                    {**shared, **name, **groups}, clip.crops[window], clip.landmarks[window], clip.valid[window]
+                )
+            totals.update(clip.outcomes)
+            by_subject.setdefault(subject, Counter()).update(clip.outcomes)
+            strips.setdefault(subject, []).append(_strip(stretch.clip_id, row["label"], clip))
+    for subject, shown in strips.items():
+        contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
+    return {
+        "frames": totals.total(),
+        **{outcome: totals[outcome] for outcome in OUTCOMES},
+        "by_subject": {subject: {key: counts[key] for key in OUTCOMES} for subject, counts in by_subject.items()},
+    }
+
+
+def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> tuple[str, Any, Any, Any]:
+    """At most ten frames of a clip, evenly spaced, for the contact sheet."""
+    shown = np.unique(np.linspace(0, len(clip.valid) - 1, min(10, len(clip.valid))).round().astype(int))
+    return f"{clip_id} {label or 'unlabelled'}", clip.crops[shown], clip.landmarks[shown], clip.valid[shown]
+
+
+def _check_found(coverage: dict[str, Any], config: CohortConfig) -> None:
+    if not coverage["found"]:
+        seen = ", ".join(f"{coverage[key]} {key}" for key in OUTCOMES[1:])
+        raise DataError(
+            f"{config.source}: no face of a child in any of {coverage['frames']} frames ({seen}); look at the videos. "
+            "A face has to be seen from the front, with at least data.min_eye_distance pixels between the eyes"
+        )
+
+
+def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
+    taking_part = cohort.clips["subject_id"].unique().tolist()
+    return StoreCard(
+        provenance=cohort.manifests.provenance,
+        label_space=TARGET.name,
+        shard_by="subject_id",
+        source="cohort",
+        geometry=crop_geometry(aligned=True, colour=config.colour),
+        parameters={
+            **{name: getattr(config, name) for name in ("fps", "window", "stride", "colour", "min_eye_distance")},
+            "landmark_model_sha256": BUNDLE_SHA256,
+        },
+        versions={name: version(name) for name in VERSIONS},
+        groups=cohort.manifests.groups,
+        consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in taking_part},
+        expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
+    )
+
+
+def _note_admissions(cohort: Cohort, home: Path, card: StoreCard) -> None:
+    admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
+    AuditLog(home, cohort.key).append("prepared", admitted=admitted, left_out=dict(cohort.left_out))

@@ -1,0 +1,171 @@
+"""The videos of a cohort, several at a time, each followed once; what is done of them is kept and not done again."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError
+from fer_id.files import read_json, write_json
+from fer_id.preprocessing.clips import FOUND, MOST_FACES, follow_face, sample_times
+from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.preprocessing.video import sample_frames, video_facts
+from fer_id.types import CROP, LANDMARKS
+
+FORMAT = 1
+"""Raised when what a video becomes changes, so that older parts are not taken up."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One annotated clip of a video.
+
+    Attributes:
+        clip_id: pseudonym.
+        start_s, end_s: seconds in the video.
+    """
+
+    clip_id: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
+class VideoJob:
+    """One video and what is wanted of it.
+
+    Attributes:
+        path: the file.
+        video_id: pseudonym; names its part.
+        stretches: its clips, in the order of the manifest.
+        fps, min_eye_distance, gray: see ``CohortConfig``.
+    """
+
+    path: Path
+    video_id: str
+    stretches: tuple[Stretch, ...]
+    fps: float
+    min_eye_distance: float
+    gray: bool
+
+    @property
+    def part(self) -> str:
+        """Name of what this job leaves: another file or another wish makes another part."""
+        stat = self.path.stat()
+        wish = {**asdict(self), "path": None, "size": stat.st_size, "time": stat.st_mtime_ns, "format": FORMAT}
+        return f"{self.video_id}-{hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True)
+class FollowedClip:
+    """What became of a stretch; arrays are memory maps.
+
+    Attributes:
+        times: (N,) seconds in the video.
+        crops, landmarks, valid: (N, 64, 64, 3), (N, 68, 2), (N,).
+        outcomes: frames by outcome, see ``fer_id.preprocessing.clips``.
+    """
+
+    times: NDArray[np.float64]
+    crops: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    valid: NDArray[np.bool_]
+    outcomes: dict[str, int]
+
+
+def follow_videos(jobs: Sequence[VideoJob], parts: Path, workers: int, bundle: Path) -> Iterator[tuple[VideoJob, str]]:
+    """Works through the videos; each comes back with what is wrong with it, or nothing. The result of a video is a
+    function of its file and its job: order and number of processes change nothing.
+
+    Args:
+        jobs: one per video.
+        parts: folder for what is done; videos that are done there already come back at once.
+        workers: processes; 1 works in this one.
+        bundle: the landmark model's file.
+    """
+    todo = []
+    for job in jobs:
+        if (parts / f"{job.part}.json").is_file():
+            yield job, ""
+        else:
+            todo.append(job)
+    if workers <= 1 or len(todo) < 2:
+        for job in todo:
+            yield job, _follow(job, parts, bundle)
+        return
+    from multiprocessing import get_context
+
+    # The longest first: else the last video keeps one process busy while the others have nothing left.
+    todo.sort(key=lambda job: (-sum(one.end_s - one.start_s for one in job.stretches), job.video_id))
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        running = {pool.submit(_follow, job, parts, bundle): job for job in todo}
+        for done in as_completed(running):
+            yield running[done], done.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedClip]]:
+    """What :func:`follow_videos` left of a video, clip by clip."""
+    name = job.part
+    facts = read_json(parts / f"{name}.json", DataError)
+    crops: Any = np.memmap(parts / f"{name}.crops", np.uint8, "r").reshape(-1, CROP, CROP, 3)
+    landmarks: Any = np.memmap(parts / f"{name}.landmarks", np.float32, "r").reshape(-1, LANDMARKS, 2)
+    start = 0
+    for stretch, clip in zip(job.stretches, facts["clips"], strict=True):
+        end = start + len(clip["outcomes"])
+        valid = np.array([outcome == FOUND for outcome in clip["outcomes"]], np.bool_)
+        times = sample_times(stretch.start_s, stretch.end_s, job.fps)
+        yield stretch, FollowedClip(times, crops[start:end], landmarks[start:end], valid, Counter(clip["outcomes"]))
+        start = end
+
+
+def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
+    """Follows the target's face through a video's clips; returns what is wrong with it, or nothing."""
+    name, clips = job.part, []
+    try:
+        facts = video_facts(job.path)
+        with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
+            for stretch in job.stretches:
+                times = sample_times(stretch.start_s, stretch.end_s, job.fps)
+                outcomes = []
+                for seen in follow_face(
+                    sample_frames(job.path, times),
+                    times,
+                    _landmarker(bundle),
+                    min_eye_distance=job.min_eye_distance,
+                    gray=job.gray,
+                ):
+                    crops.write(seen.crop.tobytes())
+                    landmarks.write(seen.landmarks.tobytes())
+                    outcomes.append(seen.outcome)
+                clips.append({"outcomes": outcomes})
+    except DataError as problem:
+        return str(problem)
+    # Written last: a part without it was interrupted, and is done again.
+    write_json(parts / f"{name}.json", {"width": facts.width, "height": facts.height, "clips": clips})
+    return ""
+
+
+@functools.cache
+def _landmarker(bundle: Path) -> FaceLandmarker:
+    """One for each process."""
+    from multiprocessing.util import Finalize
+
+    import cv2
+
+    cv2.setNumThreads(0)
+    landmarker = FaceLandmarker(bundle, max_faces=MOST_FACES)
+    Finalize(None, landmarker.close, exitpriority=1)  # a worker leaves without running atexit
+    return landmarker

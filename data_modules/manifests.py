@@ -1,0 +1,252 @@
+"""The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
+
+``subjects.csv``, ``clips.csv`` and ``consent.csv`` (see the design for their columns). Only the empty cell is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+
+from data_modules.tables import Table
+from fer_id.card import PROVENANCES
+from fer_id.errors import DataError, Problems
+from fer_id.files import read_json
+from fer_id.governance.consent import ASSENT, GUARDIAN, PURPOSES, STATUSES, ConsentRecord
+from fer_id.labels import TARGET
+from fer_id.store import CLIP_COLUMNS
+
+SUBJECT_COLUMNS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
+CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
+CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
+
+_FORMULA = ("=", "+", "@", "\t", "\r")
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """A cohort folder's tables, checked.
+
+    Attributes:
+        folder: the cohort.
+        subjects: by ``subject_id``, its other columns are groups; text or None.
+        clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
+        consent: one record per row.
+        provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
+    """
+
+    folder: Path
+    subjects: pd.DataFrame
+    clips: pd.DataFrame
+    consent: list[ConsentRecord]
+    provenance: str = "real"
+
+    @property
+    def groups(self) -> list[str]:
+        """The group columns: those of the subjects, then the clips' own."""
+        own = [str(name) for name in self.subjects if name != "subject_id"]
+        return own + [str(name) for name in self.clips if name not in CLIP_ROW_COLUMNS[:-1]]
+
+
+def read_manifests(folder: Path) -> Manifests:
+    """Reads and checks the three tables of a cohort folder.
+
+    Raises:
+        DataError: every problem of every row of every table, together.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected a cohort: subjects.csv, clips.csv, consent.csv and videos")
+    problems = Problems(f"cohort {folder}")
+    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, _SUBJECTS, problems, extra=True)
+    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, _CLIPS, problems, extra=True)
+    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, _CONSENT, problems)
+    if subjects is not None and clips is not None:
+        known = set(subjects["subject_id"])
+        for number, subject in clips["subject_id"].items():
+            if subject and subject not in known:
+                problems.add(f"clips.csv, {_line(number)}, column subject_id: {subject!r} is not in subjects.csv")
+        if shared := sorted(set(subjects.columns) & set(clips.columns) - {"subject_id"}):
+            problems.add(f"clips.csv and subjects.csv both have a column {', '.join(shared)}; keep it in one of them")
+    if clips is not None:
+        _check_times(clips, problems)
+        _check_videos(folder, clips, problems)
+    records = [] if consent is None else _records(consent, problems)
+    provenance = _provenance(folder / "cohort.json", problems)
+    problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
+    if subjects is None or clips is None:  # said above, as a problem of its own
+        raise DataError(f"cohort {folder}: a table is missing")
+    clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
+    return Manifests(folder, subjects, clips, records, provenance)
+
+
+def _provenance(path: Path, problems: Problems) -> str:
+    if not path.exists():
+        return "real"
+    try:
+        said = read_json(path, DataError).get("provenance")
+    except DataError as problem:
+        problems.add(str(problem))
+        return "real"
+    if said not in PROVENANCES:
+        problems.add(f"cohort.json: provenance is {said!r}, expected one of {', '.join(PROVENANCES)}")
+    return str(said)
+
+
+def _read(
+    path: Path, columns: tuple[str, ...], schema: pa.DataFrameSchema, problems: Problems, *, extra: bool = False
+) -> pd.DataFrame | None:
+    """A table as text, None for empty cells; None where it cannot be read at all."""
+    table = Table(path, columns, extra=extra)
+    try:
+        rows = dict(table.rows())
+    except DataError as problem:
+        problems.found += str(problem).splitlines()
+        return None
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else list(columns), dtype=object)
+    frame = frame.map(lambda cell: unicodedata.normalize("NFC", cell.strip()) or None).astype(object)
+    frame = frame.where(frame.notna(), None)
+    if frame.empty:
+        problems.add(f"{path.name}: no row")
+        return frame
+    for added in sorted(set(map(str, frame)) - set(columns)):
+        if added in CLIP_COLUMNS:
+            problems.add(f"{path.name}: a column {added} means something else in a store; give it another name")
+    for name in frame:
+        for number, cell in frame[name].items():
+            if cell is not None and cell.startswith(_FORMULA):
+                problems.add(
+                    f"{path.name}, {_line(number)}, column {name}: a spreadsheet formula ({cell!r}); give its value"
+                )
+    try:
+        schema.validate(frame, lazy=True)
+    except pa.errors.SchemaErrors as found:
+        cases = found.failure_cases.sort_values("index", kind="stable")
+        for case in cases.to_dict("records"):
+            cell = frame.at[case["index"], case["column"]]
+            shown = "nothing" if cell is None else repr(cell)
+            expected = "a value" if case["check"] == "not_nullable" else case["check"]
+            expected = "a value that stands once" if expected == "field_uniqueness" else expected
+            problems.add(f"{path.name}, {_line(case['index'])}, column {case['column']}: {shown}, expected {expected}")
+    return frame
+
+
+def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
+    """Every clip ends after it begins."""
+    for number, start, end in clips[["start_s", "end_s"]].itertuples():
+        if start and end and _number(start) and _number(end) and float(end) <= float(start):
+            problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
+
+
+def _line(number: Any) -> str:
+    """Where a spreadsheet shows the row; its header is line 1."""
+    return f"line {number + 2}"
+
+
+def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
+    """Every video is a file inside the cohort, links followed."""
+    root = folder.resolve()
+    for number, video in clips["video"].items():
+        if video is None:
+            continue
+        path, where = Path(video), f"clips.csv, {_line(number)}, column video"
+        if path.is_absolute() or ".." in path.parts or "\\" in video or "\0" in video:
+            problems.add(f"{where}: {video!r}, expected a path inside the cohort folder, such as videos/a.mp4")
+        elif not (folder / path).resolve().is_relative_to(root):
+            problems.add(f"{where}: {video!r} is a link that leads out of the cohort folder")
+        elif not (folder / path).is_file():
+            problems.add(f"{where}: {video!r}, no such file in {folder}")
+
+
+def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
+    """The rows as records; those with a cell that was complained of already are left out."""
+    records: dict[tuple[str, date], tuple[Any, ConsentRecord]] = {}
+    for number, row in consent.iterrows():
+        try:
+            record = ConsentRecord(
+                subject_id=row["subject_id"],
+                recorded_on=date.fromisoformat(row["recorded_on"]),
+                status=row["status"],
+                guardian=row["guardian"] or "no",
+                assent=row["assent"] or "not_asked",
+                purposes=frozenset(_purposes(row["purposes"] or "")),
+                expires_on=date.fromisoformat(row["expires_on"]) if row["expires_on"] else None,
+                ethics_ref=row["ethics_ref"],
+            )
+        except (TypeError, ValueError):
+            continue
+        if record.recorded_on > date.today():
+            problems.add(f"consent.csv, {_line(number)}, column recorded_on: {record.recorded_on} is in the future")
+        earlier = records.setdefault((record.subject_id, record.recorded_on), (number, record))
+        if earlier[1] != record:
+            problems.add(
+                f"consent.csv, {_line(number)}: disagrees with {_line(earlier[0])} of the same subject and date; "
+                "keep the one that holds"
+            )
+    return [record for _, record in records.values()]
+
+
+def _purposes(cell: str) -> list[str]:
+    return cell.replace(",", ";").replace(" ", ";").replace("|", ";").strip(";").split(";") if cell else []
+
+
+def _number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell)) and float(cell) >= 0
+    except ValueError:
+        return False
+
+
+def _date(cell: str) -> bool:
+    try:
+        date.fromisoformat(cell)
+    except ValueError:
+        return False
+    return len(cell) == len("2026-01-31")
+
+
+def _each(test: Callable[[str], bool], expected: str) -> pa.Check:
+    return pa.Check(test, element_wise=True, error=expected, ignore_na=True)
+
+
+def _one_of(names: tuple[str, ...]) -> pa.Check:
+    return _each(lambda cell: cell in names, f"one of {', '.join(names)}")
+
+
+_NAME = _each(lambda cell: len(cell) <= 200 and cell.isprintable(), "printable text of at most 200 characters")
+_ID = pa.Column(checks=_NAME)
+_UNIQUE_ID = pa.Column(checks=_NAME, unique=True)
+_SECONDS = pa.Column(checks=_each(_number, "seconds, a number of at least 0"))
+
+_SUBJECTS = pa.DataFrameSchema({"subject_id": _UNIQUE_ID})
+_CLIPS = pa.DataFrameSchema(
+    {
+        "clip_id": _UNIQUE_ID,
+        "subject_id": _ID,
+        "video": _ID,
+        "start_s": _SECONDS,
+        "end_s": _SECONDS,
+        "label": pa.Column(checks=_one_of(TARGET.names), nullable=True),
+    }
+)
+_CONSENT = pa.DataFrameSchema(
+    {
+        "subject_id": _ID,
+        "recorded_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31")),
+        "status": pa.Column(checks=_one_of(STATUSES)),
+        "guardian": pa.Column(checks=_one_of(GUARDIAN), nullable=True),
+        "assent": pa.Column(checks=_one_of(ASSENT), nullable=True),
+        "purposes": pa.Column(
+            checks=_each(lambda cell: set(_purposes(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"),
+            nullable=True,
+        ),
+        "expires_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31, or nothing"), nullable=True),
+    }
+)

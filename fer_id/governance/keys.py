@@ -1,0 +1,84 @@
+"""The site's secret, outside every store, and the pseudonyms made with it: who has only a store learns no name."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
+from pathlib import Path
+
+from fer_id.errors import ConfigError
+
+HOME_VARIABLE = "FER_ID_KEYS"
+PSEUDONYM = re.compile(r"[scv][0-9a-f]{16}")
+"""Form of a pseudonym: its kind's first letter and 64 bits."""
+
+_BYTES = 32
+
+
+def keys_home(path: str | Path | None = None) -> Path:
+    """Folder of the key, the audit log and the list of withdrawals: ``path``, else ``$FER_ID_KEYS``, else the user's
+    configuration (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``)."""
+    named = path or os.environ.get(HOME_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fer_id"
+
+
+class Key:
+    """The secret of a site, made once with :meth:`load`.
+
+    Args:
+        secret: 32 bytes.
+    """
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    @classmethod
+    def load(cls, home: Path, *, create: bool = False) -> Key:
+        """Reads ``home/key``.
+
+        Args:
+            home: see :func:`keys_home`.
+            create: make it where there is none, readable by its owner only.
+
+        Raises:
+            ConfigError: there is none, others may read it, or it is damaged.
+        """
+        path = home / "key"
+        if create and not path.exists():
+            home.mkdir(parents=True, exist_ok=True, mode=0o700)
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "w") as file:
+                file.write(secrets.token_hex(_BYTES) + "\n")
+        try:
+            text, mode = path.read_text(encoding="ascii").strip(), path.stat().st_mode
+        except FileNotFoundError:
+            raise ConfigError(
+                f"{path}: no key there. `fer-id prepare data=cohort` makes one; with another key the same child would "
+                f"get another pseudonym, so bring the site's own, or say where it lies ({HOME_VARIABLE})"
+            ) from None
+        except (OSError, UnicodeDecodeError) as problem:
+            raise ConfigError(f"{path}: cannot be read ({problem})") from None
+        if mode & 0o077:
+            raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
+        if not re.fullmatch(f"[0-9a-f]{{{2 * _BYTES}}}", text):
+            raise ConfigError(f"{path}: damaged, expected {2 * _BYTES} hexadecimal digits; bring the original back")
+        return cls(bytes.fromhex(text))
+
+    def pseudonym(self, kind: str, name: str) -> str:
+        """The keyed hash (HMAC-SHA256, 64 bits) that stands for a name.
+
+        Args:
+            kind: ``subject``, ``clip`` or ``video``; names of different kinds are never linked.
+            name: as in the manifests; differently composed Unicode of one text is one name.
+        """
+        return kind[0] + self.mac(f"{kind}\0{unicodedata.normalize('NFC', name)}".encode())[:16]
+
+    def mac(self, content: bytes) -> str:
+        """HMAC-SHA256 of ``content``, hexadecimal."""
+        return hmac.new(self._secret, content, hashlib.sha256).hexdigest()

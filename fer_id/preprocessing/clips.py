@@ -1,0 +1,183 @@
+"""From a stretch of video to aligned crops of one person's face, and from those to windows of T frames."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.preprocessing.alignment import align, eye_centres
+from fer_id.preprocessing.landmarks import Face, FaceLandmarker
+from fer_id.types import CROP, LANDMARKS
+
+FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only", "too small"
+OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL)
+"""What a frame can be; all but the first are frames without a usable face, and why."""
+
+MOST_FACES = 4
+"""Faces looked for in a frame, so that a therapist or a parent is told apart from the child."""
+
+PATIENCE_S = 1.0
+"""A face may be away so long and must then come back near its old place; later, the best face in view is taken."""
+
+_REACH = 0.75  # face sizes that the target may move between two frames, plus as much per second of absence
+_GROWTH = 1.6  # factor by which its size may change likewise
+
+
+class Seen(NamedTuple):
+    """One sampled frame.
+
+    Attributes:
+        crop: uint8 (64, 64, 3), RGB; black unless found: what else the camera saw is not kept.
+        landmarks: float32 (68, 2) in crop pixels, NaN unless found.
+        outcome: one of :data:`OUTCOMES`.
+    """
+
+    crop: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+    outcome: str
+
+
+@dataclass(frozen=True)
+class _Place:
+    x: float
+    y: float
+    size: float
+    time: float
+
+
+class Follower:
+    """Follows one face through time: at first the largest and most central, from then on the one that goes on from it.
+
+    Args:
+        patience: seconds, see :data:`PATIENCE_S`.
+    """
+
+    def __init__(self, patience: float = PATIENCE_S) -> None:
+        self.patience = patience
+        self._last: _Place | None = None
+
+    def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
+        """The target's face among those of a frame, None if it is not there.
+
+        Args:
+            faces: of this frame, in its pixels.
+            time: of this frame, seconds; ascending from call to call.
+            width, height: of this frame.
+        """
+        if not faces:
+            return None
+        last = self._last
+        if last is None or time - last.time > self.patience:
+            chosen = max(faces, key=lambda face: _prominence(face, width, height))
+        else:
+            near = [face for face in faces if _goes_on(face, last, time)]
+            if not near:
+                return None
+            chosen = min(near, key=lambda face: _distance(face, last))
+        self._last = _Place(*_middle(chosen), _size(chosen), time)
+        return chosen
+
+
+def follow_face(
+    frames: Iterable[NDArray[np.uint8]],
+    times: Iterable[float],
+    landmarker: FaceLandmarker,
+    *,
+    min_eye_distance: float,
+    gray: bool = False,
+) -> Iterator[Seen]:
+    """The target's aligned crop in every frame.
+
+    Args:
+        frames: uint8 (H, W, 3), RGB.
+        times: seconds of each.
+        landmarker: with ``max_faces`` of :data:`MOST_FACES`.
+        min_eye_distance: pixels between the eye centres below which a face is too small to read.
+        gray: without colour, as FER2013 is.
+
+    Yields:
+        a :class:`Seen` for each frame.
+    """
+    follower = Follower()
+    for image, time in zip(frames, times, strict=True):
+        faces = landmarker.detect(image)
+        face = follower.choose(faces, time, image.shape[1], image.shape[0])
+        if face is None:
+            yield _unseen(SOMEONE_ELSE if faces else NO_FACE)
+        elif not _eye_distance(face) >= min_eye_distance:
+            yield _unseen(TOO_SMALL)
+        else:
+            crop, landmarks = align(image, face.points68)
+            yield Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
+
+
+def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
+    """Windows (start, end) over ``length`` frames; the last is moved back to end with the clip, so no frame is lost.
+
+    A clip shorter than a window gives one window of its own length.
+
+    >>> windows(25, 10, 10)
+    [(0, 10), (10, 20), (15, 25)]
+    """
+    if length <= size:
+        return [(0, length)] if length else []
+    starts = list(range(0, length - size + 1, stride))
+    if starts[-1] + size < length:
+        starts.append(length - size)
+    return [(start, start + size) for start in starts]
+
+
+def sample_times(start_s: float, end_s: float, fps: float) -> NDArray[np.float64]:
+    """Moments from ``start_s`` on, every 1/``fps`` seconds, before ``end_s``; at least one."""
+    count = max(1, math.ceil((end_s - start_s) * fps - 1e-6))
+    times: NDArray[np.float64] = start_s + np.arange(count) / fps
+    return times
+
+
+def _unseen(outcome: str) -> Seen:
+    return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
+
+
+def _middle(face: Face) -> tuple[float, float]:
+    left, top, right, bottom = face.box
+    return (left + right) / 2, (top + bottom) / 2
+
+
+def _size(face: Face) -> float:
+    left, top, right, bottom = face.box
+    return max(math.sqrt(max(right - left, 0) * max(bottom - top, 0)), 1e-6)
+
+
+def _distance(face: Face, last: _Place) -> float:
+    x, y = _middle(face)
+    return math.hypot(x - last.x, y - last.y)
+
+
+def _goes_on(face: Face, last: _Place, time: float) -> bool:
+    """Whether a face is where and as large as the target may be by now."""
+    slack = 1 + (time - last.time)
+    growth = abs(math.log(_size(face) / last.size))
+    return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
+
+
+def _prominence(face: Face, width: int, height: int) -> float:
+    """Area, less the farther from the middle: half at a quarter of the diagonal."""
+    x, y = _middle(face)
+    off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
+    return float(_size(face) ** 2 * 0.5 ** (off**2))
+
+
+def _eye_distance(face: Face) -> float:
+    left, right = eye_centres(face.points68)
+    return float(np.hypot(*(right - left)))
+
+
+def _without_colour(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    import cv2
+
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
