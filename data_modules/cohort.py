@@ -110,6 +110,16 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     return card
 
 
+def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], today: date) -> dict[str, Decision]:
+    """What each subject's consent allows, by clear name. Without a key nobody can have withdrawn through us."""
+    records: dict[str, list[ConsentRecord]] = {name: [] for name in manifests.subjects["subject_id"]}
+    for record in manifests.consent:
+        if record.subject_id in records:
+            records[record.subject_id].append(record)
+    pseudonyms = {name: key.pseudonym("subject", name) if key else "" for name in records}
+    return {name: decide(rows, today, gone.get(pseudonyms[name])) for name, rows in records.items()}
+
+
 def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date) -> Cohort:
     """Decides who takes part; clips of others are left out and counted, and their videos are never opened.
 
@@ -122,12 +132,9 @@ def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date)
     Raises:
         DataError: nobody takes part.
     """
-    records: dict[str, list[ConsentRecord]] = {name: [] for name in manifests.subjects["subject_id"]}
-    for record in manifests.consent:
-        records.setdefault(record.subject_id, []).append(record)
-    decisions = {name: decide(rows, today, gone.get(key.pseudonym("subject", name))) for name, rows in records.items()}
-    reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in decisions.items()})
-    cohort = Cohort(manifests, key, decisions, manifests.clips[reason == ""], Counter(reason[reason != ""].tolist()))
+    made = decisions(manifests, key, gone, today)
+    reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in made.items()})
+    cohort = Cohort(manifests, key, made, manifests.clips[reason == ""], Counter(reason[reason != ""].tolist()))
     if cohort.clips.empty:
         why = "; ".join(f"{count} clips: {reason}" for reason, count in cohort.left_out.items())
         raise DataError(f"{manifests.folder}: nobody may take part ({why}); see consent.csv")

@@ -168,7 +168,7 @@ def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None
 def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
     """The rows as records; those with a cell that was complained of already are left out."""
     records: dict[tuple[str, date], tuple[Any, ConsentRecord]] = {}
-    for number, row in consent.iterrows():
+    for number, row in consent.to_dict("index").items():
         try:
             record = ConsentRecord(
                 subject_id=row["subject_id"],
@@ -180,7 +180,9 @@ def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
                 expires_on=date.fromisoformat(row["expires_on"]) if row["expires_on"] else None,
                 ethics_ref=row["ethics_ref"],
             )
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as problem:
+            if not problems:  # else one of its cells was complained of above
+                problems.add(f"consent.csv, {_line(number)}: cannot be understood ({problem})")
             continue
         if record.recorded_on > date.today():
             problems.add(f"consent.csv, {_line(number)}, column recorded_on: {record.recorded_on} is in the future")
@@ -244,7 +246,9 @@ _CONSENT = pa.DataFrameSchema(
         "guardian": pa.Column(checks=_one_of(GUARDIAN), nullable=True),
         "assent": pa.Column(checks=_one_of(ASSENT), nullable=True),
         "purposes": pa.Column(
-            checks=_each(lambda cell: set(_purposes(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"),
+            checks=_each(
+                lambda cell: set(_purposes(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"
+            ),
             nullable=True,
         ),
         "expires_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31, or nothing"), nullable=True),

@@ -28,6 +28,8 @@ def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame,
     hold the same picture, byte for byte, and ``picture`` then tells which clips are equal. Pictures that are only
     near-identical (cropped, re-encoded or aligned otherwise) are not found across stores.
 
+    ``for_training`` and ``for_evaluation`` say what consent allows.
+
     Args:
         stores: opened, in the order in which they are numbered.
         labels: the space to map labels to; clips whose label it does not know are left out.
@@ -35,6 +37,7 @@ def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame,
     tables, dropped = [], Counter[str]()
     for number, store in enumerate(stores):
         table = store.clips.assign(store=number, row=np.arange(len(store)))
+        table = table.assign(for_training=store.allows("training"), for_evaluation=store.allows("evaluation"))
         names, gone = map_labels(table["label"].tolist(), labels)
         mapped = pd.Series(names, index=table.index, dtype=object)  # a text column would turn None into NaN
         lost = mapped.isna() & table["label"].notna()

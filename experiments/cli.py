@@ -91,6 +91,13 @@ VERBS = {
         "fer-id frames runs/drawn/cnn_lstm",
         "run",
     ),
+    "consent": Verb(
+        "who of a cohort takes part; taking a child out; the audit log",
+        "experiments.consent:consent",
+        "experiments.consent:ConsentConfig",
+        "fer-id consent withdraw SUBJECT cohort=data/site_a store=data/site_a_store",
+        "action subject",
+    ),
     "models": Verb(
         "the shipped models: parameters and multiply-adds",
         "experiments.models:models",

@@ -43,6 +43,7 @@ def train(config: TrainConfig) -> str:
     quiet()
     path = Path(config.runs.root) / (config.name or _default_name(config))
     run = RunDir(path)
+    run.require_consent()
     if run.done and not run.changed(plain(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)

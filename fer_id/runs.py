@@ -37,6 +37,7 @@ class RunDir:
             RunError: the folder holds a finished run, or one of another configuration or on other data.
         """
         run = cls(path)
+        run.require_consent()
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
         if (run.path / "config.yaml").exists() and (changed := run.changed(config)):
@@ -66,6 +67,7 @@ class RunDir:
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
+        run.require_consent()
         if not run.done and not unfinished:
             raise RunError(f"{path} is not finished (no DONE); the same `fer-id train` command resumes it")
         return run
@@ -89,6 +91,22 @@ class RunDir:
                 f"{self.path} was begun with another store, or its store was made again since: what it learned from "
                 "may be tested now. Bring that store back, or train under another name="
             )
+
+    def require_consent(self) -> None:
+        """Checks that the run is not quarantined.
+
+        Raises:
+            RunError: it learned from somebody who withdrew.
+        """
+        if (self.path / "QUARANTINED").exists():
+            raise RunError(
+                f"{self.path} is quarantined: it learned from somebody whose consent was withdrawn since "
+                f"(see {self.path / 'QUARANTINED'}). Train again under another name=, or remove the folder"
+            )
+
+    def quarantine(self, reason: str) -> None:
+        """Keeps the run from being opened, resumed or started from again."""
+        atomic_write_text(self.path / "QUARANTINED", reason + "\n")
 
     @property
     def done(self) -> bool:

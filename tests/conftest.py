@@ -10,6 +10,11 @@ os.environ |= {"NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_OFFLINE": "1", "WANDB_MO
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.pop("WANDB_API_KEY", None)  # a developer's own key must not send test runs anywhere
 
+import tempfile
+
+# Nor must tests see, or write to, the key, the withdrawals and the audit log of the person who runs them.
+os.environ["FER_ID_KEYS"] = tempfile.mkdtemp(prefix="fer-id-test-keys-")
+
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +43,23 @@ def shared_data() -> Path:
     if os.environ.get("CI") == "true":
         pytest.fail(message, pytrace=False)
     pytest.skip(message)
+
+
+@pytest.fixture(scope="session")
+def landmark_model(shared_data: Path) -> str:
+    """MediaPipe's official bundle."""
+    return str(shared_data / "models" / "face_landmarker.task")
+
+
+@pytest.fixture(scope="session")
+def drawn_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cohort folder of three drawn children with a clip of each emotion; tests only read it."""
+    from fer_id.simulation.synthetic import SyntheticConfig
+    from fer_id.simulation.videos import write_cohort_folder
+
+    out = tmp_path_factory.mktemp("drawn") / "site"
+    write_cohort_folder(SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6), out, workers=1)
+    return out
 
 
 @pytest.fixture

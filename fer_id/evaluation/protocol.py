@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,8 @@ def make_folds(
     """All folds of a protocol.
 
     Args:
-        clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``.
+        clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
+            ``for_training`` and ``for_evaluation`` (bool) where consent decides who is learned from and who is judged.
         config: the protocol.
         seed: of the division into groups; the folds are a function of it and of the table.
         images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
@@ -69,7 +71,10 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made = []
     for fold in folds:
-        dropped = {"unlabelled": int(unlabelled[fold.train].sum())}
+        fold, dropped = _with_consent(clips, fold)
+        if dropped and not len(fold.test):
+            continue  # nobody left out by this fold may be judged
+        dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
         validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
         judged = len(validation) + len(test)
@@ -80,8 +85,22 @@ def make_folds(
             train, more = without_repeats(clips, train, np.concatenate([validation, test]))
             dropped |= more
         made.append(Fold(fold.name, train, validation, test, {k: n for k, n in dropped.items() if n}))
+    if not made:
+        raise DataError("no fold can be judged: nobody in the store consented to evaluation")
     _check(clips, made, allow_repeats=images and not deduplicate)
     return made
+
+
+def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:
+    """The fold with those alone who consented to what it does with them, and how many clips that left out."""
+    needed = {"train": "for_training", "validation": "for_training", "test": "for_evaluation"}
+    kept, dropped = {}, Counter[str]()
+    for split, column in needed.items():
+        rows: Rows = getattr(fold, split)
+        may = clips[column].to_numpy(bool)[rows] if column in clips else np.ones(len(rows), bool)
+        kept[split] = rows[may]
+        dropped[f"no consent {column.replace('_', ' ')}"] += int((~may).sum())
+    return replace(fold, **kept), {reason: count for reason, count in dropped.items() if count}
 
 
 def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Rows, dict[str, int]]:

@@ -53,6 +53,8 @@ class AuditLog:
             time = datetime.now(UTC).isoformat(timespec="seconds")
             line = {"n": len(lines), "time": time, "event": event, **facts}
             line["mac"] = self._mac(line, before)
+            if not lines:
+                self._write_head(0, _START)
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -75,7 +77,7 @@ class AuditLog:
         try:
             head = json.loads(self._head.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            head = {"length": 0, "mac": _START}  # fine for the first line only
+            head = {"length": None if lines else 0, "mac": _START}
         except (OSError, ValueError):
             raise AuditError(f"{self._head}: cannot be read; the log cannot be checked without it") from None
         # A stop between line and head leaves one line more, which nobody without the key could have written.

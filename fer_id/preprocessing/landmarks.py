@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -114,6 +116,7 @@ class FaceLandmarker:
             with silence():
                 self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
                 self.detect(np.zeros((64, 64, 3), dtype=np.uint8))  # the first image makes it talk
+            _ignore_profiling()
 
     def __enter__(self) -> Self:
         return self
@@ -147,6 +150,17 @@ class FaceLandmarker:
             shapes = result.face_blendshapes[index] if result.face_blendshapes else []
             faces.append(Face(mesh_to_68(points), points, {s.category_name: float(s.score) for s in shapes}))
         return sorted(faces, key=_area, reverse=True)
+
+
+def _ignore_profiling() -> None:
+    """Tells Python what MediaPipe did behind its back: it ignores SIGPROF, and later sends it.
+
+    A Lightning Trainer in the same process (a notebook) puts back the handlers that Python knows of when it ends; that
+    would be the default, which kills the process.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    if main and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
 
 
 def landmarks_of_still(image: NDArray[np.uint8], landmarker: FaceLandmarker) -> NDArray[np.float32]:

@@ -46,7 +46,9 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def stores(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> dict[str, list[Path]]:
+def stores(
+    tmp_path_factory: pytest.TempPathFactory, drawn: Path, drawn_site: Path, landmark_model: str
+) -> dict[str, list[Path]]:
     """Stores by the name of their YAML in ``configs/data``; AffectNet has one of each release."""
     folder = tmp_path_factory.mktemp("raw")
     faces = fer2013_csv(folder)
@@ -59,6 +61,7 @@ def stores(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> dict[str, l
         ("affectnet", f"data.source={original}"),
         ("affectnet", f"data.source={release_2021}"),
         ("folder", f"data.source={pictures}"),
+        ("cohort", f"data.source={drawn_site}", f"data.face_landmarker={landmark_model}", "data.workers=1"),
     ):
         out = folder / "stores" / f"{name}-{len(made.get(name, ()))}"
         _run("prepare", f"data={name}", *settings, f"out={out}")

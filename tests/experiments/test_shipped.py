@@ -28,7 +28,7 @@ def combinations() -> list[tuple[str, str, str, str]]:
     # A drawn cohort has no splits of its own, so it takes the protocols that make them.
     own = [name for name in PROTOCOLS if name != "official"]
     protocols = [
-        own[number % len(own)] if data == "synthetic" and protocol == "official" else protocol
+        own[number % len(own)] if data in ("synthetic", "cohort") and protocol == "official" else protocol
         for number, (data, protocol) in enumerate(zip(columns[0], cycle(PROTOCOLS), strict=False))
     ]
     return list(zip(*columns, protocols, strict=True))

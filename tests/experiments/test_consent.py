@@ -1,0 +1,156 @@
+"""``fer-id consent`` from its arguments to what is left on the disk."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.governance.keys import Key
+from fer_id.runs import RunDir
+from fer_id.store import ClipStore
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+NAME = "drawn-001"
+
+
+@pytest.fixture
+def place(drawn_site: Path, tmp_path: Path, landmark_model: str, monkeypatch: pytest.MonkeyPatch, capsys: Told) -> Path:
+    """A folder with ``site``, its ``store``, ``keys`` and a place for ``runs``."""
+    monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
+    shutil.copytree(drawn_site, tmp_path / "site")
+    arguments = (f"data.source={tmp_path}/site", f"out={tmp_path}/store", f"data.face_landmarker={landmark_model}")
+    assert main(["prepare", "data=cohort", *arguments, "data.workers=1"]) == DONE
+    capsys.readouterr()
+    return tmp_path
+
+
+@pytest.fixture
+def child(place: Path) -> str:
+    return Key.load(place / "keys").pseudonym("subject", NAME)
+
+
+def withdraw(place: Path, *more: str) -> int:
+    where = (f"cohort={place}/site", f"store={place}/store", f"runs={place}/runs")
+    return main(["consent", "withdraw", NAME, *where, *more])
+
+
+def bytes_of(*folders: Path) -> bytes:
+    files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
+    return b"".join(path.name.encode() + path.read_bytes() for path in files)
+
+
+def test_check_says_who_takes_part_and_why_not(place: Path, capsys: Told) -> None:
+    table = place / "site" / "consent.csv"
+    table.write_text(table.read_text().replace(f"{NAME},2026-01-15,given", f"{NAME},2026-01-15,refused"))
+    assert main(["consent", "check", f"cohort={place}/site"]) == DONE
+    said = capsys.readouterr().out
+    assert "2 of 3 subjects take part today" in said
+    assert f"{NAME}: NO: consent refused" in said
+    assert "drawn-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
+
+
+def test_withdrawing_erases_the_child_everywhere(
+    place: Path, child: str, tiny: Tiny, tiny_store: Callable[..., Path], capsys: Told
+) -> None:
+    """A cross-validation, a run that knew the child, and one that started from it."""
+    store = ClipStore.open(place / "store")
+    rows = store.clips.index[store.clips["subject_id"] == child]
+    frames = [store.read(row).frames[0].tobytes() for row in rows]
+    assert all(one in bytes_of(place / "store") for one in frames)
+    loso = tiny(place / "store", place / "runs", "protocol=loso", "name=site/loso", "data=cohort")
+    assert main(loso) == DONE
+    child_run = f"init.run={place}/runs/site/loso"
+    other = next(one for one in store.clips["subject_id"] if one != child)
+    descendant = ("protocol=loso", f"protocol.only=[{other}]", "name=site/next", "data=cohort", child_run)
+    assert main(tiny(place / "store", place / "runs", *descendant)) == DONE
+    capsys.readouterr()
+
+    assert withdraw(place) == DONE
+    said = capsys.readouterr().out
+    assert f"{place}/store: 5 clips erased" in said
+    held = bytes_of(place / "store", place / "runs")
+    assert not any(one in held for one in frames)
+    assert NAME.encode() not in held
+    assert child not in set(ClipStore.open(place / "store").clips["subject_id"])
+    runs = place / "runs" / "site"
+    assert not (runs / "loso" / "folds" / child).exists()
+    for name in ("loso", "next"):
+        assert (runs / name / "QUARANTINED").exists()
+        assert child not in set(RunDir(runs / name).predictions()["subject_id"])
+        assert not list((runs / name / "figures").iterdir())
+        assert main(["evaluate", str(runs / name)]) == USERS_FAULT
+        assert "is quarantined" in capsys.readouterr().err
+    assert main(loso) == USERS_FAULT  # nor is it taken up again
+    assert "is quarantined" in capsys.readouterr().err
+    assert main(tiny(tiny_store("others"), place / "runs", "name=site/a", child_run)) == USERS_FAULT  # nor started from
+    assert "is quarantined" in capsys.readouterr().err
+
+    assert main(["consent", "check", f"cohort={place}/site"]) == DONE
+    assert f"{NAME}: NO: consent withdrawn" in capsys.readouterr().out
+    assert main(["consent", "audit"]) == DONE
+    log = capsys.readouterr().out
+    assert "2 entries, unchanged" in log
+    assert f"withdrawn: subject {child}, clips_erased 5" in log
+    assert NAME not in (place / "keys" / "audit.jsonl").read_text()
+
+
+def test_a_run_that_only_judged_the_child_keeps_the_rest(place: Path, child: str, tiny: Tiny, capsys: Told) -> None:
+    fold = f"protocol.only=[{child}]"
+    assert main(tiny(place / "store", place / "runs", "protocol=loso", fold, "name=site/one", "data=cohort")) == DONE
+    others = sorted(set(ClipStore.open(place / "store").clips["subject_id"]) - {child})
+    assert main(tiny(place / "store", place / "runs", "protocol=holdout", "name=site/held", "data=cohort")) == DONE
+    run = RunDir(place / "runs" / "site" / "held")
+    judged = child in run.job()["subjects"]["test"]
+    assert withdraw(place) == DONE
+    assert (run.path / "QUARANTINED").exists() != judged
+    assert child not in set(run.predictions()["subject_id"])
+    assert set(run.predictions()["subject_id"]) <= set(others)
+
+
+def test_a_copy_of_the_store_is_refused_and_a_resume_too(place: Path, tiny: Tiny, capsys: Told) -> None:
+    shutil.copytree(place / "store", place / "copy")
+    half = tiny(place / "store", place / "runs", "protocol=holdout", "name=site/half", "data=cohort")
+    assert main(half) == DONE
+    (place / "runs" / "site" / "half" / "DONE").unlink()
+    assert withdraw(place) == DONE
+    capsys.readouterr()
+    assert main(tiny(place / "copy", place / "runs", "name=site/copy", "data=cohort")) == USERS_FAULT
+    assert "consent withdrawn" in capsys.readouterr().err
+    assert main(half) == USERS_FAULT
+    assert not (place / "runs" / "site" / "half" / "DONE").exists()
+    ClipStore.open(place / "store")
+
+
+def test_withdrawing_twice_and_by_pseudonym_is_harmless(place: Path, child: str, capsys: Told) -> None:
+    assert withdraw(place) == DONE
+    before = np.frombuffer(bytes_of(place / "store"), np.uint8)
+    assert withdraw(place) == DONE
+    assert np.array_equal(before, np.frombuffer(bytes_of(place / "store"), np.uint8))
+    assert main(["consent", "withdraw", child, f"store={place}/store", f"runs={place}/runs"]) == DONE
+    assert "0 clips erased" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("withdraw",), "say fer-id consent withdraw SUBJECT"),
+        (("check",), "say cohort=FOLDER"),
+        (("destroy",), "one of check, withdraw, audit"),
+        (("check", "anna", "cohort=x"), "is of withdraw only"),
+    ],
+)
+def test_what_cannot_be_done_is_told(arguments: tuple[str, ...], told: str, capsys: Told) -> None:
+    assert main(["consent", *arguments]) == USERS_FAULT
+    assert told in capsys.readouterr().err
+
+
+def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, capsys: Told) -> None:
+    before = bytes_of(place / "store", place / "keys")
+    assert main(["consent", "withdraw", "drawn-999", f"cohort={place}/site", f"store={place}/store"]) == USERS_FAULT
+    assert "nobody is called" in capsys.readouterr().err
+    after = bytes_of(place / "store", place / "keys")
+    assert before == after
