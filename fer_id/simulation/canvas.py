@@ -73,6 +73,7 @@ class Canvas:
         self._cos, self._sin = float(camera[0, 0]), float(camera[1, 0])
         self.scale = math.hypot(self._cos, self._sin)
         self._linear, self._shift = camera[:, :2].T.copy(), camera[:, 2]
+        self._shift_xy: list[float] = camera[:, 2].tolist()
 
     def to_pixels(self, points: Points) -> Points:
         """Scene points (N, 2) -> pixels (N, 2), where (0, 0) is the middle of the first pixel."""
@@ -98,11 +99,20 @@ class Canvas:
         cover = min(thick, 1.0) * alpha
         if cover < _FAINT:
             return
+        thickness = max(1, round(thick))
         fixed = [_fixed(self.to_pixels(points)) for points in curves]
-        target = self.pixels if cover >= 1 else self.pixels.copy()
-        cv2.polylines(target, fixed, False, _scalar(colour), max(1, round(thick)), cv2.LINE_AA, _SHIFT)
-        if cover < 1:
-            cv2.addWeighted(target, cover, self.pixels, 1 - cover, 0, dst=self.pixels)
+        if cover >= 1:
+            cv2.polylines(self.pixels, fixed, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+            return
+        every = np.concatenate(fixed)
+        (left, top), (right, bottom) = (every.min(axis=0) >> _SHIFT).tolist(), (every.max(axis=0) >> _SHIFT).tolist()
+        x, y = max(left - thickness - 2, 0), max(top - thickness - 2, 0)
+        under = self.pixels[y : max(bottom + thickness + 3, 0), x : max(right + thickness + 3, 0)]
+        if under.size:
+            over, corner = under.copy(), np.array([x << _SHIFT, y << _SHIFT], np.int32)
+            moved = [points - corner for points in fixed]
+            cv2.polylines(over, moved, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+            under[:] = cv2.addWeighted(over, cover, np.ascontiguousarray(under), 1 - cover, 0)
 
     def mask(self, points: Points, soft: float = 0.0) -> NDArray[np.float32]:
         """Coverage (H, W) in [0, 1] of a polygon, its edge blurred over ``soft`` scene units.
@@ -153,7 +163,9 @@ class Canvas:
         rx, ry = radii[0] * self.scale, radii[1] * self.scale
         if alpha * min(rx, ry, 1.0) < _FAINT:
             return
-        x, y = self.to_pixels(centre).tolist()
+        u, v = centre.tolist()
+        x = self._cos * u - self._sin * v + self._shift_xy[0]
+        y = self._sin * u + self._cos * v + self._shift_xy[1]
         angle = turn + math.atan2(self._sin, self._cos)
         cos, sin = math.cos(angle), math.sin(angle)
         half_x, half_y = math.hypot(cos * rx, sin * ry), math.hypot(sin * rx, cos * ry)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from fer_id.simulation.arrays import Array
 
 ACTION_UNITS: dict[int, str] = {
     1: "inner brow raiser",

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_id.simulation.arrays import Array, at_depth, columns, even
 from fer_id.simulation.canvas import Canvas, Points, mix, smooth
-from fer_id.simulation.expression import AU_INDEX, Array
+from fer_id.simulation.expression import AU_INDEX
 from fer_id.simulation.features import (
     SHINE,
     WHITE,
@@ -23,6 +24,12 @@ from fer_id.simulation.features import (
 from fer_id.simulation.geometry import BROWS, EYES, JAW, Pose, landmarks, skull
 from fer_id.simulation.hair import covers_ears, paint_behind, paint_front
 from fer_id.simulation.look import Look
+
+_FRECKLES = np.array([
+    [side * x, y, 0.4]
+    for x, y in ((0.5, 0.42), (0.62, 0.5), (0.4, 0.52), (0.72, 0.40), (0.25, 0.45), (0.55, 0.58))
+    for side in (-1, 1)
+])  # fmt: skip
 
 
 def draw_person(
@@ -96,7 +103,7 @@ def _ears(canvas: Canvas, look: Look, pose: Pose) -> None:
     for side in (-1, 1):
         x = side * (look.shape.half_width - 0.02)
         ear = np.array([[0, -0.12], [0.17, -0.16], [0.20, 0.12], [0.10, 0.44], [0, 0.46]]) * [side, 1] + [x, 0]
-        flat = pose.project(np.c_[ear, np.full(5, -0.45)])
+        flat = pose.project(at_depth(ear, -0.45))
         canvas.fill(smooth(flat), shade(look, 0.14))
         canvas.glow(flat.mean(axis=0), (0.12, 0.22), shade(look, 0.45), 0.6)
 
@@ -127,9 +134,8 @@ def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, 
         _folds(c, look, points, side, a)
     c.glow(at(0.0, look.shape.mouth_y + 0.27 + 0.2 * max(a[AU_INDEX[26]], 0)), (0.30, 0.10), shade(look, 0.5), 0.5)
     if look.freckles:
-        for x, y in ((0.5, 0.42), (0.62, 0.5), (0.4, 0.52), (0.72, 0.40), (0.25, 0.45), (0.55, 0.58)):
-            for side in (-1, 1):
-                c.glow(at(side * x, y), (0.035, 0.035), shade(look, 0.6), 0.7)
+        for spot in pose.project(_FRECKLES):
+            c.glow(spot, (0.035, 0.035), shade(look, 0.6), 0.7)
     _frown_lines(c, look, points, a)
     c.glow(at(0.0, 0.62 + 0.05 * smile), (0.34, 0.12), shade(look, 0.5), 0.45)
     canvas.paste(face, outline)
@@ -141,7 +147,7 @@ def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
     depth = 0.10 + 0.55 * max(a[AU_INDEX[12]], 0) + 0.25 * max(a[AU_INDEX[15]], 0) + 0.2 * max(a[AU_INDEX[20]], 0)
     start, end = wing + [side * 0.06, -0.02], corner + [side * 0.10, -0.04]
     bow = (start + end) / 2 + [side * 0.09, -0.05]
-    curve = smooth(np.stack([start, bow, end]), closed=False)
+    curve = smooth(np.array([start, bow, end]), closed=False)
     c.soft_fill(np.concatenate([curve, curve[::-1] + [side * 0.035, 0.02]]), shade(look, 0.75), 0.025, min(depth, 0.8))
     crow = max(a[AU_INDEX[6]], 0) * (0.35 + 0.3 * look.age)
     outer = points[36] if side < 0 else points[45]
@@ -157,6 +163,6 @@ def _frown_lines(c: Canvas, look: Look, points: Points, a: Array) -> None:
     upright = np.array([[0.075, -0.11], [0.055, 0.0], [0.075, 0.09]])
     between = [smooth(middle + upright * (side, 1), closed=False) for side in (-1, 1)]
     c.lines(between, shade(look, 0.85), 0.022, 0.75 * lower)
-    t = np.linspace(-1, 1, 9)
-    bow = np.stack([t * (0.45 + 0.3 * outer), -0.05 * np.cos(t * 2)], axis=1)
+    t = even(-1, 1, 9)
+    bow = columns(t * (0.45 + 0.3 * outer), -0.05 * np.cos(t * 2))
     c.lines([middle + bow - (0, height) for height in (0.14, 0.26)], shade(look, 0.6), 0.020, 0.5 * max(inner, outer))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from fer_id.simulation.arrays import Array, columns, even
 from fer_id.simulation.canvas import Canvas, Colour, Points, mix, smooth
-from fer_id.simulation.expression import AU_INDEX, Array
+from fer_id.simulation.expression import AU_INDEX
 from fer_id.simulation.geometry import EYES, INNER_LIP, NOSTRILS, OUTER_LIP, Pose
 from fer_id.simulation.look import Look
 
@@ -26,7 +27,7 @@ def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[flo
     across = eye[3] - eye[0]
     width = float(np.hypot(*across))
     right, down = across / width, np.array([-across[1], across[0]]) / width
-    opening = float((eye[[4, 5]].mean(axis=0) - eye[[1, 2]].mean(axis=0)) @ down)
+    opening = float((eye[4] + eye[5] - eye[1] - eye[2]) / 2 @ down)
     c = canvas.inside(outline) if opening > 0.015 else None
     if c is not None:
         c.pixels[:] = (244, 240, 238)
@@ -51,7 +52,7 @@ def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[flo
     canvas.fill(np.concatenate([upper + down * 0.012, upper[::-1] - down * 0.030]), lash)
     tip = eye[0] if side == 0 else eye[3]
     outward = -right if side == 0 else right
-    canvas.line(np.stack([tip - outward * 0.03, tip + outward * 0.05 - down * 0.035]), lash, 0.03, 0.9)
+    canvas.line(np.array([tip - outward * 0.03, tip + outward * 0.05 - down * 0.035]), lash, 0.03, 0.9)
 
 
 def paint_brow(canvas: Canvas, look: Look, brow: Points) -> None:
@@ -117,9 +118,9 @@ def _open_mouth(canvas: Canvas, inner: Points, opening: float) -> None:
 
 
 def paint_glasses(canvas: Canvas, colour: Colour, points: Points, pose: Pose) -> None:
-    angle = np.linspace(0, 2 * np.pi, 25)
+    angle = even(0, 2 * np.pi, 25)
     cos, sin = np.cos(angle), np.sin(angle)
-    ring = np.stack([0.42 * np.sign(cos) * np.abs(cos) ** 0.75, 0.34 * np.sign(sin) * np.abs(sin) ** 0.75], axis=1)
+    ring = columns(0.42 * np.sign(cos) * np.abs(cos) ** 0.75, 0.34 * np.sign(sin) * np.abs(sin) ** 0.75)
     turn = np.array([[np.cos(pose.roll), np.sin(pose.roll)], [-np.sin(pose.roll), np.cos(pose.roll)]])
     for eye, side in ((EYES[0], -1), (EYES[1], 1)):
         middle = points[eye][[0, 3]].mean(axis=0) + [0, 0.03]

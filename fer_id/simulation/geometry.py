@@ -12,7 +12,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_id.simulation.expression import AU_INDEX, Array
+from fer_id.simulation.arrays import Array, columns, even
+from fer_id.simulation.expression import AU_INDEX
 
 JAW, BROWS, BRIDGE, NOSTRILS = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(27, 31), slice(31, 36)
 EYES, OUTER_LIP, INNER_LIP = (slice(36, 42), slice(42, 48)), slice(48, 60), slice(60, 68)
@@ -108,33 +109,33 @@ def _share(value: float) -> float:
 
 
 def _jaw(shape: HeadShape, a: list[float]) -> Array:
-    angle = np.linspace(np.pi, 0, 17)
+    angle = even(np.pi, 0, 17)
     sine = np.sin(angle)
     power = 2 / shape.squareness
     x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * shape.half_width * (1 - shape.jaw_taper * sine**2)
     drop = 0.36 * _au(a, 26) - 0.03 * _au(a, 17)
     y = (shape.chin + drop) * sine**power
-    return np.stack([x, y, -0.35 + 0.55 * sine], axis=1)
+    return columns(x, y, -0.35 + 0.55 * sine)
 
 
 def skull(shape: HeadShape, points: int = 15) -> Array:
     """Outline over the top of the head (N, 3), from the left temple to the right one, at eye level."""
-    angle = np.linspace(np.pi, 2 * np.pi, points)
+    angle = even(np.pi, 2 * np.pi, points)
     cos, sin = np.cos(angle), np.sin(angle)
     x, y = np.sign(cos) * np.abs(cos) ** 0.85, -(np.abs(sin) ** 0.85)
-    return np.stack([x * shape.half_width, y * -shape.crown, np.full(points, -0.35)], axis=1)
+    return columns(x * shape.half_width, y * -shape.crown, np.full(points, -0.35))
 
 
 def _brow(shape: HeadShape, a: list[float], side: int) -> Array:
     """Five points from the outer end inwards."""
-    share = np.linspace(0, 1, 5)
+    share = even(0, 1, 5)
     inner, outer, lower = _au(a, 1), _au(a, 2), _au(a, 4)
     x = 0.86 - 0.66 * share - 0.07 * lower * share**2
     arch = shape.brow_arch * np.sin(np.pi * np.clip(share * 0.9 + 0.05, 0, 1))
     raised = 0.21 * inner * share**2 + 0.17 * outer * (1 - share) ** 0.7 + 0.07 * outer
     lowered = lower * (0.10 + 0.14 * share**1.2)
     y = -shape.brow_height - arch - raised + lowered + 0.02 * (1 - share)
-    return np.stack([side * x, y, 0.30 + 0.2 * share], axis=1)
+    return columns(side * x, y, 0.30 + 0.2 * share)
 
 
 def _eye(shape: HeadShape, a: list[float], side: int) -> Array:
@@ -149,21 +150,21 @@ def _eye(shape: HeadShape, a: list[float], side: int) -> Array:
     y = np.array([-shape.eye_tilt, -upper, -upper, 0.02, lower, lower])
     y[[1, 5]] -= shape.eye_tilt * 0.7
     z = np.array([0.25, 0.4, 0.42, 0.35, 0.4, 0.38])
-    return np.stack([side * x, y, z], axis=1)
+    return columns(side * x, y, z)
 
 
 def _bridge(shape: HeadShape) -> Array:
-    share = np.linspace(0, 1, 4)
+    share = even(0, 1, 4)
     y = 0.04 + (shape.nose_length - 0.10) * share
-    return np.stack([np.zeros(4), y, 0.5 + 0.32 * share], axis=1)
+    return columns(np.zeros(4), y, 0.5 + 0.32 * share)
 
 
 def _nostrils(shape: HeadShape, sides: Array) -> Array:
-    t = np.linspace(-1, 1, 5)
+    t = even(-1, 1, 5)
     smile = np.where(t < 0, sides[0, AU_INDEX[12]], sides[1, AU_INDEX[12]]) * np.abs(t)
     x = shape.nose_width * t * 0.9 * (1 + 0.10 * smile)
     y = shape.nose_length + 0.05 * (1 - t**2) - 0.02 * smile
-    return np.stack([x, y, 0.62 + 0.15 * (1 - np.abs(t))], axis=1)
+    return columns(x, y, 0.62 + 0.15 * (1 - np.abs(t)))
 
 
 def _mouth(shape: HeadShape, sides: Array) -> Array:
@@ -177,11 +178,11 @@ def _mouth(shape: HeadShape, sides: Array) -> Array:
 
     outer_t = np.array([-1, -0.62, -0.22, 0, 0.22, 0.62, 1, 0.60, 0.25, 0, -0.25, -0.60])
     inner_t = np.array([-0.90, -0.38, 0, 0.38, 0.90, 0.38, 0, -0.38])
-    up, down = np.r_[0, 0.72, 1.08, 0.86, 1.08, 0.72, 0], np.array([0.70, 1, 1.05, 1, 0.70])
+    up, down = np.array([0, 0.72, 1.08, 0.86, 1.08, 0.72, 0]), np.array([0.70, 1, 1.05, 1, 0.70])
     inner_up, inner_down = np.array([0, 0.92, 1, 0.92, 0]), np.array([0.93, 1, 0.93])
-    outer_y = np.r_[-(upper_lip + gap_up) * up, (lower_lip + gap_down) * down]
-    inner_y = np.r_[-gap_up * inner_up, gap_down * inner_down]
-    t, y = np.r_[outer_t, inner_t], np.r_[outer_y, inner_y]
+    outer_y = np.concatenate([-(upper_lip + gap_up) * up, (lower_lip + gap_down) * down])
+    inner_y = np.concatenate([-gap_up * inner_up, gap_down * inner_down])
+    t, y = np.concatenate([outer_t, inner_t]), np.concatenate([outer_y, inner_y])
 
     right = (t > 0).astype(int)
     smile, frown = sides[right, AU_INDEX[12]], sides[right, AU_INDEX[15]]
@@ -191,7 +192,7 @@ def _mouth(shape: HeadShape, sides: Array) -> Array:
     sag = np.abs(t) ** 2.4
     bend = -0.21 * smile * corner + 0.03 * smile + frown * (0.16 * sag - 0.03) + 0.05 * stretch * corner
     bend = bend - 0.03 * chin * (1 - corner) * (1 - part)
-    return np.stack([t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2], axis=1)
+    return columns(t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2)
 
 
 def eye_centres(points: NDArray[np.floating]) -> Array:

@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from fer_id.simulation.arrays import Array, at_depth, columns, even
 from fer_id.simulation.canvas import Canvas, Colour, mix, smooth
-from fer_id.simulation.expression import Array
 from fer_id.simulation.geometry import Pose, skull
 from fer_id.simulation.look import Look
 
@@ -58,9 +58,9 @@ def paint_behind(canvas: Canvas, look: Look, pose: Pose) -> None:
         middle = pose.project(np.array([[x - 0.1, y - 0.12, -0.8]]))[0]
         canvas.glow(middle, (radius * 0.8, radius * 0.6), mix(look.hair, (255, 255, 255), 0.3), 0.5)
     if style.waves and style.length is not None:
-        angle = np.linspace(0, 2 * np.pi, 25)
-        ball = np.array([0, style.length - 1.45]) + np.stack([np.cos(angle), np.sin(angle)], axis=1) * (width, 1.45)
-        canvas.fill(pose.project(_wavy(np.c_[ball, np.full(25, -0.6)], style, look.shape.half_width)), dark)
+        angle = even(0, 2 * np.pi, 25)
+        ball = np.array([0, style.length - 1.45]) + columns(np.cos(angle), np.sin(angle)) * (width, 1.45)
+        canvas.fill(pose.project(_wavy(at_depth(ball, -0.6), style, look.shape.half_width)), dark)
     elif style.length is not None:
         _fall(canvas, look, style, style.length, pose, dark)
 
@@ -73,7 +73,7 @@ def _fall(canvas: Canvas, look: Look, style: Style, end: float, pose: Pose, colo
     half = np.array([[0.5, -1.0], [0.97, -0.3], [wide, 0.6], [wide, end * 0.85], [0.80, end], [0.3, end * 0.98]])
     half[:, 0] *= width
     outline = np.concatenate([half, half[::-1] * [-1, 1]])
-    canvas.fill(pose.project(smooth(np.c_[outline, np.full(len(outline), -0.6)])), colour)
+    canvas.fill(pose.project(smooth(at_depth(outline, -0.6))), colour)
 
 
 def paint_front(canvas: Canvas, look: Look, pose: Pose) -> None:
@@ -100,7 +100,7 @@ def _wavy(points: Array, style: Style, half_width: float) -> Array:
     if not style.waves:
         return points
     dense = smooth(points, closed=False, steps=4)
-    phase = np.linspace(0, style.waves * np.pi, len(dense))
+    phase = even(0, style.waves * np.pi, len(dense))
     dense[:, :2] *= 1 + (0.05 / half_width) * np.abs(np.sin(phase))[:, None]
     return dense
 
@@ -108,7 +108,7 @@ def _wavy(points: Array, style: Style, half_width: float) -> Array:
 def _hairline(look: Look, style: Style) -> Array:
     """From the right temple to the left one, over the forehead."""
     shape = look.shape
-    t = np.linspace(1, -1, 9)
+    t = even(1, -1, 9)
     brow = -shape.brow_height - 0.12
     low = shape.hairline + style.fringe * (brow - shape.hairline)
     peak = np.abs(t - style.parting) / (1 + abs(style.parting))
@@ -116,7 +116,7 @@ def _hairline(look: Look, style: Style) -> Array:
     y = y + (0.42 - 0.30 * style.fringe) * np.abs(t) ** 3.2
     y = y + 0.05 * style.fringe * np.array([0, 1, -1, 1, -1, 1, -1, 1, 0])  # locks, not a ruler
     x = t * shape.half_width * 0.90
-    return np.stack([x, y, 0.30 - 0.45 * t**2], axis=1)
+    return columns(x, y, 0.30 - 0.45 * t**2)
 
 
 def _sides(look: Look, style: Style) -> tuple[Array, Array]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_id.simulation.expression import ACTION_UNITS, AU_INDEX, Array, TimeCourse, prototype, units
+from fer_id.simulation.arrays import Array
+from fer_id.simulation.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
 from fer_id.simulation.look import Look, sample_look
 from fer_id.simulation.scene import Light, Obstacle, sample_light, sample_obstacle
 from fer_id.simulation.traits import CONTEXTS, Setting, Traits, sample_traits

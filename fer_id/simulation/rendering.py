@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import eye_similarity
+from fer_id.simulation.arrays import Array
 from fer_id.simulation.canvas import Canvas
-from fer_id.simulation.expression import Array
 from fer_id.simulation.faces import draw_back_of_head, draw_person
 from fer_id.simulation.geometry import Pose, landmarks
 from fer_id.simulation.performance import Performance, Subject

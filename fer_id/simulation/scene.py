@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_id.simulation.arrays import Array
 from fer_id.simulation.canvas import Canvas, Colour, Points, mix
-from fer_id.simulation.expression import Array
 from fer_id.simulation.traits import Setting
 
 ROOM_SCALE = 20.0  # pixels of the room's picture per interocular distance

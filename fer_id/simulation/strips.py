@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
-from fer_id.simulation.expression import Array
+from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Subject, sample_subject
 from fer_id.simulation.rendering import eye_camera
 from fer_id.simulation.synthetic import SyntheticConfig, stage_clip

@@ -16,7 +16,7 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.progress import track
 from fer_id.settings import limits_text, setting, within_limits
-from fer_id.simulation.expression import Array
+from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Performance, Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, SEVERITIES

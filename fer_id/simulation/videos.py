@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
-from fer_id.simulation.expression import Array
+from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter
 from fer_id.simulation.synthetic import SyntheticConfig
