@@ -21,7 +21,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt train compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +45,8 @@ hooks: $(STAMP)  ## run lint, types and the data guard at every commit
 # ------------------------------------------------------------------------------------------------------ experiments
 
 # Half the channels: a quarter of the multiply-adds, for a dozen drawn children.
-DRAWN := data=synthetic data.store=data/drawn model.widths=[16,32,64,128]
+SMALL := model.widths=[16,32,64,128]
+DRAWN := data=synthetic data.store=data/drawn $(SMALL)
 
 demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one comparison: about five minutes
 	$(FER) train $(DRAWN) protocol=holdout recipe=demo model=conv4 data.frames=frame name=demo/conv4 $(ARGS)
@@ -60,6 +61,21 @@ loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the d
 
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7
+
+# The site is drawn too, as a folder with tables and videos; the source model learned from other drawn children.
+adapt: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## a drawn site's videos -> store -> adapted model, judged child by child
+	$(FER) adapt data=cohort data.store=data/site_a_store model=cnn_lstm $(SMALL) init.run=runs/source/cnn_lstm adapt.strategy=gradual name=site_a/gradual $(ARGS)
+
+data/site_a/cohort.json: | $(STAMP)
+	$(FER) synth as=videos out=$(@D) subjects=12 clips_per_emotion=3 seed=21
+
+data/site_a_store/card.json: data/site_a/cohort.json
+	$(FER) prepare data=cohort data.source=data/site_a out=$(@D)
+
+runs/source/cnn_lstm/DONE: | $(STAMP)
+	test -e data/source/card.json || $(FER) synth out=data/source subjects=24 clips_per_emotion=4 seed=22
+	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo model=conv4 data.frames=frame name=source/conv4
+	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo_clips model=cnn_lstm init.encoder_from=runs/source/conv4 name=source/cnn_lstm
 
 train: $(STORE)/card.json  ## prepare FER2013 once (SOURCE=...), then train MODEL on it
 	$(FER) train data=fer2013 data.store=$(STORE) model=$(MODEL) recipe=tuned name=$(NAME) $(ARGS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -87,6 +87,12 @@ class FerDataModule(pl.LightningDataModule):
     def subjects(self, rows: Rows) -> list[str]:
         """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
+
+    def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Every training clip once, as it is: frames (B, T, 3, 64, 64) in [0, 1] and valid (B, T) of each batch."""
+        for batch in self._loader(self.fold.train, train=False):
+            floating = self.on_after_batch_transfer(batch, 0)
+            yield floating["frames"], floating["valid"]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""

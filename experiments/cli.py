@@ -63,6 +63,13 @@ VERBS = {
         "experiments.config:TrainConfig",
         "fer-id train data=fer2013 data.store=data/fer2013 model=shallow_cnn recipe=tuned name=fer2013/shallow",
     ),
+    "adapt": Verb(
+        "a run and a cohort -> a run: the model fitted to the cohort, judged child by child",
+        "experiments.adapt:adapt",
+        "experiments.adapt:AdaptConfig",
+        "fer-id adapt data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
+        "adapt.strategy=gradual name=site_a/gradual",
+    ),
     "evaluate": Verb(
         "metrics and figures of a run again, from its predictions",
         "experiments.evaluate:evaluate",

@@ -17,7 +17,7 @@ from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import Clash, setting
-from fer_id.tasks.config import LossConfig, OptimConfig
+from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
 
@@ -73,11 +73,14 @@ class InitConfig:
 
     run: str | None = setting(None, help="a run of the same model: all weights")
     encoder_from: str | None = setting(None, help="a run whose frame encoder is the same: its encoder alone")
+    transfer: bool = setting(False, help="of `run` what fits: the encoder, the same head, the classes both name")
 
     def clashes(self) -> Iterator[Clash]:
         """Two sources for the same weights."""
         if self.run and self.encoder_from:
             yield Clash(("run", "encoder_from"), "both give the encoder; choose one")
+        if self.transfer and not self.run:
+            yield Clash(("transfer",), "has no run to transfer from; say init.run=FOLDER")
 
 
 @dataclass
@@ -110,6 +113,7 @@ class TrainConfig:
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     init: InitConfig = field(default_factory=InitConfig)
+    adapt: AdaptationConfig = field(default_factory=AdaptationConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
@@ -123,6 +127,11 @@ class TrainConfig:
         if self.data.frames == "frame" and self.model.head != "mean":
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
+            )
+        if self.adapt.strategy != "full" and not self.init.transfer:
+            yield Clash(
+                ("adapt.strategy",),
+                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER",
             )
         for line in model_problems(self.model):
             keys, _, message = line.partition(": ")

@@ -52,6 +52,7 @@ def describe_job(
             "provenance": data.provenance,
             "label_space": data.labels.name,
             "shard_by": card.shard_by,
+            "geometry": card.geometry,
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
         },
         "subjects": {split: data.subjects(rows) for split, rows in united.items()},

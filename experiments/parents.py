@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images
 from experiments.config import TrainConfig
-from fer_id.errors import CheckpointError, LeakageError, RunError
+from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
 from fer_id.evaluation.protocol import Fold
+from fer_id.labels import LabelSpace, get_space
+from fer_id.progress import say
 from fer_id.runs import RunDir
 
 
@@ -21,6 +24,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         LeakageError: it, or a run that it started from, learned from or was chosen by what is judged here. Pictures
             that come in another store are not recognised.
         CheckpointError: its classes are others, and all weights are asked for.
+        DataError: it learned from crops of another geometry, and is to be adapted.
     """
     path = config.init.run or config.init.encoder_from
     if path is None:
@@ -30,13 +34,42 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     for one in _ancestry(run, fold.name):
         _check_subjects(one, data, fold)
         _check_images(one, config, data)
-    space = (run.job().get("store") or {}).get("label_space")
-    if config.init.run and space != data.labels.name:
+    if config.init.transfer:
+        _check_geometry(run, data)
+    if config.init.run and not config.init.transfer and label_space(run) != data.labels:
         raise CheckpointError(
-            f"{run.path} tells the classes of {space}, this training those of {data.labels.name}: the same output "
-            "would mean another class. init.encoder_from takes the encoder alone; data.label_space chooses the classes"
+            f"{run.path} tells the classes of {label_space(run).name}, this training those of {data.labels.name}: the "
+            "same output would mean another class. fer-id adapt maps them; init.encoder_from takes the encoder alone; "
+            "data.label_space chooses the classes"
         )
     return run
+
+
+def _check_geometry(run: RunDir, data: FerDataModule) -> None:
+    """Faces must have one size, place and colour: a model adapted to others learns the difference of the crops.
+
+    Raises:
+        DataError: they differ.
+    """
+    theirs, ours = run.job()["store"].get("geometry"), data.stores[0].card.geometry
+    if theirs is None:
+        say(f"{run.path} does not say how its faces were cropped, so that is not compared (an older version made it)")
+    elif theirs != ours:
+        raise DataError(
+            f"{run.path} learned from crops of another geometry: {_described(theirs)}; the cohort's are "
+            f"{_described(ours)}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
+            "data.landmarks=mediapipe for a benchmark"
+        )
+
+
+def _described(geometry: dict[str, Any]) -> str:
+    eyes = geometry.get("eyes")
+    return f"{geometry.get('colour')}, " + (f"eyes at {eyes}" if eyes else "not aligned")
+
+
+def label_space(run: RunDir) -> LabelSpace:
+    """The classes that a run tells."""
+    return get_space(run.job()["store"]["label_space"])
 
 
 def _open_fold(path: str, name: str) -> RunDir:

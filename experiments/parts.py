@@ -14,22 +14,26 @@ from typing import TYPE_CHECKING, Any
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.loading import plain
+from experiments.parents import label_space
 from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.errors import ConfigError
+from fer_id.errors import CheckpointError, ConfigError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
+from fer_id.models.transfer import transfer
 from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
+from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import CROP
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import WandbLogger
+    from torch import Tensor
 
     from fer_id.models.network import ClipClassifier
 
@@ -46,16 +50,37 @@ def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
     )
 
 
-def make_model(config: TrainConfig, data: FerDataModule, parent: RunDir | None) -> ClipClassifier:
-    """A new model, or one with the weights of ``parent``, as ``experiments.parents.open_parent`` gives it."""
+def make_model(
+    config: TrainConfig, data: FerDataModule, parent: RunDir | None
+) -> tuple[ClipClassifier, dict[str, Tensor]]:
+    """A new model, or one with the weights of ``parent``, as ``experiments.parents.open_parent`` gives it.
+
+    Returns:
+        the model, and copies of the weights that were transferred to it, for strategies that hold on to them.
+
+    Raises:
+        CheckpointError: the parent's weights do not fit.
+    """
     model = build_model(config.model, len(data.labels))
-    if parent is not None:
+    if parent is None:
+        return model, {}
+    if not config.init.transfer:
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
-    return model
+        return model, {}
+    taken = transfer(model, parent.checkpoint(), label_space(parent), data.labels)
+    new = [name for name in data.labels.names if name not in taken.classes]
+    if new and config.adapt.strategy in ("source_only", "adabn"):
+        raise CheckpointError(
+            f"{parent.path} has nothing to tell {', '.join(new)} by, and adapt.strategy={config.adapt.strategy} learns "
+            "nothing: " + ("its classes are others" if taken.head else "its temporal head is another than model.head")
+        )
+    return model, taken.weights
 
 
-def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -> ClipClassification:
+def make_task(
+    config: TrainConfig, model: ClipClassifier, data: FerDataModule, start: dict[str, Tensor]
+) -> ClipClassification:
     """The task that trains the model, which is now in the memory format of the configuration."""
     resolution = config.trainer.resolution
     if resolution and not model.encoder.any_size:
@@ -68,6 +93,7 @@ def make_task(config: TrainConfig, model: ClipClassifier, data: FerDataModule) -
         config.loss,
         flip_test=config.trainer.flip_test,
         resolution=resolution,
+        strategy=STRATEGIES[config.adapt.strategy](config.adapt, start),
     )
 
 

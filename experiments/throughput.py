@@ -75,8 +75,8 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     data = training.open_data(config, None)
     config = training.settled(config, path, data)
     run = RunDir.create(path, plain(config), {})
-    model = training.make_model(config, data, None)
-    task = training.make_task(config, model, data)
+    model, start = training.make_model(config, data, None)
+    task = training.make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
     trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"))
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
@@ -133,7 +133,7 @@ def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callab
     """A step of a plain loop: same optimiser, precision and memory format, on four batches in memory, in turn."""
     device = training.device(config)
     model = model.to(device).train()
-    optimiser = make_optimiser(config.optim, model)
+    optimiser = make_optimiser(config.optim, [(model, 1.0)])
     bf16 = config.trainer.precision == "bf16"
     shape = (config.batch_size, 1 if config.data.frames == "frame" else frames)
     batches = [torch.rand(*shape, CROP, CROP, 3, device=device).permute(0, 1, 4, 2, 3) for _ in range(4)]

@@ -18,7 +18,7 @@ from experiments.loading import plain
 from experiments.parents import open_parent
 from experiments.parts import make_model, make_task, make_trainer, open_data, open_run_mirror, quiet, settled
 from fer_id.callbacks.mirror import mirror_results
-from fer_id.models.checkpoint import load_model
+from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run
@@ -96,21 +96,25 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     start = open_parent(config, data, data.fold)  # before anything slow
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
-    model = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
+    model, taken = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
     run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start]))
     last = run.path / "checkpoints" / "last.ckpt"
     resumed = config.resume and last.is_file()
     if resumed:
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    task = make_task(config, model, data)
+    task = make_task(config, model, data, taken)
     mirror = open_run_mirror(config, run, data, job_type)
     trainer = make_trainer(config, run, mirror)
     if resumed:
         say(f"resuming {run.path} from its last checkpoint")
     began = time.monotonic()
     with _interruptible():
-        trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
-        load_model(model, run.checkpoint("best"))
+        if task.strategy.learns:
+            trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
+            load_model(model, run.checkpoint("best"))
+        else:
+            task.strategy.settle(model, data.training_clips())
+            write_checkpoint(task, run.path / "checkpoints" / "best.ckpt")
         run.write_predictions(_predictions(trainer, task, data))
     curve = run.learning_curve()
     job = run.job()

@@ -127,6 +127,8 @@ def _clean(run: RunDir, subject: str) -> None:
     job["subjects"] = {
         split: [one for one in members if one != subject] for split, members in (job.get("subjects") or {}).items()
     }
+    coverage = ((job.get("store") or {}).get("audit") or {}).get("coverage") or {}
+    (coverage.get("by_subject") or {}).pop(subject, None)
     run.write_job(job)
     for path in (*run.figures.glob("*"), run.path / "report.html", run.path / "metrics.json"):
         path.unlink(missing_ok=True)

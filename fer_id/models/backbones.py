@@ -53,6 +53,9 @@ class TimmEncoder(Encoder):
     def features(self, images: Tensor) -> Tensor:
         return self.net(images)  # type: ignore[no-any-return]
 
+    def stages(self) -> list[nn.Module]:
+        return list(self.net.children())
+
 
 class Fit(NamedTuple):
     """How a timm backbone is built for 64x64.

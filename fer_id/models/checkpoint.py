@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, Problems
+from fer_id.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -74,6 +76,13 @@ def load_encoder(model: ClipClassifier, path: str | Path) -> None:
         CheckpointError: as ``read_tensors``, or the file is of another encoder; the model is then unchanged.
     """
     load_into(model.encoder, path, part="encoder")
+
+
+def write_checkpoint(task: nn.Module, path: Path) -> None:
+    """Writes the weights of a task that was not trained, where and as training would have left them."""
+    content = io.BytesIO()
+    torch.save({"state_dict": task.state_dict()}, content)
+    atomic_write_bytes(path, content.getvalue())
 
 
 def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:

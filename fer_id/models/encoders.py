@@ -39,6 +39,10 @@ class Encoder(nn.Module):
         """Normalised images (N, 3, 64, 64) -> (N, D)."""
         raise NotImplementedError
 
+    def stages(self) -> list[nn.Module]:
+        """Its parts from the pixels to the feature, for what treats early ones unlike late ones."""
+        return list(self.children())
+
 
 class ConvBlock(nn.Module):
     """``convs`` times (3x3 convolution, batch norm, ReLU), then a 2x2 max pool that halves the map."""
@@ -75,6 +79,9 @@ class ConvEncoder(Encoder):
 
     def features(self, images: Tensor) -> Tensor:
         return self.blocks(images).mean(dim=(2, 3))  # type: ignore[no-any-return]
+
+    def stages(self) -> list[nn.Module]:
+        return list(self.blocks)
 
 
 def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:

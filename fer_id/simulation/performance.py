@@ -83,7 +83,7 @@ def sample_subject(index: int, seed: int, resting: float, emotions: tuple[str, .
         emotions: those the subject will show.
     """
     rng = np.random.default_rng([seed, index])
-    traits = sample_traits(index, rng)
+    traits = sample_traits(index, seed, rng)
     look = sample_look(traits.age_group, traits.gender, traits.ethnicity, rng)
     rest = np.zeros(len(ACTION_UNITS))
     for unit, (mean, spread) in REST_SPREAD.items():

@@ -95,8 +95,8 @@ class Traits:
     dynamics: Dynamics
 
 
-def sample_traits(index: int, rng: np.random.Generator) -> Traits:
-    """Draws the subject with that number.
+def sample_traits(index: int, seed: int, rng: np.random.Generator) -> Traits:
+    """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
     Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
@@ -115,7 +115,7 @@ def sample_traits(index: int, rng: np.random.Generator) -> Traits:
         jerk=min(middle.jerk * (1.5 if age_group == "05-08" else 1.0), 1.0),
     )
     return Traits(
-        subject_id=f"drawn-{index:03d}",
+        subject_id=f"drawn{seed}-{index:03d}",
         age_group=age_group,
         gender=GENDERS[index % 2],
         severity=severity,

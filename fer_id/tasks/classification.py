@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -15,8 +16,9 @@ from fer_id.errors import FerIdError
 from fer_id.evaluation.protocol import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
-from fer_id.tasks.config import LossConfig, OptimConfig
+from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.mixing import mixup
+from fer_id.tasks.strategies import Strategy
 from fer_id.types import CROP, FLIP_68, ClipBatch
 
 
@@ -33,6 +35,7 @@ class ClipClassification(pl.LightningModule):
         optim: optimiser and schedule.
         loss: targets.
         flip_test: predict the mean of the logits of a clip and of its mirror image.
+        strategy: what of the model learns, and how fast; None: all of it, alike.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
 
@@ -48,10 +51,12 @@ class ClipClassification(pl.LightningModule):
         *,
         flip_test: bool = False,
         resolution: list[tuple[float, int]] | None = None,
+        strategy: Strategy | None = None,
     ) -> None:
         super().__init__()
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
         self.flip_test, self.resolution = flip_test, resolution or []
+        self.strategy = strategy or Strategy(AdaptationConfig(), {})
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(labels), average="micro"),
@@ -66,6 +71,11 @@ class ClipClassification(pl.LightningModule):
         logits: Tensor = self.model(batch["frames"], batch["valid"], batch["landmarks"])
         return logits
 
+    def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
+        """At the first batch of an epoch: validation puts everything into training mode again."""
+        if batch_idx == 0:
+            self.strategy.begin_epoch(self.model, self._share())
+
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
         """Loss of the covered, labelled clips; None where the batch has none."""
         side = self._side()
@@ -73,7 +83,8 @@ class ClipClassification(pl.LightningModule):
             batch["frames"] = _shrink(batch["frames"], side)
         if self.loss.mixup > 0:
             batch = mixup(batch, self.loss.mixup, len(self.labels))
-        return self._step(batch, "train")
+        loss, penalty = self._step(batch, "train"), self.strategy.penalty(self.model)
+        return loss if loss is None or penalty is None else loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As training, without augmentation."""
@@ -121,7 +132,7 @@ class ClipClassification(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a schedule over all steps where one is asked for."""
-        optimiser = make_optimiser(self.optim, self.model)
+        optimiser = make_optimiser(self.optim, self.strategy.rates(self.model))
         if self.optim.schedule == "constant":
             return optimiser
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
@@ -137,23 +148,33 @@ class ClipClassification(pl.LightningModule):
 
     def _side(self) -> int:
         """Side of the training frames now, in pixels."""
-        epochs = self.trainer.max_epochs or 1
-        share = self.current_epoch / epochs if epochs > 0 else 0.0
-        begun = [pixels for start, pixels in self.resolution if share >= start]
+        begun = [pixels for start, pixels in self.resolution if self._share() >= start]
         return begun[-1] if begun else CROP
+
+    def _share(self) -> float:
+        """How much of the training is over, in [0, 1)."""
+        epochs = self.trainer.max_epochs or 1
+        return self.current_epoch / epochs if epochs > 0 else 0.0
 
 
 def _short(split: str) -> str:
     return "val" if split == "validation" else split
 
 
-def make_optimiser(config: OptimConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over all parameters that learn; weight decay on matrices and kernels only."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learning if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in learning if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def make_optimiser(config: OptimConfig, rates: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
+    """The optimiser; weight decay on matrices and kernels only.
+
+    Args:
+        config: its settings.
+        rates: parts of a model and the factor on the learning rate of each, as a strategy gives them.
+    """
+    groups = []
+    for part, factor in rates:
+        learning, rate = list(part.parameters()), config.lr * factor
+        groups += [
+            {"params": [p for p in learning if p.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
+            {"params": [p for p in learning if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+        ]
     groups = [group for group in groups if group["params"]]
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)

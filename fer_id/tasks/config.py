@@ -24,3 +24,18 @@ class LossConfig:
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
     mixup: float = setting(0.0, min=0, max=10, help="Beta(mixup, mixup) draws how far clips are blended in pairs")
+
+
+@dataclass
+class AdaptationConfig:
+    """How a pretrained model is fitted to new subjects; see ``fer_id.tasks.strategies``."""
+
+    strategy: str = setting(
+        "full",
+        choices=("source_only", "linear_probe", "full", "gradual", "l2sp", "adabn"),
+        help="source_only: as it is; linear_probe: a new classifier; full: everything; gradual: stage after stage, the "
+        "early ones slower; l2sp: everything, pulled to its start; adabn: new batch statistics, nothing learns",
+    )
+    unfreeze_until: float = setting(0.5, above=0, max=1, help="gradual: share of the training after which all learns")
+    lr_decay: float = setting(0.5, above=0, max=1, help="gradual: learning rate of each stage before the next one's")
+    l2sp: float = setting(0.01, min=0, max=100, help="l2sp: strength of the pull")

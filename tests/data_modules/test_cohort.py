@@ -86,7 +86,7 @@ def test_a_drawn_clip_comes_back_with_its_landmarks(site: Path, prepared: Prepar
     config = SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6)
     truth = sample_subject(0, config.seed, config.resting, TARGET.names)
     times = np.arange(round(config.frames / config.fps * VIDEO_FPS)) / VIDEO_FPS
-    name = Key.load(Path(os.environ["FER_ID_KEYS"])).pseudonym("clip", "drawn-000-happy-00")
+    name = Key.load(Path(os.environ["FER_ID_KEYS"])).pseudonym("clip", "drawn7-000-happy-00")
     row = store.clips["clip_id"].tolist().index(f"{name}-000")
     clip = store.read(row)
     rng = np.random.default_rng([config.seed, 0, TARGET.index("happy"), 0])
@@ -115,7 +115,7 @@ def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prep
     store = prepared(site)
     key = Key.load(home)
     assert sorted(store.clips["subject_id"].unique()) == sorted(
-        key.pseudonym("subject", f"drawn-00{n}") for n in range(3)
+        key.pseudonym("subject", f"drawn7-00{n}") for n in range(3)
     )
     assert store.clips["label"].value_counts().to_dict() == dict.fromkeys(TARGET.names, 3)
     assert store.card.provenance == "synthetic"
@@ -131,7 +131,7 @@ def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prep
     assert all((store.path / "sheets" / f"{subject}.png").stat().st_mode & 0o077 == 0 for subject in store.card.consent)
     assert store.path.stat().st_mode & 0o077 == 0
     content = b"".join(path.read_bytes() for path in sorted(store.path.rglob("*")) if path.is_file())
-    for name in (b"drawn-00", b".mp4", str(site).encode()):
+    for name in (b"drawn7-00", b".mp4", str(site).encode()):
         assert name not in content
     entry = AuditLog(home, key).verify()[-1]
     assert entry["event"] == "prepared"
@@ -171,10 +171,10 @@ def test_an_interrupted_preparation_goes_on_at_the_next_video(
 
 def test_who_did_not_consent_is_left_out_unopened(site: Path, prepared: Prepare, home: Path) -> None:
     change(site / "consent.csv", (1, "status", "refused"), (2, "purposes", "inference"))
-    for path in (site / "videos").glob("drawn-00[12]*"):
+    for path in (site / "videos").glob("drawn7-00[12]*"):
         path.write_bytes(b"never opened")
     store = prepared(site)
-    assert store.clips["subject_id"].unique().tolist() == [Key.load(home).pseudonym("subject", "drawn-000")]
+    assert store.clips["subject_id"].unique().tolist() == [Key.load(home).pseudonym("subject", "drawn7-000")]
     assert store.card.audit["left_out"] == {"consent refused": 5, "consent for other purposes only": 5}
 
 
@@ -190,7 +190,7 @@ def test_a_withdrawal_closes_the_store_and_an_older_yes_does_not_open_it(
     site: Path, prepared: Prepare, home: Path
 ) -> None:
     store = prepared(site)
-    subject = Key.load(home).pseudonym("subject", "drawn-001")
+    subject = Key.load(home).pseudonym("subject", "drawn7-001")
     remember_withdrawal(home, subject, date.today())
     with pytest.raises(ConsentError, match=f"{subject}: consent withdrawn"):
         ClipStore.open(store.path)
@@ -215,16 +215,16 @@ def test_a_store_closes_on_its_last_day_and_with_its_consents(site: Path, prepar
 
 
 def test_all_bad_videos_are_told_together_or_left_out(site: Path, prepared: Prepare) -> None:
-    (site / "videos" / "drawn-000-sad.mp4").write_bytes(b"")
-    (site / "videos" / "drawn-001-fear.mp4").write_text("#EXTM3U\n")
+    (site / "videos" / "drawn7-000-sad.mp4").write_bytes(b"")
+    (site / "videos" / "drawn7-001-fear.mp4").write_text("#EXTM3U\n")
     change(site / "clips.csv", (14, "end_s", "9.0"))
     with pytest.raises(DataError) as told:
         prepared(site)
     bad = (
         "3 problems",
-        "drawn-000-sad.mp4: empty",
-        "drawn-001-fear.mp4: not a video",
-        "drawn-002-neutral.mp4: ends at",
+        "drawn7-000-sad.mp4: empty",
+        "drawn7-001-fear.mp4: not a video",
+        "drawn7-002-neutral.mp4: ends at",
     )
     assert all(expected in str(told.value) for expected in bad)
     store = prepared(site, "rest", unreadable="leave_out")

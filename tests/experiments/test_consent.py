@@ -14,7 +14,7 @@ from fer_id.store import ClipStore
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
-NAME = "drawn-001"
+NAME = "drawn7-001"
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_check_says_who_takes_part_and_why_not(place: Path, capsys: Told) -> Non
     said = capsys.readouterr().out
     assert "2 of 3 subjects take part today" in said
     assert f"{NAME}: NO: consent refused" in said
-    assert "drawn-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
+    assert "drawn7-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
 
 
 def test_withdrawing_erases_the_child_everywhere(
@@ -150,7 +150,7 @@ def test_what_cannot_be_done_is_told(arguments: tuple[str, ...], told: str, caps
 
 def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, capsys: Told) -> None:
     before = bytes_of(place / "store", place / "keys")
-    assert main(["consent", "withdraw", "drawn-999", f"cohort={place}/site", f"store={place}/store"]) == USERS_FAULT
+    assert main(["consent", "withdraw", "drawn7-999", f"cohort={place}/site", f"store={place}/store"]) == USERS_FAULT
     assert "nobody is called" in capsys.readouterr().err
     after = bytes_of(place / "store", place / "keys")
     assert before == after

@@ -285,7 +285,7 @@ def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={stills.path}", "optim.lr=1e-9", "name=temporal")
     config = load(TrainConfig, arguments[1:])
     data = open_data(config, None)
-    model = make_model(config, data, open_parent(config, data, data.fold)).state_dict()
+    model = make_model(config, data, open_parent(config, data, data.fold))[0].state_dict()
     learned = {k: v for k, v in read_tensors(stills.checkpoint()).items() if k.startswith("model.encoder.")}
     assert len(learned) > 20
     assert all(torch.equal(model[name.removeprefix("model.")], value) for name, value in learned.items())

@@ -24,7 +24,7 @@ def clip(emotion: str, number: int = 0, who: int = 0, strays: float = 1.0) -> Pe
 
 
 def test_severity_delays_weakens_and_shortens() -> None:
-    drawn = [sample_traits(index, np.random.default_rng([1, index])) for index in range(600)]
+    drawn = [sample_traits(index, 1, np.random.default_rng([1, index])) for index in range(600)]
     by = {name: [t.dynamics for t in drawn if t.severity == name] for name in SEVERITIES}
     shares = [len(by[name]) / len(drawn) for name in SEVERITIES]
     np.testing.assert_allclose(shares, SEVERITY_SHARES, atol=0.06)
@@ -36,7 +36,7 @@ def test_severity_delays_weakens_and_shortens() -> None:
 
 
 def test_six_subjects_have_every_age_group_and_gender() -> None:
-    drawn = [sample_traits(index, np.random.default_rng(0)) for index in range(6)]
+    drawn = [sample_traits(index, 0, np.random.default_rng(0)) for index in range(6)]
     assert {(t.age_group, t.gender) for t in drawn} == {(age, gender) for age in AGE_GROUPS for gender in GENDERS}
 
 

@@ -206,7 +206,7 @@ def test_a_loss_that_is_no_number_names_split_and_clips(
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
 def test_weight_decay_spares_norms_and_biases(make_task: MakeTask, name: str, kind: type) -> None:
     model = make_task(head="lstm").model
-    optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), model)
+    optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), [(model, 1.0)])
     assert type(optimiser) is kind
     decay = {id(p): group["weight_decay"] for group in optimiser.param_groups for p in group["params"]}
     assert decay.keys() == {id(p) for p in model.parameters()}

@@ -1,0 +1,72 @@
+"""Weights of one model as the beginning of another that tells other classes, or has another temporal head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fer_id.errors import CheckpointError
+from fer_id.labels import LabelSpace
+from fer_id.models.checkpoint import load_encoder, load_state
+from fer_id.models.network import ClipClassifier
+
+
+class Transferred(NamedTuple):
+    """What a model took over.
+
+    Attributes:
+        weights: name -> value, copies of all that was transferred.
+        head: whether the temporal head was; it is new where the source has another.
+        classes: those whose logit was taken over; the other classes' is new.
+    """
+
+    weights: dict[str, Tensor]
+    head: bool
+    classes: list[str]
+
+
+def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: LabelSpace) -> Transferred:
+    """Loads the encoder of a checkpoint, and as much of what follows it as fits.
+
+    The temporal head comes along where it is the same. Then the classifier's rows of the classes that both label spaces
+    name do too, so that a model that told seven emotions begins by telling those five of them that are asked for.
+
+    Args:
+        model: is changed.
+        path: checkpoint of a model with the same encoder.
+        source, target: label spaces of the checkpoint and of ``model``.
+
+    Raises:
+        CheckpointError: damaged, or of another encoder; the model is then unchanged.
+    """
+    state, own = load_state(path), model.state_dict()
+    if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
+        raise CheckpointError(f"{path}: no weights of this encoder ({sorted(missing)[0]} is missing)")
+    load_encoder(model, path)
+    names = {name for name in own if name.startswith("encoder.")}
+    heads = ({name: one[name].shape for name in one if name.startswith("head.")} for one in (own, state))
+    mine, theirs = heads
+    # A head without weights, such as the mean, is the same as another without; the classifier then tells by its inputs.
+    same = mine == theirs and own["classifier.1.weight"].shape[1] == state["classifier.1.weight"].shape[1]
+    classes = [name for name in target.names if name in source.names] if same else []
+    if same:
+        model.load_state_dict({**model.state_dict(), **{name: state[name] for name in mine}})
+        names |= set(mine)
+        _take_rows(model, state, source, target, classes)
+    if classes == list(target.names):
+        names |= {"classifier.1.weight", "classifier.1.bias"}
+    now = model.state_dict()
+    return Transferred({name: now[name].detach().clone() for name in names}, same, classes)
+
+
+def _take_rows(
+    model: ClipClassifier, state: dict[str, Tensor], source: LabelSpace, target: LabelSpace, classes: list[str]
+) -> None:
+    """The classifier's weights of these classes."""
+    to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
+    now = model.state_dict()
+    for name in ("classifier.1.weight", "classifier.1.bias"):
+        now[name][to] = state[name][fro].to(now[name])
+    model.load_state_dict(now)

@@ -1,0 +1,141 @@
+"""How a pretrained model is fitted to a new cohort: what of it learns, how fast, and what holds it back.
+
+A model has *stages*, in the order in which a face passes through them: the blocks of the encoder, the temporal head,
+the classifier. A strategy decides about stages; the loss, the data and the loop are those of any training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from fer_id.models.network import ClipClassifier
+from fer_id.tasks.config import AdaptationConfig
+
+
+class Strategy:
+    """Full fine-tuning: everything learns at one rate. The base of the others.
+
+    Args:
+        config: its numbers.
+        start: the transferred weights by name, as the adaptation begins; empty for a model that starts from nothing.
+
+    Attributes:
+        learns: whether there is a training at all.
+    """
+
+    learns = True
+
+    def __init__(self, config: AdaptationConfig, start: Mapping[str, Tensor]) -> None:
+        self.config, self.start = config, dict(start)
+
+    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
+        """Called before each epoch.
+
+        Args:
+            model: what learns.
+            share: of the training that is over, in [0, 1).
+        """
+
+    def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
+        """Each part that will ever learn, with the factor on its learning rate."""
+        return [(model, 1.0)]
+
+    def penalty(self, model: ClipClassifier) -> Tensor | None:
+        """What is added to the loss of a batch."""
+        return None
+
+    def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        """Where nothing learns: what is done with the training clips instead, frames (B, T, ...) and valid (B, T)."""
+
+
+class SourceOnly(Strategy):
+    """The source model as it is: what adaptation has to beat."""
+
+    learns = False
+
+
+class LinearProbe(Strategy):
+    """A new classifier on features that stay as they are."""
+
+    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
+        learn_only(model, [model.classifier])
+
+    def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
+        return [(model.classifier, 1.0)]
+
+
+class Gradual(Strategy):
+    """Stages begin to learn one after another, the last first, the earlier ones more slowly (Howard & Ruder, 2018)."""
+
+    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
+        parts = stages(model)
+        awake = 1 + int(share / self.config.unfreeze_until * len(parts))
+        learn_only(model, parts[-min(awake, len(parts)) :])
+
+    def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
+        parts = stages(model)
+        return [(part, self.config.lr_decay ** (len(parts) - 1 - depth)) for depth, part in enumerate(parts)]
+
+
+class L2SP(Strategy):
+    """Weights are pulled to where they started instead of to zero (Li et al., 2018).
+
+    ``strength / 2`` times the squared distance of the transferred weights from their start; what is new is left to the
+    optimiser's own weight decay.
+    """
+
+    def penalty(self, model: ClipClassifier) -> Tensor | None:
+        moved = [
+            (value - self.start[name].to(value.device)).square().sum()
+            for name, value in model.named_parameters()
+            if name in self.start
+        ]
+        return self.config.l2sp / 2 * torch.stack(moved).sum() if moved else None
+
+
+class AdaBN(Strategy):
+    """Nothing learns; the batch norms take their statistics from the training children (Li et al., 2017)."""
+
+    learns = False
+
+    def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+        norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        kept = [norm.momentum for norm in norms]
+        model.eval()
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # the plain mean over all batches
+            norm.train()
+        with torch.no_grad():
+            for frames, valid in batches:
+                model.encode(frames, valid)
+        for norm, momentum in zip(norms, kept, strict=True):
+            norm.momentum = momentum
+        model.eval()
+
+
+STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strategy]] = {
+    "source_only": SourceOnly,
+    "linear_probe": LinearProbe,
+    "full": Strategy,
+    "gradual": Gradual,
+    "l2sp": L2SP,
+    "adabn": AdaBN,
+}
+"""By name; what ``adapt.strategy`` may say."""
+
+
+def stages(model: ClipClassifier) -> list[nn.Module]:
+    """The parts of a model from the pixels to the classes, those without weights left out."""
+    parts = [*model.encoder.stages(), model.head, model.classifier]
+    return [part for part in parts if any(True for _ in part.parameters())]
+
+
+def learn_only(model: ClipClassifier, parts: Iterable[nn.Module]) -> None:
+    """Lets those parts learn and no other; the batch norms of the others keep their statistics."""
+    model.requires_grad_(False).eval()
+    for part in parts:
+        part.requires_grad_(True).train()

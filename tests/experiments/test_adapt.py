@@ -1,0 +1,138 @@
+"""``fer-id adapt`` from a finished run and a cohort to a run judged child by child."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.errors import StoreError
+from fer_id.files import read_json, write_json
+from fer_id.models.checkpoint import load_state
+from fer_id.runs import RunDir
+from fer_id.tasks.strategies import STRATEGIES
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A model of other drawn children."""
+    folder = tmp_path_factory.mktemp("source")
+    assert main(["synth", f"out={folder}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=11"]) == DONE
+    assert main(tiny(folder / "store", folder / "runs", "name=source/lstm", "trainer.max_epochs=2")) == DONE
+    return RunDir.open(folder / "runs" / "source" / "lstm")
+
+
+def adapting(tiny: Tiny, store: Path, source: RunDir, runs: Path, strategy: str, *more: str) -> list[str]:
+    """Arguments of an adaptation of one fold."""
+    fold = "protocol.only=[drawn7-001]"
+    arguments = tiny(store, runs, "protocol=loso", fold, f"init.run={source.path}", f"adapt.strategy={strategy}", *more)
+    return ["adapt", *arguments[1:]]
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_every_strategy_ends_in_a_run_of_the_left_out_child(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    assert main(adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{strategy}")) == DONE
+    run = RunDir.open(tmp_path / "site" / strategy)
+    tested = run.predictions().query("split == 'test'")
+    assert set(tested["subject_id"]) == {"drawn7-001"}
+    assert run.metrics()["n_clips"] == len(tested) == 10
+    assert run.job()["parents"] == [str(source.path)]
+    assert np.isfinite(tested.filter(like="logit_").to_numpy()).all()
+    before, after = load_state(source.checkpoint()), load_state(run.folds[0].checkpoint())
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    learns = {"encoder", "head", "classifier"}
+    expected = {"source_only": set(), "adabn": {"encoder"}, "linear_probe": {"classifier"}}
+    assert changed == expected.get(strategy, learns) or (strategy == "gradual" and changed == {"classifier"})
+
+
+def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path) -> None:
+    """Against the model loaded by hand, without the command line."""
+    from experiments.config import TrainConfig
+    from experiments.loading import read
+    from experiments.parts import open_data
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+
+    assert main(adapting(tiny, drawn, source, tmp_path, "source_only", "name=site/a")) == DONE
+    fold = RunDir.open(tmp_path / "site" / "a").folds[0]
+    config = read(TrainConfig, fold.path / "config.yaml")
+    data = open_data(config, fold.path.name)
+    model = build_model(config.model, len(data.labels))
+    load_model(model, source.checkpoint())
+    told = fold.predictions().query("split == 'test'").set_index("clip_id").filter(like="logit_")
+    for row in data.fold.test:
+        clip = data.stores[0].read(int(row))
+        frames = torch.from_numpy(clip.frames.copy()).permute(0, 3, 1, 2)[None].float() / 255
+        with torch.no_grad():
+            logits = model.eval()(frames, torch.from_numpy(clip.valid.copy())[None])[0]
+        np.testing.assert_allclose(told.loc[data.clips["clip_id"].iloc[row]], logits.numpy(), atol=1e-4)
+
+
+def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "l2sp", "name=site/a")
+    assert main(arguments) == DONE
+    capsys.readouterr()
+    assert main(arguments) == DONE
+    assert "finished already" in capsys.readouterr().err
+
+
+def test_a_child_that_the_source_learned_from_is_not_judged(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+) -> None:
+    assert main(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout")) == DONE
+    run = RunDir.open(tmp_path / "same" / "run")
+    learned = run.job()["subjects"]["train"][0]
+    fold = f"protocol.only=[{learned}]"
+    assert main(adapting(tiny, drawn, run, tmp_path, "full", "name=site/a", fold)) == USERS_FAULT
+    assert f"learned from 1 subjects whom fold {learned} tests" in capsys.readouterr().err
+
+
+def test_crops_of_another_geometry_are_refused(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    other = tmp_path / "gray"
+    import shutil
+
+    shutil.copytree(drawn, other)
+    card = read_json(other / "card.json", StoreError)
+    card["geometry"]["colour"] = "gray"
+    write_json(other / "card.json", card)
+    assert main(adapting(tiny, other, source, tmp_path / "runs", "full", "name=site/a")) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "crops of another geometry: rgb, eyes at" in told
+    assert "the cohort's are gray, eyes at" in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["init.run=null"], "init.run: is empty"),
+        (["adapt.strategy=magic"], "one of source_only, linear_probe"),
+        (["model.head=gru", "adapt.strategy=source_only"], "its temporal head is another than model.head"),
+        (["model.widths=[4,4,8,12]"], "weights of another model"),
+        (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
+    ],
+)
+def test_what_cannot_be_adapted_is_told(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "full", "name=site/a")
+    merged = {argument.partition("=")[0]: argument for argument in [*arguments, *more]}
+    assert main(list(merged.values())) == USERS_FAULT
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
+    assert main(tiny(drawn, tmp_path, "adapt.strategy=gradual", "name=a/b")) == USERS_FAULT
+    assert "needs a model to start from" in capsys.readouterr().err
