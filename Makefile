@@ -54,7 +54,7 @@ demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one
 	$(FER) compare runs/demo/conv4 runs/demo/cnn_lstm out=$(OUT)/demo
 
 loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the drawn cohort: 24 trainings
-	$(FER) train $(DRAWN) protocol=loso recipe=demo model=conv4 data.frames=frame name=drawn/conv4 $(ARGS)
+	$(FER) train $(DRAWN) protocol=loso recipe=demo trainer.max_epochs=200 model=conv4 data.frames=frame name=drawn/conv4 $(ARGS)
 	$(FER) train $(DRAWN) protocol=loso recipe=demo_clips model=cnn_lstm init.encoder_from=runs/drawn/conv4 name=drawn/cnn_lstm $(ARGS)
 	$(FER) frames runs/drawn/conv4
 	$(FER) compare runs/drawn/conv4 runs/drawn/cnn_lstm out=$(OUT)/drawn

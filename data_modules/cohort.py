@@ -20,6 +20,7 @@ from data_modules.config import DataConfig
 from data_modules.manifests import Manifests, read_manifests
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.evaluation.agreement import agreement, vote_shares
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import ConsentRecord, Decision, decide, snapshot, withdrawals
 from fer_id.governance.keys import Key, keys_home
@@ -28,7 +29,7 @@ from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.clips import OUTCOMES, windows
 from fer_id.progress import say, track
-from fer_id.reporting.sheets import contact_sheet
+from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import setting
 from fer_id.store import ClipStoreWriter
 
@@ -76,6 +77,12 @@ class Cohort:
     clips: pd.DataFrame
     left_out: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def votes(self) -> pd.DataFrame | None:
+        """The annotations of admitted subjects' clips; None where there are none."""
+        votes = self.manifests.annotations
+        return None if votes is None else votes[votes["clip_id"].isin(self.clips["clip_id"])]
+
     def subject(self, name: str) -> str:
         """A subject's pseudonym."""
         return self.key.pseudonym("subject", name)
@@ -102,6 +109,7 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
         _check_found(coverage, config)
         card.audit = {
             "coverage": coverage,
+            "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
             "left_out": dict(cohort.left_out),
             "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
         }
@@ -190,33 +198,22 @@ def _write(
     cohort: Cohort, jobs: list[VideoJob], parts: Path, config: CohortConfig, writer: ClipStoreWriter
 ) -> dict[str, Any]:
     """Writes every window and a contact sheet per subject; returns the coverage table."""
-    rows = {cohort.key.pseudonym("clip", row["clip_id"]): row for row in cohort.clips.to_dict("records")}
-    people = cohort.manifests.subjects.set_index("subject_id").to_dict("index")
-    totals, by_subject = Counter[str](), dict[str, Counter[str]]()
-    strips: dict[str, list[tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any], np.ndarray[Any, Any]]]] = {}
+    rows, by_subject = _rows(cohort, writer.card.groups), dict[str, Counter[str]]()
+    strips: dict[str, list[Strip]] = {}
     for job in jobs:
         if not (parts / f"{job.part}.json").is_file():
             continue  # unreadable, and counted as such
         for stretch, clip in read_part(job, parts):
-            row = rows[stretch.clip_id]
-            subject = cohort.subject(row["subject_id"])
-            groups = {name: row.get(name, people[row["subject_id"]].get(name)) for name in writer.card.groups}
-            shared = {"subject_id": subject, "label": row["label"], "video_id": job.video_id, "fps": config.fps}
+            row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": config.fps, "source": "cohort"}
             for number, (start, end) in enumerate(windows(len(clip.valid), config.window, config.stride)):
-                name = {
-                    "clip_id": f"{stretch.clip_id}-{number:03d}",
-                    "t0_s": float(clip.times[start]),
-                    "source": "cohort",
-                }
-                window = slice(start, end)
-                writer.add_clip(
-                    {**shared, **name, **groups}, clip.crops[window], clip.landmarks[window], clip.valid[window]
-                )
-            totals.update(clip.outcomes)
-            by_subject.setdefault(subject, Counter()).update(clip.outcomes)
-            strips.setdefault(subject, []).append(_strip(stretch.clip_id, row["label"], clip))
+                own = {"clip_id": f"{stretch.clip_id}-{number:03d}", "t0_s": float(clip.times[start])}
+                part = slice(start, end)
+                writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
+            by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
+            strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     for subject, shown in strips.items():
         contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
+    totals = sum(by_subject.values(), Counter[str]())
     return {
         "frames": totals.total(),
         **{outcome: totals[outcome] for outcome in OUTCOMES},
@@ -224,7 +221,30 @@ def _write(
     }
 
 
-def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> tuple[str, Any, Any, Any]:
+def _rows(cohort: Cohort, groups: list[str]) -> dict[str, dict[str, Any]]:
+    """What the store says of each annotated clip, by its pseudonym: subject, labels, groups."""
+    soft = {} if cohort.votes is None else vote_shares(cohort.votes, TARGET)
+    people = cohort.manifests.subjects.set_index("subject_id").to_dict("index")
+    rows = {}
+    for clip in cohort.clips.to_dict("records"):
+        shares, told = soft.get(clip["clip_id"]), {**people[clip["subject_id"]], **clip}
+        rows[cohort.key.pseudonym("clip", clip["clip_id"])] = {
+            "subject_id": cohort.subject(clip["subject_id"]),
+            "label": clip["label"] or _majority(shares),
+            "soft_label": shares,
+            **{name: told[name] for name in groups},
+        }
+    return rows
+
+
+def _majority(shares: list[float] | None) -> str | None:
+    """The class with the largest share, where the tables name none; None where two are equal."""
+    if shares is None or sorted(shares)[-1] == sorted(shares)[-2]:
+        return None
+    return TARGET.names[int(np.argmax(shares))]
+
+
+def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> Strip:
     """At most ten frames of a clip, evenly spaced, for the contact sheet."""
     shown = np.unique(np.linspace(0, len(clip.valid) - 1, min(10, len(clip.valid))).round().astype(int))
     return f"{clip_id} {label or 'unlabelled'}", clip.crops[shown], clip.landmarks[shown], clip.valid[shown]

@@ -1,6 +1,7 @@
 """The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
 
-``subjects.csv``, ``clips.csv`` and ``consent.csv`` (see the design for their columns). Only the empty cell is missing.
+``subjects.csv``, ``clips.csv``, ``consent.csv`` and, where several people labelled the clips, ``annotations.csv``; the
+design says their columns. Only the empty cell is missing.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from fer_id.store import CLIP_COLUMNS
 
 SUBJECT_COLUMNS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
 CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
+ANNOTATION_COLUMNS = ("clip_id", "annotator", "label", "confidence")
 CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 
 _FORMULA = ("=", "+", "@", "\t", "\r")
@@ -40,6 +43,7 @@ class Manifests:
         subjects: by ``subject_id``, its other columns are groups; text or None.
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
         consent: one record per row.
+        annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
         provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
     """
 
@@ -47,6 +51,7 @@ class Manifests:
     subjects: pd.DataFrame
     clips: pd.DataFrame
     consent: list[ConsentRecord]
+    annotations: pd.DataFrame | None = None
     provenance: str = "real"
 
     @property
@@ -57,7 +62,7 @@ class Manifests:
 
 
 def read_manifests(folder: Path) -> Manifests:
-    """Reads and checks the three tables of a cohort folder.
+    """Reads and checks the tables of a cohort folder.
 
     Raises:
         DataError: every problem of every row of every table, together.
@@ -77,14 +82,21 @@ def read_manifests(folder: Path) -> Manifests:
             problems.add(f"clips.csv and subjects.csv both have a column {', '.join(shared)}; keep it in one of them")
     if clips is not None:
         _check_times(clips, problems)
+        _check_overlaps(clips, problems)
         _check_videos(folder, clips, problems)
+    votes = None
+    if (folder / "annotations.csv").exists():
+        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, _ANNOTATIONS, problems)
+        _check_votes(votes, clips, problems)
     records = [] if consent is None else _records(consent, problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
     if subjects is None or clips is None:  # said above, as a problem of its own
         raise DataError(f"cohort {folder}: a table is missing")
     clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
-    return Manifests(folder, subjects, clips, records, provenance)
+    if votes is not None:
+        votes = votes.assign(confidence=votes["confidence"].astype(float))
+    return Manifests(folder, subjects, clips, records, votes, provenance)
 
 
 def _provenance(path: Path, problems: Problems) -> str:
@@ -138,11 +150,38 @@ def _read(
     return frame
 
 
+def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problems: Problems) -> None:
+    """Every vote is about a clip that there is, and nobody votes twice."""
+    if votes is None or clips is None:
+        return
+    known, seen = set(clips["clip_id"]), set[tuple[str, str]]()
+    for number, clip, who in votes[["clip_id", "annotator"]].itertuples():
+        where = f"annotations.csv, {_line(number)}"
+        if clip and clip not in known:
+            problems.add(f"{where}, column clip_id: {clip!r} is not in clips.csv")
+        if (clip, who) in seen:
+            problems.add(f"{where}: {who} labelled {clip} before")
+        seen.add((clip, who))
+
+
 def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
     """Every clip ends after it begins."""
     for number, start, end in clips[["start_s", "end_s"]].itertuples():
         if start and end and _number(start) and _number(end) and float(end) <= float(start):
             problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
+
+
+def _check_overlaps(clips: pd.DataFrame, problems: Problems) -> None:
+    """No two subjects at one time in one video: one face is followed, and nobody could tell whose it is."""
+    ready = clips[clips[["start_s", "end_s"]].map(lambda cell: cell is not None and _number(cell)).all(axis=1)]
+    for video, rows in ready.groupby("video"):
+        spans = sorted(zip(rows["start_s"].map(float), rows["end_s"].map(float), rows.index, strict=True))
+        for (_, end, first), (start, _, second) in pairwise(spans):
+            if start < end and str(rows.at[first, "subject_id"]) != str(rows.at[second, "subject_id"]):
+                problems.add(
+                    f"clips.csv, {_line(second)}: overlaps with {_line(first)} of another subject in {video}; "
+                    "nobody can tell whose face is followed: cut the video to one of them"
+                )
 
 
 def _line(number: Any) -> str:
@@ -236,6 +275,17 @@ _CLIPS = pa.DataFrameSchema(
         "start_s": _SECONDS,
         "end_s": _SECONDS,
         "label": pa.Column(checks=_one_of(TARGET.names), nullable=True),
+    }
+)
+_ANNOTATIONS = pa.DataFrameSchema(
+    {
+        "clip_id": _ID,
+        "annotator": _ID,
+        "label": pa.Column(checks=_one_of(TARGET.names)),
+        "confidence": pa.Column(
+            checks=_each(lambda cell: _number(cell) and float(cell) <= 1, "a number from 0 to 1, or nothing"),
+            nullable=True,
+        ),
     }
 )
 _CONSENT = pa.DataFrameSchema(

@@ -137,6 +137,20 @@ def preparing() -> Iterator[Result]:
     yield Result(name, images / seconds, "images/s", note=f"{images:,} images in {seconds:.0f} s")
 
 
+def videos() -> Iterator[Result]:
+    """A site's videos on two processes, against a plain loop on one core."""
+    name = "prepare videos: two processes over a plain loop on one core"
+    bundle = SHARED / "models" / "face_landmarker.task"
+    if not bundle.is_file():
+        yield Result(name, None, "ratio", note=f"{bundle.name} is not there; FER_ID_SHARED says the folder")
+        return
+    from experiments.filming import film_and_prepare
+
+    outcome = film_and_prepare(bundle)
+    note = f"{outcome.frames:,} frames; {outcome.prepared:.0f} against {outcome.plain:.0f} frames/s"
+    yield Result(name, outcome.prepared / outcome.plain, "ratio", 1.7, at_least=True, note=note)
+
+
 def training(model: str) -> Callable[[], Iterator[Result]]:
     """``fer-id train`` against a bare loop; a benchmark of one model."""
 
@@ -165,6 +179,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "train_cnn_lstm": training("cnn_lstm"),
     "train_resnet50": training("resnet50"),
     "prepare": preparing,
+    "videos": videos,
 }
 
 

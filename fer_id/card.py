@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -68,5 +69,24 @@ class StoreCard:
         for key, allowed in choices.items():
             if isinstance(raw.get(key), str) and raw[key] not in allowed:
                 problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
+        for problem in _term_problems(raw):
+            problems.add(problem)
         problems.raise_if_any(StoreError, "Prepare the store again with this version.")
         return cls(**raw)
+
+
+def _term_problems(raw: dict[str, Any]) -> list[str]:
+    """What is wrong with the days and permissions that a card states."""
+    days, consent = {"expires_on": raw.get("expires_on") or None}, raw.get("consent")
+    found = []
+    for subject, kept in consent.items() if isinstance(consent, dict) else ():
+        if not isinstance(kept, dict) or not {"purposes", "recorded_on", "expires_on"} <= set(kept):
+            found.append(f"consent of {subject} is {kept!r}, expected purposes, recorded_on and expires_on")
+            continue
+        days |= {f"consent of {subject}: {key}": kept[key] for key in ("recorded_on", "expires_on")}
+    for key, day in days.items():
+        try:
+            date.fromisoformat(day or "2000-01-01")
+        except (TypeError, ValueError):
+            found.append(f"{key} is {day!r}, expected a date such as 2026-01-31")
+    return found

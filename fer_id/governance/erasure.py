@@ -59,8 +59,9 @@ def erase_from_store(path: Path, subject: str) -> int:
     for part in PARTS:
         (path / part / f"{subject}.npy").unlink(missing_ok=True)
     (path / "sheets" / f"{subject}.png").unlink(missing_ok=True)
-    if gone.any():
-        atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
+    if not gone.any() and subject not in card.consent:
+        return 0  # a store that never held the subject keeps its fingerprint
+    atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
     coverage = card.audit.get("coverage") or {}
     (coverage.get("by_subject") or {}).pop(subject, None)
     card.consent.pop(subject, None)

@@ -111,7 +111,20 @@ def _sentences(audit: dict[str, Any]) -> list[str]:
         said.append(f"Left out when the store was made: {reasons_words(left_out)}.")
     if (without := audit.get("frames_without_face")) is not None:
         said.append(f"Frames of the store that show no face: {without:,}.")
+    if annotators := audit.get("annotators"):
+        said.append(_of_annotators(annotators))
     return said
+
+
+def _of_annotators(found: dict[str, Any]) -> str:
+    """A sentence about :func:`fer_id.evaluation.agreement.agreement`."""
+    who = f"{counted(found['annotators'], 'annotator')}, {counted(found['clips'], 'clip')} labelled by at least two"
+    if found["alpha"] is None:
+        return f"{who}; their agreement is undefined: {found['reason']}."
+    return (
+        f"{who}: Krippendorff's alpha {found['alpha']:.2f}; one of them is right about what the majority of the others "
+        f"says in {found['ceiling']:.0%}. No model can be expected to agree with people more than they do."
+    )
 
 
 def _of_images(published: dict[str, Any]) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The drawn cohort as a site would hand it over: subjects.csv, clips.csv, consent.csv and videos."""
+"""The drawn cohort as a site would hand it over: its tables (subjects, clips, annotations, consent) and videos."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _CAMERA = np.array([[EYES_PX, 0, WIDTH / 2], [0, EYES_PX, 0.45 * HEIGHT]])
 _RECORDED_ON, _EXPIRES_ON = "2026-01-15", "2099-12-31"
 _SUBJECTS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
 _CLIPS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
+_ANNOTATIONS = ("clip_id", "annotator", "label", "confidence")
 _CONSENT = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 _ABOUT = """Drawn people: nobody is depicted. The folder is what `fer-id prepare data=cohort` takes from a site;
 cohort.json says that it is synthetic, and so does everything that is made of it.
@@ -71,12 +72,13 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
     jobs = [(index, emotion) for index in range(config.subjects) for emotion in TARGET.names]
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:
         (draft / "videos").mkdir()
-        clips: list[dict[str, Any]] = []
+        clips, shown = list[dict[str, Any]](), list[Shot]()
         for (index, emotion), shots in zip(
             jobs, track(_film_all(config, jobs, draft, workers), "filming", len(jobs)), strict=True
         ):
             who = subjects[index].traits.subject_id
             video = f"videos/{who}-{emotion}.mp4"
+            shown += shots
             for shot in shots:
                 times = {"start_s": f"{shot.start_s:.3f}", "end_s": f"{shot.end_s:.3f}"}
                 clips.append(
@@ -91,6 +93,7 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
                 )
         _write_csv(draft / "subjects.csv", _SUBJECTS, map(_subject_row, subjects))
         _write_csv(draft / "clips.csv", _CLIPS, clips)
+        _write_csv(draft / "annotations.csv", _ANNOTATIONS, _votes(shown, config.seed))
         _write_csv(draft / "consent.csv", _CONSENT, map(_consent_row, subjects))
         (draft / "README.txt").write_text(_ABOUT, encoding="utf-8")
         (draft / "cohort.json").write_text(json.dumps({"provenance": "synthetic"}) + "\n", encoding="utf-8")
@@ -177,6 +180,21 @@ def _consent_row(subject: Subject) -> dict[str, str]:
         "expires_on": _EXPIRES_ON,
         "ethics_ref": "",
     }
+
+
+def _votes(shots: Iterable[Shot], seed: int) -> Iterator[dict[str, str]]:
+    """Three drawn annotators: the weaker an expression, the more often one of them takes it for neutral or another."""
+    rng = np.random.default_rng([seed, 1])
+    for shot in shots:
+        clear = 0.9 if shot.label == "neutral" else 0.45 + 0.5 * float(shot.intensity.max())
+        for name in ("a", "b", "c"):
+            seen = shot.label
+            if rng.random() > clear:
+                others = [label for label in TARGET.names if label != shot.label]
+                chances = np.array([3.0 if label == "neutral" else 1.0 for label in others])
+                seen = str(rng.choice(others, p=chances / chances.sum()))
+            sure = round(float(np.clip(clear + 0.15 * rng.normal(), 0.2, 1)), 2)
+            yield {"clip_id": shot.clip_id, "annotator": name, "label": seen, "confidence": str(sure)}
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

@@ -17,7 +17,6 @@ from fer_id.evaluation.protocol import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
-from fer_id.tasks.mixing import mixup
 from fer_id.tasks.strategies import Strategy
 from fer_id.types import CROP, FLIP_68, ClipBatch
 
@@ -81,8 +80,6 @@ class ClipClassification(pl.LightningModule):
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
-        if self.loss.mixup > 0:
-            batch = mixup(batch, self.loss.mixup, len(self.labels))
         loss, penalty = self._step(batch, "train"), self.strategy.penalty(self.model)
         return loss if loss is None or penalty is None else loss + penalty
 

@@ -23,7 +23,6 @@ class LossConfig:
     """Cross-entropy and what is done to its targets."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
-    mixup: float = setting(0.0, min=0, max=10, help="Beta(mixup, mixup) draws how far clips are blended in pairs")
 
 
 @dataclass

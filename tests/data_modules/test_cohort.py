@@ -166,6 +166,25 @@ def test_an_interrupted_preparation_goes_on_at_the_next_video(
     assert len(seen) == 15 - 4
 
 
+def test_annotators_give_soft_labels_and_their_agreement(site: Path, prepared: Prepare) -> None:
+    rows = list(csv.DictReader((site / "annotations.csv").open(encoding="utf-8")))
+    change(site / "clips.csv", (0, "label", ""))
+    wanted = rows[0]["clip_id"]
+    for number, row in enumerate(rows):
+        if row["clip_id"] == wanted:
+            change(site / "annotations.csv", (number, "label", "fear"), (number, "confidence", "0.5"))
+    store = prepared(site)
+    name = Key.load(Path(os.environ["FER_ID_KEYS"])).pseudonym("clip", wanted)
+    clip = store.clips[store.clips["clip_id"].str.startswith(name)].iloc[0]
+    assert clip["label"] == "fear"  # the majority, where the table names none
+    assert list(clip["soft_label"]) == [0, 0, 0, 1, 0]
+    assert all(sum(shares) == pytest.approx(1) for shares in store.clips["soft_label"])
+    found = store.card.audit["annotators"]
+    assert found["annotators"] == 3
+    assert 0 < found["alpha"] < 1
+    assert found["alpha"] < found["ceiling"] <= 1
+
+
 # --- consent ----------------------------------------------------------------------------------------------------------
 
 

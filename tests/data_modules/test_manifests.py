@@ -168,6 +168,32 @@ def test_missing_tables_and_columns(cohort: Make, tmp_path: Path) -> None:
     assert "column severity is missing" in message
 
 
+def test_two_children_at_one_time_in_one_video(cohort: Make) -> None:
+    assert "clips.csv, line 4: overlaps with line 2 of another subject" in told(
+        cohort(clips=changed(CLIPS, 2, 2, "videos/a.mp4"))
+    )
+    later = changed(changed(changed(CLIPS, 2, 2, "videos/a.mp4"), 2, 3, "5"), 2, 4, "7")
+    assert len(read_manifests(cohort(clips=later)).clips) == 3
+
+
+def test_votes(cohort: Make) -> None:
+    folder = cohort()
+    header = "clip_id,annotator,label,confidence\n"
+    (folder / "annotations.csv").write_text(header + "c1,x,happy,0.5\nc1,y,sad,\n")
+    votes = read_manifests(folder).annotations
+    assert votes is not None
+    assert votes["confidence"].fillna(-1).tolist() == [0.5, -1]
+    (folder / "annotations.csv").write_text(header + "c1,x,happy,2\nc9,y,sad,\nc2,y,joy,1\nc1,x,sad,1\n")
+    message = told(folder)
+    for expected in (
+        "line 2, column confidence",
+        "'c9' is not in clips.csv",
+        "line 4, column label",
+        "x labelled c1 before",
+    ):
+        assert expected in message
+
+
 def test_an_empty_table(cohort: Make) -> None:
     assert "clips.csv: no row" in told(cohort(clips=[]))
 

@@ -201,7 +201,7 @@ def test_unknown_dataset_lists_the_known_and_spares_its_keys() -> None:
 
 def test_missing_choice_and_required_keys() -> None:
     told = message(PrepareConfig)
-    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, fer2013" in told
+    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, cohort, fer2013" in told
     assert "out is required (folder of the store to make): say out=..." in told
     assert "data.source" in told
     assert "made by fer-id synth" in message(PrepareConfig, "data=synthetic", "out=x")

@@ -50,7 +50,7 @@ def test_it_trains_and_its_numbers_can_be_recomputed(
 ) -> None:
     data, model, recipe, protocol = case
     of_protocol = {
-        "kfold": ["protocol.folds=4", "protocol.only=[01]"],
+        "kfold": ["protocol.folds=3", "protocol.only=[01]"],
         "loso": [f"protocol.only=[{first(stores[data])}]"],
     }
     arguments = [

@@ -87,3 +87,13 @@ def test_several_stores_are_told_apart(published):
 
 def test_reasons_words():
     assert reasons_words({"no_face": 1234, "why": "unknown"}) == "no face (1,234), why (unknown)"
+
+
+def test_annotators_in_a_sentence():
+    found = {"annotators": 3, "clips": 60, "alpha": 0.6234, "ceiling": 0.807}
+    (said,) = read_audit({"name": "site", "audit": {"annotators": found}}).sentences
+    for expected in ("3 annotators", "60 clips", "alpha 0.62", "81%"):
+        assert expected in said
+    alone = {**found, "alpha": None, "ceiling": None, "reason": "no clip was labelled by two people"}
+    (said,) = read_audit({"name": "site", "audit": {"annotators": alone}}).sentences
+    assert "undefined: no clip was labelled by two people" in said

@@ -1,0 +1,83 @@
+"""Annotators: soft labels, agreement beyond chance, and the ceiling that one person reaches against the others."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score
+
+from fer_id.evaluation.agreement import agreement, vote_shares
+from fer_id.labels import TARGET
+
+
+def table(votes: dict[str, dict[str, str]], confidence: float = float("nan")) -> pd.DataFrame:
+    """Votes as ``{clip: {annotator: label}}``."""
+    rows = [
+        {"clip_id": clip, "annotator": who, "label": label, "confidence": confidence}
+        for clip, given_ in votes.items()
+        for who, label in given_.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_shares_are_votes_weighed_by_confidence() -> None:
+    votes = table({"c1": {"a": "happy", "b": "happy", "c": "sad"}, "c2": {"a": "fear"}})
+    assert vote_shares(votes, TARGET)["c1"] == pytest.approx([2 / 3, 1 / 3, 0, 0, 0])
+    votes.loc[votes["annotator"] == "c", "confidence"] = 0.5
+    assert vote_shares(votes, TARGET) == {
+        "c1": pytest.approx([0.8, 0.2, 0, 0, 0]),
+        "c2": pytest.approx([0, 0, 0, 1.0, 0]),
+    }
+    assert "c2" not in vote_shares(votes.assign(confidence=[1, 1, 1, 0.0]), TARGET)
+
+
+def test_alpha_is_the_published_one() -> None:
+    """Krippendorff's own example with missing votes (Computing Krippendorff's Alpha-Reliability, 2011): 0.743."""
+    observers = {
+        "A": [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
+        "B": [1, 2, 3, 3, 2, 2, 4, 1, 2, 5, None, 3],
+        "C": [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
+        "D": [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
+    }
+    votes = pd.DataFrame(
+        [
+            {"clip_id": f"c{unit:02d}", "annotator": who, "label": TARGET.names[code - 1], "confidence": float("nan")}
+            for who, codes in observers.items()
+            for unit, code in enumerate(codes)
+            if code is not None
+        ]
+    )
+    assert agreement(votes, TARGET)["alpha"] == pytest.approx(0.743, abs=5e-4)
+
+
+def test_the_ceiling_is_one_against_the_majority_of_the_others() -> None:
+    votes = {
+        "c1": {"a": "happy", "b": "happy", "c": "happy"},
+        "c2": {"a": "sad", "b": "sad", "c": "fear"},
+        "c3": {"a": "fear", "b": "angry", "c": "neutral"},
+    }
+    found = agreement(table(votes), TARGET)
+    # a: right, others tied between sad (b) and fear (c): half, none; b: right, half, none; c: right, none, none.
+    assert found["ceiling"] == pytest.approx(np.mean([(1 + 0.5 + 0) / 3, (1 + 0.5 + 0) / 3, (1 + 0 + 0) / 3]))
+    assert (found["annotators"], found["clips"]) == (3, 3)
+
+
+@given(codes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
+def test_of_two_people_the_ceiling_is_how_often_they_agree(codes: list[tuple[int, int]]) -> None:
+    names = [(TARGET.names[a], TARGET.names[b]) for a, b in codes]
+    found = agreement(table({f"c{n}": {"a": a, "b": b} for n, (a, b) in enumerate(names)}), TARGET)
+    if found["ceiling"] is None:
+        assert len({name for pair in names for name in pair}) == 1
+    else:
+        assert found["ceiling"] == pytest.approx(accuracy_score(*zip(*names, strict=True)))
+
+
+def test_what_cannot_be_said_is_none_with_a_reason() -> None:
+    alone = agreement(table({"c1": {"a": "sad"}, "c2": {"b": "happy"}}), TARGET)
+    assert alone["alpha"] is None
+    assert alone["ceiling"] is None
+    assert "two people" in alone["reason"]
+    same = agreement(table({"c1": {"a": "sad", "b": "sad"}}), TARGET)
+    assert same["alpha"] is None
+    assert "one class" in same["reason"]
