@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
@@ -12,7 +14,7 @@ from torch.utils.data import DataLoader
 from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, quiet_worker
 from data_modules.pool import holds_images, pool
-from fer_id.errors import DataError, StoreError
+from fer_id.errors import DataError, LeakageError, Problems, StoreError
 from fer_id.evaluation.protocol import Fold, ProtocolConfig, Rows, make_folds
 from fer_id.labels import LabelSpace, get_space
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -57,6 +59,8 @@ class FerDataModule(pl.LightningDataModule):
         self.clips, self.dropped_labels = pool(self.stores, self.labels)
         self.images = all(map(holds_images, self.stores))
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
+        if config.drop_duplicates:
+            _check_alike(self.stores, self.clips, self.folds)
         self.fold = self._named(fold)
         self._first_epoch = 0
 
@@ -160,6 +164,30 @@ def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:
     if len(spaces := {store.card.label_space for store in stores}) > 1:
         raise DataError(f"the stores speak {', '.join(sorted(spaces))}; choose one with data.label_space=")
     return stores[0].labels
+
+
+def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequence[Fold]) -> None:
+    """No fold may learn from one name and be judged on another of what seems to be one child.
+
+    Raises:
+        LeakageError: two subjects with identical or near-identical pictures are separated.
+    """
+    pairs = {
+        tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.audit.get("alike") or {}).items()
+    }
+    subjects, problems = clips["subject_id"].astype(str), Problems("subjects that may be one child under two names")
+    for (one, other), count in pairs.items():
+        for fold in folds:
+            judged = set(subjects.iloc[fold.test])
+            learned = set(subjects.iloc[np.concatenate([fold.train, fold.validation])])
+            if {one, other} & judged and {one, other} & learned:
+                problems.add(f"{one} and {other} share {count} pictures; fold {fold.name} separates them")
+                break
+    problems.raise_if_any(
+        LeakageError,
+        "Look at their contact sheets. Give them one subject_id and prepare again, or, if they are two children, say "
+        "data.drop_duplicates=false.",
+    )
 
 
 def _check_geometry(stores: Sequence[ClipStore]) -> None:

@@ -21,6 +21,7 @@ from data_modules.manifests import Manifests, read_manifests
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.evaluation.agreement import agreement, vote_shares
+from fer_id.evaluation.leakage import alike
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import ConsentRecord, Decision, decide, snapshot, withdrawals
 from fer_id.governance.keys import Key, keys_home
@@ -32,6 +33,9 @@ from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import setting
 from fer_id.store import ClipStoreWriter
+
+AUDITED_FRAMES = 100
+"""Faces of each subject that are compared with those of all others."""
 
 VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
 
@@ -107,7 +111,7 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
         coverage = _write(cohort, jobs, parts, config, writer)
         _check_found(coverage, config)
-        card.audit = {
+        card.audit |= {
             "coverage": coverage,
             "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
             "left_out": dict(cohort.left_out),
@@ -213,6 +217,7 @@ def _write(
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     for subject, shown in strips.items():
         contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
+    writer.card.audit["alike"] = alike(_some_faces(strips))
     totals = sum(by_subject.values(), Counter[str]())
     return {
         "frames": totals.total(),
@@ -246,8 +251,16 @@ def _majority(shares: list[float] | None) -> str | None:
 
 def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> Strip:
     """At most ten frames of a clip, evenly spaced, for the contact sheet."""
-    shown = np.unique(np.linspace(0, len(clip.valid) - 1, min(10, len(clip.valid))).round().astype(int))
+    shown = slice(0, None, -(-len(clip.valid) // 10))  # a step, so that these stay views of the memory map
     return f"{clip_id} {label or 'unlabelled'}", clip.crops[shown], clip.landmarks[shown], clip.valid[shown]
+
+
+def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, Any]]:
+    """At most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
+    for subject, shown in strips.items():
+        places = [(frames, number) for _, frames, _, valid in shown for number in np.flatnonzero(valid)]
+        for frames, number in places[:: -(-len(places) // AUDITED_FRAMES) or 1]:
+            yield subject, frames[number]
 
 
 def _check_found(coverage: dict[str, Any], config: CohortConfig) -> None:

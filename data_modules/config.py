@@ -15,7 +15,9 @@ class DataConfig:
     source: str | None = setting(None, help="raw input of `prepare`: a file or folder")
     store: list[str] = setting([], help="ClipStores to learn from; several are pooled, labels mapped by name")
     label_space: str | None = setting(None, help="label space to train in; empty for the store's own")
-    drop_duplicates: bool = setting(True, help="keep near-identical images of validation and test out of training")
+    drop_duplicates: bool = setting(
+        True, help="near-identical pictures: leave them out of training, refuse folds that separate alike subjects"
+    )
     frames: str = setting(
         "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
     )

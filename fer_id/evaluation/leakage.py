@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import combinations
 from typing import Any
 
 import cv2
@@ -143,6 +144,30 @@ def find_duplicates(
     graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(firsts), len(firsts)))
     component = connected_components(graph, directed=False)[1].astype(np.int64)
     return Duplicates(content=content, near=near, group=component[content], constant=prints.constant)
+
+
+def alike(images: Iterable[tuple[str, NDArray[np.uint8]]]) -> dict[str, int]:
+    """Pairs of children of whom there are identical or near-identical pictures: perhaps one child under two names.
+
+    Args:
+        images: (child, picture), one at a time; pictures as for :func:`fingerprint`.
+
+    Returns:
+        ``"a & b"`` -> groups of equal pictures that both have, most first; empty where no two share one.
+    """
+    children: list[str] = []
+
+    def pictures() -> Iterator[NDArray[np.uint8]]:
+        for child, picture in images:
+            children.append(child)
+            yield picture
+
+    prints, shared = fingerprint(pictures()), dict[int, set[str]]()
+    found = find_duplicates(prints, between=children)
+    for child, group in zip(children, found.group.tolist(), strict=True):
+        shared.setdefault(group, set()).add(child)
+    pairs = Counter(pair for group in shared.values() for pair in combinations(sorted(group), 2))
+    return {f"{one} & {other}": count for (one, other), count in pairs.most_common()}
 
 
 def _sole_keys(content: NDArray[np.int64], keys: Sequence[Hashable]) -> NDArray[np.int64]:

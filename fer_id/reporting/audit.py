@@ -111,6 +111,8 @@ def _sentences(audit: dict[str, Any]) -> list[str]:
         said.append(f"Left out when the store was made: {reasons_words(left_out)}.")
     if (without := audit.get("frames_without_face")) is not None:
         said.append(f"Frames of the store that show no face: {without:,}.")
+    if alike := audit.get("alike"):
+        said.append(f"Subjects who share pictures, perhaps one child under two names: {reasons_words(alike)}.")
     if annotators := audit.get("annotators"):
         said.append(_of_annotators(annotators))
     return said

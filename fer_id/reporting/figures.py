@@ -189,8 +189,13 @@ def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
     axes.axvline(best, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name}: epoch {best:.0f}")
 
 
-def subject_accuracy(metrics: Metrics) -> Figure | None:
-    """Each subject a dot, sorted, its size the number of clips; None where nobody was judged."""
+def subject_accuracy(metrics: Metrics, ceiling: float | None = None) -> Figure | None:
+    """Each subject a dot, sorted, its size the number of clips; None where nobody was judged.
+
+    Args:
+        metrics: of the run.
+        ceiling: accuracy of one annotator against the majority of the others, where several labelled the clips.
+    """
     rows = {name: row for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}
     if not rows:
         return None
@@ -210,6 +215,9 @@ def subject_accuracy(metrics: Metrics) -> Figure | None:
         if compared is not None:
             label = f"always “{compared[0]}”: {percent(compared[1])}"
             axes.axhline(compared[1], color=style.VERMILION, linewidth=1, linestyle=(0, (4, 3)), label=label)
+        if ceiling is not None:
+            label = f"one person against the others: {percent(ceiling)}"
+            axes.axhline(ceiling, color=style.GREEN, linewidth=1.2, linestyle=(0, (1, 1.5)), label=label)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(style.percent_ticks())
         if len(names) <= 30:

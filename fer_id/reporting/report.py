@@ -67,11 +67,18 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
     drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics),
-        "subjects": figures.subject_accuracy(metrics) if people else None,
+        "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance),
         "training": training,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def human_ceiling(job: dict[str, Any]) -> float | None:
+    """How often one annotator agrees with the majority of the others, where the run's store tells it."""
+    annotators = ((job.get("store") or {}).get("audit") or {}).get("annotators") or {}
+    ceiling: float | None = annotators.get("ceiling")
+    return ceiling
 
 
 def write_figures(run: RunDir) -> dict[str, Path]:

@@ -185,6 +185,30 @@ def test_annotators_give_soft_labels_and_their_agreement(site: Path, prepared: P
     assert found["alpha"] < found["ceiling"] <= 1
 
 
+def test_one_child_under_two_names_is_found_and_not_separated(site: Path, prepared: Prepare, home: Path) -> None:
+    from data_modules.base import FerDataModule
+    from data_modules.config import DataConfig
+    from fer_id.errors import LeakageError
+    from fer_id.evaluation.protocol import ProtocolConfig
+
+    assert prepared(site, "apart").card.audit["alike"] == {}
+    for path in (site / "videos").glob("drawn7-002-*"):
+        shutil.copy(site / "videos" / path.name.replace("002", "000"), path)
+    store = prepared(site)
+    key = Key.load(home)
+    one, other = sorted(key.pseudonym("subject", name) for name in ("drawn7-000", "drawn7-002"))
+    assert list(store.card.audit["alike"]) == [f"{one} & {other}"]
+    assert store.card.audit["alike"][f"{one} & {other}"] >= 5
+
+    def folds(**changes: Any) -> int:
+        data = DataConfig(name="cohort", store=[str(store.path)], **changes)
+        return len(FerDataModule(data, ProtocolConfig("loso"), augment=None, batch_size=4, seed=0).folds)
+
+    with pytest.raises(LeakageError, match=f"{one} and {other} share"):
+        folds()
+    assert folds(drop_duplicates=False) == 3
+
+
 # --- consent ----------------------------------------------------------------------------------------------------------
 
 

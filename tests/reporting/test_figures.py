@@ -85,3 +85,9 @@ def test_curves_take_the_mean_of_what_an_epoch_logged():
         {"epoch": [0, 0, 1, None], "train/loss": [1.0, 3.0, None, 9.0], "note": ["x", None, None, None]}
     )
     assert figures.by_epoch(curve)["train/loss"].dropna().to_dict() == {0: 2.0}
+
+
+def test_the_human_ceiling_is_a_line_where_it_is_known(make_run):
+    metrics = make_run().metrics()
+    assert "one person against the others: 81.2" in words_of(figures.subject_accuracy(metrics, 0.812))
+    assert "one person" not in words_of(figures.subject_accuracy(metrics))
