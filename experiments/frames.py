@@ -114,7 +114,8 @@ def _judge(model: ClipClassifier, data: FerDataModule, loader: DataLoader[dict[s
         for raw in loader:
             batch = data.on_after_batch_transfer(raw, 0)
             known = batch["label"] >= 0
-            features, valid = model.encode(batch["frames"][known]), batch["valid"][known]
+            features = model.encode(batch["frames"][known], landmarks=batch["landmarks"][known])
+            valid = batch["valid"][known]
             label = batch["label"][known]
             single = model.classify(model.pool(features.flatten(0, 1).unsqueeze(1), valid.flatten().unsqueeze(1)))
             sure, said = single.softmax(dim=-1).reshape(*valid.shape, -1).max(dim=-1)

@@ -25,6 +25,7 @@ from fer_id.models.checkpoint import load_into
 from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems
 from fer_id.models.encoders import ConvEncoder, Encoder
 from fer_id.models.heads import GRU, LSTM, Attention, BiLSTM, Head, Last, Mean, Transformer
+from fer_id.models.landmarks import LandmarkStream
 from fer_id.models.network import ClipClassifier
 
 __all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
@@ -55,8 +56,9 @@ def build_model(config: ModelConfig, classes: int) -> ClipClassifier:
         problems.add(f"classes: {classes}, expected at least 2")
     problems.raise_if_any(ConfigError)
     encoder = _build_encoder(config)
-    head = HEAD_CLASSES[config.head](encoder.dim, config.hidden, config.dropout)
-    return ClipClassifier(encoder, head, classes, config.dropout)
+    head = HEAD_CLASSES[config.head](encoder.dim + config.landmarks, config.hidden, config.dropout)
+    stream = LandmarkStream(config.landmarks) if config.landmarks else None
+    return ClipClassifier(encoder, head, classes, config.dropout, stream)
 
 
 def _build_encoder(config: ModelConfig) -> Encoder:

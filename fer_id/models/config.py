@@ -38,6 +38,7 @@ class ModelConfig:
         widths: channels of each block of ``conv4`` (four) or ``shallow`` (two or three); empty: the encoder's own.
         convs: convolutions in each block, likewise.
         residual: add to each convolution after the first of a block its own input (``conv4``, ``shallow``).
+        landmarks: size of the feature of a second stream that sees the normalised landmarks; 0: frames alone.
     """
 
     name: str = "cnn_lstm"
@@ -50,6 +51,7 @@ class ModelConfig:
     widths: list[int] = field(default_factory=list)
     convs: list[int] = field(default_factory=list)
     residual: bool = False
+    landmarks: int = 0
 
 
 def model_problems(config: ModelConfig) -> list[str]:
@@ -61,6 +63,8 @@ def model_problems(config: ModelConfig) -> list[str]:
         found.append(f"model.hidden: {config.hidden}, expected at least 1")
     elif config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
         found.append(f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer")
+    if config.landmarks < 0:
+        found.append(f"model.landmarks: {config.landmarks}, expected the size of a feature, or 0 for no landmarks")
     if not 0.0 <= config.dropout < 1.0:
         found.append(f"model.dropout: {config.dropout}, expected a probability in [0, 1)")
     return found

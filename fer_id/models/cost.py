@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
-from fer_id.types import CROP
+from fer_id.types import CROP, LANDMARKS
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _multiply_adds(model: ClipClassifier, frames: int, *, whole: bool) -> int:
     clip = torch.zeros(1, frames, 3, CROP, CROP, device="meta")
     valid = torch.ones(1, frames, dtype=torch.bool, device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        features = model.encode(clip)
+        features = model.encode(clip, landmarks=torch.zeros(1, frames, LANDMARKS, 2, device="meta"))
         if whole:
             model.classify(model.pool(features, valid))
     return int(counter.get_total_flops()) // 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Head
+from fer_id.models.landmarks import LandmarkStream
 
 
 class ClipClassifier(nn.Module):
@@ -16,20 +18,40 @@ class ClipClassifier(nn.Module):
         head: features of a clip -> one vector.
         classes: K.
         dropout: probability of dropping a pooled feature before the classifier.
+        landmarks: a second stream, whose features stand behind the encoder's; None: frames alone.
     """
 
-    def __init__(self, encoder: Encoder, head: Head, classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head,
+        classes: int,
+        dropout: float = 0.0,
+        landmarks: LandmarkStream | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.landmarks = landmarks
         self.head = head
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(head.dim, classes))
 
-    def encode(self, frames: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D).
+    def encode(self, frames: Tensor, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
+        """Frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D), with a landmark stream (B, T, D + L).
 
         With ``valid`` (B, T) only the valid frames are encoded and the others' features are zero: a frame without a
         face then costs nothing and does not enter the batch norm's statistics. Without it every frame is encoded.
+        Without ``landmarks`` (B, T, 68, 2) their stream says what it says of frames that have none.
         """
+        seen = self._encode_frames(frames, valid)
+        if self.landmarks is None:
+            return seen
+        if landmarks is None:
+            points = seen.new_zeros(*seen.shape[:2], self.landmarks.dim)
+        else:
+            points = self.landmarks(landmarks).to(seen.dtype)
+        return torch.cat([seen, points], dim=-1)
+
+    def _encode_frames(self, frames: Tensor, valid: Tensor | None) -> Tensor:
         flat = frames.flatten(0, 1)
         keep = None if valid is None else valid.flatten()
         if keep is None or bool(keep.all()):
@@ -52,7 +74,7 @@ class ClipClassifier(nn.Module):
     def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor | None = None) -> Tensor:
         """Frames (B, T, 3, 64, 64), valid bool (B, T) -> logits (B, K).
 
-        ``landmarks`` (B, T, 68, 2) belong to the batch that every model takes; this one does not look at them. The
-        logits of a clip without one valid frame (``~valid.any(1)``) are finite and mean nothing.
+        ``landmarks`` (B, T, 68, 2) belong to the batch that every model takes; one without a stream for them does not
+        look at them. The logits of a clip without one valid frame (``~valid.any(1)``) are finite and mean nothing.
         """
-        return self.classify(self.pool(self.encode(frames, valid), valid))
+        return self.classify(self.pool(self.encode(frames, valid, landmarks), valid))

@@ -130,7 +130,8 @@ STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strateg
 
 def stages(model: ClipClassifier) -> list[nn.Module]:
     """The parts of a model from the pixels to the classes, those without weights left out."""
-    parts = [*model.encoder.stages(), model.head, model.classifier]
+    streams = [] if model.landmarks is None else [model.landmarks]
+    parts = [*model.encoder.stages(), *streams, model.head, model.classifier]
     return [part for part in parts if any(True for _ in part.parameters())]
 
 
