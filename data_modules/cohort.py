@@ -23,7 +23,7 @@ from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.evaluation.agreement import agreement, vote_shares
 from fer_id.evaluation.leakage import alike
 from fer_id.governance.audit import AuditLog
-from fer_id.governance.consent import ConsentRecord, Decision, decide, snapshot, withdrawals
+from fer_id.governance.consent import ConsentRecord, Decision, decide, known_withdrawals, snapshot
 from fer_id.governance.keys import Key, keys_home
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
@@ -59,7 +59,6 @@ class CohortConfig(DataConfig):
         "error", choices=("error", "leave_out"), help="a damaged video: stop, or leave its clips out and count them"
     )
     retention_days: int = setting(365, min=1, max=36500, help="days after which the store refuses to open")
-    keys: str | None = setting(None, help="folder of the site's key and audit log; else $FER_ID_KEYS, ~/.config/fer_id")
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
 
 
@@ -101,15 +100,15 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
-    home = keys_home(config.keys)
-    manifests = read_manifests(Path(config.source))
-    cohort = admit(manifests, Key.load(home, create=True), withdrawals(home), date.today())
+    home, manifests = keys_home(), read_manifests(Path(config.source))
+    key, log = open_keys(home)
+    cohort = admit(manifests, key, known_withdrawals(home, log), date.today())
     jobs = list(_jobs(cohort, config))
     parts = _parts_folder(out)
-    _follow(jobs, parts, config, cohort)
+    done = _follow(jobs, parts, config, cohort)
     card = _card(cohort, config)
     with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
-        coverage = _write(cohort, jobs, parts, config, writer)
+        coverage = _write(cohort, done, parts, config, writer)
         _check_found(coverage, config)
         card.audit |= {
             "coverage": coverage,
@@ -117,9 +116,25 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
             "left_out": dict(cohort.left_out),
             "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
         }
+        admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
+        log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before the store can be opened
     shutil.rmtree(parts)
-    _note_admissions(cohort, home, card)
     return card
+
+
+def open_keys(home: Path) -> tuple[Key, AuditLog]:
+    """The site's key and its verified log; both are begun where there are none.
+
+    Raises:
+        ConfigError, AuditError: they are not as they were left.
+    """
+    new = not (home / "key").exists()
+    key = Key.load(home, create=True)
+    log = AuditLog(home, key)
+    if new:
+        log.begin()
+    log.verify()
+    return key, log
 
 
 def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], today: date) -> dict[str, Decision]:
@@ -179,23 +194,28 @@ def _parts_folder(out: Path) -> Path:
     return parts
 
 
-def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> None:
-    """Has every video followed; those that cannot be read are reported together, or left out and counted."""
-    problems = Problems("videos")
+def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:
+    """Has every video followed; those that cannot be read are reported together, or left out and counted.
+
+    Returns:
+        the jobs that were done, in their order.
+    """
+    problems, failed = Problems("videos"), set[str]()
     workers = config.workers or os.cpu_count() or 1
     for job, problem in track(
         follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
     ):
         if problem:
             problems.add(problem)
+            failed.add(job.video_id)
             cohort.left_out["unreadable video"] += len(job.stretches)
-    if config.unreadable == "leave_out":
-        for problem in problems.found:
-            say(f"left out: {problem}")
-        return
-    problems.raise_if_any(
-        DataError, "Replace these videos, or say data.unreadable=leave_out. What is done is kept for the next attempt."
-    )
+    if config.unreadable == "error" or len(failed) == len(jobs):
+        problems.raise_if_any(
+            DataError, "Replace these videos, or say data.unreadable=leave_out. What is done is kept for the next time."
+        )
+    for problem in problems.found:
+        say(f"left out: {problem}")
+    return [job for job in jobs if job.video_id not in failed]
 
 
 def _write(
@@ -205,8 +225,6 @@ def _write(
     rows, by_subject = _rows(cohort, writer.card.groups), dict[str, Counter[str]]()
     strips: dict[str, list[Strip]] = {}
     for job in jobs:
-        if not (parts / f"{job.part}.json").is_file():
-            continue  # unreadable, and counted as such
         for stretch, clip in read_part(job, parts):
             row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": config.fps, "source": "cohort"}
             for number, (start, end) in enumerate(windows(len(clip.valid), config.window, config.stride)):
@@ -215,9 +233,11 @@ def _write(
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
             by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
+    card = writer.card
+    card.consent = {subject: kept for subject, kept in card.consent.items() if subject in by_subject}
     for subject, shown in strips.items():
         contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
-    writer.card.audit["alike"] = alike(_some_faces(strips))
+    card.audit["alike"] = alike(_some_faces(strips))
     totals = sum(by_subject.values(), Counter[str]())
     return {
         "frames": totals.total(),
@@ -283,14 +303,10 @@ def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
         parameters={
             **{name: getattr(config, name) for name in ("fps", "window", "stride", "colour", "min_eye_distance")},
             "landmark_model_sha256": BUNDLE_SHA256,
+            "key_id": cohort.key.id,
         },
         versions={name: version(name) for name in VERSIONS},
         groups=cohort.manifests.groups,
         consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in taking_part},
         expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
     )
-
-
-def _note_admissions(cohort: Cohort, home: Path, card: StoreCard) -> None:
-    admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
-    AuditLog(home, cohort.key).append("prepared", admitted=admitted, left_out=dict(cohort.left_out))

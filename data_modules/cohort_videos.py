@@ -19,7 +19,7 @@ from fer_id.errors import DataError
 from fer_id.files import read_json, write_json
 from fer_id.preprocessing.clips import FOUND, MOST_FACES, follow_face, sample_times
 from fer_id.preprocessing.landmarks import FaceLandmarker
-from fer_id.preprocessing.video import sample_frames, video_facts
+from fer_id.preprocessing.video import MISSING_S, VideoFacts, sample_frames, video_facts
 from fer_id.types import CROP, LANDMARKS
 
 FORMAT = 1
@@ -58,9 +58,9 @@ class VideoJob:
     min_eye_distance: float
     gray: bool
 
-    @property
+    @functools.cached_property
     def part(self) -> str:
-        """Name of what this job leaves: another file or another wish makes another part."""
+        """Name of what this job leaves: another file or another wish makes another part. Looked at once."""
         stat = self.path.stat()
         wish = {**asdict(self), "path": None, "size": stat.st_size, "time": stat.st_mtime_ns, "format": FORMAT}
         return f"{self.video_id}-{hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]}"
@@ -138,6 +138,7 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
         facts = video_facts(job.path)
         with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
             for stretch in job.stretches:
+                _check_length(job.path, stretch, facts)
                 times = sample_times(stretch.start_s, stretch.end_s, job.fps)
                 outcomes = []
                 for seen in follow_face(
@@ -156,6 +157,15 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
     # Written last: a part without it was interrupted, and is done again.
     write_json(parts / f"{name}.json", {"width": facts.width, "height": facts.height, "clips": clips})
     return ""
+
+
+def _check_length(path: Path, stretch: Stretch, facts: VideoFacts) -> None:
+    """Before its moments are listed: a slip of the pen may ask for a day."""
+    if facts.duration_s and stretch.end_s > facts.duration_s + MISSING_S:
+        raise DataError(
+            f"{path}: ends at {facts.duration_s:.2f} s, but a clip is said to end at {stretch.end_s:g} s; the file is "
+            "truncated, or the clip's times belong to another video"
+        )
 
 
 @functools.cache

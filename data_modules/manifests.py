@@ -7,11 +7,12 @@ design says their columns. Only the empty cell is missing.
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,12 @@ CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label
 ANNOTATION_COLUMNS = ("clip_id", "annotator", "label", "confidence")
 CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 
-_FORMULA = ("=", "+", "@", "\t", "\r")
+_FORMULA = re.compile(r"[=+@]|-\D")
+_OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "store", "row", "lost"})
+"""Columns that mean something else in a store or in the predictions of a run."""
+
+_OURS_TOO = ("logit_", "p_", "q_", "for_")
+_LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
 
 
 @dataclass(frozen=True)
@@ -74,21 +80,16 @@ def read_manifests(folder: Path) -> Manifests:
     clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, _CLIPS, problems, extra=True)
     consent = _read(folder / "consent.csv", CONSENT_COLUMNS, _CONSENT, problems)
     if subjects is not None and clips is not None:
-        known = set(subjects["subject_id"])
-        for number, subject in clips["subject_id"].items():
-            if subject and subject not in known:
-                problems.add(f"clips.csv, {_line(number)}, column subject_id: {subject!r} is not in subjects.csv")
-        if shared := sorted(set(subjects.columns) & set(clips.columns) - {"subject_id"}):
-            problems.add(f"clips.csv and subjects.csv both have a column {', '.join(shared)}; keep it in one of them")
+        _check_people(subjects, clips, problems)
     if clips is not None:
         _check_times(clips, problems)
-        _check_overlaps(clips, problems)
+        _check_overlaps(folder, clips, problems)
         _check_videos(folder, clips, problems)
     votes = None
     if (folder / "annotations.csv").exists():
         votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, _ANNOTATIONS, problems)
         _check_votes(votes, clips, problems)
-    records = [] if consent is None else _records(consent, problems)
+    records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
     if subjects is None or clips is None:  # said above, as a problem of its own
@@ -97,6 +98,19 @@ def read_manifests(folder: Path) -> Manifests:
     if votes is not None:
         votes = votes.assign(confidence=votes["confidence"].astype(float))
     return Manifests(folder, subjects, clips, records, votes, provenance)
+
+
+def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
+    """Clips are of people in ``subjects.csv``; no column stands twice; and no further column carries a name."""
+    known = set(subjects["subject_id"])
+    for number, subject in clips["subject_id"].items():
+        if subject and subject not in known:
+            problems.add(f"clips.csv, {_line(number)}, column subject_id: {subject!r} is not in subjects.csv")
+    if shared := sorted(set(subjects.columns) & set(clips.columns) - {"subject_id"}):
+        problems.add(f"clips.csv and subjects.csv both have a column {', '.join(shared)}; keep it in one of them")
+    _check_groups(subjects.drop(columns="subject_id"), subjects["subject_id"], "subjects.csv", problems)
+    own = clips.drop(columns=[name for name in CLIP_ROW_COLUMNS[:-1] if name in clips])
+    _check_groups(own, clips["subject_id"], "clips.csv", problems)
 
 
 def _provenance(path: Path, problems: Problems) -> str:
@@ -120,20 +134,23 @@ def _read(
     try:
         rows = dict(table.rows())
     except DataError as problem:
-        problems.found += str(problem).splitlines()
+        first, *rest = str(problem).splitlines()
+        problems.found += [f"{path.name}: {one.removeprefix('  - ')}" for one in rest] or [first]
         return None
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else list(columns), dtype=object)
-    frame = frame.map(lambda cell: unicodedata.normalize("NFC", cell.strip()) or None).astype(object)
-    frame = frame.where(frame.notna(), None)
+    for name in frame:  # a path stays as it is: on some disks the names of files are composed otherwise
+        cells = [cell.strip() or None for cell in frame[name]]
+        frame[name] = cells if name == "video" else [cell and unicodedata.normalize("NFC", cell) for cell in cells]
+    frame = frame.astype(object).where(frame.notna(), None)
     if frame.empty:
         problems.add(f"{path.name}: no row")
         return frame
     for added in sorted(set(map(str, frame)) - set(columns)):
-        if added in CLIP_COLUMNS:
-            problems.add(f"{path.name}: a column {added} means something else in a store; give it another name")
+        if added in _OURS or added.startswith(_OURS_TOO):
+            problems.add(f"{path.name}: a column {added} means something else in a store or run; give it another name")
     for name in frame:
         for number, cell in frame[name].items():
-            if cell is not None and cell.startswith(_FORMULA):
+            if cell is not None and _FORMULA.match(cell):
                 problems.add(
                     f"{path.name}, {_line(number)}, column {name}: a spreadsheet formula ({cell!r}); give its value"
                 )
@@ -171,17 +188,24 @@ def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
             problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
 
 
-def _check_overlaps(clips: pd.DataFrame, problems: Problems) -> None:
+def _check_overlaps(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
     """No two subjects at one time in one video: one face is followed, and nobody could tell whose it is."""
-    ready = clips[clips[["start_s", "end_s"]].map(lambda cell: cell is not None and _number(cell)).all(axis=1)]
-    for video, rows in ready.groupby("video"):
-        spans = sorted(zip(rows["start_s"].map(float), rows["end_s"].map(float), rows.index, strict=True))
-        for (_, end, first), (start, _, second) in pairwise(spans):
-            if start < end and str(rows.at[first, "subject_id"]) != str(rows.at[second, "subject_id"]):
+    known = clips.dropna(subset=["video", "start_s", "end_s", "subject_id"])
+    known = known[known[["start_s", "end_s"]].map(_number).all(axis=1)]
+    of_file: dict[Path, list[tuple[float, float, str, Any]]] = {}
+    for number, video, start, end, subject in known[["video", "start_s", "end_s", "subject_id"]].itertuples():
+        with suppress(OSError, RuntimeError, ValueError):  # told by _check_videos
+            of_file.setdefault((folder / video).resolve(), []).append((float(start), float(end), subject, number))
+    for spans in of_file.values():
+        running: dict[str, tuple[float, Any]] = {}  # subject -> the latest end so far, and whose line it is
+        for start, end, subject, number in sorted(spans):
+            other = next((line for who, (until, line) in running.items() if who != subject and until > start), None)
+            if other is not None:
                 problems.add(
-                    f"clips.csv, {_line(second)}: overlaps with {_line(first)} of another subject in {video}; "
+                    f"clips.csv, {_line(number)}: overlaps with {_line(other)} of another subject in the same video; "
                     "nobody can tell whose face is followed: cut the video to one of them"
                 )
+            running[subject] = max(running.get(subject, (0.0, number)), (end, number))
 
 
 def _line(number: Any) -> str:
@@ -196,16 +220,42 @@ def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None
         if video is None:
             continue
         path, where = Path(video), f"clips.csv, {_line(number)}, column video"
-        if path.is_absolute() or ".." in path.parts or "\\" in video or "\0" in video:
+        try:
+            inside, there = (folder / path).resolve().is_relative_to(root), (folder / path).is_file()
+        except (OSError, RuntimeError, ValueError) as problem:
+            problems.add(f"{where}: {video[:60]!r} is no file that can be looked at ({problem})")
+            continue
+        if path.is_absolute() or ".." in path.parts or "\\" in video:
             problems.add(f"{where}: {video!r}, expected a path inside the cohort folder, such as videos/a.mp4")
-        elif not (folder / path).resolve().is_relative_to(root):
+        elif not inside:
             problems.add(f"{where}: {video!r} is a link that leads out of the cohort folder")
-        elif not (folder / path).is_file():
+        elif not there:
             problems.add(f"{where}: {video!r}, no such file in {folder}")
 
 
-def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
-    """The rows as records; those with a cell that was complained of already are left out."""
+def _check_groups(table: pd.DataFrame, names: pd.Series, file: str, problems: Problems) -> None:
+    """A further column must not carry names: what it holds goes into the store, and on into results.
+
+    Args:
+        table: the columns.
+        names: subject of each row.
+        file: of the table.
+        problems: to add to.
+    """
+    for column in table:
+        for number, cell, name in zip(table.index, table[column], names, strict=True):
+            if cell and name and len(name) > 1 and name.casefold() in cell.casefold():
+                problems.add(
+                    f"{file}, {_line(number)}, column {column}: holds the subject's name, which must stay here"
+                )
+                break
+
+
+def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list[ConsentRecord]:
+    """The rows as records; those with a cell that was complained of already are left out.
+
+    One of a subject that is in no table is a problem: it may be a withdrawal under a misspelt name.
+    """
     records: dict[tuple[str, date], tuple[Any, ConsentRecord]] = {}
     for number, row in consent.to_dict("index").items():
         try:
@@ -223,6 +273,10 @@ def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
             if not problems:  # else one of its cells was complained of above
                 problems.add(f"consent.csv, {_line(number)}: cannot be understood ({problem})")
             continue
+        if record.subject_id not in known:
+            problems.add(
+                f"consent.csv, {_line(number)}, column subject_id: {record.subject_id!r} is not in subjects.csv"
+            )
         if record.recorded_on > date.today():
             problems.add(f"consent.csv, {_line(number)}, column recorded_on: {record.recorded_on} is in the future")
         earlier = records.setdefault((record.subject_id, record.recorded_on), (number, record))
@@ -235,14 +289,11 @@ def _records(consent: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
 
 
 def _purposes(cell: str) -> list[str]:
-    return cell.replace(",", ";").replace(" ", ";").replace("|", ";").strip(";").split(";") if cell else []
+    return [word for word in re.split(r"[;,|\s]+", cell) if word]
 
 
 def _number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell)) and float(cell) >= 0
-    except ValueError:
-        return False
+    return re.fullmatch(r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?", cell) is not None and math.isfinite(float(cell))
 
 
 def _date(cell: str) -> bool:
@@ -264,7 +315,9 @@ def _one_of(names: tuple[str, ...]) -> pa.Check:
 _NAME = _each(lambda cell: len(cell) <= 200 and cell.isprintable(), "printable text of at most 200 characters")
 _ID = pa.Column(checks=_NAME)
 _UNIQUE_ID = pa.Column(checks=_NAME, unique=True)
-_SECONDS = pa.Column(checks=_each(_number, "seconds, a number of at least 0"))
+_SECONDS = pa.Column(
+    checks=_each(lambda cell: _number(cell) and float(cell) <= _LONGEST_S, "seconds, a number of at least 0")
+)
 
 _SUBJECTS = pa.DataFrameSchema({"subject_id": _UNIQUE_ID})
 _CLIPS = pa.DataFrameSchema(

@@ -55,6 +55,8 @@ class Table:
             header = [name.strip() for name in next(reader, [])]
             self._check_header(header)
             for number, cells in enumerate(reader):
+                if not any(cells):
+                    continue  # an empty line, as spreadsheets and editors leave them
                 if len(cells) != len(header):
                     self.problems.add(f"row {number} (line {number + 2}): {len(cells)} cells, expected {len(header)}")
                     continue

@@ -1,127 +1,158 @@
-"""``fer-id consent check | withdraw SUBJECT | audit``: who takes part, taking someone out, and the log of it."""
+"""``fer-id consent check | withdraw | erase | audit``: who takes part, taking someone out, the log of it."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from typing import TypeVar
 
-from fer_id.errors import ConfigError
-from fer_id.files import atomic_write_text
+from data_modules.consent_table import ConsentTable, consent_table
+from fer_id.card import StoreCard
+from fer_id.errors import FerIdError, Problems
 from fer_id.governance.audit import AuditLog
-from fer_id.governance.consent import remember_withdrawal
+from fer_id.governance.consent import ConsentError, known_withdrawals, remember_withdrawal, withdrawals
 from fer_id.governance.erasure import Erased, erase_from_runs, erase_from_store
 from fer_id.governance.keys import PSEUDONYM, Key, keys_home
 from fer_id.settings import Clash, setting
 
+T = TypeVar("T")
+
 
 @dataclass
 class ConsentConfig:
-    """What to do, and with whose records."""
+    """What to do, and with whose records. The site's key and log lie in $FER_ID_KEYS, else ~/.config/fer_id."""
 
     action: str = setting(
         "check",
-        choices=("check", "withdraw", "audit"),
-        help="check: who takes part today and who does not; withdraw: erase SUBJECT; audit: verify and show the log",
+        choices=("check", "withdraw", "erase", "audit"),
+        help="check: who takes part today; withdraw: note that SUBJECT withdrew, and erase; erase: from further "
+        "copies, without noting it anew; audit: verify and show the log",
     )
-    subject: str = setting("", help="of withdraw: the name in subjects.csv, or a pseudonym")
+    subject: str = setting("", help="of withdraw and erase: the name in subjects.csv, or a pseudonym")
     cohort: str | None = setting(None, help="the cohort folder; withdraw adds a row to its consent.csv")
     store: list[str] = setting([], help="stores that hold the subject")
     runs: str = setting("runs", help="folder of all runs")
-    keys: str | None = setting(None, help="folder of the site's key and audit log; else $FER_ID_KEYS, ~/.config/fer_id")
 
     def clashes(self) -> Iterator[Clash]:
         """Nothing to check, or nobody to withdraw."""
+        taking_out = self.action in ("withdraw", "erase")
         if self.action == "check" and not self.cohort:
             yield Clash(("cohort",), "is empty; say cohort=FOLDER, whose consent is to be checked")
-        if self.action == "withdraw" and not self.subject:
-            yield Clash(("subject",), "is empty; say fer-id consent withdraw SUBJECT")
-        if self.action != "withdraw" and self.subject:
-            yield Clash(("subject",), f"is of withdraw only, not of {self.action}")
+        if taking_out and not self.subject:
+            yield Clash(("subject",), f"is empty; say fer-id consent {self.action} SUBJECT")
+        if not taking_out and self.subject:
+            yield Clash(("subject",), f"is of withdraw and erase only, not of {self.action}")
 
 
 def consent(config: ConsentConfig) -> str:
     """Does what ``action`` says, and tells what was done."""
-    home = keys_home(config.keys)
-    actions = {"check": _check, "withdraw": _withdraw, "audit": _audit}
-    return actions[config.action](config, home)
+    actions = {"check": _check, "withdraw": _take_out, "erase": _take_out, "audit": _audit}
+    return actions[config.action](config, keys_home())
 
 
 def _check(config: ConsentConfig, home: Path) -> str:
     """Every subject with what its consent allows today."""
     from data_modules.cohort import decisions
     from data_modules.manifests import read_manifests
-    from fer_id.governance.consent import withdrawals
 
     manifests = read_manifests(Path(str(config.cohort)))
-    key, gone = (Key.load(home), withdrawals(home)) if (home / "key").exists() else (None, {})
+    key = Key.load(home) if (home / "key").exists() else None
+    gone = known_withdrawals(home, AuditLog(home, key)) if key else {}
     lines, admitted = [], 0
     for subject, decision in decisions(manifests, key, gone, date.today()).items():
         admitted += bool(decision.purposes)
         until = decision.record.expires_on if decision.record else None
         allowed = f"{', '.join(sorted(decision.purposes))}{f' until {until}' if until else ''}"
         lines.append(f"  {subject}: {allowed if decision.purposes else 'NO: ' + decision.reason}")
-    return "\n".join([f"{config.cohort}: {admitted} of {len(lines)} subjects take part today", *lines])
+    if key is None:
+        lines.append(f"no key in {home} (FER_ID_KEYS): withdrawals that were made elsewhere are not known here")
+    return "\n".join([f"{config.cohort}: {admitted} of {len(manifests.subjects)} subjects take part today", *lines])
 
 
-def _withdraw(config: ConsentConfig, home: Path) -> str:
-    """Erases a subject wherever it is told to; the withdrawal is noted first, so that nothing loads meanwhile."""
+def _take_out(config: ConsentConfig, home: Path) -> str:
+    """Erases a subject wherever it is told to.
+
+    Everything is checked before anything is done; a withdrawal is noted first, so that nothing loads meanwhile; and one
+    place that cannot be cleaned keeps none of the others from it.
+
+    Raises:
+        ConsentError: nobody of that name is known, or something could not be erased; the message says what was.
+    """
     key, today = Key.load(home), date.today()
-    log = AuditLog(home, key)
-    log.verify()
-    subject = config.subject if PSEUDONYM.fullmatch(config.subject) else key.pseudonym("subject", config.subject)
-    if config.cohort:
-        _record_withdrawal(Path(config.cohort) / "consent.csv", config.subject, today)
-    remember_withdrawal(home, subject, today)
-    clips = {store: erase_from_store(Path(store), subject) for store in config.store}
-    reason = f"{subject} withdrew on {today}"
-    runs = erase_from_runs(Path(config.runs), subject, reason)
-    log.append(
-        "withdrawn",
-        subject=subject,
-        clips_erased=sum(clips.values()),
-        quarantined=[str(path) for path in runs.quarantined],
-        cleaned=[str(path) for path in (*runs.cleaned, *runs.removed)],
-    )
-    return _told(subject, clips, runs)
+    log, problems = AuditLog(home, key), Problems("not everything could be erased")
+    table = consent_table(Path(config.cohort)) if config.cohort else None
+    subject, name = _identify(config, key, table, home)
+    if config.action == "withdraw":
+        remember_withdrawal(home, subject, today)
+        if table is not None and name is not None:
+            table.withdraw(name, today)
+        _try(problems, lambda: log.append("withdrawn", subject=subject))
+    clips = {}
+    for store in config.store:
+        clips[store] = _try(problems, lambda store=store: erase_from_store(Path(store), subject))  # type: ignore[misc]
+    runs = erase_from_runs(Path(config.runs), subject, f"{subject} withdrew; erased on {today}")
+    problems.found += runs.problems
+    done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
+    _try(problems, lambda: log.append("erased", subject=subject, **done, problems=len(problems)))
+    told = _told(subject, clips, runs, Path(config.runs))
+    problems.raise_if_any(ConsentError, f"Mend this and say the same again. Done was:\n{told}")
+    return told
 
 
-def _told(subject: str, clips: dict[str, int], runs: Erased) -> str:
-    lines = [f"{subject} is withdrawn: no store that holds it opens here any more"]
-    lines += [f"  {store}: {count} clips erased" for store, count in clips.items()]
+def _try(problems: Problems, work: Callable[[], T]) -> T | None:
+    """The result, or the failure among the problems."""
+    try:
+        return work()
+    except (FerIdError, OSError) as problem:
+        problems.add(str(problem))
+        return None
+
+
+def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home: Path) -> tuple[str, str | None]:
+    """The pseudonym, and the name in the cohort's tables where a cohort is given.
+
+    Raises:
+        ConsentError: nobody of that name or pseudonym was ever admitted, nor stands in the tables or stores given.
+    """
+    names = {key.pseudonym("subject", name): name for name in (table.names if table else ())}
+    given = config.subject
+    subject = given if PSEUDONYM.fullmatch(given) else key.pseudonym("subject", given)
+    if table is not None and subject not in names:
+        raise ConsentError(
+            f"{table.path}: nobody is called {given!r} there; give the name as it stands in subjects.csv"
+        )
+    known = {*names, *withdrawals(home)}
+    for path in map(Path, config.store):
+        if (path / "card.json").is_file():
+            known |= set(StoreCard.read(path / "card.json").consent)
+    known |= {one for line in AuditLog(home, key).lines() for one in line.get("admitted") or ()}
+    if subject not in known:
+        raise ConsentError(
+            f"nobody is known as {given!r} ({subject}): not in the audit log of {home}, nor in the stores given. Look "
+            "at the spelling, and whether FER_ID_KEYS names the key with which the cohort was prepared"
+        )
+    return subject, names.get(subject)
+
+
+def _told(subject: str, clips: dict[str, int | None], runs: Erased, root: Path) -> str:
+    lines = [f"{subject}: no store that holds it opens with this key any more, unless it consents anew"]
+    lines += [f"  {store}: {count} clips erased" for store, count in clips.items() if count is not None]
     lines += [f"  quarantined, because it learned from this child: {path}" for path in runs.quarantined]
     lines += [
-        f"  its predictions and pictures erased: {path} (fer-id evaluate makes the rest anew)" for path in runs.cleaned
+        f"  predictions, pictures and W&B files of it erased: {path}; then fer-id evaluate" for path in runs.cleaned
     ]
     lines += [f"  removed, a fold of this child alone: {path}" for path in runs.removed]
     lines += [f"  DELETE BY HAND at W&B: run {name}" for name in runs.uploaded]
     if runs.quarantined:
-        lines.append("to train again without the child: the same fer-id train command under another name=")
+        lines.append("to train again without the child: the command in the run's job.json under another name=")
     if not clips:
         lines.append("no store= was given: copies elsewhere are refused on this machine, but still hold the frames")
-    lines.append("not touched: the site's own videos and tables")
-    return "\n".join(lines)
-
-
-def _record_withdrawal(path: Path, subject: str, today: date) -> None:
-    """Adds the withdrawal to the history in ``consent.csv``; a row of the same day gives way to it."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as problem:
-        raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
-    header, *rows = list(csv.reader(io.StringIO(text)))
-    names = [name.strip() for name in header]
-    who, when = names.index("subject_id"), names.index("recorded_on")
-    if subject not in {row[who].strip() for row in rows if row}:
-        raise ConfigError(f"{path}: nobody is called {subject!r} there; give the name as it stands in subjects.csv")
-    kept = [row for row in rows if row and not (row[who].strip() == subject and row[when].strip() == today.isoformat())]
-    new = {"subject_id": subject, "recorded_on": today.isoformat(), "status": "withdrawn"}
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows([header, *kept, [new.get(name, "") for name in names]])
-    atomic_write_text(path, out.getvalue())
+    searched = (
+        f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
+    )
+    return "\n".join([*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"])
 
 
 def _audit(config: ConsentConfig, home: Path) -> str:

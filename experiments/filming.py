@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_modules.cohort import CohortConfig, prepare
+from fer_id.governance.keys import HOME_VARIABLE
 from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.simulation.synthetic import SyntheticConfig
 from fer_id.simulation.videos import VIDEO_FPS, write_cohort_folder
@@ -44,9 +45,8 @@ def film_and_prepare(bundle: Path) -> Filming:
             began = time.perf_counter()
             read = sum(_plain_loop(video, bundle) for video in videos[:PLAIN_VIDEOS])
             plain = read / (time.perf_counter() - began)
-        config = CohortConfig(
-            source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle), keys=str(folder / "keys")
-        )
+        os.environ[HOME_VARIABLE] = str(folder / "keys")
+        config = CohortConfig(source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle))
         began = time.perf_counter()
         card = prepare(config, folder / "store")
         frames = card.audit["coverage"]["frames"]

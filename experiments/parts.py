@@ -70,6 +70,11 @@ def make_model(
         return model, {}
     taken = transfer(model, parent.checkpoint(), label_space(parent), data.labels)
     new = [name for name in data.labels.names if name not in taken.classes]
+    if not taken.head and config.adapt.strategy == "linear_probe":
+        raise CheckpointError(
+            f"{parent.path} has another temporal head than model.head={config.model.head}, and a linear probe would "
+            "leave the new one as it was drawn; choose another adapt.strategy, or the head of that run"
+        )
     if new and config.adapt.strategy in ("source_only", "adabn"):
         raise CheckpointError(
             f"{parent.path} has nothing to tell {', '.join(new)} by, and adapt.strategy={config.adapt.strategy} learns "

@@ -116,6 +116,7 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
         else:
             task.strategy.settle(model, data.training_clips())
             write_checkpoint(task, run.path / "checkpoints" / "best.ckpt")
+        run.require_consent()  # somebody may have withdrawn while it trained
         run.write_predictions(_predictions(trainer, task, data))
     curve = run.learning_curve()
     job = run.job()

@@ -24,7 +24,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(name, 0o600 if path.exists() and path.stat().st_mode & 0o077 == 0 else 0o644)
+        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
     except BaseException:
         with suppress(FileNotFoundError):

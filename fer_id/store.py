@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from fer_id.card import StoreCard
 from fer_id.errors import Problems, StoreError
 from fer_id.files import atomic_folder, write_json
-from fer_id.governance.consent import check_snapshot, withdrawals
-from fer_id.governance.keys import keys_home
+from fer_id.governance.consent import ConsentError, check_snapshot, withdrawals
+from fer_id.governance.keys import Key, keys_home
 from fer_id.labels import LabelSpace, get_space
 from fer_id.types import CROP, LANDMARKS, StoredClip
 
@@ -291,7 +291,13 @@ def _check_permission(path: Path, card: StoreCard) -> None:
     if card.expires_on and date.fromisoformat(card.expires_on) < today:
         raise StoreError(f"{path}: to be kept until {card.expires_on} and no longer; remove it, or prepare it anew")
     if card.consent:
-        check_snapshot(str(path), card.consent, withdrawals(keys_home()), today)
+        home = keys_home()
+        if (home / "key").is_file() and (made_with := card.parameters.get("key_id")) != Key.load(home).id:
+            raise ConsentError(
+                f"{path}: made with another key ({made_with}) than the one in {home}, so withdrawals cannot be "
+                "matched; let FER_ID_KEYS name the folder of its key"
+            )
+        check_snapshot(str(path), card.consent, withdrawals(home), today)
 
 
 def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:

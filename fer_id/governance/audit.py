@@ -1,7 +1,8 @@
 """The audit log: who entered and left which store and run, in pseudonyms, so that no line can be changed unseen.
 
 Each line carries a keyed hash (HMAC) over itself and the line before; the last hash and the number of lines lie beside
-the key. An edited, inserted or removed line breaks the chain; a log cut at its end no longer matches that head.
+the key, sealed by it. An edited, inserted or removed line breaks the chain; a log cut at its end no longer matches that
+head. Whoever can put back an older copy of both files is not seen: keep a copy of the head elsewhere.
 """
 
 from __future__ import annotations
@@ -53,8 +54,7 @@ class AuditLog:
             time = datetime.now(UTC).isoformat(timespec="seconds")
             line = {"n": len(lines), "time": time, "event": event, **facts}
             line["mac"] = self._mac(line, before)
-            if not lines:
-                self._write_head(0, _START)
+            self._cut_torn_line()
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")
@@ -76,30 +76,48 @@ class AuditLog:
             before = line["mac"]
         try:
             head = json.loads(self._head.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            head = {"length": None if lines else 0, "mac": _START}
         except (OSError, ValueError):
-            raise AuditError(f"{self._head}: cannot be read; the log cannot be checked without it") from None
+            raise AuditError(f"{self._head}: missing or unreadable; the log cannot be checked without it") from None
         # A stop between line and head leaves one line more, which nobody without the key could have written.
-        cut = {"length": len(lines) - 1, "mac": lines[-2]["mac"] if len(lines) > 1 else _START}
-        if head == cut:
+        if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
             self._write_head(len(lines), before)
-        elif head != {"length": len(lines), "mac": before}:
+        elif head != self._sealed(len(lines), before):
             raise AuditError(
-                f"{self.path}: {len(lines)} lines, but its head speaks of {head.get('length')}: lines were removed at "
-                "the end, or the head was changed"
+                f"{self.path}: {len(lines)} lines, but its head speaks of {_length(head)}: lines were removed at the "
+                "end, or the head was changed"
             )
         return lines
 
+    def lines(self) -> list[dict[str, Any]]:
+        """What can be read of it, unchecked: for whoever must be found even if the log was damaged."""
+        return [line for line in self._read() if isinstance(line, dict)]
+
+    def begin(self) -> None:
+        """Starts the log of a new key; from then on a missing log or head is seen as such."""
+        with self._locked():
+            if not self._head.exists() and not self.path.exists():
+                self._write_head(0, _START)
+
     def _write_head(self, length: int, mac: str) -> None:
-        atomic_write_text(self._head, json.dumps({"length": length, "mac": mac}) + "\n")
+        self._head.touch(mode=0o600)
+        atomic_write_text(self._head, json.dumps(self._sealed(length, mac)) + "\n")
+
+    def _sealed(self, length: int, mac: str) -> dict[str, Any]:
+        """The head, which only the key's owner can make."""
+        return {"length": length, "mac": mac, "seal": self._key.mac(f"head {length} {mac}".encode())}
+
+    def _cut_torn_line(self) -> None:
+        """Removes the piece of a line that a full disk or a power cut left at the end."""
+        content = self.path.read_bytes() if self.path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
 
     def _read(self) -> Iterator[Any]:
-        if not self.path.exists():
-            return
-        for text in self.path.read_text(encoding="utf-8", errors="replace").splitlines():
+        """The lines, None for one that is no JSON. What stands after the last line end was never wholly written."""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
+        for line in text.split("\n")[:-1]:
             try:
-                yield json.loads(text)
+                yield json.loads(line)
             except json.JSONDecodeError:
                 yield None
 
@@ -117,3 +135,7 @@ class AuditLog:
             yield
         finally:
             os.close(handle)
+
+
+def _length(head: object) -> object:
+    return head.get("length") if isinstance(head, dict) else "nothing"

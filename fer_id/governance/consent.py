@@ -14,6 +14,7 @@ from typing import Any
 
 from fer_id.errors import FerIdError, Problems
 from fer_id.files import read_json, write_json
+from fer_id.governance.audit import AuditLog
 
 STATUSES = ("unknown", "requested", "given", "renewed", "refused", "withdrawn", "revoked", "expired", "invalidated")
 ADMITTING = ("given", "renewed")
@@ -130,7 +131,7 @@ def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: M
             problems.add(f"{subject}: consent expired on {expires}")
     problems.raise_if_any(
         ConsentError,
-        "Erase them: fer-id consent withdraw PSEUDONYM store=FOLDER; or prepare again where consent was renewed.",
+        "Erase them from it: fer-id consent erase PSEUDONYM store=FOLDER; or prepare again where consent was renewed.",
     )
 
 
@@ -150,3 +151,20 @@ def remember_withdrawal(home: Path, subject: str, day: date) -> None:
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     known = withdrawals(home) | {subject: day}
     write_json(home / "withdrawals.json", {name: known[name].isoformat() for name in sorted(known)})
+
+
+def known_withdrawals(home: Path, log: AuditLog) -> dict[str, date]:
+    """:func:`withdrawals`, compared with the audit log.
+
+    Raises:
+        AuditError: the log was changed.
+        ConsentError: somebody's withdrawal stands in the log but no longer in the list.
+    """
+    gone = withdrawals(home)
+    noted = {str(line["subject"]) for line in log.verify() if line["event"] == "withdrawn"}
+    if lost := sorted(noted - set(gone)):
+        raise ConsentError(
+            f"{home / 'withdrawals.json'}: {', '.join(lost)} withdrew, as the audit log says, but is no longer in this "
+            "list; bring it back from a copy, or say fer-id consent withdraw again"
+        )
+    return gone

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from fer_id.card import StoreCard
-from fer_id.errors import StoreError
-from fer_id.files import atomic_write_bytes, write_json
+from fer_id.errors import FerIdError, Problems, RunError, StoreError
+from fer_id.files import atomic_write_bytes, read_json, write_json
 from fer_id.runs import RunDir
 from fer_id.store import PARTS
 
@@ -28,29 +29,37 @@ class Erased:
         cleaned: runs that only judged it, without their predictions of it and all pictures.
         removed: folds that tested nobody else.
         uploaded: W&B runs that were online, for deletion by hand.
+        searched: how many runs were looked at.
+        problems: runs that could not be read or cleaned.
     """
 
     quarantined: list[Path] = field(default_factory=list)
     cleaned: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
+    searched: int = 0
+    problems: list[str] = field(default_factory=list)
 
 
 def erase_from_store(path: Path, subject: str) -> int:
-    """Removes one subject's frames, landmarks, rows, contact sheet and consent from a store.
+    """Removes one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
 
-    What an interrupted preparation may have left beside the store goes as well. A store that held nobody else is
-    removed whole.
+    What an interrupted preparation may have left beside the store goes as well, whole: it does not tell whose it is. A
+    store that held nobody else is removed whole.
 
     Returns:
         the number of clips erased.
 
     Raises:
-        StoreError: no store there.
+        StoreError: neither a store there nor anything left of preparing one.
     """
+    remains = [one for one in path.parent.glob(f".{path.name}.*") if one.is_dir()] if path.parent.is_dir() else []
+    for one in remains:
+        shutil.rmtree(one)
     if not (path / "card.json").is_file():
+        if remains:
+            return 0
         raise StoreError(f"{path} is not a ClipStore (no card.json)")
-    shutil.rmtree(path.with_name(f".{path.name}.parts"), ignore_errors=True)
     card, clips = StoreCard.read(path / "card.json"), pd.read_parquet(path / "clips.parquet")
     gone = clips["subject_id"] == subject
     if gone.all():
@@ -62,9 +71,8 @@ def erase_from_store(path: Path, subject: str) -> int:
     if not gone.any() and subject not in card.consent:
         return 0  # a store that never held the subject keeps its fingerprint
     atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
-    coverage = card.audit.get("coverage") or {}
-    (coverage.get("by_subject") or {}).pop(subject, None)
     card.consent.pop(subject, None)
+    _forget(card.audit, subject)
     write_json(path / "card.json", asdict(card))
     return int(gone.sum())
 
@@ -75,64 +83,99 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     Args:
         root: the folder of all runs.
         subject: pseudonym.
-        reason: what ``QUARANTINED`` says.
+        reason: what ``QUARANTINED`` says; it begins with the pseudonym.
+
     """
-    runs = [RunDir(path.parent) for path in sorted(root.rglob("job.json"))]
-    tainted = _descendants(runs, {run.path.resolve() for run in runs if subject in _learned_from(run)})
-    erased = Erased()
+    problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
+    for path in sorted(root.rglob("job.json")):
+        try:
+            jobs[path.parent] = read_json(path, RunError)
+            runs.append(RunDir(path.parent))
+        except RunError as problem:
+            problems.add(str(problem))
+    erased, known = Erased(searched=len(runs)), [run for run in runs if _knows(run, jobs[run.path], subject)]
+    first = {run.path.resolve() for run in known if _is_tainted(run, jobs[run.path], subject)}
+    tainted = _descendants(runs, jobs, first, root)
+    for run in runs:  # all of them before anything is cleaned: an interrupted withdrawal still finds its way then
+        if run.path.resolve() in tainted:
+            run.quarantine(reason)
+            erased.quarantined.append(run.path)
     for run in runs:
-        knows = subject in {*_learned_from(run), *(run.job().get("subjects") or {}).get("test", ())}
-        tainted_itself = run.path.resolve() in tainted
-        if not (knows or tainted_itself):
+        if run not in known and run.path.resolve() not in tainted:
             continue
         erased.uploaded += _uploaded(run)
         if run.path.name == subject and run.path.parent.name == "folds":
             shutil.rmtree(run.path)
             erased.removed.append(run.path)
             continue
-        _clean(run, subject)
-        if tainted_itself:
-            run.quarantine(reason)
-            erased.quarantined.append(run.path)
-        else:
+        try:
+            _clean(run, jobs[run.path], subject)
+        except (FerIdError, OSError) as problem:
+            problems.add(f"{run.path}: {problem}")
+        if run.path.resolve() not in tainted:
             erased.cleaned.append(run.path)
+    erased.problems = problems.found
     return erased
 
 
-def _learned_from(run: RunDir) -> set[str]:
-    """Whom a run saw in training, or was chosen by."""
-    subjects = run.job().get("subjects") or {}
-    return {*subjects.get("train", ()), *subjects.get("validation", ())}
+def _knows(run: RunDir, job: dict[str, Any], subject: str) -> bool:
+    subjects = job.get("subjects") or {}
+    everyone = {one for split in subjects.values() for one in split}
+    return subject in everyone or _is_tainted(run, job, subject) or run.path.name == subject
 
 
-def _descendants(runs: list[RunDir], tainted: set[Path]) -> set[Path]:
-    """The tainted runs, those that pool them, and all that started from one of these."""
+def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
+    """Whether a run learned from the subject or was chosen by it, or was quarantined for it before."""
+    mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
+    before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
+    return before or subject in {*subjects.get("train", ()), *subjects.get("validation", ())}
+
+
+def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:
+    """The tainted runs, those that pool them, and all that started from one of these.
+
+    A run notes its parents as they were typed: relative to where it was trained, which is mostly where ``root`` lies.
+    """
     while True:
         found = set(tainted)
         for run in runs:
-            parents = [Path(parent).resolve() for parent in run.job().get("parents") or ()]
-            folds = [fold.path.resolve() for fold in run.folds]
-            if any(one in found for one in (*parents, *folds)):
+            parents = [Path(parent) for parent in jobs[run.path].get("parents") or ()]
+            places = {(base / parent).resolve() for parent in parents for base in (Path.cwd(), root.resolve().parent)}
+            if (places | {fold.path.resolve() for fold in run.folds}) & found:
                 found.add(run.path.resolve())
         if found == tainted:
             return found
         tainted = found
 
 
-def _clean(run: RunDir, subject: str) -> None:
-    """Takes the subject out of what a run says: predictions, numbers and pictures that may speak of it."""
+def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
+    """Takes the subject out of what a run says: predictions, numbers, pictures, W&B files that may speak of it."""
     if (run.path / "predictions.parquet").exists():
         table = run.predictions()
-        run.write_predictions(table[table["subject_id"] != subject])
-    job = run.job()
-    job["subjects"] = {
-        split: [one for one in members if one != subject] for split, members in (job.get("subjects") or {}).items()
-    }
-    coverage = ((job.get("store") or {}).get("audit") or {}).get("coverage") or {}
-    (coverage.get("by_subject") or {}).pop(subject, None)
+        run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
+    for members in (job.get("subjects") or {}).values():
+        members[:] = [one for one in members if one != subject]
+    audit = (job.get("store") or {}).get("audit") or {}
+    for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
+        _forget(one, subject)
     run.write_job(job)
-    for path in (*run.figures.glob("*"), run.path / "report.html", run.path / "metrics.json"):
+    for path in (*run.figures.glob("*"), *(run.path / name for name in ("report.html", "metrics.json", "frames.json"))):
         path.unlink(missing_ok=True)
+    shutil.rmtree(run.path / "wandb", ignore_errors=True)
+
+
+def _forget(audit: dict[str, Any], subject: str) -> None:
+    """Takes a subject out of the counts of a cohort's audit; what cannot be counted again without it is dropped."""
+    coverage = audit.get("coverage")
+    if isinstance(coverage, dict) and subject in (coverage.get("by_subject") or {}):
+        gone = coverage["by_subject"].pop(subject)
+        coverage |= {name: coverage[name] - count for name, count in gone.items()}
+        coverage["frames"] -= sum(gone.values())
+        audit["frames_without_face"] = coverage["frames"] - coverage["found"]
+        audit["annotators"] = None
+    alike = audit.get("alike") or {}
+    for pair in [pair for pair in alike if subject in pair.split(" & ")]:
+        del alike[pair]
 
 
 def _uploaded(run: RunDir) -> Iterator[str]:

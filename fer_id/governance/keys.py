@@ -13,17 +13,16 @@ from pathlib import Path
 from fer_id.errors import ConfigError
 
 HOME_VARIABLE = "FER_ID_KEYS"
-PSEUDONYM = re.compile(r"[scv][0-9a-f]{16}")
-"""Form of a pseudonym: its kind's first letter and 64 bits."""
+PSEUDONYM = re.compile(r"s[0-9a-f]{16}")
+"""Form of a subject's pseudonym: its kind's first letter and 64 bits."""
 
 _BYTES = 32
 
 
-def keys_home(path: str | Path | None = None) -> Path:
-    """Folder of the key, the audit log and the list of withdrawals: ``path``, else ``$FER_ID_KEYS``, else the user's
-    configuration (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``)."""
-    named = path or os.environ.get(HOME_VARIABLE)
-    if named:
+def keys_home() -> Path:
+    """Folder of the key, the audit log and the list of withdrawals: ``$FER_ID_KEYS``, else the user's configuration
+    (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``). No setting names it, so that no command can miss it."""
+    if named := os.environ.get(HOME_VARIABLE):
         return Path(named).expanduser()
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fer_id"
 
@@ -78,6 +77,11 @@ class Key:
             name: as in the manifests; differently composed Unicode of one text is one name.
         """
         return kind[0] + self.mac(f"{kind}\0{unicodedata.normalize('NFC', name)}".encode())[:16]
+
+    @property
+    def id(self) -> str:
+        """Tells keys apart without telling anything of them."""
+        return self.mac(b"key id")[:16]
 
     def mac(self, content: bytes) -> str:
         """HMAC-SHA256 of ``content``, hexadecimal."""

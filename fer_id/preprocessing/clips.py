@@ -22,7 +22,7 @@ MOST_FACES = 4
 """Faces looked for in a frame, so that a therapist or a parent is told apart from the child."""
 
 PATIENCE_S = 1.0
-"""A face may be away so long and must then come back near its old place; later, the best face in view is taken."""
+"""Seconds over which the place where a face may come back grows; it stays so for the rest of the clip."""
 
 _REACH = 0.75  # face sizes that the target may move between two frames, plus as much per second of absence
 _GROWTH = 1.6  # factor by which its size may change likewise
@@ -53,6 +53,8 @@ class _Place:
 class Follower:
     """Follows one face through time: at first the largest and most central, from then on the one that goes on from it.
 
+    Nobody ever takes its place: a face that comes back elsewhere, or larger, is somebody else's for all that we know.
+
     Args:
         patience: seconds, see :data:`PATIENCE_S`.
     """
@@ -72,10 +74,10 @@ class Follower:
         if not faces:
             return None
         last = self._last
-        if last is None or time - last.time > self.patience:
+        if last is None:
             chosen = max(faces, key=lambda face: _prominence(face, width, height))
         else:
-            near = [face for face in faces if _goes_on(face, last, time)]
+            near = [face for face in faces if _goes_on(face, last, min(time - last.time, self.patience))]
             if not near:
                 return None
             chosen = min(near, key=lambda face: _distance(face, last))
@@ -158,9 +160,9 @@ def _distance(face: Face, last: _Place) -> float:
     return math.hypot(x - last.x, y - last.y)
 
 
-def _goes_on(face: Face, last: _Place, time: float) -> bool:
-    """Whether a face is where and as large as the target may be by now."""
-    slack = 1 + (time - last.time)
+def _goes_on(face: Face, last: _Place, away: float) -> bool:
+    """Whether a face is where and as large as the target may be after so many seconds."""
+    slack = 1 + away
     growth = abs(math.log(_size(face) / last.size))
     return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 

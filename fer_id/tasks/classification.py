@@ -129,7 +129,7 @@ class ClipClassification(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a schedule over all steps where one is asked for."""
-        optimiser = make_optimiser(self.optim, self.strategy.rates(self.model))
+        optimiser = make_optimiser(self.optim, self.strategy.rates(self.model), self.strategy.held(self.model))
         if self.optim.schedule == "constant":
             return optimiser
         steps = max(int(self.trainer.estimated_stepping_batches), 1)
@@ -158,19 +158,26 @@ def _short(split: str) -> str:
     return "val" if split == "validation" else split
 
 
-def make_optimiser(config: OptimConfig, rates: Sequence[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
+def make_optimiser(
+    config: OptimConfig, rates: Sequence[tuple[nn.Module, float]], held: Sequence[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     """The optimiser; weight decay on matrices and kernels only.
 
     Args:
         config: its settings.
         rates: parts of a model and the factor on the learning rate of each, as a strategy gives them.
+        held: parameters without weight decay, because something else holds them.
     """
-    groups = []
+    groups, spared = [], {id(p) for p in held}
+
+    def decays(parameter: nn.Parameter) -> bool:
+        return parameter.ndim > 1 and id(parameter) not in spared
+
     for part, factor in rates:
         learning, rate = list(part.parameters()), config.lr * factor
         groups += [
-            {"params": [p for p in learning if p.ndim > 1], "lr": rate, "weight_decay": config.weight_decay},
-            {"params": [p for p in learning if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+            {"params": [p for p in learning if decays(p)], "lr": rate, "weight_decay": config.weight_decay},
+            {"params": [p for p in learning if not decays(p)], "lr": rate, "weight_decay": 0.0},
         ]
     groups = [group for group in groups if group["params"]]
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam

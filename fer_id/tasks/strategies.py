@@ -47,6 +47,10 @@ class Strategy:
         """What is added to the loss of a batch."""
         return None
 
+    def held(self, model: ClipClassifier) -> list[nn.Parameter]:
+        """What the penalty holds back already, so that weight decay must not pull it elsewhere."""
+        return []
+
     def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         """Where nothing learns: what is done with the training clips instead, frames (B, T, ...) and valid (B, T)."""
 
@@ -58,7 +62,7 @@ class SourceOnly(Strategy):
 
 
 class LinearProbe(Strategy):
-    """A new classifier on features that stay as they are."""
+    """The classifier alone learns, on features that stay as they are."""
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         learn_only(model, [model.classifier])
@@ -94,6 +98,9 @@ class L2SP(Strategy):
             if name in self.start
         ]
         return self.config.l2sp / 2 * torch.stack(moved).sum() if moved else None
+
+    def held(self, model: ClipClassifier) -> list[nn.Parameter]:
+        return [value for name, value in model.named_parameters() if name in self.start]
 
 
 class AdaBN(Strategy):

@@ -16,7 +16,7 @@ from data_modules import cohort_videos
 from data_modules.cohort import CohortConfig, prepare
 from fer_id.errors import ConfigError, DataError, StoreError
 from fer_id.files import read_json, write_json
-from fer_id.governance.audit import AuditLog
+from fer_id.governance.audit import AuditError, AuditLog
 from fer_id.governance.consent import ConsentError, remember_withdrawal
 from fer_id.governance.keys import Key
 from fer_id.labels import TARGET
@@ -39,7 +39,7 @@ def site(drawn_site: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keys of this test's own."""
+    """Keys of this test's own, outside the stores."""
     monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
     return tmp_path / "keys"
 
@@ -238,6 +238,25 @@ def test_a_withdrawal_closes_the_store_and_an_older_yes_does_not_open_it(
     with pytest.raises(ConsentError, match=f"{subject}: consent withdrawn"):
         ClipStore.open(store.path)
     assert subject not in set(prepared(site, "again").clips["subject_id"])
+
+
+def test_another_key_does_not_open_the_store(
+    site: Path, prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = prepared(site)
+    monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "elsewhere"))
+    ClipStore.open(store.path)  # a machine without any key, such as a cluster
+    Key.load(tmp_path / "elsewhere", create=True)
+    with pytest.raises(ConsentError, match="made with another key"):
+        ClipStore.open(store.path)
+
+
+def test_a_changed_log_stops_preparation_before_anything_is_made(site: Path, prepared: Prepare, home: Path) -> None:
+    store = prepared(site)
+    (home / "audit.jsonl").write_text("")
+    with pytest.raises(AuditError):
+        prepared(site, "again")
+    assert not (store.path.parent / "again").exists()
 
 
 def test_a_store_closes_on_its_last_day_and_with_its_consents(site: Path, prepared: Prepare) -> None:

@@ -76,7 +76,7 @@ def test_what_is_read(cohort: Make, encoding: str, ends: str) -> None:
 def test_only_the_empty_cell_is_missing_and_ids_stay_text(cohort: Make) -> None:
     subjects = changed(changed(SUBJECTS, 0, 1, "NA"), 1, 2, "null")
     subjects[0][0], clips = "007", changed(changed(CLIPS, 0, 1, "007"), 1, 1, "007")
-    manifests = read_manifests(cohort(subjects, clips))
+    manifests = read_manifests(cohort(subjects, clips, changed(CONSENT, 0, 0, "007")))
     assert manifests.subjects["subject_id"].tolist() == ["007", "ben"]
     assert manifests.subjects["age_group"].tolist() == ["NA", "09-12"]
     assert manifests.subjects["gender"].tolist() == ["female", "null"]
@@ -85,7 +85,11 @@ def test_only_the_empty_cell_is_missing_and_ids_stay_text(cohort: Make) -> None:
 def test_names_in_any_script_are_one_name_however_composed(cohort: Make) -> None:
     subjects = [["Rene\u0301e", *SUBJECTS[0][1:]], ["\u674e\u96f7", *SUBJECTS[1][1:]]]
     clips = [["c1", "Ren\u00e9e", *CLIPS[0][2:]], ["c3", "\u674e\u96f7", *CLIPS[2][2:]]]
-    assert read_manifests(cohort(subjects, clips)).clips["subject_id"].tolist() == ["Ren\u00e9e", "\u674e\u96f7"]
+    consent = changed(changed(CONSENT, 0, 0, "Ren\u00e9e"), 1, 0, "\u674e\u96f7")
+    assert read_manifests(cohort(subjects, clips, consent)).clips["subject_id"].tolist() == [
+        "Ren\u00e9e",
+        "\u674e\u96f7",
+    ]
 
 
 def test_a_further_column_is_a_group(cohort: Make) -> None:
@@ -112,6 +116,13 @@ BAD_CELLS = [
     ("clips", 0, 6, "=HYPERLINK(1)", "a spreadsheet formula"),
     ("subjects", 0, 0, "ben", "a value that stands once"),
     ("subjects", 0, 0, "@anna", "a spreadsheet formula"),
+    ("clips", 0, 4, "1e13", "a number of at least 0"),
+    ("clips", 0, 4, "1_0", "a number of at least 0"),
+    ("clips", 0, 6, "-cmd", "a spreadsheet formula"),
+    ("clips", 0, 6, "with Anna", "holds the subject's name"),
+    ("clips", 0, 2, "v" * 300, "no file that can be looked at"),
+    ("subjects", 1, 5, "Ben's home", "holds the subject's name"),
+    ("consent", 0, 0, "Anna", "'Anna' is not in subjects.csv"),
     ("consent", 0, 1, "2026-13-01", "a date such as"),
     ("consent", 0, 1, "01.02.2026", "a date such as"),
     ("consent", 0, 1, "2999-01-01", "in the future"),
@@ -140,7 +151,7 @@ def test_all_problems_of_all_tables_come_together(cohort: Make) -> None:
         "clips.csv, line 2",
         "clips.csv, line 4",
         "consent.csv, line 2",
-        "5 problems",
+        "6 problems",
     ):
         assert expected in message
 
@@ -172,6 +183,8 @@ def test_two_children_at_one_time_in_one_video(cohort: Make) -> None:
     assert "clips.csv, line 4: overlaps with line 2 of another subject" in told(
         cohort(clips=changed(CLIPS, 2, 2, "videos/a.mp4"))
     )
+    nested = [*changed(CLIPS, 0, 4, "9"), ["c4", "ben", "./videos/a.mp4", "6", "7", "sad", ""]]
+    assert "clips.csv, line 5: overlaps with line 2" in told(cohort(clips=nested))
     later = changed(changed(changed(CLIPS, 2, 2, "videos/a.mp4"), 2, 3, "5"), 2, 4, "7")
     assert len(read_manifests(cohort(clips=later)).clips) == 3
 
@@ -192,6 +205,30 @@ def test_votes(cohort: Make) -> None:
         "x labelled c1 before",
     ):
         assert expected in message
+
+
+def test_spaces_between_purposes_and_empty_lines_are_fine(cohort: Make) -> None:
+    folder = cohort(consent=changed(CONSENT, 0, 5, "training; evaluation"))
+    with (folder / "clips.csv").open("a") as file:
+        file.write("\n\n")
+    manifests = read_manifests(folder)
+    assert manifests.consent[0].purposes == {"training", "evaluation"}
+    assert len(manifests.clips) == 3
+
+
+def test_a_link_to_itself(cohort: Make) -> None:
+    folder = cohort()
+    (folder / "videos" / "a.mp4").unlink()
+    (folder / "videos" / "a.mp4").symlink_to("a.mp4")
+    assert "clips.csv, line 2, column video" in told(folder)
+
+
+@pytest.mark.parametrize("name", ["fold", "flagged", "logit_happy", "p_x"])
+def test_a_column_that_a_run_uses_itself(cohort: Make, name: str) -> None:
+    folder = cohort()
+    text = (folder / "subjects.csv").read_text().replace("site\n", f"site,{name}\n").replace("north\n", "north,1\n")
+    (folder / "subjects.csv").write_text(text)
+    assert f"a column {name} means something else" in told(folder)
 
 
 def test_an_empty_table(cohort: Make) -> None:

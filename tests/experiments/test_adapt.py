@@ -119,6 +119,7 @@ def test_crops_of_another_geometry_are_refused(
         (["init.run=null"], "init.run: is empty"),
         (["adapt.strategy=magic"], "one of source_only, linear_probe"),
         (["model.head=gru", "adapt.strategy=source_only"], "its temporal head is another than model.head"),
+        (["model.head=gru", "adapt.strategy=linear_probe"], "has another temporal head"),
         (["model.widths=[4,4,8,12]"], "weights of another model"),
         (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
     ],

@@ -159,7 +159,7 @@ def test_all_problems_of_a_command_are_told_at_once() -> None:
         "13 problems",
         "optim.lr=-1 (command line): expected above 0",
         "batch_size=0 (command line): expected at least 1",
-        "model=resnet5 (command line): unknown, did you mean model=resnet50? Known: cnn_lstm, cnn_lstm_landmarks, compact_vit",
+        "model=resnet5 (command line): unknown, did you mean model=resnet50? Known: cnn_lstm, cnn_lstm_land",
         "trainr.max_epochs=3 (command line): unknown key, did you mean trainer.max_epochs?",
         "seed=abc (command line): expected a whole number",
         "seed is given twice, before as seed=abc",

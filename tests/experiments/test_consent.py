@@ -4,10 +4,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from fer_id.governance.keys import Key
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
@@ -75,6 +74,8 @@ def test_withdrawing_erases_the_child_everywhere(
     held = bytes_of(place / "store", place / "runs")
     assert not any(one in held for one in frames)
     assert NAME.encode() not in held
+    tables = [run / "predictions.parquet" for run in (place / "runs" / "site").iterdir()]
+    assert not any(child.encode() in table.read_bytes() for table in tables)
     assert child not in set(ClipStore.open(place / "store").clips["subject_id"])
     runs = place / "runs" / "site"
     assert not (runs / "loso" / "folds" / child).exists()
@@ -93,8 +94,9 @@ def test_withdrawing_erases_the_child_everywhere(
     assert f"{NAME}: NO: consent withdrawn" in capsys.readouterr().out
     assert main(["consent", "audit"]) == DONE
     log = capsys.readouterr().out
-    assert "2 entries, unchanged" in log
-    assert f"withdrawn: subject {child}, clips_erased 5" in log
+    assert "3 entries, unchanged" in log
+    assert f"withdrawn: subject {child}" in log
+    assert f"erased: subject {child}, clips_erased 5" in log
     assert NAME not in (place / "keys" / "audit.jsonl").read_text()
 
 
@@ -125,13 +127,58 @@ def test_a_copy_of_the_store_is_refused_and_a_resume_too(place: Path, tiny: Tiny
     ClipStore.open(place / "store")
 
 
-def test_withdrawing_twice_and_by_pseudonym_is_harmless(place: Path, child: str, capsys: Told) -> None:
+def test_withdrawing_twice_and_erasing_by_pseudonym_are_harmless(place: Path, child: str, capsys: Told) -> None:
+    shutil.copytree(place / "store", place / "copy")
     assert withdraw(place) == DONE
-    before = np.frombuffer(bytes_of(place / "store"), np.uint8)
+    before = bytes_of(place / "store")
     assert withdraw(place) == DONE
-    assert np.array_equal(before, np.frombuffer(bytes_of(place / "store"), np.uint8))
-    assert main(["consent", "withdraw", child, f"store={place}/store", f"runs={place}/runs"]) == DONE
-    assert "0 clips erased" in capsys.readouterr().out
+    assert before == bytes_of(place / "store")
+    noted = (place / "keys" / "withdrawals.json").read_bytes()
+    assert main(["consent", "erase", child, f"store={place}/copy", f"runs={place}/runs"]) == DONE
+    assert "5 clips erased" in capsys.readouterr().out
+    assert (place / "keys" / "withdrawals.json").read_bytes() == noted
+    ClipStore.open(place / "copy")
+
+
+def test_one_bad_place_keeps_no_other_from_being_cleaned(place: Path, child: str, capsys: Told) -> None:
+    (place / "runs" / "damaged").mkdir(parents=True)
+    (place / "runs" / "damaged" / "job.json").write_text("{")
+    arguments = (f"store=[{place}/none,{place}/store]", f"runs={place}/runs")
+    assert main(["consent", "withdraw", child, *arguments]) == USERS_FAULT
+    told = capsys.readouterr().err
+    for expected in ("2 problems", "none is not a ClipStore", "damaged/job.json", f"{place}/store: 5 clips erased"):
+        assert expected in told
+    assert child not in set(ClipStore.open(place / "store").clips["subject_id"])
+
+
+def test_an_interrupted_withdrawal_is_repeated(
+    place: Path, child: str, tiny: Tiny, capsys: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = next(one for one in ClipStore.open(place / "store").clips["subject_id"] if one != child)
+    fold = ("protocol=loso", f"protocol.only=[{other}]", "name=site/a", "data=cohort")
+    assert main(tiny(place / "store", place / "runs", *fold)) == DONE
+    from fer_id.governance import erasure
+
+    clean = erasure._clean
+
+    def interrupted(run: RunDir, job: dict[str, object], subject: str) -> None:
+        clean(run, job, subject)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(erasure, "_clean", interrupted)
+    assert withdraw(place) == INTERRUPTED
+    monkeypatch.setattr(erasure, "_clean", clean)
+    assert withdraw(place) == DONE
+    assert (place / "runs" / "site" / "a" / "QUARANTINED").exists()
+    assert child not in set(RunDir(place / "runs" / "site" / "a").predictions()["subject_id"])
+
+
+def test_faces_of_an_unfinished_preparation_are_erased(place: Path, child: str, capsys: Told) -> None:
+    for name in (".new.parts", ".new.x7_draft"):
+        (place / name).mkdir()
+        (place / name / "v.crops").write_bytes(b"faces")
+    assert main(["consent", "withdraw", child, f"store={place}/new", f"runs={place}/runs"]) == DONE
+    assert not list(place.glob(".new*"))
 
 
 @pytest.mark.parametrize(
@@ -139,8 +186,8 @@ def test_withdrawing_twice_and_by_pseudonym_is_harmless(place: Path, child: str,
     [
         (("withdraw",), "say fer-id consent withdraw SUBJECT"),
         (("check",), "say cohort=FOLDER"),
-        (("destroy",), "one of check, withdraw, audit"),
-        (("check", "anna", "cohort=x"), "is of withdraw only"),
+        (("destroy",), "one of check, withdraw, erase, audit"),
+        (("check", "anna", "cohort=x"), "is of withdraw and erase only"),
     ],
 )
 def test_what_cannot_be_done_is_told(arguments: tuple[str, ...], told: str, capsys: Told) -> None:
@@ -148,9 +195,24 @@ def test_what_cannot_be_done_is_told(arguments: tuple[str, ...], told: str, caps
     assert told in capsys.readouterr().err
 
 
-def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, capsys: Told) -> None:
-    before = bytes_of(place / "store", place / "keys")
-    assert main(["consent", "withdraw", "drawn7-999", f"cohort={place}/site", f"store={place}/store"]) == USERS_FAULT
-    assert "nobody is called" in capsys.readouterr().err
-    after = bytes_of(place / "store", place / "keys")
-    assert before == after
+@pytest.mark.parametrize("cohort", [True, False])
+def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, cohort: bool, capsys: Told) -> None:
+    before = bytes_of(place / "store", place / "keys", place / "site")
+    more = [f"cohort={place}/site"] if cohort else []
+    assert main(["consent", "withdraw", "drawn7-999", f"store={place}/store", *more]) == USERS_FAULT
+    assert ("nobody is called" if cohort else "nobody is known as") in capsys.readouterr().err
+    assert before == bytes_of(place / "store", place / "keys", place / "site")
+
+
+def test_the_history_is_added_to_and_keeps_its_mode(place: Path, capsys: Told) -> None:
+    table = place / "site" / "consent.csv"
+    table.chmod(0o640)
+    before = table.read_text().splitlines()
+    assert withdraw(place) == DONE
+    after = table.read_text().splitlines()
+    assert after[: len(before)] == before
+    assert after[len(before) :][0].startswith(f"{NAME},")
+    assert table.stat().st_mode & 0o777 == 0o640
+    table.write_text("")
+    assert withdraw(place) == USERS_FAULT
+    assert "Traceback" not in capsys.readouterr().err

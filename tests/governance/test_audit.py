@@ -12,6 +12,7 @@ from fer_id.governance.keys import Key
 @pytest.fixture
 def log(tmp_path: Path) -> AuditLog:
     log = AuditLog(tmp_path, Key.load(tmp_path, create=True))
+    log.begin()
     for number in range(4):
         log.append("prepared", subject=f"s{number}", clips=number)
     return log
@@ -42,10 +43,11 @@ def recounted(lines: list[str]) -> list[str]:
         lambda lines: lines[:2] + lines[1:],
         lambda lines: [lines[1], lines[0], *lines[2:]],
         lambda lines: [*lines[:3], "not json"],
+        lambda lines: [*lines, "{}"],
         lambda lines: lines[:-1],
         lambda lines: [],
     ],
-    ids=["edited", "first removed", "removed", "repeated", "swapped", "garbled", "cut", "emptied"],
+    ids=["edited", "first removed", "removed", "repeated", "swapped", "garbled", "added", "cut", "emptied"],
 )
 def test_every_change_is_seen_and_nothing_is_added_to_it(log: AuditLog, change: object) -> None:
     lines = log.path.read_text().splitlines()
@@ -71,6 +73,29 @@ def test_a_removed_file_or_head_is_seen(log: AuditLog) -> None:
     log.path.unlink()
     with pytest.raises(AuditError):
         log.verify()
+
+
+def test_both_files_gone_are_seen_and_so_is_a_head_that_fits_a_cut_log(log: AuditLog) -> None:
+    head, lines = log.path.with_name("audit.head.json"), log.path.read_text().splitlines()
+    log.path.write_text(lines[0] + "\n")
+    head.write_text(
+        json.dumps({"length": 1, "mac": json.loads(lines[0])["mac"], "seal": json.loads(head.read_text())["seal"]})
+    )
+    with pytest.raises(AuditError):
+        log.verify()
+    head.unlink()
+    log.path.unlink()
+    with pytest.raises(AuditError, match="missing"):
+        log.verify()
+
+
+def test_a_line_torn_by_a_full_disk_is_cut_off(log: AuditLog) -> None:
+    whole = log.path.read_text()
+    log.path.write_text(whole + '{"n": 4, "time": "2026')
+    assert len(log.verify()) == 4
+    log.append("erased", place="a\u2028b")
+    assert log.path.read_text().startswith(whole)
+    assert log.verify()[-1]["place"] == "a\u2028b"
 
 
 def test_another_key_does_not_verify(log: AuditLog, tmp_path: Path) -> None:

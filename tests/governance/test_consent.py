@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import (
     ASSENT,
     GUARDIAN,
@@ -17,10 +18,12 @@ from fer_id.governance.consent import (
     ConsentRecord,
     check_snapshot,
     decide,
+    known_withdrawals,
     remember_withdrawal,
     snapshot,
     withdrawals,
 )
+from fer_id.governance.keys import Key
 
 TODAY = date(2026, 6, 1)
 YES = ConsentRecord("a", date(2026, 1, 1), "given", "yes", "yes", frozenset({"training"}), date(2026, 12, 31), None)
@@ -89,6 +92,13 @@ def test_a_store_is_refused_when_a_consent_in_it_has_ended(tmp_path: Path) -> No
     assert withdrawals(tmp_path) == {"s2": date(2026, 5, 1), "s3": date(2026, 5, 2)}
     with pytest.raises(ConsentError, match="s2: consent withdrawn on 2026-05-01"):
         check_snapshot("store", kept, withdrawals(tmp_path), TODAY)
+    log = AuditLog(tmp_path, Key.load(tmp_path, create=True))
+    log.begin()
+    log.append("withdrawn", subject="s2")
+    assert known_withdrawals(tmp_path, log) == withdrawals(tmp_path)
+    log.append("withdrawn", subject="s4")
+    with pytest.raises(ConsentError, match="s4 withdrew, as the audit log says"):
+        known_withdrawals(tmp_path, log)
     (tmp_path / "withdrawals.json").write_text('{"s2": "soon"}')
     with pytest.raises(ConsentError, match="damaged"):
         withdrawals(tmp_path)

@@ -39,12 +39,14 @@ def test_a_larger_face_that_comes_in_does_not_take_over() -> None:
     assert followed([[child[0]], *([adult, one] for one in child[1:])]) == child
 
 
-def test_another_face_alone_is_not_the_target_until_patience_ends() -> None:
+def test_another_face_alone_is_never_the_target() -> None:
     child, other = face(200, 240), face(500, 240)
-    found = followed([[child], [other], [other], [child], [other], [other], [other], [other], [other], [other]])
-    assert found[:4] == [child, None, None, child]
-    assert found[4:9] == [None] * 5  # up to a second after the child was last seen
-    assert found[9] == other
+    assert followed([[child], [other], [other], [child], *[[other]] * 20]) == [child, None, None, child, *[None] * 20]
+
+
+def test_a_face_comes_back_near_its_old_place_however_long_it_was_away() -> None:
+    child, back, far = face(200, 240), face(330, 240), face(420, 240)
+    assert followed([[child], *[[]] * 20, [far], [back]])[-2:] == [None, back]
 
 
 def test_a_jump_in_size_is_another_face() -> None:

@@ -117,6 +117,16 @@ def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
     assert away.item() == pytest.approx(0.3 / 2 * 0.01 * count, rel=1e-3)
 
 
+def test_what_the_pull_holds_is_not_decayed() -> None:
+    model = small_model()
+    start = {f"encoder.{name}": value for name, value in weights(model.encoder).items()}
+    chosen = STRATEGIES["l2sp"](AdaptationConfig("l2sp"), start)
+    task = ClipClassification(model, TARGET, OptimConfig(weight_decay=0.3), LossConfig(), strategy=chosen)
+    decay = {id(p): g["weight_decay"] for g in task.configure_optimizers().param_groups for p in g["params"]}
+    assert {decay[id(p)] for p in model.encoder.parameters()} == {0.0}
+    assert {decay[id(p)] for p in model.classifier.parameters() if p.ndim > 1} == {0.3}
+
+
 def test_a_stronger_pull_keeps_weights_nearer_to_their_start(batches: list[ClipBatch]) -> None:
     distance = []
     for strength in (0.0, 10.0):
