@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from fer_id.errors import DataError
 from fer_id.files import read_json, write_json
 from fer_id.preprocessing.clips import FOUND, MOST_FACES, follow_face, sample_times
-from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.preprocessing.landmarks import landmarker_of_process
 from fer_id.preprocessing.video import MISSING_S, VideoFacts, sample_frames, video_facts
 from fer_id.types import CROP, LANDMARKS
+
+CONFIDENCE = 0.5
+"""MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
 
 FORMAT = 1
 """Raised when what a video becomes changes, so that older parts are not taken up."""
@@ -144,7 +147,7 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
                 for seen in follow_face(
                     sample_frames(job.path, times),
                     times,
-                    _landmarker(bundle),
+                    landmarker_of_process(bundle, MOST_FACES, CONFIDENCE),
                     min_eye_distance=job.min_eye_distance,
                     gray=job.gray,
                 ):
@@ -166,16 +169,3 @@ def _check_length(path: Path, stretch: Stretch, facts: VideoFacts) -> None:
             f"{path}: ends at {facts.duration_s:.2f} s, but a clip is said to end at {stretch.end_s:g} s; the file is "
             "truncated, or the clip's times belong to another video"
         )
-
-
-@functools.cache
-def _landmarker(bundle: Path) -> FaceLandmarker:
-    """One for each process."""
-    from multiprocessing.util import Finalize
-
-    import cv2
-
-    cv2.setNumThreads(0)
-    landmarker = FaceLandmarker(bundle, max_faces=MOST_FACES)
-    Finalize(None, landmarker.close, exitpriority=1)  # a worker leaves without running atexit
-    return landmarker

@@ -51,13 +51,14 @@ def _check_geometry(run: RunDir, data: FerDataModule) -> None:
     Raises:
         DataError: they differ.
     """
-    theirs, ours = run.job()["store"].get("geometry"), data.stores[0].card.geometry
+    theirs = (run.job().get("store") or {}).get("geometry")
+    others = [store.card.geometry for store in data.stores if store.card.geometry != theirs]
     if theirs is None:
         say(f"{run.path} does not say how its faces were cropped, so that is not compared (an older version made it)")
-    elif theirs != ours:
+    elif others:
         raise DataError(
             f"{run.path} learned from crops of another geometry: {_described(theirs)}; the cohort's are "
-            f"{_described(ours)}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
+            f"{_described(others[0])}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
             "data.landmarks=mediapipe for a benchmark"
         )
 

@@ -15,6 +15,7 @@ from fer_id.settings import setting
 
 Rows = NDArray[np.int64]
 SPLITS = ("train", "validation", "test")
+NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 
 
 @dataclass
@@ -69,11 +70,12 @@ def make_folds(
     """
     folds = [_official(clips)] if config.name == "official" else _grouped(clips, config, seed)
     unlabelled = clips["label"].isna().to_numpy()
-    made = []
+    made, unjudged = [], 0
     for fold in folds:
         fold, dropped = _with_consent(clips, fold)
         if dropped and not len(fold.test):
-            continue  # nobody left out by this fold may be judged
+            unjudged += 1  # nobody left out by this fold may be judged
+            continue
         dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
         validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
@@ -87,6 +89,9 @@ def make_folds(
         made.append(Fold(fold.name, train, validation, test, {k: n for k, n in dropped.items() if n}))
     if not made:
         raise DataError("no fold can be judged: nobody in the store consented to evaluation")
+    if unjudged:
+        skipped = {"folds without consent for evaluation": unjudged}
+        made = [replace(fold, dropped=fold.dropped | skipped) for fold in made]
     _check(clips, made, allow_repeats=images and not deduplicate)
     return made
 
@@ -94,12 +99,12 @@ def make_folds(
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:
     """The fold with those alone who consented to what it does with them, and how many clips that left out."""
     needed = {"train": "for_training", "validation": "for_training", "test": "for_evaluation"}
-    kept, dropped = {}, Counter[str]()
+    kept, dropped = {}, Counter[str](fold.dropped)
     for split, column in needed.items():
         rows: Rows = getattr(fold, split)
         may = clips[column].to_numpy(bool)[rows] if column in clips else np.ones(len(rows), bool)
         kept[split] = rows[may]
-        dropped[f"no consent {column.replace('_', ' ')}"] += int((~may).sum())
+        dropped[NOT_LEARNED if column == "for_training" else NOT_JUDGED] += int((~may).sum())
     return replace(fold, **kept), {reason: count for reason, count in dropped.items() if count}
 
 
@@ -165,16 +170,24 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         raise DataError(
             f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}"
         )
+    may = clips["for_training"].to_numpy(bool) if "for_training" in clips else np.ones(len(clips), bool)
+    willing: NDArray[np.str_] = np.unique(of_row[may])
     order = np.random.default_rng(seed).permutation(groups)
     names, tests = _test_groups(groups, order, config)
     for number, (name, test) in enumerate(zip(names, tests, strict=True)):
         if config.only and name not in config.only:
             continue
-        rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(groups, test))
+        rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(willing, test))
+        if len(rest) < 2:
+            raise DataError(
+                f"fold {name}: {len(rest)} groups of {config.group} to learn from, expected at least 2, one of them "
+                "for inner validation; the others are tested, or did not consent to training"
+            )
         n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
         validation, train = rest[:n_validation], rest[n_validation:]
         of_train, of_validation, of_test = (np.flatnonzero(np.isin(of_row, part)) for part in (train, validation, test))
-        yield Fold(name, of_train, of_validation, of_test, {})
+        left_out = len(of_row) - len(of_train) - len(of_validation) - len(of_test)
+        yield Fold(name, of_train, of_validation, of_test, {NOT_LEARNED: left_out} if left_out else {})
 
 
 def _test_groups(

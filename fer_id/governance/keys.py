@@ -7,7 +7,9 @@ import hmac
 import os
 import re
 import secrets
+import tempfile
 import unicodedata
+from contextlib import suppress
 from pathlib import Path
 
 from fer_id.errors import ConfigError
@@ -51,9 +53,12 @@ class Key:
         path = home / "key"
         if create and not path.exists():
             home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            handle, draft = tempfile.mkstemp(dir=home)  # mode 0600
             with os.fdopen(handle, "w") as file:
                 file.write(secrets.token_hex(_BYTES) + "\n")
+            with suppress(FileExistsError):  # somebody else was first
+                os.link(draft, path)
+            Path(draft).unlink()
         try:
             text, mode = path.read_text(encoding="ascii").strip(), path.stat().st_mode
         except FileNotFoundError:

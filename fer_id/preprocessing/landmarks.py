@@ -235,18 +235,19 @@ def landmarks_of_stills(
 
 
 def _landmarks_of_chunk(images: list[NDArray[np.uint8]], bundle: Path) -> list[NDArray[np.float32]]:
-    landmarker = _landmarker_of_process(bundle)
+    landmarker = landmarker_of_process(bundle, 1, STILL_CONFIDENCE)
     return [landmarks_of_still(image, landmarker) for image in images]
 
 
 @functools.cache
-def _landmarker_of_process(bundle: Path) -> FaceLandmarker:
+def landmarker_of_process(bundle: Path, max_faces: int, confidence: float) -> FaceLandmarker:
+    """The one landmarker of a worker process, closed when the process ends."""
     from multiprocessing.util import Finalize
 
     import cv2
 
     cv2.setNumThreads(0)
-    landmarker = FaceLandmarker(bundle, confidence=STILL_CONFIDENCE)
+    landmarker = FaceLandmarker(bundle, max_faces=max_faces, confidence=confidence)
     Finalize(None, landmarker.close, exitpriority=1)  # a worker leaves without running atexit
     return landmarker
 

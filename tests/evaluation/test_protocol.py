@@ -255,3 +255,26 @@ def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(
     assert train["label"].notna().all()
     assert sum(len(getattr(fold, split)) for split in SPLITS) + sum(fold.dropped.values()) == len(clips)
     np.testing.assert_array_equal(np.sort(fold.train), fold.train)
+
+
+def test_only_the_willing_are_learned_from_and_judged() -> None:
+    clips = pd.DataFrame(
+        [(f"s{child}", label) for child in range(6) for label in ("happy", "sad")] * 2, columns=["subject_id", "label"]
+    )
+    clips = clips.assign(
+        clip_id=[str(number) for number in range(len(clips))],
+        split=None,
+        for_training=clips["subject_id"] != "s0",
+        for_evaluation=~clips["subject_id"].isin(["s1", "s2"]),
+    )
+    folds = make_folds(clips, ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
+    assert [fold.name for fold in folds] == ["s0", "s3", "s4", "s5"]
+    for fold in folds:
+        assert clips["for_training"].iloc[fold.train].all()
+        assert clips["for_training"].iloc[fold.validation].all()
+        assert clips["for_evaluation"].iloc[fold.test].all()
+        assert fold.dropped["folds without consent for evaluation"] == 2
+    s3 = folds[1]
+    assert s3.dropped["no consent for training"] == 4
+    with pytest.raises(DataError, match="nobody in the store consented to evaluation"):
+        make_folds(clips.assign(for_evaluation=False), ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
