@@ -57,6 +57,7 @@ def _site(path: Path) -> Path:
     """A subject with five videos of 100 frames, and nine others with copies of them."""
     write_cohort_folder(SyntheticConfig(subjects=1, clips_per_emotion=1, frames=34), path)
     ids = {"subjects": ("subject_id",), "consent": ("subject_id",), "clips": ("subject_id", "clip_id")}
+    ids["annotations"] = ("clip_id",)
     for table, columns in ids.items():
         with (path / f"{table}.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))

@@ -18,6 +18,7 @@ _SHIFT = 4  # fractional bits of cv2's fixed-point coordinates
 _ONE = 1 << _SHIFT
 _FAINT = 0.04  # what would change a pixel by less than this share of a colour is not drawn
 _SHARP = 0.75  # pixels; an edge softer by less than this looks like an antialiased one
+_SMALL = 200_000  # bytes of a picture
 _SPOT = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
@@ -103,6 +104,11 @@ class Canvas:
         fixed = [_fixed(self.to_pixels(points)) for points in curves]
         if cover >= 1:
             cv2.polylines(self.pixels, fixed, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+            return
+        if self.pixels.size <= _SMALL:  # to find the part that changes would take longer than to copy all
+            over = self.pixels.copy()
+            cv2.polylines(over, fixed, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
+            cv2.addWeighted(over, cover, self.pixels, 1 - cover, 0, dst=self.pixels)
             return
         every = np.concatenate(fixed)
         (left, top), (right, bottom) = (every.min(axis=0) >> _SHIFT).tolist(), (every.max(axis=0) >> _SHIFT).tolist()
