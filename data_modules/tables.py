@@ -54,9 +54,14 @@ class Table:
             reader = csv.reader(_short_lines(file, self.path))
             header = [name.strip() for name in next(reader, [])]
             self._check_header(header)
+            empty: list[int] = []  # lines that editors leave at the end; before a row they would shift the numbers
             for number, cells in enumerate(reader):
-                if not any(cells):
-                    continue  # an empty line, as spreadsheets and editors leave them
+                if not cells:
+                    empty.append(number)
+                    continue
+                for before in empty:
+                    self.problems.add(f"row {before} (line {before + 2}): 0 cells, expected {len(header)}")
+                empty.clear()
                 if len(cells) != len(header):
                     self.problems.add(f"row {number} (line {number + 2}): {len(cells)} cells, expected {len(header)}")
                     continue

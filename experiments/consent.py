@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -88,15 +89,13 @@ def _take_out(config: ConsentConfig, home: Path) -> str:
         remember_withdrawal(home, subject, today)
         if table is not None and name is not None:
             table.withdraw(name, today)
-        _try(problems, lambda: log.append("withdrawn", subject=subject))
-    clips = {}
-    for store in config.store:
-        clips[store] = _try(problems, lambda store=store: erase_from_store(Path(store), subject))  # type: ignore[misc]
-    runs = erase_from_runs(Path(config.runs), subject, f"{subject} withdrew; erased on {today}")
+        _try(problems, partial(log.append, "withdrawn", subject=subject))
+    clips = {store: _try(problems, partial(erase_from_store, Path(store), subject)) for store in config.store}
+    runs = erase_from_runs(Path(config.runs), subject, f"{subject}: consent ended; erased on {today}")
     problems.found += runs.problems
     done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
-    _try(problems, lambda: log.append("erased", subject=subject, **done, problems=len(problems)))
-    told = _told(subject, clips, runs, Path(config.runs))
+    _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
+    told = "\n".join([_title(subject, config.action), *_told(clips, runs, Path(config.runs))])
     problems.raise_if_any(ConsentError, f"Mend this and say the same again. Done was:\n{told}")
     return told
 
@@ -136,9 +135,14 @@ def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home:
     return subject, names.get(subject)
 
 
-def _told(subject: str, clips: dict[str, int | None], runs: Erased, root: Path) -> str:
-    lines = [f"{subject}: no store that holds it opens with this key any more, unless it consents anew"]
-    lines += [f"  {store}: {count} clips erased" for store, count in clips.items() if count is not None]
+def _title(subject: str, action: str) -> str:
+    if action == "withdraw":
+        return f"{subject}: no store that holds it opens with this key any more, unless it consents anew"
+    return f"{subject}: erased where it was asked for; no withdrawal is noted, so other copies open as before"
+
+
+def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
+    lines = [f"  {store}: {count} clips erased" for store, count in clips.items() if count is not None]
     lines += [f"  quarantined, because it learned from this child: {path}" for path in runs.quarantined]
     lines += [
         f"  predictions, pictures and W&B files of it erased: {path}; then fer-id evaluate" for path in runs.cleaned
@@ -148,11 +152,11 @@ def _told(subject: str, clips: dict[str, int | None], runs: Erased, root: Path) 
     if runs.quarantined:
         lines.append("to train again without the child: the command in the run's job.json under another name=")
     if not clips:
-        lines.append("no store= was given: copies elsewhere are refused on this machine, but still hold the frames")
+        lines.append("no store= was given: copies elsewhere still hold the frames")
     searched = (
         f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
     )
-    return "\n".join([*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"])
+    return [*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"]
 
 
 def _audit(config: ConsentConfig, home: Path) -> str:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
@@ -45,12 +46,13 @@ def film_and_prepare(bundle: Path) -> Filming:
             began = time.perf_counter()
             read = sum(_plain_loop(video, bundle) for video in videos[:PLAIN_VIDEOS])
             plain = read / (time.perf_counter() - began)
-        os.environ[HOME_VARIABLE] = str(folder / "keys")
         config = CohortConfig(source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle))
-        began = time.perf_counter()
-        card = prepare(config, folder / "store")
+        with patch.dict(os.environ, {HOME_VARIABLE: str(folder / "keys")}):  # not the user's own key and log
+            began = time.perf_counter()
+            card = prepare(config, folder / "store")
+            seconds = time.perf_counter() - began
         frames = card.audit["coverage"]["frames"]
-        return Filming(frames, frames / (time.perf_counter() - began), plain)
+        return Filming(frames, frames / seconds, plain)
 
 
 def _site(path: Path) -> Path:

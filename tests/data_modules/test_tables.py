@@ -84,3 +84,15 @@ def test_what_a_reader_finds_is_told_with_the_rest(tmp_path: Path) -> None:
     assert "3 problems" in str(error.value)
     assert "row 2 (line 4), column a: expected a letter, found '5555" in str(error.value)
     assert "..." in str(error.value)
+
+
+def test_empty_lines_may_stand_at_the_end_alone(tmp_path: Path) -> None:
+    """One in between would give every later row another number, by which FER+ finds its votes."""
+    path = tmp_path / "table.csv"
+    path.write_text("a,b\n1,2\n3,4\n\n\n")
+    assert [number for number, _ in Table(path, ("a", "b")).rows()] == [0, 1]
+    path.write_text("a,b\n1,2\n\n3,4\n")
+    with pytest.raises(DataError, match=r"row 1 \(line 3\): 0 cells, expected 2"):
+        list(Table(path, ("a", "b")).rows())
+    path.write_text("a,b\n1,2\n,\n")
+    assert [cells for _, cells in Table(path, ("a", "b")).rows()][1] == {"a": "", "b": ""}
