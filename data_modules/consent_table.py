@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data_modules.manifests import CONSENT_COLUMNS
+from data_modules.manifest_cells import CONSENT_COLUMNS
 from data_modules.tables import Table
 from fer_id.files import atomic_write_text
 

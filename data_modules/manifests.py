@@ -6,10 +6,8 @@ design says their columns. Only the empty cell is missing.
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -19,25 +17,30 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from data_modules.manifest_cells import (
+    ANNOTATION_COLUMNS,
+    ANNOTATIONS,
+    CLIP_ROW_COLUMNS,
+    CLIPS,
+    CONSENT,
+    CONSENT_COLUMNS,
+    SUBJECT_COLUMNS,
+    SUBJECTS,
+    is_number,
+    purposes_in,
+)
 from data_modules.tables import Table
 from fer_id.card import PROVENANCES
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
-from fer_id.governance.consent import ASSENT, GUARDIAN, PURPOSES, STATUSES, ConsentRecord
-from fer_id.labels import TARGET
+from fer_id.governance.consent import ConsentRecord
 from fer_id.store import CLIP_COLUMNS
-
-SUBJECT_COLUMNS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
-CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
-ANNOTATION_COLUMNS = ("clip_id", "annotator", "label", "confidence")
-CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 
 _FORMULA = re.compile(r"[=+@]|-\D")
 _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "store", "row", "lost"})
 """Columns that mean something else in a store or in the predictions of a run."""
 
 _OURS_TOO = ("logit_", "p_", "q_", "for_")
-_LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,9 @@ def read_manifests(folder: Path) -> Manifests:
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a cohort: subjects.csv, clips.csv, consent.csv and videos")
     problems = Problems(f"cohort {folder}")
-    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, _SUBJECTS, problems, extra=True)
-    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, _CLIPS, problems, extra=True)
-    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, _CONSENT, problems)
+    subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, SUBJECTS, problems, extra=True)
+    clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, CLIPS, problems, extra=True)
+    consent = _read(folder / "consent.csv", CONSENT_COLUMNS, CONSENT, problems)
     if subjects is not None and clips is not None:
         _check_people(subjects, clips, problems)
     if clips is not None:
@@ -87,7 +90,7 @@ def read_manifests(folder: Path) -> Manifests:
         _check_videos(folder, clips, problems)
     votes = None
     if (folder / "annotations.csv").exists():
-        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, _ANNOTATIONS, problems)
+        votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
         _check_votes(votes, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
@@ -184,14 +187,14 @@ def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problem
 def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
     """Every clip ends after it begins."""
     for number, start, end in clips[["start_s", "end_s"]].itertuples():
-        if start and end and _number(start) and _number(end) and float(end) <= float(start):
+        if start and end and is_number(start) and is_number(end) and float(end) <= float(start):
             problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
 
 
 def _check_overlaps(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
     """No two subjects at one time in one video: one face is followed, and nobody could tell whose it is."""
     known = clips.dropna(subset=["video", "start_s", "end_s", "subject_id"])
-    known = known[known[["start_s", "end_s"]].map(_number).all(axis=1)]
+    known = known[known[["start_s", "end_s"]].map(is_number).all(axis=1)]
     of_file: dict[Path, list[tuple[float, float, str, Any]]] = {}
     for number, video, start, end, subject in known[["video", "start_s", "end_s", "subject_id"]].itertuples():
         with suppress(OSError, RuntimeError, ValueError):  # told by _check_videos
@@ -265,7 +268,7 @@ def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list
                 status=row["status"],
                 guardian=row["guardian"] or "no",
                 assent=row["assent"] or "not_asked",
-                purposes=frozenset(_purposes(row["purposes"] or "")),
+                purposes=frozenset(purposes_in(row["purposes"] or "")),
                 expires_on=date.fromisoformat(row["expires_on"]) if row["expires_on"] else None,
                 ethics_ref=row["ethics_ref"],
             )
@@ -286,74 +289,3 @@ def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list
                 "keep the one that holds"
             )
     return [record for _, record in records.values()]
-
-
-def _purposes(cell: str) -> list[str]:
-    return [word for word in re.split(r"[;,|\s]+", cell) if word]
-
-
-def _number(cell: str) -> bool:
-    return re.fullmatch(r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?", cell) is not None and math.isfinite(float(cell))
-
-
-def _date(cell: str) -> bool:
-    try:
-        date.fromisoformat(cell)
-    except ValueError:
-        return False
-    return len(cell) == len("2026-01-31")
-
-
-def _each(test: Callable[[str], bool], expected: str) -> pa.Check:
-    return pa.Check(test, element_wise=True, error=expected, ignore_na=True)
-
-
-def _one_of(names: tuple[str, ...]) -> pa.Check:
-    return _each(lambda cell: cell in names, f"one of {', '.join(names)}")
-
-
-_NAME = _each(lambda cell: len(cell) <= 200 and cell.isprintable(), "printable text of at most 200 characters")
-_ID = pa.Column(checks=_NAME)
-_UNIQUE_ID = pa.Column(checks=_NAME, unique=True)
-_SECONDS = pa.Column(
-    checks=_each(lambda cell: _number(cell) and float(cell) <= _LONGEST_S, "seconds, a number of at least 0")
-)
-
-_SUBJECTS = pa.DataFrameSchema({"subject_id": _UNIQUE_ID})
-_CLIPS = pa.DataFrameSchema(
-    {
-        "clip_id": _UNIQUE_ID,
-        "subject_id": _ID,
-        "video": _ID,
-        "start_s": _SECONDS,
-        "end_s": _SECONDS,
-        "label": pa.Column(checks=_one_of(TARGET.names), nullable=True),
-    }
-)
-_ANNOTATIONS = pa.DataFrameSchema(
-    {
-        "clip_id": _ID,
-        "annotator": _ID,
-        "label": pa.Column(checks=_one_of(TARGET.names)),
-        "confidence": pa.Column(
-            checks=_each(lambda cell: _number(cell) and float(cell) <= 1, "a number from 0 to 1, or nothing"),
-            nullable=True,
-        ),
-    }
-)
-_CONSENT = pa.DataFrameSchema(
-    {
-        "subject_id": _ID,
-        "recorded_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31")),
-        "status": pa.Column(checks=_one_of(STATUSES)),
-        "guardian": pa.Column(checks=_one_of(GUARDIAN), nullable=True),
-        "assent": pa.Column(checks=_one_of(ASSENT), nullable=True),
-        "purposes": pa.Column(
-            checks=_each(
-                lambda cell: set(_purposes(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"
-            ),
-            nullable=True,
-        ),
-        "expires_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31, or nothing"), nullable=True),
-    }
-)

@@ -55,7 +55,7 @@ def consent(config: ConsentConfig) -> str:
 
 def _check(config: ConsentConfig, home: Path) -> str:
     """Every subject with what its consent allows today."""
-    from data_modules.cohort import decisions
+    from data_modules.admission import decisions
     from data_modules.manifests import read_manifests
 
     manifests = read_manifests(Path(str(config.cohort)))

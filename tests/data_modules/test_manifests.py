@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.manifests import CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS, read_manifests
+from data_modules.manifest_cells import CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
+from data_modules.manifests import read_manifests
 from fer_id.errors import DataError
 
 Rows = list[list[str]]
