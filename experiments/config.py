@@ -17,7 +17,7 @@ from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import Clash, setting
-from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.config import VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
 
@@ -39,7 +39,11 @@ class TrainerConfig:
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
     )
-    flip_test: bool = setting(False, help="average the logits of a clip and of its mirror image when judging")
+    test_views: str = setting(
+        "one",
+        choices=tuple(VIEWS),
+        help="judge the mean logits of: the clip; it and its mirror image; both, each in place and 3 pixels aside",
+    )
     gradient_clip: float = setting(0.0, min=0, help="largest norm of the gradient; 0: no limit")
     resolution: list[tuple[float, int]] = setting(
         [], help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops"

@@ -96,7 +96,7 @@ def make_task(
         data.labels,
         config.optim,
         config.loss,
-        flip_test=config.trainer.flip_test,
+        test_views=config.trainer.test_views,
         resolution=resolution,
         strategy=STRATEGIES[config.adapt.strategy](config.adapt, start),
     )

@@ -18,7 +18,8 @@ from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.strategies import Strategy
-from fer_id.types import CROP, FLIP_68, ClipBatch
+from fer_id.tasks.views import views
+from fer_id.types import CROP, ClipBatch
 
 
 class NotFiniteError(FerIdError):
@@ -33,7 +34,7 @@ class ClipClassification(pl.LightningModule):
         labels: the K classes.
         optim: optimiser and schedule.
         loss: targets.
-        flip_test: predict the mean of the logits of a clip and of its mirror image.
+        test_views: predict the mean of the logits over these views of a clip, see ``fer_id.tasks.views``.
         strategy: what of the model learns, and how fast; None: all of it, alike.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
@@ -48,13 +49,13 @@ class ClipClassification(pl.LightningModule):
         optim: OptimConfig,
         loss: LossConfig,
         *,
-        flip_test: bool = False,
+        test_views: str = "one",
         resolution: list[tuple[float, int]] | None = None,
         strategy: Strategy | None = None,
     ) -> None:
         super().__init__()
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
-        self.flip_test, self.resolution = flip_test, resolution or []
+        self.test_views, self.resolution = test_views, resolution or []
         self.strategy = strategy or Strategy(AdaptationConfig(), {})
         metrics = MetricCollection(
             {
@@ -118,9 +119,7 @@ class ClipClassification(pl.LightningModule):
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Logits with what they belong to: ``clip_id``, ``logits`` (B, K), ``covered`` (B,)."""
-        logits = self(batch)
-        if self.flip_test:
-            logits = (logits + self(_mirrored(batch))) / 2
+        logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0)
         return {
             "clip_id": batch["clip_id"],
             "logits": logits.float().cpu(),
@@ -182,13 +181,6 @@ def make_optimiser(
     groups = [group for group in groups if group["params"]]
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
-
-
-def _mirrored(batch: ClipBatch) -> ClipBatch:
-    landmarks = batch["landmarks"][:, :, list(FLIP_68)].clone()
-    landmarks[..., 0] = CROP - 1 - landmarks[..., 0]
-    mirrored: ClipBatch = {**batch, "frames": batch["frames"].flip(-1), "landmarks": landmarks}
-    return mirrored
 
 
 def _shrink(frames: Tensor, side: int) -> Tensor:

@@ -1,10 +1,17 @@
-"""Settings of the loss and the optimiser; apart from the task, so that reading them does not import torch."""
+"""Settings of the task; apart from it, so that reading them does not import torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from fer_id.settings import setting
+
+VIEWS: dict[str, tuple[bool, tuple[tuple[int, int], ...]]] = {
+    "one": (False, ((0, 0),)),
+    "flip": (True, ((0, 0),)),
+    "ten": (True, ((0, 0), (-3, 0), (3, 0), (0, -3), (0, 3))),
+}
+"""Name -> (mirrored too, shifts right and down in pixels); ``ten`` after the ten crops of Krizhevsky et al. (2012)."""
 
 
 @dataclass

@@ -39,7 +39,7 @@ def make_task() -> Callable[..., ClipClassification]:
 
     def make(**changes: Any) -> ClipClassification:
         torch.manual_seed(0)
-        loss_keys, task_keys = ("label_smoothing",), ("flip_test", "resolution")
+        loss_keys, task_keys = ("label_smoothing",), ("test_views", "resolution")
         loss = LossConfig(**{key: changes.pop(key) for key in loss_keys if key in changes})
         task = {key: changes.pop(key) for key in task_keys if key in changes}
         head = changes.pop("head", "mean")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from scipy import ndimage
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 
 from fer_id.tasks.classification import ClipClassification, NotFiniteError, make_optimiser
 from fer_id.tasks.config import OptimConfig
+from fer_id.tasks.views import views
 from fer_id.types import FLIP_68, ClipBatch
 
 MakeBatch = Callable[..., ClipBatch]
@@ -141,8 +143,8 @@ def test_predictions_say_who_was_covered(make_task: MakeTask, make_batch: MakeBa
     torch.testing.assert_close(predicted["logits"], task(batch).detach())
 
 
-def test_flip_test_is_the_mean_over_a_clip_and_its_mirror_image(make_task: MakeTask, make_batch: MakeBatch) -> None:
-    task, plain, batch = make_task(flip_test=True).eval(), make_task().eval(), make_batch([0, 1])
+def test_flip_is_the_mean_over_a_clip_and_its_mirror_image(make_task: MakeTask, make_batch: MakeBatch) -> None:
+    task, plain, batch = make_task(test_views="flip").eval(), make_task().eval(), make_batch([0, 1])
     landmarks = batch["landmarks"][:, :, list(FLIP_68)]
     mirrored: ClipBatch = {
         **batch,
@@ -161,12 +163,25 @@ def test_the_mirror_image_mirrors_landmarks_for_models_that_look(make_task: Make
         def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor) -> Tensor:
             return landmarks[:, 0, [36, 45, 8]].flatten(1)
 
-    task, batch = make_task(flip_test=True), make_batch([0])
+    task, batch = make_task(test_views="flip"), make_batch([0])
     task.model = Points()  # type: ignore[assignment]
     outer_left, outer_right, chin = batch["landmarks"][0, 0, [36, 45, 8]]
     flipped = torch.stack([outer_right, outer_left, chin]) * torch.tensor([-1, 1]) + torch.tensor([63, 0])
     expected = (torch.stack([outer_left, outer_right, chin]) + flipped) / 2
     torch.testing.assert_close(task.predict_step(batch, 0)["logits"], expected.flatten()[None])
+
+
+def test_ten_views_are_a_clip_in_place_and_aside_and_their_mirror_images(make_batch: MakeBatch) -> None:
+    batch = make_batch([0, 1])
+    seen = list(views(batch, "ten"))
+    assert len(seen) == 10
+    assert seen[0] is batch
+    for view, (right, down) in zip(seen[::2], [(0, 0), (-3, 0), (3, 0), (0, -3), (0, 3)], strict=True):
+        moved = ndimage.shift(batch["frames"].numpy(), (0, 0, 0, down, right), order=0, mode="nearest")
+        np.testing.assert_array_equal(view["frames"].numpy(), moved)
+        torch.testing.assert_close(view["landmarks"], batch["landmarks"] + torch.tensor([right, down]))
+    for view, mirrored in zip(seen[::2], seen[1::2], strict=True):
+        torch.testing.assert_close(mirrored["frames"], list(views(view, "flip"))[1]["frames"])
 
 
 # --- the loss ---------------------------------------------------------------------------------------------------------

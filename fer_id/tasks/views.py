@@ -1,0 +1,37 @@
+"""Views of a clip whose logits are averaged when judging: the clip, its mirror image, and both a little aside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch.nn import functional as F
+
+from fer_id.tasks.config import VIEWS
+from fer_id.types import CROP, FLIP_68, ClipBatch
+
+
+def views(batch: ClipBatch, name: str) -> Iterator[ClipBatch]:
+    """Every view of a batch, the batch itself first; the edge of a crop is repeated into what a shift uncovers."""
+    mirror, shifts = VIEWS[name]
+    for right, down in shifts:
+        view = _shifted(batch, right, down) if right or down else batch
+        yield view
+        if mirror:
+            yield _mirrored(view)
+
+
+def _mirrored(batch: ClipBatch) -> ClipBatch:
+    landmarks = batch["landmarks"][:, :, list(FLIP_68)].clone()
+    landmarks[..., 0] = CROP - 1 - landmarks[..., 0]
+    mirrored: ClipBatch = {**batch, "frames": batch["frames"].flip(-1), "landmarks": landmarks}
+    return mirrored
+
+
+def _shifted(batch: ClipBatch, right: int, down: int) -> ClipBatch:
+    frames, reach = batch["frames"], max(abs(right), abs(down))
+    wide = F.pad(frames.flatten(0, 1), (reach, reach, reach, reach), mode="replicate").unflatten(0, frames.shape[:2])
+    top, left = reach - down, reach - right
+    moved = wide[..., top : top + CROP, left : left + CROP]
+    landmarks = batch["landmarks"] + batch["landmarks"].new_tensor([right, down])
+    shifted: ClipBatch = {**batch, "frames": moved, "landmarks": landmarks}
+    return shifted
