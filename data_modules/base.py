@@ -13,13 +13,15 @@ from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, quiet_worker
+from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool
 from fer_id.errors import DataError, LeakageError, Problems, StoreError
-from fer_id.evaluation.protocol import Fold, ProtocolConfig, Rows, make_folds
-from fer_id.labels import LabelSpace, get_space
+from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
+from fer_id.evaluation.protocol import make_folds
+from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.store import ClipStore
-from fer_id.types import ClipBatch
+from fer_id.types import COHORT, SOURCE, ClipBatch
 
 
 class FerDataModule(pl.LightningDataModule):
@@ -63,6 +65,7 @@ class FerDataModule(pl.LightningDataModule):
             _check_alike(self.stores, self.clips, self.folds)
         self.fold = self._named(fold)
         self._first_epoch = 0
+        self._source: ClipDataset | None = None
 
     def _named(self, name: str | None) -> Fold:
         if name is None:
@@ -92,15 +95,35 @@ class FerDataModule(pl.LightningDataModule):
         """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
 
+    def align_with(self, source: FerDataModule) -> None:
+        """From now on a training batch holds as many training clips of ``source`` as of this, and says which is which.
+
+        Where the protocol shows unlabelled clips of those who are tested, they come along, as many again.
+
+        Raises:
+            DataError: ``source`` has no training clip of a class that is told here.
+        """
+        clips = source.clips.iloc[source.fold.train]
+        names, _ = map_labels(clips["label"].tolist(), self.labels)
+        clips = clips.assign(label=pd.Series(names, index=clips.index, dtype=object))
+        if source.labels != self.labels:
+            clips["soft_label"] = None  # its columns belong to another space
+        clips = clips[clips["label"].notna()]
+        if clips.empty:
+            raise DataError(f"{source.stores[0].path}: no training clip of {', '.join(self.labels.names)}")
+        one_frame = source.config.frames == "frame"
+        self._source = self._dataset(clips, train=True, stores=source.stores, one_frame=one_frame)
+
     def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every training clip once, as it is: frames (B, T, 3, 64, 64) in [0, 1] and valid (B, T) of each batch."""
-        for batch in self._loader(self.fold.train, train=False):
+        """Every clip that may be learned from once, labelled or not, as it is: frames (B, T, 3, 64, 64) in [0, 1] and
+        valid (B, T) of each batch."""
+        for batch in self._loader(np.concatenate([self.fold.train, self.fold.unlabelled]), train=False):
             floating = self.on_after_batch_transfer(batch, 0)
             yield floating["frames"], floating["valid"]
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""
-        loader = self._loader(self.fold.train, train=True)
+        loader = self._loader(self.fold.train, train=True) if self._source is None else self._aligned(self._source)
         if isinstance(loader.sampler, EpochSampler):
             loader.sampler.set_epoch(self._first_epoch)
         return loader
@@ -132,20 +155,37 @@ class FerDataModule(pl.LightningDataModule):
         return [self.val_dataloader(), self.test_dataloader()]
 
     def _loader(self, rows: Rows, *, train: bool) -> DataLoader[dict[str, Any]]:
-        dataset = ClipDataset(
-            self.stores,
-            self.clips.iloc[rows],
-            self.labels,
-            augment=self.augment if train else None,
-            seed=self.seed,
-            one_frame=train and self.config.frames == "frame",
-        )
+        one_frame = train and self.config.frames == "frame"
+        dataset = self._dataset(self.clips.iloc[rows], train=train, stores=self.stores, one_frame=one_frame)
+        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=train)
+        return self._batches(dataset, sampler, self.batch_size, train=train)
+
+    def _aligned(self, source: ClipDataset) -> DataLoader[dict[str, Any]]:
+        """Clips to learn from, of the source, and without their labels of those who are tested, side by side."""
+        one_frame = self.config.frames == "frame"
+        shown: pd.DataFrame = self.clips.iloc[self.fold.unlabelled]
+        hidden = shown.assign(label=None, soft_label=None)
+        tables = [table for table in (self.clips.iloc[self.fold.train], hidden) if len(table)]
+        ours = [self._dataset(table, train=True, stores=self.stores, one_frame=one_frame) for table in tables]
+        parts = [*(Part(clips, COHORT) for clips in ours), Part(source, SOURCE)]
+        sampler = DomainSampler([len(part.clips) for part in parts], self.batch_size, seed=self.seed)
+        return self._batches(DomainDataset(parts), sampler, sampler.batch, train=True)
+
+    def _dataset(
+        self, clips: pd.DataFrame, *, train: bool, stores: Sequence[ClipStore], one_frame: bool
+    ) -> ClipDataset:
+        augment = self.augment if train else None
+        return ClipDataset(stores, clips, self.labels, augment=augment, seed=self.seed, one_frame=one_frame)
+
+    def _batches(
+        self, dataset: ClipDataset | DomainDataset, sampler: EpochSampler, batch_size: int, *, train: bool
+    ) -> DataLoader[dict[str, Any]]:
         workers = self.config.num_workers
         return DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=EpochSampler(len(dataset), seed=self.seed, shuffle=train),
-            drop_last=train and len(dataset) > self.batch_size,
+            batch_size=batch_size,
+            sampler=sampler,
+            drop_last=train and len(sampler) > batch_size,
             num_workers=workers,
             collate_fn=Collate(len(self.labels)),
             persistent_workers=train and workers > 0,

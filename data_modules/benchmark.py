@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from data_modules.config import DataConfig
 from fer_id.card import StoreCard
 from fer_id.errors import DataError, Problems
+from fer_id.evaluation.config import SPLITS
 from fer_id.evaluation.leakage import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint, summarise
-from fer_id.evaluation.protocol import SPLITS, without_repeats
+from fer_id.evaluation.protocol import without_repeats
 from fer_id.labels import get_space
 from fer_id.progress import track
 from fer_id.settings import setting

@@ -103,6 +103,8 @@ class Collate:
         batch["label"] = torch.tensor([int(item["label"]) for item in items])
         if any(item["soft_label"] is not None for item in items):
             batch["soft_label"] = torch.tensor(np.stack([self._soft(item) for item in items]))
+        if "domain" in items[0]:
+            batch["domain"] = torch.tensor([item["domain"] for item in items])
         for key in ("clip_id", "subject_id"):
             batch[key] = [item[key] for item in items]
         return batch

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from experiments.config import InitConfig, TrainConfig
 from experiments.loading import chosen_by_name
 from experiments.train import train
-from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.evaluation.config import ProtocolConfig
 from fer_id.settings import Clash, setting
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from data_modules.config import DataConfig
 from experiments.loading import chosen_by_name
 from experiments.registry import data_config
-from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import Clash, setting
-from fer_id.tasks.config import VIEWS, AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
 
@@ -136,6 +136,11 @@ class TrainConfig:
             yield Clash(
                 ("adapt.strategy",),
                 f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER",
+            )
+        if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:
+            yield Clash(
+                ("protocol.mode", "adapt.strategy"),
+                f"clips without labels tell {self.adapt.strategy} nothing; choose {', '.join(BY_PICTURES)}",
             )
         for line in model_problems(self.model):
             keys, _, message = line.partition(": ")

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from experiments.config import TrainConfig
-from experiments.loading import read
 from fer_id.errors import RunError
 from fer_id.files import write_json
 from fer_id.progress import track
@@ -83,14 +81,11 @@ def frames(config: FramesConfig) -> str:
 
 def _judge_fold(run: RunDir) -> tuple[Judged, Judged]:
     """Inner validation and test of one training."""
-    from experiments.parts import open_data
+    from experiments.parts import open_run_data
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
 
-    config = read(TrainConfig, run.path / "config.yaml")
-    grouped = config.protocol.name in ("kfold", "loso")
-    data = open_data(config, run.path.name if grouped else None)
-    run.require_store(data.fingerprint)
+    config, data = open_run_data(run)
     require_one_length(run, data.clips["length"])
     model = build_model(config.model, len(data.labels)).eval()
     load_model(model, Path(run.checkpoint()))

@@ -16,7 +16,7 @@ import numpy as np
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
-from fer_id.evaluation.protocol import SPLITS, Fold
+from fer_id.evaluation.config import SPLITS, Fold
 from fer_id.models.cost import model_cost
 from fer_id.runs import RunDir
 
@@ -37,13 +37,15 @@ def describe_job(
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
     card = data.stores[0].card
-    united = {split: np.unique(np.concatenate([getattr(fold, split) for fold in folds])) for split in SPLITS}
+    seen = (*SPLITS, *(["unlabelled"] if any(len(fold.unlabelled) for fold in folds) else []))
+    united = {split: np.unique(np.concatenate([getattr(fold, split) for fold in folds])) for split in seen}
     return {
         "command": shlex.join(["fer-id", *sys.argv[1:]]),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime()),
         "versions": {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()},
         "git_commit": _commit(),
         "seed": config.seed,
+        "mode": config.protocol.mode,
         "dataset": config.data.name,
         "model": config.model.name,
         "store": {

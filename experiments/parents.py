@@ -9,7 +9,7 @@ from data_modules.base import FerDataModule
 from data_modules.pool import holds_images
 from experiments.config import TrainConfig
 from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
-from fer_id.evaluation.protocol import Fold
+from fer_id.evaluation.config import Fold
 from fer_id.labels import LabelSpace, get_space
 from fer_id.progress import say
 from fer_id.runs import RunDir
@@ -105,7 +105,7 @@ def _ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
 
 def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
     subjects = run.job().get("subjects") or {}
-    seen = {*subjects.get("train", ()), *subjects.get("validation", ())}
+    seen = {one for split in ("train", "validation", "unlabelled") for one in subjects.get(split, ())}
     if judged := sorted(seen.intersection(data.subjects(fold.test))):
         raise LeakageError(
             f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} tests: {', '.join(judged[:5])}; "

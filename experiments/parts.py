@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
-from experiments.loading import plain
+from experiments.loading import plain, read
 from experiments.parents import label_space
 from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
@@ -48,6 +48,19 @@ def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
         seed=config.seed,
         fold=fold,
     )
+
+
+def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
+    """What a finished training learned from and was judged on, with its configuration.
+
+    Raises:
+        RunError: its store was made again since.
+        StoreError: its store is gone or damaged.
+    """
+    config = read(TrainConfig, run.path / "config.yaml")
+    data = open_data(config, run.path.name if config.protocol.name in ("kfold", "loso") else None)
+    run.require_store(data.fingerprint)
+    return config, data
 
 
 def make_model(
@@ -174,7 +187,8 @@ def device(config: TrainConfig) -> Any:
 
 def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
     """The mirror of a run, named and tagged after it; None where there is none."""
-    logging_ = config.logging
+    logging_, mode = config.logging, config.protocol.mode
+    named = [] if mode == "inductive" else [mode]
     relative = run.path.relative_to(config.runs.root)
     return open_mirror(
         run.path,
@@ -184,7 +198,7 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
         group=logging_.group or relative.parts[0],
         job_type=job_type,
         name=relative.as_posix(),
-        tags=[config.data.name, data.provenance, config.model.name, *logging_.tags],
+        tags=[config.data.name, data.provenance, config.model.name, *named, *logging_.tags],
         config=plain(config),
     )
 

@@ -16,7 +16,16 @@ from experiments.config import TrainConfig
 from experiments.job import describe_job
 from experiments.loading import plain
 from experiments.parents import open_parent
-from experiments.parts import make_model, make_task, make_trainer, open_data, open_run_mirror, quiet, settled
+from experiments.parts import (
+    make_model,
+    make_task,
+    make_trainer,
+    open_data,
+    open_run_data,
+    open_run_mirror,
+    quiet,
+    settled,
+)
 from fer_id.callbacks.mirror import mirror_results
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
@@ -104,6 +113,8 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     if resumed:
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
     task = make_task(config, model, data, taken)
+    if task.strategy.aligns and start is not None:
+        data.align_with(open_run_data(start)[1])
     mirror = open_run_mirror(config, run, data, job_type)
     trainer = make_trainer(config, run, mirror)
     if resumed:

@@ -16,6 +16,9 @@ CROP = 64
 LANDMARKS = 68
 """Points per face, in the iBUG 300-W order."""
 
+SOURCE, COHORT = 0, 1
+"""Domains of clips: what a model learned from first, and the cohort that it is adapted to."""
+
 
 def _flip_68() -> tuple[int, ...]:
     """Where each iBUG point comes from after a horizontal flip (Sagonas et al., 2016, figure 1)."""
@@ -56,6 +59,7 @@ class ClipBatch(TypedDict):
         landmarks: float (B, T, 68, 2), crop pixels, NaN where none.
         label: int64 (B,), -1 where unlabelled.
         soft_label: optional float (B, K), rows sum to one.
+        domain: optional int64 (B,), :data:`SOURCE` or :data:`COHORT`, where a cohort is aligned with a source.
         clip_id, subject_id: B names each.
     """
 
@@ -64,5 +68,6 @@ class ClipBatch(TypedDict):
     landmarks: Tensor
     label: Tensor
     soft_label: NotRequired[Tensor]
+    domain: NotRequired[Tensor]
     clip_id: list[str]
     subject_id: list[str]

@@ -4,51 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError, LeakageError, Problems
-from fer_id.settings import setting
+from fer_id.evaluation.access import give_access
+from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 
-Rows = NDArray[np.int64]
-SPLITS = ("train", "validation", "test")
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
-
-
-@dataclass
-class ProtocolConfig:
-    """How clips become train, inner validation and test."""
-
-    name: str = setting(
-        "official",
-        choices=("official", "holdout", "kfold", "loso"),
-        help="official: the dataset's own splits; holdout: one test set of groups; kfold; loso: leave one group out",
-    )
-    group: str = setting("subject_id", help="column whose values stay together; site leaves one site out")
-    folds: int = setting(5, min=2, help="number of folds of kfold")
-    test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
-    validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
-    only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
-
-
-@dataclass(frozen=True)
-class Fold:
-    """Row numbers of one train / inner validation / test division.
-
-    Attributes:
-        name: ``official``, ``holdout``, the fold's number, or the group left out.
-        train, validation, test: int64 row numbers into the table of clips.
-        dropped: rows left out, counted by reason.
-    """
-
-    name: str
-    train: Rows
-    validation: Rows
-    test: Rows
-    dropped: dict[str, int]
 
 
 def make_folds(
@@ -73,8 +39,10 @@ def make_folds(
     made, unjudged = [], 0
     for fold in folds:
         fold, dropped = _with_consent(clips, fold)
+        fold, more = give_access(clips, fold, config)
+        dropped |= more
         if dropped and not len(fold.test):
-            unjudged += 1  # nobody left out by this fold may be judged
+            unjudged += 1  # nobody left out by this fold may be judged, or nothing later is left of them
             continue
         dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
@@ -86,13 +54,17 @@ def make_folds(
             dropped["validation images also in test"] = judged - len(validation) - len(test)
             train, more = without_repeats(clips, train, np.concatenate([validation, test]))
             dropped |= more
-        made.append(Fold(fold.name, train, validation, test, {k: n for k, n in dropped.items() if n}))
+        dropped = {reason: count for reason, count in dropped.items() if count}
+        made.append(replace(fold, train=train, validation=validation, test=test, dropped=dropped))
     if not made:
-        raise DataError("no fold can be judged: nobody in the store consented to evaluation")
+        raise DataError(
+            "no fold can be judged: nobody in the store consented to evaluation"
+            + (", or no clip is late enough in its video" if config.mode == "personalised" else "")
+        )
     if unjudged:
-        skipped = {"folds without consent for evaluation": unjudged}
+        skipped = {"folds with nobody who may be judged": unjudged}
         made = [replace(fold, dropped=fold.dropped | skipped) for fold in made]
-    _check(clips, made, allow_repeats=images and not deduplicate)
+    _check(clips, made, own=config.mode == "personalised", allow_repeats=images and not deduplicate)
     return made
 
 
@@ -185,9 +157,14 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
             )
         n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
         validation, train = rest[:n_validation], rest[n_validation:]
-        of_train, of_validation, of_test = (np.flatnonzero(np.isin(of_row, part)) for part in (train, validation, test))
-        left_out = len(of_row) - len(of_train) - len(of_validation) - len(of_test)
-        yield Fold(name, of_train, of_validation, of_test, {NOT_LEARNED: left_out} if left_out else {})
+        limit = len(train) if config.train_groups is None else config.train_groups
+        if limit > len(train):
+            raise DataError(f"protocol.train_groups={limit}: fold {name} has {len(train)} to learn from")
+        # The first ones: what more groups teach, they teach beside what fewer did.
+        parts = [np.flatnonzero(np.isin(of_row, part)) for part in (train[:limit], validation, test, train[limit:])]
+        of_train, of_validation, of_test, beyond = parts
+        dropped = {NOT_LEARNED: len(of_row) - sum(map(len, parts)), "beyond protocol.train_groups": len(beyond)}
+        yield Fold(name, of_train, of_validation, of_test, {reason: n for reason, n in dropped.items() if n})
 
 
 def _test_groups(
@@ -210,13 +187,16 @@ def _test_groups(
     return names, tests
 
 
-def _check(clips: pd.DataFrame, folds: list[Fold], *, allow_repeats: bool) -> None:
+def _check(clips: pd.DataFrame, folds: list[Fold], *, own: bool, allow_repeats: bool) -> None:
+    """No subject on two sides, but for the tested child's ``own`` earlier clips; something of each class to learn."""
     problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
     subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()
     classes = set(clips["label"].dropna())
     for fold in folds:
         parts = {split: set(subjects[getattr(fold, split)]) for split in SPLITS}
         for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
+            if own and (first, second) == ("train", "test"):
+                continue
             if (shared := sorted(parts[first] & parts[second])) and not allow_repeats:
                 problems.add(f"fold {fold.name}: {len(shared)} in {first} and {second}: {', '.join(shared[:5])}")
         if missing := sorted(classes - set(labels[fold.train])):

@@ -128,7 +128,7 @@ def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
     """Whether a run learned from the subject or was chosen by it, or was quarantined for it before."""
     mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
     before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
-    return before or subject in {*subjects.get("train", ()), *subjects.get("validation", ())}
+    return before or any(subject in subjects.get(split, ()) for split in ("train", "validation", "unlabelled"))
 
 
 def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:

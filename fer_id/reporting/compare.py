@@ -80,6 +80,7 @@ def write_comparison(runs: Sequence[RunDir], out: Path) -> Path:
         reports={entry.name: _report_link(entry.run, out) for entry in entries},
         labels=reference.metrics["labels"],
         provenances=provenances,
+        modes=sorted({str(entry.job["mode"]) for entry in entries}),
         baselines=words.baselines(reference.metrics),
         keys=keys,
         worst_classes=words.worst_classes,
@@ -118,7 +119,10 @@ def _entry(run: RunDir, name: str) -> Entry:
     judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
     parts = run.folds or [run]
     curves = [curve for part in parts if (curve := _validation_curve(part.learning_curve())) is not None]
-    return Entry(name, run, metrics, described(run.job()), flatten(run.config()), curves, judged)
+    job = described(run.job())
+    if job["mode"] in words.MODE_CAVEATS:
+        name = f"{name} ({job['mode']})"  # wherever it is named: it must not pass for a result on new children
+    return Entry(name, run, metrics, job, flatten(run.config()), curves, judged)
 
 
 def _validation_curve(curve: pd.DataFrame) -> pd.Series | None:

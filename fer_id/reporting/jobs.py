@@ -9,7 +9,18 @@ from fer_id.runs import RunDir
 
 _COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
 _STORE: dict[str, Any] = dict.fromkeys(("name", "provenance", "label_space", "shard_by", "fingerprint"))
-_PLAIN = ("command", "git_commit", "seed", "seconds", "machine", "precision", "memory_format", "model", "dataset")
+_PLAIN = (
+    "command",
+    "git_commit",
+    "seed",
+    "seconds",
+    "machine",
+    "precision",
+    "memory_format",
+    "model",
+    "dataset",
+    "mode",
+)
 _TABLES = ("versions", "subjects", "clips", "dropped")
 
 _METRICS = (

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fer_id.files import atomic_write_text
-from fer_id.reporting.words import PROVENANCE_NAMES, percent, provenance_caveat
+from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, provenance_caveat
 
 
 def write_page(path: Path, template: str, **content: Any) -> Path:
@@ -23,6 +23,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     )
     environment.filters |= {"percent": percent, "count": lambda number: f"{number:,}", "seconds": duration}
     environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
+    environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS}
     atomic_write_text(path, environment.get_template(template).render(**content))
     return path
 

@@ -17,6 +17,14 @@ PROVENANCE_CAVEATS = {
         "about real children."
     ),
 }
+MODE_CAVEATS = {
+    "transductive": "The model was fitted with the tested children's own clips, without their labels: "
+    "a new child cannot expect this.",
+    "personalised": "The model learned from earlier labelled clips of the tested children and was tested on later "
+    "ones: a new child cannot expect this.",
+}
+"""What goes with every number of a protocol that shows something of those who are tested."""
+
 PROVENANCE_NAMES = {"real": "real faces", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
 
 # Up to this many clips per subject (median), a subject is a group of near-identical pictures rather than a person.

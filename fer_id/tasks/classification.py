@@ -13,7 +13,7 @@ from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
 from fer_id.errors import FerIdError
-from fer_id.evaluation.protocol import SPLITS
+from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
@@ -57,6 +57,7 @@ class ClipClassification(pl.LightningModule):
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
         self.test_views, self.resolution = test_views, resolution or []
         self.strategy = strategy or Strategy(AdaptationConfig(), {})
+        self.critic = self.strategy.critic(model.head.dim)
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(labels), average="micro"),
@@ -81,20 +82,22 @@ class ClipClassification(pl.LightningModule):
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
-        loss, penalty = self._step(batch, "train"), self.strategy.penalty(self.model)
+        pooled = self.model.pool(self.model.encode(batch["frames"], batch["valid"], batch["landmarks"]), batch["valid"])
+        covered, domain = batch["valid"].any(dim=1), batch.get("domain")
+        loss = self._judge(self.model.classify(pooled), batch, "train")
+        penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
         return loss if loss is None or penalty is None else loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As training, without augmentation."""
-        self._step(batch, "validation")
+        self._judge(self(batch), batch, "validation")
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As validation."""
-        self._step(batch, "test")
+        self._judge(self(batch), batch, "test")
 
-    def _step(self, batch: ClipBatch, split: str) -> Tensor | None:
-        logits = self(batch).float()
-        judged = batch["valid"].any(dim=1) & (batch["label"] >= 0)
+    def _judge(self, logits: Tensor, batch: ClipBatch, split: str) -> Tensor | None:
+        logits, judged = logits.float(), batch["valid"].any(dim=1) & (batch["label"] >= 0)
         if not bool(judged.any()):
             return None
         target = batch["soft_label"] if "soft_label" in batch else batch["label"]
@@ -128,7 +131,9 @@ class ClipClassification(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimiser, and a schedule over all steps where one is asked for."""
-        optimiser = make_optimiser(self.optim, self.strategy.rates(self.model), self.strategy.held(self.model))
+        beside = [] if self.critic is None else [(self.critic, 1.0)]
+        rates = [*self.strategy.rates(self.model), *beside]
+        optimiser = make_optimiser(self.optim, rates, self.strategy.held(self.model))
         if self.optim.schedule == "constant":
             return optimiser
         steps = max(int(self.trainer.estimated_stepping_batches), 1)

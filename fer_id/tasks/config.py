@@ -13,6 +13,9 @@ VIEWS: dict[str, tuple[bool, tuple[tuple[int, int], ...]]] = {
 }
 """Name -> (mirrored too, shifts right and down in pixels); ``ten`` after the ten crops of Krizhevsky et al. (2012)."""
 
+BY_PICTURES = ("adabn", "coral", "dann")
+"""Strategies to which a clip without a label tells something."""
+
 
 @dataclass
 class OptimConfig:
@@ -38,10 +41,12 @@ class AdaptationConfig:
 
     strategy: str = setting(
         "full",
-        choices=("source_only", "linear_probe", "full", "gradual", "l2sp", "adabn"),
+        choices=("source_only", "linear_probe", "full", "gradual", "l2sp", "adabn", "coral", "dann"),
         help="source_only: as it is; linear_probe: a new classifier; full: everything; gradual: stage after stage, the "
-        "early ones slower; l2sp: everything, pulled to its start; adabn: new batch statistics, nothing learns",
+        "early ones slower; l2sp: everything, pulled to its start; adabn: new batch statistics, nothing learns; "
+        "coral, dann: everything, beside the clips that init.run learned from, until the features of both look alike",
     )
     unfreeze_until: float = setting(0.5, above=0, max=1, help="gradual: share of the training after which all learns")
     lr_decay: float = setting(0.5, above=0, max=1, help="gradual: learning rate of each stage before the next one's")
     l2sp: float = setting(0.01, min=0, max=100, help="l2sp: strength of the pull")
+    alignment: float = setting(1.0, min=0, max=1000, help="coral, dann: weight of the alignment")

@@ -6,13 +6,16 @@ the classifier. A strategy decides about stages; the loss, the data and the loop
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from fer_id.models.network import ClipClassifier
+from fer_id.tasks.alignment import Critic, coral
 from fer_id.tasks.config import AdaptationConfig
+from fer_id.types import COHORT, SOURCE
 
 
 class Strategy:
@@ -24,9 +27,10 @@ class Strategy:
 
     Attributes:
         learns: whether there is a training at all.
+        aligns: whether it needs clips of the source beside those of the cohort.
     """
 
-    learns = True
+    learns, aligns = True, False
 
     def __init__(self, config: AdaptationConfig, start: Mapping[str, Tensor]) -> None:
         self.config, self.start = config, dict(start)
@@ -43,8 +47,18 @@ class Strategy:
         """Each part that will ever learn, with the factor on its learning rate."""
         return [(model, 1.0)]
 
-    def penalty(self, model: ClipClassifier) -> Tensor | None:
-        """What is added to the loss of a batch."""
+    def critic(self, dim: int) -> Critic | None:
+        """A network that learns beside the model, on its pooled features (B, dim)."""
+        return None
+
+    def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
+        """What is added to the loss of a batch.
+
+        Args:
+            model: what learns.
+            pooled: one vector per clip that shows a face (B, H).
+            domain: int64 (B,), ``SOURCE`` or ``COHORT``; None where only the cohort is there.
+        """
         return None
 
     def held(self, model: ClipClassifier) -> list[nn.Parameter]:
@@ -91,7 +105,7 @@ class L2SP(Strategy):
     optimiser's own weight decay.
     """
 
-    def penalty(self, model: ClipClassifier) -> Tensor | None:
+    def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
         moved = [
             (value - self.start[name].to(value.device)).square().sum()
             for name, value in model.named_parameters()
@@ -104,7 +118,7 @@ class L2SP(Strategy):
 
 
 class AdaBN(Strategy):
-    """Nothing learns; the batch norms take their statistics from the training children (Li et al., 2017)."""
+    """Nothing learns; the batch norms take their statistics from the children to adapt to (Li et al., 2017)."""
 
     learns = False
 
@@ -124,6 +138,39 @@ class AdaBN(Strategy):
         model.eval()
 
 
+class CORAL(Strategy):
+    """Everything learns, and the covariances of the source's and the cohort's features are brought together."""
+
+    aligns = True
+
+    def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
+        if domain is None or torch.bincount(domain, minlength=2).min() < 2:  # a covariance needs two clips
+            return None
+        return self.config.alignment * coral(pooled[domain == SOURCE].float(), pooled[domain == COHORT].float())
+
+
+class DANN(Strategy):
+    """Everything learns, and a critic that tells source from cohort is left nothing to tell by."""
+
+    aligns = True
+    _share = 0.0
+    _critic: Critic | None = None
+
+    def critic(self, dim: int) -> Critic:
+        self._critic = Critic(dim)
+        return self._critic
+
+    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
+        self._share = share
+
+    def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
+        if domain is None or self._critic is None or not len(domain):
+            return None
+        rising = 2 / (1 + math.exp(-10 * self._share)) - 1  # Ganin et al.: the critic has to learn first
+        found: Tensor = self._critic(pooled.float(), domain, self.config.alignment * rising)
+        return found
+
+
 STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strategy]] = {
     "source_only": SourceOnly,
     "linear_probe": LinearProbe,
@@ -131,6 +178,8 @@ STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strateg
     "gradual": Gradual,
     "l2sp": L2SP,
     "adabn": AdaBN,
+    "coral": CORAL,
+    "dann": DANN,
 }
 """By name; what ``adapt.strategy`` may say."""
 

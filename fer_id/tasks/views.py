@@ -29,9 +29,9 @@ def _mirrored(batch: ClipBatch) -> ClipBatch:
 
 def _shifted(batch: ClipBatch, right: int, down: int) -> ClipBatch:
     frames, reach = batch["frames"], max(abs(right), abs(down))
-    wide = F.pad(frames.flatten(0, 1), (reach, reach, reach, reach), mode="replicate").unflatten(0, frames.shape[:2])
+    wide = F.pad(frames.flatten(0, 1), (reach, reach, reach, reach), mode="replicate")
     top, left = reach - down, reach - right
-    moved = wide[..., top : top + CROP, left : left + CROP]
+    moved = wide[..., top : top + CROP, left : left + CROP].reshape(frames.shape)
     landmarks = batch["landmarks"] + batch["landmarks"].new_tensor([right, down])
     shifted: ClipBatch = {**batch, "frames": moved, "landmarks": landmarks}
     return shifted

@@ -14,7 +14,7 @@ from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.preprocessing.augmentation import AugmentConfig

@@ -14,7 +14,7 @@ from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
 from fer_id.card import StoreCard
 from fer_id.errors import DataError, StoreError
-from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import FER7, TARGET
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.store import ClipStore, ClipStoreWriter

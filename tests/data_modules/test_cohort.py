@@ -189,7 +189,7 @@ def test_one_child_under_two_names_is_found_and_not_separated(site: Path, prepar
     from data_modules.base import FerDataModule
     from data_modules.config import DataConfig
     from fer_id.errors import LeakageError
-    from fer_id.evaluation.protocol import ProtocolConfig
+    from fer_id.evaluation.config import ProtocolConfig
 
     assert prepared(site, "apart").card.audit["alike"] == {}
     for path in (site / "videos").glob("drawn7-002-*"):

@@ -268,7 +268,7 @@ def test_settings_that_do_not_fit_are_told_together() -> None:
 
 
 def test_the_data_module_reads_what_was_prepared(fer_rows, fer_csv, tmp_path: Path) -> None:
-    from fer_id.evaluation.protocol import ProtocolConfig
+    from fer_id.evaluation.config import ProtocolConfig
 
     made(fer_csv(fer_rows()), tmp_path)
     config = FER2013Config(store=[str(tmp_path / "store")], num_workers=0)

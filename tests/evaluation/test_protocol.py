@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 from fer_id.errors import DataError, LeakageError
-from fer_id.evaluation.protocol import SPLITS, Fold, ProtocolConfig, make_folds
+from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig
+from fer_id.evaluation.protocol import make_folds
 
 CLASSES = ("happy", "sad")
 GROUPED = st.sampled_from(["holdout", "kfold", "loso"])
@@ -273,8 +274,87 @@ def test_only_the_willing_are_learned_from_and_judged() -> None:
         assert clips["for_training"].iloc[fold.train].all()
         assert clips["for_training"].iloc[fold.validation].all()
         assert clips["for_evaluation"].iloc[fold.test].all()
-        assert fold.dropped["folds without consent for evaluation"] == 2
+        assert fold.dropped["folds with nobody who may be judged"] == 2
     s3 = folds[1]
     assert s3.dropped["no consent for training"] == 4
     with pytest.raises(DataError, match="nobody in the store consented to evaluation"):
         make_folds(clips.assign(for_evaluation=False), ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
+
+
+# --- what may be seen of those who are tested -------------------------------------------------------------------------
+
+
+@st.composite
+def filmed(draw: st.DrawFn) -> pd.DataFrame:
+    """Children with one to three videos, several clips in each, in random order."""
+    rows = []
+    for child in range(draw(st.integers(3, 5))):
+        for video in range(draw(st.integers(1, 3))):
+            rows += [(f"s{child}", f"v{child}-{video}", 3.0 * clip) for clip in range(draw(st.integers(2, 6)))]
+    table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "video_id", "t0_s"])
+    label = [CLASSES[int(t // 3) % 2] for t in table["t0_s"]]
+    return table.assign(label=label, length=10, fps=5.0, clip_id=[f"c{i}" for i in range(len(table))])
+
+
+@given(filmed(), st.floats(0.1, 0.9), st.integers(0, 6), st.floats(0, 4))
+def test_a_child_is_learned_from_before_it_is_tested(clips: pd.DataFrame, share: float, own: int, gap: float) -> None:
+    settings: dict[str, Any] = {"mode": "personalised", "own_fraction": share, "gap_s": gap}
+    try:
+        folds = folds_of(clips, name="loso", own_clips=own, **settings)
+        every = folds_of(clips, name="loso", **settings)
+    except DataError:
+        reject()  # all that is left is within the gap
+    assert [fold.name for fold in folds] == [fold.name for fold in every]
+    for fold, with_all in zip(folds, every, strict=True):
+        np.testing.assert_array_equal(fold.test, with_all.test)  # so that numbers of own clips compare
+        mine = clips.iloc[fold.train][clips["subject_id"].iloc[fold.train] == fold.name]
+        more = clips.iloc[with_all.train][clips["subject_id"].iloc[with_all.train] == fold.name]
+        assert len(mine) == min(own, len(more))
+        assert set(mine["clip_id"]) <= set(more["clip_id"])
+        assert not set(clips["subject_id"].iloc[fold.validation]) & {fold.name}
+        for video, later in clips.iloc[fold.test].groupby("video_id"):
+            before = more[more["video_id"] == video]
+            assert (before["t0_s"].max() + 10 / 5.0 + gap <= later["t0_s"].min()) or before.empty
+        used = len(fold.train) + len(fold.validation) + len(fold.test)
+        assert used + sum(n for why, n in fold.dropped.items() if "folds" not in why) == len(clips)
+
+
+def test_a_tested_child_is_seen_without_labels_where_it_may_be_learned_from() -> None:
+    clips = people(5)
+    clips["for_training"] = clips["subject_id"] != "s0"
+    clips["for_evaluation"] = True
+    for fold in folds_of(clips, name="loso", mode="transductive"):
+        expected = [] if fold.name == "s0" else fold.test.tolist()
+        assert fold.unlabelled.tolist() == expected
+    assert all(not len(fold.unlabelled) for fold in folds_of(clips, name="loso"))
+
+
+def test_earlier_clips_need_consent_for_training_too() -> None:
+    times = [0.0, 5.0, 10.0, 15.0]
+    clips = people(5).assign(length=10, fps=5.0)
+    clips["video_id"], clips["t0_s"] = clips["subject_id"], [times[row % 4] for row in range(len(clips))]
+    clips["for_training"], clips["for_evaluation"] = clips["subject_id"] != "s0", True
+    folds = {fold.name: fold for fold in folds_of(clips, name="loso", mode="personalised")}
+    assert "s0" not in set(clips["subject_id"].iloc[folds["s0"].train])
+    assert folds["s0"].dropped["earlier clips of the tested, not learned from"] == 2
+    assert ids(clips, folds["s0"], "test") == ["c2", "c3"]
+
+
+def test_videos_of_one_clip_have_no_earlier_ones() -> None:
+    clips = people(4).assign(t0_s=0.0, length=10, fps=5.0)
+    clips["video_id"] = clips["clip_id"]
+    with pytest.raises(DataError, match="no video has two clips"):
+        folds_of(clips, name="loso", mode="personalised")
+
+
+def test_fewer_groups_to_learn_from_are_the_first_of_more() -> None:
+    clips = people(9)
+    made = [folds_of(clips, name="loso", train_groups=number) for number in (1, 2, 4)]
+    for few, more, most in zip(*made, strict=True):
+        seen = [set(clips["subject_id"].iloc[fold.train]) for fold in (few, more, most)]
+        assert [len(one) for one in seen] == [1, 2, 4]
+        assert seen[0] < seen[1] < seen[2]
+        assert few.dropped["beyond protocol.train_groups"] == 4 * (6 - 1)
+        np.testing.assert_array_equal(few.validation, most.validation)
+    with pytest.raises(DataError, match=r"protocol.train_groups=7: fold s0 has 6 to learn from"):
+        folds_of(clips, name="loso", train_groups=7)

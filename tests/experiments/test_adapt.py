@@ -121,6 +121,9 @@ def test_crops_of_another_geometry_are_refused(
         (["model.head=gru", "adapt.strategy=source_only"], "its temporal head is another than model.head"),
         (["model.head=gru", "adapt.strategy=linear_probe"], "has another temporal head"),
         (["model.widths=[4,4,8,12]"], "weights of another model"),
+        (["protocol.mode=transductive"], "clips without labels tell full nothing; choose adabn, coral, dann"),
+        (["protocol.mode=personalised"], "no video has two clips"),
+        (["protocol=official", "protocol.mode=personalised"], "say who is left out first"),
         (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
     ],
 )
@@ -137,3 +140,40 @@ def test_what_cannot_be_adapted_is_told(
 def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
     assert main(tiny(drawn, tmp_path, "adapt.strategy=gradual", "name=a/b")) == USERS_FAULT
     assert "needs a model to start from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["adabn", "coral", "dann"])
+def test_unlabelled_clips_of_the_tested_child_change_the_model(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    models = {}
+    for mode in ("inductive", "transductive"):
+        more = (f"protocol.mode={mode}", f"name=site/{mode}")
+        assert main(adapting(tiny, drawn, source, tmp_path, strategy, *more)) == DONE
+        run = RunDir.open(tmp_path / "site" / mode)
+        models[mode] = load_state(run.folds[0].checkpoint())
+        assert run.job()["subjects"].get("unlabelled") == (["drawn7-001"] if mode == "transductive" else None)
+        assert ("Transductive protocol" in (run.path / "report.html").read_text()) == (mode == "transductive")
+    assert any(not torch.equal(value, models["transductive"][name]) for name, value in models["inductive"].items())
+
+
+def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "adabn", "protocol.mode=transductive", "name=site/a")
+    assert main(arguments) == DONE
+    seen = RunDir.open(tmp_path / "site" / "a").folds[0]
+    assert main(adapting(tiny, drawn, seen, tmp_path, "full", "name=site/b")) == USERS_FAULT
+    assert "learned from 1 subjects whom fold drawn7-001 tests" in capsys.readouterr().err
+
+
+def test_earlier_clips_of_the_tested_child_are_learned_from(
+    tiny: Tiny, stores: dict[str, list[Path]], source: RunDir, tmp_path: Path
+) -> None:
+    (store,) = stores["cohort"]
+    more = ("protocol.mode=personalised", "protocol.gap_s=0", "protocol.only=[]", "name=site/own", "data=cohort")
+    arguments = adapting(tiny, store, source, tmp_path, "linear_probe", *more)
+    assert main(list({one.partition("=")[0]: one for one in arguments}.values())) == DONE
+    for fold in RunDir.open(tmp_path / "site" / "own").folds:
+        assert fold.path.name in fold.job()["subjects"]["train"]
+        assert fold.job()["subjects"]["test"] == [fold.path.name]

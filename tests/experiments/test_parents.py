@@ -16,7 +16,7 @@ from experiments.loading import plain
 from experiments.parents import open_parent
 from fer_id.card import StoreCard
 from fer_id.errors import CheckpointError, LeakageError, RunError
-from fer_id.evaluation.protocol import ProtocolConfig
+from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.runs import RunDir
 from fer_id.store import ClipStoreWriter

@@ -67,7 +67,7 @@ def fit(
 def step(task: ClipClassification, batch: ClipBatch, split: str = "train") -> Tensor | None:
     """One step without a Trainer."""
     task.log = task.log_dict = lambda *_, **__: None  # type: ignore[method-assign]
-    return task._step(batch, split)
+    return task._judge(task(batch), batch, split)
 
 
 def loss_of(task: ClipClassification, batch: ClipBatch) -> Tensor:

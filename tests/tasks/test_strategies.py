@@ -3,18 +3,21 @@
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from fer_id.labels import TARGET
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
+from fer_id.tasks.alignment import Critic, coral
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.strategies import STRATEGIES, stages
-from fer_id.types import ClipBatch
+from fer_id.types import COHORT, SOURCE, ClipBatch
 
 MakeBatch = Callable[..., ClipBatch]
 Weights = dict[str, torch.Tensor]
@@ -105,11 +108,11 @@ def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
     model = small_model()
     start = {f"encoder.{name}": value for name, value in weights(model.encoder).items()}
     chosen = STRATEGIES["l2sp"](AdaptationConfig("l2sp", l2sp=0.3), start)
-    at_start = chosen.penalty(model)
+    at_start = chosen.penalty(model, torch.zeros(2, 8), None)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1)
-    away = chosen.penalty(model)
+    away = chosen.penalty(model, torch.zeros(2, 8), None)
     assert at_start is not None
     assert away is not None
     assert at_start.item() == 0.0
@@ -152,3 +155,56 @@ def test_new_batch_statistics_are_those_of_the_cohort(batches: list[ClipBatch]) 
         assert torch.equal(one, two), name
     assert not model.training
     assert first.momentum == 0.1
+
+
+def test_coral_is_the_distance_of_the_covariances() -> None:
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(9, 4)), rng.normal(size=(7, 4)) * 3
+    expected = np.linalg.norm(np.cov(source.T) - np.cov(target.T)) ** 2 / (4 * 4 * 4)
+    assert coral(torch.from_numpy(source), torch.from_numpy(target)).item() == pytest.approx(expected)
+
+
+def test_the_critic_learns_and_what_it_looks_at_unlearns() -> None:
+    critic, features = Critic(4), torch.randn(6, 4, requires_grad=True)
+    domain = torch.tensor([SOURCE] * 4 + [COHORT] * 2)
+    critic(features, domain, 0.5).backward()
+    plain = features.detach().clone().requires_grad_()
+    logits = critic.net(plain)
+    by_hand = (F.cross_entropy(logits[:4], domain[:4]) + F.cross_entropy(logits[4:], domain[4:])) / 2
+    (gradient,) = torch.autograd.grad(by_hand, plain)
+    assert features.grad is not None
+    torch.testing.assert_close(features.grad, -0.5 * gradient)
+
+
+@pytest.mark.parametrize("strategy", ["coral", "dann"])
+def test_nothing_is_aligned_where_one_domain_is_missing(strategy: str) -> None:
+    chosen = STRATEGIES[strategy](AdaptationConfig(strategy), {})
+    chosen.critic(8)
+    model = small_model()
+    assert chosen.penalty(model, torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)) is None
+    assert chosen.penalty(model, torch.ones(3, 8), None) is None
+
+
+@pytest.mark.parametrize(("strategy", "scale", "offset"), [("coral", 3.0, 0.0), ("dann", 1.0, 1.0)])
+def test_what_sets_the_domains_apart_is_unlearned(strategy: str, scale: float, offset: float) -> None:
+    """The cohort's features are the source's, stretched and moved by two numbers, which alone may change."""
+    torch.manual_seed(0)
+    source, cohort = torch.randn(2, 128, 8)
+    domain = torch.tensor([SOURCE] * 128 + [COHORT] * 128)
+    chosen = STRATEGIES[strategy](AdaptationConfig(strategy), {})
+    critic, model = chosen.critic(8), small_model()
+    chosen.begin_epoch(model, 0.9)
+    stretched, moved = nn.Parameter(torch.tensor(scale)), nn.Parameter(torch.tensor(offset))
+    moves = torch.optim.SGD([stretched, moved], lr=0.05)
+    tells = torch.optim.Adam(critic.parameters(), lr=0.01) if critic else None
+    for _ in range(200):
+        penalty = chosen.penalty(model, torch.cat([source, cohort * stretched + moved]), domain)
+        assert penalty is not None
+        for optimiser in (moves, tells):
+            if optimiser is not None:
+                optimiser.zero_grad()
+        penalty.backward()
+        for optimiser in (moves, tells):
+            if optimiser is not None:
+                optimiser.step()
+    assert abs(stretched.item() - 1) + abs(moved.item()) < 0.5 * (abs(scale - 1) + abs(offset))

@@ -1,0 +1,63 @@
+"""What can be set about a protocol, and what comes out of it: folds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.settings import Clash, setting
+
+Rows = NDArray[np.int64]
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass
+class ProtocolConfig:
+    """How clips become train, inner validation and test."""
+
+    name: str = setting(
+        "official",
+        choices=("official", "holdout", "kfold", "loso"),
+        help="official: the dataset's own splits; holdout: one test set of groups; kfold; loso: leave one group out",
+    )
+    group: str = setting("subject_id", help="column whose values stay together; site leaves one site out")
+    folds: int = setting(5, min=2, help="number of folds of kfold")
+    test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
+    validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
+    only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
+    train_groups: int | None = setting(None, min=1, help="learn from so many groups alone, drawn by seed; null: all")
+    mode: str = setting(
+        "inductive",
+        choices=("inductive", "transductive", "personalised"),
+        help="what may be seen of those who are tested: nothing; their clips without labels; their earlier clips",
+    )
+    own_fraction: float = setting(0.5, above=0, below=1, help="personalised: share of a video that is earlier")
+    own_clips: int | None = setting(None, min=0, help="personalised: earlier clips of each child used; null: all")
+    gap_s: float = setting(1.0, min=0, help="personalised: seconds between the earlier clips and the tested ones")
+
+    def clashes(self) -> Iterator[Clash]:
+        """The dataset's own splits and a mode that is about a child who is left out."""
+        if self.name == "official" and (self.mode != "inductive" or self.train_groups is not None):
+            yield Clash(("mode", "train_groups"), "say who is left out first: protocol=loso, kfold or holdout")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Row numbers of one train / inner validation / test division.
+
+    Attributes:
+        name: ``official``, ``holdout``, the fold's number, or the group left out.
+        train, validation, test: int64 row numbers into the table of clips.
+        dropped: rows left out, counted by reason.
+        unlabelled: rows that may be learned from without their labels.
+    """
+
+    name: str
+    train: Rows
+    validation: Rows
+    test: Rows
+    dropped: dict[str, int]
+    unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
