@@ -1,9 +1,11 @@
 """``fer-id adapt`` from a finished run and a cohort to a run judged child by child."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -100,8 +102,6 @@ def test_crops_of_another_geometry_are_refused(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
 ) -> None:
     other = tmp_path / "gray"
-    import shutil
-
     shutil.copytree(drawn, other)
     card = read_json(other / "card.json", StoreError)
     card["geometry"]["colour"] = "gray"
@@ -168,12 +168,19 @@ def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
 
 
 def test_earlier_clips_of_the_tested_child_are_learned_from(
-    tiny: Tiny, stores: dict[str, list[Path]], source: RunDir, tmp_path: Path
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
-    (store,) = stores["cohort"]
-    more = ("protocol.mode=personalised", "protocol.gap_s=0", "protocol.only=[]", "name=site/own", "data=cohort")
-    arguments = adapting(tiny, store, source, tmp_path, "linear_probe", *more)
-    assert main(list({one.partition("=")[0]: one for one in arguments}.values())) == DONE
-    for fold in RunDir.open(tmp_path / "site" / "own").folds:
-        assert fold.path.name in fold.job()["subjects"]["train"]
-        assert fold.job()["subjects"]["test"] == [fold.path.name]
+    store = tmp_path / "store"
+    shutil.copytree(drawn, store)
+    clips = pd.read_parquet(store / "clips.parquet")
+    clips["video_id"] = clips["subject_id"] + clips["label"]  # two clips each
+    clips["t0_s"] = 9.0 * clips.groupby("video_id").cumcount()
+    clips.to_parquet(store / "clips.parquet")
+    more = ("protocol.mode=personalised", "name=site/own")
+    assert main(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)) == DONE
+    run = RunDir.open(tmp_path / "runs" / "site" / "own")
+    (fold,) = run.folds
+    assert "drawn7-001" in fold.job()["subjects"]["train"]
+    tested = fold.predictions().query("split == 'test'")["clip_id"]
+    assert set(clips.set_index("clip_id").loc[tested, "t0_s"]) == {9.0}
+    assert "Personalised protocol" in (run.path / "report.html").read_text()
