@@ -70,6 +70,13 @@ VERBS = {
         "fer-id adapt data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
         "adapt.strategy=gradual name=site_a/gradual",
     ),
+    "curve": Verb(
+        "adapt at several sizes: what each further child, or earlier clip of the same child, is worth",
+        "experiments.curve:curve",
+        "experiments.curve:CurveConfig",
+        "fer-id curve data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
+        "adapt.strategy=linear_probe sizes=[0,1,2,4,8] name=site_a/curve",
+    ),
     "evaluate": Verb(
         "metrics and figures of a run again, from its predictions",
         "experiments.evaluate:evaluate",

@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fer_id.reporting import style
+from fer_id.reporting.words import CEILING, percent
 
 
 def learning_curves(curves: Mapping[str, Sequence[pd.Series]], provenances: Sequence[str]) -> Figure | None:
@@ -45,4 +46,38 @@ def learning_curves(curves: Mapping[str, Sequence[pd.Series]], provenances: Sequ
         )
         axes.set_ylabel("macro-F1")
         style.epoch_axis(axes)
+    return figure
+
+
+def adaptation_curve(points: pd.DataFrame, over: str, provenance: str, ceiling: float | None) -> Figure:
+    """Accuracy against how much was learned from, with its interval and the child served worst.
+
+    Args:
+        points: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, one row per size, rising.
+        over: ``children`` or ``clips``.
+        provenance: of the cohort.
+        ceiling: accuracy of one annotator against the others, where several labelled the clips.
+    """
+    what = {"children": "children learned from", "clips": "earlier clips of the tested child learned from"}[over]
+    with style.styled():
+        figure = style.new_figure(7.2, 3.6, "Adaptation curve: clips of the tested child that are right", provenance)
+        axes = figure.subplots()
+        places = range(len(points))  # even steps: sizes double mostly, and zero has no logarithm
+        known = points[["low", "high"]].notna().all(axis=1).to_numpy()
+        low, high = (points[name].to_numpy(float) for name in ("low", "high"))
+        axes.vlines([p for p in places if known[p]], low[known], high[known], color=style.BLUE, linewidth=1.4)
+        label = "all clips, 95\u202f% interval over children" if known.any() else "all clips"
+        axes.plot(places, points["accuracy"], color=style.BLUE, marker="o", label=label)
+        worst = points["worst_subject"].astype(float)
+        axes.plot(places, worst, color=style.VERMILION, marker="o", linewidth=1, label="child served worst")
+        if ceiling is not None:
+            axes.axhline(
+                ceiling, color=style.GREEN, linewidth=1.2, linestyle=(0, (1, 1.5)), label=CEILING + percent(ceiling)
+            )
+        axes.set_xticks(list(places), [str(size) for size in points["size"]])
+        axes.set_xlabel(what)
+        axes.set_ylim(0, 1.03)
+        axes.yaxis.set_major_formatter(style.percent_ticks())
+        axes.grid(axis="y")
+        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure

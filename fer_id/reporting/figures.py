@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fer_id.evaluation.calibration import Reliability
 from fer_id.reporting import style
-from fer_id.reporting.words import baselines, error_pattern, percent
+from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
 
 Metrics = dict[str, Any]
 
@@ -216,7 +216,7 @@ def subject_accuracy(metrics: Metrics, ceiling: float | None = None) -> Figure |
             label = f"always “{compared[0]}”: {percent(compared[1])}"
             axes.axhline(compared[1], color=style.VERMILION, linewidth=1, linestyle=(0, (4, 3)), label=label)
         if ceiling is not None:
-            label = f"one person against the others: {percent(ceiling)}"
+            label = CEILING + percent(ceiling)
             axes.axhline(ceiling, color=style.GREEN, linewidth=1.2, linestyle=(0, (1, 1.5)), label=label)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(style.percent_ticks())

@@ -17,6 +17,8 @@ PROVENANCE_CAVEATS = {
         "about real children."
     ),
 }
+CEILING = "one person against the others: "
+
 MODE_CAVEATS = {
     "transductive": "The model was fitted with the tested children's own clips, without their labels: "
     "a new child cannot expect this.",

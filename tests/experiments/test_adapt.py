@@ -36,6 +36,16 @@ def adapting(tiny: Tiny, store: Path, source: RunDir, runs: Path, strategy: str,
     return ["adapt", *arguments[1:]]
 
 
+def filmed(drawn: Path, store: Path) -> Path:
+    """The drawn store as if both clips of an emotion came from one video."""
+    shutil.copytree(drawn, store)
+    clips = pd.read_parquet(store / "clips.parquet")
+    clips["video_id"] = clips["subject_id"] + clips["label"]
+    clips["t0_s"] = 9.0 * clips.groupby("video_id").cumcount()
+    clips.to_parquet(store / "clips.parquet")
+    return store
+
+
 @pytest.mark.parametrize("strategy", sorted(STRATEGIES))
 def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
@@ -170,12 +180,8 @@ def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
 def test_earlier_clips_of_the_tested_child_are_learned_from(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
-    store = tmp_path / "store"
-    shutil.copytree(drawn, store)
+    store = filmed(drawn, tmp_path / "store")
     clips = pd.read_parquet(store / "clips.parquet")
-    clips["video_id"] = clips["subject_id"] + clips["label"]  # two clips each
-    clips["t0_s"] = 9.0 * clips.groupby("video_id").cumcount()
-    clips.to_parquet(store / "clips.parquet")
     more = ("protocol.mode=personalised", "name=site/own")
     assert main(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)) == DONE
     run = RunDir.open(tmp_path / "runs" / "site" / "own")
@@ -184,3 +190,54 @@ def test_earlier_clips_of_the_tested_child_are_learned_from(
     tested = fold.predictions().query("split == 'test'")["clip_id"]
     assert set(clips.set_index("clip_id").loc[tested, "t0_s"]) == {9.0}
     assert "Personalised protocol" in (run.path / "report.html").read_text()
+
+
+def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = ["curve", *adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]]
+    assert main([*arguments, "sizes=[2,0]"]) == DONE
+    table = pd.read_csv(tmp_path / "site" / "curve" / "curve.csv")
+    assert table["size"].tolist() == [0, 2]
+    for size, accuracy in zip(table["size"], table["accuracy"], strict=True):
+        run = RunDir.open(tmp_path / "site" / "curve" / f"children-{size:03d}")
+        assert run.metrics()["accuracy"] == pytest.approx(accuracy)
+        assert run.config()["adapt"]["strategy"] == ("linear_probe" if size else "source_only")
+        assert not size or len(run.folds[0].job()["subjects"]["train"]) == size
+    assert b"children learned from" in (tmp_path / "site" / "curve" / "curve.svg").read_bytes()
+    capsys.readouterr()
+    assert main([*arguments, "sizes=[0,2]"]) == DONE
+    assert capsys.readouterr().err.count("finished already") == 2
+
+
+def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    store = filmed(drawn, tmp_path / "store")
+    more = ("name=site/own", "over=clips", "sizes=[0,3]")
+    arguments = adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)
+    assert main(["curve", *arguments[1:]]) == DONE
+    runs = [RunDir.open(tmp_path / "runs" / "site" / "own" / f"clips-{size:03d}") for size in (0, 3)]
+    none, some = (run.folds[0].predictions().query("split == 'test'")["clip_id"].tolist() for run in runs)
+    assert none == some
+    learned = [run.folds[0].job()["clips"]["train"] for run in runs]
+    assert learned[1] - learned[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["sizes=[1,99]"], "protocol.train_groups=99: fold drawn7-001 has 2 to learn from"),
+        (["sizes=[]"], "expected different numbers"),
+        (["sizes=[1,1]"], "expected different numbers"),
+        (["protocol.train_groups=2"], "are what the curve varies"),
+        (["over=clips"], "no video has two clips"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_is_told_before_anything_is_trained(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]
+    assert main(["curve", *arguments, *more]) == USERS_FAULT
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
