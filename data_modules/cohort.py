@@ -6,6 +6,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.evaluation.agreement import agreement, vote_shares
 from fer_id.evaluation.leakage import alike
+from fer_id.files import locked
 from fer_id.governance.consent import known_withdrawals, snapshot
 from fer_id.governance.keys import keys_home
 from fer_id.labels import TARGET
@@ -74,21 +76,20 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     key, log = open_keys(home)
     cohort = admit(manifests, key, known_withdrawals(home, log), date.today())
     jobs = list(_jobs(cohort, config))
-    parts = _parts_folder(out)
-    done = _follow(jobs, parts, config, cohort)
-    card = _card(cohort, config)
-    with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
-        coverage = _write(cohort, done, parts, config, writer)
-        _check_found(coverage, config)
-        card.audit |= {
-            "coverage": coverage,
-            "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
-            "left_out": dict(cohort.left_out),
-            "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
-        }
-        admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
-        log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before the store can be opened
-    shutil.rmtree(parts)
+    with _parts_folder(out) as parts:
+        done = _follow(jobs, parts, config, cohort)
+        card = _card(cohort, config)
+        with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
+            coverage = _write(cohort, done, parts, config, writer)
+            _check_found(coverage, config)
+            card.audit |= {
+                "coverage": coverage,
+                "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
+                "left_out": dict(cohort.left_out),
+                "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+            }
+            admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
+            log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before it can be opened
     return card
 
 
@@ -105,11 +106,17 @@ def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
         yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
 
 
-def _parts_folder(out: Path) -> Path:
-    """Where finished videos wait for the store: beside it, for its owner only, since it holds faces."""
+@contextmanager
+def _parts_folder(out: Path) -> Iterator[Path]:
+    """Where finished videos wait for the store: beside it, for its owner only, since it holds faces.
+
+    It is kept for the next time where the work stops, and removed once the store is there.
+    """
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return parts
+    with locked(parts, DataError):
+        yield parts
+        shutil.rmtree(parts)
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -121,3 +122,18 @@ def _put(draft: Path, path: Path) -> None:
             os.replace(old, path)
         raise
     shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
+    """Keeps other processes out of a folder for as long as this one works there, however it ends.
+
+    Raises:
+        FerIdError: of class ``error``, where another process is there already.
+    """
+    with (folder / ".lock").open("a") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise error(f"{folder}: another process is working there; wait until it is done, or stop it") from None
+        yield

@@ -4,6 +4,8 @@ import errno
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_id.errors import FerIdError, RunError
-from fer_id.files import atomic_folder, atomic_write_bytes, atomic_write_text, plain, read_json, write_json
+from fer_id.errors import DataError, FerIdError, RunError
+from fer_id.files import atomic_folder, atomic_write_bytes, atomic_write_text, locked, plain, read_json, write_json
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -174,3 +176,19 @@ def test_a_folder_that_somebody_else_made_meanwhile_is_kept(tmp_path: Path) -> N
         meet()
     assert (store / "card.json").read_text() == "theirs"
     assert list(tmp_path.iterdir()) == [store]
+
+
+def test_a_locked_folder_lets_no_other_process_in_and_opens_when_its_process_dies(tmp_path: Path) -> None:
+    hold = (
+        "import sys, time; from pathlib import Path\n"
+        "from fer_id.errors import DataError; from fer_id.files import locked\n"
+        "with locked(Path(sys.argv[1]), DataError): print('in', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen([sys.executable, "-c", hold, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "in\n"
+        with pytest.raises(DataError, match="another process is working there"), locked(tmp_path, DataError):
+            pass
+        other.kill()
+    with locked(tmp_path, DataError):
+        pass
