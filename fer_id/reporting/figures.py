@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,13 @@ def confusion_matrix(metrics: Metrics) -> Figure:
     return figure
 
 
-def per_class(metrics: Metrics) -> Figure:
-    """Recall with its interval and F1 by class, worst last; the most common error in words, as the paper's Table 5."""
+def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None) -> Figure:
+    """Recall with its interval and F1 by class, worst last; the most common error in words, as the paper's Table 5.
+
+    Args:
+        metrics: of the run.
+        human: recall of one annotator against the majority of the others by class, where several labelled the clips.
+    """
     rows = metrics["per_class"]
     names = sorted(rows, key=lambda name: (rows[name]["recall"] is None, -(rows[name]["recall"] or 0)))
     with style.styled():
@@ -68,6 +73,8 @@ def per_class(metrics: Metrics) -> Figure:
         axes, notes = figure.subplots(1, 2, width_ratios=[9, 7], sharey=True)
         for position, name in enumerate(names):
             _class_bar(axes, position, rows[name], metrics["intervals"].get(f"per_class.{name}.recall"))
+            if (person := (human or {}).get(name)) is not None:
+                axes.plot([person] * 2, [position - 0.42, position + 0.36], color=style.GREEN, linewidth=2)
             pattern = error_pattern(metrics, name)
             notes.text(0.0, position, pattern, va="center", fontsize=8, color=style.INK)
         axes.set_yticks(range(len(names)), [f"{name}  ({rows[name]['support']:,})" for name in names])
@@ -77,7 +84,8 @@ def per_class(metrics: Metrics) -> Figure:
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("bar: recall, black line: its 95\u202f% interval, thin bar: F1")
+        told = "bar: recall, black line: its 95\u202f% interval, thin bar: F1"
+        axes.set_xlabel(f"{told}\ngreen: one person against the others" if human else told)
         notes.set_axis_off()
         notes.set_xlim(0, 1)
     return figure

@@ -66,7 +66,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         training = figures.training_curves(run.learning_curve(), provenance, _monitor(run))
     drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
-        "per_class": figures.per_class(metrics),
+        "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance),
         "training": training,
@@ -76,9 +76,12 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
 
 def human_ceiling(job: dict[str, Any]) -> float | None:
     """How often one annotator agrees with the majority of the others, where the run's store tells it."""
-    annotators = ((job.get("store") or {}).get("audit") or {}).get("annotators") or {}
-    ceiling: float | None = annotators.get("ceiling")
+    ceiling: float | None = _annotators(job).get("ceiling")
     return ceiling
+
+
+def _annotators(job: dict[str, Any]) -> dict[str, Any]:
+    return ((job.get("store") or {}).get("audit") or {}).get("annotators") or {}
 
 
 def write_figures(run: RunDir) -> dict[str, Path]:
