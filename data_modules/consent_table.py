@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data_modules.manifest_cells import CONSENT_COLUMNS
 from data_modules.tables import Table
+from fer_id.cohort_tables import CONSENT_COLUMNS
 from fer_id.files import atomic_write_text
 
 

@@ -1,4 +1,4 @@
-"""What may stand in the cells of a cohort's tables: their columns, and a pandera schema of each."""
+"""What may stand in the cells of a cohort's tables: a pandera schema of each."""
 
 from __future__ import annotations
 
@@ -11,11 +11,6 @@ import pandera.pandas as pa
 
 from fer_id.governance.consent import ASSENT, GUARDIAN, PURPOSES, STATUSES
 from fer_id.labels import TARGET
-
-SUBJECT_COLUMNS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
-CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
-ANNOTATION_COLUMNS = ("clip_id", "annotator", "label", "confidence")
-CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 
 _LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
 

@@ -17,20 +17,10 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.manifest_cells import (
-    ANNOTATION_COLUMNS,
-    ANNOTATIONS,
-    CLIP_ROW_COLUMNS,
-    CLIPS,
-    CONSENT,
-    CONSENT_COLUMNS,
-    SUBJECT_COLUMNS,
-    SUBJECTS,
-    is_number,
-    purposes_in,
-)
+from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, SUBJECTS, is_number, purposes_in
 from data_modules.tables import Table
 from fer_id.card import PROVENANCES
+from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.governance.consent import ConsentRecord

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
@@ -29,10 +30,6 @@ EYES_PX = 64.0
 
 _CAMERA = np.array([[EYES_PX, 0, WIDTH / 2], [0, EYES_PX, 0.45 * HEIGHT]])
 _RECORDED_ON, _EXPIRES_ON = "2026-01-15", "2099-12-31"
-_SUBJECTS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
-_CLIPS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
-_ANNOTATIONS = ("clip_id", "annotator", "label", "confidence")
-_CONSENT = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
 _ABOUT = """Drawn people: nobody is depicted. The folder is what `fer-id prepare data=cohort` takes from a site;
 cohort.json says that it is synthetic, and so does everything that is made of it.
 """
@@ -91,10 +88,10 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
                         "context": shot.context,
                     }
                 )
-        _write_csv(draft / "subjects.csv", _SUBJECTS, map(_subject_row, subjects))
-        _write_csv(draft / "clips.csv", _CLIPS, clips)
-        _write_csv(draft / "annotations.csv", _ANNOTATIONS, _votes(shown, config.seed))
-        _write_csv(draft / "consent.csv", _CONSENT, map(_consent_row, subjects))
+        _write_csv(draft / "subjects.csv", SUBJECT_COLUMNS, map(_subject_row, subjects))
+        _write_csv(draft / "clips.csv", CLIP_ROW_COLUMNS, clips)
+        _write_csv(draft / "annotations.csv", ANNOTATION_COLUMNS, _votes(shown, config.seed))
+        _write_csv(draft / "consent.csv", CONSENT_COLUMNS, map(_consent_row, subjects))
         (draft / "README.txt").write_text(_ABOUT, encoding="utf-8")
         (draft / "cohort.json").write_text(json.dumps({"provenance": "synthetic"}) + "\n", encoding="utf-8")
 

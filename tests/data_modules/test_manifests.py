@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data_modules.manifest_cells import CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
 from data_modules.manifests import read_manifests
+from fer_id.cohort_tables import CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import DataError
 
 Rows = list[list[str]]

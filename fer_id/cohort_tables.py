@@ -1,0 +1,8 @@
+"""The tables of a cohort folder, column by column: what a site fills in, and what a drawn cohort is written as."""
+
+from __future__ import annotations
+
+SUBJECT_COLUMNS = ("subject_id", "age_group", "gender", "severity", "ethnicity", "site")
+CLIP_ROW_COLUMNS = ("clip_id", "subject_id", "video", "start_s", "end_s", "label", "context")
+ANNOTATION_COLUMNS = ("clip_id", "annotator", "label", "confidence")
+CONSENT_COLUMNS = ("subject_id", "recorded_on", "status", "guardian", "assent", "purposes", "expires_on", "ethics_ref")
