@@ -219,7 +219,8 @@ def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequen
     for (one, other), count in pairs.items():
         for fold in folds:
             judged = set(subjects.iloc[fold.test])
-            learned = set(subjects.iloc[np.concatenate([fold.train, fold.validation])])
+            others = np.setdiff1d(fold.train, fold.own)
+            learned = set(subjects.iloc[np.concatenate([others, fold.validation])])
             if {one, other} & judged and {one, other} & learned:
                 problems.add(f"{one} and {other} share {count} pictures; fold {fold.name} separates them")
                 break

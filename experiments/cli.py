@@ -75,7 +75,7 @@ VERBS = {
         "experiments.curve:curve",
         "experiments.curve:CurveConfig",
         "fer-id curve data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
-        "adapt.strategy=linear_probe sizes=[0,1,2,4,8] name=site_a/curve",
+        "adapt.strategy=linear_probe name=site_a/curve",
     ),
     "evaluate": Verb(
         "metrics and figures of a run again, from its predictions",

@@ -142,6 +142,8 @@ class TrainConfig:
                 ("protocol.mode", "adapt.strategy"),
                 f"clips without labels tell {self.adapt.strategy} nothing; choose {', '.join(BY_PICTURES)}",
             )
+        if self.protocol.mode != "inductive" and self.adapt.strategy == "source_only":
+            yield Clash(("protocol.mode", "adapt.strategy"), "source_only looks at nothing: protocol.mode=inductive")
         for line in model_problems(self.model):
             keys, _, message = line.partition(": ")
             yield Clash((keys,), message)

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from fer_id.evaluation.config import SPLITS, Fold
+from fer_id.evaluation.protocol import OF_THE_TESTED
 from fer_id.models.cost import model_cost
 from fer_id.runs import RunDir
 
@@ -24,7 +26,11 @@ LIBRARIES = ("torch", "pytorch-lightning", "timm", "albumentations", "torchmetri
 
 
 def describe_job(
-    config: TrainConfig, data: FerDataModule, folds: Sequence[Fold], parents: Sequence[RunDir | None]
+    config: TrainConfig,
+    data: FerDataModule,
+    folds: Sequence[Fold],
+    parents: Sequence[RunDir | None],
+    sources: Sequence[FerDataModule] = (),
 ) -> dict[str, Any]:
     """What ``job.json`` says of a run before it begins.
 
@@ -33,6 +39,7 @@ def describe_job(
         data: opened stores.
         folds: the fold it trains; of a cross-validation all of them, whose subjects and clips are united.
         parents: the run that each fold starts from; None for new weights.
+        sources: what those runs learned from, where it is learned from again.
     """
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
@@ -45,7 +52,7 @@ def describe_job(
         "versions": {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()},
         "git_commit": _commit(),
         "seed": config.seed,
-        "mode": config.protocol.mode,
+        "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
         "dataset": config.data.name,
         "model": config.model.name,
         "store": {
@@ -57,9 +64,9 @@ def describe_job(
             "geometry": card.geometry,
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
         },
-        "subjects": {split: data.subjects(rows) for split, rows in united.items()},
+        "subjects": {split: data.subjects(rows) for split, rows in united.items()} | _of_sources(sources),
         "clips": {split: len(rows) for split, rows in united.items()},
-        "dropped": (folds[0].dropped if len(folds) == 1 else {})
+        "dropped": _dropped(folds)
         | {f"label {name} not in {data.labels.name}": n for name, n in data.dropped_labels.items()},
         "parents": list(dict.fromkeys(str(run.path) for run in parents if run)),
         "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
@@ -67,6 +74,23 @@ def describe_job(
         "memory_format": config.trainer.memory_format,
         "machine": machine(),
     }
+
+
+def _of_sources(sources: Sequence[FerDataModule]) -> dict[str, list[str]]:
+    """Whose clips of the source are learned from again; nothing where none are."""
+    seen = {subject for source in sources for subject in source.subjects(source.fold.train)}
+    return {"source": sorted(seen)} if sources else {}
+
+
+def _dropped(folds: Sequence[Fold]) -> dict[str, int]:
+    """Why clips were left out; of several folds what adds up: clips of the tested, and folds that are missing."""
+    if len(folds) == 1:
+        return folds[0].dropped
+    added = Counter[str]()
+    for fold in folds:
+        added.update({reason: count for reason, count in fold.dropped.items() if reason in OF_THE_TESTED})
+    missing = {reason: count for reason, count in folds[0].dropped.items() if reason.startswith("folds ")}
+    return dict(added) | missing
 
 
 def machine() -> str:

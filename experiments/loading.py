@@ -95,7 +95,8 @@ def read(schema: type[T], path: Path) -> T:
         ConfigError: with every problem of the file.
     """
     problems = Problems(str(path))
-    return _resolve(schema, file_leaves(path, path.name, problems), problems, "")
+    hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
+    return _resolve(schema, file_leaves(path, path.name, problems), problems, hint)
 
 
 def plain(config: Any) -> Any:

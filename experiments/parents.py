@@ -12,7 +12,7 @@ from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
 from fer_id.evaluation.config import Fold
 from fer_id.labels import LabelSpace, get_space
 from fer_id.progress import say
-from fer_id.runs import RunDir
+from fer_id.runs import LEARNED_FROM, RunDir
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
@@ -105,7 +105,7 @@ def _ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
 
 def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
     subjects = run.job().get("subjects") or {}
-    seen = {one for split in ("train", "validation", "unlabelled") for one in subjects.get(split, ())}
+    seen = {one for split in LEARNED_FROM for one in subjects.get(split, ())}
     if judged := sorted(seen.intersection(data.subjects(fold.test))):
         raise LeakageError(
             f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} tests: {', '.join(judged[:5])}; "

@@ -19,13 +19,14 @@ from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.errors import CheckpointError, ConfigError
+from fer_id.errors import CheckpointError, ConfigError, FerIdError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.models.transfer import transfer
 from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.config import ALIGNING
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import CROP
@@ -61,6 +62,23 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     data = open_data(config, run.path.name if config.protocol.name in ("kfold", "loso") else None)
     run.require_store(data.fingerprint)
     return config, data
+
+
+def open_source(config: TrainConfig, parent: RunDir | None) -> FerDataModule | None:
+    """What the run to start from learned from, where the strategy learns from it again; None where it does not.
+
+    Raises:
+        RunError: its stores are not there any more, or not as they were.
+    """
+    if parent is None or config.adapt.strategy not in ALIGNING:
+        return None
+    try:
+        return open_run_data(parent)[1]
+    except FerIdError as problem:
+        raise RunError(
+            f"adapt.strategy={config.adapt.strategy} learns again from what {parent.path} learned from, which cannot "
+            f"be read: {problem}"
+        ) from None
 
 
 def make_model(

@@ -21,8 +21,8 @@ from experiments.parts import (
     make_task,
     make_trainer,
     open_data,
-    open_run_data,
     open_run_mirror,
+    open_source,
     quiet,
     settled,
 )
@@ -70,20 +70,23 @@ def _default_name(config: TrainConfig) -> str:
 
 def _outcome(run: RunDir) -> str:
     """What came out, for the person at the terminal."""
-    metrics, seconds = run.metrics(), run.job().get("seconds")
+    metrics, job = run.metrics(), run.job()
+    seconds, mode = job.get("seconds"), job.get("mode") or "inductive"
+    named = "" if mode == "inductive" else f", {mode}"
     took = f", trained in {duration(seconds)}" if seconds else ""
     return (
         f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
-        f"{metrics['provenance']} test clips{took}\n{run.path / 'report.html'}"
+        f"{metrics['provenance']} test clips{named}{took}\n{run.path / 'report.html'}"
     )
 
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
+    sources = [source for start in starts if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
-    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts))
+    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts, sources))
     folds = []
     for number, fold in enumerate(data.folds, start=1):
         run = RunDir(path / "folds" / fold.name)
@@ -104,17 +107,18 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
+    sources = [source for source in [open_source(config, start)] if source is not None]
+    for source in sources:
+        data.align_with(source)
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
     model, taken = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
-    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start]))
+    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start], sources))
     last = run.path / "checkpoints" / "last.ckpt"
     resumed = config.resume and last.is_file()
     if resumed:
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
     task = make_task(config, model, data, taken)
-    if task.strategy.aligns and start is not None:
-        data.align_with(open_run_data(start)[1])
     mirror = open_run_mirror(config, run, data, job_type)
     trainer = make_trainer(config, run, mirror)
     if resumed:

@@ -18,6 +18,9 @@ PREDICTION_KEYS = ("clip_id", "fold", "split")
 FREE_KEYS = ("resume", "runs.", "logging.")
 """Settings, or beginnings of them, that may change while a run is resumed."""
 
+LEARNED_FROM = ("train", "validation", "unlabelled", "source")
+"""Lists of ``subjects`` in ``job.json`` whose members a model has seen; the others it was only judged on."""
+
 
 class RunDir:
     """A run's folder; its files are those that the methods below read and write, and ``DONE``, written last.

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from fer_id.errors import DataError
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
 
+NOT_SHOWN = "tested, but not shown without labels: no consent for training"
 EARLIER, IN_THE_GAP = "earlier clips of the tested, not learned from", "clips of the tested within protocol.gap_s"
+_TIMES = ["video_id", "t0_s", "fps"]
 
 
 def give_access(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig) -> tuple[Fold, dict[str, int]]:
@@ -26,7 +28,7 @@ def give_access(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig) -> tupl
         raise DataError("protocol.mode=personalised: no video has two clips, so none is earlier than another")
     may = clips["for_training"].to_numpy(bool)[fold.test] if "for_training" in clips else np.ones(len(fold.test), bool)
     if config.mode == "transductive":
-        return replace(fold, unlabelled=fold.test[may]), {}
+        return replace(fold, unlabelled=fold.test[may]), {NOT_SHOWN: int((~may).sum())}
     return _personalised(clips, fold, config, may)
 
 
@@ -37,20 +39,22 @@ def _personalised(
 
     Which clips are tested does not depend on ``own_clips``, so that results for different numbers compare.
     """
-    table = clips.iloc[fold.test][["subject_id", "video_id", "t0_s", "length", "fps", "label"]].assign(row=fold.test)
-    if missing := int(table["t0_s"].isna().sum()):
-        raise DataError(f"protocol.mode=personalised: {missing} clips do not say when they were filmed (t0_s)")
+    table = clips.iloc[fold.test][["subject_id", *_TIMES, "length", "label"]].assign(row=fold.test, may=may)
+    if missing := int(table[_TIMES].isna().any(axis=1).sum()):
+        raise DataError(
+            f"protocol.mode=personalised: {missing} clips of fold {fold.name} do not say when they were filmed "
+            f"({', '.join(_TIMES)})"
+        )
     table = table.sort_values(["t0_s", "video_id", "row"], kind="stable")
-    videos = table.groupby("video_id", sort=False)
-    place, size = videos.cumcount(), videos["row"].transform("size")
+    each = [table["subject_id"], table["video_id"]]  # two children may follow one another in one video
+    place, size = table.groupby(each).cumcount(), table.groupby(each)["row"].transform("size")
     earlier = place < (config.own_fraction * size).astype(int)
-    end = (table["t0_s"] + table["length"] / table["fps"]).where(earlier)
-    last = end.groupby(table["video_id"]).transform("max")
-    near = ~earlier & (table["t0_s"] < last + config.gap_s)
-    own = table[earlier & pd.Series(may, index=clips.index[fold.test]).reindex(table.index) & table["label"].notna()]
+    end = (table["t0_s"] + table["length"] / table["fps"]).where(earlier).groupby(each).transform("max")
+    near = ~earlier & (table["t0_s"] < end + config.gap_s)
+    own = table[earlier & table["may"] & table["label"].notna()]
     if config.own_clips is not None:
         own = own[own.groupby("subject_id").cumcount() < config.own_clips]
-    train: Rows = np.concatenate([fold.train, np.sort(own["row"].to_numpy(np.int64))])
+    learned: Rows = np.sort(own["row"].to_numpy(np.int64))
     test: Rows = np.sort(table["row"][~earlier & ~near].to_numpy(np.int64))
     left_out = {EARLIER: int(earlier.sum()) - len(own), IN_THE_GAP: int(near.sum())}
-    return replace(fold, train=train, test=test), left_out
+    return replace(fold, train=np.concatenate([fold.train, learned]), test=test, own=learned), left_out

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fer_id.settings import Clash, setting
 
 Rows = NDArray[np.int64]
+OWN_FRACTION, GAP_S = 0.5, 1.0
 SPLITS = ("train", "validation", "test")
 
 
@@ -34,14 +35,17 @@ class ProtocolConfig:
         choices=("inductive", "transductive", "personalised"),
         help="what may be seen of those who are tested: nothing; their clips without labels; their earlier clips",
     )
-    own_fraction: float = setting(0.5, above=0, below=1, help="personalised: share of a video that is earlier")
+    own_fraction: float = setting(OWN_FRACTION, above=0, below=1, help="personalised: share of a video that is earlier")
     own_clips: int | None = setting(None, min=0, help="personalised: earlier clips of each child used; null: all")
-    gap_s: float = setting(1.0, min=0, help="personalised: seconds between the earlier clips and the tested ones")
+    gap_s: float = setting(GAP_S, min=0, help="personalised: seconds between the earlier clips and the tested ones")
 
     def clashes(self) -> Iterator[Clash]:
         """The dataset's own splits and a mode that is about a child who is left out."""
         if self.name == "official" and (self.mode != "inductive" or self.train_groups is not None):
             yield Clash(("mode", "train_groups"), "say who is left out first: protocol=loso, kfold or holdout")
+        ours, usual = (self.own_clips, self.own_fraction, self.gap_s), (None, OWN_FRACTION, GAP_S)
+        if self.mode != "personalised" and ours != usual:
+            yield Clash(("own_clips", "own_fraction", "gap_s"), "are of protocol.mode=personalised; say that too")
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Fold:
         train, validation, test: int64 row numbers into the table of clips.
         dropped: rows left out, counted by reason.
         unlabelled: rows that may be learned from without their labels.
+        own: rows of ``train`` that are earlier clips of those who are tested.
     """
 
     name: str
@@ -61,3 +66,9 @@ class Fold:
     test: Rows
     dropped: dict[str, int]
     unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    own: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def mode(self) -> str:
+        """What was seen of those who are tested; a protocol that found nothing to show is inductive."""
+        return "personalised" if len(self.own) else "transductive" if len(self.unlabelled) else "inductive"

@@ -11,10 +11,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError, LeakageError, Problems
-from fer_id.evaluation.access import give_access
+from fer_id.evaluation.access import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
+OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
+"""Reasons that count clips of those whom a fold tests, so that folds add up."""
 
 
 def make_folds(
@@ -36,13 +38,13 @@ def make_folds(
     """
     folds = [_official(clips)] if config.name == "official" else _grouped(clips, config, seed)
     unlabelled = clips["label"].isna().to_numpy()
-    made, unjudged = [], 0
+    made, unjudged = [], list[str]()
     for fold in folds:
         fold, dropped = _with_consent(clips, fold)
         fold, more = give_access(clips, fold, config)
         dropped |= more
         if dropped and not len(fold.test):
-            unjudged += 1  # nobody left out by this fold may be judged, or nothing later is left of them
+            unjudged.append(fold.name)  # nobody left out by this fold may be judged, or nothing later is left of them
             continue
         dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
@@ -62,9 +64,11 @@ def make_folds(
             + (", or no clip is late enough in its video" if config.mode == "personalised" else "")
         )
     if unjudged:
-        skipped = {"folds with nobody who may be judged": unjudged}
+        skipped = {f"folds with nobody who may be judged ({', '.join(unjudged)})": len(unjudged)}
         made = [replace(fold, dropped=fold.dropped | skipped) for fold in made]
-    _check(clips, made, own=config.mode == "personalised", allow_repeats=images and not deduplicate)
+    if config.own_clips and config.own_clips > (most := max(_most_own(clips, fold) for fold in made)):
+        raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
+    _check(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
 
 
@@ -187,19 +191,27 @@ def _test_groups(
     return names, tests
 
 
-def _check(clips: pd.DataFrame, folds: list[Fold], *, own: bool, allow_repeats: bool) -> None:
-    """No subject on two sides, but for the tested child's ``own`` earlier clips; something of each class to learn."""
+def _most_own(clips: pd.DataFrame, fold: Fold) -> int:
+    """Earlier clips of that tested child of whom most are learned from."""
+    return int(clips["subject_id"].iloc[fold.own].value_counts().max()) if len(fold.own) else 0
+
+
+def _check(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repeats: bool) -> None:
+    """No subject on two sides, but for the tested child's own earlier clips; something of each class to learn.
+
+    Of a ``few`` children not every class is expected: that is what an adaptation curve shows.
+    """
     problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
     subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()
     classes = set(clips["label"].dropna())
     for fold in folds:
-        parts = {split: set(subjects[getattr(fold, split)]) for split in SPLITS}
+        others = np.setdiff1d(fold.train, fold.own)
+        rows = {"train": others, "validation": fold.validation, "test": fold.test}
+        parts = {split: set(subjects[one]) for split, one in rows.items()}
         for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
-            if own and (first, second) == ("train", "test"):
-                continue
             if (shared := sorted(parts[first] & parts[second])) and not allow_repeats:
                 problems.add(f"fold {fold.name}: {len(shared)} in {first} and {second}: {', '.join(shared[:5])}")
-        if missing := sorted(classes - set(labels[fold.train])):
+        if not few and (missing := sorted(classes - set(labels[fold.train]))):
             lacking.add(f"fold {fold.name}: no training clip of {', '.join(missing)}")
         if not classes & set(labels[fold.validation]):
             lacking.add(f"fold {fold.name}: no labelled validation clip to choose the best epoch by")

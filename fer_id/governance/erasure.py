@@ -16,7 +16,7 @@ import pandas as pd
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
 from fer_id.files import atomic_write_bytes, read_json, write_json
-from fer_id.runs import RunDir
+from fer_id.runs import LEARNED_FROM, RunDir
 from fer_id.store import PARTS
 
 
@@ -128,7 +128,7 @@ def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
     """Whether a run learned from the subject or was chosen by it, or was quarantined for it before."""
     mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
     before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
-    return before or any(subject in subjects.get(split, ()) for split in ("train", "validation", "unlabelled"))
+    return before or any(subject in subjects.get(split, ()) for split in LEARNED_FROM)
 
 
 def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:
@@ -159,7 +159,9 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
     for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
         _forget(one, subject)
     run.write_job(job)
-    for path in (*run.figures.glob("*"), *(run.path / name for name in ("report.html", "metrics.json", "frames.json"))):
+    pages = (run.path / name for name in ("report.html", "metrics.json", "frames.json"))
+    curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
+    for path in (*run.figures.glob("*"), *pages, *curves):
         path.unlink(missing_ok=True)
     shutil.rmtree(run.path / "wandb", ignore_errors=True)
 

@@ -49,18 +49,19 @@ def learning_curves(curves: Mapping[str, Sequence[pd.Series]], provenances: Sequ
     return figure
 
 
-def adaptation_curve(points: pd.DataFrame, over: str, provenance: str, ceiling: float | None) -> Figure:
+def adaptation_curve(points: pd.DataFrame, over: str, ceiling: float | None) -> Figure:
     """Accuracy against how much was learned from, with its interval and the child served worst.
 
     Args:
-        points: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, one row per size, rising.
+        points: one row per size, rising: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, ``mode``,
+            ``provenance``.
         over: ``children`` or ``clips``.
-        provenance: of the cohort.
         ceiling: accuracy of one annotator against the others, where several labelled the clips.
     """
     what = {"children": "children learned from", "clips": "earlier clips of the tested child learned from"}[over]
     with style.styled():
-        figure = style.new_figure(7.2, 3.6, "Adaptation curve: clips of the tested child that are right", provenance)
+        mode, provenance = points["mode"].iloc[0], points["provenance"].iloc[0]
+        figure = style.new_figure(7.2, 3.6, f"Adaptation curve ({mode}): accuracy on the tested child", provenance)
         axes = figure.subplots()
         places = range(len(points))  # even steps: sizes double mostly, and zero has no logarithm
         known = points[["low", "high"]].notna().all(axis=1).to_numpy()

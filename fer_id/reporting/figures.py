@@ -67,13 +67,14 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
         human: recall of one annotator against the majority of the others by class, where several labelled the clips.
     """
     rows = metrics["per_class"]
+    people = {name: value for name, value in (human or {}).items() if name in rows and value is not None}
     names = sorted(rows, key=lambda name: (rows[name]["recall"] is None, -(rows[name]["recall"] or 0)))
     with style.styled():
         figure = style.new_figure(8.6, 1.5 + 0.44 * len(names), "Recognised clips by class", metrics["provenance"])
         axes, notes = figure.subplots(1, 2, width_ratios=[9, 7], sharey=True)
         for position, name in enumerate(names):
             _class_bar(axes, position, rows[name], metrics["intervals"].get(f"per_class.{name}.recall"))
-            if (person := (human or {}).get(name)) is not None:
+            if (person := people.get(name)) is not None:
                 axes.plot([person] * 2, [position - 0.42, position + 0.36], color=style.GREEN, linewidth=2)
             pattern = error_pattern(metrics, name)
             notes.text(0.0, position, pattern, va="center", fontsize=8, color=style.INK)
@@ -85,7 +86,7 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         told = "bar: recall, black line: its 95\u202f% interval, thin bar: F1"
-        axes.set_xlabel(f"{told}\ngreen: one person against the others" if human else told)
+        axes.set_xlabel(f"{told}\ngreen: one person against the others" if people else told)
         notes.set_axis_off()
         notes.set_xlim(0, 1)
     return figure

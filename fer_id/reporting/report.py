@@ -147,7 +147,8 @@ def _left_out(run: RunDir, dropped: dict[str, Any], audit: Findings) -> list[str
     """What this run did not use of its store, in sentences."""
     said = []
     if dropped:
-        total = words.counted(sum(count for count in dropped.values() if isinstance(count, int)), "clip")
+        counts = {reason: n for reason, n in dropped.items() if isinstance(n, int) and not reason.startswith("folds ")}
+        total = words.counted(sum(counts.values()), "clip")
         said.append(f"This run left out {total}: {reasons_words(dropped)}.")
     if audit.images and (run.config().get("data") or {}).get("drop_duplicates") is False:
         said.append("This run kept the repeats in training, as data.drop_duplicates=false says: its scores flatter it.")

@@ -14,9 +14,11 @@ _WIDTH = 64
 def coral(source: Tensor, target: Tensor) -> Tensor:
     """Squared distance of the covariances of features (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko, 2016).
 
-    At least two rows each.
+    At least two rows each. Computed in the precision they come in, as a covariance loses too much in bf16.
     """
-    return (torch.cov(source.T) - torch.cov(target.T)).square().sum() / (4 * source.shape[1] ** 2)
+    with torch.autocast(source.device.type, enabled=False):
+        apart = torch.cov(source.T) - torch.cov(target.T)
+        return apart.square().sum() / (4 * source.shape[1] ** 2)
 
 
 class Critic(nn.Module):

@@ -13,7 +13,10 @@ VIEWS: dict[str, tuple[bool, tuple[tuple[int, int], ...]]] = {
 }
 """Name -> (mirrored too, shifts right and down in pixels); ``ten`` after the ten crops of Krizhevsky et al. (2012)."""
 
-BY_PICTURES = ("adabn", "coral", "dann")
+ALIGNING = ("coral", "dann")
+"""Strategies that learn from the source's clips beside the cohort's."""
+
+BY_PICTURES = ("adabn", *ALIGNING)
 """Strategies to which a clip without a label tells something."""
 
 

@@ -27,10 +27,9 @@ class Strategy:
 
     Attributes:
         learns: whether there is a training at all.
-        aligns: whether it needs clips of the source beside those of the cohort.
     """
 
-    learns, aligns = True, False
+    learns = True
 
     def __init__(self, config: AdaptationConfig, start: Mapping[str, Tensor]) -> None:
         self.config, self.start = config, dict(start)
@@ -141,8 +140,6 @@ class AdaBN(Strategy):
 class CORAL(Strategy):
     """Everything learns, and the covariances of the source's and the cohort's features are brought together."""
 
-    aligns = True
-
     def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
         if domain is None or torch.bincount(domain, minlength=2).min() < 2:  # a covariance needs two clips
             return None
@@ -152,7 +149,6 @@ class CORAL(Strategy):
 class DANN(Strategy):
     """Everything learns, and a critic that tells source from cohort is left nothing to tell by."""
 
-    aligns = True
     _share = 0.0
     _critic: Critic | None = None
 

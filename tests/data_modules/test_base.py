@@ -18,6 +18,7 @@ from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import FER7, TARGET
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.store import ClipStore, ClipStoreWriter
+from fer_id.types import COHORT, SOURCE
 
 Factory = Callable[..., Path]
 Loader = DataLoader[dict[str, Any]]
@@ -386,3 +387,41 @@ def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Fact
     pooled = module(real, tmp_path / "drawn")
     assert pooled.provenance == "synthetic"
     assert pooled.groups == ["age_group"]
+
+
+# --- two domains ------------------------------------------------------------------------------------------------------
+
+
+def test_an_aligned_batch_shows_the_tested_without_their_labels(tmp_path: Path) -> None:
+    people = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
+    ours = module(write(tmp_path / "ours", people), protocol=ProtocolConfig("loso", mode="transductive"))
+    others = [{"clip_id": f"o{n}", "subject_id": f"o{n // 7}", "label": FER7.names[n % 7]} for n in range(42)]
+    source = module(write(tmp_path / "source", others, label_space="fer7"))
+    ours.align_with(source)
+    label_of = {row["clip_id"]: row["label"] for row in people + others}
+    seen: dict[int, set[str]] = {SOURCE: set(), COHORT: set()}
+    for epoch in range(6):
+        for batch in epoch_of(ours.train_dataloader(), epoch):
+            hidden = 0
+            for name, subject, label, domain in zip(
+                batch["clip_id"], batch["subject_id"], batch["label"].tolist(), batch["domain"].tolist(), strict=True
+            ):
+                seen[domain].add(name)
+                assert domain == (SOURCE if name.startswith("o") else COHORT)
+                assert label == (-1 if subject == ours.fold.name else TARGET.index(label_of[name]))
+                hidden += subject == ours.fold.name
+            assert hidden == len(batch["label"]) / 3
+            assert "soft_label" not in batch
+    table, learned = ours.clips, np.concatenate([ours.fold.train, ours.fold.test])
+    assert seen[COHORT] == set(table["clip_id"].iloc[learned])
+    of_source = source.clips.iloc[source.fold.train]
+    assert seen[SOURCE] == set(of_source["clip_id"][of_source["label"].isin(TARGET.names)])
+
+
+def test_a_source_without_any_of_the_classes_is_refused(tmp_path: Path) -> None:
+    people = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
+    ours = module(write(tmp_path / "ours", people))
+    others = [{"subject_id": f"o{n // 2}", "label": ("disgust", "surprise")[n % 2]} for n in range(20)]
+    source = module(write(tmp_path / "source", others, label_space="fer7"))
+    with pytest.raises(DataError, match="no training clip of happy, sad"):
+        ours.align_with(source)

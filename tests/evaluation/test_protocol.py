@@ -274,7 +274,7 @@ def test_only_the_willing_are_learned_from_and_judged() -> None:
         assert clips["for_training"].iloc[fold.train].all()
         assert clips["for_training"].iloc[fold.validation].all()
         assert clips["for_evaluation"].iloc[fold.test].all()
-        assert fold.dropped["folds with nobody who may be judged"] == 2
+        assert fold.dropped["folds with nobody who may be judged (s1, s2)"] == 2
     s3 = folds[1]
     assert s3.dropped["no consent for training"] == 4
     with pytest.raises(DataError, match="nobody in the store consented to evaluation"):
@@ -286,24 +286,26 @@ def test_only_the_willing_are_learned_from_and_judged() -> None:
 
 @st.composite
 def filmed(draw: st.DrawFn) -> pd.DataFrame:
-    """Children with one to three videos, several clips in each, in random order."""
-    rows = []
+    """Children with one to three videos, several clips in each, in random order; the first video may be one for all."""
+    rows, together = [], draw(st.booleans())
     for child in range(draw(st.integers(3, 5))):
         for video in range(draw(st.integers(1, 3))):
-            rows += [(f"s{child}", f"v{child}-{video}", 3.0 * clip) for clip in range(draw(st.integers(2, 6)))]
-    table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "video_id", "t0_s"])
-    label = [CLASSES[int(t // 3) % 2] for t in table["t0_s"]]
+            shared = together and not video
+            name, start = ("all", 100.0 * child) if shared else (f"v{child}-{video}", 0.0)
+            rows += [(f"s{child}", name, start + 3.0 * clip, clip) for clip in range(draw(st.integers(2, 6)))]
+    table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "video_id", "t0_s", "clip"])
+    label = [CLASSES[clip % 2] for clip in table.pop("clip")]
     return table.assign(label=label, length=10, fps=5.0, clip_id=[f"c{i}" for i in range(len(table))])
 
 
-@given(filmed(), st.floats(0.1, 0.9), st.integers(0, 6), st.floats(0, 4))
+@given(filmed(), st.floats(0.1, 0.9), st.integers(0, 2), st.floats(0, 4))
 def test_a_child_is_learned_from_before_it_is_tested(clips: pd.DataFrame, share: float, own: int, gap: float) -> None:
     settings: dict[str, Any] = {"mode": "personalised", "own_fraction": share, "gap_s": gap}
     try:
         folds = folds_of(clips, name="loso", own_clips=own, **settings)
         every = folds_of(clips, name="loso", **settings)
     except DataError:
-        reject()  # all that is left is within the gap
+        reject()  # all that is left is within the gap, or nobody has so many earlier clips
     assert [fold.name for fold in folds] == [fold.name for fold in every]
     for fold, with_all in zip(folds, every, strict=True):
         np.testing.assert_array_equal(fold.test, with_all.test)  # so that numbers of own clips compare
@@ -358,3 +360,46 @@ def test_fewer_groups_to_learn_from_are_the_first_of_more() -> None:
         np.testing.assert_array_equal(few.validation, most.validation)
     with pytest.raises(DataError, match=r"protocol.train_groups=7: fold s0 has 6 to learn from"):
         folds_of(clips, name="loso", train_groups=7)
+
+
+def test_two_children_in_one_video_have_earlier_clips_of_their_own() -> None:
+    """Both tested by one fold: who comes second in the video must not be taken for what is later of the first."""
+    clips = people(6, clips=6).assign(length=10, fps=5.0, site="b", video_id="one")
+    clips["t0_s"] = 5.0 * np.arange(len(clips))
+    clips.loc[clips["subject_id"].isin(["s0", "s1"]), "site"] = "a"
+    clips.loc[clips["subject_id"].isin(["s2", "s3"]), "site"] = "c"
+    fold = next(f for f in folds_of(clips, name="loso", group="site", mode="personalised") if f.name == "a")
+    tested, own = (clips.iloc[rows]["subject_id"].value_counts().to_dict() for rows in (fold.test, fold.own))
+    assert tested == own == {"s0": 3, "s1": 3}
+
+
+@pytest.mark.parametrize("mode", ["inductive", "personalised"])
+def test_a_divided_subject_is_leakage_in_every_mode(mode: str) -> None:
+    clips = people(6, context=["school", "home", "clinic", "home"] * 6).assign(length=10, fps=5.0)
+    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
+    with pytest.raises(LeakageError, match="fold clinic"):
+        folds_of(clips, name="loso", group="context", mode=mode)
+
+
+@pytest.mark.parametrize("column", ["video_id", "t0_s", "fps"])
+def test_clips_that_do_not_say_when_have_no_earlier_ones(column: str) -> None:
+    clips = people(4).assign(length=10, fps=5.0)
+    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
+    clips.loc[clips["clip_id"] == "c1", column] = None
+    with pytest.raises(DataError, match="1 clips of fold s0 do not say when they were filmed"):
+        folds_of(clips, name="loso", mode="personalised")
+
+
+def test_more_own_clips_than_there_are_are_refused() -> None:
+    clips = people(4).assign(length=10, fps=5.0)
+    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
+    with pytest.raises(DataError, match="no child has more than 2 earlier clips"):
+        folds_of(clips, name="loso", mode="personalised", own_clips=3)
+
+
+def test_of_few_children_not_every_class_is_expected() -> None:
+    clips = people(6)
+    clips = clips[~((clips["label"] == "sad") & clips["subject_id"].isin(["s1", "s2", "s3", "s4"]))].reset_index(
+        drop=True
+    )
+    assert len(folds_of(clips, name="loso", train_groups=1)) == 6

@@ -59,6 +59,8 @@ def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     assert np.isfinite(tested.filter(like="logit_").to_numpy()).all()
     before, after = load_state(source.checkpoint()), load_state(run.folds[0].checkpoint())
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    read_again = run.job()["subjects"].get("source")
+    assert read_again == (source.job()["subjects"]["train"] if strategy in ("coral", "dann") else None)
     learns = {"encoder", "head", "classifier"}
     expected = {"source_only": set(), "adabn": {"encoder"}, "linear_probe": {"classifier"}}
     assert changed == expected.get(strategy, learns) or (strategy == "gradual" and changed == {"classifier"})
@@ -133,6 +135,7 @@ def test_crops_of_another_geometry_are_refused(
         (["model.widths=[4,4,8,12]"], "weights of another model"),
         (["protocol.mode=transductive"], "clips without labels tell full nothing; choose adabn, coral, dann"),
         (["protocol.mode=personalised"], "no video has two clips"),
+        (["protocol.own_clips=3"], "are of protocol.mode=personalised"),
         (["protocol=official", "protocol.mode=personalised"], "say who is left out first"),
         (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
     ],
@@ -197,14 +200,14 @@ def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
 ) -> None:
     arguments = ["curve", *adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]]
     assert main([*arguments, "sizes=[2,0]"]) == DONE
-    table = pd.read_csv(tmp_path / "site" / "curve" / "curve.csv")
+    table = pd.read_csv(tmp_path / "site" / "curve" / "curve-children.csv")
     assert table["size"].tolist() == [0, 2]
     for size, accuracy in zip(table["size"], table["accuracy"], strict=True):
         run = RunDir.open(tmp_path / "site" / "curve" / f"children-{size:03d}")
         assert run.metrics()["accuracy"] == pytest.approx(accuracy)
         assert run.config()["adapt"]["strategy"] == ("linear_probe" if size else "source_only")
         assert not size or len(run.folds[0].job()["subjects"]["train"]) == size
-    assert b"children learned from" in (tmp_path / "site" / "curve" / "curve.svg").read_bytes()
+    assert b"children learned from" in (tmp_path / "site" / "curve" / "curve-children.svg").read_bytes()
     capsys.readouterr()
     assert main([*arguments, "sizes=[0,2]"]) == DONE
     assert capsys.readouterr().err.count("finished already") == 2
@@ -214,7 +217,7 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
     store = filmed(drawn, tmp_path / "store")
-    more = ("name=site/own", "over=clips", "sizes=[0,3]")
+    more = ("name=site/own", "over=clips", "protocol.mode=personalised", "sizes=[0,3]")
     arguments = adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)
     assert main(["curve", *arguments[1:]]) == DONE
     runs = [RunDir.open(tmp_path / "runs" / "site" / "own" / f"clips-{size:03d}") for size in (0, 3)]
@@ -227,11 +230,14 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["sizes=[1,99]"], "protocol.train_groups=99: fold drawn7-001 has 2 to learn from"),
-        (["sizes=[]"], "expected different numbers"),
+        (["sizes=[1,99]"], "99 is more than the 2 children there are"),
+        (["sizes=[1,-1]"], "expected different numbers"),
         (["sizes=[1,1]"], "expected different numbers"),
         (["protocol.train_groups=2"], "are what the curve varies"),
-        (["over=clips"], "no video has two clips"),
+        (["over=clips"], "say protocol.mode=personalised"),
+        (["protocol.mode=personalised"], "say over=clips"),
+        (["protocol.group=age_group"], "would count values of age_group, not children"),
+        (["over=clips", "protocol.mode=personalised"], "no video has two clips"),
     ],
 )
 def test_a_curve_that_cannot_be_drawn_is_told_before_anything_is_trained(
@@ -241,3 +247,15 @@ def test_a_curve_that_cannot_be_drawn_is_told_before_anything_is_trained(
     assert main(["curve", *arguments, *more]) == USERS_FAULT
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_source_store_that_is_gone_is_told_before_anything_is_begun(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+) -> None:
+    assert main(["synth", f"out={tmp_path}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=12"]) == DONE
+    assert main(tiny(tmp_path / "store", tmp_path / "runs", "name=source/lstm")) == DONE
+    shutil.rmtree(tmp_path / "store")
+    run = RunDir.open(tmp_path / "runs" / "source" / "lstm")
+    assert main(adapting(tiny, drawn, run, tmp_path / "runs", "coral", "name=site/a")) == USERS_FAULT
+    assert "learns again from what" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "site").exists()

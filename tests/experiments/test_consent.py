@@ -107,7 +107,9 @@ def test_a_run_that_only_judged_the_child_keeps_the_rest(place: Path, child: str
     assert main(tiny(place / "store", place / "runs", "protocol=holdout", "name=site/held", "data=cohort")) == DONE
     run = RunDir(place / "runs" / "site" / "held")
     judged = child in run.job()["subjects"]["test"]
+    (place / "runs" / "site" / "curve-children.csv").write_text("drawn over runs that know the child")
     assert withdraw(place) == DONE
+    assert not (place / "runs" / "site" / "curve-children.csv").exists()
     assert (run.path / "QUARANTINED").exists() != judged
     assert child not in set(run.predictions()["subject_id"])
     assert set(run.predictions()["subject_id"]) <= set(others)

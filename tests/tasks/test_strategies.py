@@ -15,8 +15,8 @@ from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.alignment import Critic, coral
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
-from fer_id.tasks.strategies import STRATEGIES, stages
+from fer_id.tasks.config import ALIGNING, BY_PICTURES, AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.strategies import STRATEGIES, Strategy, stages
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
 MakeBatch = Callable[..., ClipBatch]
@@ -177,12 +177,25 @@ def test_the_critic_learns_and_what_it_looks_at_unlearns() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["coral", "dann"])
-def test_nothing_is_aligned_where_one_domain_is_missing(strategy: str) -> None:
+def test_what_cannot_be_aligned_is_not(strategy: str) -> None:
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy), {})
     chosen.critic(8)
     model = small_model()
     assert chosen.penalty(model, torch.zeros(0, 8), torch.zeros(0, dtype=torch.int64)) is None
     assert chosen.penalty(model, torch.ones(3, 8), None) is None
+    alone = chosen.penalty(model, torch.ones(3, 8), torch.full((3,), COHORT))
+    assert alone is None if strategy == "coral" else torch.isfinite(alone)  # a critic learns from one domain, too
+
+
+def test_strategies_that_read_pictures_alone_are_those_that_align_and_adabn() -> None:
+    aligning = {name for name, kind in STRATEGIES.items() if _aligns(kind(AdaptationConfig(name), {}))}
+    assert set(ALIGNING) == aligning
+    assert set(BY_PICTURES) == {*aligning, "adabn"}
+
+
+def _aligns(strategy: Strategy) -> bool:
+    strategy.critic(8)
+    return strategy.penalty(small_model(), torch.randn(6, 8), torch.tensor([SOURCE, COHORT] * 3)) is not None
 
 
 @pytest.mark.parametrize(("strategy", "scale", "offset"), [("coral", 3.0, 0.0), ("dann", 1.0, 1.0)])
