@@ -21,7 +21,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt strategies train compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,9 +62,16 @@ loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the d
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7
 
+ADAPT = $(FER) adapt data=cohort data.store=data/site_a_store model=cnn_lstm $(SMALL) init.run=runs/source/cnn_lstm
+STRATEGIES := source_only adabn linear_probe gradual full l2sp coral dann
+
 # The site is drawn too, as a folder with tables and videos; the source model learned from other drawn children.
 adapt: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## a drawn site's videos -> store -> adapted model, judged child by child
-	$(FER) adapt data=cohort data.store=data/site_a_store model=cnn_lstm $(SMALL) init.run=runs/source/cnn_lstm adapt.strategy=gradual name=site_a/gradual $(ARGS)
+	$(ADAPT) adapt.strategy=gradual name=site_a/gradual $(ARGS)
+
+strategies: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## every strategy on that site, side by side: about eight times as long
+	set -e; for strategy in $(STRATEGIES); do $(ADAPT) adapt.strategy=$$strategy name=site_a/$$strategy $(ARGS); done
+	$(FER) compare $(STRATEGIES:%=runs/site_a/%) out=$(OUT)/site_a
 
 data/site_a/cohort.json: | $(STAMP)
 	$(FER) synth as=videos out=$(@D) subjects=12 clips_per_emotion=3 seed=21

@@ -94,9 +94,10 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
 
 
 def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
-    """One job per video, in the order in which the clips name them."""
-    key = cohort.key
-    for video, rows in cohort.clips.groupby("video", sort=False):
+    """One job per video file, however it is spelled, in the order in which the clips name them."""
+    key, folder = cohort.key, cohort.manifests.folder.resolve()
+    files = cohort.clips["video"].map(lambda video: (folder / video).resolve().relative_to(folder).as_posix())
+    for video, rows in cohort.clips.groupby(files, sort=False):
         stretches = tuple(
             Stretch(key.pseudonym("clip", clip_id), start_s, end_s)
             for clip_id, start_s, end_s in zip(rows["clip_id"], rows["start_s"], rows["end_s"], strict=True)

@@ -139,8 +139,10 @@ def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prep
     assert not list(store.path.parent.glob(".store*"))  # nothing half-done is left beside it
 
 
-def test_any_number_of_processes_gives_the_same_store(site: Path, prepared: Prepare) -> None:
-    assert digest(prepared(site, "one").path) == digest(prepared(site, "two", workers=2).path)
+def test_any_number_of_processes_and_any_spelling_of_a_path_give_the_same_store(site: Path, prepared: Prepare) -> None:
+    once = prepared(site, "one")
+    change(site / "clips.csv", (0, "video", "./videos//drawn7-000-happy.mp4"))
+    assert digest(once.path) == digest(prepared(site, "two", workers=2).path)
 
 
 def test_an_interrupted_preparation_goes_on_at_the_next_video(
