@@ -83,7 +83,8 @@ def _outcome(run: RunDir) -> str:
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
-    sources = [source for start in starts if (source := open_source(config, start)) is not None]
+    distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
+    sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts, sources))
