@@ -65,7 +65,7 @@ data/drawn/card.json: | $(STAMP)
 ADAPT = $(FER) adapt data=cohort data.store=data/site_a_store model=cnn_lstm $(SMALL) init.run=runs/source/cnn_lstm
 STRATEGIES := source_only adabn linear_probe gradual full l2sp coral dann
 
-# The site is drawn too, as a folder with tables and videos; the source model learned from other drawn children.
+# The site is drawn too, as a folder with tables and videos of children; the source model learned from drawn adults.
 adapt: data/site_a_store/card.json runs/source/cnn_lstm/DONE  ## a drawn site's videos -> store -> adapted model, judged child by child
 	$(ADAPT) adapt.strategy=gradual name=site_a/gradual $(ARGS)
 
@@ -80,7 +80,7 @@ data/site_a_store/card.json: data/site_a/cohort.json
 	$(FER) prepare data=cohort data.source=data/site_a out=$(@D)
 
 runs/source/cnn_lstm/DONE: | $(STAMP)
-	test -e data/source/card.json || $(FER) synth out=data/source subjects=24 clips_per_emotion=4 seed=22
+	test -e data/source/card.json || $(FER) synth out=data/source population=adults subjects=24 clips_per_emotion=4 seed=22
 	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo model=conv4 data.frames=frame name=source/conv4
 	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo_clips model=cnn_lstm init.encoder_from=runs/source/conv4 name=source/cnn_lstm
 

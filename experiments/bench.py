@@ -106,13 +106,12 @@ def drawing() -> Iterator[Result]:
     import cv2
 
     from fer_id.labels import TARGET
-    from fer_id.simulation.performance import sample_subject
     from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
 
     cv2.setNumThreads(1)
     config, per_frame = SyntheticConfig(), []
     for index in range(4):
-        subject = sample_subject(index, config.seed, config.resting, TARGET.names)
+        subject = config.subject(index)
         for emotion in TARGET.names:
             per_frame.append(_seconds(lambda: draw_clip(subject, emotion, 0, config)) * 1e3 / config.frames)  # noqa: B023
     yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {_span(per_frame)}")

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fer_id.models.network import ClipClassifier
+    from fer_id.tasks.bank import FeatureBank
 
 
 def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
@@ -115,7 +116,11 @@ def make_model(
 
 
 def make_task(
-    config: TrainConfig, model: ClipClassifier, data: FerDataModule, start: dict[str, Tensor]
+    config: TrainConfig,
+    model: ClipClassifier,
+    data: FerDataModule,
+    start: dict[str, Tensor],
+    bank: FeatureBank | None = None,
 ) -> ClipClassification:
     """The task that trains the model, which is now in the memory format of the configuration."""
     resolution = config.trainer.resolution
@@ -130,6 +135,7 @@ def make_task(
         test_views=config.trainer.test_views,
         resolution=resolution,
         strategy=STRATEGIES[config.adapt.strategy](config.adapt, start),
+        bank=bank,
     )
 
 

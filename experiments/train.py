@@ -32,6 +32,7 @@ from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run
 from fer_id.runs import RunDir
+from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.tabulate import prediction_table
 
@@ -88,12 +89,14 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts, sources))
+    banks = {start.path: FeatureBank() for start in distinct}
     folds = []
-    for number, fold in enumerate(data.folds, start=1):
+    for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
         run = RunDir(path / "folds" / fold.name)
         say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
         if not run.done:
-            _train_one(config, run.path, open_data(config, fold.name), job_type="fold")
+            bank = None if start is None else banks[start.path]
+            _train_one(config, run.path, open_data(config, fold.name), job_type="fold", bank=bank)
         folds.append(run)
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
     job = parent.job()
@@ -103,7 +106,9 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     return parent
 
 
-def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str) -> RunDir:
+def _train_one(
+    config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str, bank: FeatureBank | None = None
+) -> RunDir:
     """One training from its data to its report."""
     import pytorch_lightning as pl
 
@@ -119,7 +124,7 @@ def _train_one(config: TrainConfig, path: Path, data: FerDataModule, *, job_type
     resumed = config.resume and last.is_file()
     if resumed:
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    task = make_task(config, model, data, taken)
+    task = make_task(config, model, data, taken, bank)
     mirror = open_run_mirror(config, run, data, job_type)
     trainer = make_trainer(config, run, mirror)
     if resumed:

@@ -53,7 +53,7 @@ _IRISES: tuple[RGB, ...] = ((66, 42, 28), (86, 58, 34), (84, 110, 72), (78, 120,
 
 @dataclass(frozen=True)
 class Look:
-    """One person's appearance; colours are RGB, 0 to 255. ``age`` is 0 (a child of six) to 1 (seventeen)."""
+    """One person's appearance; colours are RGB, 0 to 255. ``age``: 0 a child of six, 1 seventeen, above 1 an adult."""
 
     shape: HeadShape
     skin: RGB
@@ -68,7 +68,7 @@ class Look:
 
 def sample_look(age_group: str, gender: str, ethnicity: str, rng: np.random.Generator) -> Look:
     """Draws a person; the groups set the ranges, chance the rest."""
-    age = {"05-08": 0.1, "09-12": 0.45, "13-17": 0.85}[age_group] + rng.uniform(-0.1, 0.1)
+    age = {"05-08": 0.1, "09-12": 0.45, "13-17": 0.85, "18+": 1.15}[age_group] + rng.uniform(-0.1, 0.1)
     low, high = SKIN_BY_ETHNICITY[ethnicity]
     skin = SKIN[int(rng.integers(low, high + 1))]
     light = ethnicity == "european"

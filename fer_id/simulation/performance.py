@@ -73,7 +73,9 @@ class Performance:
     context: str
 
 
-def sample_subject(index: int, seed: int, resting: float, emotions: tuple[str, ...]) -> Subject:
+def sample_subject(
+    index: int, seed: int, resting: float, emotions: tuple[str, ...], population: str = "children"
+) -> Subject:
     """Draws a subject; the same ``seed`` and ``index`` give the same one, whoever else is drawn.
 
     Args:
@@ -81,9 +83,10 @@ def sample_subject(index: int, seed: int, resting: float, emotions: tuple[str, .
         seed: of the cohort.
         resting: factor on how much resting faces differ; 0 makes them all alike.
         emotions: those the subject will show.
+        population: ``children`` or ``adults``.
     """
     rng = np.random.default_rng([seed, index])
-    traits = sample_traits(index, seed, rng)
+    traits = sample_traits(index, seed, rng, population)
     look = sample_look(traits.age_group, traits.gender, traits.ethnicity, rng)
     rest = np.zeros(len(ACTION_UNITS))
     for unit, (mean, spread) in REST_SPREAD.items():

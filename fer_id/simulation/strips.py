@@ -1,4 +1,4 @@
-"""Film strips of the drawn cohort: emotion by severity, with the intensity under each frame."""
+"""Film strips of the drawn cohort: emotion by severity, or of adults by person, with the intensity under each frame."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
 from fer_id.simulation.arrays import Array
-from fer_id.simulation.performance import Subject, sample_subject
+from fer_id.simulation.performance import Subject
 from fer_id.simulation.rendering import eye_camera
 from fer_id.simulation.synthetic import SyntheticConfig, stage_clip
 from fer_id.simulation.traits import SEVERITIES
@@ -25,7 +25,7 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
 
     Args:
         config: the cohort; for each severity its first subject of that severity is shown, or would be the first if a
-            small cohort has none.
+            small cohort has none. Of adults, its first three.
         out: the PNG to write; its folder must exist.
 
     Returns:
@@ -38,11 +38,11 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
     from matplotlib.figure import Figure
 
     shown = np.linspace(0, config.frames - 1, min(config.frames, _MOST_FRAMES)).round().astype(int)
-    figure = Figure(figsize=(0.42 * len(shown) * len(SEVERITIES) + 1, 0.72 * len(TARGET.names) + 0.5), dpi=160)
-    axes = figure.subplots(len(TARGET.names), len(SEVERITIES), squeeze=False)
-    for column, severity in enumerate(SEVERITIES):
-        subject = _first(config, severity)
-        axes[0, column].set_title(f"{severity} ({subject.traits.subject_id})", fontsize=8)
+    people = _people(config)
+    figure = Figure(figsize=(0.42 * len(shown) * len(people) + 1, 0.72 * len(TARGET.names) + 0.5), dpi=160)
+    axes = figure.subplots(len(TARGET.names), len(people), squeeze=False)
+    for column, subject in enumerate(people):
+        axes[0, column].set_title(f"{subject.traits.severity} ({subject.traits.subject_id})", fontsize=8)
         for row, emotion in enumerate(TARGET.names):
             picture, intensity = _strip(config, subject, emotion, shown)
             axis = axes[row, column]
@@ -60,9 +60,13 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
     return out
 
 
-def _first(config: SyntheticConfig, severity: str) -> Subject:
-    drawn = (sample_subject(index, config.seed, config.resting, TARGET.names) for index in count())
-    return next(subject for subject in drawn if subject.traits.severity == severity)
+def _people(config: SyntheticConfig) -> list[Subject]:
+    if config.population == "adults":
+        return [config.subject(index) for index in range(3)]
+    return [
+        next(subject for subject in map(config.subject, count()) if subject.traits.severity == severity)
+        for severity in SEVERITIES
+    ]
 
 
 def _strip(

@@ -19,7 +19,7 @@ from fer_id.settings import limits_text, setting, within_limits
 from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Performance, Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
-from fer_id.simulation.traits import CONTEXTS, GROUPS, SEVERITIES
+from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS, SEVERITIES, TYPICAL
 from fer_id.store import ClipStoreWriter
 from fer_id.types import StoredClip
 
@@ -29,6 +29,12 @@ class SyntheticConfig:
     """A drawn cohort."""
 
     subjects: int = setting(12, "people", min=1, max=10_000)
+    population: str = setting(
+        "children",
+        choices=POPULATIONS,
+        help="children: with intellectual disabilities, mild to severe; adults: as benchmarks show them, expressions "
+        "early, full and not interrupted",
+    )
     clips_per_emotion: int = setting(6, "clips of each of the five emotions per person", min=1, max=1000)
     frames: int = setting(10, "frames per clip; the paper's T is 10", min=2, max=1000)
     fps: float = setting(
@@ -52,6 +58,10 @@ class SyntheticConfig:
     def times(self) -> Array:
         """Seconds (frames,) of each frame."""
         return np.arange(self.frames) / self.fps
+
+    def subject(self, index: int) -> Subject:
+        """The person of that number."""
+        return sample_subject(index, self.seed, self.resting, TARGET.names, self.population)
 
     def validate(self) -> None:
         """Raises ConfigError with everything that cannot be drawn."""
@@ -116,7 +126,7 @@ def write_synthetic_store(config: SyntheticConfig, out: Path, *, overwrite: bool
 
 def _clips(config: SyntheticConfig) -> Iterator[tuple[Subject, str, int]]:
     for index in range(config.subjects):
-        subject = sample_subject(index, config.seed, config.resting, TARGET.names)
+        subject = config.subject(index)
         for emotion in TARGET.names:
             for number in range(config.clips_per_emotion):
                 yield subject, emotion, number
@@ -131,7 +141,7 @@ def _card(config: SyntheticConfig) -> StoreCard:
         geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={
             **asdict(config),
-            "severities": {name: asdict(dynamics) for name, dynamics in SEVERITIES.items()},
+            "severities": {name: asdict(dynamics) for name, dynamics in {**SEVERITIES, "none": TYPICAL}.items()},
             "contexts": {name: asdict(setting) for name, setting in CONTEXTS.items()},
         },
         versions={name: version(name) for name in ("numpy", "opencv-python-headless")},

@@ -18,6 +18,8 @@ GROUPS = ("age_group", "gender", "severity", "ethnicity", "context")
 """Group columns of the store: four of the subject, and the context of each clip."""
 
 AGE_GROUPS = ("05-08", "09-12", "13-17")
+ADULT = "18+"
+POPULATIONS = ("children", "adults")
 GENDERS = ("female", "male")
 ETHNICITIES = tuple(SKIN_BY_ETHNICITY)
 
@@ -55,6 +57,10 @@ SEVERITIES: dict[str, Dynamics] = {
 }
 SEVERITY_SHARES = (0.4, 0.35, 0.25)
 """Shares of mild, moderate and severe among subjects: most school cohorts are mild, but a test needs some of each."""
+
+
+TYPICAL = Dynamics(peak=0.97, onset_s=0.05, rise_s=0.25, apex_s=1.1, lapse=0.0, stray=0.10, jerk=0.02)
+"""Adults as benchmarks show them, severity ``none``: at once, in full, held, and not interrupted."""
 
 
 @dataclass(frozen=True)
@@ -95,16 +101,19 @@ class Traits:
     dynamics: Dynamics
 
 
-def sample_traits(index: int, seed: int, rng: np.random.Generator) -> Traits:
+def sample_traits(index: int, seed: int, rng: np.random.Generator, population: str = "children") -> Traits:
     """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
     Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
-    head half as often again (and let it wander a quarter further, which is drawn with each clip).
+    head half as often again (and let it wander a quarter further, which is drawn with each clip). Adults are all of
+    one age group and severity.
     """
     severity = str(rng.choice(list(SEVERITIES), p=SEVERITY_SHARES))
     age_group = AGE_GROUPS[(index // 2) % 3]
-    middle, spread = SEVERITIES[severity], rng.normal(size=4).clip(-2, 2)
+    if population == "adults":
+        severity, age_group = "none", ADULT
+    middle, spread = SEVERITIES.get(severity, TYPICAL), rng.normal(size=4).clip(-2, 2)
     own = Dynamics(
         peak=float(np.clip(middle.peak + 0.07 * spread[0], 0.4, 1.0)),
         onset_s=float(middle.onset_s * np.exp(0.2 * spread[1])),

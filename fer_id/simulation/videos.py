@@ -19,7 +19,7 @@ from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
 from fer_id.simulation.arrays import Array
-from fer_id.simulation.performance import Subject, perform, sample_subject
+from fer_id.simulation.performance import Subject, perform
 from fer_id.simulation.rendering import ClipPainter
 from fer_id.simulation.synthetic import SyntheticConfig
 
@@ -65,7 +65,7 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
         ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
-    subjects = [sample_subject(index, config.seed, config.resting, TARGET.names) for index in range(config.subjects)]
+    subjects = [config.subject(index) for index in range(config.subjects)]
     jobs = [(index, emotion) for index in range(config.subjects) for emotion in TARGET.names]
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:
         (draft / "videos").mkdir()
@@ -149,7 +149,7 @@ def _film_all(
 
 def _film_one(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:
     config, index, emotion, draft = call
-    subject = sample_subject(index, config.seed, config.resting, TARGET.names)
+    subject = config.subject(index)
     return film(subject, emotion, config, draft / "videos" / f"{subject.traits.subject_id}-{emotion}.mp4")
 
 

@@ -16,6 +16,7 @@ from fer_id.errors import FerIdError
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
+from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.strategies import Strategy
 from fer_id.tasks.views import views
@@ -38,6 +39,7 @@ class ClipClassification(pl.LightningModule):
         strategy: what of the model learns, and how fast; None: all of it, alike.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
+        bank: shared with other trainings that start from the same weights; used where the classifier alone learns.
 
     A clip without one valid frame is neither learned from nor judged here; predictions carry it as not covered.
     """
@@ -52,11 +54,13 @@ class ClipClassification(pl.LightningModule):
         test_views: str = "one",
         resolution: list[tuple[float, int]] | None = None,
         strategy: Strategy | None = None,
+        bank: FeatureBank | None = None,
     ) -> None:
         super().__init__()
         self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
         self.test_views, self.resolution = test_views, resolution or []
         self.strategy = strategy or Strategy(AdaptationConfig(), {})
+        self.bank = bank if self.strategy.classifier_only else None
         self.critic = self.strategy.critic(model.head.dim)
         metrics = MetricCollection(
             {
@@ -82,7 +86,7 @@ class ClipClassification(pl.LightningModule):
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
-        pooled = self.model.pool(self.model.encode(batch["frames"], batch["valid"], batch["landmarks"]), batch["valid"])
+        pooled = self._pooled(batch, self.current_epoch)
         covered, domain = batch["valid"].any(dim=1), batch.get("domain")
         loss = self._judge(self.model.classify(pooled), batch, "train")
         penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
@@ -90,11 +94,16 @@ class ClipClassification(pl.LightningModule):
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As training, without augmentation."""
-        self._judge(self(batch), batch, "validation")
+        self._judge(self.model.classify(self._pooled(batch, None)), batch, "validation")
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As validation."""
         self._judge(self(batch), batch, "test")
+
+    def _pooled(self, batch: ClipBatch, epoch: int | None) -> Tensor:
+        if self.bank is not None:
+            return self.bank.pooled(self.model, batch, epoch)
+        return self.model.pool(self.model.encode(batch["frames"], batch["valid"], batch["landmarks"]), batch["valid"])
 
     def _judge(self, logits: Tensor, batch: ClipBatch, split: str) -> Tensor | None:
         logits, judged = logits.float(), batch["valid"].any(dim=1) & (batch["label"] >= 0)

@@ -27,9 +27,11 @@ class Strategy:
 
     Attributes:
         learns: whether there is a training at all.
+        classifier_only: whether nothing else learns, so that features can be kept.
     """
 
     learns = True
+    classifier_only = False
 
     def __init__(self, config: AdaptationConfig, start: Mapping[str, Tensor]) -> None:
         self.config, self.start = config, dict(start)
@@ -76,6 +78,8 @@ class SourceOnly(Strategy):
 
 class LinearProbe(Strategy):
     """The classifier alone learns, on features that stay as they are."""
+
+    classifier_only = True
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         learn_only(model, [model.classifier])

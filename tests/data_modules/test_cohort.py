@@ -21,7 +21,7 @@ from fer_id.governance.consent import ConsentError, remember_withdrawal
 from fer_id.governance.keys import Key
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
-from fer_id.simulation.performance import perform, sample_subject
+from fer_id.simulation.performance import perform
 from fer_id.simulation.rendering import ClipPainter
 from fer_id.simulation.synthetic import SyntheticConfig
 from fer_id.simulation.videos import VIDEO_FPS, draw_frames
@@ -84,7 +84,7 @@ def test_a_drawn_clip_comes_back_with_its_landmarks(site: Path, prepared: Prepar
     """
     store = prepared(site, fps=float(VIDEO_FPS), window=1000)
     config = SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6)
-    truth = sample_subject(0, config.seed, config.resting, TARGET.names)
+    truth = config.subject(0)
     times = np.arange(round(config.frames / config.fps * VIDEO_FPS)) / VIDEO_FPS
     name = Key.load(Path(os.environ["FER_ID_KEYS"])).pseudonym("clip", "drawn7-000-happy-00")
     row = store.clips["clip_id"].tolist().index(f"{name}-000")

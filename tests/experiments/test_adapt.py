@@ -9,12 +9,16 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from fer_id.errors import StoreError
 from fer_id.files import read_json, write_json
 from fer_id.models.checkpoint import load_state
+from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
+from fer_id.tasks.bank import FeatureBank
+from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.strategies import STRATEGIES
+from fer_id.types import ClipBatch
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
@@ -97,6 +101,56 @@ def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
     capsys.readouterr()
     assert main(arguments) == DONE
     assert "finished already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["linear_probe", "gradual", "coral", "dann"])
+def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a strategy holds beside the model (a critic, how much is over) is taken up as well."""
+    begin = ClipClassification.on_train_batch_start
+
+    def interrupted(self: ClipClassification, batch: ClipBatch, batch_idx: int) -> None:
+        if self.current_epoch == 2 and batch_idx == 1:
+            raise KeyboardInterrupt
+        begin(self, batch, batch_idx)
+
+    drawing = ("trainer.max_epochs=4", "optim.schedule=one_cycle", "batch_size=4")
+    runs = []
+    for name in ("whole", "stopped"):
+        arguments = adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{name}", *drawing)
+        if name == "stopped":
+            with monkeypatch.context() as patched:
+                patched.setattr(ClipClassification, "on_train_batch_start", interrupted)
+                assert main(arguments) == INTERRUPTED
+        assert main(arguments) == DONE
+        runs.append(RunDir.open(tmp_path / "site" / name).folds[0])
+    whole, stopped = (load_state(run.checkpoint("last")) for run in runs)
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    pd.testing.assert_frame_equal(*(run.predictions() for run in runs))
+
+
+def test_folds_of_a_probe_share_features_and_change_nothing_by_it(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    pool = ClipClassifier.pool
+
+    def counting(self: ClipClassifier, features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        found[-1] += int(self.training or features.shape[0] == 1)
+        return pool(self, features, valid)
+
+    monkeypatch.setattr(ClipClassifier, "pool", counting)
+    predicted = []
+    for name, limit in (("shared", 2**30), ("alone", 0)):
+        found.append(0)
+        monkeypatch.setattr(FeatureBank.__init__, "__defaults__", (limit,))
+        more = (f"name=site/{name}", "protocol.only=[]", "trainer.max_epochs=2")
+        assert main(adapting(tiny, drawn, source, tmp_path, "linear_probe", *more)) == DONE
+        predicted.append(RunDir.open(tmp_path / "site" / name).predictions())
+    pd.testing.assert_frame_equal(*predicted)
+    clips = 40
+    assert found[0] <= clips * (2 + 1) < found[1]  # two epochs and once as it is, whatever the number of folds
 
 
 def test_a_child_that_the_source_learned_from_is_not_judged(
