@@ -12,6 +12,7 @@ PACKAGES := libgl1 libegl1 libgles2 libglib2.0-0
 
 ARGS ?=
 SOURCE ?= data/fer2013.csv
+VOTES ?= data/fer2013new.csv
 STORE ?= data/fer2013
 MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
@@ -21,11 +22,11 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate train compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: ARGS SOURCE STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 
@@ -83,6 +84,15 @@ runs/source/cnn_lstm/DONE: | $(STAMP)
 	test -e data/source/card.json || $(FER) synth out=data/source population=adults subjects=24 clips_per_emotion=4 seed=22
 	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo model=conv4 data.frames=frame name=source/conv4
 	$(FER) train data=synthetic data.store=data/source $(SMALL) protocol=holdout recipe=demo_clips model=cnn_lstm init.encoder_from=runs/source/conv4 name=source/cnn_lstm
+
+# FER+ needs its votes beside FER2013's images (VOTES=fer2013new.csv).
+simulate: data/simulated/card.json  ## real stills with landmarks -> simulated children (SOURCE=fer2013.csv VOTES=fer2013new.csv)
+
+data/simulated/card.json: data/ferplus/card.json
+	$(FER) simulate source=data/ferplus out=$(@D) $(ARGS)
+
+data/ferplus/card.json: | $(STAMP)
+	$(FER) prepare data=ferplus data.labels=ferplus_soft data.source=$(SOURCE) data.votes=$(VOTES) data.landmarks=mediapipe data.workers=2 out=$(@D)
 
 train: $(STORE)/card.json  ## prepare FER2013 once (SOURCE=...), then train MODEL on it
 	$(FER) train data=fer2013 data.store=$(STORE) model=$(MODEL) recipe=tuned name=$(NAME) $(ARGS)

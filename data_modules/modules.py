@@ -23,3 +23,7 @@ class CohortDataModule(FerDataModule):
 
 class SyntheticDataModule(FerDataModule):
     """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""
+
+
+class SimulatedDataModule(FerDataModule):
+    """Real stills in made-up motion, made by ``fer-id simulate``: the five target classes, a subject a shard."""

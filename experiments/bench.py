@@ -117,6 +117,26 @@ def drawing() -> Iterator[Result]:
     yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {_span(per_frame)}")
 
 
+def simulating() -> Iterator[Result]:
+    """Stills into clips of ten frames, on every core; and twice as many, which must take twice as long."""
+    from experiments.throughput import posed_store
+    from fer_id.simulation.domain import DomainConfig
+    from fer_id.simulation.stills import choose_stills
+    from fer_id.simulation.target_domain import write_simulated_store
+    from fer_id.store import ClipStore
+
+    rates = []
+    with TemporaryDirectory() as folder:
+        config = DomainConfig(clips_per_emotion=2, max_turn=1, max_misfit=1, max_fold=1)
+        for count in (3000, 6000):
+            source = ClipStore.open(posed_store(Path(folder) / f"source{count}", count))
+            stills, out = choose_stills(source, config), Path(folder) / f"out{count}"
+            seconds = _seconds(lambda: write_simulated_store(stills, config, out))  # noqa: B023
+            rates.append(len(ClipStore.open(out)) / seconds)
+    note = f"{rates[0]:.0f} clips/s of 3,000; starting the processes included"
+    yield Result("simulate clips of ten frames", rates[1], "clips/s", 150, at_least=True, note=note)
+
+
 def preparing() -> Iterator[Result]:
     """FER2013 from its CSV to an audited store."""
     from experiments.registry import get_dataset
@@ -177,6 +197,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "draw": drawing,
     "train_cnn_lstm": training("cnn_lstm"),
     "train_resnet50": training("resnet50"),
+    "simulate": simulating,
     "prepare": preparing,
     "videos": videos,
 }

@@ -50,6 +50,12 @@ VERBS = {
         "experiments.synth:SynthConfig",
         "fer-id synth out=data/drawn subjects=12 seed=7",
     ),
+    "simulate": Verb(
+        "real stills with landmarks -> a store of simulated children's clips",
+        "experiments.simulate:simulate",
+        "experiments.simulate:SimulateConfig",
+        "fer-id simulate source=data/ferplus out=data/simulated",
+    ),
     "inspect": Verb(
         "what is in a store: provenance, clips by split and class, the leakage audit",
         "experiments.inspect:inspect",

@@ -75,6 +75,11 @@ DATASETS = {
     "synthetic": Dataset(
         "data_modules.config:DataConfig", "data_modules.modules:SyntheticDataModule", made_by="fer-id synth out=FOLDER"
     ),
+    "simulated": Dataset(
+        "data_modules.config:DataConfig",
+        "data_modules.modules:SimulatedDataModule",
+        made_by="fer-id simulate source=STORE out=FOLDER",
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from experiments.config import TrainConfig
 from experiments.loading import load, plain
 from fer_id.callbacks.mirror import close_mirror
 from fer_id.card import StoreCard
+from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
@@ -162,6 +163,26 @@ def random_store(path: Path, clips: Mapping[str, int], *, length: int) -> Path:
                 frames = np.frombuffer(rng.bytes(length * CROP * CROP * 3), np.uint8)
                 row = {"clip_id": name, "subject_id": name, "label": label, "split": split}
                 writer.add_clip(row, frames.reshape(length, CROP, CROP, 3), points)
+    return path
+
+
+def posed_store(path: Path, stills: int) -> Path:
+    """A benchmark's store as ``simulate`` takes it: noise for pictures, and the landmarks of drawn people."""
+    from fer_id.preprocessing.alignment import crop_geometry
+    from fer_id.simulation.geometry import landmarks
+    from fer_id.simulation.neutral_shape import to_crop
+    from fer_id.simulation.synthetic import SyntheticConfig
+
+    card = StoreCard("real", TARGET.name, "split", "noise", geometry=crop_geometry(aligned=True, colour="rgb"))
+    rng, people = np.random.default_rng(0), SyntheticConfig(population="adults")
+    with ClipStoreWriter(path, card) as writer:
+        for number in range(stills):
+            name, label = f"{number:06d}", TARGET.names[number % len(TARGET)]
+            person = people.subject(number)
+            points = to_crop(100 * landmarks(person.look.shape, person.rest + person.habits[label])[:, :2])
+            frames = np.frombuffer(rng.bytes(CROP * CROP * 3), np.uint8).reshape(1, CROP, CROP, 3)
+            row = {"clip_id": name, "subject_id": name, "label": label, "split": SPLITS[number // 10 % 3]}
+            writer.add_clip(row, frames, points[None].astype(np.float32))
     return path
 
 

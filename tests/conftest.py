@@ -106,3 +106,36 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return make
+
+
+@pytest.fixture(scope="session")
+def stills_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A benchmark of stills with landmarks, as ``prepare ... data.landmarks=mediapipe`` leaves one.
+
+    Its faces are drawn adults at the apex, which the card does not tell: a simulation takes real faces only.
+    """
+    from fer_id.card import StoreCard
+    from fer_id.preprocessing.alignment import crop_geometry
+    from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
+    from fer_id.store import ClipStoreWriter
+
+    out = tmp_path_factory.mktemp("stills") / "store"
+    config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")
+    card = StoreCard("real", "fer7", "split", "fer2013", geometry=crop_geometry(aligned=True, colour="rgb"))
+    with ClipStoreWriter(out, card) as writer:
+        for index in range(config.subjects):
+            split = "train" if index < 64 else ("validation", "test")[index % 2]
+            subject = config.subject(index)
+            for emotion in ("neutral", ("happy", "sad", "angry", "fear")[index // 2 % 4]):
+                row, clip = draw_clip(subject, emotion, 0, config)
+                name, one = row["clip_id"], slice(1, 2)
+                writer.add_clip(
+                    {"clip_id": name, "subject_id": name, "label": emotion, "split": split, "source": "fer2013"},
+                    clip.frames[one], clip.landmarks[one], clip.valid[one],
+                )  # fmt: skip
+        for name, label in (("odd", "surprise"), ("lost", "happy")):
+            writer.add_clip(
+                {"clip_id": name, "subject_id": name, "label": label, "split": "train", "source": "fer2013"},
+                np.zeros((1, 64, 64, 3), np.uint8),
+            )
+    return out

@@ -6,6 +6,7 @@ the change against the subject's own rest tells; and stray movements resemble an
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from fer_id.simulation.arrays import Array
 from fer_id.simulation.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
 from fer_id.simulation.look import Look, sample_look
 from fer_id.simulation.scene import Light, Obstacle, sample_light, sample_obstacle
-from fer_id.simulation.traits import CONTEXTS, Setting, Traits, sample_traits
+from fer_id.simulation.traits import CONTEXTS, POPULATIONS, Setting, Traits, sample_traits
 
 REST_SPREAD: dict[int, tuple[float, float]] = {
     1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
@@ -86,7 +87,7 @@ def sample_subject(
         population: ``children`` or ``adults``.
     """
     rng = np.random.default_rng([seed, index])
-    traits = sample_traits(index, seed, rng, population)
+    traits = sample_traits(index, seed, rng, POPULATIONS[population])
     look = sample_look(traits.age_group, traits.gender, traits.ethnicity, rng)
     rest = np.zeros(len(ACTION_UNITS))
     for unit, (mean, spread) in REST_SPREAD.items():
@@ -99,7 +100,13 @@ def sample_subject(
 
 
 def perform(
-    subject: Subject, emotion: str, times: Array, rng: np.random.Generator, subtlety: float, strays: float
+    subject: Subject,
+    emotion: str,
+    times: Array,
+    rng: np.random.Generator,
+    subtlety: float = 0.0,
+    strays: float = 1.0,
+    contexts: Mapping[str, Setting] = CONTEXTS,
 ) -> Performance:
     """Draws one clip of a subject.
 
@@ -110,9 +117,10 @@ def perform(
         rng: of this clip alone.
         subtlety: 0 as the traits say; towards 1 weaker; below 0 stronger.
         strays: factor on how often involuntary movements come.
+        contexts: where it may be filmed.
     """
-    context = str(rng.choice(list(CONTEXTS)))
-    setting, length = CONTEXTS[context], float(times[-1])
+    context = str(rng.choice(list(contexts)))
+    setting, length = contexts[context], float(times[-1])
     intensity = np.zeros(len(times))
     if emotion != "neutral":
         intensity = _course(subject, rng, subtlety, length).intensity(times)

@@ -73,10 +73,13 @@ class Obstacle:
 
 def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
     """Draws the light of a clip from its setting."""
+    gain, warmth, shadow = (
+        float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow)
+    )
     return Light(
-        gain=float(rng.uniform(*setting.gain)),
-        warmth=float(rng.uniform(*setting.warmth)),
-        shadow=float(rng.uniform(*setting.shadow)),
+        gain=gain,
+        warmth=warmth,
+        shadow=shadow,
         angle=float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)),
     )
 

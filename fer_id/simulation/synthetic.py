@@ -19,7 +19,7 @@ from fer_id.settings import limits_text, setting, within_limits
 from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Performance, Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
-from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS, SEVERITIES, TYPICAL
+from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS
 from fer_id.store import ClipStoreWriter
 from fer_id.types import StoredClip
 
@@ -31,7 +31,7 @@ class SyntheticConfig:
     subjects: int = setting(12, "people", min=1, max=10_000)
     population: str = setting(
         "children",
-        choices=POPULATIONS,
+        choices=tuple(POPULATIONS),
         help="children: with intellectual disabilities, mild to severe; adults: as benchmarks show them, expressions "
         "early, full and not interrupted",
     )
@@ -141,7 +141,7 @@ def _card(config: SyntheticConfig) -> StoreCard:
         geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={
             **asdict(config),
-            "severities": {name: asdict(dynamics) for name, dynamics in {**SEVERITIES, "none": TYPICAL}.items()},
+            "severities": {name: asdict(dynamics) for name, dynamics in POPULATIONS[config.population].items()},
             "contexts": {name: asdict(setting) for name, setting in CONTEXTS.items()},
         },
         versions={name: version(name) for name in ("numpy", "opencv-python-headless")},

@@ -8,10 +8,12 @@ model's gap between those groups is the model's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
+from fer_id.settings import setting
 from fer_id.simulation.look import SKIN_BY_ETHNICITY
 
 GROUPS = ("age_group", "gender", "severity", "ethnicity", "context")
@@ -19,32 +21,21 @@ GROUPS = ("age_group", "gender", "severity", "ethnicity", "context")
 
 AGE_GROUPS = ("05-08", "09-12", "13-17")
 ADULT = "18+"
-POPULATIONS = ("children", "adults")
 GENDERS = ("female", "male")
 ETHNICITIES = tuple(SKIN_BY_ETHNICITY)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Dynamics:
-    """How expressions run at one degree of severity; medians over subjects.
+    """How expressions run at one degree of severity; medians over subjects."""
 
-    Attributes:
-        peak: intensity at the apex, 0 to 1 of the full action units.
-        onset_s: seconds from the cause of the emotion until the face starts to move.
-        rise_s: seconds from onset to apex.
-        apex_s: seconds the apex holds.
-        lapse: probability that an involuntary movement breaks the expression off for a moment.
-        stray: involuntary brow, lid or mouth movements per clip that mean nothing, on average.
-        jerk: probability per clip of a head jerk.
-    """
-
-    peak: float
-    onset_s: float
-    rise_s: float
-    apex_s: float
-    lapse: float
-    stray: float
-    jerk: float
+    peak: float = setting(1.0, "intensity at the apex, as a share of the full expression", above=0, max=1)
+    onset_s: float = setting(0.0, "seconds from the cause of the emotion until the face starts to move", min=0, max=60)
+    rise_s: float = setting(0.3, "seconds from onset to apex", min=0.02, max=60)
+    apex_s: float = setting(0.6, "seconds the apex holds", min=0, max=60)
+    lapse: float = setting(0.0, "probability that an involuntary movement breaks the expression off", min=0, max=1)
+    stray: float = setting(0.0, "involuntary brow, lid or mouth movements per clip, on average", min=0, max=20)
+    jerk: float = setting(0.0, "probability per clip of a head jerk", min=0, max=1)
 
 
 SEVERITIES: dict[str, Dynamics] = {
@@ -59,33 +50,28 @@ SEVERITY_SHARES = (0.4, 0.35, 0.25)
 """Shares of mild, moderate and severe among subjects: most school cohorts are mild, but a test needs some of each."""
 
 
-TYPICAL = Dynamics(peak=0.97, onset_s=0.05, rise_s=0.25, apex_s=1.1, lapse=0.0, stray=0.10, jerk=0.02)
-"""Adults as benchmarks show them, severity ``none``: at once, in full, held, and not interrupted."""
+ADULTS: dict[str, Dynamics] = {
+    # As benchmarks show them: at once, in full, held, and not interrupted.
+    "none": Dynamics(peak=0.97, onset_s=0.05, rise_s=0.25, apex_s=1.1, lapse=0.0, stray=0.10, jerk=0.02),
+}
+POPULATIONS = {"children": SEVERITIES, "adults": ADULTS}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Setting:
-    """Where a clip is filmed.
+    """Where a clip is filmed; ranges are [low, high]."""
 
-    Attributes:
-        gain: (low, high) brightness factor of the picture.
-        warmth: (low, high) colour of the light: above 0 redder, below 0 bluer; 0.1 is 10 % more red, 10 % less blue.
-        shadow: (low, high) how much darker the side away from the light is, 0 to 1.
-        occlusion: probability per clip that something passes before the face.
-        motion: factor on how far the head wanders.
-    """
-
-    gain: tuple[float, float]
-    warmth: tuple[float, float]
-    shadow: tuple[float, float]
-    occlusion: float
-    motion: float
+    gain: list[float] = setting([1.0, 1.0], "brightness factor of the picture", above=0, max=3)
+    warmth: list[float] = setting([0.0, 0.0], "0.1: a tenth more red, a tenth less blue (colour only)", min=-1, max=1)
+    shadow: list[float] = setting([0.0, 0.0], "how much darker the side away from the light is", min=0, max=1)
+    occlusion: float = setting(0.0, "probability per clip that something passes before the face", min=0, max=1)
+    motion: float = setting(1.0, "factor on how far the head wanders", min=0, max=10)
 
 
 CONTEXTS: dict[str, Setting] = {
-    "classroom": Setting((0.85, 1.05), (-0.05, 0.02), (0.05, 0.20), 0.16, 1.2),  # ceiling tubes, other children pass by
-    "therapy": Setting((0.95, 1.08), (-0.02, 0.04), (0.00, 0.12), 0.10, 1.0),  # even light, a toy or a hand in the way
-    "home": Setting((0.65, 0.98), (0.02, 0.12), (0.10, 0.35), 0.12, 0.9),  # one lamp or a window, warmer and darker
+    "classroom": Setting([0.85, 1.05], [-0.05, 0.02], [0.05, 0.20], 0.16, 1.2),  # ceiling tubes, other children pass by
+    "therapy": Setting([0.95, 1.08], [-0.02, 0.04], [0.00, 0.12], 0.10, 1.0),  # even light, a toy or a hand in the way
+    "home": Setting([0.65, 0.98], [0.02, 0.12], [0.10, 0.35], 0.12, 0.9),  # one lamp or a window, warmer and darker
 }
 
 
@@ -101,19 +87,24 @@ class Traits:
     dynamics: Dynamics
 
 
-def sample_traits(index: int, seed: int, rng: np.random.Generator, population: str = "children") -> Traits:
+def sample_traits(
+    index: int, seed: int, rng: np.random.Generator, degrees: Mapping[str, Dynamics] = SEVERITIES
+) -> Traits:
     """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
     Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
     head half as often again (and let it wander a quarter further, which is drawn with each clip). Adults are all of
     one age group and severity.
+
+    Args:
+        degrees: what the severities mean; :data:`ADULTS` for adults.
     """
     severity = str(rng.choice(list(SEVERITIES), p=SEVERITY_SHARES))
     age_group = AGE_GROUPS[(index // 2) % 3]
-    if population == "adults":
+    if degrees is ADULTS:
         severity, age_group = "none", ADULT
-    middle, spread = SEVERITIES.get(severity, TYPICAL), rng.normal(size=4).clip(-2, 2)
+    middle, spread = degrees[severity], rng.normal(size=4).clip(-2, 2)
     own = Dynamics(
         peak=float(np.clip(middle.peak + 0.07 * spread[0], 0.4, 1.0)),
         onset_s=float(middle.onset_s * np.exp(0.2 * spread[1])),

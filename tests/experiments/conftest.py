@@ -47,7 +47,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(
-    tmp_path_factory: pytest.TempPathFactory, drawn: Path, drawn_site: Path, landmark_model: str
+    tmp_path_factory: pytest.TempPathFactory, drawn: Path, drawn_site: Path, landmark_model: str, stills_store: Path
 ) -> dict[str, list[Path]]:
     """Stores by the name of their YAML in ``configs/data``; AffectNet has one of each release."""
     folder = tmp_path_factory.mktemp("raw")
@@ -66,7 +66,10 @@ def stores(
         out = folder / "stores" / f"{name}-{len(made.get(name, ()))}"
         _run("prepare", f"data={name}", *settings, f"out={out}")
         made.setdefault(name, []).append(out)
-    return made
+    simulated = folder / "stores" / "simulated-0"
+    fit = ("clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06", "frames=3", "fps=1.5", "workers=1")
+    _run("simulate", f"source={stills_store}", f"out={simulated}", *fit)
+    return made | {"simulated": [simulated]}
 
 
 def fer2013_csv(folder: Path) -> Path:

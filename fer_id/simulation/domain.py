@@ -1,0 +1,120 @@
+"""The simulated target domain in numbers: how children with intellectual disabilities are assumed to show an emotion.
+
+Every number is an assumption, not a measurement: no published distribution exists. They follow what the paper names
+(later, weaker, shorter, interrupted), each with the reason for its size beside it, and are there to be changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fer_id.settings import Clash, setting
+from fer_id.simulation.arrays import Array
+from fer_id.simulation.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
+
+T = TypeVar("T", Dynamics, Setting)
+
+
+@dataclass
+class DomainConfig:
+    """How stills become clips of simulated subjects."""
+
+    subjects: int = setting(0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0)
+    clips_per_emotion: int = setting(
+        5, "clips of each of the five emotions per subject; 5 let a child be wrong in steps of 4 %", min=1, max=1000
+    )
+    frames: int = setting(10, "frames per clip; the paper's T", min=2, max=1000)
+    fps: float = setting(5.0, "frames per second: ten are two seconds, time for a late expression", min=0.5, max=120)
+    seed: int = setting(7, "draws subjects, their traits and their clips", min=0, max=2**32 - 1)
+    gaps: float = setting(
+        1.0, "how much of what group traits do is kept; 0: nothing, so that there is no gap to be found", min=0, max=1
+    )
+    shares: list[float] = setting(
+        list(SEVERITY_SHARES),
+        "of mild, moderate, severe: most school cohorts are mild, a test needs some of each",
+        min=0,
+    )
+    # Mild: close to a posed expression, which reaches its apex within half a second.
+    mild: Dynamics = field(default_factory=lambda: Dynamics(0.90, 0.15, 0.30, 0.60, 0.10, 0.35, 0.10))
+    # Moderate: three quarters of the still's expression, later; the apex still fills a quarter of the clip.
+    moderate: Dynamics = field(default_factory=lambda: Dynamics(0.75, 0.35, 0.40, 0.55, 0.20, 0.50, 0.20))
+    # Severe: half of it, late and short, broken off in every third clip.
+    severe: Dynamics = field(default_factory=lambda: Dynamics(0.55, 0.60, 0.45, 0.45, 0.33, 0.60, 0.30))
+    classroom: Setting = field(default_factory=lambda: replace(CONTEXTS["classroom"]))
+    therapy: Setting = field(default_factory=lambda: replace(CONTEXTS["therapy"]))
+    home: Setting = field(default_factory=lambda: replace(CONTEXTS["home"]))
+    gender_peak: float = setting(
+        0.06, "peak of female above male subjects; the sign follows Chaplin & Aldao (2013)", min=-0.5, max=0.5
+    )
+    young_onset: float = setting(1.25, "factor on the onset of the youngest, who answer later", min=0.1, max=10)
+    strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
+    gaze: float = setting(0.06, "how far the eyes wander, eye distances; 0.06 is half of an iris", min=0, max=0.2)
+    texture: float = setting(
+        0.8, "how much of wrinkles and furrows goes with the expression; 1 leaves a smooth face at rest", min=0, max=1
+    )
+    noise: float = setting(0.02, "largest standard deviation of sensor noise, of the full range", min=0, max=0.2)
+    agreement: float = setting(
+        0.8, "votes for neutral from which a face teaches what neutral is, where the store has votes", min=0, max=1
+    )
+    max_turn: float = setting(
+        0.2, "stills that look aside further are left out; 0.2 eye distances are about 20 degrees", above=0, max=2
+    )
+    max_misfit: float = setting(
+        0.025, "stills whose nose and jaw fit no neutral face by this are left out, eye distances", above=0, max=1
+    )
+    max_fold: float = setting(0.01, "stills of which a larger share folds over on the way to rest are left out", min=0)
+
+    @property
+    def times(self) -> Array:
+        """Seconds (frames,) of each frame."""
+        return np.arange(self.frames) / self.fps
+
+    @property
+    def degrees(self) -> dict[str, Dynamics]:
+        """The severities; with ``gaps`` below 1, drawn towards their mean, weighed by their shares."""
+        made = {"mild": self.mild, "moderate": self.moderate, "severe": self.severe}
+        return _drawn_together(made, self.gaps, np.array(self.shares) / sum(self.shares))
+
+    @property
+    def contexts(self) -> dict[str, Setting]:
+        """Where clips are filmed; with ``gaps`` below 1, more alike."""
+        made = {"classroom": self.classroom, "therapy": self.therapy, "home": self.home}
+        return _drawn_together(made, self.gaps, np.full(3, 1 / 3))
+
+    def clashes(self) -> Iterator[Clash]:
+        """Distributions that cannot be."""
+        if len(self.shares) != 3 or sum(self.shares) <= 0:
+            yield Clash(("shares",), "expected three numbers that are not all 0: of mild, moderate, severe")
+        for name in ("classroom", "therapy", "home"):
+            place: Setting = getattr(self, name)
+            for key in ("gain", "warmth", "shadow"):
+                found = getattr(place, key)
+                if len(found) != 2 or found[0] > found[1]:
+                    yield Clash((f"{name}.{key}",), f"is {found}, expected [low, high]")
+        for name in ("mild", "moderate", "severe"):
+            degree: Dynamics = getattr(self, name)
+            if degree.onset_s + degree.rise_s > self.frames / self.fps:
+                yield Clash(
+                    (f"{name}.onset_s", f"{name}.rise_s", "frames", "fps"),
+                    f"the expression would rise after the clip of {self.frames / self.fps:g} s is over",
+                )
+
+
+def _drawn_together(made: dict[str, T], gaps: float, weights: Array) -> dict[str, T]:
+    """Each number moved towards the weighted mean of its like; ``gaps`` is what is left of the difference."""
+    if gaps == 1:
+        return made
+    tables: dict[str, dict[str, Any]] = {name: asdict(one) for name, one in made.items()}
+    pulled: dict[str, T] = {}
+    for name, one in made.items():
+        values = {}
+        for key in (one_field.name for one_field in fields(one)):
+            mean = weights @ np.array([table[key] for table in tables.values()], float)
+            value = mean + gaps * (np.array(tables[name][key], float) - mean)
+            values[key] = value.tolist()
+        pulled[name] = type(one)(**values)
+    return pulled

@@ -1,0 +1,124 @@
+"""Which stills of a benchmark can be driven: with landmarks, near frontal, and whole on the way to rest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.errors import Problems, StoreError
+from fer_id.evaluation.config import SPLITS, ProtocolConfig
+from fer_id.evaluation.protocol import make_folds
+from fer_id.labels import TARGET, map_labels
+from fer_id.progress import track
+from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.driving import Still
+from fer_id.simulation.neutral_shape import NeutralShapes, Shapes, turned
+from fer_id.simulation.warping import backward_maps, folded
+from fer_id.store import ClipStore
+
+Rows = NDArray[np.int64]
+
+
+@dataclass
+class Stills:
+    """The stills of a store that can be driven.
+
+    Attributes:
+        store: where they lie.
+        points, rest: (N, 68, 2) landmarks of every row of the store and where they would be at rest; NaN without.
+        rows: split -> emotion -> rows of the store that can be used; no face in two splits.
+        left_out: how many were not used, by reason.
+        taught: faces that taught what neutral is.
+    """
+
+    store: ClipStore
+    points: Shapes
+    rest: Shapes
+    rows: dict[str, dict[str, Rows]]
+    left_out: dict[str, int] = field(default_factory=dict)
+    taught: int = 0
+
+    def still(self, row: int) -> Still:
+        """One of them."""
+        gray = self.store.card.geometry.get("colour") == "gray"
+        return Still(self.store.read(row).frames[0].copy(), self.points[row], self.rest[row], gray)
+
+
+def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
+    """Looks through a benchmark's store.
+
+    Raises:
+        StoreError: it cannot be a source at all, with every reason; or its classes or splits are missing.
+        DataError: too few neutral faces to learn what neutral is.
+    """
+    check_source(store)
+    clips = store.clips
+    official = ProtocolConfig(name="official")
+    (fold,) = make_folds(clips, official, seed=config.seed, images=True, deduplicate=True)
+    names, unnamed = map_labels(clips["label"].tolist(), TARGET)
+    labels = np.array([name or "" for name in names])
+    points = np.stack([store.read(row).landmarks[0] for row in range(len(store))]).astype(np.float64)
+    found = np.asarray(~np.isnan(points).any(axis=(1, 2)))
+    teachers = fold.train[found[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
+    shapes = NeutralShapes.fit(points[teachers])
+    rest = shapes.neutral_of(points)
+    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": found}
+    with np.errstate(invalid="ignore"):
+        usable["looks aside"] = np.abs(turned(points)) <= config.max_turn
+        usable["landmarks fit no face"] = shapes.misfit(points) <= config.max_misfit
+    usable["folds over"] = _whole(points, rest, np.all(list(usable.values()), axis=0), config.max_fold)
+    rows: dict[str, dict[str, Rows]] = {}
+    left_out: Counter[str] = Counter({f"label {name}": count for name, count in unnamed.items()} | dict(fold.dropped))
+    for split in SPLITS:
+        mine: Rows = getattr(fold, split)
+        mine = mine[labels[mine] != ""]
+        for reason, fits in usable.items():
+            left_out[reason] += int((~fits[mine]).sum())
+            mine = mine[fits[mine]]
+        rows[split] = {name: mine[labels[mine] == name] for name in TARGET.names}
+    _require_classes(store, rows)
+    return Stills(store, points, rest, rows, {k: n for k, n in left_out.items() if n}, len(teachers))
+
+
+def check_source(store: ClipStore) -> None:
+    """Raises StoreError, with every reason, unless the store holds real stills of aligned faces."""
+    problems = Problems(f"source {store.path}")
+    card = store.card
+    if card.provenance != "real":
+        problems.add(f"is {card.provenance}; expected real faces, as a simulation of a simulation shows nobody")
+    if card.shard_by != "split" or (store.clips["length"] != 1).any():
+        problems.add("holds clips of people; expected a benchmark of stills, with its published splits")
+    if not card.geometry.get("eyes"):
+        problems.add("its faces are not aligned; prepare it again with data.landmarks=mediapipe")
+    if "neutral" not in set(store.clips["label"]):
+        problems.add("has no neutral face to learn from what a face at rest looks like")
+    problems.raise_if_any(StoreError)
+
+
+def _surely_neutral(store: ClipStore, agreement: float) -> NDArray[np.bool_]:
+    """Which faces (N,) are neutral; where there are votes, by so large a share of them."""
+    neutral = (store.clips["label"] == "neutral").to_numpy()
+    place = store.labels.index("neutral")
+    shares = store.clips["soft_label"]
+    votes = [float(one[place]) if voted else 1.0 for one, voted in zip(shares, shares.notna(), strict=True)]
+    sure: NDArray[np.bool_] = neutral & (np.array(votes) >= agreement)
+    return sure
+
+
+def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: float) -> NDArray[np.bool_]:
+    """Which faces (N,) stay whole when they are brought to rest; only candidates are tried, the others pass."""
+    whole = np.ones(len(points), np.bool_)
+    for row in track(np.flatnonzero(candidates), "bringing faces to rest"):
+        whole[row] = folded(backward_maps(points[row], rest[row][None]))[0] <= most
+    return whole
+
+
+def _require_classes(store: ClipStore, rows: dict[str, dict[str, Rows]]) -> None:
+    problems = Problems(f"source {store.path}")
+    for split, by_emotion in rows.items():
+        if empty := [name for name, found in by_emotion.items() if not len(found)]:
+            problems.add(f"{split} has no usable still of {', '.join(empty)}")
+    problems.raise_if_any(StoreError, "Widen max_turn, max_misfit or max_fold, or take a larger source.")

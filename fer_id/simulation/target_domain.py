@@ -1,0 +1,197 @@
+"""``fer-id simulate``: real stills become clips of simulated subjects, provenance ``simulated``.
+
+A simulated subject is a seeded group of stills of one split, with traits of its own that have nothing to do with the
+people in the pictures. Intervals over them describe simulated subjects.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fer_id.card import StoreCard
+from fer_id.evaluation.config import SPLITS
+from fer_id.labels import TARGET
+from fer_id.progress import track
+from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.driving import Still, drive
+from fer_id.simulation.expression import ACTION_UNITS
+from fer_id.simulation.look import sample_look
+from fer_id.simulation.performance import Performance, Subject, perform
+from fer_id.simulation.stills import Stills
+from fer_id.simulation.traits import Traits, sample_traits
+from fer_id.store import ClipStoreWriter
+from fer_id.types import StoredClip
+
+GROUPS = ("age_group", "gender", "severity", "context")
+"""Group columns; ethnicity is not among them: a made-up one beside a real face would be a lie one could see."""
+
+Made = tuple[dict[str, Any], StoredClip]
+
+
+@dataclass(frozen=True)
+class Casting:
+    """A simulated subject and the stills it is made of.
+
+    Attributes:
+        subject: who; the expression is not in its ``habits`` but in the stills.
+        split: where all its stills come from.
+        stills: emotion -> a still per clip, with the name of each.
+    """
+
+    subject: Subject
+    split: str
+    stills: dict[str, list[tuple[str, Still]]]
+
+
+def cast(stills: Stills, config: DomainConfig) -> Iterator[tuple[str, int, dict[str, list[int]]]]:
+    """Deals the stills of each split out to subjects: split, number, and the rows of each emotion; none twice."""
+    for which, split in enumerate(SPLITS):
+        rng = np.random.default_rng([config.seed, which])
+        shuffled = {name: rng.permutation(rows) for name, rows in stills.rows[split].items()}
+        most = min(len(rows) for rows in shuffled.values()) // config.clips_per_emotion
+        for number in range(min(most, config.subjects) if config.subjects else most):
+            mine = slice(number * config.clips_per_emotion, (number + 1) * config.clips_per_emotion)
+            yield split, number, {name: rows[mine].tolist() for name, rows in shuffled.items()}
+
+
+def subject_of(split: str, number: int, config: DomainConfig) -> Subject:
+    """The traits of a simulated subject; a function of the seed, the split and the number."""
+    rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
+    drawn = sample_traits(number, config.seed, rng, config.degrees)
+    own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
+    late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
+    own = replace(
+        own,
+        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, 0.2, 1)),
+        onset_s=own.onset_s * late,
+        jerk=own.jerk if config.gaps else config.degrees[drawn.severity].jerk,
+    )
+    traits = Traits(
+        f"sim{config.seed}-{split}-{number:03d}", drawn.age_group, drawn.gender, drawn.severity, drawn.ethnicity, own
+    )
+    units = len(ACTION_UNITS)
+    still_face = {name: np.zeros(units) for name in TARGET.names}
+    look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)
+    return Subject(traits, look, np.zeros(units), still_face, np.ones((2, units)))
+
+
+def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> Made:
+    """One clip and its row of the store's table."""
+    traits = casting.subject.traits
+    name, still = casting.stills[emotion][number]
+    act, rng = stage(casting, emotion, number, config)
+    clip = drive(still, act, config.times, rng, gaze=config.gaze, texture=config.texture, noise=config.noise)
+    intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
+    row = {
+        "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
+        "subject_id": traits.subject_id,
+        "label": emotion,
+        "video_id": name,
+        "t0_s": 0.0,
+        "fps": config.fps,
+        "source": "simulate",
+        "split": casting.split,
+        "intensity": intensity.tolist(),
+        "age_group": traits.age_group,
+        "gender": traits.gender,
+        "severity": traits.severity,
+        "context": act.context,
+    }
+    return row, clip
+
+
+def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> tuple[Performance, np.random.Generator]:
+    """What happens in a clip, and the randomness left for its pictures.
+
+    A neutral face goes through the same curve as the others, from the model's rest to the picture and back: that the
+    picture is warped never tells the label.
+    """
+    subject = casting.subject
+    place = int(subject.traits.subject_id.rsplit("-", 1)[1])
+    rng = np.random.default_rng([config.seed, SPLITS.index(casting.split), place, TARGET.index(emotion), number])
+    drawn = "happy" if emotion == "neutral" else emotion
+    contexts = config.contexts
+    act = perform(subject, drawn, config.times, rng, strays=config.strays, contexts=contexts)
+    return act, rng
+
+
+def write_simulated_store(
+    stills: Stills, config: DomainConfig, out: Path, *, overwrite: bool = False, workers: int = 0
+) -> StoreCard:
+    """Simulates every subject into a ClipStore at ``out``; identical for any number of workers.
+
+    Raises:
+        StoreError: ``out`` exists, or cannot be written.
+    """
+    castings = list(cast(stills, config))
+    with ClipStoreWriter(out, _card(stills, config), overwrite=overwrite) as writer:
+        lost = 0
+        for made in track(_simulated(stills, config, castings, workers), "simulating subjects", len(castings)):
+            for row, clip in made:
+                writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
+                lost += int((~clip.valid).sum())
+        writer.card.audit = {"stills_left_out": stills.left_out, "frames_without_face": lost}
+        return writer.card
+
+
+def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:
+    """A simulated subject with its stills read."""
+    names = stills.store.clips["clip_id"]
+    held = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in mine] for emotion, mine in rows.items()}
+    return Casting(subject_of(split, number, config), split, held)
+
+
+def _simulated(
+    stills: Stills, config: DomainConfig, castings: list[tuple[str, int, dict[str, list[int]]]], workers: int
+) -> Iterator[list[Made]]:
+    held = (casting_of(stills, config, *one) for one in castings)
+    workers = workers or os.cpu_count() or 1
+    if workers == 1 or len(castings) == 1:
+        yield from (_simulate_subject((one, config)) for one in held)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        ahead = 4 * workers  # what waits for the writer is bounded, so memory stays flat
+        for start in range(0, len(castings), ahead):
+            batch = [(casting_of(stills, config, *one), config) for one in castings[start : start + ahead]]
+            yield from pool.map(_simulate_subject, batch)
+
+
+def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[Made]:
+    casting, config = call
+    return [
+        simulate_clip(casting, emotion, number, config)
+        for emotion, stills in casting.stills.items()
+        for number in range(len(stills))
+    ]
+
+
+def _card(stills: Stills, config: DomainConfig) -> StoreCard:
+    source = stills.store
+    return StoreCard(
+        provenance="simulated",
+        label_space=TARGET.name,
+        shard_by="subject_id",
+        source="simulate",
+        geometry=source.card.geometry,
+        parameters={
+            **asdict(config),
+            "from": source.card.source,
+            "from_fingerprint": source.fingerprint,
+            "neutral_faces_learned_from": stills.taught,
+        },
+        versions={name: version(name) for name in ("numpy", "opencv-python-headless")},
+        groups=list(GROUPS),
+        notes=[
+            "Simulated: real stills in made-up motion. Subjects are groups of stills with made-up traits, so a score "
+            "says nothing about children, and an interval describes simulated subjects."
+        ],
+    )

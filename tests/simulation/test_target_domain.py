@@ -1,0 +1,221 @@
+"""Simulated children: from a benchmark of stills to a store, and what may not be in it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.evaluation.config import SPLITS
+from fer_id.labels import TARGET
+from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.driving import Still, drive
+from fer_id.simulation.performance import Performance
+from fer_id.simulation.scene import Light
+from fer_id.simulation.stills import Stills, choose_stills
+from fer_id.simulation.target_domain import cast, casting_of, stage, subject_of
+from fer_id.store import ClipStore
+from fer_id.types import CROP
+
+CONFIG = DomainConfig(clips_per_emotion=1, max_turn=0.3, max_misfit=0.06)
+ARGUMENTS = ["clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06"]
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def stills(stills_store: Path) -> Stills:
+    return choose_stills(ClipStore.open(stills_store), CONFIG)
+
+
+@pytest.fixture(scope="module")
+def simulated(stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
+    out = tmp_path_factory.mktemp("simulated") / "store"
+    assert main(["simulate", f"source={stills_store}", f"out={out}", "workers=1", *ARGUMENTS]) == DONE
+    return ClipStore.open(out)
+
+
+def test_the_store_says_what_it_is(simulated: ClipStore, stills_store: Path) -> None:
+    card, clips = simulated.card, simulated.clips
+    assert card.provenance == "simulated"
+    assert card.geometry == ClipStore.open(stills_store).card.geometry
+    assert card.parameters["severe"]["peak"] == 0.55
+    left_out = card.audit["stills_left_out"]
+    assert (left_out["label surprise"], left_out["no landmarks"]) == (1, 1 + lost_frames(stills_store))
+    assert set(clips["split"]) == set(SPLITS)
+    assert clips.groupby("subject_id")["label"].agg(lambda labels: sorted(labels) == sorted(TARGET.names)).all()
+    assert (simulated.path / "strips.png").stat().st_size > 10_000
+
+
+def lost_frames(path: Path) -> int:
+    """Drawn stills in which no face was found, of the five emotions."""
+    clips = ClipStore.open(path).clips
+    return int(((clips["n_valid"] == 0) & (clips["clip_id"] != "lost")).sum())
+
+
+def test_no_still_serves_twice_and_none_in_two_splits(simulated: ClipStore) -> None:
+    assert simulated.clips["video_id"].is_unique
+    assert (simulated.clips.groupby("subject_id")["split"].nunique() == 1).all()
+
+
+def test_the_intensity_is_that_of_the_expression(simulated: ClipStore) -> None:
+    curves = np.stack(simulated.clips["intensity"].tolist())
+    neutral = (simulated.clips["label"] == "neutral").to_numpy()
+    assert not curves[neutral].any()
+    assert ((curves >= 0) & (curves <= 1)).all()
+    assert (curves[~neutral].max(axis=1) > 0.2).all()
+
+
+def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
+    def motion(label: str) -> float:
+        """Median over clips of how far the points go between frames, pixels; the eyes are fixed by the alignment."""
+        rows = np.flatnonzero(simulated.clips["label"] == label)
+        return float(np.nanmedian([np.abs(np.diff(simulated.read(row).landmarks, axis=0)) for row in rows]))
+
+    assert motion("neutral") > 0.5 * np.mean([motion(label) for label in ("happy", "sad", "angry", "fear")])
+
+
+def test_every_worker_gives_the_same(stills_store: Path, simulated: ClipStore, tmp_path: Path) -> None:
+    arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'two'}", "workers=2", *ARGUMENTS]
+    assert main(arguments) == DONE
+    other = ClipStore.open(tmp_path / "two")
+    assert other.fingerprint == simulated.fingerprint
+    for row in range(len(other)):
+        assert all(
+            np.array_equal(*pair, equal_nan=True) for pair in zip(other.read(row), simulated.read(row), strict=True)
+        )
+
+
+def test_at_the_apex_stands_the_still_and_before_it_the_rest(stills: Stills) -> None:
+    """Without anything beside the expression, and against the picture itself."""
+    still = stills.still(int(stills.rows["train"]["happy"][0]))
+    still = replace(still, points=aligned(still.points), rest=aligned(still.rest))
+    act = quiet(np.array([0.0, 0.5, 1.0]))
+    clip = drive(still, act, np.arange(3) / 5, Motionless(), noise=0.0)
+    np.testing.assert_allclose(clip.landmarks[2], still.points, atol=0.01)
+    np.testing.assert_allclose(clip.landmarks[0], still.rest, atol=0.01)
+    off = np.abs(clip.frames.astype(int) - still.picture).mean(axis=(1, 2, 3))
+    assert off[2] < 1.0 < off[0]
+    assert off[2] < off[1] < off[0]
+
+
+class Motionless(np.random.Generator):
+    """A detector and a sensor without errors."""
+
+    def __init__(self) -> None:
+        super().__init__(np.random.PCG64(0))
+
+    def normal(self, *args: object, size: tuple[int, ...] = (), **kwargs: object) -> np.ndarray:  # type: ignore[override]
+        return np.zeros(size)
+
+
+def aligned(points: np.ndarray) -> np.ndarray:
+    from fer_id.simulation.neutral_shape import to_crop
+
+    return to_crop(points)
+
+
+def quiet(intensity: np.ndarray) -> Performance:
+    """Nothing but the expression, under light that changes nothing."""
+    frames = len(intensity)
+    return Performance(
+        "happy", intensity, np.zeros((frames, 2, 14)), np.zeros((frames, 5)), np.zeros((frames, 2)),
+        np.zeros(frames, bool), None, Light(1.0, 0.0, 0.0, 0.0), "therapy",
+    )  # fmt: skip
+
+
+def test_severity_gender_and_age_move_the_expression_by_what_the_config_says() -> None:
+    people = [subject_of("train", number, DomainConfig()).traits for number in range(600)]
+
+    def mean(value: str, **groups: str) -> float:
+        chosen = [one for one in people if all(getattr(one, name) == group for name, group in groups.items())]
+        return float(np.mean([getattr(one.dynamics, value) for one in chosen]))
+
+    assert mean("peak", severity="mild") > mean("peak", severity="moderate") > mean("peak", severity="severe")
+    gap = mean("peak", severity="severe", gender="female") - mean("peak", severity="severe", gender="male")
+    assert gap == pytest.approx(0.06, abs=0.03)
+    late = mean("onset_s", severity="severe", age_group="05-08") / mean("onset_s", severity="severe", age_group="13-17")
+    assert late == pytest.approx(1.25, abs=0.1)
+
+
+def test_without_gaps_groups_are_alike() -> None:
+    config = DomainConfig(gaps=0.0)
+    assert len({str(degree) for degree in config.degrees.values()}) == 1
+    assert len({str(place) for place in config.contexts.values()}) == 1
+    people = [subject_of("train", number, config).traits for number in range(600)]
+    peaks = {group: np.mean([p.dynamics.peak for p in people if p.gender == group]) for group in ("female", "male")}
+    assert peaks["female"] == pytest.approx(peaks["male"], abs=0.015)
+
+
+def test_a_subject_is_a_function_of_seed_split_and_number(stills: Stills) -> None:
+    fewer = replace(CONFIG, subjects=1)
+    first = [one for one in cast(stills, CONFIG) if one[1] == 0]
+    assert list(cast(stills, fewer)) == first
+    one = casting_of(stills, CONFIG, *first[0])
+    acts = [stage(one, "sad", 0, CONFIG)[0].intensity for _ in range(2)]
+    np.testing.assert_array_equal(*acts)
+    assert subject_of("test", 0, CONFIG).traits != subject_of("train", 0, CONFIG).traits
+
+
+def changed(source: Path, out: Path, **card: object) -> Path:
+    """A copy of a store whose card says something else."""
+    import shutil
+
+    from fer_id.errors import StoreError
+    from fer_id.files import read_json, write_json
+
+    shutil.copytree(source, out)
+    write_json(out / "card.json", {**read_json(out / "card.json", StoreError), **card})
+    return out
+
+
+def test_a_source_that_is_none_is_refused_with_every_reason(drawn_store: Path, tmp_path: Path, capsys: Told) -> None:
+    source = changed(drawn_store, tmp_path / "source", geometry={"eyes": None, "colour": "rgb"})
+    assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    for reason in ("is synthetic; expected real faces", "holds clips of people", "its faces are not aligned"):
+        assert reason in told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def drawn_store(tiny_store) -> Path:  # type: ignore[no-untyped-def]
+    return tiny_store()  # type: ignore[no-any-return]
+
+
+def test_a_simulation_is_no_source(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+    source = changed(stills_store, tmp_path / "source", provenance="simulated")
+    assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
+    assert "is simulated; expected real faces" in capsys.readouterr().err
+
+
+def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+    assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", "max_turn=0.0001"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "validation has no usable still of" in told
+    assert "test has no usable still of" in told
+
+
+def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+    wrong = ["shares=[0,0,0]", "home.gain=[1,0.5]", "severe.onset_s=5", "mild.peak=1.5"]
+    assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *wrong]) == USERS_FAULT
+    told = capsys.readouterr().err
+    for key in ("shares", "home.gain", "severe.onset_s", "mild.peak"):
+        assert key in told
+
+
+def test_frames_without_a_face_are_black_and_say_so(simulated: ClipStore) -> None:
+    clips = [simulated.read(row) for row in range(len(simulated))]
+    lost = sum(int((~clip.valid).sum()) for clip in clips)
+    assert simulated.card.audit["frames_without_face"] == lost
+    for clip in clips:
+        assert not clip.frames[~clip.valid].any()
+        assert np.isnan(clip.landmarks[~clip.valid]).all()
+        assert clip.frames.shape[1:] == (CROP, CROP, 3)
+
+
+def test_a_still_holds_what_its_row_holds(stills: Stills) -> None:
+    row = int(stills.rows["test"]["neutral"][0])
+    still: Still = stills.still(row)
+    np.testing.assert_array_equal(still.picture, stills.store.read(row).frames[0])
+    np.testing.assert_array_equal(still.points, stills.store.read(row).landmarks[0])
