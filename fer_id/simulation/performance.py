@@ -201,8 +201,7 @@ def _blinks(rng: np.random.Generator, times: Array) -> Array:
 
 
 def _head(subject: Subject, setting: Setting, rng: np.random.Generator, times: Array) -> Array:
-    calm = setting.motion * (1.25 if subject.traits.age_group == "05-08" else 1.0)
-    sizes = calm * np.array([0.07, 0.05, 0.04, 0.05, 0.04])
+    sizes = setting.motion * subject.traits.restless * np.array([0.07, 0.05, 0.04, 0.05, 0.04])
     head = rng.normal(size=5) * sizes * 0.8 + np.stack([_wander(rng, times, size, 0.7) for size in sizes], axis=1)
     if rng.random() < subject.traits.dynamics.jerk:
         pulse = _pulse(times, rng.uniform(0, times[-1]), 0.3)

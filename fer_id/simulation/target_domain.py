@@ -27,7 +27,7 @@ from fer_id.simulation.expression import ACTION_UNITS
 from fer_id.simulation.look import sample_look
 from fer_id.simulation.performance import Performance, Subject, perform
 from fer_id.simulation.stills import Stills
-from fer_id.simulation.traits import Traits, sample_traits
+from fer_id.simulation.traits import sample_traits
 from fer_id.store import ClipStoreWriter
 from fer_id.types import StoredClip
 
@@ -66,18 +66,15 @@ def cast(stills: Stills, config: DomainConfig) -> Iterator[tuple[str, int, dict[
 def subject_of(split: str, number: int, config: DomainConfig) -> Subject:
     """The traits of a simulated subject; a function of the seed, the split and the number."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
-    drawn = sample_traits(number, config.seed, rng, config.degrees)
+    drawn = sample_traits(number, config.seed, rng, config.degrees, young=config.gaps)
     own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
     late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
     own = replace(
         own,
         peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, 0.2, 1)),
         onset_s=own.onset_s * late,
-        jerk=own.jerk if config.gaps else config.degrees[drawn.severity].jerk,
     )
-    traits = Traits(
-        f"sim{config.seed}-{split}-{number:03d}", drawn.age_group, drawn.gender, drawn.severity, drawn.ethnicity, own
-    )
+    traits = replace(drawn, subject_id=f"sim{config.seed}-{split}-{number:03d}", dynamics=own)
     units = len(ACTION_UNITS)
     still_face = {name: np.zeros(units) for name in TARGET.names}
     look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)

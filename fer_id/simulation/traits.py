@@ -77,7 +77,10 @@ CONTEXTS: dict[str, Setting] = {
 
 @dataclass(frozen=True)
 class Traits:
-    """One subject. The numbers are drawn around the medians of its severity, so that groups overlap."""
+    """One subject. The numbers are drawn around the medians of its severity, so that groups overlap.
+
+    ``restless`` is a factor on how far the head wanders.
+    """
 
     subject_id: str
     age_group: str
@@ -85,25 +88,31 @@ class Traits:
     severity: str
     ethnicity: str
     dynamics: Dynamics
+    restless: float = 1.0
 
 
 def sample_traits(
-    index: int, seed: int, rng: np.random.Generator, degrees: Mapping[str, Dynamics] = SEVERITIES
+    index: int,
+    seed: int,
+    rng: np.random.Generator,
+    degrees: Mapping[str, Dynamics] = SEVERITIES,
+    young: float = 1.0,
 ) -> Traits:
     """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
     Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
-    head half as often again (and let it wander a quarter further, which is drawn with each clip). Adults are all of
-    one age group and severity.
+    head half as often again and let it wander a quarter further. Adults are all of one age group and severity.
 
     Args:
         degrees: what the severities mean; :data:`ADULTS` for adults.
+        young: how much of what is said of children under nine holds.
     """
     severity = str(rng.choice(list(SEVERITIES), p=SEVERITY_SHARES))
     age_group = AGE_GROUPS[(index // 2) % 3]
     if degrees is ADULTS:
         severity, age_group = "none", ADULT
+    youth = young if age_group == "05-08" else 0.0
     middle, spread = degrees[severity], rng.normal(size=4).clip(-2, 2)
     own = Dynamics(
         peak=float(np.clip(middle.peak + 0.07 * spread[0], 0.4, 1.0)),
@@ -112,7 +121,7 @@ def sample_traits(
         apex_s=float(middle.apex_s * np.exp(0.2 * spread[3])),
         lapse=middle.lapse,
         stray=middle.stray,
-        jerk=min(middle.jerk * (1.5 if age_group == "05-08" else 1.0), 1.0),
+        jerk=min(middle.jerk * (1 + 0.5 * youth), 1.0),
     )
     return Traits(
         subject_id=f"drawn{seed}-{index:03d}",
@@ -121,4 +130,5 @@ def sample_traits(
         severity=severity,
         ethnicity=str(rng.choice(ETHNICITIES)),
         dynamics=own,
+        restless=1 + 0.25 * youth,
     )

@@ -143,6 +143,8 @@ def test_without_gaps_groups_are_alike() -> None:
     assert len({str(degree) for degree in config.degrees.values()}) == 1
     assert len({str(place) for place in config.contexts.values()}) == 1
     people = [subject_of("train", number, config).traits for number in range(600)]
+    assert {person.restless for person in people} == {1.0}
+    assert len({round(person.dynamics.jerk, 9) for person in people}) == 1
     peaks = {group: np.mean([p.dynamics.peak for p in people if p.gender == group]) for group in ("female", "male")}
     assert peaks["female"] == pytest.approx(peaks["male"], abs=0.015)
 
