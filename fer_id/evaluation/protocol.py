@@ -15,6 +15,7 @@ from fer_id.evaluation.access import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
+BEYOND = "beyond protocol.at_most"
 OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
 """Reasons that count clips of those whom a fold tests, so that folds add up."""
 
@@ -40,6 +41,8 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made, unjudged = [], list[str]()
     for fold in folds:
+        if config.at_most:
+            fold = _at_most(clips, fold, config.at_most)
         fold, dropped = _with_consent(clips, fold)
         fold, more = give_access(clips, fold, config)
         dropped |= more
@@ -70,6 +73,21 @@ def make_folds(
         raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
     _check(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
+
+
+def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
+    """The fold with at most so many clips of each split: whole subjects, the first ones of an order all folds share."""
+    subjects = clips["subject_id"].astype(str).to_numpy()
+    order = np.random.default_rng(0).permutation(np.unique(subjects))
+    place = pd.Series(np.arange(len(order)), index=order)
+    kept, dropped = {}, 0
+    for split, limit in zip(SPLITS, most, strict=True):
+        rows: Rows = getattr(fold, split)
+        sizes = pd.Series(place[subjects[rows]].to_numpy()).value_counts().sort_index()
+        within = sizes.index[sizes.cumsum() <= limit].union(sizes.index[:1])
+        kept[split] = rows[place[subjects[rows]].isin(within).to_numpy()]
+        dropped += len(rows) - len(kept[split])
+    return replace(fold, **kept, dropped=fold.dropped | ({BEYOND: dropped} if dropped else {}))
 
 
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:
