@@ -168,8 +168,8 @@ def _by_bin(answers: Answers, values: Floats, codes: Ints, subjects: int) -> dic
     if not known.any():
         reason = "the store does not say how strong the expression is in each frame (intensity)"
         return {"bins": None, "n_without": int((~known).sum()), "reason": reason}
-    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, BINS + 1)))
-    inner = edges[1:-1] if len(edges) > 2 else edges[:0]
+    edges = np.unique(np.quantile(values[known], np.linspace(0, 1, BINS + 1)[1:-1]))
+    inner = edges[edges > values[known].min()]  # a bin begins at its edge; delays are few whole numbers
     place = np.digitize(values, inner)
     bins = [_bin(answers, values, known & (place == number), codes, subjects) for number in range(len(inner) + 1)]
     return {"bins": [one for one in bins if one], "n_without": int((~known).sum()), "reason": None}

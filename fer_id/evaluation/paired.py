@@ -61,7 +61,7 @@ def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
     """Two-sided p that two models answer alike, from the right answers of each subject.
 
     Args:
-        right, reference: (S,) right answers of each subject, on the same clips; a mean over trainings need not be whole.
+        right, reference: (S,) right answers of each subject, on the same clips; means over trainings need not be whole.
         seed: of the flips that are drawn where there are too many to go through.
 
     Returns:

@@ -77,17 +77,17 @@ def make_folds(
 
 def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
     """The fold with at most so many clips of each split: whole subjects, the first ones of an order all folds share."""
-    subjects = clips["subject_id"].astype(str).to_numpy()
-    order = np.random.default_rng(0).permutation(np.unique(subjects))
-    place = pd.Series(np.arange(len(order)), index=order)
-    kept, dropped = {}, 0
+    names, subject = np.unique(clips["subject_id"].to_numpy(str), return_inverse=True)
+    place = np.random.default_rng(0).permutation(len(names))[subject]  # of every clip's subject in that order
+    kept: dict[str, Rows] = {}
     for split, limit in zip(SPLITS, most, strict=True):
         rows: Rows = getattr(fold, split)
-        sizes = pd.Series(place[subjects[rows]].to_numpy()).value_counts().sort_index()
-        within = sizes.index[sizes.cumsum() <= limit].union(sizes.index[:1])
-        kept[split] = rows[place[subjects[rows]].isin(within).to_numpy()]
-        dropped += len(rows) - len(kept[split])
-    return replace(fold, **kept, dropped=fold.dropped | ({BEYOND: dropped} if dropped else {}))
+        places, sizes = np.unique(place[rows], return_counts=True)
+        within = np.union1d(places[np.cumsum(sizes) <= limit], places[:1])
+        kept[split] = rows[np.isin(place[rows], within)]
+    beyond = sum(len(getattr(fold, split)) - len(rows) for split, rows in kept.items())
+    dropped = fold.dropped | ({BEYOND: beyond} if beyond else {})
+    return replace(fold, train=kept["train"], validation=kept["validation"], test=kept["test"], dropped=dropped)
 
 
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:

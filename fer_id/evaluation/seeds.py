@@ -91,9 +91,7 @@ def contrast_counts(ours: Floats, theirs: Floats) -> Contrast:
 
 def seed_counts(runs: Sequence[Judged], classes: int) -> Floats:
     """Tables of counts by subject and seed, (S, R, K, K + 1); the subjects in the order of their names."""
-    tables = [
-        scores.count_clips(one.truth, one.predicted, one.subjects, len(one.subject_ids), classes) for one in runs
-    ]
+    tables = [scores.count_clips(one.truth, one.predicted, one.subjects, len(one.subject_ids), classes) for one in runs]
     return np.stack(tables, axis=1)
 
 

@@ -111,7 +111,9 @@ def write_benchmark(
     table4, table5 = table_4(models.values()), table_5(models.values())
     atomic_write_text(out / "table4.csv", table4.to_csv(index=False))
     atomic_write_text(out / "table5.csv", table5.to_csv(index=False))
-    contrasts = {name: (one.against, one.p_holm) for name, one in models.items() if one.against and one.p_holm is not None}
+    contrasts = {
+        name: (one.against, one.p_holm) for name, one in models.items() if one.against and one.p_holm is not None
+    }
     accuracy = {name: one.scores["accuracy_with_missing"].value for name, one in models.items()}
     index = write_page(
         out / "index.html",

@@ -23,12 +23,20 @@ def accuracy_figure(scores: Mapping[str, Estimate], majority: float | None, prov
     with style.styled():
         figure = style.new_figure(9.0, 1.5 + 0.4 * len(scores), "Accuracy on the test clips", provenance)
         axes = figure.subplots()
-        for place, (name, score) in enumerate(scores.items()):
-            if score.interval.low is not None:
-                axes.plot([score.interval.low, score.interval.high], [place] * 2, color=style.BLUE, linewidth=1.6)
-            axes.plot(score.value, place, "o", color=style.BLUE, label="ours, 95\u202f% interval" if not place else None)
+        for place, score in enumerate(scores.values()):
+            low, high = score.interval.low, score.interval.high
+            if low is not None and high is not None:
+                axes.plot([low, high], [place] * 2, color=style.BLUE, linewidth=1.6)
+            axes.plot(
+                score.value, place, "o", color=style.BLUE, label="ours, 95\u202f% interval" if not place else None
+            )
             axes.annotate(
-                percent(score.value), (score.value, place), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+                percent(score.value),
+                (score.value, place),
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
             )
         theirs = [(TABLE4[name]["accuracy"], place) for place, name in enumerate(scores) if name in TABLE4]
         if theirs:

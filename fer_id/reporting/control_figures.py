@@ -30,7 +30,12 @@ def control_figure(found: Mapping[str, Any]) -> Figure:
             filled = "none" if name == HINDSIGHT else colour
             left.plot(row["value"], place, "o", color=colour, markerfacecolor=filled)
             left.annotate(
-                percent(row["value"]), (row["value"], place), (0, 5), textcoords="offset points", ha="center", fontsize=7.5
+                percent(row["value"]),
+                (row["value"], place),
+                (0, 5),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5,
             )
         left.axvline(rows[WHOLE]["value"], color=style.BLUE, linewidth=0.8, linestyle=(0, (4, 3)))
         left.set_yticks(range(len(rows)), list(rows))
@@ -44,7 +49,9 @@ def control_figure(found: Mapping[str, Any]) -> Figure:
 
 def _by_frame(axes: Axes, found: Mapping[str, Any]) -> None:
     for (reader, values), colour in zip(found["by_frame"].items(), (style.SKY, style.GREEN), strict=True):
-        axes.plot(range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=f"one frame, {reader}")
+        axes.plot(
+            range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=f"one frame, {reader}"
+        )
     for name in (WHOLE, MEAN):
         axes.axhline(
             found["accuracy"][name]["value"], color=_COLOURS[name], linewidth=1, linestyle=(0, (4, 3)), label=name

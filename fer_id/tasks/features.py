@@ -44,10 +44,7 @@ class Features:
         with torch.inference_mode():
             for batch in batches:
                 known = batch["label"] >= 0
-                frames, valid, points = (
-                    batch[key][known].to(device)
-                    for key in ("frames", "valid", "landmarks")  # type: ignore[literal-required]
-                )
+                frames, valid, points = (batch[key][known].to(device) for key in ("frames", "valid", "landmarks"))
                 features = model.encode(frames, valid, points).float().cpu()
                 parts.append((features, batch["valid"][known], batch["label"][known]))
                 names += [name for name, keep in zip(batch["clip_id"], known.tolist(), strict=True) if keep]
@@ -89,7 +86,7 @@ class Features:
         with torch.inference_mode():
             parts = [
                 model.classify(model.pool(values.to(device), valid.to(device))).float().cpu()
-                for values, valid in zip(self.values.split(batch), self.valid.split(batch), strict=True)
+                for values, valid in zip(torch.split(self.values, batch), torch.split(self.valid, batch), strict=True)
             ]
         return torch.cat(parts)
 
@@ -122,6 +119,6 @@ def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float)
         fit.backward()  # type: ignore[no-untyped-call]
         return fit
 
-    optimiser.step(loss)
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
     weight, bias = weight.detach(), bias.detach()
     return lambda seen: ((seen - mean) / scale).double() @ weight.T + bias
