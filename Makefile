@@ -14,6 +14,7 @@ ARGS ?=
 SOURCE ?= data/fer2013.csv
 VOTES ?= data/fer2013new.csv
 STORE ?= data/fer2013
+DATA ?= simulated
 MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
@@ -22,7 +23,7 @@ WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark train compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,8 +58,12 @@ demo: data/drawn/card.json  ## drawn children, a still and a temporal model, one
 loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the drawn cohort: 24 trainings
 	$(FER) train $(DRAWN) protocol=loso recipe=demo trainer.max_epochs=200 model=conv4 data.frames=frame name=drawn/conv4 $(ARGS)
 	$(FER) train $(DRAWN) protocol=loso recipe=demo_clips model=cnn_lstm init.encoder_from=runs/drawn/conv4 name=drawn/cnn_lstm $(ARGS)
-	$(FER) frames runs/drawn/conv4
+	$(FER) controls runs/drawn/conv4
 	$(FER) compare runs/drawn/conv4 runs/drawn/cnn_lstm out=$(OUT)/drawn
+
+benchmark: STORE := data/simulated
+benchmark: $(STAMP)  ## the paper's five models on a store of simulated clips (STORE=data/simulated): an hour on two cores
+	$(FER) benchmark data=$(DATA) data.store=$(STORE) out=$(OUT)/benchmark $(ARGS)
 
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7

@@ -117,9 +117,13 @@ class FerDataModule(pl.LightningDataModule):
     def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Every clip that may be learned from once, labelled or not, as it is: frames (B, T, 3, 64, 64) in [0, 1] and
         valid (B, T) of each batch."""
-        for batch in self._loader(np.concatenate([self.fold.train, self.fold.unlabelled]), train=False):
-            floating = self.on_after_batch_transfer(batch, 0)
-            yield floating["frames"], floating["valid"]
+        for batch in self.as_they_are(np.concatenate([self.fold.train, self.fold.unlabelled])):
+            yield batch["frames"], batch["valid"]
+
+    def as_they_are(self, rows: Rows) -> Iterator[ClipBatch]:
+        """Batches of whole clips in order, none left out, without augmentation, their frames in [0, 1]."""
+        for batch in self._loader(rows, train=False):
+            yield self.on_after_batch_transfer(batch, 0)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""

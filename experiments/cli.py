@@ -104,11 +104,17 @@ VERBS = {
         "fer-id compare runs/fer2013/* out=compare",
         "runs",
     ),
-    "frames": Verb(
-        "what single frames of a run's test clips tell its model, beside whole clips",
-        "experiments.frames:frames",
-        "experiments.frames:FramesConfig",
-        "fer-id frames runs/drawn/cnn_lstm",
+    "benchmark": Verb(
+        "the paper's five models on one store, alike: Table 4, Table 5, and whether time matters, on one page",
+        "experiments.benchmark:benchmark",
+        "experiments.benchmark:BenchmarkConfig",
+        "fer-id benchmark data=simulated data.store=data/simulated benchmark=small out=compare/benchmark",
+    ),
+    "controls": Verb(
+        "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
+        "experiments.controls:controls",
+        "experiments.controls:ControlsConfig",
+        "fer-id controls runs/drawn/cnn_lstm",
         "run",
     ),
     "consent": Verb(

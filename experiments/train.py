@@ -15,6 +15,7 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.job import describe_job
 from experiments.loading import plain
+from experiments.memory import peak_bytes, reset_peak
 from experiments.parents import open_parent
 from experiments.parts import (
     make_model,
@@ -130,6 +131,7 @@ def _train_one(
     if resumed:
         say(f"resuming {run.path} from its last checkpoint")
     began = time.monotonic()
+    reset_peak()
     with _interruptible():
         if task.strategy.learns:
             trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
@@ -142,6 +144,7 @@ def _train_one(
     curve = run.learning_curve()
     job = run.job()
     job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+    job["peak_memory_bytes"] = peak_bytes()
     run.write_job(job)
     _finish(config, run, data, mirror)
     return run

@@ -30,6 +30,12 @@ class ProtocolConfig:
     validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
     only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
     train_groups: int | None = setting(None, min=1, help="learn from so many groups alone, drawn by seed; null: all")
+    at_most: list[int] = setting(
+        [],
+        min=1,
+        help="[train, validation, test]: so many clips of each, whole subjects in an order that no seed changes, at "
+        "least one subject; empty: all",
+    )
     mode: str = setting(
         "inductive",
         choices=("inductive", "transductive", "personalised"),
@@ -43,6 +49,8 @@ class ProtocolConfig:
         """The dataset's own splits and a mode that is about a child who is left out."""
         if self.name == "official" and (self.mode != "inductive" or self.train_groups is not None):
             yield Clash(("mode", "train_groups"), "say who is left out first: protocol=loso, kfold or holdout")
+        if self.at_most and len(self.at_most) != len(SPLITS):
+            yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test clips")
         ours, usual = (self.own_clips, self.own_fraction, self.gap_s), (None, OWN_FRACTION, GAP_S)
         if self.mode != "personalised" and ours != usual:
             yield Clash(("own_clips", "own_fraction", "gap_s"), "are of protocol.mode=personalised; say that too")

@@ -2,13 +2,18 @@
 
 The difference of the pooled scores gets a subject-level interval in which a subject is left out, or drawn, from both
 runs at once. Accuracy counts clips without a prediction as errors, so that both runs answer for the same clips.
+
+The test beside it flips the sign of whole subjects: were both alike, which of the two a subject's answers came from
+would not matter (Fisher's randomisation test of paired samples; exact up to 13 subjects).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from fer_id.evaluation import scores
 from fer_id.evaluation.intervals import DIFFERENCE_RANGE, Interval, count_intervals
@@ -50,6 +55,43 @@ def paired_differences(run: Judged, reference: Judged, classes: int, *, seed: in
     intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE, seed=seed)
     total = counts.sum(0)
     return {name: Difference(float(statistics[name].value(total)), intervals[name]) for name in statistics}
+
+
+def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
+    """Two-sided p that two models answer alike, from the right answers of each subject.
+
+    Args:
+        right, reference: (S,) right answers of each subject, on the same clips; means over trainings need not be whole.
+        seed: of the flips that are drawn where there are too many to go through.
+
+    Returns:
+        p in (0, 1]; NaN with fewer than two subjects, whom nothing can be told of.
+    """
+    if len(right) < 2:
+        return float("nan")
+    # Clips are counted, not shares: subjects with more clips weigh more, as in the accuracy that is compared.
+    found = stats.permutation_test(
+        (right - reference,),
+        np.sum,
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=9_999,
+        rng=np.random.default_rng(seed),
+    )
+    return float(found.pvalue)
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """Adjusts the p of a family of tests so that one false alarm in all of them is as rare as in one (Holm, 1979).
+
+    What is NaN stays NaN and does not count as a test.
+    """
+    tests = sorted((p, name) for name, p in values.items() if not np.isnan(p))
+    adjusted, highest = dict.fromkeys(values, float("nan")), 0.0
+    for done, (p, name) in enumerate(tests):
+        highest = max(highest, min(1.0, (len(tests) - done) * p))
+        adjusted[name] = highest
+    return adjusted
 
 
 def _clips(judged: Judged) -> dict[str, tuple[int, str]]:

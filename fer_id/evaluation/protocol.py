@@ -15,6 +15,7 @@ from fer_id.evaluation.access import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
+BEYOND = "beyond protocol.at_most"
 OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
 """Reasons that count clips of those whom a fold tests, so that folds add up."""
 
@@ -40,6 +41,8 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made, unjudged = [], list[str]()
     for fold in folds:
+        if config.at_most:
+            fold = _at_most(clips, fold, config.at_most)
         fold, dropped = _with_consent(clips, fold)
         fold, more = give_access(clips, fold, config)
         dropped |= more
@@ -70,6 +73,21 @@ def make_folds(
         raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
     _check(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
+
+
+def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
+    """The fold with at most so many clips of each split: whole subjects, the first ones of an order all folds share."""
+    names, subject = np.unique(clips["subject_id"].to_numpy(str), return_inverse=True)
+    place = np.random.default_rng(0).permutation(len(names))[subject]  # of every clip's subject in that order
+    kept: dict[str, Rows] = {}
+    for split, limit in zip(SPLITS, most, strict=True):
+        rows: Rows = getattr(fold, split)
+        places, sizes = np.unique(place[rows], return_counts=True)
+        within = np.union1d(places[np.cumsum(sizes) <= limit], places[:1])
+        kept[split] = rows[np.isin(place[rows], within)]
+    beyond = sum(len(getattr(fold, split)) - len(rows) for split, rows in kept.items())
+    dropped = fold.dropped | ({BEYOND: beyond} if beyond else {})
+    return replace(fold, train=kept["train"], validation=kept["validation"], test=kept["test"], dropped=dropped)
 
 
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:

@@ -159,7 +159,7 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
     for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
         _forget(one, subject)
     run.write_job(job)
-    pages = (run.path / name for name in ("report.html", "metrics.json", "frames.json"))
+    pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):
         path.unlink(missing_ok=True)

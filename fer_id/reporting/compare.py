@@ -62,7 +62,7 @@ def write_comparison(runs: Sequence[RunDir], out: Path) -> Path:
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
     """
-    entries = _load(runs)
+    entries = load_entries(runs)
     _pair(entries)
     keys = _differing_keys(entries)
     reference = entries[0]
@@ -89,7 +89,12 @@ def write_comparison(runs: Sequence[RunDir], out: Path) -> Path:
     )
 
 
-def _load(runs: Sequence[RunDir]) -> list[Entry]:
+def load_entries(runs: Sequence[RunDir]) -> list[Entry]:
+    """Finished runs of one label space as they are compared, in their order, each once.
+
+    Raises:
+        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
+    """
     unique = list({run.path.resolve(): run for run in runs}.values())
     if not unique:
         raise RunError("compare: no run given; name the folders of finished runs")

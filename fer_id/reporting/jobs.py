@@ -14,6 +14,7 @@ _PLAIN = (
     "git_commit",
     "seed",
     "seconds",
+    "peak_memory_bytes",
     "machine",
     "precision",
     "memory_format",

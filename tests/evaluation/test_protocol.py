@@ -403,3 +403,17 @@ def test_of_few_children_not_every_class_is_expected() -> None:
         drop=True
     )
     assert len(folds_of(clips, name="loso", train_groups=1)) == 6
+
+
+def test_at_most_takes_whole_subjects_the_same_for_every_seed() -> None:
+    clips = people(30).assign(split=np.repeat(["train", "validation", "test"], 40))
+    folds = [folds_of(clips, seed, name="official", at_most=[22, 4, 1])[0] for seed in (0, 1)]
+    fold = folds[0]
+    assert [len(getattr(fold, split)) for split in SPLITS] == [20, 4, 4]  # four clips each, at least one subject
+    for split in SPLITS:
+        subjects = clips["subject_id"].iloc[getattr(fold, split)]
+        assert subjects.value_counts().eq(4).all()
+        assert ids(clips, fold, split) == ids(clips, folds[1], split)
+    assert fold.dropped == {"beyond protocol.at_most": 120 - 28}
+    more = folds_of(clips, name="official", at_most=[30, 4, 1])[0]
+    assert set(ids(clips, fold, "train")) < set(ids(clips, more, "train"))

@@ -17,7 +17,7 @@ import pytest
 
 from experiments import cli
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, USERS_FAULT, VERBS, main
-from experiments.frames import require_one_length
+from experiments.controls import require_one_length
 from experiments.inspect import describe
 from fer_id.errors import DataError, RunError
 from fer_id.runs import RunDir

@@ -18,7 +18,6 @@ from experiments.loading import load
 from fer_id.callbacks.record import Record
 from fer_id.models.checkpoint import read_tensors
 from fer_id.runs import RunDir
-from fer_id.store import ClipStore
 from fer_id.tasks.classification import ClipClassification
 
 Tiny = Callable[..., list[str]]
@@ -219,22 +218,6 @@ def test_other_settings_do_not_resume(begun: tuple[list[str], Path], capsys: Tol
     told = capsys.readouterr().err
     assert "another configuration" in told
     assert "optim.weight_decay" in told
-
-
-def test_what_single_frames_tell_is_asked_on_the_same_store_only(
-    finished: tuple[list[str], RunDir], drawn: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
-) -> None:
-    run = finished[1]
-    assert main(["frames", str(run.path)]) == DONE
-    told = capsys.readouterr().out
-    assert "frame chosen on inner validation" in told
-    found = json.loads((run.path / "frames.json").read_text())
-    assert found["clips"] == run.metrics()["n_clips"]
-    assert found["whole clip"] == pytest.approx(run.metrics()["accuracy_with_missing"])
-    assert len(found["by frame"]) == 3
-    monkeypatch.setattr(ClipStore, "fingerprint", "another")
-    assert main(["frames", str(run.path)]) == USERS_FAULT
-    assert "another store" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------- cross-validation

@@ -1,0 +1,116 @@
+"""What a benchmark shows, in sentences that its tests carry, and none that they do not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fer_id.evaluation.controls import CHOSEN, MEAN, REVERSED, SHUFFLED, WHOLE
+from fer_id.evaluation.seeds import Contrast
+from fer_id.reporting.words import listed, percent
+
+ALPHA = 0.05
+HEAD_NAMES = {
+    "lstm": "LSTM",
+    "gru": "GRU",
+    "bilstm": "bidirectional LSTM",
+    "attention": "attention head",
+    "transformer": "transformer head",
+    "last": "last frame",
+}
+ORDER_FREE = ("mean", "attention")
+"""Heads that cannot tell one order of the frames from another."""
+
+_WITHOUT_TIME = (MEAN, CHOSEN)
+
+
+def p_words(p: float | None) -> str:
+    """``p = .031``, ``p < .001``; without a test, that."""
+    if p is None or math.isnan(p):
+        return "no test: fewer than two subjects"
+    return "p < .001" if p < 0.0005 else f"p = {p:.3f}".replace("0.", ".", 1)
+
+
+def points(value: float, low: float | None, high: float | None) -> str:
+    """``+1.2 points (−0.3 to +2.7)``."""
+    extent = "no interval" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
+    return f"{_signed(value)} points ({extent})"
+
+
+def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str, tuple[Contrast, float]]) -> list[str]:
+    """Whether the reference wins, and over whom that is shown.
+
+    Args:
+        reference: a model.
+        accuracy: model -> accuracy, the reference among them.
+        contrasts: every other model -> (model minus reference, p corrected for the family).
+    """
+    best = max(accuracy, key=lambda name: accuracy[name])
+    first = (
+        f"{reference} has the highest accuracy of {len(accuracy)} models, {percent(accuracy[reference])}."
+        if best == reference
+        else f"{reference} does not win: {best} has the highest accuracy of {len(accuracy)} models, "
+        f"{percent(accuracy[best])} against {percent(accuracy[reference])}."
+    )
+    shown = {name: one.value for name, (one, p) in contrasts.items() if p < ALPHA}
+    said = [first]
+    for names, what in (
+        ([name for name, value in shown.items() if value < 0], "is shown to be more accurate than"),
+        ([name for name, value in shown.items() if value > 0], "is shown to be less accurate than"),
+        ([name for name in contrasts if name not in shown], "is not shown to differ from"),
+    ):
+        if names:
+            said.append(f"{reference} {what} {listed(names) if len(names) <= 3 else ', '.join(names)}.")
+    return [*said, "Shown: paired by subject, corrected for the number of models (Holm), p below .05."]
+
+
+def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Whether a temporal head earns its place, and the tests behind the answer.
+
+    It does where the whole clip beats both the mean of the frames and the chosen frame; that it is the order that pays
+    is another question, which the shuffled frames answer.
+
+    Args:
+        found: ``controls.json``, or several pooled.
+
+    Returns:
+        the answer, and a sentence for each test.
+    """
+    head, against = HEAD_NAMES.get(found["head"], found["head"]), found["against_whole_clip"]
+    won = [name for name in against if _significant(against[name]) and against[name]["difference"] > 0]
+    lost = [name for name in _WITHOUT_TIME if _significant(against[name]) and against[name]["difference"] < 0]
+    failed = [name for name in _WITHOUT_TIME if name not in won]
+    if lost:
+        answer = f"The {head} does not earn its place here: it does worse than the {' and the '.join(lost)}."
+    elif failed:
+        answer = (
+            f"It is not shown that the {head} earns its place here: whole clips are not shown to tell it more than the "
+            f"{' or the '.join(failed)}."
+        )
+    elif found["head"] in ORDER_FREE:
+        answer = f"The {head} earns its place here, weighing frames; it cannot see their order."
+    elif SHUFFLED in won:
+        answer = f"The {head} earns its place here, and the order of the frames is part of what it knows."
+    else:
+        answer = (
+            f"The {head} earns its place here, but it is not shown that the order of the frames matters: a head that "
+            "cannot see it might do as well."
+        )
+    whole = found["accuracy"][WHOLE]["value"]
+    tests = [
+        f"Whole clip {percent(whole)}, {name} {percent(found['accuracy'][name]['value'])}: "
+        f"{points(row['difference'], row['low'], row['high'])}, {p_words(row['p_holm'])}."
+        for name, row in against.items()
+        if not (found["head"] in ORDER_FREE and name in (SHUFFLED, REVERSED))
+    ]
+    return answer, tests
+
+
+def _significant(row: Mapping[str, Any]) -> bool:
+    p = row["p_holm"]
+    return p is not None and p < ALPHA
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", "−")

@@ -1,0 +1,124 @@
+"""Clips as features of their frames: encoded once, then pooled and classified as often as a question needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer_id.models.network import ClipClassifier
+from fer_id.types import ClipBatch
+
+
+@dataclass(frozen=True)
+class Features:
+    """N labelled clips of T frames.
+
+    Attributes:
+        values: (N, T, D) float, what ``encode`` gives; zero for a frame without a face.
+        valid: (N, T) bool, whether the frame shows a face.
+        label: (N,) int64.
+        clip_ids: names of the clips.
+    """
+
+    values: Tensor
+    valid: Tensor
+    label: Tensor
+    clip_ids: list[str]
+
+    @classmethod
+    def of(cls, model: ClipClassifier, batches: Iterable[ClipBatch]) -> Self:
+        """Encodes the labelled clips of ``batches``, as the model sees them when it judges.
+
+        Args:
+            model: in evaluation mode.
+            batches: clips of one length.
+        """
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        names: list[str] = []
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            for batch in batches:
+                known = batch["label"] >= 0
+                frames, valid, points = (batch[key][known].to(device) for key in ("frames", "valid", "landmarks"))
+                features = model.encode(frames, valid, points).float().cpu()
+                parts.append((features, batch["valid"][known], batch["label"][known]))
+                names += [name for name, keep in zip(batch["clip_id"], known.tolist(), strict=True) if keep]
+        values, valid, label = (torch.cat(each) for each in zip(*parts, strict=True))
+        return cls(values, valid, label, names)
+
+    @property
+    def covered(self) -> Tensor:
+        """(N,) whether the clip has a frame with a face."""
+        return self.valid.any(dim=1)
+
+    @property
+    def frames(self) -> Features:
+        """Every frame as a clip of its own, (N * T, 1, D)."""
+        names = [f"{name}:{t}" for name in self.clip_ids for t in range(self.valid.shape[1])]
+        label = self.label.repeat_interleave(self.valid.shape[1])
+        return Features(self.values.flatten(0, 1).unsqueeze(1), self.valid.flatten().unsqueeze(1), label, names)
+
+    @property
+    def mean(self) -> Tensor:
+        """(N, D) the mean over the valid frames; zero without one."""
+        total = self.values.masked_fill(~self.valid.unsqueeze(-1), 0.0).sum(dim=1)
+        return total / self.valid.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def reversed(self) -> Features:
+        """The last frame first."""
+        return replace(self, values=self.values.flip(1), valid=self.valid.flip(1))
+
+    def shuffled(self, seed: int) -> Features:
+        """The frames of each clip in an order of its own, which only ``seed`` and the clip's place decide."""
+        noise = torch.from_numpy(np.random.default_rng(seed).random(self.valid.shape))
+        order = noise.argsort(dim=1)
+        values = self.values.gather(1, order.unsqueeze(-1).expand_as(self.values))
+        return replace(self, values=values, valid=self.valid.gather(1, order))
+
+    def judged(self, model: ClipClassifier, batch: int = 1024) -> Tensor:
+        """Logits (N, K) of the model's own head and classifier."""
+        device = next(model.parameters()).device
+        with torch.inference_mode():
+            parts = [
+                model.classify(model.pool(values.to(device), valid.to(device))).float().cpu()
+                for values, valid in zip(torch.split(self.values, batch), torch.split(self.valid, batch), strict=True)
+            ]
+        return torch.cat(parts)
+
+
+Reader = Callable[[Tensor], Tensor]
+"""Features (N, D) -> logits (N, K)."""
+
+
+def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float) -> Reader:
+    """A linear classifier fitted on features that do not move: multinomial logistic regression, by L-BFGS.
+
+    ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features; the bias is not held. Convex, so that
+    nothing depends on a seed.
+
+    Args:
+        features: (N, D).
+        label: (N,) int64.
+        classes: K.
+        penalty: of the weights, above 0.
+    """
+    mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
+    x = ((features - mean) / scale).double()
+    weight = torch.zeros(classes, x.shape[1], dtype=torch.double, requires_grad=True)
+    bias = torch.zeros(classes, dtype=torch.double, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight, bias], max_iter=200, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
+
+    def loss() -> Any:
+        optimiser.zero_grad()
+        fit = torch.nn.functional.cross_entropy(x @ weight.T + bias, label) + penalty / 2 * weight.square().sum()
+        fit.backward()  # type: ignore[no-untyped-call]
+        return fit
+
+    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    weight, bias = weight.detach(), bias.detach()
+    return lambda seen: ((seen - mean) / scale).double() @ weight.T + bias

@@ -1,0 +1,67 @@
+"""Several trainings of one model: checked against each run's own metrics, scipy's tests and a hand-worked table."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.evaluation.paired import holm, paired_differences, sign_flip
+from fer_id.evaluation.predictions import judge
+from fer_id.evaluation.seeds import contrast, mean_scores
+from fer_id.labels import TARGET
+
+
+def test_one_seed_says_what_the_run_says(random_table):
+    table = random_table(TARGET, clips=200, subjects=8)
+    metrics, found = compute_metrics(table, TARGET, "synthetic"), mean_scores([judge(table, TARGET)], len(TARGET))
+    for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc"):
+        assert found[name].value == pytest.approx(metrics[name])
+        assert found[name].interval.low == pytest.approx(metrics["intervals"][name]["low"])
+        assert found[name].spread is None
+    for index, label in enumerate(TARGET.names):
+        assert found[f"recall.{index}"].value == pytest.approx(metrics["per_class"][label]["recall"])
+
+
+def test_several_seeds_are_averaged_and_the_interval_is_still_over_subjects(random_table):
+    tables = [random_table(TARGET, clips=200, subjects=8, seed=seed) for seed in range(3)]
+    for table in tables[1:]:  # another training answers otherwise about the same clips
+        table[["label", "subject_id"]] = tables[0][["label", "subject_id"]]
+    metrics = [compute_metrics(table, TARGET, "synthetic") for table in tables]
+    found = mean_scores([judge(table, TARGET) for table in tables], len(TARGET))
+    accuracies = [one["accuracy"] for one in metrics]
+    assert found["accuracy"].value == pytest.approx(np.mean(accuracies))
+    assert found["accuracy"].spread == pytest.approx(np.std(accuracies, ddof=1))
+    assert found["auc"].value == pytest.approx(np.mean([one["auc"] for one in metrics]))
+    assert found["accuracy"].interval.n_subjects == 8
+    doubled = mean_scores([judge(table, TARGET) for table in [*tables, *tables]], len(TARGET))
+    assert doubled["accuracy"].interval.low == pytest.approx(found["accuracy"].interval.low)
+
+
+def test_a_contrast_is_paired_by_subject(random_table):
+    worse, better = (random_table(TARGET, clips=240, subjects=9, skill=skill) for skill in (1.0, 2.5))
+    better[["label", "subject_id"]] = worse[["label", "subject_id"]]
+    ours, theirs = judge(better, TARGET), judge(worse, TARGET)
+    found = contrast([ours], [theirs], len(TARGET))
+    paired = paired_differences(ours, theirs, len(TARGET))["accuracy_with_missing"]
+    assert (found.value, found.interval) == (pytest.approx(paired.value), paired.interval)
+    opposite = contrast([theirs], [ours], len(TARGET))
+    assert (opposite.value, opposite.p) == (pytest.approx(-found.value), pytest.approx(found.p))
+
+
+def test_the_sign_test_goes_through_every_flip_of_few_subjects():
+    gains = np.array([3.0, 1.0, 2.0, -1.0, 4.0, 2.0])
+    flips = np.array(np.meshgrid(*[[-1, 1]] * 6)).reshape(6, -1).T @ gains
+    assert sign_flip(gains, np.zeros(6)) == pytest.approx(np.mean(np.abs(flips) >= gains.sum()))
+    assert sign_flip(np.zeros(6), np.zeros(6)) == 1
+    assert np.isnan(sign_flip(np.ones(1), np.zeros(1)))
+
+
+def test_the_sign_test_agrees_with_t_where_subjects_are_many():
+    gains = np.random.default_rng(0).normal(0.2, 1, 200)
+    assert sign_flip(gains, np.zeros(200)) == pytest.approx(stats.ttest_1samp(gains, 0).pvalue, abs=0.01)
+
+
+def test_holm_by_hand():
+    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "none": float("nan"), "d": 0.5})
+    assert {name: adjusted[name] for name in "abcd"} == pytest.approx({"a": 0.04, "b": 0.09, "c": 0.09, "d": 0.5})
+    assert np.isnan(adjusted["none"])
