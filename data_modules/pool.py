@@ -20,6 +20,11 @@ def holds_images(store: ClipStore) -> bool:
     return store.card.shard_by == "split"
 
 
+def made_of(stores: Sequence[ClipStore]) -> list[str]:
+    """Fingerprints of the stores of images that simulated clips were made of."""
+    return [found for store in stores if (found := store.card.parameters.get("from_fingerprint"))]
+
+
 def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
     """All clips, with ``store`` and ``row`` for where they lie, and how many were left out by label.
 

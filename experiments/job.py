@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from data_modules.base import FerDataModule
+from data_modules.pool import made_of
 from experiments.config import TrainConfig
 from fer_id.evaluation.config import SPLITS, Fold
 from fer_id.evaluation.protocol import OF_THE_TESTED
@@ -58,6 +59,7 @@ def describe_job(
         "store": {
             "name": " + ".join(store.path.name for store in data.stores),
             "fingerprint": data.fingerprint,
+            "made_of": made_of(data.stores),
             "provenance": data.provenance,
             "label_space": data.labels.name,
             "shard_by": card.shard_by,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from data_modules.base import FerDataModule
-from data_modules.pool import holds_images
+from data_modules.pool import holds_images, made_of
 from experiments.config import TrainConfig
 from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
 from fer_id.evaluation.config import Fold
@@ -114,13 +114,17 @@ def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
 
 
 def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule) -> None:
-    """Images have no pseudonyms to compare: on the same store only its own splits are sure to be the same.
+    """Images have no pseudonyms to compare: on the same store only its own splits are sure to be the same. Clips
+    simulated from a store of images keep its splits and count as its images.
 
     The run must have known all image stores of this training, for it keeps the test pictures of those alone out of its
     training, and it must have done so.
     """
-    ours = {store.fingerprint for store in data.stores if holds_images(store)}
-    theirs = set(((run.job().get("store") or {}).get("fingerprint") or "").split(", "))
+    told = run.job().get("store") or {}
+    known = set((told.get("fingerprint") or "").split(", "))
+    strange = [store for store in data.stores if store.fingerprint not in known]  # in known ones, subjects tell
+    ours = {store.fingerprint for store in data.stores if holds_images(store)} | set(made_of(strange))
+    theirs = known | set(told.get("made_of", ()))
     if not ours & theirs:
         return
     before = run.config()

@@ -33,12 +33,10 @@ def simulate(config: SimulateConfig) -> str:
     if out.exists() and not config.overwrite:
         raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
     from fer_id.simulation.stills import choose_stills
-    from fer_id.simulation.strips import simulated_strips
     from fer_id.simulation.target_domain import write_simulated_store
 
     domain = DomainConfig(**{field.name: getattr(config, field.name) for field in fields(DomainConfig)})
     stills = choose_stills(ClipStore.open(config.source), domain)
     write_simulated_store(stills, domain, out, overwrite=config.overwrite, workers=config.workers)
-    strips = simulated_strips(stills, domain, out / "strips.png")
     left_out = ", ".join(f"{count} {reason}" for reason, count in stills.left_out.items()) or "none"
-    return f"{describe(ClipStore.open(out))}\nstills left out: {left_out}\npicture: {strips}"
+    return f"{describe(ClipStore.open(out))}\nstills left out: {left_out}\npicture: {out / 'strips.png'}"

@@ -14,6 +14,7 @@ import numpy as np
 
 from fer_id.settings import Clash, setting
 from fer_id.simulation.arrays import Array
+from fer_id.simulation.performance import LATEST
 from fer_id.simulation.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
 
 T = TypeVar("T", Dynamics, Setting)
@@ -25,7 +26,7 @@ class DomainConfig:
 
     subjects: int = setting(0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0)
     clips_per_emotion: int = setting(
-        5, "clips of each of the five emotions per subject; 5 let a child be wrong in steps of 4 %", min=1, max=1000
+        3, "clips of each of the five emotions per subject; more make fewer subjects, and fear is rare", min=1, max=1000
     )
     frames: int = setting(10, "frames per clip; the paper's T", min=2, max=1000)
     fps: float = setting(5.0, "frames per second: ten are two seconds, time for a late expression", min=0.5, max=120)
@@ -54,7 +55,16 @@ class DomainConfig:
     strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
     gaze: float = setting(0.06, "how far the eyes wander, eye distances; 0.06 is half of an iris", min=0, max=0.2)
     texture: float = setting(
-        0.8, "how much of wrinkles and furrows goes with the expression; 1 leaves a smooth face at rest", min=0, max=1
+        1.0,
+        "how much of furrows and teeth goes with the expression; less would tell it from a face at rest",
+        min=0,
+        max=1,
+    )
+    landmark_noise: float = setting(
+        0.015,
+        "how far a detector misses each point (standard deviation), eye distances; about what MediaPipe does",
+        min=0,
+        max=0.2,
     )
     noise: float = setting(0.02, "largest standard deviation of sensor noise, of the full range", min=0, max=0.2)
     agreement: float = setting(
@@ -77,7 +87,12 @@ class DomainConfig:
     def degrees(self) -> dict[str, Dynamics]:
         """The severities; with ``gaps`` below 1, drawn towards their mean, weighed by their shares."""
         made = {"mild": self.mild, "moderate": self.moderate, "severe": self.severe}
-        return _drawn_together(made, self.gaps, np.array(self.shares) / sum(self.shares))
+        return _drawn_together(made, self.gaps, self.parts)
+
+    @property
+    def parts(self) -> Array:
+        """The shares of mild, moderate and severe (3,), which sum to 1."""
+        return np.array(self.shares, float) / sum(self.shares)
 
     @property
     def contexts(self) -> dict[str, Setting]:
@@ -97,10 +112,17 @@ class DomainConfig:
                     yield Clash((f"{name}.{key}",), f"is {found}, expected [low, high]")
         for name in ("mild", "moderate", "severe"):
             degree: Dynamics = getattr(self, name)
-            if degree.onset_s + degree.rise_s > self.frames / self.fps:
+            length = float(self.times[-1])
+            if degree.onset_s > LATEST * length:
+                yield Clash(
+                    (f"{name}.onset_s", "frames", "fps"),
+                    f"is {degree.onset_s:g}, but no expression begins after {LATEST * length:g} s, or it would not be "
+                    f"seen before the clip of {length:g} s ends; make clips longer",
+                )
+            if degree.onset_s + degree.rise_s > length:
                 yield Clash(
                     (f"{name}.onset_s", f"{name}.rise_s", "frames", "fps"),
-                    f"the expression would rise after the clip of {self.frames / self.fps:g} s is over",
+                    f"the expression would still rise when the clip of {length:g} s is over",
                 )
 
 

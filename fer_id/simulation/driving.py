@@ -57,7 +57,8 @@ def drive(
     rng: np.random.Generator,
     *,
     gaze: float = 0.06,
-    texture: float = 0.8,
+    texture: float = 1.0,
+    landmark_noise: float = 0.015,
     noise: float = 0.02,
 ) -> StoredClip:
     """One clip of a still.
@@ -68,7 +69,7 @@ def drive(
             beside it, and must hold no expression of its own.
         times: (T,) seconds of the frames.
         rng: of alignment, noise and the eyes.
-        gaze, texture, noise: as in ``DomainConfig``.
+        gaze, texture, landmark_noise, noise: as in ``DomainConfig``.
 
     Returns:
         frames, landmarks and valid flags; a frame in which no face would be found is black.
@@ -89,7 +90,8 @@ def drive(
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
             frames[t] = np.clip(passed + grain[t], 0, 255).round()
-    placed = np.where(valid[:, None, None], points, np.nan).astype(np.float32)
+    missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
+    placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
     return StoredClip(frames, placed, valid)
 
 

@@ -15,7 +15,10 @@ from fer_id.simulation.arrays import Array
 from fer_id.simulation.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
 from fer_id.simulation.look import Look, sample_look
 from fer_id.simulation.scene import Light, Obstacle, sample_light, sample_obstacle
-from fer_id.simulation.traits import CONTEXTS, POPULATIONS, Setting, Traits, sample_traits
+from fer_id.simulation.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting, Traits, sample_traits
+
+LATEST = 0.65
+"""Share of the clip after which no expression begins: it would not be seen."""
 
 REST_SPREAD: dict[int, tuple[float, float]] = {
     1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
@@ -107,6 +110,7 @@ def perform(
     subtlety: float = 0.0,
     strays: float = 1.0,
     contexts: Mapping[str, Setting] = CONTEXTS,
+    interrupting: bool = False,
 ) -> Performance:
     """Draws one clip of a subject.
 
@@ -118,15 +122,20 @@ def perform(
         subtlety: 0 as the traits say; towards 1 weaker; below 0 stronger.
         strays: factor on how often involuntary movements come.
         contexts: where it may be filmed.
+        interrupting: whether what breaks an expression off is seen, as a stray movement at that moment; with drawn
+            subjects it is not.
     """
     context = str(rng.choice(list(contexts)))
     setting, length = contexts[context], float(times[-1])
-    intensity = np.zeros(len(times))
+    intensity, course = np.zeros(len(times)), None
     if emotion != "neutral":
-        intensity = _course(subject, rng, subtlety, length).intensity(times)
+        course = _course(subject, rng, subtlety, length)
+        intensity = course.intensity(times)
         intensity = np.clip(intensity * (1 + _wander(rng, times, 0.08, 0.4)), 0, 1)
     activation = subject.rest + intensity[:, None] * subject.habits[emotion]
     activation = activation + _strays(subject, rng, times, strays) + _restless(rng, times)
+    if interrupting and course is not None and course.lapse is not None:
+        activation = activation + _stray(rng, times, course.lapse)
     activation[:, AU_INDEX[45]] += _blinks(rng, times)
     away = np.zeros(len(times), dtype=bool)
     if rng.random() < 0.04:
@@ -150,14 +159,14 @@ def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length:
     own = subject.traits.dynamics
     # The cause comes anywhere in the first two fifths of a clip: whoever cuts clips does not know the moment.
     cause = rng.uniform(0, 0.4 * length)
-    onset = float(min(cause + own.onset_s * np.exp(0.35 * rng.normal()), 0.65 * length))
+    onset = float(min(cause + own.onset_s * np.exp(0.35 * rng.normal()), LATEST * length))
     rise, apex = own.rise_s * np.exp(0.2 * rng.normal()), own.apex_s * np.exp(0.3 * rng.normal())
     return TimeCourse(
         onset_s=onset,
         rise_s=float(rise),
         apex_s=float(apex),
         fall_s=float(1.2 * rise),
-        peak=float(np.clip((own.peak + 0.10 * rng.normal()) * (1 - subtlety), 0.25, 1)),
+        peak=float(np.clip((own.peak + 0.10 * rng.normal()) * (1 - subtlety), LEAST_PEAK, 1)),
         lapse=float(onset + rise * 0.5 + rng.uniform(0, 1) * (apex + rise)) if rng.random() < own.lapse else None,
     )
 
@@ -179,10 +188,16 @@ def _pulse(times: Array, at: float, width_s: float) -> Array:
 def _strays(subject: Subject, rng: np.random.Generator, times: Array, factor: float) -> Array:
     total = np.zeros((len(times), len(ACTION_UNITS)))
     for _ in range(int(rng.poisson(subject.traits.dynamics.stray * factor))):
-        movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
-        pulse = _pulse(times, rng.uniform(0, times[-1]), rng.uniform(0.2, 0.35))
-        total += rng.uniform(0.5, 1.0) * pulse[:, None] * movement
+        total += _stray(rng, times, None)
     return total
+
+
+def _stray(rng: np.random.Generator, times: Array, at: float | None) -> Array:
+    """One involuntary movement (T, 14), at a moment or any time."""
+    movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
+    pulse = _pulse(times, rng.uniform(0, times[-1]) if at is None else at, rng.uniform(0.2, 0.35))
+    moved: Array = rng.uniform(0.5, 1.0) * pulse[:, None] * movement
+    return moved
 
 
 def _restless(rng: np.random.Generator, times: Array) -> Array:

@@ -12,6 +12,7 @@ from fer_id.errors import Problems, StoreError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.evaluation.protocol import make_folds
 from fer_id.labels import TARGET, map_labels
+from fer_id.preprocessing.alignment import eye_centres
 from fer_id.progress import track
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.driving import Still
@@ -41,6 +42,11 @@ class Stills:
     left_out: dict[str, int] = field(default_factory=dict)
     taught: int = 0
 
+    @property
+    def tag(self) -> str:
+        """A few characters that stand for the source in the names of its subjects."""
+        return self.store.fingerprint[:4]
+
     def still(self, row: int) -> Still:
         """One of them."""
         gray = self.store.card.geometry.get("colour") == "gray"
@@ -62,10 +68,11 @@ def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
     labels = np.array([name or "" for name in names])
     points = np.stack([store.read(row).landmarks[0] for row in range(len(store))]).astype(np.float64)
     found = np.asarray(~np.isnan(points).any(axis=(1, 2)))
-    teachers = fold.train[found[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
+    sound = np.array([_sound(shape) for shape in points])
+    teachers = fold.train[sound[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
     shapes = NeutralShapes.fit(points[teachers])
     rest = shapes.neutral_of(points)
-    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": found}
+    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": found, "landmarks that are none": sound}
     with np.errstate(invalid="ignore"):
         usable["looks aside"] = np.abs(turned(points)) <= config.max_turn
         usable["landmarks fit no face"] = shapes.misfit(points) <= config.max_misfit
@@ -78,8 +85,11 @@ def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
         for reason, fits in usable.items():
             left_out[reason] += int((~fits[mine]).sum())
             mine = mine[fits[mine]]
+        alone = ~clips["subject_id"].iloc[mine].duplicated().to_numpy()
+        left_out[f"repeats within {split}"] += int((~alone).sum())
+        mine = mine[alone]
         rows[split] = {name: mine[labels[mine] == name] for name in TARGET.names}
-    _require_classes(store, rows)
+    _require_classes(store, rows, config.clips_per_emotion)
     return Stills(store, points, rest, rows, {k: n for k, n in left_out.items() if n}, len(teachers))
 
 
@@ -116,9 +126,21 @@ def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: fl
     return whole
 
 
-def _require_classes(store: ClipStore, rows: dict[str, dict[str, Rows]]) -> None:
+def _sound(shape: Shapes) -> bool:
+    """Whether landmarks (68, 2) can be worked with: all there, and two eyes apart."""
+    if not np.isfinite(shape).all():
+        return False
+    left, right = eye_centres(shape)
+    return bool(np.hypot(*(right - left)) >= 1.0)
+
+
+def _require_classes(store: ClipStore, rows: dict[str, dict[str, Rows]], clips_per_emotion: int) -> None:
     problems = Problems(f"source {store.path}")
     for split, by_emotion in rows.items():
-        if empty := [name for name, found in by_emotion.items() if not len(found)]:
-            problems.add(f"{split} has no usable still of {', '.join(empty)}")
-    problems.raise_if_any(StoreError, "Widen max_turn, max_misfit or max_fold, or take a larger source.")
+        few = {name: len(found) for name, found in by_emotion.items() if len(found) < clips_per_emotion}
+        if few:
+            counts = ", ".join(f"{count or 'no'} usable stills of {name}" for name, count in few.items())
+            problems.add(f"{split} has {counts}, expected {clips_per_emotion} of each for one subject")
+    most = min(len(found) for by_emotion in rows.values() for found in by_emotion.values())
+    hint = f"clips_per_emotion={most} would do." if most else "Widen max_turn, max_misfit or max_fold."
+    problems.raise_if_any(StoreError, f"{hint} Or take a larger source.")

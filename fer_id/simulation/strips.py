@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
 from fer_id.simulation.arrays import Array
-from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.performance import Subject
 from fer_id.simulation.rendering import eye_camera
-from fer_id.simulation.stills import Stills
 from fer_id.simulation.synthetic import SyntheticConfig, stage_clip
-from fer_id.simulation.target_domain import cast, casting_of, simulate_clip
 from fer_id.simulation.traits import SEVERITIES
 
 _SIDE = 96  # pixels of one frame
@@ -39,52 +36,23 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
         ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
-    shown = _shown(config.frames)
+    shown = shown_frames(config.frames)
     people = _people(config)
     titles = [f"{person.traits.severity} ({person.traits.subject_id})" for person in people]
     strips = [[_strip(config, person, emotion, shown) for person in people] for emotion in TARGET.names]
-    return _picture(strips, titles, "synthetic: drawn faces; the line is the intensity e(t)", out)
+    return draw(strips, titles, "synthetic: drawn faces; the line is the intensity e(t)", out)
 
 
-def simulated_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
-    """The same of simulated test subjects: the first two clips of each emotion at every severity.
-
-    Args:
-        stills: what is simulated from.
-        config: the domain.
-        out: the PNG to write; its folder must exist.
-    """
-    shown = _shown(config.frames)
-    cast_ = [one for one in cast(stills, config) if one[0] == "test"]
-    people = [casting_of(stills, config, *one) for one in cast_]
-    by = {person.subject.traits.severity: person for person in reversed(people)}
-    chosen = [by[severity] for severity in SEVERITIES if severity in by]
-    titles = [f"{one.subject.traits.severity} ({one.subject.traits.subject_id})" for one in chosen]
-    clips = [(emotion, number) for emotion in TARGET.names for number in range(min(2, config.clips_per_emotion))]
-    strips = []
-    for emotion, number in clips:
-        made = [simulate_clip(one, emotion, number, config) for one in chosen]
-        strips.append([(_film(clip.frames[shown]), np.array(row["intensity"])[shown]) for row, clip in made])
-    return _picture(
-        strips,
-        titles,
-        "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face",
-        out,
-        step=min(2, config.clips_per_emotion),
-    )
-
-
-def _shown(frames: int) -> NDArray[np.int64]:
+def shown_frames(frames: int) -> NDArray[np.int64]:
+    """Which of a clip's frames are shown: all, or as many as fit."""
     return np.linspace(0, frames - 1, min(frames, _MOST_FRAMES)).round().astype(int)
 
 
-def _picture(
-    strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str], caption: str, out: Path, step: int = 1
-) -> Path:
-    """Strips by row and column, ``step`` rows for each emotion, with the intensity under each."""
+def draw(strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str], caption: str, out: Path) -> Path:
+    """Strips by row (as many for each emotion) and column, with the intensity under each; readable by its owner."""
     from matplotlib.figure import Figure
 
-    count = len(strips[0][0][1])
+    count, step = len(strips[0][0][1]), len(strips) // len(TARGET.names)
     figure = Figure(figsize=(0.42 * count * len(titles) + 1, 0.72 * len(strips) + 0.5), dpi=160)
     axes = figure.subplots(len(strips), len(titles), squeeze=False)
     for row, across in enumerate(strips):
@@ -101,11 +69,12 @@ def _picture(
                 axis.set_ylabel(TARGET.names[row // step], fontsize=8)
     figure.suptitle(caption, fontsize=7, y=0.02 * 5 / len(strips), va="bottom")
     figure.subplots_adjust(left=0.03, right=0.995, top=0.95, bottom=0.05, wspace=0.02, hspace=0.05)
+    out.touch(mode=0o600)
     figure.savefig(out, format="png")
     return out
 
 
-def _film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Crops (N, 64, 64, 3) enlarged and side by side, uint8 (96, W, 3)."""
     picture = np.full((_SIDE, len(frames) * (_SIDE + _GAP), 3), 255, np.uint8)
     for place, frame in enumerate(frames):

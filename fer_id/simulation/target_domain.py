@@ -21,13 +21,14 @@ from fer_id.card import StoreCard
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.progress import track
+from fer_id.simulation import strips
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.driving import Still, drive
 from fer_id.simulation.expression import ACTION_UNITS
 from fer_id.simulation.look import sample_look
 from fer_id.simulation.performance import Performance, Subject, perform
 from fer_id.simulation.stills import Stills
-from fer_id.simulation.traits import sample_traits
+from fer_id.simulation.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
 from fer_id.store import ClipStoreWriter
 from fer_id.types import StoredClip
 
@@ -63,18 +64,18 @@ def cast(stills: Stills, config: DomainConfig) -> Iterator[tuple[str, int, dict[
             yield split, number, {name: rows[mine].tolist() for name, rows in shuffled.items()}
 
 
-def subject_of(split: str, number: int, config: DomainConfig) -> Subject:
-    """The traits of a simulated subject; a function of the seed, the split and the number."""
+def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> Subject:
+    """The traits of a simulated subject; a function of the seed, the split and the number. ``tag`` is in its name."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
-    drawn = sample_traits(number, config.seed, rng, config.degrees, young=config.gaps)
+    drawn = sample_traits(number, config.seed, rng, config.degrees, config.parts.tolist(), config.gaps)
     own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
     late = 1 + config.gaps * (config.young_onset - 1) if drawn.age_group == "05-08" else 1.0
     own = replace(
         own,
-        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, 0.2, 1)),
+        peak=float(np.clip(own.peak + config.gaps * sign * config.gender_peak / 2, LEAST_PEAK, 1)),
         onset_s=own.onset_s * late,
     )
-    traits = replace(drawn, subject_id=f"sim{config.seed}-{split}-{number:03d}", dynamics=own)
+    traits = replace(drawn, subject_id=f"sim{tag}{config.seed}-{split}-{number:03d}", dynamics=own)
     units = len(ACTION_UNITS)
     still_face = {name: np.zeros(units) for name in TARGET.names}
     look = sample_look(drawn.age_group, drawn.gender, drawn.ethnicity, rng)
@@ -86,7 +87,8 @@ def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainCon
     traits = casting.subject.traits
     name, still = casting.stills[emotion][number]
     act, rng = stage(casting, emotion, number, config)
-    clip = drive(still, act, config.times, rng, gaze=config.gaze, texture=config.texture, noise=config.noise)
+    shown = {name: getattr(config, name) for name in ("gaze", "texture", "landmark_noise", "noise")}
+    clip = drive(still, act, config.times, rng, **shown)
     intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
     row = {
         "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
@@ -117,7 +119,7 @@ def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> 
     rng = np.random.default_rng([config.seed, SPLITS.index(casting.split), place, TARGET.index(emotion), number])
     drawn = "happy" if emotion == "neutral" else emotion
     contexts = config.contexts
-    act = perform(subject, drawn, config.times, rng, strays=config.strays, contexts=contexts)
+    act = perform(subject, drawn, config.times, rng, strays=config.strays, contexts=contexts, interrupting=True)
     return act, rng
 
 
@@ -136,15 +138,38 @@ def write_simulated_store(
             for row, clip in made:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost += int((~clip.valid).sum())
+        film_strips(stills, config, writer.draft / "strips.png")
         writer.card.audit = {"stills_left_out": stills.left_out, "frames_without_face": lost}
         return writer.card
+
+
+def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
+    """A picture for a person to judge: of test subjects, one of each severity, the first two clips of each emotion.
+
+    Args:
+        stills: what is simulated from.
+        config: the domain.
+        out: the PNG to write; its folder must exist.
+    """
+    shown, most = strips.shown_frames(config.frames), min(2, config.clips_per_emotion)
+    people = [casting_of(stills, config, *one) for one in cast(stills, config) if one[0] == "test"]
+    by = {person.subject.traits.severity: person for person in reversed(people)}
+    chosen = [by[severity] for severity in SEVERITIES if severity in by]
+    titles = [f"{one.subject.traits.severity} ({one.subject.traits.subject_id})" for one in chosen]
+    rows = []
+    for emotion in TARGET.names:
+        for number in range(most):
+            made = [simulate_clip(one, emotion, number, config) for one in chosen]
+            rows.append([(strips.film(clip.frames[shown]), np.array(row["intensity"])[shown]) for row, clip in made])
+    caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
+    return strips.draw(rows, titles, caption, out)
 
 
 def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:
     """A simulated subject with its stills read."""
     names = stills.store.clips["clip_id"]
     held = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in mine] for emotion, mine in rows.items()}
-    return Casting(subject_of(split, number, config), split, held)
+    return Casting(subject_of(split, number, config, stills.tag), split, held)
 
 
 def _simulated(
@@ -181,6 +206,8 @@ def _card(stills: Stills, config: DomainConfig) -> StoreCard:
         geometry=source.card.geometry,
         parameters={
             **asdict(config),
+            "between_subjects": SPREAD,
+            "youngest": YOUNG,
             "from": source.card.source,
             "from_fingerprint": source.fingerprint,
             "neutral_faces_learned_from": stills.taught,

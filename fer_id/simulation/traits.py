@@ -2,13 +2,13 @@
 
 The numbers are assumptions, not measurements: no published distribution exists for children with intellectual
 disabilities. They follow the qualitative findings the paper builds on (expressions later, weaker, shorter, interrupted)
-and are set so that the task is hard but learnable. Gender and ethnicity change looks only, never movement, so a
-model's gap between those groups is the model's own.
+and are set so that the task is hard but learnable. Gender and ethnicity of drawn subjects change looks only, never
+movement, so a model's gap between those groups is the model's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,15 @@ SEVERITIES: dict[str, Dynamics] = {
     # Severe: late, subtle and short, with an interruption in every third clip.
     "severe": Dynamics(peak=0.72, onset_s=0.60, rise_s=0.45, apex_s=0.50, lapse=0.33, stray=0.60, jerk=0.30),
 }
+YOUNG = {"jerk": 0.5, "wander": 0.25}
+"""By which share of it children under nine jerk their head more often, and let it wander further."""
+
+SPREAD = {"peak": 0.07, "times": 0.2}
+"""Between subjects of one severity: standard deviation of the peak, and of the logarithm of all times."""
+
+LEAST_PEAK = 0.05
+"""No expression is weaker, whatever is drawn."""
+
 SEVERITY_SHARES = (0.4, 0.35, 0.25)
 """Shares of mild, moderate and severe among subjects: most school cohorts are mild, but a test needs some of each."""
 
@@ -96,32 +105,34 @@ def sample_traits(
     seed: int,
     rng: np.random.Generator,
     degrees: Mapping[str, Dynamics] = SEVERITIES,
+    shares: Sequence[float] = SEVERITY_SHARES,
     young: float = 1.0,
 ) -> Traits:
     """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
 
     Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
-    Between subjects, times vary by 20 % and the peak by 0.07 (standard deviations); children under nine jerk their
-    head half as often again and let it wander a quarter further. Adults are all of one age group and severity.
+    Between subjects, times and peak vary by :data:`SPREAD`; children under nine move as :data:`YOUNG` says. Adults are
+    all of one age group and severity.
 
     Args:
         degrees: what the severities mean; :data:`ADULTS` for adults.
+        shares: of the three severities; they sum to 1.
         young: how much of what is said of children under nine holds.
     """
-    severity = str(rng.choice(list(SEVERITIES), p=SEVERITY_SHARES))
+    severity = str(rng.choice(list(SEVERITIES), p=shares))
     age_group = AGE_GROUPS[(index // 2) % 3]
     if degrees is ADULTS:
         severity, age_group = "none", ADULT
     youth = young if age_group == "05-08" else 0.0
     middle, spread = degrees[severity], rng.normal(size=4).clip(-2, 2)
     own = Dynamics(
-        peak=float(np.clip(middle.peak + 0.07 * spread[0], 0.4, 1.0)),
-        onset_s=float(middle.onset_s * np.exp(0.2 * spread[1])),
-        rise_s=float(middle.rise_s * np.exp(0.2 * spread[2])),
-        apex_s=float(middle.apex_s * np.exp(0.2 * spread[3])),
+        peak=float(np.clip(middle.peak + SPREAD["peak"] * spread[0], LEAST_PEAK, 1.0)),
+        onset_s=float(middle.onset_s * np.exp(SPREAD["times"] * spread[1])),
+        rise_s=float(middle.rise_s * np.exp(SPREAD["times"] * spread[2])),
+        apex_s=float(middle.apex_s * np.exp(SPREAD["times"] * spread[3])),
         lapse=middle.lapse,
         stray=middle.stray,
-        jerk=min(middle.jerk * (1 + 0.5 * youth), 1.0),
+        jerk=min(middle.jerk * (1 + YOUNG["jerk"] * youth), 1.0),
     )
     return Traits(
         subject_id=f"drawn{seed}-{index:03d}",
@@ -130,5 +141,5 @@ def sample_traits(
         severity=severity,
         ethnicity=str(rng.choice(ETHNICITIES)),
         dynamics=own,
-        restless=1 + 0.25 * youth,
+        restless=1 + YOUNG["wander"] * youth,
     )

@@ -19,7 +19,7 @@ from fer_id.errors import CheckpointError, LeakageError, RunError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.runs import RunDir
-from fer_id.store import ClipStoreWriter
+from fer_id.store import ClipStore, ClipStoreWriter
 
 Factory = Callable[..., Path]
 
@@ -160,3 +160,34 @@ def test_what_is_not_there_is_said(tiny_store: Factory, tmp_path: Path) -> None:
     refused(RunError, "is not a run", *training(store, run=str(tmp_path / "nowhere")))
     config, data = training(store)
     assert open_parent(config, data, data.fold) is None
+
+
+def simulated(path: Path, source: Path) -> Path:
+    """A store of people whose pictures are those of another store, with its splits."""
+    origin = ClipStore.open(source)
+    card = StoreCard("simulated", TARGET.name, "subject_id", "simulate")
+    card.parameters["from_fingerprint"] = origin.fingerprint
+    with ClipStoreWriter(path, card) as out:
+        for row, clip in origin.clips.iterrows():
+            subject = f"{clip['split']}-{int(row) // 5}"
+            told = {"clip_id": f"s{row}", "subject_id": subject, "split": clip["split"], "label": clip["label"]}
+            out.add_clip(told, np.repeat(origin.read(int(row)).frames, 2, axis=0))
+    return path
+
+
+def test_clips_simulated_from_a_benchmark_count_as_its_images(tmp_path: Path) -> None:
+    store = images(tmp_path / "store")
+    clips = simulated(tmp_path / "simulated", store)
+    first = finish(tmp_path / "first", *training(store, protocol="official"))
+    refused(LeakageError, "may have learned from pictures that are tested here", *training(clips, run=first))
+    config, data = training(clips, protocol="official", run=first)
+    assert open_parent(config, data, data.fold) is not None
+    back = finish(tmp_path / "back", *training(clips, protocol="holdout"))
+    refused(LeakageError, "may have learned", *training(store, protocol="official", run=back))
+
+
+def test_folds_of_one_simulated_store_are_told_apart_by_subject(tmp_path: Path) -> None:
+    clips = simulated(tmp_path / "simulated", images(tmp_path / "store"))
+    first = finish(tmp_path / "first", *training(clips), folds=True)
+    config, data = training(clips, encoder_from=first)
+    assert open_parent(config, data, data.folds[1]) is not None

@@ -30,7 +30,6 @@ def test_the_movement_of_a_person_it_never_saw_is_found(emotion: str, model: Neu
     rest = np.stack([face(index, emotion, 0.0) for index in range(40)])
     found, true = shown - model.neutral_of(shown), shown - rest
     assert (found * true).sum() / np.sqrt((found**2).sum() * (true**2).sum()) > 0.7
-    assert np.linalg.norm(found - true, axis=-1).mean() < 0.9 * np.linalg.norm(true, axis=-1).mean()
 
 
 def test_a_face_at_rest_stays(model: NeutralShapes) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiments.cli import DONE, USERS_FAULT, main
@@ -44,7 +45,9 @@ def test_the_store_says_what_it_is(simulated: ClipStore, stills_store: Path) -> 
     assert (left_out["label surprise"], left_out["no landmarks"]) == (1, 1 + lost_frames(stills_store))
     assert set(clips["split"]) == set(SPLITS)
     assert clips.groupby("subject_id")["label"].agg(lambda labels: sorted(labels) == sorted(TARGET.names)).all()
-    assert (simulated.path / "strips.png").stat().st_size > 10_000
+    strips = (simulated.path / "strips.png").stat()
+    assert strips.st_size > 10_000
+    assert strips.st_mode & 0o777 == 0o600
 
 
 def lost_frames(path: Path) -> int:
@@ -86,12 +89,68 @@ def test_every_worker_gives_the_same(stills_store: Path, simulated: ClipStore, t
         )
 
 
+def test_shares_are_those_asked_for() -> None:
+    config = DomainConfig(shares=[0, 1, 3])
+    found = [subject_of("train", number, config).traits.severity for number in range(400)]
+    assert found.count("mild") == 0
+    assert found.count("severe") / 400 == pytest.approx(0.75, abs=0.07)
+
+
+def test_a_weak_peak_stays_weak() -> None:
+    config = DomainConfig()
+    config.severe.peak = 0.15
+    peaks = [subject_of("train", number, config).traits for number in range(300)]
+    found = np.mean([person.dynamics.peak for person in peaks if person.severity == "severe"])
+    assert found == pytest.approx(0.15, abs=0.03)
+
+
+def test_what_breaks_an_expression_off_is_seen(stills: Stills) -> None:
+    """With every expression broken off, and no other involuntary movement, the face moves beside the expression."""
+
+    def beside(lapse: float) -> float:
+        config = replace(CONFIG, strays=0.0)
+        for degree in (config.mild, config.moderate, config.severe):
+            degree.lapse, degree.jerk = lapse, 0.0
+        one = casting_of(stills, config, *next(iter(cast(stills, config))))
+        acts = [stage(one, emotion, 0, config)[0] for emotion in TARGET.names]
+        return float(np.mean([np.abs(act.activation).max() for act in acts]))
+
+    kept = [replace(degree) for degree in (CONFIG.mild, CONFIG.moderate, CONFIG.severe)]
+    try:
+        assert beside(1.0) > 1.3 * beside(0.0)
+    finally:
+        CONFIG.mild, CONFIG.moderate, CONFIG.severe = kept
+
+
+def test_copies_of_a_picture_serve_once(stills_store: Path, tmp_path: Path) -> None:
+    source = changed(stills_store, tmp_path / "source")
+    table = pd.read_parquet(source / "clips.parquet")
+    tests = table.index[(table["split"] == "test") & (table["label"] == "neutral") & (table["n_valid"] > 0)][:3]
+    table.loc[tests, "subject_id"] = "one"
+    table.to_parquet(source / "clips.parquet")
+    found = choose_stills(ClipStore.open(source), CONFIG)
+    used = found.rows["test"]["neutral"]
+    assert len(set(used) & set(tests)) == 1
+    assert found.left_out["repeats within test"] == 2
+
+
+def test_landmarks_that_are_none_are_counted(stills_store: Path, tmp_path: Path) -> None:
+    source = changed(stills_store, tmp_path / "source")
+    table = pd.read_parquet(source / "clips.parquet")
+    row = table[(table["split"] == "train") & (table["label"] == "happy") & (table["n_valid"] > 0)].iloc[0]
+    points = np.load(source / "landmarks" / "train.npy")
+    points[row["start"]] = 30.0  # every point in one place
+    np.save(source / "landmarks" / "train.npy", points)
+    before = choose_stills(ClipStore.open(stills_store), CONFIG).left_out.get("landmarks that are none", 0)
+    assert choose_stills(ClipStore.open(source), CONFIG).left_out["landmarks that are none"] == before + 1
+
+
 def test_at_the_apex_stands_the_still_and_before_it_the_rest(stills: Stills) -> None:
     """Without anything beside the expression, and against the picture itself."""
     still = stills.still(int(stills.rows["train"]["happy"][0]))
     still = replace(still, points=aligned(still.points), rest=aligned(still.rest))
     act = quiet(np.array([0.0, 0.5, 1.0]))
-    clip = drive(still, act, np.arange(3) / 5, Motionless(), noise=0.0)
+    clip = drive(still, act, np.arange(3) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
     np.testing.assert_allclose(clip.landmarks[2], still.points, atol=0.01)
     np.testing.assert_allclose(clip.landmarks[0], still.rest, atol=0.01)
     off = np.abs(clip.frames.astype(int) - still.picture).mean(axis=(1, 2, 3))
@@ -194,8 +253,17 @@ def test_a_simulation_is_no_source(stills_store: Path, tmp_path: Path, capsys: T
 def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
     assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", "max_turn=0.0001"]) == USERS_FAULT
     told = capsys.readouterr().err
-    assert "validation has no usable still of" in told
-    assert "test has no usable still of" in told
+    assert "validation has no usable stills of" in told
+    assert "test has no usable stills of" in told
+
+
+def test_too_many_clips_for_the_stills_are_refused(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+    arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *ARGUMENTS[1:], "clips_per_emotion=7"]
+    assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "expected 7 of each for one subject" in told
+    assert "clips_per_emotion=" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
