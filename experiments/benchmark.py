@@ -147,18 +147,22 @@ def rule(config: BenchmarkConfig) -> list[str]:
     """What is the same for all, and what is not, in sentences."""
     epochs, patience = config.trainer.max_epochs, config.trainer.patience
     stop = f", stopped early after {patience} validations without a better one" if patience else ", none stopped early"
+    stills, files = _lineup(config)
+    foreign = [file.model.name for file in files if file.model.pretrained or file.model.weights]
+    elsewhere = (
+        f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
+    )
     rate = "a constant rate" if config.optim.schedule == "constant" else "one cycle of the rate"
     said = [
         "Every model learns from the same training clips with the same augmentations, is chosen by the same inner "
         "validation and judged on the same test clips.",
         f"Every model gets the same budget of updates: at most {epochs} passes over the training clips in batches of "
-        f"{config.batch_size}{stop}, {config.optim.name} at {config.optim.lr:g} with {rate}; no model was tuned, and "
-        "none has weights from elsewhere.",
+        f"{config.batch_size}{stop}, {config.optim.name} at {config.optim.lr:g} with {rate}. No model was tuned, "
+        f"and {elsewhere}.",
         "In a pass a model of stills learns from one frame of each clip, drawn anew in every pass, a temporal one from "
         "all frames: the updates are equal, the pictures seen are not. At test a model of stills averages the features "
         "of all frames of a clip.",
     ]
-    stills = _lineup(config)[0]
     if stills is not None:
         said.append(
             f"Temporal models with the encoder of {config.reference} take it over from {stills.model.name}, that "

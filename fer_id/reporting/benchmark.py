@@ -131,6 +131,7 @@ def write_benchmark(
         contradictions=CONTRADICTIONS,
         table5=TABLE5,
         winner=verdicts.winner(reference, accuracy, contrasts),
+        too_few=verdicts.too_few(base.metrics["n_subjects"], len(contrasts)),
         verdicts={name: verdicts.time_verdict(one) for name, one in pooled.items() if not isinstance(one, str)},
         controls={name: one for name, one in pooled.items() if not isinstance(one, str)},
         absent={name: one for name, one in pooled.items() if isinstance(one, str)},

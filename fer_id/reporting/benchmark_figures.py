@@ -21,7 +21,7 @@ def accuracy_figure(scores: Mapping[str, Estimate], majority: float | None, prov
         provenance: of the clips.
     """
     with style.styled():
-        figure = style.new_figure(9.0, 1.5 + 0.4 * len(scores), "Accuracy on the test clips", provenance)
+        figure = style.new_figure(12.0, 1.4 + 0.34 * len(scores), "Accuracy on the test clips", provenance)
         axes = figure.subplots()
         for place, score in enumerate(scores.values()):
             low, high = score.interval.low, score.interval.high

@@ -21,7 +21,7 @@ def control_figure(found: Mapping[str, Any]) -> Figure:
     rows = found["accuracy"]
     title = f"Does time matter to {found['model']}?"
     with style.styled():
-        figure = style.new_figure(10.0, 1.6 + 0.34 * len(rows), title, found["provenance"])
+        figure = style.new_figure(12.0, 1.6 + 0.34 * len(rows), title, found["provenance"])
         left, right = figure.subplots(1, 2, width_ratios=[6, 5])
         for place, (name, row) in enumerate(rows.items()):
             colour = _COLOURS.get(name, style.MUTED)
@@ -73,7 +73,7 @@ def intensity_figure(found: Mapping[str, Any]) -> Figure | None:
     }
     with style.styled():
         title = f"Weak and late expressions: accuracy of {found['model']}"
-        figure = style.new_figure(10.0, 3.7, title, found["provenance"])
+        figure = style.new_figure(12.0, 3.7, title, found["provenance"])
         for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), axes_of.items(), strict=True):
             _bins(axes, found[key]["bins"], whole_numbers=key == "delay")
             axes.set_xlabel(label)

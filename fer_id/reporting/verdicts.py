@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_id.evaluation.controls import CHOSEN, MEAN, REVERSED, SHUFFLED, WHOLE
 from fer_id.evaluation.seeds import Contrast
-from fer_id.reporting.words import listed, percent
+from fer_id.reporting.words import counted, listed, percent
 
 ALPHA = 0.05
 HEAD_NAMES = {
@@ -36,6 +36,20 @@ def points(value: float, low: float | None, high: float | None) -> str:
     """``+1.2 points (−0.3 to +2.7)``."""
     extent = "no interval" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
     return f"{_signed(value)} points ({extent})"
+
+
+def too_few(subjects: int, tests: int) -> str | None:
+    """Says so where the smallest p that so few subjects can give is not small enough, corrected; None where it is.
+
+    Of S subjects 2 of 2^S sign flips are as extreme as the clearest difference.
+    """
+    smallest = tests * 2.0 ** (1 - subjects)
+    if smallest < ALPHA:
+        return None
+    return (
+        f"With {counted(subjects, 'subject')} no difference can be shown, however clear: corrected for "
+        f"{counted(tests, 'test')}, p is at least {min(1.0, smallest):.2f}."
+    )
 
 
 def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str, tuple[Contrast, float]]) -> list[str]:

@@ -103,9 +103,7 @@ def test_classes_and_their_confusions(made: tuple[list[str], Path]) -> None:
 def test_the_page_is_one_file_that_says_what_it_is(made: tuple[list[str], Path]) -> None:
     page = (made[1] / "out" / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
-    assert (
-        page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table>")
-    )
+    assert page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table")
     assert "reported by the paper" in page
     assert "81.8 %" in page
     assert "twice the updates" in page

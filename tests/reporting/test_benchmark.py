@@ -51,9 +51,9 @@ def test_a_head_that_cannot_see_order_is_not_tested_on_it():
 
 def test_a_reference_that_loses_is_said_to_lose(make_run, tmp_path):
     runs = {
-        "compact_vit": [make_run("study/compact_vit", skill=3.0, seed=1)],
-        "cnn_lstm": [make_run("study/cnn_lstm", skill=0.8)],
-        "shallow_cnn": [make_run("study/shallow_cnn", skill=0.8, seed=2)],
+        "compact_vit": [make_run("study/compact_vit", skill=3.0, seed=1, subjects=12)],
+        "cnn_lstm": [make_run("study/cnn_lstm", skill=0.8, subjects=12)],
+        "shallow_cnn": [make_run("study/shallow_cnn", skill=0.8, seed=2, subjects=12)],
     }
     text = bench(runs, tmp_path / "out", cnn_lstm="clips of different length")
     page = (tmp_path / "out" / "index.html").read_text()
@@ -65,6 +65,12 @@ def test_a_reference_that_loses_is_said_to_lose(make_run, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "table4.csv").set_index("model")
     assert table.loc["compact_vit", "accuracy_difference_low"] > 0
     assert table.loc["compact_vit", "paper_auc"] == TABLE4["compact_vit"]["auc"]
+
+
+def test_too_few_subjects_are_said_to_show_nothing(make_run, tmp_path):
+    runs = {name: [make_run(f"study/{name}", subjects=5)] for name in ("resnet50", "cnn_lstm")}
+    bench(runs, tmp_path / "out")
+    assert "With 5 subjects no difference can be shown" in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_seeds_are_averaged_and_their_spread_is_told(make_run, tmp_path):
