@@ -19,7 +19,6 @@ from experiments.registry import data_config
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import ProtocolConfig
-from fer_id.evaluation.controls import CONTROLS
 from fer_id.files import read_json
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -222,8 +221,9 @@ def _moved(runs: dict[str, list[RunDir]], name: str, place: int) -> dict[str, li
 
 
 def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
-    """``controls.json`` of each training, made where it is not there yet, or of another version; or why there is none."""
+    """``controls.json`` of each training, made where it is missing or of another version; or why there is none."""
     from experiments.controls import judge_controls
+    from fer_id.evaluation.controls import CONTROLS
 
     found = []
     for run in runs:
