@@ -136,7 +136,9 @@ def _judge_fold(run: RunDir) -> Asked:
         )
         right = _orders(model, test)
         own = [_by_frame(one.frames.judged(model), one) for one in (validation, test)]
-    right[control.MEAN] = _right(_mean_reader(train, validation)(test.mean), test)
+        heads = [one.pooled(model) for one in (train, validation, test)]
+    right[control.REFITTED] = _read(train, validation, test, heads)
+    right[control.MEAN] = _read(train, validation, test, [one.mean for one in (train, validation, test)])
     reader = _frame_reader(train, validation)
     linear = [_by_frame(reader(one.frames.values[:, 0]), one) for one in (validation, test)]
     right[control.CHOSEN] = _chosen(*(np.concatenate(both, axis=1) for both in zip(own, linear, strict=True)))
@@ -187,9 +189,12 @@ def _most_confident(reader: Reader, test: Features) -> Floats:
     return ((best == test.label) & test.covered).double().numpy()
 
 
-def _mean_reader(train: Features, validation: Features) -> Reader:
-    seen, judged = train.covered, validation.covered
-    return _fitted(train.mean[seen], train.label[seen], validation.mean[judged], validation.label[judged])
+def _read(train: Features, validation: Features, test: Features, clips: list[Tensor]) -> Floats:
+    """(N,) what a linear classifier gets right, from one vector a clip of training, validation and test."""
+    learned, chosen, judged = clips
+    seen, known = train.covered, validation.covered
+    reader = _fitted(learned[seen], train.label[seen], chosen[known], validation.label[known])
+    return _right(reader(judged), test)
 
 
 def _frame_reader(train: Features, validation: Features) -> Reader:

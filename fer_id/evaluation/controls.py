@@ -17,10 +17,13 @@ from fer_id.evaluation.paired import holm
 from fer_id.evaluation.scores import Bools, Floats, Ints, Statistic, accuracy_with_missing
 from fer_id.evaluation.seeds import contrast_counts
 
-WHOLE, MEAN, CHOSEN, CONFIDENT = "whole clip", "mean of the frames", "chosen frame", "most confident frame"
+WHOLE, REFITTED = "whole clip", "whole clip, re-fitted"
+MEAN, CHOSEN, CONFIDENT = "mean of the frames", "chosen frame", "most confident frame"
 SHUFFLED, REVERSED, HINDSIGHT = "shuffled frames", "reversed frames", "best frame with hindsight"
 CONTROLS = {
     WHOLE: "the model as it is, on all frames in order",
+    REFITTED: "what the model's head makes of all frames, and a linear classifier fitted on the training clips, as for "
+    "the mean: a classifier that was not trained to its end does not decide then",
     MEAN: "the mean of the same encoder's frame features, and a linear classifier fitted on the training clips",
     CHOSEN: "one frame of each clip, the same moment in all; moment and reader (the model itself fed that frame alone, "
     "or a linear classifier fitted on the training clips' frames) chosen on inner validation",

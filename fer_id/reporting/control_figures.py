@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fer_id.evaluation.controls import CHOSEN, HINDSIGHT, MEAN, WHOLE
 from fer_id.reporting import style
@@ -57,6 +58,7 @@ def _by_frame(axes: Axes, found: Mapping[str, Any]) -> None:
             found["accuracy"][name]["value"], color=_COLOURS[name], linewidth=1, linestyle=(0, (4, 3)), label=name
         )
     axes.yaxis.set_major_formatter(style.percent_ticks())
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     style.epoch_axis(axes)
     axes.set_xlabel("frame")
     axes.set_ylabel("accuracy")
@@ -78,7 +80,7 @@ def intensity_figure(found: Mapping[str, Any]) -> Figure | None:
             _bins(axes, found[key]["bins"], whole_numbers=key == "delay")
             axes.set_xlabel(label)
         figure.axes[0].set_ylabel("accuracy")
-        figure.axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+        figure.axes[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return figure
 
 

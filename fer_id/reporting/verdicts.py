@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fer_id.evaluation.controls import CHOSEN, MEAN, REVERSED, SHUFFLED, WHOLE
+from fer_id.evaluation.controls import CHOSEN, MEAN, REFITTED, REVERSED, SHUFFLED, WHOLE
 from fer_id.evaluation.seeds import Contrast
 from fer_id.reporting.words import counted, listed, percent
 
@@ -89,7 +89,7 @@ def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
         found: ``controls.json``, or several pooled.
 
     Returns:
-        the answer, and a sentence for each test.
+        the answer, a sentence for each test, and one about how far the model was trained.
     """
     head, against = HEAD_NAMES.get(found["head"], found["head"]), found["against_whole_clip"]
     won = [name for name in against if _significant(against[name]) and against[name]["difference"] > 0]
@@ -118,7 +118,8 @@ def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
         for name, row in against.items()
         if not (found["head"] in ORDER_FREE and name in (SHUFFLED, REVERSED))
     ]
-    return answer, tests
+    refitted = percent(found["accuracy"][REFITTED]["value"])
+    return answer, [*tests, f"With its classifier fitted as long as the mean's, the whole clip gives {refitted}."]
 
 
 def _significant(row: Mapping[str, Any]) -> bool:

@@ -80,12 +80,17 @@ class Features:
         values = self.values.gather(1, order.unsqueeze(-1).expand_as(self.values))
         return replace(self, values=values, valid=self.valid.gather(1, order))
 
-    def judged(self, model: ClipClassifier, batch: int = 1024) -> Tensor:
+    def judged(self, model: ClipClassifier) -> Tensor:
         """Logits (N, K) of the model's own head and classifier."""
+        with torch.inference_mode():
+            return model.classify(self.pooled(model).to(next(model.parameters()).device)).float().cpu()
+
+    def pooled(self, model: ClipClassifier, batch: int = 1024) -> Tensor:
+        """(N, H) what the model's own head makes of the frames."""
         device = next(model.parameters()).device
         with torch.inference_mode():
             parts = [
-                model.classify(model.pool(values.to(device), valid.to(device))).float().cpu()
+                model.pool(values.to(device), valid.to(device)).float().cpu()
                 for values, valid in zip(torch.split(self.values, batch), torch.split(self.valid, batch), strict=True)
             ]
         return torch.cat(parts)

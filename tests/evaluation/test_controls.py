@@ -40,13 +40,17 @@ def test_peak_and_delay_by_hand(course, peak, delay):
         assert found == (peak, delay)
 
 
-def test_a_real_gain_is_found_and_none_is_not():
+def test_a_real_gain_is_found():
     gained = summary(answers(0.3))["against_whole_clip"]
     assert set(gained) == set(TESTED)
     assert all(row["p_holm"] < 0.05 and row["low"] > 0 for row in gained.values())
-    alike = summary(answers(0.0))["against_whole_clip"]
-    assert all(row["p_holm"] > 0.05 for row in alike.values())
     assert all(row["p"] <= row["p_holm"] for row in gained.values())
+
+
+def test_where_there_is_no_gain_one_is_seldom_found():
+    """One family of tests in twenty gives a false alarm; of forty more than six would be a rare bad day."""
+    families = [summary(answers(0.0, seed=seed))["against_whole_clip"] for seed in range(40)]
+    assert sum(any(row["p_holm"] < 0.05 for row in family.values()) for family in families) <= 6
 
 
 def test_accuracies_are_shares_of_clips_and_bins_hold_what_was_put_there():

@@ -22,7 +22,7 @@ from tests.experiments.conftest import QUICK
 
 Told = pytest.CaptureFixture[str]
 CONTROLS = {
-    *("whole clip", "mean of the frames", "chosen frame", "most confident frame"),
+    *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),
     *("shuffled frames", "reversed frames", "best frame with hindsight"),
 }
 TEMPORAL = ("cnn_lstm", "conv4_gru", "conv4_bilstm", "conv4_attention", "conv4_transformer", "cnn_lstm_landmarks")
