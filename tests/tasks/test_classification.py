@@ -270,7 +270,7 @@ def test_the_papers_learning_rate_is_constant(make_task: MakeTask, make_batch: M
 def test_frames_grow_over_the_training_and_are_whole_when_judged(make_task: MakeTask, make_batch: MakeBatch) -> None:
     task = make_task(resolution=[(0.0, 32), (0.4, 48), (0.8, 64)])
     judged: list[int] = []
-    task.model.register_forward_pre_hook(
+    task.model.encoder.register_forward_pre_hook(
         lambda module, args: None if module.training else judged.append(args[0].shape[-1])
     )
     batches = [make_batch([0, 1], seed=seed) for seed in range(2)]
