@@ -27,7 +27,7 @@ WORKERS ?= auto
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+	@echo '  variables: ARGS SOURCE VOTES STORE DATA MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 

@@ -1,7 +1,7 @@
 """The simulated target domain in numbers: how children with intellectual disabilities are assumed to show an emotion.
 
 Every number is an assumption, not a measurement: no published distribution exists. They follow what the paper names
-(later, weaker, shorter, interrupted), each with the reason for its size beside it, and are there to be changed.
+(later, weaker, shorter, interrupted) and are there to be changed. What has a reason for its size has it beside it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DomainConfig:
     )
     landmark_noise: float = setting(
         0.015,
-        "how far a detector misses each point (standard deviation), eye distances; about what MediaPipe does",
+        "how far a detector misses each point (standard deviation), eye distances; an assumption",
         min=0,
         max=0.2,
     )
@@ -74,7 +74,10 @@ class DomainConfig:
         0.2, "stills that look aside further are left out; 0.2 eye distances are about 20 degrees", above=0, max=2
     )
     max_misfit: float = setting(
-        0.025, "stills whose nose and jaw fit no neutral face by this are left out, eye distances", above=0, max=1
+        0.025,
+        "stills whose temples, nose and eyes fit no neutral face by this are left out, eye distances",
+        above=0,
+        max=1,
     )
     max_fold: float = setting(0.01, "stills of which a larger share folds over on the way to rest are left out", min=0)
 

@@ -8,20 +8,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_id.preprocessing.alignment import eye_similarity, move_points
+from fer_id.preprocessing.alignment import move_points
 from fer_id.simulation.arrays import Array
 from fer_id.simulation.canvas import Canvas
 from fer_id.simulation.geometry import HeadShape, Pose, landmarks
 from fer_id.simulation.neutral_shape import EYE_DISTANCE
 from fer_id.simulation.performance import Performance
+from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN, eye_camera
 from fer_id.simulation.warping import backward_maps
 from fer_id.types import CROP, StoredClip
-
-HIDDEN = 0.55
-"""Share of landmarks behind something from which no detector would find the face; as with drawn faces."""
-
-ALIGN_NOISE = 0.010
-"""Eye distances: a detector's eye centres are off by about 1 % of the distance between them."""
 
 _CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from the eyes' middle -> pixels
 _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)))
@@ -119,10 +114,7 @@ def _aligned(points: Array, rng: np.random.Generator) -> Array:
     off = ALIGN_NOISE * EYE_DISTANCE * rng.normal(size=(len(points), 2, 2))
     placed = np.empty_like(points)
     for t, shape in enumerate(points):
-        seen = shape.copy()
-        seen[36:42] += off[t, 0]
-        seen[42:48] += off[t, 1]
-        placed[t] = move_points(eye_similarity(seen), shape)
+        placed[t] = move_points(eye_camera(shape, off[t], CROP), shape)
     return placed
 
 

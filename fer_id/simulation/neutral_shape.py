@@ -1,7 +1,7 @@
 """What a face would look like at rest: a shape model of a benchmark's own neutral faces.
 
-A face's neutral shape is the likeliest one whose still parts (upper jaw, nose, eye corners) lie where the face has
-them. Identity and pose move those parts and are kept; expression moves the others, and is what is left:
+A face's neutral shape is the likeliest one whose still parts (temples, bridge of the nose, eye corners) lie where the
+face has them. Identity and pose move those parts and are kept; expression moves the others, and is what is left:
 ``shape - neutral_of(shape)`` is the expression's displacement.
 
 The model is linear-Gaussian (Cootes et al., 1995, Active Shape Models, with the prior of probabilistic PCA, Tipping &
@@ -27,7 +27,7 @@ With the base of the nose and more of the jaw, which do move, two thirds of a sm
 (FER+: mouths 21.2 pixels wide where neutral ones have 18.3); with these 18.2 do."""
 
 COMPONENTS = 12
-"""Principal components; on FER2013 they hold identity and pose (95 % of the variance of neutral faces)."""
+"""Principal components: identity and pose."""
 
 EYE_DISTANCE = EYES_64[1][0] - EYES_64[0][0]
 """Between the eye centres of an aligned crop, pixels: the unit in which errors and motion are told."""

@@ -17,7 +17,7 @@ from fer_id.types import CROP, LANDMARKS, StoredClip
 
 SUPERSAMPLE = 2  # crops are drawn this much larger and averaged down
 HIDDEN = 0.55  # share of landmarks behind an obstacle from which no detector would find the face
-_ALIGN_NOISE = 0.010  # interocular distances; eye centres of a landmark detector are off by about 1 % of their distance
+ALIGN_NOISE = 0.010  # interocular distances; eye centres of a landmark detector are off by about 1 % of their distance
 _SENSOR_NOISE = 2.5  # grey levels, standard deviation
 
 
@@ -90,7 +90,7 @@ def paint_crops(painter: ClipPainter, rng: np.random.Generator) -> StoredClip:
     count, big = len(painter.times), CROP * SUPERSAMPLE
     frames = np.empty((count, CROP, CROP, 3), np.uint8)
     points, valid = np.full((count, LANDMARKS, 2), np.nan, np.float32), np.zeros(count, bool)
-    noise = _ALIGN_NOISE * rng.normal(size=(count, 2, 2))
+    noise = ALIGN_NOISE * rng.normal(size=(count, 2, 2))
     grain = _SENSOR_NOISE * rng.standard_normal(frames.shape, np.float32)
     camera = eye_camera(painter.points(0), noise[0], big)
     for frame in range(count):

@@ -175,10 +175,9 @@ def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, ro
 def _simulated(
     stills: Stills, config: DomainConfig, castings: list[tuple[str, int, dict[str, list[int]]]], workers: int
 ) -> Iterator[list[Made]]:
-    held = (casting_of(stills, config, *one) for one in castings)
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(castings) == 1:
-        yield from (_simulate_subject((one, config)) for one in held)
+        yield from (_simulate_subject((casting_of(stills, config, *one), config)) for one in castings)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         ahead = 4 * workers  # what waits for the writer is bounded, so memory stays flat

@@ -121,7 +121,7 @@ def sample_traits(
     """
     severity = str(rng.choice(list(SEVERITIES), p=shares))
     age_group = AGE_GROUPS[(index // 2) % 3]
-    if degrees is ADULTS:
+    if "none" in degrees:
         severity, age_group = "none", ADULT
     youth = young if age_group == "05-08" else 0.0
     middle, spread = degrees[severity], rng.normal(size=4).clip(-2, 2)
