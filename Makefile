@@ -14,7 +14,6 @@ ARGS ?=
 SOURCE ?= data/fer2013.csv
 VOTES ?= data/fer2013new.csv
 STORE ?= data/fer2013
-DATA ?= simulated
 MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
@@ -27,7 +26,7 @@ WORKERS ?= auto
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: ARGS SOURCE VOTES STORE DATA MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 
@@ -61,9 +60,8 @@ loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the d
 	$(FER) controls runs/drawn/conv4
 	$(FER) compare runs/drawn/conv4 runs/drawn/cnn_lstm out=$(OUT)/drawn
 
-benchmark: STORE := data/simulated
-benchmark: $(STAMP)  ## the paper's five models on a store of simulated clips (STORE=data/simulated): an hour on two cores
-	$(FER) benchmark data=$(DATA) data.store=$(STORE) out=$(OUT)/benchmark $(ARGS)
+benchmark: simulate  ## the paper's five models on simulated children (needs FER2013 and FER+, see simulate): an hour on two cores
+	$(FER) benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=$(OUT)/benchmark $(ARGS)
 
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7

@@ -15,10 +15,10 @@ from data_modules.config import DataConfig
 from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig
 from experiments.loading import chosen_by_name, read
 from experiments.models import ModelFile
-from experiments.registry import data_config
+from experiments.registry import DATASETS, data_config
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, RunError
-from fer_id.evaluation.config import ProtocolConfig
+from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.files import read_json
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -28,8 +28,27 @@ from fer_id.settings import Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
-OTHER_HEADS = ("mean", "gru", "bilstm", "attention", "transformer")
+OTHER_HEADS = ("gru", "bilstm", "attention", "transformer")
 LANDMARKS = 64
+
+
+@dataclass
+class PretrainConfig:
+    """Stills that every encoder learns before the clips; the rest of the budget is that of the clips."""
+
+    store: str | None = setting(
+        None, help="store of stills: the one the clips were simulated from, or another; null: encoders begin anew"
+    )
+    data: str = setting("ferplus", help="its dataset, as in data=")
+    at_most: list[int] = setting([], min=1, help="[train, validation, test]: so many stills of each; empty: all")
+    max_epochs: int = setting(10, min=1, help="passes over them")
+
+    def clashes(self) -> Iterator[Clash]:
+        """An unknown dataset, a part that is not three numbers."""
+        if self.data not in DATASETS:
+            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(DATASETS)}")
+        if self.at_most and len(self.at_most) != len(SPLITS):
+            yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test stills")
 
 
 @dataclass
@@ -44,14 +63,9 @@ class BenchmarkConfig:
     models: list[str] = setting(PAPER, help="shipped models by name, or your own by the path of their .yaml file")
     reference: str = setting("cnn_lstm", help="the temporal one of `models` that the others are tested against")
     heads: bool = setting(
-        False, help=f"beside them the reference's encoder with other heads ({', '.join(OTHER_HEADS)}) and landmarks"
+        False, help=f"beside them the reference's encoder with more heads ({', '.join(OTHER_HEADS)}) and landmarks"
     )
-    start: str = setting(
-        "encoder",
-        choices=("encoder", "new"),
-        help="temporal models with the reference's encoder start from: that encoder trained on the same clips' single "
-        "frames first (a model of its own in the tables); new weights",
-    )
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
     name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>")
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
@@ -114,10 +128,8 @@ def benchmark(config: BenchmarkConfig) -> str:
             path = Path(config.runs.root) / str(one.name)
             say(f"{one.model.name}, seed {seed}: {path}")
             train(one)
-            runs.setdefault(one.model.name, []).append(RunDir.open(path))
-    stills = _lineup(config)[0]
-    if stills is not None:  # trained first, but no model of the paper: it stands after those that were asked for
-        runs = _moved(runs, stills.model.name, len(config.models))
+            if one.data.store == config.data.store:
+                runs.setdefault(one.model.name, []).append(RunDir.open(path))
     asked = {name: _controls(each) for name, each in runs.items() if each[0].config()["model"]["head"] != "mean"}
     return write_benchmark(runs, config.reference, Path(config.out), rule=rule(config), controls=asked)
 
@@ -127,27 +139,40 @@ def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
     shared = {one.name for one in fields(BenchmarkConfig)} & {one.name for one in fields(TrainConfig)}
     common: dict[str, Any] = {name: getattr(config, name) for name in shared}
     study, suffix = config.name or f"benchmark-{Path(config.benchmark).stem}", f"-s{seed}" if seed else ""
-    stills, files = _lineup(config)
-    made = []
-    for file in [*([stills] if stills else []), *files]:
-        takes = stills is not None and file is not stills and _same_encoder(file, stills)
-        start = f"{config.runs.root}/{study}/{stills.model.name}{suffix}" if takes and stills else None
+    made, starts = [], {}
+    for file in _lineup(config):
+        encoder = _encoder(file.model)
+        if config.pretrain.store and encoder not in starts:
+            name = f"{study}/pretrained/{file.model.name}{suffix}"
+            starts[encoder] = f"{config.runs.root}/{name}"
+            made.append(TrainConfig(**{**common, **_on_stills(config, file.model), "name": name, "seed": seed}))
         own: dict[str, Any] = {
             "data": replace(config.data, frames=file.data.frames),
             "model": file.model,
             "name": f"{study}/{file.model.name}{suffix}",
             "seed": seed,
-            "init": InitConfig(encoder_from=start),
+            "init": InitConfig(encoder_from=starts.get(encoder)),
         }
         made.append(TrainConfig(**{**common, **own}))
     return made
+
+
+def _on_stills(config: BenchmarkConfig, model: ModelConfig) -> dict[str, Any]:
+    """What differs where an encoder learns stills: no time, so no temporal head; and the stills' own splits."""
+    asked = config.pretrain
+    return {
+        "data": data_config(asked.data)(name=asked.data, store=[str(asked.store)], frames="frame"),
+        "model": replace(model, head="mean", landmarks=0),
+        "protocol": ProtocolConfig(at_most=asked.at_most),
+        "trainer": replace(config.trainer, max_epochs=asked.max_epochs, validate_every=asked.max_epochs),
+    }
 
 
 def rule(config: BenchmarkConfig) -> list[str]:
     """What is the same for all, and what is not, in sentences."""
     epochs, patience = config.trainer.max_epochs, config.trainer.patience
     stop = f", stopped early after {patience} validations without a better one" if patience else ", none stopped early"
-    stills, files = _lineup(config)
+    files = _lineup(config)
     foreign = [file.model.name for file in files if file.model.pretrained or file.model.weights]
     elsewhere = (
         f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
@@ -163,11 +188,12 @@ def rule(config: BenchmarkConfig) -> list[str]:
         "all frames: the updates are equal, the pictures seen are not. At test a model of stills averages the features "
         "of all frames of a clip.",
     ]
-    if stills is not None:
+    if config.pretrain.store:
+        most = f", at most {config.pretrain.at_most[0]:,} of them" if config.pretrain.at_most else ""
         said.append(
-            f"Temporal models with the encoder of {config.reference} take it over from {stills.model.name}, that "
-            "encoder trained on single frames with the same budget, and then spend their own: twice the updates in "
-            f"all. What the start alone is worth stands in the row {stills.model.name}; start=new leaves it out."
+            f"Before the clips every encoder learns the training stills of another store ({config.pretrain.data}{most}) for "
+            f"{config.pretrain.max_epochs} passes with the same settings; its weights, and no others, go into the "
+            "model of clips. Models that share an encoder share that start."
         )
     if config.protocol.at_most:
         parts = zip(config.protocol.at_most, ("training", "validation", "test"), strict=True)
@@ -176,31 +202,25 @@ def rule(config: BenchmarkConfig) -> list[str]:
     return said
 
 
-def _lineup(config: BenchmarkConfig) -> tuple[ModelFile | None, list[ModelFile]]:
-    """The model of stills whose encoder temporal ones start from (None: none does), and all others in their order."""
+def _lineup(config: BenchmarkConfig) -> list[ModelFile]:
+    """The models asked for, the reference's encoder averaged over the clip, and with the other heads if asked for."""
     files = [_model_file(choice) for choice in config.models]
     reference = next(file for file in files if file.model.name == config.reference)
     base = reference.model.encoder.removeprefix(TIMM)
+    heads = ("mean", *OTHER_HEADS) if config.heads else ("mean",)
+    files += [_variant(reference, f"{base}_{head}", head=head, landmarks=0) for head in heads]
     if config.heads:
-        files += [_variant(reference, f"{base}_{head}", head=head) for head in OTHER_HEADS]
         files.append(_variant(reference, f"{config.reference}_landmarks", landmarks=LANDMARKS))
-    if config.start == "new":
-        return None, files
-    stills = _variant(reference, f"{base}_stills", head="mean", landmarks=0)
-    return replace(stills, data=replace(stills.data, frames="frame")), files
+    return files
 
 
 def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
     return replace(file, model=replace(file.model, name=name, **change))
 
 
-def _same_encoder(file: ModelFile, stills: ModelFile) -> bool:
-    """Whether a temporal model's encoder is that of the stills, weight for weight."""
-
-    def encoder(model: ModelConfig) -> tuple[Any, ...]:
-        return model.encoder, model.widths, model.convs, model.residual, model.pretrained, model.weights
-
-    return file.data.frames == "clip" and encoder(file.model) == encoder(stills.model)
+def _encoder(model: ModelConfig) -> tuple[Any, ...]:
+    """What makes two encoders the same, weight for weight."""
+    return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
 
 
 def _model_file(choice: str) -> ModelFile:
@@ -213,11 +233,6 @@ def _model_file(choice: str) -> ModelFile:
         known = ", ".join(group_names("model"))
         raise ConfigError(f"no shipped model of that name. Known: {known}; or the path of a .yaml file")
     return read(ModelFile, Path(choice) if choice.endswith(".yaml") else GROUPS / "model" / f"{choice}.yaml")
-
-
-def _moved(runs: dict[str, list[RunDir]], name: str, place: int) -> dict[str, list[RunDir]]:
-    names = [one for one in runs if one != name]
-    return {one: runs[one] for one in [*names[:place], name, *names[place:]]}
 
 
 def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
