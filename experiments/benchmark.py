@@ -191,9 +191,9 @@ def rule(config: BenchmarkConfig) -> list[str]:
     if config.pretrain.store:
         most = f", at most {config.pretrain.at_most[0]:,} of them" if config.pretrain.at_most else ""
         said.append(
-            f"Before the clips every encoder learns the training stills of another store ({config.pretrain.data}{most}) for "
-            f"{config.pretrain.max_epochs} passes with the same settings; its weights, and no others, go into the "
-            "model of clips. Models that share an encoder share that start."
+            f"Before the clips every encoder learns the training stills of another store "
+            f"({config.pretrain.data}{most}) for {config.pretrain.max_epochs} passes with the same settings; its "
+            "weights, and no others, go into the model of clips. Models that share an encoder share that start."
         )
     if config.protocol.at_most:
         parts = zip(config.protocol.at_most, ("training", "validation", "test"), strict=True)
