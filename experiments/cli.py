@@ -117,6 +117,13 @@ VERBS = {
         "fer-id controls runs/drawn/cnn_lstm",
         "run",
     ),
+    "explain": Verb(
+        "where a run's model looks: maps on facial regions, leakage, and whether the maps can be believed",
+        "experiments.explain:explain",
+        "experiments.explain:ExplainRunConfig",
+        "fer-id explain runs/drawn/cnn_lstm",
+        "run",
+    ),
     "consent": Verb(
         "who of a cohort takes part; taking a child out; the audit log",
         "experiments.consent:consent",

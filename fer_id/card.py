@@ -52,6 +52,14 @@ class StoreCard:
     consent: dict[str, Any] = field(default_factory=dict)
     expires_on: str = ""
 
+    def shareable(self, subject: str) -> bool:
+        """Whether pictures of a subject may leave the machine: drawn faces, and people who agreed to ``media_sharing``.
+
+        A simulated clip inherits what its source allows, and benchmarks allow nothing.
+        """
+        agreed = (self.consent.get(subject) or {}).get("purposes", ())
+        return self.provenance == "synthetic" or (self.provenance == "real" and "media_sharing" in agreed)
+
     @classmethod
     def read(cls, path: Path) -> StoreCard:
         """Reads and checks ``card.json``; StoreError lists what is wrong with it."""

@@ -17,7 +17,7 @@ interval then either. Bounds are clipped to the range of the statistic. Referenc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,39 @@ def count_intervals(
             drawn = resample(counts, seed)
         intervals[name] = percentile_interval(statistic.value(drawn), n_subjects)
     return intervals
+
+
+def ratio_interval(
+    above: Floats, below: Floats, subjects: Sequence[str], *, bounds: tuple[float, float], seed: int = 0
+) -> tuple[float, Interval]:
+    """A sum over a sum, such as a mean, of values that each belong to a subject, and its subject-level interval.
+
+    Args:
+        above: (N,) what is summed; where it is NaN both are left out.
+        below: (N,) of what it is a share, above 0; ones for a mean.
+        subjects: N names.
+        bounds: the range of the ratio.
+
+    Returns:
+        the ratio, NaN with the reason in the interval where nothing is defined.
+    """
+    known = ~np.isnan(above)
+    names = np.asarray(subjects, dtype=object)[known]
+    if not known.any():
+        return float("nan"), Interval.undefined("defined for no clip", 0)
+    _, codes = np.unique(names.astype(str), return_inverse=True)
+    each = [np.bincount(codes, weights=values[known]).astype(np.float64) for values in (above, below)]
+    sums = np.stack(each, axis=-1)[:, None, :]
+    statistic = Statistic(_first_over_second, np.ones((1, 2), np.bool_))
+    found = count_intervals(sums, {"ratio": statistic}, bounds=bounds, seed=seed)["ratio"]
+    return float(statistic.value(sums.sum(0))), found
+
+
+def _first_over_second(sums: Floats) -> Floats:
+    """(..., 1, 2) -> (...); NaN where nothing is left, as without the only subject."""
+    above, below = sums[..., 0, 0], sums[..., 0, 1]
+    ratio: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
+    return ratio
 
 
 def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, float] = UNIT_RANGE) -> Interval:

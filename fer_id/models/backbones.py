@@ -56,6 +56,17 @@ class TimmEncoder(Encoder):
     def stages(self) -> list[nn.Module]:
         return list(self.net.children())
 
+    def map_names(self) -> list[str]:
+        """timm's own list of stages; of a transformer each block's first norm, behind which its patches still count.
+
+        A class token alone is read at the end: behind the last block the patches have no gradient any more.
+        """
+        names = []
+        for info in getattr(self.net, "feature_info", ()):
+            module = self.net.get_submodule(info["module"])
+            names.append(f"net.{info['module']}.norm1" if hasattr(module, "norm1") else f"net.{info['module']}")
+        return names
+
 
 class Fit(NamedTuple):
     """How a timm backbone is built for 64x64.

@@ -43,6 +43,13 @@ class Encoder(nn.Module):
         """Its parts from the pixels to the feature, for what treats early ones unlike late ones."""
         return list(self.children())
 
+    def map_names(self) -> list[str]:
+        """Names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, from the pixels on.
+
+        What looks into a network chooses among them. None known: an empty list, and whoever looks tries its stages.
+        """
+        return []
+
 
 class ConvBlock(nn.Module):
     """``convs`` times (3x3 convolution, batch norm, ReLU), then a 2x2 max pool that halves the map."""
@@ -52,13 +59,14 @@ class ConvBlock(nn.Module):
         self.residual = residual
         self.entry = _conv_norm(inputs, outputs)
         self.rest = nn.ModuleList(_conv_norm(outputs, outputs) for _ in range(convs - 1))
+        self.map = nn.Identity()  # so that the map before it is pooled can be looked at
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.entry(x).relu()
         for layer in self.rest:
             x = (x + layer(x)).relu() if self.residual else layer(x).relu()
-        return self.pool(x)  # type: ignore[no-any-return]
+        return self.pool(self.map(x))  # type: ignore[no-any-return]
 
 
 class ConvEncoder(Encoder):
@@ -82,6 +90,9 @@ class ConvEncoder(Encoder):
 
     def stages(self) -> list[nn.Module]:
         return list(self.blocks)
+
+    def map_names(self) -> list[str]:
+        return [f"blocks.{number}.map" for number in range(len(self.blocks))]
 
 
 def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:

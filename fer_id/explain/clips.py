@@ -1,0 +1,92 @@
+"""Clips explained one batch at a time: Grad-CAM, importance of each frame, and the share of each facial region."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fer_id.explain.attribution import enlarged, frame_occlusion, grad_cam, importance
+from fer_id.explain.regions import REGIONS, region_masks
+from fer_id.explain.shares import AREA, NO_FACE, SHARE, region_shares
+from fer_id.models.network import ClipClassifier
+from fer_id.types import ClipBatch
+
+Maps = NDArray[np.float16]
+
+
+class Explained(NamedTuple):
+    """What was found of the clips of one model.
+
+    Attributes:
+        rows: a row per clip: ``clip_id, subject_id, target, reason`` (None where regions are known), ``share <region>``
+            and ``area <region>``, ``importance`` and ``occlusion`` (lists with a value per frame).
+        maps: clip -> Grad-CAM (T, h, w), the layer's cells, at least 0; of clips with a face.
+    """
+
+    rows: pd.DataFrame
+    maps: dict[str, Maps]
+
+
+def explain_clips(
+    model: ClipClassifier, batches: Iterable[ClipBatch], targets: Mapping[str, int], layer: str
+) -> Explained:
+    """Explains every clip by the logit of one class.
+
+    Args:
+        model: in evaluation mode.
+        batches: the clips; memory grows with a batch and the coarse maps, not with the clips' frames.
+        targets: clip -> the class asked about; clips without one had no face.
+        layer: of the Grad-CAM.
+    """
+    rows: list[dict[str, Any]] = []
+    maps: dict[str, Maps] = {}
+    for whole in batches:
+        rows += [
+            {"clip_id": clip, "subject_id": subject, "target": -1, "reason": NO_FACE}
+            for clip, subject in zip(whole["clip_id"], whole["subject_id"], strict=True)
+            if clip not in targets
+        ]
+        asked = with_targets(whole, targets, next(model.parameters()).device)
+        if asked is None:
+            continue
+        batch, target = asked
+        cells = grad_cam(model, batch, target, layer)
+        moments, dropped = importance(cells).cpu().numpy(), frame_occlusion(model, batch, target).numpy()
+        regions = shares_of(cells, batch)
+        for i, clip in enumerate(batch["clip_id"]):
+            row = {"clip_id": clip, "subject_id": batch["subject_id"][i], "target": int(target[i])}
+            rows.append({**row, **regions[i], "importance": moments[i].tolist(), "occlusion": dropped[i].tolist()})
+            maps[clip] = cells[i].cpu().numpy().astype(np.float16)
+    return Explained(pd.DataFrame(rows), maps)
+
+
+def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.device) -> tuple[ClipBatch, Tensor] | None:
+    """The clips of a batch that have a target, on the device, and the targets; None where none has."""
+    keep = [clip in targets for clip in batch["clip_id"]]
+    if not any(keep):
+        return None
+    mask = torch.tensor(keep)
+    chosen: Any = {}
+    for key, value in batch.items():
+        if isinstance(value, Tensor):
+            chosen[key] = value[mask].to(device)
+        else:
+            chosen[key] = [one for one, wanted in zip(cast("list[str]", value), keep, strict=True) if wanted]
+    return chosen, torch.tensor([targets[clip] for clip in chosen["clip_id"]], device=device)
+
+
+def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+    """Columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
+    big, points = enlarged(maps).cpu().numpy(), batch["landmarks"].cpu().numpy()
+    found = []
+    for clip in range(len(big)):
+        shares, areas, reason = region_shares(big[clip], region_masks(points[clip]))
+        values = {f"{SHARE}{name}": value for name, value in zip(REGIONS, shares, strict=True)}
+        found.append({"reason": reason, **values, **{f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}})
+    return found

@@ -1,0 +1,21 @@
+"""What can be set about explanations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fer_id.settings import setting
+
+
+@dataclass
+class ExplainConfig:
+    """Where the model looks: Grad-CAM on facial regions, and the checks of its maps."""
+
+    clips: int | None = setting(
+        None,
+        min=0,
+        help="test clips, the same number of every class, the same ones of a store for every run; null: all",
+    )
+    checks: int = setting(32, min=0, help="of those, clips whose maps are checked and asked of other methods; 0: none")
+    layer: str | None = setting(None, help="of the encoder, for Grad-CAM; null: its latest map of 8x8 cells or more")
+    batch_size: int = setting(16, min=1, help="clips at a time; memory grows with it and with nothing else")

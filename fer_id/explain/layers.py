@@ -1,0 +1,129 @@
+"""The layer that a Grad-CAM is taken from: a map of the face that is neither too coarse nor too early.
+
+At 64x64 a network made for photographs ends in a map of 4x4 or 2x2 cells, where a mouth is a part of one; so the latest
+map of at least :data:`SIDE` cells a side is taken, 8 pixels each.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from fer_id.errors import ConfigError
+from fer_id.models.encoders import Encoder
+from fer_id.types import CROP
+
+SIDE = 8
+"""Cells a side that the chosen map has at least, where the network has such a map."""
+
+
+def choose_layer(encoder: Encoder, asked: str | None = None) -> str:
+    """The name of the layer of an encoder whose map is looked at: the one asked for, or the latest useful one.
+
+    Args:
+        encoder: any; of one that names no maps (``Encoder.map_names``) every module is tried, to a depth of three.
+        asked: a module's name in the encoder, as ``named_modules`` gives it.
+
+    Raises:
+        ConfigError: there is no such layer, or its output is no map; those that can be had are listed.
+    """
+    sides = map_sides(encoder, [asked] if asked else [])
+    if asked is not None:
+        if sides.get(asked, 0) > 1:
+            return asked
+        known = map_sides(encoder)
+        raise ConfigError(
+            f"layer={asked}: the encoder has no map of that name. Known: {_listed(known)}; or any other module whose "
+            "output has a height and a width"
+        )
+    useful = {name: side for name, side in sides.items() if side > 1}
+    if not useful:
+        raise ConfigError("the encoder has no layer whose output is a map of the face, so there is no Grad-CAM of it")
+    enough = min(SIDE, max(useful.values()))
+    return [name for name, side in useful.items() if side >= enough][-1]
+
+
+def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int]:
+    """Cells a side of the maps of these modules, in the order in which they are computed; those without one left out.
+
+    Args:
+        names: None or empty: those that the encoder names itself, or all to a depth of three.
+    """
+    modules = dict(encoder.named_modules())
+    if not names:
+        names = encoder.map_names() or [name for name in modules if name and name.count(".") < 3]
+    sides: dict[str, int] = {}
+
+    def note(name: str, output: object) -> None:
+        if isinstance(output, Tensor) and (side := _side(output, encoder)) > 1:
+            sides.pop(name, None)
+            sides[name] = side
+
+    handles = [
+        modules[name].register_forward_hook(lambda _, __, output, name=name: note(name, output))
+        for name in names
+        if name in modules
+    ]
+    device, training = next(encoder.parameters()).device, encoder.training
+    try:
+        with torch.inference_mode():
+            encoder.eval()(torch.zeros(1, 3, CROP, CROP, device=device))
+    finally:
+        encoder.train(training)
+        for handle in handles:
+            handle.remove()
+    return sides
+
+
+@contextmanager
+def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
+    """A module whose output is the layer's, as a map (N, C, h, w), of tokens and of channels that come last as well.
+
+    What it gives goes on through the network, so its gradient is the layer's. Captum's Grad-CAM expects such a layer;
+    of a transformer's tokens (N, L, D) it would average the gradient over the channels instead of the places.
+    """
+    layer, window = encoder.get_submodule(name), nn.Identity()
+
+    def look(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        if output.ndim == 4 and _channels_last(output):
+            seen: Tensor = window(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            return seen
+        if output.ndim == 3:
+            side = _side(output, encoder)
+            prefix, patches = output[:, : -side * side], output[:, -side * side :]
+            tokens = patches.transpose(1, 2)
+            seen = window(tokens.reshape(*tokens.shape[:2], side, side))
+            return torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
+        # a clone: what follows may write into its input (ReLU in place), and the map is needed as it was
+        return window(output).clone()  # type: ignore[no-any-return]
+
+    handle = layer.register_forward_hook(look)
+    try:
+        yield window
+    finally:
+        handle.remove()
+
+
+def _side(output: Tensor, encoder: Encoder) -> int:
+    """Cells a side of what a layer gives; 0 where that is no square map."""
+    if output.ndim == 4:
+        sides = output.shape[1:3] if _channels_last(output) else output.shape[2:4]
+        return int(min(sides)) if sides[0] == sides[1] else 0
+    if output.ndim == 3:
+        prefix = getattr(getattr(encoder, "net", encoder), "num_prefix_tokens", 0)
+        side = math.isqrt(max(0, output.shape[1] - prefix))
+        return side if side * side == output.shape[1] - prefix else 0
+    return 0
+
+
+def _channels_last(output: Tensor) -> bool:
+    """Whether (N, a, b, c) is (N, h, w, C), as in Swin; a convolution gives (N, C, h, w)."""
+    return output.shape[1] == output.shape[2] != output.shape[3]
+
+
+def _listed(sides: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({side}x{side})" for name, side in sides.items()) or "none"

@@ -1,0 +1,105 @@
+"""How much of a clip's attribution falls on each facial region, and whether that is more than the region's size.
+
+A share alone says little: a large region gets much of any map. So every share stands beside the one that a map without
+a preference would have given it; their ratio is 1 where the model looks no more than by chance. **Leakage** is that
+ratio for what is no face: hairline and background together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.evaluation.intervals import Interval, ratio_interval
+from fer_id.explain.regions import OUTSIDE
+
+Floats = NDArray[np.floating]
+
+SHARE, AREA = "share ", "area "
+"""Beginnings of the columns: of attribution, and of the pixels of the frames that attribution falls on."""
+
+NO_LANDMARKS = "no frame has landmarks"
+NO_ATTRIBUTION = "nothing spoke for the class"
+NO_FACE = "no frame shows a face"
+
+_DEALS = 1_999
+
+
+def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None]:
+    """Shares of one clip's attribution, and what a map that is even within each frame would have given.
+
+    Args:
+        maps: (T, 64, 64), at least 0.
+        masks: (T, R, 64, 64) as ``regions.region_masks`` gives them; frames that are NaN are left out.
+
+    Returns:
+        shares (R,) and areas (R,), each summing to 1, NaN where undefined; and the reason in that case. A frame's area
+        counts as much as its attribution, so that a map even within every frame gives shares equal to areas.
+    """
+    undefined = np.full(masks.shape[1], np.nan)
+    known = np.isfinite(masks[:, 0, 0, 0])
+    if not known.any():
+        return undefined, undefined, NO_LANDMARKS
+    mass = maps[known].sum(axis=(1, 2), dtype=np.float64)
+    if not mass.sum() > 0:
+        return undefined, undefined, NO_ATTRIBUTION
+    shares = np.einsum("thw,trhw->r", maps[known], masks[known], dtype=np.float64) / mass.sum()
+    areas = (mass[:, None] * masks[known].mean(axis=(2, 3), dtype=np.float64)).sum(axis=0) / mass.sum()
+    return shares, areas, None
+
+
+def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tuple[float, Interval]:
+    """Attribution on these regions relative to their area over all clips of a table, and its interval over subjects.
+
+    Clips without shares are left out; NaN where there is no other.
+    """
+    share, area = _sums(table, regions)
+    subjects = table["subject_id"].astype(str).tolist()
+    return ratio_interval(
+        share.to_numpy(np.float64), area.to_numpy(np.float64), subjects, bounds=(0.0, np.inf), seed=seed
+    )
+
+
+def leakage(table: pd.DataFrame) -> pd.Series[float]:
+    """Of every clip: attribution on hairline and background relative to their area; NaN where undefined."""
+    share, area = _sums(table, OUTSIDE)
+    return share / area.where(area > 0)
+
+
+def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed: int = 0) -> tuple[float, float]:
+    """Largest minus smallest :func:`ratio` among the groups of a column, and its p.
+
+    The groups are dealt out to the subjects anew, at random: a largest minus smallest is never below zero, so whether
+    an interval of it holds zero would tell nothing.
+
+    Returns:
+        the gap, NaN with fewer than two groups; and p in (0, 1], NaN too where subjects belong to several groups or a
+        group has fewer than two.
+    """
+    share, area = _sums(table, regions)
+    known = share.notna() & table[column].notna()
+    rows = pd.DataFrame({"subject": table["subject_id"], "group": table[column], "share": share, "area": area})[known]
+    by_group = rows.groupby("group")[["share", "area"]].sum()
+    if len(by_group) < 2:
+        return float("nan"), float("nan")
+    gap = float(np.ptp(by_group["share"] / by_group["area"]))
+    subjects = rows.groupby("subject").agg({"group": ["nunique", "first"], "share": "sum", "area": "sum"})
+    groups = subjects["group", "first"]
+    if (subjects["group", "nunique"] > 1).any() or groups.value_counts().min() < 2:
+        return gap, float("nan")
+    codes, sums = pd.factorize(groups)[0], subjects[[("share", "sum"), ("area", "sum")]].to_numpy()
+    member, generator = np.eye(len(by_group)), np.random.default_rng(seed)
+    reached = 0
+    for _ in range(_DEALS):
+        dealt = member[generator.permutation(codes)].T @ sums
+        reached += bool(np.ptp(dealt[:, 0] / dealt[:, 1]) >= gap - 1e-12)
+    return gap, (reached + 1) / (_DEALS + 1)
+
+
+def _sums(table: pd.DataFrame, regions: Sequence[str]) -> tuple[pd.Series[float], pd.Series[float]]:
+    """Share and area of these regions together, of every clip; NaN where undefined."""
+    share, area = (table[[start + name for name in regions]].sum(axis=1, skipna=False) for start in (SHARE, AREA))
+    return share, area

@@ -1,0 +1,141 @@
+"""``explain.json``: what the maps of a run's clips say, by class and by group, and whether they can be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_id.evaluation.paired import holm
+from fer_id.explain.checks import verdicts
+from fer_id.explain.regions import OUTSIDE, REGIONS, expected
+from fer_id.explain.shares import AREA, SHARE, group_gap, ratio
+
+LEAKS_FROM = 1.0
+"""Leakage of a map that has no preference."""
+
+
+def summary(
+    rows: pd.DataFrame,
+    labels: Sequence[str],
+    groups: Sequence[str],
+    *,
+    checks: pd.DataFrame | None,
+    methods: Mapping[str, pd.DataFrame],
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Everything that the page shows in numbers.
+
+    Args:
+        rows: as ``fer_id.explain.clips`` makes them, with ``label`` and the group columns.
+        labels: names of the classes by index.
+        groups: names of the group columns.
+        checks: of ``fer_id.explain.checks.check_clips``; None where none was asked for.
+        methods: method -> the shares of the clips that were checked.
+    """
+    classes = {labels[code]: rows[rows["target"] == code] for code in sorted(set(rows["target"].tolist()) - {-1})}
+    judged = {} if checks is None else verdicts(checks)
+    return {
+        "n_clips": len(rows),
+        "n_with_regions": int(rows["reason"].isna().sum()),
+        "n_subjects": int(rows["subject_id"].nunique()),
+        "left_out": rows["reason"].value_counts().to_dict(),
+        "leakage": told(rows, OUTSIDE, seed),
+        "regions": _regions(rows, seed),
+        "by_class": {
+            name: {
+                "n_clips": len(classes[name]),
+                "leakage": told(classes[name], OUTSIDE, seed),
+                "expected": _expected(classes[name], name, seed),
+                "regions": _regions(classes[name], seed),
+            }
+            for name in labels
+            if name in classes
+        },
+        "by_group": _by_group(rows, groups, seed),
+        "by_method": {name: told(table, OUTSIDE, seed) for name, table in methods.items()},
+        "by_frame": _by_frame(rows),
+        "right_and_wrong": _right_and_wrong(rows, labels, seed),
+        "checks": judged,
+        "failed": [name for name, one in judged.items() if one["passed"] is False],
+        "undecided": [name for name in judged if name in DECISIVE and judged[name]["passed"] is None],
+    }
+
+
+DECISIVE = {
+    "random everything": "the map of a model of random weights is much like it",
+    "stability": "a little noise in the picture changes it",
+    "deletion": "blurring what it marks costs the class no more than blurring anything",
+    "insertion": "showing what it marks gives the class no more than showing anything",
+}
+"""The checks that maps must pass, and what a failed one means."""
+
+
+def told(table: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, Any]:
+    """A ratio of attribution to area with its interval, for JSON."""
+    value, interval = ratio(table, regions, seed=seed)
+    return {
+        "value": None if np.isnan(value) else value,
+        "low": interval.low,
+        "high": interval.high,
+        "n_subjects": interval.n_subjects,
+        "reason": interval.reason,
+    }
+
+
+def _regions(table: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+    known = table[table[f"{SHARE}{REGIONS[0]}"].notna()]
+    return {
+        name: {
+            **told(table, (name,), seed),
+            "share": float(known[f"{SHARE}{name}"].mean()) if len(known) else None,
+            "area": float(known[f"{AREA}{name}"].mean()) if len(known) else None,
+        }
+        for name in REGIONS
+    }
+
+
+def _expected(table: pd.DataFrame, label: str, seed: int) -> dict[str, Any]:
+    regions = expected(label)
+    return {"regions": list(regions), **(told(table, regions, seed) if regions else {"value": None})}
+
+
+def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for column in groups:
+        present = rows[rows[column].notna()]
+        if present[column].nunique() < 2:
+            continue
+        gap, p = group_gap(rows, column, OUTSIDE, seed=seed)
+        parts = {str(name): told(clips, OUTSIDE, seed) for name, clips in present.groupby(column)}
+        found[column] = {"gap": None if np.isnan(gap) else gap, "p": p, "groups": parts}
+    corrected = holm({column: one["p"] for column, one in found.items()})
+    for column, one in found.items():
+        one["p_holm"] = None if np.isnan(corrected[column]) else corrected[column]
+        one["p"] = None if np.isnan(one["p"]) else one["p"]
+    return found
+
+
+def _by_frame(rows: pd.DataFrame) -> dict[str, list[float | None]]:
+    """Means over the clips, frame by frame; empty where clips differ in length or are stills."""
+    lengths = {len(values) for values in rows["importance"].dropna()}
+    if len(lengths) != 1 or lengths == {1}:
+        return {}
+    means: dict[str, list[float | None]] = {}
+    for name in ("importance", "occlusion"):
+        table = pd.DataFrame(rows[name].dropna().tolist())
+        means[name] = [None if np.isnan(value) else float(value) for value in table.mean()]
+    return means
+
+
+def _right_and_wrong(rows: pd.DataFrame, labels: Sequence[str], seed: int) -> dict[str, Any]:
+    """Leakage where the model was right and where it was wrong."""
+    names = np.array([*labels, ""], dtype=object)  # the last for a clip without a face
+    right = names[rows["target"].to_numpy(int)] == rows["label"].to_numpy(object)
+    known = rows["label"].notna() & (rows["target"] >= 0)
+    return {
+        name: {"n_clips": int(which.sum()), **told(rows[which], OUTSIDE, seed)}
+        for name, which in (("right", known & right), ("wrong", known & ~right))
+    }

@@ -1,0 +1,100 @@
+"""Film strips of explained clips: the frames, the same with their maps, and the importance of each moment below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import cv2
+import matplotlib as mpl
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.types import StoredClip
+
+SIDE, GAP = 80, 3
+_BARS = 34  # pixels of the row below: how high a bar is that holds all of a clip's attribution
+_MOST_FRAMES = 12
+_GRAY, _PAPER, _BAR, _OCCLUDED = (150, 150, 150), 255, (0, 114, 178), (213, 94, 0)
+
+
+class Shown(NamedTuple):
+    """One clip of the gallery.
+
+    Attributes:
+        kind: why it is shown.
+        picture: RGB, uint8.
+        title, note: what it is, in words.
+        right: whether the model was; None without a label.
+        shareable: whether the picture may leave the machine.
+    """
+
+    kind: str
+    picture: NDArray[np.uint8]
+    title: str
+    note: str
+    right: bool | None
+    shareable: bool
+
+
+def film_strip(
+    kind: str, clip: StoredClip, maps: NDArray[np.float32], row: Mapping[str, Any], *, shareable: bool
+) -> Shown:
+    """A clip of the gallery.
+
+    Args:
+        clip: T frames.
+        maps: (T, h, w), at least 0.
+        row: of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
+            occlusion, reason``.
+    """
+    picture = strip_picture(clip, maps, row["importance"], row["occlusion"])
+    label = row["label"] if isinstance(row["label"], str) else None
+    title = f"{row['predicted']} ({100 * row['confidence']:.0f} %)" + (f", labelled {label}" if label else ", no label")
+    leaked = row["leakage"] == row["leakage"]
+    told = f"leakage {row['leakage']:.2f}" if leaked else f"regions unknown: {row['reason']}"
+    note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
+    return Shown(kind, picture, title, note, None if label is None else label == row["predicted"], shareable)
+
+
+def strip_picture(
+    clip: StoredClip, maps: NDArray[np.float32], importance: list[float], occlusion: list[float]
+) -> NDArray[np.uint8]:
+    """Frames above, maps over them in the middle, and below each the share of the clip's attribution (bar) and how far
+    the logit falls without the frame (orange line, of the largest fall)."""
+    count = len(clip.frames)
+    chosen = np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int)
+    height = 2 * (SIDE + GAP) + (_BARS if count > 1 else 0)
+    picture = np.full((height, len(chosen) * (SIDE + GAP), 3), _PAPER, np.uint8)
+    top = max(float(maps.max()), 1e-12)
+    falls = np.nan_to_num(np.clip(np.array(occlusion, float), 0, None))
+    for place, t in enumerate(chosen.tolist()):
+        left = place * (SIDE + GAP)
+        cell = slice(left, left + SIDE)
+        frame = cv2.resize(clip.frames[t], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        seen = bool(clip.valid[t])
+        picture[:SIDE, cell] = frame if seen else _GRAY
+        picture[SIDE + GAP : 2 * SIDE + GAP, cell] = overlay(frame, maps[t] / top) if seen else _GRAY
+        if count > 1:
+            floor, scale = height - 2, _BARS - 6
+            bar = round(scale * min(1.0, np.nan_to_num(importance[t]) * count / 3))  # three times its part fills it
+            picture[floor - bar : floor, left + 6 : left + SIDE - 6] = _BAR
+            line = floor - round(scale * falls[t] / max(falls.max(), 1e-12))
+            picture[line - 1 : line + 1, cell] = _OCCLUDED
+    return picture
+
+
+def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map (h, w) in [0, 1] over a frame in shades of gray, in a colour scale that is even to the eye."""
+    side = len(frame)
+    big = cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR).clip(0, 1)[..., None]
+    colours = mpl.colormaps["inferno"](big[..., 0])[..., :3] * 255
+    gray = frame.mean(axis=2, keepdims=True) * np.ones(3)
+    alpha = 0.15 + 0.6 * big
+    return np.asarray((1 - alpha) * gray + alpha * colours, np.uint8)
+
+
+def png(picture: NDArray[np.uint8]) -> bytes:
+    """A picture as a PNG file."""
+    _, content = cv2.imencode(".png", picture[..., ::-1])
+    return content.tobytes()
