@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
-from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig
+from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
 from experiments.loading import chosen_by_name, read
 from experiments.models import ModelFile
 from experiments.registry import DATASETS, data_config
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
+from fer_id.explain.config import ExplainConfig
 from fer_id.files import read_json
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -75,6 +76,7 @@ class BenchmarkConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logging: LoggingConfig = field(default_factory=LoggingConfig)
+    explain: ExplainConfig = field(default_factory=at_the_end)
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:

@@ -13,6 +13,7 @@ from data_modules.config import DataConfig
 from experiments.loading import chosen_by_name
 from experiments.registry import data_config
 from fer_id.evaluation.config import ProtocolConfig
+from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -94,6 +95,11 @@ class RunsConfig:
     root: str = setting("runs", help="folder of all runs")
 
 
+def at_the_end() -> ExplainConfig:
+    """What is explained when a training ends: a few clips, as a first look; ``fer-id explain RUN`` has the whole."""
+    return ExplainConfig(clips=40, checks=0)
+
+
 def timm_model(choice: str) -> dict[str, str] | None:
     """``model=timm:<name>``: that encoder on frames, averaged; ``model.head=`` makes it temporal."""
     return {"name": choice, "encoder": choice, "head": "mean"} if choice.startswith(TIMM) else None
@@ -118,6 +124,7 @@ class TrainConfig:
     logging: LoggingConfig = field(default_factory=LoggingConfig)
     init: InitConfig = field(default_factory=InitConfig)
     adapt: AdaptationConfig = field(default_factory=AdaptationConfig)
+    explain: ExplainConfig = field(default_factory=at_the_end)
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:

@@ -29,7 +29,9 @@ class SynthConfig(SyntheticConfig):
     workers: int = setting(0, min=0, help="processes that draw videos; 0: one per core")
 
     def clashes(self) -> Iterator[Clash]:
-        """A clip of no frame."""
+        """A clip of no frame; a patch where nobody would see it."""
+        if self.as_ == "videos" and self.shortcut != "none":
+            yield Clash(("shortcut",), f"{self.shortcut} is drawn into crops; say as=store")
         if self.as_ == "videos" and self.frames / self.fps * VIDEO_FPS < 2:
             yield Clash(
                 ("frames", "fps"), f"give a clip of less than two frames of a video with {VIDEO_FPS} per second"

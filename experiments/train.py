@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
+from experiments.explain import explain_run
 from experiments.job import describe_job
 from experiments.loading import plain
 from experiments.memory import peak_bytes, reset_peak
@@ -27,7 +28,8 @@ from experiments.parts import (
     quiet,
     settled,
 )
-from fer_id.callbacks.mirror import mirror_results
+from fer_id.callbacks.mirror import mirror_explanation, mirror_results
+from fer_id.errors import FerIdError
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.reporting.page import duration
@@ -40,6 +42,8 @@ from fer_id.tasks.tabulate import prediction_table
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     from pytorch_lightning.loggers import WandbLogger
+
+    from fer_id.reporting.gallery import Shown
 
 
 def train(config: TrainConfig) -> str:
@@ -103,7 +107,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     job = parent.job()
     job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
     parent.write_job(job)
-    _finish(config, parent, data, open_run_mirror(config, parent, data, "study"))
+    _finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)
     return parent
 
 
@@ -146,17 +150,31 @@ def _train_one(
     job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
     job["peak_memory_bytes"] = peak_bytes()
     run.write_job(job)
-    _finish(config, run, data, mirror)
+    _finish(config, run, data, mirror, explains=job_type != "fold")
     return run
 
 
-def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None) -> None:
-    """Metrics, figures, report, mirror, and the mark that the run is whole."""
+def _finish(
+    config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None, *, explains: bool
+) -> None:
+    """Metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
     metrics = evaluate_run(run)
+    explained = _explained(config, run) if explains and config.explain.clips != 0 else None
     if mirror is not None:
+        if explained is not None:
+            mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
         mirror_results(mirror, metrics, draw_figures(run), per_class)
     run.finish()
+
+
+def _explained(config: TrainConfig, run: RunDir) -> tuple[dict[str, Any], list[Shown]] | None:
+    """What ``explain/`` holds; None where it could not be made, which is said and costs the run nothing else."""
+    try:
+        return explain_run(run, config.explain)
+    except FerIdError as problem:
+        say(f"not explained: {problem}")
+        return None
 
 
 @contextmanager

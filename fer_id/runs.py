@@ -15,7 +15,7 @@ from fer_id.files import atomic_write_bytes, atomic_write_text, read_json, write
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
 
-FREE_KEYS = ("resume", "runs.", "logging.")
+FREE_KEYS = ("resume", "runs.", "logging.", "explain")
 """Settings, or beginnings of them, that may change while a run is resumed."""
 
 LEARNED_FROM = ("train", "validation", "unlabelled", "source")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pytorch_lightning.loggers import WandbLogger
 
+    from fer_id.reporting.gallery import Shown
+
 PRIVATE_KEYS = frozenset(
     {
         *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
@@ -160,6 +162,37 @@ def mirror_results(
     shown = {name: one for name, one in figures.items() if name != "subjects" or metrics["provenance"] == "synthetic"}
     run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})
     close_mirror()
+
+
+def mirror_explanation(logger: WandbLogger, said: Mapping[str, Any], gallery: Sequence[Shown]) -> None:
+    """Sends where the model looks: leakage by class as a table, the figures, and the film strips that may leave.
+
+    Args:
+        logger: from :func:`open_mirror`, before :func:`mirror_results` ends it.
+        said: ``explain.json``; groups stay here.
+        gallery: clips; those of people without ``media_sharing`` stay here.
+    """
+    import pandas as pd
+    import wandb
+
+    from fer_id.reporting.explanation import class_table
+    from fer_id.reporting.explanation_figures import draw
+
+    run, marked = logger.experiment, "".join(f", maps failed {name}" for name in said["failed"])
+    if said["leakage"]["value"] is not None:
+        run.summary["explain/leakage"] = said["leakage"]["value"]
+    table = pd.DataFrame(class_table(said)).astype({"class": str}).fillna(float("nan"))
+    caption = f"<p>{said['provenance']} data; attribution relative to area{marked}</p>"
+    html = table.to_html(index=False, float_format="{:.2f}".format, na_rep="undefined", border=0)
+    run.log({"explain/by_class": wandb.Html(caption + html)})
+    run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(said).items()})
+    strips = [
+        wandb.Image(one.picture, caption=f"{said['provenance']}{marked}: {one.kind}. {one.title}")
+        for one in gallery
+        if one.shareable
+    ]
+    if strips:
+        run.log({"explain/clips": strips})
 
 
 def close_mirror() -> None:

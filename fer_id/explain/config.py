@@ -14,7 +14,7 @@ class ExplainConfig:
     clips: int | None = setting(
         None,
         min=0,
-        help="test clips, the same number of every class, the same ones of a store for every run; null: all",
+        help="test clips, as many of every class, the same ones of a store for every run; null: all; 0: no explanation",
     )
     checks: int = setting(32, min=0, help="of those, clips whose maps are checked and asked of other methods; 0: none")
     layer: str | None = setting(None, help="of the encoder, for Grad-CAM; null: its latest map of 8x8 cells or more")

@@ -80,6 +80,25 @@ def region_masks(landmarks: NDArray[np.floating]) -> Floats:
     return masks
 
 
+def face_masks(landmarks: NDArray[np.floating]) -> Floats:
+    """How much of every pixel is face, from the jaw to the forehead below the hair: what training may be confined to.
+
+    Args:
+        landmarks: (N, 68, 2), crop pixels.
+
+    Returns:
+        (N, 64, 64) in [0, 1]; all 1 for a frame with a landmark that is NaN, of which nobody knows where the face is.
+    """
+    masks = np.ones((len(landmarks), CROP, CROP), np.float32)
+    for points, mask in zip(landmarks, masks, strict=True):
+        if np.isfinite(points).all():
+            large = np.zeros((CROP * _SCALE, CROP * _SCALE), np.uint8)
+            _fill(large, _face(points.astype(np.float64)), "background")  # any index but 0
+            small = cv2.resize((large > 0).astype(np.float32), (CROP, CROP), interpolation=cv2.INTER_AREA)
+            mask[:] = cv2.GaussianBlur(small, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
+    return masks
+
+
 def _soft(labels: NDArray[np.uint8]) -> Floats:
     hot = (labels[..., None] == np.arange(len(REGIONS))).astype(np.float32)
     small = cv2.resize(hot, (CROP, CROP), interpolation=cv2.INTER_AREA)
@@ -92,17 +111,16 @@ def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
     across, down = _axes(points)
     eyes = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
     unit = max(1.0, float(np.linalg.norm(eyes[1] - eyes[0])))
-    brow_line, nose_base = float((points[17:27] @ down).mean()), float(points[33] @ down)
+    brow_line = float((points[17:27] @ down).mean())
     mouth_line = float((points[[48, 54]] @ down).mean())
-    third = max(0.3 * unit, nose_base - brow_line)
+    third = _third(points, down)
     labels = np.full((CROP * _SCALE, CROP * _SCALE), _index("background"), np.uint8)
     rows, columns = np.mgrid[: CROP * _SCALE, : CROP * _SCALE]
     height = ((columns + 0.5) / _SCALE - 0.5) * down[0] + ((rows + 0.5) / _SCALE - 0.5) * down[1]
 
     _fill(labels, _crown(points, across, down, brow_line - 1.25 * third, 1.12), "hairline")
-    face = np.concatenate([points[:17], _crown(points, across, down, brow_line - 0.85 * third, 1.0)])
     inside = np.zeros_like(labels)
-    _fill(inside, face, "background")  # any index but 0
+    _fill(inside, _face(points), "background")  # any index but 0
     for name, here in (
         ("cheeks", height > brow_line),
         ("chin and jaw", height > mouth_line),
@@ -121,6 +139,19 @@ def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
     _line(labels, points[[21, 22]], 0.22 * unit, "brows")  # frowns stand between them
     _blob(labels, points[48:60], 0.10 * unit, "mouth")
     return labels
+
+
+def _face(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Outline of the face, its hair left out."""
+    across, down = _axes(points)
+    top = float((points[17:27] @ down).mean()) - 0.85 * _third(points, down)
+    return np.concatenate([points[:17], _crown(points, across, down, top, 1.0)])
+
+
+def _third(points: NDArray[np.float64], down: NDArray[np.float64]) -> float:
+    """From the brows to the base of the nose, pixels; at least three tenths of the distance between the eyes."""
+    eyes = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
+    return max(0.3 * float(np.linalg.norm(eyes)), float(points[33] @ down) - float((points[17:27] @ down).mean()), 1.0)
 
 
 def _axes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -58,9 +58,8 @@ def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tupl
     """
     share, area = _sums(table, regions)
     subjects = table["subject_id"].astype(str).tolist()
-    return ratio_interval(
-        share.to_numpy(np.float64), area.to_numpy(np.float64), subjects, bounds=(0.0, np.inf), seed=seed
-    )
+    above, below = (one.to_numpy().astype(np.float64) for one in (share, area))
+    return ratio_interval(above, below, subjects, bounds=(0.0, np.inf), seed=seed)
 
 
 def leakage(table: pd.DataFrame) -> pd.Series[float]:

@@ -41,6 +41,13 @@ class AugmentConfig:
         0.02, "largest standard deviation of sensor noise, as a part of the full range", min=0, max=0.2
     )
     occlusion: float = setting(0.2, "probability of a covered rectangle", min=0, max=1)
+    background: float = setting(
+        0.0,
+        "probability that all but the face (by its landmarks) is exchanged for smooth colours: nothing there tells the "
+        "label then; clips without landmarks stay as they are",
+        min=0,
+        max=1,
+    )
     occlusion_size: float = setting(0.3, "largest side of that rectangle, as a part of the crop's", min=0.05, max=0.9)
 
 
@@ -106,6 +113,8 @@ class ClipAugmenter:
         frames, landmarks = self._move(frames, landmarks)
         if self._light.should_apply():
             frames = self._light.apply(frames, **self._draw(self._light, frames))
+        if self.config.background > 0 and draws.random() < self.config.background:
+            frames = exchange_background(frames, landmarks, draws)
         if self._cover.should_apply():
             frames = self._occlude(frames, draws)
         if self.config.noise > 0:
@@ -150,6 +159,30 @@ class ClipAugmenter:
         for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
             frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
         return frames
+
+
+def exchange_background(
+    frames: NDArray[np.uint8], landmarks: NDArray[np.float32], draws: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Everything but the face in colours drawn anew, smooth over the picture and alike in all frames of the clip.
+
+    Gray pictures get gray ones, so that colour does not tell them apart.
+
+    Args:
+        frames: uint8 (T, 64, 64, 3).
+        landmarks: (T, 68, 2); frames without landmarks stay as they are.
+        draws: where the colours come from.
+    """
+    import cv2
+
+    from fer_id.explain.regions import face_masks
+
+    colours = draws.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    if (frames[..., 0] == frames[..., 1]).all():
+        colours[:] = colours[..., :1]
+    scene = cv2.resize(colours, (CROP, CROP), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    face = face_masks(landmarks)[..., None]
+    return np.asarray(np.rint(face * frames + (1 - face) * scene), np.uint8)
 
 
 def _check(config: AugmentConfig) -> None:

@@ -21,7 +21,10 @@ from fer_id.simulation.performance import Performance, Subject, perform, sample_
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS
 from fer_id.store import ClipStoreWriter
-from fer_id.types import StoredClip
+from fer_id.types import CROP, StoredClip
+
+_PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 70, 190))
+"""Colours of the planted shortcut, by class."""
 
 
 @dataclass
@@ -51,6 +54,12 @@ class SyntheticConfig:
     )
     resting: float = setting(
         1.0, "factor on how much resting faces differ; 0 makes them alike and single frames easy", min=0, max=3
+    )
+    shortcut: str = setting(
+        "none",
+        choices=("none", "patch"),
+        help="patch: a square in a corner of every frame whose colour tells the label, the control of `explain`: a "
+        "model that learns it must be found out; its scores mean nothing",
     )
     strays: float = setting(1.0, "factor on how often involuntary movements come; 0: never", min=0, max=10)
 
@@ -93,7 +102,18 @@ def draw_clip(
         "ethnicity": traits.ethnicity,
         "context": performance.context,
     }
-    return row, paint_crops(painter, rng)
+    clip = paint_crops(painter, rng)
+    return row, clip if config.shortcut == "none" else _patched(clip, TARGET.index(emotion), rng)
+
+
+def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredClip:
+    """A square of the label's colour in one of the upper corners; place and light differ a little between clips."""
+    frames = clip.frames.copy()
+    side, top = 10, int(rng.integers(0, 4))
+    left = int(rng.integers(0, 4)) if rng.random() < 0.5 else CROP - side - int(rng.integers(0, 4))
+    colour = np.array(_PATCHES[label]) * rng.uniform(0.8, 1.1)
+    frames[:, top : top + side, left : left + side] = colour.clip(0, 255).astype(np.uint8)
+    return StoredClip(frames, clip.landmarks, clip.valid)
 
 
 def stage_clip(
@@ -146,5 +166,8 @@ def _card(config: SyntheticConfig) -> StoreCard:
         },
         versions={name: version(name) for name in ("numpy", "opencv-python-headless")},
         groups=list(GROUPS),
-        notes=["Drawn faces. Nobody is depicted, and a score on them says nothing about children."],
+        notes=[
+            "Drawn faces. Nobody is depicted, and a score on them says nothing about children.",
+            *(["A patch in the background tells the label."] if config.shortcut == "patch" else []),
+        ],
     )

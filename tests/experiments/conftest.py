@@ -19,7 +19,7 @@ TRAINING, TEST = 6, 2
 
 QUICK = (
     *("trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
-    *("logging.wandb=disabled", "data.num_workers=0"),
+    *("logging.wandb=disabled", "data.num_workers=0", "explain.clips=0"),
 )
 """What keeps a training in a test short and in this process."""
 
