@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from fer_id.errors import ConfigError, FerIdError
 from fer_id.files import write_json
@@ -137,6 +138,37 @@ def simulating() -> Iterator[Result]:
     yield Result("simulate clips of ten frames", rates[1], "clips/s", 150, at_least=True, note=note)
 
 
+def explaining() -> Iterator[Result]:
+    """Grad-CAM of clips in turns with a forward pass, and 256 of them with regions; drawn faces, new weights."""
+    import torch
+
+    from experiments.throughput import drawn_batch, shipped_model
+    from fer_id.explain.attribution import grad_cam
+    from fer_id.explain.clips import explain_clips
+    from fer_id.explain.layers import choose_layer
+
+    for name in ("cnn_lstm", "resnet50"):
+        model, batch = shipped_model(name).to(memory_format=torch.channels_last).eval(), drawn_batch(16)
+        layer, target = choose_layer(model.encoder), torch.zeros(16, dtype=torch.long)
+
+        def forward(model: Any = model, batch: Any = batch) -> None:
+            with torch.inference_mode():
+                model(batch["frames"], batch["valid"], batch["landmarks"])
+
+        forward()
+        ratios, seconds = [], []
+        for _ in range(5):
+            plain = _seconds(forward)
+            seconds.append(_seconds(lambda: grad_cam(model, batch, target, layer)))  # noqa: B023
+            ratios.append(seconds[-1] / plain)
+        note = f"{_span(ratios)}; {_middle(seconds):.2f} s for 16 clips of ten frames, float32 channels_last"
+        yield Result(f"Grad-CAM of {name} over a forward pass", _middle(ratios), "ratio", 4.0, note=note)
+        if name == "cnn_lstm":
+            targets = dict.fromkeys(batch["clip_id"], 0)
+            took = _seconds(lambda: explain_clips(model, [batch] * 16, targets, layer))  # noqa: B023
+            yield Result("Grad-CAM with regions, 256 clips of cnn_lstm", took, "s", 30.0)
+
+
 def preparing() -> Iterator[Result]:
     """FER2013 from its CSV to an audited store."""
     from experiments.registry import get_dataset
@@ -198,6 +230,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "train_cnn_lstm": training("cnn_lstm"),
     "train_resnet50": training("resnet50"),
     "simulate": simulating,
+    "explain": explaining,
     "prepare": preparing,
     "videos": videos,
 }

@@ -21,11 +21,13 @@ from fer_id.callbacks.mirror import close_mirror
 from fer_id.card import StoreCard
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
+from fer_id.models.build import build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
+from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
 from fer_id.store import ClipStoreWriter
 from fer_id.tasks.classification import make_optimiser
-from fer_id.types import CROP, LANDMARKS
+from fer_id.types import CROP, LANDMARKS, ClipBatch
 
 SETTLE = 3
 """Steps after each change of sides that do not count: caches are cold, and the loader is two batches ahead."""
@@ -190,3 +192,25 @@ def _now() -> float:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter()
+
+
+def shipped_model(name: str) -> ClipClassifier:
+    """A shipped model for the five classes, its weights drawn anew."""
+    config = load(TrainConfig, ["data=synthetic", "data.store=unused", f"model={name}"]).model
+    torch.manual_seed(0)
+    return build_model(config, len(TARGET))
+
+
+def drawn_batch(clips: int) -> ClipBatch:
+    """Clips of ten frames, all of one drawn child."""
+    config = SyntheticConfig()
+    drawn = [draw_clip(config.subject(0), TARGET.names[number % 5], number, config) for number in range(clips)]
+    frames = torch.from_numpy(np.stack([clip.frames for _, clip in drawn])).permute(0, 1, 4, 2, 3).float() / 255
+    return {
+        "frames": frames,
+        "valid": torch.from_numpy(np.stack([clip.valid for _, clip in drawn])),
+        "landmarks": torch.from_numpy(np.stack([clip.landmarks for _, clip in drawn])),
+        "label": torch.tensor([TARGET.index(row["label"]) for row, _ in drawn]),
+        "clip_id": [f"{row['clip_id']}-{number}" for number, (row, _) in enumerate(drawn)],
+        "subject_id": [row["subject_id"] for row, _ in drawn],
+    }

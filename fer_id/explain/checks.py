@@ -120,7 +120,7 @@ def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
         elif name == "stability":
             passed = None if np.isnan(mean) else mean >= LEAST_ALIKE_UNDER_NOISE
         elif name in ("deletion", "insertion"):
-            passed = None if low is None else low > 0
+            passed = False if mean <= 0 else True if low is not None and low > 0 else None  # None: not shown either way
         found[name] = {"value": None if np.isnan(mean) else mean, "low": low, "high": high, "passed": passed}
     return found
 

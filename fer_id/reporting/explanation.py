@@ -49,7 +49,7 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
     for name in said["failed"]:
         lines.append(f"These maps cannot be believed: {DECISIVE[name]} (check: {name}).")
     if said["undecided"]:
-        lines.append(f"Too few subjects or maps to decide: {listed(said['undecided'])}.")
+        lines.append(f"Not decided by these clips and subjects: {listed(said['undecided'])}.")
     if not said["checks"]:
         lines.append("The maps were not checked (checks=0); do not draw conclusions from them.")
     elif not said["failed"] and not said["undecided"]:
