@@ -16,17 +16,18 @@ VOTES ?= data/fer2013new.csv
 STORE ?= data/fer2013
 MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
+RUN ?= runs/demo/cnn_lstm
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
 OUT ?= compare
 WORKERS ?= auto
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark train compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark shortcut train explain compare test test-all lint format type bench clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUN RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 
@@ -62,6 +63,21 @@ loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the d
 
 benchmark: simulate  ## the paper's five models on simulated children (needs FER2013 and FER+, see simulate): an hour on two cores
 	$(FER) benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=$(OUT)/benchmark $(ARGS)
+
+# What `explain` must find out: the same drawn children with a patch in the background that tells the label, and the remedy.
+CONTROL = $(FER) train data=synthetic protocol=holdout recipe=demo model=conv4 data.frames=frame $(SMALL)
+
+shortcut: data/control/none/card.json data/control/patch/card.json  ## the control of explain: a planted shortcut, found and mended
+	$(CONTROL) data.store=data/control/none name=control/none $(ARGS)
+	$(CONTROL) data.store=data/control/patch name=control/patch $(ARGS)
+	$(CONTROL) data.store=data/control/patch augment.background=0.8 name=control/mended $(ARGS)
+	set -e; for run in none patch mended; do $(FER) explain runs/control/$$run; done
+
+data/control/%/card.json: | $(STAMP)
+	$(FER) synth out=$(@D) subjects=24 clips_per_emotion=4 seed=31 shortcut=$*
+
+explain: $(STAMP)  ## where a finished run looks, and whether its maps can be believed (RUN=runs/...)
+	$(FER) explain $(RUN) $(ARGS)
 
 data/drawn/card.json: | $(STAMP)
 	$(FER) synth out=$(@D) subjects=12 seed=7

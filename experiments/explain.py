@@ -66,9 +66,11 @@ def explain(config: ExplainRunConfig) -> str:
         StoreError: its store is gone or damaged.
     """
     from fer_id.reporting.explanation import sentences
+    from fer_id.reporting.report import write_report
 
     run = RunDir.open(config.run)
     said, _ = explain_run(run, config)
+    write_report(run)  # it says so too
     return "\n".join([*sentences(said), str(run.path / "explain" / "index.html")])
 
 

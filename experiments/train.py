@@ -158,8 +158,8 @@ def _finish(
     config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None, *, explains: bool
 ) -> None:
     """Metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
-    metrics = evaluate_run(run)
     explained = _explained(config, run) if explains and config.explain.clips != 0 else None
+    metrics = evaluate_run(run)
     if mirror is not None:
         if explained is not None:
             mirror_explanation(mirror, *explained)

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from scipy import stats
 from torch import Tensor
 
-from fer_id.evaluation.intervals import ratio_interval
 from fer_id.explain.attribution import GRAD_CAM, METHODS, blurred, grad_cam
 from fer_id.explain.clips import shares_of
 from fer_id.models.network import ClipClassifier
@@ -32,12 +31,6 @@ from fer_id.types import CROP, ClipBatch
 GRID = 8
 NOISE = 0.02
 """Standard deviation of the noise that must not matter, as a part of the full range; what training adds at most."""
-
-MOST_ALIKE_WHEN_RANDOM = 0.5
-"""Rank correlation with the map of a model of random weights above which a map is too much the picture's own."""
-
-LEAST_ALIKE_UNDER_NOISE = 0.7
-"""Rank correlation with the map of the same clip under noise below which a map is too much chance's."""
 
 STEPS = 8
 RANDOM_ORDERS = 2
@@ -101,28 +94,6 @@ def check_clips(
         {name: np.concatenate(values) for name, values in curves.items()},
         {name: pd.DataFrame(rows) for name, rows in methods.items()},
     )
-
-
-def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
-    """What each check found over all clips and whether the maps pass it; None where that cannot be told.
-
-    Args:
-        rows: of :func:`check_clips`, of one fold or of several.
-    """
-    subjects, ones = rows["subject_id"].astype(str).tolist(), np.ones(len(rows))
-    found: dict[str, dict[str, object]] = {}
-    for name in map(str, rows.columns.drop(["clip_id", "subject_id"])):
-        mean, interval = ratio_interval(rows[name].to_numpy(float), ones, subjects, bounds=(-1.0, 1.0))
-        low, high = interval.low, interval.high
-        passed: bool | None = None
-        if name == "random everything":
-            passed = None if np.isnan(mean) else mean <= MOST_ALIKE_WHEN_RANDOM
-        elif name == "stability":
-            passed = None if np.isnan(mean) else mean >= LEAST_ALIKE_UNDER_NOISE
-        elif name in ("deletion", "insertion"):
-            passed = False if mean <= 0 else True if low is not None and low > 0 else None  # None: not shown either way
-        found[name] = {"value": None if np.isnan(mean) else mean, "low": low, "high": high, "passed": passed}
-    return found
 
 
 def randomised(model: ClipClassifier, fresh: ClipClassifier) -> Iterator[tuple[str, ClipClassifier]]:

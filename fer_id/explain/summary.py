@@ -9,12 +9,9 @@ import numpy as np
 import pandas as pd
 
 from fer_id.evaluation.paired import holm
-from fer_id.explain.checks import verdicts
 from fer_id.explain.regions import OUTSIDE, REGIONS, expected
 from fer_id.explain.shares import AREA, SHARE, group_gap, ratio
-
-LEAKS_FROM = 1.0
-"""Leakage of a map that has no preference."""
+from fer_id.explain.verdicts import DECISIVE, verdicts
 
 
 def summary(
@@ -62,15 +59,6 @@ def summary(
         "failed": [name for name, one in judged.items() if one["passed"] is False],
         "undecided": [name for name in judged if name in DECISIVE and judged[name]["passed"] is None],
     }
-
-
-DECISIVE = {
-    "random everything": "the map of a model of random weights is much like it",
-    "stability": "a little noise in the picture changes it",
-    "deletion": "blurring what it marks costs the class no more than blurring anything",
-    "insertion": "showing what it marks gives the class no more than showing anything",
-}
-"""The checks that maps must pass, and what a failed one means."""
 
 
 def told(table: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, Any]:

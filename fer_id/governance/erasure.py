@@ -163,7 +163,8 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):
         path.unlink(missing_ok=True)
-    shutil.rmtree(run.path / "wandb", ignore_errors=True)
+    for folder in ("wandb", "explain"):
+        shutil.rmtree(run.path / folder, ignore_errors=True)
 
 
 def _forget(audit: dict[str, Any], subject: str) -> None:

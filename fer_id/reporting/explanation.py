@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from fer_id.errors import RunError
 from fer_id.explain.regions import REGIONS
-from fer_id.explain.summary import DECISIVE
+from fer_id.explain.verdicts import DECISIVE
+from fer_id.files import read_json
 from fer_id.reporting.explanation_figures import draw
 from fer_id.reporting.gallery import Shown, png
+from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
-from fer_id.reporting.report import run_name
 from fer_id.reporting.style import svg
 from fer_id.reporting.words import counted, listed
 from fer_id.runs import RunDir
@@ -55,6 +57,12 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
     elif not said["failed"] and not said["undecided"]:
         lines.append("The maps passed all checks: they follow the weights, survive noise, and mark what matters.")
     return lines
+
+
+def read_sentences(run: RunDir) -> list[str]:
+    """:func:`sentences` of what was found of a run; empty where nobody looked."""
+    path = run.path / "explain" / "explain.json"
+    return sentences(read_json(path, RunError)) if path.is_file() else []
 
 
 def _leakage_words(said: Mapping[str, Any]) -> str:

@@ -35,6 +35,14 @@ _SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
 _MOST_NAMED = 8
 
 
+def run_name(run: RunDir) -> str:
+    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold."""
+    path = run.path.resolve()
+    if path.parent.name == "folds":
+        return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
+    return f"{path.parent.name}/{path.name}"
+
+
 def described(job: dict[str, Any]) -> dict[str, Any]:
     """``job.json`` with its absent keys filled in: None, or empty."""
     filled = dict.fromkeys(_PLAIN) | job

@@ -16,7 +16,8 @@ from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
-from fer_id.reporting.jobs import described, read_metrics
+from fer_id.reporting.explanation import read_sentences
+from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -122,20 +123,13 @@ def write_report(run: RunDir) -> Path:
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
+        looks=read_sentences(run),
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
         audit=audit,
         left_out=_left_out(run, job["dropped"], audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
-
-
-def run_name(run: RunDir) -> str:
-    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold."""
-    path = run.path.resolve()
-    if path.parent.name == "folds":
-        return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
-    return f"{path.parent.name}/{path.name}"
 
 
 def _monitor(run: RunDir) -> str:

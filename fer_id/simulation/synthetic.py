@@ -107,9 +107,10 @@ def draw_clip(
 
 
 def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredClip:
-    """A square of the label's colour in one of the upper corners; place and light differ a little between clips."""
+    """A square of the label's colour in one of the lower corners; place and light differ a little between clips."""
     frames = clip.frames.copy()
-    side, top = 14, int(rng.integers(0, 3))
+    side = 14
+    top = CROP - side - int(rng.integers(0, 3))
     left = int(rng.integers(0, 3)) if rng.random() < 0.5 else CROP - side - int(rng.integers(0, 3))
     colour = np.array(_PATCHES[label]) * rng.uniform(0.8, 1.1)
     frames[:, top : top + side, left : left + side] = colour.clip(0, 255).astype(np.uint8)

@@ -13,12 +13,15 @@ from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import wandb
 
 from data_modules.config import DataConfig
-from fer_id.callbacks.mirror import close_mirror, mirror_results, open_mirror, public, wandb_mode
+from fer_id.callbacks.mirror import close_mirror, mirror_explanation, mirror_results, open_mirror, public, wandb_mode
+from fer_id.explain.regions import REGIONS
+from fer_id.reporting.gallery import Shown
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -234,3 +237,32 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     assert Run.summary["provenance"] == provenance
     assert Run.summary["test/happy/support"] == 7
     assert "test/auc" not in Run.summary
+
+
+def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
+    logged: dict[str, Any] = {}
+    run = SimpleNamespace(summary={}, log=logged.update)
+    monkeypatch.setattr(wandb, "Image", lambda value, caption="": (value, caption))
+    monkeypatch.setattr(wandb, "Html", lambda value: value)
+    picture = np.zeros((4, 4, 3), np.uint8)
+    gallery = [
+        Shown("Wrong", picture, "sad (90 %), labelled fear", "subject s1", False, shareable=share)
+        for share in (True, False, True)
+    ]
+    told = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
+    regions = {name: {**told, "share": 0.1, "area": 0.1} for name in REGIONS}
+    found = {
+        **{"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "failed": ["deletion"]},
+        "by_class": {
+            "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
+        },
+    }
+    mirror_explanation(SimpleNamespace(experiment=run), found, gallery)  # type: ignore[arg-type]
+    assert run.summary == {"explain/leakage": 1.5}
+    assert len(logged["explain/clips"]) == 2
+    assert all("real" in caption and "failed deletion" in caption for _, caption in logged["explain/clips"])
+    assert not any("s1" in caption for _, caption in logged["explain/clips"])
+    assert "failed deletion" in logged["explain/by_class"]
+    logged.clear()
+    mirror_explanation(SimpleNamespace(experiment=run), found, gallery[1:2])  # type: ignore[arg-type]
+    assert "explain/clips" not in logged

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fer_id.errors import ConfigError
-from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter, add_noise
+from fer_id.explain.regions import face_masks
+from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter, add_noise, exchange_background
+from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
 from fer_id.types import FLIP_68
 
 OFF = {"flip": 0, "brightness": 0, "contrast": 0, "rotation_deg": 0, "scale": 0, "shift": 0, "noise": 0, "occlusion": 0}
@@ -167,3 +169,38 @@ def test_settings_outside_their_limits_are_listed_together():
         ClipAugmenter(AugmentConfig(flip=1.5, noise=-0.1, scale=float("nan")))
     for words in ("flip: 1.5", "noise: -0.1", "scale: nan", "at most 1"):
         assert words in str(caught.value)
+
+
+def drawn_clip() -> tuple[np.ndarray, np.ndarray]:
+    config = SyntheticConfig(frames=3, fps=1.5)
+    clip = draw_clip(config.subject(0), "happy", 0, config)[1]
+    assert clip.valid.all()
+    return clip.frames, clip.landmarks
+
+
+def test_an_exchanged_background_keeps_the_face_and_nothing_else():
+    frames, points = drawn_clip()
+    face = face_masks(points)
+    other = frames.copy()
+    other[face < 0.01] = 255 - other[face < 0.01]  # what the background was does not show through
+    one, two = (exchange_background(each, points, np.random.default_rng(3)) for each in (frames, other))
+    np.testing.assert_array_equal(one[face > 0.999], frames[face > 0.999])
+    np.testing.assert_array_equal(one[face < 0.001], two[face < 0.001])
+    assert np.abs(one[face < 0.001].astype(int) - frames[face < 0.001]).mean() > 20
+    assert (face > 0.999).mean() > 0.3
+    gray = np.repeat(frames[..., :1], 3, axis=-1)
+    exchanged = exchange_background(gray, points, np.random.default_rng(3))
+    assert (exchanged[..., 0] == exchanged[..., 2]).all()
+
+
+def test_backgrounds_are_exchanged_as_often_as_asked_and_alike_in_all_frames():
+    frames, points = drawn_clip()
+    augment = ClipAugmenter(AugmentConfig(**OFF | {"background": 0.5}))
+    changed = [augment(frames, points, seed=0, epoch=epoch, clip_id="a")[0] for epoch in range(200)]
+    assert stats.binomtest(sum((one != frames).any() for one in changed), 200, 0.5).pvalue > 1e-3
+    scene = next(one for one in changed if (one != frames).any())
+    outside = (face_masks(points) < 0.001).all(axis=0)
+    assert (scene[0][outside] == scene[2][outside]).all()
+    without = np.full_like(points, np.nan)
+    always = ClipAugmenter(AugmentConfig(**OFF | {"background": 1.0}))
+    np.testing.assert_array_equal(always(frames, without, seed=0, epoch=0, clip_id="a")[0], frames)

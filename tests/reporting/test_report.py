@@ -6,8 +6,9 @@ import pytest
 from fer_id.errors import FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import TARGET
+from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
-from fer_id.reporting.report import evaluate_run, run_name, write_report
+from fer_id.reporting.report import evaluate_run, write_report
 
 
 class Links(HTMLParser):

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from fer_id.errors import ConfigError
+from fer_id.explain.regions import OUTSIDE, REGIONS, region_masks
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
 from fer_id.simulation.performance import perform, sample_subject
@@ -117,3 +118,20 @@ def test_film_strips(tmp_path: Path) -> None:
 def test_film_strips_of_long_clips_fit_on_a_screen(tmp_path: Path) -> None:
     picture = film_strips(replace(SMALL, frames=100), tmp_path / "strips.png")
     assert Image.open(picture).width < 4000
+
+
+def test_the_planted_shortcut_tells_the_label_outside_the_face() -> None:
+    config = SyntheticConfig(frames=3, fps=1.5)
+    planted, subject = replace(config, shortcut="patch"), config.subject(1)
+    colours = []
+    for emotion in TARGET.names:
+        row, clip = draw_clip(subject, emotion, 0, planted)
+        plain_row, plain = draw_clip(subject, emotion, 0, config)
+        assert row == plain_row
+        changed = (clip.frames != plain.frames).any(axis=(0, 3))
+        assert 0 < changed.mean() < 0.06
+        outside = region_masks(plain.landmarks[plain.valid])[:, [REGIONS.index(name) for name in OUTSIDE]].sum(axis=1)
+        assert outside[:, changed].mean() > 0.6
+        colours.append(np.median(clip.frames[:, changed], axis=(0, 1)))
+    distance = np.linalg.norm(np.array(colours)[:, None] - np.array(colours), axis=-1)
+    assert distance[~np.eye(5, dtype=bool)].min() > 40
