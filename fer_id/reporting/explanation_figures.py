@@ -64,7 +64,7 @@ def classes_figure(said: Mapping[str, Any]) -> Figure | None:
         shown = axes.imshow(np.log2(values.clip(0.25, 4)), cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
         for row, one in enumerate(classes.values()):
             for column, region in enumerate(REGIONS):
-                strong = abs(np.log2(max(values[row, column], 0.25))) > 1.3
+                strong = abs(np.log2(max(values[row, column], 0.25))) > 1.5
                 colour = "white" if strong else style.INK
                 axes.text(column, row, f"{values[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
                 if region in one["expected"]["regions"]:
