@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -15,7 +16,7 @@ from fer_id.simulation.geometry import HeadShape, Pose, landmarks
 from fer_id.simulation.neutral_shape import EYE_DISTANCE
 from fer_id.simulation.performance import Performance
 from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN, eye_camera
-from fer_id.simulation.warping import backward_maps
+from fer_id.simulation.warping import backward_maps, folded
 from fer_id.types import CROP, StoredClip
 
 _CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from the eyes' middle -> pixels
@@ -45,6 +46,18 @@ class Still:
     gray: bool
 
 
+class Driven(NamedTuple):
+    """A clip of a still.
+
+    Attributes:
+        clip: frames, landmarks and valid flags; a frame in which no face would be found is black.
+        folded: (T,) share of each frame that the motion folded over itself.
+    """
+
+    clip: StoredClip
+    folded: Array
+
+
 def drive(
     still: Still,
     act: Performance,
@@ -55,7 +68,7 @@ def drive(
     texture: float = 1.0,
     landmark_noise: float = 0.015,
     noise: float = 0.02,
-) -> StoredClip:
+) -> Driven:
     """One clip of a still.
 
     Args:
@@ -65,9 +78,6 @@ def drive(
         times: (T,) seconds of the frames.
         rng: of alignment, noise and the eyes.
         gaze, texture, landmark_noise, noise: as in ``DomainConfig``.
-
-    Returns:
-        frames, landmarks and valid flags; a frame in which no face would be found is black.
     """
     points = _aligned(_moved(still, act), rng)
     maps = _maps(still, points, act.gaze * gaze * EYE_DISTANCE)
@@ -87,7 +97,7 @@ def drive(
             frames[t] = np.clip(passed + grain[t], 0, 255).round()
     missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
     placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
-    return StoredClip(frames, placed, valid)
+    return Driven(StoredClip(frames, placed, valid), folded(maps))
 
 
 def _moved(still: Still, act: Performance) -> Array:

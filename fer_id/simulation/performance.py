@@ -20,6 +20,36 @@ from fer_id.simulation.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting,
 LATEST = 0.65
 """Share of the clip after which no expression begins: it would not be seen."""
 
+CAUSE_WITHIN = 0.4
+"""Share of the clip in which its cause comes, anywhere: whoever cuts clips does not know the moment."""
+
+FALL = 1.2
+"""An expression fades in so many times its rise: onsets are quicker than offsets."""
+
+BLINK_EVERY_S, BLINK_S = 3.0, 0.2
+"""Seconds from blink to blink on the average, about 20 a minute at rest, and of each."""
+
+AWAY = 0.04
+"""Probability that somebody turns away for two frames, so that no face is seen."""
+
+HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
+"""Standard deviations of yaw, pitch, roll (radians), x, y (eye distances) in a calm place: 2 to 4 degrees."""
+
+HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)
+"""The same of a jerk: 10 to 15 degrees, within what a detector follows."""
+
+FIXED = {
+    "cause_within": CAUSE_WITHIN,
+    "latest_onset": LATEST,
+    "fall_over_rise": FALL,
+    "blink_every_s": BLINK_EVERY_S,
+    "blink_s": BLINK_S,
+    "away": AWAY,
+    "head_motion": HEAD_MOTION,
+    "head_jerk": HEAD_JERK,
+}
+"""What no configuration changes; a store's card says it."""
+
 REST_SPREAD: dict[int, tuple[float, float]] = {
     1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
     7: (0.05, 0.15), 12: (0.00, 0.16), 15: (0.06, 0.22), 20: (0.05, 0.12), 25: (0.05, 0.12),
@@ -138,7 +168,7 @@ def perform(
         activation = activation + _stray(rng, times, course.lapse)
     activation[:, AU_INDEX[45]] += _blinks(rng, times)
     away = np.zeros(len(times), dtype=bool)
-    if rng.random() < 0.04:
+    if rng.random() < AWAY:
         start = int(rng.integers(len(times)))
         away[start : start + 2] = True
     gaze = np.stack([_wander(rng, times, 0.35, 0.5), _wander(rng, times, 0.2, 0.5)], axis=1)
@@ -157,15 +187,14 @@ def perform(
 
 def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length: float) -> TimeCourse:
     own = subject.traits.dynamics
-    # The cause comes anywhere in the first two fifths of a clip: whoever cuts clips does not know the moment.
-    cause = rng.uniform(0, 0.4 * length)
+    cause = rng.uniform(0, CAUSE_WITHIN * length)
     onset = float(min(cause + own.onset_s * np.exp(0.35 * rng.normal()), LATEST * length))
     rise, apex = own.rise_s * np.exp(0.2 * rng.normal()), own.apex_s * np.exp(0.3 * rng.normal())
     return TimeCourse(
         onset_s=onset,
         rise_s=float(rise),
         apex_s=float(apex),
-        fall_s=float(1.2 * rise),
+        fall_s=float(FALL * rise),
         peak=float(np.clip((own.peak + 0.10 * rng.normal()) * (1 - subtlety), LEAST_PEAK, 1)),
         lapse=float(onset + rise * 0.5 + rng.uniform(0, 1) * (apex + rise)) if rng.random() < own.lapse else None,
     )
@@ -208,17 +237,16 @@ def _restless(rng: np.random.Generator, times: Array) -> Array:
 
 
 def _blinks(rng: np.random.Generator, times: Array) -> Array:
-    """About 20 a minute, a fifth of a second each."""
     blinks = np.zeros(len(times))
-    for _ in range(int(rng.poisson(times[-1] / 3))):
-        blinks += _pulse(times, rng.uniform(0, times[-1]), 0.2)
+    for _ in range(int(rng.poisson(times[-1] / BLINK_EVERY_S))):
+        blinks += _pulse(times, rng.uniform(0, times[-1]), BLINK_S)
     return np.clip(blinks, 0, 1)
 
 
 def _head(subject: Subject, setting: Setting, rng: np.random.Generator, times: Array) -> Array:
-    sizes = setting.motion * subject.traits.restless * np.array([0.07, 0.05, 0.04, 0.05, 0.04])
+    sizes = setting.motion * subject.traits.restless * np.array(HEAD_MOTION)
     head = rng.normal(size=5) * sizes * 0.8 + np.stack([_wander(rng, times, size, 0.7) for size in sizes], axis=1)
     if rng.random() < subject.traits.dynamics.jerk:
         pulse = _pulse(times, rng.uniform(0, times[-1]), 0.3)
-        head = head + pulse[:, None] * rng.normal(size=5) * [0.25, 0.18, 0.22, 0.2, 0.15]
+        head = head + pulse[:, None] * rng.normal(size=5) * HEAD_JERK
     return np.clip(head, -0.42, 0.42)

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,8 @@ from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.driving import Still, drive
 from fer_id.simulation.expression import ACTION_UNITS
 from fer_id.simulation.look import sample_look
-from fer_id.simulation.performance import Performance, Subject, perform
+from fer_id.simulation.performance import FIXED, Performance, Subject, perform
+from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN
 from fer_id.simulation.stills import Stills
 from fer_id.simulation.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
 from fer_id.store import ClipStoreWriter
@@ -35,7 +36,13 @@ from fer_id.types import StoredClip
 GROUPS = ("age_group", "gender", "severity", "context")
 """Group columns; ethnicity is not among them: a made-up one beside a real face would be a lie one could see."""
 
-Made = tuple[dict[str, Any], StoredClip]
+
+class Made(NamedTuple):
+    """A clip, its row of the store's table, and how many of its frames fold over by more than ``max_fold``."""
+
+    row: dict[str, Any]
+    clip: StoredClip
+    folded: int
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,7 @@ def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainCon
     name, still = casting.stills[emotion][number]
     act, rng = stage(casting, emotion, number, config)
     shown = {name: getattr(config, name) for name in ("gaze", "texture", "landmark_noise", "noise")}
-    clip = drive(still, act, config.times, rng, **shown)
+    clip, folds = drive(still, act, config.times, rng, **shown)
     intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
     row = {
         "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
@@ -105,7 +112,7 @@ def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainCon
         "severity": traits.severity,
         "context": act.context,
     }
-    return row, clip
+    return Made(row, clip, int((clip.valid & (folds > config.max_fold)).sum()))
 
 
 def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> tuple[Performance, np.random.Generator]:
@@ -133,13 +140,13 @@ def write_simulated_store(
     """
     castings = list(cast(stills, config))
     with ClipStoreWriter(out, _card(stills, config), overwrite=overwrite) as writer:
-        lost = 0
+        lost = folds = 0
         for made in track(_simulated(stills, config, castings, workers), "simulating subjects", len(castings)):
-            for row, clip in made:
+            for row, clip, folded in made:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
-                lost += int((~clip.valid).sum())
+                lost, folds = lost + int((~clip.valid).sum()), folds + folded
         film_strips(stills, config, writer.draft / "strips.png")
-        writer.card.audit = {"stills_left_out": stills.left_out, "frames_without_face": lost}
+        writer.card.audit = {"stills_left_out": stills.left_out, "frames_without_face": lost, "frames_folded": folds}
         return writer.card
 
 
@@ -160,7 +167,7 @@ def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
     for emotion in TARGET.names:
         for number in range(most):
             made = [simulate_clip(one, emotion, number, config) for one in chosen]
-            rows.append([(strips.film(clip.frames[shown]), np.array(row["intensity"])[shown]) for row, clip in made])
+            rows.append([(strips.film(clip.frames[shown]), np.array(row["intensity"])[shown]) for row, clip, _ in made])
     caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
     return strips.draw(rows, titles, caption, out)
 
@@ -207,6 +214,7 @@ def _card(stills: Stills, config: DomainConfig) -> StoreCard:
             **asdict(config),
             "between_subjects": SPREAD,
             "youngest": YOUNG,
+            "fixed": {**FIXED, "align_noise": ALIGN_NOISE, "hidden": HIDDEN},
             "from": source.card.source,
             "from_fingerprint": source.fingerprint,
             "neutral_faces_learned_from": stills.taught,
