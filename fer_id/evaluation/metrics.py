@@ -16,7 +16,7 @@ from fer_id.card import PROVENANCES
 from fer_id.errors import DataError
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
-from fer_id.evaluation.calibration import BINS, reliability
+from fer_id.evaluation.calibration import BINS, calibration_scores
 from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.evaluation.scores import Floats
@@ -66,7 +66,7 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
         **{name: overall[name] for name in ("macro_precision", "macro_recall", "macro_f1")},
         "auc": _number(macro_auc(auc)),
         "specificity": overall["specificity"],
-        "calibration": {"ece": _ece(judged), "bins": BINS, "of": "p"},
+        "calibration": _calibration(judged, predictions, labels),
         "per_class": _per_class(total, auc, labels),
         "confusion_matrix": total[:, :-1].astype(int).tolist(),
         "per_subject": _per_subject(counts, judged),
@@ -122,10 +122,20 @@ def _per_subject(counts: Floats, judged: Judged) -> dict[str, dict[str, Any]]:
     }
 
 
-def _ece(judged: Judged) -> float | None:
-    rows = judged.covered
-    correct = judged.truth[rows] == judged.predicted[rows]
-    return _number(reliability(confidences(judged), correct).ece)
+def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> dict[str, Any]:
+    """Of the raw probabilities, and of the calibrated ones where there are any, on the clips that have both."""
+    raw = calibration_scores(judged.probabilities[judged.covered], judged.truth[judged.covered])
+    found: dict[str, Any] = {"bins": BINS, **{name: _number(value) for name, value in raw.items()}, "calibrated": None}
+    if all(f"q_{name}" in predictions for name in labels.names):
+        q = judge(predictions, labels, probabilities="q").probabilities
+        both = judged.covered & np.isfinite(q).all(axis=1)
+        if both.any():
+            after = calibration_scores(q[both], judged.truth[both])
+            found["calibrated"] = {
+                **{name: _number(value) for name, value in after.items()},
+                "n_clips": int(both.sum()),
+            }
+    return found
 
 
 def confidences(judged: Judged) -> Floats:

@@ -104,18 +104,31 @@ def _class_bar(axes: Axes, position: int, row: dict[str, Any], interval: dict[st
     axes.text(0.012, position - 0.1, percent(row["recall"], 0), va="center", fontsize=8, fontweight="bold", bbox=patch)
 
 
-def reliability_diagram(bins: Reliability, provenance: str, name: str = "raw probabilities") -> Figure:
-    """Accuracy against confidence, and below it how many clips each bin holds."""
+def reliability_diagram(bins: Reliability, provenance: str, after: Reliability | None = None) -> Figure:
+    """Accuracy against confidence, and below it how many clips each bin holds.
+
+    Args:
+        bins: of the raw probabilities.
+        provenance: of the clips.
+        after: of the calibrated ones, as a line.
+    """
     middle = (bins.edges[:-1] + bins.edges[1:]) / 2
     width = np.diff(bins.edges)[0]
     filled = bins.counts > 0
     with style.styled():
-        figure = style.new_figure(4.9, 4.6, f"Reliability, {name}", provenance)
+        figure = style.new_figure(4.9, 4.6, "Reliability", provenance)
         axes, histogram = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
         axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)))
         colours = np.where(bins.counts[filled] < _FEW, style.LINE, style.SKY)
         axes.bar(middle[filled], bins.accuracy[filled], width * 0.9, color=colours.tolist())
         axes.plot(bins.confidence[filled], bins.accuracy[filled], "o", color=style.BLUE, markersize=4)
+        if after is not None:
+            seen = after.counts > 0
+            line = f"calibrated, ECE {percent(after.ece)}"
+            axes.plot(
+                after.confidence[seen], after.accuracy[seen], "D-", color=style.VERMILION, markersize=3.5, label=line
+            )
+            axes.legend(frameon=False, fontsize=7.5, loc="upper left")
         axes.set_ylim(0, 1)
         axes.set_ylabel("share right")
         axes.set_title(_reliability_note(bins), loc="left", color=style.MUTED, fontsize=7.5)
@@ -131,7 +144,7 @@ _FEW = 10  # clips in a bin, below which its bar is noise and drawn pale
 
 def _reliability_note(bins: Reliability) -> str:
     pale = f"; pale: fewer than {_FEW} clips" if ((bins.counts > 0) & (bins.counts < _FEW)).any() else ""
-    return f"ECE {percent(bins.ece)} in {len(bins.counts)} bins; dashed: perfect{pale}"
+    return f"raw: ECE {percent(bins.ece)} in {len(bins.counts)} bins; dashed: perfect{pale}"
 
 
 def training_curves(curve: pd.DataFrame, provenance: str, monitor: str = "val/macro_f1") -> Figure | None:

@@ -30,6 +30,7 @@ _METRICS = (
     *("calibration", "per_class", "confusion_matrix", "per_subject", "intervals", "reasons"),
 )
 _CALIBRATION = ("ece", "bins")
+_UNCALIBRATED: dict[str, Any] = {"calibrated": None, "temperatures": {}}
 _CLASS = ("precision", "recall", "f1", "specificity", "auc", "support")
 _SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
 _MOST_NAMED = 8
@@ -66,6 +67,7 @@ def read_metrics(run: RunDir) -> dict[str, Any]:
             f"{run.path / 'metrics.json'}: {', '.join(missing[:_MOST_NAMED])}{more} missing; "
             f"`fer-id evaluate {run.path}` computes it again from the predictions"
         )
+    metrics["calibration"] = _UNCALIBRATED | metrics["calibration"]
     return metrics
 
 

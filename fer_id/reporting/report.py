@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
 from fer_id.errors import FerIdError
-from fer_id.evaluation.calibration import reliability
+from fer_id.evaluation.calibration import Reliability, calibrated, reliability
 from fer_id.evaluation.metrics import compute_metrics, confidences
-from fer_id.evaluation.predictions import class_names, judge
+from fer_id.evaluation.predictions import check_predictions, class_names, judge
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
@@ -38,15 +40,20 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 
 def evaluate_run(run: RunDir) -> Metrics:
-    """Recomputes ``metrics.json``, the figures and the report from ``predictions.parquet``, without the model.
+    """Recomputes calibration, ``metrics.json``, the figures and the report from ``predictions.parquet`` alone.
 
     Raises:
         DataError: the predictions contradict their contract.
         RunError: a file of the run is missing or damaged.
     """
     predictions = run.predictions()
-    names = class_names(predictions)
-    metrics = compute_metrics(predictions, _label_space(names), _provenance(run), seed=int(run.job().get("seed") or 0))
+    labels, provenance = _label_space(class_names(predictions)), _provenance(run)
+    check_predictions(predictions, labels)
+    predictions, temperatures, why = calibrated(predictions, labels)
+    metrics = compute_metrics(predictions, labels, provenance, seed=int(run.job().get("seed") or 0))
+    metrics["calibration"]["temperatures"] = temperatures
+    metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
+    run.write_predictions(predictions)
     run.write_metrics(metrics)
     write_figures(run)
     write_report(run)
@@ -56,9 +63,11 @@ def evaluate_run(run: RunDir) -> Metrics:
 def draw_figures(run: RunDir) -> dict[str, Figure]:
     """The figures of a run by name, in the order of the report; one that has nothing to show is not there."""
     metrics, folds = read_metrics(run), run.folds
-    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
+    labels = LabelSpace("run", tuple(metrics["labels"]))
+    judged = judge(run.predictions(), labels)
     covered = judged.covered
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
+    after = _reliability_after(run.predictions(), labels)
     provenance = metrics["provenance"]
     people = words.subjects_are_people(metrics, described(run.job())["store"])
     if folds:
@@ -69,10 +78,19 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
-        "reliability": figures.reliability_diagram(bins, provenance),
+        "reliability": figures.reliability_diagram(bins, provenance, after),
         "training": training,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliability | None:
+    """Of the calibrated probabilities; None where no fold has any."""
+    judged = judge(predictions, labels, probabilities="q")
+    known = judged.covered & np.isfinite(judged.probabilities).all(axis=1)
+    if not known.any():
+        return None
+    return reliability(judged.probabilities[known].max(axis=1), judged.truth[known] == judged.predicted[known])
 
 
 def human_ceiling(job: dict[str, Any]) -> float | None:
@@ -120,6 +138,7 @@ def write_report(run: RunDir) -> Path:
         caveat=words.provenance_caveat(metrics["provenance"]),
         baselines=words.baselines(metrics),
         key_numbers=_key_numbers(metrics),
+        uncalibrated=next((why for key, why in metrics["reasons"].items() if key.startswith("calibration.")), ""),
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
