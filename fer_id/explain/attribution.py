@@ -99,9 +99,9 @@ def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> 
         for t in range(valid.shape[1]):
             without = valid.clone()
             without[:, t] = False
-            can = valid[:, t] & without.any(dim=1)
+            can = (valid[:, t] & without.any(dim=1)).cpu()
             drop = whole - _of(model.classify(model.pool(features, without)), target)
-            found[can, t] = drop[can].float().cpu()
+            found[can, t] = drop.float().cpu()[can]
     return found
 
 

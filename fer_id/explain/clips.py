@@ -19,6 +19,12 @@ from fer_id.types import ClipBatch
 
 Maps = NDArray[np.float16]
 
+_COLUMNS = [
+    *("clip_id", "subject_id", "target", "reason"),
+    *(f"{start}{name}" for start in (SHARE, AREA) for name in REGIONS),
+    *("importance", "occlusion"),
+]
+
 
 class Explained(NamedTuple):
     """What was found of the clips of one model.
@@ -26,7 +32,7 @@ class Explained(NamedTuple):
     Attributes:
         rows: a row per clip: ``clip_id, subject_id, target, reason`` (None where regions are known), ``share <region>``
             and ``area <region>``, ``importance`` and ``occlusion`` (lists with a value per frame).
-        maps: clip -> Grad-CAM (T, h, w), the layer's cells, at least 0; of clips with a face.
+        maps: clip -> Grad-CAM (T, h, w), the layer's cells, as a part of the clip's highest; of clips with a face.
     """
 
     rows: pd.DataFrame
@@ -62,8 +68,9 @@ def explain_clips(
         for i, clip in enumerate(batch["clip_id"]):
             row = {"clip_id": clip, "subject_id": batch["subject_id"][i], "target": int(target[i])}
             rows.append({**row, **regions[i], "importance": moments[i].tolist(), "occlusion": dropped[i].tolist()})
-            maps[clip] = cells[i].cpu().numpy().astype(np.float16)
-    return Explained(pd.DataFrame(rows), maps)
+            peak = cells[i].amax().clamp(min=1e-30)  # half precision has no room for very small maps
+            maps[clip] = (cells[i] / peak).cpu().numpy().astype(np.float16)
+    return Explained(pd.DataFrame(rows, columns=_COLUMNS), maps)
 
 
 def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.device) -> tuple[ClipBatch, Tensor] | None:

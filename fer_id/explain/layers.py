@@ -31,6 +31,8 @@ def choose_layer(encoder: Encoder, asked: str | None = None) -> str:
     Raises:
         ConfigError: there is no such layer, or its output is no map; those that can be had are listed.
     """
+    if hasattr(getattr(encoder, "net", None), "unroll"):  # Hiera
+        raise ConfigError("the encoder's tokens are not in the order of the picture, so there is no Grad-CAM of it")
     sides = map_sides(encoder, [asked] if asked else [])
     if asked is not None:
         if sides.get(asked, 0) > 1:
@@ -55,7 +57,10 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
     """
     modules = dict(encoder.named_modules())
     if not names:
-        names = encoder.map_names() or [name for name in modules if name and name.count(".") < 3]
+        own = encoder.map_names()
+        if own and (found := map_sides(encoder, own)):
+            return found
+        names = [name for name in modules if name and name.count(".") < 3]
     sides: dict[str, int] = {}
 
     def note(name: str, output: object) -> None:
@@ -68,10 +73,10 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
         for name in names
         if name in modules
     ]
-    device, training = next(encoder.parameters()).device, encoder.training
+    training = encoder.training
     try:
         with torch.inference_mode():
-            encoder.eval()(torch.zeros(1, 3, CROP, CROP, device=device))
+            encoder.eval()(torch.zeros(1, 3, CROP, CROP, device=encoder.mean.device))
     finally:
         encoder.train(training)
         for handle in handles:
@@ -115,8 +120,10 @@ def _side(output: Tensor, encoder: Encoder) -> int:
         return int(min(sides)) if sides[0] == sides[1] else 0
     if output.ndim == 3:
         prefix = getattr(getattr(encoder, "net", encoder), "num_prefix_tokens", 0)
-        side = math.isqrt(max(0, output.shape[1] - prefix))
-        return side if side * side == output.shape[1] - prefix else 0
+        for count in (output.shape[1] - prefix, output.shape[1]):  # a class token may join late
+            side = math.isqrt(max(0, count))
+            if side * side == count:
+                return side
     return 0
 
 

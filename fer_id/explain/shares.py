@@ -84,6 +84,8 @@ def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed:
     by_group = rows.groupby("group")[["share", "area"]].sum()
     if len(by_group) < 2:
         return float("nan"), float("nan")
+    if not (by_group["area"] > 0).all():
+        return float("nan"), float("nan")
     gap = float(np.ptp(by_group["share"] / by_group["area"]))
     subjects = rows.groupby("subject").agg({"group": ["nunique", "first"], "share": "sum", "area": "sum"})
     groups = subjects["group", "first"]
@@ -93,8 +95,8 @@ def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed:
     member, generator = np.eye(len(by_group)), np.random.default_rng(seed)
     reached = 0
     for _ in range(_DEALS):
-        dealt = member[generator.permutation(codes)].T @ sums
-        reached += bool(np.ptp(dealt[:, 0] / dealt[:, 1]) >= gap - 1e-12)
+        above, below = (member[generator.permutation(codes)].T @ sums).T
+        reached += not (below > 0).all() or bool(np.ptp(above / below) >= gap - 1e-12)
     return gap, (reached + 1) / (_DEALS + 1)
 
 

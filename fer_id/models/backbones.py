@@ -61,11 +61,10 @@ class TimmEncoder(Encoder):
 
         A class token alone is read at the end: behind the last block the patches have no gradient any more.
         """
-        names = []
-        for info in getattr(self.net, "feature_info", ()):
-            module = self.net.get_submodule(info["module"])
-            names.append(f"net.{info['module']}.norm1" if hasattr(module, "norm1") else f"net.{info['module']}")
-        return names
+        modules = dict(self.net.named_modules())
+        listed = [info["module"] for info in getattr(self.net, "feature_info", ())]
+        stages = [name for name in listed if name in modules]  # some lists name what is not there
+        return [f"net.{name}.norm1" if hasattr(modules[name], "norm1") else f"net.{name}" for name in stages]
 
 
 class Fit(NamedTuple):

@@ -1,0 +1,235 @@
+"""The summary of a small table that can be reckoned up by hand."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from fer_id.evaluation.paired import holm
+from fer_id.explain.clips import explain_clips
+from fer_id.explain.regions import OUTSIDE, REGIONS, expected
+from fer_id.explain.shares import AREA, NO_ATTRIBUTION, NO_FACE, SHARE, group_gap, ratio
+from fer_id.explain.summary import summary, told
+from fer_id.files import plain
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.types import ClipBatch
+
+LABELS = ("happy", "sad", "angry", "neutral")
+GROUPS = ("age_group", "gender", "site", "severity")
+
+
+def row(clip: int, target: int, label: str | None, shares: dict[str, float], **more: Any) -> dict[str, Any]:
+    """Every region has a tenth of the area; what ``shares`` do not name has equal parts of the rest."""
+    rest = (1 - sum(shares.values())) / (len(REGIONS) - len(shares))
+    subject = clip // 2
+    return {
+        "clip_id": f"c{clip}",
+        "subject_id": f"s{subject}",
+        "target": target,
+        "label": label,
+        "reason": None,
+        **{f"{SHARE}{name}": shares.get(name, rest) for name in REGIONS},
+        **{f"{AREA}{name}": 0.1 for name in REGIONS},
+        "importance": [0.2, 0.3, 0.5],
+        "occlusion": [0.1, float("nan"), -0.2],
+        "age_group": ("6-9", "10-13")[subject % 2],
+        "gender": ("girl", "boy")[subject // 2 % 2],
+        "site": "one",
+        "severity": ("mild", "severe")[clip % 2],
+        **more,
+    }
+
+
+def without(clip: int, reason: str, target: int, label: str | None) -> dict[str, Any]:
+    """A clip whose regions are unknown; the maps' columns are missing where it has no face."""
+    full = row(clip, target, label, {})
+    kept = {key: value for key, value in full.items() if not key.startswith((SHARE, AREA))}
+    if reason == NO_FACE:
+        del kept["importance"], kept["occlusion"]
+    else:
+        kept |= {"importance": [float("nan")] * 3, "occlusion": [0.0, 0.0, 0.0]}
+    return {**kept, "reason": reason}
+
+
+@pytest.fixture
+def rows() -> pd.DataFrame:
+    """Eight subjects of two clips: 14 with regions, one without a face, one that nothing speaks for."""
+    leaks = [0.1, 0.2, 0.3, 0.4, 0.15, 0.25, 0.35, 0.5, 0.05, 0.12, 0.33, 0.44, 0.21, 0.31]
+    labels = ["happy", "sad", "happy", "happy", "sad", "sad", None] * 2
+    found = [
+        row(i, i % 2, label, {"background": leak / 2, "hairline": leak / 2, "mouth": 0.3})
+        for i, (leak, label) in enumerate(zip(leaks, labels, strict=True))
+    ]
+    return pd.DataFrame([*found, without(14, NO_FACE, -1, "happy"), without(15, NO_ATTRIBUTION, 3, "neutral")])
+
+
+@pytest.fixture
+def checks() -> pd.DataFrame:
+    subjects = [f"s{i}" for i in range(4)]
+    values = {
+        "stability": [0.9, 0.8, 0.9, 0.8],
+        "random classifier": [0.9] * 4,
+        "random everything": [0.7, 0.6, 0.9, 0.8],
+        "deletion": [-0.2, 0.3, 0.1, 0.0],
+        "insertion": [0.1, 0.12, 0.13, 0.11],
+        "agreement occlusion": [0.2, 0.1, 0.3, 0.2],
+    }
+    return pd.DataFrame({"clip_id": subjects, "subject_id": subjects, **values})
+
+
+def summed(rows: pd.DataFrame, groups: tuple[str, ...] = (), **more: Any) -> dict[str, Any]:
+    return summary(rows, LABELS, groups, **{"checks": None, "methods": {}, **more})
+
+
+def test_counts_and_what_was_left_out(rows: pd.DataFrame) -> None:
+    said = summed(rows)
+    assert (said["n_clips"], said["n_with_regions"], said["n_subjects"]) == (16, 14, 8)
+    assert said["left_out"] == {NO_FACE: 1, NO_ATTRIBUTION: 1}
+
+
+def test_leakage_and_regions_are_ratios_of_sums(rows: pd.DataFrame) -> None:
+    said = summed(rows)
+    background = rows[f"{SHARE}background"].dropna()
+    assert said["leakage"]["value"] == pytest.approx(2 * background.mean() / 0.2)
+    assert said["leakage"]["n_subjects"] == 7
+    assert said["leakage"]["low"] < said["leakage"]["value"] < said["leakage"]["high"]
+    assert list(said["regions"]) == list(REGIONS)
+    mouth = said["regions"]["mouth"]
+    assert (mouth["value"], mouth["share"], mouth["area"]) == pytest.approx((3, 0.3, 0.1))
+    assert sum(one["share"] for one in said["regions"].values()) == pytest.approx(1)
+
+
+def test_classes_are_those_asked_about_in_the_order_of_the_labels(rows: pd.DataFrame) -> None:
+    said = summed(rows.iloc[::-1])["by_class"]
+    assert list(said) == ["happy", "sad", "neutral"]
+    assert [one["n_clips"] for one in said.values()] == [7, 7, 1]
+    happy = rows[rows["target"] == 0]
+    assert said["happy"]["leakage"] == told(happy, OUTSIDE, 0)
+    assert said["happy"]["expected"] == {"regions": list(expected("happy")), **told(happy, expected("happy"), 0)}
+    assert said["neutral"]["expected"] == {"regions": [], "value": None}
+    assert said["neutral"]["leakage"]["value"] is None
+    assert said["neutral"]["regions"]["mouth"]["share"] is None
+
+
+def test_right_and_wrong(rows: pd.DataFrame) -> None:
+    """Clips of odd number were taken for sad, the others for happy; those without a label are neither."""
+    said = summed(rows)["right_and_wrong"]
+    asked = rows[rows["label"].notna() & (rows["target"] >= 0)]
+    right = asked["label"] == [LABELS[code] for code in asked["target"]]
+    assert said["right"]["n_clips"] == right.sum() == 8 - 1
+    assert said["wrong"]["n_clips"] == (~right).sum() == 6
+    for name, which in (("right", right), ("wrong", ~right)):
+        assert said[name]["value"] == pytest.approx(ratio(asked[which], OUTSIDE)[0])
+
+
+def test_groups_that_differ_and_the_correction_for_their_number(rows: pd.DataFrame) -> None:
+    said = summed(rows, GROUPS)["by_group"]
+    assert list(said) == ["age_group", "gender", "severity"]  # everybody is of one site
+    p = {}
+    for name, one in said.items():
+        assert one["gap"] == pytest.approx(group_gap(rows, name, OUTSIDE)[0])
+        for group, value in one["groups"].items():
+            assert value == told(rows[rows[name] == group], OUTSIDE, 0)
+        values = [value["value"] for value in one["groups"].values()]
+        assert one["gap"] == pytest.approx(max(values) - min(values))
+        p[name] = np.nan if one["p"] is None else one["p"]
+    assert said["severity"]["p"] is None  # every subject is in both
+    assert said["severity"]["p_holm"] is None
+    corrected = holm(p)
+    for name in ("age_group", "gender"):
+        assert 0 < said[name]["p"] <= 1
+        assert said[name]["p_holm"] == pytest.approx(corrected[name])
+    assert min(said[name]["p_holm"] for name in p if name != "severity") == pytest.approx(
+        min(1, 2 * min(p["age_group"], p["gender"]))
+    )
+
+
+def test_frames_are_averaged_where_they_are_known(rows: pd.DataFrame) -> None:
+    rows.at[0, "importance"], rows.at[0, "occlusion"] = [0.5, 0.5, 0.0], [float("nan"), float("nan"), 1.3]
+    said = summed(rows)["by_frame"]
+    assert said["importance"] == pytest.approx([(0.5 + 13 * 0.2) / 14, (0.5 + 13 * 0.3) / 14, 13 * 0.5 / 14])
+    assert said["occlusion"][0] == pytest.approx(13 * 0.1 / 14)
+    assert said["occlusion"][1] == pytest.approx(0)  # only where nothing spoke for the class
+    assert said["occlusion"][2] == pytest.approx((1.3 - 13 * 0.2) / 15)
+
+
+def test_a_frame_that_no_clip_knows_is_none(rows: pd.DataFrame) -> None:
+    said = summed(rows.head(14))["by_frame"]
+    assert said["occlusion"] == [pytest.approx(0.1), None, pytest.approx(-0.2)]
+
+
+def test_clips_of_different_length_and_stills_have_no_means_by_frame(rows: pd.DataFrame) -> None:
+    rows.at[3, "importance"], rows.at[3, "occlusion"] = [0.5, 0.5], [0.1, 0.2]
+    assert summed(rows)["by_frame"] == {}
+    stills = rows.assign(importance=[[1.0]] * 16, occlusion=[[float("nan")]] * 16)
+    assert summed(stills)["by_frame"] == {}
+
+
+def test_checks_that_failed_and_those_that_could_not_be_decided(rows: pd.DataFrame, checks: pd.DataFrame) -> None:
+    said = summed(rows, checks=checks)
+    assert list(said["checks"]) == list(checks.columns[2:])
+    assert said["failed"] == ["random everything"]
+    assert said["undecided"] == ["deletion"]
+    nothing = summed(rows)
+    assert (nothing["checks"], nothing["failed"], nothing["undecided"]) == ({}, [], [])
+
+
+def test_methods_stand_beside_each_other(rows: pd.DataFrame) -> None:
+    few = rows.head(6)
+    said = summed(rows, methods={"grad_cam": few, "occlusion": few.assign(**{f"{SHARE}background": 0.0})})
+    assert list(said["by_method"]) == ["grad_cam", "occlusion"]
+    assert said["by_method"]["grad_cam"] == told(few, OUTSIDE, 0)
+    assert said["by_method"]["occlusion"]["value"] == pytest.approx(said["by_method"]["grad_cam"]["value"] / 2)
+
+
+def test_a_summary_is_strict_json_and_repeatable(rows: pd.DataFrame, checks: pd.DataFrame) -> None:
+    one, again = (summed(rows, ("age_group",), checks=checks, methods={"grad_cam": rows}) for _ in range(2))
+    text = json.dumps(plain(one), allow_nan=False)
+    assert text == json.dumps(plain(again), allow_nan=False)
+    assert json.loads(text)["by_group"]["age_group"]["groups"].keys() == {"6-9", "10-13"}
+
+
+def test_a_run_whose_classes_are_unknown_has_neither_right_nor_wrong(rows: pd.DataFrame) -> None:
+    said = summed(rows.assign(label=None))["right_and_wrong"]
+    assert [one["n_clips"] for one in said.values()] == [0, 0]
+    assert [one["value"] for one in said.values()] == [None, None]
+
+
+@pytest.fixture
+def batch() -> ClipBatch:
+    generator = torch.Generator().manual_seed(0)
+    valid = torch.tensor([[True, True], [False, False], [True, False]])
+    return {
+        "frames": torch.rand(3, 2, 3, 64, 64, generator=generator),
+        "valid": valid,
+        "landmarks": 64 * torch.rand(3, 2, 68, 2, generator=generator),
+        "label": torch.tensor([0, 1, 2]),
+        "clip_id": ["a", "b", "c"],
+        "subject_id": ["s", "s", "t"],
+    }
+
+
+def explained(batch: ClipBatch, targets: dict[str, int]) -> pd.DataFrame:
+    torch.manual_seed(0)
+    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(LABELS)).eval()
+    found = explain_clips(model, [batch], targets, "blocks.3.map").rows
+    names = dict(zip(batch["clip_id"], ("happy", "sad", "angry"), strict=True))
+    return found.assign(label=found["clip_id"].map(names))
+
+
+def test_explained_clips_can_be_summed_up(batch: ClipBatch) -> None:
+    said = summed(explained(batch, {"a": 0, "c": 1}))
+    assert said["n_clips"] == 3
+    assert said["left_out"].pop(NO_FACE) == 1
+    assert said["n_with_regions"] + sum(said["left_out"].values()) == 2
+    json.dumps(plain(said), allow_nan=False)
+
+
+def test_where_no_clip_shows_a_face_the_summary_says_so(batch: ClipBatch) -> None:
+    said = summed(explained(batch, {}))
+    assert (said["n_clips"], said["n_with_regions"], said["left_out"]) == (3, 0, {NO_FACE: 3})
+    assert said["leakage"]["value"] is None
+    assert said["by_frame"] == {}
