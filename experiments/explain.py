@@ -83,6 +83,7 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
     import pandas as pd
 
     from fer_id.evaluation.predictions import class_names
+    from fer_id.explain.shares import GROUP
     from fer_id.explain.summary import summary
     from fer_id.reporting.explanation import write_explanation
 
@@ -93,10 +94,11 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
     checked = balanced(chosen[chosen["predicted"].notna()], config.checks)
     found = [_explain_fold(fold, chosen, checked, config) for fold in run.folds or [run]]
     if not (parts := [one for one in found if one is not None]):
-        raise RunError(f"{run.path} has no test clip; there is nothing to explain")
+        raise RunError(f"{run.path}: no test clip was chosen (clips={config.clips}), so nothing is explained")
     first = parts[0]
     rows = pd.concat([one.explained.rows for one in parts], ignore_index=True)
-    told = chosen[["clip_id", "fold", "label", "predicted", *first.data.groups]].assign(confidence=_confidence(chosen))
+    told = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=_confidence(chosen))
+    told = told.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
     rows = rows.merge(told, on="clip_id", how="left", validate="one_to_one")
     checks, curves, methods = _pooled([one.checked for one in parts if one.checked is not None])
     said: dict[str, Any] = plain(
@@ -151,10 +153,11 @@ def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, conf
     layer = choose_layer(model.encoder, config.layer)
     said = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
     targets = {str(clip): data.labels.index(name) for clip, name in said.items()}
+    lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}
     few, found = _rows(data, checked), None
     # As it was trained and judged: in another precision the model would answer some clips otherwise.
     with torch.autocast(device(training).type, torch.bfloat16, enabled=training.trainer.precision == "bf16"):
-        explained = explain_clips(model, _batches(data, rows, "explaining"), targets, layer)
+        explained = explain_clips(model, _batches(data, rows, "explaining"), targets, layer, lengths)
         if len(few):
             asked = (with_targets(one, targets, device(training)) for one in _batches(data, few, "checking the maps"))
             clips = (one for one in asked if one is not None)
@@ -216,7 +219,7 @@ def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
     kinds = {
         "Worst leakage first": asked.dropna(subset="leakage").sort_values("leakage", ascending=False),
         "Wrong, the surest first": asked[asked["label"].notna() & (asked["label"] != asked["predicted"])],
-        "Right, of every class the surest": right.groupby("label").head(2),
+        "Right, of every class the surest": right.groupby("label").head(1),
     }
     places = {clip: part for part in parts for clip in part.explained.maps}
     shown = []
@@ -233,6 +236,7 @@ def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
                     store.read(int(where["row"])),
                     maps.astype(np.float32),
                     row,
+                    provenance=store.card.provenance,
                     shareable=store.card.shareable(str(row["subject_id"])),
                 )
             )

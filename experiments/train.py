@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,7 +34,7 @@ from fer_id.errors import FerIdError
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.reporting.page import duration
-from fer_id.reporting.report import draw_figures, evaluate_run
+from fer_id.reporting.report import draw_figures, evaluate_run, write_report
 from fer_id.runs import RunDir
 from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.classification import ClipClassification
@@ -158,8 +159,8 @@ def _finish(
     config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None, *, explains: bool
 ) -> None:
     """Metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
-    explained = _explained(config, run) if explains and config.explain.clips != 0 else None
     metrics = evaluate_run(run)
+    explained = _explained(config, run) if explains and config.explain.clips != 0 else None
     if mirror is not None:
         if explained is not None:
             mirror_explanation(mirror, *explained)
@@ -169,12 +170,17 @@ def _finish(
 
 
 def _explained(config: TrainConfig, run: RunDir) -> tuple[dict[str, Any], list[Shown]] | None:
-    """What ``explain/`` holds; None where it could not be made, which is said and costs the run nothing else."""
+    """What ``explain/`` holds, which the report then says too; None where it could not be made: no first look is worth
+    a training that does not end."""
     try:
-        return explain_run(run, config.explain)
+        explained = explain_run(run, config.explain)
+        write_report(run)
+        return explained
     except FerIdError as problem:
         say(f"not explained: {problem}")
-        return None
+    except Exception:
+        say(f"not explained, and that is a fault of fer-id; please report these lines:\n{traceback.format_exc()}")
+    return None
 
 
 @contextmanager

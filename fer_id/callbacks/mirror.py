@@ -79,6 +79,8 @@ def open_mirror(
     import wandb
     from pytorch_lightning.loggers import WandbLogger
 
+    (folder / "wandb").mkdir(parents=True, exist_ok=True)
+    (folder / "wandb").chmod(0o700)  # it may hold pictures of children who agreed
     close_mirror()  # a logger reuses the active run: folds would write into each other
     settings = wandb.Settings(
         console="off",
@@ -176,9 +178,9 @@ def mirror_explanation(logger: WandbLogger, said: Mapping[str, Any], gallery: Se
     import wandb
 
     from fer_id.reporting.explanation import class_table
-    from fer_id.reporting.explanation_figures import draw
+    from fer_id.reporting.explanation_figures import draw, mark
 
-    run, marked = logger.experiment, "".join(f", maps failed {name}" for name in said["failed"])
+    run, marked = logger.experiment, f", {mark(said)}" if mark(said) else ""
     if said["leakage"]["value"] is not None:
         run.summary["explain/leakage"] = said["leakage"]["value"]
     table = pd.DataFrame(class_table(said)).astype({"class": str}).fillna(float("nan"))
@@ -187,7 +189,7 @@ def mirror_explanation(logger: WandbLogger, said: Mapping[str, Any], gallery: Se
     run.log({"explain/by_class": wandb.Html(caption + html)})
     run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(said).items()})
     strips = [
-        wandb.Image(one.picture, caption=f"{said['provenance']}{marked}: {one.kind}. {one.title}")
+        wandb.Image(one.picture, caption=f"{one.provenance}{marked}: {one.kind}. {one.title}")
         for one in gallery
         if one.shareable
     ]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -112,21 +113,39 @@ def ratio_interval(
     Returns:
         the ratio, NaN with the reason in the interval where nothing is defined.
     """
-    known = ~np.isnan(above)
-    names = np.asarray(subjects, dtype=object)[known]
-    if not known.any():
-        return float("nan"), Interval.undefined("defined for no clip", 0)
-    _, codes = np.unique(names.astype(str), return_inverse=True)
-    each = [np.bincount(codes, weights=values[known]).astype(np.float64) for values in (above, below)]
-    sums = np.stack(each, axis=-1)[:, None, :]
-    statistic = Statistic(_first_over_second, np.ones((1, 2), np.bool_))
-    found = count_intervals(sums, {"ratio": statistic}, bounds=bounds, seed=seed)["ratio"]
-    return float(statistic.value(sums.sum(0))), found
+    return ratio_intervals({"ratio": (above, below)}, subjects, bounds=bounds, seed=seed)["ratio"]
 
 
-def _first_over_second(sums: Floats) -> Floats:
-    """(..., 1, 2) -> (...); NaN where nothing is left, as without the only subject."""
-    above, below = sums[..., 0, 0], sums[..., 0, 1]
+def ratio_intervals(
+    ratios: Mapping[str, tuple[Floats, Floats]],
+    subjects: Sequence[str],
+    *,
+    bounds: tuple[float, float],
+    seed: int = 0,
+) -> dict[str, tuple[float, Interval]]:
+    """:func:`ratio_interval` of several ratios of the same rows; subjects are drawn once for all."""
+    found: dict[str, tuple[float, Interval]] = {}
+    _, codes = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
+    sums = np.zeros((codes.max(initial=-1) + 1, len(ratios), 2))
+    statistics = {}
+    for place, (name, (above, below)) in enumerate(ratios.items()):
+        known = ~np.isnan(above)
+        for side, values in enumerate((above, below)):
+            sums[:, place, side] = np.bincount(codes, weights=np.where(known, values, 0.0), minlength=len(sums))
+        if not known.any():
+            found[name] = (float("nan"), Interval.undefined("defined for no clip", 0))
+            continue
+        reads = np.zeros((len(ratios), 2), np.bool_)
+        reads[place] = True
+        statistics[name] = Statistic(partial(_first_over_second, place), reads)
+    intervals = count_intervals(sums, statistics, bounds=bounds, seed=seed)
+    found |= {name: (float(one.value(sums.sum(0))), intervals[name]) for name, one in statistics.items()}
+    return found
+
+
+def _first_over_second(place: int, sums: Floats) -> Floats:
+    """(..., R, 2) -> (...); NaN where nothing is left, as without the only subject."""
+    above, below = sums[..., place, 0], sums[..., place, 1]
     ratio: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return ratio
 

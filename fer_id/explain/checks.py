@@ -25,6 +25,7 @@ from torch import Tensor
 
 from fer_id.explain.attribution import GRAD_CAM, METHODS, blurred, grad_cam
 from fer_id.explain.clips import shares_of
+from fer_id.explain.verdicts import RANDOM_WEIGHTS
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, ClipBatch
 
@@ -41,7 +42,8 @@ class Checked(NamedTuple):
 
     Attributes:
         rows: ``clip_id, subject_id``; ``stability``; ``random <part>``, after drawing anew that part and all behind it;
-            ``deletion`` and ``insertion``, how much better than at random in mean probability; ``agreement <method>``.
+            ``effect``, how far blurring everything moves the probability; ``deletion`` and ``insertion``, how much
+            better than at random in mean probability; ``agreement <method>``.
         curves: of deletion and insertion and of both at random, each (N, STEPS + 1), by name.
         methods: method -> shares of the regions, as ``fer_id.explain.clips.shares_of`` tells them.
     """
@@ -77,10 +79,13 @@ def check_clips(
         noisy: ClipBatch = {**batch, "frames": (batch["frames"] + NOISE * noise).clamp(0, 1)}
         row["stability"] = alike(own, cells(grad_cam(model, noisy, target, layer)), valid)
         for part, drawn in randomised(model, fresh):
-            row[f"random {part}"] = alike(own, cells(grad_cam(drawn, batch, target, layer)), valid)
+            other = grad_cam(drawn, batch, target, layer)
+            row[f"random {part}"] = alike(own, cells(other), valid)
+        maps[RANDOM_WEIGHTS] = other  # of the last, which has no weight of its own
         for name in METHODS:
             row[f"agreement {name}"] = alike(own, cells(maps[name]), valid)
         found = _perturbed(model, batch, target, own, generator)
+        row["effect"] = np.abs(found["deletion"][:, 0] - found["deletion"][:, -1])
         row["deletion"] = (found["at random"] - found["deletion"]).mean(axis=1)
         row["insertion"] = (found["insertion"] - found["at random"][:, ::-1]).mean(axis=1)
         parts.append(pd.DataFrame(row))

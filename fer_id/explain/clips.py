@@ -40,7 +40,11 @@ class Explained(NamedTuple):
 
 
 def explain_clips(
-    model: ClipClassifier, batches: Iterable[ClipBatch], targets: Mapping[str, int], layer: str
+    model: ClipClassifier,
+    batches: Iterable[ClipBatch],
+    targets: Mapping[str, int],
+    layer: str,
+    lengths: Mapping[str, int] | None = None,
 ) -> Explained:
     """Explains every clip by the logit of one class.
 
@@ -49,6 +53,7 @@ def explain_clips(
         batches: the clips; memory grows with a batch and the coarse maps, not with the clips' frames.
         targets: clip -> the class asked about; clips without one had no face.
         layer: of the Grad-CAM.
+        lengths: clip -> its frames, where a batch holds more, added to make clips alike; None: as many as the batch.
     """
     rows: list[dict[str, Any]] = []
     maps: dict[str, Maps] = {}
@@ -66,10 +71,12 @@ def explain_clips(
         moments, dropped = importance(cells).cpu().numpy(), frame_occlusion(model, batch, target).numpy()
         regions = shares_of(cells, batch)
         for i, clip in enumerate(batch["clip_id"]):
+            own = slice(None if lengths is None else lengths[clip])
             row = {"clip_id": clip, "subject_id": batch["subject_id"][i], "target": int(target[i])}
-            rows.append({**row, **regions[i], "importance": moments[i].tolist(), "occlusion": dropped[i].tolist()})
+            when = {"importance": moments[i, own].tolist(), "occlusion": dropped[i, own].tolist()}
+            rows.append({**row, **regions[i], **when})
             peak = cells[i].amax().clamp(min=1e-30)  # half precision has no room for very small maps
-            maps[clip] = (cells[i] / peak).cpu().numpy().astype(np.float16)
+            maps[clip] = (cells[i, own] / peak).cpu().numpy().astype(np.float16)
     return Explained(pd.DataFrame(rows, columns=_COLUMNS), maps)
 
 

@@ -18,4 +18,4 @@ class ExplainConfig:
     )
     checks: int = setting(32, min=0, help="of those, clips whose maps are checked and asked of other methods; 0: none")
     layer: str | None = setting(None, help="of the encoder, for Grad-CAM; null: its latest map of 8x8 cells or more")
-    batch_size: int = setting(16, min=1, help="clips at a time; memory grows with it and with nothing else")
+    batch_size: int = setting(16, min=1, help="clips at a time; what memory is needed for")

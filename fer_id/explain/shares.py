@@ -7,19 +7,22 @@ ratio for what is no face: hairline and background together.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fer_id.evaluation.intervals import Interval, ratio_interval
+from fer_id.evaluation.intervals import Interval, ratio_intervals
 from fer_id.explain.regions import OUTSIDE
 
 Floats = NDArray[np.floating]
 
 SHARE, AREA = "share ", "area "
 """Beginnings of the columns: of attribution, and of the pixels of the frames that attribution falls on."""
+
+GROUP = "group "
+"""Beginning of the group columns: a site may call one of them as we call ours."""
 
 NO_LANDMARKS = "no frame has landmarks"
 NO_ATTRIBUTION = "nothing spoke for the class"
@@ -56,10 +59,17 @@ def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tupl
 
     Clips without shares are left out; NaN where there is no other.
     """
-    share, area = _sums(table, regions)
+    return ratios(table, {"": regions}, seed=seed)[""]
+
+
+def ratios(
+    table: pd.DataFrame, regions: Mapping[str, Sequence[str]], *, seed: int = 0
+) -> dict[str, tuple[float, Interval]]:
+    """:func:`ratio` of several sets of regions by name."""
     subjects = table["subject_id"].astype(str).tolist()
-    above, below = (one.to_numpy().astype(np.float64) for one in (share, area))
-    return ratio_interval(above, below, subjects, bounds=(0.0, np.inf), seed=seed)
+    sums = {name: [one.to_numpy().astype(np.float64) for one in _sums(table, some)] for name, some in regions.items()}
+    both = {name: (above, below) for name, (above, below) in sums.items()}
+    return ratio_intervals(both, subjects, bounds=(0.0, np.inf), seed=seed)
 
 
 def leakage(table: pd.DataFrame) -> pd.Series[float]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_id.evaluation.intervals import Interval
 from fer_id.evaluation.paired import holm
 from fer_id.explain.regions import OUTSIDE, REGIONS, expected
-from fer_id.explain.shares import AREA, SHARE, group_gap, ratio
+from fer_id.explain.shares import AREA, GROUP, SHARE, group_gap, ratio, ratios
 from fer_id.explain.verdicts import DECISIVE, verdicts
 
 
@@ -26,7 +27,7 @@ def summary(
     """Everything that the page shows in numbers.
 
     Args:
-        rows: as ``fer_id.explain.clips`` makes them, with ``label`` and the group columns.
+        rows: as ``fer_id.explain.clips`` makes them, with ``label`` and ``group <name>`` for every group column.
         labels: names of the classes by index.
         groups: names of the group columns.
         checks: of ``fer_id.explain.checks.check_clips``; None where none was asked for.
@@ -63,7 +64,10 @@ def summary(
 
 def told(table: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, Any]:
     """A ratio of attribution to area with its interval, for JSON."""
-    value, interval = ratio(table, regions, seed=seed)
+    return _as_json(*ratio(table, regions, seed=seed))
+
+
+def _as_json(value: float, interval: Interval) -> dict[str, Any]:
     return {
         "value": None if np.isnan(value) else value,
         "low": interval.low,
@@ -75,9 +79,10 @@ def told(table: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, An
 
 def _regions(table: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
     known = table[table[f"{SHARE}{REGIONS[0]}"].notna()]
+    found = ratios(table, {name: (name,) for name in REGIONS}, seed=seed)
     return {
         name: {
-            **told(table, (name,), seed),
+            **_as_json(*found[name]),
             "share": float(known[f"{SHARE}{name}"].mean()) if len(known) else None,
             "area": float(known[f"{AREA}{name}"].mean()) if len(known) else None,
         }
@@ -92,13 +97,14 @@ def _expected(table: pd.DataFrame, label: str, seed: int) -> dict[str, Any]:
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for column in groups:
+    for group in groups:
+        column = f"{GROUP}{group}"
         present = rows[rows[column].notna()]
         if present[column].nunique() < 2:
             continue
         gap, p = group_gap(rows, column, OUTSIDE, seed=seed)
         parts = {str(name): told(clips, OUTSIDE, seed) for name, clips in present.groupby(column)}
-        found[column] = {"gap": None if np.isnan(gap) else gap, "p": p, "groups": parts}
+        found[group] = {"gap": None if np.isnan(gap) else gap, "p": p, "groups": parts}
     corrected = holm({column: one["p"] for column, one in found.items()})
     for column, one in found.items():
         one["p_holm"] = None if np.isnan(corrected[column]) else corrected[column]

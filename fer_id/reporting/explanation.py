@@ -9,9 +9,9 @@ from typing import Any
 
 from fer_id.errors import RunError
 from fer_id.explain.regions import REGIONS
-from fer_id.explain.verdicts import DECISIVE
+from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS
 from fer_id.files import read_json
-from fer_id.reporting.explanation_figures import draw
+from fer_id.reporting.explanation_figures import draw, mark
 from fer_id.reporting.gallery import Shown, png
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
@@ -22,12 +22,18 @@ from fer_id.runs import RunDir
 CHECK_NAMES = {
     "random everything": "All weights drawn anew: likeness of the maps",
     "stability": "A little noise in the picture: likeness of the maps",
+    "effect": "Blurring everything: change of the probability",
     "deletion": "Blurring what the map marks, against a random order: loss of probability",
     "insertion": "Showing what the map marks, against a random order: gain of probability",
     "agreement integrated_gradients": "Likeness to integrated gradients",
     "agreement occlusion": "Likeness to occlusion",
 }
-METHOD_NAMES = {"grad_cam": "Grad-CAM", "integrated_gradients": "integrated gradients", "occlusion": "occlusion"}
+METHOD_NAMES = {
+    "grad_cam": "Grad-CAM",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    RANDOM_WEIGHTS: "Grad-CAM, weights drawn anew",
+}
 
 
 def sentences(said: Mapping[str, Any]) -> list[str]:
@@ -53,7 +59,7 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
     if said["undecided"]:
         lines.append(f"Not decided by these clips and subjects: {listed(said['undecided'])}.")
     if not said["checks"]:
-        lines.append("The maps were not checked (checks=0); do not draw conclusions from them.")
+        lines.append("The maps were not checked; do not draw conclusions from them before fer-id explain has.")
     elif not said["failed"] and not said["undecided"]:
         lines.append("The maps passed all checks: they follow the weights, survive noise, and mark what matters.")
     return lines
@@ -66,17 +72,21 @@ def read_sentences(run: RunDir) -> list[str]:
 
 
 def _leakage_words(said: Mapping[str, Any]) -> str:
-    one = said["leakage"]
-    within = f" ({one['low']:.2f} to {one['high']:.2f})" if one["low"] is not None else ""
+    one, other = said["leakage"], said["by_method"].get(RANDOM_WEIGHTS)
+    within = (
+        f" ({one['low']:.2f} to {one['high']:.2f})" if one["low"] is not None else f" (no interval: {one['reason']})"
+    )
     if one["low"] is not None and one["low"] > 1:
-        verdict = "more than by chance: it learned from what is no face"
+        verdict = "more than an even map gives"
     elif one["high"] is not None and one["high"] < 1:
-        verdict = "less than by chance"
+        verdict = "less than an even map gives"
     else:
-        verdict = "not shown to differ from chance"
+        verdict = "not shown to differ from an even map"
+    random = other is not None and other["value"] is not None
+    beside = f" With weights drawn anew the same model has {other['value']:.2f}." if random and other else ""
     return (
-        f"Leakage {one['value']:.2f}{within}: hairline and background get that many times the attribution of a map "
-        f"without preference, {verdict}."
+        f"Leakage {one['value']:.2f}{within}: attribution on hairline and background relative to their area, {verdict}."
+        f"{beside}"
     )
 
 
@@ -96,6 +106,7 @@ def write_explanation(run: RunDir, said: Mapping[str, Any], gallery: Sequence[Sh
         said=said,
         regions=REGIONS,
         sentences=sentences(said),
+        mark=mark(said),
         pictures=pictures,
         strips=strips,
         checks=_check_rows(said["checks"]),
@@ -124,7 +135,9 @@ def _check_rows(checks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
     order = [*(name for name in CHECK_NAMES if name in checks), *(name for name in checks if name not in CHECK_NAMES)]
     return [
         {
-            "name": CHECK_NAMES.get(name, f"Weights drawn anew down to {name.removeprefix('random ')}: likeness"),
+            "name": CHECK_NAMES.get(
+                name, f"Weights drawn anew from the classifier to the {name.removeprefix('random ')}: likeness"
+            ),
             "decisive": name in DECISIVE,
             **checks[name],
         }

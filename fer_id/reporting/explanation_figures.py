@@ -15,6 +15,13 @@ EVEN = 1.0
 """Where a map without a preference lies."""
 
 
+def mark(said: Mapping[str, Any]) -> str:
+    """What has to stand wherever the maps appear; empty where they passed, or were checked without a verdict."""
+    if said["failed"]:
+        return f"these maps failed: {', '.join(said['failed'])}"
+    return "" if said["checks"] else "these maps were not checked"
+
+
 def draw(said: Mapping[str, Any]) -> dict[str, Figure]:
     """All figures that have something to show, by name."""
     made = {
@@ -100,7 +107,8 @@ def frames_figure(said: Mapping[str, Any]) -> Figure | None:
         right.plot(
             moments, occlusion, color=style.VERMILION, marker="o", markersize=3.5, label="fall of the logit without it"
         )
-        right.set_ylim(bottom=min(0.0, float(np.nanmin(occlusion))))
+        low, high = min(0.0, float(np.nanmin(occlusion))), max(0.05, float(np.nanmax(occlusion)))
+        right.set_ylim(1.1 * low, 1.1 * high)  # noise about nothing is not made to look like a trend
         right.set_ylabel("logit")
         handles = [one for axes in (left, right) for one in axes.get_legend_handles_labels()[0]]
         names = [one for axes in (left, right) for one in axes.get_legend_handles_labels()[1]]
@@ -131,8 +139,7 @@ def curves_figure(said: Mapping[str, Any]) -> Figure | None:
 def _figure(said: Mapping[str, Any], width: float, height: float, title: str) -> Figure:
     """Marked where the maps failed a check, so that the picture cannot be shown without it."""
     figure = style.new_figure(width, height + 0.1, title, said["provenance"])
-    if said["failed"]:
-        words = f"these maps failed: {', '.join(said['failed'])}"
+    if words := mark(said):
         figure.text(0.5, 0.995, words, ha="center", va="top", fontsize=8, color=style.VERMILION, fontweight="bold")
     return figure
 

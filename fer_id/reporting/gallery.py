@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fer_id.types import StoredClip
 
 SIDE, GAP = 80, 3
-_BARS = 34  # pixels of the row below: how high a bar is that holds all of a clip's attribution
+_BARS = 34  # pixels of the row below the frames; three times an even share of the attribution fills it
 _MOST_FRAMES = 12
 _GRAY, _PAPER, _BAR, _OCCLUDED = (150, 150, 150), 255, (0, 114, 178), (213, 94, 0)
 
@@ -26,6 +26,7 @@ class Shown(NamedTuple):
         picture: RGB, uint8.
         title, note: what it is, in words.
         right: whether the model was; None without a label.
+        provenance: of the clip's own store.
         shareable: whether the picture may leave the machine.
     """
 
@@ -34,11 +35,18 @@ class Shown(NamedTuple):
     title: str
     note: str
     right: bool | None
+    provenance: str
     shareable: bool
 
 
 def film_strip(
-    kind: str, clip: StoredClip, maps: NDArray[np.float32], row: Mapping[str, Any], *, shareable: bool
+    kind: str,
+    clip: StoredClip,
+    maps: NDArray[np.float32],
+    row: Mapping[str, Any],
+    *,
+    provenance: str,
+    shareable: bool,
 ) -> Shown:
     """A clip of the gallery.
 
@@ -47,6 +55,8 @@ def film_strip(
         maps: (T, h, w), at least 0.
         row: of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
             occlusion, reason``.
+        provenance: of its store.
+        shareable: whether its picture may leave the machine.
     """
     picture = strip_picture(clip, maps, row["importance"], row["occlusion"])
     label = row["label"] if isinstance(row["label"], str) else None
@@ -54,7 +64,10 @@ def film_strip(
     leaked = row["leakage"] == row["leakage"]
     told = f"leakage {row['leakage']:.2f}" if leaked else f"regions unknown: {row['reason']}"
     note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
-    return Shown(kind, picture, title, note, None if label is None else label == row["predicted"], shareable)
+    if len(clip.frames) > _MOST_FRAMES:
+        note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
+    right = None if label is None else label == row["predicted"]
+    return Shown(kind, picture, title, note, right, provenance, shareable)
 
 
 def strip_picture(
@@ -77,7 +90,7 @@ def strip_picture(
         picture[SIDE + GAP : 2 * SIDE + GAP, cell] = overlay(frame, maps[t] / top) if seen else _GRAY
         if count > 1:
             floor, scale = height - 2, _BARS - 6
-            bar = round(scale * min(1.0, np.nan_to_num(importance[t]) * count / 3))  # three times its part fills it
+            bar = round(scale * min(1.0, np.nan_to_num(importance[t]) * count / 3))
             picture[floor - bar : floor, left + 6 : left + SIDE - 6] = _BAR
             line = floor - round(scale * falls[t] / max(falls.max(), 1e-12))
             picture[line - 1 : line + 1, cell] = _OCCLUDED

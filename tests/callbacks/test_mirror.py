@@ -246,13 +246,20 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     monkeypatch.setattr(wandb, "Html", lambda value: value)
     picture = np.zeros((4, 4, 3), np.uint8)
     gallery = [
-        Shown("Wrong", picture, "sad (90 %), labelled fear", "subject s1", False, shareable=share)
+        Shown("Wrong", picture, "sad (90 %), labelled fear", "subject s1", False, "real", shareable=share)
         for share in (True, False, True)
     ]
     told = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
     regions = {name: {**told, "share": 0.1, "area": 0.1} for name in REGIONS}
     found = {
-        **{"provenance": "real", "leakage": told, "regions": regions, "by_frame": {}, "failed": ["deletion"]},
+        **{
+            "provenance": "real",
+            "leakage": told,
+            "regions": regions,
+            "by_frame": {},
+            "checks": {},
+            "failed": ["deletion"],
+        },
         "by_class": {
             "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
         },
@@ -260,9 +267,13 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     mirror_explanation(SimpleNamespace(experiment=run), found, gallery)  # type: ignore[arg-type]
     assert run.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
-    assert all("real" in caption and "failed deletion" in caption for _, caption in logged["explain/clips"])
+    assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
     assert not any("s1" in caption for _, caption in logged["explain/clips"])
-    assert "failed deletion" in logged["explain/by_class"]
+    assert "failed: deletion" in logged["explain/by_class"]
+    logged.clear()
+    found["failed"] = []
+    mirror_explanation(SimpleNamespace(experiment=run), found, gallery[:1])  # type: ignore[arg-type]
+    assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
     mirror_explanation(SimpleNamespace(experiment=run), found, gallery[1:2])  # type: ignore[arg-type]
     assert "explain/clips" not in logged

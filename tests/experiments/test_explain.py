@@ -60,7 +60,7 @@ def test_the_numbers_are_those_of_the_table(explained: Path) -> None:
     assert found["leakage"]["value"] == pytest.approx(shares / areas)  # type: ignore[index]
     assert found["provenance"] == "synthetic"
     assert set(found["checks"]) >= {"stability", "deletion", "insertion", "random everything"}  # type: ignore[arg-type]
-    assert set(found["by_method"]) == {"grad_cam", "integrated_gradients", "occlusion"}  # type: ignore[arg-type]
+    assert set(found["by_method"]) == {"grad_cam", "integrated_gradients", "occlusion", "random weights"}  # type: ignore[arg-type]
 
 
 def test_the_page_is_one_private_file_that_says_what_it_is(explained: Path) -> None:
@@ -158,6 +158,28 @@ def test_clips_without_a_face_are_counted(tiny: Tiny, drawn: Path, tmp_path: Pat
     found = said(tmp_path / "a" / "b")
     assert found["left_out"]["no frame shows a face"] == 2  # type: ignore[index]
     assert found["n_clips"] == 20
+
+
+def test_a_first_look_that_fails_costs_no_training(
+    tiny: Tiny, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr("experiments.train.explain_run", broken)
+    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")) == DONE
+    assert RunDir.open(tmp_path / "a" / "b").metrics()["n_clips"]
+    assert "unforeseen" in capsys.readouterr().err
+
+
+def test_a_first_look_stands_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
+    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=5")) == DONE
+    run = tmp_path / "a" / "b"
+    assert said(run)["n_clips"] == 5
+    report = (run / "report.html").read_text()
+    assert "were not checked" in report
+    assert 'href="explain/index.html"' in report
+    assert "These maps were not checked." in (run / "explain" / "index.html").read_text()
 
 
 class Elsewhere(nn.Module):

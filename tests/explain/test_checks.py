@@ -13,7 +13,7 @@ from fer_id.explain.attribution import GRAD_CAM, METHODS, blurred
 from fer_id.explain.checks import STEPS, Checked, alike, cells, check_clips, randomised
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.shares import SHARE
-from fer_id.explain.verdicts import DECISIVE, verdicts
+from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS, verdicts
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Mean
@@ -173,9 +173,9 @@ def test_what_is_asked_of_every_clip(of_reader: Checked) -> None:
     rows = of_reader.rows
     assert rows["clip_id"].tolist() == list("abcdefghijkl")
     assert rows["subject_id"].nunique() == 7
-    expected = {"stability", "deletion", "insertion", "random classifier", "random everything"}
+    expected = {"stability", "effect", "deletion", "insertion", "random classifier", "random everything"}
     assert set(rows.columns) == {"clip_id", "subject_id", *expected, *(f"agreement {name}" for name in METHODS)}
-    assert set(of_reader.methods) == {GRAD_CAM, *METHODS}
+    assert set(of_reader.methods) == {GRAD_CAM, *METHODS, RANDOM_WEIGHTS}
     for table in of_reader.methods.values():
         assert len(table) == 12
         assert table[[f"{SHARE}{name}" for name in REGIONS]].isna().all(axis=None)  # no landmarks
@@ -234,9 +234,10 @@ def test_maps_that_mark_the_wrong_places_fail() -> None:
 
     model = reader(one_place())
     model.encoder.__class__ = Upside
-    found = verdicts(checked(model, reader(elsewhere())).rows)
-    assert found["deletion"]["passed"] is False
-    assert found["insertion"]["passed"] is False
+    rows = checked(model, reader(elsewhere())).rows
+    assert verdicts(rows)["deletion"]["passed"] is None  # the class has next to no probability to lose
+    for name in ("deletion", "insertion"):
+        assert verdicts(rows.assign(effect=0.5))[name]["passed"] is False
 
 
 @pytest.mark.parametrize("head", ["lstm", "mean"])
@@ -271,17 +272,19 @@ def table(**columns: list[float]) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("name", "values", "passed"),
     [
-        ("random_everything", [0.25, 0.75], True),
-        ("random_everything", [0.26, 0.75], False),
-        ("random_everything", [-0.9, -0.5], True),
-        ("random_everything", [float("nan"), 0.2], True),
+        ("random_everything", [0.25, 0.30, 0.28], True),
+        ("random_everything", [0.55, 0.60, 0.58], False),
+        ("random_everything", [0.2, 0.7, 0.5], None),
+        ("random_everything", [-0.9, -0.95, -0.92], True),
+        ("random_everything", [float("nan"), 0.2], None),
         ("random_everything", [float("nan")] * 2, None),
-        ("stability", [0.5, 0.9], True),
-        ("stability", [0.5, 0.89], False),
+        ("stability", [0.90, 0.91, 0.92], True),
+        ("stability", [0.50, 0.52, 0.51], False),
+        ("stability", [0.5, 0.9], None),
         ("stability", [float("nan")] * 2, None),
         ("deletion", [0.10, 0.11, 0.12], True),
         ("deletion", [-0.3, 0.1, 0.5], None),
-        ("deletion", [-0.1, 0.0, 0.05], False),
+        ("deletion", [-0.1, 0.0, 0.05], None),
         ("deletion", [0.0, 0.0, 0.0], False),
         ("insertion", [0.10, 0.11, 0.12], True),
         ("insertion", [-0.10, -0.11, -0.12], False),
@@ -299,8 +302,10 @@ def test_the_verdict_on_what_was_found(name: str, values: list[float], passed: b
 
 
 def test_a_verdict_counts_subjects_and_not_clips() -> None:
-    """Twelve clips of two children that disagree show nothing."""
+    """Twelve clips of two children that disagree show nothing, nor does what nothing depends on."""
     values = [0.01, 0.6] * 6
     rows = table(deletion=values)
     assert verdicts(rows)["deletion"]["passed"] is True
     assert verdicts(rows.assign(subject_id=["a", "b"] * 6))["deletion"]["passed"] is None
+    assert verdicts(rows.assign(effect=0.5))["deletion"]["passed"] is True
+    assert verdicts(rows.assign(effect=0.01))["deletion"]["passed"] is None

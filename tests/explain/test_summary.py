@@ -11,7 +11,7 @@ import torch
 from fer_id.evaluation.paired import holm
 from fer_id.explain.clips import explain_clips
 from fer_id.explain.regions import OUTSIDE, REGIONS, expected
-from fer_id.explain.shares import AREA, NO_ATTRIBUTION, NO_FACE, SHARE, group_gap, ratio
+from fer_id.explain.shares import AREA, GROUP, NO_ATTRIBUTION, NO_FACE, SHARE, group_gap, ratio
 from fer_id.explain.summary import summary, told
 from fer_id.files import plain
 from fer_id.models.build import ModelConfig, build_model
@@ -35,10 +35,10 @@ def row(clip: int, target: int, label: str | None, shares: dict[str, float], **m
         **{f"{AREA}{name}": 0.1 for name in REGIONS},
         "importance": [0.2, 0.3, 0.5],
         "occlusion": [0.1, float("nan"), -0.2],
-        "age_group": ("6-9", "10-13")[subject % 2],
-        "gender": ("girl", "boy")[subject // 2 % 2],
-        "site": "one",
-        "severity": ("mild", "severe")[clip % 2],
+        "group age_group": ("6-9", "10-13")[subject % 2],
+        "group gender": ("girl", "boy")[subject // 2 % 2],
+        "group site": "one",
+        "group severity": ("mild", "severe")[clip % 2],
         **more,
     }
 
@@ -130,9 +130,9 @@ def test_groups_that_differ_and_the_correction_for_their_number(rows: pd.DataFra
     assert list(said) == ["age_group", "gender", "severity"]  # everybody is of one site
     p = {}
     for name, one in said.items():
-        assert one["gap"] == pytest.approx(group_gap(rows, name, OUTSIDE)[0])
+        assert one["gap"] == pytest.approx(group_gap(rows, f"{GROUP}{name}", OUTSIDE)[0])
         for group, value in one["groups"].items():
-            assert value == told(rows[rows[name] == group], OUTSIDE, 0)
+            assert value == told(rows[rows[f"{GROUP}{name}"] == group], OUTSIDE, 0)
         values = [value["value"] for value in one["groups"].values()]
         assert one["gap"] == pytest.approx(max(values) - min(values))
         p[name] = np.nan if one["p"] is None else one["p"]

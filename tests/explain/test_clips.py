@@ -1,0 +1,56 @@
+"""Clips of several lengths in one batch: what was added to make them alike is no part of them."""
+
+import pytest
+import torch
+
+from fer_id.explain.clips import Explained, explain_clips
+from fer_id.explain.regions import REGIONS
+from fer_id.explain.shares import AREA, SHARE
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.models.network import ClipClassifier
+from fer_id.types import ClipBatch
+
+LENGTHS = {"long": 4, "short": 2}
+
+
+@pytest.fixture(scope="module")
+def model() -> ClipClassifier:
+    torch.manual_seed(0)
+    return build_model(ModelConfig(head="lstm", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], hidden=8), 5).eval()
+
+
+def batch(names: list[str], steps: int) -> ClipBatch:
+    made: ClipBatch = {
+        "frames": torch.zeros(len(names), steps, 3, 64, 64),
+        "valid": torch.zeros(len(names), steps, dtype=torch.bool),
+        "landmarks": torch.full((len(names), steps, 68, 2), torch.nan),
+        "label": torch.zeros(len(names), dtype=torch.int64),
+        "clip_id": names,
+        "subject_id": names,
+    }
+    for place, name in enumerate(names):
+        count, draws = LENGTHS[name], torch.Generator().manual_seed(len(name))
+        made["frames"][place, :count] = torch.rand(count, 3, 64, 64, generator=draws)
+        made["valid"][place, :count] = True
+        made["landmarks"][place, :count] = 64 * torch.rand(count, 68, 2, generator=draws)
+    return made
+
+
+def by_clip(found: Explained) -> dict[str, dict[str, object]]:
+    return {row["clip_id"]: row for row in found.rows.to_dict("records")}
+
+
+def test_what_is_said_of_a_clip_does_not_depend_on_who_shares_its_batch(model: ClipClassifier) -> None:
+    targets = {"long": 1, "short": 2}
+    together = explain_clips(model, [batch(["long", "short"], 4)], targets, "blocks.3.map", LENGTHS)
+    alone = explain_clips(
+        model, [batch(["long"], 4), batch(["short"], 2)], targets, "blocks.3.map", {"long": 4, "short": 2}
+    )
+    one, other = by_clip(together), by_clip(alone)
+    for name, length in LENGTHS.items():
+        assert len(one[name]["importance"]) == len(one[name]["occlusion"]) == length  # type: ignore[arg-type]
+        assert together.maps[name].shape == (length, 8, 8)
+        assert together.maps[name].max() == 1
+        assert one[name]["importance"] == pytest.approx(other[name]["importance"], abs=1e-5, nan_ok=True)
+        for column in [f"{start}{region}" for start in (SHARE, AREA) for region in REGIONS]:
+            assert one[name][column] == pytest.approx(other[name][column], abs=1e-5)
