@@ -70,7 +70,7 @@ CONTROL = $(FER) train data=synthetic protocol=holdout recipe=demo model=conv4 d
 shortcut: data/control/none/card.json data/control/patch/card.json  ## the control of explain: a planted shortcut, found and mended
 	$(CONTROL) data.store=data/control/none name=control/none $(ARGS)
 	$(CONTROL) data.store=data/control/patch name=control/patch $(ARGS)
-	$(CONTROL) data.store=data/control/patch augment.background=0.8 name=control/mended $(ARGS)
+	$(CONTROL) data.store=data/control/patch augment.background=1 name=control/mended $(ARGS)
 	set -e; for run in none patch mended; do $(FER) explain runs/control/$$run; done
 
 data/control/%/card.json: | $(STAMP)
