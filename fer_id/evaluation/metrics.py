@@ -20,6 +20,8 @@ from fer_id.evaluation.calibration import BINS, calibration_scores
 from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.evaluation.scores import Floats
+from fer_id.evaluation.selective import selective_scores
+from fer_id.files import plain
 from fer_id.labels import LabelSpace
 
 
@@ -34,11 +36,11 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
 
     Returns:
         ``provenance labels n_clips n_unlabelled n_missing n_subjects coverage accuracy accuracy_with_missing
-        macro_precision macro_recall macro_f1 auc specificity calibration per_class confusion_matrix per_subject
-        intervals reasons``. Shares lie in [0, 1]. ``n_clips`` are the labelled test clips. The confusion matrix has the
-        true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by name, and
-        ``per_class.<label>.recall`` and ``.f1``. A value that is undefined is None, and ``reasons`` says why under its
-        dotted name.
+        macro_precision macro_recall macro_f1 auc specificity calibration selective per_class confusion_matrix
+        per_subject intervals reasons``. Shares lie in [0, 1]. ``n_clips`` are the labelled test clips. The confusion
+        matrix has the true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by
+        name, and ``per_class.<label>.recall`` and ``.f1``. A value that is undefined is None, and ``reasons`` says why
+        under its dotted name.
 
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
@@ -67,6 +69,7 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
         "auc": _number(macro_auc(auc)),
         "specificity": overall["specificity"],
         "calibration": _calibration(judged, predictions, labels),
+        "selective": _selective(judged),
         "per_class": _per_class(total, auc, labels),
         "confusion_matrix": total[:, :-1].astype(int).tolist(),
         "per_subject": _per_subject(counts, judged),
@@ -136,6 +139,12 @@ def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) 
                 "n_clips": int(both.sum()),
             }
     return found
+
+
+def _selective(judged: Judged) -> dict[str, Any]:
+    """Risk against coverage of the raw confidence; a temperature of a single fold does not change the order."""
+    right = judged.truth[judged.covered] == judged.predicted[judged.covered]
+    return plain(selective_scores(confidences(judged), right))  # type: ignore[no-any-return]
 
 
 def confidences(judged: Judged) -> Floats:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fer_id.evaluation.calibration import Reliability
+from fer_id.evaluation.selective import RISKS, RiskCoverage
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
 
@@ -136,6 +137,27 @@ def reliability_diagram(bins: Reliability, provenance: str, after: Reliability |
         histogram.set_ylabel("clips")
         histogram.set_xlabel("confidence (probability of the predicted class)")
         histogram.set_xlim(0, 1)
+    return figure
+
+
+def risk_coverage_curve(curve: RiskCoverage, provenance: str) -> Figure:
+    """How often the model errs among the clips that it answers, if it leaves the least sure to a person."""
+    with style.styled():
+        figure = style.new_figure(4.9, 3.6, "If unsure clips go to a person", provenance)
+        axes = figure.subplots()
+        axes.step(curve.coverage, curve.risk, where="pre", color=style.BLUE)
+        for risk in RISKS:
+            if coverage := curve.coverage_at(risk):
+                axes.plot(coverage, risk, "o", color=style.VERMILION, markersize=4)
+                text = f"{percent(coverage, 0)} answered, {percent(risk, 0)} wrong"
+                axes.annotate(text, (coverage, risk), (6, -10), textcoords="offset points", fontsize=7.5)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(style.percent_ticks())
+        axes.set_xlim(0, 1)
+        axes.set_ylim(0, max(0.1, 1.1 * float(curve.risk.max())))
+        axes.grid(axis="y")
+        axes.set_xlabel("clips answered, the surest first")
+        axes.set_ylabel("wrong among them")
     return figure
 
 

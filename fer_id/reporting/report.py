@@ -14,6 +14,7 @@ from fer_id.errors import FerIdError
 from fer_id.evaluation.calibration import Reliability, calibrated, reliability
 from fer_id.evaluation.metrics import compute_metrics, confidences
 from fer_id.evaluation.predictions import check_predictions, class_names, judge
+from fer_id.evaluation.selective import risk_coverage
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
@@ -35,7 +36,7 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
-FIGURES = ("confusion_matrix", "per_class", "subjects", "reliability", "training")
+FIGURES = ("confusion_matrix", "per_class", "subjects", "reliability", "risk_coverage", "training")
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
@@ -67,6 +68,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
     judged = judge(run.predictions(), labels)
     covered = judged.covered
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
+    risks = risk_coverage(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     after = _reliability_after(run.predictions(), labels)
     provenance = metrics["provenance"]
     people = words.subjects_are_people(metrics, described(run.job())["store"])
@@ -79,6 +81,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
+        "risk_coverage": figures.risk_coverage_curve(risks, provenance) if len(risks.risk) else None,
         "training": training,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
@@ -235,5 +238,6 @@ def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
         if worst
         else "Accuracy of each subject.",
         "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
+        "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first.",
         "training": "Loss and macro-F1 by epoch.",
     }

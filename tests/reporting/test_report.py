@@ -42,7 +42,8 @@ def test_evaluate_recomputes_everything_from_the_predictions(make_run):
     assert evaluated["calibration"].pop("temperatures") == {}
     assert evaluated == expected == compute_metrics(run.predictions(), TARGET, "synthetic")
     assert sorted(path.name for path in run.figures.iterdir()) == [
-        *("confusion_matrix.svg", "per_class.svg", "reliability.svg", "subjects.svg", "training.svg"),
+        *("confusion_matrix.svg", "per_class.svg", "reliability.svg", "risk_coverage.svg", "subjects.svg"),
+        "training.svg",
     ]
 
 
@@ -51,7 +52,7 @@ def test_the_report_is_one_file_that_fetches_nothing(make_run):
     evaluate_run(run)
     page = (run.path / "report.html").read_text()
     links = Links(page)
-    assert len(links.fetched) == 5
+    assert len(links.fetched) == 6
     assert all(address.startswith("data:image/svg+xml;base64,") for address in links.fetched)
     assert "url(" not in page
     assert "@import" not in page
