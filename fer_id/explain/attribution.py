@@ -85,15 +85,19 @@ def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor
     return _seen(found.float().mean(dim=2).clamp(min=0), batch["valid"])
 
 
-def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
+def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor, features: Tensor | None = None) -> Tensor:
     """How far the logit falls when a frame is taken for one without a face, (B, T); NaN where it was one already.
 
     Each frame is encoded once; the head is asked again. Negative where the clip speaks more clearly without the frame;
     NaN too for the only valid frame of a clip, without which there is no answer.
+
+    Args:
+        features: what the head was given (:func:`heads_input`), where the clips were encoded before.
     """
     valid = batch["valid"]
     with torch.inference_mode():
-        features = model.encode(batch["frames"], valid, batch["landmarks"])
+        if features is None:
+            features = model.encode(batch["frames"], valid, batch["landmarks"])
         whole = _of(model.classify(model.pool(features, valid)), target)
         found = torch.full(valid.shape, torch.nan)
         for t in range(valid.shape[1]):
@@ -106,6 +110,18 @@ def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> 
 
 
 GRAD_CAM = "grad_cam"
+
+
+@contextmanager
+def heads_input(model: ClipClassifier) -> Iterator[list[Tensor]]:
+    """Gathers the features (B, T, D) that the head is given meanwhile, so that nothing is encoded twice."""
+    seen: list[Tensor] = []
+    handle = model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
 
 METHODS: dict[str, Callable[[ClipClassifier, ClipBatch, Tensor], Tensor]] = {
     "integrated_gradients": integrated_gradients,

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fer_id.explain.attribution import enlarged, frame_occlusion, grad_cam, importance
+from fer_id.explain.attribution import enlarged, frame_occlusion, grad_cam, heads_input, importance
 from fer_id.explain.regions import REGIONS, region_masks
 from fer_id.explain.shares import AREA, NO_FACE, SHARE, region_shares
 from fer_id.models.network import ClipClassifier
@@ -67,8 +67,10 @@ def explain_clips(
         if asked is None:
             continue
         batch, target = asked
-        cells = grad_cam(model, batch, target, layer)
-        moments, dropped = importance(cells).cpu().numpy(), frame_occlusion(model, batch, target).numpy()
+        with heads_input(model) as seen:
+            cells = grad_cam(model, batch, target, layer)
+        dropped = frame_occlusion(model, batch, target, seen[-1]).numpy()
+        moments = importance(cells).cpu().numpy()
         regions = shares_of(cells, batch)
         for i, clip in enumerate(batch["clip_id"]):
             own = slice(None if lengths is None else lengths[clip])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from fer_id.explain.attribution import frame_occlusion
 from fer_id.explain.clips import Explained, explain_clips
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.shares import AREA, SHARE
@@ -54,3 +55,14 @@ def test_what_is_said_of_a_clip_does_not_depend_on_who_shares_its_batch(model: C
         assert one[name]["importance"] == pytest.approx(other[name]["importance"], abs=1e-5, nan_ok=True)
         for column in [f"{start}{region}" for start in (SHARE, AREA) for region in REGIONS]:
             assert one[name][column] == pytest.approx(other[name][column], abs=1e-5)
+
+
+def test_what_a_frame_is_worth_is_told_without_encoding_twice(model: ClipClassifier) -> None:
+    given, calls = batch(["long", "short"], 4), []
+    handle = model.encoder.register_forward_hook(lambda *_: calls.append(1))
+    found = by_clip(explain_clips(model, [given], {"long": 1, "short": 2}, "blocks.3.map"))
+    handle.remove()
+    assert len(calls) == 1
+    expected = frame_occlusion(model, given, torch.tensor([1, 2])).numpy()
+    for row, values in zip(("long", "short"), expected, strict=True):
+        assert found[row]["occlusion"] == pytest.approx(values.tolist(), abs=1e-5, nan_ok=True)
