@@ -54,12 +54,6 @@ class DomainConfig:
     young_onset: float = setting(1.25, "factor on the onset of the youngest, who answer later", min=0.1, max=10)
     strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
     gaze: float = setting(0.06, "how far the eyes wander, eye distances; 0.06 is half of an iris", min=0, max=0.2)
-    texture: float = setting(
-        1.0,
-        "how much of furrows and teeth goes with the expression; less would tell it from a face at rest",
-        min=0,
-        max=1,
-    )
     landmark_noise: float = setting(
         0.015,
         "how far a detector misses each point (standard deviation), eye distances; an assumption",

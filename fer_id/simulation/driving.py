@@ -1,4 +1,9 @@
-"""A still at its apex, driven through time by its landmarks: rest, expression, and all that is not expression."""
+"""A still at its apex, driven through time by its landmarks: rest, expression, and all that is not expression.
+
+Moving the landmarks back to rest is not enough: furrows, teeth, shading and what warping leaves of them tell a network
+the expression before it begins (measured in docs/RESULTS.md). So a face at rest is, within its outline, the picture of
+another neutral face of the same shape, and the expression comes in as in any morph of two aligned faces.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +26,10 @@ from fer_id.types import CROP, StoredClip
 
 _CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from the eyes' middle -> pixels
 _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)))
-_BROWS_AND_EYES, _MOUTH = [*range(17, 27), *range(36, 48)], list(range(48, 68))
-_MOVED_UPPER, _MOVED_LOWER = 0.06, 0.10  # eye distances by which points move where furrows are deepest
-_FURROW = 0.16 * EYE_DISTANCE  # radius of what is smoothed around each furrow, pixels
-_SMOOTH = 2.0  # pixels; wrinkles are finer, shading is not
-_LIP_LINE = 0.8  # brightness of the line between closed lips, as a share of theirs
+_INNER, _SOFT = 0.9, 2.0  # where two faces meet: share of the way from the nose to the outline, and pixels of blur
+_FOREHEAD = 0.35  # eye distances above the brows
+_GAINS = (0.75, 1.33)  # of contrast between two pictures; beyond them noise is made, or a face washed out
+_AXES = np.mgrid[:CROP, :CROP].reshape(2, -1).astype(np.float64)
 _HEAD = landmarks(HeadShape(), np.zeros(14))
 
 
@@ -37,12 +41,15 @@ class Still:
         picture: uint8 (64, 64, 3), an aligned crop.
         points: (68, 2) its landmarks, pixels.
         rest: (68, 2) where they would be at rest.
+        calm, calm_points: a neutral face of somebody else: what is seen within the outline while it rests.
         gray: whether its light has no colour.
     """
 
     picture: NDArray[np.uint8]
     points: Array
     rest: Array
+    calm: NDArray[np.uint8]
+    calm_points: Array
     gray: bool
 
 
@@ -65,7 +72,6 @@ def drive(
     rng: np.random.Generator,
     *,
     gaze: float = 0.06,
-    texture: float = 1.0,
     landmark_noise: float = 0.015,
     noise: float = 0.02,
 ) -> Driven:
@@ -77,20 +83,20 @@ def drive(
             beside it, and must hold no expression of its own.
         times: (T,) seconds of the frames.
         rng: of alignment, noise and the eyes.
-        gaze, texture, landmark_noise, noise: as in ``DomainConfig``.
+        gaze, landmark_noise, noise: as in ``DomainConfig``.
     """
     points = _aligned(_moved(still, act), rng)
-    maps = _maps(still, points, act.gaze * gaze * EYE_DISTANCE)
-    calm = _calm(still, texture)
+    maps, calm_maps = _maps(still, points, act.gaze * gaze * EYE_DISTANCE)
+    calm = _matched(still, calm_maps[-1])
     light = act.light if not still.gray else replace(act.light, warmth=0.0)
     field = light.field(CROP, CROP)
     grain = rng.standard_normal((len(times), CROP, CROP, 1), np.float32) * (255 * rng.uniform(0, noise))
     frames = np.zeros((len(times), CROP, CROP, 3), np.uint8)
     valid = np.zeros(len(times), np.bool_)
     for t, shown in enumerate(act.intensity):
-        seen = cv2.addWeighted(still.picture, float(shown), calm, 1 - float(shown), 0)
-        warped = cv2.remap(seen, maps[t, ..., 0], maps[t, ..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        lit = cv2.multiply(warped, field, dtype=cv2.CV_8U)
+        own, other = _warp(still.picture, maps[t]), _warp(calm, calm_maps[t])
+        rests = (1 - np.float32(shown)) * inner_face(points[t])
+        lit = cv2.multiply(own + rests * (other - own), field, dtype=cv2.CV_8U)
         passed, hidden = _obstructed(np.asarray(lit, np.uint8), act, points[t], float(times[t]), still.gray)
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
@@ -98,6 +104,11 @@ def drive(
     missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
     placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
     return Driven(StoredClip(frames, placed, valid), folded(maps))
+
+
+def _warp(picture: NDArray[np.uint8], where: NDArray[np.float32]) -> NDArray[np.float32]:
+    warped = cv2.remap(picture, where[..., 0], where[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(warped, np.float32)
 
 
 def _moved(still: Still, act: Performance) -> Array:
@@ -128,52 +139,56 @@ def _aligned(points: Array, rng: np.random.Generator) -> Array:
     return placed
 
 
-def _maps(still: Still, points: Array, gaze: Array) -> NDArray[np.float32]:
-    """Where each pixel of each frame comes from (T, 64, 64, 2); the irises move as points of their own."""
+def _maps(still: Still, points: Array, gaze: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where each pixel of each frame comes from in the still (T, 64, 64, 2), and in the neutral face, which has one
+    map more (T + 1, 64, 64, 2), onto the still; the irises move as points of their own."""
     eyes = [list(eye) for eye, _, _ in _LIDS]
-    source = np.concatenate([still.points, [still.points[eye].mean(axis=0) for eye in eyes]])
-    looking = np.stack([points[:, eye].mean(axis=1) + gaze for eye in eyes], axis=1)
-    return backward_maps(source, np.concatenate([points, looking], axis=1))
+
+    def with_irises(shapes: Array, looking: Array) -> Array:
+        middles = [shapes[:, eye].mean(axis=1) + looking for eye in eyes]
+        return np.concatenate([shapes, np.stack(middles, axis=1)], axis=1)
+
+    sources = with_irises(np.stack([still.points, still.calm_points]), np.zeros((2, 2)))
+    targets = np.concatenate([with_irises(points, gaze), sources[:1]])
+    own, other = backward_maps(sources, targets)
+    return own[:-1], other
 
 
-def _calm(still: Still, texture: float) -> NDArray[np.uint8]:
-    """The picture without what the expression wrote into it, more where it moved the face more: furrows are smoothed
-    away, and teeth get the colour of the lips, which close over them."""
-    moved = np.linalg.norm(still.points - still.rest, axis=1) / EYE_DISTANCE
-    upper = min(float(moved[_BROWS_AND_EYES].mean()) / _MOVED_UPPER, 1.0)
-    lower = min(float(moved[_MOUTH].mean()) / _MOVED_LOWER, 1.0)
-    p, unit = still.points, EYE_DISTANCE
-    furrows = [
-        (p[[21, 22, 27]].mean(axis=0), upper),
-        (p[17:22].mean(axis=0) - [0, 0.25 * unit], upper),
-        (p[22:27].mean(axis=0) - [0, 0.25 * unit], upper),
-        (p[36] - [0.2 * unit, 0], max(upper, lower)),
-        (p[45] + [0.2 * unit, 0], max(upper, lower)),
-        *((p[pair].mean(axis=0), lower) for pair in ([31, 48], [35, 54])),
-        *((p[corner], lower) for corner in (48, 54)),
-        (p[57] + [0, 0.2 * unit], lower),
-    ]
-    y, x = np.mgrid[:CROP, :CROP]
-    weight = np.zeros((CROP, CROP), np.float32)
-    for (cx, cy), strength in furrows:
-        near = np.exp(-0.5 * ((x - cx) ** 2 + (y - cy) ** 2) / _FURROW**2)
-        weight = np.maximum(weight, strength * near)
-    weight = (texture * weight)[..., None]
-    smooth = cv2.GaussianBlur(still.picture, (0, 0), _SMOOTH)
-    calm = still.picture * (1 - weight) + smooth * weight
-    outer, inner = (_polygon(points) for points in (p[48:60], p[60:68]))
-    rim = np.clip(outer - inner, 0, 1)[..., None]
-    lips = (still.picture * rim).sum(axis=(0, 1)) / max(float(rim.sum()), 1.0)
-    gap = texture * lower * cv2.GaussianBlur(inner, (0, 0), 0.7)[..., None]
-    closed: NDArray[np.uint8] = (calm * (1 - gap) + _LIP_LINE * lips * gap).round().astype(np.uint8)
-    return closed
+def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The neutral face in the light of the still: one contrast, and brightness by a plane, where the two will meet.
+
+    Args:
+        over: (64, 64, 2) map of the neutral face onto the still.
+    """
+    laid = cv2.remap(still.calm, over[..., 0], over[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    inner = inner_face(still.points)[..., 0]
+    weight = np.sqrt(inner * (1 - inner)).ravel()
+    plane = np.stack([np.ones(CROP * CROP), *(_AXES / CROP)], axis=1)
+    matched = np.empty_like(still.calm)
+    for channel in range(3):
+        here, there = (picture[..., channel].ravel().astype(np.float64) for picture in (laid, still.picture))
+        gain = float(np.clip(_spread(there, weight) / max(_spread(here, weight), 1.0), *_GAINS))
+        fitted, *_ = np.linalg.lstsq(plane * weight[:, None], (there - gain * here) * weight, rcond=None)
+        lit = gain * still.calm[..., channel] + (plane @ fitted).reshape(CROP, CROP)
+        matched[..., channel] = np.clip(lit, 0, 255).round()
+    return matched
 
 
-def _polygon(points: Array) -> NDArray[np.float32]:
-    """Coverage (64, 64) in [0, 1] of a polygon of crop pixels."""
+def _spread(values: Array, weight: Array) -> float:
+    """Standard deviation under weights."""
+    mean = np.average(values, weights=weight)
+    return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
+
+
+def inner_face(points: Array) -> NDArray[np.float32]:
+    """Soft mask (64, 64, 1) of what lies within the outline and some way up the forehead."""
+    forehead = points[[19, 24]] - [0, _FOREHEAD * EYE_DISTANCE]
+    middle = points[30]
+    outline = np.concatenate([points[:17], forehead[::-1]])
     mask = np.zeros((CROP, CROP), np.uint8)
-    cv2.fillPoly(mask, [np.rint(points * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
-    return mask.astype(np.float32) / np.float32(255)
+    cv2.fillPoly(mask, [np.rint((middle + _INNER * (outline - middle)) * 16).astype(np.int32)], (255,), cv2.LINE_AA, 4)
+    soft = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), _SOFT) / np.float32(255)
+    return np.asarray(soft, np.float32)[..., None]
 
 
 def _obstructed(

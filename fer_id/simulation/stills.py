@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,12 +16,15 @@ from fer_id.labels import TARGET, map_labels
 from fer_id.preprocessing.alignment import eye_centres
 from fer_id.progress import track
 from fer_id.simulation.domain import DomainConfig
-from fer_id.simulation.driving import Still
+from fer_id.simulation.driving import Still, inner_face
 from fer_id.simulation.neutral_shape import NeutralShapes, Shapes, turned
 from fer_id.simulation.warping import backward_maps, folded
 from fer_id.store import ClipStore
 
 Rows = NDArray[np.int64]
+
+NEAREST, THUMB = 40, 16
+"""Neutral faces that are compared by their looks, and pixels along a side at which they are."""
 
 
 @dataclass
@@ -41,6 +45,7 @@ class Stills:
     rows: dict[str, dict[str, Rows]]
     left_out: dict[str, int] = field(default_factory=dict)
     taught: int = 0
+    _small: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def tag(self) -> str:
@@ -48,9 +53,42 @@ class Stills:
         return self.store.fingerprint[:4]
 
     def still(self, row: int) -> Still:
-        """One of them."""
+        """One of them, and whose face is seen while it rests."""
         gray = self.store.card.geometry.get("colour") == "gray"
-        return Still(self.store.read(row).frames[0].copy(), self.points[row], self.rest[row], gray)
+        picture, other = self.store.read(row).frames[0].copy(), self.neutral_like(row)
+        return Still(
+            picture,
+            self.points[row],
+            self.rest[row],
+            self.store.read(other).frames[0].copy(),
+            self.points[other],
+            gray,
+        )
+
+    def neutral_like(self, row: int) -> int:
+        """The neutral still of the same split that looks most like this face at rest, and is not itself.
+
+        Of the :data:`NEAREST` in shape at rest, the one whose surroundings are most alike: hair, age and light show
+        there, and neither knows the expression. Were the whole face compared, the choice would tell it.
+        """
+        split = next(name for name, rows in self.rows.items() if any(row in mine for mine in rows.values()))
+        neutral = self.rows[split]["neutral"]
+        apart = np.square(self.points[neutral] - self.rest[row]).sum(axis=(1, 2))
+        near = np.argsort(np.where(neutral == row, np.inf, apart), kind="stable")[:NEAREST]
+        near = near[neutral[near] != row]
+        around = 1 - cv2.resize(inner_face(self.points[row]), (THUMB, THUMB), interpolation=cv2.INTER_AREA)[..., None]
+        unlike = (around * np.abs(self._thumbs(split)[near] - self._thumb(row))).sum(axis=(1, 2, 3))
+        return int(neutral[near[unlike.argmin()]])
+
+    def _thumbs(self, split: str) -> NDArray[np.float32]:
+        """The neutral faces of a split, small, (N, THUMB, THUMB, 3); read once."""
+        if split not in self._small:
+            self._small[split] = np.stack([self._thumb(int(row)) for row in self.rows[split]["neutral"]])
+        return self._small[split]
+
+    def _thumb(self, row: int) -> NDArray[np.float32]:
+        picture = self.store.read(row).frames[0].astype(np.float32)
+        return np.asarray(cv2.resize(picture, (THUMB, THUMB), interpolation=cv2.INTER_AREA), np.float32)
 
 
 def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
@@ -122,7 +160,7 @@ def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: fl
     """Which faces (N,) stay whole when they are brought to rest; only candidates are tried, the others pass."""
     whole = np.ones(len(points), np.bool_)
     for row in track(np.flatnonzero(candidates), "bringing faces to rest"):
-        whole[row] = folded(backward_maps(points[row], rest[row][None]))[0] <= most
+        whole[row] = folded(backward_maps(points[row][None], rest[row][None])[0])[0] <= most
     return whole
 
 
@@ -141,6 +179,8 @@ def _require_classes(store: ClipStore, rows: dict[str, dict[str, Rows]], clips_p
         if few:
             counts = ", ".join(f"{count or 'no'} usable stills of {name}" for name, count in few.items())
             problems.add(f"{split} has {counts}, expected {clips_per_emotion} of each for one subject")
+        elif len(by_emotion["neutral"]) < 2:
+            problems.add(f"{split} has one neutral face, and at rest a face is that of another; expected 2 at least")
     most = min(len(found) for by_emotion in rows.values() for found in by_emotion.values())
     hint = f"clips_per_emotion={most} would do." if most else "Widen max_turn, max_misfit or max_fold."
     problems.raise_if_any(StoreError, f"{hint} Or take a larger source.")

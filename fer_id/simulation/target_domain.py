@@ -94,7 +94,7 @@ def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainCon
     traits = casting.subject.traits
     name, still = casting.stills[emotion][number]
     act, rng = stage(casting, emotion, number, config)
-    shown = {name: getattr(config, name) for name in ("gaze", "texture", "landmark_noise", "noise")}
+    shown = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
     clip, folds = drive(still, act, config.times, rng, **shown)
     intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
     row = {

@@ -34,25 +34,26 @@ ANCHORS: Points = np.array([(x, y) for x in _EDGE for y in _EDGE if not (-12 < x
 """Sixteen points outside the picture that never move."""
 
 
-def backward_maps(source: Points, targets: Points) -> Maps:
+def backward_maps(sources: Points, targets: Points) -> Maps:
     """For pictures in which points have moved, where each pixel comes from.
 
     Args:
-        source: (P, 2) the points in the picture at hand, pixels.
+        sources: (S, P, 2) the points in each of the pictures at hand, pixels; a second one costs little.
         targets: (T, P, 2) where they are in each of T new pictures.
 
     Returns:
-        float32 (T, 64, 64, 2): x, y in the picture at hand, for ``cv2.remap``.
+        float32 (S, T, 64, 64, 2): x, y in the picture at hand, for ``cv2.remap``.
     """
-    shifts = _shifts(source, targets)
-    maps = np.empty((len(targets), CROP, CROP, 2), np.float32)
-    for frame, shift in enumerate(shifts.reshape(-1, GRID, GRID, 2)):
-        maps[frame] = _PIXELS + cv2.resize(shift.astype(np.float32), (CROP, CROP), interpolation=cv2.INTER_LINEAR)
+    maps = np.empty((len(sources), len(targets), CROP, CROP, 2), np.float32)
+    for frame, shifts in enumerate(_shifts(sources, targets)):
+        for source, shift in enumerate(shifts.reshape(GRID, GRID, -1, 2).transpose(2, 0, 1, 3)):
+            wide = cv2.resize(shift.astype(np.float32), (CROP, CROP), interpolation=cv2.INTER_LINEAR)
+            np.add(_PIXELS, wide, out=maps[source, frame])
     return maps
 
 
 def folded(maps: Maps) -> NDArray[np.float64]:
-    """Share of each picture (T,) that is folded over itself: where the map turns round, or nearly.
+    """Share of each picture that is folded over itself, where the map turns round, or nearly: (T, 64, 64, 2) -> (T,).
 
     A closing mouth shrinks to nothing and is no fold: the backward map there stretches, it does not turn round.
     """
@@ -62,20 +63,23 @@ def folded(maps: Maps) -> NDArray[np.float64]:
     return share
 
 
-def _shifts(source: Points, targets: Points) -> NDArray[np.float64]:
-    """At each node, from a new picture back to the one at hand: (T, GRID * GRID, 2)."""
+def _shifts(sources: Points, targets: Points) -> NDArray[np.float64]:
+    """At each node, from a new picture back to those at hand: (T, GRID * GRID, 2 S), x and y of each.
+
+    What is costly, the system of the knots, depends on the targets alone.
+    """
     frames = len(targets)
     anchors = np.broadcast_to(ANCHORS, (frames, *ANCHORS.shape))
     knots = np.concatenate([targets, anchors], axis=1) / CROP
-    moves = np.zeros_like(knots)
-    moves[:, : len(source)] = (source - targets) / CROP
-    count = knots.shape[1]
+    count, points = knots.shape[1], targets.shape[1]
+    moves = np.zeros((frames, count, 2 * len(sources)))
+    moves[:, :points] = ((sources[None] - targets[:, None]) / CROP).transpose(0, 2, 1, 3).reshape(frames, points, -1)
     affine = np.concatenate([np.ones((frames, count, 1)), knots], axis=2)
     system = np.zeros((frames, count + 3, count + 3))
     system[:, :count, :count] = _bend(knots, knots) + STIFFNESS * np.eye(count)
     system[:, :count, count:] = affine
     system[:, count:, :count] = affine.transpose(0, 2, 1)
-    wanted = np.concatenate([moves, np.zeros((frames, 3, 2))], axis=1)
+    wanted = np.concatenate([moves, np.zeros((frames, 3, moves.shape[2]))], axis=1)
     weights = np.linalg.solve(system, wanted)
     nodes = np.broadcast_to(_GRID / CROP, (frames, *_GRID.shape))
     flat = np.concatenate([np.ones((frames, len(_GRID), 1)), nodes], axis=2)

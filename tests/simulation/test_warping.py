@@ -26,7 +26,7 @@ def test_it_is_the_spline_of_scipy() -> None:
     theirs = RBFInterpolator(knots, shift, smoothing=STIFFNESS / 2, kernel="thin_plate_spline", degree=1)
     nodes = np.stack(np.meshgrid(NODES, NODES), axis=-1)
     expected = theirs(nodes.reshape(-1, 2) / CROP).reshape(16, 16, 2)
-    maps = backward_maps(source, target[None])[0]
+    maps = backward_maps(source[None], target[None])[0, 0]
     between = cv2.resize(expected.astype(np.float32), (CROP, CROP), interpolation=cv2.INTER_LINEAR)
     pixels = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1)
     np.testing.assert_allclose(maps - pixels, between, atol=1e-3)
@@ -35,7 +35,7 @@ def test_it_is_the_spline_of_scipy() -> None:
 def test_nothing_moves_where_no_point_does() -> None:
     points = some_points(2)
     pixels = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1)
-    np.testing.assert_allclose(backward_maps(points, points[None])[0], pixels, atol=1e-4)
+    np.testing.assert_allclose(backward_maps(points[None], points[None])[0, 0], pixels, atol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
@@ -44,7 +44,7 @@ def test_a_pixel_where_a_point_is_now_comes_from_where_it_was(seed: int, size: f
     axis = np.linspace(10, 54, 5)  # a lattice: what points closer than the grid do apart is lost
     source = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     target = source + size * np.random.default_rng(seed).uniform(-1, 1, source.shape)
-    maps = backward_maps(source, target[None])[0]
+    maps = backward_maps(source[None], target[None])[0, 0]
     x, y = np.float32(target[:, 0]), np.float32(target[:, 1])
     come = cv2.remap(maps, x, y, cv2.INTER_LINEAR).reshape(-1, 2)
     assert np.abs(come - source).max() < 0.4 * size + 0.01
@@ -52,7 +52,7 @@ def test_a_pixel_where_a_point_is_now_comes_from_where_it_was(seed: int, size: f
 
 def test_the_background_stays() -> None:
     source = some_points(3)
-    maps = backward_maps(source, source[None] + 2.0)[0]
+    maps = backward_maps(source[None], source[None] + 2.0)[0, 0]
     assert np.abs(maps[0, 0]).max() < 1.2  # a corner, while the face moves by two pixels
 
 
@@ -61,5 +61,5 @@ def test_a_face_turned_inside_out_is_folded(flipped: bool, expected: float) -> N
     axis = np.linspace(16, 48, 4)
     source = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     target = np.stack([64 - source[:, 0], source[:, 1]], axis=1) if flipped else source * 0.97
-    share = folded(backward_maps(source, target[None]))[0]
+    share = folded(backward_maps(source[None], target[None])[0])[0]
     assert share >= expected if flipped else share == 0
