@@ -11,7 +11,7 @@ from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.simulation.domain import DomainConfig
-from fer_id.simulation.driving import Still, drive
+from fer_id.simulation.driving import Still, drive, inner_face
 from fer_id.simulation.performance import Performance
 from fer_id.simulation.scene import Light
 from fer_id.simulation.stills import Stills, choose_stills
@@ -157,6 +157,34 @@ def test_at_the_apex_stands_the_still_and_before_it_the_rest(stills: Stills) -> 
     off = np.abs(clip.frames.astype(int) - still.picture).mean(axis=(1, 2, 3))
     assert off[2] < 1.0 < off[0]
     assert off[2] < off[1] < off[0]
+
+
+def test_at_rest_nothing_within_the_outline_is_of_the_still(stills: Stills) -> None:
+    """What an expression wrote into the picture (teeth, furrows) may not be seen before it begins."""
+    still = stills.still(int(stills.rows["test"]["happy"][0]))
+    mouth = (inner_face(still.points)[..., 0] > 0.999) & (np.mgrid[:CROP, :CROP][0] > still.points[30, 1] + 3)
+    assert mouth.sum() > 50
+    marked = replace(still, picture=np.where(mouth[..., None], np.uint8(255), still.picture))
+    at_rest, at_apex = (
+        [
+            drive(one, quiet(np.full(2, level)), np.arange(2) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
+            for one in (still, marked)
+        ]
+        for level in (0.0, 1.0)
+    )
+    spared = inner_face(still.rest)[..., 0] < 0.999  # a pixel that shows both faces may show the mark
+    for frame, other in zip(*(one.clip.frames.astype(int) for one in at_rest), strict=True):
+        assert np.abs(frame - other)[~spared].max() <= 1
+    assert np.abs(np.subtract(*(one.clip.frames.astype(int) for one in at_apex)))[:, mouth].max() > 40
+
+
+def test_who_is_seen_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills) -> None:
+    for split, by_emotion in stills.rows.items():
+        for rows in by_emotion.values():
+            for row in rows.tolist():
+                other = stills.neutral_like(row)
+                assert other in stills.rows[split]["neutral"]
+                assert other != row
 
 
 class Motionless(np.random.Generator):
