@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from fer_id.errors import DataError
+from fer_id.evaluation.config import MIN_SUBJECTS, Breakdown
 from fer_id.runs import RunDir
-from fer_id.settings import setting
+from fer_id.settings import Clash, setting
 
 
 @dataclass
-class EvaluateConfig:
+class ReportConfig:
     """Which run."""
 
     run: str = setting("", required=True, help="folder of a finished run")
+
+
+@dataclass
+class EvaluateConfig(ReportConfig):
+    """Which run, and what its scores are broken down by."""
+
+    groups: list[str] = setting([], help="group columns to break the scores down by; empty: all the data has")
+    pairs: list[str] = setting([], help="two group columns crossed, as severity:gender")
+    min_subjects: int = setting(MIN_SUBJECTS, min=2, help="a group with fewer subjects is shown, but enters no gap")
+    public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Pairs that are none."""
+        if wrong := [
+            pair for pair in self.pairs if len(set(filter(None, pair.split(":")))) != 2 or pair.count(":") > 1
+        ]:
+            yield Clash(("pairs",), f"{', '.join(wrong)}: expected two different columns as first:second")
 
 
 def evaluate(config: EvaluateConfig) -> str:
@@ -21,20 +42,34 @@ def evaluate(config: EvaluateConfig) -> str:
 
     Raises:
         RunError: no finished run, or damaged.
+        DataError: its predictions have no such group column.
     """
+    from fer_id.reporting.group_words import gap_sentences
     from fer_id.reporting.report import evaluate_run
     from fer_id.reporting.words import counted
 
     run = RunDir.open(config.run)
-    metrics = evaluate_run(run)
+    metrics = evaluate_run(run, Breakdown(config.groups, config.pairs, config.min_subjects))
+    if config.public is not None:
+        _write_public(metrics, Path(config.public))
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
     size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics['provenance']}"
-    return "\n".join([title, *said, str(run.path / "report.html")])
+    gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
+    return "\n".join([title, *said, *gaps, str(run.path / "report.html")])
 
 
-def report(config: EvaluateConfig) -> Path:
+def _write_public(metrics: dict[str, Any], path: Path) -> None:
+    from fer_id.evaluation.disclosure import public_view
+    from fer_id.files import write_json
+
+    if metrics["subgroups"] is None:
+        raise DataError(f"public={path}: no groups of this run to write ({metrics['reasons']['subgroups']})")
+    write_json(path, {"provenance": metrics["provenance"], **public_view(metrics["subgroups"])})
+
+
+def report(config: ReportConfig) -> Path:
     """Writes the page ``report.html`` again from what the run has; gives its path.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,6 +13,9 @@ from fer_id.settings import Clash, setting
 Rows = NDArray[np.int64]
 OWN_FRACTION, GAP_S = 0.5, 1.0
 SPLITS = ("train", "validation", "test")
+
+MIN_SUBJECTS = 5
+"""Subjects below which a group is shown, but enters no gap."""
 
 
 @dataclass
@@ -80,3 +83,21 @@ class Fold:
     def mode(self) -> str:
         """What was seen of those who are tested; a protocol that found nothing to show is inductive."""
         return "personalised" if len(self.own) else "transductive" if len(self.unlabelled) else "inductive"
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """What scores are broken down by.
+
+    Attributes:
+        columns: group columns; empty for all that are fit for it.
+        pairs: ``first:second``, two columns crossed.
+        min_subjects: below so many subjects a group enters no gap.
+    """
+
+    columns: Sequence[str] = ()
+    pairs: Sequence[str] = ()
+    min_subjects: int = MIN_SUBJECTS
+
+
+ALL_GROUPS = Breakdown()

@@ -62,8 +62,7 @@ def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str =
         DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
     """
     check_predictions(predictions, labels)
-    test = predictions[predictions["split"] == "test"]
-    rows = test[test["label"].notna()]
+    rows = judged_rows(predictions)
     codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
     return Judged(
         truth=_indices(rows["label"], labels),
@@ -72,8 +71,14 @@ def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str =
         subjects=codes.astype(np.int64),
         subject_ids=[str(subject) for subject in subject_ids],
         clip_ids=rows["clip_id"].astype(str).tolist(),
-        n_unlabelled=len(test) - len(rows),
+        n_unlabelled=int((predictions["split"] == "test").sum()) - len(rows),
     )
+
+
+def judged_rows(predictions: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are judged, in their order: labelled, of the test split."""
+    rows: pd.DataFrame = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
+    return rows
 
 
 def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:

@@ -68,6 +68,7 @@ def read_metrics(run: RunDir) -> dict[str, Any]:
             f"`fer-id evaluate {run.path}` computes it again from the predictions"
         )
     metrics["calibration"] = _UNCALIBRATED | metrics["calibration"]
+    metrics.setdefault("subgroups", None)  # of before they were computed
     return metrics
 
 

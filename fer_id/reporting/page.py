@@ -21,7 +21,12 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "count": lambda number: f"{number:,}", "seconds": duration}
+    environment.filters |= {
+        "percent": percent,
+        "count": lambda number: f"{number:,}",
+        "seconds": duration,
+        "p": p_value,
+    }
     environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
     environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS}
     atomic_write_text(path, environment.get_template(template).render(**content))
@@ -31,6 +36,13 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
 def data_uri(svg: bytes) -> str:
     """An SVG as an address that needs no file. As an ``img`` it runs no script and its ids stay its own."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
+
+
+def p_value(p: float | None) -> str:
+    """``.031``, ``< .001``; an en dash without a test."""
+    if p is None:
+        return "–"
+    return "< .001" if p < 0.0005 else f"{p:.3f}".replace("0.", ".", 1)
 
 
 def duration(seconds: float | None) -> str:

@@ -12,14 +12,18 @@ from matplotlib.figure import Figure
 
 from fer_id.errors import FerIdError
 from fer_id.evaluation.calibration import Reliability, calibrated, reliability
+from fer_id.evaluation.config import ALL_GROUPS, Breakdown
 from fer_id.evaluation.metrics import compute_metrics, confidences
 from fer_id.evaluation.predictions import check_predictions, class_names, judge
 from fer_id.evaluation.selective import risk_coverage
+from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
+from fer_id.reporting.group_figures import forest
+from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small_groups
 from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
@@ -36,24 +40,33 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
-FIGURES = ("confusion_matrix", "per_class", "subjects", "reliability", "risk_coverage", "training")
+FIGURES = ("confusion_matrix", "per_class", "subjects", "groups", "reliability", "risk_coverage", "training")
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
-def evaluate_run(run: RunDir) -> Metrics:
+def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS) -> Metrics:
     """Recomputes calibration, ``metrics.json``, the figures and the report from ``predictions.parquet`` alone.
 
+    Args:
+        run: its folder.
+        groups: what to break the scores down by.
+
     Raises:
-        DataError: the predictions contradict their contract.
+        DataError: the predictions contradict their contract, or have no such group column.
         RunError: a file of the run is missing or damaged.
     """
     predictions = run.predictions()
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
     check_predictions(predictions, labels)
     predictions, temperatures, why = calibrated(predictions, labels)
-    metrics = compute_metrics(predictions, labels, provenance, seed=int(run.job().get("seed") or 0))
+    seed = int(run.job().get("seed") or 0)
+    metrics = compute_metrics(predictions, labels, provenance, seed=seed)
     metrics["calibration"]["temperatures"] = temperatures
     metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
+    metrics["subgroups"], why = None, {"subgroups": "subjects are groups of images here, not people"}
+    if words.subjects_are_people(metrics, described(run.job())["store"]):
+        metrics["subgroups"], why = compute_subgroups(predictions, labels, groups, seed=seed)
+    metrics["reasons"] |= why
     run.write_predictions(predictions)
     run.write_metrics(metrics)
     write_figures(run)
@@ -80,6 +93,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
+        "groups": forest(metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
         "risk_coverage": figures.risk_coverage_curve(risks, provenance) if len(risks.risk) else None,
         "training": training,
@@ -145,6 +159,10 @@ def write_report(run: RunDir) -> Path:
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
+        subgroups=metrics["subgroups"] if people else None,
+        group_scores=SCORES,
+        gap_words=gap_words,
+        small_groups=small_groups(metrics["subgroups"]) if metrics["subgroups"] else "",
         looks=read_sentences(run),
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
@@ -237,6 +255,7 @@ def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
         "subjects": f"Accuracy of each subject, sorted; the lowest is {worst}."
         if worst
         else "Accuracy of each subject.",
+        "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics["subgroups"])]),
         "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
         "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first.",
         "training": "Loss and macro-F1 by epoch.",

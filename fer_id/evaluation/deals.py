@@ -1,0 +1,98 @@
+"""The permutation test of a gap: the groups are dealt out anew among the subjects.
+
+**A subject moves as a whole.** Where a column varies within a subject (a context), the subject's clips of one group
+stay together as a block: the list of a subject's groups goes as a whole to a subject with as many of them, and is dealt
+anew among its blocks. For a column of subjects that is the usual permutation of subjects; for one of which every
+subject has all values it is a permutation of blocks within each subject.
+
+p is the share of deals with a gap at least as large. The deal that was found is one of them, so p is never 0 and the
+test holds however few deals there are (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from fer_id.evaluation.scores import Bools, Floats, Score
+
+DRAWS = 1_999
+
+_CHUNK = 2_000_000  # entries of the arrays that hold some deals at once
+
+
+class GapTest(NamedTuple):
+    """Of one score.
+
+    Attributes:
+        p: that such a gap is chance.
+        corrected: for the scores tested together, by the same deals: the share of those in which any score's p is as
+            small (minP, Westfall and Young 1993, which knows how much alike the scores are).
+        least: the smallest ``corrected`` of any deal: these subjects could not have given less.
+    """
+
+    p: float
+    corrected: float
+    least: float
+
+
+def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws: int = DRAWS) -> list[GapTest]:
+    """Tests the largest minus smallest of some scores among groups.
+
+    Args:
+        tables: (S, G, K, K + 1) counts of every subject in every group.
+        tested: scores, defined for every group.
+        seed: of the deals.
+        draws: how many, beside the one that was found.
+    """
+    blocks = tables[..., :-1].sum((2, 3)) > 0  # (S, G)
+    counts = tables[blocks]
+    labels = deal(blocks, draws, np.random.default_rng(seed))
+    step = max(1, _CHUNK // max(labels.shape[1], tables.shape[1] * counts[0].size))
+    chunks = [
+        _statistics(labels[start : start + step], counts, tables.shape[1], tested)
+        for start in range(0, len(labels), step)
+    ]
+    gaps = np.concatenate(chunks)
+    p = rankdata(-gaps.round(10), method="max", axis=0) / len(gaps)
+    smallest = p.min(axis=1, keepdims=True)  # of the scores, in every deal
+
+    def reached(bound: Floats) -> Floats:
+        return np.asarray((smallest <= bound + 1e-12).mean(axis=0))
+
+    columns = p[0].tolist(), reached(p[0]).tolist(), reached(p.min(axis=0)).tolist()
+    return [GapTest(*values) for values in zip(*columns, strict=True)]
+
+
+def deal(blocks: Bools, draws: int, generator: np.random.Generator) -> NDArray[np.int16]:
+    """Deals the groups out anew.
+
+    Args:
+        blocks: (S, G) whether a subject has clips in a group.
+        draws: how many deals.
+
+    Returns:
+        (draws + 1, blocks) the group of every block, in the order of ``blocks.nonzero()``; first as it was found.
+    """
+    subject, codes = blocks.nonzero()
+    group = codes.astype(np.int16)
+    labels: NDArray[np.int16] = np.tile(group, (draws + 1, 1))
+    size = blocks.sum(1)
+    for number in np.unique(size[size > 0]):
+        places = np.flatnonzero(size[subject] == number).reshape(-1, number)  # a row for each subject with so many
+        orders = generator.permuted(np.tile(np.arange(len(places)), (draws, 1)), axis=1)
+        lists = group[places][orders]  # (draws, subjects, number)
+        labels[1:, places] = generator.permuted(lists, axis=2) if number > 1 else lists
+    return labels
+
+
+def _statistics(labels: NDArray[np.int16], counts: Floats, groups: int, tested: Sequence[Score]) -> Floats:
+    """(D, scores) gaps of D deals (D, N) of N blocks of counts (N, K, K + 1)."""
+    flat = counts.reshape(len(counts), -1).astype(np.float32)  # exact: sums of counts below 2^24
+    sums = [(labels == group).astype(np.float32) @ flat for group in range(groups)]
+    tables = np.stack(sums, axis=1).reshape(len(labels), groups, *counts.shape[1:]).astype(np.float64)
+    return np.stack([np.ptp(score(tables), axis=1) for score in tested], axis=1)

@@ -1,0 +1,55 @@
+"""Subgroups in sentences: where a gap is shown, where none is, and where the evidence is too thin to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fer_id.evaluation.gaps import GAP, NO_GAP, TESTED, TOO_LITTLE
+from fer_id.reporting.verdicts import p_words
+
+SCORES = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro-F1"}
+
+_ORDER = (GAP, NO_GAP, TOO_LITTLE)
+
+
+def gap_sentences(subgroups: Mapping[str, Any] | None) -> list[str]:
+    """A sentence for every column: the clearest of its verdicts, and on which score; none without groups."""
+    if subgroups is None:
+        return []
+    return [f"{name}: {verdict_words(column)}." for name, column in subgroups["columns"].items()]
+
+
+def verdict_words(column: Mapping[str, Any]) -> str:
+    """``gap: severe 22.1 points below mild in accuracy (p = .008)``."""
+    score = min(TESTED, key=lambda one: _ORDER.index(column["gaps"][one]["verdict"]))  # accuracy where they agree
+    return gap_words(column["gaps"][score], score)
+
+
+def gap_words(gap: Mapping[str, Any], score: str) -> str:
+    """The verdict on one score, with what it rests on."""
+    if gap["verdict"] == TOO_LITTLE:
+        return f"{TOO_LITTLE}: {gap['reason']}"
+    p = p_words(gap["p_holm"])
+    if gap["verdict"] == GAP:
+        return f"gap: {gap['worst']} {points(gap['gap'])} below {gap['best']} in {SCORES[score]} ({p})"
+    return f"{NO_GAP} in {SCORES[score]} ({points(gap['gap'])}, {p})"
+
+
+def points(share: float) -> str:
+    """``0.221`` -> ``22.1 points``."""
+    return f"{100 * share:.1f} points"
+
+
+def small_groups(subgroups: Mapping[str, Any]) -> str:
+    """Which groups enter no gap for want of subjects; empty where all do."""
+    least = subgroups["min_subjects"]
+    small = [
+        f"{value} ({group['n_subjects']})"
+        for column in subgroups["columns"].values()
+        for value, group in column["groups"].items()
+        if len(column["of"]) == 1 and group["n_subjects"] < least
+    ]
+    if not small:
+        return ""
+    return f"Shown, but compared with none, for want of {least} subjects: {', '.join(small)}."
