@@ -82,6 +82,11 @@ class FerDataModule(pl.LightningDataModule):
         return next(word for word in ("synthetic", "simulated", "real") if word in words)
 
     @property
+    def has_children(self) -> bool:
+        """Whether any subject is a real person, whatever the provenance of the whole says."""
+        return any(store.card.provenance == "real" and not holds_images(store) for store in self.stores)
+
+    @property
     def fingerprint(self) -> str:
         """Of all stores, in their order: what a run records to say which data it saw."""
         return ", ".join(store.fingerprint for store in self.stores)

@@ -19,6 +19,7 @@ from experiments.registry import get_dataset
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.subgroups import GroupAccuracy
 from fer_id.errors import CheckpointError, ConfigError, FerIdError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -165,7 +166,7 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
     return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
 
 
-def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -> pl.Trainer:
+def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, data: FerDataModule) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves."""
     import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
@@ -178,6 +179,9 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None) -
     # an epoch is either recorded and saved or trained again.
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
     callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
+    if not data.images:  # before Record, which writes down what is logged
+        validated = data.clips.iloc[data.fold.validation]
+        callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()

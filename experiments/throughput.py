@@ -81,7 +81,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     model, start = training.make_model(config, data, None)
     task = training.make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
-    trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"))
+    trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"), data)
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
     trainer.fit(task, data)
     close_mirror()

@@ -132,7 +132,7 @@ def _train_one(
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
     task = make_task(config, model, data, taken, bank)
     mirror = open_run_mirror(config, run, data, job_type)
-    trainer = make_trainer(config, run, mirror)
+    trainer = make_trainer(config, run, mirror, data)
     if resumed:
         say(f"resuming {run.path} from its last checkpoint")
     began = time.monotonic()
@@ -165,7 +165,7 @@ def _finish(
         if explained is not None:
             mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
-        mirror_results(mirror, metrics, draw_figures(run), per_class)
+        mirror_results(mirror, metrics, draw_figures(run), per_class, real=data.has_children)
     run.finish()
 
 

@@ -129,21 +129,32 @@ def _holds_path(value: object) -> bool:
 
 
 def mirror_results(
-    logger: WandbLogger, metrics: Mapping[str, Any], figures: Mapping[str, Figure], per_class: pd.DataFrame
+    logger: WandbLogger,
+    metrics: Mapping[str, Any],
+    figures: Mapping[str, Figure],
+    per_class: pd.DataFrame,
+    *,
+    real: bool,
 ) -> None:
     """Sends the final numbers, the per-class table and the figures, and ends the W&B run.
 
     Args:
         logger: from :func:`open_mirror`.
         metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; none may show a person. The one that names subjects stays here where they are real.
+        figures: by name; none may show a person. The one that names subjects stays here where they are not drawn, the
+            one of groups where they are real.
         per_class: one row per class, its name in column ``class``; shown as a table, and each number as
             ``test/<class>/<column>``, so that runs can be compared by it.
+        real: whether real children are among the subjects. Of their groups only the public view is sent.
     """
     import wandb
 
+    from fer_id.evaluation.disclosure import public_view
+
     run = logger.experiment
-    numbers = {f"test/{k}": v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    numbers: dict[str, Any] = {
+        f"test/{k}": v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)
+    }
     numbers |= {
         f"test/{name}_{side}": bounds[side]
         for name, bounds in (metrics.get("intervals") or {}).items()
@@ -156,14 +167,32 @@ def mirror_results(
         for name, value in row.items()
         if isinstance(value, int | float) and math.isfinite(value)
     }
+    if (subgroups := metrics.get("subgroups")) is not None:
+        numbers |= group_numbers(public_view(subgroups) if real else subgroups)
     run.summary.update({**numbers, "provenance": metrics["provenance"]})
     # Not a wandb.Table: that becomes an artifact, and its manifest holds the absolute path of a local file.
     defined = per_class.fillna(float("nan"))  # None would be shown as such
     table = defined.to_html(index=False, float_format="{:.3f}".format, na_rep="undefined", border=0)
     run.log({"test/per_class": wandb.Html(table)})
-    shown = {name: one for name, one in figures.items() if name != "subjects" or metrics["provenance"] == "synthetic"}
+    kept = {"groups"} if real else set()
+    kept |= {"subjects"} if metrics["provenance"] != "synthetic" else set()
+    shown = {name: one for name, one in figures.items() if name not in kept}
     run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})
     close_mirror()
+
+
+def group_numbers(subgroups: Mapping[str, Any]) -> dict[str, float | str]:
+    """Subgroups as numbers to compare runs by: ``test/group/<column>/<group>/<score>``, and of every column
+    ``test/gap/<column>/<score>`` with its ``p`` and its verdict in words."""
+    found: dict[str, float | str] = {}
+    for column, told in subgroups["columns"].items():
+        for group, scores in told["groups"].items():
+            numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+            found |= {f"test/group/{column}/{group}/{name}": value for name, value in numbers.items()}
+        for score, gap in told["gaps"].items():
+            values = {"": gap["gap"], "/ratio": gap["ratio"], "/p": gap["p_holm"], "/verdict": gap["verdict"]}
+            found |= {f"test/gap/{column}/{score}{name}": one for name, one in values.items() if one is not None}
+    return found
 
 
 def mirror_explanation(logger: WandbLogger, said: Mapping[str, Any], gallery: Sequence[Shown]) -> None:

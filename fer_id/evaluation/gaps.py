@@ -182,4 +182,4 @@ def _verdict(gap: Gap, p_holm: float, size: int) -> Gap:
 
 
 def _hopeless(corrected: str) -> str:
-    return f"however the groups had fallen among these subjects, p{corrected} could not have been below {ALPHA}"
+    return f"with these subjects no p below {ALPHA}{corrected} is possible"

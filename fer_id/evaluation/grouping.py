@@ -99,14 +99,14 @@ def _require(asked: Breakdown, known: Sequence[str]) -> None:
 
 
 def _column(predictions: pd.DataFrame, name: str) -> Grouping:
-    everywhere, judged = _texts(predictions[name]), _texts(judged_rows(predictions)[name])
+    everywhere, judged = texts(predictions[name]), texts(judged_rows(predictions)[name])
     values = sorted(everywhere.dropna().unique())
     return Grouping(
         name, (name,), tuple(values), np.asarray(pd.Categorical(judged, categories=values).codes, dtype=np.int64)
     )
 
 
-def _texts(column: pd.Series) -> pd.Series:
+def texts(column: pd.Series) -> pd.Series:
     """As text; what is missing or blank is None."""
     text = column.astype(str)
     return text.where(column.notna() & (text.str.strip() != ""), None)

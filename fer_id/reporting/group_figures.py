@@ -14,7 +14,7 @@ from fer_id.reporting.group_words import verdict_words
 from fer_id.reporting.words import counted, percent
 
 _MOST_ROWS = 60
-_LINE = 96  # characters of a verdict on one line
+_LINE = 110  # characters of a verdict on one line
 
 
 def forest(metrics: Mapping[str, Any]) -> Figure | None:
@@ -58,7 +58,12 @@ def _panels(columns: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _title(name: str, column: Mapping[str, Any]) -> str:
-    return textwrap.fill(f"{name}: {verdict_words(column)}", _LINE)
+    return _literal(textwrap.fill(f"{name}: {verdict_words(column)}", _LINE))
+
+
+def _literal(text: str) -> str:
+    """A dollar in a name begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def _panel(axes: Axes, groups: Mapping[str, Any], overall: float, min_subjects: int) -> None:
@@ -72,7 +77,7 @@ def _panel(axes: Axes, groups: Mapping[str, Any], overall: float, min_subjects: 
         size = f"{counted(group['n_subjects'], 'subject')}, {counted(group['n_clips'], 'clip')}"
         note = f"{percent(group['accuracy'], 0)}  ·  {size}{'' if interval else '; no interval'}"
         axes.text(1.02, place, note, va="center", fontsize=8, color=style.MUTED if few else style.INK)
-    axes.set_yticks(range(len(groups)), list(groups))
+    axes.set_yticks(range(len(groups)), [_literal(value) for value in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)
     axes.set_xlim(0, 1)
     axes.grid(axis="x")

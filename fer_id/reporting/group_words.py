@@ -29,7 +29,7 @@ def verdict_words(column: Mapping[str, Any]) -> str:
 def gap_words(gap: Mapping[str, Any], score: str) -> str:
     """The verdict on one score, with what it rests on."""
     if gap["verdict"] == TOO_LITTLE:
-        return f"{TOO_LITTLE}: {gap['reason']}"
+        return f"{TOO_LITTLE} ({gap['reason']})"
     p = p_words(gap["p_holm"])
     if gap["verdict"] == GAP:
         return f"gap: {gap['worst']} {points(gap['gap'])} below {gap['best']} in {SCORES[score]} ({p})"

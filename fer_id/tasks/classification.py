@@ -92,9 +92,11 @@ class ClipClassification(pl.LightningModule):
         penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
         return loss if loss is None or penalty is None else loss + penalty
 
-    def validation_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """As training, without augmentation."""
-        self._judge(self.model.classify(self._pooled(batch, None)), batch, "validation")
+    def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
+        """As training, without augmentation; gives ``predicted`` (B,) for callbacks that count."""
+        logits = self.model.classify(self._pooled(batch, None))
+        self._judge(logits, batch, "validation")
+        return {"predicted": logits.argmax(dim=1)}
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
         """As validation."""

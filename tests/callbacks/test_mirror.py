@@ -156,7 +156,9 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     logger = mirror(tmp_path / "run", config)
     logger.log_metrics({"val/macro_f1": 0.640625}, step=3)
     figure = plt.figure()
-    mirror_results(logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS)
+    mirror_results(
+        logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS, real=False
+    )
     plt.close("all")
 
     said = capfd.readouterr()
@@ -231,12 +233,49 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
     logger: Any = SimpleNamespace(experiment=Run())
-    mirror_results(logger, {**METRICS, "provenance": provenance}, {"confusion": 1, "subjects": 2}, PER_CLASS)  # type: ignore[dict-item]
+    mirror_results(
+        logger, {**METRICS, "provenance": provenance}, {"confusion": 1, "subjects": 2}, PER_CLASS, real=False
+    )  # type: ignore[dict-item]
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion" in logged
     assert Run.summary["provenance"] == provenance
     assert Run.summary["test/happy/support"] == 7
     assert "test/auc" not in Run.summary
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.MonkeyPatch, real: bool) -> None:
+    def group(subjects: int, accuracy: float) -> dict[str, Any]:
+        scores = dict.fromkeys(("accuracy", "macro_recall", "macro_f1", "ece", "abstention"), accuracy)
+        intervals = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"))
+        return {"n_clips": 10 * subjects, "n_subjects": subjects, **scores, "recall": {}, "intervals": intervals}
+
+    told = {"gap": 0.25, "ratio": 0.5, "worst": "b", "best": "a", "p": 0.01, "p_holm": 0.02, "verdict": "gap"}
+    column: dict[str, Any] = {
+        "of": ["site"],
+        "varies": "between subjects",
+        "groups": {"a": group(9, 0.5), "b": group(8, 0.25), "c": group(2, 0.125)},
+        "gaps": {score: {**told, "reason": None} for score in ("accuracy", "macro_recall", "macro_f1")},
+        "in_no_group": {"n_clips": 0, "n_subjects": 0},
+    }
+    subgroups = {"min_subjects": 5, "columns": {"site": column}, "left_out": {}}
+    logged: dict[str, Any] = {}
+    run = SimpleNamespace(summary={}, log=logged.update)
+    for kind in ("Image", "Html"):
+        monkeypatch.setattr(wandb, kind, lambda value: value)
+    logger: Any = SimpleNamespace(experiment=run)
+    figures: Any = {"groups": 1, "confusion": 2}
+    # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
+    metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
+    mirror_results(logger, metrics, figures, PER_CLASS, real=real)
+    assert run.summary["test/group/site/a/accuracy"] == 0.5
+    assert ("test/group/site/c/accuracy" in run.summary) is not real
+    assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
+    assert ("test/gap/site/accuracy" in run.summary) is not real
+    assert ("figures/groups" in logged) is not real
+    if not real:
+        assert run.summary["test/gap/site/macro_f1/verdict"] == "gap"
+        assert run.summary["test/gap/site/macro_f1/p"] == 0.02
 
 
 def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,7 @@ def test_evaluate_recomputes_everything_from_the_predictions(make_run):
     why = evaluated["reasons"].pop("calibration.temperatures.holdout")
     assert why.startswith("0 labelled clips of inner validation")
     assert evaluated["calibration"].pop("temperatures") == {}
+    assert evaluated.pop("subgroups")["columns"] == {}  # these predictions have no group columns
     assert evaluated == expected == compute_metrics(run.predictions(), TARGET, "synthetic")
     assert sorted(path.name for path in run.figures.iterdir()) == [
         *("confusion_matrix.svg", "per_class.svg", "reliability.svg", "risk_coverage.svg", "subjects.svg"),

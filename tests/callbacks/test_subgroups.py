@@ -1,0 +1,119 @@
+"""Accuracy by group while training: what is counted, what is logged, and what of real children is not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pandas as pd
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from data_modules.base import FerDataModule
+from data_modules.config import DataConfig
+from fer_id.callbacks.record import Record
+from fer_id.callbacks.subgroups import GroupAccuracy
+from fer_id.evaluation.config import ProtocolConfig
+from fer_id.labels import TARGET
+from fer_id.models.build import ModelConfig, build_model
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.config import LossConfig, OptimConfig
+
+
+def clips(subjects: int = 12, each: int = 4) -> pd.DataFrame:
+    """Children 0 to 5 are girls, 6 to 9 boys, the others' gender is not known; every other clip was filmed at home."""
+    rows = [(f"c{s}-{i}", f"s{s}", i) for s in range(subjects) for i in range(each)]
+    table = pd.DataFrame(rows, columns=["clip_id", "subject_id", "number"])
+    child = table["subject_id"].str[1:].astype(int)
+    gender = child.map(lambda number: "girl" if number < 6 else "boy" if number < 10 else None)
+    return table.assign(
+        label="happy",
+        n_valid=5,
+        gender=gender,
+        context=table["number"].map(lambda i: ("home", "school")[i % 2]),
+        ward="a",
+    )
+
+
+def validate(callback: GroupAccuracy, table: pd.DataFrame, right: Callable[[str], bool]) -> dict[str, float]:
+    """One validation in batches of five; what was logged."""
+    logged: dict[str, float] = {}
+    module: Any = SimpleNamespace(log=logged.__setitem__, log_dict=logged.update)
+    trainer: Any = None
+    callback.on_validation_epoch_start(trainer, module)
+    for start in range(0, len(table), 5):
+        ids = table["clip_id"].iloc[start : start + 5].tolist()
+        batch = {"clip_id": ids, "label": torch.zeros(len(ids), dtype=torch.int64)}
+        outputs = {"predicted": torch.tensor([0 if right(clip) else 3 for clip in ids])}
+        callback.on_validation_batch_end(trainer, module, outputs, batch, start // 5)
+    callback.on_validation_epoch_end(trainer, module)
+    return logged
+
+
+def test_every_group_and_the_worst_of_each_column() -> None:
+    table = clips()
+    callback = GroupAccuracy(table, ["gender", "context", "ward"], public=False)
+    wrong = {"c0-0", "c1-1", "c6-0", "c11-0"}
+    expected = {
+        "val/group/gender/girl/accuracy": 22 / 24,
+        "val/group/gender/boy/accuracy": 15 / 16,
+        "val/group/gender/worst": 22 / 24,
+        "val/group/context/home/accuracy": 21 / 24,
+        "val/group/context/school/accuracy": 23 / 24,
+        "val/group/context/worst": 21 / 24,
+    }
+    assert validate(callback, table, lambda clip: clip not in wrong) == pytest.approx(expected)
+    again = validate(callback, table, lambda clip: True)  # the next validation counts from nothing
+    assert set(again.values()) == {1.0}
+
+
+def test_clips_without_a_label_or_a_face_are_not_counted() -> None:
+    table = clips()
+    table.loc[0, "label"], table.loc[1, "n_valid"] = None, 0
+    callback = GroupAccuracy(table, ["gender"], public=False)
+    logged = validate(callback, table, lambda clip: clip not in ("c0-0", "c0-1"))
+    assert logged["val/group/gender/girl/accuracy"] == 1.0
+
+
+def test_of_real_children_only_what_may_be_shown_outside_is_logged() -> None:
+    table = clips()  # four boys, and two whose gender is not known
+    logged = validate(GroupAccuracy(table, ["gender", "context"], public=True), table, lambda clip: True)
+    assert set(logged) == {f"val/group/context/{name}" for name in ("home/accuracy", "school/accuracy", "worst")} | {
+        f"val/group/gender/{name}" for name in ("girl/accuracy", "worst")
+    }
+    few = table[table["subject_id"].isin(["s0", "s1", "s6"])]
+    assert validate(GroupAccuracy(few, ["gender", "context"], public=True), few, lambda clip: True) == {}
+
+
+def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_store: Callable[..., Path]) -> None:
+    data = FerDataModule(
+        DataConfig(store=[str(tiny_store(subjects=6, clips=1, length=2))]),
+        ProtocolConfig("holdout", validation_fraction=0.5),
+        augment=None,
+        batch_size=5,
+        seed=3,
+    )
+    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(TARGET))
+    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01), LossConfig())
+    validated = data.clips.iloc[data.fold.validation].copy()
+    half = validated["subject_id"] == validated["subject_id"].iloc[0]
+    validated["group"] = half.map({True: "one", False: "other"})
+    trainer = pl.Trainer(
+        max_epochs=2,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=[GroupAccuracy(validated, ["group"], public=False), Record(tmp_path / "metrics.jsonl")],
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    trainer.fit(task, data)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    share = half.mean()
+    for line in lines:
+        by_group = [line[f"val/group/group/{name}/accuracy"] for name in ("one", "other")]
+        assert share * by_group[0] + (1 - share) * by_group[1] == pytest.approx(line["val/accuracy"])
+        assert line["val/group/group/worst"] == min(by_group)

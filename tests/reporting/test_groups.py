@@ -1,0 +1,109 @@
+"""Groups in the report: the plot, the table, the verdicts in words, and who has none of it."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_id.errors import DataError
+from fer_id.evaluation.config import Breakdown
+from fer_id.reporting.group_figures import forest
+from fer_id.reporting.group_words import gap_sentences, gap_words, small_groups
+from fer_id.reporting.report import evaluate_run, write_report
+
+
+@pytest.fixture
+def grouped_run(make_run):
+    """24 children: the model fails the severe ones, and is alike for girls and boys; one child alone in a ward."""
+
+    def make(**store):
+        run = make_run(clips=480, subjects=24, skill=3.0)
+        table = run.predictions()
+        child = table["subject_id"].str[1:].astype(int)
+        table = table.assign(
+            severity=np.where(child < 8, "severe", "mild"),
+            gender=np.where(child % 2, "boy", "girl"),
+            ward=np.where(child == 0, "<b>north</b>", "south"),
+        )
+        failed = (table["severity"] == "severe") & (np.arange(len(table)) % 3 > 0)
+        names = np.array(["happy", "sad", "angry", "fear", "neutral"])
+        wrong = names[(pd.Index(names).get_indexer(table["label"]) + 1) % 5]
+        table["predicted"] = table["predicted"].where(~failed, wrong)
+        run.write_predictions(table)
+        job = run.job()
+        job["store"] |= store
+        run.write_job(job)
+        return run
+
+    return make
+
+
+def text_of(run) -> str:
+    return re.sub(r"[ \n]+", " ", (run.path / "report.html").read_text())
+
+
+def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
+    run = grouped_run()
+    metrics = evaluate_run(run, Breakdown(pairs=["severity:gender"]))
+    page = text_of(run)
+    assert "<h2>Groups</h2>" in page
+    assert (run.figures / "groups.svg").is_file()
+    severity, gender, ward, _ = gap_sentences(metrics["subgroups"])
+    assert re.fullmatch(r"severity: gap: severe [\d.]+ points below mild in accuracy \(p [=<] \.\d+\)\.", severity)
+    assert gender.startswith("gender: no gap shown in accuracy (")
+    assert ward == "ward: insufficient evidence (fewer than two groups have 5 subjects with a prediction)."
+    assert severity in page  # what stands for the picture
+    assert "<strong>gap</strong>" in page
+    assert "for want of 5 subjects: &lt;b&gt;north&lt;/b&gt; (1)." in page
+    assert "<b>north" not in page
+    assert "mild x boy" in page
+
+
+def test_a_benchmark_has_no_groups(grouped_run):
+    run = grouped_run(shard_by="split")
+    metrics = evaluate_run(run)
+    assert metrics["subgroups"] is None
+    assert metrics["reasons"]["subgroups"] == "subjects are groups of images here, not people"
+    assert "<h2>Groups</h2>" not in text_of(run)
+    assert not (run.figures / "groups.svg").exists()
+
+
+def test_numbers_of_before_there_were_groups_still_make_a_report(grouped_run):
+    run = grouped_run()
+    evaluate_run(run)
+    metrics = run.metrics()
+    del metrics["subgroups"]
+    run.write_metrics(metrics)
+    assert "<h2>Groups</h2>" not in write_report(run).read_text()
+
+
+def test_a_column_that_does_not_exist_leaves_the_run_as_it_was(grouped_run):
+    run = grouped_run()
+    evaluate_run(run)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(DataError, match=r"no group column 'sight'[\s\S]*Known columns: severity, gender, ward"):
+        evaluate_run(run, Breakdown(columns=["sight"]))
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+def test_the_clearest_verdict_speaks_for_a_column():
+    base = {"gap": 0.1, "worst": "a", "best": "b", "p_holm": 0.5, "verdict": "no gap shown", "reason": None}
+    gaps = {"accuracy": base, "macro_recall": base, "macro_f1": {**base, "verdict": "gap", "p_holm": 0.0004}}
+    column = {"of": ["site"], "gaps": gaps, "groups": {"a": {"n_subjects": 9}, "b": {"n_subjects": 4}}}
+    subgroups = {"min_subjects": 5, "columns": {"site": column}}
+    assert gap_sentences(subgroups) == ["site: gap: a 10.0 points below b in macro-F1 (p < .001)."]
+    assert gap_words(base, "accuracy") == "no gap shown in accuracy (10.0 points, p = .500)"
+    assert small_groups(subgroups) == "Shown, but compared with none, for want of 5 subjects: b (4)."
+    assert gap_sentences(None) == []
+
+
+def test_the_plot_has_a_panel_for_every_column(grouped_run):
+    metrics = evaluate_run(grouped_run())
+    figure = forest(metrics)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.split(":")[0] for title in titles] == ["severity", "gender", "ward"]
+    groups = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
+    assert groups == [["mild", "severe"], ["boy", "girl"], ["<b>north</b>", "south"]]
+    assert any("synthetic data" in text.get_text() for text in figure.texts)
+    assert forest({**metrics, "subgroups": None}) is None
