@@ -162,7 +162,7 @@ def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     laid = cv2.remap(still.calm, over[..., 0], over[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     inner = inner_face(still.points)[..., 0]
-    weight = (inner * (1 - inner)).ravel()
+    weight = (inner * (1 - inner)).ravel().astype(np.float64)
     plane = np.stack([np.ones(CROP * CROP), *(_AXES / CROP)], axis=1)
     matched = np.empty_like(still.calm)
     for channel in range(3):

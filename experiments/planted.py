@@ -1,0 +1,156 @@
+"""A control of the subgroup tests: gaps that are planted must be found, and where none are planted, none claimed.
+
+``python -m experiments.planted run=RUN source=STORE draws=40``: simulated children are cast anew, again and again, from
+the test stills that the run's model has not seen, once with what severity, age, gender and place do to an expression
+and once without, and the model's answers are broken down as in ``metrics.json``. Stills are dealt to children without
+regard to their traits, so without planted gaps every claim is a false alarm, of which at most one run in twenty may
+have one. Writes ``planted.json`` into the run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fer_id.files import write_json
+from fer_id.progress import track
+from fer_id.runs import RunDir
+from fer_id.settings import setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from experiments.config import TrainConfig
+    from fer_id.models.network import ClipClassifier
+    from fer_id.simulation.domain import DomainConfig
+    from fer_id.simulation.stills import Stills
+    from fer_id.simulation.target_domain import Made
+
+ANY = "any column"
+BATCH = 32
+
+
+@dataclass
+class PlantedConfig:
+    """Whose answers, on whom, and how often."""
+
+    run: str = setting("", required=True, help="a finished run of a model of simulated clips")
+    source: str = setting("", required=True, help="the ClipStore of stills that its store was simulated from")
+    draws: int = setting(40, min=1, help="cohorts with gaps, and as many without")
+    seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
+
+
+def planted(config: PlantedConfig) -> dict[str, Any]:
+    """In how many cohorts a gap was claimed, by column, with and without planted gaps; ``planted.json``.
+
+    Raises:
+        RunError: no such run, or not finished.
+        StoreError: nothing can be simulated from the source.
+    """
+    from experiments.parts import open_run_data
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+    from fer_id.simulation.domain import DomainConfig
+    from fer_id.simulation.stills import choose_stills
+    from fer_id.store import ClipStore
+
+    run = RunDir.open(config.run)
+    training, data = open_run_data(run)
+    model = build_model(training.model, len(data.labels)).eval()
+    load_model(model, run.checkpoint())
+    stills = choose_stills(ClipStore.open(config.source), DomainConfig(clips_per_emotion=1))
+    found: dict[str, Any] = {"provenance": "simulated", "draws": config.draws}
+    for name, gaps in (("planted", 1.0), ("neutral", 0.0)):
+        claims, spread = Counter[str](), []
+        for draw in track(range(config.draws), name, config.draws):
+            domain = DomainConfig(clips_per_emotion=1, gaps=gaps, seed=config.seed + draw)
+            columns = _columns(stills, domain, model, training)
+            claimed = [column for column, one in columns.items() if one["gaps"]["accuracy"]["verdict"] == "gap"]
+            claims.update(claimed + [ANY] * bool(claimed))
+            spread.append({column: one["gaps"]["accuracy"]["gap"] for column, one in columns.items()})
+        known = {column: [one[column] for one in spread if one[column] is not None] for column in spread[0]}
+        found[name] = {
+            "claimed": {column: _share(claims[column], config.draws) for column in (*known, ANY)},
+            "mean_gap": {column: float(np.mean(values)) for column, values in known.items() if values},
+        }
+    write_json(run.path / "planted.json", found)
+    return found
+
+
+def _columns(
+    stills: Stills, domain: DomainConfig, model: ClipClassifier, training: TrainConfig
+) -> dict[str, dict[str, Any]]:
+    """What ``metrics.json`` would say of the groups of one cohort."""
+    from fer_id.evaluation.config import Breakdown
+    from fer_id.evaluation.subgroups import compute_subgroups
+    from fer_id.labels import TARGET
+    from fer_id.simulation.target_domain import cast, casting_of, simulate_clip
+
+    people = [casting_of(stills, domain, *one) for one in cast(stills, domain) if one[0] == "test"]
+    made = [simulate_clip(one, emotion, 0, domain) for one in people for emotion in TARGET.names]
+    predictions = _answers(made, model, training)
+    return dict(compute_subgroups(predictions, TARGET, Breakdown())[0]["columns"])
+
+
+def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> pd.DataFrame:
+    """The rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
+    import pandas as pd
+    import torch
+
+    from fer_id.labels import TARGET
+    from fer_id.simulation.target_domain import GROUPS
+    from fer_id.tasks.tabulate import prediction_table
+
+    batches = []
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=training.trainer.precision == "bf16"):
+        for start in range(0, len(made), BATCH):
+            part = made[start : start + BATCH]
+            frames = torch.from_numpy(np.stack([one.clip.frames for one in part])).movedim(-1, 2).float() / 255
+            valid = torch.from_numpy(np.stack([one.clip.valid for one in part]))
+            points = torch.from_numpy(np.stack([one.clip.landmarks for one in part]))
+            batches.append(
+                {
+                    "clip_id": [one.row["clip_id"] for one in part],
+                    "logits": model(frames, valid, points).float(),
+                    "covered": valid.any(dim=1),
+                }
+            )
+    rows = pd.DataFrame([one.row for one in made])
+    return prediction_table(batches, rows, TARGET, fold="planted", split="test", groups=list(GROUPS))
+
+
+def _share(claimed: int, draws: int) -> dict[str, float]:
+    """How often, with the exact 95 % interval of Clopper and Pearson."""
+    from scipy import stats
+
+    interval = stats.binomtest(claimed, draws).proportion_ci(0.95)
+    return {"share": claimed / draws, "low": float(interval.low), "high": float(interval.high)}
+
+
+def table(found: dict[str, Any]) -> str:
+    """The result as aligned text."""
+    lines = [f"{found['draws']} simulated cohorts each; share in which a gap in accuracy is claimed (mean gap)"]
+    for column in found["planted"]["claimed"]:
+        cells = []
+        for name in ("planted", "neutral"):
+            one, gap = found[name]["claimed"][column], found[name]["mean_gap"].get(column)
+            said = f"{one['share']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
+            cells.append(f"{name} {said}" + ("" if gap is None else f" ({gap:.3f})"))
+        lines.append(f"  {column:<12}" + "   ".join(cells))
+    return "\n".join(lines)
+
+
+def main(argv: list[str]) -> int:
+    """Runs the control with ``key=value`` arguments and prints the table."""
+    from experiments.loading import load
+
+    print(table(planted(load(PlantedConfig, argv))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
