@@ -14,6 +14,8 @@ class EvaluateConfig:
     """Which run."""
 
     run: str = setting("", required=True, help="folder of a finished run")
+    risk: float = setting(0.2, above=0, below=1, help="share of wrong among the answered that flagging is to keep")
+    level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
 
 
 def evaluate(config: EvaluateConfig) -> str:
@@ -26,7 +28,7 @@ def evaluate(config: EvaluateConfig) -> str:
     from fer_id.reporting.words import counted
 
     run = RunDir.open(config.run)
-    metrics = evaluate_run(run)
+    metrics = evaluate_run(run, risk=config.risk, level=config.level)
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
     size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
