@@ -6,17 +6,16 @@ import pytest
 
 from fer_id.errors import DataError
 from fer_id.evaluation.selective import risk_coverage
-from fer_id.labels import TARGET
 from fer_id.reporting.doubt import sentences
 from fer_id.reporting.figures import risk_coverage_curve
 from fer_id.reporting.report import evaluate_run
 
 
 @pytest.fixture
-def doubting(make_run, random_table):
+def doubting(make_run):
     """A run with twelve children of inner validation and six others who are tested."""
-    known = random_table(TARGET, clips=240, subjects=12, seed=1, skill=4).assign(split="validation")
-    test = random_table(TARGET, clips=120, subjects=6, seed=2, skill=4)
+    known = make_run("study/known", clips=240, subjects=12, seed=1, skill=2.5).predictions().assign(split="validation")
+    test = make_run("study/test", clips=120, subjects=6, seed=2, skill=2.5).predictions()
     test = test.assign(subject_id="t" + test["subject_id"], clip_id="t" + test["clip_id"])
     return make_run(table=pd.concat([known, test], ignore_index=True))
 
