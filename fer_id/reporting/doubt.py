@@ -20,7 +20,7 @@ def sentences(metrics: Metrics, *, people: bool) -> list[str]:
     if "conformal" in metrics:
         said += _conformal(metrics, people=people)
     if metrics.get("uncertainty"):
-        said += _uncertainty(metrics["uncertainty"])
+        said += uncertainty_sentences(metrics["uncertainty"])
     return said
 
 
@@ -70,7 +70,8 @@ def _conformal(metrics: Metrics, *, people: bool) -> list[str]:
     return said
 
 
-def _uncertainty(found: dict[str, Any]) -> list[str]:
+def uncertainty_sentences(found: dict[str, Any]) -> list[str]:
+    """Of ``uncertainty`` in ``metrics.json``, or of what is to become it."""
     auroc = found["auroc_error"]
     known = {name: value for name, value in auroc.items() if value is not None}
     told = ", ".join(f"{name} {value:.2f}" for name, value in known.items())

@@ -25,6 +25,7 @@ from fer_id.reporting.explanation import read_sentences
 from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
+from fer_id.reporting.uncertainty import read_uncertainty
 from fer_id.runs import RunDir
 
 Metrics = dict[str, Any]
@@ -68,6 +69,8 @@ def evaluate_run(run: RunDir, *, risk: float = RISK, level: float = LEVEL) -> Me
     metrics["conformal"], of_sets = conformal_scores(predictions, labels, children, too_few, level, seed)
     metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
     metrics["reasons"] |= of_review | of_sets
+    if (known := read_uncertainty(run)) is not None:
+        metrics["uncertainty"] = known
     run.write_predictions(predictions)
     run.write_metrics(metrics)
     write_figures(run)
