@@ -17,6 +17,7 @@ from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool
 from fer_id.errors import DataError, LeakageError, Problems, StoreError
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
+from fer_id.evaluation.crossfit import cross_fit
 from fer_id.evaluation.protocol import make_folds
 from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
@@ -55,6 +56,7 @@ class FerDataModule(pl.LightningDataModule):
         if not config.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.config, self.augment, self.batch_size, self.seed = config, augment, batch_size, seed
+        self.protocol = protocol
         self.stores = [ClipStore.open(path) for path in config.store]
         _check_geometry(self.stores)
         self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
@@ -74,6 +76,25 @@ class FerDataModule(pl.LightningDataModule):
             if fold.name == name:
                 return fold
         raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
+
+    def parts(self, fold: Fold) -> list[Fold]:
+        """How a fold is cross-fitted, see ``fer_id.evaluation.crossfit``; empty where it is not.
+
+        Raises:
+            DataError: pictures without subjects, or too few children.
+            LeakageError: two names of what may be one child would be separated.
+        """
+        if not self.protocol.cross_fit:
+            return []
+        if self.images:
+            raise DataError(
+                "protocol.cross_fit divides children, and these stores hold pictures without subjects: say "
+                "protocol.cross_fit=0, their inner validation is large enough"
+            )
+        parts = cross_fit(self.clips, fold, self.protocol, seed=self.seed)
+        if self.config.drop_duplicates:
+            _check_alike(self.stores, self.clips, parts)
+        return parts
 
     @property
     def provenance(self) -> str:

@@ -124,6 +124,13 @@ VERBS = {
         "fer-id explain runs/drawn/cnn_lstm",
         "run",
     ),
+    "uncertainty": Verb(
+        "which clips are ambiguous, which unlike anything seen: several runs (seeds), or the dropout of one",
+        "experiments.uncertainty:uncertainty",
+        "experiments.uncertainty:UncertaintyConfig",
+        "fer-id uncertainty runs/drawn/seed0 runs/drawn/seed1 runs/drawn/seed2",
+        "runs",
+    ),
     "consent": Verb(
         "who of a cohort takes part; taking a child out; the audit log",
         "experiments.consent:consent",

@@ -33,7 +33,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     run.checkpoint()
     for one in _ancestry(run, fold.name):
         _check_subjects(one, data, fold)
-        _check_images(one, config, data)
+        _check_images(one, config, data, fold)
     if config.init.transfer:
         _check_geometry(run, data)
     if config.init.run and not config.init.transfer and label_space(run) != data.labels:
@@ -107,13 +107,14 @@ def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
     subjects = run.job().get("subjects") or {}
     seen = {one for split in LEARNED_FROM for one in subjects.get(split, ())}
     if judged := sorted(seen.intersection(data.subjects(fold.test))):
+        does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
         raise LeakageError(
-            f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} tests: {', '.join(judged[:5])}; "
+            f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} {does}: {', '.join(judged[:5])}; "
             "start from a run with the same protocol and seed, or from one of other subjects"
         )
 
 
-def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule) -> None:
+def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
     """Images have no pseudonyms to compare: on the same store only its own splits are sure to be the same. Clips
     simulated from a store of images keep its splits and count as its images.
 
@@ -127,6 +128,11 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule) -> None
     theirs = known | set(told.get("made_of", ()))
     if not ours & theirs:
         return
+    if fold.part is not None:
+        raise LeakageError(
+            f"{run.path} may have learned from the pictures that the children of protocol.cross_fit show; say "
+            "protocol.cross_fit=0, or start from a run on other data"
+        )
     before = run.config()
     official = before["protocol"]["name"] == config.protocol.name == "official"
     apart = before["data"]["drop_duplicates"] or not config.data.drop_duplicates

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from fer_id.tasks.bank import FeatureBank
 
 
-def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
-    """The dataset's data module for one fold; None: the first."""
-    return get_dataset(config.data.name).load_datamodule()(
+def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
+    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting."""
+    data = get_dataset(config.data.name).load_datamodule()(
         config.data,
         config.protocol,
         augment=config.augment,
@@ -51,6 +51,9 @@ def open_data(config: TrainConfig, fold: str | None) -> FerDataModule:
         seed=config.seed,
         fold=fold,
     )
+    if part is not None:
+        data.fold = data.parts(data.fold)[part]
+    return data
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
@@ -61,7 +64,8 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
         StoreError: its store is gone or damaged.
     """
     config = read(TrainConfig, run.path / "config.yaml")
-    data = open_data(config, run.path.name if config.protocol.name in ("kfold", "loso") else None)
+    of = run.path if run.part is None else run.path.parent.parent
+    data = open_data(config, of.name if config.protocol.name in ("kfold", "loso") else None, run.part)
     run.require_store(data.fingerprint)
     return config, data
 

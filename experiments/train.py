@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,12 @@ from experiments.parts import (
 )
 from fer_id.callbacks.mirror import mirror_explanation, mirror_results
 from fer_id.errors import FerIdError
+from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run, write_report
-from fer_id.runs import RunDir
+from fer_id.runs import CROSS_FIT, RunDir
 from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.tabulate import prediction_table
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import WandbLogger
 
     from fer_id.reporting.gallery import Shown
+
+
+SINGLE, FOLD, PART = "train", "fold", "part"
+"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one."""
 
 
 def train(config: TrainConfig) -> str:
@@ -66,7 +72,8 @@ def train(config: TrainConfig) -> str:
     data = open_data(config, None)
     if config.protocol.name in ("kfold", "loso"):
         return _outcome(_cross_validate(config, path, data))
-    return _outcome(_train_one(config, path, data, job_type="train"))
+    _require_parts(config, data, data.fold)
+    return _outcome(_train_one(config, path, data, job_type=SINGLE))
 
 
 def _default_name(config: TrainConfig) -> str:
@@ -90,6 +97,8 @@ def _outcome(run: RunDir) -> str:
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
+    for fold in data.folds:
+        _require_parts(config, data, fold)
     distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
@@ -102,7 +111,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
         say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
         if not run.done:
             bank = None if start is None else banks[start.path]
-            _train_one(config, run.path, open_data(config, fold.name), job_type="fold", bank=bank)
+            _train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
         folds.append(run)
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
     job = parent.job()
@@ -115,7 +124,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
 def _train_one(
     config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str, bank: FeatureBank | None = None
 ) -> RunDir:
-    """One training from its data to its report."""
+    """One training from its data to its report, with those that it is calibrated by."""
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
@@ -139,7 +148,8 @@ def _train_one(
     reset_peak()
     with _interruptible():
         if task.strategy.learns:
-            trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
+            if not (resumed and run.predicted):  # interrupted later, it is trained: another epoch would change it
+                trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
             load_model(model, run.checkpoint("best"))
         else:
             task.strategy.settle(model, data.training_clips())
@@ -150,9 +160,39 @@ def _train_one(
     job = run.job()
     job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
     job["peak_memory_bytes"] = peak_bytes()
+    if config.protocol.cross_fit and job_type != PART:
+        job["seconds"] += _cross_fit(config, run, data, bank)
+        run.require_consent()
     run.write_job(job)
-    _finish(config, run, data, mirror, explains=job_type != "fold")
+    _finish(config, run, data, mirror, explains=job_type == SINGLE)
     return run
+
+
+def _require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
+    """Raises what would stop the cross-fitting of a fold, before anything is trained."""
+    for part in data.parts(fold):
+        open_parent(config, data, part)
+
+
+def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: FeatureBank | None) -> float:
+    """Adds the calibration children's rows to a run's predictions: each from a training that saw nothing of them.
+
+    Returns:
+        the seconds these trainings took; finished ones are taken as they are.
+    """
+    quiet_ = replace(config, logging=replace(config.logging, wandb="disabled"))
+    own, seconds = run.predictions(), 0.0
+    tables = [own]
+    for number in range(config.protocol.cross_fit):
+        part = RunDir(run.path / CROSS_FIT / str(number))
+        say(f"cross-fitting {number + 1}/{config.protocol.cross_fit}{' (done)' if part.done else ''}")
+        if not part.done:
+            _train_one(quiet_, part.path, open_data(config, data.fold.name, number), job_type=PART, bank=bank)
+        predicted = part.predictions()
+        tables.append(predicted.loc[predicted["split"] == "test", own.columns].assign(split="calibration"))
+        seconds += part.job().get("seconds") or 0.0
+    run.write_predictions(pd.concat(tables, ignore_index=True))
+    return seconds
 
 
 def _finish(

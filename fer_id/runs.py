@@ -22,6 +22,10 @@ LEARNED_FROM = ("train", "validation", "unlabelled", "source")
 """Lists of ``subjects`` in ``job.json`` whose members a model has seen; the others it was only judged on."""
 
 
+CROSS_FIT = "crossfit"
+"""Folder in a run of the trainings that predict its calibration children; they are told apart by their number."""
+
+
 class RunDir:
     """A run's folder; its files are those that the methods below read and write, and ``DONE``, written last.
 
@@ -121,6 +125,11 @@ class RunDir:
         atomic_write_text(self.path / "DONE", "")
 
     @property
+    def predicted(self) -> bool:
+        """Whether its training is over, and what is left is to calibrate and to judge it."""
+        return (self.path / "predictions.parquet").is_file()
+
+    @property
     def figures(self) -> Path:
         """Folder of the run's pictures."""
         return self.path / "figures"
@@ -129,6 +138,16 @@ class RunDir:
     def folds(self) -> list[RunDir]:
         """The fold runs of a cross-validation, by name; empty for a single training."""
         return [RunDir(path.parent) for path in sorted(self.path.glob("folds/*/config.yaml"))]
+
+    @property
+    def parts(self) -> list[RunDir]:
+        """The further trainings that a cross-fitted run is calibrated by; empty for most."""
+        return [RunDir(path.parent) for path in sorted(self.path.glob(f"{CROSS_FIT}/*/config.yaml"))]
+
+    @property
+    def part(self) -> int | None:
+        """Which part of a cross-fitted run this is; None for any other."""
+        return int(self.path.name) if self.path.parent.name == CROSS_FIT and self.path.name.isdigit() else None
 
     def checkpoint(self, which: str = "best") -> Path:
         """``checkpoints/best.ckpt`` or ``last.ckpt``.
@@ -166,7 +185,7 @@ class RunDir:
         write_json(self.path / "metrics.json", metrics)
 
     def predictions(self) -> pd.DataFrame:
-        """``predictions.parquet``: test and inner-validation clips.
+        """``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
 
         Raises:
             RunError: missing, damaged, or a (clip_id, fold, split) stands twice.

@@ -5,8 +5,8 @@
   last one closed, as in torchmetrics. The adaptive ECE has bins of equally many clips (Nguyen and O'Connor 2015,
   arXiv:1508.05154), so that no bin is a handful.
 * Brier score (sum over classes, 0 to 2) and mean negative log-likelihood (natural logarithm) of all probabilities.
-* **Temperature** (Guo et al.): one number a fold divides the logits, fitted on the fold's own inner validation alone.
-  It changes no prediction.
+* **Temperature** (Guo et al.): one number a fold divides the logits, fitted on the fold's own inner validation alone,
+  or on its cross-fitted children where there are any. It changes no prediction.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
+from fer_id.evaluation.predictions import calibration_rows
 from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.labels import LabelSpace
 
@@ -121,12 +122,12 @@ def calibrated(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[pd.DataFr
     reasons: dict[str, str] = {}
     for fold, rows in table.groupby("fold").indices.items():
         part = table.iloc[rows]
-        known = (part["split"] == "validation") & part["label"].notna() & part["predicted"].notna()
+        known = calibration_rows(part)
         if known.sum() < FEWEST:
             reasons[str(fold)] = f"{known.sum()} labelled clips of inner validation, expected {FEWEST} at least"
             continue
         truth = pd.Categorical(part["label"][known], categories=list(labels.names)).codes.astype(np.int64)
-        temperatures[str(fold)] = fit_temperature(logits[rows][known.to_numpy()], truth)
+        temperatures[str(fold)] = fit_temperature(logits[rows][known], truth)
         seen = rows[np.isfinite(logits[rows]).all(axis=1)]
         values[seen] = special.softmax(logits[seen] / temperatures[str(fold)], axis=1)
     table[q] = values

@@ -47,6 +47,12 @@ class ProtocolConfig:
     own_fraction: float = setting(OWN_FRACTION, above=0, below=1, help="personalised: share of a video that is earlier")
     own_clips: int | None = setting(None, min=0, help="personalised: earlier clips of each child used; null: all")
     gap_s: float = setting(GAP_S, min=0, help="personalised: seconds between the earlier clips and the tested ones")
+    cross_fit: int = setting(
+        0,
+        min=0,
+        help="parts of the training and validation children, each predicted by a further training without it, for "
+        "temperature, threshold and prediction sets: that many trainings more in every fold; 0: inner validation alone",
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """The dataset's own splits and a mode that is about a child who is left out."""
@@ -54,6 +60,13 @@ class ProtocolConfig:
             yield Clash(("mode", "train_groups"), "say who is left out first: protocol=loso, kfold or holdout")
         if self.at_most and len(self.at_most) != len(SPLITS):
             yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test clips")
+        if self.cross_fit == 1:
+            yield Clash(("cross_fit",), "1 part leaves nobody to learn from; say 0, or 2 and more")
+        if self.cross_fit and self.mode != "inductive":
+            yield Clash(
+                ("cross_fit", "mode"),
+                f"of the children to calibrate on nothing is seen, of the tested ones something ({self.mode})",
+            )
         ours, usual = (self.own_clips, self.own_fraction, self.gap_s), (None, OWN_FRACTION, GAP_S)
         if self.mode != "personalised" and ours != usual:
             yield Clash(("own_clips", "own_fraction", "gap_s"), "are of protocol.mode=personalised; say that too")
@@ -69,6 +82,7 @@ class Fold:
         dropped: rows left out, counted by reason.
         unlabelled: rows that may be learned from without their labels.
         own: rows of ``train`` that are earlier clips of those who are tested.
+        part: of cross-fitting, the number of the part whose children stand in ``test``; None for the fold itself.
     """
 
     name: str
@@ -78,6 +92,7 @@ class Fold:
     dropped: dict[str, int]
     unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
     own: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    part: int | None = None
 
     @property
     def mode(self) -> str:

@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 
 from fer_id.errors import DataError, Problems
-from fer_id.evaluation.scores import Floats, Ints
+from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.labels import LabelSpace
 
-SPLITS = ("test", "validation")
+SPLITS = ("test", "validation", "calibration")
+"""``calibration``: children of training and inner validation, predicted by trainings that saw nothing of them."""
+
 SUM_TOLERANCE = 1e-3  # of probabilities stored as float32, computed in bfloat16 at worst
 _KEYS = ["clip_id", "fold", "split"]
 
@@ -81,6 +83,22 @@ def judged_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def calibration_rows(fold: pd.DataFrame) -> Bools:
+    """Which rows of one fold confidence, thresholds and sets are learned from: labelled clips with a prediction, those
+    of cross-fitting (``calibration``) where there are any, else those of inner validation; never a test row.
+
+    Args:
+        fold: its rows of ``predictions.parquet``.
+
+    Returns:
+        (N,) mask.
+    """
+    split = fold["split"].to_numpy(str)
+    chosen = "calibration" if (split == "calibration").any() else "validation"
+    known = (split == chosen) & fold["label"].notna().to_numpy() & fold["predicted"].notna().to_numpy()
+    return np.asarray(known, dtype=np.bool_)
+
+
 def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:
     """Raises DataError with everything that is wrong with the table, or does nothing."""
     problems = Problems("predictions")
@@ -125,6 +143,11 @@ def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what:
 
 def _indices(column: pd.Series, labels: LabelSpace) -> Ints:
     return np.asarray(pd.Categorical(column, categories=list(labels.names)).codes, dtype=np.int64)
+
+
+def probabilities(rows: pd.DataFrame, labels: LabelSpace, *, prefix: str = "p") -> Floats:
+    """(N, K) the columns ``p_<class>`` (or ``q_<class>``, ``logit_<class>``) of a checked table; NaN where null."""
+    return _numbers(rows, [f"{prefix}_{name}" for name in labels.names])
 
 
 def _numbers(rows: pd.DataFrame, columns: list[str]) -> Floats:

@@ -71,7 +71,7 @@ def make_folds(
         made = [replace(fold, dropped=fold.dropped | skipped) for fold in made]
     if config.own_clips and config.own_clips > (most := max(_most_own(clips, fold) for fold in made)):
         raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
-    _check(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
+    check_folds(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
 
 
@@ -214,10 +214,14 @@ def _most_own(clips: pd.DataFrame, fold: Fold) -> int:
     return int(clips["subject_id"].iloc[fold.own].value_counts().max()) if len(fold.own) else 0
 
 
-def _check(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repeats: bool) -> None:
+def check_folds(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repeats: bool) -> None:
     """No subject on two sides, but for the tested child's own earlier clips; something of each class to learn.
 
     Of a ``few`` children not every class is expected: that is what an adaptation curve shows.
+
+    Raises:
+        LeakageError: a subject on two sides.
+        DataError: a class that cannot be learned, no labelled clip to choose the best epoch by.
     """
     problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
     subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()

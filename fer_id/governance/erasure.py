@@ -141,7 +141,7 @@ def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: 
         for run in runs:
             parents = [Path(parent) for parent in jobs[run.path].get("parents") or ()]
             places = {(base / parent).resolve() for parent in parents for base in (Path.cwd(), root.resolve().parent)}
-            if (places | {fold.path.resolve() for fold in run.folds}) & found:
+            if (places | {one.path.resolve() for one in (*run.folds, *run.parts)}) & found:
                 found.add(run.path.resolve())
         if found == tainted:
             return found
@@ -163,7 +163,7 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):
         path.unlink(missing_ok=True)
-    for folder in ("wandb", "explain"):
+    for folder in ("wandb", "explain", "uncertainty"):
         shutil.rmtree(run.path / folder, ignore_errors=True)
 
 

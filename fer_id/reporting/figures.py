@@ -140,8 +140,15 @@ def reliability_diagram(bins: Reliability, provenance: str, after: Reliability |
     return figure
 
 
-def risk_coverage_curve(curve: RiskCoverage, provenance: str) -> Figure:
-    """How often the model errs among the clips that it answers, if it leaves the least sure to a person."""
+def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Metrics | None = None) -> Figure:
+    """How often the model errs among the clips that it answers, if it leaves the least sure to a person.
+
+    Args:
+        curve: of the test clips; its points are chosen with hindsight.
+        provenance: of the run.
+        review: ``review`` of the metrics: where the threshold chosen on inner validation lies. It may lie off the
+            curve, which puts the clips of all folds in one order, by their raw probabilities.
+    """
     with style.styled():
         figure = style.new_figure(4.9, 3.6, "If unsure clips go to a person", provenance)
         axes = figure.subplots()
@@ -151,6 +158,11 @@ def risk_coverage_curve(curve: RiskCoverage, provenance: str) -> Figure:
                 axes.plot(coverage, risk, "o", color=style.VERMILION, markersize=4)
                 text = f"{percent(coverage, 0)} answered, {percent(risk, 0)} wrong"
                 axes.annotate(text, (coverage, risk), (6, -10), textcoords="offset points", fontsize=7.5)
+        if review is not None and review["risk_answered"] is not None:
+            axes.plot(review["coverage"], review["risk_answered"], "D", color=style.GREEN, markersize=6, zorder=4)
+            text = f"chosen beforehand: {percent(review['coverage'], 0)}, {percent(review['risk_answered'], 0)} wrong"
+            axes.plot([], [], "D", color=style.GREEN, markersize=5, label=text)
+            axes.legend(frameon=False, fontsize=7.5, loc="upper left")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(style.percent_ticks())
         axes.set_xlim(0, 1)

@@ -39,6 +39,8 @@ _MOST_NAMED = 8
 def run_name(run: RunDir) -> str:
     """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold."""
     path = run.path.resolve()
+    if run.part is not None:
+        return f"{run_name(RunDir(path.parent.parent))}, part {path.name}"
     if path.parent.name == "folds":
         return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
     return f"{path.parent.name}/{path.name}"

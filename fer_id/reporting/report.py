@@ -13,13 +13,15 @@ from matplotlib.figure import Figure
 from fer_id.errors import FerIdError
 from fer_id.evaluation.calibration import Reliability, calibrated, reliability
 from fer_id.evaluation.config import ALL_GROUPS, Breakdown
+from fer_id.evaluation.conformal import LEVEL, conformal_scores, prediction_sets
 from fer_id.evaluation.metrics import compute_metrics, confidences
 from fer_id.evaluation.predictions import check_predictions, class_names, judge
+from fer_id.evaluation.review import RISK, flagged, review_scores
 from fer_id.evaluation.selective import risk_coverage
 from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
-from fer_id.reporting import figures, words
+from fer_id.reporting import doubt, figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
 from fer_id.reporting.group_figures import forest
@@ -27,6 +29,7 @@ from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small
 from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
+from fer_id.reporting.uncertainty import read_uncertainty
 from fer_id.runs import RunDir
 
 Metrics = dict[str, Any]
@@ -44,12 +47,15 @@ FIGURES = ("confusion_matrix", "per_class", "subjects", "groups", "reliability",
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
-def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS) -> Metrics:
-    """Recomputes calibration, ``metrics.json``, the figures and the report from ``predictions.parquet`` alone.
+def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL) -> Metrics:
+    """Recomputes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report from
+    ``predictions.parquet`` alone.
 
     Args:
         run: its folder.
         groups: what to break the scores down by.
+        risk: share of wrong among the answered that flagging is to keep, in (0, 1).
+        level: of the prediction sets, in (0, 1).
 
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
@@ -59,14 +65,21 @@ def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS) -> Metrics:
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
     check_predictions(predictions, labels)
     predictions, temperatures, why = calibrated(predictions, labels)
+    predictions, thresholds, unchosen = flagged(predictions, labels, risk)
+    predictions, children, too_few = prediction_sets(predictions, labels, level)
     seed = int(run.job().get("seed") or 0)
     metrics = compute_metrics(predictions, labels, provenance, seed=seed)
     metrics["calibration"]["temperatures"] = temperatures
+    metrics["review"], of_review = review_scores(predictions, thresholds, unchosen, risk, seed)
+    metrics["conformal"], of_sets = conformal_scores(predictions, labels, children, too_few, level, seed)
     metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
     metrics["subgroups"], why = None, {"subgroups": "subjects are groups of images here, not people"}
     if words.subjects_are_people(metrics, described(run.job())["store"]):
         metrics["subgroups"], why = compute_subgroups(predictions, labels, groups, seed=seed)
     metrics["reasons"] |= why
+    metrics["reasons"] |= of_review | of_sets
+    if (known := read_uncertainty(run)) is not None:
+        metrics["uncertainty"] = known
     run.write_predictions(predictions)
     run.write_metrics(metrics)
     write_figures(run)
@@ -83,7 +96,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     risks = risk_coverage(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     after = _reliability_after(run.predictions(), labels)
-    provenance = metrics["provenance"]
+    provenance, review = metrics["provenance"], metrics.get("review")
     people = words.subjects_are_people(metrics, described(run.job())["store"])
     if folds:
         training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
@@ -95,7 +108,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
         "groups": forest(metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
-        "risk_coverage": figures.risk_coverage_curve(risks, provenance) if len(risks.risk) else None,
+        "risk_coverage": figures.risk_coverage_curve(risks, provenance, review) if len(risks.risk) else None,
         "training": training,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
@@ -163,6 +176,7 @@ def write_report(run: RunDir) -> Path:
         group_scores=SCORES,
         gap_words=gap_words,
         small_groups=small_groups(metrics["subgroups"]) if metrics["subgroups"] else "",
+        doubts=doubt.sentences(metrics, people=people),
         looks=read_sentences(run),
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
@@ -257,6 +271,7 @@ def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
         else "Accuracy of each subject.",
         "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics["subgroups"])]),
         "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
-        "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first.",
+        "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first; "
+        "the point where the threshold from inner validation lies is named in the text.",
         "training": "Loss and macro-F1 by epoch.",
     }

@@ -381,3 +381,67 @@ def test_files_of_wandb_lie_inside_the_run(
     held = next(run.glob("wandb/offline-run-*/*.wandb")).read_bytes()
     assert b"cnn_lstm" in held
     assert b"/" + drawn.parent.name.encode() not in held
+
+
+# ------------------------------------------------------------------------------------------------ cross-fitting
+
+
+def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_on(
+    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    arguments = tiny(tiny_store(subjects=6, clips=1), tmp_path, "protocol.cross_fit=2", "name=a")
+    with monkeypatch.context() as patch:
+        stop(patch, RunDir, "finish", after=1)  # the first part is finished, the second and the run are not
+        assert main(arguments) == INTERRUPTED
+    run = RunDir(tmp_path / "a")
+    assert run.predicted
+    assert [part.done for part in run.parts] == [True, False]
+    first, trained = (run.parts[0].path / "DONE").stat().st_mtime_ns, read_tensors(run.checkpoint())
+    capsys.readouterr()
+    assert main(arguments) == DONE
+    assert "cross-fitting 1/2 (done)" in capsys.readouterr().err
+    assert (run.parts[0].path / "DONE").stat().st_mtime_ns == first
+    again = read_tensors(run.checkpoint())
+    assert all(torch.equal(trained[name], again[name]) for name in trained)
+
+    table, job = run.predictions(), run.job()
+    calibration = table[table["split"] == "calibration"]
+    learned = {*job["subjects"]["train"], *job["subjects"]["validation"]}
+    assert set(calibration["subject_id"]) == learned
+    assert calibration["clip_id"].is_unique
+    assert not learned & set(table[table["split"] == "test"]["subject_id"])
+    for part in run.parts:
+        subjects = part.job()["subjects"]
+        of_part = part.predictions().query("split == 'test'")
+        assert set(of_part["subject_id"]) == set(subjects["test"])
+        assert not set(subjects["test"]) & {*subjects["train"], *subjects["validation"]}
+        both = of_part.merge(calibration, on="clip_id")
+        assert (both["logit_happy_x"] == both["logit_happy_y"]).all()
+        assert not (part.path / "wandb").exists()
+    assert run.metrics()["conformal"]["n_subjects_calibration"] == {"holdout": len(learned)}
+
+    from experiments.parts import open_run_data
+
+    data = open_run_data(run.parts[1])[1]
+    assert data.subjects(data.fold.test) == run.parts[1].job()["subjects"]["test"]
+
+
+def test_a_run_that_learned_from_the_children_to_calibrate_on_is_refused(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    assert main(tiny(drawn, tmp_path, "name=first")) == DONE
+    start = (f"init.run={tmp_path}/first", "name=second", "protocol.cross_fit=3")
+    assert main(tiny(drawn, tmp_path, *start)) == USERS_FAULT
+    assert "calibrates on (protocol.cross_fit)" in capsys.readouterr().err
+    assert not (tmp_path / "second").exists()
+    assert main(tiny(drawn, tmp_path, "name=third", "protocol.cross_fit=9")) == USERS_FAULT
+    assert "expected 9 at least" in capsys.readouterr().err
+    assert not (tmp_path / "third").exists()
+
+
+def test_pictures_without_subjects_are_not_cross_fitted(
+    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    few = ("data=fer2013", "protocol=official", "protocol.cross_fit=2", "model=conv4", "name=a")
+    assert main(tiny(stores["fer2013"][0], tmp_path, *few)) == USERS_FAULT
+    assert "pictures without subjects" in capsys.readouterr().err

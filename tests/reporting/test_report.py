@@ -41,6 +41,15 @@ def test_evaluate_recomputes_everything_from_the_predictions(make_run):
     assert why.startswith("0 labelled clips of inner validation")
     assert evaluated["calibration"].pop("temperatures") == {}
     assert evaluated.pop("subgroups")["columns"] == {}  # these predictions have no group columns
+    review, conformal = evaluated.pop("review"), evaluated.pop("conformal")  # the run has no inner validation
+    assert (review["flagged"], review["thresholds"], conformal["verdict"]) == (
+        1.0,
+        {"holdout": None},
+        "insufficient evidence",
+    )
+    for name in [name for name in evaluated["reasons"] if name.startswith(("review.", "conformal."))]:
+        del evaluated["reasons"][name]
+    assert run.predictions()["flagged"].all()
     assert evaluated == expected == compute_metrics(run.predictions(), TARGET, "synthetic")
     assert sorted(path.name for path in run.figures.iterdir()) == [
         *("confusion_matrix.svg", "per_class.svg", "reliability.svg", "risk_coverage.svg", "subjects.svg"),

@@ -1,0 +1,57 @@
+"""Cross-fitting: calibration children from among those a fold learns from.
+
+Inner validation of a small cohort is two or three children, too few to choose a threshold on or to build sets from. So
+the children of training and inner validation are divided into parts, and each part is predicted by a further training
+that saw none of it, neither to learn from nor to choose its epoch by. Their clips stand for new children then, a little
+cautiously, since those trainings had fewer children than the fold's own. The tested children are in none of this.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError, LeakageError
+from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
+from fer_id.evaluation.protocol import check_folds
+
+
+def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: int) -> list[Fold]:
+    """One division for each of ``config.cross_fit`` parts: its children are the ``test``, the others learn and choose.
+
+    Args:
+        clips: the table that the rows of ``fold`` number.
+        fold: whose training and validation children are divided, by ``subject_id``.
+        config: the protocol, ``cross_fit`` of at least 2.
+        seed: of the division.
+
+    Raises:
+        DataError: too few children, or a part leaves a class without a training clip.
+        LeakageError: a child would be on two sides, or is tested by the fold itself.
+    """
+    subjects = clips["subject_id"].to_numpy(str)
+    rows = np.concatenate([fold.train, fold.validation])
+    names: NDArray[np.str_] = np.unique(subjects[rows])
+    if tested := sorted(set(names) & set(subjects[fold.test])):
+        raise LeakageError(f"fold {fold.name}: {', '.join(tested[:5])} would calibrate it, and be tested by it")
+    if len(names) < max(config.cross_fit, 3):
+        raise DataError(
+            f"protocol.cross_fit={config.cross_fit}: fold {fold.name} has {len(names)} subjects in training and inner "
+            f"validation, expected {max(config.cross_fit, 3)} at least"
+        )
+    order = np.random.default_rng([seed, len(names)]).permutation(names)
+    made = []
+    for number, part in enumerate(np.array_split(order, config.cross_fit)):
+        rest = order[~np.isin(order, part)]
+        n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
+        validation, train = rest[:n_validation], rest[n_validation:]
+        of_train, of_validation, of_part = (_rows_of(subjects, rows, who) for who in (train, validation, part))
+        labelled = clips["label"].notna().to_numpy()[of_train]
+        made.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))
+    check_folds(clips, made, few=config.train_groups is not None, allow_repeats=False)
+    return made
+
+
+def _rows_of(subjects: NDArray[np.str_], rows: Rows, who: NDArray[np.str_]) -> Rows:
+    return np.sort(rows[np.isin(subjects[rows], who)])

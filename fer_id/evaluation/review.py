@@ -1,0 +1,168 @@
+"""Which clips go to a person: those less sure than a threshold, chosen so that few answers are wrong.
+
+A clip is answered where its top probability (calibrated where the fold has a temperature, else raw) reaches the
+threshold of its fold, and ``flagged`` otherwise, as is one without a prediction. The threshold is chosen on the rows
+that :func:`fer_id.evaluation.predictions.calibration_rows` names, never on a test row: the lowest one at which an upper
+bound of the *risk*, the share of wrong among the answered, is no more than what was asked for.
+
+**The bound.** The lowest threshold whose observed risk is low enough is mostly too low: in simulated draws of 4 to 40
+children the risk of new children was above the one asked for in every second draw. So a bound is asked for, over
+children, as the clips of one resemble each other: one-sided 95 %, the delete-one-subject jackknife with Student's t as
+for all intervals of few subjects here, after one further child was added with a single answer, a wrong one. Without
+that child a flawless inner validation would claim certainty, and the few clips of the strictest thresholds would too.
+New children then exceed the risk in 2 to 8 of 100 draws (8 to 17 where a model is sure of itself and fails every fifth
+child outright, which no confidence shows). What holds for any distribution asks for more children than a site has:
+Learn-then-Test with children as the unit (Angelopoulos et al. 2021, arXiv:2110.01052) needs 14 without a single error
+for a risk of 0.2, and conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814), which adds a child that is
+answered and wrong in every clip, flagged everything in 99 of 100 draws of 8 children and in 35 of 100 of 20.
+
+Thresholds are not corrected for how many are looked at: neighbours share nearly all their clips, and the draws above
+were made with the choice. The rows of inner validation also chose the epoch, so that they flatter the model a little;
+cross-fitted ones did not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
+from fer_id.evaluation.predictions import calibration_rows, probabilities
+from fer_id.evaluation.scores import Bools, Floats
+from fer_id.labels import LabelSpace
+
+RISK = 0.2
+"""Share of wrong among the answered that is asked for where nobody says otherwise."""
+
+BOUND_LEVEL = 0.95
+FEWEST_SUBJECTS = 5
+"""Children below which no threshold is chosen."""
+
+_MOST_CANDIDATES = 200  # thresholds looked at
+
+
+def top_probability(rows: pd.DataFrame, labels: LabelSpace) -> Floats:
+    """(N,) calibrated where it is known, else raw; NaN for a clip without a prediction."""
+    raw = probabilities(rows, labels).max(axis=1, initial=-np.inf)
+    known = [f"q_{name}" in rows for name in labels.names]
+    q = (
+        probabilities(rows, labels, prefix="q").max(axis=1, initial=-np.inf)
+        if all(known)
+        else np.full(len(raw), np.nan)
+    )
+    top = np.where(np.isfinite(q), q, raw)
+    return np.where(rows["predicted"].notna(), top, np.nan)
+
+
+def risk_bound(wrong: Floats, answered: Floats) -> Floats:
+    """Upper bound of the share of wrong among the answered, as the module says.
+
+    Args:
+        wrong, answered: (..., S) clips of each subject.
+
+    Returns:
+        (...); infinite where fewer than ``FEWEST_SUBJECTS`` have an answered clip.
+    """
+    further = [(0, 0)] * (wrong.ndim - 1) + [(0, 1)]
+    wrong, answered = (np.pad(each, further, constant_values=1.0) for each in (wrong, answered))
+    has, n = answered > 0, (answered > 0).sum(-1)
+    all_wrong, all_answered = wrong.sum(-1, keepdims=True), answered.sum(-1, keepdims=True)
+    rest = all_answered - answered
+    without = np.divide(all_wrong - wrong, rest, out=np.zeros_like(rest), where=has & (rest > 0))
+    mean = without.sum(-1, keepdims=True) / n[..., None]
+    error = np.sqrt((n - 1) / n * (np.where(has, without - mean, 0.0) ** 2).sum(-1))
+    enough = n > FEWEST_SUBJECTS  # the further child is one of them
+    quantile = stats.t.ppf(BOUND_LEVEL, np.where(enough, n - 1, 1))
+    return np.asarray(np.where(enough, (all_wrong / all_answered)[..., 0] + quantile * error, np.inf))
+
+
+def choose_threshold(
+    confidence: Floats, correct: Bools, subjects: pd.Series, risk: float
+) -> tuple[float | None, str | None]:
+    """The lowest threshold at which :func:`risk_bound` is at most ``risk``, or None and why there is none.
+
+    Args:
+        confidence: (N,) top probability of each clip that may be learned from.
+        correct: (N,) whether its prediction is right.
+        subjects: (N,) whose clip it is.
+        risk: in (0, 1).
+    """
+    codes, names = pd.factorize(subjects.astype(str))
+    if len(names) < FEWEST_SUBJECTS:
+        few = f"{len(names)} subjects to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
+        return None, f"{few}; protocol.cross_fit=5 takes those of training as well"
+    candidates = np.unique(confidence)
+    if len(candidates) > _MOST_CANDIDATES:
+        candidates = np.unique(np.quantile(candidates, np.linspace(0, 1, _MOST_CANDIDATES), method="nearest"))
+    order = np.searchsorted(candidates, confidence, side="right") - 1  # the strictest candidate that a clip passes
+    shape = (len(candidates), len(names))
+    cells = order * len(names) + codes
+    each = (np.bincount(cells, weights=w, minlength=shape[0] * shape[1]).reshape(shape) for w in (~correct, correct))
+    wrong, right = (np.cumsum(table[::-1], axis=0)[::-1].astype(np.float64) for table in each)
+    bounds = risk_bound(wrong, wrong + right)
+    if not (bounds <= risk).any():
+        lowest = f", the lowest is {bounds.min():.2f}" if np.isfinite(bounds.min()) else ""
+        return None, f"no threshold keeps the bound of the risk at {risk:g} or below with {len(names)} subjects{lowest}"
+    return float(candidates[np.argmax(bounds <= risk)]), None
+
+
+def flagged(
+    predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK
+) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
+    """Fills the column ``flagged`` of predictions, each fold by its own threshold.
+
+    Args:
+        predictions: the columns of ``predictions.parquet``, checked, ``q_<class>`` filled where they can be.
+        labels: the classes.
+        risk: asked for, in (0, 1).
+
+    Returns:
+        the table; the threshold of each fold, None where everything is flagged; and why a fold has none.
+    """
+    table = predictions.copy()
+    confidence = top_probability(table, labels)
+    sent = np.ones(len(table), np.bool_)
+    thresholds: dict[str, float | None] = {}
+    reasons: dict[str, str] = {}
+    for name, rows in table.groupby("fold").indices.items():
+        fold = str(name)
+        part = table.iloc[rows]
+        known = calibration_rows(part)
+        right = (part["label"] == part["predicted"]).to_numpy(np.bool_)
+        chosen, reason = choose_threshold(confidence[rows][known], right[known], part["subject_id"][known], risk)
+        thresholds[fold] = chosen
+        if chosen is None:
+            reasons[fold] = str(reason)
+        else:
+            sent[rows] = ~(confidence[rows] >= chosen)
+    return table.assign(flagged=sent), thresholds, reasons
+
+
+def review_scores(
+    predictions: pd.DataFrame, thresholds: dict[str, float | None], why: dict[str, str], risk: float, seed: int = 0
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
+
+    Shares are of the labelled test clips; ``interval`` is that of ``risk_answered`` over subjects.
+    """
+    reasons = {f"review.thresholds.{fold}": reason for fold, reason in why.items()}
+    test = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
+    sent = test["flagged"].to_numpy(np.bool_)
+    answered = test[~sent]
+    found: dict[str, Any] = {"risk": risk, "thresholds": thresholds, "flagged": None, "risk_answered": None}
+    found |= {"interval": None, "coverage": None, "n_clips": len(test)}
+    if not len(test):
+        nothing = dict.fromkeys(("flagged", "risk_answered", "interval", "coverage"), "no labelled test clip")
+        return found, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
+    found |= {"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())}
+    if not len(answered):
+        nothing = dict.fromkeys(("risk_answered", "interval"), "every test clip is flagged")
+        return found, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
+    wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
+    subjects = answered["subject_id"].astype(str).tolist()
+    value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
+    found |= {"risk_answered": value, "interval": interval.as_json()}
+    return found, reasons | ({"review.interval": interval.reason} if interval.reason else {})

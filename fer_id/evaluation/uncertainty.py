@@ -1,0 +1,113 @@
+"""Two kinds of doubt: a clip that is ambiguous, and one unlike anything the model has seen.
+
+Several members answer one clip: trainings with other seeds (deep ensemble, Lakshminarayanan et al. 2017,
+arXiv:1612.01474), or one model with its dropout left on (Gal and Ghahramani 2016, arXiv:1506.02142). The entropy of
+their mean answer is the sum of two (Depeweg et al. 2018, arXiv:1710.07283):
+
+* *aleatoric*, the mean entropy of each member's answer: all of them see several emotions, the clip is ambiguous;
+* *epistemic*, the rest, the mutual information of answer and member: each is sure of another, the clip is unlike what
+  they learned from, and more data of its kind would help.
+
+In nats, 0 to ln K. Members that are alike for another reason (dropout in one layer, seeds from the same pretrained
+encoder) differ less than models could: a small epistemic part is no proof that a clip is familiar.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from fer_id.errors import DataError
+from fer_id.evaluation.auc import auc_by_class
+from fer_id.evaluation.predictions import SUM_TOLERANCE
+from fer_id.evaluation.scores import Bools, Floats
+
+MEASURES = ("total", "aleatoric", "epistemic", "confidence")
+"""Columns of the table; of ``confidence``, the probability of the answer, less is more doubt."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """Entropies of N clips in nats, each (N,): ``total`` = ``aleatoric`` + ``epistemic``."""
+
+    total: Floats
+    aleatoric: Floats
+    epistemic: Floats
+
+
+def decompose(members: Floats) -> Doubt:
+    """Splits the entropy of the mean answer.
+
+    Args:
+        members: (M, N, K) probabilities of each class by M members.
+
+    Raises:
+        DataError: fewer than two members, or values that are no probabilities.
+    """
+    if members.ndim != 3 or len(members) < 2:
+        raise DataError(f"{len(members)} members: their difference is the measure, expected at least 2")
+    if not np.isfinite(members).all() or (members < 0).any() or (members > 1 + SUM_TOLERANCE).any():
+        raise DataError("a member's probability is NaN or outside [0, 1]")
+    sums = members.sum(-1, keepdims=True)
+    if (np.abs(sums - 1) > SUM_TOLERANCE).any():
+        raise DataError("a member's probabilities do not sum to 1")
+    members = members / sums
+    aleatoric = special.entr(members).sum(-1).mean(0)
+    total = special.entr(members.mean(0)).sum(-1)
+    epistemic = (total - aleatoric).clip(0)  # Jensen: below zero by rounding only
+    return Doubt(aleatoric + epistemic, aleatoric, epistemic)
+
+
+def uncertainty_table(members: Floats, clips: pd.DataFrame, classes: tuple[str, ...], provenance: str) -> pd.DataFrame:
+    """A row per clip: ``clip_id subject_id fold label predicted right``, the ``MEASURES``, ``provenance``.
+
+    Args:
+        members: (M, N, K).
+        clips: (N,) with ``clip_id``, ``subject_id``, ``fold`` and ``label``.
+        classes: K names.
+        provenance: of the clips, written into every row.
+    """
+    doubt, mean = decompose(members), members.mean(0)
+    table = clips[["clip_id", "subject_id", "fold", "label"]].reset_index(drop=True)
+    predicted = np.array(classes, dtype=object)[mean.argmax(-1)]
+    right = pd.Series(predicted == table["label"].to_numpy(object), dtype="boolean").where(table["label"].notna())
+    return table.assign(
+        predicted=predicted,
+        right=right,
+        total=doubt.total,
+        aleatoric=doubt.aleatoric,
+        epistemic=doubt.epistemic,
+        confidence=mean.max(-1),
+        provenance=provenance,
+    )
+
+
+def error_auroc(doubt: Floats, right: Bools) -> float:
+    """Probability that a wrong answer has more doubt than a right one, ties one half; NaN without both."""
+    return float(auc_by_class(np.stack([-doubt, doubt], axis=1), (~right).astype(np.int64))[1])
+
+
+def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[str, Any]:
+    """``uncertainty`` of ``metrics.json``: means in nats, and ``auroc_error`` of each measure on labelled clips.
+
+    An AUROC is None where no answer is wrong, or none is right; ``reason`` then says so.
+    """
+    known = table[table["right"].notna()]
+    right = known["right"].to_numpy(np.bool_)
+    signs = {name: -1.0 if name == "confidence" else 1.0 for name in MEASURES}
+    auroc = {name: error_auroc(sign * known[name].to_numpy(np.float64), right) for name, sign in signs.items()}
+    defined = 0 < right.sum() < len(right)
+    return {
+        "method": method,
+        "members": members,
+        "n_clips": len(table),
+        "aleatoric": float(table["aleatoric"].mean()),
+        "epistemic": float(table["epistemic"].mean()),
+        "accuracy": float(right.mean()) if len(right) else None,
+        "auroc_error": {name: value if defined else None for name, value in auroc.items()},
+        "reason": None if defined else "the labelled clips are all right or all wrong, or there are none",
+    }

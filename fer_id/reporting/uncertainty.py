@@ -1,0 +1,87 @@
+"""``uncertainty/`` of a run: its table and numbers, and the page with the picture of both kinds of doubt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from fer_id.errors import RunError
+from fer_id.files import atomic_write_bytes, read_json, write_json
+from fer_id.reporting import style
+from fer_id.reporting.doubt import uncertainty_sentences
+from fer_id.reporting.jobs import run_name
+from fer_id.reporting.page import data_uri, write_page
+from fer_id.runs import RunDir
+
+FOLDER = "uncertainty"
+_MOST_SHOWN = 12  # clips of each list
+
+
+def read_uncertainty(run: RunDir) -> dict[str, Any] | None:
+    """What ``uncertainty.json`` of a run holds; None where nobody asked.
+
+    Raises:
+        RunError: it is damaged.
+    """
+    path = run.path / FOLDER / "uncertainty.json"
+    return read_json(path, RunError) if path.is_file() else None
+
+
+def write_uncertainty(run: RunDir, table: pd.DataFrame, found: dict[str, Any], provenance: str) -> Path:
+    """Writes ``uncertainty.parquet``, ``uncertainty.json`` and ``index.html``; gives the page's path.
+
+    Args:
+        run: whose folder keeps them.
+        table: of :func:`fer_id.evaluation.uncertainty.uncertainty_table`.
+        found: of :func:`fer_id.evaluation.uncertainty.uncertainty_scores`.
+        provenance: of the clips.
+    """
+    folder = run.path / FOLDER
+    atomic_write_bytes(folder / "uncertainty.parquet", table.to_parquet(index=False))
+    write_json(folder / "uncertainty.json", found)
+    return write_page(
+        folder / "index.html",
+        "uncertainty.html.j2",
+        title=run_name(run),
+        provenance=provenance,
+        found=found,
+        sentences=uncertainty_sentences(found),
+        picture=data_uri(style.svg(doubt_figure(table, provenance))),
+        lists={
+            "Most unlike anything seen": _most(table, "epistemic"),
+            "Most ambiguous": _most(table, "aleatoric"),
+        },
+    )
+
+
+def doubt_figure(table: pd.DataFrame, provenance: str) -> Figure:
+    """Each clip a dot: how ambiguous it is, how unlike anything seen, and whether the answer is right."""
+    kinds = {
+        "right": (table["right"].fillna(False).astype(bool), "o", style.BLUE),
+        "wrong": (~table["right"].fillna(True).astype(bool), "X", style.VERMILION),
+        "no label": (table["right"].isna(), "o", style.MUTED),
+    }
+    with style.styled():
+        figure = style.new_figure(5.6, 4.4, "Two kinds of doubt", provenance)
+        axes = figure.subplots()
+        for name, (rows, marker, colour) in kinds.items():
+            if rows.any():
+                label = f"{name} ({int(rows.sum()):,})"
+                x, y = table["aleatoric"][rows], table["epistemic"][rows]
+                axes.plot(x, y, marker, color=colour, markersize=4, alpha=0.6, markeredgewidth=0, label=label)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.grid()
+        axes.set_xlabel("ambiguous: mean entropy of the members (nats)")
+        axes.set_ylabel("unlike anything seen: mutual information (nats)")
+        if axes.lines:
+            axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _most(table: pd.DataFrame, measure: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = table.nlargest(_MOST_SHOWN, measure).to_dict("records")  # type: ignore[assignment]
+    return [row | {"right": None if pd.isna(row["right"]) else bool(row["right"])} for row in rows]

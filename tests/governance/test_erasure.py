@@ -1,0 +1,65 @@
+"""What a withdrawal does to a run that was calibrated by cross-fitting."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fer_id.governance.erasure import erase_from_runs
+from fer_id.runs import CROSS_FIT, RunDir
+
+CHILDREN = ("c1", "c2", "c3", "c4")
+
+
+def run_of(path: Path, splits: dict[str, tuple[str, ...]], rows: list[tuple[str, str, str]]) -> RunDir:
+    """A finished run; rows are (child, fold, split)."""
+    run = RunDir.create(path, {"name": path.name}, {"subjects": {name: list(who) for name, who in splits.items()}})
+    table = pd.DataFrame(rows, columns=["subject_id", "fold", "split"])
+    run.write_predictions(table.assign(clip_id=[f"clip{i}" for i in range(len(table))], p=np.ones(len(table))))
+    (run.path / "uncertainty").mkdir()
+    (run.path / "uncertainty" / "uncertainty.parquet").write_bytes(b"speaks of everybody")
+    run.finish()
+    return run
+
+
+@pytest.fixture
+def cross_fitted(tmp_path: Path) -> RunDir:
+    """c4 is tested; c1, c2 and c3 learned and calibrate it."""
+    rows = [("c4", "holdout", "test"), ("c3", "holdout", "validation")]
+    rows += [(child, "holdout", "calibration") for child in CHILDREN[:3]]
+    run = run_of(tmp_path / "a", {"train": ("c1", "c2"), "validation": ("c3",), "test": ("c4",)}, rows)
+    for number, (one, two, three) in enumerate((("c1", "c2", "c3"), ("c2", "c3", "c1"), ("c3", "c1", "c2"))):
+        splits = {"train": (two,), "validation": (three,), "test": (one,)}
+        run_of(run.path / CROSS_FIT / str(number), splits, [(one, "holdout", "test"), (three, "holdout", "validation")])
+    return run
+
+
+def test_a_calibration_child_leaves_every_table_and_what_learned_from_it_is_quarantined(cross_fitted: RunDir) -> None:
+    erased = erase_from_runs(cross_fitted.path.parent, "c1", "c1 withdrew")
+    assert not erased.problems
+    runs = [cross_fitted, *cross_fitted.parts]
+    assert all("c1" not in set(run.predictions()["subject_id"]) for run in runs)
+    assert set(cross_fitted.predictions()["split"]) == {"test", "validation", "calibration"}
+    judged_only = cross_fitted.parts[0]  # predicted c1, which it had not seen
+    assert set(erased.quarantined) == {run.path for run in runs if run.path != judged_only.path}
+    assert erased.cleaned == [judged_only.path]
+    assert not any((run.path / "uncertainty").exists() for run in runs)
+
+
+def test_the_parts_of_a_run_know_nothing_of_whom_it_tests(cross_fitted: RunDir) -> None:
+    erased = erase_from_runs(cross_fitted.path.parent, "c4", "c4 withdrew")
+    assert not erased.quarantined
+    assert erased.cleaned == [cross_fitted.path]
+    assert [run.part for run in cross_fitted.parts] == [0, 1, 2]
+    assert "c4" not in set(cross_fitted.predictions()["subject_id"])
+
+
+def test_what_one_part_may_not_be_used_for_the_run_may_not_either(cross_fitted: RunDir) -> None:
+    part = cross_fitted.parts[1]
+    job = part.job() | {"parents": [str(cross_fitted.path.parent / "source")]}
+    part.write_job(job)
+    source = {"train": ("x",), "validation": (), "test": ()}
+    run_of(cross_fitted.path.parent / "source", source, [("x", "holdout", "validation")])
+    erased = erase_from_runs(cross_fitted.path.parent, "x", "x withdrew")
+    assert set(erased.quarantined) == {cross_fitted.path, part.path, cross_fitted.path.parent / "source"}
