@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from fer_id.evaluation.gaps import TESTED
+from fer_id.evaluation.subgroups import WITHIN
 from fer_id.evaluation.suppression import FEWEST_CLIPS, FEWEST_SUBJECTS, Cell, Place, Table, hidden_groups
 
 Json = dict[str, Any]
@@ -58,7 +59,7 @@ def _table(name: str, column: Json, columns: Mapping[str, Json]) -> Table:
             for one, index in ((first, place // wide), (second, place % wide)):
                 if one in known:
                     margins.setdefault((one, known[one][index]), []).append(pair)
-    return Table(name, cells, margins, splits_subjects=column["varies"] == "within subjects")
+    return Table(name, cells, margins, splits_subjects=column["varies"] == WITHIN)
 
 
 def _group(group: Json, step: int) -> Json:

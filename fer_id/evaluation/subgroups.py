@@ -27,6 +27,7 @@ from fer_id.labels import LabelSpace
 
 Json = dict[str, Any]
 
+BETWEEN, WITHIN = "between subjects", "within subjects"
 EMPTY = "no labelled test clip"
 ALL_WRONG = "every group scores 0"
 UNSEEN = "no labelled test clip with a prediction"
@@ -63,35 +64,41 @@ def compute_subgroups(
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
     """
-    groupings, left_out = make_groupings(predictions, labels, asked)
     clips, probabilities = _clips(predictions, labels)
-    tables = {one.name: _tables(one, clips.judged, len(labels)) for one in groupings}
-    found: dict[str, Json] = {}
+    groupings, left_out = make_groupings(predictions, labels, asked)
+    columns: dict[str, Json] = {}
     gaps: dict[str, dict[str, Gap]] = {}
     reasons: dict[str, str] = {}
     for one in groupings:
-        counts = tables[one.name]
-        place = f"subgroups.columns.{one.name}"
-        groups, why = _groups(one, counts, clips, labels, seed)
-        reasons |= {f"{place}.groups.{name}": reason for name, reason in why.items()}
+        counts = _tables(one, clips.judged, len(labels))
+        columns[one.name], why = _column(one, counts, clips, labels, asked.min_subjects, seed)
+        reasons |= {f"subgroups.columns.{one.name}.{name}": reason for name, reason in why.items()}
         gaps[one.name] = find_gaps(counts, one.values, labels.names, asked.min_subjects, seed=seed)
-        odds, label, unknown = equalised_odds(counts, labels.names, asked.min_subjects)
-        if unknown is not None:
-            reasons[f"{place}.equalised_odds"] = unknown
-        there = counts.sum((2, 3)) > 0
-        found[one.name] = {
-            "of": list(one.of),
-            "varies": "within subjects" if (there.sum(1) > 1).any() else "between subjects",
-            "groups": groups,
-            "equalised_odds": {"gap": odds, "label": label},
-            "in_no_group": _in_no_group(one, clips.judged),
-        }
     for name, judged in judge_gaps(gaps).items():
-        found[name]["gaps"] = {score: gap.as_json() for score, gap in judged.items()}
+        columns[name]["gaps"] = {score: gap.as_json() for score, gap in judged.items()}
         nothing_right = [score for score, gap in judged.items() if gap.gap is not None and gap.ratio is None]
         reasons |= {f"subgroups.columns.{name}.gaps.{score}.ratio": ALL_WRONG for score in nothing_right}
-    told = {"min_subjects": asked.min_subjects, "probabilities": probabilities, "columns": found, "left_out": left_out}
-    return told, reasons
+    told = {"min_subjects": asked.min_subjects, "probabilities": probabilities}
+    return {**told, "columns": columns, "left_out": left_out}, reasons
+
+
+def _column(
+    grouping: Grouping, counts: Floats, clips: _Clips, labels: LabelSpace, min_subjects: int, seed: int
+) -> tuple[Json, dict[str, str]]:
+    """What is told of a column beside its gaps, and the reasons of its nulls."""
+    groups, why = _groups(grouping, counts, clips, labels, seed)
+    reasons = {f"groups.{name}": reason for name, reason in why.items()}
+    odds, label, unknown = equalised_odds(counts, labels.names, min_subjects)
+    if unknown is not None:
+        reasons["equalised_odds"] = unknown
+    several = ((counts.sum((2, 3)) > 0).sum(1) > 1).any()
+    return {
+        "of": list(grouping.of),
+        "varies": WITHIN if several else BETWEEN,
+        "groups": groups,
+        "equalised_odds": {"gap": odds, "label": label},
+        "in_no_group": _in_no_group(grouping, clips.judged),
+    }, reasons
 
 
 def _clips(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[_Clips, str]:
