@@ -15,8 +15,10 @@ import wandb
 from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from experiments.config import TrainConfig
 from experiments.loading import load
+from experiments.parts import open_run_data
 from fer_id.callbacks.record import Record
 from fer_id.models.checkpoint import read_tensors
+from fer_id.reporting.jobs import run_name
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 
@@ -418,9 +420,8 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_
         both = of_part.merge(calibration, on="clip_id")
         assert (both["logit_happy_x"] == both["logit_happy_y"]).all()
         assert not (part.path / "wandb").exists()
+        assert run_name(part) == f"{run_name(run)}, part {part.part}"
     assert run.metrics()["conformal"]["n_subjects_calibration"] == {"holdout": len(learned)}
-
-    from experiments.parts import open_run_data
 
     data = open_run_data(run.parts[1])[1]
     assert data.subjects(data.fold.test) == run.parts[1].job()["subjects"]["test"]
