@@ -138,6 +138,13 @@ VERBS = {
         "fer-id consent withdraw SUBJECT cohort=data/site_a store=data/site_a_store",
         "action subject",
     ),
+    "card": Verb(
+        "the model card of a run (card.md): use, data, consent, numbers, limits",
+        "experiments.card:card",
+        "experiments.card:CardConfig",
+        "fer-id card runs/site_a/gradual",
+        "run",
+    ),
     "models": Verb(
         "the shipped models: parameters and multiply-adds",
         "experiments.models:models",

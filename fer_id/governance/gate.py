@@ -7,13 +7,13 @@ set of its own. What was not measured is a reason to refuse, and so is evidence 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fer_id.governance.bundle import DEMONSTRATION, Unfit
 from fer_id.governance.groups import gap_reasons, group_reasons, unfit_groups
 from fer_id.governance.policy import CHECKS, RESTRICTED, Policy
-from fer_id.runs import FREE_KEYS, LEARNED_FROM, differences
+from fer_id.governance.record import Record, only, reason_of
+from fer_id.runs import FREE_KEYS, differences
 
 MAY_DIFFER = (
     *FREE_KEYS,
@@ -22,36 +22,6 @@ MAY_DIFFER = (
 )
 """Settings, or beginnings of them, in which a run may differ from the cross-validation that is its evidence; which
 store it is, its fingerprint tells."""
-
-
-@dataclass(frozen=True)
-class Record:
-    """What a run says of itself.
-
-    Attributes:
-        path: as people call it.
-        done: whether it is finished.
-        folds: paths of the trainings of a cross-validation; empty for a single one.
-        config, job, metrics: the files of that name; empty where they are not there.
-        explanation: ``explain/explain.json``; None where it was not explained.
-    """
-
-    path: str
-    done: bool
-    folds: tuple[str, ...]
-    config: dict[str, Any]
-    job: dict[str, Any]
-    metrics: dict[str, Any]
-    explanation: dict[str, Any] | None
-
-    def learned_from(self) -> set[str]:
-        """Pseudonyms of those whom it has seen."""
-        subjects = self.job.get("subjects") or {}
-        return {one for split in LEARNED_FROM for one in subjects.get(split) or ()}
-
-    def tested(self) -> set[str]:
-        """Pseudonyms of those on whom it was judged."""
-        return set((self.job.get("subjects") or {}).get("test") or ())
 
 
 class Verdict(NamedTuple):
@@ -123,7 +93,7 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
         yield f"{evidence.path} is not finished (no DONE); the same fer-id train command resumes it"
     if not evidence.folds:
         yield f"{evidence.path} is a single training, of other weights; evidence is a cross-validation (protocol=loso)"
-    stores = [(one.job.get("store") or {}).get("fingerprint") for one in (run, evidence)]
+    stores = [one.store.get("fingerprint") for one in (run, evidence)]
     if None in stores or stores[0] != stores[1]:
         yield f"{evidence.path} is of another store than {run.path}, or the store was made again between the two"
     changed = differences(evidence.config, run.config)
@@ -164,7 +134,7 @@ def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:
 def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
     """Subjects, accuracy and calibration."""
     metrics = judged.metrics
-    if (judged.job.get("store") or {}).get("shard_by") == "split":
+    if judged.store.get("shard_by") == "split":
         yield "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child"
     elif (subjects := metrics.get("n_subjects") or 0) < policy.min_subjects:
         yield f"judged on {subjects} subjects, expected {policy.min_subjects} at least"
@@ -200,18 +170,6 @@ def _of_the_maps(judged: Record, policy: Policy) -> Iterator[str]:
             yield f"check {name}: undecided, insufficient evidence; {again} checks=<more clips>"
     for failed in said.get("failed") or ():
         yield f"check {failed}: failed, so the maps cannot be believed"
-
-
-def only(metrics: dict[str, Any], section: str, name: str) -> float | None:
-    """The one value of something that is kept by fold, of a single training; None where there is none."""
-    values = list(((metrics.get(section) or {}).get(name) or {}).values())
-    return values[0] if len(values) == 1 else None
-
-
-def reason_of(metrics: dict[str, Any], name: str) -> str:
-    """Why ``metrics.json`` says that a value is null; empty where it does not say."""
-    reasons = metrics.get("reasons") or {}
-    return next((str(why) for key, why in reasons.items() if key == name or key.startswith(f"{name}.")), "")
 
 
 def not_measured(what: str, run: Record, reason: str) -> str:
