@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,6 +160,15 @@ def export_onnx(model: ClipClassifier, frames: int) -> Exported:
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
     return Exported(program.model_proto.SerializeToString(), made.kind, made.frames, made.state, made.landmarks)
+
+
+def marked(content: bytes, marks: Mapping[str, str]) -> bytes:
+    """An ONNX file with words of its own, which stay with it wherever it goes."""
+    import onnx
+
+    model = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, dict(marks))
+    return bytes(model.SerializeToString())
 
 
 class OnnxModel:
