@@ -44,7 +44,7 @@ class ReleaseConfig:
         "trained for use; it must have judged everybody RUN learned from",
     )
     out: str | None = setting(None, help="folder of the bundle; null: bundles/ and the run's name")
-    key: str | None = setting(None, help="of verify: fingerprint of the key you trust, as the releaser told you")
+    trusted_key: str | None = setting(None, help="of verify: fingerprint of the releaser's key, as they told it")
 
     def clashes(self) -> Iterator[Clash]:
         """Keys of the other action."""
@@ -52,8 +52,8 @@ class ReleaseConfig:
             yield Clash(("bundle",), "is empty; say fer-id release verify BUNDLE")
         if self.run != VERIFY and self.bundle:
             yield Clash(("bundle",), "is of verify only; a release takes one run, and out=FOLDER")
-        if self.run != VERIFY and self.key:
-            yield Clash(("key",), "is of verify only; a release is signed by your own key")
+        if self.run != VERIFY and self.trusted_key:
+            yield Clash(("trusted_key",), "is of verify only; a release is signed by your own key")
 
 
 def release(config: ReleaseConfig) -> str:
@@ -68,7 +68,7 @@ def release(config: ReleaseConfig) -> str:
     from fer_id.governance.bundle import verify_bundle
 
     if config.run == VERIFY:
-        return f"{config.bundle}: {verify_bundle(config.bundle, config.key)}"
+        return f"{config.bundle}: {verify_bundle(config.bundle, config.trusted_key)}"
     return _release(config)
 
 

@@ -66,8 +66,9 @@ def found_on_disk(run: RunDir, evidence: RunDir | None, logged: bool) -> tuple[F
     try:
         return open_run_data(run)[1], reasons
     except FerIdError as problem:
-        changed = (run.job().get("store") or {}).get("provenance") == "real"
-        return None, [*reasons, *([f"its data cannot be read, so that nothing can be checked: {problem}"] * changed)]
+        if (run.job().get("store") or {}).get("provenance") == "real":
+            reasons.append(f"its data cannot be read, so that nothing can be checked: {problem}")
+        return None, reasons
 
 
 def _line(run: RunDir, reasons: list[str]) -> Iterator[RunDir]:

@@ -7,7 +7,7 @@ from typing import Any
 BY_FOLD = {"calibration": "temperatures", "review": "thresholds", "conformal": "n_subjects_calibration"}
 """Values kept by fold; under leave-one-child-out a fold bears a child's pseudonym."""
 
-_OF_SUBJECTS = ("per_subject.", *(f"{section}.{name}." for section, name in BY_FOLD.items()))
+_OF_FEW = ("per_subject.", "subgroups.", *(f"{section}.{name}." for section, name in BY_FOLD.items()))
 
 
 def disclosed(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def disclosed(metrics: dict[str, Any]) -> dict[str, Any]:
     if metrics.get("subgroups") is not None:
         shown["subgroups"] = disclosed_subgroups(metrics)
     reasons = metrics.get("reasons") or {}
-    shown["reasons"] = {name: why for name, why in reasons.items() if not name.startswith(_OF_SUBJECTS)}
+    shown["reasons"] = {name: why for name, why in reasons.items() if not name.startswith(_OF_FEW)}
     return shown
 
 

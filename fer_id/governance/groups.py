@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fer_id.governance.bundle import Unfit
+from fer_id.governance.disclosed import disclosed_subgroups
 from fer_id.governance.policy import Policy
 
 PAIR = " x "
@@ -18,17 +19,18 @@ def unfit_groups(metrics: dict[str, Any], policy: Policy) -> tuple[Unfit, ...]:
     """The groups whose accuracy may be below what is asked of all (``min_accuracy``), or of whom too little is known.
 
     A pair of groups is named where it fails; that many pairs hold too few children to tell is said once, elsewhere.
-    How many children a group has is told by nothing here: small cells stay hidden.
+    Strangers read this: numbers stand only where the public view shows the group, and never how many children it has.
     """
-    found = []
+    found, shown = [], (disclosed_subgroups(metrics) or {}).get("columns") or {}
     for column, groups in _columns(metrics).items():
         for group, one in groups.items():
             low = _low(metrics, one)
             if low is None and PAIR not in column:
                 found.append(Unfit(column, group, f"{TOO_LITTLE}, too few children were judged"))
             elif low is not None and low < policy.min_accuracy:
-                why = f"its accuracy may be as low as {low:.2f}, {policy.min_accuracy} is asked for"
-                found.append(Unfit(column, group, why))
+                seen = group in ((shown.get(column) or {}).get("groups") or {})
+                value = f"as low as {low:.2f}" if seen else "lower"
+                found.append(Unfit(column, group, f"its accuracy may be {value}; {policy.min_accuracy} is asked for"))
     return tuple(found)
 
 
