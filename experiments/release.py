@@ -85,12 +85,12 @@ def _release(config: ReleaseConfig) -> str:
     (run, record), judged = _record(config.run), _record(config.evidence) if config.evidence else None
     evidence = judged[1] if judged else None
     out = Path(config.out or f"bundles/{record.name}")
-    if out.exists():
-        raise ConfigError(f"{out} exists already; a bundle is never replaced, choose another out=")
     log = site_log(keys_home())
     data, reasons = found_on_disk(run, judged[0] if judged else None, log is not None)
     verdict = judge_release(record, policy, evidence, reasons)
     if not verdict.reasons:
+        if out.exists():
+            raise ConfigError(f"{out} exists already; a bundle is never replaced, choose another out=")
         signer = Signer.load(keys_home(), create=True)
         packed = pack(run, record, evidence, data, policy, verdict.unfit, signer.fingerprint)
         verdict = verdict._replace(reasons=packed.reasons)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from fer_id.evaluation.disclosure import public_view
+
 BY_FOLD = {"calibration": "temperatures", "review": "thresholds", "conformal": "n_subjects_calibration"}
 """Values kept by fold; under leave-one-child-out a fold bears a child's pseudonym."""
 
@@ -27,9 +29,9 @@ def disclosed(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def disclosed_subgroups(metrics: dict[str, Any]) -> dict[str, Any] | None:
-    """The entry ``subgroups`` as strangers may see it; None where there is none, or where cells may be small."""
+    """The entry ``subgroups`` as strangers may see it; None where there is none."""
     found: dict[str, Any] | None = metrics.get("subgroups")
-    return None if metrics.get("provenance") == "real" else found
+    return public_view(found) if found and metrics.get("provenance") == "real" else found
 
 
 def _values(by_fold: Any) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from fer_id.governance.bundle import Unfit
 from fer_id.governance.disclosed import disclosed_subgroups
 from fer_id.governance.policy import Policy
+from fer_id.governance.record import reason_of
 
 PAIR = " x "
 TOO_LITTLE = "insufficient evidence"
@@ -36,11 +37,11 @@ def unfit_groups(metrics: dict[str, Any], policy: Policy) -> tuple[Unfit, ...]:
 
 def group_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
     """Why groups keep a model here: not measured, nobody to use it with, or one of them failed badly."""
-    if "subgroups" not in metrics:
-        yield "subgroups: not measured; run fer-id evaluate"
+    if metrics.get("subgroups") is None:
+        yield f"subgroups: {reason_of(metrics, 'subgroups') or 'not measured; run fer-id evaluate'}"
         return
     unfit, columns = unfit_groups(metrics, policy), _columns(metrics)
-    left_out = (metrics["subgroups"] or {}).get("left_out") or {}
+    left_out = metrics["subgroups"].get("left_out") or {}
     for name in policy.groups:
         named = {one.group for one in unfit if one.column == name}
         if name not in columns:
@@ -66,8 +67,8 @@ def gap_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
                 f"{column}: accuracy differs by {gap['gap']:.3f} between {gap.get('worst')} and {gap.get('best')} "
                 f"({gap.get('verdict') or TOO_LITTLE}), expected {policy.max_gap} at most"
             )
-        elif gap.get("gap") is None and column in policy.groups:
-            yield f"groups of {column}: the gap between them is unknown ({gap.get('reason') or TOO_LITTLE})"
+        elif column in policy.groups and (gap.get("gap") is None or gap.get("verdict") == TOO_LITTLE):
+            yield f"groups of {column}: nothing is shown of the gap between them ({gap.get('reason') or TOO_LITTLE})"
 
 
 def _columns(metrics: dict[str, Any]) -> dict[str, Groups]:

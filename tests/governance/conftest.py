@@ -22,16 +22,22 @@ def interval(low: float | None, high: float = 0.95, subjects: int = 8) -> Json |
 def group(low: float | None, subjects: int = 8) -> Json:
     """A group whose interval begins at ``low``."""
     scores = {"accuracy": 0.8, "macro_recall": 0.8, "macro_f1": 0.8, "ece": 0.05, "abstention": 0.1, "recall": {}}
-    return {"n_clips": 10 * subjects, "n_subjects": subjects, **scores, "intervals": {"accuracy": interval(low)}}
+    intervals = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), interval(low))
+    return {"n_clips": 10 * subjects, "n_subjects": subjects, **scores, "intervals": intervals}
 
 
-def column(*, gap: float | None = 0.05, verdict: str = "no gap shown", **lows: float | None) -> Json:
-    """A column of ``subgroups`` whose groups' intervals begin at ``lows``."""
+def column(
+    *of: str, gap: float | None = 0.05, verdict: str = "no gap shown", subjects: int = 8, **lows: float | None
+) -> Json:
+    """A column of ``subgroups`` (of two columns: a pair) whose groups' intervals begin at ``lows``."""
     between = {"gap": gap, "ratio": 0.9, "worst": "a", "best": "b", "p": 0.4, "p_holm": 0.8, "verdict": verdict}
     return {
-        "groups": {name: group(low) for name, low in lows.items()},
-        "gaps": {"accuracy": between | {"reason": None}},
+        "groups": {name: group(low, subjects) for name, low in lows.items()},
+        "gaps": dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), between | {"reason": None}),
         "equalised_odds": {"gap": 0.1, "label": "sad"},
+        "of": list(of) or ["severity"],
+        "varies": "between subjects",
+        "in_no_group": {"n_clips": 0, "n_subjects": 0},
     }
 
 

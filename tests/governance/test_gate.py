@@ -62,6 +62,10 @@ def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
             "groups of severity: insufficient evidence, in no group were enough children judged",
         ),
         (
+            spoilt(subgroups__columns={"severity": column(verdict="insufficient evidence", mild=0.7, severe=0.6)}),
+            "groups of severity: nothing is shown of the gap between them (insufficient evidence)",
+        ),
+        (
             spoilt(subgroups__columns={"severity": column(mild=0.45, severe=0.4)}),
             "groups of severity: it is fit for none of them",
         ),
@@ -206,6 +210,19 @@ def test_groups_below_the_bound_or_unknown_are_named(make_record: Make) -> None:
     ]
     assert "as low as 0.45" in str(verdict.unfit[0])
     assert "insufficient evidence" in str(verdict.unfit[1])
+
+
+def test_of_a_group_that_is_hidden_from_strangers_no_number_is_told(make_record: Make) -> None:
+    """Of three groups the smallest is hidden, and a second one, or the first would follow from the total."""
+    few = column(mild=0.7, moderate=0.41, severe=0.42)
+    few["groups"]["severe"] |= {"n_subjects": 3, "n_clips": 30}
+    few["groups"]["moderate"] |= {"n_subjects": 5, "n_clips": 50}
+    verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": few})), a_policy())
+    assert [one.group for one in verdict.unfit] == ["moderate", "severe"]
+    assert not any(number in str(one) for one in verdict.unfit for number in ("0.41", "0.42"))
+    shown = column(mild=0.7, moderate=0.41)
+    verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": shown})), a_policy())
+    assert "as low as 0.41" in str(verdict.unfit[0])
 
 
 def test_an_interval_of_too_few_children_does_not_count(make_record: Make) -> None:

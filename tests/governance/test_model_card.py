@@ -12,7 +12,7 @@ from fer_id.governance.bundle import Unfit
 from fer_id.governance.limits import limits, limits_file
 from fer_id.governance.model_card import Release, Source, cell, model_card
 from fer_id.governance.record import Record
-from tests.governance.conftest import a_policy, good_metrics
+from tests.governance.conftest import a_policy, column, good_metrics
 
 Make = Callable[..., Record]
 COHORT = Source("cohort", "real", "learned from and judged on", "not to be passed on", {"children": 12, "training": 11})
@@ -59,6 +59,20 @@ def test_nobody_is_named_and_no_child_is_told_apart(make_record: Make) -> None:
     assert not any(one in text for one in subjects)
     assert "data/site" not in text
     assert "12 children; training 11" in text
+
+
+def test_groups_of_few_real_children_are_not_shown(make_record: Make) -> None:
+    few = column(mild=0.7, moderate=0.6, severe=0.2)
+    few["groups"]["severe"] |= {"n_subjects": 2, "n_clips": 20, "accuracy": 0.123}
+    few["groups"]["moderate"] |= {"n_subjects": 6, "n_clips": 60, "accuracy": 0.456}
+    metrics = good_metrics()
+    metrics["subgroups"]["columns"] = {"severity": few}
+    text = model_card(make_record(metrics=metrics), [])
+    assert "| mild | at least 5 | 80.0" in text
+    assert "2 groups of few children not shown" in text
+    assert not any(told in text for told in ("12.3", "45.6", "| severe", "| moderate"))
+    metrics["provenance"] = "simulated"
+    assert "| severe | 2 | 12.3" in model_card(make_record(metrics=metrics), [])
 
 
 def test_it_says_what_was_not_measured(make_record: Make) -> None:
