@@ -138,6 +138,20 @@ VERBS = {
         "fer-id consent withdraw SUBJECT cohort=data/site_a store=data/site_a_store",
         "action subject",
     ),
+    "card": Verb(
+        "the model card of a run (card.md): use, data, consent, numbers, limits",
+        "experiments.card:card",
+        "experiments.card:CardConfig",
+        "fer-id card runs/site_a/gradual",
+        "run",
+    ),
+    "release": Verb(
+        "the gate: a signed bundle of a run's model, or every reason why it stays; release verify BUNDLE checks one",
+        "experiments.release:release",
+        "experiments.release:ReleaseConfig",
+        "fer-id release runs/site_a/final evidence=runs/site_a/gradual policy=research out=bundles/site_a",
+        "run bundle",
+    ),
     "models": Verb(
         "the shipped models: parameters and multiply-adds",
         "experiments.models:models",

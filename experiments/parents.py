@@ -31,7 +31,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         return None
     run = _open_fold(path, fold.name)
     run.checkpoint()
-    for one in _ancestry(run, fold.name):
+    for one in ancestry(run, fold.name):
         _check_subjects(one, data, fold)
         _check_images(one, config, data, fold)
     if config.init.transfer:
@@ -84,7 +84,7 @@ def _open_fold(path: str, name: str) -> RunDir:
     return named[name]
 
 
-def _ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
+def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
     """The run and all whose weights went into it."""
     todo, seen = [run], set()
     while todo:

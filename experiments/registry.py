@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -26,12 +26,14 @@ class Dataset:
         datamodule: its ``FerDataModule``.
         prepare: ``prepare(config, out, *, overwrite)``, raw data -> store; empty where another command makes the store.
         made_by: that command.
+        licence: of the data, for model cards.
     """
 
     config: str
     datamodule: str
     prepare: str = ""
     made_by: str = ""
+    licence: str = "unknown"
 
     def load_config(self) -> type[DataConfig]:
         """The dataclass of settings."""
@@ -56,29 +58,42 @@ class Dataset:
 
 
 _FER2013 = Dataset(
-    "data_modules.fer2013:FER2013Config", "data_modules.modules:FER2013DataModule", "data_modules.fer2013:prepare"
+    "data_modules.fer2013:FER2013Config",
+    "data_modules.modules:FER2013DataModule",
+    "data_modules.fer2013:prepare",
+    licence="unknown: pictures from the web, published for a contest without a licence",
 )
 DATASETS = {
     "fer2013": _FER2013,
-    "ferplus": _FER2013,  # the same images; its group file asks for the labels of FER+
+    "ferplus": replace(  # the same images; its group file asks for the labels of FER+
+        _FER2013, licence=f"labels: MIT; pictures, FER2013's: {_FER2013.licence}"
+    ),
     "affectnet": Dataset(
         "data_modules.affectnet:AffectNetConfig",
         "data_modules.modules:AffectNetDataModule",
         "data_modules.affectnet:prepare",
+        licence="for research only, by agreement with its authors; not to be passed on",
     ),
     "folder": Dataset(
         "data_modules.folders:FolderConfig", "data_modules.modules:FolderDataModule", "data_modules.folders:prepare"
     ),
     "cohort": Dataset(
-        "data_modules.cohort:CohortConfig", "data_modules.modules:CohortDataModule", "data_modules.cohort:prepare"
+        "data_modules.cohort:CohortConfig",
+        "data_modules.modules:CohortDataModule",
+        "data_modules.cohort:prepare",
+        licence="recordings of children, for what their guardians consented to; not to be passed on",
     ),
     "synthetic": Dataset(
-        "data_modules.config:DataConfig", "data_modules.modules:SyntheticDataModule", made_by="fer-id synth out=FOLDER"
+        "data_modules.config:DataConfig",
+        "data_modules.modules:SyntheticDataModule",
+        made_by="fer-id synth out=FOLDER",
+        licence="drawn by fer_id (Apache-2.0); nobody is shown",
     ),
     "simulated": Dataset(
         "data_modules.config:DataConfig",
         "data_modules.modules:SimulatedDataModule",
         made_by="fer-id simulate source=STORE out=FOLDER",
+        licence="as the stills it was made of",
     ),
 }
 

@@ -4,8 +4,8 @@ A frame that is not valid changes nothing: its features are set to zero before a
 A clip without one valid frame gets finite values that mean nothing; ``valid.any(1)`` tells the caller which clips those
 are. Any T from 1 works.
 
-The recurrent heads move the valid frames to the front (a stable sort), run over the whole row, and take the state at
-the last valid step. A state depends on the steps before it only, so this equals packing, without the lengths on the
+The recurrent heads move the valid frames to the front (in their own order), run over the whole row, and take the state
+at the last valid step. A state depends on the steps before it only, so this equals packing, without the lengths on the
 host that packing needs (a wait for the GPU), and under autocast it works in every precision.
 """
 
@@ -142,7 +142,8 @@ class Transformer(Head):
 
 def _valid_first(valid: Tensor) -> tuple[Tensor, Tensor]:
     """Order (B, T) that puts the valid frames first and keeps their own order; position (B,) of the last of them."""
-    order = valid.int().argsort(dim=1, descending=True, stable=True)
+    places = valid.shape[1] * valid.int() - torch.arange(valid.shape[1], device=valid.device)
+    order = places.argsort(dim=1, descending=True)  # no two are equal; ONNX knows no stable sort
     return order, (valid.sum(dim=1) - 1).clamp(min=0)
 
 

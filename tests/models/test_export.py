@@ -1,0 +1,119 @@
+"""The ONNX of every head gives torch's logits, with frames missing anywhere, one frame at a time where it can."""
+
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from fer_id.models.build import build_model
+from fer_id.models.config import HEADS, ModelConfig
+from fer_id.models.export import CLIP, STEP, TOLERANCE, OnnxModel, export_onnx, latency, marked, noise_clips, parity
+from fer_id.models.network import ClipClassifier
+
+FRAMES = 5
+SMALL = {"widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1], "hidden": 8}
+
+
+@cache
+def exported(head: str, landmarks: int = 0) -> tuple[ClipClassifier, OnnxModel]:
+    """A small CNN with weights and batch statistics of its own, and its ONNX."""
+    torch.manual_seed(1)
+    model = build_model(ModelConfig(head=head, landmarks=landmarks, **SMALL), 5)
+    clip = next(noise_clips(1, FRAMES, seed=9))
+    for _ in range(3):
+        model.train()(*clip)
+    return model.eval(), OnnxModel(export_onnx(model, FRAMES))
+
+
+@pytest.fixture(scope="module")
+def lstm() -> tuple[ClipClassifier, OnnxModel]:
+    """The paper's shape, in small."""
+    return exported("lstm")
+
+
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "lstm"])
+def test_every_head_gives_torchs_logits(head: str) -> None:
+    model, found = exported(head)
+    same = parity(model, found, noise_clips(12, FRAMES, seed=2))
+    assert same["max_difference"] < TOLERANCE
+    assert (same["clips"], same["frames_without_face"] > 0) == (12, True)
+    assert found.exported.kind == (STEP if head in ("gru", "mean", "last") else CLIP)
+    shorter = next(noise_clips(1, FRAMES - 2, seed=3))
+    assert parity(model, found, [shorter])["max_difference"] < TOLERANCE
+
+
+def test_the_lstm_steps_through_clips_of_any_length(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    model, found = lstm
+    assert found.exported.state == {"h": 8, "c": 8}
+    for length in (1, FRAMES, 30):
+        assert parity(model, found, noise_clips(6, length, seed=length))["max_difference"] < TOLERANCE
+
+
+def test_each_step_says_what_the_clip_so_far_says(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    model, found = lstm
+    frames, valid, landmarks = next(noise_clips(1, 8, seed=4))
+    valid[0, :2], valid[0, 2], valid[0, 4:6] = False, True, False
+    state = found.start()
+    for step in range(8):
+        said = found.run([frames[:, step], valid[:, step]], state)
+        state = {"h": said["next_h"], "c": said["next_c"]}
+        if valid[0, : step + 1].any():
+            with torch.inference_mode():
+                expected = model(frames[:, : step + 1], valid[:, : step + 1], landmarks)
+            assert np.abs(said["logits"] - expected.numpy()).max() < TOLERANCE
+
+
+def test_frames_without_a_face_change_nothing_whatever_they_hold(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    _, found = lstm
+    state = found.start()
+    for frame in (torch.zeros(1, 3, 64, 64), torch.full((1, 3, 64, 64), float("nan"))):
+        said = found.run([frame, torch.tensor([False])], state)
+        assert not said["next_h"].any()
+        assert not said["next_c"].any()
+
+
+def test_clips_without_one_face_are_left_out(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    model, found = lstm
+    frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=5))
+    same = parity(model, found, [(frames, torch.zeros_like(valid), landmarks)])
+    assert (same["clips"], same["max_difference"]) == (0, None)
+
+
+def test_another_models_logits_are_found_out(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    _, found = lstm
+    torch.manual_seed(2)
+    other = build_model(ModelConfig(head="lstm", **SMALL), 5).eval()
+    assert parity(other, found, noise_clips(2, FRAMES, seed=6))["max_difference"] > TOLERANCE
+
+
+@pytest.mark.parametrize("head", ["lstm", "attention"])
+def test_landmarks_go_in_too(head: str) -> None:
+    model, found = exported(head, landmarks=16)
+    frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=7))
+    valid[:] = True
+    gone = landmarks.clone()
+    gone[:, 1] = float("nan")
+    assert parity(model, found, [(frames, valid, landmarks), (frames, valid, gone)])["max_difference"] < TOLERANCE
+    moved = np.abs(found.logits((frames, valid, landmarks)) - found.logits((frames, valid, gone))).max()
+    assert moved > TOLERANCE
+
+
+def test_a_clip_that_is_too_long_is_refused() -> None:
+    _, found = exported("attention")
+    with pytest.raises(ValueError, match="6 frames for a model of 5"):
+        found.logits(next(noise_clips(1, 6, seed=0)))
+
+
+def test_marks_stay_with_the_file(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    content = marked(lstm[1].exported.content, {"kind": "demonstration"})
+    model = onnx.load_from_string(content)
+    onnx.checker.check_model(model, full_check=True)
+    assert {one.key: one.value for one in model.metadata_props} == {"kind": "demonstration"}
+
+
+def test_latency_is_of_one_call(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    took = latency(lstm[1], calls=5, warm_up=1)
+    assert 0 < took["median"] <= took["p95"]
+    assert (took["calls"], took["per"]) == (5, "frame")
