@@ -87,11 +87,9 @@ def votes_of(opinions: Iterable[Opinion], clips: pd.DataFrame) -> tuple[Votes, C
     lost = Counter[str]()
     opinions = list(opinions)
     for clip, start, end in clips[["clip_id", "start_s", "end_s"]].itertuples(index=False):
-        shares = Counter[str]()
-        for one in opinions:
-            shares[one.label] += max(0.0, min(end, one.end_s) - max(start, one.start_s)) / (end - start)
-        (first, most), *others = [*shares.most_common(2), ("", 0.0)]
-        if most > MAJORITY >= others[0][1]:
+        shares = Counter({label: _covered(opinions, label, start, end) for label in {one.label for one in opinions}})
+        (first, most), (_, second) = [*shares.most_common(2), ("", 0.0), ("", 0.0)][:2]
+        if most > MAJORITY >= second:
             votes[clip] = first
         elif most > 0:
             lost["clips without one label on more than half of them"] += 1
@@ -99,6 +97,15 @@ def votes_of(opinions: Iterable[Opinion], clips: pd.DataFrame) -> tuple[Votes, C
         not ((clips["start_s"] < one.end_s) & (clips["end_s"] > one.start_s)).any() for one in opinions
     )
     return votes, +lost
+
+
+def _covered(opinions: Sequence[Opinion], label: str, start: float, end: float) -> float:
+    """Share of the time from ``start`` to ``end`` that has a label, twice labelled time counted once."""
+    total, until = 0.0, start
+    for one in sorted(one for one in opinions if one.label == label):
+        first, last = max(one.start_s, until), min(one.end_s, end)
+        total, until = total + max(0.0, last - first), max(until, last)
+    return total / (end - start)
 
 
 def _known(cohort: Cohort, annotator: str) -> Votes:
