@@ -22,7 +22,7 @@ COLOURS = {
     "sad": style.BLUE,
     "angry": style.VERMILION,
     "fear": style.PURPLE,
-    "neutral": "#b9c1cb",
+    "neutral": "#7b8794",
     "surprise": style.GREEN,
     "disgust": "#8c6d31",
     "contempt": style.SKY,
