@@ -18,6 +18,7 @@ import numpy as np
 from data_modules.admission import Cohort, admit, open_keys
 from data_modules.cohort_videos import FollowedClip, Stretch, VideoJob, follow_videos, read_part
 from data_modules.config import DataConfig
+from data_modules.corrections import add_corrections
 from data_modules.manifests import read_manifests
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
@@ -32,7 +33,7 @@ from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.clips import OUTCOMES, windows
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
-from fer_id.settings import setting
+from fer_id.settings import Clash, setting
 from fer_id.store import ClipStoreWriter
 
 AUDITED_FRAMES = 100
@@ -61,6 +62,17 @@ class CohortConfig(DataConfig):
     )
     retention_days: int = setting(365, min=1, max=36500, help="days after which the store refuses to open")
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+    corrections: list[str] = setting(
+        [], help="files of fer-id predict that a person corrected in ELAN or BORIS; first added to annotations.csv"
+    )
+    annotator: str = setting("", help="who corrected them, as annotations.csv is to call them")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Opinions of nobody."""
+        if bool(self.corrections) != bool(self.annotator.strip()):
+            yield Clash(("corrections", "annotator"), "belong together: data.corrections=FILE data.annotator=NAME")
+        if self.annotator.strip()[:1] in tuple("=+@-") or not self.annotator.isprintable() or len(self.annotator) > 200:
+            yield Clash(("annotator",), f"{self.annotator[:60]!r}: expected a name, at most 200 characters, no formula")
 
 
 def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
@@ -68,13 +80,19 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
 
     Raises:
         ConfigError: no source, or no key.
-        DataError: bad tables or videos, all problems together; nobody admitted; no face anywhere.
+        DataError: bad tables or videos, all problems together; corrections that contradict what stands there; nobody
+            admitted; no face anywhere.
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
     home, manifests = keys_home(), read_manifests(Path(config.source))
     key, log = open_keys(home)
-    cohort = admit(manifests, key, known_withdrawals(home, log), date.today())
+    gone = known_withdrawals(home, log)
+    cohort = admit(manifests, key, gone, date.today())
+    if config.corrections:
+        for line in add_corrections(cohort, [Path(path) for path in config.corrections], config.annotator, log):
+            say(line)
+        cohort = admit(read_manifests(Path(config.source)), key, gone, date.today())
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
         done = _follow(jobs, parts, config, cohort)

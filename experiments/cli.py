@@ -131,6 +131,13 @@ VERBS = {
         "fer-id uncertainty runs/drawn/seed0 runs/drawn/seed1 runs/drawn/seed2",
         "runs",
     ),
+    "predict": Verb(
+        "a video and a run or bundle -> what it says over time, for a person to review (page, ELAN, BORIS)",
+        "experiments.predict:predict",
+        "experiments.predict:PredictConfig",
+        "fer-id predict video.mp4 run=runs/site_a/all out=prediction",
+        "video",
+    ),
     "consent": Verb(
         "who of a cohort takes part; taking a child out; the audit log",
         "experiments.consent:consent",

@@ -95,7 +95,8 @@ def _take_out(config: ConsentConfig, home: Path) -> str:
     problems.found += runs.problems
     done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
     _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
-    told = "\n".join([_title(subject, config.action), *_told(clips, runs, Path(config.runs))])
+    lines = [*_told(clips, runs, Path(config.runs)), *_predictions(log, subject)]
+    told = "\n".join([_title(subject, config.action), *lines])
     problems.raise_if_any(ConsentError, f"Mend this and say the same again. Done was:\n{told}")
     return told
 
@@ -157,6 +158,15 @@ def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
         f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
     )
     return [*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"]
+
+
+def _predictions(log: AuditLog, subject: str) -> list[str]:
+    """What ``fer-id predict`` left of the subject, which lies wherever it was told to."""
+    of_it = (line for line in log.lines() if line.get("event") == "predicted" and line.get("subject") == subject)
+    days = [str(line.get("time"))[:10] for line in of_it]
+    if not days:
+        return []
+    return [f"  DELETE BY HAND: the folders of {len(days)} predictions about this child, the last of {days[-1]}"]
 
 
 def _audit(config: ConsentConfig, home: Path) -> str:

@@ -64,6 +64,8 @@ def describe_job(
             "label_space": data.labels.name,
             "shard_by": card.shard_by,
             "geometry": card.geometry,
+            "fps": _same(data.clips["fps"].dropna().unique().tolist()),
+            "min_eye_distance": _same([store.card.parameters.get("min_eye_distance") for store in data.stores]),
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
         },
         "subjects": {split: data.subjects(rows) for split, rows in united.items()} | _of_sources(sources),
@@ -76,6 +78,12 @@ def describe_job(
         "memory_format": config.trainer.memory_format,
         "machine": machine(),
     }
+
+
+def _same(values: Sequence[float | None]) -> float | None:
+    """The one value that all have; None where they differ, or nobody has any."""
+    known = set(values)
+    return known.pop() if len(known) == 1 else None
 
 
 def _of_sources(sources: Sequence[FerDataModule]) -> dict[str, list[str]]:

@@ -57,10 +57,14 @@ class Follower:
 
     Args:
         patience: seconds, see :data:`PATIENCE_S`.
+        reacquire_s: seconds without the target after which it is looked for as at first; None: never.
+
+    Attributes:
+        restarts: how often that happened.
     """
 
-    def __init__(self, patience: float = PATIENCE_S) -> None:
-        self.patience = patience
+    def __init__(self, patience: float = PATIENCE_S, reacquire_s: float | None = None) -> None:
+        self.patience, self.reacquire_s, self.restarts = patience, reacquire_s, 0
         self._last: _Place | None = None
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
@@ -74,6 +78,8 @@ class Follower:
         if not faces:
             return None
         last = self._last
+        if last is not None and self.reacquire_s is not None and time - last.time > self.reacquire_s:
+            last, self.restarts = None, self.restarts + 1
         if last is None:
             chosen = max(faces, key=lambda face: _prominence(face, width, height))
         else:
@@ -92,6 +98,7 @@ def follow_face(
     *,
     min_eye_distance: float,
     gray: bool = False,
+    follower: Follower | None = None,
 ) -> Iterator[Seen]:
     """The target's aligned crop in every frame.
 
@@ -101,11 +108,12 @@ def follow_face(
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
         min_eye_distance: pixels between the eye centres below which a face is too small to read.
         gray: without colour, as FER2013 is.
+        follower: tells whose face it is; a new one by default.
 
     Yields:
         a :class:`Seen` for each frame.
     """
-    follower = Follower()
+    follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
         faces = landmarker.detect(image)
         face = follower.choose(faces, time, image.shape[1], image.shape[0])

@@ -37,11 +37,13 @@ class VideoFacts:
     Attributes:
         width, height: pixels as stored, before any rotation.
         duration_s: seconds; 0 where the header does not say.
+        fps: mean frames a second.
     """
 
     width: int
     height: int
     duration_s: float
+    fps: float
 
 
 def video_facts(path: Path) -> VideoFacts:
@@ -52,6 +54,31 @@ def video_facts(path: Path) -> VideoFacts:
     """
     with _opened(path) as (container, stream):
         return _facts(path, container, stream)
+
+
+def pictures_end(path: Path) -> float:
+    """Seconds from the video's beginning to the end of its last picture, from the packets, without decoding them.
+
+    The header may say more, where sound outlasts the pictures or the file is cut short, or nothing at all, as what a
+    browser recorded.
+
+    Raises:
+        DataError: as :func:`video_facts`, or there is no picture in it.
+    """
+    with _opened(path) as (container, stream):
+        _facts(path, container, stream)
+        begin = float((container.start_time or 0) / av.time_base)
+        last = -1.0
+        try:
+            for packet in container.demux(stream):
+                if packet.pts is not None:
+                    shown = packet.duration or 1 / (stream.average_rate * packet.time_base)
+                    last = max(last, float((packet.pts + shown) * packet.time_base) - begin)
+        except FFmpegError as problem:
+            raise DataError(f"{path}: damaged after {max(last, 0):.2f} s ({_reason(problem)})") from None
+    if last <= 0:
+        raise DataError(f"{path}: no picture in it")
+    return last
 
 
 def sample_frames(path: Path, times: Iterable[float]) -> Iterator[NDArray[np.uint8]]:
@@ -130,7 +157,7 @@ def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
         raise DataError(
             f"{path}: frame rate {said}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
         )
-    return VideoFacts(width, height, float((container.duration or 0) / av.time_base))
+    return VideoFacts(width, height, float((container.duration or 0) / av.time_base), float(rate))
 
 
 def _decode(path: Path, container: Any, stream: Any, begin: float) -> Iterator[tuple[Any, float]]:

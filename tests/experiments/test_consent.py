@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from fer_id.governance.audit import AuditLog
 from fer_id.governance.keys import Key
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
@@ -50,6 +51,15 @@ def test_check_says_who_takes_part_and_why_not(place: Path, capsys: Told) -> Non
     assert "2 of 3 subjects take part today" in said
     assert f"{NAME}: NO: consent refused" in said
     assert "drawn7-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
+
+
+def test_a_withdrawal_tells_of_predictions_that_lie_elsewhere(place: Path, child: str, capsys: Told) -> None:
+    log = AuditLog(place / "keys", Key.load(place / "keys"))
+    log.append("predicted", subject=child)
+    log.append("predicted", subject="s0000000000000000")
+    log.append("predicted", subject=child)
+    assert withdraw(place) == DONE
+    assert "DELETE BY HAND: the folders of 2 predictions about this child" in capsys.readouterr().out
 
 
 def test_withdrawing_erases_the_child_everywhere(

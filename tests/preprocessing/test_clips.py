@@ -49,6 +49,15 @@ def test_a_face_comes_back_near_its_old_place_however_long_it_was_away() -> None
     assert followed([[child], *[[]] * 20, [far], [back]])[-2:] == [None, back]
 
 
+def test_a_face_is_looked_for_anew_only_where_that_is_asked_for() -> None:
+    child, other = face(200, 240), face(500, 240)
+    follower = Follower(reacquire_s=1.0)
+    seen = [[child], *[[]] * 5, [other], [other]]
+    found = [follower.choose(faces, number * 0.2, WIDTH, HEIGHT) for number, faces in enumerate(seen)]
+    assert (found[5:], follower.restarts) == ([None, other, other], 1)
+    assert followed(seen)[-1] is None
+
+
 def test_a_jump_in_size_is_another_face() -> None:
     assert followed([[face(320, 240, 60)], [face(320, 240, 200)]])[1] is None
 

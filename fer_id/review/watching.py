@@ -1,0 +1,181 @@
+"""A whole video before a model: one face followed as `fer-id prepare data=cohort` does, cut into windows, and judged.
+
+What is held in memory is one window of crops and one batch, however long the video is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError, RunError
+from fer_id.labels import LabelSpace
+from fer_id.preprocessing.clips import FOUND, Follower, Seen, follow_face, sample_times, windows
+from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.preprocessing.video import pictures_end, sample_frames, video_facts
+from fer_id.progress import track
+from fer_id.review.timeline import Video
+from fer_id.types import ClipBatch, StoredClip
+
+if TYPE_CHECKING:
+    from fer_id.models.network import ClipClassifier
+
+_BATCH = 16  # windows
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """A model, and how a video has to be shown to it.
+
+    Attributes:
+        model: on its device, in evaluation mode.
+        labels: its classes.
+        fps: frames a second.
+        frames: T of a window.
+        gray: whether crops are without colour.
+        min_eye_distance: pixels between the eyes below which a face is too small to read.
+        test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
+        bf16: whether it computes in bfloat16, as it was trained.
+    """
+
+    model: ClipClassifier
+    labels: LabelSpace
+    fps: float
+    frames: int
+    gray: bool
+    min_eye_distance: float
+    test_views: str = "one"
+    bf16: bool = False
+
+
+class Watched(NamedTuple):
+    """What came of watching.
+
+    Attributes:
+        frames: ``time_s, outcome`` of every frame.
+        windows: (start, end) in frames.
+        valid: frames with a face, and all frames, of each window.
+        logits: (N, K).
+        restarts: how often the face was looked for anew.
+    """
+
+    frames: pd.DataFrame
+    windows: list[tuple[int, int]]
+    valid: list[tuple[int, int]]
+    logits: NDArray[np.float64]
+    restarts: int
+
+
+def open_video(path: Path) -> Video:
+    """What the video is.
+
+    Raises:
+        DataError: no such file, not a video, damaged, or without a picture.
+    """
+    facts = video_facts(path)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Video(path, path.stat().st_size, digest, pictures_end(path), facts.fps)
+
+
+def watch(
+    video: Video, watcher: Watcher, landmarker: FaceLandmarker, *, stride: int, reacquire_s: float | None = None
+) -> Watched:
+    """Follows the face through the whole video and asks the model about every window.
+
+    Args:
+        video: of :func:`open_video`.
+        watcher: the model.
+        landmarker: with ``max_faces`` of ``MOST_FACES``.
+        stride: frames from one window to the next, at most ``watcher.frames``.
+        reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`.
+
+    Raises:
+        DataError: the video is damaged inside, or shorter than half a frame.
+        RunError: the model gives no finite numbers.
+    """
+    times = sample_times(0.0, video.length_s, watcher.fps)
+    cuts = windows(len(times), watcher.frames, stride)
+    if not cuts:
+        raise DataError(f"{video.path}: no frame in it")
+    outcomes: list[str] = []
+    follower = Follower(reacquire_s=reacquire_s)
+    seen = follow_face(
+        sample_frames(video.path, times),
+        times,
+        landmarker,
+        min_eye_distance=watcher.min_eye_distance,
+        gray=watcher.gray,
+        follower=follower,
+    )
+    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes), cuts)
+    valid: list[tuple[int, int]] = []
+    parts = []
+    while batch := list(islice(clips, _BATCH)):
+        valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
+        parts.append(_logits(watcher, batch))
+    logits = np.concatenate(parts)
+    covered = np.array([found > 0 for found, _ in valid])
+    if not np.isfinite(logits[covered]).all():
+        raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
+    frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
+    return Watched(frames, cuts, valid, logits, follower.restarts)
+
+
+def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
+    """Windows of a stream of frames, one at a time; only frames that a later window needs are held.
+
+    Args:
+        frames: in order.
+        cuts: (start, end), ascending, without a frame between two of them.
+    """
+    source, held, first = iter(frames), deque[Seen](), 0
+    for start, end in cuts:
+        for _ in range(start - first):
+            held.popleft()
+        held.extend(islice(source, end - start - len(held)))
+        first = start
+        yield StoredClip(
+            np.stack([one.crop for one in held]),
+            np.stack([one.landmarks for one in held]),
+            np.array([one.outcome == FOUND for one in held], np.bool_),
+        )
+
+
+def _noted(frames: Iterable[Seen], outcomes: list[str]) -> Iterator[Seen]:
+    for one in frames:
+        outcomes.append(one.outcome)
+        yield one
+
+
+def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
+    """Logits (B, K) of windows of one length."""
+    import torch
+
+    from fer_id.tasks.views import views
+
+    device = next(watcher.model.parameters()).device
+    frames = torch.from_numpy(np.stack([clip.frames for clip in clips])).to(device)
+    batch: ClipBatch = {
+        "frames": frames.permute(0, 1, 4, 2, 3).float().div_(255),
+        "valid": torch.from_numpy(np.stack([clip.valid for clip in clips])).to(device),
+        "landmarks": torch.from_numpy(np.stack([clip.landmarks for clip in clips])).to(device),
+        "label": torch.full((len(clips),), -1, device=device),
+        "clip_id": [],
+        "subject_id": [],
+    }
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=watcher.bf16):
+        asked = [
+            watcher.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, watcher.test_views)
+        ]
+        answered: Any = torch.stack(asked).mean(dim=0).double().cpu().numpy()
+    return np.asarray(answered, np.float64)
