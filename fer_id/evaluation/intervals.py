@@ -23,7 +23,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from fer_id.evaluation.scores import Floats, Statistic
 
@@ -74,6 +74,7 @@ def count_intervals(
     *,
     bounds: tuple[float, float] = UNIT_RANGE,
     seed: int = 0,
+    bootstrap_from: int = BOOTSTRAP_FROM,
 ) -> dict[str, Interval]:
     """Subject-level intervals of several statistics of the pooled counts.
 
@@ -81,13 +82,14 @@ def count_intervals(
         counts: (S, ..., K, K + 1), one table of counts per subject (or several, for a difference between runs).
         statistics: name -> statistic; its value maps (..., K, K + 1), or whatever one subject's table is, to (...).
         bounds: the range of the statistics.
+        bootstrap_from: subjects from which on the bootstrap is taken.
     """
     drawn: Floats | None = None
     intervals = {}
     for name, statistic in statistics.items():
         contributes = (counts[..., statistic.reads] > 0).any(axis=tuple(range(1, counts.ndim - 1)))
         n_subjects = int(contributes.sum())
-        if n_subjects < BOOTSTRAP_FROM:
+        if n_subjects < bootstrap_from:
             without_each = counts.sum(0) - counts[contributes]
             intervals[name] = jackknife(
                 float(statistic.value(counts.sum(0))), statistic.value(without_each), bounds=bounds
@@ -153,10 +155,13 @@ def _first_over_second(place: int, sums: Floats) -> Floats:
 def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, float] = UNIT_RANGE) -> Interval:
     """Delete-one-subject jackknife with Student's t on S - 1 degrees of freedom.
 
-    ``estimate +- t * sqrt((S - 1) / S * sum((theta_i - mean)^2))``, theta_i the statistic without subject i.
+    ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the statistic without subject i on a scale on which its
+    range has no ends: the logit between two bounds, the logarithm above one. The statistic itself is taken where it has
+    no finite place there (nobody, or everybody, is right), or where there are no bounds; limits are then clipped.
 
     Args:
         without_each: (S,) the statistic without each subject.
+        bounds: the range of the statistic, which may be infinite.
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
@@ -164,11 +169,36 @@ def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, flo
         return Interval.undefined(f"{found}, and an interval over subjects needs at least 2", n_subjects)
     if np.isnan(estimate) or np.isnan(without_each).any():
         return Interval.undefined("undefined when one of the subjects is left out", n_subjects)
-    error = np.sqrt((n_subjects - 1) / n_subjects * np.sum((without_each - without_each.mean()) ** 2))
-    if error < 1e-12:
+    if _jackknife_error(without_each) < 1e-12:
         return Interval.undefined("every subject scores alike, so the spread between subjects is unknown", n_subjects)
-    margin = float(stats.t.ppf((1 + LEVEL) / 2, n_subjects - 1) * error)
-    return Interval(max(bounds[0], estimate - margin), min(bounds[1], estimate + margin), "jackknife", n_subjects)
+    everything = np.append(without_each, estimate)
+    scaled = _endless(everything, bounds)
+    known = bool(np.isfinite(scaled).all())
+    z = scaled if known else everything
+    margin = float(stats.t.ppf((1 + LEVEL) / 2, n_subjects - 1)) * _jackknife_error(z[:-1])
+    limits = z[-1] + np.array([-margin, margin])
+    low, high = _from_endless(limits, bounds) if known else limits
+    return Interval(max(bounds[0], float(low)), min(bounds[1], float(high)), "jackknife", n_subjects)
+
+
+def _jackknife_error(without_each: Floats) -> float:
+    n_subjects = len(without_each)
+    return float(np.sqrt((n_subjects - 1) / n_subjects * np.sum((without_each - without_each.mean()) ** 2)))
+
+
+def _endless(values: Floats, bounds: tuple[float, float]) -> Floats:
+    """Values on a scale without ends; infinite or NaN for those at an end."""
+    low, high = bounds
+    if np.isfinite(high - low):
+        return np.asarray(special.logit((values - low) / (high - low)))
+    return np.log(values - low, out=np.full(len(values), np.nan), where=values > low) if np.isfinite(low) else values
+
+
+def _from_endless(values: Floats, bounds: tuple[float, float]) -> Floats:
+    low, high = bounds
+    if np.isfinite(high - low):
+        return np.asarray(low + (high - low) * special.expit(values))
+    return np.asarray(low + np.exp(values)) if np.isfinite(low) else values
 
 
 def percentile_interval(values: Floats, n_subjects: int) -> Interval:
