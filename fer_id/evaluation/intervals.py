@@ -155,13 +155,12 @@ def _first_over_second(place: int, sums: Floats) -> Floats:
 def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, float] = UNIT_RANGE) -> Interval:
     """Delete-one-subject jackknife with Student's t on S - 1 degrees of freedom.
 
-    ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the statistic without subject i on a scale on which its
-    range has no ends: the logit between two bounds, the logarithm above one. The statistic itself is taken where it has
-    no finite place there (nobody, or everybody, is right), or where there are no bounds; limits are then clipped.
+    ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the statistic without subject i; of a share in [0, 1] its
+    logit, or the share itself where that is infinite: where nobody, or everybody, is right.
 
     Args:
         without_each: (S,) the statistic without each subject.
-        bounds: the range of the statistic, which may be infinite.
+        bounds: the range of the statistic; limits are clipped to it.
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
@@ -171,34 +170,19 @@ def jackknife(estimate: float, without_each: Floats, *, bounds: tuple[float, flo
         return Interval.undefined("undefined when one of the subjects is left out", n_subjects)
     if _jackknife_error(without_each) < 1e-12:
         return Interval.undefined("every subject scores alike, so the spread between subjects is unknown", n_subjects)
-    everything = np.append(without_each, estimate)
-    scaled = _endless(everything, bounds)
-    known = bool(np.isfinite(scaled).all())
-    z = scaled if known else everything
-    margin = float(stats.t.ppf((1 + LEVEL) / 2, n_subjects - 1)) * _jackknife_error(z[:-1])
-    limits = z[-1] + np.array([-margin, margin])
-    low, high = _from_endless(limits, bounds) if known else limits
-    return Interval(max(bounds[0], float(low)), min(bounds[1], float(high)), "jackknife", n_subjects)
+    each = np.append(without_each, estimate)
+    logits = special.logit(each) if bounds == UNIT_RANGE else np.full(len(each), np.nan)
+    bent = bool(np.isfinite(logits).all())
+    *z, middle = logits if bent else each
+    margin = float(stats.t.ppf((1 + LEVEL) / 2, n_subjects - 1)) * _jackknife_error(np.asarray(z))
+    limits = np.array([middle - margin, middle + margin])
+    low, high = np.clip(special.expit(limits) if bent else limits, *bounds)
+    return Interval(float(low), float(high), "jackknife", n_subjects)
 
 
 def _jackknife_error(without_each: Floats) -> float:
     n_subjects = len(without_each)
     return float(np.sqrt((n_subjects - 1) / n_subjects * np.sum((without_each - without_each.mean()) ** 2)))
-
-
-def _endless(values: Floats, bounds: tuple[float, float]) -> Floats:
-    """Values on a scale without ends; infinite or NaN for those at an end."""
-    low, high = bounds
-    if np.isfinite(high - low):
-        return np.asarray(special.logit((values - low) / (high - low)))
-    return np.log(values - low, out=np.full(len(values), np.nan), where=values > low) if np.isfinite(low) else values
-
-
-def _from_endless(values: Floats, bounds: tuple[float, float]) -> Floats:
-    low, high = bounds
-    if np.isfinite(high - low):
-        return np.asarray(low + (high - low) * special.expit(values))
-    return np.asarray(low + np.exp(values)) if np.isfinite(low) else values
 
 
 def percentile_interval(values: Floats, n_subjects: int) -> Interval:
