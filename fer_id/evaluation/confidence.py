@@ -38,18 +38,18 @@ def calibration_intervals(p: Floats, truth: Ints, subjects: Ints) -> Scored:
     clips = np.bincount(codes, minlength=len(names)).astype(np.float64)
     excess = p.max(axis=1) - (p.argmax(axis=1) == truth)
     columns = {
-        "brier": (brier_by_clip(p, truth), (0.0, 2.0)),
-        "nll": (nll_by_clip(p, truth), (0.0, np.inf)),
-        "overconfidence": (excess, DIFFERENCE_RANGE),
+        "brier": (brier_by_clip(p, truth), (0.0, 2.0), "log"),
+        "nll": (nll_by_clip(p, truth), (0.0, np.inf), "log"),
+        "overconfidence": (excess, DIFFERENCE_RANGE, "plain"),
     }
     found: Scored = {}
-    for name, (by_clip, bounds) in columns.items():
+    for name, (by_clip, bounds, scale) in columns.items():
         sums = np.bincount(codes, weights=by_clip, minlength=len(names))
-        found[name] = _left_out(sums.sum(), sums.sum() - sums, clips, bounds)
+        found[name] = _left_out(sums.sum(), sums.sum() - sums, clips, bounds, scale)
     cells = np.bincount(codes * BINS + bin_of(p.max(axis=1)), weights=excess, minlength=len(names) * BINS)
     by_bin = cells.reshape(len(names), BINS)  # clips times (confidence - accuracy), the sign kept
     gap = np.abs(by_bin.sum(0)).sum()
-    found["ece"] = _left_out(gap, np.abs(by_bin.sum(0) - by_bin).sum(1), clips, UNIT_RANGE)
+    found["ece"] = _left_out(gap, np.abs(by_bin.sum(0) - by_bin).sum(1), clips, UNIT_RANGE, "plain")
     return found
 
 
@@ -99,9 +99,11 @@ def _risks(answered: Floats, wrong: Floats) -> Floats:
     return np.where(total > 0, np.stack(columns, axis=-1), np.nan)
 
 
-def _left_out(whole: float, without: Floats, clips: Floats, bounds: tuple[float, float]) -> tuple[float, Interval]:
+def _left_out(
+    whole: float, without: Floats, clips: Floats, bounds: tuple[float, float], scale: str
+) -> tuple[float, Interval]:
     """A sum by clips, all in all and without each subject, as means."""
     left = clips.sum() - clips
     means = np.divide(without, left, out=np.full(len(without), np.nan), where=left > 0)
     value = float(whole / clips.sum()) if clips.sum() else float("nan")
-    return value, jackknife(value, means, bounds=bounds)
+    return value, jackknife(value, means, bounds=bounds, scale=scale)

@@ -27,10 +27,10 @@ def test_calibration_is_what_leaving_each_subject_out_gives(seed: int, steps: in
     rows = [subjects != one for one in np.unique(subjects)]
     whole, without = calibration_scores(p, truth), [calibration_scores(p[keep], truth[keep]) for keep in rows]
     found = calibration_intervals(p, truth, subjects)
-    for name, bounds in (("ece", (0.0, 1.0)), ("brier", (0.0, 2.0)), ("nll", (0.0, np.inf))):
+    for name, high, scale in (("ece", 1.0, "plain"), ("brier", 2.0, "log"), ("nll", np.inf, "log")):
         value, interval = found[name]
         assert value == pytest.approx(whole[name])
-        expected = jackknife(whole[name], np.array([one[name] for one in without]), bounds=bounds)
+        expected = jackknife(whole[name], np.array([one[name] for one in without]), bounds=(0.0, high), scale=scale)
         assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     excess = p.max(axis=1) - (p.argmax(axis=1) == truth)
     expected = jackknife(excess.mean(), np.array([excess[keep].mean() for keep in rows]), bounds=(-1.0, 1.0))
