@@ -37,7 +37,6 @@ KEY_NUMBERS = {
     "specificity": "Specificity",
 }
 FIGURES = ("confusion_matrix", "per_class", "subjects", "reliability", "risk_coverage", "training")
-_UNFITTED = "calibration.temperatures."
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
@@ -145,7 +144,9 @@ def write_report(run: RunDir) -> Path:
         selective_rows=_selective_rows(metrics),
         calibration_note=words.calibration_note(metrics["calibration"]),
         held=words.held(metrics["n_subjects"]),
-        uncalibrated=next((why for key, why in metrics["reasons"].items() if key.startswith(_UNFITTED)), ""),
+        uncalibrated=next(
+            (why for key, why in metrics["reasons"].items() if key.startswith("calibration.temperatures.")), ""
+        ),
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
