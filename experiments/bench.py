@@ -62,6 +62,7 @@ class Result:
 
 def store() -> Iterator[Result]:
     """Opening a store of the size of FER2013, and the memory that reading all of it takes."""
+    from experiments.memory import own_megabytes
     from experiments.throughput import random_store
     from fer_id.store import ClipStore
 
@@ -69,11 +70,11 @@ def store() -> Iterator[Result]:
         path = random_store(Path(folder) / "store", {"train": IMAGES}, length=1)
         seconds = [_seconds(lambda: ClipStore.open(path)) for _ in range(6)][1:]  # the first one imports parquet
         yield Result(f"open a store of {IMAGES:,} images", _middle(seconds), "s", 0.2, note=_span(seconds))
-        before, peak, opened = _own_memory(), 0.0, ClipStore.open(path)
+        before, peak, opened = own_megabytes(), 0.0, ClipStore.open(path)
         for row in range(len(opened)):
             opened.read(row).frames.sum()
             if row % 1000 == 0:
-                peak = max(peak, _own_memory())
+                peak = max(peak, own_megabytes())
         note = f"{IMAGES * 12288 / 2**20:.0f} MiB of frames; not counted: mapped pages, which can be dropped"
         yield Result("memory taken by reading them all", peak - before if before else None, "MiB", 64, note=note)
 
@@ -169,6 +170,15 @@ def explaining() -> Iterator[Result]:
             yield Result("Grad-CAM with regions, 256 clips of cnn_lstm", took, "s", 30.0)
 
 
+def judging() -> Iterator[Result]:
+    """``fer-id evaluate`` on 10,000 predictions of 200 subjects with four columns of groups, figures and page too."""
+    from experiments.judging import judge_run, made_up_run
+
+    with TemporaryDirectory() as folder:
+        whole, note = judge_run(made_up_run(Path(folder) / "run"))
+    yield Result("fer-id evaluate, 10,000 predictions", whole, "s", 10.0, note=note)
+
+
 def preparing() -> Iterator[Result]:
     """FER2013 from its CSV to an audited store."""
     from experiments.registry import get_dataset
@@ -231,6 +241,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "train_resnet50": training("resnet50"),
     "simulate": simulating,
     "explain": explaining,
+    "evaluate": judging,
     "prepare": preparing,
     "videos": videos,
 }
@@ -284,13 +295,6 @@ _middle = statistics.median
 
 def _span(values: Sequence[float]) -> str:
     return f"{min(values):.3g} to {max(values):.3g}"
-
-
-def _own_memory() -> float:
-    """MiB this process alone holds: anonymous pages, without files mapped into it; 0 where the system cannot tell."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.is_file() else []
-    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))
 
 
 if __name__ == "__main__":

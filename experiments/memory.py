@@ -29,3 +29,10 @@ def peak_bytes() -> int | None:
         if found := re.search(r"VmHWM:\s+(\d+) kB", (_PROC / "status").read_text()):
             return int(found[1]) * 1024
     return None
+
+
+def own_megabytes() -> float:
+    """MiB this process alone holds: anonymous pages, without files mapped into it; 0 where the system cannot tell."""
+    status = _PROC / "status"
+    lines = status.read_text().splitlines() if status.is_file() else []
+    return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))

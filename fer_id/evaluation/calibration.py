@@ -55,13 +55,18 @@ def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliabi
         confidence: (N,) the probability of the predicted class, in [0, 1].
         correct: (N,) whether the prediction is right.
     """
-    edges = np.linspace(0.0, 1.0, bins + 1)
-    index = np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, bins - 1)
+    edges, index = np.linspace(0.0, 1.0, bins + 1), bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins).astype(np.float64)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(index, weights=confidence, minlength=bins) / counts
         accuracy = np.bincount(index, weights=correct.astype(np.float64), minlength=bins) / counts
     return Reliability(edges, counts, mean_confidence, accuracy)
+
+
+def bin_of(confidence: Floats, bins: int = BINS) -> Ints:
+    """(N,) index of the equal-width bin of each confidence (N,)."""
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    return np.asarray(np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, bins - 1), dtype=np.int64)
 
 
 def adaptive_ece(confidence: Floats, correct: Bools, bins: int = BINS) -> float:
@@ -79,13 +84,22 @@ def calibration_scores(p: Floats, truth: Ints) -> dict[str, float]:
     if not len(truth):
         return dict.fromkeys(("ece", "adaptive_ece", "brier", "nll"), float("nan"))
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == truth
-    hot = np.eye(p.shape[1])[truth]
     return {
         "ece": reliability(confidence, correct).ece,
         "adaptive_ece": adaptive_ece(confidence, correct),
-        "brier": float(((p - hot) ** 2).sum(axis=1).mean()),
-        "nll": float(-np.log(p[np.arange(len(truth)), truth].clip(_SMALLEST)).mean()),
+        "brier": float(brier_by_clip(p, truth).mean()),
+        "nll": float(nll_by_clip(p, truth).mean()),
     }
+
+
+def brier_by_clip(p: Floats, truth: Ints) -> Floats:
+    """(N,) squared distance of the probabilities (N, K) from the truth, summed over classes: 0 to 2."""
+    return np.asarray(((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1))
+
+
+def nll_by_clip(p: Floats, truth: Ints) -> Floats:
+    """(N,) negative logarithm of the true class's probability."""
+    return np.asarray(-np.log(p[np.arange(len(truth)), truth].clip(_SMALLEST)))
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:

@@ -17,12 +17,16 @@ from fer_id.errors import DataError
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
 from fer_id.evaluation.calibration import BINS, calibration_scores
+from fer_id.evaluation.confidence import Scored, calibration_intervals, selective_intervals
 from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.predictions import Judged, judge
-from fer_id.evaluation.scores import Floats
+from fer_id.evaluation.scores import Bools, Floats
 from fer_id.evaluation.selective import selective_scores
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
+
+Section = tuple[dict[str, Any], dict[str, str]]
+"""A part of ``metrics.json``, and the reasons of what is None in it."""
 
 
 def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> dict[str, Any]:
@@ -39,8 +43,8 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
         macro_precision macro_recall macro_f1 auc specificity calibration selective per_class confusion_matrix
         per_subject intervals reasons``. Shares lie in [0, 1]. ``n_clips`` are the labelled test clips. The confusion
         matrix has the true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by
-        name, and ``per_class.<label>.recall`` and ``.f1``. A value that is undefined is None, and ``reasons`` says why
-        under its dotted name.
+        name, and ``per_class.<label>.recall`` and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold
+        their own. A value that is undefined is None, and ``reasons`` says why under its dotted name.
 
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
@@ -54,6 +58,8 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
     total = counts.sum(0)
     covered = judged.covered
     auc = auc_by_class(judged.probabilities[covered], judged.truth[covered])
+    calibration, why_calibration = _calibration(judged, predictions, labels)
+    selective, why_selective = _selective(judged)
     overall = {name: _number(each.value(total)) for name, each in scores.overall_statistics(len(labels)).items()}
     n_clips = len(judged.truth)
     metrics: dict[str, Any] = {
@@ -68,15 +74,15 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
         **{name: overall[name] for name in ("macro_precision", "macro_recall", "macro_f1")},
         "auc": _number(macro_auc(auc)),
         "specificity": overall["specificity"],
-        "calibration": _calibration(judged, predictions, labels),
-        "selective": _selective(judged),
+        "calibration": calibration,
+        "selective": selective,
         "per_class": _per_class(total, auc, labels),
         "confusion_matrix": total[:, :-1].astype(int).tolist(),
         "per_subject": _per_subject(counts, judged),
     }
     intervals = {**_count_intervals(counts, labels, seed), "auc": _auc_interval(judged, auc)}
     metrics["intervals"] = {name: interval.as_json() for name, interval in intervals.items()}
-    metrics["reasons"] = _reasons(metrics, total, labels, intervals)
+    metrics["reasons"] = _reasons(metrics, total, labels, intervals) | why_calibration | why_selective
     return metrics
 
 
@@ -125,26 +131,41 @@ def _per_subject(counts: Floats, judged: Judged) -> dict[str, dict[str, Any]]:
     }
 
 
-def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> dict[str, Any]:
+def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> Section:
     """Of the raw probabilities, and of the calibrated ones where there are any, on the clips that have both."""
-    raw = calibration_scores(judged.probabilities[judged.covered], judged.truth[judged.covered])
-    found: dict[str, Any] = {"bins": BINS, **{name: _number(value) for name, value in raw.items()}, "calibrated": None}
+    raw, reasons = _calibration_of(judged, judged.probabilities, judged.covered)
+    found: dict[str, Any] = {"bins": BINS, **raw, "calibrated": None}
     if all(f"q_{name}" in predictions for name in labels.names):
         q = judge(predictions, labels, probabilities="q").probabilities
         both = judged.covered & np.isfinite(q).all(axis=1)
         if both.any():
-            after = calibration_scores(q[both], judged.truth[both])
-            found["calibrated"] = {
-                **{name: _number(value) for name, value in after.items()},
-                "n_clips": int(both.sum()),
-            }
-    return found
+            after, why = _calibration_of(judged, q, both)
+            found["calibrated"] = after | {"n_clips": int(both.sum())}
+            reasons |= {f"calibrated.{name}": reason for name, reason in why.items()}
+    return found, {f"calibration.{name}": reason for name, reason in reasons.items()}
 
 
-def _selective(judged: Judged) -> dict[str, Any]:
+def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> Section:
+    told = calibration_intervals(p[rows], judged.truth[rows], judged.subjects[rows])
+    values = calibration_scores(p[rows], judged.truth[rows]) | {"overconfidence": told["overconfidence"][0]}
+    intervals, reasons = _intervals(told)
+    return {name: _number(value) for name, value in values.items()} | intervals, reasons
+
+
+def _selective(judged: Judged) -> Section:
     """Risk against coverage of the raw confidence; a temperature of a single fold does not change the order."""
-    right = judged.truth[judged.covered] == judged.predicted[judged.covered]
-    return plain(selective_scores(confidences(judged), right))  # type: ignore[no-any-return]
+    confidence, rows = confidences(judged), judged.covered
+    right = judged.truth[rows] == judged.predicted[rows]
+    intervals, reasons = _intervals(selective_intervals(confidence, right, judged.subjects[rows]))
+    found = plain(selective_scores(confidence, right)) | intervals
+    return found, {f"selective.{name}": reason for name, reason in reasons.items()}
+
+
+def _intervals(told: Scored) -> Section:
+    """``intervals`` by score, and the reason of each that is None under its dotted name."""
+    named = {name: interval for name, (_, interval) in told.items()}
+    reasons = {f"intervals.{name}": each.reason for name, each in named.items() if each.reason}
+    return {"intervals": {name: each.as_json() for name, each in named.items()}}, reasons
 
 
 def confidences(judged: Judged) -> Floats:

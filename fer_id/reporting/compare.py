@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fer_id.errors import FerIdError, Problems, RunError
-from fer_id.evaluation.paired import Difference, paired_differences, why_not_paired
+from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.files import atomic_write_text
 from fer_id.labels import LabelSpace
@@ -23,6 +24,7 @@ from fer_id.reporting import comparison_figures, words
 from fer_id.reporting.jobs import described, read_metrics
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
+from fer_id.reporting.verdicts import p_words
 from fer_id.runs import RunDir
 
 _NAMED_ELSEWHERE = ("name",)  # configuration keys that differ between any two runs and say nothing
@@ -40,7 +42,8 @@ class Entry:
     config: dict[str, Any]  # dotted keys
     curves: list[pd.Series]  # inner-validation macro-F1 by epoch, one per fold
     judged: Judged
-    differences: dict[str, Difference] | None = None
+    paired: Comparison | None = None  # with the first run
+    p_holm: float | None = None  # of its p, corrected for the number of runs beside the first
     unpaired: str | None = None
 
     @property
@@ -77,6 +80,8 @@ def write_comparison(runs: Sequence[RunDir], out: Path) -> Path:
         "compare.html.j2",
         entries=entries,
         reference=reference,
+        p_words=p_words,
+        n_paired=sum(entry.p_holm is not None for entry in entries),
         reports={entry.name: _report_link(entry.run, out) for entry in entries},
         labels=reference.metrics["labels"],
         provenances=provenances,
@@ -150,7 +155,11 @@ def _pair(entries: Sequence[Entry]) -> None:
     for entry in entries[1:]:
         entry.unpaired = why_not_paired(entry.judged, reference.judged)
         if entry.unpaired is None:
-            entry.differences = paired_differences(entry.judged, reference.judged, len(entry.metrics["labels"]))
+            entry.paired = compare_runs(entry.judged, reference.judged, len(entry.metrics["labels"]))
+    tested = {entry.name: entry.paired.p for entry in entries if entry.paired}
+    adjusted = {name: None if np.isnan(p) else p for name, p in holm(tested).items()}
+    for entry in entries:
+        entry.p_holm = adjusted.get(entry.name)
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -181,16 +190,23 @@ def _csv_row(entry: Entry, keys: Sequence[str]) -> dict[str, Any]:
     row |= {"ece": metrics["calibration"]["ece"], "validation_macro_f1": entry.validation}
     for label, scores in metrics["per_class"].items():
         row |= {f"{score}_{label}": scores[score] for score in ("recall", "precision", "f1", "auc")}
-    for name, difference in (entry.differences or {}).items():
-        row |= {
-            f"{name}_difference": difference.value,
-            f"{name}_difference_low": difference.interval.low,
-            f"{name}_difference_high": difference.interval.high,
-        }
-    row["not_paired"] = entry.unpaired
+    row |= _paired_columns(entry.paired) if entry.paired else {}
+    row |= {"p_holm": entry.p_holm, "not_paired": entry.unpaired}
     row |= {name: entry.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
     row["seconds"] = entry.job["seconds"]
     return row | {f"config.{key}": entry.config.get(key) for key in keys}
+
+
+def _paired_columns(paired: Comparison) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    effect = paired.effect
+    measured = {f"{name}_difference": (each.value, each.interval) for name, each in paired.differences.items()}
+    measured |= {"g_av": (effect.g, effect.g_interval)}
+    measured |= {"superiority": (effect.superiority, effect.superiority_interval)}
+    for name, (value, interval) in measured.items():
+        row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    row |= {f"subjects_{name}": getattr(effect, name) for name in ("better", "worse", "alike")}
+    return row | {"p": paired.p}
 
 
 def _report_link(run: RunDir, out: Path) -> str | None:

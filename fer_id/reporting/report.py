@@ -168,7 +168,12 @@ def write_report(run: RunDir) -> Path:
         caveat=words.provenance_caveat(metrics["provenance"]),
         baselines=words.baselines(metrics),
         key_numbers=_key_numbers(metrics),
-        uncalibrated=next((why for key, why in metrics["reasons"].items() if key.startswith("calibration.")), ""),
+        selective_rows=_selective_rows(metrics),
+        calibration_note=words.calibration_note(metrics["calibration"]),
+        held=words.held(metrics["n_subjects"]),
+        uncalibrated=next(
+            (why for key, why in metrics["reasons"].items() if key.startswith("calibration.temperatures.")), ""
+        ),
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
@@ -234,6 +239,16 @@ def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _selective_rows(metrics: Metrics) -> list[dict[str, Any]]:
+    """What would still be wrong if the least sure clips went to a person; nothing for metrics of an older version."""
+    found = metrics.get("selective") or {}
+    if "intervals" not in found or (value := found["risk_at_coverage"]["0.8"]) is None:
+        return []
+    interval, why = found["intervals"]["risk_at_coverage.0.8"], metrics["reasons"]
+    text = words.extent(interval, why.get("selective.intervals.risk_at_coverage.0.8"))
+    return [{"title": "Wrong among the surest 80\u202f%", "value": value, "interval": interval, "words": text}]
 
 
 def _class_rows(metrics: Metrics) -> list[dict[str, Any]]:

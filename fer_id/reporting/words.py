@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fer_id.evaluation.intervals import HEADLINE, HELD
+
 Metrics = dict[str, Any]
 
 PROVENANCE_CAVEATS = {
@@ -45,10 +47,39 @@ def counted(number: int, noun: str) -> str:
 
 def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
     """``66.7 to 69.8 %``, or why there is no interval."""
-    interval = metrics["intervals"].get(name)
+    return extent(metrics["intervals"].get(name), metrics["reasons"].get(f"intervals.{name}"), digits)
+
+
+def extent(interval: Metrics | None, why_not: str | None, digits: int = 1) -> str:
+    """An interval of a share, or why there is none, as :func:`interval_words` says it."""
     if interval is None:
-        return f"no interval: {metrics['reasons'].get(f'intervals.{name}', 'not computed')}"
+        return f"no interval: {why_not or 'not computed'}"
     return f"{100 * interval['low']:.{digits}f} to {percent(interval['high'], digits)}"
+
+
+def held(n_subjects: int) -> str:
+    """How often intervals over so few subjects hold the truth, in a sentence."""
+    size = max((size for size in HELD if size <= n_subjects), default=min(HELD))
+    shares = [round(100 * HELD[size][score]) for score in HEADLINE]
+    told = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
+    fewer = "; fewer children were not tried" if n_subjects < size else ""
+    return (
+        f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {told}\u202f% "
+        f"of the cohorts, those of the calibration error in {percent(HELD[size]['ece'], 0)}{fewer}."
+    )
+
+
+def calibration_note(calibration: Metrics) -> str:
+    """What stands beside the ECE: its bins, its interval, and whether the model is too sure on average."""
+    said = f"{calibration['bins']} equal-width bins of the raw probabilities; 0 is best"
+    within = calibration.get("intervals") or {}
+    if interval := within.get("ece"):
+        said += f"; 95\u202f%: {extent(interval, None)}"
+    if (excess := calibration.get("overconfidence")) is not None:
+        said += f". On average {'too sure' if excess > 0 else 'not sure enough'} by {abs(100 * excess):.1f} points"
+        if interval := within.get("overconfidence"):
+            said += f" (confidence less accuracy {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f})"
+    return said
 
 
 def provenance_caveat(provenance: str) -> str:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from fer_id.evaluation.paired import paired_differences, why_not_paired
+from fer_id.evaluation.paired import compare_runs, why_not_paired
 from fer_id.evaluation.predictions import judge
 from fer_id.labels import TARGET
 
@@ -9,7 +9,7 @@ from fer_id.labels import TARGET
 def test_a_run_does_not_differ_from_itself(random_table):
     judged = judge(random_table(TARGET), TARGET)
     assert why_not_paired(judged, judged) is None
-    difference = paired_differences(judged, judged, len(TARGET))["macro_f1"]
+    difference = compare_runs(judged, judged, len(TARGET)).differences["macro_f1"]
     assert difference.value == 0
     assert difference.interval.low is None
 
@@ -20,11 +20,15 @@ def test_pairing_is_sharper_than_comparing_two_intervals(random_table, table_fro
     better = worse.copy()
     wrong = np.flatnonzero(worse["label"] != worse["predicted"])[::3]
     better.loc[wrong, "predicted"] = better.loc[wrong, "label"]
-    difference = paired_differences(judge(better, TARGET), judge(worse, TARGET), len(TARGET))["accuracy_with_missing"]
+    difference = compare_runs(judge(better, TARGET), judge(worse, TARGET), len(TARGET)).differences[
+        "accuracy_with_missing"
+    ]
     assert difference.value == pytest.approx(len(wrong) / len(worse))
     assert 0 < difference.interval.low < difference.value < difference.interval.high
 
-    opposite = paired_differences(judge(worse, TARGET), judge(better, TARGET), len(TARGET))["accuracy_with_missing"]
+    opposite = compare_runs(judge(worse, TARGET), judge(better, TARGET), len(TARGET)).differences[
+        "accuracy_with_missing"
+    ]
     assert opposite.value == pytest.approx(-difference.value)
     assert opposite.interval.high < 0
 
@@ -33,7 +37,7 @@ def test_rows_in_another_order_are_the_same_clips(random_table):
     table = random_table(TARGET)
     shuffled = table.sample(frac=1, random_state=0)
     assert why_not_paired(judge(shuffled, TARGET), judge(table, TARGET)) is None
-    difference = paired_differences(judge(shuffled, TARGET), judge(table, TARGET), len(TARGET))
+    difference = compare_runs(judge(shuffled, TARGET), judge(table, TARGET), len(TARGET)).differences
     assert difference["accuracy_with_missing"].value == 0
 
 

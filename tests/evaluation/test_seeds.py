@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from fer_id.evaluation.metrics import compute_metrics
-from fer_id.evaluation.paired import holm, paired_differences, sign_flip
+from fer_id.evaluation.paired import compare_runs, holm, sign_flip
 from fer_id.evaluation.predictions import judge
 from fer_id.evaluation.seeds import contrast, mean_scores
 from fer_id.labels import TARGET
@@ -42,7 +42,7 @@ def test_a_contrast_is_paired_by_subject(random_table):
     better[["label", "subject_id"]] = worse[["label", "subject_id"]]
     ours, theirs = judge(better, TARGET), judge(worse, TARGET)
     found = contrast([ours], [theirs], len(TARGET))
-    paired = paired_differences(ours, theirs, len(TARGET))["accuracy_with_missing"]
+    paired = compare_runs(ours, theirs, len(TARGET)).differences["accuracy_with_missing"]
     assert (found.value, found.interval) == (pytest.approx(paired.value), paired.interval)
     opposite = contrast([theirs], [ours], len(TARGET))
     assert (opposite.value, opposite.p) == (pytest.approx(-found.value), pytest.approx(found.p))

@@ -1,9 +1,11 @@
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fer_id.errors import RunError
+from fer_id.evaluation.paired import holm
 from fer_id.reporting.compare import flatten, write_comparison
 from fer_id.runs import RunDir
 
@@ -31,6 +33,41 @@ def test_differences_are_paired_with_the_first_run(make_run, tmp_path):
     assert table.loc["strong", "accuracy_with_missing_difference"] == pytest.approx(gained)
     assert table.loc["strong", "accuracy_with_missing_difference_low"] > 0
     assert pd.isna(table.loc["weak", "accuracy_with_missing_difference"])
+
+
+def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_their_number(make_run, tmp_path):
+    runs = [
+        make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in zip("abc", (0.5, 0.8, 2.5), strict=True)
+    ]
+    page = write_comparison(runs, tmp_path / "out").read_text()
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    p = {name: table.loc[name, "p"] for name in "bc"}
+    assert {name: table.loc[name, "p_holm"] for name in "bc"} == pytest.approx(holm(p))
+    assert table.loc["c", "p_holm"] > table.loc["c", "p"] == pytest.approx(2 / 2**8)  # all eight children gain
+    assert pd.isna(table.loc["a", ["p", "p_holm", "g_av"]]).all()
+    assert table.loc["c", ["subjects_better", "subjects_worse", "subjects_alike", "superiority"]].tolist() == [
+        8,
+        0,
+        0,
+        1,
+    ]
+    assert table.loc["c", "g_av_low"] > 0
+    assert "corrected for 2 tests (Holm)" in page
+    assert "p = .016" in page
+    assert "8, 0, 0" in page
+
+
+def test_each_child_counts_once_in_an_effect_size(make_run, tmp_path):
+    runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
+    write_comparison(runs, tmp_path / "out")
+    row = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run").loc["strong"]
+    ours, theirs = (
+        np.array([each["accuracy"] for each in run.metrics()["per_subject"].values()]) for run in reversed(runs)
+    )
+    spread = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / 2)
+    # 5 degrees of freedom: gamma(5/2) / (sqrt(5/2) * gamma(2)).
+    assert row["g_av"] == pytest.approx((ours - theirs).mean() / spread * 1.329340 / np.sqrt(2.5), rel=1e-5)
+    assert row["superiority"] == pytest.approx(((ours > theirs) + (ours == theirs) / 2).mean())
 
 
 def test_runs_on_other_clips_are_not_paired_and_it_says_why(make_run, tmp_path):

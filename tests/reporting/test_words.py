@@ -1,5 +1,6 @@
 import pytest
 
+from fer_id.evaluation.intervals import HEADLINE, HELD
 from fer_id.reporting import words
 
 
@@ -91,3 +92,24 @@ def test_subjects_of_a_benchmark_are_no_people(metrics):
     assert not words.subjects_are_people(metrics, {"shard_by": "split"})
     pictures = metrics | {"per_subject": {str(i): {"n_clips": 1} for i in range(9)}}
     assert not words.subjects_are_people(pictures, {})
+
+
+@pytest.mark.parametrize(("subjects", "size"), [(2, 6), (6, 6), (13, 12), (39, 20), (40, 40), (3000, 40)])
+def test_how_often_intervals_hold_is_said_of_the_next_smaller_cohort(subjects, size):
+    said = words.held(subjects)
+    assert f"simulated cohorts of {size} children" in said
+    assert ("fewer children were not tried" in said) == (subjects < 6)
+    shares = [HELD[size][score] for score in HEADLINE]
+    assert f"{100 * min(shares):.0f} to {100 * max(shares):.0f}\u202f% of the cohorts" in said
+    assert f"calibration error in {100 * HELD[size]['ece']:.0f}\u202f%" in said
+
+
+def test_calibration_in_words():
+    note = {"bins": 15, "ece": 0.05}  # as an older version wrote it
+    assert words.calibration_note(note) == "15 equal-width bins of the raw probabilities; 0 is best"
+    note |= {"overconfidence": -0.021, "intervals": {"ece": {"low": 0.02, "high": 0.09}, "overconfidence": None}}
+    assert words.calibration_note(note).endswith(
+        "0 is best; 95\u202f%: 2.0 to 9.0\u202f%. On average not sure enough by 2.1 points"
+    )
+    note |= {"overconfidence": 0.03, "intervals": {"overconfidence": {"low": -0.01, "high": 0.07}}}
+    assert words.calibration_note(note).endswith("too sure by 3.0 points (confidence less accuracy -1.0 to +7.0)")

@@ -1,0 +1,142 @@
+"""What the unit is: copying every clip ten times tells nothing new and narrows no interval; more children do."""
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from fer_id.evaluation.intervals import Interval, ratio_interval
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.evaluation.paired import compare_runs
+from fer_id.evaluation.predictions import judge
+from fer_id.evaluation.seeds import contrast, mean_scores
+from fer_id.labels import TARGET
+
+K = len(TARGET)
+FEW, MANY = (2, 9), (42, 48)  # subjects: the jackknife, and the bootstrap
+CALIBRATION = {"brier", "nll", "overconfidence", "ece"}
+SELECTIVE = {"aurc", "risk_at_coverage.0.5", "risk_at_coverage.0.8", "risk_at_coverage.0.9"}
+
+
+def cohort(seed: int, subjects: tuple[int, int], runs: int = 1) -> list[pd.DataFrame]:
+    """Tables of the same clips: unequal children, unequal numbers of clips, some clips without a face."""
+    rng = np.random.default_rng(seed)
+    names = [f"s{index}" for index in range(rng.integers(*subjects))]
+    who = np.repeat(names, rng.integers(1, 12, len(names)))
+    truth, missing = rng.choice(K, len(who), p=(0.4, 0.3, 0.15, 0.1, 0.05)), rng.random(len(who)) < 0.1
+    ability = dict(zip(names, rng.normal(1.2, 1, len(names)), strict=True))
+    made = []
+    for _ in range(runs):
+        logits = np.round(rng.normal(size=(len(who), K)), 1)  # ties happen
+        logits[np.arange(len(who)), truth] += [ability[name] for name in who]
+        p = np.where(missing[:, None], np.nan, special.softmax(logits, axis=1))
+        q = np.where(missing[:, None], np.nan, special.softmax(logits / 2, axis=1))
+        predicted = np.where(missing, None, np.array(TARGET.names, object)[logits.argmax(axis=1)])
+        table = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(who))], "subject_id": who, "fold": "0"})
+        table = table.assign(split="test", label=np.array(TARGET.names)[truth], predicted=predicted, flagged=False)
+        for index, name in enumerate(TARGET.names):
+            table[f"logit_{name}"] = np.where(missing, np.nan, logits[:, index])
+            table[f"p_{name}"], table[f"q_{name}"] = p[:, index], q[:, index]
+        made.append(table)
+    return made
+
+
+def tenfold(table: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([table.assign(clip_id=table["clip_id"] + f"-{copy}") for copy in range(10)], ignore_index=True)
+
+
+def twins(table: pd.DataFrame) -> pd.DataFrame:
+    """Every child twice."""
+    again = table.assign(clip_id=table["clip_id"] + "-twin", subject_id=table["subject_id"] + "-twin")
+    return pd.concat([table, again], ignore_index=True)
+
+
+def told(metrics: dict) -> dict[str, dict | None]:
+    """Every interval of ``metrics.json``."""
+    calibration, selective = metrics["calibration"], metrics["selective"]
+    assert set(calibration["intervals"]) == set(calibration["calibrated"]["intervals"]) == CALIBRATION
+    assert set(selective["intervals"]) == SELECTIVE
+    after = {f"calibrated.{name}": interval for name, interval in calibration["calibrated"]["intervals"].items()}
+    return metrics["intervals"] | calibration["intervals"] | after | selective["intervals"]
+
+
+def limits(interval: Interval | dict | None) -> tuple[float, float]:
+    """Low and high; NaN where there is none."""
+    if isinstance(interval, Interval):
+        interval = interval.as_json()
+    return (interval["low"], interval["high"]) if interval else (np.nan, np.nan)
+
+
+def assert_alike(once: dict, copied: dict) -> None:
+    assert once.keys() == copied.keys()
+    for name, interval in once.items():
+        assert limits(copied[name]) == pytest.approx(limits(interval), abs=1e-9, nan_ok=True), name
+
+
+@pytest.mark.parametrize("subjects", [FEW, MANY])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_copying_every_clip_ten_times_narrows_no_interval_of_a_run(subjects: tuple[int, int], seed: int) -> None:
+    (table,) = cohort(seed, subjects)
+    once, copied = (compute_metrics(each, TARGET, "real") for each in (table, tenfold(table)))
+    assert_alike(told(once), told(copied))
+    assert once["reasons"] == copied["reasons"]
+
+
+@pytest.mark.parametrize("subjects", [FEW, MANY])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_nor_of_a_comparison(subjects: tuple[int, int], seed: int) -> None:
+    tables = cohort(seed, subjects, runs=2)
+    plain, tens = ([judge(each, TARGET) for each in some] for some in (tables, [tenfold(each) for each in tables]))
+    once, copied = (compare_runs(*each, K) for each in (plain, tens))
+    assert copied.p == pytest.approx(once.p, nan_ok=True)
+    for name, difference in once.differences.items():
+        assert limits(copied.differences[name].interval) == pytest.approx(limits(difference.interval), nan_ok=True)
+    assert (copied.effect.g, copied.effect.superiority) == pytest.approx(
+        (once.effect.g, once.effect.superiority), nan_ok=True
+    )
+    for kind in ("g_interval", "superiority_interval"):
+        ours, theirs = (limits(getattr(each.effect, kind)) for each in (copied, once))
+        assert ours == pytest.approx(theirs, abs=1e-6, nan_ok=True)
+    one, ten = (contrast([each[0]], [each[1]], K).interval for each in (plain, tens))
+    assert limits(ten) == pytest.approx(limits(one), nan_ok=True)
+    seeds, ten_seeds = ({name: one.interval for name, one in mean_scores(each, K).items()} for each in (plain, tens))
+    assert_alike(seeds, ten_seeds)
+
+
+@pytest.mark.parametrize("subjects", [FEW, MANY])
+@given(seed=st.integers(0, 2**32 - 1))
+def test_nor_of_a_mean(subjects: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = [f"s{index}" for index in range(rng.integers(*subjects))]
+    who, ones = np.repeat(names, 3).tolist(), np.ones(3 * len(names))
+    values = np.where(rng.random(len(who)) < 0.1, np.nan, rng.normal(size=len(who)))
+    once = ratio_interval(values, ones, who, bounds=(-np.inf, np.inf))[1]
+    copied = ratio_interval(np.tile(values, 10), np.tile(ones, 10), who * 10, bounds=(-np.inf, np.inf))[1]
+    assert limits(copied) == pytest.approx(limits(once), nan_ok=True)
+
+
+@pytest.mark.parametrize("subjects", [(8, 12), MANY])
+@settings(max_examples=10)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_more_children_do_narrow_them(subjects: tuple[int, int], seed: int) -> None:
+    (table,) = cohort(seed, subjects)
+    once, doubled = (told(compute_metrics(each, TARGET, "real")) for each in (table, twins(table)))
+    for name in ("accuracy", "macro_f1", "macro_recall", "auc", "brier", "nll", "overconfidence", "ece", "aurc"):
+        (low, high), (lower, higher) = limits(once[name]), limits(doubled[name])
+        assert higher - lower < 0.95 * (high - low), name
+
+
+def test_limits_hold_the_value_they_are_of() -> None:
+    for seed, subjects in itertools.product(range(10), (FEW, MANY)):
+        (table,) = cohort(seed, subjects)
+        metrics = compute_metrics(table, TARGET, "real")
+        for section in (metrics, metrics["calibration"], metrics["calibration"]["calibrated"]):
+            for name, interval in section["intervals"].items():
+                if interval and name in section:
+                    assert interval["low"] <= section[name] <= interval["high"], name

@@ -1,0 +1,96 @@
+"""Effect sizes: by hand, against scipy's t, its noncentral t and its exact binomial, and over every outcome."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from fer_id.evaluation.effect import effect, hedges_g, superiority
+
+RUN, REFERENCE = np.array([0.8, 0.6, 0.9, 0.5, 0.7]), np.array([0.6, 0.5, 0.7, 0.6, 0.7])
+Shares = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=30)
+
+
+def test_g_by_hand() -> None:
+    # Differences .2 .1 .2 -.1 0: mean .08. Variances .025 and .007, so the mean spread is the root of .016.
+    assert statistics.variance(RUN.tolist()) == pytest.approx(0.025)
+    assert statistics.variance(REFERENCE.tolist()) == pytest.approx(0.007)
+    correction = math.gamma(2) / (math.sqrt(2) * math.gamma(1.5))  # four degrees of freedom
+    assert correction == pytest.approx(1 - 3 / (4 * 4 - 1), abs=0.003)  # Hedges' usual approximation
+    value, interval = hedges_g(RUN, REFERENCE)
+    assert value == pytest.approx(correction * 0.08 / math.sqrt(0.016))
+
+    # The limits are the effects under which a t so large, or so small, has a chance of 2.5 %.
+    difference = RUN - REFERENCE
+    scale = statistics.stdev(difference.tolist()) / math.sqrt(5) / math.sqrt(0.016)
+    t = stats.ttest_rel(RUN, REFERENCE).statistic
+    assert stats.nct.sf(t, 4, interval.low / scale) == pytest.approx(0.025, abs=1e-6)
+    assert stats.nct.cdf(t, 4, interval.high / scale) == pytest.approx(0.025, abs=1e-6)
+
+
+@given(Shares)
+def test_the_interval_of_g_holds_zero_exactly_where_the_paired_t_test_says_nothing(
+    pairs: list[tuple[int, int]],
+) -> None:
+    run, reference = np.array(pairs).T / 20
+    value, interval = hedges_g(run, reference)
+    opposite, mirrored = hedges_g(reference, run)
+    if interval.low is None or interval.high is None:
+        assert interval.reason
+        return
+    assert interval.low <= value <= interval.high
+    assert (opposite, mirrored.low, mirrored.high) == pytest.approx((-value, -interval.high, -interval.low), abs=1e-6)
+    p = stats.ttest_rel(run, reference).pvalue
+    if abs(p - 0.05) > 1e-4:
+        assert (interval.low <= 0 <= interval.high) == (p > 0.05)
+
+
+@given(Shares, st.floats(0.5, 3), st.floats(-1, 1))
+def test_g_has_no_unit_and_no_zero(pairs: list[tuple[int, int]], unit: float, zero: float) -> None:
+    run, reference = np.array(pairs).T / 20
+    once, again = (hedges_g(*each)[0] for each in ((run, reference), (zero + unit * run, zero + unit * reference)))
+    assert again == pytest.approx(once, abs=1e-6, nan_ok=True)
+
+
+def test_without_ties_superiority_has_the_exact_binomial_limits() -> None:
+    for wins in range(8):
+        share, interval = superiority(wins, 7)
+        exact = stats.binomtest(wins, 7).proportion_ci(method="exact")
+        assert share == wins / 7
+        assert (interval.low, interval.high) == pytest.approx((exact.low, exact.high))
+
+
+@pytest.mark.parametrize("subjects", [6, 12])
+def test_with_ties_the_limits_of_superiority_hold_at_least_their_level(subjects: int) -> None:
+    """Over every outcome of so many subjects, for worlds with any shares of better, worse and alike."""
+    outcomes = [(better, alike) for better in range(subjects + 1) for alike in range(subjects + 1 - better)]
+    limits = [superiority(better + alike / 2, subjects)[1] for better, alike in outcomes]
+    for alike in np.arange(0, 1, 0.1):
+        for better in np.linspace(0, 1 - alike, 12):
+            truth = better + alike / 2
+            held = [one.low - 1e-9 <= truth <= one.high + 1e-9 for one in limits]
+            world = stats.multinomial(subjects, [better, alike, max(0.0, 1 - better - alike)])
+            chances = [world.pmf([b, a, subjects - b - a]) for b, a in outcomes]
+            assert np.sum(np.array(chances)[held]) >= 0.95
+
+
+def test_subjects_are_counted_by_the_sign_of_their_difference() -> None:
+    found = effect(RUN, REFERENCE)
+    assert (found.better, found.worse, found.alike) == (3, 1, 1)
+    assert found.superiority == pytest.approx(3.5 / 5)
+
+
+def test_what_cannot_be_told_has_a_reason() -> None:
+    same = np.full(4, 0.5)
+    assert "no spread" in str(hedges_g(same, same)[1].reason)
+    value, interval = hedges_g(RUN, RUN - 0.1)
+    assert value > 0
+    assert "differs alike" in str(interval.reason)
+    assert "at least 3" in str(hedges_g(RUN[:2], REFERENCE[:2])[1].reason)
+    nobody = effect(np.zeros(0), np.zeros(0))
+    assert math.isnan(nobody.superiority)
+    assert nobody.superiority_interval.reason == "no subject"
