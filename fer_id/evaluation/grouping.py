@@ -21,7 +21,7 @@ from fer_id.labels import LabelSpace
 MOST_VALUES = 12
 """Values of a column beyond which its groups are no groups any more (names, times)."""
 
-_CONTRACT = ("clip_id", "subject_id", "fold", "split", "label", "predicted", "flagged")
+_CONTRACT = ("clip_id", "subject_id", "fold", "split", "label", "predicted", "flagged", "set")
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,11 @@ def _conformal(metrics: Metrics, *, people: bool) -> list[str]:
         return [f"Prediction sets that hold the true class in {level} of the cases: {found['verdict']} ({why})."]
     within = found["interval"]
     extent = f" (95\u202f% interval {percent(within['low'])} to {percent(within['high'])})" if within else ""
+    none = f", {percent(found['empty'])} none, as nothing like that was seen" if found["empty"] else ""
     said = [
         f"Prediction sets made to hold the true class in {level} of the cases, for new {unit}, hold it in "
         f"{percent(found['coverage'])}{extent} and name {found['mean_size']:.1f} classes in the mean; "
-        f"{percent(found['singletons'])} name one, {percent(found['empty'])} none, as nothing like that was seen."
+        f"{percent(found['singletons'])} name one{none}."
     ]
     known = {name: row["coverage"] for name, row in found["per_class"].items() if row["coverage"] is not None}
     if low := [name for name, value in known.items() if value < found["level"] - 0.1]:

@@ -13,6 +13,7 @@ from fer_id.evaluation.conformal import (
     hierarchical_p_values,
     prediction_sets,
 )
+from fer_id.evaluation.grouping import group_columns
 from fer_id.labels import TARGET
 
 
@@ -104,6 +105,7 @@ def test_sets_are_written_for_test_clips_with_a_prediction_only():
     test = found[found["split"] == "test"].reset_index(drop=True)
     assert found[found["split"] != "test"]["set"].isna().all()
     assert test["set"].isna().tolist() == [True] + [False] * (len(test) - 1)
+    assert group_columns(found, TARGET) == []  # what a model says of a clip is no group of clips
     order = {name: place for place, name in enumerate(TARGET.names)}
     for text in test["set"].dropna():
         places = [order[name] for name in text.split("|") if name]
