@@ -84,7 +84,7 @@ def predict(config: PredictConfig) -> str:
         timeline = _timeline(config, video, opened, permitted)
         write_outputs(timeline, draft, out, _consent(permitted))
         if permitted is not None:  # before anybody can open it
-            facts = {"subject": permitted.subject, "video": permitted.video, "model": timeline.about.model}
+            facts = {"subject": permitted.subject, "video": permitted.video}
             permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
     said = [*sentences(timeline), *timeline.about.notes, timeline.about.sentence, _consent(permitted)]
     return "\n".join([*said, f"{ERASURE} {out}", str(out / "index.html")])

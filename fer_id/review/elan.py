@@ -9,7 +9,6 @@ from __future__ import annotations
 import mimetypes
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fer_id.errors import DataError, Problems
 from fer_id.review.corrected import Corrected, Opinion, corrected
@@ -38,7 +37,7 @@ def write(timeline: Timeline, media: str) -> bytes:
     for tier in TIERS:
         eaf.add_tier(tier, ling=VOCABULARY if tier in (EMOTION, CORRECTED) else "default-lt")
     kind = mimetypes.guess_type(timeline.video.path.name)[0] or "video/mp4"
-    eaf.add_linked_file(quote(media), relpath=quote(media), mimetype=kind)
+    eaf.add_linked_file(media, relpath=media, mimetype=kind)  # ELAN takes its addresses as they are, spaces and all
     eaf.add_property(_VIDEO, timeline.video.name)
     eaf.add_property(_SHA256, timeline.video.sha256)
     segments = timeline.segments()

@@ -20,7 +20,7 @@ from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import percent
 from fer_id.review import boris, elan
 from fer_id.review.picture import clock, colour, draw
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline
+from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline, printable
 
 RECORD = "prediction.json"
 """Written last; marks the folder as one of these."""
@@ -124,8 +124,9 @@ def _png(figure: Any) -> bytes:
 
 
 def _relative(video: Path, place: Path) -> str:
-    """The video as seen from the folder, with slashes: the two may move together."""
-    return Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
+    """The video as seen from the folder, with slashes: the two may move together. Printable, as XML has to be."""
+    path = Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
+    return printable(path if path.startswith("../") else f"./{path}")
 
 
 def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: str) -> dict[str, Any]:

@@ -12,10 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
-from fer_id.preprocessing.clips import FOUND
 from fer_id.reporting import style
 from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline
+
+Array = NDArray[np.float64]
 
 COLOURS = {
     "happy": style.ORANGE,
@@ -59,6 +61,8 @@ def draw(timeline: Timeline) -> Figure:
             frameon=False,
             fontsize=8,
         )
+        said = "assists, does not diagnose"
+        figure.text(1 - 0.12 / WIDTH, 0.12 / height, said, ha="right", va="bottom", fontsize=8, color=style.MUTED)
     return figure
 
 
@@ -72,15 +76,15 @@ def _rows(length_s: float) -> list[tuple[float, float]]:
 def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     windows = timeline.windows
     shown = windows[(windows["to_s"] > start) & (windows["from_s"] < end)]
-    seen = shown[shown["status"] != NO_FACE]
-    open_ = (seen["status"] == FOR_REVIEW).to_numpy()
-    _stack(axes, timeline, seen[~open_], 1.0)
-    _stack(axes, timeline, seen[open_], 0.45)
-    for one in timeline.gaps():
-        if one.end_s > start and one.start_s < end:
-            axes.axvspan(one.start_s, one.end_s, 0, 1, facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
+    _stack(axes, timeline, shown, shown["status"] == ANSWERED, 1.0)
+    _stack(axes, timeline, shown, shown["status"] == FOR_REVIEW, 0.45)
+    axes.vlines(shown["from_s"], 0, 1, color=style.PAPER, linewidth=min(0.6, 120 / len(shown)))
+    gaps = [
+        (one.start_s, one.end_s - one.start_s) for one in timeline.gaps() if one.end_s > start and one.start_s < end
+    ]
+    axes.broken_barh(gaps, (_FACES[0], 1 - _FACES[0]), facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
     _draw_answers(axes, timeline, start, end)
-    _draw_faces(axes, timeline.frames, 1 / timeline.about.settings["fps"], start, end)
+    _draw_faces(axes, timeline, start, end)
     axes.set_xlim(start, end)
     axes.set_ylim(_FACES[0], 1)
     axes.set_yticks([0, 0.5, 1, sum(_LANE) / 2, sum(_FACES) / 2], ["0", "50\u202f%", "100\u202f%", "answer", "face"])
@@ -90,26 +94,28 @@ def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value, tenths=end - start <= 12)))
 
 
-def _stack(axes: Axes, timeline: Timeline, windows: pd.DataFrame, alpha: float) -> None:
-    """The probabilities of windows, one class upon the other."""
-    base = np.zeros(len(windows))
-    width = (windows["to_s"] - windows["from_s"]).to_numpy()
+def _stack(axes: Axes, timeline: Timeline, windows: pd.DataFrame, chosen: pd.Series, alpha: float) -> None:
+    """The probabilities of the chosen windows, one class upon the other; each class a single shape, however long."""
+    if not chosen.any():
+        return
+    edges = np.append(windows["from_s"].to_numpy(), windows["to_s"].iloc[-1])
+    base = np.zeros(len(edges))
+    here = np.append(chosen.to_numpy(), chosen.iloc[-1])
     for name in timeline.labels.names:
         values = windows[f"{timeline.kind}_{name}"].to_numpy()
-        axes.bar(windows["from_s"], values, width, base, align="edge", color=colour(name), alpha=alpha, linewidth=0)
-        base = base + values
+        top = base + np.append(values, values[-1])
+        _area(axes, edges, np.where(here, base, np.nan), np.where(here, top, np.nan), color=colour(name), alpha=alpha)
+        base = top
     if alpha < 1:
-        axes.bar(
-            windows["from_s"],
-            1.0,
-            width,
-            align="edge",
-            facecolor="none",
-            edgecolor=style.PAPER,
-            hatch=_HATCH,
-            linewidth=0,
-        )
-    axes.vlines(windows["from_s"], 0, 1, color=style.PAPER, linewidth=0.6)
+        whole = np.where(here, 1.0, np.nan)
+        _area(axes, edges, 0 * whole, whole, facecolor="none", edgecolor=style.PAPER, hatch=_HATCH)
+
+
+def _area(axes: Axes, edges: Array, low: Array, high: Array, **look: Any) -> None:
+    """Steps between two heights; NaN where there is none. Each step is given by both its ends, so that it ends too."""
+    x = np.repeat(edges, 2)[1:-1]
+    low, high = (np.repeat(values[:-1], 2) for values in (low, high))
+    axes.fill_between(x, low, high, linewidth=0, **look)
 
 
 def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
@@ -144,13 +150,12 @@ def _joined(timeline: Timeline) -> list[tuple[float, float, str, str | None]]:
     return found
 
 
-def _draw_faces(axes: Axes, frames: pd.DataFrame, step: float, start: float, end: float) -> None:
+def _draw_faces(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     """The lowest lane: ink where the face was found."""
-    shown = frames[(frames["time_s"] >= start - step) & (frames["time_s"] < end)]
-    found = shown[shown["outcome"] == FOUND]
     low, high = _FACES
-    axes.bar(start, high - low, end - start, low, align="edge", color=_ABSENT, linewidth=0)
-    axes.bar(found["time_s"], high - low, step, low, align="edge", color=style.MUTED, linewidth=0)
+    axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
+    gaps = [(one.start_s, one.end_s - one.start_s) for one in timeline.gaps()]
+    axes.broken_barh(gaps, (low, high - low), facecolor=_ABSENT, linewidth=0)
 
 
 def _legend(timeline: Timeline) -> Sequence[Patch]:

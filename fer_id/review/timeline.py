@@ -26,6 +26,10 @@ STATUSES = (ANSWERED, FOR_REVIEW, NO_FACE)
 ASSISTS = "It assists a person who knows the child. It does not diagnose, and an expression is not a feeling."
 
 
+LEAST_S = 1.0
+"""Windows for review that begin within so many seconds are read as one stretch: a model of single frames has five."""
+
+
 class Segment(NamedTuple):
     """A stretch of the video that is read as one.
 
@@ -33,7 +37,7 @@ class Segment(NamedTuple):
         start_s, end_s: seconds.
         status: one of :data:`STATUSES`.
         answer: the class, of an answered one; else None.
-        words: its probabilities, of one for review; else empty.
+        words: its probabilities, of one for review (the mean of its windows); else empty.
     """
 
     start_s: float
@@ -64,7 +68,7 @@ class Video:
     @property
     def name(self) -> str:
         """The file's name, printable."""
-        return "".join(one if one.isprintable() else "?" for one in self.path.name)
+        return printable(self.path.name)
 
 
 @dataclass(frozen=True)
@@ -122,16 +126,13 @@ class Timeline:
         return {status: float(spans.get(status, 0.0)) for status in STATUSES}
 
     def segments(self) -> list[Segment]:
-        """Neighbouring windows of one answer, or without a face, as one; those for review one by one."""
-        rows = self.windows.to_dict("records")
+        """Neighbouring windows of one answer, or without a face, as one; those for review one by one, unless they are
+        shorter than :data:`LEAST_S`."""
         found = []
-        for (status, answer, _), group in groupby(
-            rows, key=lambda row: (row["status"], row["answer"], row["window"] if row["status"] == FOR_REVIEW else -1)
-        ):
-            first, *rest = group
-            end = (rest or [first])[-1]["to_s"]
-            words = self.probabilities(first) if status == FOR_REVIEW else ""
-            found.append(Segment(first["from_s"], end, status, answer, words))
+        for (status, answer, _), group in groupby(self.windows.to_dict("records"), key=_stretch):
+            rows = list(group)
+            words = self.probabilities(rows) if status == FOR_REVIEW else ""
+            found.append(Segment(rows[0]["from_s"], rows[-1]["to_s"], status, answer, words))
         return found
 
     def gaps(self) -> list[Segment]:
@@ -146,10 +147,21 @@ class Timeline:
                 found.append(Segment(times[0], end, NO_FACE, None, outcome))
         return found
 
-    def probabilities(self, row: dict[Any, Any]) -> str:
-        """``happy 41 %, sad 33 %, ...`` of a window, in the order of the classes: the first is not the answer."""
-        shares = [(name, row[f"{self.kind}_{name}"]) for name in self.labels.names]
+    def probabilities(self, rows: Sequence[dict[Any, Any]]) -> str:
+        """``happy 41 %, sad 33 %, ...``, the mean of windows, in the order of the classes: the first is no answer."""
+        shares = [(name, np.mean([row[f"{self.kind}_{name}"] for row in rows])) for name in self.labels.names]
         return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
+
+
+def printable(text: str) -> str:
+    """Text without what no XML, table or page can hold, such as a file's name in another encoding."""
+    return "".join(one if one.isprintable() else "?" for one in text)
+
+
+def _stretch(row: dict[Any, Any]) -> tuple[str, str | None, int]:
+    """What neighbouring windows have in common that are read as one."""
+    second = int(round(row["from_s"], 6) / LEAST_S) if row["status"] == FOR_REVIEW else -1
+    return row["status"], row["answer"], second
 
 
 def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd.DataFrame:

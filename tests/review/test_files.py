@@ -37,7 +37,7 @@ def test_elans_tiers_have_the_times_of_the_timeline(eaf: Path) -> None:
     assert tiers["about"][0][:2] == (0, 8000)
     assert "does not diagnose" in tiers["about"][0][2]
     assert "synthetic" in tiers["about"][0][2]
-    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == "../videos/a%20b.mp4"
+    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == "../videos/a b.mp4"
     assert read.media_descriptors[0]["MIME_TYPE"] == "video/mp4"
     entries = read.get_cv_entries("emotions").values()
     assert [values[0][0] for values, _ in entries] == list(TARGET.names)

@@ -1,7 +1,8 @@
 """The timeline as a picture: true at any length, and never a word where there is no answer."""
 
+import numpy as np
 import pytest
-from matplotlib.patches import Rectangle
+from matplotlib.colors import to_rgb
 
 from fer_id.labels import TARGET
 from fer_id.review.picture import LONGEST_ROW_S, MOST_ROWS, clock, colour, draw
@@ -19,18 +20,25 @@ def test_a_stretch_has_its_answer_or_none(make) -> None:
 
 
 def test_heights_are_the_probabilities(make) -> None:
-    (axes,) = draw(make([UNSURE, None])).axes
-    bars = [one for one in axes.patches if isinstance(one, Rectangle) and one.get_y() >= 0 and one.get_x() == 0]
-    heights = {
-        name: bar.get_height() for name in TARGET.names for bar in bars if bar.get_facecolor()[:3] == _rgb(colour(name))
-    }
-    assert heights == pytest.approx(dict(zip(TARGET.names, UNSURE, strict=True)))
+    (axes,) = draw(make([UNSURE, SURE, None])).axes
+    areas = [one for one in axes.collections if len(one.get_facecolor())]
+    for time, shares in ((1, UNSURE), (3, SURE), (5, [0.0] * 5)):
+        heights = {
+            name: sum(
+                _height(area, time) for area in areas if tuple(area.get_facecolor()[0][:3]) == to_rgb(colour(name))
+            )
+            for name in TARGET.names
+        }
+        assert heights == pytest.approx(dict(zip(TARGET.names, shares, strict=True)))
 
 
-def _rgb(name: str) -> tuple[float, ...]:
-    from matplotlib.colors import to_rgb
-
-    return to_rgb(name)
+def _height(area, time: float) -> float:
+    """How high a shape is at a time."""
+    for path in area.get_paths():
+        x, y = path.vertices.T
+        if x.min() < time < x.max():
+            return float(np.ptp(y[(x >= 2 * (time // 2)) & (x <= 2 * (time // 2) + 2)]))
+    return 0.0
 
 
 def test_a_long_video_goes_on_in_rows(make) -> None:
@@ -38,7 +46,7 @@ def test_a_long_video_goes_on_in_rows(make) -> None:
     figure = draw(make([SURE] * count))
     limits = [axes.get_xlim() for axes in figure.axes]
     assert limits == [(0, LONGEST_ROW_S), (LONGEST_ROW_S, 2 * LONGEST_ROW_S)]
-    assert len(draw(make([SURE] * count * MOST_ROWS)).axes) == MOST_ROWS
+    assert len(draw(make([SURE] * count * MOST_ROWS)).axes) == MOST_ROWS  # however long it is
 
 
 def test_the_clock() -> None:

@@ -1,5 +1,7 @@
 """Which moment a window stands for, what is an answer, and what a person reads as one stretch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,19 @@ def test_answers_that_touch_are_one_stretch_and_windows_for_review_are_not(make)
     ]
     assert timeline.segments()[1].words == "happy 40 %, sad 30 %, angry 10 %, fear 10 %, neutral 10 %"
     assert timeline.seconds == {ANSWERED: 6.0, FOR_REVIEW: 4.0, module.NO_FACE: 4.0}
+
+
+def test_windows_for_review_of_a_fifth_of_a_second_are_read_by_the_second(make) -> None:
+    timeline = make([UNSURE])
+    times = spans([(n, n + 1) for n in range(7)], 5.0, 1.4)
+    logits = np.log([[0.4, 0.3, 0.1, 0.1, 0.1]] * 4 + [[0.2, 0.5, 0.1, 0.1, 0.1]] * 3)
+    windows_ = judge_windows(times, [(1, 1)] * 7, np.ones(7, bool), logits, TARGET, 1.0, None)
+    found = replace(timeline, windows=windows_).segments()
+    assert [(one.start_s, round(one.end_s, 6)) for one in found] == [(0, 1), (1, 1.4)]
+    assert [one.words.split(", neu")[0] for one in found] == [
+        "happy 36 %, sad 34 %, angry 10 %, fear 10 %",
+        "happy 20 %, sad 50 %, angry 10 %, fear 10 %",
+    ]
 
 
 def test_gaps_are_told_by_frame_and_reason(make) -> None:
