@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -57,12 +58,16 @@ def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: 
 def judge_run(run: RunDir) -> tuple[float, str]:
     """Seconds that ``fer-id evaluate`` takes, the middle of three, and of what they are made, in words."""
     command = [sys.executable, "-m", "experiments.cli", "evaluate", str(run.path)]
+    before = os.times()
     commands = [_seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3)]
+    after = os.times()
+    busy = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")) / 3
     report.evaluate_run(run)  # loads fonts and templates
     whole, figures = _seconds(lambda: report.evaluate_run(run)), _seconds(lambda: report.write_figures(run))
     return statistics.median(commands), (
-        f"{min(commands):.2f} to {max(commands):.2f}; in a process that has begun {whole:.2f} s, of which the figures "
-        f"{figures:.2f} s; drawing {RESAMPLES:,} resamples of the subjects alone takes {_resampling(run):.3f} s"
+        f"{min(commands):.2f} to {max(commands):.2f}, {busy:.2f} of the processor; in a process that has begun "
+        f"{whole:.2f} s, of which the figures {figures:.2f} s; drawing {RESAMPLES:,} resamples of the subjects alone "
+        f"takes {_resampling(run):.3f} s"
     )
 
 

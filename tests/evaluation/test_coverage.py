@@ -21,7 +21,7 @@ def margin(share: float, *draws: int) -> float:
 def truth() -> dict[str, float]:
     """Of a cohort smaller than the one that is used for real, which is exact enough for few draws."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(coverage, "POPULATION", 20_000)
+        patch.setattr(coverage, "POPULATION", 10_000)
         return population_scores(seed=5)
 
 
@@ -48,7 +48,7 @@ def test_a_part_is_the_clips_of_its_children() -> None:
 
 
 def test_the_truth_is_a_pooled_score_that_small_cohorts_scatter_around(truth: dict[str, float]) -> None:
-    assert truth == pytest.approx(population_of(20_000, seed=6), abs=0.03)
+    assert truth == pytest.approx(population_of(10_000, seed=6), abs=0.03)
     assert {score for score, _ in all_intervals(draw_cohort(np.random.default_rng(0), 12))} == truth.keys()
 
 

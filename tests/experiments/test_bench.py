@@ -7,6 +7,8 @@ import pytest
 
 from experiments import bench
 from experiments.bench import Result, main, table
+from experiments.judging import GROUPS, made_up_run
+from fer_id.reporting.report import evaluate_run
 
 
 @pytest.mark.parametrize(
@@ -45,3 +47,12 @@ def test_one_line_for_each_result(
 def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stores"]) == 2
     assert "Known: help, store, augment" in capsys.readouterr().err
+
+
+def test_the_made_up_run_is_one_that_can_be_judged(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path / "run", clips=200, subjects=8)
+    metrics = evaluate_run(run)
+    assert (metrics["n_clips"], metrics["n_subjects"], metrics["provenance"]) == (200, 8, "synthetic")
+    assert len(metrics["calibration"]["temperatures"]) == 5 or metrics["reasons"]
+    assert set(GROUPS) <= set(run.predictions())
+    assert (run.path / "report.html").is_file()

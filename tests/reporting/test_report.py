@@ -6,6 +6,7 @@ import pytest
 from fer_id.errors import FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import TARGET
+from fer_id.reporting import words
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import evaluate_run, write_report
@@ -162,3 +163,24 @@ def test_without_a_provenance_nothing_is_reported(make_run):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_metrics_of_an_older_version_still_make_a_page(make_run):
+    run = make_run()
+    metrics = run.metrics()
+    for section in (metrics["calibration"], metrics["selective"]):
+        section.pop("intervals")
+    del metrics["calibration"]["overconfidence"]
+    run.write_metrics(metrics)
+    page = write_report(run).read_text()
+    assert "Wrong among the surest" not in page
+    assert "equal-width bins of the raw probabilities; 0 is best</td>" in page
+
+
+def test_intervals_over_few_children_say_how_often_they_hold(make_run):
+    run = make_run(subjects=6)
+    page = write_report(run).read_text()
+    assert words.held(6) in page
+    assert "Wrong among the surest 80" in page
+    stills = make_run("study/stills", clips=60, subjects=60)
+    assert "In simulated cohorts" not in write_report(stills).read_text()
