@@ -1,8 +1,8 @@
 """A control of the subgroup tests: gaps that are planted must be found, and where none are planted, none claimed.
 
 ``python -m experiments.planted run=RUN source=STORE draws=40``: simulated children are cast anew, again and again, from
-the test stills that the run's model has not seen, once with what severity, age, gender and place do to an expression
-and once without, and the model's answers are broken down as in ``metrics.json``. Stills are dealt to children without
+the test stills that the run's model has not seen, once with severe children who hardly show what they feel (and what
+age, gender and place do to an expression) and once without any such difference, and the model's answers are broken down as in ``metrics.json``. Stills are dealt to children without
 regard to their traits, so without planted gaps every claim is a false alarm, of which at most one run in twenty may
 have one. Writes ``planted.json`` into the run.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,6 +41,9 @@ class PlantedConfig:
     run: str = setting("", required=True, help="a finished run of a model of simulated clips")
     source: str = setting("", required=True, help="the ClipStore of stills that its store was simulated from")
     draws: int = setting(40, min=1, help="cohorts with gaps, and as many without")
+    peak: float = setting(
+        0.05, above=0, max=1, help="how much of an expression severe children show where it is planted"
+    )
     seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
 
 
@@ -63,12 +66,13 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     model = build_model(training.model, len(data.labels)).eval()
     load_model(model, run.checkpoint())
     stills = choose_stills(ClipStore.open(config.source), DomainConfig(clips_per_emotion=1))
-    found: dict[str, Any] = {"provenance": "simulated", "draws": config.draws}
-    for name, gaps in (("planted", 1.0), ("neutral", 0.0)):
+    found: dict[str, Any] = {"provenance": "simulated", "draws": config.draws, "peak": config.peak}
+    usual = DomainConfig(clips_per_emotion=1)
+    severe = replace(usual.severe, peak=config.peak)
+    for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
         claims, spread = Counter[str](), []
         for draw in track(range(config.draws), name, config.draws):
-            domain = DomainConfig(clips_per_emotion=1, gaps=gaps, seed=config.seed + draw)
-            columns = _columns(stills, domain, model, training)
+            columns = _columns(stills, replace(domain, seed=config.seed + draw), model, training)
             claimed = [column for column, one in columns.items() if one["gaps"]["accuracy"]["verdict"] == "gap"]
             claims.update(claimed + [ANY] * bool(claimed))
             spread.append({column: one["gaps"]["accuracy"]["gap"] for column, one in columns.items()})
