@@ -2,9 +2,9 @@
 
 ``python -m experiments.planted run=RUN source=STORE draws=40``: simulated children are cast anew, again and again, from
 the test stills that the run's model has not seen, once with severe children who hardly show what they feel (and what
-age, gender and place do to an expression) and once without any such difference, and the model's answers are broken down as in ``metrics.json``. Stills are dealt to children without
-regard to their traits, so without planted gaps every claim is a false alarm, of which at most one run in twenty may
-have one. Writes ``planted.json`` into the run.
+age, gender and place do to an expression) and once without any such difference, and the model's answers are broken
+down as in ``metrics.json``. Stills are dealt to children without regard to their traits, so without planted gaps every
+claim is a false alarm, of which at most one run in twenty may have one. Writes ``planted.json`` into the run.
 """
 
 from __future__ import annotations
