@@ -17,6 +17,7 @@ from experiments.card import sources_of
 from experiments.job import machine
 from experiments.loading import read
 from fer_id import __version__
+from fer_id.card import StoreCard
 from fer_id.files import plain
 from fer_id.governance import bundle
 from fer_id.governance.disclosed import disclosed
@@ -202,7 +203,6 @@ def _contract(
 def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) -> dict[str, Any]:
     """What a crop and a clip must be."""
     cards = [] if data is None else [store.card for store in data.stores]
-    made_with = {str(sha) for card in cards if (sha := card.parameters.get("landmark_model_sha256"))}
     fps = None if data is None else data.clips["fps"].astype(float).median()
     return {
         "frames": int(record.job["cost"]["frames"]),
@@ -210,6 +210,7 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
         "size": CROP,
         "layout": "frames float32 (1, T, 3, 64, 64), RGB in [0, 1]; valid bool (1, T), false where no face was found",
         "geometry": record.store.get("geometry"),
+        "min_eye_distance": _agreed(cards, "min_eye_distance"),
         "normalisation": {
             "mean": model.encoder.mean.flatten().tolist(),
             "std": model.encoder.std.flatten().tolist(),
@@ -218,9 +219,15 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
         "landmarks": {
             "used": model.landmarks is not None,
             "layout": "float32 (1, T, 68, 2), crop pixels, NaN where no face was found",
-            "model_sha256": next(iter(made_with)) if len(made_with) == 1 else None,
+            "model_sha256": _agreed(cards, "landmark_model_sha256"),
         },
     }
+
+
+def _agreed(cards: Sequence[StoreCard], name: str) -> Any:
+    """A parameter with which all stores were made; None where they differ or do not tell."""
+    values = {card.parameters.get(name) for card in cards}
+    return values.pop() if len(values) == 1 else None
 
 
 def _onnx_contract(exported: Exported, same: dict[str, Any], took: dict[str, Any]) -> dict[str, Any]:

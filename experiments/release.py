@@ -102,7 +102,7 @@ def _release(config: ReleaseConfig) -> str:
     if log is not None:  # before it can be given away
         log.append("released", **told, bundle=out.name, signed_by=signer.fingerprint)
     write_bundle(out, packed.files, signer, kind=policy.kind, name=record.name)
-    return "\n".join([*_told(out, policy, verdict), packed.said, f"signed by {signer.fingerprint}", str(out)])
+    return "\n".join([*_told(out, record, policy, verdict), packed.said, f"signed by {signer.fingerprint}", str(out)])
 
 
 def _record(path: str) -> tuple[RunDir, Record]:
@@ -144,8 +144,11 @@ def _refusal(record: Record, verdict: Verdict) -> str:
     return "\n".join([*lines, "Nothing was written. People decided on these bounds: mend the model, not the policy."])
 
 
-def _told(out: Path, policy: Policy, verdict: Verdict) -> list[str]:
+def _told(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
     from fer_id.governance.bundle import DEMONSTRATION
+    from fer_id.governance.record import answers_nothing
 
     lines = [f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"]
+    if answers_nothing(record.metrics):
+        lines.append("  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked")
     return [*lines, *(f"  not for use with {one}" for one in verdict.unfit)]

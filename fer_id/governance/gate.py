@@ -17,11 +17,19 @@ from fer_id.runs import FREE_KEYS, differences
 
 MAY_DIFFER = (
     *FREE_KEYS,
-    *("name", "protocol.", "data.store", "data.num_workers"),
+    *("name", "data.store", "data.num_workers"),
+    *(
+        f"protocol.{key}"
+        for key in ("name", "group", "folds", "test_fraction", "validation_fraction", "only", "cross_fit")
+    ),
     *("trainer.precision", "trainer.memory_format", "trainer.accelerator"),
 )
 """Settings, or beginnings of them, in which a run may differ from the cross-validation that is its evidence; which
 store it is, its fingerprint tells."""
+
+
+LEAST_LEARNED = 0.75
+"""Share of those whom the evidence judged that a run must have learned from: with fewer it is a weaker model."""
 
 
 class Verdict(NamedTuple):
@@ -99,6 +107,12 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
     changed = differences(evidence.config, run.config)
     if other := sorted(key for key in changed if not key.startswith(MAY_DIFFER)):
         yield f"{evidence.path} was trained with other settings than {run.path}: {', '.join(other[:8])}"
+    learned, everybody = len(run.learned_from() & evidence.tested()), len(evidence.tested())
+    if learned < LEAST_LEARNED * everybody:
+        yield (
+            f"{run.path} learned from {learned} of the {everybody} subjects that {evidence.path} judged, so it is a "
+            "weaker model; train it on more of them (protocol.test_fraction=0.05)"
+        )
     if strange := (run.learned_from() - set(run.job.get("subjects", {}).get("source") or ())) - evidence.tested():
         yield (
             f"{evidence.path} never judged {len(strange)} of the subjects that {run.path} learned from; run all folds "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fer_id.governance.bundle import DEMONSTRATION, Unfit
 from fer_id.governance.policy import Policy
-from fer_id.governance.record import Record
+from fer_id.governance.record import Record, answers_nothing
 from fer_id.reporting.words import MODE_CAVEATS, counted, percent, provenance_caveat
 
 ASSISTS = (
@@ -57,6 +57,11 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
         )
     if (coverage := metrics.get("coverage")) is not None:
         lines.append(f"Without a face in view it gives no answer; it gave one for {percent(coverage)} of the clips.")
+    if answers_nothing(run.metrics):
+        lines.append(
+            "No threshold on inner validation kept the risk that was asked: it answers nothing by itself, and every "
+            "clip goes to a person, with its probabilities."
+        )
     if pretrained_elsewhere:
         lines.append(
             "It started from other data (see there); public benchmarks show mostly neurotypical adults, and what they "

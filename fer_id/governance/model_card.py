@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_id.governance.bundle import DEMONSTRATION
-from fer_id.governance.disclosed import BY_FOLD, disclosed
+from fer_id.governance.disclosed import disclosed
 from fer_id.governance.limits import limits, title
 from fer_id.governance.policy import FORBIDDEN, Policy
-from fer_id.governance.record import Record, only
+from fer_id.governance.record import Record, answers_nothing, only
 from fer_id.reporting.words import counted, interval_words, percent, provenance_caveat
 
 TASK = "video-classification"
@@ -97,7 +97,7 @@ def model_card(
         columns=((metrics.get("subgroups") or {}).get("columns") or {}),
         temperature=only(run.metrics, "calibration", "temperatures"),
         threshold=only(run.metrics, "review", "thresholds"),
-        by_fold=BY_FOLD,
+        answers_nothing=answers_nothing(run.metrics),
         subjects=_subjects(judged),
         counted=counted,
     )

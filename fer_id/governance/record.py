@@ -75,6 +75,12 @@ def only(metrics: dict[str, Any], section: str, name: str) -> float | None:
     return values[0] if len(values) == 1 else None
 
 
+def answers_nothing(metrics: dict[str, Any]) -> bool:
+    """Whether no threshold of review keeps the risk that was asked, so that everything goes to a person."""
+    thresholds = (metrics.get("review") or {}).get("thresholds") or {}
+    return bool(thresholds) and all(one is None for one in thresholds.values())
+
+
 def reason_of(metrics: dict[str, Any], name: str) -> str:
     """Why ``metrics.json`` says that a value is null; empty where it does not say."""
     reasons = metrics.get("reasons") or {}

@@ -348,6 +348,31 @@ class TestRealChildren:
         assert "Art. 5(1)(f)" in refused(capsys, self.real(run).path, f"policy={policy}")
 
 
+def test_what_real_children_agreed_to_and_passes_leaves(
+    drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn children whose store says that they are real: nothing else in the repository could be released."""
+    monkeypatch.setenv("FER_ID_KEYS", str(keys))
+    store, run = shutil.copytree(drawn, tmp_path / "store"), RunDir(tmp_path / "runs" / "a" / "real")
+    card = json.loads((store / "card.json").read_text())
+    subjects = sorted(pd.read_parquet(store / "clips.parquet")["subject_id"].unique())
+    term = {"recorded_on": "2026-01-01", "expires_on": None}
+    card["consent"] = {subject: {"purposes": ["evaluation", "training"], **term} for subject in subjects}
+    card["parameters"]["key_id"] = Key.load(keys).id
+    (store / "card.json").write_text(json.dumps(card | {"provenance": "real"}))
+    assert main(tiny(store, tmp_path / "runs", "data=cohort", "name=a/real")) == DONE
+    good(run, provenance="real")
+    out, policy = tmp_path / "bundle", policy_file(tmp_path, kind="release", setting="therapy", legal_basis="consent")
+    assert main(["release", str(run.path), f"policy={policy}", f"out={out}"]) == DONE
+    released, text = load_bundle(out), (out / "README.md").read_text()
+    assert not released.demonstration
+    assert released.provenance == "real"
+    assert "4 children; evaluation 4, training 4" in text
+    assert "Setting: **therapy**. consent" in text
+    assert not any(word in text for word in ("DEMONSTRATION", "SYNTHETIC", *subjects))
+    assert AuditLog(keys, Key.load(keys)).verify()[-1]["event"] == "released"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -236,7 +236,7 @@ class TestEvidence:
     """A run trained for use, with the numbers of a cross-validation."""
 
     def loso(self, record: Record, **changed: Any) -> Record:
-        everybody = sorted(record.learned_from() | record.tested())
+        everybody = sorted(record.learned_from())
         config = record.config | {"protocol": {"name": "loso", "mode": "inductive"}, "name": "site/loso"}
         job = record.job | {"subjects": dict.fromkeys(("train", "validation", "test"), everybody)}
         made = replace(record, path="runs/site/loso", config=config, job=job, folds=("a", "b"))
@@ -280,9 +280,23 @@ class TestEvidence:
         (reason,) = judge_release(make_record(), a_policy(), other).reasons
         assert "another store" in reason
 
+    def test_weights_that_learned_from_fewer_are_another_model(self, make_record: Make) -> None:
+        other = self.loso(make_record())
+        more = sorted({*other.tested(), *make_record().tested()})
+        other = replace(other, job=other.job | {"subjects": other.job["subjects"] | {"test": more}})
+        (reason,) = judge_release(make_record(), a_policy(), other).reasons
+        assert "learned from 16 of the 36 subjects" in reason
+
+    @pytest.mark.parametrize("key", ["train_groups", "at_most"])
+    def test_it_had_as_much_to_learn_from(self, make_record: Make, key: str) -> None:
+        other = self.loso(make_record())
+        other = replace(other, config=other.config | {"protocol": other.config["protocol"] | {key: 3}})
+        (reason,) = judge_release(make_record(), a_policy(), other).reasons
+        assert f"protocol.{key}" in reason
+
     def test_it_judged_everybody_the_weights_learned_from(self, make_record: Make) -> None:
         other = self.loso(make_record())
-        some = {"test": other.job["subjects"]["test"][:-3]}
+        some = {"test": other.job["subjects"]["test"][:-3]}  # ... whom it learned from
         other = replace(other, job=other.job | {"subjects": other.job["subjects"] | some})
         (reason,) = judge_release(make_record(), a_policy(), other).reasons
         assert "never judged 3 of the subjects" in reason

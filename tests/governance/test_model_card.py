@@ -75,6 +75,15 @@ def test_groups_of_few_real_children_are_not_shown(make_record: Make) -> None:
     assert "| severe | 2 | 12.3" in model_card(make_record(metrics=metrics), [])
 
 
+def test_a_model_that_hands_everything_over_says_so(make_record: Make) -> None:
+    metrics = good_metrics()
+    metrics["review"] |= {"thresholds": {"holdout": None}, "flagged": 1.0, "risk_answered": None, "coverage": 0.0}
+    text = model_card(make_record(metrics=metrics), [])
+    assert "**Every clip goes to a person**: no threshold on inner validation kept a risk of 20" in text
+    assert "it answers nothing by itself" in text
+    assert "were wrong" not in text
+
+
 def test_it_says_what_was_not_measured(make_record: Make) -> None:
     bare = make_record(metrics={"provenance": "real", "labels": ["happy", "sad"]}, explanation=None)
     text = model_card(bare, [])
