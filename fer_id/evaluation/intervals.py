@@ -49,7 +49,7 @@ _HELD = {
     "accuracy": (0.942, 0.942, 0.941, 0.930),
     "macro_f1": (0.950, 0.949, 0.947, 0.938),
     "macro_recall": (0.949, 0.946, 0.944, 0.930),
-    "recall of a rare class": (0.954, 0.962, 0.954, 0.922),
+    "recall of a rare class": (0.954, 0.962, 0.954, 0.946),
     "difference in accuracy_with_missing": (0.945, 0.947, 0.942, 0.937),
     "difference in macro_f1": (0.947, 0.942, 0.950, 0.937),
     "auc": (0.935, 0.946, 0.946, 0.947),
