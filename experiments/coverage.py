@@ -1,4 +1,4 @@
-"""``python -m experiments.coverage [draws=2000] [seed=0] [subjects=6,12,20,40,80]``: do 95 % intervals hold the truth?
+"""``python -m experiments.coverage [draws=2000] [seed=0] [subjects=6,12] [easier=0]``: do intervals hold the truth?
 
 Cohorts are drawn from a population of made-up children again and again, the shipped intervals are computed for each,
 and counted is how often they hold the score that *all* children of that population would have: every clip of infinitely
@@ -8,7 +8,8 @@ many children pooled, which is what a pooled score tends to as children are adde
 The population: a child has an ability (normal, on the logits, so its accuracy is logit-normal), leanings towards
 classes, 4 to 80 clips of classes in its own proportions, of which on average 5 % show no face (beta, by child). Two
 models answer the same clips; they share most of a child's ability and of a clip's difficulty. Confidence is the softmax
-of the logits, somewhat too sure.
+of the logits, somewhat too sure. The first model is right on 71 %; ``easier`` adds to the logit of the true class (with
+2.4 it is right on 97 %).
 """
 
 from __future__ import annotations
@@ -127,17 +128,26 @@ class Row:
     undefined: float
 
 
-def measure(subjects: int, draws: int, truth: dict[str, float], *, seed: int, methods: Sequence[str]) -> list[Row]:
+def measure(
+    subjects: int,
+    draws: int,
+    truth: dict[str, float],
+    *,
+    seed: int,
+    methods: Sequence[str] = METHODS,
+    easier: float = 0.0,
+) -> list[Row]:
     """Coverage at one number of subjects.
 
     Args:
         draws: cohorts.
-        truth: :func:`population_scores`.
+        truth: :func:`population_scores`, of a population as easy.
         methods: of :func:`all_intervals`.
+        easier: added to the logit of the true class.
     """
     rng, tallies = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], Tally](Tally)
     for size in _portions(draws, max(1, AT_ONCE // subjects)):
-        cohorts = draw_cohort(rng, size * subjects)
+        cohorts = draw_cohort(rng, size * subjects, easier)
         for index in range(size):
             for key, interval in all_intervals(cohorts.part(index * subjects, subjects), methods).items():
                 tallies[key].add(interval, truth[key[0]])
@@ -177,12 +187,12 @@ def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict
     return found | {("g", "noncentral t"): size.g_interval, ("superiority", "exact"): size.superiority_interval}
 
 
-def population_scores(seed: int = 0) -> dict[str, float]:
+def population_scores(seed: int = 0, easier: float = 0.0) -> dict[str, float]:
     """What the scores of infinitely many children tend to: those of ``POPULATION`` children, drawn in portions."""
     rng, pooled, accuracies = np.random.default_rng([seed, 0]), np.zeros((2, CLASSES, CLASSES + 1)), []
     others = defaultdict[str, list[float]](list)  # by portion: each is as good as infinite, their mean is better still
     for size in _portions(POPULATION, AT_ONCE):
-        cohort = draw_cohort(rng, size)
+        cohort = draw_cohort(rng, size, easier)
         pooled += cohort.counts.sum(0)
         accuracies.append(cohort.accuracies())
         p, truth, _ = cohort.answered()
@@ -200,7 +210,7 @@ def population_scores(seed: int = 0) -> dict[str, float]:
     return found | {"g": whole.g, "superiority": whole.superiority}
 
 
-def draw_cohort(rng: np.random.Generator, subjects: int) -> Cohort:
+def draw_cohort(rng: np.random.Generator, subjects: int, easier: float = 0.0) -> Cohort:
     """So many children of the population, with their clips and both models' answers."""
     clips = np.clip(np.rint(rng.lognormal(np.log(20), 0.6, subjects)), 4, 80).astype(np.int64)
     who = np.repeat(np.arange(subjects), clips)
@@ -214,7 +224,7 @@ def draw_cohort(rng: np.random.Generator, subjects: int) -> Cohort:
     for run, skills in enumerate(SKILLS):
         logits = difficulty + rng.normal(0, 0.6, (len(who), CLASSES))
         own = ability + rng.normal(0, 0.3, subjects)
-        logits[np.arange(len(who)), truth] += np.asarray(skills)[truth] + own[who]
+        logits[np.arange(len(who)), truth] += easier + np.asarray(skills)[truth] + own[who]
         probabilities[run] = special.softmax(1.6 * logits, axis=1)
         predicted = np.where(seen, logits.argmax(axis=1), -1)
         counts[:, run] = scores.count_clips(truth, predicted, who, subjects, CLASSES)
@@ -244,24 +254,26 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Measures, prints the table and writes :data:`OUT`; the exit code is 2 for an unknown setting."""
-    settings = {"draws": "2000", "seed": "0", "subjects": ",".join(map(str, SUBJECTS))}
+    settings = {"draws": "2000", "seed": "0", "subjects": ",".join(map(str, SUBJECTS)), "easier": "0"}
     try:
         for argument in arguments:
             name, _, value = argument.partition("=")
-            if name not in settings or not value.replace(",", "").isdigit():
-                raise ConfigError(f"{argument}: expected draws=2000, seed=0, subjects=6,12")
+            if name not in settings or not value.replace("." if name == "easier" else ",", "").isdigit():
+                raise ConfigError(f"{argument}: expected draws=2000, seed=0, subjects=6,12, easier=0")
             settings[name] = value
     except FerIdError as error:
         say(f"coverage: {error}")
         return 2
-    draws, seed = int(settings["draws"]), int(settings["seed"])
-    began, truth = time.perf_counter(), population_scores(seed)
+    draws, seed, easier = int(settings["draws"]), int(settings["seed"]), float(settings["easier"])
+    began, truth = time.perf_counter(), population_scores(seed, easier)
     rows = []
     for size in map(int, settings["subjects"].split(",")):
         say(f"... {size} subjects ({time.perf_counter() - began:.0f} s)")
-        rows += measure(size, draws, truth, seed=seed, methods=METHODS)
+        rows += measure(size, draws, truth, seed=seed, easier=easier)
     print(table(rows))
-    write_json(OUT, {"draws": draws, "seed": seed, "truth": truth, "rows": [asdict(row) for row in rows]})
+    write_json(
+        OUT, {"draws": draws, "seed": seed, "easier": easier, "truth": truth, "rows": [asdict(row) for row in rows]}
+    )
     say(f"{draws:,} cohorts of each size in {time.perf_counter() - began:.0f} s; {OUT}")
     return 0
 

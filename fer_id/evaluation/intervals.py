@@ -18,8 +18,15 @@ class, in 2,000 cohorts of made-up children a size (``python -m experiments.cove
     jackknife   .942-.954   .942-.962   .941-.954   .946-.950   .945-.953
     bootstrap   .826-.842   .891-.901   .903-.912   .922-.938   .934-.950
 
-With few children the bootstrap claims too much; at 40 it is still a point or two short, at 80 hardly. Other scores
-stand in ``HELD``; where they fall short, the report says so.
+With few children the bootstrap claims too much. Its model is right on 71 % of the clips; of one right on 97 %
+(``easier=2.4``, 1,000 cohorts) accuracy, where it has an interval at all, is held in
+
+    subjects       6      12      20      40      80     160
+    jackknife    .914    .928    .958    .962    .951    .944
+    bootstrap    .841    .812    .840    .889    .917    .915
+
+so near the end of its range a bootstrap's lower limit is too high more often than its 2.5 %, with 160 subjects still.
+Other scores stand in ``HELD``; the report says how often its intervals hold.
 
 When every subject scores alike (all perfect, say), resampling sees no variation and would claim certainty; there is no
 interval then either. References: Efron and Tibshirani (1993), chapter 11; Cameron, Gelbach and Miller (2008,
@@ -49,7 +56,7 @@ _HELD = {
     "accuracy": (0.942, 0.942, 0.941, 0.930),
     "macro_f1": (0.950, 0.949, 0.947, 0.938),
     "macro_recall": (0.949, 0.946, 0.944, 0.930),
-    "recall of a rare class": (0.954, 0.962, 0.954, 0.922),
+    "recall of a rare class": (0.954, 0.962, 0.954, 0.946),
     "difference in accuracy_with_missing": (0.945, 0.947, 0.942, 0.937),
     "difference in macro_f1": (0.947, 0.942, 0.950, 0.937),
     "auc": (0.935, 0.946, 0.946, 0.947),

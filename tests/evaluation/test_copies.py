@@ -74,7 +74,7 @@ def limits(interval: Interval | dict | None) -> tuple[float, float]:
 def assert_alike(once: dict, copied: dict) -> None:
     assert once.keys() == copied.keys()
     for name, interval in once.items():
-        assert limits(copied[name]) == pytest.approx(limits(interval), abs=1e-9, nan_ok=True), name
+        assert limits(copied[name]) == pytest.approx(limits(interval), rel=1e-6, nan_ok=True), name
 
 
 @pytest.mark.parametrize("subjects", [FEW, MANY])
