@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from experiments.config import TrainConfig
+    from fer_id.governance.policy import Policy
     from fer_id.models.network import ClipClassifier
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import Stills
@@ -44,11 +45,12 @@ class PlantedConfig:
     peak: float = setting(
         0.05, above=0, max=1, help="how much of an expression severe children show where it is planted"
     )
+    policy: str = setting("research", help="shipped policy, or a file: would the gate let the model out for severity?")
     seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:
-    """In how many cohorts a gap was claimed, by column, with and without planted gaps; ``planted.json``.
+    """In how many cohorts a gap was claimed, by column, and the gate refused because of severity; ``planted.json``.
 
     Raises:
         RunError: no such run, or not finished.
@@ -57,6 +59,8 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     import torch
 
     from experiments.parts import open_run_data
+    from experiments.release import policy_path
+    from fer_id.governance.policy import read_policy
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.simulation.domain import DomainConfig
@@ -70,28 +74,43 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     if training.trainer.memory_format == "channels_last":  # as it was judged, and twice as fast
         model = model.to(memory_format=torch.channels_last)
     stills = choose_stills(ClipStore.open(config.source), DomainConfig(clips_per_emotion=1))
-    found: dict[str, Any] = {"provenance": "simulated", "draws": config.draws, "peak": config.peak}
+    policy = read_policy(policy_path(config.policy))
+    found: dict[str, Any] = {
+        "provenance": "simulated",
+        "draws": config.draws,
+        "peak": config.peak,
+        "policy": config.policy,
+    }
     usual = DomainConfig(clips_per_emotion=1)
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
-        claims, spread = Counter[str](), []
+        claims, spread, refused = Counter[str](), [], 0
         for draw in track(range(config.draws), name, config.draws):
-            columns = _columns(stills, replace(domain, seed=config.seed + draw), model, training)
+            subgroups = _subgroups(stills, replace(domain, seed=config.seed + draw), model, training)
+            columns = subgroups["columns"]
+            refused += any("severity" in reason for reason in _refusals(subgroups, policy))
             claimed = [column for column, one in columns.items() if one["gaps"]["accuracy"]["verdict"] == "gap"]
             claims.update(claimed + [ANY] * bool(claimed))
             spread.append({column: one["gaps"]["accuracy"]["gap"] for column, one in columns.items()})
         known = {column: [one[column] for one in spread if one[column] is not None] for column in spread[0]}
         found[name] = {
             "claimed": {column: _share(claims[column], config.draws) for column in (*known, ANY)},
+            "refused": _share(refused, config.draws),
             "mean_gap": {column: float(np.mean(values)) for column, values in known.items() if values},
         }
     write_json(run.path / "planted.json", found)
     return found
 
 
-def _columns(
-    stills: Stills, domain: DomainConfig, model: ClipClassifier, training: TrainConfig
-) -> dict[str, dict[str, Any]]:
+def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
+    """What the release gate has against the groups."""
+    from fer_id.governance.groups import gap_reasons, group_reasons
+
+    metrics = {"provenance": "simulated", "subgroups": subgroups}
+    return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]
+
+
+def _subgroups(stills: Stills, domain: DomainConfig, model: ClipClassifier, training: TrainConfig) -> dict[str, Any]:
     """What ``metrics.json`` would say of the groups of one cohort."""
     from fer_id.evaluation.config import Breakdown
     from fer_id.evaluation.subgroups import compute_subgroups
@@ -101,7 +120,7 @@ def _columns(
     people = [casting_of(stills, domain, *one) for one in cast(stills, domain) if one[0] == "test"]
     made = [simulate_clip(one, emotion, 0, domain) for one in people for emotion in TARGET.names]
     predictions = _answers(made, model, training)
-    return dict(compute_subgroups(predictions, TARGET, Breakdown())[0]["columns"])
+    return compute_subgroups(predictions, TARGET, Breakdown())[0]
 
 
 def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> pd.DataFrame:
@@ -149,6 +168,8 @@ def table(found: dict[str, Any]) -> str:
             said = f"{one['share']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
             cells.append(f"{name} {said}" + ("" if gap is None else f" ({gap:.3f})"))
         lines.append(f"  {column:<12}" + "   ".join(cells))
+    refused = ", ".join(f"{name} {found[name]['refused']['share']:.2f}" for name in ("planted", "neutral"))
+    lines.append(f"  the gate ({found['policy']}) refuses because of severity: {refused}")
     return "\n".join(lines)
 
 

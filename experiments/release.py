@@ -81,7 +81,7 @@ def _release(config: ReleaseConfig) -> str:
     from fer_id.governance.policy import read_policy
     from fer_id.governance.signing import Signer
 
-    policy = read_policy(_policy_path(config.policy))
+    policy = read_policy(policy_path(config.policy))
     (run, record), judged = _record(config.run), _record(config.evidence) if config.evidence else None
     evidence = judged[1] if judged else None
     out = Path(config.out or f"bundles/{record.name}")
@@ -122,7 +122,7 @@ def _record(path: str) -> tuple[RunDir, Record]:
     return run, read_record(run, run_name(run))
 
 
-def _policy_path(named: str) -> Path:
+def policy_path(named: str) -> Path:
     """Of a shipped policy by name, or the path as it is.
 
     Raises:
