@@ -26,6 +26,7 @@ class Permitted:
         name: as the site calls them; goes nowhere.
         subject, video: pseudonyms.
         groups: values of the group columns, of the person and of their clips in this video.
+        provenance: of the cohort; ``synthetic`` people are nobody.
         until: last day of the consent; None: until it is taken back.
         log: the site's.
     """
@@ -34,6 +35,7 @@ class Permitted:
     subject: str
     video: str
     groups: dict[str, set[str]]
+    provenance: str
     until: date | None
     log: AuditLog
 
@@ -66,7 +68,7 @@ def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> 
     until = decision.record.expires_on if decision.record else None
     own = clips[clips["subject_id"] == name]
     pseudonyms = key.pseudonym("subject", name), _video_pseudonym(key, cohort, video)
-    return Permitted(name, *pseudonyms, _groups(manifests, name, own), until, log)
+    return Permitted(name, *pseudonyms, _groups(manifests, name, own), manifests.provenance, until, log)
 
 
 def clips_of(manifests: Manifests, video: Path) -> pd.DataFrame:

@@ -101,7 +101,11 @@ def _permitted(config: PredictConfig, video: Path) -> Permitted | None:
 
 
 def _require_fit(opened: Opened, permitted: Permitted) -> None:
-    """Raises ConfigError where the release names a group of this person as one that the model must not be used with."""
+    """Raises ConfigError where the release was not meant for this person; a drawn one is nobody, and may see all."""
+    if permitted.provenance == "synthetic":
+        return
+    if opened.demonstration:
+        raise ConfigError("the bundle is a demonstration: it was not released for use with anybody in this cohort")
     for one in opened.unfit:
         columns = one.column.split(" x ")
         values = one.group.split(" x ") if len(columns) > 1 else [one.group]

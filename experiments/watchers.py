@@ -36,12 +36,14 @@ class Opened:
         about: what must be said of it; ``settings`` are filled in by whoever chooses them.
         learned_from: pseudonyms of the people that it has seen in training; of a bundle nobody is known.
         unfit: groups that it must not be used with.
+        demonstration: whether it may be shown only.
     """
 
     watcher: Watcher
     about: About
     learned_from: frozenset[str] = frozenset()
     unfit: tuple[Unfit, ...] = ()
+    demonstration: bool = False
 
 
 def open_run(path: str, fps: float | None) -> Opened:
@@ -97,11 +99,11 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
 
     released = load_bundle(path, trusted_key)
     takes = released.contract["input"]
-    notes = [f"Groups that it must not be used with: {'; '.join(map(str, released.not_for_use_with))}."]
+    notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
     if released.demonstration:
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")
     if released.threshold is None:
-        notes.insert(0, "Its release has no threshold that keeps the risk asked for, so every window is for review.")
+        notes.insert(0, "Every window is for review: its release has no threshold that keeps the risk asked for.")
     return Opened(
         Watcher(
             model=released.model,
@@ -112,15 +114,23 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
             min_eye_distance=float(takes.get("min_eye_distance") or MIN_EYE_DISTANCE),
         ),
         About(
-            f"{released.verified.name} ({Path(path).name}, {released.verified})",
+            f"{released.verified.name} (bundle {Path(path).name})",
             released.provenance,
             released.temperature,
             released.threshold,
             {},
-            tuple(notes if released.not_for_use_with else notes[:-1]),
+            tuple(notes),
         ),
         unfit=released.not_for_use_with,
+        demonstration=released.demonstration,
     )
+
+
+def _not_for(unfit: Sequence[Unfit]) -> list[str]:
+    """The groups that a release names, those of one reason together."""
+    reasons = dict.fromkeys(one.reason for one in unfit)
+    groups = {reason: [f"{one.column} {one.group}" for one in unfit if one.reason == reason] for reason in reasons}
+    return [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
 
 
 def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
@@ -140,12 +150,8 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
         )
     elif threshold is None:
         why = (metrics.get("reasons") or {}).get(f"review.thresholds.{fold}")
-        because = f" ({why})" if why else ""
-        notes.insert(
-            0,
-            "Every window is for review: on inner validation no threshold kept the share of wrong answers at "
-            f"{review.get('risk')}{because}.",
-        )
+        lacks = f"on inner validation no threshold kept the share of wrong answers at {review.get('risk')}"
+        notes.insert(0, f"Every window is for review: {why or lacks}.")
     else:
         notes.insert(
             0,

@@ -171,19 +171,20 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("review", "reason", "told"),
     [
-        (lambda run: None, "the run has no threshold of confidence"),
-        (lambda run: judged(run, None), "on inner validation no threshold kept the share of wrong answers at 0.2"),
+        (None, None, "the run has no threshold of confidence"),
+        ({"risk": 0.2, "thresholds": {}}, None, "no threshold kept the share of wrong answers at 0.2"),
+        ({"risk": 0.2, "thresholds": {"holdout": None}}, "2 subjects to choose on", "review: 2 subjects to choose on."),
     ],
 )
 def test_without_a_threshold_everything_is_for_review(
-    run: RunDir, predict: Predict, capsys: Told, change: Callable[[RunDir], None], told: str
+    run: RunDir, predict: Predict, capsys: Told, review: dict[str, Any] | None, reason: str | None, told: str
 ) -> None:
     metrics = run.metrics()
-    metrics.pop("review", None)
+    metrics["reasons"] = {} if reason is None else {"review.thresholds.holdout": reason}
+    metrics["review"] = review
     run.write_metrics(metrics)
-    change(run)
     out = predict()
     assert told in capsys.readouterr().out
     assert told in (out / "index.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ Told = pytest.CaptureFixture[str]
 def bundle(tmp_path: Path) -> Bundle:
     """``bundle(threshold=0.3, unfit=[...])``: a signed one with a tiny model of drawn weights."""
 
-    def make(*, threshold: float | None = 0.0, unfit: list[dict[str, str]] | None = None, **inputs: Any) -> Path:
+    def make(
+        *,
+        threshold: float | None = 0.0,
+        unfit: list[dict[str, str]] | None = None,
+        kind: str = "demonstration",
+        **inputs: Any,
+    ) -> Path:
         from dataclasses import asdict
 
         from safetensors.torch import save
@@ -35,7 +42,7 @@ def bundle(tmp_path: Path) -> Bundle:
         config = ModelConfig(name="tiny", encoder="conv4", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], hidden=8)
         contract = {
             "version": bundles.VERSION,
-            "kind": bundles.DEMONSTRATION,
+            "kind": kind,
             "provenance": "synthetic",
             "labels": {"space": TARGET.name, "names": list(TARGET.names)},
             "temperature": 2.0,
@@ -53,7 +60,7 @@ def bundle(tmp_path: Path) -> Bundle:
         files[bundles.WEIGHTS] = save(build_model(config, len(TARGET)).state_dict())
         files[bundles.CONTRACT] = json.dumps(contract).encode()
         signer = Signer.load(tmp_path / "signer", create=True)
-        bundles.write_bundle(tmp_path / "bundle", files, signer, kind=bundles.DEMONSTRATION, name="study/one")
+        bundles.write_bundle(tmp_path / "bundle", files, signer, kind=kind, name="study/one")
         return tmp_path / "bundle"
 
     return make
@@ -77,7 +84,7 @@ def test_a_bundle_answers_with_its_own_temperature_and_threshold(
     assert "is a demonstration" in told
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert (record["temperature"], record["threshold"], record["provenance"]) == (2.0, 0.0, "synthetic")
-    assert "integrity, not origin" in record["model"]
+    assert any("integrity, not origin" in note for note in record["notes"])
     assert set(pd.read_csv(tmp_path / "out" / "windows.csv")["status"]) == {"answered"}
 
 
@@ -85,7 +92,7 @@ def test_without_a_threshold_it_leaves_everything_to_a_person(
     bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Told
 ) -> None:
     assert predict(f"bundle={bundle(threshold=None)}") == DONE
-    assert "every window is for review" in capsys.readouterr().out
+    assert "Every window is for review" in capsys.readouterr().out
     assert set(pd.read_csv(tmp_path / "out" / "windows.csv")["status"]) == {"for review"}
 
 
@@ -105,17 +112,35 @@ def test_another_releasers_bundle_is_refused(bundle: Bundle, predict: Callable[.
     assert "not by the key that you trust" in capsys.readouterr().err
 
 
+@pytest.fixture
+def real_site(drawn_site: Path, tmp_path: Path) -> Path:
+    """The drawn site, as if its people were real."""
+    site = Path(shutil.copytree(drawn_site, tmp_path / "site"))
+    (site / "cohort.json").unlink()
+    return site
+
+
 def test_not_with_those_whom_the_release_names(
-    bundle: Bundle, predict: Callable[..., int], drawn_site: Path, tmp_path: Path, capsys: Told
+    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Told
 ) -> None:
-    people = pd.read_csv(drawn_site / "subjects.csv", dtype=str).set_index("subject_id")
+    people = pd.read_csv(real_site / "subjects.csv", dtype=str).set_index("subject_id")
     severity, gender = people.loc["drawn7-001", ["severity", "gender"]]
     named = {"column": "severity x gender", "group": f"{severity} x {gender}", "reason": "accuracy 0.21 at worst"}
-    path = bundle(unfit=[named])
-    assert predict(f"bundle={path}", f"cohort={drawn_site}") == USERS_FAULT
+    path = bundle(unfit=[named], kind="release")
+    assert predict(f"bundle={path}", f"cohort={real_site}", "subject=drawn7-001") == USERS_FAULT
     assert "not for use with this person: severity x gender" in capsys.readouterr().err
-    assert predict(f"bundle={path}") == DONE  # nobody can tell whose video it is
-    assert "must not be used with: severity x gender" in (tmp_path / "out" / "index.html").read_text()
+    assert predict(f"bundle={path}", f"cohort={drawn_site}") == DONE  # drawn people are nobody
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert f"It must not be used with severity x gender {severity} x {gender}: accuracy 0.21 at worst." in page
+
+
+def test_a_demonstration_is_not_for_real_people(
+    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Told
+) -> None:
+    path = bundle()
+    assert predict(f"bundle={path}", f"cohort={real_site}", "subject=drawn7-001") == USERS_FAULT
+    assert "is a demonstration" in capsys.readouterr().err
+    assert predict(f"bundle={path}", f"cohort={drawn_site}") == DONE
 
 
 def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
