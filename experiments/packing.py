@@ -207,7 +207,6 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
     return {
         "frames": int(record.job["cost"]["frames"]),
         "fps": fps,
-        "min_eye_distance": record.store.get("min_eye_distance"),
         "size": CROP,
         "layout": "frames float32 (1, T, 3, 64, 64), RGB in [0, 1]; valid bool (1, T), false where no face was found",
         "geometry": record.store.get("geometry"),

@@ -145,13 +145,21 @@ def mirror_results(
             one of groups where they are real.
         per_class: one row per class, its name in column ``class``; shown as a table, and each number as
             ``test/<class>/<column>``, so that runs can be compared by it.
-        real: whether real children are among the subjects. Of their groups only the public view is sent.
+        real: whether real children are among the subjects. Of their groups only the public view is sent, and of fewer
+            than :data:`FEWEST_SUBJECTS`, as a fold that leaves one child out has, nothing.
     """
     import wandb
 
     from fer_id.evaluation.disclosure import public_view
+    from fer_id.evaluation.suppression import FEWEST_SUBJECTS
 
     run = logger.experiment
+    if real and metrics["n_subjects"] < FEWEST_SUBJECTS:
+        run.summary.update(
+            {"provenance": metrics["provenance"], "test/withheld": "of fewer than five children nothing is told"}
+        )
+        close_mirror()
+        return
     numbers: dict[str, Any] = {
         f"test/{k}": v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)
     }

@@ -116,6 +116,7 @@ METRICS = {
     "accuracy": 0.8125,
     "auc": None,
     "labels": ["happy"],
+    "n_subjects": 7,
     "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": {"low": None, "high": None}},
 }
 PER_CLASS = pd.DataFrame(
@@ -276,6 +277,23 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     if not real:
         assert run.summary["test/gap/site/macro_f1/verdict"] == "gap"
         assert run.summary["test/gap/site/macro_f1/p"] == 0.02
+
+
+@pytest.mark.parametrize(("subjects", "told"), [(1, False), (4, False), (5, True)])
+def test_of_a_fold_of_few_real_children_no_score_leaves(
+    monkeypatch: pytest.MonkeyPatch, subjects: int, told: bool
+) -> None:
+    """A fold that leaves one child out would tell how that child was recognised."""
+    logged: dict[str, Any] = {}
+    run = SimpleNamespace(summary={}, log=logged.update)
+    for kind in ("Image", "Html"):
+        monkeypatch.setattr(wandb, kind, lambda value: value)
+    logger: Any = SimpleNamespace(experiment=run)
+    figures: Any = {"confusion": 2}
+    mirror_results(logger, {**METRICS, "provenance": "real", "n_subjects": subjects}, figures, PER_CLASS, real=True)
+    assert ("test/accuracy" in run.summary) is told
+    assert bool(logged) is told
+    assert run.summary["provenance"] == "real"
 
 
 def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
