@@ -45,6 +45,7 @@ class PlantedConfig:
     peak: float = setting(
         0.05, above=0, max=1, help="how much of an expression severe children show where it is planted"
     )
+    shares: list[float] = setting([1.0, 0.0, 1.0], min=0, help="of mild, moderate, severe children, in all cohorts")
     policy: str = setting("research", help="shipped policy, or a file: would the gate let the model out for severity?")
     seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
 
@@ -81,7 +82,7 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
         "peak": config.peak,
         "policy": config.policy,
     }
-    usual = DomainConfig(clips_per_emotion=1)
+    usual = DomainConfig(clips_per_emotion=1, shares=config.shares)
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
         claims, spread, refused = Counter[str](), [], 0
