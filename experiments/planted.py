@@ -10,12 +10,13 @@ claim is a false alarm, of which at most one run in twenty may have one. Writes 
 from __future__ import annotations
 
 import sys
-from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fer_id.evaluation.gaps import GAP
 from fer_id.files import write_json
 from fer_id.progress import track
 from fer_id.runs import RunDir
@@ -64,7 +65,6 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     from fer_id.governance.policy import read_policy
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
-    from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import choose_stills
     from fer_id.store import ClipStore
 
@@ -74,33 +74,45 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     load_model(model, run.checkpoint())
     if training.trainer.memory_format == "channels_last":  # as it was judged, and twice as fast
         model = model.to(memory_format=torch.channels_last)
-    stills = choose_stills(ClipStore.open(config.source), DomainConfig(clips_per_emotion=1))
+    usual = replace(_domain(data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0)
+    stills = choose_stills(ClipStore.open(config.source), usual)
     policy = read_policy(policy_path(config.policy))
-    found: dict[str, Any] = {
-        "provenance": "simulated",
-        "draws": config.draws,
-        "peak": config.peak,
-        "policy": config.policy,
-    }
-    usual = DomainConfig(clips_per_emotion=1, shares=config.shares)
+    found: dict[str, Any] = {"provenance": "simulated"}
+    found |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
-        claims, spread, refused = Counter[str](), [], 0
-        for draw in track(range(config.draws), name, config.draws):
-            subgroups = _subgroups(stills, replace(domain, seed=config.seed + draw), model, training)
-            columns = subgroups["columns"]
-            refused += any("severity" in reason for reason in _refusals(subgroups, policy))
-            claimed = [column for column, one in columns.items() if one["gaps"]["accuracy"]["verdict"] == "gap"]
-            claims.update(claimed + [ANY] * bool(claimed))
-            spread.append({column: one["gaps"]["accuracy"]["gap"] for column, one in columns.items()})
-        known = {column: [one[column] for one in spread if one[column] is not None] for column in spread[0]}
-        found[name] = {
-            "claimed": {column: _share(claims[column], config.draws) for column in (*known, ANY)},
-            "refused": _share(refused, config.draws),
-            "mean_gap": {column: float(np.mean(values)) for column, values in known.items() if values},
-        }
+        cohorts = [
+            _subgroups(stills, replace(domain, seed=config.seed + draw), model, training)
+            for draw in track(range(config.draws), name, config.draws)
+        ]
+        found[name] = _summary(cohorts, policy)
     write_json(run.path / "planted.json", found)
     return found
+
+
+def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
+    """The domain that a store was simulated with, from its card."""
+    from fer_id.simulation.domain import DomainConfig
+
+    usual = DomainConfig()
+    told = {name: parameters[name] for name in (one.name for one in fields(DomainConfig)) if name in parameters}
+    nested = {name: type(getattr(usual, name))(**one) for name, one in told.items() if isinstance(one, Mapping)}
+    return replace(usual, **told | nested)
+
+
+def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
+    """How often a gap in accuracy was claimed, how large gaps were, and how often the gate refused for severity."""
+    columns = dict.fromkeys(column for one in cohorts for column in one["columns"])
+    gaps = [{column: told["gaps"]["accuracy"] for column, told in one["columns"].items()} for one in cohorts]
+    claimed = {column: sum(one.get(column, {}).get("verdict") == GAP for one in gaps) for column in columns}
+    claimed[ANY] = sum(any(gap["verdict"] == GAP for gap in one.values()) for one in gaps)
+    sizes = {column: [one[column]["gap"] for one in gaps if one.get(column, {}).get("gap")] for column in columns}
+    refused = sum(any("severity" in reason for reason in _refusals(one, policy)) for one in cohorts)
+    return {
+        "claimed": {column: _share(count, len(cohorts)) for column, count in claimed.items()},
+        "mean_gap": {column: float(np.mean(values)) for column, values in sizes.items() if values},
+        "refused": _share(refused, len(cohorts)),
+    }
 
 
 def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
