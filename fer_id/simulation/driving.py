@@ -29,7 +29,7 @@ _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)
 _INNER, _SOFT = 0.9, 2.0  # where two faces meet: share of the way from the nose to the outline, and pixels of blur
 _FOREHEAD = 0.35  # eye distances above the brows
 _GAINS = (0.75, 1.33)  # of contrast between two pictures; beyond them noise is made, or a face washed out
-_AXES = np.mgrid[:CROP, :CROP].reshape(2, -1).astype(np.float64)
+_PLANE = np.stack([np.ones(CROP * CROP), *(np.mgrid[:CROP, :CROP].reshape(2, -1) / CROP)], axis=1)
 _HEAD = landmarks(HeadShape(), np.zeros(14))
 
 
@@ -162,22 +162,19 @@ def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
     """
     laid = cv2.remap(still.calm, over[..., 0], over[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     inner = inner_face(still.points)[..., 0]
-    weight = (inner * (1 - inner)).ravel().astype(np.float64)
-    plane = np.stack([np.ones(CROP * CROP), *(_AXES / CROP)], axis=1)
-    matched = np.empty_like(still.calm)
-    for channel in range(3):
-        here, there = (picture[..., channel].ravel().astype(np.float64) for picture in (laid, still.picture))
-        gain = float(np.clip(_spread(there, weight) / max(_spread(here, weight), 1.0), *_GAINS))
-        fitted, *_ = np.linalg.lstsq(plane * weight[:, None], (there - gain * here) * weight, rcond=None)
-        lit = gain * still.calm[..., channel] + (plane @ fitted).reshape(CROP, CROP)
-        matched[..., channel] = np.clip(lit, 0, 255).round()
-    return matched
+    weight = (inner * (1 - inner)).reshape(-1, 1).astype(np.float64)
+    here, there = (picture.reshape(-1, 3).astype(np.float64) for picture in (laid, still.picture))
+    gain = np.clip(_spread(there, weight) / np.maximum(_spread(here, weight), 1.0), *_GAINS)
+    fitted, *_ = np.linalg.lstsq(_PLANE * weight, (there - gain * here) * weight, rcond=None)
+    lit = gain * still.calm + (_PLANE @ fitted).reshape(CROP, CROP, 3)
+    return np.asarray(np.clip(lit, 0, 255).round(), np.uint8)
 
 
-def _spread(values: Array, weight: Array) -> float:
-    """Standard deviation under weights."""
-    mean = np.average(values, weights=weight)
-    return float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
+def _spread(values: Array, weight: Array) -> Array:
+    """Standard deviation of each channel (N, 3) -> (3,) under weights (N, 1)."""
+    share = weight / weight.sum()
+    spread: Array = np.sqrt((share * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0))
+    return spread
 
 
 def inner_face(points: Array) -> NDArray[np.float32]:

@@ -7,8 +7,9 @@ people in the pictures. Intervals over them describe simulated subjects.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -187,10 +188,13 @@ def _simulated(
         yield from (_simulate_subject((casting_of(stills, config, *one), config)) for one in castings)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        ahead = 4 * workers  # what waits for the writer is bounded, so memory stays flat
-        for start in range(0, len(castings), ahead):
-            batch = [(casting_of(stills, config, *one), config) for one in castings[start : start + ahead]]
-            yield from pool.map(_simulate_subject, batch)
+        ahead: deque[Future[list[Made]]] = deque()  # what waits for the writer is bounded, so memory stays flat
+        for one in castings:
+            if len(ahead) == 4 * workers:
+                yield ahead.popleft().result()
+            ahead.append(pool.submit(_simulate_subject, (casting_of(stills, config, *one), config)))
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[Made]:
