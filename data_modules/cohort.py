@@ -34,7 +34,7 @@ from fer_id.preprocessing.clips import OUTCOMES, windows
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import Clash, setting
-from fer_id.store import ClipStoreWriter
+from fer_id.store_writer import ClipStoreWriter
 
 AUDITED_FRAMES = 100
 """Faces of each subject that are compared with those of all others."""

@@ -24,7 +24,7 @@ from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_C
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.governance.consent import ConsentRecord
-from fer_id.store import CLIP_COLUMNS
+from fer_id.store_format import CLIP_COLUMNS
 
 _FORMULA = re.compile(r"[=+@]|-\D")
 _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "store", "row", "lost"})

@@ -25,7 +25,7 @@ from fer_id.models.build import build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.runs import RunDir
 from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
-from fer_id.store import ClipStoreWriter
+from fer_id.store_writer import ClipStoreWriter
 from fer_id.tasks.classification import make_optimiser
 from fer_id.types import CROP, LANDMARKS, ClipBatch
 

@@ -83,7 +83,7 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
         from fer_id.card import StoreCard
         from fer_id.labels import get_space
         from fer_id.preprocessing.alignment import EYES_64
-        from fer_id.store import ClipStoreWriter
+        from fer_id.store_writer import ClipStoreWriter
 
         rng = np.random.default_rng(seed)
         geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
@@ -117,7 +117,7 @@ def stills_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fer_id.card import StoreCard
     from fer_id.preprocessing.alignment import crop_geometry
     from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
-    from fer_id.store import ClipStoreWriter
+    from fer_id.store_writer import ClipStoreWriter
 
     out = tmp_path_factory.mktemp("stills") / "store"
     config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")

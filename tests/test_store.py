@@ -17,9 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fer_id import store as store_module
+from fer_id import store_writer
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, StoreError
-from fer_id.store import CLIP_COLUMNS, ClipStore, ClipStoreWriter
+from fer_id.store import ClipStore
+from fer_id.store_format import CLIP_COLUMNS, PARTS
+from fer_id.store_writer import ClipStoreWriter
 
 Factory = Callable[..., Path]
 PIXELS = np.zeros((1, 64, 64, 3), np.uint8)
@@ -157,10 +160,10 @@ def test_opening_and_reading_one_clip_do_not_read_the_frames(tmp_path: Path) -> 
     path, count = tmp_path / "s", 200_000
     with ClipStoreWriter(path, card()) as writer:
         writer.add_clip(row(), PIXELS)
-    for part, (dtype, shape) in store_module.PARTS.items():
+    for part, (dtype, shape) in PARTS.items():
         file = path / part / "a.npy"
         with file.open("r+b") as out:
-            out.write(store_module._npy_header(np.dtype(dtype), (count, *shape)))
+            out.write(store_writer._npy_header(np.dtype(dtype), (count, *shape)))
             out.truncate(128 + count * int(np.prod(shape)) * np.dtype(dtype).itemsize)
     edit_table(path, lambda table: table.assign(length=count))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -393,7 +396,7 @@ def full_disk(*_: Any, **__: Any) -> NoReturn:
 
 @pytest.mark.parametrize("where", ["to_parquet", "_npy_header", "write_json", "fsync"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
-    owner: Any = {"to_parquet": pd.DataFrame, "fsync": os}.get(where, store_module)
+    owner: Any = {"to_parquet": pd.DataFrame, "fsync": os}.get(where, store_writer)
     monkeypatch.setattr(owner, where, full_disk)
     with pytest.raises(OSError, match="No space left"):
         fill(tmp_path / "s")
@@ -445,7 +448,7 @@ def test_a_failed_overwrite_keeps_the_old_store(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "s"
     fill(path)
     before = ClipStore.open(path).fingerprint
-    monkeypatch.setattr(store_module, "write_json", full_disk)
+    monkeypatch.setattr(store_writer, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
         fill(path, overwrite=True)
     assert ClipStore.open(path).fingerprint == before

@@ -17,7 +17,7 @@ from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
 from fer_id.files import atomic_write_bytes, read_json, write_json
 from fer_id.runs import LEARNED_FROM, RunDir
-from fer_id.store import PARTS
+from fer_id.store_format import PARTS
 
 
 @dataclass

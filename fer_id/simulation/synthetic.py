@@ -20,7 +20,7 @@ from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Performance, Subject, perform, sample_subject
 from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS
-from fer_id.store import ClipStoreWriter
+from fer_id.store_writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
 _PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 70, 190))

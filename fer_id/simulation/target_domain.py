@@ -31,7 +31,7 @@ from fer_id.simulation.performance import FIXED, Performance, Subject, perform
 from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN
 from fer_id.simulation.stills import Stills
 from fer_id.simulation.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
-from fer_id.store import ClipStoreWriter
+from fer_id.store_writer import ClipStoreWriter
 from fer_id.types import StoredClip
 
 GROUPS = ("age_group", "gender", "severity", "context")

@@ -17,7 +17,8 @@ from fer_id.errors import DataError, StoreError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import FER7, TARGET
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.store import ClipStore, ClipStoreWriter
+from fer_id.store import ClipStore
+from fer_id.store_writer import ClipStoreWriter
 from fer_id.types import COHORT, SOURCE
 
 Factory = Callable[..., Path]

@@ -18,10 +18,9 @@ from fer_id.evaluation.leakage import (
     find_duplicates,
     fingerprint,
     hamming_pairs,
-    label_conflicts,
     shifted_correlation,
-    summarise,
 )
+from fer_id.evaluation.leakage_summary import label_conflicts, summarise
 
 Gray = NDArray[np.uint8]
 

@@ -19,7 +19,8 @@ from fer_id.errors import CheckpointError, LeakageError, RunError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.runs import RunDir
-from fer_id.store import ClipStore, ClipStoreWriter
+from fer_id.store import ClipStore
+from fer_id.store_writer import ClipStoreWriter
 
 Factory = Callable[..., Path]
 
