@@ -96,20 +96,39 @@ def _expected(table: pd.DataFrame, label: str, seed: int) -> dict[str, Any]:
 
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
+    """By column: leakage and regions of each group, and the shift between groups of each, tested.
+
+    Leakage is one family of tests over the columns; the regions, of which there are ten a column, are another.
+    """
     found: dict[str, dict[str, Any]] = {}
     for group in groups:
         column = f"{GROUP}{group}"
         present = rows[rows[column].notna()]
         if present[column].nunique() < 2:
             continue
-        gap, p = group_gap(rows, column, OUTSIDE, seed=seed)
-        parts = {str(name): told(clips, OUTSIDE, seed) for name, clips in present.groupby(column)}
-        found[group] = {"gap": None if np.isnan(gap) else gap, "p": p, "groups": parts}
-    corrected = holm({column: one["p"] for column, one in found.items()})
-    for column, one in found.items():
-        one["p_holm"] = None if np.isnan(corrected[column]) else corrected[column]
-        one["p"] = None if np.isnan(one["p"]) else one["p"]
+        parts = {str(name): clips for name, clips in present.groupby(column)}
+        found[group] = {
+            **_shift(rows, column, OUTSIDE, seed),
+            "groups": {name: told(clips, OUTSIDE, seed) for name, clips in parts.items()},
+            "regions": {name: _regions(clips, seed) for name, clips in parts.items()},
+            "shifts": {name: _shift(rows, column, (name,), seed) for name in REGIONS},
+        }
+    _correct(found)
+    _correct({f"{column} {name}": one for column in found for name, one in found[column]["shifts"].items()})
     return found
+
+
+def _shift(rows: pd.DataFrame, column: str, regions: Sequence[str], seed: int) -> dict[str, Any]:
+    """Largest minus smallest ratio among the groups, and its p; None where undefined."""
+    gap, p = group_gap(rows, column, regions, seed=seed)
+    return {"gap": None if np.isnan(gap) else gap, "p": None if np.isnan(p) else p}
+
+
+def _correct(family: Mapping[str, dict[str, Any]]) -> None:
+    """Gives every member of a family of tests its p by Holm."""
+    corrected = holm({name: np.nan if one["p"] is None else one["p"] for name, one in family.items()})
+    for name, one in family.items():
+        one["p_holm"] = None if np.isnan(corrected[name]) else corrected[name]
 
 
 def _by_frame(rows: pd.DataFrame) -> dict[str, list[float | None]]:

@@ -147,6 +147,24 @@ def test_groups_that_differ_and_the_correction_for_their_number(rows: pd.DataFra
     )
 
 
+def test_regions_of_groups_and_their_shifts_are_a_family_of_their_own(rows: pd.DataFrame) -> None:
+    said = summed(rows, GROUPS)["by_group"]
+    p = {}
+    for name, one in said.items():
+        column = f"{GROUP}{name}"
+        for group, regions in one["regions"].items():
+            for region, value in regions.items():
+                assert value["value"] == pytest.approx(ratio(rows[rows[column] == group], (region,))[0], nan_ok=True)
+        for region, shift in one["shifts"].items():
+            values = [regions[region]["value"] for regions in one["regions"].values()]
+            assert shift["gap"] == pytest.approx(max(values) - min(values))
+            p[name, region] = np.nan if shift["p"] is None else shift["p"]
+    corrected = holm({f"{name} {region}": value for (name, region), value in p.items()})
+    for name, region in p:
+        adjusted = said[name]["shifts"][region]["p_holm"]
+        assert adjusted is None if name == "severity" else adjusted == pytest.approx(corrected[f"{name} {region}"])
+
+
 def test_frames_are_averaged_where_they_are_known(rows: pd.DataFrame) -> None:
     rows.at[0, "importance"], rows.at[0, "occlusion"] = [0.5, 0.5, 0.0], [float("nan"), float("nan"), 1.3]
     said = summed(rows)["by_frame"]
