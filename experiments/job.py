@@ -53,6 +53,7 @@ def describe_job(
         "versions": {library: version(library) for library in LIBRARIES} | {"python": platform.python_version()},
         "git_commit": _commit(),
         "seed": config.seed,
+        "fold": folds[0].name if len(folds) == 1 else None,
         "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
         "dataset": config.data.name,
         "model": config.model.name,

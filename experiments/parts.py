@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +35,7 @@ from fer_id.types import CROP
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import WandbLogger
     from torch import Tensor
 
@@ -65,7 +67,8 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     """
     config = read(TrainConfig, run.path / "config.yaml")
     of = run.path if run.part is None else run.path.parent.parent
-    data = open_data(config, of.name if config.protocol.name in ("kfold", "loso") else None, run.part)
+    fold = run.job().get("fold") or of.name  # older runs did not note it, and lie in a folder of that name
+    data = open_data(config, fold if config.protocol.name in ("kfold", "loso") else None, run.part)
     run.require_store(data.fingerprint)
     return config, data
 
@@ -170,10 +173,16 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
     return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
 
 
-def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, data: FerDataModule) -> pl.Trainer:
-    """The Trainer with everything that records, stops, and saves."""
+def make_trainer(
+    config: TrainConfig,
+    run: RunDir,
+    mirror: WandbLogger | None,
+    data: FerDataModule,
+    watchers: Sequence[Callback] = (),
+) -> pl.Trainer:
+    """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
 
     chosen = config.trainer
     mode = "min" if chosen.monitor.endswith("loss") else "max"
@@ -182,7 +191,7 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, d
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
+    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), *watchers, best, last]
     if not data.images:  # before Record, which writes down what is logged
         validated = data.clips.iloc[data.fold.validation]
         callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))

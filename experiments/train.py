@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,13 +44,14 @@ from fer_id.tasks.tabulate import prediction_table
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import WandbLogger
 
     from fer_id.reporting.gallery import Shown
 
 
-SINGLE, FOLD, PART = "train", "fold", "part"
-"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one."""
+SINGLE, FOLD, PART, TRIAL = "train", "fold", "part", "trial"
+"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one, a trial of a sweep."""
 
 
 def train(config: TrainConfig) -> str:
@@ -72,8 +73,8 @@ def train(config: TrainConfig) -> str:
     data = open_data(config, None)
     if config.protocol.name in ("kfold", "loso"):
         return _outcome(_cross_validate(config, path, data))
-    _require_parts(config, data, data.fold)
-    return _outcome(_train_one(config, path, data, job_type=SINGLE))
+    require_parts(config, data, data.fold)
+    return _outcome(train_one(config, path, data, job_type=SINGLE))
 
 
 def _default_name(config: TrainConfig) -> str:
@@ -98,7 +99,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
     for fold in data.folds:
-        _require_parts(config, data, fold)
+        require_parts(config, data, fold)
     distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
@@ -111,20 +112,40 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
         say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
         if not run.done:
             bank = None if start is None else banks[start.path]
-            _train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
+            train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
         folds.append(run)
+    pool_folds(config, parent, folds, data)
+    return parent
+
+
+def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], data: FerDataModule) -> None:
+    """The predictions of all folds as those of the parent, with its metrics, figures and report; ends its run."""
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
     job = parent.job()
     job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
     parent.write_job(job)
     _finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)
-    return parent
 
 
-def _train_one(
-    config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str, bank: FeatureBank | None = None
+def train_one(
+    config: TrainConfig,
+    path: Path,
+    data: FerDataModule,
+    *,
+    job_type: str,
+    bank: FeatureBank | None = None,
+    watchers: Sequence[Callback] = (),
 ) -> RunDir:
-    """One training from its data to its report, with those that it is calibrated by."""
+    """One training from its data to its report, with those that it is calibrated by.
+
+    Args:
+        config: the configuration; ``auto`` is decided here.
+        path: of the run, new or begun.
+        data: opened for the fold it trains.
+        job_type: :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`.
+        bank: features shared with other folds that start from the same weights.
+        watchers: further callbacks of the Trainer.
+    """
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
@@ -141,7 +162,7 @@ def _train_one(
         load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
     task = make_task(config, model, data, taken, bank)
     mirror = open_run_mirror(config, run, data, job_type)
-    trainer = make_trainer(config, run, mirror, data)
+    trainer = make_trainer(config, run, mirror, data, watchers)
     if resumed:
         say(f"resuming {run.path} from its last checkpoint")
     began = time.monotonic()
@@ -168,7 +189,7 @@ def _train_one(
     return run
 
 
-def _require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
+def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
     """Raises what would stop the cross-fitting of a fold, before anything is trained."""
     for part in data.parts(fold):
         open_parent(config, data, part)
@@ -187,7 +208,7 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
         part = RunDir(run.path / CROSS_FIT / str(number))
         say(f"cross-fitting {number + 1}/{config.protocol.cross_fit}{' (done)' if part.done else ''}")
         if not part.done:
-            _train_one(quiet_, part.path, open_data(config, data.fold.name, number), job_type=PART, bank=bank)
+            train_one(quiet_, part.path, open_data(config, data.fold.name, number), job_type=PART, bank=bank)
         predicted = part.predictions()
         tables.append(predicted.loc[predicted["split"] == "test", own.columns].assign(split="calibration"))
         seconds += part.job().get("seconds") or 0.0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from fer_id.files import atomic_write_bytes, atomic_write_text, read_json, write
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
 
-FREE_KEYS = ("resume", "runs.", "logging.", "explain")
+FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 """Settings, or beginnings of them, that may change while a run is resumed."""
 
 LEARNED_FROM = ("train", "validation", "unlabelled", "source")
@@ -224,6 +226,32 @@ class RunDir:
         if not isinstance(value, dict):
             raise RunError(f"{path}: expected a mapping")
         return value
+
+
+def job_hash(config: dict[str, Any]) -> str:
+    """A name for what a configuration makes a model learn: equal for equal trainings, whatever their run is called.
+
+    Args:
+        config: a whole resolved configuration, as in ``config.yaml``; :data:`FREE_KEYS` and ``name`` do not count.
+
+    Returns:
+        the first twelve hexadecimal digits of a SHA-256.
+
+    >>> job_hash({"name": "a", "seed": 1}) == job_hash({"seed": 1, "name": "b", "resume": False})
+    True
+    >>> job_hash({"seed": 1}) == job_hash({"seed": 2})
+    False
+    """
+    counted = {key: value for key, value in _leaves(config) if key != "name" and not key.startswith(FREE_KEYS)}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:

@@ -17,7 +17,7 @@ from fer_id.runs import FREE_KEYS, differences
 
 MAY_DIFFER = (
     *FREE_KEYS,
-    *("name", "data.store", "data.num_workers"),
+    *("name", "data.store"),
     *(
         f"protocol.{key}"
         for key in ("name", "group", "folds", "test_fraction", "validation_fraction", "only", "cross_fit")
