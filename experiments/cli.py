@@ -110,6 +110,13 @@ VERBS = {
         "experiments.benchmark:BenchmarkConfig",
         "fer-id benchmark data=simulated data.store=data/simulated benchmark=small out=compare/benchmark",
     ),
+    "sweep": Verb(
+        "many trainings of one file in W&B's sweep format, searched by inner validation; sweep resume STUDY goes on",
+        "experiments.sweep:sweep",
+        "experiments.sweep:SweepConfig",
+        "fer-id sweep run lr_augmentation data.store=data/drawn",
+        "action file",
+    ),
     "controls": Verb(
         "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
         "experiments.controls:controls",

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
 import yaml
 
-from experiments.sources import Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
-from experiments.values import expected, shaped
+from experiments.sources import COMMAND_LINE, Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
+from experiments.values import Raw, expected, shaped
 from fer_id.errors import ConfigError, Problems
 from fer_id.settings import Clash, limits_text, within_limits
 
@@ -73,6 +73,7 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     problems = Problems("settings")
     made: Any = schema()
     typed = list(arguments(argv, paths, problems))
+    typed = _kept(made, typed)
     chosen = {leaf.key: leaf for leaf in typed}
     selectors = {one.name: one for one in dataclasses.fields(made) if "selector" in one.metadata}
     leaves: list[Leaf] = []
@@ -86,6 +87,16 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
             leaves.append(leaf)  # not a section but a plain key, which records what was chosen
     leaves += [leaf for leaf in typed if leaf.key not in selectors]
     return _resolve(schema, leaves, problems, "add --help to see every key with its default and limits")
+
+
+def _kept(made: Any, typed: list[Leaf]) -> list[Leaf]:
+    """The leaves, those of unknown keys as texts in the field that takes them, where the schema has one."""
+    rest = next((one.name for one in dataclasses.fields(made) if one.metadata.get("rest")), None)
+    if rest is None:
+        return typed
+    known = {one.key for one in settings(made)} - {rest}
+    others: list[Raw] = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in typed if leaf.key not in known]
+    return [*(leaf for leaf in typed if leaf.key in known), *([Leaf(rest, others, COMMAND_LINE)] if others else [])]
 
 
 def read(schema: type[T], path: Path) -> T:

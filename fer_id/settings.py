@@ -34,6 +34,7 @@ def setting(
     choices: Sequence[str | int | float] | None = None,
     required: bool = False,
     selector: bool = False,
+    rest: bool = False,
 ) -> T:
     """A dataclass field with its help text and limits; a mutable default is copied for each instance.
 
@@ -44,6 +45,7 @@ def setting(
         choices: the allowed values.
         required: nobody can guess it: leaving it empty is an error.
         selector: the value chooses a group of settings of that name; the default chooses the default group.
+        rest: a list that takes every ``key=value`` of the command line whose key the config does not know.
     """
     limits = {"min": min, "max": max, "above": above, "below": below}
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
@@ -52,6 +54,8 @@ def setting(
         metadata["choices"] = tuple(choices)
     if selector:
         metadata["selector"] = default
+    if rest:
+        metadata["rest"] = True
     made: Any = (
         field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
         if isinstance(default, list | dict)

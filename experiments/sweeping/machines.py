@@ -1,0 +1,155 @@
+"""Ray on this machine or on a cluster: quiet, local unless asked otherwise, and gone afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_id.errors import ConfigError
+
+if TYPE_CHECKING:
+    from experiments.sweep import SweepConfig
+
+PATIENCE_S = 5.0
+"""How long an address may take to answer."""
+
+OBJECTS_BYTES = 100 * 2**20
+"""Ray's shared memory on this machine: trials hand over a few numbers."""
+
+PREFIX = "fer-id-ray-"
+LONGEST = 40
+"""Characters of the folder of Ray's sockets: their whole path may have 107."""
+
+
+@dataclass(frozen=True)
+class Machines:
+    """What there is to train on.
+
+    Attributes:
+        cpus, gpus: of all machines.
+        concurrent: how many trials run side by side.
+        gpus_each: of a trial.
+        storage: for Ray's own files, which nobody needs afterwards; every machine sees it.
+    """
+
+    cpus: int
+    gpus: float
+    concurrent: int
+    gpus_each: float
+    storage: Path
+
+
+@contextmanager
+def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
+    """Ray, for as long as the block runs.
+
+    Args:
+        config: whose cluster it is, and what a trial takes.
+        shared: a folder for Ray's own files that all machines of a cluster see; it is made and removed.
+
+    Raises:
+        ConfigError: the address does not answer, or no trial fits.
+    """
+    _silence()
+    address = config.ray.address
+    folder = shared if address else _private_folder()
+    ray: Any = import_module("ray")  # it is typed by halves
+    try:
+        _start(ray, address, folder)
+        yield fitting(config, ray.cluster_resources(), folder / "tune")
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fitting(config: SweepConfig, there: Mapping[str, float], storage: Path) -> Machines:
+    """How many trials run side by side on what is there.
+
+    Raises:
+        ConfigError: not one.
+    """
+    cpus, gpus, all_cpus, all_gpus = config.cpus, config.gpus, there.get("CPU", 0.0), there.get("GPU", 0.0)
+    each = (1.0 if all_gpus else 0.0) if gpus is None else gpus
+    if cpus > all_cpus:
+        raise ConfigError(f"cpus={cpus}: there are {all_cpus:g} to train on; no trial would ever begin")
+    if each > all_gpus:
+        raise ConfigError(f"gpus={each:g}: there are {all_gpus:g} to train on; no trial would ever begin")
+    fit = int(all_cpus // cpus) if not each else min(int(all_cpus // cpus), int(all_gpus / each + 1e-9))
+    return Machines(int(all_cpus), all_gpus, min(fit, config.concurrent or fit), each, storage)
+
+
+def _start(ray: Any, address: str | None, folder: Path) -> None:
+    if address is None:
+        ray.init(
+            num_cpus=len(os.sched_getaffinity(0)),
+            include_dashboard=False,
+            object_store_memory=OBJECTS_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+        )
+        return
+    _require_answer(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
+        first = str(problem).strip().splitlines() or [type(problem).__name__]
+        raise ConfigError(f"ray.address={address}: this is no cluster that can be used: {first[0]}") from None
+
+
+def _require_answer(address: str) -> None:
+    """Ray itself waits for minutes, and says little.
+
+    Raises:
+        ConfigError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"ray.address={address}: expected host:port, as `ray start --head` prints it")
+    try:
+        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+    except OSError as problem:
+        raise ConfigError(
+            f"ray.address={address} does not answer ({problem.strerror or problem}); is the cluster up, "
+            "and this machine allowed to reach it? Without ray.address the sweep runs on this machine"
+        ) from None
+
+
+def _silence() -> None:
+    """Before Ray is imported; its workers inherit it."""
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # as by hand; Ray would let everything else on the machine go first
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean by hand
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial tidies up before its worker takes the next
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+        "TUNE_WARN_THRESHOLD_S": "60",
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study's own record is what it resumes from
+        "RAY_AIR_NEW_OUTPUT": "0",
+    }
+
+
+def _private_folder() -> Path:
+    """For the sockets and logs of Ray, readable by their owner only; those of processes that are gone are removed."""
+    base = Path(tempfile.gettempdir())
+    if len(str(base)) + len(PREFIX) + 16 > LONGEST:
+        base = Path("/tmp")
+    for old in base.glob(f"{PREFIX}*"):
+        pid = old.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and old.stat().st_uid == os.getuid():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=base))

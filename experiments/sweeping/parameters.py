@@ -1,0 +1,188 @@
+"""The parameters of a sweep file: W&B's distributions, of those that Optuna has too."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fer_id.errors import Problems
+
+Value = bool | int | float | str | tuple[Any, ...]
+
+CHOICE, INT, FLOAT = "choice", "int", "float"
+
+BOUNDED = {
+    "int_uniform": (INT, False),
+    "uniform": (FLOAT, False),
+    "q_uniform": (FLOAT, False),
+    "log_uniform": (FLOAT, True),
+    "log_uniform_values": (FLOAT, True),
+}
+"""Distributions between two bounds -> what they give, and whether evenly in the logarithm."""
+
+NO_EQUAL = (
+    *("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "inv_log_uniform"),
+    *("inv_log_uniform_values", "q_log_uniform", "q_log_uniform_values", "categorical_w_probabilities"),
+)
+"""W&B's distributions that Optuna cannot draw from."""
+
+KEYS = ("value", "values", "distribution", "min", "max", "q")
+MOST_POINTS = 10_000
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What one key of the configuration may be.
+
+    Attributes:
+        key: dotted, or a selector such as ``model``.
+        kind: :data:`CHOICE`, :data:`INT` or :data:`FLOAT`.
+        choices: the values of a choice; empty for a range.
+        low, high: inclusive bounds of a range.
+        step: distance of the values of a range; None: any value.
+        log: drawn evenly in the logarithm.
+    """
+
+    key: str
+    kind: str
+    choices: tuple[Value, ...] = ()
+    low: float = math.nan
+    high: float = math.nan
+    step: float | None = None
+    log: bool = False
+
+    @property
+    def points(self) -> tuple[Value, ...] | None:
+        """Every value, for a grid; None for a continuous range."""
+        if self.kind == CHOICE:
+            return self.choices
+        if self.step is None:
+            return None
+        count = round((self.high - self.low) / self.step) + 1
+        return tuple(_tidy(self.low + index * self.step, self.kind) for index in range(count))
+
+    @property
+    def probes(self) -> tuple[Value, ...]:
+        """Values that show whether the configuration takes this parameter: all of a choice, the bounds of a range."""
+        return self.choices or (_tidy(self.low, self.kind), _tidy(self.high, self.kind))
+
+
+def read_parameters(table: Any, problems: Problems) -> tuple[Parameter, ...]:
+    """The parameters that a sweep file names; those with a problem are left out."""
+    if not isinstance(table, Mapping) or not table:
+        problems.add("parameters: expected at least one, such as 'optim.lr: {values: [1e-4, 1e-3]}'")
+        return ()
+    found = []
+    for key, told in table.items():
+        mistakes: list[str] = []
+        parameter = _parameter(str(key), told, mistakes)
+        for mistake in mistakes:
+            problems.add(f"parameters.{key}: {mistake}")
+        if parameter is not None and not mistakes:
+            found.append(parameter)
+    return tuple(found)
+
+
+def text(key: str, value: Value) -> str:
+    """``key=value`` as W&B's agent writes it, so that a file means the same to both."""
+    return f"{key}={list(value) if isinstance(value, tuple) else value}"
+
+
+def _parameter(key: str, told: Any, mistakes: list[str]) -> Parameter | None:
+    if not isinstance(told, Mapping):
+        mistakes.append(f"{told!r}: expected value, values, or min and max")
+        return None
+    if "parameters" in told:
+        mistakes.append(f"is nested; write its keys dotted, such as {key}.{next(iter(told['parameters']), 'key')}")
+        return None
+    distribution = told.get("distribution")
+    if "probabilities" in told or distribution in NO_EQUAL:
+        named = distribution or "categorical with probabilities"
+        mistakes.append(
+            f"distribution {named} has no equal in Optuna. Known: constant, categorical, {', '.join(BOUNDED)}"
+        )
+        return None
+    if unknown := [name for name in told if name not in KEYS]:
+        mistakes.append(f"unknown: {', '.join(map(str, unknown))}. Known: {', '.join(KEYS)}")
+    ways = [name for name in ("value", "values", "min") if name in told]
+    if len(ways) != 1:
+        mistakes.append(f"{' and '.join(ways) or 'nothing'} given; say one of: value, values, or min and max")
+        return None
+    if ways == ["min"]:
+        return _range(key, told, mistakes)
+    fits = {"value": "constant", "values": "categorical"}[ways[0]]
+    if distribution not in (None, fits):
+        mistakes.append(f"distribution {distribution} does not go with {ways[0]}; leave it out")
+    return _choice(key, [told["value"]] if ways == ["value"] else told["values"], mistakes)
+
+
+def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter | None:
+    if not isinstance(values, Sequence) or isinstance(values, str) or not values:
+        mistakes.append(f"values {values!r}: expected a list of at least one value")
+        return None
+    if any(value is None for value in values):
+        mistakes.append(
+            "null cannot be passed on by W&B's agent; leave the key out of the parameters where it is unset"
+        )
+    if any(isinstance(value, Mapping) for value in values):
+        mistakes.append("a value is a mapping; write dotted keys")
+    chosen = [tuple(value) if isinstance(value, list) else value for value in values]
+    if len({text(key, value) for value in chosen}) < len(chosen):
+        mistakes.append(f"values {values}: one is there twice")
+    return Parameter(key, CHOICE, tuple(chosen))
+
+
+def _range(key: str, told: Mapping[str, Any], mistakes: list[str]) -> Parameter | None:
+    low, high, q = (_number(told.get(name)) for name in ("min", "max", "q"))
+    if low is None or high is None:
+        mistakes.append(f"min {told.get('min')!r}, max {told.get('max')!r}: expected two numbers")
+        return None
+    whole = isinstance(low, int) and isinstance(high, int)
+    name = told.get("distribution") or ("q_uniform" if q else "int_uniform" if whole else "uniform")
+    if name not in BOUNDED:
+        mistakes.append(f"distribution {name} is unknown. Known: constant, categorical, {', '.join(BOUNDED)}")
+        return None
+    kind, log = BOUNDED[name]
+    if low >= high:
+        mistakes.append(f"min {low} is not below max {high}")
+    if name == "log_uniform":  # its bounds are exponents of e
+        low, high = _exp(low), _exp(high)
+    if log and (low <= 0 or not math.isfinite(high)):
+        mistakes.append(f"{name} needs bounds above 0; it has {told['min']} and {told['max']}")
+    if kind == INT and not whole:
+        mistakes.append(f"int_uniform needs whole bounds; it has {low} and {high}")
+    if (name == "q_uniform") != (q is not None):
+        mistakes.append("q goes with distribution q_uniform alone" if q is not None else "q_uniform needs q, its step")
+    if mistakes:
+        return None
+    if q is None:
+        return Parameter(key, kind, low=low, high=high, step=1 if kind == INT else None, log=log)
+    steps = (high - low) / q if q > 0 else math.nan
+    if not math.isclose(steps, round(steps) if q > 0 else 0, abs_tol=1e-9):
+        mistakes.append(f"q {q} does not divide the way from min {low} to max {high}")
+        return None
+    return Parameter(key, INT if whole and isinstance(q, int) else FLOAT, low=low, high=high, step=q)
+
+
+def _number(value: Any) -> int | float | None:
+    """A number; also ``1e-4``, which YAML 1.1 takes for text."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
+
+
+def _exp(exponent: float) -> float:
+    try:
+        return math.exp(exponent)
+    except OverflowError:
+        return math.inf
+
+
+def _tidy(value: float, kind: str) -> Value:
+    """A whole number as such; of a stepped range 0.3 rather than 0.30000000000000004."""
+    return round(value) if kind == INT else float(f"{value:.12g}")
