@@ -105,7 +105,18 @@ class FerDataModule(pl.LightningDataModule):
     @property
     def has_children(self) -> bool:
         """Whether any subject is a real person, whatever the provenance of the whole says."""
-        return any(store.card.provenance == "real" and not holds_images(store) for store in self.stores)
+        return bool(self._of_children)
+
+    def n_children(self, rows: Rows) -> int:
+        """How many of those whose clips these are are real people."""
+        clips = self.clips.iloc[rows]
+        return int(clips.loc[clips["store"].isin(self._of_children), "subject_id"].nunique())
+
+    @property
+    def _of_children(self) -> list[int]:
+        """The stores of real people, by their number."""
+        found = enumerate(self.stores)
+        return [number for number, one in found if one.card.provenance == "real" and not holds_images(one)]
 
     @property
     def fingerprint(self) -> str:

@@ -70,6 +70,7 @@ def describe_job(
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
         },
         "subjects": {split: data.subjects(rows) for split, rows in united.items()} | _of_sources(sources),
+        "children": {split: data.n_children(rows) for split, rows in united.items()},
         "clips": {split: len(rows) for split, rows in united.items()},
         "dropped": _dropped(folds)
         | {f"label {name} not in {data.labels.name}": n for name, n in data.dropped_labels.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ from experiments.config import TrainConfig
 from experiments.loading import plain, read
 from experiments.parents import label_space
 from experiments.registry import get_dataset
+from fer_id.callbacks.curves import MirrorCurve
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
 from fer_id.callbacks.subgroups import GroupAccuracy
+from fer_id.callbacks.telling import withheld
 from fer_id.errors import CheckpointError, ConfigError, FerIdError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -35,8 +38,8 @@ from fer_id.types import CROP
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import wandb
     from pytorch_lightning.callbacks import Callback
-    from pytorch_lightning.loggers import WandbLogger
     from torch import Tensor
 
     from fer_id.models.network import ClipClassifier
@@ -176,7 +179,7 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
 def make_trainer(
     config: TrainConfig,
     run: RunDir,
-    mirror: WandbLogger | None,
+    mirror: wandb.Run | None,
     data: FerDataModule,
     watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
@@ -191,7 +194,12 @@ def make_trainer(
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
     last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), *watchers, best, last]
+    told = []
+    if mirror is not None:
+        hidden = withheld(run.job(), mirror.job_type or "")
+        told = [MirrorCurve(mirror, run.path / "metrics.jsonl", chosen.monitor, hidden)]
+    record = Record(run.path / "metrics.jsonl")
+    callbacks: list[Callback] = [EpochSeed(config.seed), record, *told, *watchers, best, last]
     if not data.images:  # before Record, which writes down what is logged
         validated = data.clips.iloc[data.fold.validation]
         callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
@@ -209,7 +217,7 @@ def make_trainer(
         check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
-        logger=mirror or False,
+        logger=False,  # our own record, which the mirror tells
         default_root_dir=run.path,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,
@@ -226,21 +234,34 @@ def device(config: TrainConfig) -> Any:
     return torch.device("cuda" if gpu else "cpu")
 
 
-def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> WandbLogger | None:
-    """The mirror of a run, named and tagged after it; None where there is none."""
-    logging_, mode = config.logging, config.protocol.mode
-    named = [] if mode == "inductive" else [mode]
-    relative = run.path.relative_to(config.runs.root)
+def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> wandb.Run | None:
+    """The mirror of a run, named and tagged after it; None where there is none.
+
+    A fold bears its number: its name is that of the child whom it tests. A training that an agent of a W&B sweep
+    started is a trial of that sweep, whatever it is here.
+    """
+    relative = list(run.path.relative_to(config.runs.root).parts)
+    study, number = config.logging.group or relative[0], None
+    if "folds" in relative[:-1]:
+        place = relative.index("folds") + 1
+        number = [fold.name for fold in data.folds].index(relative[place]) + 1
+        relative[place] = f"{number:02d}"
+    job_type = "trial" if os.environ.get("WANDB_SWEEP_ID") else job_type
+    tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
+    tags += [config.adapt.strategy] if config.init.transfer else []
+    tags += [study] if job_type == "trial" else []
+    whole = relative[: relative.index("folds")] if number else relative
+    place_in_study = {"name": study, "run": "/".join(whole), "fold": number, "provenance": data.provenance}
     return open_mirror(
         run.path,
-        mode=logging_.wandb,
-        project=logging_.project,
-        entity=logging_.entity,
-        group=logging_.group or relative.parts[0],
+        mode=config.logging.wandb,
+        project=config.logging.project,
+        entity=config.logging.entity,
+        group=study,
         job_type=job_type,
-        name=relative.as_posix(),
-        tags=[config.data.name, data.provenance, config.model.name, *named, *logging_.tags],
-        config=plain(config),
+        name="/".join(relative),
+        tags=[*tags, *config.logging.tags],
+        config={**plain(config), "study": place_in_study},
     )
 
 

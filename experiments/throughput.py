@@ -77,7 +77,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     training.quiet()
     data = training.open_data(config, None)
     config = training.settled(config, path, data)
-    run = RunDir.create(path, plain(config), {})
+    run = RunDir.create(path, plain(config), {"children": {}})
     model, start = training.make_model(config, data, None)
     task = training.make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)

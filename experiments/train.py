@@ -30,7 +30,8 @@ from experiments.parts import (
     quiet,
     settled,
 )
-from fer_id.callbacks.mirror import mirror_explanation, mirror_results
+from fer_id.callbacks.curves import best_row, mean_curve, summarise_best
+from fer_id.callbacks.telling import mirror_explanation, mirror_results, withheld
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
@@ -44,8 +45,8 @@ from fer_id.tasks.tabulate import prediction_table
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    import wandb
     from pytorch_lightning.callbacks import Callback
-    from pytorch_lightning.loggers import WandbLogger
 
     from fer_id.reporting.gallery import Shown
 
@@ -216,17 +217,20 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
     return seconds
 
 
-def _finish(
-    config: TrainConfig, run: RunDir, data: FerDataModule, mirror: WandbLogger | None, *, explains: bool
-) -> None:
+def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: wandb.Run | None, *, explains: bool) -> None:
     """Metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
     metrics = evaluate_run(run)
     explained = _explained(config, run) if explains and config.explain.clips != 0 else None
     if mirror is not None:
-        if explained is not None:
+        hidden = withheld(run.job(), mirror.job_type or "")
+        for row in mean_curve(run.folds):
+            mirror.log(row)
+        curves = [one.learning_curve() for one in run.folds or [run]]
+        summarise_best(mirror, [best_row(curve, config.trainer.monitor) for curve in curves], hidden)
+        if explained is not None and "test" not in hidden:
             mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
-        mirror_results(mirror, metrics, draw_figures(run), per_class, real=data.has_children)
+        mirror_results(mirror, metrics, draw_figures(run), per_class, real=data.has_children, hidden=hidden)
     run.finish()
 
 

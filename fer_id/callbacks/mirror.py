@@ -1,35 +1,39 @@
-"""The mirror of a run in Weights & Biases: numbers, figures without people, and no code, host, path or command line.
+"""The mirror of a run in Weights & Biases: how it is opened and closed, and which settings it is told.
 
-``logging.wandb=auto`` is online where an API key is set and offline otherwise. The run's own folder stays the record.
+Numbers, figures without people, and no code, environment, host, path or command line. ``logging.wandb=auto`` is online
+where an API key is set and offline otherwise. The run's own folder stays the record; what it tells is in
+``fer_id.callbacks.telling`` and ``fer_id.callbacks.curves``.
 """
 
 from __future__ import annotations
 
-import math
 import netrc
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.figure import Figure
-    from pytorch_lightning.loggers import WandbLogger
+from fer_id.files import atomic_write_text
 
-    from fer_id.reporting.gallery import Shown
+if TYPE_CHECKING:
+    import wandb
 
 PRIVATE_KEYS = frozenset(
     {
         *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
         *("votes", "row_flags", "images", "face_landmarker"),
+        *("only", "corrections", "annotator"),
     }
 )
-"""Settings whose values are paths or names of places; they never reach W&B."""
+"""Settings whose values are paths, names of places, or of people (a fold is named after its child): never sent."""
 
 NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
-"""Settings that hold a slash and are no path. Any other value with one is taken for a path and stays here."""
+"""Settings that hold a slash, or a list of words, and are no path. Any other such value stays here."""
+
+TAG = 64
+"""Characters of a tag at most; W&B refuses longer ones."""
 
 
 def wandb_mode(mode: str) -> str:
@@ -38,11 +42,16 @@ def wandb_mode(mode: str) -> str:
         return mode
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         return os.environ["WANDB_MODE"]
-    return "online" if os.environ.get("WANDB_API_KEY") or _in_netrc() else "offline"
+    return "online" if has_key() else "offline"
+
+
+def has_key() -> bool:
+    """Whether an API key is known; asked here because W&B's own check prompts or goes to the network."""
+    return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
 
 
 def _in_netrc() -> bool:
-    """Whether ``wandb login`` left a key; asked here because W&B's own check prompts or goes to the network."""
+    """Whether ``wandb login`` left a key."""
     host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
@@ -61,27 +70,31 @@ def open_mirror(
     name: str,
     tags: Sequence[str],
     config: Mapping[str, Any],
-) -> WandbLogger | None:
-    """Starts a W&B run that lies inside the RunDir; None where ``mode`` is disabled.
+) -> wandb.Run | None:
+    """Starts a W&B run that lies inside the RunDir; None where ``mode`` is disabled, or another process tells it.
+
+    A folder keeps its W&B run: opened again, as by a training that resumes, it is the same one, told anew from its
+    beginning.
 
     Args:
         folder: the RunDir.
         mode: ``auto``, ``online``, ``offline`` or ``disabled``.
         group: the study; its folds share it.
-        job_type: ``train``, ``fold`` or ``study``.
-        config: the resolved configuration; :data:`PRIVATE_KEYS` are taken out.
+        job_type: ``train``, ``fold``, ``study`` or ``trial``.
+        config: the resolved configuration; :func:`public` says what of it is sent.
     """
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
     mode = wandb_mode(mode)
-    if mode == "disabled":
+    if mode == "disabled" or getattr(rank_zero_only, "rank", None):
         return None
     # Its cache and staging folders would else be in the home directory, with copies of the tables.
     os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
     import wandb
-    from pytorch_lightning.loggers import WandbLogger
 
     (folder / "wandb").mkdir(parents=True, exist_ok=True)
     (folder / "wandb").chmod(0o700)  # it may hold pictures of children who agreed
-    close_mirror()  # a logger reuses the active run: folds would write into each other
+    close_mirror()
     settings = wandb.Settings(
         console="off",
         quiet=True,
@@ -97,146 +110,67 @@ def open_mirror(
         x_disable_machine_info=True,
         x_save_requirements=False,
     )
-    wandb.setup(settings)  # makes it silent before it warns about a setting that Lightning passes
-    return WandbLogger(
+    wandb.setup(settings)
+    run = wandb.init(
+        id=_identity(folder / "wandb"),
         name=name,
-        save_dir=folder,
+        dir=folder,
         project=project,
         entity=entity,
         group=group,
         job_type=job_type,
-        tags=list(tags),
+        tags=list(dict.fromkeys(tag[:TAG] for tag in tags)),
         config=public(config),
-        mode=mode,
-        log_model=False,
+        mode=mode,  # type: ignore[arg-type]  # one of W&B's own words
         settings=settings,
     )
+    run.define_metric("epoch")
+    for numbers in ("train/*", "val/*", "lr", "seconds", "folds"):
+        run.define_metric(numbers, step_metric="epoch")
+    return run
+
+
+def _identity(folder: Path) -> str:
+    """The id of the W&B run of a RunDir: an agent's, where one started this process; else made once and kept.
+
+    What an earlier, interrupted opening left to be synced is removed, since all of it is told again.
+    """
+    from wandb.sdk.lib.runid import generate_id
+
+    kept = folder / "id"
+    identity = os.environ.get("WANDB_RUN_ID") or (kept.read_text("utf-8").strip() if kept.is_file() else "")
+    if not identity:
+        identity = generate_id()
+    atomic_write_text(kept, identity)
+    for before in folder.glob(f"offline-run-*-{identity}"):
+        shutil.rmtree(before)
+    return identity
 
 
 def public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the settings that hold paths."""
+    """A configuration without the settings that hold paths or names of people."""
     return {
         key: public(value) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not _holds_path(value))
+        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not holds_place(value))
     }
 
 
-def _holds_path(value: object) -> bool:
+def holds_place(value: object) -> bool:
+    """Whether a value may be a path, or a list of names of anything."""
     if isinstance(value, list | tuple):
-        return any(_holds_path(item) for item in value)
+        return any(isinstance(item, str | Path) or holds_place(item) for item in value)
     return isinstance(value, str | Path) and bool(set(str(value)) & set("/\\~"))
 
 
-def mirror_results(
-    logger: WandbLogger,
-    metrics: Mapping[str, Any],
-    figures: Mapping[str, Figure],
-    per_class: pd.DataFrame,
-    *,
-    real: bool,
-) -> None:
-    """Sends the final numbers, the per-class table and the figures, and ends the W&B run.
-
-    Args:
-        logger: from :func:`open_mirror`.
-        metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; none may show a person. The one that names subjects stays here where they are not drawn, the
-            one of groups where they are real.
-        per_class: one row per class, its name in column ``class``; shown as a table, and each number as
-            ``test/<class>/<column>``, so that runs can be compared by it.
-        real: whether real children are among the subjects. Of their groups only the public view is sent, and of fewer
-            than :data:`FEWEST_SUBJECTS`, as a fold that leaves one child out has, nothing.
-    """
-    import wandb
-
-    from fer_id.evaluation.disclosure import public_view
-    from fer_id.evaluation.suppression import FEWEST_SUBJECTS
-
-    run = logger.experiment
-    if real and metrics["n_subjects"] < FEWEST_SUBJECTS:
-        run.summary.update(
-            {"provenance": metrics["provenance"], "test/withheld": "of fewer than five children nothing is told"}
-        )
-        close_mirror()
-        return
-    numbers: dict[str, Any] = {
-        f"test/{k}": v for k, v in metrics.items() if isinstance(v, int | float) and not isinstance(v, bool)
-    }
-    numbers |= {
-        f"test/{name}_{side}": bounds[side]
-        for name, bounds in (metrics.get("intervals") or {}).items()
-        for side in ("low", "high")
-        if isinstance(bounds, Mapping) and bounds.get(side) is not None
-    }
-    numbers |= {
-        f"test/{row['class']}/{name}": value
-        for row in per_class.to_dict("records")
-        for name, value in row.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }
-    if (subgroups := metrics.get("subgroups")) is not None:
-        numbers |= group_numbers(public_view(subgroups) if real else subgroups)
-    run.summary.update({**numbers, "provenance": metrics["provenance"]})
-    # Not a wandb.Table: that becomes an artifact, and its manifest holds the absolute path of a local file.
-    defined = per_class.fillna(float("nan"))  # None would be shown as such
-    table = defined.to_html(index=False, float_format="{:.3f}".format, na_rep="undefined", border=0)
-    run.log({"test/per_class": wandb.Html(table)})
-    kept = {"groups"} if real else set()
-    kept |= {"subjects"} if metrics["provenance"] != "synthetic" else set()
-    shown = {name: one for name, one in figures.items() if name not in kept}
-    run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})
-    close_mirror()
-
-
-def group_numbers(subgroups: Mapping[str, Any]) -> dict[str, float | str]:
-    """Subgroups as numbers to compare runs by: ``test/group/<column>/<group>/<score>``, and of every column
-    ``test/gap/<column>/<score>`` with its ``p`` and its verdict in words."""
-    found: dict[str, float | str] = {}
-    for column, told in subgroups["columns"].items():
-        for group, scores in told["groups"].items():
-            numbers = {name: value for name, value in scores.items() if isinstance(value, int | float)}
-            found |= {f"test/group/{column}/{group}/{name}": value for name, value in numbers.items()}
-        for score, gap in told["gaps"].items():
-            values = {"": gap["gap"], "/ratio": gap["ratio"], "/p": gap["p_holm"], "/verdict": gap["verdict"]}
-            found |= {f"test/gap/{column}/{score}{name}": one for name, one in values.items() if one is not None}
-    return found
-
-
-def mirror_explanation(logger: WandbLogger, said: Mapping[str, Any], gallery: Sequence[Shown]) -> None:
-    """Sends where the model looks: leakage by class as a table, the figures, and the film strips that may leave.
-
-    Args:
-        logger: from :func:`open_mirror`, before :func:`mirror_results` ends it.
-        said: ``explain.json``; groups stay here.
-        gallery: clips; those of people without ``media_sharing`` stay here.
-    """
-    import pandas as pd
-    import wandb
-
-    from fer_id.reporting.explanation import class_table
-    from fer_id.reporting.explanation_figures import draw, mark
-
-    run, marked = logger.experiment, f", {mark(said)}" if mark(said) else ""
-    if said["leakage"]["value"] is not None:
-        run.summary["explain/leakage"] = said["leakage"]["value"]
-    table = pd.DataFrame(class_table(said)).astype({"class": str}).fillna(float("nan"))
-    caption = f"<p>{said['provenance']} data; attribution relative to area{marked}</p>"
-    html = table.to_html(index=False, float_format="{:.2f}".format, na_rep="undefined", border=0)
-    run.log({"explain/by_class": wandb.Html(caption + html)})
-    run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(said).items()})
-    strips = [
-        wandb.Image(one.picture, caption=f"{one.provenance}{marked}: {one.kind}. {one.title}")
-        for one in gallery
-        if one.shareable
-    ]
-    if strips:
-        run.log({"explain/clips": strips})
-
-
 def close_mirror() -> None:
-    """Ends the active W&B run, if there is one."""
+    """Ends the active W&B run, if there is one, and removes W&B's own logs, which name folders of this machine."""
     import wandb
 
-    if wandb.run is not None:
-        wandb.finish()
+    if wandb.run is None:
+        return
+    logs = Path(wandb.run.settings.log_dir)
+    wandb.finish()
+    shutil.rmtree(logs, ignore_errors=True)
+    for link in logs.parent.parent.glob("debug*.log"):
+        link.unlink(missing_ok=True)

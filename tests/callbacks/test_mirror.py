@@ -4,7 +4,6 @@ import dataclasses
 import importlib
 import os
 import platform
-import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ import pytest
 import wandb
 
 from data_modules.config import DataConfig
-from fer_id.callbacks.mirror import close_mirror, mirror_explanation, mirror_results, open_mirror, public, wandb_mode
+from fer_id.callbacks.mirror import close_mirror, open_mirror, public, wandb_mode
+from fer_id.callbacks.telling import CHOSEN_BY, FEW, mirror_explanation, mirror_results, withheld
 from fer_id.explain.regions import REGIONS
 from fer_id.reporting.gallery import Shown
 
@@ -125,14 +125,12 @@ PER_CLASS = pd.DataFrame(
 
 
 def content_of(folder: Path) -> bytes:
-    """All bytes that W&B keeps for the run, and names of its files. Its debug logs are left out: they name the folder
-    they lie in, stay on this machine and are not sent by ``wandb sync``."""
+    """All bytes that W&B keeps for the run, and names of its files, its logs too."""
     wandb.teardown()  # its own process goes on writing after finish() has returned
-    found = b""
-    for file in sorted((folder / "wandb").rglob("*")):
-        if file.is_file() and not re.fullmatch(r"debug.*\.log", file.name):
-            found += file.name.encode() + b"\0" + file.read_bytes() + b"\0"
-    return found
+    return b"".join(
+        file.name.encode() + b"\0" + (file.read_bytes() if file.is_file() else b"") + b"\0"
+        for file in sorted((folder / "wandb").rglob("*"))
+    )
 
 
 def test_an_offline_run_holds_results_and_nothing_of_its_place(
@@ -155,10 +153,10 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         "init": {"run": "planted-run"},
     }
     logger = mirror(tmp_path / "run", config)
-    logger.log_metrics({"val/macro_f1": 0.640625}, step=3)
+    logger.log({"epoch": 3, "val/macro_f1": 0.640625})
     figure = plt.figure()
     mirror_results(
-        logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS, real=False
+        logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS, real=False, hidden={}
     )
     plt.close("all")
 
@@ -206,17 +204,43 @@ def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
 def test_what_is_no_path_is_sent() -> None:
     config = {"name": "study/run", "tags": ["a/b"], "monitor": "val/loss", "lr": 0.1, "widths": [1, 2], "x": None}
     assert public(config) == config
-    assert public({"a": ["ok", "C:\\videos"], "b": "~/videos", "c": Path("here/there"), "d": ["ok"]}) == {"d": ["ok"]}
+
+
+def test_what_may_be_a_path_or_a_name_of_a_child_is_not() -> None:
+    assert public({"a": ["C:\\videos"], "b": "~/videos", "c": Path("here/there"), "protocol": {"only": ["s01"]}}) == {
+        "protocol": {}
+    }
+    assert public({"a_new_list": ["s01", "s02"], "annotator": "Jo"}) == {}  # a list of words may be of names
 
 
 def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
     names = []
     for fold in ("one", "two"):
         logger = mirror(tmp_path / fold, {})
-        names.append(logger.experiment.id)
+        names.append(logger.id)
     close_mirror()
     assert len(set(names)) == 2
     assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))
+
+
+def test_a_run_that_is_opened_again_is_the_same_one_and_lies_there_once(tmp_path: Path) -> None:
+    names = [mirror(tmp_path / "run", {}).id for _ in range(2)]
+    close_mirror()
+    assert len(set(names)) == 1
+    assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_run_that_an_agent_started_bears_its_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "agents1")
+    assert mirror(tmp_path / "run", {}).id == "agents1"
+
+
+def test_only_the_first_of_several_processes_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from lightning_fabric.utilities.rank_zero import rank_zero_only
+
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    assert mirror(tmp_path / "run", {}) is None
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("provenance", "sent"), [("real", False), ("simulated", False), ("synthetic", True)])
@@ -233,10 +257,9 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
 
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
-    logger: Any = SimpleNamespace(experiment=Run())
-    mirror_results(
-        logger, {**METRICS, "provenance": provenance}, {"confusion": 1, "subjects": 2}, PER_CLASS, real=False
-    )  # type: ignore[dict-item]
+    run: Any = Run()
+    figures: Any = {"confusion": 1, "subjects": 2}
+    mirror_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion" in logged
     assert Run.summary["provenance"] == provenance
@@ -261,14 +284,13 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     }
     subgroups = {"min_subjects": 5, "columns": {"site": column}, "left_out": {}}
     logged: dict[str, Any] = {}
-    run = SimpleNamespace(summary={}, log=logged.update)
+    run: Any = SimpleNamespace(summary={}, log=logged.update)
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
-    logger: Any = SimpleNamespace(experiment=run)
     figures: Any = {"groups": 1, "confusion": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
-    mirror_results(logger, metrics, figures, PER_CLASS, real=real)
+    mirror_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
     assert run.summary["test/group/site/a/accuracy"] == 0.5
     assert ("test/group/site/c/accuracy" in run.summary) is not real
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
@@ -285,20 +307,29 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
 ) -> None:
     """A fold that leaves one child out would tell how that child was recognised."""
     logged: dict[str, Any] = {}
-    run = SimpleNamespace(summary={}, log=logged.update)
+    run: Any = SimpleNamespace(summary={}, log=logged.update)
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
-    logger: Any = SimpleNamespace(experiment=run)
     figures: Any = {"confusion": 2}
-    mirror_results(logger, {**METRICS, "provenance": "real", "n_subjects": subjects}, figures, PER_CLASS, real=True)
+    hidden = withheld({"children": {"test": subjects}}, "fold")
+    mirror_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
     assert run.summary["provenance"] == "real"
+    assert run.summary.get("test/withheld") == (None if told else FEW)
+
+
+def test_what_is_withheld_follows_the_children_of_each_split() -> None:
+    children = {"train": 8, "validation": 3, "test": 1}
+    assert withheld({"children": children}, "fold") == {"val": FEW, "test": FEW}
+    assert withheld({"children": dict.fromkeys(children, 0)}, "fold") == {}  # nobody real
+    assert withheld({"children": dict.fromkeys(children, 0)}, "trial") == {"test": CHOSEN_BY}
+    assert withheld({}, "train") == dict.fromkeys(("train", "val", "test"), FEW)  # nothing is known
 
 
 def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: dict[str, Any] = {}
-    run = SimpleNamespace(summary={}, log=logged.update)
+    run: Any = SimpleNamespace(summary={}, log=logged.update)
     monkeypatch.setattr(wandb, "Image", lambda value, caption="": (value, caption))
     monkeypatch.setattr(wandb, "Html", lambda value: value)
     picture = np.zeros((4, 4, 3), np.uint8)
@@ -321,7 +352,7 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
             "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
         },
     }
-    mirror_explanation(SimpleNamespace(experiment=run), found, gallery)  # type: ignore[arg-type]
+    mirror_explanation(run, found, gallery)  # type: ignore[arg-type]
     assert run.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -329,8 +360,8 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    mirror_explanation(SimpleNamespace(experiment=run), found, gallery[:1])  # type: ignore[arg-type]
+    mirror_explanation(run, found, gallery[:1])  # type: ignore[arg-type]
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    mirror_explanation(SimpleNamespace(experiment=run), found, gallery[1:2])  # type: ignore[arg-type]
+    mirror_explanation(run, found, gallery[1:2])  # type: ignore[arg-type]
     assert "explain/clips" not in logged

@@ -1,0 +1,148 @@
+"""Learning curves as W&B is told of them: whole after a resumption, the mean of folds, and nothing of few children."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fer_id.callbacks.curves import MirrorCurve, best_row, few_validated, mean_curve, summarise_best
+from fer_id.callbacks.telling import FEW
+from fer_id.runs import RunDir
+
+
+class Told:
+    """A W&B run that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.summary: dict[str, Any] = {}
+
+    def log(self, row: dict[str, Any]) -> None:
+        self.rows.append(row)
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def fold(
+    root: Path, name: str, scores: list[float | None], validated: list[str], children: int | None = None
+) -> RunDir:
+    """A fold run with a curve; ``children`` of those whom it validates are real."""
+    run = RunDir(root / "folds" / name)
+    write(
+        run.path / "metrics.jsonl",
+        [
+            {"epoch": epoch, "train/loss": 1.0} | ({} if score is None else {"val/macro_f1": score})
+            for epoch, score in enumerate(scores)
+        ],
+    )
+    run.write_job({"children": {"validation": children, "train": 9}, "subjects": {"validation": validated}})
+    return run
+
+
+# ------------------------------------------------------------------------------------------------ one training
+
+
+def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_first(tmp_path: Path) -> None:
+    path, rows = tmp_path / "metrics.jsonl", [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
+    first, resumed = Told(), Told()
+    trainer: Any = None
+    curve = MirrorCurve(first, path, "val/loss", {})  # type: ignore[arg-type]
+    curve.on_train_start(trainer, trainer)  # there is no file yet
+    for end in (1, 2):
+        write(path, rows[:end])
+        curve.on_train_epoch_end(trainer, trainer)
+    assert first.rows == rows[:2]
+
+    curve = MirrorCurve(resumed, path, "val/loss", {})  # type: ignore[arg-type]
+    curve.on_train_start(trainer, trainer)
+    assert resumed.rows == rows[:2]
+    write(path, rows)
+    curve.on_train_epoch_end(trainer, trainer)
+    assert resumed.rows == rows
+    assert resumed.summary == {"val/loss": 0.5, "val/best_epoch": 2}
+
+
+def test_withheld_and_undefined_numbers_are_not_told(tmp_path: Path) -> None:
+    path, told = tmp_path / "metrics.jsonl", Told()
+    row = {"epoch": 0, "lr": 0.1, "train/loss": 2.0, "train/auc": None, "val/loss": 1.0, "val/group/site/a/accuracy": 1}
+    write(path, [row])
+    MirrorCurve(told, path, "val/loss", {"val": FEW}).on_train_start(None, None)  # type: ignore[arg-type]
+    assert told.rows == [{"epoch": 0, "lr": 0.1, "train/loss": 2.0}]
+
+
+# ------------------------------------------------------------------------------------------------- the best epoch
+
+CURVE = pd.DataFrame(
+    {"epoch": [0, 1, 2, 3], "val/macro_f1": [0.25, None, 0.5, 0.5], "val/loss": [0.9, None, 0.5, 0.25]}
+)
+
+
+@pytest.mark.parametrize(("monitor", "epoch"), [("val/macro_f1", 2), ("val/loss", 3)])
+def test_the_best_epoch_is_the_first_of_equals(monitor: str, epoch: int) -> None:
+    assert best_row(CURVE, monitor)["epoch"] == epoch
+
+
+def test_a_training_that_validated_nothing_has_no_best_epoch() -> None:
+    assert best_row(pd.DataFrame(), "val/loss") == {}
+    assert best_row(CURVE.assign(**{"val/loss": math.nan}), "val/loss") == {}
+
+
+def test_the_summary_holds_the_mean_of_the_folds_best_epochs() -> None:
+    told: Any = Told()
+    rows = [{"epoch": 2.0, "val/macro_f1": 0.5, "train/loss": 1.0}, {}, {"epoch": 5.0, "val/macro_f1": 0.75}]
+    summarise_best(told, rows, {})
+    assert told.summary == {"val/macro_f1": 0.625, "val/best_epoch": 3.5}
+    told.summary.clear()
+    summarise_best(told, rows, {"val": FEW})
+    summarise_best(told, [{}], {})
+    assert told.summary == {}
+
+
+# -------------------------------------------------------------------------------------------------- cross-validation
+
+
+def test_the_mean_curve_is_over_the_folds_that_trained_so_long(tmp_path: Path) -> None:
+    folds = [
+        fold(tmp_path, "a", [0.25, 0.5, 0.75], ["s1"]),
+        fold(tmp_path, "b", [0.75], ["s2"]),
+        fold(tmp_path, "c", [], ["s3"]),
+    ]
+    rows = list(mean_curve(folds))
+    assert [row["folds"] for row in rows] == [2, 1, 1]
+    assert [row["val/macro_f1"] for row in rows] == [0.5, 0.5, 0.75]
+    assert all(row["train/loss"] == 1 for row in rows)
+    assert list(mean_curve([])) == []
+
+
+def test_of_real_children_the_mean_ends_where_fewer_than_five_are_validated(tmp_path: Path) -> None:
+    folds = [
+        fold(tmp_path, "a", [0.25, 0.5, 0.5], ["s1", "s2", "s3"], children=3),
+        fold(tmp_path, "b", [0.75, 0.75, None], ["s4", "s5", "s3"], children=3),
+        fold(tmp_path, "c", [0.5], ["s6"], children=1),
+    ]
+    rows = list(mean_curve(folds))
+    assert ["val/macro_f1" in row for row in rows] == [True, True, False]  # 6, 5 and 3 children
+    assert all("train/loss" in row for row in rows)
+    assert few_validated(folds[:2]) == {}
+    assert few_validated(folds[:1]) == {"val": FEW}
+
+
+def test_where_real_children_are_among_drawn_ones_they_are_counted_carefully(tmp_path: Path) -> None:
+    """Which of the names are real is not known: no more are taken to be there than one fold is known to have."""
+    folds = [fold(tmp_path, name, [0.5], [f"{name}{i}" for i in range(6)], children=3) for name in "abc"]
+    assert few_validated(folds) == {"val": FEW}
+    folds = [fold(tmp_path, name, [0.5], [f"{name}{i}" for i in range(6)], children=5) for name in "abc"]
+    assert few_validated(folds) == {}
+
+
+def test_runs_that_do_not_say_who_is_real_are_not_told_of(tmp_path: Path) -> None:
+    run = fold(tmp_path, "a", [0.5], ["s1"])
+    run.write_job({})
+    assert set(few_validated([run])) == {"train", "val", "test"}
+    assert list(mean_curve([run])) == [{"epoch": 0, "folds": 1}]
