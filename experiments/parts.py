@@ -251,7 +251,7 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
     tags += [config.adapt.strategy] if config.init.transfer else []
     tags += [study] if job_type == "trial" else []
     whole = relative[: relative.index("folds")] if number else relative
-    place_in_study = {"name": study, "run": "/".join(whole), "fold": number, "provenance": data.provenance}
+    place_in_study = {"group": study, "name": "/".join(whole), "fold": number, "provenance": data.provenance}
     return open_mirror(
         run.path,
         mode=config.logging.wandb,

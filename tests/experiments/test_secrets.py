@@ -1,0 +1,234 @@
+"""W&B is told of no place, person, command or face: real trainings, offline, and a search through all bytes they leave.
+
+Each secret is planted where a careless mirror would find it: in the environment, the command line, paths, the host, the
+names of children and their pictures. The controls plant them in what is sent, to show that the search finds them there.
+"""
+
+import base64
+import gzip
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+import wandb
+from PIL import Image
+
+from experiments import parts
+from experiments.cli import DONE, main
+from fer_id.callbacks import mirror, telling
+from fer_id.callbacks.mirror import close_mirror
+
+FACE = (250, 10, 240)
+"""Colour of all planted faces; no figure uses it."""
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
+    """A store of children with telling names, whose pictures have one colour."""
+    from fer_id.card import StoreCard
+    from fer_id.labels import TARGET
+    from fer_id.preprocessing.alignment import EYES_64
+    from fer_id.store_writer import ClipStoreWriter
+
+    geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
+    card = StoreCard(provenance, "target5", "subject_id", "planted", geometry=geometry, groups=["site"])
+    rng = np.random.default_rng(0)
+    with ClipStoreWriter(folder, card) as writer:
+        for subject in range(subjects):
+            for index, label in enumerate(TARGET.names):
+                frames = np.full((2, 64, 64, 3), FACE, np.uint8)
+                frames[:, :8] = 40 * index  # something to tell the classes by
+                landmarks = rng.uniform(8, 56, (2, 68, 2)).astype(np.float32)
+                row = {"clip_id": f"planted-clip-{subject}-{index}", "subject_id": f"planted-child-{subject}"}
+                writer.add_clip(row | {"label": label, "site": f"site{subject % 2}"}, frames, landmarks)
+    return folder
+
+
+@pytest.fixture
+def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """What must not be found, by what it is; planted in the environment of this process."""
+    monkeypatch.setattr(socket, "gethostname", lambda: "planted-host")
+    monkeypatch.setattr(platform, "node", lambda: "planted-host")
+    monkeypatch.setattr(sys, "argv", ["fer-id", "train", "data.store=planted-argument"])
+    for name in [name for name in os.environ if name.startswith("WANDB_")]:
+        monkeypatch.delenv(name)
+    for name in ("USER", "LOGNAME", "USERNAME"):
+        monkeypatch.setenv(name, "planted-user")
+    for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):  # set by the mirror itself
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", str(tmp_path / "planted-home"))
+    monkeypatch.setenv("HOSPITAL_PASSWORD", "value-of-the-environment")
+    (tmp_path / "planted-home").mkdir()
+    found = {
+        "a planted word": "planted-",
+        "a value of the environment": "value-of-the-environment",
+        "the folder of everything": str(tmp_path),
+        "the working directory": str(Path.cwd()),
+        "the checkout": str(ROOT),
+        "the interpreter": sys.executable,
+        "the source of the program": "def open_run_mirror",
+        "a versioned requirement": "torch==",
+    }
+    if len(host := os.uname().nodename) > 5:  # a shorter one may stand anywhere
+        found["the host"] = host
+    if commit := _commit():
+        found["the commit"] = commit
+    yield found
+    close_mirror()
+
+
+def _commit() -> str | None:
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(ROOT), "rev-parse", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+
+
+def kept_by_wandb(root: Path) -> list[Path]:
+    """All files in the W&B folders below ``root``, their logs too."""
+    wandb.teardown()  # its own process goes on writing after finish() has returned
+    return sorted(file for folder in root.rglob("wandb") for file in folder.rglob("*") if file.is_file())
+
+
+def leaks(root: Path, secrets: dict[str, str]) -> set[str]:
+    """Which secrets the files hold: in their names or their bytes, as they are, in base64, in a URL, or compressed."""
+    files = kept_by_wandb(root)
+    held = b"".join(file.name.encode() + b"\0" + inflated(file.read_bytes()) + b"\0" for file in files)
+    found = {what for what, secret in secrets.items() if any(form in held for form in forms(secret.encode()))}
+    return found | ({"a face"} if any(map(shows_a_face, files)) else set())
+
+
+def forms(secret: bytes) -> Iterator[bytes]:
+    yield secret
+    yield quote(secret, safe="").encode()
+    for shift in range(3):  # base64 takes three bytes at a time, from wherever the text began
+        yield base64.b64encode(bytes(shift) + secret)[4 if shift else 0 : -4]
+
+
+def inflated(content: bytes) -> bytes:
+    """The bytes, and what of them is compressed in the way of gzip."""
+    found, start = content, content.find(b"\x1f\x8b\x08")
+    while start >= 0:
+        with suppress(zlib.error):
+            found += zlib.decompressobj(31).decompress(content[start:])
+        start = content.find(b"\x1f\x8b\x08", start + 1)
+    return found
+
+
+def shows_a_face(file: Path) -> bool:
+    """Whether a picture has as many pixels of the planted colour as a small face."""
+    content = file.read_bytes()
+    if not content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")):
+        return bytes(FACE) * 8 in content  # raw pixels
+    near = np.abs(np.asarray(Image.open(file).convert("RGB"), int) - FACE).max(axis=-1) < 30
+    return int(near.sum()) > 100
+
+
+TOLD = ("explain.clips=2", "explain.checks=0", "logging.wandb=offline", "trainer.max_epochs=2")
+
+
+@pytest.fixture
+def train(tmp_path: Path, tiny: Callable[..., list[str]]) -> Callable[..., Path]:
+    """Trains on a planted cohort through the command line; returns the folder of its runs."""
+
+    def run(provenance: str, *more: str, subjects: int = 7) -> Path:
+        store, runs = cohort(tmp_path / "planted-store", provenance, subjects=subjects), tmp_path / "planted-runs"
+        assert main(tiny(store, runs, *TOLD, *more)) == DONE
+        return runs
+
+    return run
+
+
+LOSO = ("protocol=loso", "protocol.only=[planted-child-1,planted-child-4]", "name=study/loso")
+
+
+def test_of_real_children_nothing_private_is_told(secrets: dict[str, str], train: Callable[..., Path]) -> None:
+    runs = train("real", *LOSO)
+    assert not leaks(runs, secrets)
+    held = b"".join(file.read_bytes() for file in kept_by_wandb(runs))
+    assert len(list(runs.rglob("*.wandb"))) == 3
+    assert b"train/loss" in held
+    assert b"study/loso/folds/01" in held
+    assert b"nothing is told" in held
+    assert b"test/accuracy" not in held  # of two children
+    assert b"val/loss" not in held
+
+
+def test_of_drawn_children_faces_and_their_numbers_are_told_and_nothing_of_the_place(
+    secrets: dict[str, str], train: Callable[..., Path]
+) -> None:
+    runs = train("synthetic", "name=study/single")
+    assert leaks(runs, secrets) == {"a face"}  # strips of drawn children may leave: the search sees them
+    held = b"".join(file.read_bytes() for file in kept_by_wandb(runs))
+    assert b"test/accuracy" in held
+    assert b"val/macro_f1" in held
+
+
+# --------------------------------------------------------------------------------------------------------- controls
+
+
+def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Takes one precaution away."""
+    if what == "settings":
+        monkeypatch.setattr(mirror, "public", dict)
+    elif what == "folds":
+        monkeypatch.setattr(parts, "open_mirror", _named_after_children)
+    elif what == "faces":
+        shown = telling.mirror_explanation
+        monkeypatch.setattr(telling, "FEWEST_SUBJECTS", 0)
+        careless = lambda run, said, gallery: shown(run, said, _all(gallery))  # noqa: E731
+        monkeypatch.setattr("experiments.train.mirror_explanation", careless)
+
+
+def _named_after_children(folder: Path, *, name: str, **more: Any) -> Any:
+    return mirror.open_mirror(folder, name=f"{name} {folder.name}", **more)
+
+
+def _all(gallery: list[Any]) -> list[Any]:
+    return [one._replace(shareable=True) for one in gallery]
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("settings", {"a planted word", "the folder of everything"}),
+        ("folds", {"a planted word"}),
+        ("faces", {"a face"}),
+    ],
+)
+def test_the_search_finds_what_a_careless_mirror_would_tell(
+    what: str, found: set[str], secrets: dict[str, str], train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    carelessly(monkeypatch, what)
+    assert leaks(train("real", *LOSO), secrets) == found
+
+
+HIDDEN = {
+    "as it is": lambda text: text,
+    "base64": base64.b64encode,
+    "base64, within a text": lambda text: base64.b64encode(b"xy" + text + b"z"),
+    "url": lambda text: quote(text, safe="").encode(),
+    "gzip": gzip.compress,
+}
+
+
+@pytest.mark.parametrize("how", HIDDEN)
+def test_the_search_sees_through_encodings(how: str, tmp_path: Path) -> None:
+    secret = "/home/planted/store"
+    folder = tmp_path / "run" / "wandb"
+    folder.mkdir(parents=True)
+    (folder / "file").write_bytes(b"before" + HIDDEN[how](secret.encode()) + b"after")
+    assert leaks(tmp_path, {"a path": secret, "another": "/home/other"}) == {"a path"}
