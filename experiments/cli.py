@@ -152,6 +152,13 @@ VERBS = {
         "fer-id consent withdraw SUBJECT cohort=data/site_a store=data/site_a_store",
         "action subject",
     ),
+    "wandb": Verb(
+        "with a W&B server: the team's dashboard, a sweep that it leads, a local study's configurations",
+        "experiments.online.verb:talk",
+        "experiments.online.verb:WandbConfig",
+        "fer-id wandb dashboard project=fer-id entity=our-team",
+        "action target",
+    ),
     "card": Verb(
         "the model card of a run (card.md): use, data, consent, numbers, limits",
         "experiments.card:card",

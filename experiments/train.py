@@ -225,8 +225,8 @@ def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: wandb
         hidden = withheld(run.job(), mirror.job_type or "")
         for row in mean_curve(run.folds):
             mirror.log(row)
-        curves = [one.learning_curve() for one in run.folds or [run]]
-        summarise_best(mirror, [best_row(curve, config.trainer.monitor) for curve in curves], hidden)
+        best = [best_row(one.learning_curve(), config.trainer.monitor) for one in run.folds]
+        summarise_best(mirror, best, hidden)
         if explained is not None and "test" not in hidden:
             mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()

@@ -59,6 +59,11 @@ def _in_netrc() -> bool:
         return False
 
 
+def without_reports() -> None:
+    """Keeps W&B's library from sending reports of its own errors, whose traces name folders; before it is imported."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+
 def open_mirror(
     folder: Path,
     *,
@@ -90,6 +95,7 @@ def open_mirror(
         return None
     # Its cache and staging folders would else be in the home directory, with copies of the tables.
     os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
+    without_reports()
     import wandb
 
     (folder / "wandb").mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,164 @@
+"""The team's dashboard: a W&B report whose sections are studies, folds and sweeps, made by W&B's own library.
+
+Building it needs no network; saving it does. What its panels name are the keys that ``fer_id.callbacks`` logs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.online.server import asking, require_server
+from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
+from fer_id.labels import TARGET
+
+TITLE = "fer_id: studies, folds and sweeps"
+OBJECTIVES = ("val/macro_f1", "val/accuracy", "val/loss")
+SCORES = ("test/accuracy", "test/macro_f1", "test/macro_recall", "test/auc")
+INTERVALS = ("test/accuracy", "test/macro_f1")
+NOTE = (
+    "Runs tagged synthetic or simulated learned from drawn or simulated children and are no evidence about real ones. "
+    "Test scores of a study are pooled over its folds; intervals resample subjects. Of fewer than five real children "
+    "nothing is told, and of a sweep's trials no test score: they are chosen by inner validation."
+)
+WHOLE, HALF = 24, 12
+"""Widths of panels; W&B's grid has 24 columns."""
+
+
+def publish(project: str, entity: str | None, url: str | None) -> str:
+    """Saves the dashboard with the server.
+
+    Args:
+        project, entity: where; no entity: the account's own.
+        url: of a report to replace; None: a new one.
+
+    Returns:
+        where it is.
+
+    Raises:
+        OnlineError: no key, no network, or the server refuses.
+    """
+    require_server()
+    import wandb
+
+    wr = _library()
+
+    with asking():
+        report = build(project, entity or wandb.Api().default_entity or "")
+        if url is not None:
+            made, report = report, wr.Report.from_url(url)
+            report.title, report.description, report.blocks = made.title, made.description, made.blocks
+        report.save()
+        return f"dashboard: {report.url}"
+
+
+def _library() -> Any:
+    """W&B's module of reports, whose names mypy does not see."""
+    import wandb_workspaces.reports.v2 as library
+
+    return library
+
+
+def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
+    """The report, not saved.
+
+    Args:
+        project, entity: where its runs are.
+        sweeps: the folder of sweep files; each gets a section with its own parameters.
+
+    Raises:
+        ConfigError: a sweep file that cannot be read.
+    """
+    wr = _library()
+
+    blocks: list[Any] = [wr.P(NOTE), *_studies(), *_folds()]
+    for path in sorted(sweeps.glob("*.yaml")):
+        blocks += _sweep(read_sweep(path))
+    return wr.Report(project=project, entity=entity, title=TITLE, description=NOTE, width="fluid", blocks=blocks)
+
+
+def _studies() -> list[Any]:
+    """Studies and single trainings: scores with their intervals, recall by class, curves, what differs."""
+    wr = _library()
+
+    bounds = [f"{score}{side}" for score in INTERVALS for side in ("", "_low", "_high")]
+    runs = wr.Runset(
+        name="Studies and single trainings",
+        filters='Metric("JobType") in ["study", "train"]',
+        order=[wr.OrderBy(name=wr.SummaryMetric("test/macro_f1"))],
+        pinned_columns=_columns("provenance", "test/n_subjects", *bounds),
+    )
+    recalls = [f"test/{label}/recall" for label in TARGET.names]
+    panels = [
+        _curve("Inner validation by study", [OBJECTIVES[0]], groupby="study.group"),
+        _curve("Inner validation of each", [OBJECTIVES[0]]),
+        _curve("Loss", ["train/loss", "val/loss"]),
+        wr.BarPlot(title="Test scores", metrics=_summaries(SCORES), layout=wr.Layout(w=HALF, h=8)),
+        wr.BarPlot(title="Recall by class", metrics=_summaries(recalls), layout=wr.Layout(w=HALF, h=8)),
+        wr.RunComparer(diff_only="split", layout=wr.Layout(w=WHOLE, h=9)),
+    ]
+    return [wr.H1("Studies"), wr.PanelGrid(runsets=[runs], panels=panels)]
+
+
+def _folds() -> list[Any]:
+    """The folds behind a study, and how far they lie apart."""
+    wr = _library()
+
+    runs = wr.Runset(
+        name="Folds, by study",
+        filters='Metric("JobType") == "fold"',
+        groupby=["config.study.name"],
+        pinned_columns=_columns("provenance", OBJECTIVES[0], "val/best_epoch"),
+    )
+    panels = [_curve(f"{name}, folds of a study", [name], groupby="study.name") for name in OBJECTIVES]
+    return [wr.H1("Folds"), wr.PanelGrid(runsets=[runs], panels=panels)]
+
+
+def _sweep(sweep: Sweep) -> list[Any]:
+    """The trials of one sweep: which values led to which inner validation."""
+    wr = _library()
+
+    runs = wr.Runset(
+        name=f"Trials of {sweep.name}",
+        filters=f'Metric("JobType") == "trial" and Metric("Group") == "{sweep.name}"',
+        order=[wr.OrderBy(name=wr.SummaryMetric(sweep.metric), ascending=sweep.goal == "minimize")],
+        pinned_columns=_columns("provenance", sweep.metric, "val/best_epoch"),
+    )
+    columns = [
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(_setting(one.key)), log=one.log or None)
+        for one in sweep.parameters
+    ]
+    columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(sweep.metric)))
+    title = f"{sweep.name}: parameters, and {sweep.metric} of the best epoch"
+    panels = [
+        wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=WHOLE, h=9)),
+        wr.ParameterImportancePlot(with_respect_to=sweep.metric, layout=wr.Layout(w=HALF, h=8)),
+        _curve(sweep.metric, [sweep.metric], width=HALF),
+    ]
+    return [wr.H1(f"Sweep {sweep.name}"), wr.PanelGrid(runsets=[runs], panels=panels)]
+
+
+def _setting(key: str) -> str:
+    """Where a parameter stands in the logged configuration: a selector, as ``model``, is the name of its section."""
+    return f"{key}.name" if key in ("data", "model", "protocol") else key
+
+
+def _curve(title: str, names: Sequence[str], *, groupby: str | None = None, width: int = 8) -> Any:
+    """Numbers over epochs; of groups of runs the mean, with the range between the lowest and the highest."""
+    wr = _library()
+
+    mean = {"groupby": wr.Config(groupby), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"} if groupby else {}
+    layout = wr.Layout(w=width, h=8)
+    return wr.LinePlot(title=title, x="epoch", y=list(names), title_x="epoch", layout=layout, **mean)
+
+
+def _summaries(names: Sequence[str]) -> list[Any]:
+    wr = _library()
+
+    return [wr.SummaryMetric(name) for name in names]
+
+
+def _columns(*names: str) -> list[str]:
+    """Columns of the table of runs."""
+    return ["run:displayName", "tags:__ALL__", *(f"summary:{name}" for name in names)]
