@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import Breakdown
-from fer_id.evaluation.grouping import group_columns
+from fer_id.evaluation.grouping import NOT_ASKED, group_columns
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import plain
@@ -102,7 +102,9 @@ def test_only_what_is_asked_for_and_pairs(cohort):
     assert pair["of"] == ["severity", "gender"]
     rows = cohort[(cohort["severity"] == "mild") & (cohort["gender"] == "male")]
     assert pair["groups"]["mild x male"]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
-    assert found["left_out"] == {"gender x note": "note: 600 values, and no more than 12 make groups"}
+    note = "600 values, and no more than 12 make groups"
+    unasked = dict.fromkeys(("severity", "site", "context"), NOT_ASKED)
+    assert found["left_out"] == {**unasked, "note": note, "gender x note": f"note: {note}"}
 
 
 def test_columns_that_do_not_exist_are_named_with_those_that_do(cohort):

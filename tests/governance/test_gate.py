@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_id.evaluation.grouping import NOT_ASKED
 from fer_id.governance.gate import judge_release
 from fer_id.governance.policy import Policy
 from fer_id.governance.record import Record
@@ -230,6 +231,14 @@ def test_an_interval_of_too_few_children_does_not_count(make_record: Make) -> No
     few["groups"]["severe"]["n_subjects"] = 4
     verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": few})), a_policy())
     assert [one.group for one in verdict.unfit] == ["severe"]
+    lenient = spoilt(subgroups__columns={"severity": few}, subgroups__min_subjects=2)
+    assert [one.group for one in judge_release(make_record(metrics=lenient), a_policy()).unfit] == ["severe"]
+
+
+def test_a_column_that_nobody_asked_for_cannot_hide_whom_it_fails(make_record: Make) -> None:
+    metrics = spoilt(subgroups__left_out={"gender": NOT_ASKED, "ward": "all test clips are of one group"})
+    verdict = judge_release(make_record(metrics=metrics), a_policy())
+    assert verdict.reasons == ["groups of gender: not asked for; run fer-id evaluate again without groups="]
 
 
 class TestEvidence:
