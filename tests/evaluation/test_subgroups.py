@@ -56,7 +56,8 @@ def test_point_scores_are_those_of_fairlearn_and_sklearn(cohort):
         recalls = sk.recall_score(rows["label"], rows["predicted"], labels=list(TARGET.names), average=None)
         assert list(groups[value]["recall"].values()) == pytest.approx(recalls.tolist())
         whole = compute_metrics(rows, TARGET, "real")  # the group as a run of its own
-        assert groups[value]["ece"] == pytest.approx(whole["calibration"]["ece"])
+        for name in ("ece", "adaptive_ece", "brier", "nll"):
+            assert groups[value][name] == pytest.approx(whole["calibration"][name])
         assert groups[value]["n_subjects"] == whole["n_subjects"] == 10
         assert groups[value]["intervals"]["accuracy"] == pytest.approx(whole["intervals"]["accuracy"])
         assert groups[value]["intervals"]["recall.fear"] == pytest.approx(whole["intervals"]["per_class.fear.recall"])
