@@ -118,7 +118,9 @@ def test_what_is_no_finished_single_training_stays(make_record: Make, changed: d
 
 
 def test_a_cross_validation_is_told_what_to_release_instead(make_record: Make) -> None:
-    loso = make_record(path="runs/site/loso", folds=("runs/site/loso/folds/s1",))
+    temperatures = {"s1": 1.1, "s2": 0.9}
+    metrics = spoilt(calibration__temperatures=temperatures, review__thresholds=dict.fromkeys(temperatures))
+    loso = make_record(path="runs/site/loso", folds=("runs/site/loso/folds/s1",), metrics=metrics)
     (reason,) = judge_release(loso, a_policy()).reasons
     assert "fer-id release RUN evidence=runs/site/loso" in reason
     assert "runs/site/loso/folds/s1" in reason
