@@ -182,7 +182,7 @@ def mirror_results(
     defined = per_class.fillna(float("nan"))  # None would be shown as such
     table = defined.to_html(index=False, float_format="{:.3f}".format, na_rep="undefined", border=0)
     run.log({"test/per_class": wandb.Html(table)})
-    kept = {"groups"} if real else set()
+    kept = {"groups", "group_reliability"} if real else set()
     kept |= {"subjects"} if metrics["provenance"] != "synthetic" else set()
     shown = {name: one for name, one in figures.items() if name not in kept}
     run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})

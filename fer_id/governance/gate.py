@@ -121,7 +121,9 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
 
 
 def _of_its_answers(run: Record) -> Iterator[str]:
-    """Whether the weights that leave have a temperature and a threshold of review."""
+    """Whether the weights that leave have a temperature and a threshold of review; of many models nobody asks."""
+    if run.folds:
+        return
     if only(run.metrics, "calibration", "temperatures") is None:
         yield not_measured("its temperature", run, reason_of(run.metrics, "calibration.temperatures"))
     if not (run.metrics.get("review") or {}).get("thresholds"):

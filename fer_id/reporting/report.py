@@ -21,10 +21,9 @@ from fer_id.evaluation.selective import risk_coverage
 from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
-from fer_id.reporting import doubt, figures, words
+from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
-from fer_id.reporting.group_figures import forest
 from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small_groups
 from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
@@ -43,7 +42,10 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
-FIGURES = ("confusion_matrix", "per_class", "subjects", "groups", "reliability", "risk_coverage", "training")
+FIGURES = (
+    *("confusion_matrix", "per_class", "subjects", "groups", "group_reliability"),
+    *("reliability", "risk_coverage", "training"),
+)
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
@@ -106,7 +108,8 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
-        "groups": forest(metrics) if people else None,
+        "groups": group_figures.forest(metrics) if people else None,
+        "group_reliability": group_figures.reliability_of_groups(run.predictions(), metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
         "risk_coverage": figures.risk_coverage_curve(risks, provenance, review) if len(risks.risk) else None,
         "training": training,
@@ -285,6 +288,7 @@ def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
         if worst
         else "Accuracy of each subject.",
         "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics["subgroups"])]),
+        "group_reliability": "A reliability diagram for every group; the numbers are in the table below.",
         "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
         "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first; "
         "the point where the threshold from inner validation lies is named in the text.",

@@ -265,7 +265,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
     logger: Any = SimpleNamespace(experiment=run)
-    figures: Any = {"groups": 1, "confusion": 2}
+    figures: Any = {"groups": 1, "group_reliability": 1, "confusion": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
     mirror_results(logger, metrics, figures, PER_CLASS, real=real)
@@ -274,6 +274,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
     assert ("test/gap/site/accuracy" in run.summary) is not real
     assert ("figures/groups" in logged) is not real
+    assert ("figures/group_reliability" in logged) is not real
     if not real:
         assert run.summary["test/gap/site/macro_f1/verdict"] == "gap"
         assert run.summary["test/gap/site/macro_f1/p"] == 0.02
