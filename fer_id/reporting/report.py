@@ -50,8 +50,21 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 
 def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL) -> Metrics:
-    """Recomputes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report from
-    ``predictions.parquet`` alone.
+    """Writes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report anew, from
+    ``predictions.parquet`` alone; arguments and errors as :func:`judged_anew`.
+    """
+    predictions, metrics = judged_anew(run, groups, risk=risk, level=level)
+    run.write_predictions(predictions)
+    run.write_metrics(metrics)
+    write_figures(run)
+    write_report(run)
+    return metrics
+
+
+def judged_anew(
+    run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL
+) -> tuple[pd.DataFrame, Metrics]:
+    """What ``predictions.parquet`` and ``metrics.json`` of a run should hold; nothing is written.
 
     Args:
         run: its folder.
@@ -82,11 +95,7 @@ def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = R
     metrics["reasons"] |= of_review | of_sets
     if (known := read_uncertainty(run)) is not None:
         metrics["uncertainty"] = known
-    run.write_predictions(predictions)
-    run.write_metrics(metrics)
-    write_figures(run)
-    write_report(run)
-    return metrics
+    return predictions, metrics
 
 
 def draw_figures(run: RunDir) -> dict[str, Figure]:

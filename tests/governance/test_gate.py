@@ -45,6 +45,10 @@ def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
         (spoilt(calibration__calibrated__ece=0.16), "calibrated ECE 0.160, expected 0.15 at most"),
         (spoilt(calibration__temperatures={}), "its temperature: not measured"),
         (spoilt(review=None), "its threshold of review: not measured; run fer-id evaluate runs/site/final"),
+        (
+            spoilt(review__risk=0.3),
+            "chosen for a risk of 0.3, expected 0.2 at most; run fer-id evaluate runs/site/final",
+        ),
         (spoilt(subgroups__columns={}), "groups of severity: not measured"),
         (
             spoilt(subgroups__columns={"severity": column(mild=0.7, severe=0.29)}),
@@ -326,7 +330,14 @@ def test_a_stricter_policy_never_lets_more_through(
     """Whatever was measured: who passes a bound passes a looser one, and names no more groups."""
     record = _measured(accuracy, ece, leakage, subjects, lows)
     strict = a_policy()
-    bounds = {"min_accuracy": 0.0, "min_worst_group_accuracy": 0.0, "max_gap": 1.0, "max_ece": 1.0, "max_leakage": 9.0}
+    bounds = {
+        "min_accuracy": 0.0,
+        "min_worst_group_accuracy": 0.0,
+        "max_gap": 1.0,
+        "max_ece": 1.0,
+        "max_risk": 0.9,
+        "max_leakage": 9.0,
+    }
     loose = replace(strict, min_subjects=2, **bounds)
     tight, wide = judge_release(record, strict), judge_release(record, loose)
     assert len(wide.reasons) <= len(tight.reasons)
