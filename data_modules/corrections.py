@@ -22,6 +22,7 @@ from fer_id.errors import DataError, FerIdError, Problems
 from fer_id.files import atomic_write_bytes
 from fer_id.governance.audit import AuditLog
 from fer_id.labels import TARGET
+from fer_id.reporting.words import counted
 from fer_id.review.corrected import Corrected, Opinion, read_corrected
 
 MAJORITY = 0.5
@@ -131,7 +132,7 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> pd.DataFrame:
                 clips: pd.DataFrame = cohort.clips[cohort.clips["video"] == video]
                 return clips
     same = [video for video in videos if Path(video).name == corrected.video]
-    hint = f"; {same[0]} has that name and another content" if same else ""
+    hint = f"; {same[0]} has that name and another content" if same else "; a new one has to stand in clips.csv first"
     raise DataError(
         f"{corrected.path}: belongs to another video ({corrected.video}, sha256 {corrected.sha256[:16]}...): none of "
         f"those who take part in {folder} has it{hint}"
@@ -163,7 +164,7 @@ def _contradictions(votes: dict[str, Votes], known: Votes, annotator: str) -> It
 def _sentence(corrected: Corrected, found: int, before: int, lost: Counter[str]) -> str:
     again = f" ({before} of them stood there already)" if before else ""
     rest = "".join(f"; {count} {reason}" for reason, count in lost.items())
-    return f"{corrected.path}: opinions about {found} clips{again}{rest}"
+    return f"{corrected.path}: opinions about {counted(found, 'clip')}{again}{rest}"
 
 
 def _append(path: Path, annotator: str, votes: Votes) -> None:

@@ -40,12 +40,13 @@ class EvaluateConfig(ReportConfig):
 
 
 def evaluate(config: EvaluateConfig) -> str:
-    """Computes ``metrics.json``, the figures and the page again, and says the main numbers.
+    """Computes ``metrics.json``, the figures and the page again, and says the main numbers, gaps and who is flagged.
 
     Raises:
         RunError: no finished run, or damaged.
         DataError: its predictions have no such group column.
     """
+    from fer_id.reporting import doubt
     from fer_id.reporting.group_words import gap_sentences
     from fer_id.reporting.report import evaluate_run
     from fer_id.reporting.words import counted
@@ -60,7 +61,8 @@ def evaluate(config: EvaluateConfig) -> str:
     size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics['provenance']}"
     gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
-    return "\n".join([title, *said, *gaps, str(run.path / "report.html")])
+    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics["subgroups"] is not None)]
+    return "\n".join([title, *said, *gaps, *unsure, str(run.path / "report.html")])
 
 
 def _write_public(metrics: dict[str, Any], path: Path) -> None:

@@ -1,18 +1,23 @@
-"""What only the disk tells of a run that is to leave: its store, whose consent holds, and the runs it started from."""
+"""What only the disk tells of a run that is to leave: its store, whose consent holds, the runs it started from, and
+whether its numbers are those that its predictions give."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.parents import ancestry
 from experiments.parts import open_run_data
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, RunError
+from fer_id.evaluation.config import Breakdown
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import known_withdrawals
 from fer_id.governance.keys import Key
+from fer_id.reporting.report import judged_anew
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
@@ -52,6 +57,7 @@ def found_on_disk(run: RunDir, evidence: RunDir | None, logged: bool) -> tuple[F
             one.require_consent()
         except RunError as problem:
             reasons.append(str(problem))
+        reasons += _contradictions(one)
     people = False
     for one in _line(run, reasons):
         reasons += _consent_problems(one)
@@ -98,3 +104,47 @@ def _consent_problems(run: RunDir) -> Iterator[str]:
             ClipStore.open(path)
         except FerIdError as problem:
             yield f"consent of those whom {run.path} learned from: {problem}"
+
+
+def _contradictions(run: RunDir) -> Iterator[str]:
+    """Whether ``metrics.json``, by which the gate judges, is what ``predictions.parquet`` gives; without one the gate
+    finds everything unmeasured."""
+    if not (run.path / "metrics.json").is_file():
+        return
+    said = run.metrics()
+    review, sets = said.get("review") or {}, said.get("conformal") or {}
+    asked = {name: value for name, value in (("risk", review.get("risk")), ("level", sets.get("level"))) if value}
+    try:
+        found = json.loads(json.dumps(judged_anew(run, _breakdown(said.get("subgroups") or {}), **asked)[1]))
+    except FerIdError as problem:
+        yield f"the numbers of {run.path} cannot be computed again: {problem}"
+        return
+    if other := sorted(_contradicted(said, found)):
+        yield (
+            f"{run.path / 'metrics.json'} is not what its predictions give ({', '.join(other[:5])}"
+            f"{f' and {len(other) - 5} more' if len(other) > 5 else ''}): it was changed, or an older version wrote "
+            f"it; run fer-id evaluate {run.path}"
+        )
+
+
+def _breakdown(subgroups: dict[str, Any]) -> Breakdown:
+    """By what the groups that were found had been asked for."""
+    columns = list(subgroups.get("columns") or {})
+    pairs = [column.replace(" x ", ":") for column in columns if " x " in column]
+    alone = [column for column in columns if " x " not in column]
+    return Breakdown(alone, pairs, int(subgroups.get("min_subjects") or Breakdown.min_subjects))
+
+
+def _contradicted(said: Any, found: Any, name: str = "") -> Iterator[str]:
+    """Dotted names of values that differ, of those that both have."""
+    if isinstance(said, dict) and isinstance(found, dict):
+        for key in said.keys() & found.keys():
+            yield from _contradicted(said[key], found[key], f"{name}.{key}" if name else key)
+    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
+        for number, pair in enumerate(zip(said, found, strict=True)):
+            yield from _contradicted(*pair, f"{name}.{number}")
+    elif isinstance(said, float) and isinstance(found, float):
+        if not math.isclose(said, found, rel_tol=1e-6, abs_tol=1e-9):
+            yield name
+    elif said != found:
+        yield name

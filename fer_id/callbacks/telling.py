@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
 """First part of a number's name -> the split that it speaks of, as ``job.json`` calls it."""
 
+OF_ALL = ("confusion_matrix", "per_class", "reliability", "risk_coverage")
+"""Figures that speak of all test clips together; others show groups, subjects, or the curve of every fold."""
+
 FEW = "of fewer than five children nothing is told"
 CHOSEN_BY = "a trial is chosen by inner validation; nothing is told of its test clips"
 
@@ -68,8 +71,8 @@ def mirror_results(
     Args:
         run: from ``open_mirror``.
         metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; none may show a person. The one that names subjects stays here where they are not drawn, the
-            one of groups where they are real.
+        figures: by name; none may show a person. The one that names subjects stays here where they are not drawn;
+            where they are real, all but :data:`OF_ALL` do.
         per_class: one row per class, its name in column ``class``; shown as a table, and each number as
             ``test/<class>/<column>``, so that runs can be compared by it.
         real: whether real children are among the subjects. Of their groups only the public view is sent.
@@ -112,10 +115,9 @@ def _tables(
     defined = per_class.fillna(float("nan"))  # None would be shown as such
     table = defined.to_html(index=False, float_format="{:.3f}".format, na_rep="undefined", border=0)
     run.log({"test/per_class": wandb.Html(table)})
-    kept = {"groups"} if real else set()
-    kept |= {"subjects"} if metrics["provenance"] != "synthetic" else set()
-    shown = {name: one for name, one in figures.items() if name not in kept}
-    run.log({f"figures/{name}": wandb.Image(figure) for name, figure in shown.items()})
+    leaving = [name for name in figures if name in OF_ALL or not real]
+    leaving = [name for name in leaving if name != "subjects" or metrics["provenance"] == "synthetic"]
+    run.log({f"figures/{name}": wandb.Image(figures[name]) for name in leaving})
 
 
 def group_numbers(subgroups: Mapping[str, Any]) -> dict[str, float | str]:

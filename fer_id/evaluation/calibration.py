@@ -23,6 +23,9 @@ from fer_id.labels import LabelSpace
 
 BINS = 15
 
+SCORES = ("ece", "adaptive_ece", "brier", "nll")
+"""Of probabilities; the less the better."""
+
 FEWEST = 20
 """Labelled clips of inner validation below which no temperature is fitted."""
 
@@ -82,7 +85,7 @@ def adaptive_ece(confidence: Floats, correct: Bools, bins: int = BINS) -> float:
 def calibration_scores(p: Floats, truth: Ints) -> dict[str, float]:
     """``ece``, ``adaptive_ece``, ``brier`` and ``nll`` of probabilities (N, K); NaN without a clip."""
     if not len(truth):
-        return dict.fromkeys(("ece", "adaptive_ece", "brier", "nll"), float("nan"))
+        return dict.fromkeys(SCORES, float("nan"))
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == truth
     return {
         "ece": reliability(confidence, correct).ece,

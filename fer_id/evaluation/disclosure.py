@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fer_id.evaluation import calibration
 from fer_id.evaluation.gaps import TESTED
 from fer_id.evaluation.subgroups import WITHIN
 from fer_id.evaluation.suppression import FEWEST_CLIPS, FEWEST_SUBJECTS, Cell, Place, Table, hidden_groups
@@ -18,7 +19,7 @@ Json = dict[str, Any]
 
 NOT_SHOWN = "a group that was compared is not shown"
 
-_SCORES = (*TESTED, "ece", "abstention")
+_SCORES = (*TESTED, *calibration.SCORES, "abstention")
 
 
 def public_view(subgroups: Mapping[str, Any]) -> Json:
@@ -66,7 +67,7 @@ def _group(group: Json, step: int) -> Json:
     intervals = {name: group["intervals"][name] for name in TESTED}
     return {
         "at_least_subjects": group["n_subjects"] // step * step,
-        **{name: group[name] for name in _SCORES},
+        **{name: group.get(name) for name in _SCORES},
         "intervals": {
             name: None if one is None else {key: one[key] for key in ("low", "high", "level")}
             for name, one in intervals.items()

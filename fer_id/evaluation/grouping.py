@@ -21,6 +21,8 @@ from fer_id.labels import LabelSpace
 MOST_VALUES = 12
 """Values of a column beyond which its groups are no groups any more (names, times)."""
 
+NOT_ASKED = "not asked for"
+
 _CONTRACT = ("clip_id", "subject_id", "fold", "split", "label", "predicted", "flagged", "set")
 
 
@@ -69,7 +71,7 @@ def make_groupings(
     found = {name: _column(predictions, name) for name in known}
     why = {name: reason for name, one in found.items() if (reason := _unfit(one))}
     chosen = list(dict.fromkeys(asked.columns)) or known
-    left_out = {name: why[name] for name in chosen if name in why}
+    left_out = {name: why.get(name, NOT_ASKED) for name in known if name in why or name not in chosen}
     groupings = [found[name] for name in chosen if name not in why]
     for first, second in (pair.split(":") for pair in dict.fromkeys(asked.pairs)):
         unfit = [f"{name}: {why[name]}" for name in (first, second) if name in why]

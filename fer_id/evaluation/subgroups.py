@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_id.evaluation import scores
-from fer_id.evaluation.calibration import reliability
+from fer_id.evaluation import calibration, scores
+from fer_id.evaluation.calibration import Reliability, adaptive_ece, brier_by_clip, nll_by_clip, reliability
 from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.gaps import TESTED, Gap, equalised_odds, find_gaps, judge_gaps
 from fer_id.evaluation.grouping import Grouping, make_groupings
@@ -31,6 +31,7 @@ BETWEEN, WITHIN = "between subjects", "within subjects"
 EMPTY = "no labelled test clip"
 ALL_WRONG = "every group scores 0"
 UNSEEN = "no labelled test clip with a prediction"
+_NOTHING = dict.fromkeys(calibration.SCORES, float("nan"))
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class _Clips:
     judged: Judged
     abstained: Bools  # flagged for a person, or without a prediction
     confidence: Floats  # of the predicted class; NaN without a prediction
+    brier: Floats  # of the probabilities; NaN without a prediction
+    nll: Floats
 
 
 def compute_subgroups(
@@ -58,8 +61,8 @@ def compute_subgroups(
         begin with ``subgroups.``. Of every column: ``of`` (itself, or the two of a pair), ``groups`` by value, ``gaps``
         by score, ``equalised_odds``, ``varies`` (``between subjects`` or ``within subjects``) and ``in_no_group``, the
         clips and subjects without a value. The groups of a pair are in the order of the first column's, each with all
-        of the second's. ``ece`` is of the calibrated probabilities where all predictions have some, as
-        ``probabilities`` says.
+        of the second's. ``ece adaptive_ece brier nll`` are of the calibrated probabilities where all predictions have
+        some, as ``probabilities`` says.
 
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
@@ -80,6 +83,21 @@ def compute_subgroups(
         reasons |= {f"subgroups.columns.{name}.gaps.{score}.ratio": ALL_WRONG for score in nothing_right}
     told = {"min_subjects": asked.min_subjects, "probabilities": probabilities}
     return {**told, "columns": columns, "left_out": left_out}, reasons
+
+
+def group_reliability(
+    predictions: pd.DataFrame, labels: LabelSpace, asked: Breakdown
+) -> dict[str, dict[str, Reliability]]:
+    """Reliability of the groups with enough subjects, by column and group, of the probabilities that ``ece`` is of."""
+    clips, _ = _clips(predictions, labels)
+    covered, right = clips.judged.covered, clips.judged.truth == clips.judged.predicted
+    found: dict[str, dict[str, Reliability]] = {}
+    for one in make_groupings(predictions, labels, asked)[0]:
+        for index, value in enumerate(one.values):
+            members = covered & (one.codes == index)
+            if len(np.unique(clips.judged.subjects[members])) >= asked.min_subjects:
+                found.setdefault(one.name, {})[value] = reliability(clips.confidence[members], right[members])
+    return found
 
 
 def _column(
@@ -111,7 +129,8 @@ def _clips(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[_Clips, str]:
             chosen, kind = q, "calibrated"
     confidence = np.where(covered, chosen[np.arange(len(chosen)), raw.predicted], np.nan)
     flagged = rows["flagged"].eq(True).to_numpy(np.bool_) if "flagged" in rows else np.zeros(len(rows), np.bool_)
-    return _Clips(raw, flagged | ~covered, confidence), kind
+    brier, nll = (np.where(covered, one(chosen, raw.truth), np.nan) for one in (brier_by_clip, nll_by_clip))
+    return _Clips(raw, flagged | ~covered, confidence, brier, nll), kind
 
 
 def _tables(grouping: Grouping, judged: Judged, classes: int) -> Floats:
@@ -161,22 +180,22 @@ def _points(grouping: Grouping, clips: _Clips, labels: LabelSpace) -> dict[str, 
     table = pd.DataFrame()
     if known.any():
         table = MetricFrame(
-            metrics={"counts": partial(_counts, len(labels)), "ece": _ece, "abstention": _abstention},
+            metrics={"counts": partial(_counts, len(labels)), "calibration": _calibration, "abstention": _abstention},
             y_true=judged.truth[known],
             y_pred=judged.predicted[known],
             sensitive_features=pd.Series(np.array(grouping.values, dtype=object)[grouping.codes[known]], name="group"),
             sample_params={
-                "ece": {"confidence": clips.confidence[known]},
+                "calibration": {name: getattr(clips, name)[known] for name in ("confidence", "brier", "nll")},
                 "abstention": {"abstained": clips.abstained[known]},
             },
         ).by_group
-    nothing = {"counts": np.zeros((len(labels), len(labels) + 1)), "ece": np.nan, "abstention": np.nan}
+    nothing = {"counts": np.zeros((len(labels), len(labels) + 1)), "calibration": _NOTHING, "abstention": np.nan}
     found = {}
     for value in grouping.values:
         row: dict[str, Any] = dict(table.loc[value]) if value in table.index else nothing
         recall = dict(zip(labels.names, scores.recall(row["counts"]).tolist(), strict=True))
         values = {name: float(score(row["counts"])) for name, score in TESTED.items()}
-        found[value] = values | {"ece": row["ece"], "abstention": row["abstention"], "recall": recall}
+        found[value] = values | row["calibration"] | {"abstention": row["abstention"], "recall": recall}
     return found
 
 
@@ -186,9 +205,14 @@ def _counts(classes: int, y_true: Any, y_pred: Any) -> Floats:
     return np.asarray(scores.count_clips(truth, predicted, np.zeros_like(truth), 1, classes)[0])
 
 
-def _ece(y_true: Any, y_pred: Any, confidence: Any) -> float:
-    sure, answered = np.asarray(confidence, np.float64), np.asarray(y_pred) >= 0
-    return reliability(sure[answered], np.asarray(y_true == y_pred)[answered]).ece
+def _calibration(y_true: Any, y_pred: Any, confidence: Any, brier: Any, nll: Any) -> dict[str, float]:
+    """``calibration.SCORES`` of the clips with a prediction."""
+    answered = np.asarray(y_pred) >= 0
+    if not answered.any():
+        return _NOTHING
+    sure, right = np.asarray(confidence, np.float64)[answered], np.asarray(y_true == y_pred)[answered]
+    means = {"brier": float(np.asarray(brier)[answered].mean()), "nll": float(np.asarray(nll)[answered].mean())}
+    return {"ece": reliability(sure, right).ece, "adaptive_ece": adaptive_ece(sure, right), **means}
 
 
 def _abstention(y_true: Any, y_pred: Any, abstained: Any) -> float:
@@ -198,7 +222,7 @@ def _abstention(y_true: Any, y_pred: Any, abstained: Any) -> float:
 def _reasons(group: Json, intervals: Mapping[str, Interval]) -> dict[str, str]:
     """Why a number of a group is null, by its name within the group."""
     nothing = UNSEEN if group["n_clips"] else EMPTY
-    found = {name: nothing for name in (*TESTED, "ece", "abstention") if group[name] is None}
+    found = {name: nothing for name in (*TESTED, *calibration.SCORES, "abstention") if group[name] is None}
     for label, value in group["recall"].items():
         if value is None:
             found[f"recall.{label}"] = f"no clip of class {label} has a prediction"

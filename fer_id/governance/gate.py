@@ -59,7 +59,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, f
         *found,
         *_of_the_run(run, evidence),
         *(_of_the_evidence(run, evidence) if evidence else ()),
-        *_of_its_answers(run),
+        *_of_its_answers(run, policy),
         *_of_the_setting(policy, judged.metrics.get("provenance")),
         *_of_the_numbers(judged, policy),
         *group_reasons(judged.metrics, policy),
@@ -120,12 +120,20 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
         )
 
 
-def _of_its_answers(run: Record) -> Iterator[str]:
-    """Whether the weights that leave have a temperature and a threshold of review."""
+def _of_its_answers(run: Record, policy: Policy) -> Iterator[str]:
+    """Whether the weights that leave have a temperature and a threshold of review; of many models nobody asks."""
+    if run.folds:
+        return
     if only(run.metrics, "calibration", "temperatures") is None:
         yield not_measured("its temperature", run, reason_of(run.metrics, "calibration.temperatures"))
-    if not (run.metrics.get("review") or {}).get("thresholds"):
+    review = run.metrics.get("review") or {}
+    if not review.get("thresholds"):
         yield not_measured("its threshold of review", run, reason_of(run.metrics, "review"))
+    elif review["risk"] > policy.max_risk:
+        yield (
+            f"its threshold of review was chosen for a risk of {review['risk']}, expected {policy.max_risk} at most; "
+            f"run fer-id evaluate {run.path} risk={policy.max_risk}"
+        )
 
 
 def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:

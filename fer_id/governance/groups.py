@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fer_id.evaluation.config import MIN_SUBJECTS
+from fer_id.evaluation.grouping import NOT_ASKED
 from fer_id.governance.bundle import Unfit
 from fer_id.governance.disclosed import disclosed_subgroups
 from fer_id.governance.policy import Policy
@@ -50,6 +52,8 @@ def group_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
             yield f"groups of {name}: {TOO_LITTLE}, in no group were enough children judged"
         elif named >= set(columns[name]):
             yield f"groups of {name}: it is fit for none of them"
+    if hidden := [name for name, why in left_out.items() if why == NOT_ASKED and name not in policy.groups]:
+        yield f"groups of {', '.join(hidden)}: {NOT_ASKED}; run fer-id evaluate again without groups="
     for column, groups in columns.items():
         for group, one in groups.items():
             low = _low(metrics, one)
@@ -78,8 +82,8 @@ def _columns(metrics: dict[str, Any]) -> dict[str, Groups]:
 
 
 def _low(metrics: dict[str, Any], group: dict[str, Any]) -> float | None:
-    """Lower end of the interval of a group's accuracy; None where it has too few subjects for one."""
-    least = (metrics.get("subgroups") or {}).get("min_subjects") or 0
+    """Lower end of the interval of a group's accuracy; None where it has too few subjects, whatever was asked for."""
+    least = max(MIN_SUBJECTS, (metrics.get("subgroups") or {}).get("min_subjects") or 0)
     interval = (group.get("intervals") or {}).get("accuracy") or {}
     low: float | None = interval.get("low")
     return low if (group.get("n_subjects") or 0) >= least else None

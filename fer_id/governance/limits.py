@@ -88,7 +88,7 @@ def limits_file(name: str, policy: Policy, provenance: object, unfit: Sequence[U
             "",
             "Not for use with:",
             *named,
-            "  - pairs of groups with too few children were not judged",
+            "  - pairs of groups that the card does not show: nothing is known of them",
             "",
             *(f"* {sentence}" for sentence in sentences),
             "",

@@ -15,6 +15,7 @@ from fer_id.governance.disclosed import disclosed
 from fer_id.governance.limits import limits, title
 from fer_id.governance.policy import FORBIDDEN, Policy
 from fer_id.governance.record import Record, answers_nothing, only
+from fer_id.reporting.group_words import points
 from fer_id.reporting.words import counted, interval_words, percent, provenance_caveat
 
 TASK = "video-classification"
@@ -79,7 +80,13 @@ def model_card(
     environment = Environment(
         loader=PackageLoader("fer_id.governance"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )  # of Markdown nothing is escaped but what would break a table
-    environment.filters |= {"percent": percent, "cell": cell, "number": number, "thousands": lambda n: f"{n:,}"}
+    environment.filters |= {
+        "percent": percent,
+        "cell": cell,
+        "number": number,
+        "points": points,
+        "thousands": lambda n: f"{n:,}",
+    }
     text = environment.get_template("card.md.j2").render(
         run=run,
         judged=judged,

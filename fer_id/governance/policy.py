@@ -56,6 +56,7 @@ class Policy:
         min_worst_group_accuracy: least lower end of any group's interval; below it nothing is released.
         max_gap: largest difference in accuracy between two groups of a column.
         max_ece: largest expected calibration error of the calibrated probabilities.
+        max_risk: largest share of wrong answers that the threshold of review may have been chosen for.
         max_leakage: largest upper end of the interval of what the maps mark outside the face, 1 is no preference.
         groups: columns by which it must have been judged.
         required_checks: checks that the maps must have passed.
@@ -72,6 +73,7 @@ class Policy:
     min_worst_group_accuracy: float = bounded(0.0, min=0, below=1)
     max_gap: float = bounded(0.0, min=0, max=1)
     max_ece: float = bounded(0.0, min=0, max=1)
+    max_risk: float = bounded(0.0, above=0, below=1)
     max_leakage: float = bounded(0.0, above=0)
     groups: list[str] = bounded([])
     required_checks: list[str] = bounded([], choices=tuple(CHECKS))

@@ -1,20 +1,27 @@
-"""Accuracy by group as a forest plot: a panel for every column, its verdict above it."""
+"""Groups in pictures: accuracy as a forest plot, with its verdict above every column, and reliability of each group."""
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fer_id.evaluation.config import Breakdown
+from fer_id.evaluation.subgroups import group_reliability
+from fer_id.labels import LabelSpace
 from fer_id.reporting import style
 from fer_id.reporting.group_words import verdict_words
 from fer_id.reporting.words import counted, percent
 
 _MOST_ROWS = 60
 _LINE = 110  # characters of a verdict on one line
+_MOST_PANELS = 24
+_ACROSS = 4  # panels side by side
 
 
 def forest(metrics: Mapping[str, Any]) -> Figure | None:
@@ -42,6 +49,49 @@ def forest(metrics: Mapping[str, Any]) -> Figure | None:
             "share right, with its 95\u202f% interval over subjects\n"
             f"line: all clips, {percent(metrics['accuracy'])}; pale: fewer than {subgroups['min_subjects']} subjects"
         )
+    return figure
+
+
+def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure | None:
+    """A small reliability diagram for every group with enough subjects; None without one. Pairs are in the table.
+
+    The area of a point is its share of the group's clips: with few of them the small points are noise.
+
+    Args:
+        predictions: the columns of ``predictions.parquet``.
+        metrics: of these, with the columns that were asked for.
+    """
+    subgroups = metrics.get("subgroups") or {"columns": {}}
+    columns = [name for name, one in subgroups["columns"].items() if len(one["of"]) == 1]
+    if not columns:
+        return None
+    labels, asked = LabelSpace("run", tuple(metrics["labels"])), Breakdown(columns, [], subgroups["min_subjects"])
+    bins = group_reliability(predictions, labels, asked)
+    groups = [(f"{column}: {value}", one) for column, found in bins.items() for value, one in found.items()]
+    groups = groups[:_MOST_PANELS]
+    if not groups:
+        return None
+    rows = math.ceil(len(groups) / _ACROSS)
+    with style.styled():
+        title = f"Reliability by group, {subgroups['probabilities']} probabilities"
+        figure = style.new_figure(8.6, 0.9 + 2.1 * rows, title, metrics["provenance"])
+        every = figure.subplots(rows, _ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (name, one) in zip(every, groups, strict=False):
+            seen = one.counts > 0
+            axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
+            axes.plot(one.confidence[seen], one.accuracy[seen], color=style.SKY, linewidth=0.9)
+            size = 220 * one.counts[seen] / one.counts.sum()
+            axes.scatter(one.confidence[seen], one.accuracy[seen], s=size, color=style.BLUE, linewidth=0, zorder=3)
+            axes.set_title(_literal(f"{name}\nECE {percent(one.ece)}, {one.counts.sum():.0f} clips"), fontsize=8)
+            axes.set_xlim(0, 1)
+            axes.set_ylim(-0.03, 1.03)
+            axes.tick_params(labelbottom=True)
+        for axes in every[len(groups) :]:
+            axes.set_visible(False)
+        figure.supxlabel(
+            "confidence (probability of the predicted class); area: share of the group's clips", fontsize=8
+        )
+        figure.supylabel("share right", fontsize=8)
     return figure
 
 

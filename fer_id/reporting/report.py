@@ -21,10 +21,9 @@ from fer_id.evaluation.selective import risk_coverage
 from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
-from fer_id.reporting import doubt, figures, words
+from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
-from fer_id.reporting.group_figures import forest
 from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small_groups
 from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
@@ -43,13 +42,29 @@ KEY_NUMBERS = {
     "auc": "AUC, one against rest",
     "specificity": "Specificity",
 }
-FIGURES = ("confusion_matrix", "per_class", "subjects", "groups", "reliability", "risk_coverage", "training")
+FIGURES = (
+    *("confusion_matrix", "per_class", "subjects", "groups", "group_reliability"),
+    *("reliability", "risk_coverage", "training"),
+)
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
 def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL) -> Metrics:
-    """Recomputes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report from
-    ``predictions.parquet`` alone.
+    """Writes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report anew, from
+    ``predictions.parquet`` alone; arguments and errors as :func:`judged_anew`.
+    """
+    predictions, metrics = judged_anew(run, groups, risk=risk, level=level)
+    run.write_predictions(predictions)
+    run.write_metrics(metrics)
+    write_figures(run)
+    write_report(run)
+    return metrics
+
+
+def judged_anew(
+    run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL
+) -> tuple[pd.DataFrame, Metrics]:
+    """What ``predictions.parquet`` and ``metrics.json`` of a run should hold; nothing is written.
 
     Args:
         run: its folder.
@@ -80,11 +95,7 @@ def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = R
     metrics["reasons"] |= of_review | of_sets
     if (known := read_uncertainty(run)) is not None:
         metrics["uncertainty"] = known
-    run.write_predictions(predictions)
-    run.write_metrics(metrics)
-    write_figures(run)
-    write_report(run)
-    return metrics
+    return predictions, metrics
 
 
 def draw_figures(run: RunDir) -> dict[str, Figure]:
@@ -106,7 +117,8 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
         "confusion_matrix": figures.confusion_matrix(metrics),
         "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
         "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
-        "groups": forest(metrics) if people else None,
+        "groups": group_figures.forest(metrics) if people else None,
+        "group_reliability": group_figures.reliability_of_groups(run.predictions(), metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
         "risk_coverage": figures.risk_coverage_curve(risks, provenance, review) if len(risks.risk) else None,
         "training": training,
@@ -285,6 +297,7 @@ def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
         if worst
         else "Accuracy of each subject.",
         "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics["subgroups"])]),
+        "group_reliability": "A reliability diagram for every group; the numbers are in the table below.",
         "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
         "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first; "
         "the point where the threshold from inner validation lies is named in the text.",

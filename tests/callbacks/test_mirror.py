@@ -156,7 +156,12 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     logger.log({"epoch": 3, "val/macro_f1": 0.640625})
     figure = plt.figure()
     mirror_results(
-        logger, METRICS, {"confusion": figure, "subjects": plt.figure(figsize=(1, 1))}, PER_CLASS, real=False, hidden={}
+        logger,
+        METRICS,
+        {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
+        PER_CLASS,
+        real=False,
+        hidden={},
     )
     plt.close("all")
 
@@ -165,7 +170,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     held = content_of(tmp_path / "run")
     expected = (b"424242", b"cnn_lstm", b"val/macro_f1", b"0.640625", b"test/accuracy", b"0.8125", b"synthetic")
     tables = (b"test/accuracy_low", b"test/per_class", b"test/happy/f1", b"0.469", b"undefined")
-    for word in (*expected, *tables, b"figures/confusion", b"\x89PNG"):
+    for word in (*expected, *tables, b"figures/confusion_matrix", b"\x89PNG"):
         assert word in held, word
     assert b"test/sad/f1" not in held  # undefined is no number
     secrets = {
@@ -258,10 +263,10 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
     run: Any = Run()
-    figures: Any = {"confusion": 1, "subjects": 2}
+    figures: Any = {"confusion_matrix": 1, "subjects": 2}
     mirror_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
     assert ("figures/subjects" in logged) is sent
-    assert "figures/confusion" in logged
+    assert "figures/confusion_matrix" in logged
     assert Run.summary["provenance"] == provenance
     assert Run.summary["test/happy/support"] == 7
     assert "test/auc" not in Run.summary
@@ -287,7 +292,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     run: Any = SimpleNamespace(summary={}, log=logged.update)
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
-    figures: Any = {"groups": 1, "confusion": 2}
+    figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
     mirror_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
@@ -296,6 +301,9 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
     assert ("test/gap/site/accuracy" in run.summary) is not real
     assert ("figures/groups" in logged) is not real
+    assert ("figures/group_reliability" in logged) is not real
+    assert ("figures/training" in logged) is not real  # of a cross-validation, it shows every fold
+    assert "figures/confusion_matrix" in logged
     if not real:
         assert run.summary["test/gap/site/macro_f1/verdict"] == "gap"
         assert run.summary["test/gap/site/macro_f1/p"] == 0.02
@@ -310,7 +318,7 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
     run: Any = SimpleNamespace(summary={}, log=logged.update)
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
-    figures: Any = {"confusion": 2}
+    figures: Any = {"confusion_matrix": 2}
     hidden = withheld({"children": {"test": subjects}}, "fold")
     mirror_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told

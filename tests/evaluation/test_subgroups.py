@@ -10,7 +10,7 @@ from sklearn import metrics as sk
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import Breakdown
-from fer_id.evaluation.grouping import group_columns
+from fer_id.evaluation.grouping import NOT_ASKED, group_columns
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import plain
@@ -56,7 +56,8 @@ def test_point_scores_are_those_of_fairlearn_and_sklearn(cohort):
         recalls = sk.recall_score(rows["label"], rows["predicted"], labels=list(TARGET.names), average=None)
         assert list(groups[value]["recall"].values()) == pytest.approx(recalls.tolist())
         whole = compute_metrics(rows, TARGET, "real")  # the group as a run of its own
-        assert groups[value]["ece"] == pytest.approx(whole["calibration"]["ece"])
+        for name in ("ece", "adaptive_ece", "brier", "nll"):
+            assert groups[value][name] == pytest.approx(whole["calibration"][name])
         assert groups[value]["n_subjects"] == whole["n_subjects"] == 10
         assert groups[value]["intervals"]["accuracy"] == pytest.approx(whole["intervals"]["accuracy"])
         assert groups[value]["intervals"]["recall.fear"] == pytest.approx(whole["intervals"]["per_class.fear.recall"])
@@ -102,7 +103,9 @@ def test_only_what_is_asked_for_and_pairs(cohort):
     assert pair["of"] == ["severity", "gender"]
     rows = cohort[(cohort["severity"] == "mild") & (cohort["gender"] == "male")]
     assert pair["groups"]["mild x male"]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
-    assert found["left_out"] == {"gender x note": "note: 600 values, and no more than 12 make groups"}
+    note = "600 values, and no more than 12 make groups"
+    unasked = dict.fromkeys(("severity", "site", "context"), NOT_ASKED)
+    assert found["left_out"] == {**unasked, "note": note, "gender x note": f"note: {note}"}
 
 
 def test_columns_that_do_not_exist_are_named_with_those_that_do(cohort):

@@ -48,6 +48,8 @@ def test_groups_pairs_and_the_public_view(run: RunDir, tmp_path: Path, capsys: p
     assert main(["evaluate", str(run.path), *arguments]) == DONE
     told = capsys.readouterr().out
     assert "gender: no gap shown in " in told
+    assert "Everything is flagged: 0 subjects to choose a threshold on" in told
+    assert "Prediction sets that hold the true class in 90\u202f% of the cases: insufficient evidence" in told
     subgroups = run.metrics()["subgroups"]
     assert list(subgroups["columns"]) == ["gender", "severity x gender"]
     assert subgroups["min_subjects"] == 3

@@ -386,7 +386,7 @@ def test_a_correction_in_elan_becomes_a_soft_label(
     arguments = ["prepare", "data=cohort", f"data.source={site}", f"data.face_landmarker={landmark_model}"]
     back = [f"data.corrections={out / 'review.eaf'}", "data.annotator=therapist", "data.workers=1"]
     assert main([*arguments, *back, f"out={tmp_path / 'again'}"]) == DONE
-    assert "opinions about 1 clips" in capsys.readouterr().err
+    assert "opinions about 1 clip\n" in capsys.readouterr().err
     rows = list(csv.DictReader((site / "annotations.csv").open()))
     own = [row for row in rows if row["clip_id"] == "drawn7-001-sad-00"]
     assert own[-1] == {

@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 
+from experiments import standing
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.parts import open_run_data
 from experiments.sources import GROUPS, group_names
@@ -37,6 +38,14 @@ def good(run: RunDir, **changed: Any) -> None:
     run.write_metrics(metrics | changed)
     (run.path / "explain").mkdir(exist_ok=True)
     write_json(run.path / "explain" / "explain.json", good_explanation())
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _made_up_numbers() -> Iterator[None]:
+    """The numbers of :func:`good` are made up, which a release tells (``test_standing.py``)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(standing, "_contradictions", lambda run: [])
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +111,7 @@ def test_every_shipped_policy_is_sound_and_strict_in_order(name: str) -> None:
         assert policy.min_accuracy >= research.min_accuracy
         assert policy.max_gap <= research.max_gap
         assert policy.max_ece <= research.max_ece
+        assert policy.max_risk <= research.max_risk
         assert set(research.groups) <= set(policy.groups)
         assert set(research.required_checks) <= set(policy.required_checks)
 

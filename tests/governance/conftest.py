@@ -138,6 +138,7 @@ def a_policy() -> Policy:
         min_worst_group_accuracy=0.3,
         max_gap=0.25,
         max_ece=0.15,
+        max_risk=0.2,
         max_leakage=1.0,
         groups=["severity"],
         required_checks=["randomisation", "stability"],

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_id.evaluation.grouping import NOT_ASKED
 from fer_id.governance.gate import judge_release
 from fer_id.governance.policy import Policy
 from fer_id.governance.record import Record
@@ -44,6 +45,10 @@ def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
         (spoilt(calibration__calibrated__ece=0.16), "calibrated ECE 0.160, expected 0.15 at most"),
         (spoilt(calibration__temperatures={}), "its temperature: not measured"),
         (spoilt(review=None), "its threshold of review: not measured; run fer-id evaluate runs/site/final"),
+        (
+            spoilt(review__risk=0.3),
+            "chosen for a risk of 0.3, expected 0.2 at most; run fer-id evaluate runs/site/final",
+        ),
         (spoilt(subgroups__columns={}), "groups of severity: not measured"),
         (
             spoilt(subgroups__columns={"severity": column(mild=0.7, severe=0.29)}),
@@ -117,7 +122,9 @@ def test_what_is_no_finished_single_training_stays(make_record: Make, changed: d
 
 
 def test_a_cross_validation_is_told_what_to_release_instead(make_record: Make) -> None:
-    loso = make_record(path="runs/site/loso", folds=("runs/site/loso/folds/s1",))
+    temperatures = {"s1": 1.1, "s2": 0.9}
+    metrics = spoilt(calibration__temperatures=temperatures, review__thresholds=dict.fromkeys(temperatures))
+    loso = make_record(path="runs/site/loso", folds=("runs/site/loso/folds/s1",), metrics=metrics)
     (reason,) = judge_release(loso, a_policy()).reasons
     assert "fer-id release RUN evidence=runs/site/loso" in reason
     assert "runs/site/loso/folds/s1" in reason
@@ -230,6 +237,14 @@ def test_an_interval_of_too_few_children_does_not_count(make_record: Make) -> No
     few["groups"]["severe"]["n_subjects"] = 4
     verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": few})), a_policy())
     assert [one.group for one in verdict.unfit] == ["severe"]
+    lenient = spoilt(subgroups__columns={"severity": few}, subgroups__min_subjects=2)
+    assert [one.group for one in judge_release(make_record(metrics=lenient), a_policy()).unfit] == ["severe"]
+
+
+def test_a_column_that_nobody_asked_for_cannot_hide_whom_it_fails(make_record: Make) -> None:
+    metrics = spoilt(subgroups__left_out={"gender": NOT_ASKED, "ward": "all test clips are of one group"})
+    verdict = judge_release(make_record(metrics=metrics), a_policy())
+    assert verdict.reasons == ["groups of gender: not asked for; run fer-id evaluate again without groups="]
 
 
 class TestEvidence:
@@ -315,7 +330,14 @@ def test_a_stricter_policy_never_lets_more_through(
     """Whatever was measured: who passes a bound passes a looser one, and names no more groups."""
     record = _measured(accuracy, ece, leakage, subjects, lows)
     strict = a_policy()
-    bounds = {"min_accuracy": 0.0, "min_worst_group_accuracy": 0.0, "max_gap": 1.0, "max_ece": 1.0, "max_leakage": 9.0}
+    bounds = {
+        "min_accuracy": 0.0,
+        "min_worst_group_accuracy": 0.0,
+        "max_gap": 1.0,
+        "max_ece": 1.0,
+        "max_risk": 0.9,
+        "max_leakage": 9.0,
+    }
     loose = replace(strict, min_subjects=2, **bounds)
     tight, wide = judge_release(record, strict), judge_release(record, loose)
     assert len(wide.reasons) <= len(tight.reasons)

@@ -75,6 +75,14 @@ def test_groups_of_few_real_children_are_not_shown(make_record: Make) -> None:
     assert "| severe | 2 | 12.3" in model_card(make_record(metrics=metrics), [])
 
 
+def test_a_column_of_small_groups_says_that_nothing_is_known_of_a_gap(make_record: Make) -> None:
+    metrics = good_metrics()
+    metrics["subgroups"]["columns"] = {
+        "severity": column(gap=None, verdict="insufficient evidence", mild=0.7, severe=0.6)
+    }
+    assert "**severity**: insufficient evidence about a gap\n" in model_card(make_record(metrics=metrics), [])
+
+
 def test_a_model_that_hands_everything_over_says_so(make_record: Make) -> None:
     metrics = good_metrics()
     metrics["review"] |= {"thresholds": {"holdout": None}, "flagged": 1.0, "risk_answered": None, "coverage": 0.0}

@@ -8,9 +8,10 @@ import pytest
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import Breakdown
-from fer_id.reporting.group_figures import forest
+from fer_id.reporting.group_figures import forest, reliability_of_groups
 from fer_id.reporting.group_words import gap_sentences, gap_words, small_groups
 from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.reporting.words import percent
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
     assert "for want of 5 subjects: &lt;b&gt;north&lt;/b&gt; (1)." in page
     assert "<b>north" not in page
     assert "mild x boy" in page
+    assert f'<td class="n">{metrics["subgroups"]["columns"]["gender"]["groups"]["boy"]["brier"]:.3f}</td>' in page
+
+
+def test_every_group_with_enough_children_has_a_reliability_diagram(grouped_run):
+    run = grouped_run()
+    metrics = evaluate_run(run, Breakdown(pairs=["severity:gender"]))
+    panels = reliability_of_groups(run.predictions(), metrics).axes
+    titles = [axes.get_title() for axes in panels if axes.get_visible()]
+    severe = metrics["subgroups"]["columns"]["severity"]["groups"]["severe"]
+    assert f"severity: severe\nECE {percent(severe['ece'])}, {severe['n_clips']} clips" in titles
+    assert sorted(title.split("\n")[0] for title in titles) == [  # one child is no group, and pairs are in the table
+        *("gender: boy", "gender: girl", "severity: mild", "severity: severe", "ward: south"),
+    ]
+    assert reliability_of_groups(run.predictions(), metrics | {"subgroups": None}) is None
 
 
 def test_a_benchmark_has_no_groups(grouped_run):
