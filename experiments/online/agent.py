@@ -43,7 +43,7 @@ def work(config: WandbConfig) -> str:
     logging_ = (f"logging.project={config.project}", "logging.wandb=online")
     entity = (f"logging.entity={config.entity}",) if config.entity else ()
     sweep = read_sweep(find(str(config.target)))
-    plan = Plan(sweep, sweep.name, config.root, (*logging_, *entity))
+    plan = Plan(sweep, sweep.name, config.root, (*config.overrides, *logging_, *entity))
     told = registered(plan)
     require_server()
     import wandb

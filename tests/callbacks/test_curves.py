@@ -29,9 +29,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def fold(
-    root: Path, name: str, scores: list[float | None], validated: list[str], children: int | None = None
-) -> RunDir:
+def fold(root: Path, name: str, scores: list[float | None], validated: list[str], children: int = 0) -> RunDir:
     """A fold run with a curve; ``children`` of those whom it validates are real."""
     run = RunDir(root / "folds" / name)
     write(
