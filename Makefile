@@ -20,10 +20,12 @@ RUN ?= runs/demo/cnn_lstm
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
 OUT ?= compare
 WORKERS ?= auto
+SWEEP ?= drawn
+ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark shortcut train explain compare test test-all lint format type bench clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark shortcut train explain compare test test-all lint format type bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -122,6 +124,12 @@ $(STORE)/card.json: | $(STAMP)
 compare: $(STAMP)  ## the finished runs side by side (RUNS="runs/a runs/b")
 	$(FER) compare $(RUNS) out=$(OUT) $(ARGS)
 
+wandb-sweep: $(STAMP)  ## a W&B server leads the sweep, this machine trains for it (SWEEP=name; ID=sweep joins one; needs a key)
+	$(FER) wandb sweep $(SWEEP) $(if $(ID),id=$(ID)) $(ARGS)
+
+dashboard: $(STAMP)  ## the team's page in W&B: studies, folds, sweeps (needs a key; ARGS="project=fer-id entity=team")
+	$(FER) wandb dashboard $(ARGS)
+
 bench: $(STAMP)  ## throughput and start-up times against their targets
 	$(BIN)/python -m experiments.bench $(ARGS)
 
@@ -141,6 +149,10 @@ format: $(STAMP)  ## let ruff mend what it can
 
 type: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
+
+audit: $(STAMP)  ## known vulnerabilities of the tested versions (asks pypi.org: needs the network)
+	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off $(ARGS) \
+	  || { echo 'Either a version above has a known vulnerability, or pypi.org could not be asked: this needs the network' >&2; exit 1; }
 
 clean:  ## remove caches and build products; data, runs and .venv stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis && find fer_id data_modules experiments tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,145 @@
+"""Files and settings from somebody else, through the command line: whatever code they hold, none of it runs, and what
+they ask of the environment they do not get."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.runs import RunDir
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+
+
+class Code:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return Path.touch, (self.trace,)
+
+
+@pytest.fixture(scope="module")
+def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A finished training; a test that changes it puts it back."""
+    root = tmp_path_factory.mktemp("finished")
+    assert main(tiny(drawn, root, "name=a")) == DONE
+    return RunDir.open(root / "a")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["explain", "{run}"],
+        ["controls", "{run}"],
+        ["train", "init.run={run}"],
+        ["train", "init.encoder_from={run}"],
+        ["train", "model.weights={file}"],
+        ["adapt", "init.run={run}"],
+    ],
+    ids=" ".join,
+)
+def test_code_in_a_checkpoint_is_not_run(
+    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    trace, file = tmp_path / "it ran", finished.path / "checkpoints" / "best.ckpt"
+    good = file.read_bytes()
+    content = torch.load(file, weights_only=True)
+    command = [one.format(run=finished.path, file=file) for one in command]
+    if command[0] in ("train", "adapt"):
+        command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
+    try:
+        torch.save({**content, "hyper_parameters": Code(trace)}, file)
+        assert main(command) == USERS_FAULT
+    finally:
+        file.write_bytes(good)
+    told = capsys.readouterr().err
+    assert "nothing of it was run" in told
+    assert "best.ckpt" in told
+    assert "Traceback" not in told
+    assert not trace.exists()
+    assert not (tmp_path / "runs" / "b" / "DONE").exists()
+
+
+TO_IMPORT = "_target_: pathlib.Path.touch\n_args_: ['{trace}']\n"
+TO_CALL = "optim: !!python/object/apply:pathlib.Path.touch ['{trace}']\n"
+TO_MAKE = "optim:\n  lr: !!python/object/new:pathlib.Path ['{trace}']\n"
+TO_FILL_IN = "optim:\n  lr: ${{oc.env:PLANTED}}\n"
+TO_DECODE = "optim:\n  name: ${{oc.decode:${{oc.env:PLANTED}}}}\n"
+TO_SWELL = "a: &a [1, 1]\nb: &b [*a, *a]\noptim: [*b, *b]\n"
+
+
+@pytest.mark.parametrize("content", [TO_IMPORT, TO_CALL, TO_MAKE, TO_FILL_IN, TO_DECODE, TO_SWELL])
+@pytest.mark.parametrize("as_run", [False, True], ids=["a recipe", "a run's config.yaml"])
+def test_code_and_questions_in_a_config_are_refused(
+    content: str,
+    as_run: bool,
+    finished: RunDir,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    monkeypatch.setenv("PLANTED", "value-of-the-environment")
+    trace, file = tmp_path / "it ran", tmp_path / "recipe.yaml"
+    text = content.format(trace=trace)
+    if as_run:
+        file = finished.path / "config.yaml"
+        good = file.read_text()
+        sections = good.splitlines(keepends=True)
+        at = next((index for index, line in enumerate(sections) if line.startswith("optim:")), len(sections))
+        end = next((i for i in range(at + 1, len(sections)) if not sections[i].startswith((" ", "-"))), len(sections))
+        text = "".join(sections[:at]) + text + "".join(sections[end:])
+        command = ["explain", str(finished.path)]
+    else:
+        command = tiny(drawn, tmp_path / "runs", f"recipe={file}", "name=b")
+    before = file.read_bytes() if file.exists() else b""
+    try:
+        file.write_text(text)
+        assert main(command) == USERS_FAULT
+    finally:
+        file.write_bytes(before)
+    told = capsys.readouterr()
+    assert not trace.exists()
+    assert "Traceback" not in told.err
+    assert "value-of-the-environment" not in told.out + told.err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "data.store=${oc.env:PLANTED}",
+        "data.store=[${oc.env:PLANTED},b]",
+        "name=study/${oc.env:PLANTED}",
+        "logging.tags=[${oc.env:PLANTED}]",
+        "logging.group=a${oc.env:PLANTED,none}",
+        "recipe=${oc.env:PLANTED}",
+        "model=${oc.env:PLANTED}",
+    ],
+)
+def test_a_setting_takes_nothing_from_the_environment(
+    setting: str, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    monkeypatch.setenv("PLANTED", "value-of-the-environment")
+    assert main(tiny(drawn, tmp_path / "runs", setting)) == USERS_FAULT
+    told = capsys.readouterr()
+    assert "value-of-the-environment" not in told.out + told.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dollar_sign_is_itself(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a shell would fill in stays as it was typed, in all that is written down."""
+    monkeypatch.setenv("PLANTED", "value-of-the-environment")
+    assert main(tiny(drawn, tmp_path, "name=$PLANTED", "logging.tags=[$PLANTED,~]")) == DONE
+    run = RunDir.open(tmp_path / "$PLANTED")
+    assert run.config()["logging"]["tags"] == ["$PLANTED", "~"]
+    for name in ("config.yaml", "job.json", "report.html"):
+        assert "value-of-the-environment" not in (run.path / name).read_text()
