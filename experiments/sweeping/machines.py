@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import shutil
 import socket
 import tempfile
@@ -26,7 +27,7 @@ OBJECTS_BYTES = 100 * 2**20
 """Ray's shared memory on this machine: trials hand over a few numbers."""
 
 PREFIX = "fer-id-ray-"
-LONGEST = 40
+LONGEST = 36
 """Characters of the folder of Ray's sockets: their whole path may have 107."""
 
 
@@ -50,7 +51,7 @@ class Machines:
 
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
-    """Ray, for as long as the block runs.
+    """Ray, for as long as the block runs; one that this process has begun already is used, and left running.
 
     Args:
         config: whose cluster it is, and what a trial takes.
@@ -59,15 +60,18 @@ def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
     Raises:
         ConfigError: the address does not answer, or no trial fits.
     """
-    _silence()
     address = config.ray.address
+    _silence(local=address is None)
     folder = shared if address else _private_folder()
     ray: Any = import_module("ray")  # it is typed by halves
+    ours = not ray.is_initialized()
     try:
-        _start(ray, address, folder)
+        if ours:
+            _start(ray, address, folder)
         yield fitting(config, ray.cluster_resources(), folder / "tune")
     finally:
-        ray.shutdown()
+        if ours:
+            ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -89,6 +93,7 @@ def fitting(config: SweepConfig, there: Mapping[str, float], storage: Path) -> M
 
 def _start(ray: Any, address: str | None, folder: Path) -> None:
     if address is None:
+        (folder / "ray").mkdir(exist_ok=True)  # Ray opens its folder to everybody; the one around it stays closed
         ray.init(
             num_cpus=len(os.sched_getaffinity(0)),
             include_dashboard=False,
@@ -96,7 +101,7 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / "ray"),
         )
         return
     _require_answer(address)
@@ -125,8 +130,17 @@ def _require_answer(address: str) -> None:
         ) from None
 
 
-def _silence() -> None:
-    """Before Ray is imported; its workers inherit it."""
+def _silence(*, local: bool) -> None:
+    """Before Ray is imported; its workers inherit it.
+
+    Args:
+        local: Ray runs for this sweep alone: reachable from this machine only, and by those only who know its token. Any
+            other process would otherwise be let in, and could run what it likes.
+    """
+    if local:
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what makes Ray listen on 127.0.0.1, on Linux too
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # one a process: Ray reads it once
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # as by hand; Ray would let everything else on the machine go first

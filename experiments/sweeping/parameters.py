@@ -140,7 +140,7 @@ def _range(key: str, told: Mapping[str, Any], mistakes: list[str]) -> Parameter 
         mistakes.append(f"min {told.get('min')!r}, max {told.get('max')!r}: expected two numbers")
         return None
     whole = isinstance(low, int) and isinstance(high, int)
-    name = told.get("distribution") or ("q_uniform" if q else "int_uniform" if whole else "uniform")
+    name = told.get("distribution") or ("q_uniform" if "q" in told else "int_uniform" if whole else "uniform")
     if name not in BOUNDED:
         mistakes.append(f"distribution {name} is unknown. Known: constant, categorical, {', '.join(BOUNDED)}")
         return None

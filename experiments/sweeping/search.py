@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from experiments.sweeping.ledger import FINISHED, STOPPED, Trial
-from experiments.sweeping.parameters import CHOICE, INT, Parameter, Value, text
+from experiments.sweeping.parameters import CHOICE, Parameter, Value, text
 from experiments.sweeping.spec import BAYES, GRID, Sweep
 
 if TYPE_CHECKING:
@@ -28,15 +28,16 @@ LEAST_RANDOM = 4
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """Optuna's distribution; a choice is drawn by its place, since Optuna holds no lists."""
+    """Optuna's distribution; where there are points, they are drawn by their place: Optuna holds no lists, and counts
+    steps in binary fractions."""
     from optuna import distributions
 
+    points = parameter.points
+    if points is None:
+        return distributions.FloatDistribution(float(parameter.low), float(parameter.high), log=parameter.log)
     if parameter.kind == CHOICE:
-        return distributions.CategoricalDistribution(range(len(parameter.choices)))
-    if parameter.kind == INT:
-        return distributions.IntDistribution(int(parameter.low), int(parameter.high), step=int(parameter.step or 1))
-    step = None if parameter.step is None else float(parameter.step)
-    return distributions.FloatDistribution(float(parameter.low), float(parameter.high), log=parameter.log, step=step)
+        return distributions.CategoricalDistribution(range(len(points)))
+    return distributions.IntDistribution(0, len(points) - 1)
 
 
 class Search:
@@ -146,17 +147,15 @@ class Search:
 
 
 def _decode(parameter: Parameter, drawn: Any) -> Value:
-    """A choice by its place; a number with four digits, as people would write it, where that keeps the bounds."""
-    if parameter.kind == CHOICE:
-        return parameter.choices[int(drawn)]
-    if parameter.kind == INT:
-        return int(drawn)
-    short = float(f"{drawn:.12g}" if parameter.step is not None else f"{drawn:.4g}")
+    """A point by its place; any other number with four digits, as people would write it, where that keeps the bounds."""
+    if parameter.points is not None:
+        return parameter.points[int(drawn)]
+    short = float(f"{drawn:.4g}")
     return short if parameter.low <= short <= parameter.high else float(drawn)
 
 
 def _code(parameter: Parameter, value: Value) -> Any:
-    """The place of a choice (by its text: 1 and true are equal to Python), a number as it is."""
-    if parameter.kind != CHOICE:
+    """The place of a point (by its text: 1 and true are equal to Python), any other number as it is."""
+    if parameter.points is None:
         return value
-    return [text(parameter.key, one) for one in parameter.choices].index(text(parameter.key, value))
+    return [text(parameter.key, one) for one in parameter.points].index(text(parameter.key, value))

@@ -1,0 +1,84 @@
+"""From a trial's parameters to its configuration and its name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from experiments.sweeping.plan import Plan
+from fer_id.errors import ConfigError
+from fer_id.runs import job_hash
+from tests.experiments.sweeping.conftest import COMMAND
+
+MakePlan = Callable[..., Plan]
+
+
+def test_parameters_reach_the_configuration(make_plan: MakePlan) -> None:
+    parameters = {"optim.lr": {"values": [0.5]}, "model": {"value": "conv4"}, "model.widths": {"values": [[8, 8, 8, 8]]}}
+    plan = make_plan(parameters=parameters, metric={"name": "val/loss", "goal": "minimize"})
+    config = plan.check()
+    assert (config.optim.lr, config.model.name, config.model.widths) == (0.5, "conv4", [8, 8, 8, 8])
+    assert config.trainer.monitor == "val/loss"  # the best epoch is chosen by what the sweep is about
+
+
+def test_overrides_win_over_the_command(make_plan: MakePlan) -> None:
+    plan = make_plan(("data.store=elsewhere", "trainer.max_epochs=3"))
+    config = plan.resolve(plan.first())
+    assert (config.data.store, config.trainer.max_epochs) == (["elsewhere"], 3)
+
+
+def test_equal_trainings_have_one_name(make_plan: MakePlan) -> None:
+    plan, first = make_plan(), {"optim.lr": 0.001}
+    same = [
+        make_plan(("logging.wandb=disabled", "data.num_workers=3", "explain.clips=0")),
+        make_plan(command=[*COMMAND[:2], *reversed(COMMAND[2:])]),
+        Plan(plan.sweep, "another", "elsewhere"),
+        make_plan(("optim.name=adam",)),  # as it is anyway
+    ]
+    assert {one.job(first) for one in same} == {plan.job(first)}
+    others = [plan.job({"optim.lr": 0.002}), make_plan(("seed=1",)).job(first), make_plan(("data.store=b",)).job(first)]
+    assert len({plan.job(first), *others}) == 4
+
+
+def test_names_stay_what_they_are() -> None:
+    """Or every study that was begun would train all of its trials again."""
+    config = {"seed": 0, "name": "a", "optim": {"lr": 1e-4, "name": "adam"}, "data": {"store": ["a"], "num_workers": 2}}
+    assert job_hash(config) == "50ae7b10f5ed"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "changes", "told"),
+    [
+        ((), {"parameters": {"optim.rate": {"values": [1, 2]}}}, "optim.rate=1 (this sweep): unknown key"),
+        ((), {"parameters": {"optim.lr": {"values": [0.1, -1]}}}, "optim.lr=-1 (this sweep): expected above 0"),
+        ((), {"parameters": {"optim.lr": {"min": 0.1, "max": 20.0}}, "method": "random", "run_cap": 1},
+         "optim.lr=20.0 (this sweep): expected above 0, at most 10"),
+        ((), {"parameters": {"data.frames": {"values": ["clip", "frame"]}}}, "teach a temporal head nothing"),
+        ((), {"parameters": {"protocol": {"values": ["loso", "kfold"]}}}, "validated on different clips"),
+        ((), {"parameters": {"data.store": {"values": ["a", "b"]}}}, "validated on different clips"),
+        ((), {"parameters": {"trainer.monitor": {"values": ["val/loss"]}}}, "not varied by a sweep"),
+        ((), {"parameters": {"seed": {"values": [0, 1]}}}, "seed also divides the subjects"),
+        (("optim.lr=1",), {}, "optim.lr is varied by the sweep"),
+        (("trainer.monitor=val/loss",), {}, "the sweep sets trainer.monitor itself"),
+        (("optm.lr=1",), {}, "optm.lr=1 (this sweep): unknown key, did you mean optim.lr?"),
+        ((), {"command": [*COMMAND, "name=mine"]}, "the sweep sets name itself"),
+        ((), {"command": [*COMMAND, "optim.lr=1"]}, "optim.lr is given twice"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_tried(
+    overrides: tuple[str, ...], changes: dict[str, Any], told: str, make_plan: MakePlan
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_plan(overrides, **changes).check()
+    assert told in str(caught.value)
+
+
+def test_seeds_can_be_varied_where_they_divide_nobody(make_plan: MakePlan) -> None:
+    command = [*COMMAND[:4], "protocol=official", COMMAND[-1]]
+    assert make_plan(command=command, parameters={"seed": {"values": [0, 1]}}).check().seed == 0
+
+
+def test_problems_of_all_parameters_come_together(make_plan: MakePlan) -> None:
+    parameters = {"optim.rate": {"value": 1}, "trainer.max_epochs": {"values": ["many", 3]}}
+    with pytest.raises(ConfigError, match="2 problems"):
+        make_plan(parameters=parameters).check()

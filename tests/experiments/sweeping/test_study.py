@@ -1,0 +1,210 @@
+"""The record of a study, the turns of its folds, and who leads; no training, no Ray."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, SUGGESTED, Ledger, Trial
+from experiments.sweeping.objective import measured
+from experiments.sweeping.plan import Plan
+from experiments.sweeping.study import Study
+from fer_id.errors import RunError
+from fer_id.labels import TARGET
+from fer_id.runs import RunDir
+
+MakePlan = Callable[..., Plan]
+FOLDS = ("s00", "s01", "s02")
+RANDOM = {
+    "method": "random",
+    "run_cap": 4,
+    "parameters": {"optim.lr": {"min": 1e-4, "max": 1e-2, "distribution": "log_uniform_values"}},
+}
+
+
+@pytest.fixture
+def make_study(make_plan: MakePlan) -> Callable[..., Study]:
+    """A study; called again with the same changes it is what a new process finds."""
+
+    def make(folds: tuple[str | None, ...] = FOLDS, **changes: Any) -> Study:
+        plan = make_plan(**(RANDOM | changes))
+        exists = (plan.folder / "sweep.json").exists()
+        ledger = Ledger.open(plan.folder) if exists else Ledger.create(plan.folder, plan.sweep.text, {})
+        return Study(plan, ledger, folds, seed=0)
+
+    return make
+
+
+MakeStudy = Callable[..., Study]
+
+
+def given(study: Study, count: int) -> list[Trial]:
+    trials = [study.next() for _ in range(count)]
+    return [one for one in trials if one is not None]
+
+
+def test_folds_take_turns_and_try_the_same_at_random(make_study: MakeStudy) -> None:
+    study = make_study()
+    trials = given(study, 13)
+    assert [(one.number, one.fold) for one in trials] == [(n, fold) for n in (1, 2, 3, 4) for fold in FOLDS]
+    assert study.total == len(trials) == 12
+    for number in (1, 2, 3, 4):
+        of_number = [one for one in trials if one.number == number]
+        assert len({one.job for one in of_number}) == len({str(one.parameters) for one in of_number}) == 1
+    assert len({one.job for one in trials}) == 4
+    assert not study.has_more()
+
+
+def test_looking_whether_more_is_left_takes_nothing_away(make_study: MakeStudy) -> None:
+    study = make_study((None,), run_cap=1)
+    assert study.has_more()
+    assert study.has_more()
+    assert len(given(study, 3)) == 1
+
+
+def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> None:
+    whole = [one.parameters for one in given(make_study(name="whole"), 12)]
+    study = make_study()
+    first = given(study, 5)
+    study.over(first[0], FINISHED, objective=0.5)
+    study.over(first[1], FAILED, reason="no luck")
+    again = make_study()
+    assert [(one.number, one.fold) for one in again.ended] == [(1, "s00"), (1, "s01")]
+    rest = given(again, 20)
+    # Those that were under way, and the one that failed, come first; what is done does not come again.
+    assert [(one.number, one.fold) for one in rest[:4]] == [(1, "s01"), (1, "s02"), (2, "s00"), (2, "s01")]
+    assert all(one.status == SUGGESTED and one.reason is None for one in rest)
+    assert len(rest) == 11
+    assert sorted(str(one.parameters) for one in (first[0], *rest)) == sorted(map(str, whole))
+
+
+def test_a_configuration_that_cannot_be_is_noted_and_left(make_study: MakeStudy) -> None:
+    """`gradual` needs a model to start from; full does not."""
+    parameters = {"adapt.strategy": {"values": ["full", "gradual", "l2sp"]}}
+    study = make_study((None,), parameters=parameters, run_cap=None, method="grid")
+    assert [one.parameters["adapt.strategy"] for one in given(study, 5)] == ["full"]
+    failed = [one for one in study.ended if one.status == FAILED]
+    assert [one.parameters["adapt.strategy"] for one in failed] == ["gradual", "l2sp"]
+    assert "needs a model to start from" in str(failed[0].reason)
+    assert not failed[0].job
+    assert [one.status for one in make_study((None,), parameters=parameters, run_cap=None, method="grid").ended] == [
+        FAILED,
+        FAILED,
+    ]
+
+
+def test_the_leader_of_a_fold_is_its_own(make_study: MakeStudy) -> None:
+    study = make_study(("a", "b"))
+    trials = {(one.fold, one.number): one for one in given(study, 8)}
+    for number, value in enumerate((0.1, 0.4, 0.3, 0.4), start=1):
+        study.over(trials["a", number], FINISHED, objective=value)
+    study.over(trials["b", 1], FINISHED, objective=0.2)
+    study.over(trials["b", 2], STOPPED, objective=0.9)  # has no predictions
+    study.over(trials["b", 3], FAILED, reason="x")
+    leaders = [study.leader(fold) for fold in ("a", "b")]
+    assert [one.number for one in leaders if one] == [2, 1]  # the first of equals
+    study.over(trials["b", 4], FINISHED, objective=1.0)
+    assert study.leader("a") == leaders[0]
+
+
+def test_the_smaller_loss_leads(make_study: MakeStudy) -> None:
+    study = make_study((None,), metric={"name": "val/loss", "goal": "minimize"})
+    for trial, value in zip(given(study, 3), (1.5, 0.5, 0.7), strict=True):
+        study.over(trial, FINISHED, objective=value)
+    leader = study.leader(None)
+    assert leader is not None
+    assert leader.objective == 0.5
+
+
+def test_a_line_cut_by_a_power_loss_is_taken_off(make_study: MakeStudy) -> None:
+    study = make_study((None,))
+    given(study, 2)
+    path = study.plan.folder / "trials.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"number": 3, "fo')
+    assert len(Ledger.open(study.plan.folder).trials) == 2
+    assert path.read_text() == whole
+
+
+def test_damaged_and_foreign_studies_are_refused(make_study: MakeStudy, tmp_path: Path) -> None:
+    folder = make_study((None,)).plan.folder
+    (folder / "trials.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match=r"trials.jsonl, line 1: damaged"):
+        Ledger.open(folder)
+    (folder / "sweep.json").write_text(json.dumps({"format": 2}))
+    with pytest.raises(RunError, match="has format 2, this version of fer_id reads 1"):
+        Ledger.open(folder)
+    (folder / "sweep.json").write_text("{")
+    with pytest.raises(RunError, match="not JSON"):
+        Ledger.open(folder)
+    with pytest.raises(RunError, match="is no study of a sweep"):
+        Ledger.open(tmp_path)
+
+
+def test_trials_survive_the_file(tmp_path: Path) -> None:
+    ledger = Ledger.create(tmp_path / "a", "text", {})
+    one = Trial(1, "s00", "abc", {"w": (1, 2), "x": 1e-4, "y": True}, FINISHED, 0.5, 3, 1.25)
+    ledger.note(replace(one, status=SUGGESTED, objective=None))
+    ledger.note(one)
+    assert Ledger.open(tmp_path / "a").trials == {("s00", 1): one}
+
+
+# --------------------------------------------------------------------------------------------------- the objective
+
+
+def made_up(path: Path, curve: list[dict[str, float | None]]) -> RunDir:
+    """A finished run whose test numbers are as good as can be."""
+    run = RunDir.create(path, {}, {"store": {"label_space": TARGET.name}, "seconds": 4.5})
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
+    names = [*TARGET.names] * 4
+    guessed = [TARGET.names[(index * 3 + index // 7) % 5] for index in range(20)]
+    validation = pd.DataFrame({"label": names, "predicted": guessed, "split": "validation"})
+    missing = pd.DataFrame({"label": ["happy", None], "predicted": [None, "sad"], "split": "validation"})
+    test = pd.DataFrame({"label": names, "predicted": names, "split": "test"})
+    table = pd.concat([validation, missing, test], ignore_index=True)
+    run.write_predictions(table.assign(clip_id=[str(index) for index in range(len(table))], fold="a"))
+    run.write_metrics({"accuracy": 1.0, "macro_f1": 1.0})
+    run.finish()
+    return run
+
+
+def test_the_best_validation_counts(tmp_path: Path) -> None:
+    curve: list[dict[str, float | None]] = [
+        {"epoch": 0, "val/macro_f1": 0.2, "val/loss": 1.5},
+        {"epoch": 1},
+        {"epoch": 2, "val/macro_f1": 0.6, "val/loss": None},
+        {"epoch": 3, "val/macro_f1": 0.4, "val/loss": 1.2},
+    ]
+    run = made_up(tmp_path / "a", curve)
+    assert measured(run, "val/macro_f1") == {"objective": 0.6, "epochs": 4, "seconds": 4.5}
+    assert measured(run, "val/loss")["objective"] == 1.2
+
+
+def test_what_learned_nothing_is_judged_as_a_validation_would(tmp_path: Path) -> None:
+    run = made_up(tmp_path / "a", [])
+    table = run.predictions().dropna(subset=["label", "predicted"])
+    judged = table[table["split"] == "validation"]
+    assert measured(run, "val/accuracy")["objective"] == pytest.approx(
+        accuracy_score(judged["label"], judged["predicted"])
+    )
+    assert measured(run, "val/macro_f1")["objective"] == pytest.approx(
+        f1_score(judged["label"], judged["predicted"], average="macro")
+    )
+    with pytest.raises(RunError, match="no val/loss: it learned nothing"):
+        measured(run, "val/loss")
+
+
+@pytest.mark.parametrize("curve", [[], [{"epoch": 0, "val/macro_f1": 0.25}]])
+def test_nothing_of_the_test_is_looked_at(curve: list[dict[str, float | None]], tmp_path: Path) -> None:
+    run = made_up(tmp_path / "a", curve)
+    before = measured(run, "val/macro_f1")
+    table = run.predictions()
+    table.loc[table["split"] == "test", "predicted"] = "fear"
+    run.write_predictions(table)
+    run.write_metrics({"accuracy": 0.0, "macro_f1": 0.0})
+    assert measured(run, "val/macro_f1") == before
