@@ -22,9 +22,10 @@ import pandas as pd
 from scipy import special
 
 from fer_id.errors import DataError
-from fer_id.evaluation.auc import auc_by_class
+from fer_id.evaluation.auc import auc_by_class, auc_without_each
+from fer_id.evaluation.intervals import Interval, jackknife
 from fer_id.evaluation.predictions import SUM_TOLERANCE
-from fer_id.evaluation.scores import Bools, Floats
+from fer_id.evaluation.scores import Bools, Floats, Ints
 
 MEASURES = ("total", "aleatoric", "epistemic", "confidence")
 """Columns of the table; of ``confidence``, the probability of the answer, less is more doubt."""
@@ -86,20 +87,36 @@ def uncertainty_table(members: Floats, clips: pd.DataFrame, classes: tuple[str, 
     )
 
 
-def error_auroc(doubt: Floats, right: Bools) -> float:
-    """Probability that a wrong answer has more doubt than a right one, ties one half; NaN without both."""
-    return float(auc_by_class(np.stack([-doubt, doubt], axis=1), (~right).astype(np.int64))[1])
+def error_auroc(doubt: Floats, right: Bools, subjects: Ints) -> tuple[float, Interval]:
+    """Probability that a wrong answer has more doubt than a right one, ties one half, and its interval over subjects.
+
+    Args:
+        doubt, right: (N,) of each clip.
+        subjects: (N,) indices of its subject, none left out.
+
+    Returns:
+        NaN, and an undefined interval, without both right and wrong answers.
+    """
+    scores, wrong = np.stack([-doubt, doubt], axis=1), (~right).astype(np.int64)
+    auroc = float(auc_by_class(scores, wrong)[1])
+    without = auc_without_each(scores, wrong, subjects, int(subjects.max(initial=-1)) + 1)[:, 1]
+    return auroc, jackknife(auroc, without)
 
 
 def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[str, Any]:
-    """``uncertainty`` of ``metrics.json``: means in nats, and ``auroc_error`` of each measure on labelled clips.
+    """``uncertainty`` of ``metrics.json``: means in nats, and ``auroc_error`` of each measure on labelled clips,
+    with ``intervals`` over subjects.
 
-    An AUROC is None where no answer is wrong, or none is right; ``reason`` then says so.
+    An AUROC is None where no answer is wrong, or none is right; ``reason`` then says so. An interval is None where
+    there is one subject, or one of them has all the wrong, or all the right, answers.
     """
     known = table[table["right"].notna()]
     right = known["right"].to_numpy(np.bool_)
+    subjects = pd.factorize(known["subject_id"])[0].astype(np.int64)
     signs = {name: -1.0 if name == "confidence" else 1.0 for name in MEASURES}
-    auroc = {name: error_auroc(sign * known[name].to_numpy(np.float64), right) for name, sign in signs.items()}
+    auroc = {
+        name: error_auroc(sign * known[name].to_numpy(np.float64), right, subjects) for name, sign in signs.items()
+    }
     defined = 0 < right.sum() < len(right)
     return {
         "method": method,
@@ -108,6 +125,7 @@ def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[s
         "aleatoric": float(table["aleatoric"].mean()),
         "epistemic": float(table["epistemic"].mean()),
         "accuracy": float(right.mean()) if len(right) else None,
-        "auroc_error": {name: value if defined else None for name, value in auroc.items()},
+        "auroc_error": {name: value if defined else None for name, (value, _) in auroc.items()},
+        "intervals": {name: interval.as_json() for name, (_, interval) in auroc.items()},
         "reason": None if defined else "the labelled clips are all right or all wrong, or there are none",
     }

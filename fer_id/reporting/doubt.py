@@ -75,7 +75,9 @@ def uncertainty_sentences(found: dict[str, Any]) -> list[str]:
     """Of ``uncertainty`` in ``metrics.json``, or of what is to become it."""
     auroc = found["auroc_error"]
     known = {name: value for name, value in auroc.items() if value is not None}
-    told = ", ".join(f"{name} {value:.2f}" for name, value in known.items())
+    within = {name: one for name, one in found["intervals"].items() if one is not None}
+    limits = {name: f" ({one['low']:.2f} to {one['high']:.2f})" for name, one in within.items()}
+    told = ", ".join(f"{name} {value:.2f}{limits.get(name, '')}" for name, value in known.items())
     errors = f" How well each tells wrong answers from right ones (AUROC, 0.5 is chance): {told}." if told else ""
     return [
         f"Two kinds of doubt ({found['method']}, {found['members']} members): ambiguous, on average "

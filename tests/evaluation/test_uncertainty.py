@@ -7,6 +7,7 @@ from scipy.stats import entropy
 from sklearn.metrics import roc_auc_score
 
 from fer_id.errors import DataError
+from fer_id.evaluation.intervals import jackknife
 from fer_id.evaluation.uncertainty import decompose, error_auroc, uncertainty_scores, uncertainty_table
 from fer_id.labels import TARGET
 
@@ -52,7 +53,13 @@ def test_what_is_no_probability_is_refused(wrong, told):
 def test_the_auroc_of_a_doubt_is_that_of_scikit_learn():
     rng = np.random.default_rng(1)
     doubt, right = rng.integers(0, 9, 80) / 9, rng.random(80) < 0.6
-    assert error_auroc(doubt, right) == pytest.approx(roc_auc_score(~right, doubt))
+    subjects = rng.integers(0, 7, 80)
+    value, interval = error_auroc(doubt, right, subjects)
+    assert value == pytest.approx(roc_auc_score(~right, doubt))
+    without = np.array([roc_auc_score(~right[subjects != s], doubt[subjects != s]) for s in range(7)])
+    expected = jackknife(value, without)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    assert interval.n_subjects == 7
 
 
 def test_the_table_says_what_was_answered_and_whether_it_was_right():
@@ -71,6 +78,7 @@ def test_the_table_says_what_was_answered_and_whether_it_was_right():
     wrong = ~table["right"][1:].astype(bool)
     assert found["auroc_error"]["confidence"] == pytest.approx(roc_auc_score(wrong, -table["confidence"][1:]))
     assert found["auroc_error"]["epistemic"] == pytest.approx(roc_auc_score(wrong, table["epistemic"][1:]))
+    assert set(found["intervals"].values()) == {None}  # of one subject
     nothing = uncertainty_scores(table.assign(right=True), "ensemble", 4)
     assert set(nothing["auroc_error"].values()) == {None}
     assert nothing["reason"]
