@@ -240,18 +240,13 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
     A fold bears its number: its name is that of the child whom it tests. A training that an agent of a W&B sweep
     started is a trial of that sweep, whatever it is here.
     """
-    relative = list(run.path.relative_to(config.runs.root).parts)
-    study, number = config.logging.group or relative[0], None
-    if "folds" in relative[:-1]:
-        place = relative.index("folds") + 1
-        number = [fold.name for fold in data.folds].index(relative[place]) + 1
-        relative[place] = f"{number:02d}"
+    name, whole, number = _told_name(run.path.relative_to(config.runs.root).parts, data)
+    study = config.logging.group or name.partition("/")[0]
     job_type = "trial" if os.environ.get("WANDB_SWEEP_ID") else job_type
     tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
     tags += [config.adapt.strategy] if config.init.transfer else []
     tags += [study] if job_type == "trial" else []
-    whole = relative[: relative.index("folds")] if number else relative
-    place_in_study = {"group": study, "name": "/".join(whole), "fold": number, "provenance": data.provenance}
+    within = {"group": study, "name": whole, "fold": number, "provenance": data.provenance}
     return open_mirror(
         run.path,
         mode=config.logging.wandb,
@@ -259,10 +254,20 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
         entity=config.logging.entity,
         group=study,
         job_type=job_type,
-        name="/".join(relative),
+        name=name,
         tags=[*tags, *config.logging.tags],
-        config={**plain(config), "study": place_in_study},
+        config={**plain(config), "name": name, "study": within},
     )
+
+
+def _told_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int | None]:
+    """What W&B calls a run, the study that it is a fold of, and the fold's number; without folds: itself, and None."""
+    names = [fold.name for fold in data.folds]
+    for place in range(1, len(path)):
+        if path[place - 1] == "folds" and path[place] == data.fold.name:
+            number = names.index(data.fold.name) + 1
+            return "/".join((*path[:place], f"{number:02d}", *path[place + 1 :])), "/".join(path[: place - 1]), number
+    return "/".join(path), "/".join(path), None
 
 
 def quiet() -> None:

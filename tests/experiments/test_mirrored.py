@@ -87,3 +87,22 @@ def test_a_trial_of_an_agent_tells_no_test_score(
     assert "lr" in told.tags
     assert "val/macro_f1" in told.summary
     assert [name for name in told.summary if name.startswith("test/")] == ["test/withheld"]
+
+
+def test_a_trial_within_a_fold_does_not_name_its_child(drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path) -> None:
+    """As a sweep lays it down: ``runs/STUDY/folds/CHILD/JOB``."""
+    from experiments.config import TrainConfig
+    from experiments.loading import load
+    from experiments.parts import open_data
+    from experiments.train import TRIAL, train_one
+
+    subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
+    name = f"lr/folds/{subject}/0a1b"
+    config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso", f"name={name}")[1:])
+    train_one(config, tmp_path / name, open_data(config, subject), job_type=TRIAL)
+    wandb.teardown()
+    told = wandb_run(tmp_path / name)
+    assert (told.name, told.config["name"], told.group) == ("lr/folds/02/0a1b", "lr/folds/02/0a1b", "lr")
+    assert (told.config["study"]["name"], told.config["study"]["fold"]) == ("lr", 2)
+    assert "lr" in told.tags
+    assert subject.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
