@@ -89,7 +89,9 @@ def test_a_trial_of_an_agent_tells_no_test_score(
     assert [name for name in told.summary if name.startswith("test/")] == ["test/withheld"]
 
 
-def test_a_trial_within_a_fold_does_not_name_its_child(drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path) -> None:
+def test_a_trial_within_a_fold_does_not_name_its_child(
+    drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path
+) -> None:
     """As a sweep lays it down: ``runs/STUDY/folds/CHILD/JOB``."""
     from experiments.config import TrainConfig
     from experiments.loading import load
