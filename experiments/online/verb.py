@@ -17,7 +17,7 @@ class WandbConfig:
     action: str = setting(
         "",
         required=True,
-        choices=("", *ACTIONS),
+        choices=ACTIONS,
         help="dashboard: the team's page; sweep: the server leads a sweep; study: tell of a finished local one",
     )
     target: str | None = setting(None, help="sweep: its name or file; study: its folder in runs/")
