@@ -49,9 +49,9 @@ def run_name(run: RunDir) -> str:
 def described(job: dict[str, Any]) -> dict[str, Any]:
     """``job.json`` with its absent keys filled in: None, or empty."""
     filled = dict.fromkeys(_PLAIN) | job
-    filled |= {key: job.get(key) or {} for key in _TABLES}
-    filled["cost"] = _COST | (job.get("cost") or {})
-    filled["store"] = {**_STORE, "audit": {}} | (job.get("store") or {})
+    filled |= {key: _table(job.get(key)) for key in _TABLES}
+    filled["cost"] = _COST | _table(job.get("cost"))
+    filled["store"] = {**_STORE, "audit": {}} | _table(job.get("store"))
     return filled
 
 
