@@ -1,0 +1,152 @@
+"""One run beside the reference: what a comparison keeps of it, so that hundreds of runs take little memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
+from fer_id.evaluation.predictions import Judged
+from fer_id.reporting import words
+from fer_id.reporting.entries import MONITOR, Entry, read_entries
+from fer_id.runs import RunDir
+
+MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
+"""Columns of ``metrics.jsonl`` that a run's best epoch may be chosen by, and what they are called."""
+
+_NAMED_ELSEWHERE = ("name",)  # configuration keys that differ between any two runs and say nothing
+_LARGE = ("per_subject", "confusion_matrix", "reasons", "selective", "review", "conformal", "uncertainty")
+_JOB = ("mode", "cost", "seconds", "peak_memory_bytes", "machine", "precision", "seed", "git_commit")
+
+
+@dataclass
+class Compared:
+    """One run of a comparison.
+
+    Attributes:
+        name: of its row.
+        path: its folder.
+        metrics: ``metrics.json`` without what a comparison does not show.
+        job: of ``job.json`` what a comparison shows.
+        store: the name and fingerprint of the store it was judged on.
+        people: whether its subjects are people.
+        config: by dotted keys.
+        curves: column of ``MONITORS`` -> inner-validation score by epoch, the mean over folds; those that all logged.
+        reached: column of ``MONITORS`` -> its best value over the epochs, the mean over folds.
+        paired: beside the reference; None for the reference, and where the two cannot be paired.
+        unpaired: why they cannot.
+        p_holm: of ``paired.p``, corrected for the number of runs tested.
+    """
+
+    name: str
+    path: Path
+    metrics: dict[str, Any]
+    job: dict[str, Any]
+    store: dict[str, Any]
+    people: bool
+    config: dict[str, Any]
+    curves: dict[str, pd.Series]
+    reached: dict[str, float]
+    paired: Comparison | None = None
+    unpaired: str | None = None
+    p_holm: float | None = None
+
+    @property
+    def provenance(self) -> str:
+        """``real``, ``simulated`` or ``synthetic``."""
+        return str(self.metrics["provenance"])
+
+
+def compare_with_first(runs: Sequence[RunDir], names: Mapping[Path, str] | None = None) -> list[Compared]:
+    """Every run beside the first, which is the reference, in their order.
+
+    Args:
+        runs: finished ones; one that is named twice counts once.
+        names: what to call them, by resolved folder.
+
+    Raises:
+        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
+    """
+    reference: list[tuple[Compared, Judged]] = []
+
+    def take(entry: Entry) -> Compared:
+        one = _kept(entry)
+        if not reference:
+            reference.append((one, entry.judged))
+            return one
+        first, judged = reference[0]
+        one.unpaired = _why_not(one, first) or why_not_paired(entry.judged, judged)
+        if one.unpaired is None:
+            one.paired = compare_runs(entry.judged, judged, len(one.metrics["labels"]))
+        return one
+
+    compared = read_entries(runs, take, names)
+    tested = {place: one.paired.p for place, one in enumerate(compared) if one.paired}
+    adjusted = holm({str(place): p for place, p in tested.items()})
+    for place in tested:
+        p = adjusted[str(place)]
+        compared[place].p_holm = None if np.isnan(p) else p
+    return compared
+
+
+def monitor_of(compared: Iterable[Compared]) -> str:
+    """What the best epochs were chosen by, where all runs agree and logged it; else macro-F1."""
+    compared = list(compared)
+    chosen = {one.config.get("trainer.monitor", MONITOR) for one in compared}
+    agreed = chosen.pop() if len(chosen) == 1 else MONITOR
+    return agreed if agreed in MONITORS and any(agreed in one.reached for one in compared) else MONITOR
+
+
+def better_first(compared: Sequence[Compared], monitor: str) -> list[Compared]:
+    """The best on inner validation first; those that logged none last, in their order."""
+    sign = 1 if monitor == "val/loss" else -1
+    return sorted(compared, key=lambda one: sign * one.reached[monitor] if monitor in one.reached else np.inf)
+
+
+def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> list[str]:
+    """Configuration keys that are not the same in all runs: the swept ones first, then in the order of the files."""
+    keys = dict.fromkeys([*swept, *(key for one in compared for key in one.config)])
+    absent = object()
+    values = {key: {repr(one.config.get(key, absent)) for one in compared} for key in keys}
+    return [key for key in keys if len(values[key]) > 1 and key not in _NAMED_ELSEWHERE]
+
+
+def _kept(entry: Entry) -> Compared:
+    store = entry.job["store"]
+    curves = {column: curve for column in MONITORS if (curve := _mean_curve(entry, column)) is not None}
+    return Compared(
+        name=entry.name,
+        path=entry.run.path,
+        metrics={key: value for key, value in entry.metrics.items() if key not in _LARGE},
+        job={key: entry.job[key] for key in _JOB},
+        store={key: store[key] for key in ("name", "fingerprint")},
+        people=words.subjects_are_people(entry.metrics, store),
+        config=entry.config,
+        curves=curves,
+        reached={column: _reached(entry, column) for column in curves},
+    )
+
+
+def _mean_curve(entry: Entry, column: str) -> pd.Series | None:
+    """None where a fold has not logged it: the mean of the others would be over other children."""
+    folds = entry.curves_of(column)
+    if not folds or len(folds) < len(entry.records):
+        return None
+    return folds[0] if len(folds) == 1 else pd.concat(folds, axis=1).mean(axis=1)
+
+
+def _reached(entry: Entry, column: str) -> float:
+    best = [float(fold.min() if column == "val/loss" else fold.max()) for fold in entry.curves_of(column)]
+    return sum(best) / len(best)
+
+
+def _why_not(one: Compared, reference: Compared) -> str | None:
+    """Clips of two cohorts may bear the same names; of two provenances they are never the same."""
+    if one.provenance != reference.provenance:
+        return f"{one.provenance} clips, the reference's are {reference.provenance}"
+    return None
