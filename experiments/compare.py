@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fer_id.errors import Problems
 from fer_id.settings import setting
 
 
@@ -31,11 +32,18 @@ def compare(config: CompareConfig) -> Path:
     """Writes the page and the table; gives the page's path.
 
     Raises:
-        RunError: a path stands for no finished run, or a run's files are missing or damaged.
+        RunError: a path stands for no finished run, or a run's files are missing or damaged; all is listed.
     """
     from experiments.finding import find_runs
     from fer_id.reporting.compare import write_comparison
 
-    first = [] if config.reference is None else [config.reference]
-    found = find_runs([*first, *config.runs], config.unfinished)
-    return write_comparison(found.runs, Path(config.out), names=found.names, left_out=found.left_out, swept=found.swept)
+    problems = Problems("compare")
+    found = find_runs(config.runs, problems, config.reference, config.unfinished)
+    return write_comparison(
+        found.runs,
+        Path(config.out),
+        names=found.names,
+        left_out=found.left_out,
+        swept=found.swept,
+        problems=problems,
+    )

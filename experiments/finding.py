@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer_id.errors import FerIdError, Problems, RunError
+from fer_id.errors import Problems, RunError
 from fer_id.files import read_json, read_json_lines
 from fer_id.reporting.compare import LeftOut
 from fer_id.runs import RunDir
@@ -20,7 +20,7 @@ from fer_id.runs import RunDir
 STUDY, TRIALS, SELECTED = "sweep.json", "trials.jsonl", "selected"
 FORMAT = 1
 REFUSE, SKIP = "refuse", "skip"
-_LOST = ("stopped", "failed")
+DONE, _LOST = "done", ("stopped", "failed")
 _DEPTH = 3  # folders below the one that was named
 
 
@@ -29,50 +29,57 @@ class Found:
     """What was found.
 
     Attributes:
-        runs: finished ones, in the order of the paths; of a study in the order of its trials.
+        by_path: finished runs by resolved folder, in the order of the paths; of a study in the order of its trials.
         names: what a trial is called, by resolved folder.
         left_out: what is not compared, and why.
         swept: settings that a study varied.
     """
 
-    runs: list[RunDir] = field(default_factory=list)
+    by_path: dict[Path, RunDir] = field(default_factory=dict)
     names: dict[Path, str] = field(default_factory=dict)
     left_out: list[LeftOut] = field(default_factory=list)
     swept: list[str] = field(default_factory=list)
 
+    @property
+    def runs(self) -> list[RunDir]:
+        """The finished runs in their order."""
+        return list(self.by_path.values())
 
-def find_runs(paths: Sequence[str], unfinished: str = REFUSE) -> Found:
+
+def find_runs(
+    paths: Sequence[str], problems: Problems, reference: str | None = None, unfinished: str = REFUSE
+) -> Found:
     """The finished runs below some paths; one that is named twice counts once.
 
     Args:
         paths: runs, studies, or folders that hold them, up to three folders deep.
+        problems: takes everything that is wrong with them.
+        reference: the run that comes first, among these or not; None: the first found.
         unfinished: what to do with unfinished and quarantined runs: ``refuse``, or ``skip``, which tells of them.
             Stopped and failed trials of a study are always left out.
-
-    Raises:
-        RunError: with every problem of every path.
     """
-    problems, found = Problems("compare"), Found()
-    several = len(paths) > 1
-    seen: set[Path] = set()
-    for path in dict.fromkeys(map(Path, paths)):
-        places = list(_below(path, _DEPTH))
-        if not places:
-            what = "holds no run" if path.is_dir() else "no such folder"
-            problems.add(f"{path}: {what}; `fer-id train` makes one")
-        for place in places:
-            if place.resolve() in seen:
-                continue
-            seen.add(place.resolve())
+    found = Found()
+    if reference is not None:  # what every difference is to: it is one run, and never left out
+        _add_run(RunDir(reference), found, problems, REFUSE)
+    places = {path: list(_below(path, _DEPTH)) for path in dict.fromkeys(map(Path, paths))}
+    several = sum(map(len, places.values())) > 1
+    for path, below in places.items():
+        if not below:
+            problems.add(f"{path}: {_nothing(path)}; `fer-id train` makes a run")
+        for place in below:
             if (place / STUDY).is_file():
-                _add_study(place, found, problems, unfinished, several or len(places) > 1)
+                _add_study(place, found, problems, unfinished, several)
             else:
                 _add_run(RunDir(place), found, problems, unfinished)
-    hint = "unfinished=skip leaves unfinished and quarantined runs out, and says so." if unfinished == REFUSE else ""
-    problems.raise_if_any(RunError, hint)
-    if not found.runs:
-        raise RunError(f"compare: no finished run ({len(found.left_out)} left out)")
+    if not found.runs and not len(problems):
+        problems.add(f"no finished run is named; {len(found.left_out)} are left out")
     return found
+
+
+def _nothing(path: Path) -> str:
+    if path.is_dir():
+        return "holds no run"
+    return "is a file, not the folder of a run" if path.exists() else "no such folder"
 
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
@@ -86,22 +93,21 @@ def _below(path: Path, depth: int) -> Iterator[Path]:
 
 
 def _add_run(run: RunDir, found: Found, problems: Problems, unfinished: str, name: str | None = None) -> None:
-    try:
-        found.runs.append(RunDir.open(run.path))
-    except RunError as error:
-        quarantined = (run.path / "QUARANTINED").exists()
-        if unfinished == REFUSE or not (quarantined or (run.path / "config.yaml").is_file()):
-            problems.add(str(error))
-        else:
-            status = "quarantined" if quarantined else "unfinished"
-            found.left_out.append(LeftOut(name or str(run.path), status, _short(error)))
-        return
+    """A run that is finished, or what is wrong with it."""
+    place = run.path.resolve()
     if name is not None:
-        found.names[run.path.resolve()] = name
-
-
-def _short(error: FerIdError) -> str:
-    return str(error).partition("\n")[0]
+        found.names[place] = name
+    if place in found.by_path:
+        return
+    try:
+        found.by_path[place] = RunDir.open(run.path)
+    except RunError as error:
+        quarantined, begun = (run.path / "QUARANTINED").exists(), (run.path / "config.yaml").is_file()
+        if unfinished == SKIP and (quarantined or begun):
+            status = "quarantined" if quarantined else "unfinished"
+            found.left_out.append(LeftOut(name or str(run.path), status, str(error)))
+        else:
+            problems.add(f"{error}{'; unfinished=skip leaves it out' if quarantined or begun else ''}")
 
 
 def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, named: bool) -> None:
@@ -109,6 +115,7 @@ def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, na
 
     Args:
         path: its folder.
+        found, problems, unfinished: as of :func:`find_runs`.
         named: whether its name stands before those of its trials, as there are other runs.
     """
     try:
@@ -120,20 +127,17 @@ def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, na
     prefix = f"{path.name}: " if named else ""
     if (path / SELECTED / "config.yaml").is_file():
         _add_run(RunDir(path / SELECTED), found, problems, unfinished, f"{prefix}{SELECTED}")
-    before = len(found.runs)
+    finished = 0
     for trial in trials:
-        run = RunDir(_folder(path, trial))
-        name = prefix + _name(trial)
-        if trial["status"] in _LOST or not run.done:
-            status = trial["status"] if trial["status"] in _LOST else "unfinished"
-            if trial["status"] == "done":
-                problems.add(f"{run.path} is not finished (no DONE), though {path / TRIALS} calls it done")
-                continue
-            found.left_out.append(LeftOut(name, status, str(trial.get("reason") or "")))
-        else:
+        run, name, status = RunDir(_folder(path, trial)), prefix + _name(trial), trial["status"]
+        if status not in _LOST and (run.done or status == DONE):
+            finished += 1
             _add_run(run, found, problems, unfinished, name)
-    if len(found.runs) == before and not any(str(path) in problem for problem in problems.found):
-        problems.add(f"{path}: none of its {len(trials)} trials is finished; `fer-id sweep resume {path}` goes on")
+        else:
+            status = status if status in _LOST else "unfinished"
+            found.left_out.append(LeftOut(name, status, str(trial.get("reason") or "")))
+    if not finished:
+        problems.add(f"{path}: none of its {len(trials)} trials is finished; `fer-id sweep resume` goes on with it")
 
 
 def _read_study(path: Path) -> tuple[list[str], list[dict[str, Any]]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_id.errors import Problems
 from fer_id.files import atomic_write_text
 from fer_id.reporting import comparison_figures, words
 from fer_id.reporting.compared import (
@@ -23,7 +24,7 @@ from fer_id.reporting.compared import (
     differing_keys,
     monitor_of,
 )
-from fer_id.reporting.comparison_cells import Group, table_groups
+from fer_id.reporting.comparison_cells import MOST_SETTINGS, Group, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison_csv import COLUMNS, comparison_table
 from fer_id.reporting.comparison_words import summary
 from fer_id.reporting.page import data_uri, write_page
@@ -53,6 +54,7 @@ def write_comparison(
     names: Mapping[Path, str] | None = None,
     left_out: Sequence[LeftOut] = (),
     swept: Sequence[str] = (),
+    problems: Problems | None = None,
 ) -> Path:
     """Compares finished runs of one label space.
 
@@ -62,6 +64,7 @@ def write_comparison(
         names: what to call runs, by resolved folder; others get the shortest names that tell them apart.
         left_out: what is told of runs that are not compared.
         swept: dotted keys of the configuration that a sweep varied.
+        problems: found before, and told with those that are found here.
 
     Returns:
         the path of ``index.html``.
@@ -69,13 +72,15 @@ def write_comparison(
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
     """
-    compared = compare_with_first(runs, names)
+    compared = compare_with_first(runs, names, problems)
     reference = compared[0]
     monitor = monitor_of(compared)
     compared = better_first(compared, monitor)
     keys = differing_keys(compared, swept)
     children = any(one.people and one.provenance == "real" for one in compared)
-    groups = table_groups(compared, reference, monitor, keys, swept)
+    baselines = words.baselines(reference.metrics)
+    low, high = bounds = strip_bounds(compared, baselines[1] if baselines else None)
+    groups = table_groups(compared, reference, monitor, keys, swept, bounds)
     out.mkdir(parents=True, exist_ok=True)
     for name in ("comparison.csv", "index.html"):
         (out / name).touch()
@@ -94,14 +99,16 @@ def write_comparison(
         provenances=sorted({one.provenance for one in compared}),
         modes=sorted({str(one.job["mode"]) for one in compared}),
         children=children,
-        baselines=words.baselines(reference.metrics),
+        baselines=baselines,
+        mark=(baselines[1] - low) / (high - low) if baselines else None,
+        alike=alike(compared) if len(compared) > 1 else [],
         n_tested=sum(one.p_holm is not None for one in compared),
         other_store=sum(one.paired is not None and _elsewhere(one, reference) for one in compared),
         unrecorded=sum(monitor not in one.reached for one in compared),
         same_keys=len({key for one in compared for key in one.config}) - len(keys),
         left_out=left_out,
         explained=COLUMNS,
-        pictures=_pictures(compared, reference, monitor, keys),
+        pictures=_pictures(compared, reference, monitor, [key for key in keys if key in swept] or keys[:MOST_SETTINGS]),
     )
 
 
@@ -127,6 +134,7 @@ def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, k
         "learning": comparison_figures.learning_curves(
             {one.name: [one.curves[monitor]] for one in recorded},
             provenances,
+            reached={one.name: one.reached[monitor] for one in recorded},
             score=MONITORS[monitor],
             reference=reference.name,
         ),

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_id.errors import Problems
 from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
 from fer_id.evaluation.predictions import Judged
 from fer_id.reporting import words
 from fer_id.reporting.entries import MONITOR, Entry, read_entries
-from fer_id.runs import RunDir
+from fer_id.runs import FREE_KEYS, RunDir
 
 MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
 """Columns of ``metrics.jsonl`` that a run's best epoch may be chosen by, and what they are called."""
 
-_NAMED_ELSEWHERE = ("name",)  # configuration keys that differ between any two runs and say nothing
 _LARGE = ("per_subject", "confusion_matrix", "reasons", "selective", "review", "conformal", "uncertainty")
 _JOB = ("mode", "cost", "seconds", "peak_memory_bytes", "machine", "precision", "seed", "git_commit")
 
@@ -62,12 +62,15 @@ class Compared:
         return str(self.metrics["provenance"])
 
 
-def compare_with_first(runs: Sequence[RunDir], names: Mapping[Path, str] | None = None) -> list[Compared]:
+def compare_with_first(
+    runs: Sequence[RunDir], names: Mapping[Path, str] | None = None, problems: Problems | None = None
+) -> list[Compared]:
     """Every run beside the first, which is the reference, in their order.
 
     Args:
         runs: finished ones; one that is named twice counts once.
         names: what to call them, by resolved folder.
+        problems: found before, and told with those that are found here.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
@@ -85,7 +88,7 @@ def compare_with_first(runs: Sequence[RunDir], names: Mapping[Path, str] | None 
             one.paired = compare_runs(entry.judged, judged, len(one.metrics["labels"]))
         return one
 
-    compared = read_entries(runs, take, names)
+    compared = read_entries(runs, take, names, problems)
     tested = {place: one.paired.p for place, one in enumerate(compared) if one.paired}
     adjusted = holm({str(place): p for place, p in tested.items()})
     for place in tested:
@@ -109,16 +112,20 @@ def better_first(compared: Sequence[Compared], monitor: str) -> list[Compared]:
 
 
 def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> list[str]:
-    """Configuration keys that are not the same in all runs: the swept ones first, then in the order of the files."""
+    """Configuration keys that are not the same in all runs: the swept ones first, and last those that decide nothing
+    that is learned, or that differ only in being no setting of some runs (as those of another version)."""
     keys = dict.fromkeys([*swept, *(key for one in compared for key in one.config)])
-    absent = object()
-    values = {key: {repr(one.config.get(key, absent)) for one in compared} for key in keys}
-    return [key for key in keys if len(values[key]) > 1 and key not in _NAMED_ELSEWHERE]
+    values = {key: {repr(one.config[key]) for one in compared if key in one.config} for key in keys}
+    everywhere = {key: all(key in one.config for one in compared) for key in keys}
+    differing = [key for key in keys if key != "name" and (len(values[key]) > 1 or not everywhere[key])]
+    return sorted(differing, key=lambda key: key not in swept and (key.startswith(FREE_KEYS) or len(values[key]) == 1))
 
 
 def _kept(entry: Entry) -> Compared:
     store = entry.job["store"]
-    curves = {column: curve for column in MONITORS if (curve := _mean_curve(entry, column)) is not None}
+    # Where a fold has not logged a score, the mean of the others would be over other children: there is none.
+    logged = {column: entry.curves_of(column) for column in MONITORS}
+    folds = {column: found for column, found in logged.items() if found and len(found) == len(entry.records)}
     return Compared(
         name=entry.name,
         path=entry.run.path,
@@ -127,21 +134,13 @@ def _kept(entry: Entry) -> Compared:
         store={key: store[key] for key in ("name", "fingerprint")},
         people=words.subjects_are_people(entry.metrics, store),
         config=entry.config,
-        curves=curves,
-        reached={column: _reached(entry, column) for column in curves},
+        curves={column: pd.concat(found, axis=1).mean(axis=1) for column, found in folds.items()},
+        reached={column: _reached(found, column) for column, found in folds.items()},
     )
 
 
-def _mean_curve(entry: Entry, column: str) -> pd.Series | None:
-    """None where a fold has not logged it: the mean of the others would be over other children."""
-    folds = entry.curves_of(column)
-    if not folds or len(folds) < len(entry.records):
-        return None
-    return folds[0] if len(folds) == 1 else pd.concat(folds, axis=1).mean(axis=1)
-
-
-def _reached(entry: Entry, column: str) -> float:
-    best = [float(fold.min() if column == "val/loss" else fold.max()) for fold in entry.curves_of(column)]
+def _reached(folds: Sequence[pd.Series], column: str) -> float:
+    best = [float(fold.min() if column == "val/loss" else fold.max()) for fold in folds]
     return sum(best) / len(best)
 
 

@@ -19,6 +19,7 @@ MOST_SETTINGS = 10
 """Differing settings that are shown at once; the others wait in a group of their own."""
 
 NONE = "–"
+_LEAST_SPREAD = 0.1  # below it, shades would make much of little
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,12 @@ class Group:
 
 
 def table_groups(
-    compared: Sequence[Compared], reference: Compared, monitor: str, keys: Sequence[str], swept: Sequence[str]
+    compared: Sequence[Compared],
+    reference: Compared,
+    monitor: str,
+    keys: Sequence[str],
+    swept: Sequence[str],
+    bounds: tuple[float, float] = (0.0, 1.0),
 ) -> list[Group]:
     """The groups that have something to show, from left to right.
 
@@ -83,14 +89,15 @@ def table_groups(
         monitor: column of ``MONITORS`` that the rows begin sorted by.
         keys: configuration keys that differ, the swept ones first.
         swept: those that a sweep varied.
+        bounds: of the strip that pictures the test accuracy.
     """
     labels = reference.metrics["labels"]
     first = max(MOST_SETTINGS, sum(key in swept for key in keys))
     groups = [
-        Group("scores", "Scores", _scores(monitor)),
+        Group("scores", "Scores", _scores(compared, monitor, bounds)),
         Group("settings", "Settings that differ", [_setting(key) for key in keys[:first]]),
         Group("paired", f"Beside {reference.name}", _paired() if len(compared) > 1 else []),
-        Group("classes", "Recall by class, %", [_recall(label) for label in labels]),
+        Group("classes", "Recall by class, %", _recalls(compared, labels)),
         Group("groups", "Subgroups", _subgroups(compared)),
         Group("cost", "Cost", _cost(compared)),
         Group("more", "Further settings that differ", [_setting(key) for key in keys[first:]], shown=False),
@@ -98,31 +105,60 @@ def table_groups(
     return [group for group in groups if group.columns]
 
 
-def _scores(monitor: str) -> list[Column]:
+def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, float]) -> list[Column]:
     scale = 1 if monitor == "val/loss" else 100
 
     def reached(one: Compared) -> Cell:
         value = one.reached.get(monitor)
         return Cell(f"{scale * value:.{3 if scale == 1 else 1}f}", value=value) if value is not None else Cell()
 
+    low, high = bounds
+
     def picture(one: Compared) -> Cell:
         if one.metrics["accuracy"] is None:
             return Cell("")
-        return Cell("", strip=(one.metrics["accuracy"], one.metrics["intervals"].get("accuracy")))
+        interval = one.metrics["intervals"].get("accuracy") or {}
+        place = {name: (interval[name] - low) / (high - low) for name in ("low", "high") if name in interval}
+        return Cell("", strip=((one.metrics["accuracy"] - low) / (high - low), place or None))
 
     title = f"Inner validation {MONITORS[monitor]}{'' if scale == 1 else ', %'}"
     return [
         Column(title, reached, "best epoch, the mean over folds: what a run may be chosen by"),
         Column("Test accuracy, %", _score("accuracy"), "of the clips with a prediction"),
-        Column("0 to 100 %", picture, "test accuracy and its interval", sortable=False),
+        Column(f"{100 * low:.0f} to {100 * high:.0f} %", picture, "test accuracy and its interval", sortable=False),
         Column("Macro-F1, %", _score("macro_f1"), "mean over the classes"),
         Column("Macro recall, %", _score("macro_recall"), "mean over the classes"),
         Column("AUC, %", _score("auc"), "one class against the rest, mean over the classes"),
         Column("Calibration error, %", _ece, "of the raw probabilities (ECE); 0 is best"),
         Column("Lowest recall, %", _lowest, "of the class recognised least"),
+        *(column for column in _extents() if len({column.cell(one) for one in compared}) > 1),
+    ]
+
+
+def _extents() -> list[Column]:
+    """What is mostly the same in all runs, and then told below the table."""
+    return [
         Column("Coverage, %", _coverage, "share of clips that have a prediction"),
+        Column("Clips", lambda one: _count(one.metrics["n_clips"]), "labelled ones that were tested"),
         Column("Subjects", lambda one: _count(one.metrics["n_subjects"]), "that were tested"),
     ]
+
+
+def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
+    """Whole tens of per cent that hold all accuracies with their intervals, and the mark."""
+    ends = [mark] if mark is not None else []
+    for one in compared:
+        interval = one.metrics["intervals"].get("accuracy") or {}
+        ends += [value for value in (one.metrics["accuracy"], *interval.values()) if isinstance(value, float)]
+    return math.floor(10 * min(ends, default=0.0)) / 10, math.ceil(10 * max(ends, default=1.0)) / 10
+
+
+def alike(compared: Sequence[Compared]) -> list[str]:
+    """What has no column, as it is the same in all runs."""
+    found = {column.title: {column.cell(one) for one in compared} for column in _extents()}
+    same = {title: next(iter(cells)).text for title, cells in found.items() if len(cells) == 1}
+    said = [f"{title.removesuffix(', %').lower()} {text}{' %' if '%' in title else ''}" for title, text in same.items()]
+    return [f"The same in all runs: {', '.join(said)}."] if said else []
 
 
 def _score(name: str) -> Callable[[Compared], Cell]:
@@ -192,9 +228,13 @@ def _signed(scale: float, value: float, interval: Interval, digits: int, css: st
     if math.isnan(value):
         return Cell(told=interval.reason or "", css=css)
     if interval.low is None or interval.high is None:
-        return Cell(f"{scale * value:+.{digits}f}", "no interval", value, told=interval.reason or "", css=css)
-    extent = f"{scale * interval.low:+.{digits}f} to {scale * interval.high:+.{digits}f}"
-    return Cell(f"{scale * value:+.{digits}f}", extent, value, css=css)
+        return Cell(_with_sign(scale * value, digits), "no interval", value, told=interval.reason or "", css=css)
+    extent = f"{_with_sign(scale * interval.low, digits)} to {_with_sign(scale * interval.high, digits)}"
+    return Cell(_with_sign(scale * value, digits), extent, value, css=css)
+
+
+def _with_sign(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def _test(one: Compared) -> Cell:
@@ -218,7 +258,16 @@ def _hedges(effect: Any) -> Cell:
     return _signed(1, effect.g, effect.g_interval, 2)
 
 
-def _recall(label: str) -> Column:
+def _recalls(compared: Sequence[Compared], labels: Sequence[str]) -> list[Column]:
+    """A heat map over runs and classes, shaded from its lowest recall to its highest."""
+    known = [
+        row["recall"] for one in compared for row in one.metrics["per_class"].values() if row["recall"] is not None
+    ]
+    low, high = min(known, default=0.0), max(known, default=1.0)
+    return [_recall(label, low, max(high - low, _LEAST_SPREAD)) for label in labels]
+
+
+def _recall(label: str, low: float, spread: float) -> Column:
     def cell(one: Compared) -> Cell:
         recall = one.metrics["per_class"][label]["recall"]
         interval = one.metrics["intervals"].get(f"per_class.{label}.recall")
@@ -226,7 +275,7 @@ def _recall(label: str) -> Column:
             return Cell(told="no test clip of this class has a prediction")
         told = f"{label}: {percent(recall)}"
         told += f", 95 % {100 * interval['low']:.1f} to {100 * interval['high']:.1f}" if interval else ", no interval"
-        return Cell(f"{100 * recall:.0f}", value=recall, told=told, share=recall)
+        return Cell(f"{100 * recall:.0f}", value=recall, told=told, share=(recall - low) / spread)
 
     return Column(label, cell, "share of its clips that are recognised")
 
@@ -283,7 +332,7 @@ def _gap(name: str) -> Column:
         return Cell(f"{100 * gap['gap']:.1f}", small, gap["gap"], told=told, css=css)
 
     meaning = "largest minus smallest accuracy of its groups, and whether that is shown"
-    return Column(f"{name}: gap, points", cell, meaning)
+    return Column(f"{name}: gap, points", cell, meaning, numeric=False)
 
 
 def _cost(compared: Sequence[Compared]) -> list[Column]:
@@ -316,7 +365,8 @@ def _setting(key: str) -> Column:
         if key not in one.config:
             return Cell(told="not a setting of this run")
         value = one.config[key]
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return Cell(f"{value:g}" if isinstance(value, float) else str(value), value=value if number else str(value))
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return Cell("null" if value is None else str(value), value=str(value))
+        return Cell(f"{value:g}" if isinstance(value, float) else str(value), value=value, css="keep")
 
     return Column(key, cell, numeric=False)

@@ -18,6 +18,7 @@ _GREY = "#b5bdc7"
 _MOST_PANELS = 8
 _FEWEST_RUNS = 5
 _FEW = 6  # distinct values that are shown side by side rather than along an axis
+_MOST_WORDS = 8  # of which more would be one for each run, as names are
 _WIDE = 20  # largest by smallest, from which on an axis is logarithmic
 _ROOM = 30  # characters below a panel
 
@@ -28,6 +29,7 @@ def learning_curves(
     *,
     score: str = "macro-F1",
     reference: str | None = None,
+    reached: Mapping[str, float] | None = None,
 ) -> Figure | None:
     """An inner-validation score by epoch, one line per run (the mean of its folds); None where nothing was logged.
 
@@ -36,12 +38,14 @@ def learning_curves(
         provenances: of the runs.
         score: what it is a score of, as the axis calls it.
         reference: a run that is drawn in black, wherever it stands.
+        reached: the best score of each run, for the legend.
     """
     means = {name: pd.concat(list(folds), axis=1).mean(axis=1) for name, folds in curves.items() if folds}
     if not means:
         return None
     coloured = dict(zip([name for name in means if name != reference], style.CYCLE, strict=False))
     others = [name for name in means if name not in coloured and name != reference]
+    labels = {name: f"{_short(name)}{f'  {reached[name]:.3f}' if reached else ''}" for name in means}
     with style.styled():
         title = f"Learning curves: {score} on inner validation"
         figure = style.new_figure(10.5, 4.0 if len(means) <= 20 else 5.2, title, " and ".join(provenances))
@@ -49,9 +53,9 @@ def learning_curves(
         for name in others:
             axes.plot(means[name].index, means[name], color=_GREY, linewidth=0.7, alpha=0.6)
         for name, colour in reversed(coloured.items()):
-            axes.plot(means[name].index, means[name], color=colour, marker=_marker(means[name]), label=_short(name))
-        if reference in means:
-            line, name = means[reference], f"{_short(reference)} (reference)"
+            axes.plot(means[name].index, means[name], color=colour, marker=_marker(means[name]), label=labels[name])
+        if reference is not None and reference in means:
+            line, name = means[reference], f"{labels[reference]} (reference)"
             axes.plot(line.index, line, color=style.INK, linestyle=(0, (4, 2)), marker=_marker(line), label=name)
         handles, names = axes.get_legend_handles_labels()
         best = f"best {len(coloured)} of {len(means)} by inner validation;\nthe others in grey" if others else None
@@ -83,7 +87,9 @@ def settings_figure(
         provenances: of the runs.
         score: what it is a score of.
     """
-    shown = list(settings)[:_MOST_PANELS]
+    shown = [key for key, values in settings.items() if _numbers(values) or len(set(values)) <= _MOST_WORDS][
+        :_MOST_PANELS
+    ]
     if not shown or len(reached) < _FEWEST_RUNS:
         return None
     rows, columns = -(-len(shown) // 4), min(4, len(shown))
@@ -103,7 +109,7 @@ def settings_figure(
 def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats) -> None:
     """Numbers along an axis, logarithmic where they span much; words and few numbers side by side."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
-    if len(distinct) > _FEW and not any(isinstance(value, str) for value in distinct):
+    if len(distinct) > _FEW and _numbers(distinct):
         places = np.asarray(values, np.float64)
         if places.min() > 0 and places.max() / places.min() > _WIDE:
             axes.set_xscale("log")
@@ -120,6 +126,10 @@ def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats)
     axes.plot(places, reached, "o", color=style.BLUE, markersize=3.5, alpha=0.5, markeredgewidth=0)
     axes.set_title(_short(key, 34), loc="left", fontsize=8.5)
     axes.grid(axis="y")
+
+
+def _numbers(values: Sequence[Any]) -> bool:
+    return not any(isinstance(value, str) for value in values)
 
 
 def _marker(curve: pd.Series) -> str | None:

@@ -64,7 +64,10 @@ def load_entries(runs: Sequence[RunDir]) -> list[Entry]:
 
 
 def read_entries(
-    runs: Sequence[RunDir], take: Callable[[Entry], T], names: Mapping[Path, str] | None = None
+    runs: Sequence[RunDir],
+    take: Callable[[Entry], T],
+    names: Mapping[Path, str] | None = None,
+    problems: Problems | None = None,
 ) -> list[T]:
     """What ``take`` makes of each run, in their order, each run once; a run is let go before the next one is read.
 
@@ -72,15 +75,16 @@ def read_entries(
         runs: of one label space.
         take: called with those that can be read, as long as they are of the first one's label space.
         names: what to call them, by resolved folder; others get the shortest names that tell them apart.
+        problems: found before, and told with those that are found here.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
     """
     unique = list({run.path.resolve(): run for run in runs}.values())
-    if not unique:
-        raise RunError("compare: no run given; name the folders of finished runs")
+    problems, taken = problems if problems is not None else Problems("compare"), []
+    if not unique and not len(problems):
+        problems.add("no run given; name the folders of finished runs")
     called = short_names([run.path.resolve() for run in unique]) | dict(names or {})
-    problems, taken = Problems("compare"), []
     spaces: dict[tuple[str, ...], list[str]] = {}
     for run in unique:
         try:
@@ -123,8 +127,8 @@ def read_entry(run: RunDir, name: str) -> Entry:
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
     """The shortest names that tell folders apart: below their common folder."""
-    if len(paths) == 1:
-        return {paths[0]: paths[0].name}
+    if len(paths) < 2:
+        return {path: path.name for path in paths}
     common = os.path.commonpath(paths)
     named = {path: path.relative_to(common).as_posix() for path in paths}
     return {path: path.name if name == "." else name for path, name in named.items()}
