@@ -69,7 +69,7 @@ def made_up_study(
     for number in range(runs + 2 * lost):
         chosen = _choose(rng)
         name = f"{number:012x}"
-        known = {"number": number, "fold": None, "job": name, "parameters": chosen}
+        known = {"number": number + 1, "fold": None, "job": name, "parameters": chosen}
         events.append(known | {"status": "suggested"})
         if number < runs:
             logits = noise + rng.normal(scale=0.5, size=noise.shape)

@@ -153,14 +153,16 @@ def _read_study(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
         )
     if not (path / TRIALS).is_file():
         raise RunError(f"{path / TRIALS}: no such file; a study keeps its trials there")
-    last: dict[tuple[str, str], dict[str, Any]] = {}
+    last: dict[tuple[str, Any], dict[str, Any]] = {}
     for number, event in enumerate(read_json_lines(path / TRIALS, RunError), start=1):
         if not isinstance(event.get("job"), str) or not isinstance(event.get("status"), str):
             raise RunError(f"{path / TRIALS}: line {number} names no job and status of a trial")
-        key = str(event.get("fold") or ""), event["job"]
+        key = str(event.get("fold") or ""), event.get("number", event["job"])
         last[key] = {"number": event.get("number")} | last.get(key, {}) | event
-    varied = dict.fromkeys(key for trial in last.values() for key in trial.get("parameters") or {})
-    return list(varied), list(last.values())
+    keys = dict.fromkeys(key for trial in last.values() for key in trial.get("parameters") or {})
+    # A group that was chosen by its name, as in model=resnet50, is told apart by that name.
+    varied = [f"{key}.name" if key in ("data", "model", "protocol") else key for key in keys]
+    return varied, list(last.values())
 
 
 def _folder(path: Path, trial: dict[str, Any]) -> Path:
@@ -169,5 +171,5 @@ def _folder(path: Path, trial: dict[str, Any]) -> Path:
 
 
 def _name(trial: dict[str, Any]) -> str:
-    fold = f"{trial['fold']}, " if trial.get("fold") else ""
-    return f"{fold}trial {trial['number']}" if trial.get("number") is not None else f"{fold}{trial['job']}"
+    title = f"trial {trial['number']}" if trial["number"] is not None else str(trial["job"])
+    return f"{title} of fold {trial['fold']}" if trial.get("fold") else title

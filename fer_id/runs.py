@@ -196,7 +196,7 @@ class RunDir:
         """
         path = self.path / "predictions.parquet"
         try:
-            table = pd.read_parquet(path)
+            table = pd.read_parquet(path, use_threads=False)  # so small a file is read before threads have begun
         except (OSError, ValueError) as problem:
             raise RunError(f"{path}: cannot be read ({problem})") from None
         if missing := [key for key in PREDICTION_KEYS if key not in table]:

@@ -38,6 +38,7 @@ class Compared:
         config: by dotted keys.
         curves: column of ``MONITORS`` -> inner-validation score by epoch, the mean over folds; those that all logged.
         reached: column of ``MONITORS`` -> its best value over the epochs, the mean over folds.
+        folds: of a cross-validation; 1 of a single training.
         paired: beside the reference; None for the reference, and where the two cannot be paired.
         unpaired: why they cannot.
         p_holm: of ``paired.p``, corrected for the number of runs tested.
@@ -52,6 +53,7 @@ class Compared:
     config: dict[str, Any]
     curves: dict[str, pd.Series]
     reached: dict[str, float]
+    folds: int = 1
     paired: Comparison | None = None
     unpaired: str | None = None
     p_holm: float | None = None
@@ -114,7 +116,8 @@ def better_first(compared: Sequence[Compared], monitor: str) -> list[Compared]:
 def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> list[str]:
     """Configuration keys that are not the same in all runs: the swept ones first, and last those that decide nothing
     that is learned, or that differ only in being no setting of some runs (as those of another version)."""
-    keys = dict.fromkeys([*swept, *(key for one in compared for key in one.config)])
+    known = dict.fromkeys(key for one in compared for key in one.config)
+    keys = sorted(known, key=lambda key: swept.index(key) if key in swept else len(swept))
     values = {key: {repr(one.config[key]) for one in compared if key in one.config} for key in keys}
     everywhere = {key: all(key in one.config for one in compared) for key in keys}
     differing = [key for key in keys if key != "name" and (len(values[key]) > 1 or not everywhere[key])]
@@ -136,6 +139,7 @@ def _kept(entry: Entry) -> Compared:
         config=entry.config,
         curves={column: pd.concat(found, axis=1).mean(axis=1) for column, found in folds.items()},
         reached={column: _reached(found, column) for column, found in folds.items()},
+        folds=len(entry.records),
     )
 
 

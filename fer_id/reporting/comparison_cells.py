@@ -149,7 +149,8 @@ def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[floa
     ends = [mark] if mark is not None else []
     for one in compared:
         interval = one.metrics["intervals"].get("accuracy") or {}
-        ends += [value for value in (one.metrics["accuracy"], *interval.values()) if isinstance(value, float)]
+        values = (one.metrics["accuracy"], interval.get("low"), interval.get("high"))
+        ends += [value for value in values if value is not None]
     return math.floor(10 * min(ends, default=0.0)) / 10, math.ceil(10 * max(ends, default=1.0)) / 10
 
 

@@ -8,6 +8,11 @@ from fer_id.reporting.compared import MONITORS, Compared
 from fer_id.reporting.verdicts import ALPHA, p_words, points, too_few
 from fer_id.reporting.words import counted, percent
 
+ACROSS_FOLDS = (
+    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice between "
+    "them has seen the children it is judged on. A sweep chooses within each fold."
+)
+
 
 def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
     """A few sentences.
@@ -19,7 +24,9 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     """
     if len(compared) < 2:
         return []
-    return [*_chosen(compared, reference, monitor), *_flattering(compared, monitor), *_shown(compared, reference)]
+    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in compared) else []
+    chosen = _chosen(compared, reference, monitor)
+    return [*chosen, *leak, *_flattering(compared, monitor), *_shown(compared, reference)]
 
 
 def _chosen(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:

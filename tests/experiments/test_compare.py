@@ -22,8 +22,8 @@ def test_a_study_is_compared_by_its_folder(study: Path, tmp_path: Path, capsys: 
     assert main(["compare", str(study), f"out={out}"]) == DONE
     assert capsys.readouterr().out.strip() == str(out / "index.html")
     table, page = pd.read_csv(out / "comparison.csv"), (out / "index.html").read_text()
-    assert set(table["run"]) == {"trial 0", "trial 1", "trial 2"}
-    assert table.set_index("run")["reference"].to_dict() == {"trial 0": True, "trial 1": False, "trial 2": False}
+    assert set(table["run"]) == {"trial 1", "trial 2", "trial 3"}
+    assert table.set_index("run")["reference"].to_dict() == {"trial 1": True, "trial 2": False, "trial 3": False}
     swept = ["optim.lr", "model.dropout", "model.name", "augment.occlusion"]
     settings = [name.removeprefix("config.") for name in table if name.startswith("config.")]
     assert settings == [key for key in swept if key in settings]
@@ -35,8 +35,8 @@ def test_any_run_can_be_the_reference(study: Path, tmp_path: Path) -> None:
     second = sorted(path.parent for path in study.glob("*/DONE"))[1]
     assert main(["compare", str(study), f"reference={second}", f"out={tmp_path}"]) == DONE
     table = pd.read_csv(tmp_path / "comparison.csv").set_index("run")
-    assert table.loc["trial 1", "reference"]
-    assert table["p_holm"].isna().to_dict() == {"trial 1": True, "trial 0": False, "trial 2": False}
+    assert table.loc["trial 2", "reference"]
+    assert table["p_holm"].isna().to_dict() == {"trial 2": True, "trial 1": False, "trial 3": False}
 
 
 def test_every_problem_of_every_path_is_told_at_once(

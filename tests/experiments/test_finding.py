@@ -117,9 +117,21 @@ def test_a_study_stands_for_its_finished_trials_and_tells_of_the_others(begin: M
 
 def test_the_last_event_of_a_trial_counts(begin: Make, tmp_path: Path) -> None:
     begin("study/aa")
-    events = [{"job": "aa", "status": "failed", "reason": "lost worker"}, {"job": "aa", "status": "done"}]
+    events = [
+        {"number": 1, "job": "aa", "status": "failed", "reason": "lost worker"},
+        {"number": 2, "job": "", "status": "failed", "reason": "no such model"},  # what does not resolve has no job
+        {"number": 3, "job": "", "status": "failed", "reason": "no such head"},
+        {"number": 1, "job": "aa", "status": "done"},
+    ]
     result, _ = found(write_study(tmp_path / "study", events))
-    assert (names(result), result.left_out) == (["aa"], [])
+    assert (names(result), [one.reason for one in result.left_out]) == (["aa"], ["no such model", "no such head"])
+
+
+def test_a_model_that_was_swept_by_its_name_is_told_apart_by_it(begin: Make, tmp_path: Path) -> None:
+    begin("study/aa")
+    event = {"job": "aa", "status": "done", "parameters": {"model": "resnet50", "recipe": "tuned", "optim.lr": 0.1}}
+    result, _ = found(write_study(tmp_path / "study", [event]))
+    assert result.swept == ["model.name", "recipe", "optim.lr"]
 
 
 def test_a_cross_validated_study_begins_with_its_pooled_winners(begin: Make, tmp_path: Path) -> None:
@@ -127,7 +139,7 @@ def test_a_cross_validated_study_begins_with_its_pooled_winners(begin: Make, tmp
         begin(f"study/{name}")
     events = [{"job": "aa", "fold": fold, "status": "done"} for fold in ("s1", "s2")]
     result, problems = found(write_study(tmp_path / "study", events))
-    assert (list(result.names.values()), problems) == (["selected", "s1, trial 0", "s2, trial 1"], [])
+    assert (list(result.names.values()), problems) == (["selected", "trial 0 of fold s1", "trial 1 of fold s2"], [])
     assert [run.path.relative_to(tmp_path / "study").as_posix() for run in result.runs][1:] == [
         "folds/s1/aa",
         "folds/s2/aa",

@@ -15,8 +15,10 @@ from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.paired import holm
 from fer_id.labels import TARGET
 from fer_id.reporting.compare import LeftOut, write_comparison
-from fer_id.reporting.comparison_cells import lowest_group
+from fer_id.reporting.compared import compare_with_first
+from fer_id.reporting.comparison_cells import lowest_group, strip_bounds
 from fer_id.reporting.comparison_csv import meaning_of
+from fer_id.reporting.comparison_words import ACROSS_FOLDS
 from fer_id.reporting.entries import flatten
 from fer_id.runs import RunDir
 
@@ -262,6 +264,7 @@ def test_a_run_that_logged_no_validation_comes_last_and_is_counted(make_run, tmp
     page = write_comparison(runs, tmp_path / "out").read_text()
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"].tolist() == ["b", "a"]
     assert "Without a record of it, and last: 1." in page
+    assert ACROSS_FOLDS not in page
 
 
 def test_a_fold_without_a_record_leaves_no_mean_of_the_others(make_run, tmp_path):
@@ -269,10 +272,20 @@ def test_a_fold_without_a_record_leaves_no_mean_of_the_others(make_run, tmp_path
     for fold in "01":
         shutil.copytree(runs[1].path, tmp_path / "study" / "a" / "folds" / fold)
     (tmp_path / "study" / "a" / "folds" / "0" / "metrics.jsonl").unlink()
-    write_comparison(runs, tmp_path / "out")
+    page = write_comparison(runs, tmp_path / "out").read_text()
     table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    assert ACROSS_FOLDS in page
     assert pd.isna(table.loc["a", "validation_macro_f1"])
     assert table.loc["b", "validation_macro_f1"] == pytest.approx(0.4)
+
+
+def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
+    compared = compare_with_first([make_run("study/a", skill=1.0), make_run("study/b", skill=1.2)])
+    ends = [one.metrics["intervals"]["accuracy"][side] for one in compared for side in ("low", "high")]
+    low, high = strip_bounds(compared, 0.35)
+    assert (low, high) == (np.floor(10 * min(0.35, *ends)) / 10, np.ceil(10 * max(ends)) / 10)
+    assert low > 0
+    assert high < 1
 
 
 def test_swept_settings_come_first_and_those_of_another_version_last(make_run, tmp_path):
