@@ -24,7 +24,8 @@ from fer_id.reporting.compared import (
     differing_keys,
     monitor_of,
 )
-from fer_id.reporting.comparison_cells import MOST_SETTINGS, Group, alike, strip_bounds, table_groups
+from fer_id.reporting.comparison_cells import Group
+from fer_id.reporting.comparison_columns import MOST_SETTINGS, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison_csv import COLUMNS, comparison_table
 from fer_id.reporting.comparison_words import summary
 from fer_id.reporting.page import data_uri, write_page

@@ -10,7 +10,7 @@ import pandas as pd
 
 from fer_id.evaluation.paired import Comparison
 from fer_id.reporting.compared import MONITORS, Compared
-from fer_id.reporting.comparison_cells import group_columns, lowest_group
+from fer_id.reporting.comparison_panels import group_columns, lowest_group
 
 _INTERVALS = ("accuracy", "accuracy_with_missing", "macro_f1", "macro_recall", "macro_precision", "auc", "specificity")
 _PER_CLASS = ("recall", "precision", "f1", "auc")

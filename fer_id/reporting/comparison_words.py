@@ -9,8 +9,8 @@ from fer_id.reporting.verdicts import ALPHA, p_words, points, too_few
 from fer_id.reporting.words import counted, percent
 
 ACROSS_FOLDS = (
-    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice between "
-    "them has seen the children it is judged on. A sweep chooses within each fold."
+    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice "
+    "between them has seen the children it is judged on. A sweep chooses within each fold."
 )
 
 

@@ -16,8 +16,9 @@ from fer_id.evaluation.paired import holm
 from fer_id.labels import TARGET
 from fer_id.reporting.compare import LeftOut, write_comparison
 from fer_id.reporting.compared import compare_with_first
-from fer_id.reporting.comparison_cells import lowest_group, strip_bounds
+from fer_id.reporting.comparison_columns import strip_bounds
 from fer_id.reporting.comparison_csv import meaning_of
+from fer_id.reporting.comparison_panels import lowest_group
 from fer_id.reporting.comparison_words import ACROSS_FOLDS
 from fer_id.reporting.entries import flatten
 from fer_id.runs import RunDir
