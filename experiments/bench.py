@@ -179,6 +179,16 @@ def judging() -> Iterator[Result]:
     yield Result("fer-id evaluate, 10,000 predictions", whole, "s", 10.0, note=note)
 
 
+def comparing() -> Iterator[Result]:
+    """``fer-id compare`` on 200 trials of 600 clips of 24 subjects with four columns of groups."""
+    from experiments.comparing import compare_seconds, made_up_study
+
+    with TemporaryDirectory() as folder:
+        study = made_up_study(Path(folder) / "study")
+        whole, note = compare_seconds(study, Path(folder) / "compare")
+    yield Result("fer-id compare, 200 runs", whole, "s", 10.0, note=note)
+
+
 def preparing() -> Iterator[Result]:
     """FER2013 from its CSV to an audited store."""
     from experiments.registry import get_dataset
@@ -242,6 +252,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "simulate": simulating,
     "explain": explaining,
     "evaluate": judging,
+    "compare": comparing,
     "prepare": preparing,
     "videos": videos,
 }

@@ -5,15 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_id.runs import RunDir
+from fer_id.errors import Problems
 from fer_id.settings import setting
 
 
 @dataclass
 class CompareConfig:
-    """Which runs, and where the page goes."""
+    """Which runs, which of them is the reference, and where the page goes."""
 
-    runs: list[str] = setting([], required=True, help="folders of finished runs")
+    runs: list[str] = setting(
+        [],
+        required=True,
+        help="finished runs; a folder stands for the runs in it, the study folder of a sweep for its finished trials "
+        "(stopped and failed ones are listed)",
+    )
+    reference: str | None = setting(
+        None, help="the run that the others are paired with; null: the first (of a sweep, its first finished trial)"
+    )
+    unfinished: str = setting(
+        "refuse", choices=("refuse", "skip"), help="runs that are unfinished or quarantined; skip: leave out and say so"
+    )
     out: str = setting("compare", help="folder of the page and the table")
 
 
@@ -21,8 +32,18 @@ def compare(config: CompareConfig) -> Path:
     """Writes the page and the table; gives the page's path.
 
     Raises:
-        RunError: one of the folders is no finished run.
+        RunError: a path stands for no finished run, or a run's files are missing or damaged; all is listed.
     """
+    from experiments.finding import find_runs
     from fer_id.reporting.compare import write_comparison
 
-    return write_comparison([RunDir.open(path) for path in config.runs], Path(config.out))
+    problems = Problems("compare")
+    found = find_runs(config.runs, problems, config.reference, config.unfinished)
+    return write_comparison(
+        found.runs,
+        Path(config.out),
+        names=found.names,
+        left_out=found.left_out,
+        swept=found.swept,
+        problems=problems,
+    )

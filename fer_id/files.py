@@ -77,6 +77,34 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
     return value
 
 
+def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]:
+    """The JSON objects of a file that grows by lines; none where it is not there.
+
+    What a crash leaves is dropped: a last line without its end.
+
+    Raises:
+        FerIdError: of class ``error``, where the file cannot be read or another line holds no JSON object.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as problem:
+        raise error(f"{path}: cannot be read ({problem})") from None
+    lines, found = text.splitlines(), list[dict[str, Any]]()
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line)
+        except json.JSONDecodeError:
+            if number == len(lines) and not text.endswith("\n"):
+                break
+            value = None
+        if not isinstance(value, dict):
+            raise error(f"{path}: line {number} is no JSON object; it was damaged or written by something else")
+        found.append(value)
+    return found
+
+
 @contextmanager
 def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
     """A folder that appears complete under its name, or not at all.

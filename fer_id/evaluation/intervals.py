@@ -37,7 +37,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -257,7 +257,16 @@ def resample(counts: Floats, seed: int) -> Floats:
     distribution, and some hundred columns instead of thousands on a benchmark where a subject is one picture.
     """
     tables, times = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
-    generator = np.random.default_rng(seed)
     chunks = np.array_split(np.arange(RESAMPLES), max(1, RESAMPLES * len(tables) // 5_000_000))  # at most 40 MB each
+    if len(chunks) == 1:
+        return (_often(tuple(times.tolist()), RESAMPLES, seed) @ tables).reshape(RESAMPLES, *counts.shape[1:])
+    generator = np.random.default_rng(seed)
     drawn = [generator.multinomial(len(counts), times / len(counts), size=len(chunk)) @ tables for chunk in chunks]
     return np.concatenate(drawn).reshape(RESAMPLES, *counts.shape[1:])
+
+
+@lru_cache(maxsize=1)
+def _often(times: tuple[int, ...], resamples: int, seed: int) -> Floats:
+    """How often each distinct table is drawn, (resamples, len(times)); kept for the next run of the same subjects."""
+    share = np.array(times) / sum(times)
+    return np.random.default_rng(seed).multinomial(sum(times), share, size=resamples).astype(np.float64)

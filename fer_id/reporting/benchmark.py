@@ -21,9 +21,9 @@ from fer_id.evaluation.seeds import Contrast, Estimate, contrast, mean_scores
 from fer_id.files import atomic_write_text
 from fer_id.reporting import verdicts, words
 from fer_id.reporting.benchmark_figures import accuracy_figure
-from fer_id.reporting.compare import Entry, load_entries
 from fer_id.reporting.comparison_figures import learning_curves
 from fer_id.reporting.control_figures import control_figure, intensity_figure
+from fer_id.reporting.entries import Entry, load_entries
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.paper import CONTRADICTIONS, REPORTED, TABLE4, TABLE5
 from fer_id.reporting.style import svg

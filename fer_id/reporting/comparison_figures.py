@@ -3,40 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fer_id.evaluation.scores import Floats
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, percent
 
+_GREY = "#b5bdc7"
+_MOST_PANELS = 8
+_FEWEST_RUNS = 5
+_FEW = 6  # distinct values that are shown side by side rather than along an axis
+_MOST_WORDS = 8  # of which more would be one for each run, as names are
+_WIDE = 20  # largest by smallest, from which on an axis is logarithmic
+_ROOM = 30  # characters below a panel
 
-def learning_curves(curves: Mapping[str, Sequence[pd.Series]], provenances: Sequence[str]) -> Figure | None:
-    """Inner-validation macro-F1 by epoch, one line per run (the mean of its folds); None where nothing was logged.
+
+def learning_curves(
+    curves: Mapping[str, Sequence[pd.Series]],
+    provenances: Sequence[str],
+    *,
+    score: str = "macro-F1",
+    reference: str | None = None,
+    reached: Mapping[str, float] | None = None,
+) -> Figure | None:
+    """An inner-validation score by epoch, one line per run (the mean of its folds); None where nothing was logged.
 
     Args:
         curves: run -> scores by epoch, one series per fold; the best first, as they get the colours.
+        provenances: of the runs.
+        score: what it is a score of, as the axis calls it.
+        reference: a run that is drawn in black, wherever it stands.
+        reached: the best score of each run, for the legend.
     """
     means = {name: pd.concat(list(folds), axis=1).mean(axis=1) for name, folds in curves.items() if folds}
     if not means:
         return None
-    word = " and ".join(provenances)
+    coloured = dict(zip([name for name in means if name != reference], style.CYCLE, strict=False))
+    others = [name for name in means if name not in coloured and name != reference]
+    labels = {name: f"{_short(name)}{f'  {reached[name]:.3f}' if reached else ''}" for name in means}
     with style.styled():
-        figure = style.new_figure(10.5, 4.0, "Learning curves: macro-F1 on inner validation", word)
+        title = f"Learning curves: {score} on inner validation"
+        figure = style.new_figure(10.5, 4.0 if len(means) <= 20 else 5.2, title, " and ".join(provenances))
         axes = figure.subplots()
-        named = list(means)[: len(style.CYCLE)]
-        others = [name for name in means if name not in named]
         for name in others:
-            axes.plot(means[name].index, means[name], color=style.LINE, linewidth=0.9)
-        for name, colour in zip(reversed(named), reversed(style.CYCLE[: len(named)]), strict=True):
-            marker = "o" if len(means[name]) < 3 else None
-            axes.plot(means[name].index, means[name], color=colour, marker=marker, label=name)
+            axes.plot(means[name].index, means[name], color=_GREY, linewidth=0.7, alpha=0.6)
+        for name, colour in reversed(coloured.items()):
+            axes.plot(means[name].index, means[name], color=colour, marker=_marker(means[name]), label=labels[name])
+        if reference is not None and reference in means:
+            line, name = means[reference], f"{labels[reference]} (reference)"
+            axes.plot(line.index, line, color=style.INK, linestyle=(0, (4, 2)), marker=_marker(line), label=name)
         handles, names = axes.get_legend_handles_labels()
-        title = f"best {len(named)} of {len(means)} by inner validation; the others in grey" if others else None
+        best = f"best {len(coloured)} of {len(means)} by inner validation;\nthe others in grey" if others else None
+        order = [*range(len(coloured))[::-1], *range(len(coloured), len(handles))]
         axes.legend(
-            handles[::-1],
-            names[::-1],
-            title=title,
+            [handles[place] for place in order],
+            [names[place] for place in order],
+            title=best,
             title_fontsize=7.5,
             alignment="left",
             frameon=False,
@@ -44,9 +71,75 @@ def learning_curves(curves: Mapping[str, Sequence[pd.Series]], provenances: Sequ
             loc="upper left",
             bbox_to_anchor=(1.0, 1.0),
         )
-        axes.set_ylabel("macro-F1")
+        axes.set_ylabel(score)
         style.epoch_axis(axes)
     return figure
+
+
+def settings_figure(
+    settings: Mapping[str, Sequence[Any]], reached: Sequence[float], provenances: Sequence[str], score: str
+) -> Figure | None:
+    """The inner-validation score of every run over each setting; None where there is nothing to see.
+
+    Args:
+        settings: key -> its value in each run.
+        reached: the score of each run.
+        provenances: of the runs.
+        score: what it is a score of.
+    """
+    shown = [key for key, values in settings.items() if _numbers(values) or len(set(values)) <= _MOST_WORDS][
+        :_MOST_PANELS
+    ]
+    if not shown or len(reached) < _FEWEST_RUNS:
+        return None
+    rows, columns = -(-len(shown) // 4), min(4, len(shown))
+    with style.styled():
+        title = f"{score[:1].upper() + score[1:]} on inner validation, by setting: one point a run"
+        figure = style.new_figure(10.5, 0.6 + 2.5 * rows, title, " and ".join(provenances))
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+        for axes, key in zip(panels.flat, shown, strict=False):
+            _setting_panel(axes, key, settings[key], np.asarray(reached, np.float64))
+        for axes in panels.flat[len(shown) :]:
+            axes.set_visible(False)
+        for row in panels:
+            row[0].set_ylabel(score)
+    return figure
+
+
+def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats) -> None:
+    """Numbers along an axis, logarithmic where they span much; words and few numbers side by side."""
+    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    if len(distinct) > _FEW and _numbers(distinct):
+        places = np.asarray(values, np.float64)
+        if places.min() > 0 and places.max() / places.min() > _WIDE:
+            axes.set_xscale("log")
+    else:
+        centres = np.array([distinct.index(value) for value in values])
+        places = centres + np.random.default_rng(0).uniform(-0.2, 0.2, len(centres))  # beside, not upon, one another
+        for centre in range(len(distinct)):
+            middle = np.median(reached[centres == centre])
+            axes.plot([centre - 0.3, centre + 0.3], [middle, middle], color=style.VERMILION, linewidth=1.8, zorder=3)
+        names = [_short(f"{value:g}" if isinstance(value, float) else str(value), 14) for value in distinct]
+        axes.set_xticks(range(len(distinct)), names)
+        if sum(map(len, names)) > _ROOM:
+            axes.tick_params(axis="x", rotation=25)
+    axes.plot(places, reached, "o", color=style.BLUE, markersize=3.5, alpha=0.5, markeredgewidth=0)
+    axes.set_title(_short(key, 34), loc="left", fontsize=8.5)
+    axes.grid(axis="y")
+
+
+def _numbers(values: Sequence[Any]) -> bool:
+    return not any(isinstance(value, str) for value in values)
+
+
+def _marker(curve: pd.Series) -> str | None:
+    """Points, where a line would be too short to see."""
+    return "o" if len(curve) < 3 else None
+
+
+def _short(name: str, most: int = 38) -> str:
+    """The end of a long name tells runs apart; a dollar begins no formula."""
+    return (name if len(name) <= most else f"…{name[1 - most :]}").replace("$", r"\$")
 
 
 def adaptation_curve(points: pd.DataFrame, over: str, ceiling: float | None) -> Figure:

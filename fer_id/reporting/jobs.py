@@ -49,9 +49,9 @@ def run_name(run: RunDir) -> str:
 def described(job: dict[str, Any]) -> dict[str, Any]:
     """``job.json`` with its absent keys filled in: None, or empty."""
     filled = dict.fromkeys(_PLAIN) | job
-    filled |= {key: job.get(key) or {} for key in _TABLES}
-    filled["cost"] = _COST | (job.get("cost") or {})
-    filled["store"] = {**_STORE, "audit": {}} | (job.get("store") or {})
+    filled |= {key: _table(job.get(key)) for key in _TABLES}
+    filled["cost"] = _COST | _table(job.get("cost"))
+    filled["store"] = {**_STORE, "audit": {}} | _table(job.get("store"))
     return filled
 
 
@@ -75,6 +75,9 @@ def read_metrics(run: RunDir) -> dict[str, Any]:
 
 
 def _missing_inside(metrics: dict[str, Any]) -> list[str]:
+    names = metrics["labels"]
+    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+        return ["labels, a list of two names or more,"]
     expected: dict[str, tuple[Any, tuple[str, ...]]] = {"calibration": (metrics["calibration"], _CALIBRATION)}
     expected |= {f"per_class.{name}": (_table(metrics["per_class"]).get(name), _CLASS) for name in metrics["labels"]}
     expected |= {f"per_subject.{name}": (row, _SUBJECT) for name, row in _table(metrics["per_subject"]).items()}

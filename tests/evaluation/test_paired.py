@@ -1,7 +1,9 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import stats
 
-from fer_id.evaluation.paired import compare_runs, why_not_paired
+from fer_id.evaluation.paired import compare_runs, sign_flip, why_not_paired
 from fer_id.evaluation.predictions import judge
 from fer_id.labels import TARGET
 
@@ -50,3 +52,25 @@ def test_other_clips_labels_or_subjects_are_not_paired(random_table):
     assert "1 clips have another label or subject" in str(
         why_not_paired(judge(relabelled, TARGET), judge(table, TARGET))
     )
+
+
+@pytest.mark.parametrize("subjects", [2, 9, 13])
+def test_the_sign_flip_is_that_of_scipy_where_scipy_goes_through_every_flip(subjects):
+    for seed in range(8):
+        gains = np.random.default_rng(seed).integers(-4, 6, subjects).astype(float)
+        expected = stats.permutation_test((gains,), np.sum, permutation_type="samples", n_resamples=9_999).pvalue
+        assert sign_flip(gains, np.zeros(subjects)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_sign_flip_is_a_binomial_test_where_every_difference_is_one_clip():
+    gains = np.array([1.0] * 70 + [-1.0] * 40 + [0.0] * 300)
+    expected = stats.binomtest(70, 110).pvalue
+    assert sign_flip(gains, np.zeros(410)) == pytest.approx(expected, rel=1e-12)
+    assert sign_flip(np.full(60, 3.0), np.zeros(60)) == pytest.approx(2.0**-59)  # far below what draws can tell
+    assert sign_flip(np.zeros(20), np.zeros(20)) == 1
+
+
+def test_a_clip_that_was_tested_twice_is_not_paired(random_table):
+    table = random_table(TARGET)
+    twice = judge(pd.concat([table, table.iloc[:1].assign(fold="other")]), TARGET)
+    assert why_not_paired(twice, twice) == "a clip was tested in more than one fold"

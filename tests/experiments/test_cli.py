@@ -162,10 +162,12 @@ def test_inspect_refuses_what_is_no_store(tmp_path: Path, capsys: pytest.Capture
     assert str(tmp_path) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "report", "compare"])
-def test_what_is_no_run_is_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("verb", "told"), [("evaluate", "is not a run"), ("report", "is not a run"), ("compare", "holds no run")]
+)
+def test_what_is_no_run_is_refused(verb: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, str(tmp_path)]) == USERS_FAULT
-    assert "is not a run" in capsys.readouterr().err
+    assert told in capsys.readouterr().err
 
 
 def test_synth_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from fer_id.evaluation.calibration import reliability
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import FER7
 from fer_id.reporting import figures
-from fer_id.reporting.comparison_figures import learning_curves
+from fer_id.reporting.comparison_figures import learning_curves, settings_figure
 from fer_id.reporting.style import svg
 
 
@@ -91,3 +91,45 @@ def test_the_human_ceiling_is_a_line_where_it_is_known(make_run):
     metrics = make_run().metrics()
     assert "one person against the others: 81.2" in words_of(figures.subject_accuracy(metrics, 0.812))
     assert "one person" not in words_of(figures.subject_accuracy(metrics))
+
+
+def curves(count):
+    return {f"run {index}": [pd.Series([0.1, 0.9 - index / 500])] for index in range(count)}
+
+
+def test_of_many_learning_curves_the_best_and_the_reference_are_named():
+    reached = {name: found[0].max() for name, found in curves(200).items()}
+    figure = learning_curves(curves(200), ["simulated"], reference="run 150", reached=reached)
+    text = words_of(figure)
+    assert "best 6 of 200 by inner validation;\nthe others in grey" in text
+    assert "run 0  0.900" in text
+    assert "run 150  0.600 (reference)" in text
+    assert "run 6" not in text
+    assert len({line.get_color() for line in figure.axes[0].lines}) == 8  # six, the reference, and grey
+
+
+def test_a_reference_among_the_best_is_drawn_once():
+    figure = learning_curves(curves(3), ["simulated"], reference="run 1")
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [
+        "run 0",
+        "run 2",
+        "run 1 (reference)",
+    ]
+
+
+def test_every_setting_has_a_panel_of_its_own_kind():
+    rates = [10 ** (-5 + index / 10) for index in range(30)]
+    settings = {
+        "optim.lr": rates,
+        "model.name": ["a", "b", "c"] * 10,
+        "seed": [0, 1] * 15,
+        "init.run": [f"run{index}" for index in range(30)],
+    }
+    figure = settings_figure(settings, [index / 30 for index in range(30)], ["synthetic"], "macro-F1")
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in shown] == ["optim.lr", "model.name", "seed"]  # a name a run is none
+    assert [axes.get_xscale() for axes in shown] == ["log", "linear", "linear"]
+    medians = [line.get_ydata()[0] for line in shown[2].lines[:2]]
+    assert medians == pytest.approx([14 / 30, 15 / 30])
+    assert "synthetic data" in words_of(figure)
+    assert settings_figure(settings, [0.1, 0.2], ["synthetic"], "macro-F1") is None

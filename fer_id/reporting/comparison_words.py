@@ -1,0 +1,87 @@
+"""A comparison in sentences: which run its inner validation chooses, and what is shown of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer_id.reporting.compared import MONITORS, Compared
+from fer_id.reporting.verdicts import ALPHA, p_words, points, too_few
+from fer_id.reporting.words import counted, percent
+
+ACROSS_FOLDS = (
+    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice "
+    "between them has seen the children it is judged on. A sweep chooses within each fold."
+)
+
+
+def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
+    """A few sentences.
+
+    Args:
+        compared: all runs, the best on inner validation first.
+        reference: the one of them that the others are paired with.
+        monitor: column of ``MONITORS`` that chose the order.
+    """
+    if len(compared) < 2:
+        return []
+    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in compared) else []
+    chosen = _chosen(compared, reference, monitor)
+    return [*chosen, *leak, *_flattering(compared, monitor), *_shown(compared, reference)]
+
+
+def _chosen(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
+    best = compared[0]
+    if monitor not in best.reached:
+        return ["No run has a record of its inner validation, so none can be chosen here."]
+    value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
+    said = [
+        f"Inner validation chooses {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
+        f"{percent(best.metrics['accuracy'])} ({_extent(best)})."
+    ]
+    if best is not reference and best.paired:
+        each = best.paired.differences["accuracy_with_missing"]
+        gained = points(each.value, each.interval.low, each.interval.high)
+        said.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
+    return said
+
+
+def _extent(one: Compared) -> str:
+    interval = one.metrics["intervals"].get("accuracy")
+    return f"95\u202f% {100 * interval['low']:.1f} to {percent(interval['high'])}" if interval else "no interval"
+
+
+def _flattering(compared: Sequence[Compared], monitor: str) -> list[str]:
+    judged = [one for one in compared if one.metrics["accuracy"] is not None]
+    highest = max(judged, key=lambda one: one.metrics["accuracy"], default=compared[0])
+    if highest is compared[0] or monitor not in compared[0].reached:
+        return []
+    return [
+        f"The highest test accuracy, {percent(highest.metrics['accuracy'])}, is that of {highest.name}; as the best of "
+        f"{len(judged)} on the test clips it flatters itself, and is no reason to choose it."
+    ]
+
+
+def _shown(compared: Sequence[Compared], reference: Compared) -> list[str]:
+    tested = [one for one in compared if one.p_holm is not None]
+    unpaired = sum(one.unpaired is not None for one in compared)
+    said = []
+    if tested:
+        shown = [one.paired.differences["accuracy_with_missing"].value for one in tested if one.paired and _sure(one)]
+        more, less = sum(value > 0 for value in shown), sum(value < 0 for value in shown)
+        said.append(
+            f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} {_are(more)} shown to be more "
+            f"accurate and {less} {_are(less)} shown to be less (p below .05, corrected for the number of tests)."
+        )
+        if (hopeless := too_few(reference.metrics["n_subjects"], len(tested))) is not None:
+            said.append(hopeless)
+    if unpaired:
+        said.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
+    return said
+
+
+def _sure(one: Compared) -> bool:
+    return one.p_holm is not None and one.p_holm < ALPHA
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"
