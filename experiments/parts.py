@@ -173,16 +173,20 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
 def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, data: FerDataModule) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves."""
     import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, RichProgressBar
+    from lightning_fabric.plugins.environments import LightningEnvironment
+    from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
+
+    from fer_id.callbacks.saving import Checkpoint, WholeFiles
+    from fer_id.callbacks.signals import OwnSignals
 
     chosen = config.trainer
     mode = "min" if chosen.monitor.endswith("loss") else "max"
     folder = run.path / "checkpoints"
-    best = ModelCheckpoint(folder, filename="best", monitor=chosen.monitor, mode=mode, enable_version_counter=False)
+    best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
-    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    callbacks: list[Callback] = [EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
+    last = Checkpoint(folder, "last")
+    callbacks: list[Callback] = [OwnSignals(), EpochSeed(config.seed), Record(run.path / "metrics.jsonl"), best, last]
     if not data.images:  # before Record, which writes down what is logged
         validated = data.clips.iloc[data.fold.validation]
         callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
@@ -200,6 +204,7 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, d
         check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
+        plugins=[WholeFiles(), LightningEnvironment()],  # inside a SLURM job too it is one process
         logger=mirror or False,
         default_root_dir=run.path,
         enable_progress_bar=on_terminal,

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +27,12 @@ from experiments.parts import (
     quiet,
     settled,
 )
+from experiments.stopping import interruptible
 from fer_id.callbacks.mirror import mirror_explanation, mirror_results
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
+from fer_id.models.resuming import Start, begin_at, find_start, forget_previous
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run, write_report
@@ -103,22 +102,22 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
-    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts, sources))
-    banks = {start.path: FeatureBank() for start in distinct}
-    folds = []
-    for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
-        run = RunDir(path / "folds" / fold.name)
-        say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
-        if not run.done:
-            bank = None if start is None else banks[start.path]
-            _train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
-        folds.append(run)
-    parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
-    job = parent.job()
-    job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
-    parent.write_job(job)
-    _finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)
-    return parent
+    with RunDir.begin(path, plain(config), describe_job(config, data, data.folds, starts, sources)) as parent:
+        banks = {start.path: FeatureBank() for start in distinct}
+        folds = []
+        for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
+            run = RunDir(path / "folds" / fold.name)
+            say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
+            if not run.done:
+                bank = None if start is None else banks[start.path]
+                _train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
+            folds.append(run)
+        parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
+        job = parent.job()
+        job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
+        parent.write_job(job)
+        _finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)
+        return parent
 
 
 def _train_one(
@@ -134,38 +133,50 @@ def _train_one(
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
     model, taken = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
-    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start], sources))
-    last = run.path / "checkpoints" / "last.ckpt"
-    resumed = config.resume and last.is_file()
-    if resumed:
-        load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    task = make_task(config, model, data, taken, bank)
-    mirror = open_run_mirror(config, run, data, job_type)
+    with RunDir.begin(path, plain(config), describe_job(config, data, [data.fold], [start], sources)) as run:
+        mirror = open_run_mirror(config, run, data, job_type)
+        began = time.monotonic()
+        reset_peak()
+        with interruptible():
+            run.write_predictions(_fit(config, run, data, make_task(config, model, data, taken, bank), mirror))
+        curve = run.learning_curve()
+        job = run.job()
+        job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+        job["peak_memory_bytes"] = peak_bytes()
+        if config.protocol.cross_fit and job_type != PART:
+            job["seconds"] += _cross_fit(config, run, data, bank)
+            run.require_consent()
+        run.write_job(job)
+        _finish(config, run, data, mirror, explains=job_type == SINGLE)
+        return run
+
+
+def _fit(
+    config: TrainConfig, run: RunDir, data: FerDataModule, task: ClipClassification, mirror: WandbLogger | None
+) -> pd.DataFrame:
+    """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
+    folder = run.path / "checkpoints"
+    start = find_start(folder) if config.resume else Start(None, None, [])
+    for path in start.damaged:
+        say(f"{path} is not whole: it is left out")
+    trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
+    begin_at(start, folder)
+    last = None if start.last is None else run.checkpoint("last")
+    if last is not None:
+        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+        say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
+    elif start.damaged:
+        say(f"{run.path} has no whole checkpoint left: training from the beginning")
     trainer = make_trainer(config, run, mirror, data)
-    if resumed:
-        say(f"resuming {run.path} from its last checkpoint")
-    began = time.monotonic()
-    reset_peak()
-    with _interruptible():
-        if task.strategy.learns:
-            if not (resumed and run.predicted):  # interrupted later, it is trained: another epoch would change it
-                trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
-            load_model(model, run.checkpoint("best"))
-        else:
-            task.strategy.settle(model, data.training_clips())
-            write_checkpoint(task, run.path / "checkpoints" / "best.ckpt")
-        run.require_consent()  # somebody may have withdrawn while it trained
-        run.write_predictions(_predictions(trainer, task, data))
-    curve = run.learning_curve()
-    job = run.job()
-    job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
-    job["peak_memory_bytes"] = peak_bytes()
-    if config.protocol.cross_fit and job_type != PART:
-        job["seconds"] += _cross_fit(config, run, data, bank)
-        run.require_consent()
-    run.write_job(job)
-    _finish(config, run, data, mirror, explains=job_type == SINGLE)
-    return run
+    if task.strategy.learns:
+        if not trained:
+            trainer.fit(task, data, ckpt_path=last, weights_only=True)
+        load_model(task.model, run.checkpoint("best"))
+    else:
+        task.strategy.settle(task.model, data.training_clips())
+        write_checkpoint(task, folder / "best.ckpt")
+    run.require_consent()  # somebody may have withdrawn while it trained
+    return _predictions(trainer, task, data)
 
 
 def _require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
@@ -206,6 +217,7 @@ def _finish(
             mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
         mirror_results(mirror, metrics, draw_figures(run), per_class, real=data.has_children)
+    forget_previous(run.path / "checkpoints")
     run.finish()
 
 
@@ -221,17 +233,6 @@ def _explained(config: TrainConfig, run: RunDir) -> tuple[dict[str, Any], list[S
     except Exception:
         say(f"not explained, and that is a fault of fer-id; please report these lines:\n{traceback.format_exc()}")
     return None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as Python has it: Lightning ends the process without a word, and lets no further one through."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
 
 
 def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:
