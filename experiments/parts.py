@@ -16,6 +16,7 @@ from experiments.config import TrainConfig
 from experiments.loading import plain, read
 from experiments.parents import label_space
 from experiments.registry import get_dataset
+from experiments.together import environment
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
@@ -172,11 +173,10 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
 
 def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, data: FerDataModule) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves."""
-    import pytorch_lightning as pl
-    from lightning_fabric.plugins.environments import LightningEnvironment
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import Callback, EarlyStopping, RichProgressBar
 
-    from fer_id.callbacks.saving import Checkpoint, WholeFiles
+    from fer_id.callbacks.saving import Checkpoint
     from fer_id.callbacks.signals import OwnSignals
 
     chosen = config.trainer
@@ -195,16 +195,36 @@ def make_trainer(config: TrainConfig, run: RunDir, mirror: WandbLogger | None, d
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
+    try:
+        return _trainer(config, run, mirror, callbacks, on_terminal)
+    except MisconfigurationException as problem:  # other devices, or another number of processes, than there are
+        raise ConfigError(
+            f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
+        ) from None
+
+
+def _trainer(
+    config: TrainConfig, run: RunDir, mirror: WandbLogger | None, callbacks: list[pl.Callback], on_terminal: bool
+) -> pl.Trainer:
+    import pytorch_lightning as pl
+
+    from fer_id.callbacks.saving import WholeFiles
+
+    chosen, several = config.trainer, config.trainer.processes > 1
     return pl.Trainer(
         accelerator=chosen.accelerator,
-        devices=1,  # Lightning would take all there are
+        devices=chosen.devices,  # Lightning would take all there are
+        num_nodes=chosen.num_nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
+        use_distributed_sampler=False,  # it repeats clips; ours shares batches
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
         max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
         check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
-        plugins=[WholeFiles(), LightningEnvironment()],  # inside a SLURM job too it is one process
+        plugins=[WholeFiles(), environment(config)],
         logger=mirror or False,
         default_root_dir=run.path,
         enable_progress_bar=on_terminal,
@@ -243,5 +263,11 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
 def quiet() -> None:
     """Lightning's advice that does not apply here stays out of the log."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in ("does not have many workers", "number of training batches", "exists and is not empty", "LeafSpec"):
+    for text in (
+        "does not have many workers",
+        "number of training batches",
+        "exists and is not empty",
+        "LeafSpec",
+        "sync_dist=True",
+    ):
         warnings.filterwarnings("ignore", f".*{text}.*")

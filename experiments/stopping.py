@@ -14,6 +14,7 @@ from fer_id.errors import FerIdError
 
 WORKER = re.compile(r"DataLoader worker \(pid|unable to (?:mmap|write|allocate).*(?:shared memory|torch_)")
 MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory", re.IGNORECASE)
+OTHERS = re.compile(r"closed by peer|connection reset by peer|ProcessGroup|NCCL|gloo", re.IGNORECASE)
 
 
 class Terminated(SystemExit):
@@ -80,5 +81,10 @@ def _plain(error: Exception) -> MachineError | None:
         return MachineError(
             f"out of memory ({first}). Free some, and the same command goes on from the last checkpoint; or train "
             "under another name= with a smaller batch_size"
+        )
+    if OTHERS.search(said):
+        return MachineError(
+            f"the processes that train together lost one another ({first}): what ended another one is told by it; the "
+            "same command goes on from the last checkpoint"
         )
     return None

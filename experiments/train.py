@@ -28,6 +28,7 @@ from experiments.parts import (
     settled,
 )
 from experiments.stopping import interruptible
+from experiments.together import alone, leave_group, rank, silent
 from fer_id.callbacks.mirror import mirror_explanation, mirror_results
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
@@ -52,11 +53,12 @@ SINGLE, FOLD, PART = "train", "fold", "part"
 """What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one."""
 
 
-def train(config: TrainConfig) -> str:
+def train(config: TrainConfig) -> str | None:
     """Trains, predicts and evaluates what the configuration describes; resumes what was begun.
 
     Returns:
-        what came out, in two lines, with the folder of the run.
+        what came out, in two lines, with the folder of the run; None in a process that trains along with the one that
+        says it.
 
     Raises:
         FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
@@ -65,6 +67,9 @@ def train(config: TrainConfig) -> str:
     path = Path(config.runs.root) / (config.name or _default_name(config))
     run = RunDir(path)
     run.require_consent()
+    if rank(config) > 0:
+        _train_along(config, run)
+        return None
     if run.done and not run.changed(plain(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)
@@ -124,21 +129,13 @@ def _train_one(
     config: TrainConfig, path: Path, data: FerDataModule, *, job_type: str, bank: FeatureBank | None = None
 ) -> RunDir:
     """One training from its data to its report, with those that it is calibrated by."""
-    import pytorch_lightning as pl
-
-    start = open_parent(config, data, data.fold)  # before anything slow
-    sources = [source for source in [open_source(config, start)] if source is not None]
-    for source in sources:
-        data.align_with(source)
-    config = settled(config, path, data)
-    pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
-    model, taken = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
+    config, task, start, sources = _prepare(config, path, data, bank)
     with RunDir.begin(path, plain(config), describe_job(config, data, [data.fold], [start], sources)) as run:
         mirror = open_run_mirror(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
         with interruptible():
-            run.write_predictions(_fit(config, run, data, make_task(config, model, data, taken, bank), mirror))
+            run.write_predictions(_fit(config, run, data, task, mirror))
         curve = run.learning_curve()
         job = run.job()
         job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
@@ -149,6 +146,23 @@ def _train_one(
         run.write_job(job)
         _finish(config, run, data, mirror, explains=job_type == SINGLE)
         return run
+
+
+def _prepare(
+    config: TrainConfig, path: Path, data: FerDataModule, bank: FeatureBank | None
+) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule]]:
+    """Everything that may be refused before a folder is made: the settled configuration, the task with its weights, the
+    run it starts from, and what that one learned from, where it is learned from again."""
+    import pytorch_lightning as pl
+
+    start = open_parent(config, data, data.fold)  # before anything slow
+    sources = [source for source in [open_source(config, start)] if source is not None]
+    for source in sources:
+        data.align_with(source)
+    config = settled(config, path, data)
+    pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
+    model, taken = make_model(config, data, start)
+    return config, make_task(config, model, data, taken, bank), start, sources
 
 
 def _fit(
@@ -163,20 +177,45 @@ def _fit(
     begin_at(start, folder)
     last = None if start.last is None else run.checkpoint("last")
     if last is not None:
-        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
         say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
     elif start.damaged:
         say(f"{run.path} has no whole checkpoint left: training from the beginning")
-    trainer = make_trainer(config, run, mirror, data)
     if task.strategy.learns:
         if not trained:
-            trainer.fit(task, data, ckpt_path=last, weights_only=True)
+            _learn(config, run, data, task, mirror, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # somebody may have withdrawn while it trained
-    return _predictions(trainer, task, data)
+    return _predictions(make_trainer(alone(config), run, mirror, data), task, data)
+
+
+def _learn(
+    config: TrainConfig,
+    run: RunDir,
+    data: FerDataModule,
+    task: ClipClassification,
+    mirror: WandbLogger | None,
+    last: Path | None,
+) -> None:
+    """The epochs, from a checkpoint on where there is one."""
+    if last is not None:
+        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+    make_trainer(config, run, mirror, data).fit(task, data, ckpt_path=last, weights_only=True)
+    leave_group()
+
+
+def _train_along(config: TrainConfig, run: RunDir) -> None:
+    """What a further process of one training does: it learns; all else is done by the first one."""
+    folder = run.path / "checkpoints"
+    if run.done or (run.predicted and find_start(folder).last):
+        return
+    with silent():
+        data = open_data(config, None)
+        config, task, *_ = _prepare(config, run.path, data, None)
+    with interruptible():
+        _learn(config, run, data, task, None, find_start(folder).last if config.resume else None)
 
 
 def _require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

@@ -18,3 +18,9 @@ class OwnSignals(pl.Callback):
         """After the Trainer has put its own; it takes them back itself when it ends."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Whatever ends this process ends those that it started to train with it."""
+        launcher = trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGTERM)
