@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
-from data_modules.dataset import ClipDataset, Collate, EpochSampler, quiet_worker
+from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, quiet_worker
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool
 from fer_id.errors import DataError, LeakageError, Problems, StoreError
@@ -198,8 +198,19 @@ class FerDataModule(pl.LightningDataModule):
     def _loader(self, rows: Rows, *, train: bool) -> DataLoader[dict[str, Any]]:
         one_frame = train and self.config.frames == "frame"
         dataset = self._dataset(self.clips.iloc[rows], train=train, stores=self.stores, one_frame=one_frame)
+        if train and self.trainer is not None and self.trainer.world_size > 1:
+            shared = self._shared(len(dataset), self.trainer.global_rank, self.trainer.world_size)
+            return self._batches(dataset, shared, shared.share, train=True)
         sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=train)
         return self._batches(dataset, sampler, self.batch_size, train=train)
+
+    def _shared(self, length: int, rank: int, processes: int) -> SharedSampler:
+        if length < self.batch_size:
+            raise DataError(
+                f"{processes} devices share batches of {self.batch_size} clips, and there are {length} to learn from: "
+                "say trainer.devices=1, or a smaller batch_size"
+            )
+        return SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
 
     def _aligned(self, source: ClipDataset) -> DataLoader[dict[str, Any]]:
         """Clips to learn from, of the source, and without their labels of those who are tested, side by side."""

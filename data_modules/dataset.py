@@ -84,6 +84,32 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(int(row), self.epoch) for row in order])
 
 
+class SharedSampler(EpochSampler):
+    """What one of several processes that train together sees: its share of each batch of the one order.
+
+    Together they see what a single process would, batch by batch, and nothing twice.
+
+    Args:
+        length: clips.
+        batch_size: clips in a batch of all processes; the last partial batch is left out.
+        rank, processes: which process this is, of how many.
+        seed: of the order.
+    """
+
+    def __init__(self, length: int, batch_size: int, *, rank: int, processes: int, seed: int) -> None:
+        super().__init__(length, seed=seed, shuffle=True)
+        self.batch_size, self.rank, self.share = batch_size, rank, batch_size // processes
+
+    def __len__(self) -> int:
+        return self.length // self.batch_size * self.share
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = list(super().__iter__())
+        starts = range(0, self.length - self.batch_size + 1, self.batch_size)
+        ours = [start + self.rank * self.share for start in starts]
+        return iter([row for start in ours for row in order[start : start + self.share]])
+
+
 class Collate:
     """Items into one batch of the length of the longest clip; what is added is not valid.
 

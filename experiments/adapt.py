@@ -30,11 +30,11 @@ class AdaptConfig(TrainConfig):
             yield Clash(("init.run",), "is empty; say init.run=FOLDER, the run whose model is to be adapted")
 
 
-def adapt(config: AdaptConfig) -> str:
+def adapt(config: AdaptConfig) -> str | None:
     """Adapts, predicts and evaluates; resumes what was begun.
 
     Returns:
-        what came out, with the folder of the run.
+        what came out, with the folder of the run; None as ``experiments.train.train``.
 
     Raises:
         FerIdError: as ``experiments.train.train``.

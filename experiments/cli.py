@@ -14,9 +14,10 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from experiments.stopping import Terminated, terminable
 from fer_id.errors import FerIdError
 
-DONE, OUR_FAULT, USERS_FAULT, INTERRUPTED = 0, 1, 2, 130
+DONE, OUR_FAULT, USERS_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 
 class Verb(NamedTuple):
@@ -184,6 +185,7 @@ VERBS = {
 CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "the file is larger than is allowed here (ulimit -f)",
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
@@ -199,21 +201,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments after ``fer-id``; None takes the process's own.
 
     Returns:
-        the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted.
+        the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted, 143 terminated.
     """
     try:
-        return _dispatch(list(sys.argv[1:] if argv is None else argv))
+        with terminable():
+            return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except FerIdError as error:
         return _say(f"fer-id: {error}", USERS_FAULT)
     except KeyboardInterrupt:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
+    except Terminated:
+        return _say("fer-id: terminated; the same command takes up what can be resumed", TERMINATED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OSError as error:
         if error.errno in CANNOT_WRITE:
             where = f": {error.filename}" if error.filename else ""
-            return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; nothing half-written is left", USERS_FAULT)
+            left = "nothing half-written is left, and the same command goes on once this is mended"
+            return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
         return _our_fault()
     except Exception:
         return _our_fault()

@@ -36,6 +36,8 @@ class TrainerConfig:
         "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
     )
     accelerator: str = setting("auto", choices=("auto", "cpu", "gpu"), help="what to compute on")
+    devices: int = setting(1, min=1, help="processes on a machine that share each batch, a device each")
+    num_nodes: int = setting(1, min=1, help="machines that train together, see docs/CLUSTER.md")
     precision: str = setting("auto", choices=("auto", "32", "bf16"), help="auto: the faster one over a few steps")
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
@@ -49,6 +51,11 @@ class TrainerConfig:
     resolution: list[tuple[float, int]] = setting(
         [], help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops"
     )
+
+    @property
+    def processes(self) -> int:
+        """How many train together."""
+        return self.devices * self.num_nodes
 
     def clashes(self) -> Iterator[Clash]:
         """Steps of ``resolution`` that are no shares, no sides, or not in order."""
@@ -115,7 +122,7 @@ class TrainConfig:
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
-    batch_size: int = setting(32, min=1, help="clips in a step")
+    batch_size: int = setting(32, min=1, help="clips in a step, of all devices together")
     resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -151,6 +158,26 @@ class TrainConfig:
             )
         if self.protocol.mode != "inductive" and self.adapt.strategy == "source_only":
             yield Clash(("protocol.mode", "adapt.strategy"), "source_only looks at nothing: protocol.mode=inductive")
+        if self.trainer.processes > 1:
+            yield from self._not_together()
         for line in model_problems(self.model):
             keys, _, message = line.partition(": ")
             yield Clash((keys,), message)
+
+    def _not_together(self) -> Iterator[Clash]:
+        """What several devices cannot share: they are for one large training."""
+        several = ("trainer.devices", "trainer.num_nodes")
+        if self.protocol.name in ("kfold", "loso") or self.protocol.cross_fit:
+            yield Clash(
+                (*several, "protocol"), "many small trainings: give each one device, side by side, as fer-id sweep does"
+            )
+        if self.adapt.strategy != "full":
+            yield Clash((*several, "adapt.strategy"), f"{self.adapt.strategy} trains on one device")
+        if self.batch_size % self.trainer.processes:
+            processes = self.trainer.processes
+            yield Clash((*several, "batch_size"), f"{self.batch_size} clips in a step are not shared by {processes}")
+        for key in ("precision", "memory_format"):
+            if getattr(self.trainer, key) == "auto":
+                yield Clash(
+                    (*several, f"trainer.{key}"), "auto would be measured by each process for itself; say which"
+                )

@@ -79,6 +79,7 @@ def describe_job(
         "precision": config.trainer.precision,
         "memory_format": config.trainer.memory_format,
         "machine": machine(),
+        "processes": config.trainer.processes,
     }
 
 

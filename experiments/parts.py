@@ -18,6 +18,7 @@ from experiments.config import TrainConfig
 from experiments.loading import plain, read
 from experiments.parents import label_space
 from experiments.registry import get_dataset
+from experiments.together import environment
 from fer_id.callbacks.curves import MirrorCurve
 from fer_id.callbacks.mirror import open_mirror
 from fer_id.callbacks.record import Record
@@ -184,22 +185,25 @@ def make_trainer(
     watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
-    import pytorch_lightning as pl
-    from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, RichProgressBar
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+
+    from fer_id.callbacks.saving import Checkpoint
+    from fer_id.callbacks.signals import OwnSignals
 
     chosen = config.trainer
     mode = "min" if chosen.monitor.endswith("loss") else "max"
     folder = run.path / "checkpoints"
-    best = ModelCheckpoint(folder, filename="best", monitor=chosen.monitor, mode=mode, enable_version_counter=False)
+    best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
-    last = ModelCheckpoint(folder, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    last = Checkpoint(folder, "last")
     told = []
     if mirror is not None:
         hidden = withheld(run.job(), mirror.job_type or "")
         told = [MirrorCurve(mirror, run.path / "metrics.jsonl", chosen.monitor, hidden)]
     record = Record(run.path / "metrics.jsonl")
-    callbacks: list[Callback] = [EpochSeed(config.seed), record, *told, *watchers, best, last]
+    callbacks: list[Callback] = [OwnSignals(), EpochSeed(config.seed), record, *told, *watchers, best, last]
     if not data.images:  # before Record, which writes down what is logged
         validated = data.clips.iloc[data.fold.validation]
         callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
@@ -208,15 +212,34 @@ def make_trainer(
     on_terminal = sys.stderr.isatty()
     if on_terminal:
         callbacks.append(RichProgressBar())
+    try:
+        return _trainer(config, run, callbacks, on_terminal)
+    except MisconfigurationException as problem:  # other devices, or another number of processes, than there are
+        raise ConfigError(
+            f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
+        ) from None
+
+
+def _trainer(config: TrainConfig, run: RunDir, callbacks: list[Callback], on_terminal: bool) -> pl.Trainer:
+    import pytorch_lightning as pl
+
+    from fer_id.callbacks.saving import WholeFiles
+
+    chosen, several = config.trainer, config.trainer.processes > 1
     return pl.Trainer(
         accelerator=chosen.accelerator,
-        devices=1,  # Lightning would take all there are
+        devices=chosen.devices,  # Lightning would take all there are
+        num_nodes=chosen.num_nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
+        use_distributed_sampler=False,  # it repeats clips; ours shares batches
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
         max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
         check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
+        plugins=[WholeFiles(), environment(config)],
         logger=False,  # our own record, which the mirror tells
         default_root_dir=run.path,
         enable_progress_bar=on_terminal,
@@ -273,5 +296,11 @@ def _told_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int 
 def quiet() -> None:
     """Lightning's advice that does not apply here stays out of the log."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for text in ("does not have many workers", "number of training batches", "exists and is not empty", "LeafSpec"):
+    for text in (
+        "does not have many workers",
+        "number of training batches",
+        "exists and is not empty",
+        "LeafSpec",
+        "sync_dist=True",
+    ):
         warnings.filterwarnings("ignore", f".*{text}.*")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import signal
 import time
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,11 +28,14 @@ from experiments.parts import (
     quiet,
     settled,
 )
+from experiments.stopping import interruptible
+from experiments.together import alone, leave_group, rank, silent
 from fer_id.callbacks.curves import best_row, mean_curve, summarise_best
 from fer_id.callbacks.telling import mirror_explanation, mirror_results, withheld
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
+from fer_id.models.resuming import Start, begin_at, find_start, forget_previous
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import draw_figures, evaluate_run, write_report
@@ -55,11 +56,12 @@ SINGLE, FOLD, PART, TRIAL = "train", "fold", "part", "trial"
 """What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one, a trial of a sweep."""
 
 
-def train(config: TrainConfig) -> str:
+def train(config: TrainConfig) -> str | None:
     """Trains, predicts and evaluates what the configuration describes; resumes what was begun.
 
     Returns:
-        what came out, in two lines, with the folder of the run.
+        what came out, in two lines, with the folder of the run; None in a process that trains along with the one that
+        says it.
 
     Raises:
         FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
@@ -68,6 +70,9 @@ def train(config: TrainConfig) -> str:
     path = Path(config.runs.root) / (config.name or _default_name(config))
     run = RunDir(path)
     run.require_consent()
+    if rank(config) > 0:
+        _train_along(config, run)
+        return None
     if run.done and not run.changed(plain(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)
@@ -105,18 +110,18 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
-    parent = RunDir.create(path, plain(config), describe_job(config, data, data.folds, starts, sources))
-    banks = {start.path: FeatureBank() for start in distinct}
-    folds = []
-    for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
-        run = RunDir(path / "folds" / fold.name)
-        say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
-        if not run.done:
-            bank = None if start is None else banks[start.path]
-            train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
-        folds.append(run)
-    pool_folds(config, parent, folds, data)
-    return parent
+    with RunDir.begin(path, plain(config), describe_job(config, data, data.folds, starts, sources)) as parent:
+        banks = {start.path: FeatureBank() for start in distinct}
+        folds = []
+        for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
+            run = RunDir(path / "folds" / fold.name)
+            say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
+            if not run.done:
+                bank = None if start is None else banks[start.path]
+                train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
+            folds.append(run)
+        pool_folds(config, parent, folds, data)
+        return parent
 
 
 def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], data: FerDataModule) -> None:
@@ -147,6 +152,30 @@ def train_one(
         bank: features shared with other folds that start from the same weights.
         watchers: further callbacks of the Trainer.
     """
+    config, task, start, sources = _prepare(config, path, data, bank)
+    with RunDir.begin(path, plain(config), describe_job(config, data, [data.fold], [start], sources)) as run:
+        mirror = open_run_mirror(config, run, data, job_type)
+        began = time.monotonic()
+        reset_peak()
+        with interruptible():
+            run.write_predictions(_fit(config, run, data, task, mirror, watchers))
+        curve = run.learning_curve()
+        job = run.job()
+        job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+        job["peak_memory_bytes"] = peak_bytes()
+        if config.protocol.cross_fit and job_type != PART:
+            job["seconds"] += _cross_fit(config, run, data, bank)
+            run.require_consent()
+        run.write_job(job)
+        _finish(config, run, data, mirror, explains=job_type == SINGLE)
+        return run
+
+
+def _prepare(
+    config: TrainConfig, path: Path, data: FerDataModule, bank: FeatureBank | None
+) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule]]:
+    """Everything that may be refused before a folder is made: the settled configuration, the task with its weights, the
+    run it starts from, and what that one learned from, where it is learned from again."""
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
@@ -155,39 +184,67 @@ def train_one(
         data.align_with(source)
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
-    model, taken = make_model(config, data, start)  # before the folder: weights that do not fit leave nothing behind
-    run = RunDir.create(path, plain(config), describe_job(config, data, [data.fold], [start], sources))
-    last = run.path / "checkpoints" / "last.ckpt"
-    resumed = config.resume and last.is_file()
-    if resumed:
-        load_model(model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    task = make_task(config, model, data, taken, bank)
-    mirror = open_run_mirror(config, run, data, job_type)
-    trainer = make_trainer(config, run, mirror, data, watchers)
-    if resumed:
-        say(f"resuming {run.path} from its last checkpoint")
-    began = time.monotonic()
-    reset_peak()
-    with _interruptible():
-        if task.strategy.learns:
-            if not (resumed and run.predicted):  # interrupted later, it is trained: another epoch would change it
-                trainer.fit(task, data, ckpt_path=last if resumed else None, weights_only=True)
-            load_model(model, run.checkpoint("best"))
-        else:
-            task.strategy.settle(model, data.training_clips())
-            write_checkpoint(task, run.path / "checkpoints" / "best.ckpt")
-        run.require_consent()  # somebody may have withdrawn while it trained
-        run.write_predictions(_predictions(trainer, task, data))
-    curve = run.learning_curve()
-    job = run.job()
-    job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
-    job["peak_memory_bytes"] = peak_bytes()
-    if config.protocol.cross_fit and job_type != PART:
-        job["seconds"] += _cross_fit(config, run, data, bank)
-        run.require_consent()
-    run.write_job(job)
-    _finish(config, run, data, mirror, explains=job_type == SINGLE)
-    return run
+    model, taken = make_model(config, data, start)
+    return config, make_task(config, model, data, taken, bank), start, sources
+
+
+def _fit(
+    config: TrainConfig,
+    run: RunDir,
+    data: FerDataModule,
+    task: ClipClassification,
+    mirror: wandb.Run | None,
+    watchers: Sequence[Callback],
+) -> pd.DataFrame:
+    """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
+    folder = run.path / "checkpoints"
+    start = find_start(folder) if config.resume else Start(None, None, [])
+    for path in start.damaged:
+        say(f"{path} is not whole: it is left out")
+    trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
+    begin_at(start, folder)
+    last = None if start.last is None else run.checkpoint("last")
+    if last is not None:
+        say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
+    elif start.damaged:
+        say(f"{run.path} has no whole checkpoint left: training from the beginning")
+    if task.strategy.learns:
+        if not trained:
+            _learn(config, run, data, task, mirror, watchers, last)
+        load_model(task.model, run.checkpoint("best"))
+    else:
+        task.strategy.settle(task.model, data.training_clips())
+        write_checkpoint(task, folder / "best.ckpt")
+    run.require_consent()  # somebody may have withdrawn while it trained
+    return _predictions(make_trainer(alone(config), run, mirror, data), task, data)
+
+
+def _learn(
+    config: TrainConfig,
+    run: RunDir,
+    data: FerDataModule,
+    task: ClipClassification,
+    mirror: wandb.Run | None,
+    watchers: Sequence[Callback],
+    last: Path | None,
+) -> None:
+    """The epochs, from a checkpoint on where there is one."""
+    if last is not None:
+        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+    make_trainer(config, run, mirror, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    leave_group()
+
+
+def _train_along(config: TrainConfig, run: RunDir) -> None:
+    """What a further process of one training does: it learns; all else is done by the first one."""
+    folder = run.path / "checkpoints"
+    if run.done or (run.predicted and find_start(folder).last):
+        return
+    with silent():
+        data = open_data(config, None)
+        config, task, *_ = _prepare(config, run.path, data, None)
+    with interruptible():
+        _learn(config, run, data, task, None, (), find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
@@ -231,6 +288,7 @@ def _finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: wandb
             mirror_explanation(mirror, *explained)
         per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
         mirror_results(mirror, metrics, draw_figures(run), per_class, real=data.has_children, hidden=hidden)
+    forget_previous(run.path / "checkpoints")
     run.finish()
 
 
@@ -246,17 +304,6 @@ def _explained(config: TrainConfig, run: RunDir) -> tuple[dict[str, Any], list[S
     except Exception:
         say(f"not explained, and that is a fault of fer-id; please report these lines:\n{traceback.format_exc()}")
     return None
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C as Python has it: Lightning ends the process without a word, and lets no further one through."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    except SystemExit:
-        signal.signal(signal.SIGINT, handler)
-        raise KeyboardInterrupt from None
 
 
 def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:

@@ -36,7 +36,11 @@ Settings are key=value, in any order. data=, model=, recipe= and protocol= choos
 name, your own by the path of its .yaml file); dotted keys such as trainer.max_epochs=20 then override single ones.
   fer-id VERB --help      every setting of a verb, with its default and limits
 
-Exit codes: 0 done, 2 something you can mend (the message says how), 1 a fault of fer-id, 130 interrupted."""
+A training saves after every epoch: stopped, killed or cut off, the same command goes on from there as if nothing had
+happened.
+
+Exit codes: 0 done, 2 something you can mend (the message says how), 1 a fault of fer-id, 130 interrupted by Ctrl-C,
+143 by SIGTERM."""
 
 
 def overview(verbs: Mapping[str, Verb]) -> str:

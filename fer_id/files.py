@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -11,26 +12,67 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from fer_id.errors import FerIdError
+from fer_id.progress import say
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""How a disk says that it has no locks, as some network disks have none."""
+
+_HELD: set[IO[str]] = set()
+"""Lock files of this process, see :func:`locked`."""
 
 
-def atomic_write_bytes(path: Path, content: bytes) -> None:
-    """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one.
+
+    Raises:
+        OSError: it cannot be written; ``filename`` is the file that was meant.
+    """
+    name = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as out:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
         os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
+        _settle(path.parent)
+    except BaseException as problem:
+        if name is not None:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+        if isinstance(problem, OSError) and problem.errno is not None:
+            problem.filename, problem.filename2 = str(path), None  # not the one it was to be renamed from
         raise
+
+
+def _settle(folder: Path) -> None:
+    """Waits until the names in a folder are on the disk: a rename alone may be undone by a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as problem:
+        if problem.errno != errno.EINVAL:  # a disk that has no such thing
+            raise
+    finally:
+        os.close(handle)
+
+
+def put_in_place(draft: Path, path: Path) -> None:
+    """Renames a whole file onto another, for good."""
+    os.replace(draft, path)
+    _settle(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what killed processes left half-written in a folder; nobody else may be writing there."""
+    for draft in folder.glob(".*.????????"):
+        if draft.is_file():
+            draft.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, content: str) -> None:
@@ -156,6 +198,9 @@ def _put(draft: Path, path: Path) -> None:
 def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
     """Keeps other processes out of a folder for as long as this one works there, however it ends.
 
+    The kernel frees the lock when the process dies. On a network disk it is seen by other machines only where the
+    disk's own locking says so (NFS does, unless mounted with ``nolock`` or ``local_lock``).
+
     Raises:
         FerIdError: of class ``error``, where another process is there already.
     """
@@ -164,4 +209,22 @@ def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise error(f"{folder}: another process is working there; wait until it is done, or stop it") from None
-        yield
+        except OSError as problem:
+            if problem.errno not in NO_LOCKS:
+                raise
+            say(f"{folder}: this disk has no locks, so nothing keeps a second process from working there as well")
+        _HELD.add(handle)
+        try:
+            yield
+        finally:
+            _HELD.discard(handle)
+
+
+def _let_go() -> None:
+    """A forked process, such as one that loads batches, may outlive its parent, but must not hold its locks."""
+    for handle in _HELD:
+        handle.close()
+    _HELD.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 import yaml
 
 from fer_id.errors import RunError
-from fer_id.files import atomic_write_bytes, atomic_write_text, read_json, read_json_lines, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
 
 try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels are
     from yaml import CSafeLoader as SafeLoader
@@ -44,6 +45,21 @@ class RunDir:
         self.path = Path(path)
 
     @classmethod
+    @contextmanager
+    def begin(cls, path: str | Path, config: dict[str, Any], job: dict[str, Any]) -> Iterator[RunDir]:
+        """As :meth:`create`, for this process alone until the block ends; what killed ones left half-written goes.
+
+        Raises:
+            RunError: as :meth:`create`, or another process works on the run.
+        """
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, RunError):
+            run = cls.create(folder, config, job)
+            sweep(folder)
+            yield run
+
+    @classmethod
     def create(cls, path: str | Path, config: dict[str, Any], job: dict[str, Any]) -> RunDir:
         """Makes the folder, or takes an unfinished one of the same configuration up again.
 
@@ -54,6 +70,7 @@ class RunDir:
         run.require_consent()
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
+        run.require_whole()
         if (run.path / "config.yaml").exists() and (changed := run.changed(config)):
             raise RunError(
                 f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
@@ -85,6 +102,28 @@ class RunDir:
         if not run.done and not unfinished:
             raise RunError(f"{path} is not finished (no DONE); the same `fer-id train` command resumes it")
         return run
+
+    def require_whole(self) -> None:
+        """Checks that what says how an unfinished run was begun is there, if anything was trained.
+
+        Raises:
+            RunError: ``config.yaml`` or ``job.json`` is missing or damaged.
+        """
+        try:
+            if (self.path / "config.yaml").exists() or self._begun:
+                self.config()
+            if (self.path / "job.json").exists() or self._begun:
+                self.job()
+        except RunError as problem:
+            raise RunError(
+                f"{problem}. Nothing else says with which settings and on what data this run was begun: put the file "
+                "back, choose another name=, or remove the folder"
+            ) from None
+
+    @property
+    def _begun(self) -> bool:
+        """Whether there is anything that was trained."""
+        return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
     def changed(self, config: dict[str, Any]) -> list[str]:
         """Dotted keys in which this run differs from a configuration, of those that decide what is learned.
@@ -128,7 +167,12 @@ class RunDir:
         return (self.path / "DONE").is_file()
 
     def finish(self) -> None:
-        """Marks the run finished: the last thing written."""
+        """Marks the run finished: the last thing written.
+
+        Raises:
+            RunError: it learned from somebody who withdrew meanwhile.
+        """
+        self.require_consent()
         atomic_write_text(self.path / "DONE", "")
 
     @property
@@ -184,8 +228,15 @@ class RunDir:
         write_json(self.path / "job.json", job)
 
     def metrics(self) -> dict[str, Any]:
-        """The final numbers, ``metrics.json``."""
-        return read_json(self.path / "metrics.json", RunError)
+        """The final numbers, ``metrics.json``.
+
+        Raises:
+            RunError: missing or damaged.
+        """
+        try:
+            return read_json(self.path / "metrics.json", RunError)
+        except RunError as problem:
+            raise RunError(f"{problem}; `fer-id evaluate {self.path}` makes it again from the predictions") from None
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Writes ``metrics.json``."""
@@ -201,7 +252,10 @@ class RunDir:
         try:
             table = pd.read_parquet(path, use_threads=False)  # so small a file is read before threads have begun
         except (OSError, ValueError) as problem:
-            raise RunError(f"{path}: cannot be read ({problem})") from None
+            raise RunError(
+                f"{path}: cannot be read ({problem}); remove {self.path / 'DONE'} and say the same `fer-id train` "
+                "command again: it predicts anew, without training again"
+            ) from None
         if missing := [key for key in PREDICTION_KEYS if key not in table]:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
-from fer_id.files import atomic_write_bytes, read_json, write_json
+from fer_id.files import atomic_write_bytes, locked, read_json, write_json
 from fer_id.runs import LEARNED_FROM, RunDir
 from fer_id.store_format import PARTS
 
@@ -104,12 +104,13 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
         if run not in known and run.path.resolve() not in tainted:
             continue
         erased.uploaded += _uploaded(run)
-        if run.path.name == subject and run.path.parent.name == "folds":
-            shutil.rmtree(run.path)
-            erased.removed.append(run.path)
-            continue
         try:
-            _clean(run, jobs[run.path], subject)
+            with locked(run.path, RunError):  # what is being trained now would write it all again
+                if run.path.name == subject and run.path.parent.name == "folds":
+                    shutil.rmtree(run.path)
+                    erased.removed.append(run.path)
+                    continue
+                _clean(run, jobs[run.path], subject)
         except (FerIdError, OSError) as problem:
             problems.add(f"{run.path}: {problem}")
         if run.path.resolve() not in tainted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE
 """How torch's weights-only reader says that a file names something other than weights and plain containers."""
 
 
+class DamagedError(CheckpointError):
+    """A file of weights is not whole: truncated, with flipped bits, or something else altogether."""
+
+
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Every weight of a file (safetensors, a torch file of weights, a training checkpoint) by its name, on the CPU.
 
@@ -36,7 +41,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             of it is run); no weights.
     """
     path = Path(path)
-    content = _read(path)
+    content = read_checkpoint(path)
     if isinstance(content, dict):
         content = next((content[key] for key in CONTAINERS if isinstance(content.get(key), dict)), content)
     if not isinstance(content, dict) or not content:
@@ -98,28 +103,38 @@ def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
     module.load_state_dict(state)
 
 
-def _read(path: Path) -> Any:
+def read_checkpoint(path: Path) -> Any:
+    """What a file of weights holds, weights on the CPU; nothing but weights and plain containers.
+
+    Raises:
+        DamagedError: it is not whole; checksums are compared, which torch does not do.
+        CheckpointError: no such file, or it holds more than weights; nothing of it is run.
+    """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as parts:
+                if (bad := parts.testzip()) is not None:
+                    raise zipfile.BadZipFile(f"wrong checksum of {bad}")
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the readers raise almost anything
-        raise CheckpointError(f"{path}: {_reason(error)}") from error
+        raise _explained(path, error) from error
 
 
-def _reason(error: Exception) -> str:
+def _explained(path: Path, error: Exception) -> CheckpointError:
     """Why a file could not be read, and what to do: it wanted to run code, or it is damaged."""
     code = REFUSED.search(str(error))
     if code is not None:
-        return (
-            f"holds more than weights and plain containers (it names {code[1]}); nothing of it was run. "
+        return CheckpointError(
+            f"{path}: holds more than weights and plain containers (it names {code[1]}); nothing of it was run. "
             "Save the state_dict alone, or use the checkpoint of a training run."
         )
     line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return (
-        f"cannot be read as weights ({line[:200]}); it is truncated, damaged or of another format. "
+    return DamagedError(
+        f"{path}: cannot be read as weights ({line[:200]}); it is truncated, damaged or of another format. "
         "Copy it again, or give another checkpoint."
     )
 

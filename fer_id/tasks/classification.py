@@ -12,19 +12,16 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from fer_id.errors import FerIdError
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.finite import require_finite, require_finite_weights
+from fer_id.tasks.parallel import share_of_loss
 from fer_id.tasks.strategies import Strategy
 from fer_id.tasks.views import views
 from fer_id.types import CROP, ClipBatch
-
-
-class NotFiniteError(FerIdError):
-    """The loss became NaN or infinite; the message names the clips of the batch."""
 
 
 class ClipClassification(pl.LightningModule):
@@ -88,9 +85,14 @@ class ClipClassification(pl.LightningModule):
             batch["frames"] = _shrink(batch["frames"], side)
         pooled = self._pooled(batch, self.current_epoch)
         covered, domain = batch["valid"].any(dim=1), batch.get("domain")
-        loss = self._judge(self.model.classify(pooled), batch, "train")
+        logits = self.model.classify(pooled)
+        loss = share_of_loss(self._judge(logits, batch, "train"), int(_judged(batch).sum()), self.model)
         penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
-        return loss if loss is None or penalty is None else loss + penalty
+        if loss is None or penalty is None:
+            return loss
+        finite = pooled.isfinite().all(dim=1) | ~covered
+        require_finite(loss + penalty, lambda: finite, batch["clip_id"], "train", self._when)
+        return loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
         """As training, without augmentation; gives ``predicted`` (B,) for callbacks that count."""
@@ -108,21 +110,18 @@ class ClipClassification(pl.LightningModule):
         return self.model.pool(self.model.encode(batch["frames"], batch["valid"], batch["landmarks"]), batch["valid"])
 
     def _judge(self, logits: Tensor, batch: ClipBatch, split: str) -> Tensor | None:
-        logits, judged = logits.float(), batch["valid"].any(dim=1) & (batch["label"] >= 0)
+        logits, judged = logits.float(), _judged(batch)
         if not bool(judged.any()):
             return None
         target = batch["soft_label"] if "soft_label" in batch else batch["label"]
-        loss = F.cross_entropy(
-            logits[judged],
-            target[judged],
-            label_smoothing=self.loss.label_smoothing if split == "train" else 0.0,
-        )
-        if not bool(torch.isfinite(loss)):
-            raise NotFiniteError(
-                f"{split} loss is {loss.item()} in epoch {self.current_epoch}, step {self.global_step}; clips of the "
-                f"batch: {', '.join(batch['clip_id'][:8])}. "
-                "Lower optim.lr, or set trainer.gradient_clip or trainer.precision=32."
-            )
+        smoothing = self.loss.label_smoothing if split == "train" else 0.0
+        loss = F.cross_entropy(logits[judged], target[judged], label_smoothing=smoothing)
+
+        def sound() -> Tensor:
+            each = F.cross_entropy(logits, target.clamp(min=0), label_smoothing=smoothing, reduction="none")
+            return each.isfinite() | ~judged
+
+        require_finite(loss, sound, batch["clip_id"], split, self._when)
         metrics = cast(MetricCollection, self.metrics[f"{split}_scores"])
         metrics.update(logits[judged], batch["label"][judged])
         count = int(judged.sum())
@@ -158,6 +157,18 @@ class ClipClassification(pl.LightningModule):
         )
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Before a checkpoint takes the place of a good one.
+
+        Raises:
+            NotFiniteError: there is nothing good to save.
+        """
+        require_finite_weights(self.model, self._when)
+
+    def _when(self) -> str:
+        rate = self.trainer.optimizers[0].param_groups[0]["lr"] if self.trainer.optimizers else 0.0
+        return f"epoch {self.current_epoch}, step {self.global_step}, at learning rate {rate:.3g}"
+
     def _side(self) -> int:
         """Side of the training frames now, in pixels."""
         begun = [pixels for start, pixels in self.resolution if self._share() >= start]
@@ -167,6 +178,11 @@ class ClipClassification(pl.LightningModule):
         """How much of the training is over, in [0, 1)."""
         epochs = self.trainer.max_epochs or 1
         return self.current_epoch / epochs if epochs > 0 else 0.0
+
+
+def _judged(batch: ClipBatch) -> Tensor:
+    """(B,) which clips are learned from or judged: those with a face and a label."""
+    return batch["valid"].any(dim=1) & (batch["label"] >= 0)
 
 
 def _short(split: str) -> str:

@@ -16,9 +16,10 @@ import pandas as pd
 import pytest
 
 from experiments import cli
-from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, USERS_FAULT, VERBS, main
+from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, VERBS, main
 from experiments.controls import require_one_length
 from experiments.inspect import describe
+from experiments.stopping import Terminated
 from fer_id.errors import DataError, RunError
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
@@ -93,7 +94,9 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (FileExistsError(errno.EEXIST, "File exists", "out"), USERS_FAULT, "a file stands where a folder is needed"),
         (OSError(errno.EIO, "I/O error"), OUR_FAULT, "Traceback"),
         (ZeroDivisionError("x"), OUR_FAULT, "Traceback"),
+        (OSError(errno.EFBIG, "File too large", "out"), USERS_FAULT, "ulimit -f): out"),
         (KeyboardInterrupt(), INTERRUPTED, "interrupted"),
+        (Terminated(143), TERMINATED, "terminated"),
     ],
 )
 def test_how_it_ends(

@@ -1,0 +1,535 @@
+"""Trainings that are killed, cut off, refused a disk, or fed with nonsense: what they say, and that nothing is lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from data_modules.dataset import ClipDataset
+from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
+from fer_id.errors import RunError
+from fer_id.files import locked
+from fer_id.models.checkpoint import read_tensors
+from fer_id.runs import RunDir
+from fer_id.tasks.classification import ClipClassification
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+Ends = list[tuple[int, str]]
+
+ROOT = Path(__file__).resolve().parents[2]
+KILLED = -signal.SIGKILL
+DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0", "name=a")
+"""Three epochs of two steps, with everything that draws: dropout, augmentation, a schedule."""
+
+STEP = "fer_id.tasks.classification:ClipClassification.training_step"
+VALIDATION = "fer_id.tasks.classification:ClipClassification.validation_step"
+SEEDING = "fer_id.callbacks.seeding:EpochSeed.on_train_batch_start"
+PICTURES = ["fer_id.reporting.report:write_figures", "fer_id.reporting.report:write_report"]
+"""What takes most of the time of a tiny run, and is of no interest here."""
+
+MOMENTS = {
+    "the first epoch's best is saved, its last not": ("rename", "last.ckpt", 1),
+    "within the first epoch": ("kill", STEP, 2),
+    "half of last.ckpt written": ("half", "last.ckpt", 2),
+    "within the second epoch": ("kill", STEP, 2),
+    "while validating": ("kill", VALIDATION, 1),
+    "before the line of metrics.jsonl takes its place": ("rename", "metrics.jsonl", 2),
+    "last.ckpt written, but not in its place": ("rename", "last.ckpt", 1),
+    "SIGTERM within the third epoch": ("term", STEP, 2),
+    "SIGTERM while validating": ("term", VALIDATION, 1),
+    "within the third epoch": ("kill", STEP, 2),
+    "before the predictions are written": ("kill", "fer_id.runs:RunDir.write_predictions", 1),
+    "before the numbers are written": ("kill", "fer_id.runs:RunDir.write_metrics", 1),
+    "before DONE": ("kill", "fer_id.runs:RunDir.finish", 1),
+}
+"""Of one training, one after the other: each finds what the one before has left."""
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT)}
+
+
+def tell(stories: list[dict[str, Any]]) -> list[Ends]:
+    """Lets the processes of these stories live and die, see ``dying.py``."""
+    script = Path(__file__).with_name("dying.py")
+    command = [sys.executable, str(script), json.dumps(stories)]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    told: list[Ends] = [[(code, said) for code, said in ends] for ends in json.loads(done.stdout)]
+    return told
+
+
+def same(one: RunDir, other: RunDir) -> bool:
+    """Whether two runs are equal bit for bit: weights, predictions, and numbers of every epoch."""
+    weights = all(
+        torch.equal(mine, theirs)
+        for which in ("last", "best")
+        for mine, theirs in zip(*(read_tensors(run.checkpoint(which)).values() for run in (one, other)), strict=True)
+    )
+    curves = [run.learning_curve().drop(columns="seconds") for run in (one, other)]
+    return weights and curves[0].equals(curves[1]) and one.predictions().equals(other.predictions())
+
+
+# -------------------------------------------------------------------------------------------- killed at any moment
+
+
+@pytest.fixture(scope="module")
+def stories(
+    drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, RunDir], dict[str, Ends]]:
+    """Every story of this module, told once: its run, and how its processes ended."""
+    root = tmp_path_factory.mktemp("stories")
+    subjects = ",".join(sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2])
+    loso = ("protocol=loso", f"protocol.only=[{subjects}]")
+    told: dict[str, tuple[tuple[str, ...], list[tuple[str, str, int]], list[str]]] = {
+        "straight": ((), [], []),
+        "killed": ((), list(MOMENTS.values()), []),
+        "unseeded straight": ((), [], [SEEDING]),
+        "unseeded killed": ((), [("kill", STEP, 4)], [SEEDING]),
+        "patient straight": (("trainer.patience=1", "trainer.max_epochs=6"), [], []),
+        "patient killed": (("trainer.patience=1", "trainer.max_epochs=6"), [("kill", STEP, 4)], []),
+        "folds straight": (loso, [], []),
+        "folds killed": (loso, [("kill", STEP, 4), ("kill", STEP, 8), ("kill", "fer_id.runs:RunDir.finish", 2)], []),
+    }
+    ended = tell(
+        [
+            {
+                "arguments": tiny(drawn, root / name, *DRAWING, *more),
+                "moments": moments,
+                "without": [*PICTURES, *without],
+            }
+            for name, (more, moments, without) in told.items()
+        ]
+    )
+    return {name: RunDir(root / name / "a") for name in told}, dict(zip(told, ended, strict=True))
+
+
+def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(
+    stories: tuple[dict[str, RunDir], dict[str, Ends]],
+) -> None:
+    runs, ended = stories
+    assert [code for code, _ in ended["straight"]] == [DONE], ended["straight"]
+    for (moment, (how, *_)), (code, said) in zip(MOMENTS.items(), ended["killed"][:-1], strict=True):
+        assert code == (KILLED if how != "term" else TERMINATED), f"{moment}: {said}"
+        assert how != "term" or "fer-id: terminated; the same command" in said
+        assert "Traceback" not in said
+    assert ended["killed"][-1][0] == DONE, ended["killed"][-1][1]
+    assert same(runs["killed"], runs["straight"])
+    assert sorted(path.name for path in (runs["killed"].path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
+    drafts = [path.name for path in runs["killed"].path.rglob(".*") if path.name != ".lock"]
+    assert not drafts
+
+
+def test_the_comparison_would_notice(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
+    """A resume that leaves the random state as it is gives other weights."""
+    runs, ended = stories
+    assert ended["unseeded killed"][0][0] == KILLED
+    assert not same(runs["unseeded killed"], runs["unseeded straight"])
+
+
+def test_early_stopping_remembers_how_long_it_has_waited(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
+    runs, ended = stories
+    assert [code for code, _ in ended["patient killed"]] == [KILLED, DONE]
+    assert len(runs["patient straight"].learning_curve()) < 6  # it did stop
+    assert same(runs["patient killed"], runs["patient straight"])
+
+
+def test_a_cross_validation_goes_on_within_its_fold(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
+    runs, ended = stories
+    assert [code for code, _ in ended["folds killed"]] == [KILLED, KILLED, KILLED, DONE], ended["folds killed"][-1][1]
+    for fold, straight in zip(runs["folds killed"].folds, runs["folds straight"].folds, strict=True):
+        assert same(fold, straight)
+    pd.testing.assert_frame_equal(runs["folds killed"].predictions(), runs["folds straight"].predictions())
+
+
+def test_the_command_killed_from_outside(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
+    """Nothing of ours inside: the command as it is typed, killed whenever its third epoch is recorded."""
+    whole = ("trainer.max_epochs=12", "trainer.patience=0", "model.dropout=0.3", "name=a")
+    assert main(tiny(drawn, tmp_path / "straight", *whole)) == DONE
+    command = [sys.executable, "-m", "experiments.cli", *tiny(drawn, tmp_path / "killed", *whole)]
+    record = tmp_path / "killed" / "a" / "metrics.jsonl"
+    with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
+        while process.poll() is None and not (record.is_file() and record.read_text().count("\n") >= 3):
+            pass
+        process.kill()
+    assert process.returncode == KILLED
+    assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == DONE
+    assert same(RunDir.open(tmp_path / "killed" / "a"), RunDir.open(tmp_path / "straight" / "a"))
+
+
+# ------------------------------------------------------------------------------- checkpoints that a power cut spoilt
+
+
+@pytest.fixture(scope="module")
+def straight(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """Three epochs without a fault."""
+    root = tmp_path_factory.mktemp("straight")
+    assert main(tiny(drawn, root, *DRAWING)) == DONE
+    return RunDir.open(root / "a")
+
+
+def begun(arguments: list[str], after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C at a training step."""
+    stop(monkeypatch, ClipClassification, "training_step", after, KeyboardInterrupt(), arguments, INTERRUPTED)
+
+
+def stop(
+    monkeypatch: pytest.MonkeyPatch,
+    where: Any,
+    method: str,
+    after: int,
+    fault: BaseException,
+    arguments: list[str],
+    code: int,
+) -> None:
+    """Gives a command whose ``where.method`` raises ``fault`` when it is called after ``after`` calls."""
+    original, calls = getattr(where, method), []
+
+    def failing(*args: Any, **kwargs: Any) -> Any:
+        calls.append(1)
+        if len(calls) > after:
+            raise fault
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, method, failing)
+        assert main(arguments) == code
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def flip(path: Path) -> None:
+    """One bit within a weight, which torch alone reads without a word."""
+    content = bytearray(path.read_bytes())
+    name, weight = next((k, v) for k, v in read_tensors(path).items() if v.numel() > 400)
+    at = bytes(content).index(weight.numpy().tobytes())
+    content[at + 100] ^= 1
+    path.write_bytes(bytes(content))
+    assert name in torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("spoil", [cut, empty, flip, Path.unlink])
+def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
+    spoil: Callable[[Path], None],
+    straight: RunDir,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+    begun(arguments, 4, monkeypatch)
+    spoil(run.checkpoint("last"))
+    capsys.readouterr()
+    assert main(arguments) == DONE
+    told = capsys.readouterr().err
+    assert ("last.ckpt is not whole" in told) == (spoil is not Path.unlink)
+    assert "from its last whole checkpoint" in told
+    assert same(run, straight)
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_with_nothing_whole_left_it_trains_from_the_beginning(
+    which: str,
+    straight: RunDir,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+    begun(arguments, 4, monkeypatch)
+    for path in (run.path / "checkpoints").glob(f"{which}*.ckpt"):
+        cut(path)
+    assert main(arguments) == DONE
+    assert "no whole checkpoint left: training from the beginning" in capsys.readouterr().err
+    assert same(run, straight)
+
+
+def test_a_run_that_was_moved_meanwhile_goes_on(
+    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(tiny(drawn, tmp_path / "here", *DRAWING), 4, monkeypatch)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert main(tiny(drawn, tmp_path / "there", *DRAWING)) == DONE
+    run = RunDir.open(tmp_path / "there" / "a")
+    assert same(run, straight)
+    assert str(tmp_path).encode() not in run.checkpoint("last").read_bytes()
+
+
+def test_a_spoilt_record_is_mended_from_the_checkpoint(
+    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+    begun(arguments, 4, monkeypatch)
+    (run.path / "metrics.jsonl").write_bytes(b"\x00\xff no lines")
+    assert main(arguments) == DONE
+    assert same(run, straight)
+
+
+# ------------------------------------------------------------------------------------------ files of a begun run
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "job.json"])
+@pytest.mark.parametrize("content", [None, b"", b"\x00\xff\x80", b"[1, 2"])
+def test_a_begun_run_that_does_not_say_how_is_refused(
+    name: str, content: bytes | None, tmp_path: Path, straight: RunDir
+) -> None:
+    run = RunDir.create(tmp_path / "run", {"seed": 1}, {"store": None})
+    (run.path / "checkpoints" / "last.ckpt").write_bytes(straight.checkpoint("last").read_bytes())
+    (run.path / name).unlink()
+    if content is not None:
+        (run.path / name).write_bytes(content)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=rf"(?s){name}.*put the file back, choose another name=, or remove the folder"):
+        RunDir.create(run.path, {"seed": 1}, {"store": None})
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "says"), [("metrics.json", "fer-id evaluate"), ("predictions.parquet", "it predicts anew")]
+)
+def test_a_finished_run_with_a_spoilt_file_says_how_to_make_it_again(
+    name: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = tiny(drawn, tmp_path, "name=a")
+    assert main(arguments) == DONE
+    run = RunDir.open(tmp_path / "a")
+    good = run.predictions()
+    (run.path / name).write_bytes(b"{")
+    again = arguments if name == "metrics.json" else ["evaluate", str(run.path)]
+    capsys.readouterr()
+    assert main(again) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert name in told
+    assert says in told
+    assert "Traceback" not in told
+    if name == "metrics.json":
+        assert main(["evaluate", str(run.path)]) == DONE
+    else:
+        (run.path / "DONE").unlink()
+    assert main(arguments) == DONE
+    pd.testing.assert_frame_equal(run.predictions(), good)
+
+
+# ------------------------------------------------------------------------------------------ disks that refuse
+
+
+REFUSALS = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-only", errno.EDQUOT: "quota is used up"}
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        *((errno.ENOSPC, name) for name in ("config.yaml", "last.ckpt", "metrics.jsonl", "predictions.parquet")),
+        *((code, "best.ckpt") for code in REFUSALS),
+    ],
+)
+def test_a_disk_that_refuses_costs_nothing_but_time(
+    code: int,
+    name: str,
+    straight: RunDir,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+    sync, seen = os.fsync, list[str]()
+
+    def refuse(handle: int) -> None:
+        if f"/.{name}." in str(Path(f"/proc/self/fd/{handle}").readlink()):
+            seen.append(name)
+            if len(seen) == (2 if name in ("last.ckpt", "metrics.jsonl") else 1):  # of these two the second
+                raise OSError(code, os.strerror(code))
+        sync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", refuse)
+        assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert REFUSALS[code] in told
+    assert f"{name}; nothing half-written is left" in told
+    assert "Traceback" not in told
+    assert not [path for path in run.path.rglob(".*") if path.name != ".lock"]
+    assert main(arguments) == DONE
+    assert same(run, straight)
+
+
+# ------------------------------------------------------------------------------------------ two processes on one run
+
+
+def test_a_second_process_is_refused_and_changes_nothing(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+    begun(arguments, 4, monkeypatch)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    with locked(run.path, RunError):
+        assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert f"{run.path}: another process is working there" in told
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+    assert main(arguments) == DONE
+
+
+def test_processes_that_were_forked_do_not_hold_the_lock_of_one_that_died(tmp_path: Path) -> None:
+    """Loaders of batches outlive a killed training by a few seconds."""
+    code = (
+        "import os, sys, time; from pathlib import Path\n"
+        "from fer_id.errors import RunError; from fer_id.files import locked\n"
+        "with locked(Path(sys.argv[1]), RunError):\n"
+        "    if os.fork() == 0: time.sleep(60); os._exit(0)\n"
+        "    print('in', flush=True); os.kill(os.getpid(), 9)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        assert process.wait() == KILLED
+        with locked(tmp_path, RunError):  # the child is still there
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+# ------------------------------------------------------------------------------------------ numbers that are none
+
+
+def finite(run: RunDir) -> bool:
+    weights = read_tensors(run.checkpoint("last")).values()
+    return all(bool(torch.isfinite(one).all()) for one in weights if one.is_floating_point())
+
+
+def test_an_absurd_learning_rate_ends_before_anything_good_is_lost(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    absurd = ("optim.name=adamw", "optim.lr=10", "optim.weight_decay=1", "trainer.max_epochs=60", "trainer.patience=0")
+    arguments, run = tiny(drawn, tmp_path, *absurd, "name=a"), RunDir(tmp_path / "a")
+    assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    # Batch normalisation keeps the loss finite for longer than the statistics it is made with.
+    assert re.search(
+        r"weights are not finite after epoch \d+, step \d+, at learning rate 10, so they are not saved", told
+    )
+    assert "under another name=" in told
+    assert "Traceback" not in told
+    assert finite(run)
+    epochs = len(run.learning_curve())
+    assert epochs > 3
+    assert main(arguments) == USERS_FAULT  # it goes on from the last good one, and meets the same fault
+    assert len(run.learning_curve()) == epochs
+    assert finite(run)
+
+
+def test_a_poisoned_clip_is_named(tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
+    store = tiny_store(subjects=4, clips=2)
+    table = pd.read_parquet(store / "clips.parquet")
+    first = table.groupby("subject_id")["clip_id"].first()
+    even = np.full(5, 0.2)
+    table["soft_label"] = [even * np.nan if name in set(first) else even for name in table["clip_id"]]
+    table.to_parquet(store / "clips.parquet", index=False)
+    assert main(tiny(store, tmp_path, "name=a")) == USERS_FAULT
+    told = capsys.readouterr().err
+    named = re.search(r"Not finite is that of ([\w, -]+)\.", told)
+    assert named is not None, told
+    assert set(named[1].split(", ")) <= set(first)
+    assert not list((tmp_path / "a" / "checkpoints").iterdir())
+
+
+def test_poisoned_landmarks_count_as_unknown(tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path) -> None:
+    store = tiny_store(subjects=4, clips=2)
+    for shard in (store / "landmarks").glob("*.npy"):
+        points = np.load(shard)
+        points[:3] = np.nan  # of frames that are said to show a face
+        np.save(shard, points)
+    assert main(tiny(store, tmp_path, "model.landmarks=4", "name=a")) == DONE
+    assert finite(RunDir.open(tmp_path / "a"))
+
+
+def test_weights_that_are_none_never_take_the_place_of_good_ones(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    """A last step whose gradient is not finite spoils weights that no later loss tells of."""
+    arguments, run = (
+        tiny(drawn, tmp_path, "trainer.max_epochs=3", "trainer.validate_every=3", "name=a"),
+        RunDir(tmp_path / "a"),
+    )
+    original = ClipClassification.training_step
+
+    def spoilt(self: ClipClassification, batch: Any, batch_idx: int) -> Any:
+        loss = original(self, batch, batch_idx)
+        return loss * torch.inf if self.global_step == 3 else loss
+
+    monkeypatch.setattr(ClipClassification, "training_step", spoilt)
+    assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "weights are not finite after epoch 1" in told
+    assert "model.classifier" not in told.partition("fer-id:")[0]
+    assert finite(run)
+    assert len(run.learning_curve()) == 2
+
+
+# ------------------------------------------------------------------------------------------ a machine that gives up
+
+
+def test_a_lost_loader_is_told(
+    drawn: Path, tiny: Tiny, tmp_path: Path, straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    """As the kernel does it when memory runs out."""
+    arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
+
+    def lost(self: Any, key: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ClipDataset, "__getitem__", lost)
+        assert main(tiny(drawn, tmp_path, *DRAWING, "data.num_workers=1")) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "a process that loads batches was lost" in told
+    assert "data.num_workers=0" in told
+    assert "Traceback" not in told
+    assert main(arguments) == DONE  # with fewer processes the same run goes on
+    assert same(run, straight)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: 9 bytes"),
+    ],
+)
+def test_no_memory_is_told(
+    fault: Exception, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    arguments = tiny(drawn, tmp_path, *DRAWING)
+    stop(monkeypatch, ClipClassification, "training_step", 3, fault, arguments, USERS_FAULT)
+    told = capsys.readouterr().err
+    assert "out of memory" in told
+    assert "batch_size" in told
+    assert "Traceback" not in told
