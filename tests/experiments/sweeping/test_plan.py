@@ -14,7 +14,11 @@ MakePlan = Callable[..., Plan]
 
 
 def test_parameters_reach_the_configuration(make_plan: MakePlan) -> None:
-    parameters = {"optim.lr": {"values": [0.5]}, "model": {"value": "conv4"}, "model.widths": {"values": [[8, 8, 8, 8]]}}
+    parameters = {
+        "optim.lr": {"values": [0.5]},
+        "model": {"value": "conv4"},
+        "model.widths": {"values": [[8, 8, 8, 8]]},
+    }
     plan = make_plan(parameters=parameters, metric={"name": "val/loss", "goal": "minimize"})
     config = plan.check()
     assert (config.optim.lr, config.model.name, config.model.widths) == (0.5, "conv4", [8, 8, 8, 8])

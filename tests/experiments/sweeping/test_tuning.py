@@ -52,7 +52,9 @@ def decisions(scheduler: Any, trial: Asked, values: list[float]) -> str:
         ({"max_iter": 30, "s": 1}, {10}),
     ],
 )
-def test_decisions_fall_where_wandb_has_its_brackets(told: dict[str, Any], where: set[int], make_plan: MakePlan) -> None:
+def test_decisions_fall_where_wandb_has_its_brackets(
+    told: dict[str, Any], where: set[int], make_plan: MakePlan
+) -> None:
     scheduler = stopper(make_plan(early_terminate={"type": "hyperband", **told}))
     assert decisions(scheduler, Asked("good"), [0.9] * 30) == "g" * 30
     found = decisions(scheduler, Asked("bad"), [0.1] * 30)
