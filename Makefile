@@ -21,7 +21,6 @@ RUN ?= runs/demo/cnn_lstm
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
 OUT ?= compare
 WORKERS ?= auto
-SWEEP ?= drawn
 ID ?=
 
 .DEFAULT_GOAL := help

@@ -196,6 +196,8 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
         _tune(config, study)
     spent = ledger.settings().get("seconds", 0.0) + time.monotonic() - began
     selected = select(study) if folded else None
+    if folded:
+        _tell_configurations(study)
     write_results(study, data.provenance)
     ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
     text = told(study, selected, data.provenance)
@@ -218,6 +220,14 @@ def _tune(config: SweepConfig, study: Study) -> None:
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
             raise
+
+
+def _tell_configurations(study: Study) -> None:
+    """W&B has a run of each trial; a configuration that all folds trained gets one over them."""
+    from experiments.online.studies import tell_configurations
+
+    logging = study.plan.resolve(study.plan.first()).logging
+    tell_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)
 
 
 @contextmanager
