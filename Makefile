@@ -16,20 +16,20 @@ VOTES ?= data/fer2013new.csv
 STORE ?= data/fer2013
 MODEL ?= conv4
 NAME ?= fer2013/$(MODEL)
+SWEEP ?= drawn
 RUN ?= runs/demo/cnn_lstm
 RUNS ?= $(patsubst %/DONE,%,$(wildcard runs/*/*/DONE))
 OUT ?= compare
 WORKERS ?= auto
-SWEEP ?= drawn
 ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark shortcut train explain compare test test-all lint format type bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-all lint format type bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME RUN RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
+	@echo '  variables: ARGS SOURCE VOTES STORE MODEL NAME SWEEP RUN RUNS OUT WORKERS PYTHON, e.g. make train ARGS="model=resnet50"'
 
 # ---------------------------------------------------------------------------------------------------- installation
 
@@ -65,6 +65,15 @@ loso: data/drawn/card.json  ## the same two, judged leave-one-child-out on the d
 
 benchmark: simulate  ## the paper's five models on simulated children (needs FER2013 and FER+, see simulate): an hour on two cores
 	$(FER) benchmark data=simulated data.store=data/simulated pretrain.store=data/ferplus out=$(OUT)/benchmark $(ARGS)
+
+# What the shipped sweeps need; one of your own (SWEEP=my.yaml) brings its data itself.
+NEEDS_drawn := data/drawn/card.json
+NEEDS_strategies := data/site_a_store/card.json runs/source/cnn_lstm/DONE
+NEEDS_models := data/simulated/card.json
+NEEDS_lr_augmentation := data/simulated/card.json
+
+sweep: $(STAMP) $(NEEDS_$(SWEEP))  ## the trials of SWEEP, side by side; again, or after a crash: goes on (drawn: about four minutes)
+	$(FER) sweep run $(SWEEP) $(ARGS)
 
 # What `explain` must find out: the same drawn children with a patch in the background that tells the label, and the remedy.
 CONTROL = $(FER) train data=synthetic protocol=holdout recipe=demo model=conv4 data.frames=frame $(SMALL)

@@ -222,6 +222,18 @@ def videos() -> Iterator[Result]:
     yield Result(name, outcome.prepared / outcome.plain, "ratio", 1.7, at_least=True, note=note)
 
 
+def sweeping() -> Iterator[Result]:
+    """Two trials of a minute: by hand, in a sweep one after the other, in a sweep side by side; one thread each."""
+    from experiments.sweeping.racing import race
+
+    found = race()
+    by_hand = sum(found.by_hand)
+    note = f"{found.alone:.0f} s against {' + '.join(f'{one:.0f}' for one in found.by_hand)} s"
+    yield Result("sweep over its trials by hand", found.alone / by_hand, "ratio", 1.10, note=note)
+    note = f"{found.together:.0f} s against {found.alone:.0f} s, both with the start of the sweep"
+    yield Result("two trials side by side", found.together / found.alone, "ratio", 0.65, note=note)
+
+
 def training(model: str) -> Callable[[], Iterator[Result]]:
     """``fer-id train`` against a bare loop; a benchmark of one model."""
 
@@ -255,6 +267,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "compare": comparing,
     "prepare": preparing,
     "videos": videos,
+    "sweep": sweeping,
 }
 
 

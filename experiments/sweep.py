@@ -96,12 +96,10 @@ def sweep(config: SweepConfig) -> str:
             are done.
     """
     plan = _resumed(config) if config.action == RESUME else _asked(config)
-    first = plan.check()
+    data = _open(plan.check())
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, RunError):
-        ledger = _ledger(config, plan)
-        data = _open(plan, first, ledger)
-        return _search(config, plan, ledger, data)
+        return _search(config, plan, _ledger(config, plan, data), data)
 
 
 def _asked(config: SweepConfig) -> Plan:
@@ -121,11 +119,27 @@ def _capped(read: Sweep, run_cap: int | None) -> Sweep:
     return read if run_cap is None else replace(read, run_cap=run_cap)
 
 
-def _ledger(config: SweepConfig, plan: Plan) -> Ledger:
+def _open(first: TrainConfig) -> FerDataModule:
+    """The data of the study, with everything checked that would stop every trial; it needs torch, so it comes last.
+
+    Raises:
+        FerIdError: of the stores, the folds, the runs to start from.
+    """
+    from experiments.parents import open_parent
+    from experiments.parts import open_data, quiet
+
+    quiet()
+    data = open_data(first, None)
+    for fold in data.folds:
+        open_parent(first, data, fold)
+    return data
+
+
+def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
     """The study of that name, if it is this one; else a new one.
 
     Raises:
-        RunError: the folder holds another study, or other things.
+        RunError: the folder holds another study, one on another store, or other things.
     """
     folder = plan.folder
     asked = {
@@ -143,6 +157,9 @@ def _ledger(config: SweepConfig, plan: Plan) -> Ledger:
             "verb": plan.sweep.verb,
             "base": plan.base,
             "objective": {"name": plan.sweep.metric, "goal": plan.sweep.goal},
+            "protocol": data.protocol.name,
+            "provenance": data.provenance,
+            "fingerprint": data.fingerprint,
         }
         return Ledger.create(folder, plan.sweep.text, settings | asked | {"run_cap": plan.sweep.run_cap})
     ledger = Ledger.open(folder)
@@ -153,34 +170,13 @@ def _ledger(config: SweepConfig, plan: Plan) -> Ledger:
             f"{folder} is a study of another sweep (differs in {', '.join(differs)}); choose another name=, remove the "
             f"folder, or go on with it as it was begun: fer-id sweep resume {folder}"
         )
+    if settings.get("fingerprint") != data.fingerprint:
+        raise RunError(
+            f"{folder} was begun with another store, or its store was made again since: its trials cannot be compared "
+            "with new ones. Bring that store back, or run the file again under another name="
+        )
     ledger.write(settings | {"state": RUNNING, "run_cap": plan.sweep.run_cap})
     return ledger
-
-
-def _open(plan: Plan, first: TrainConfig, ledger: Ledger) -> FerDataModule:
-    """The data of the study, with everything checked that would stop every trial.
-
-    Raises:
-        FerIdError: of the stores, the folds, the runs to start from.
-        RunError: the stores are not those that the study was begun with.
-    """
-    from experiments.parents import open_parent
-    from experiments.parts import open_data, quiet
-
-    quiet()
-    data = open_data(first, None)
-    for fold in data.folds:
-        open_parent(first, data, fold)
-    settings = ledger.settings()
-    if settings.get("fingerprint", data.fingerprint) != data.fingerprint:
-        raise RunError(
-            f"{plan.folder} was begun with another store, or its store was made again since: its trials cannot be "
-            "compared with new ones. Bring that store back, or run the file again under another name="
-        )
-    ledger.write(
-        settings | {"provenance": data.provenance, "fingerprint": data.fingerprint, "protocol": first.protocol.name}
-    )
-    return data
 
 
 def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule) -> str:
@@ -191,14 +187,17 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
     folded = data.protocol.name in ("kfold", "loso")
     seed = ledger.settings()["search_seed"]
     study = Study(plan, ledger, [fold.name for fold in data.folds] if folded else [None], seed=seed)
-    before = len(study.ended)
-    if before:
-        say(f"{plan.folder}: {before} trials are over and stay as they are")
+    if study.ended:
+        over, failed = study.ended, [one for one in study.ended if not one.is_over]
+        again = f", {len(failed)} failed and are tried again" if failed else ""
+        say(f"{plan.folder}: {len(over) - len(failed)} trials are over and stay as they are{again}")
     began = time.monotonic()
     if study.has_more():
         _tune(config, study)
     spent = ledger.settings().get("seconds", 0.0) + time.monotonic() - began
     selected = select(study) if folded else None
+    if folded:
+        _tell_configurations(study)
     write_results(study, data.provenance)
     ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
     text = told(study, selected, data.provenance)
@@ -221,6 +220,14 @@ def _tune(config: SweepConfig, study: Study) -> None:
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
             raise
+
+
+def _tell_configurations(study: Study) -> None:
+    """W&B has a run of each trial; a configuration that all folds trained gets one over them."""
+    from experiments.online.studies import tell_configurations
+
+    logging = study.plan.resolve(study.plan.first()).logging
+    tell_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)
 
 
 @contextmanager

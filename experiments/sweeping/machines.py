@@ -134,8 +134,8 @@ def _silence(*, local: bool) -> None:
     """Before Ray is imported; its workers inherit it.
 
     Args:
-        local: Ray runs for this sweep alone: reachable from this machine only, and by those only who know its token. Any
-            other process would otherwise be let in, and could run what it likes.
+        local: Ray runs for this sweep alone: reachable from this machine only, and by those only who know its token;
+            any other process could else have it run what it likes.
     """
     if local:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what makes Ray listen on 127.0.0.1, on Linux too

@@ -7,15 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.adapt import AdaptConfig
 from experiments.config import RunsConfig, TrainConfig
 from experiments.loading import load, plain
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import GRID, Sweep
 from fer_id.errors import ConfigError, Problems
 from fer_id.runs import job_hash
-
-SCHEMAS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "adapt": AdaptConfig}
 
 JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "data.drop_duplicates")
 """What decides who validates: trials that differ in it cannot be compared."""
@@ -65,7 +62,7 @@ class Plan:
         Raises:
             ConfigError: with every problem.
         """
-        return load(SCHEMAS[self.sweep.verb], self.arguments(parameters, "trial"))
+        return load(schema(self.sweep.verb), self.arguments(parameters, "trial"))
 
     def job(self, parameters: Mapping[str, Value]) -> str:
         """The name of a trial: the hash of its resolved configuration.
@@ -147,6 +144,15 @@ class Plan:
         for one in self.sweep.parameters:
             for value in one.probes[1:]:
                 yield first | {one.key: value}
+
+
+def schema(verb: str) -> type[TrainConfig]:
+    """The settings of ``train`` or ``adapt``; that of the latter lies beside what imports torch."""
+    if verb == "train":
+        return TrainConfig
+    from experiments.adapt import AdaptConfig
+
+    return AdaptConfig
 
 
 def named(config: TrainConfig, plan: Plan, name: str) -> TrainConfig:

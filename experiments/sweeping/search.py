@@ -147,7 +147,7 @@ class Search:
 
 
 def _decode(parameter: Parameter, drawn: Any) -> Value:
-    """A point by its place; any other number with four digits, as people would write it, where that keeps the bounds."""
+    """A point by its place; any other number with four digits, as people write it, where that keeps the bounds."""
     if parameter.points is not None:
         return parameter.points[int(drawn)]
     short = float(f"{drawn:.4g}")

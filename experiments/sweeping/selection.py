@@ -13,7 +13,7 @@ from experiments.loading import plain, read
 from experiments.parents import open_parent
 from experiments.parts import open_data, open_source
 from experiments.sweeping.ledger import Trial
-from experiments.sweeping.plan import SCHEMAS, Plan, named
+from experiments.sweeping.plan import Plan, named, schema
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
 from experiments.train import pool_folds
@@ -54,7 +54,7 @@ def plain_trials(told: dict[str, dict[str, object]]) -> dict[str, object]:
 
 def _pooled(plan: Plan, chosen: dict[str, Trial], path: Path) -> RunDir:
     runs = {fold: RunDir(plan.path(fold, trial.job)) for fold, trial in chosen.items()}
-    configs = {fold: read(SCHEMAS[plan.sweep.verb], run.path / "config.yaml") for fold, run in runs.items()}
+    configs = {fold: read(schema(plan.sweep.verb), run.path / "config.yaml") for fold, run in runs.items()}
     usual = Counter(trial.job for trial in chosen.values()).most_common(1)[0][0]
     of = next(fold for fold, trial in chosen.items() if trial.job == usual)
     config = named(configs[of], plan, NAME)  # of the folds each has its own; this is the most frequent one

@@ -92,7 +92,7 @@ def _train(assignment: Assignment) -> RunDir:
 
     from experiments.loading import load
     from experiments.parts import open_data, quiet
-    from experiments.sweeping.plan import SCHEMAS
+    from experiments.sweeping.plan import schema
     from experiments.train import TRIAL, train_one
     from fer_id.callbacks.watch import EndedOutside, Watch
 
@@ -102,7 +102,7 @@ def _train(assignment: Assignment) -> RunDir:
         return run
     quiet()
     torch.set_num_threads(assignment.threads)
-    config = load(SCHEMAS[assignment.verb], assignment.arguments)
+    config = load(schema(assignment.verb), assignment.arguments)
     watch = Watch(run, assignment.metric, _report)
     try:
         return train_one(config, run.path, open_data(config, assignment.fold), job_type=TRIAL, watchers=[watch])

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
-from fer_id.files import atomic_write_bytes, locked, read_json, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, write_json
 from fer_id.runs import LEARNED_FROM, RunDir
 from fer_id.store_format import PARTS
 
@@ -106,7 +106,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
         erased.uploaded += _uploaded(run)
         try:
             with locked(run.path, RunError):  # what is being trained now would write it all again
-                if run.path.name == subject and run.path.parent.name == "folds":
+                if _of_fold(run, subject):
                     shutil.rmtree(run.path)
                     erased.removed.append(run.path)
                     continue
@@ -115,8 +115,29 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
             problems.add(f"{run.path}: {problem}")
         if run.path.resolve() not in tainted:
             erased.cleaned.append(run.path)
+    for path in root.rglob("trials.jsonl"):
+        _clean_study(path, subject)
     erased.problems = problems.found
     return erased
+
+
+def _of_fold(run: RunDir, subject: str) -> bool:
+    """Whether a run is the fold, or a trial of the fold, that tests the subject and bears its name."""
+    fold = next((one for one in (run.path, run.path.parent) if one.parent.name == "folds"), None)
+    return fold is not None and fold.name == subject
+
+
+def _clean_study(path: Path, subject: str) -> None:
+    """Takes the fold that tests the subject out of the record of a sweep, and out of what was made of it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if subject not in line]
+    if len(kept) == len(lines):
+        return
+    atomic_write_text(path, "".join(kept))
+    for name in ("sweep.csv", "sweep.png"):
+        (path.parent / name).unlink(missing_ok=True)
+    for place in (path.parent / "folds" / subject, path.parent / "configurations"):
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def _knows(run: RunDir, job: dict[str, Any], subject: str) -> bool:
@@ -156,11 +177,12 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
     for members in (job.get("subjects") or {}).values():
         members[:] = [one for one in members if one != subject]
+    (job.get("selected") or {}).pop(subject, None)
     audit = (job.get("store") or {}).get("audit") or {}
     for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
         _forget(one, subject)
     run.write_job(job)
-    pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json"))
+    pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):
         path.unlink(missing_ok=True)

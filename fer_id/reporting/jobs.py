@@ -37,12 +37,14 @@ _MOST_NAMED = 8
 
 
 def run_name(run: RunDir) -> str:
-    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold."""
+    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold, also of a sweep."""
     path = run.path.resolve()
     if run.part is not None:
         return f"{run_name(RunDir(path.parent.parent))}, part {path.name}"
     if path.parent.name == "folds":
         return f"{run_name(RunDir(path.parent.parent))}, fold {path.name}"
+    if path.parent.parent.name == "folds":  # a trial of a sweep
+        return f"{path.parent.parent.parent.name}/{path.name}, fold {path.parent.name}"
     return f"{path.parent.name}/{path.name}"
 
 

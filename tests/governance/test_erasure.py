@@ -63,3 +63,25 @@ def test_what_one_part_may_not_be_used_for_the_run_may_not_either(cross_fitted: 
     run_of(cross_fitted.path.parent / "source", source, [("x", "holdout", "validation")])
     erased = erase_from_runs(cross_fitted.path.parent, "x", "x withdrew")
     assert set(erased.quarantined) == {cross_fitted.path, part.path, cross_fitted.path.parent / "source"}
+
+
+def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
+    """Within folds, every trial of the fold that tests a child lies in a folder of its name."""
+    study = tmp_path / "sweep"
+    for fold in CHILDREN:
+        others = tuple(child for child in CHILDREN if child != fold)
+        splits = {"train": others[:2], "validation": others[2:], "test": (fold,)}
+        run_of(study / "folds" / fold / "abc", splits, [(fold, fold, "test"), (others[2], fold, "validation")])
+    trials = [f'{{"number": 1, "fold": "{fold}", "job": "abc"}}\n' for fold in CHILDREN]
+    (study / "trials.jsonl").write_text("".join(trials))
+    (study / "sweep.csv").write_text("c1")
+    selected = run_of(study / "selected", {"train": CHILDREN}, [(fold, fold, "test") for fold in CHILDREN])
+    selected.write_job(selected.job() | {"selected": {fold: {"job": "abc"} for fold in CHILDREN}})
+
+    erased = erase_from_runs(tmp_path, "c1", "c1 withdrew")
+    assert erased.removed == [study / "folds" / "c1" / "abc"]
+    assert not (study / "folds" / "c1").exists()
+    assert set(erased.quarantined) == {study / "folds" / fold / "abc" for fold in CHILDREN[1:]} | {selected.path}
+    assert (study / "trials.jsonl").read_text() == "".join(trials[1:])
+    assert not (study / "sweep.csv").exists()
+    assert list(selected.job()["selected"]) == list(CHILDREN[1:])

@@ -119,7 +119,7 @@ def test_all_problems_come_together(write_sweep: WriteSweep) -> None:
 def test_what_is_no_sweep_file(text: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
-    with pytest.raises(ConfigError, match="broken.yaml"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml"):
         read_sweep(path)
 
 

@@ -1,0 +1,366 @@
+"""``fer-id sweep`` from its arguments to its exit code, with one Ray for all tests here."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from experiments.cli import DONE, USERS_FAULT, main
+from experiments.sweep import SweepConfig
+from experiments.sweeping.ledger import Ledger
+from experiments.sweeping.machines import machines
+from experiments.sweeping.spec import SWEEPS
+from fer_id.runs import RunDir
+from tests.experiments.conftest import QUICK
+
+Told = pytest.CaptureFixture[str]
+TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8", "batch_size=8")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Two workers; a sweep that finds Ray running uses it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+        with machines(SweepConfig(file="a"), shared=tmp_path_factory.mktemp("ray")):
+            yield
+
+
+WriteFile = Callable[..., Path]
+
+
+@pytest.fixture
+def write_file(tmp_path: Path, drawn: Path) -> WriteFile:
+    """A sweep of tiny trainings on four drawn children; ``also`` are words of its command."""
+
+    def write(*also: str, **changes: Any) -> Path:
+        words = [
+            "data=synthetic",
+            f"data.store={drawn}",
+            *TINY,
+            "protocol=holdout",
+            "trainer.max_epochs=1",
+            "trainer.patience=0",
+            *QUICK,
+        ]
+        words = list({word.partition("=")[0]: word for word in [*words, *also]}.values())
+        table = {
+            "command": ["fer-id", "train", *words, "${args_no_hyphens}"],
+            "method": "grid",
+            "metric": {"name": "val/macro_f1", "goal": "maximize"},
+            "parameters": {"optim.lr": {"values": [0.01, 0.02]}},
+        }
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(table | changes))
+        return path
+
+    return write
+
+
+def study(folder: Path) -> dict[tuple[str | None, int], Any]:
+    return dict(Ledger.open(folder).trials)
+
+
+def test_a_failing_trial_leaves_the_others_and_is_tried_again(
+    write_file: WriteFile, tmp_path: Path, capsys: Told
+) -> None:
+    accelerators = {"values": ["cpu", "gpu"]}  # no trial sees a GPU that was not asked for
+    file = write_file(parameters={"optim.lr": {"values": [0.01, 0.02]}, "trainer.accelerator": accelerators})
+    text = yaml.safe_load(file.read_text())
+    text["command"].remove("trainer.accelerator=cpu")
+    file.write_text(yaml.safe_dump(text))
+    arguments = ["sweep", "run", str(file), f"runs.root={tmp_path}/runs", "gpus=0"]
+    folder = tmp_path / "runs" / "tiny"
+    assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "2 of 4 trials failed" in told
+    assert "there is no GPU that torch can use" in told
+    assert f"fer-id sweep resume {folder}" in told
+    trials = study(folder)
+    assert [trials[None, number].status for number in (1, 2, 3, 4)] == ["done", "failed", "done", "failed"]
+    assert "there is no GPU" in (folder / trials[None, 2].job / "log.txt").read_text()
+    assert (folder / trials[None, 2].job / "log.txt").stat().st_mode & 0o077 == 0
+
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["status"].tolist() == ["done", "failed", "done", "failed"]
+    assert set(table["provenance"]) == {"synthetic"}
+    assert (folder / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    for number in (1, 3):
+        run = RunDir.open(folder / trials[None, number].job)
+        curve = run.learning_curve()
+        assert trials[None, number].objective == pytest.approx(curve["val/macro_f1"].max())
+        command = run.job()["command"]
+        assert command.startswith("fer-id train data=synthetic")
+        assert f"name=tiny/{trials[None, number].job}" in command
+
+    # Again: what is done stays as it is; what failed fails again.
+    before = written(folder, trials[None, 1].job, trials[None, 3].job)
+    assert main(["sweep", "resume", str(folder)]) == USERS_FAULT
+    assert "2 trials are over and stay as they are, 2 failed and are tried again" in capsys.readouterr().err
+    assert written(folder, trials[None, 1].job, trials[None, 3].job) == before
+    assert [line["status"] for line in lines(folder) if line["number"] == 1] == ["suggested", "done"]
+    assert [line["status"] for line in lines(folder) if line["number"] == 2] == ["suggested", "failed"] * 2
+
+
+def written(folder: Path, *jobs: str) -> dict[Path, int]:
+    """When each file of some runs was written."""
+    files = [path for job in jobs for path in (folder / job).rglob("*") if path.is_file() and path.name != "log.txt"]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
+
+
+def test_every_fold_selects_for_itself(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+    file = write_file(
+        "protocol=loso",
+        "trainer.max_epochs=2",
+        parameters={"optim.lr": {"values": [0.0001, 0.02]}},
+        early_terminate={"type": "hyperband", "min_iter": 1, "eta": 2},
+    )
+    assert main(["sweep", "run", str(file), f"runs.root={tmp_path}/runs"]) == DONE
+    told = capsys.readouterr().out
+    folder, trials = tmp_path / "runs" / "tiny", study(tmp_path / "runs" / "tiny")
+    folds = sorted({fold for fold, _ in trials if fold})
+    assert len(folds) == 4
+    assert len(trials) == 8
+
+    # By hand, from what the trainings wrote down: the best validation of each fold alone, of those that ended.
+    selected = RunDir.open(folder / "selected")
+    for fold in folds:
+        scores = {}
+        for path in (folder / "folds" / fold).iterdir():
+            values = [
+                json.loads(line).get("val/macro_f1") for line in (path / "metrics.jsonl").read_text().splitlines()
+            ]
+            if (path / "DONE").exists():
+                scores[path.name] = max(value for value in values if value is not None)
+        chosen = selected.job()["selected"][fold]
+        assert scores[chosen["job"]] == max(scores.values())
+        winner = RunDir.open(folder / "folds" / fold / chosen["job"])
+        assert winner.job()["fold"] == fold
+        linked = RunDir.open(selected.path / "folds" / fold)
+        assert linked.checkpoint().samefile(winner.checkpoint())
+        assert linked.config()["optim"]["lr"] == chosen["parameters"]["optim.lr"]
+    table = selected.predictions()
+    assert sorted(table["fold"].unique()) == folds
+    tested = table[table["split"] == "test"]
+    assert (tested["subject_id"] == tested["fold"]).all()
+    assert selected.metrics()["n_subjects"] == 4
+    assert f"{selected.path}/report.html" in told
+    assert main(["evaluate", str(selected.path)]) == DONE
+
+    # The test numbers of a trial are nobody's business: poisoned, the same are selected, and nothing is trained.
+    for _, trial in trials.items():
+        if trial.status == "done":
+            run = RunDir(folder / "folds" / str(trial.fold) / trial.job)
+            run.write_metrics(run.metrics() | {"accuracy": float(trial.parameters["optim.lr"] == 0.0001)})
+    before, done = selected.job()["selected"], (selected.path / "DONE").stat().st_mtime_ns
+    assert main(["sweep", "resume", str(folder)]) == DONE
+    assert RunDir(folder / "selected").job()["selected"] == before
+    assert (selected.path / "DONE").stat().st_mtime_ns == done
+
+
+@pytest.mark.slow
+def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+    rates = {"optim.lr": {"min": 0.001, "max": 0.1, "distribution": "log_uniform_values"}}
+    file = write_file(method="random", run_cap=1, parameters=rates)
+    arguments = ["sweep", "run", str(file), f"runs.root={tmp_path}", "name=grown"]
+    assert main(arguments) == DONE
+    ((_, first),) = study(tmp_path / "grown").items()
+    before = written(tmp_path / "grown", first.job)
+
+    # A ledger that was lost costs no training either: the run is there.
+    (tmp_path / "grown" / "trials.jsonl").unlink()
+    assert main([*arguments, "run_cap=2"]) == DONE
+    assert written(tmp_path / "grown", first.job) == before
+    trials = study(tmp_path / "grown")
+    assert [one.status for one in trials.values()] == ["done", "done"]
+    assert first in trials.values()
+    capsys.readouterr()
+    assert main(["sweep", "resume", f"{tmp_path}/grown"]) == DONE  # as it was extended
+    assert "side by side" not in capsys.readouterr().err
+
+    # Another sweep does not get into this study.
+    capsys.readouterr()
+    assert main([*arguments, "trainer.max_epochs=2"]) == USERS_FAULT
+    assert "is a study of another sweep (differs in overrides)" in capsys.readouterr().err
+    assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}", "name=grown"]) == USERS_FAULT
+    assert "differs in file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+    file = write_file("trainer.max_epochs=12", parameters={"optim.lr": {"values": [0.01]}})
+    folder, killed = tmp_path / "runs" / "tiny", list[int]()
+
+    def kill() -> None:
+        while not killed and time.monotonic() < until:
+            if list(folder.glob("*/checkpoints/last.ckpt")):
+                for pid in holders(next(folder.glob("*/log.txt"))):
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.02)
+
+    until = time.monotonic() + 120
+    thread = threading.Thread(target=kill)
+    thread.start()
+    code = main(["sweep", "run", str(file), f"runs.root={tmp_path}/runs"])
+    thread.join()
+    assert len(killed) == 1
+    assert code == DONE
+    assert "its worker was lost (killed, or its machine went away); it goes on" in capsys.readouterr().err
+    (trial,) = study(folder).values()
+    run = RunDir.open(folder / trial.job)
+    assert run.learning_curve()["epoch"].tolist() == list(range(12))
+    assert "resuming" in (run.path / "log.txt").read_text()
+
+
+def holders(path: Path) -> list[int]:
+    """Processes that have a file open."""
+    found = []
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        try:
+            if link.readlink() == path.resolve():
+                found.append(int(link.parts[2]))
+        except OSError:
+            continue
+    return sorted({*found} - {os.getpid()})
+
+
+def test_killed_half_way_it_resumes_without_repeating_a_finished_job(write_file: WriteFile, tmp_path: Path) -> None:
+    rates = {"optim.lr": {"values": [0.004, 0.006, 0.008, 0.01]}}
+    file = write_file("trainer.max_epochs=6", parameters=rates)
+    folder = tmp_path / "runs" / "tiny"
+    command = [sys.executable, "-m", "experiments.cli", "sweep", "run", str(file), f"runs.root={tmp_path}/runs"]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+    until = time.monotonic() + 180
+    while time.monotonic() < until and first.poll() is None and not _half_way(folder):
+        time.sleep(0.02)
+    assert first.poll() is None, "it ended before it could be killed"
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
+        time.sleep(0.1)  # workers notice within seconds that nobody is there any more
+    assert not left
+    finished = {path.parent for path in folder.glob("*/DONE")}
+    begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")} - finished
+    assert finished
+    assert len(finished) < 4
+    before = {path: path.read_bytes() for run in finished for path in run.rglob("*") if path.is_file()}
+
+    assert main(["sweep", "resume", str(folder)]) == DONE
+    trials = study(folder)
+    assert [trials[None, number].status for number in (1, 2, 3, 4)] == ["done"] * 4
+    assert {path: path.read_bytes() for path in before if path.name != "log.txt"} == {
+        path: content for path, content in before.items() if path.name != "log.txt"
+    }
+    for trial in trials.values():
+        assert RunDir.open(folder / trial.job).learning_curve()["epoch"].tolist() == list(range(6))
+    for run in begun:
+        assert "resuming" in (run / "log.txt").read_text()
+    assert len(list(folder.glob("*/DONE"))) == 4
+    assert json.loads((folder / "sweep.json").read_text())["state"] == "finished"
+
+
+def _half_way(folder: Path) -> bool:
+    """One is finished, and another has a checkpoint to go on from."""
+    finished = {path.parent for path in folder.glob("*/DONE")}
+    return bool(finished) and bool({path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")} - finished)
+
+
+def test_two_processes_do_not_share_a_study(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+    from fer_id.errors import RunError
+    from fer_id.files import locked
+
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    with locked(tmp_path / "runs" / "tiny", RunError):
+        assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]) == USERS_FAULT
+    assert "another process is working there" in capsys.readouterr().err
+
+
+def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+    (tmp_path / "runs" / "tiny" / "cnn_lstm").mkdir(parents=True)
+    assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]) == USERS_FAULT
+    assert "holds other runs (cnn_lstm); choose another name=" in capsys.readouterr().err
+    assert sorted(one.name for one in (tmp_path / "runs" / "tiny").iterdir()) == [".lock", "cnn_lstm"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["run"], "file is required"),
+        (["run", "nothing"], "no such sweep file. Shipped: drawn"),
+        (["walk", "drawn"], "expected one of run, resume"),
+        (["resume", "nowhere"], "nowhere is no study of a sweep"),
+        (["run", "drawn", "name=a/b"], "expected letters, digits, dots, dashes"),
+        (["run", "drawn", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+        (["run", "drawn", "data.store=nowhere"], "nowhere"),
+        (["resume", "nowhere", "optim.lr=1"], "a study goes on with the settings it was begun with"),
+    ],
+)
+def test_what_is_refused_before_anything_is_trained(
+    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", *arguments]) == USERS_FAULT
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.rglob("sweep.json"))
+
+
+# ------------------------------------------------------------------------------------------------- shipped files
+
+
+@pytest.fixture(scope="module")
+def source(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run to adapt, on adults that are nobody in the cohort."""
+    root = tmp_path_factory.mktemp("source")
+    adults = root / "adults"
+    assert (
+        main(
+            ["synth", f"out={adults}", "population=adults", "subjects=3", "clips_per_emotion=1", "frames=3", "seed=22"]
+        )
+        == DONE
+    )
+    words = ["train", "data=synthetic", f"data.store={adults}", *TINY, "protocol=holdout", *QUICK]
+    assert main([*words, "trainer.max_epochs=1", f"runs.root={root}", "name=source/run"]) == DONE
+    return root / "source" / "run"
+
+
+SMALL = ("model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8")
+SHIPPED = {
+    "drawn": ("data.num_workers=0", "model.widths=[4,4,8,8]", "trainer.validate_every=1"),
+    "lr_augmentation": ("data=synthetic", "protocol=holdout", *SMALL),
+    "models": ("data=synthetic", "protocol=holdout"),
+    "strategies": ("data=synthetic", "protocol=kfold", "protocol.folds=2", *SMALL),
+}
+
+
+def test_every_shipped_file_is_run() -> None:
+    assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["drawn", "strategies", *(pytest.param(name, marks=pytest.mark.slow) for name in ("models", "lr_augmentation"))],
+)
+def test_shipped(name: str, drawn: Path, source: Path, tmp_path: Path) -> None:
+    quick = [word for word in QUICK if word.partition("=")[0] not in {one.partition("=")[0] for one in SHIPPED[name]}]
+    also = [f"init.run={source}"] if name == "strategies" else []
+    arguments = [*SHIPPED[name], *quick, *also, f"data.store={drawn}", "trainer.max_epochs=1", "batch_size=8"]
+    assert main(["sweep", "run", name, f"runs.root={tmp_path}", "run_cap=1", "concurrent=1", *arguments]) == DONE
+    folder = tmp_path / name
+    assert {trial.status for trial in study(folder).values()} == {"done"}
+    assert (folder / "selected" / "DONE").is_file() == (name == "strategies")
