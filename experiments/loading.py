@@ -117,6 +117,17 @@ def plain(config: Any) -> Any:
     return [plain(value) for value in config] if isinstance(config, list | tuple) else config
 
 
+def usual(config: Any) -> dict[str, Any]:
+    """The defaults of every setting that a configuration has, as plain values; those of its own dataset, among them."""
+    sections = {}
+    for field in dataclasses.fields(config):
+        kind: Any = type(getattr(config, field.name))
+        if dataclasses.is_dataclass(kind):
+            sections[field.name] = kind()  # type: ignore[operator]  # mypy takes it for an instance
+    made: dict[str, Any] = plain(dataclasses.replace(type(config)(), **sections))
+    return made
+
+
 def to_yaml(config: Any) -> str:
     """The config as the text of a YAML file, in the order of its dataclasses."""
     from omegaconf import OmegaConf

@@ -15,7 +15,7 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.explain import explain_run
 from experiments.job import describe_job
-from experiments.loading import plain
+from experiments.loading import plain, usual
 from experiments.memory import peak_bytes, reset_peak
 from experiments.parents import open_parent
 from experiments.parts import (
@@ -73,7 +73,7 @@ def train(config: TrainConfig) -> str | None:
     if rank(config) > 0:
         _train_along(config, run)
         return None
-    if run.done and not run.changed(plain(config)):
+    if run.done and not run.changed(plain(config), usual(config)):
         say(f"{path} is finished already; remove it or choose another name= to train again")
         return _outcome(run)
     data = open_data(config, None)
@@ -110,7 +110,8 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
-    with RunDir.begin(path, plain(config), describe_job(config, data, data.folds, starts, sources)) as parent:
+    job = describe_job(config, data, data.folds, starts, sources)
+    with RunDir.begin(path, plain(config), job, usual(config)) as parent:
         banks = {start.path: FeatureBank() for start in distinct}
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
@@ -153,7 +154,8 @@ def train_one(
         watchers: further callbacks of the Trainer.
     """
     config, task, start, sources = _prepare(config, path, data, bank)
-    with RunDir.begin(path, plain(config), describe_job(config, data, [data.fold], [start], sources)) as run:
+    job = describe_job(config, data, [data.fold], [start], sources)
+    with RunDir.begin(path, plain(config), job, usual(config)) as run:
         mirror = open_run_mirror(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()

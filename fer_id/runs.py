@@ -46,7 +46,9 @@ class RunDir:
 
     @classmethod
     @contextmanager
-    def begin(cls, path: str | Path, config: dict[str, Any], job: dict[str, Any]) -> Iterator[RunDir]:
+    def begin(
+        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+    ) -> Iterator[RunDir]:
         """As :meth:`create`, for this process alone until the block ends; what killed ones left half-written goes.
 
         Raises:
@@ -55,13 +57,15 @@ class RunDir:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, RunError):
-            run = cls.create(folder, config, job)
+            run = cls.create(folder, config, job, usual)
             sweep(folder)
             yield run
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any], job: dict[str, Any]) -> RunDir:
-        """Makes the folder, or takes an unfinished one of the same configuration up again.
+    def create(
+        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+    ) -> RunDir:
+        """Makes the folder, or takes an unfinished one of the same configuration up again (see :meth:`changed`).
 
         Raises:
             RunError: the folder holds a finished run, or one of another configuration or on other data.
@@ -71,7 +75,7 @@ class RunDir:
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
         run.require_whole()
-        if (run.path / "config.yaml").exists() and (changed := run.changed(config)):
+        if (run.path / "config.yaml").exists() and (changed := run.changed(config, usual)):
             raise RunError(
                 f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
                 "resume it with the same settings, choose another name=, or remove the folder"
@@ -125,12 +129,16 @@ class RunDir:
         """Whether there is anything that was trained."""
         return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
-    def changed(self, config: dict[str, Any]) -> list[str]:
+    def changed(self, config: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
         """Dotted keys in which this run differs from a configuration, of those that decide what is learned.
 
         ``auto`` differs from nothing: the run holds what it was decided to be.
+
+        Args:
+            config: what is asked for.
+            usual: defaults of every setting: the run was trained with that of a setting which did not exist yet.
         """
-        found = differences(self.config(), config)
+        found = differences(_filled(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
     def require_store(self, fingerprint: str | None) -> None:
@@ -321,3 +329,12 @@ def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -
         elif a != b:
             found[f"{prefix}{key}"] = (a, b)
     return found
+
+
+def _filled(config: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+    """A configuration with what it does not name as it usually is."""
+    filled = {**usual, **config}
+    for key in usual.keys() & config.keys():
+        if isinstance(usual[key], dict) and isinstance(config[key], dict):
+            filled[key] = _filled(config[key], usual[key])
+    return filled

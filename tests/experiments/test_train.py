@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 import wandb
+import yaml
 
 from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from experiments.config import TrainConfig
-from experiments.loading import load
+from experiments.loading import load, plain, read, usual
 from experiments.parts import open_run_data
 from fer_id.callbacks.record import Record
 from fer_id.models.checkpoint import read_tensors
@@ -215,6 +217,24 @@ def test_other_settings_do_not_resume(begun: tuple[list[str], Path], capsys: Tol
     told = capsys.readouterr().err
     assert "another configuration" in told
     assert "optim.weight_decay" in told
+
+
+def test_settings_that_came_later_were_as_they_usually_are(begun: tuple[list[str], Path]) -> None:
+    """An older version began the run, and wrote down neither of these."""
+    path = begun[1].parents[1] / "config.yaml"
+    whole = path.read_text(encoding="utf-8")
+    older = yaml.safe_load(whole)
+    del older["protocol"]["cross_fit"], older["trainer"]["devices"]
+    config = read(TrainConfig, path)
+    try:
+        path.write_text(yaml.safe_dump(older), encoding="utf-8")
+        run = RunDir(path.parent)
+        assert run.changed(plain(config), usual(config)) == []
+        assert run.changed(plain(config)) == ["protocol.cross_fit", "trainer.devices"]
+        other = replace(config, protocol=replace(config.protocol, cross_fit=2))
+        assert run.changed(plain(other), usual(other)) == ["protocol.cross_fit"]
+    finally:
+        path.write_text(whole, encoding="utf-8")
 
 
 # -------------------------------------------------------------------------------------------------- cross-validation
