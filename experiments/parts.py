@@ -295,7 +295,10 @@ def _told_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int 
 
 def quiet() -> None:
     """Lightning's advice that does not apply here stays out of the log."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Which of the processes that train together was lost, before it ends the others.
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for text in (
         "does not have many workers",
         "number of training batches",

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.cli import DONE, main
+from fer_id.runs import RunDir
 
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
@@ -89,6 +90,24 @@ def _records(content: bytes) -> Iterator[Any]:
         if kind in (1, 4):  # whole, or the last part
             yield wandb_internal_pb2.Record.FromString(held)
             held = b""
+
+
+@pytest.fixture(scope="session")
+def same() -> Callable[[RunDir, RunDir], bool]:
+    """Tells whether two runs are equal bit for bit: weights, predictions, and numbers of every epoch."""
+    import torch
+
+    from fer_id.models.checkpoint import read_tensors
+
+    def equal(one: RunDir, other: RunDir) -> bool:
+        for which in ("last", "best"):
+            mine, theirs = (read_tensors(run.checkpoint(which)) for run in (one, other))
+            if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
+                return False
+        curves = [run.learning_curve().drop(columns="seconds") for run in (one, other)]
+        return curves[0].equals(curves[1]) and one.predictions().equals(other.predictions())
+
+    return equal
 
 
 @pytest.fixture(scope="session")

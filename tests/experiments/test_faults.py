@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import signal
@@ -19,7 +18,7 @@ import pytest
 import torch
 
 from data_modules.dataset import ClipDataset
-from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.models.checkpoint import read_tensors
@@ -27,148 +26,13 @@ from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 
 Tiny = Callable[..., list[str]]
+Same = Callable[[RunDir, RunDir], bool]
 Told = pytest.CaptureFixture[str]
-Ends = list[tuple[int, str]]
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = -signal.SIGKILL
 DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0", "name=a")
 """Three epochs of two steps, with everything that draws: dropout, augmentation, a schedule."""
-
-STEP = "fer_id.tasks.classification:ClipClassification.training_step"
-VALIDATION = "fer_id.tasks.classification:ClipClassification.validation_step"
-SEEDING = "fer_id.callbacks.seeding:EpochSeed.on_train_batch_start"
-PICTURES = ["fer_id.reporting.report:write_figures", "fer_id.reporting.report:write_report"]
-"""What takes most of the time of a tiny run, and is of no interest here."""
-
-MOMENTS = {
-    "the first epoch's best is saved, its last not": ("rename", "last.ckpt", 1),
-    "within the first epoch": ("kill", STEP, 2),
-    "half of last.ckpt written": ("half", "last.ckpt", 2),
-    "within the second epoch": ("kill", STEP, 2),
-    "while validating": ("kill", VALIDATION, 1),
-    "before the line of metrics.jsonl takes its place": ("rename", "metrics.jsonl", 2),
-    "last.ckpt written, but not in its place": ("rename", "last.ckpt", 1),
-    "SIGTERM within the third epoch": ("term", STEP, 2),
-    "SIGTERM while validating": ("term", VALIDATION, 1),
-    "within the third epoch": ("kill", STEP, 2),
-    "before the predictions are written": ("kill", "fer_id.runs:RunDir.write_predictions", 1),
-    "before the numbers are written": ("kill", "fer_id.runs:RunDir.write_metrics", 1),
-    "before DONE": ("kill", "fer_id.runs:RunDir.finish", 1),
-}
-"""Of one training, one after the other: each finds what the one before has left."""
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
-
-
-def tell(stories: list[dict[str, Any]]) -> list[Ends]:
-    """Lets the processes of these stories live and die, see ``dying.py``."""
-    script = Path(__file__).with_name("dying.py")
-    command = [sys.executable, str(script), json.dumps(stories)]
-    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    told: list[Ends] = [[(code, said) for code, said in ends] for ends in json.loads(done.stdout)]
-    return told
-
-
-def same(one: RunDir, other: RunDir) -> bool:
-    """Whether two runs are equal bit for bit: weights, predictions, and numbers of every epoch."""
-    weights = all(
-        torch.equal(mine, theirs)
-        for which in ("last", "best")
-        for mine, theirs in zip(*(read_tensors(run.checkpoint(which)).values() for run in (one, other)), strict=True)
-    )
-    curves = [run.learning_curve().drop(columns="seconds") for run in (one, other)]
-    return weights and curves[0].equals(curves[1]) and one.predictions().equals(other.predictions())
-
-
-# -------------------------------------------------------------------------------------------- killed at any moment
-
-
-@pytest.fixture(scope="module")
-def stories(
-    drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, RunDir], dict[str, Ends]]:
-    """Every story of this module, told once: its run, and how its processes ended."""
-    root = tmp_path_factory.mktemp("stories")
-    subjects = ",".join(sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2])
-    loso = ("protocol=loso", f"protocol.only=[{subjects}]")
-    told: dict[str, tuple[tuple[str, ...], list[tuple[str, str, int]], list[str]]] = {
-        "straight": ((), [], []),
-        "killed": ((), list(MOMENTS.values()), []),
-        "unseeded straight": ((), [], [SEEDING]),
-        "unseeded killed": ((), [("kill", STEP, 4)], [SEEDING]),
-        "patient straight": (("trainer.patience=1", "trainer.max_epochs=6"), [], []),
-        "patient killed": (("trainer.patience=1", "trainer.max_epochs=6"), [("kill", STEP, 4)], []),
-        "folds straight": (loso, [], []),
-        "folds killed": (loso, [("kill", STEP, 4), ("kill", STEP, 8), ("kill", "fer_id.runs:RunDir.finish", 2)], []),
-    }
-    ended = tell(
-        [
-            {
-                "arguments": tiny(drawn, root / name, *DRAWING, *more),
-                "moments": moments,
-                "without": [*PICTURES, *without],
-            }
-            for name, (more, moments, without) in told.items()
-        ]
-    )
-    return {name: RunDir(root / name / "a") for name in told}, dict(zip(told, ended, strict=True))
-
-
-def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(
-    stories: tuple[dict[str, RunDir], dict[str, Ends]],
-) -> None:
-    runs, ended = stories
-    assert [code for code, _ in ended["straight"]] == [DONE], ended["straight"]
-    for (moment, (how, *_)), (code, said) in zip(MOMENTS.items(), ended["killed"][:-1], strict=True):
-        assert code == (KILLED if how != "term" else TERMINATED), f"{moment}: {said}"
-        assert how != "term" or "fer-id: terminated; the same command" in said
-        assert "Traceback" not in said
-    assert ended["killed"][-1][0] == DONE, ended["killed"][-1][1]
-    assert same(runs["killed"], runs["straight"])
-    assert sorted(path.name for path in (runs["killed"].path / "checkpoints").iterdir()) == ["best.ckpt", "last.ckpt"]
-    drafts = [path.name for path in runs["killed"].path.rglob(".*") if path.name != ".lock"]
-    assert not drafts
-
-
-def test_the_comparison_would_notice(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
-    """A resume that leaves the random state as it is gives other weights."""
-    runs, ended = stories
-    assert ended["unseeded killed"][0][0] == KILLED
-    assert not same(runs["unseeded killed"], runs["unseeded straight"])
-
-
-def test_early_stopping_remembers_how_long_it_has_waited(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
-    runs, ended = stories
-    assert [code for code, _ in ended["patient killed"]] == [KILLED, DONE]
-    assert len(runs["patient straight"].learning_curve()) < 6  # it did stop
-    assert same(runs["patient killed"], runs["patient straight"])
-
-
-def test_a_cross_validation_goes_on_within_its_fold(stories: tuple[dict[str, RunDir], dict[str, Ends]]) -> None:
-    runs, ended = stories
-    assert [code for code, _ in ended["folds killed"]] == [KILLED, KILLED, KILLED, DONE], ended["folds killed"][-1][1]
-    for fold, straight in zip(runs["folds killed"].folds, runs["folds straight"].folds, strict=True):
-        assert same(fold, straight)
-    pd.testing.assert_frame_equal(runs["folds killed"].predictions(), runs["folds straight"].predictions())
-
-
-def test_the_command_killed_from_outside(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
-    """Nothing of ours inside: the command as it is typed, killed whenever its third epoch is recorded."""
-    whole = ("trainer.max_epochs=12", "trainer.patience=0", "model.dropout=0.3", "name=a")
-    assert main(tiny(drawn, tmp_path / "straight", *whole)) == DONE
-    command = [sys.executable, "-m", "experiments.cli", *tiny(drawn, tmp_path / "killed", *whole)]
-    record = tmp_path / "killed" / "a" / "metrics.jsonl"
-    with subprocess.Popen(command, env=environment(), stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not (record.is_file() and record.read_text().count("\n") >= 3):
-            pass
-        process.kill()
-    assert process.returncode == KILLED
-    assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == DONE
-    assert same(RunDir.open(tmp_path / "killed" / "a"), RunDir.open(tmp_path / "straight" / "a"))
 
 
 # ------------------------------------------------------------------------------- checkpoints that a power cut spoilt
@@ -237,6 +101,7 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Told,
+    same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     begun(arguments, 4, monkeypatch)
@@ -258,6 +123,7 @@ def test_with_nothing_whole_left_it_trains_from_the_beginning(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Told,
+    same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     begun(arguments, 4, monkeypatch)
@@ -269,7 +135,7 @@ def test_with_nothing_whole_left_it_trains_from_the_beginning(
 
 
 def test_a_run_that_was_moved_meanwhile_goes_on(
-    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: Same
 ) -> None:
     begun(tiny(drawn, tmp_path / "here", *DRAWING), 4, monkeypatch)
     (tmp_path / "here").rename(tmp_path / "there")
@@ -280,7 +146,7 @@ def test_a_run_that_was_moved_meanwhile_goes_on(
 
 
 def test_a_spoilt_record_is_mended_from_the_checkpoint(
-    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: Same
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     begun(arguments, 4, monkeypatch)
@@ -356,6 +222,7 @@ def test_a_disk_that_refuses_costs_nothing_but_time(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Told,
+    same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     sync, seen = os.fsync, list[str]()
@@ -407,7 +274,7 @@ def test_processes_that_were_forked_do_not_hold_the_lock_of_one_that_died(tmp_pa
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(
-        command, env=environment(), stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "in\n"
@@ -497,7 +364,7 @@ def test_weights_that_are_none_never_take_the_place_of_good_ones(
 
 
 def test_a_lost_loader_is_told(
-    drawn: Path, tiny: Tiny, tmp_path: Path, straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    drawn: Path, tiny: Tiny, tmp_path: Path, straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Told, same: Same
 ) -> None:
     """As the kernel does it when memory runs out."""
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")

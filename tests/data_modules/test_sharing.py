@@ -1,0 +1,25 @@
+"""Batches that several processes share."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_modules.dataset import EpochSampler, SharedSampler
+
+
+@given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5), st.integers(0, 3), st.integers(0, 9))
+def test_the_shares_of_a_batch_are_the_batch(length: int, share: int, processes: int, epoch: int, seed: int) -> None:
+    batch = share * processes
+    whole = EpochSampler(length, seed=seed, shuffle=True)
+    whole.set_epoch(epoch)
+    order = list(whole)
+    dealt = []
+    for rank in range(processes):
+        sampler = SharedSampler(length, batch, rank=rank, processes=processes, seed=seed)
+        sampler.set_epoch(epoch)
+        dealt.append(list(sampler))
+        assert len(dealt[-1]) == len(sampler)
+    for start in range(0, length // batch * batch, batch):
+        at = start // batch * share
+        assert [row for rank in dealt for row in rank[at : at + share]] == order[start : start + batch]
+    assert sum(map(len, dealt)) == length // batch * batch
+    assert len(set().union(*dealt)) == length // batch * batch
