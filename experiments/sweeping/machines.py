@@ -136,7 +136,7 @@ def _require_answer(address: str) -> None:
     except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
         raise ConfigError(
             f"ray.address={address}: somebody listens there, but not the head of a Ray cluster that knows this "
-            "machine; give the address that `ray start --head` prints, and its token (RAY_AUTH_TOKEN) where it asks for one"
+            "machine; give the address that `ray start --head` prints, and its token in RAY_AUTH_TOKEN where it has one"
         ) from None
 
 
