@@ -210,7 +210,10 @@ def _tune(config: SweepConfig, study: Study) -> None:
     from experiments.sweeping.machines import machines
 
     ledger = study.ledger
-    with _terminable(), machines(config, shared=ledger.folder / ".ray") as found:
+    with (
+        machines(config, shared=ledger.folder / ".ray") as found,
+        _terminable(),
+    ):  # after Ray, which takes the signal too
         from experiments.sweeping.tuning import tune_study
 
         say(f"{ledger.folder}: trials side by side: {found.concurrent}, threads of each: {config.cpus}")

@@ -7,6 +7,8 @@ import os
 import secrets
 import shutil
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,8 +22,8 @@ from fer_id.errors import ConfigError
 if TYPE_CHECKING:
     from experiments.sweep import SweepConfig
 
-PATIENCE_S = 5.0
-"""How long an address may take to answer."""
+PATIENCE_S, PATIENCE_OF_RAY_S = 5.0, 20.0
+"""How long an address may take to answer, and the cluster behind it, the import of Ray included."""
 
 OBJECTS_BYTES = 100 * 2**20
 """Ray's shared memory on this machine: trials hand over a few numbers."""
@@ -113,10 +115,10 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
 
 
 def _require_answer(address: str) -> None:
-    """Ray itself waits for minutes, and says little.
+    """Ray itself waits for minutes, whoever listens there, and nothing interrupts it: so another process asks first.
 
     Raises:
-        ConfigError: nobody listens there.
+        ConfigError: nobody listens there, or nobody who answers as a cluster does.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -127,6 +129,14 @@ def _require_answer(address: str) -> None:
         raise ConfigError(
             f"ray.address={address} does not answer ({problem.strerror or problem}); is the cluster up, "
             "and this machine allowed to reach it? Without ray.address the sweep runs on this machine"
+        ) from None
+    asks = [sys.executable, "-c", "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"]
+    try:
+        subprocess.run([*asks, address], timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
+        raise ConfigError(
+            f"ray.address={address}: somebody listens there, but not the head of a Ray cluster that knows this "
+            "machine; give the address that `ray start --head` prints, and its token in RAY_AUTH_TOKEN where it has one"
         ) from None
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from experiments.sweep import SweepConfig
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.machines import machines
@@ -227,6 +227,9 @@ def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, c
     assert "resuming" in (run.path / "log.txt").read_text()
 
 
+POLITE = (signal.SIGTERM, signal.SIGINT)
+
+
 def holders(path: Path) -> list[int]:
     """Processes that have a file open."""
     found = []
@@ -239,19 +242,26 @@ def holders(path: Path) -> list[int]:
     return sorted({*found} - {os.getpid()})
 
 
-def test_killed_half_way_it_resumes_without_repeating_a_finished_job(write_file: WriteFile, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGKILL, *(pytest.param(one, marks=pytest.mark.slow) for one in POLITE)])
+def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
+    sent: signal.Signals, write_file: WriteFile, tmp_path: Path
+) -> None:
     rates = {"optim.lr": {"values": [0.004, 0.006, 0.008, 0.01]}}
     file = write_file("trainer.max_epochs=6", parameters=rates)
     folder = tmp_path / "runs" / "tiny"
     command = [sys.executable, "-m", "experiments.cli", "sweep", "run", str(file), f"runs.root={tmp_path}/runs"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    first = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
+    first = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True)
     until = time.monotonic() + 180
     while time.monotonic() < until and first.poll() is None and not _half_way(folder):
         time.sleep(0.02)
     assert first.poll() is None, "it ended before it could be killed"
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
+    os.kill(first.pid, sent)
+    _, told = first.communicate(timeout=120)
+    if sent in POLITE:
+        assert first.returncode == INTERRUPTED
+        assert f"go on with: fer-id sweep resume {folder}" in told
+        assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
         time.sleep(0.1)  # workers notice within seconds that nobody is there any more
     assert not left

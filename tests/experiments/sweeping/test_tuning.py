@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from experiments.sweep import RayConfig, SweepConfig
+from experiments.sweeping import machines as module
 from experiments.sweeping.ledger import FINISHED, Ledger
 from experiments.sweeping.machines import fitting, machines
 from experiments.sweeping.plan import Plan
@@ -140,6 +141,14 @@ def test_an_address_that_does_not_answer(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))  # nobody listens there
         config = SweepConfig(file="a", ray=RayConfig(f"127.0.0.1:{free.getsockname()[1]}"))
         with pytest.raises(ConfigError, match="does not answer"), machines(config, shared=tmp_path / "x"):
+            pass
+
+
+def test_somebody_else_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE_OF_RAY_S", 3.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config = SweepConfig(file="a", ray=RayConfig(f"127.0.0.1:{other.getsockname()[1]}"))
+        with pytest.raises(ConfigError, match="not the head of a Ray"), machines(config, shared=tmp_path / "x"):
             pass
 
 
