@@ -7,6 +7,8 @@ import os
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(_name, "1")
 os.environ |= {"NO_ALBUMENTATIONS_UPDATE": "1", "HF_HUB_OFFLINE": "1", "WANDB_MODE": "offline", "WANDB_SILENT": "true"}
+# Ray reads these when it is imported, which some tests do before a sweep would set them.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": os.urandom(32).hex()}
 os.environ["MPLBACKEND"] = "Agg"
 os.environ.pop("WANDB_API_KEY", None)  # a developer's own key must not send test runs anywhere
 

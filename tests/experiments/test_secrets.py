@@ -59,6 +59,7 @@ def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """What must not be found, by what it is; planted in the environment of this process."""
+    wandb.teardown()  # else the address of its process is put back into the environment when that is gone
     monkeypatch.setattr(socket, "gethostname", lambda: "planted-host")
     monkeypatch.setattr(platform, "node", lambda: "planted-host")
     monkeypatch.setattr(sys, "argv", ["fer-id", "train", "data.store=planted-argument"])
