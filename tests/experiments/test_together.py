@@ -99,14 +99,42 @@ def test_what_is_not_finite_in_one_process_ends_both(
     assert "Traceback" not in done.stderr
 
 
-def test_torchrun_and_the_configuration_must_agree(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        for name, value in {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
-            patched.setenv(name, value)
-        assert main(tiny(drawn, tmp_path, "name=a")) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "torchrun started 2 processes" in told
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}
+SRUN = {"SLURM_STEP_ID": "0", "SLURM_NTASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "3", "SLURM_JOB_NAME": "train"}
+
+
+@pytest.mark.parametrize(
+    ("started", "settings", "says"),
+    [
+        (TORCHRUN, (), "torchrun started 2 processes"),
+        (TORCHRUN, ("trainer.devices=2", "trainer.num_nodes=2"), "torchrun started 2 processes"),
+        ({**SRUN, "SLURM_NTASKS_PER_NODE": "4"}, (TWO,), "srun started 4 processes"),
+        (SRUN, ("trainer.devices=4",), "--ntasks-per-node=4"),
+    ],
+)
+def test_who_started_the_processes_and_the_configuration_must_agree(
+    started: dict[str, str],
+    settings: tuple[str, ...],
+    says: str,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Told,
+) -> None:
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    assert main(tiny(drawn, tmp_path, *settings, "name=a")) == USERS_FAULT
+    assert says in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_training_of_one_does_not_heed_the_job_it_runs_in(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    assert main(tiny(drawn, tmp_path, "name=a")) == DONE
 
 
 @pytest.mark.parametrize(
@@ -127,13 +155,6 @@ def test_what_several_devices_cannot_share_is_refused(
     assert says in told
     assert "trainer.devices" in told
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.skipif(torch.cuda.device_count() > 1, reason="there are two GPUs")
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-def test_more_devices_than_there_are(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
-    assert main(tiny(drawn, tmp_path, TWO, "trainer.accelerator=gpu", "name=a")) == USERS_FAULT
-    assert "trainer.devices=2" in capsys.readouterr().err
 
 
 SHARE = """

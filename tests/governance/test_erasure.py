@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_id.errors import RunError
+from fer_id.files import locked
 from fer_id.governance.erasure import erase_from_runs
 from fer_id.runs import CROSS_FIT, RunDir
 
@@ -85,3 +87,16 @@ def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
     assert (study / "trials.jsonl").read_text() == "".join(trials[1:])
     assert not (study / "sweep.csv").exists()
     assert list(selected.job()["selected"]) == list(CHILDREN[1:])
+
+
+def test_a_run_that_is_being_trained_is_quarantined_at_once_and_cleaned_when_it_has_stopped(
+    cross_fitted: RunDir,
+) -> None:
+    root = cross_fitted.path.parent
+    with locked(cross_fitted.path, RunError):
+        erased = erase_from_runs(root, "c1", "c1 withdrew")
+    assert cross_fitted.path in erased.quarantined
+    assert (cross_fitted.path / "QUARANTINED").is_file()
+    assert any("another process is working there" in problem for problem in erased.problems)
+    assert not erase_from_runs(root, "c1", "c1 withdrew").problems
+    assert "c1" not in set(cross_fitted.predictions()["subject_id"])
