@@ -52,7 +52,12 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     if best is None:
         said = ["No run has a record of its inner validation, so none can be chosen here."]
     else:
-        said = _chosen(best, reference, monitor, "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,")
+        said = _chosen(
+            best,
+            reference,
+            monitor,
+            "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,",
+        )
     leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in among) else []
     return [*said, *leak, *_flattering(among, best), *_shown(compared, reference)]
 

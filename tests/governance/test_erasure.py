@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fer_id.errors import RunError
+from fer_id.files import locked
 from fer_id.governance.erasure import erase_from_runs
 from fer_id.runs import CROSS_FIT, RunDir
 
@@ -85,3 +87,12 @@ def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
     assert (study / "trials.jsonl").read_text() == "".join(trials[1:])
     assert not (study / "sweep.csv").exists()
     assert list(selected.job()["selected"]) == list(CHILDREN[1:])
+
+
+def test_the_record_of_a_sweep_that_runs_is_not_written_beside_it(tmp_path: Path) -> None:
+    line = '{"number": 1, "fold": "c1", "job": "abc"}\n'
+    (tmp_path / "trials.jsonl").write_text(line)
+    with locked(tmp_path, RunError):
+        erased = erase_from_runs(tmp_path, "c1", "c1 withdrew")
+    assert "another process is working there" in erased.problems[0]
+    assert (tmp_path / "trials.jsonl").read_text() == line
