@@ -113,9 +113,17 @@ def _asked(config: SweepConfig) -> Plan:
 
 
 def _resumed(config: SweepConfig) -> Plan:
-    """The plan as the study was begun."""
+    """The plan as the study was begun.
+
+    Raises:
+        RunError: no study, or a damaged one.
+    """
     folder = Path(config.file)
     settings = Ledger.open(folder).settings()
+    if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:
+        raise RunError(
+            f"{folder / SETTINGS}: damaged, {', '.join(missing)} is missing; run the file again under another name="
+        )
     read = _capped(read_sweep(folder / "sweep.yaml"), config.run_cap or settings["run_cap"])
     return Plan(read, folder.name, str(folder.parent), tuple(settings["overrides"]))
 

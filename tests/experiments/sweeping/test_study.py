@@ -71,6 +71,8 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
     whole = [one.parameters for one in given(make_study(name="whole"), 12)]
     study = make_study()
     first = given(study, 5)
+    run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, {})
+    run.finish()
     study.over(first[0], FINISHED, objective=0.5)
     study.over(first[1], FAILED, reason="no luck")
     again = make_study()
@@ -221,3 +223,14 @@ def test_nothing_of_the_test_is_looked_at(curve: list[dict[str, float | None]], 
     run.write_predictions(table)
     run.write_metrics({"accuracy": 0.0, "macro_f1": 0.0})
     assert measured(run, "val/macro_f1") == before
+
+
+def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStudy) -> None:
+    study = make_study((None,), run_cap=1)
+    (trial,) = given(study, 1)
+    run = RunDir.create(study.plan.path(None, trial.job), {}, {})
+    run.finish()
+    study.over(trial, FINISHED, objective=0.5)
+    assert not make_study((None,), run_cap=1).has_more()
+    (run.path / "DONE").unlink()
+    assert [one.job for one in given(make_study((None,), run_cap=1), 2)] == [trial.job]
