@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from scipy import special
 from experiments.config import TrainConfig
 from experiments.judging import GROUPS
 from experiments.loading import plain
+from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Ledger, Trial
 from fer_id.evaluation.config import ALL_GROUPS, Breakdown
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.evaluation.scores import Floats, Ints
 from fer_id.evaluation.subgroups import compute_subgroups
-from fer_id.files import atomic_write_text, write_json
+from fer_id.files import atomic_write_text
 from fer_id.labels import TARGET
 from fer_id.runs import RunDir
 
@@ -65,26 +67,23 @@ def made_up_study(
     table, truth, who = _clips(clips, subjects, rng)
     noise = rng.normal(size=(len(table), len(TARGET)))
     noise[np.arange(len(truth)), truth] += np.where(rng.random(subjects) < 0.25, -0.7, 0.0)[who]
-    events: list[dict[str, Any]] = []
+    ledger = Ledger.create(
+        path, "", {"objective": {"name": "val/macro_f1", "goal": "maximize"}, "provenance": "synthetic"}
+    )
     for number in range(runs + 2 * lost):
         chosen = _choose(rng)
         name = f"{number:012x}"
-        known = {"number": number + 1, "fold": None, "job": name, "parameters": chosen}
-        events.append(known | {"status": "suggested"})
+        trial = Trial(number + 1, None, name, chosen)
         if number < runs:
             logits = noise + rng.normal(scale=0.5, size=noise.shape)
             logits[np.arange(len(truth)), truth] += _skill(chosen)
             best = _write_trial(path / name, chosen, table, truth, logits, epochs, groups, rng)
-            events.append(known | {"status": "done", "objective": best, "epochs": epochs, "seconds": 60.0})
+            ended = replace(trial, status=FINISHED, objective=best, epochs=epochs, seconds=60.0)
         elif number < runs + lost:
-            events.append(known | {"status": "failed", "epochs": 1, "seconds": 3.0, "reason": "out of memory"})
+            ended = replace(trial, status=FAILED, epochs=1, seconds=3.0, reason="out of memory")
         else:
-            worse = {"objective": 0.2, "epochs": 5, "seconds": 15.0, "reason": "worse than half of the others"}
-            events.append(known | {"status": "stopped"} | worse)
-    settings = {"metric": {"name": "val/macro_f1", "goal": "maximize"}, "parameters": dict.fromkeys(_choose(rng))}
-    sweep = {"format": 1, "settings": settings, "provenance": "synthetic", "state": "finished"}
-    write_json(path / "sweep.json", sweep)
-    atomic_write_text(path / "trials.jsonl", "".join(json.dumps(event) + "\n" for event in events))
+            ended = replace(trial, status=STOPPED, objective=0.2, epochs=5, seconds=15.0)
+        ledger.note(ended)
     return path
 
 

@@ -1,8 +1,6 @@
 """Which finished runs the paths of a command line stand for: runs, folders of runs, and the studies of sweeps.
 
-A study is read as ``fer-id sweep`` writes it: ``sweep.json`` (its format and settings), ``trials.jsonl`` (a line for
-each event of a trial) and the trials' RunDirs below, of a cross-validation in ``folds/<fold>/`` with the pooled winners
-in ``selected/``.
+A study stands for its finished trials, and of a cross-validation for the pooled winners (``selected``) before them.
 """
 
 from __future__ import annotations
@@ -10,17 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from experiments.sweeping.ledger import FAILED, FINISHED, SETTINGS, STOPPED, SUGGESTED, Ledger
 from fer_id.errors import Problems, RunError
-from fer_id.files import read_json, read_json_lines
 from fer_id.reporting.compare import LeftOut
 from fer_id.runs import RunDir
 
-STUDY, TRIALS, SELECTED = "sweep.json", "trials.jsonl", "selected"
-FORMAT = 1
+SELECTED = "selected"
 REFUSE, SKIP = "refuse", "skip"
-DONE, _LOST = "done", ("stopped", "failed")
 _DEPTH = 3  # folders below the one that was named
 
 
@@ -67,7 +62,7 @@ def find_runs(
         if not below:
             problems.add(f"{path}: {_nothing(path)}; `fer-id train` makes a run")
         for place in below:
-            if (place / STUDY).is_file():
+            if (place / SETTINGS).is_file():
                 _add_study(place, found, problems, unfinished, several)
             else:
                 _add_run(RunDir(place), found, problems, unfinished)
@@ -84,7 +79,7 @@ def _nothing(path: Path) -> str:
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
     """The runs and studies in a folder, or it itself where it is one; never what lies inside of them."""
-    if any((path / name).is_file() for name in (STUDY, "config.yaml", "job.json", "DONE")):
+    if any((path / name).is_file() for name in (SETTINGS, "config.yaml", "job.json", "DONE")):
         yield path
     elif depth and path.is_dir():
         for folder in sorted(path.iterdir()):
@@ -119,57 +114,26 @@ def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, na
         named: whether its name stands before those of its trials, as there are other runs.
     """
     try:
-        swept, trials = _read_study(path)
+        ledger = Ledger.open(path)
     except RunError as error:
         problems.add(str(error))
         return
+    trials = list(ledger.trials.values())
+    keys = dict.fromkeys(key for trial in trials for key in trial.parameters)
+    # A group that was chosen by its name, as in model=resnet50, is told apart by that name.
+    swept = [f"{key}.name" if key in ("data", "model", "protocol") else key for key in keys]
     found.swept += [key for key in swept if key not in found.swept]
     prefix = f"{path.name}: " if named else ""
     if (path / SELECTED / "config.yaml").is_file():
         _add_run(RunDir(path / SELECTED), found, problems, unfinished, f"{prefix}{SELECTED}")
     finished = 0
     for trial in trials:
-        run, name, status = RunDir(_folder(path, trial)), prefix + _name(trial), trial["status"]
-        if status not in _LOST and (run.done or status == DONE):
+        run, name = RunDir(ledger.folder_of(trial)), prefix + trial.title
+        if trial.status == FINISHED or (trial.status == SUGGESTED and run.done):  # killed before it was noted
             finished += 1
             _add_run(run, found, problems, unfinished, name)
         else:
-            status = status if status in _LOST else "unfinished"
-            found.left_out.append(LeftOut(name, status, str(trial.get("reason") or "")))
+            status = trial.status if trial.status in (STOPPED, FAILED) else "unfinished"
+            found.left_out.append(LeftOut(name, status, trial.reason or ""))
     if not finished:
         problems.add(f"{path}: none of its {len(trials)} trials is finished; `fer-id sweep resume` goes on with it")
-
-
-def _read_study(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
-    """The settings it varies, and the last event of each trial in the order of their numbers.
-
-    Raises:
-        RunError: a file is missing or damaged, or of another version.
-    """
-    study = read_json(path / STUDY, RunError)
-    if study.get("format") != FORMAT:
-        raise RunError(
-            f"{path / STUDY}: format {study.get('format')!r}, and this version reads {FORMAT}; name the trials' folders"
-        )
-    if not (path / TRIALS).is_file():
-        raise RunError(f"{path / TRIALS}: no such file; a study keeps its trials there")
-    last: dict[tuple[str, Any], dict[str, Any]] = {}
-    for number, event in enumerate(read_json_lines(path / TRIALS, RunError), start=1):
-        if not isinstance(event.get("job"), str) or not isinstance(event.get("status"), str):
-            raise RunError(f"{path / TRIALS}: line {number} names no job and status of a trial")
-        key = str(event.get("fold") or ""), event.get("number", event["job"])
-        last[key] = {"number": event.get("number")} | last.get(key, {}) | event
-    keys = dict.fromkeys(key for trial in last.values() for key in trial.get("parameters") or {})
-    # A group that was chosen by its name, as in model=resnet50, is told apart by that name.
-    varied = [f"{key}.name" if key in ("data", "model", "protocol") else key for key in keys]
-    return varied, list(last.values())
-
-
-def _folder(path: Path, trial: dict[str, Any]) -> Path:
-    parts = ["folds", str(trial["fold"])] if trial.get("fold") else []
-    return path.joinpath(*parts, str(trial["job"]))
-
-
-def _name(trial: dict[str, Any]) -> str:
-    title = f"trial {trial['number']}" if trial["number"] is not None else str(trial["job"])
-    return f"{title} of fold {trial['fold']}" if trial.get("fold") else title

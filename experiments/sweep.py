@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.config import RunsConfig, TrainConfig
-from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, Ledger
+from experiments.stopping import Terminated
+from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, SETTINGS, Ledger
+from experiments.sweeping.machines import require_answer
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.spec import NAME, Sweep, find, read_sweep
 from fer_id.errors import RunError
@@ -96,7 +98,10 @@ def sweep(config: SweepConfig) -> str:
             are done.
     """
     plan = _resumed(config) if config.action == RESUME else _asked(config)
-    data = _open(plan.check())
+    first = plan.check()
+    if config.ray.address is not None:
+        require_answer(config.ray.address)
+    data = _open(first)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, RunError):
         return _search(config, plan, _ledger(config, plan, data), data)
@@ -108,9 +113,17 @@ def _asked(config: SweepConfig) -> Plan:
 
 
 def _resumed(config: SweepConfig) -> Plan:
-    """The plan as the study was begun."""
+    """The plan as the study was begun.
+
+    Raises:
+        RunError: no study, or a damaged one.
+    """
     folder = Path(config.file)
     settings = Ledger.open(folder).settings()
+    if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:
+        raise RunError(
+            f"{folder / SETTINGS}: damaged, {', '.join(missing)} is missing; run the file again under another name="
+        )
     read = _capped(read_sweep(folder / "sweep.yaml"), config.run_cap or settings["run_cap"])
     return Plan(read, folder.name, str(folder.parent), tuple(settings["overrides"]))
 
@@ -147,7 +160,7 @@ def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
         "overrides": list(plan.overrides),
         "search_seed": config.search_seed,
     }
-    if not (folder / "sweep.json").exists():
+    if not (folder / SETTINGS).exists():
         if others := [one.name for one in folder.iterdir() if one.name not in ("sweep.yaml", ".lock")]:
             raise RunError(f"{folder} holds other runs ({', '.join(sorted(others)[:3])}); choose another name=")
         settings = {
@@ -235,16 +248,27 @@ def _tell_configurations(study: Study) -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM, as a batch system sends it, ends a sweep as Ctrl-C does."""
+    """SIGTERM, as a batch system sends it, ends a sweep as Ctrl-C does, which Ray lets through.
+
+    Raises:
+        Terminated: SIGTERM came.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def interrupt(*_: Any) -> None:
+    came: list[int] = []
+
+    def interrupt(signum: int, _: Any) -> None:
+        came.append(signum)
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        if came:
+            raise Terminated(128 + came[0]) from None
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.sweeping.ledger import FINISHED, Ledger
+from experiments.sweeping.ledger import FINISHED, Ledger, place
 from fer_id.callbacks.curves import best_row, few_validated, mean_curve, summarise_best
 from fer_id.callbacks.mirror import close_mirror, open_mirror
 from fer_id.errors import RunError
@@ -85,7 +85,7 @@ def configurations(folder: Path) -> Iterator[Configuration]:
         if one.fold is not None and one.status == FINISHED:
             by_job[one.job].add(one.fold)
     for job, of in by_job.items():
-        runs = tuple(RunDir(folder / "folds" / fold / job) for fold in folds)
+        runs = tuple(RunDir(folder / place(fold, job)) for fold in folds)
         if len(of) == len(folds) > 1 and all(map(_can_be_read, runs)):
             yield Configuration(job, runs)
 

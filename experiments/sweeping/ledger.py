@@ -6,14 +6,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from experiments.sweeping.parameters import Value
 from fer_id.errors import RunError
-from fer_id.files import atomic_write_text, plain, read_json, write_json
+from fer_id.files import atomic_write_text, plain, read_json, read_json_lines, write_json
 
 FORMAT = 1
-SUGGESTED, FINISHED, STOPPED, FAILED = "suggested", "done", "stopped", "failed"
+SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
+STATUSES = SUGGESTED, FINISHED, STOPPED, FAILED = "suggested", "done", "stopped", "failed"
 RUNNING, INTERRUPTED, OVER = "running", "interrupted", "finished"
 
 
@@ -75,12 +76,12 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
-        """A study that was begun.
+        """A study that was begun; nothing in its folder is changed, so whoever only looks may do so at any time.
 
         Raises:
             RunError: no study, one of another version of fer_id, or a damaged one.
         """
-        if not (folder / "sweep.json").is_file():
+        if not (folder / SETTINGS).is_file():
             raise RunError(f"{folder} is no study of a sweep (no sweep.json); `fer-id sweep run FILE` makes one")
         ledger = cls(folder)
         found = ledger.settings().get("format")
@@ -89,22 +90,29 @@ class Ledger:
                 f"{folder}: sweep.json has format {found}, this version of fer_id reads {FORMAT}. Resume it with the "
                 "version that began it, or run the file again under another name="
             )
-        ledger.trials = {(one.fold, one.number): one for one in ledger._lines()}
+        path = folder / TRIALS
+        trials = [_trial(row, f"{path}, line {n}") for n, row in enumerate(read_json_lines(path, RunError), start=1)]
+        ledger.trials = {(one.fold, one.number): one for one in trials}
         return ledger
 
     def settings(self) -> dict[str, Any]:
         """``sweep.json``."""
-        return read_json(self.folder / "sweep.json", RunError)
+        return read_json(self.folder / SETTINGS, RunError)
 
     def write(self, settings: dict[str, Any]) -> None:
         """Writes ``sweep.json``."""
-        write_json(self.folder / "sweep.json", settings)
+        write_json(self.folder / SETTINGS, settings)
+
+    def folder_of(self, trial: Trial) -> Path:
+        """The RunDir of a trial."""
+        return self.folder / place(trial.fold, trial.job)
 
     def note(self, trial: Trial) -> None:
-        """Appends what happened to a trial; on the disk when this returns."""
+        """Appends what happened to a trial; on the disk when this returns. Only who holds the study's lock may."""
         self.trials[trial.fold, trial.number] = trial
-        with (self.folder / "trials.jsonl").open("a", encoding="utf-8") as out:
-            out.write(json.dumps(plain(asdict(trial)), ensure_ascii=False) + "\n")
+        with (self.folder / TRIALS).open("ab+") as out:
+            _cut(out)
+            out.write(json.dumps(plain(asdict(trial)), ensure_ascii=False).encode() + b"\n")
             out.flush()
             os.fsync(out.fileno())
 
@@ -112,25 +120,37 @@ class Ledger:
         """The trials of a fold by number."""
         return sorted((one for one in self.trials.values() if one.fold == fold), key=lambda one: one.number)
 
-    def _lines(self) -> list[Trial]:
-        """Every line; the last one may have been cut by a power loss, and is taken off the file then."""
-        path = self.folder / "trials.jsonl"
-        if not path.exists():
-            return []
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):
-            atomic_write_text(path, "".join(lines[:-1]))
-            lines = lines[:-1]
-        return [self._trial(line, number) for number, line in enumerate(lines, start=1)]
 
-    def _trial(self, line: str, number: int) -> Trial:
-        try:
-            row = json.loads(line)
-            known = {name: row[name] for name in (one.name for one in fields(Trial))}
-        except (ValueError, KeyError, TypeError) as problem:
-            raise RunError(
-                f"{self.folder / 'trials.jsonl'}, line {number}: damaged ({problem}); mend or remove that line, "
-                "the runs themselves are whole"
-            ) from None
+def place(fold: str | None, job: str) -> str:
+    """Of a trial's RunDir, inside the folder of the study."""
+    return job if fold is None else f"folds/{fold}/{job}"
+
+
+def _cut(out: BinaryIO) -> None:
+    """Takes off a last line that a power loss left without its end."""
+    end = out.seek(0, os.SEEK_END)
+    if end == 0:
+        return
+    out.seek(end - 1)
+    if out.read(1) != b"\n":
+        out.seek(0)
+        out.truncate(out.read().rfind(b"\n") + 1)
+
+
+def _trial(row: dict[str, Any], where: str) -> Trial:
+    """A trial from its line.
+
+    Raises:
+        RunError: the line is none of a trial.
+    """
+    try:
+        known = {one.name: row[one.name] for one in fields(Trial)}
         parameters = {key: tuple(one) if isinstance(one, list) else one for key, one in known["parameters"].items()}
-        return Trial(**{**known, "parameters": parameters})
+        sound = isinstance(known["number"], int) and isinstance(known["job"], str) and known["status"] in STATUSES
+    except (KeyError, AttributeError, TypeError):
+        sound = False
+    if not sound:
+        raise RunError(
+            f"{where}: damaged (no record of a trial); mend or remove that line, the runs themselves are whole"
+        )
+    return Trial(**known | {"parameters": parameters})

@@ -106,7 +106,6 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
             _temp_dir=str(folder / "ray"),
         )
         return
-    _require_answer(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
@@ -114,7 +113,7 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
         raise ConfigError(f"ray.address={address}: this is no cluster that can be used: {first[0]}") from None
 
 
-def _require_answer(address: str) -> None:
+def require_answer(address: str) -> None:
     """Ray itself waits for minutes, whoever listens there, and nothing interrupts it: so another process asks first.
 
     Raises:

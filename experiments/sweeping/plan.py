@@ -9,6 +9,7 @@ from pathlib import Path
 
 from experiments.config import RunsConfig, TrainConfig
 from experiments.loading import load, plain
+from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import GRID, Sweep
 from fer_id.errors import ConfigError, Problems
@@ -74,7 +75,7 @@ class Plan:
 
     def name(self, fold: str | None, job: str) -> str:
         """Of a trial's folder, inside the study."""
-        return job if fold is None else f"folds/{fold}/{job}"
+        return place(fold, job)
 
     def path(self, fold: str | None, job: str) -> Path:
         """A trial's RunDir."""

@@ -22,7 +22,7 @@ class Study:
 
     Args:
         plan: what is trained.
-        ledger: its record; trials of an earlier session that were interrupted, or failed, come first.
+        ledger: its record; trials of an earlier session that were interrupted, failed, or lost their run, come first.
         folds: names of the outer folds; ``[None]`` where there is one split.
         seed: of the search.
     """
@@ -34,8 +34,13 @@ class Study:
         self._searches = {
             fold: Search(plan.sweep, seed=seed, past=ledger.of(fold), curves=self.curves(fold)) for fold in self.folds
         }
-        left = [one for one in ledger.trials.values() if not one.is_over and one.fold in self.folds]
+        left = [one for one in ledger.trials.values() if one.fold in self.folds and self._is_left(one)]
         self._left = sorted(left, key=lambda one: (one.number, self.folds.index(one.fold)))
+
+    def _is_left(self, trial: Trial) -> bool:
+        """Whether it is to be trained: interrupted, failed, or done with its run gone or cut short since."""
+        gone = trial.status == FINISHED and not RunDir(self.plan.path(trial.fold, trial.job)).done
+        return gone or not trial.is_over
 
     def curves(self, fold: str | None) -> dict[int, list[float]]:
         """The objective at each inner validation of the trials of a fold that have ended, by number."""

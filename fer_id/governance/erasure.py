@@ -116,7 +116,11 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
         if run.path.resolve() not in tainted:
             erased.cleaned.append(run.path)
     for path in root.rglob("trials.jsonl"):
-        _clean_study(path, subject)
+        try:
+            with locked(path.parent, RunError):
+                _clean_study(path, subject)
+        except (FerIdError, OSError) as problem:
+            problems.add(f"{path.parent}: {problem}")
     erased.problems = problems.found
     return erased
 

@@ -27,7 +27,7 @@ from fer_id.reporting.compared import (
 from fer_id.reporting.comparison_cells import Group
 from fer_id.reporting.comparison_columns import MOST_SETTINGS, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison_csv import COLUMNS, comparison_table
-from fer_id.reporting.comparison_words import summary
+from fer_id.reporting.comparison_words import choice, summary
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs import RunDir
@@ -77,6 +77,7 @@ def write_comparison(
     reference = compared[0]
     monitor = monitor_of(compared)
     compared = better_first(compared, monitor)
+    best = choice(compared, reference, monitor)
     keys = differing_keys(compared, swept)
     children = any(one.people and one.provenance == "real" for one in compared)
     baselines = words.baselines(reference.metrics)
@@ -91,7 +92,7 @@ def write_comparison(
     return write_page(
         out / "index.html",
         "compare.html.j2",
-        rows=[_row(one, reference, compared[0], groups, keys, out) for one in compared],
+        rows=[_row(one, reference, best, groups, keys, out) for one in compared],
         groups=groups,
         reference=reference,
         summary=summary(compared, reference, monitor),
@@ -114,7 +115,12 @@ def write_comparison(
 
 
 def _row(
-    one: Compared, reference: Compared, best: Compared, groups: Sequence[Group], keys: Sequence[str], out: Path
+    one: Compared,
+    reference: Compared,
+    best: Compared | None,
+    groups: Sequence[Group],
+    keys: Sequence[str],
+    out: Path,
 ) -> dict[str, Any]:
     settings = [f"{key}={one.config[key]}" for key in keys if key in one.config]
     mode = str(one.job["mode"] or "inductive")

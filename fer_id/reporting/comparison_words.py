@@ -14,6 +14,24 @@ ACROSS_FOLDS = (
 )
 
 
+def candidates(compared: Sequence[Compared], reference: Compared) -> list[Compared]:
+    """The runs that one may choose between, in their order: those tested on the clips of the reference.
+
+    The others answer for other children, as the trials of two folds do: their scores say nothing of one another.
+    """
+    return [one for one in compared if one is reference or one.unpaired is None]
+
+
+def choice(compared: Sequence[Compared], reference: Compared, monitor: str) -> Compared | None:
+    """The best on inner validation of those that one may choose between; None where there is nothing to choose.
+
+    Args:
+        compared, reference, monitor: as of :func:`summary`.
+    """
+    among = candidates(compared, reference)
+    return among[0] if len(among) > 1 and monitor in among[0].reached else None
+
+
 def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
     """A few sentences.
 
@@ -24,18 +42,30 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     """
     if len(compared) < 2:
         return []
-    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in compared) else []
-    chosen = _chosen(compared, reference, monitor)
-    return [*chosen, *leak, *_flattering(compared, monitor), *_shown(compared, reference)]
+    among, best = candidates(compared, reference), choice(compared, reference, monitor)
+    if len(among) == 1:
+        return [
+            f"No other run was tested on the clips of {reference.name}, so none is chosen here: scores on other "
+            "children say nothing of one another.",
+            *_shown(compared, reference),
+        ]
+    if best is None:
+        said = ["No run has a record of its inner validation, so none can be chosen here."]
+    else:
+        said = _chosen(
+            best,
+            reference,
+            monitor,
+            "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,",
+        )
+    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in among) else []
+    return [*said, *leak, *_flattering(among, best), *_shown(compared, reference)]
 
 
-def _chosen(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
-    best = compared[0]
-    if monitor not in best.reached:
-        return ["No run has a record of its inner validation, so none can be chosen here."]
+def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> list[str]:
     value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
     said = [
-        f"Inner validation chooses {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
+        f"Inner validation chooses{among} {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
         f"{percent(best.metrics['accuracy'])} ({_extent(best)})."
     ]
     if best is not reference and best.paired:
@@ -50,10 +80,10 @@ def _extent(one: Compared) -> str:
     return f"95\u202f% {100 * interval['low']:.1f} to {percent(interval['high'])}" if interval else "no interval"
 
 
-def _flattering(compared: Sequence[Compared], monitor: str) -> list[str]:
-    judged = [one for one in compared if one.metrics["accuracy"] is not None]
-    highest = max(judged, key=lambda one: one.metrics["accuracy"], default=compared[0])
-    if highest is compared[0] or monitor not in compared[0].reached:
+def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
+    judged = [one for one in among if one.metrics["accuracy"] is not None]
+    highest = max(judged, key=lambda one: one.metrics["accuracy"], default=best)
+    if best is None or highest is None or highest is best:
         return []
     return [
         f"The highest test accuracy, {percent(highest.metrics['accuracy'])}, is that of {highest.name}; as the best of "

@@ -98,7 +98,9 @@ def _over(axes: Axes, trials: pd.DataFrame, axis: Axis) -> None:
     if not axis.choice:
         if axis.log:
             axes.set_xscale("log")
-            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+            inside = trials[axis.key].to_numpy(float)
+            few = bool(len(inside)) and inside.max() < 10 * inside.min()  # a power of ten alone may not lie among them
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
         _dots(axes, trials, trials[axis.key].to_numpy(float))

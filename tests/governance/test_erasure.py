@@ -100,3 +100,12 @@ def test_a_run_that_is_being_trained_is_quarantined_at_once_and_cleaned_when_it_
     assert any("another process is working there" in problem for problem in erased.problems)
     assert not erase_from_runs(root, "c1", "c1 withdrew").problems
     assert "c1" not in set(cross_fitted.predictions()["subject_id"])
+
+
+def test_the_record_of_a_sweep_that_runs_is_not_written_beside_it(tmp_path: Path) -> None:
+    line = '{"number": 1, "fold": "c1", "job": "abc"}\n'
+    (tmp_path / "trials.jsonl").write_text(line)
+    with locked(tmp_path, RunError):
+        erased = erase_from_runs(tmp_path, "c1", "c1 withdrew")
+    assert "another process is working there" in erased.problems[0]
+    assert (tmp_path / "trials.jsonl").read_text() == line

@@ -89,6 +89,22 @@ def test_runs_on_other_clips_are_not_paired_and_it_says_why(make_run, tmp_path):
     assert "not paired: other test clips: 100 in common of 100 and 120" in index.read_text()
 
 
+def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run, tmp_path):
+    """As the trials of two folds: each is validated and tested on children of its own."""
+    pooled, fold = make_run("study/selected", skill=0.5), make_run("study/fold", skill=2.5, clips=100)
+    one, other = (make_run(f"study/{name}", skill=1.0, seed=seed) for name, seed in (("one", 1), ("other", 2)))
+    for run, score in ((pooled, 0.2), (fold, 0.9), (one, 0.4), (other, 0.3)):
+        (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "val/macro_f1": score}) + "\n")
+    page = write_comparison([pooled, fold], tmp_path / "folds").read_text()
+    assert "No other run was tested on the clips of selected, so none is chosen here" in page
+    assert "Inner validation chooses" not in page
+    assert ">chosen<" not in page
+    page = write_comparison([pooled, fold, one, other], tmp_path / "mixed").read_text()
+    assert "Inner validation chooses, of 3 on the same test clips, one (macro-F1 40.0" in page
+    assert page.count(">chosen<") == 1
+    assert "is that of fold" not in page  # the highest test accuracy, on clips that nobody else saw
+
+
 def test_only_what_differs_in_the_configuration_is_shown(make_run, tmp_path):
     first = make_run(
         "study/a", config={"name": "a", "optim": {"lr": 0.1, "name": "adam"}, "trainer": {"max_epochs": 5}}

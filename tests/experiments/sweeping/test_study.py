@@ -71,6 +71,8 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
     whole = [one.parameters for one in given(make_study(name="whole"), 12)]
     study = make_study()
     first = given(study, 5)
+    run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, {})
+    run.finish()
     study.over(first[0], FINISHED, objective=0.5)
     study.over(first[1], FAILED, reason="no luck")
     again = make_study()
@@ -121,19 +123,32 @@ def test_the_smaller_loss_leads(make_study: MakeStudy) -> None:
     assert leader.objective == 0.5
 
 
-def test_a_line_cut_by_a_power_loss_is_taken_off(make_study: MakeStudy) -> None:
+def test_a_line_cut_by_a_power_loss_is_taken_off_by_who_writes_the_next(make_study: MakeStudy) -> None:
     study = make_study((None,))
     given(study, 2)
     path = study.plan.folder / "trials.jsonl"
     whole = path.read_text()
     path.write_text(whole + '{"number": 3, "fo')
-    assert len(Ledger.open(study.plan.folder).trials) == 2
-    assert path.read_text() == whole
+    ledger = Ledger.open(study.plan.folder)
+    assert len(ledger.trials) == 2
+    assert path.read_text() != whole  # who only looks changes nothing
+    ledger.note(replace(ledger.trials[None, 1], status=FINISHED, objective=0.5))
+    assert path.read_text().startswith(whole)
+    assert [one.status for one in Ledger.open(study.plan.folder).of(None)] == [FINISHED, SUGGESTED]
+    path.write_text('{"number": 1, "fo')
+    ledger.note(ledger.trials[None, 2])
+    assert list(Ledger.open(study.plan.folder).trials) == [(None, 2)]
 
 
 def test_damaged_and_foreign_studies_are_refused(make_study: MakeStudy, tmp_path: Path) -> None:
     folder = make_study((None,)).plan.folder
     (folder / "trials.jsonl").write_text("{}\n")
+    with pytest.raises(RunError, match=r"trials.jsonl, line 1: damaged"):
+        Ledger.open(folder)
+    whole = {"number": 1, "fold": None, "job": "aa", "parameters": None, "status": "done"}
+    (folder / "trials.jsonl").write_text(
+        json.dumps(whole | {"objective": 0.5, "epochs": 1, "seconds": 1.0, "reason": None}) + "\n"
+    )
     with pytest.raises(RunError, match=r"trials.jsonl, line 1: damaged"):
         Ledger.open(folder)
     (folder / "sweep.json").write_text(json.dumps({"format": 2}))
@@ -208,3 +223,14 @@ def test_nothing_of_the_test_is_looked_at(curve: list[dict[str, float | None]], 
     run.write_predictions(table)
     run.write_metrics({"accuracy": 0.0, "macro_f1": 0.0})
     assert measured(run, "val/macro_f1") == before
+
+
+def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStudy) -> None:
+    study = make_study((None,), run_cap=1)
+    (trial,) = given(study, 1)
+    run = RunDir.create(study.plan.path(None, trial.job), {}, {})
+    run.finish()
+    study.over(trial, FINISHED, objective=0.5)
+    assert not make_study((None,), run_cap=1).has_more()
+    (run.path / "DONE").unlink()
+    assert [one.job for one in given(make_study((None,), run_cap=1), 2)] == [trial.job]

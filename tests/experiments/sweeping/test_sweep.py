@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
 from experiments.sweep import SweepConfig
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.machines import machines
@@ -227,7 +227,7 @@ def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, c
     assert "resuming" in (run.path / "log.txt").read_text()
 
 
-POLITE = (signal.SIGTERM, signal.SIGINT)
+POLITE = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
 
 
 def holders(path: Path) -> list[int]:
@@ -259,7 +259,7 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
     os.kill(first.pid, sent)
     _, told = first.communicate(timeout=120)
     if sent in POLITE:
-        assert first.returncode == INTERRUPTED
+        assert first.returncode == POLITE[sent]
         assert f"go on with: fer-id sweep resume {folder}" in told
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
@@ -289,6 +289,15 @@ def _half_way(folder: Path) -> bool:
     """One is finished, and another has a checkpoint to go on from."""
     finished = {path.parent for path in folder.glob("*/DONE")}
     return bool(finished) and bool({path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")} - finished)
+
+
+def test_a_cluster_that_does_not_answer_is_told_before_a_study_is_begun(
+    write_file: WriteFile, tmp_path: Path, capsys: Told
+) -> None:
+    asked = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs", "ray.address=127.0.0.1:1"]
+    assert main(asked) == USERS_FAULT
+    assert "ray.address=127.0.0.1:1 does not answer" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_two_processes_do_not_share_a_study(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
