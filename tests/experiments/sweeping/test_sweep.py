@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
 from experiments.sweep import SweepConfig
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.machines import machines
@@ -259,7 +259,7 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
     os.kill(first.pid, sent)
     _, told = first.communicate(timeout=120)
     if sent in POLITE:
-        assert first.returncode == INTERRUPTED
+        assert first.returncode == {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}[sent]
         assert f"go on with: fer-id sweep resume {folder}" in told
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
