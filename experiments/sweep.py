@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.config import RunsConfig, TrainConfig
-from experiments.stopping import Terminated
+from experiments.stopping import Terminated, terminable
 from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, SETTINGS, Ledger
 from experiments.sweeping.machines import require_answer
 from experiments.sweeping.plan import Plan
@@ -225,14 +222,14 @@ def _tune(config: SweepConfig, study: Study) -> None:
     ledger = study.ledger
     with (
         machines(config, shared=ledger.folder / ".ray") as found,
-        _terminable(),
-    ):  # after Ray, which takes the signal too
+        terminable(),  # anew: Ray has taken the signal
+    ):
         from experiments.sweeping.tuning import tune_study
 
         say(f"{ledger.folder}: trials side by side: {found.concurrent}, threads of each: {config.cpus}")
         try:
             tune_study(study, found, cpus=config.cpus)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Terminated):
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
             raise
@@ -244,31 +241,3 @@ def _tell_configurations(study: Study) -> None:
 
     logging = study.plan.resolve(study.plan.first()).logging
     tell_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)
-
-
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """SIGTERM, as a batch system sends it, ends a sweep as Ctrl-C does, which Ray lets through.
-
-    Raises:
-        Terminated: SIGTERM came.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    came: list[int] = []
-
-    def interrupt(signum: int, _: Any) -> None:
-        came.append(signum)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if came:
-            raise Terminated(128 + came[0]) from None
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -29,6 +29,12 @@ OBJECTS_BYTES = 100 * 2**20
 """Ray's shared memory on this machine: trials hand over a few numbers."""
 
 PREFIX = "fer-id-ray-"
+OF_WORKERS = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean by hand
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial tidies up before its worker takes the next
+}
+"""Environment that the workers need too."""
+
 LONGEST = 36
 """Characters of the folder of Ray's sockets: their whole path may have 107."""
 
@@ -107,7 +113,12 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
         )
         return
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": OF_WORKERS},  # those there are no children of this process
+        )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
         first = str(problem).strip().splitlines() or [type(problem).__name__]
         raise ConfigError(f"ray.address={address}: this is no cluster that can be used: {first[0]}") from None
@@ -129,14 +140,21 @@ def require_answer(address: str) -> None:
             f"ray.address={address} does not answer ({problem.strerror or problem}); is the cluster up, "
             "and this machine allowed to reach it? Without ray.address the sweep runs on this machine"
         ) from None
-    asks = [sys.executable, "-c", "import sys; from ray._raylet import GcsClient; GcsClient(address=sys.argv[1])"]
+    asks = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
     try:
-        subprocess.run([*asks, address], timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        raise ConfigError(
-            f"ray.address={address}: somebody listens there, but not the head of a Ray cluster that knows this "
-            "machine; give the address that `ray start --head` prints, and its token in RAY_AUTH_TOKEN where it has one"
-        ) from None
+        subprocess.run(asks, timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
+        return
+    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as problem:
+        told = (problem.stderr or b"").decode(errors="replace")
+        last = (
+            (told.strip().splitlines() or ["no answer"])[-1]
+            if isinstance(problem, subprocess.CalledProcessError)
+            else ""
+        )
+    why = "whoever listens there does not answer as the head of a Ray cluster" + (f" ({last})" if last else "")
+    if "InvalidAuthToken" in told:
+        why = "it asks for a token; set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+    raise ConfigError(f"ray.address={address}: {why}")
 
 
 def _silence(*, local: bool) -> None:
@@ -150,15 +168,13 @@ def _silence(*, local: bool) -> None:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what makes Ray listen on 127.0.0.1, on Linux too
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # one a process: Ray reads it once
-    os.environ |= {
+    os.environ |= OF_WORKERS | {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # as by hand; Ray would let everything else on the machine go first
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean by hand
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial tidies up before its worker takes the next
         "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
         "TUNE_WARN_THRESHOLD_S": "60",
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",  # the study's own record is what it resumes from

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.sweeping.ledger import FAILED, FINISHED
 from experiments.sweeping.objective import measured
-from fer_id.errors import FerIdError
+from fer_id.errors import FerIdError, RunError
+from fer_id.files import locked
 from fer_id.runs import RunDir
 
 VALUE, VALIDATION, LAST, OUTCOME = "value", "validation", "last", "outcome"
 """Keys of what a worker reports."""
 
 LOG = "log.txt"
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ def _train(assignment: Assignment) -> RunDir:
     quiet()
     torch.set_num_threads(assignment.threads)
     config = load(schema(assignment.verb), assignment.arguments)
+    _wait_for(run)
     watch = Watch(run, assignment.metric, _report)
     try:
         return train_one(config, run.path, open_data(config, assignment.fold), job_type=TRIAL, watchers=[watch])
@@ -111,6 +115,15 @@ def _train(assignment: Assignment) -> RunDir:
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the next trial of this worker may need what this one held
+
+
+def _wait_for(run: RunDir) -> None:
+    """Waits while another process trains the run: the worker of a sweep that was killed notices after seconds."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        with suppress(RunError), locked(run.path, RunError):
+            return
+        time.sleep(0.5)
 
 
 def _report(validation: int, value: float, last: bool) -> None:

@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +18,8 @@ from experiments.sweeping.plan import schema
 from experiments.sweeping.trial import OUTCOME, Assignment, run_trial
 from experiments.train import TRIAL, train_one
 from fer_id.callbacks.watch import EndedOutside, Watch
+from fer_id.errors import RunError
+from fer_id.files import locked
 from fer_id.runs import RunDir
 
 Tiny = Callable[..., list[str]]
@@ -69,6 +73,27 @@ def test_what_a_training_raises_is_said_and_logged(
     assert outcome == {"status": "failed", "reason": "LookupError: a fault of ours"}
     assert "Traceback" in log.read_text()
     assert not (log.parent / "DONE").exists()
+
+
+def test_a_worker_of_a_killed_sweep_is_waited_for(
+    assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_report", lambda *_: None)
+    run, held = tmp_path / "runs" / "a" / "b", threading.Event()
+    run.mkdir(parents=True)
+
+    def work() -> None:
+        with locked(run, RunError):
+            held.set()
+            time.sleep(1.2)
+            (run / "was_here").touch()
+
+    other = threading.Thread(target=work)
+    other.start()
+    held.wait()
+    assert run_trial(assigned())[OUTCOME]["status"] == "done"
+    assert (run / "was_here").exists()
+    other.join()
 
 
 def test_a_machine_without_the_folder_says_so(assigned: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

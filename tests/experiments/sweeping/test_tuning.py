@@ -148,7 +148,10 @@ def test_somebody_else_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(module, "PATIENCE_OF_RAY_S", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as other:
         config = SweepConfig(file="a", ray=RayConfig(f"127.0.0.1:{other.getsockname()[1]}"))
-        with pytest.raises(ConfigError, match="not the head of a Ray"), machines(config, shared=tmp_path / "x"):
+        with (
+            pytest.raises(ConfigError, match="does not answer as the head of a Ray"),
+            machines(config, shared=tmp_path / "x"),
+        ):
             pass
 
 
