@@ -66,7 +66,7 @@ def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
         shared: a folder for Ray's own files that all machines of a cluster see; it is made and removed.
 
     Raises:
-        ConfigError: the address does not answer, or no trial fits.
+        ConfigError: the address is no cluster (see :func:`require_answer`, to be asked before), or no trial fits.
     """
     address = config.ray.address
     _silence(local=address is None)

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from experiments.sweep import RayConfig, SweepConfig
+from experiments.sweep import SweepConfig
 from experiments.sweeping import machines as module
 from experiments.sweeping.ledger import FINISHED, Ledger
-from experiments.sweeping.machines import fitting, machines
+from experiments.sweeping.machines import fitting, require_answer
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LAST, VALIDATION, VALUE
@@ -130,29 +130,25 @@ def test_a_trial_that_never_fits_is_refused(asked: dict[str, Any], told: str) ->
 
 
 @pytest.mark.parametrize("address", ["somewhere", "127.0.0.1:port"])
-def test_an_address_needs_a_port(address: str, tmp_path: Path) -> None:
-    config = SweepConfig(file="a", ray=RayConfig(address))
-    with pytest.raises(ConfigError, match="expected host:port"), machines(config, shared=tmp_path / "x"):
-        pass
+def test_an_address_needs_a_port(address: str) -> None:
+    with pytest.raises(ConfigError, match="expected host:port"):
+        require_answer(address)
 
 
-def test_an_address_that_does_not_answer(tmp_path: Path) -> None:
+def test_an_address_that_does_not_answer() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))  # nobody listens there
-        config = SweepConfig(file="a", ray=RayConfig(f"127.0.0.1:{free.getsockname()[1]}"))
-        with pytest.raises(ConfigError, match="does not answer"), machines(config, shared=tmp_path / "x"):
-            pass
+        with pytest.raises(ConfigError, match="does not answer"):
+            require_answer(f"127.0.0.1:{free.getsockname()[1]}")
 
 
-def test_somebody_else_listens_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_somebody_else_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_OF_RAY_S", 3.0)
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        config = SweepConfig(file="a", ray=RayConfig(f"127.0.0.1:{other.getsockname()[1]}"))
-        with (
-            pytest.raises(ConfigError, match="does not answer as the head of a Ray"),
-            machines(config, shared=tmp_path / "x"),
-        ):
-            pass
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(ConfigError, match="does not answer as the head of a Ray"),
+    ):
+        require_answer(f"127.0.0.1:{other.getsockname()[1]}")
 
 
 @pytest.mark.parametrize(
