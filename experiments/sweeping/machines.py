@@ -144,15 +144,13 @@ def require_answer(address: str) -> None:
     try:
         subprocess.run(asks, timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
         return
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as problem:
-        told = (problem.stderr or b"").decode(errors="replace")
-        last = (
-            (told.strip().splitlines() or ["no answer"])[-1]
-            if isinstance(problem, subprocess.CalledProcessError)
-            else ""
-        )
-    why = "whoever listens there does not answer as the head of a Ray cluster" + (f" ({last})" if last else "")
-    if "InvalidAuthToken" in told:
+    except subprocess.TimeoutExpired as problem:
+        told, last = problem.stderr or b"", "no answer"
+    except subprocess.CalledProcessError as problem:
+        told = problem.stderr
+        last = (told.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
+    why = f"whoever listens there does not answer as the head of a Ray cluster ({last})"
+    if b"InvalidAuthToken" in told:
         why = "it asks for a token; set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
     raise ConfigError(f"ray.address={address}: {why}")
 

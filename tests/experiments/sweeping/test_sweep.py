@@ -327,6 +327,7 @@ def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: P
         (["run", "drawn", "name=a/b"], "expected letters, digits, dots, dashes"),
         (["run", "drawn", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (["run", "drawn", "data.store=nowhere"], "nowhere"),
+        (["run", "drawn", "ray.address=somewhere"], "expected host:port"),
         (["resume", "nowhere", "optim.lr=1"], "a study goes on with the settings it was begun with"),
     ],
 )
