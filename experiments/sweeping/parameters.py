@@ -87,7 +87,12 @@ def read_parameters(table: Any, problems: Problems) -> tuple[Parameter, ...]:
 
 def text(key: str, value: Value) -> str:
     """``key=value`` as W&B's agent writes it, so that a file means the same to both."""
-    return f"{key}={list(value) if isinstance(value, tuple) else value}"
+    return f"{key}={shown(value)}"
+
+
+def shown(value: Value) -> str:
+    """The value alone, as :func:`text` writes it."""
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def _parameter(key: str, told: Any, mistakes: list[str]) -> Parameter | None:

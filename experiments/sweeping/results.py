@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial
-from experiments.sweeping.parameters import CHOICE, text
+from experiments.sweeping.parameters import CHOICE, Value, shown, text
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
 from fer_id.errors import RunError
@@ -31,7 +31,7 @@ def table(study: Study, provenance: str) -> pd.DataFrame:
             study.plan.sweep.metric: one.objective,
             "epochs": one.epochs,
             "seconds": one.seconds,
-            **{f"param:{key}": text("", value)[1:] for key, value in one.parameters.items()},
+            **{f"param:{key}": shown(value) for key, value in one.parameters.items()},
             "provenance": provenance,
             "job": one.job,
             "run": str(study.plan.path(one.fold, one.job)) if one.job else None,
@@ -58,7 +58,7 @@ def write_results(study: Study, provenance: str) -> None:
                     "fold": one.fold,
                     "status": one.status,
                     "objective": one.objective,
-                    **{axis.key: _shown(one, axis) for axis in axes},
+                    **{axis.key: _on_axis(one, axis) for axis in axes},
                 }
                 for one in trials
             ]
@@ -71,9 +71,9 @@ def write_results(study: Study, provenance: str) -> None:
     atomic_write_bytes(study.plan.folder / "sweep.png", picture)
 
 
-def _shown(trial: Trial, axis: Axis) -> object:
+def _on_axis(trial: Trial, axis: Axis) -> object:
     value = trial.parameters[axis.key]
-    return text("", value)[1:] if axis.choice else value
+    return shown(value) if axis.choice else value
 
 
 def told(study: Study, selected: RunDir | None, provenance: str) -> str:
@@ -140,8 +140,8 @@ def _rows(trials: Sequence[Trial], study: Study) -> list[str]:
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else text("", value)[1:]  # type: ignore[arg-type]  # a parameter's
+def _number(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else shown(value)
 
 
 def require_whole(study: Study, text: str) -> None:
