@@ -269,15 +269,16 @@ def test_processes_that_were_forked_do_not_hold_the_lock_of_one_that_died(tmp_pa
         "import os, sys, time; from pathlib import Path\n"
         "from fer_id.errors import RunError; from fer_id.files import locked\n"
         "with locked(Path(sys.argv[1]), RunError):\n"
-        "    if os.fork() == 0: time.sleep(60); os._exit(0)\n"
-        "    print('in', flush=True); os.kill(os.getpid(), 9)"
+        "    if os.fork() == 0: print('in', flush=True)\n"
+        "    time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(
         command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "in\n"
+        assert process.stdout.readline() == "in\n"  # the child runs
+        process.kill()
         assert process.wait() == KILLED
         with locked(tmp_path, RunError):  # the child is still there
             os.killpg(process.pid, signal.SIGKILL)

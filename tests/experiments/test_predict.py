@@ -144,30 +144,36 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     first = pd.read_csv(predict() / "windows.csv")
     top = first[[f"q_{name}" for name in TARGET.names]].max(axis=1)
     shutil.rmtree(tmp_path / "prediction")
-    judged(run, float(top.max()) - 1e-6)  # the surest window alone is answered
+    values = np.sort(top.dropna())
+    widest = int(np.argmax(np.diff(values)))  # two windows may be as sure as each other: part them where they differ
+    judged(run, float(values[widest : widest + 2].mean()))
     out = predict()
     windows = pd.read_csv(out / "windows.csv", keep_default_na=False)
-    assert sorted(windows["status"]) == ["answered", "for review", "for review", "no face"]
-    answered = windows[windows["status"] == "answered"].iloc[0]
-    assert (windows["answer"] != "").sum() == 1
-    assert answered["answer"] in TARGET.names
+    assert windows["status"].tolist() == [
+        "no face" if np.isnan(one) else "answered" if one > values[widest] else "for review" for one in top
+    ]
+    answers = windows.loc[windows["status"] == "answered", "answer"].tolist()
+    assert 0 < len(answers) < len(values)
+    assert set(windows.loc[windows["status"] != "answered", "answer"]) == {""}
+    assert set(answers) <= set(TARGET.names)
     eaf = Eaf(str(out / "review.eaf"))
-    assert [one[2] for one in eaf.get_annotation_data_for_tier("emotion")] == [answered["answer"]]
+    assert [one[2] for one in eaf.get_annotation_data_for_tier("emotion")] == answers
     for start, end, words in eaf.get_annotation_data_for_tier("for_review"):
         row = windows[(windows["from_s"].astype(float) * 1000).round() == start].iloc[0]
         assert (row["status"], end) == ("for review", round(float(row["to_s"]) * 1000))
         assert all(name in words for name in TARGET.names)
     assert {one[2] for one in eaf.get_annotation_data_for_tier("corrected")} == {""}
+    shown = [f"model: {answer}" for answer in answers]
     events = list(csv.DictReader((out / "review_boris.csv").open()))
-    assert [one["Behavior"] for one in events if one["Behavior"] not in ("no face", "for review")] == [
-        f"model: {answered['answer']}"
-    ]
+    assert [one["Behavior"] for one in events if one["Behavior"] not in ("no face", "for review")] == shown
     page = (out / "index.html").read_text()
     cells = re.findall(r'<td class="keep">(?!<a)(.*?)</td>', page)
-    assert sorted(cells) == sorted([answered["answer"], "no face", *["<b>for review</b>"] * 2])
+    assert sorted(cells) == sorted(
+        [*answers, "no face", *["<b>for review</b>"] * (windows["status"] == "for review").sum()]
+    )
     project = json.loads((out / "review.boris").read_text())
     coded = [event[2] for event in next(iter(project["observations"].values()))["events"]]
-    assert {one for one in coded if one not in ("no face", "for review")} == {f"model: {answered['answer']}"}
+    assert {one for one in coded if one not in ("no face", "for review")} == set(shown)
 
 
 @pytest.mark.parametrize(
