@@ -20,7 +20,7 @@ from experiments.config import RunsConfig, TrainConfig
 from experiments.stopping import Terminated, terminable
 from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, SETTINGS, Ledger
 from experiments.sweeping.machines import require_answer
-from experiments.sweeping.plan import Plan
+from experiments.sweeping.plan import Plan, read_plan
 from experiments.sweeping.spec import NAME, Sweep, find, read_sweep
 from fer_id.errors import RunError
 from fer_id.files import locked
@@ -105,8 +105,8 @@ def sweep(config: SweepConfig) -> str:
 
 
 def _asked(config: SweepConfig) -> Plan:
-    read = _capped(read_sweep(find(config.file)), config.run_cap)
-    return Plan(read, config.name or read.name, config.runs.root, tuple(config.overrides))
+    plan = read_plan(find(config.file), config.name, config.runs.root, config.overrides)
+    return replace(plan, sweep=_capped(plan.sweep, config.run_cap))
 
 
 def _resumed(config: SweepConfig) -> Plan:

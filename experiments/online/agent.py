@@ -17,8 +17,8 @@ import yaml
 
 from experiments.online.server import asking, require_server
 from experiments.sweeping.parameters import FLOAT, Parameter
-from experiments.sweeping.plan import Plan
-from experiments.sweeping.spec import ARGUMENTS, find, read_sweep
+from experiments.sweeping.plan import Plan, read_plan
+from experiments.sweeping.spec import ARGUMENTS, find
 from fer_id.callbacks.mirror import PRIVATE_KEYS, holds_place
 from fer_id.errors import ConfigError
 from fer_id.progress import say
@@ -42,8 +42,7 @@ def work(config: WandbConfig) -> str:
     """
     logging_ = (f"logging.project={config.project}", "logging.wandb=online")
     entity = (f"logging.entity={config.entity}",) if config.entity else ()
-    sweep = read_sweep(find(str(config.target)))
-    plan = Plan(sweep, sweep.name, config.root, (*config.overrides, *logging_, *entity))
+    plan = read_plan(find(str(config.target)), None, config.root, (*config.overrides, *logging_, *entity))
     told = registered(plan)
     require_server()
     import wandb

@@ -11,7 +11,7 @@ from experiments.config import RunsConfig, TrainConfig
 from experiments.loading import load, plain
 from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
-from experiments.sweeping.spec import GRID, Sweep
+from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
 from fer_id.runs import job_hash
 
@@ -51,7 +51,8 @@ class Plan:
         """``key=value`` of every trial."""
         ours = {_key(one) for one in self.overrides}
         kept = [one for one in self.sweep.base if _key(one) not in ours]
-        return [*kept, *self.overrides, f"trainer.monitor={self.sweep.metric}", f"runs.root={self.root}"]
+        monitor = [f"trainer.monitor={self.sweep.metric}"] if self.sweep.metric in OBJECTIVES else []
+        return [*kept, *self.overrides, *monitor, f"runs.root={self.root}"]
 
     def arguments(self, parameters: Mapping[str, Value], name: str) -> list[str]:
         """What ``fer-id train`` (or ``adapt``) would be told."""
@@ -99,15 +100,7 @@ class Plan:
                 may not be varied.
         """
         problems = Problems(f"sweep {self.sweep.name}")
-        self._refuse(problems)
-        found: dict[str, None] = {}
-        for parameters in self._probes():
-            try:
-                self.resolve(parameters)
-            except ConfigError as error:
-                found |= dict.fromkeys(_listed(error))
-        for line in found:
-            problems.add(line)
+        self._try(problems)
         problems.raise_if_any(ConfigError, f"fer-id {self.sweep.verb} --help shows every key with its limits.")
         config = self.resolve(self.first())
         divides = config.protocol.name != "official"
@@ -117,6 +110,17 @@ class Plan:
                 "other children would validate; vary it under protocol=official, or run the study again with seed="
             )
         return config
+
+    def _try(self, problems: Problems) -> None:
+        self._refuse(problems)
+        found: dict[str, None] = {}
+        for parameters in self._probes():
+            try:
+                self.resolve(parameters)
+            except ConfigError as error:
+                found |= dict.fromkeys(_listed(error))
+        for line in found:
+            problems.add(line)
 
     def _refuse(self, problems: Problems) -> None:
         keys = {one.key for one in self.sweep.parameters}
@@ -145,6 +149,26 @@ class Plan:
         for one in self.sweep.parameters:
             for value in one.probes[1:]:
                 yield first | {one.key: value}
+
+
+def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str]) -> Plan:
+    """The plan of a sweep file.
+
+    Args:
+        path: the file.
+        name: of the study; None: as the file says.
+        root: folder of all runs.
+        overrides: ``key=value`` for every trial.
+
+    Raises:
+        ConfigError: the file is wrong; with what :meth:`Plan.check` would find in the rest of it.
+    """
+    sweep, problems = look_at(path)
+    plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
+    if len(problems) and sweep.verb:
+        plan._try(problems)
+    problems.raise_if_any(ConfigError, FORMAT)
+    return plan
 
 
 def schema(verb: str) -> type[TrainConfig]:

@@ -103,9 +103,7 @@ def told(study: Study, selected: RunDir | None, provenance: str) -> str:
 
 def _by_rank(study: Study) -> list[str]:
     """The best trials, and how to go on with the first."""
-    sign = -1 if study.plan.sweep.goal == "maximize" else 1
-    finished = [one for one in study.ledger.of(None) if one.status == FINISHED and one.objective is not None]
-    ranked = sorted(finished, key=lambda one: sign * (one.objective or 0.0))
+    ranked = study.ranked(None)
     if not ranked:
         return ["no trial finished"]
     best = ranked[0]

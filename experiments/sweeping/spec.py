@@ -26,6 +26,7 @@ OF_WANDB = ("program", "project", "entity", "description")
 
 KEYS = ("name", "command", "method", "metric", "parameters", "early_terminate", "run_cap", *OF_WANDB)
 EXAMPLE = f'command: [fer-id, train, data=synthetic, data.store=data/drawn, "{ARGUMENTS}"]'
+FORMAT = "The format is that of W&B's sweeps; experiments/sweeps/ has examples."
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -101,6 +102,17 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         ConfigError: with every problem of the file that can be told without the configuration.
     """
+    sweep, problems = look_at(path)
+    problems.raise_if_any(ConfigError, FORMAT)
+    return sweep
+
+
+def look_at(path: Path) -> tuple[Sweep, Problems]:
+    """A sweep file as far as it could be read, and what is wrong with the rest: for who finds more, to tell it all.
+
+    Raises:
+        ConfigError: nothing of it can be read.
+    """
     problems = Problems(str(path))
     table, text = _read(path, problems)
     problems.raise_if_any(ConfigError)
@@ -116,9 +128,10 @@ def read_sweep(path: Path) -> Sweep:
     name = table.get("name") or path.stem
     if not isinstance(name, str) or not NAME.fullmatch(name):
         problems.add(f"name {name!r}: expected letters, digits, dots, dashes; it names a folder of the runs")
+        name = path.stem
     stopping = _stopping(table.get("early_terminate"), problems)
-    problems.raise_if_any(ConfigError, "The format is that of W&B's sweeps; experiments/sweeps/ has examples.")
-    return Sweep(str(name), verb, base, method, metric, parameters, stopping, table.get("run_cap"), text)
+    sweep = Sweep(name, verb, base, method, metric, parameters, stopping, table.get("run_cap"), text)
+    return sweep, problems
 
 
 def _read(path: Path, problems: Problems) -> tuple[Mapping[str, Any], str]:

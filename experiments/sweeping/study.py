@@ -134,11 +134,15 @@ class Study:
         objective = best(values, self.plan.sweep.metric) if values else None
         return self.over(trial, STOPPED, objective=objective, epochs=epochs)
 
-    def leader(self, fold: str | None) -> Trial | None:
-        """The best finished trial of a fold by inner validation, the first of equals; None where none finished.
+    def ranked(self, fold: str | None) -> list[Trial]:
+        """The finished trials of a fold by inner validation, the best first, equals as they came.
 
-        A trial that was stopped early has no predictions, so it cannot lead.
+        A trial that was stopped early has no predictions, so it has no rank.
         """
         finished = [one for one in self.ledger.of(fold) if one.status == FINISHED and one.objective is not None]
-        sign = 1 if self.plan.sweep.goal == "maximize" else -1
-        return max(finished, key=lambda one: sign * (one.objective or 0.0), default=None)
+        sign = -1 if self.plan.sweep.goal == "maximize" else 1
+        return sorted(finished, key=lambda one: sign * (one.objective or 0.0))
+
+    def leader(self, fold: str | None) -> Trial | None:
+        """The first of :meth:`ranked`; None where none finished."""
+        return next(iter(self.ranked(fold)), None)

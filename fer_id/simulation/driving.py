@@ -114,11 +114,9 @@ def _warp(picture: NDArray[np.uint8], where: NDArray[np.float32]) -> NDArray[np.
 def _moved(still: Still, act: Performance) -> Array:
     """Where the points go (T, 68, 2): from rest by the expression, and with head, lids and stray movements."""
     expression = act.intensity[:, None, None] * (still.points - still.rest)
-    beside = np.empty_like(expression)
-    for t, activation in enumerate(act.activation):
-        pose = Pose(*(float(value) for value in act.head[t]))
-        beside[t] = pose.project(landmarks(HeadShape(), activation)) - _HEAD[:, :2]
-    beside = beside * EYE_DISTANCE
+    heads = landmarks(HeadShape(), act.activation)
+    seen = [Pose(*place).project(head) for place, head in zip(act.head.tolist(), heads, strict=True)]
+    beside = (np.stack(seen) - _HEAD[:, :2]) * EYE_DISTANCE
     moved: Array = still.rest + expression
     for eye, upper, lower in _LIDS:
         # Drawn lids close a drawn eye: scaled to this one, so that they meet and do not cross.

@@ -78,44 +78,57 @@ class Pose:
 
 
 def landmarks(shape: HeadShape, activation: Array) -> Array:
-    """The 68 iBUG points (68, 3) of a face whose action units are ``activation``.
+    """The 68 iBUG points (..., 68, 3) of faces whose action units are ``activation``.
 
     Args:
         shape: the face.
-        activation: (14,) for both halves alike, or (2, 14) for the left and right half of the picture. Values are
-            0 to 1; a resting face may have slightly negative ones (brows or corners that sit the other way).
+        activation: (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the picture.
+            Values are 0 to 1; a resting face may have slightly negative ones (brows or corners that sit the other way).
     """
-    sides = np.broadcast_to(activation, (2, activation.shape[-1]))
-    halves: list[list[float]] = sides.tolist()
-    points = np.empty((68, 3))
-    points[JAW] = _jaw(shape, sides.mean(axis=0).tolist())
-    points[BRIDGE] = _bridge(shape)
-    points[NOSTRILS] = _nostrils(shape, sides)
+    sides = np.broadcast_to(activation, (2, len(activation))) if activation.ndim == 1 else activation
+    mean = sides.mean(axis=-2)
+    points = np.empty((*sides.shape[:-2], 68, 3))
+    _put(points[..., JAW, :], _jaw(shape, mean))
+    _put(points[..., BRIDGE, :], _bridge(shape))
+    _put(points[..., NOSTRILS, :], _nostrils(shape, sides))
+    _put(points[..., 48:, :], _mouth(shape, sides, mean))
     for index, side in enumerate((_LEFT, _RIGHT)):
-        brow, eye = _brow(shape, halves[index], side), _eye(shape, halves[index], side)
-        points[BROWS[index]] = brow if side == _LEFT else brow[::-1]
-        # A half is built from the outer corner inwards; iBUG counts both eyes from the left of the picture.
-        points[EYES[index]] = eye if side == _LEFT else eye[[3, 2, 1, 0, 5, 4]]
-    points[48:] = _mouth(shape, sides)
+        half = sides[..., index, :]
+        # A half is built from the outer corner inwards; iBUG counts both brows and eyes from the left of the picture.
+        brow, eye = points[..., BROWS[index], :], points[..., EYES[index], :]
+        _put(brow if side == _LEFT else brow[..., ::-1, :], _brow(shape, half, side))
+        _put(eye, _eye(shape, half, side))
+        if side == _RIGHT:
+            eye[:] = eye[..., [3, 2, 1, 0, 5, 4], :]
     return points
 
 
-def _au(activation: list[float], unit: int) -> float:
-    return activation[AU_INDEX[unit]]
+Places = tuple[Array, Array, Array]
+"""x, y and z of some points, each (..., N) or (N,) where no action unit moves it."""
 
 
-def _share(value: float) -> float:
-    return min(max(value, 0.0), 1.0)
+def _put(points: Array, places: Places) -> None:
+    for axis, values in enumerate(places):
+        points[..., axis] = values
 
 
-def _jaw(shape: HeadShape, a: list[float]) -> Array:
+def _au(activation: Array, unit: int) -> Array:
+    """(..., 14) -> (..., 1)."""
+    return activation[..., AU_INDEX[unit], None]
+
+
+def _share(values: Array) -> Array:
+    return np.minimum(np.maximum(values, 0.0), 1.0)
+
+
+def _jaw(shape: HeadShape, a: Array) -> Places:
     angle = even(np.pi, 0, 17)
     sine = np.sin(angle)
     power = 2 / shape.squareness
     x = np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** power * shape.half_width * (1 - shape.jaw_taper * sine**2)
     drop = 0.36 * _au(a, 26) - 0.03 * _au(a, 17)
     y = (shape.chin + drop) * sine**power
-    return columns(x, y, -0.35 + 0.55 * sine)
+    return x, y, -0.35 + 0.55 * sine
 
 
 def skull(shape: HeadShape, points: int = 15) -> Array:
@@ -126,7 +139,7 @@ def skull(shape: HeadShape, points: int = 15) -> Array:
     return columns(x * shape.half_width, y * -shape.crown, np.full(points, -0.35))
 
 
-def _brow(shape: HeadShape, a: list[float], side: int) -> Array:
+def _brow(shape: HeadShape, a: Array, side: int) -> Places:
     """Five points from the outer end inwards."""
     share = even(0, 1, 5)
     inner, outer, lower = _au(a, 1), _au(a, 2), _au(a, 4)
@@ -135,41 +148,39 @@ def _brow(shape: HeadShape, a: list[float], side: int) -> Array:
     raised = 0.21 * inner * share**2 + 0.17 * outer * (1 - share) ** 0.7 + 0.07 * outer
     lowered = lower * (0.10 + 0.14 * share**1.2)
     y = -shape.brow_height - arch - raised + lowered + 0.02 * (1 - share)
-    return columns(side * x, y, 0.30 + 0.2 * share)
+    return side * x, y, 0.30 + 0.2 * share
 
 
-def _eye(shape: HeadShape, a: list[float], side: int) -> Array:
+def _eye(shape: HeadShape, a: Array, side: int) -> Places:
     """Outer corner, two points above, inner corner, two points below (inner first)."""
     raise_, cheek, tight, blink = _au(a, 5), _au(a, 6), _au(a, 7), _share(_au(a, 45))
-    smile = _au(a, 12)
-    upper = shape.eye_height * (0.56 + 0.52 * raise_ - 0.20 * tight - 0.06 * cheek - 0.10 * max(0.0, _au(a, 4)))
+    smile, frown = _au(a, 12), np.maximum(0.0, _au(a, 4))
+    upper = shape.eye_height * (0.56 + 0.52 * raise_ - 0.20 * tight - 0.06 * cheek - 0.10 * frown)
     lower = shape.eye_height * (0.42 + 0.12 * raise_ - 0.22 * tight - 0.26 * cheek - 0.05 * smile)
-    upper = max(upper, 0.0) * (1 - blink) - lower * 0.8 * blink
-    half = shape.eye_width / 2
-    x = 0.5 + half * np.array([1, 0.36, -0.36, -1, -0.36, 0.36])
-    y = np.array([-shape.eye_tilt, -upper, -upper, 0.02, lower, lower])
-    y[[1, 5]] -= shape.eye_tilt * 0.7
-    z = np.array([0.25, 0.4, 0.42, 0.35, 0.4, 0.38])
-    return columns(side * x, y, z)
+    upper = np.maximum(upper, 0.0) * (1 - blink) - lower * 0.8 * blink
+    tilt = shape.eye_tilt
+    x = 0.5 + shape.eye_width / 2 * np.array([1, 0.36, -0.36, -1, -0.36, 0.36])
+    y = np.array([-tilt, -0.7 * tilt, 0, 0.02, 0, -0.7 * tilt])
+    y = y - upper * np.array([0, 1, 1, 0, 0, 0]) + lower * np.array([0, 0, 0, 0, 1, 1])
+    return side * x, y, np.array([0.25, 0.4, 0.42, 0.35, 0.4, 0.38])
 
 
-def _bridge(shape: HeadShape) -> Array:
+def _bridge(shape: HeadShape) -> Places:
     share = even(0, 1, 4)
-    y = 0.04 + (shape.nose_length - 0.10) * share
-    return columns(np.zeros(4), y, 0.5 + 0.32 * share)
+    return np.zeros(4), 0.04 + (shape.nose_length - 0.10) * share, 0.5 + 0.32 * share
 
 
-def _nostrils(shape: HeadShape, sides: Array) -> Array:
+def _nostrils(shape: HeadShape, sides: Array) -> Places:
     t = even(-1, 1, 5)
-    smile = np.where(t < 0, sides[0, AU_INDEX[12]], sides[1, AU_INDEX[12]]) * np.abs(t)
+    smiles = _au(sides, 12)
+    smile = np.where(t < 0, smiles[..., 0, :], smiles[..., 1, :]) * np.abs(t)
     x = shape.nose_width * t * 0.9 * (1 + 0.10 * smile)
     y = shape.nose_length + 0.05 * (1 - t**2) - 0.02 * smile
-    return columns(x, y, 0.62 + 0.15 * (1 - np.abs(t)))
+    return x, y, 0.62 + 0.15 * (1 - np.abs(t))
 
 
-def _mouth(shape: HeadShape, sides: Array) -> Array:
+def _mouth(shape: HeadShape, sides: Array, mean: Array) -> Places:
     """Outer lip 48-59, inner lip 60-67."""
-    mean: list[float] = sides.mean(axis=0).tolist()
     part = _share(_au(mean, 25)) * (1 - 0.5 * _share(_au(mean, 23)))
     drop, tight, chin = _share(_au(mean, 26)), _au(mean, 23), _au(mean, 17)
     upper_lip = shape.upper_lip * (1 - 0.45 * tight - 0.12 * _au(mean, 12))
@@ -180,19 +191,18 @@ def _mouth(shape: HeadShape, sides: Array) -> Array:
     inner_t = np.array([-0.90, -0.38, 0, 0.38, 0.90, 0.38, 0, -0.38])
     up, down = np.array([0, 0.72, 1.08, 0.86, 1.08, 0.72, 0]), np.array([0.70, 1, 1.05, 1, 0.70])
     inner_up, inner_down = np.array([0, 0.92, 1, 0.92, 0]), np.array([0.93, 1, 0.93])
-    outer_y = np.concatenate([-(upper_lip + gap_up) * up, (lower_lip + gap_down) * down])
-    inner_y = np.concatenate([-gap_up * inner_up, gap_down * inner_down])
-    t, y = np.concatenate([outer_t, inner_t]), np.concatenate([outer_y, inner_y])
+    outer_y = (-(upper_lip + gap_up) * up, (lower_lip + gap_down) * down)
+    y = np.concatenate([*outer_y, -gap_up * inner_up, gap_down * inner_down], axis=-1)
 
+    t = np.concatenate([outer_t, inner_t])
     right = (t > 0).astype(int)
-    smile, frown = sides[right, AU_INDEX[12]], sides[right, AU_INDEX[15]]
-    stretch = sides[right, AU_INDEX[20]]
+    smile, frown, stretch = (sides[..., right, AU_INDEX[unit]] for unit in (12, 15, 20))
     reach = shape.mouth_width * (1 + 0.36 * smile + 0.22 * stretch - 0.10 * tight + 0.04 * frown - 0.05 * drop)
     corner = np.abs(t) ** 1.8
     sag = np.abs(t) ** 2.4
     bend = -0.21 * smile * corner + 0.03 * smile + frown * (0.16 * sag - 0.03) + 0.05 * stretch * corner
     bend = bend - 0.03 * chin * (1 - corner) * (1 - part)
-    return columns(t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2)
+    return t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2
 
 
 def eye_centres(points: NDArray[np.floating]) -> Array:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -202,11 +203,17 @@ def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length:
 
 def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float) -> Array:
     """A smooth random curve (T,) of standard deviation ``size``, losing its memory in about ``period_s``."""
-    grid = np.arange(-2, int(times[-1] / period_s) + 4) * period_s
-    values = rng.normal(size=len(grid)) * size
-    weights = np.exp(-0.5 * ((times[:, None] - grid) / (0.6 * period_s)) ** 2)
-    curve: Array = (weights @ values) / np.sqrt((weights**2).sum(axis=1))
+    weights, scale = _smoothing(tuple(times.tolist()), period_s)
+    curve: Array = (weights @ (rng.normal(size=weights.shape[1]) * size)) / scale
     return curve
+
+
+@lru_cache(maxsize=64)
+def _smoothing(times: tuple[float, ...], period_s: float) -> tuple[Array, Array]:
+    """Weights (T, K) of values that lie ``period_s`` apart, and the standard deviation (T,) of what they make."""
+    grid = np.arange(-2, int(times[-1] / period_s) + 4) * period_s
+    weights = np.exp(-0.5 * ((np.array(times)[:, None] - grid) / (0.6 * period_s)) ** 2)
+    return weights, np.sqrt((weights**2).sum(axis=1))
 
 
 def _pulse(times: Array, at: float, width_s: float) -> Array:

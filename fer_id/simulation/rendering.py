@@ -34,7 +34,7 @@ class ClipPainter:
     def __init__(self, subject: Subject, performance: Performance, times: Array, rng: np.random.Generator) -> None:
         self.subject, self.performance, self.times = subject, performance, times
         self.room = draw_room(performance.context, rng)
-        self.heads = [landmarks(subject.look.shape, activation) for activation in performance.activation]
+        self.heads = landmarks(subject.look.shape, performance.activation)
         self._points: dict[int, Array] = {}
         self._light: dict[tuple[int, int], NDArray[np.float32]] = {}
 

@@ -8,6 +8,8 @@ Bookstein, F. L. (1989), Principal warps: thin-plate splines and the decompositi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,8 +28,9 @@ STIFFNESS = 2e-5
 FOLD = 0.05
 """A part of the picture shrunk to less than this share of its area counts as folded."""
 
-_NODES = (np.arange(GRID) + 0.5) * CROP / GRID - 0.5
-_GRID = np.stack(np.meshgrid(_NODES, _NODES), axis=-1).reshape(-1, 2)
+_SIDE = (np.arange(GRID) + 0.5) / GRID - 0.5 / CROP
+_NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # in sides of the picture
+_AFFINE = np.concatenate([np.ones((GRID * GRID, 1)), _NODES], axis=1)
 _PIXELS = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1).astype(np.float32)
 _EDGE = np.linspace(-12.0, CROP + 11.0, 5)
 ANCHORS: Points = np.array([(x, y) for x in _EDGE for y in _EDGE if not (-12 < x < CROP + 11 and -12 < y < CROP + 11)])
@@ -57,40 +60,36 @@ def folded(maps: Maps) -> NDArray[np.float64]:
 
     A closing mouth shrinks to nothing and is no fold: the backward map there stretches, it does not turn round.
     """
-    down, right = np.diff(maps, axis=1)[:, :, :-1], np.diff(maps, axis=2)[:, :-1]
+    corner = maps[:, :-1, :-1]
+    down, right = maps[:, 1:, :-1] - corner, maps[:, :-1, 1:] - corner
     area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
     share: NDArray[np.float64] = (area < FOLD).mean(axis=(1, 2))
     return share
 
 
-def _shifts(sources: Points, targets: Points) -> NDArray[np.float64]:
-    """At each node, from a new picture back to those at hand: (T, GRID * GRID, 2 S), x and y of each.
+def _shifts(sources: Points, targets: Points) -> Iterator[NDArray[np.float64]]:
+    """At each node, from a new picture back to those at hand: (GRID * GRID, 2 S), x and y of each; of every picture.
 
-    What is costly, the system of the knots, depends on the targets alone.
+    What is costly, the system of the knots, depends on the targets alone. One picture at a time fits into the
+    processor's cache.
     """
-    frames = len(targets)
-    anchors = np.broadcast_to(ANCHORS, (frames, *ANCHORS.shape))
-    knots = np.concatenate([targets, anchors], axis=1) / CROP
-    count, points = knots.shape[1], targets.shape[1]
-    moves = np.zeros((frames, count, 2 * len(sources)))
-    moves[:, :points] = ((sources[None] - targets[:, None]) / CROP).transpose(0, 2, 1, 3).reshape(frames, points, -1)
-    affine = np.concatenate([np.ones((frames, count, 1)), knots], axis=2)
-    system = np.zeros((frames, count + 3, count + 3))
-    system[:, :count, :count] = _bend(knots, knots) + STIFFNESS * np.eye(count)
-    system[:, :count, count:] = affine
-    system[:, count:, :count] = affine.transpose(0, 2, 1)
-    wanted = np.concatenate([moves, np.zeros((frames, 3, moves.shape[2]))], axis=1)
-    weights = np.linalg.solve(system, wanted)
-    nodes = np.broadcast_to(_GRID / CROP, (frames, *_GRID.shape))
-    flat = np.concatenate([np.ones((frames, len(_GRID), 1)), nodes], axis=2)
-    shift: NDArray[np.float64] = (_bend(nodes, knots) @ weights[:, :count] + flat @ weights[:, count:]) * CROP
-    return shift
+    for target in targets / CROP:
+        knots = np.concatenate([target, ANCHORS / CROP])
+        count, points = len(knots), len(target)
+        system = np.zeros((count + 3, count + 3))
+        system[:count, :count] = _bend(knots, knots) + STIFFNESS * np.eye(count)
+        system[:count, count], system[:count, count + 1 :] = 1.0, knots
+        system[count:, :count] = system[:count, count:].T
+        wanted = np.zeros((count + 3, 2 * len(sources)))
+        wanted[:points] = (sources / CROP - target).transpose(1, 0, 2).reshape(points, -1)
+        weights = np.linalg.solve(system, wanted)
+        yield (_bend(_NODES, knots) @ weights[:count] + _AFFINE @ weights[count:]) * CROP
 
 
-def _bend(at: NDArray[np.float64], knots: NDArray[np.float64]) -> NDArray[np.float64]:
-    """r^2 log r^2 between points (T, M, 2) and knots (T, N, 2): (T, M, N)."""
-    square = (
-        (at**2).sum(axis=2)[:, :, None] + (knots**2).sum(axis=2)[:, None, :] - 2 * at @ knots.transpose(0, 2, 1)
-    ).clip(min=1e-12)
-    bend: NDArray[np.float64] = square * np.log(square)
-    return bend
+def _bend(at: Points, knots: Points) -> NDArray[np.float64]:
+    """r^2 log r^2 between points (M, 2) and knots (N, 2): (M, N)."""
+    square: NDArray[np.float64] = (at**2).sum(axis=1)[:, None] + (knots**2).sum(axis=1)
+    square -= 2 * at @ knots.T
+    np.maximum(square, 1e-12, out=square)
+    square *= np.log(square)
+    return square

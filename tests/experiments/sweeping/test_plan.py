@@ -1,14 +1,15 @@
 """From a trial's parameters to its configuration and its name."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experiments.sweeping.plan import Plan
+from experiments.sweeping.plan import Plan, read_plan
 from fer_id.errors import ConfigError
 from fer_id.runs import job_hash
-from tests.experiments.sweeping.conftest import COMMAND
+from tests.experiments.sweeping.conftest import COMMAND, WriteSweep
 
 MakePlan = Callable[..., Plan]
 
@@ -86,3 +87,11 @@ def test_problems_of_all_parameters_come_together(make_plan: MakePlan) -> None:
     parameters = {"optim.rate": {"value": 1}, "trainer.max_epochs": {"values": ["many", 3]}}
     with pytest.raises(ConfigError, match="2 problems"):
         make_plan(parameters=parameters).check()
+
+
+def test_problems_of_the_file_and_of_the_configuration_come_together(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    parameters = {"optim.rate": {"value": 1}, "optim.lr": {"values": []}}
+    path = write_sweep(method="sorted", metric={"name": "test/auc"}, name="../up", parameters=parameters)
+    with pytest.raises(ConfigError, match="5 problems") as caught:
+        read_plan(path, None, str(tmp_path), [])
+    assert "optim.rate=1 (this sweep): unknown key" in str(caught.value)
