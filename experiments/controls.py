@@ -119,7 +119,8 @@ def _answers(asked: list[Asked]) -> control.Answers:
 def _judge_fold(run: RunDir) -> Asked:
     import torch
 
-    from experiments.parts import device, open_run_data
+    from experiments.parts import open_run_data
+    from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.tasks.features import Features

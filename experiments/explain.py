@@ -137,7 +137,8 @@ def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, conf
     """What one model says of its own test clips among those chosen; None where it has none."""
     import torch
 
-    from experiments.parts import device, open_run_data
+    from experiments.parts import open_run_data
+    from experiments.trainer import device
     from fer_id.explain.checks import check_clips
     from fer_id.explain.clips import explain_clips, with_targets
     from fer_id.explain.layers import choose_layer
@@ -180,7 +181,7 @@ def _model(training: TrainConfig, data: FerDataModule) -> ClipClassifier:
     """With weights drawn anew: a checkpoint's follow, or none do, where the question is what chance would look at."""
     import torch
 
-    from experiments.parts import device
+    from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.tasks.numerics import FORMATS
 

@@ -136,7 +136,8 @@ def _open(first: TrainConfig) -> FerDataModule:
         FerIdError: of the stores, the folds, the runs to start from.
     """
     from experiments.parents import open_parent
-    from experiments.parts import open_data, quiet
+    from experiments.parts import open_data
+    from experiments.trainer import quiet
 
     quiet()
     data = open_data(first, None)

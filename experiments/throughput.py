@@ -14,9 +14,11 @@ import pytorch_lightning as pl
 import torch
 from torch.nn import functional as F
 
-from experiments import parts as training
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
+from experiments.online.mirrored import open_run_mirror
+from experiments.parts import make_model, make_task, open_data
+from experiments.trainer import device, make_trainer, quiet, settled
 from fer_id.callbacks.mirror import close_mirror
 from fer_id.card import StoreCard
 from fer_id.evaluation.config import SPLITS
@@ -74,14 +76,14 @@ def race(model: str) -> Race:
 
 
 def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
-    training.quiet()
-    data = training.open_data(config, None)
-    config = training.settled(config, path, data)
+    quiet()
+    data = open_data(config, None)
+    config = settled(config, path, data)
     run = RunDir.create(path, plain(config), {"children": {}})
-    model, start = training.make_model(config, data, None)
-    task = training.make_task(config, model, data, start)
+    model, start = make_model(config, data, None)
+    task = make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
-    trainer = training.make_trainer(config, run, training.open_run_mirror(config, run, data, "bench"), data)
+    trainer = make_trainer(config, run, open_run_mirror(config, run, data, "bench"), data)
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
     trainer.fit(task, data)
     close_mirror()
@@ -134,18 +136,18 @@ class Turns(pl.Callback):
 
 def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callable[[], None]:
     """A step of a plain loop: same optimiser, precision and memory format, on four batches in memory, in turn."""
-    device = training.device(config)
-    model = model.to(device).train()
+    where = device(config)
+    model = model.to(where).train()
     optimiser = make_optimiser(config.optim, [(model, 1.0)])
     bf16 = config.trainer.precision == "bf16"
     shape = (config.batch_size, 1 if config.data.frames == "frame" else frames)
-    batches = [torch.rand(*shape, CROP, CROP, 3, device=device).permute(0, 1, 4, 2, 3) for _ in range(4)]
-    valid = torch.ones(*shape, dtype=torch.bool, device=device)
-    target = torch.arange(shape[0], device=device) % len(TARGET)
+    batches = [torch.rand(*shape, CROP, CROP, 3, device=where).permute(0, 1, 4, 2, 3) for _ in range(4)]
+    valid = torch.ones(*shape, dtype=torch.bool, device=where)
+    target = torch.arange(shape[0], device=where) % len(TARGET)
 
     def step() -> None:
         batches.append(batches.pop(0))
-        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
             loss = F.cross_entropy(model(batches[0], valid).float(), target)
         optimiser.zero_grad()
         torch.autograd.backward(loss)

@@ -107,7 +107,8 @@ def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any]
 def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any]:
     import torch
 
-    from experiments.parts import device, open_run_data
+    from experiments.parts import open_run_data
+    from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.models.dropout import sampled_answers

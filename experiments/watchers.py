@@ -165,7 +165,7 @@ def _model(training: TrainConfig, run: RunDir, classes: int) -> Any:
     """The run's best model, where and as the training judged it."""
     import torch
 
-    from experiments.parts import device
+    from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.tasks.numerics import FORMATS

@@ -94,9 +94,10 @@ def _train(assignment: Assignment) -> RunDir:
     import torch
 
     from experiments.loading import load
-    from experiments.parts import open_data, quiet
+    from experiments.parts import open_data
     from experiments.sweeping.plan import schema
-    from experiments.train import TRIAL, train_one
+    from experiments.trainer import quiet
+    from experiments.training import TRIAL, train_one
     from fer_id.callbacks.watch import EndedOutside, Watch
 
     run = RunDir(assignment.path)

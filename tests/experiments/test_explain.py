@@ -166,7 +166,7 @@ def test_a_first_look_that_fails_costs_no_training(
     def broken(*_: object) -> None:
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr("experiments.train.explain_run", broken)
+    monkeypatch.setattr("experiments.finishing.explain_run", broken)
     assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")) == DONE
     assert RunDir.open(tmp_path / "a" / "b").metrics()["n_clips"]
     assert "unforeseen" in capsys.readouterr().err

@@ -96,7 +96,7 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     from experiments.config import TrainConfig
     from experiments.loading import load
     from experiments.parts import open_data
-    from experiments.train import TRIAL, train_one
+    from experiments.training import TRIAL, train_one
 
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"

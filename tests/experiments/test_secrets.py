@@ -24,8 +24,8 @@ import pytest
 import wandb
 from PIL import Image
 
-from experiments import parts
 from experiments.cli import DONE, main
+from experiments.online import mirrored
 from fer_id.callbacks import mirror, telling
 from fer_id.callbacks.mirror import close_mirror
 
@@ -186,12 +186,12 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "settings":
         monkeypatch.setattr(mirror, "public", dict)
     elif what == "folds":
-        monkeypatch.setattr(parts, "open_mirror", _named_after_children)
+        monkeypatch.setattr(mirrored, "open_mirror", _named_after_children)
     elif what == "faces":
         shown = telling.mirror_explanation
         monkeypatch.setattr(telling, "FEWEST_SUBJECTS", 0)
         careless = lambda run, said, gallery: shown(run, said, _all(gallery))  # noqa: E731
-        monkeypatch.setattr("experiments.train.mirror_explanation", careless)
+        monkeypatch.setattr("experiments.finishing.mirror_explanation", careless)
 
 
 def _named_after_children(folder: Path, *, name: str, **more: Any) -> Any:

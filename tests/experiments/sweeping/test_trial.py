@@ -16,7 +16,7 @@ from experiments.parts import open_data
 from experiments.sweeping import trial as worker
 from experiments.sweeping.plan import schema
 from experiments.sweeping.trial import OUTCOME, Assignment, run_trial
-from experiments.train import TRIAL, train_one
+from experiments.training import TRIAL, train_one
 from fer_id.callbacks.watch import EndedOutside, Watch
 from fer_id.errors import RunError
 from fer_id.files import locked
