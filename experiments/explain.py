@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fer_id.types import ClipBatch
 
 _MOST_IN_GALLERY = 8  # of each kind
+_OTHER_METHODS = "Other methods beside it, on the cells on which they are compared"
 
 
 @dataclass
@@ -210,17 +211,22 @@ def _confidence(test: pd.DataFrame) -> list[float]:
 
 
 def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
-    """Film strips of clips worth looking at: the worst leakage, the surest errors, and what was right, by class."""
+    """Film strips of clips worth looking at: the worst leakage, the surest errors, what was right, by class, and what
+    other methods say of some of those that were checked."""
+    from fer_id.explain.attribution import GRAD_CAM
     from fer_id.explain.shares import leakage
+    from fer_id.reporting.explanation import METHOD_NAMES
     from fer_id.reporting.gallery import film_strip
 
     rows = rows.assign(leakage=leakage(rows))
     asked = rows[rows["target"] >= 0].sort_values("confidence", ascending=False)
     right = asked[asked["label"] == asked["predicted"]]
+    others = {clip: maps for part in parts if part.checked for clip, maps in part.checked.maps.items()}
     kinds = {
         "Worst leakage first": asked.dropna(subset="leakage").sort_values("leakage", ascending=False),
         "Wrong, the surest first": asked[asked["label"].notna() & (asked["label"] != asked["predicted"])],
         "Right, of every class the surest": right.groupby("label").head(1),
+        _OTHER_METHODS: asked[asked["clip_id"].isin(others)],
     }
     places = {clip: part for part in parts for clip in part.explained.maps}
     shown = []
@@ -230,12 +236,13 @@ def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
             part = places[row["clip_id"]]
             where = part.data.clips.set_index("clip_id").loc[row["clip_id"]]
             store = part.data.stores[int(where["store"])]
-            maps = part.explained.maps[row["clip_id"]]
+            own = part.explained.maps[row["clip_id"]].astype(np.float32)
+            maps = others[row["clip_id"]] if kind == _OTHER_METHODS else {GRAD_CAM: own}
             shown.append(
                 film_strip(
                     kind,
                     store.read(int(where["row"])),
-                    maps.astype(np.float32),
+                    {METHOD_NAMES[name]: each for name, each in maps.items()},
                     row,
                     provenance=store.card.provenance,
                     shareable=store.card.shareable(str(row["subject_id"])),

@@ -13,7 +13,8 @@ from experiments.sweeping.parameters import Value
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.search import Search
 from experiments.sweeping.spec import GRID
-from fer_id.errors import ConfigError
+from fer_id.errors import ConfigError, RunError
+from fer_id.progress import say
 from fer_id.runs import RunDir
 
 
@@ -43,10 +44,19 @@ class Study:
         return gone or not trial.is_over
 
     def curves(self, fold: str | None) -> dict[int, list[float]]:
-        """The objective at each inner validation of the trials of a fold that have ended, by number."""
-        metric = self.plan.sweep.metric
-        ended = [one for one in self.ledger.of(fold) if one.status in (FINISHED, STOPPED)]
-        return {one.number: objective_curve(RunDir(self.plan.path(fold, one.job)), metric)[0] for one in ended}
+        """The objective at each inner validation of the trials of a fold that have ended, by number.
+
+        A trial whose curve cannot be read is left out: the ledger has its objective, and early stopping can do without.
+        """
+        found = {}
+        for one in self.ledger.of(fold):
+            if one.status in (FINISHED, STOPPED):
+                run = RunDir(self.plan.path(fold, one.job))
+                try:
+                    found[one.number] = objective_curve(run, self.plan.sweep.metric)[0]
+                except RunError as problem:
+                    say(f"{one.title}: its curve is left out ({problem})")
+        return found
 
     @cached_property
     def total(self) -> int | None:

@@ -46,11 +46,13 @@ class Checked(NamedTuple):
             better than at random in mean probability; ``agreement <method>``.
         curves: of deletion and insertion and of both at random, each (N, STEPS + 1), by name.
         methods: method -> shares of the regions, as ``fer_id.explain.clips.shares_of`` tells them.
+        maps: clip -> method -> map (T, 8, 8), as they are compared.
     """
 
     rows: pd.DataFrame
     curves: dict[str, NDArray[np.float64]]
     methods: dict[str, pd.DataFrame]
+    maps: dict[str, dict[str, NDArray[np.float32]]]
 
 
 def check_clips(
@@ -69,11 +71,14 @@ def check_clips(
     parts: list[pd.DataFrame] = []
     curves: dict[str, list[NDArray[np.float64]]] = {}
     methods: dict[str, list[dict[str, Any]]] = {}
+    kept: dict[str, dict[str, NDArray[np.float32]]] = {}
     for batch, target in clips:
         valid = batch["valid"]
         maps = {GRAD_CAM: grad_cam(model, batch, target, layer)}
         maps |= {name: method(model, batch, target) for name, method in METHODS.items()}
         own = cells(maps[GRAD_CAM])
+        compared = {name: cells(each).float().cpu().numpy() for name, each in maps.items()}
+        kept |= {clip: {name: each[at] for name, each in compared.items()} for at, clip in enumerate(batch["clip_id"])}
         row: dict[str, Any] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
         noise = torch.randn(batch["frames"].shape, generator=generator).to(batch["frames"].device)
         noisy: ClipBatch = {**batch, "frames": (batch["frames"] + NOISE * noise).clamp(0, 1)}
@@ -98,6 +103,7 @@ def check_clips(
         pd.concat(parts, ignore_index=True),
         {name: np.concatenate(values) for name, values in curves.items()},
         {name: pd.DataFrame(rows) for name, rows in methods.items()},
+        kept,
     )
 
 

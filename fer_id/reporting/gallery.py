@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import cv2
@@ -42,7 +42,7 @@ class Shown(NamedTuple):
 def film_strip(
     kind: str,
     clip: StoredClip,
-    maps: NDArray[np.float32],
+    maps: Mapping[str, NDArray[np.float32]],
     row: Mapping[str, Any],
     *,
     provenance: str,
@@ -52,13 +52,13 @@ def film_strip(
 
     Args:
         clip: T frames.
-        maps: (T, h, w), at least 0.
+        maps: method -> (T, h, w), at least 0; the first one is that of the table.
         row: of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
             occlusion, reason``.
         provenance: of its store.
         shareable: whether its picture may leave the machine.
     """
-    picture = strip_picture(clip, maps, row["importance"], row["occlusion"])
+    picture = strip_picture(clip, list(maps.values()), row["importance"], row["occlusion"])
     label = row["label"] if isinstance(row["label"], str) else None
     title = f"{row['predicted']} ({100 * row['confidence']:.0f} %)" + (f", labelled {label}" if label else ", no label")
     leaked = row["leakage"] == row["leakage"]
@@ -66,20 +66,22 @@ def film_strip(
     note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
     if len(clip.frames) > _MOST_FRAMES:
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
+    if len(maps) > 1:
+        note += f" · from above: the frames, {', '.join(maps)}"
     right = None if label is None else label == row["predicted"]
     return Shown(kind, picture, title, note, right, provenance, shareable)
 
 
 def strip_picture(
-    clip: StoredClip, maps: NDArray[np.float32], importance: list[float], occlusion: list[float]
+    clip: StoredClip, maps: Sequence[NDArray[np.float32]], importance: list[float], occlusion: list[float]
 ) -> NDArray[np.uint8]:
-    """Frames above, maps over them in the middle, and below each the share of the clip's attribution (bar) and how far
-    the logit falls without the frame (orange line, of the largest fall)."""
+    """Frames above, each of the maps over them in the middle, and below each frame its share of the clip's attribution
+    (bar) and how far the logit falls without it (orange line, of the largest fall)."""
     count = len(clip.frames)
     chosen = np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int)
-    height = 2 * (SIDE + GAP) + (_BARS if count > 1 else 0)
+    height = (1 + len(maps)) * (SIDE + GAP) + (_BARS if count > 1 else 0)
     picture = np.full((height, len(chosen) * (SIDE + GAP), 3), _PAPER, np.uint8)
-    top = max(float(maps.max()), 1e-12)
+    tops = [max(float(each.max()), 1e-12) for each in maps]
     falls = np.nan_to_num(np.clip(np.array(occlusion, float), 0, None))
     for place, t in enumerate(chosen.tolist()):
         left = place * (SIDE + GAP)
@@ -87,13 +89,15 @@ def strip_picture(
         frame = cv2.resize(clip.frames[t], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         seen = bool(clip.valid[t])
         picture[:SIDE, cell] = frame if seen else _GRAY
-        picture[SIDE + GAP : 2 * SIDE + GAP, cell] = overlay(frame, maps[t] / top) if seen else _GRAY
+        for line, (each, top) in enumerate(zip(maps, tops, strict=True), start=1):
+            upper = line * (SIDE + GAP)
+            picture[upper : upper + SIDE, cell] = overlay(frame, each[t] / top) if seen else _GRAY
         if count > 1:
             floor, scale = height - 2, _BARS - 6
             bar = round(scale * min(1.0, np.nan_to_num(importance[t]) * count / 3))
             picture[floor - bar : floor, left + 6 : left + SIDE - 6] = _BAR
-            line = floor - round(scale * falls[t] / max(falls.max(), 1e-12))
-            picture[line - 1 : line + 1, cell] = _OCCLUDED
+            fall = floor - round(scale * falls[t] / max(falls.max(), 1e-12))
+            picture[fall - 1 : fall + 1, cell] = _OCCLUDED
     return picture
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from torch import Tensor, nn
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.explain import balanced
 from fer_id.explain.regions import REGIONS
+from fer_id.reporting.gallery import GAP, SIDE
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 from tests.experiments.conftest import QUICK
@@ -72,6 +75,16 @@ def test_the_page_is_one_private_file_that_says_what_it_is(explained: Path) -> N
     assert page.count("<figcaption>") + page.count("<caption>") == page.count('<b class="badge">')
     for name in said(explained)["failed"]:  # type: ignore[attr-defined]
         assert f"maps failed: {name}" in page or "maps failed" in page
+
+
+def test_the_methods_stand_beside_each_other_for_clips_that_were_checked(explained: Path) -> None:
+    page = (explained / "explain" / "index.html").read_text()
+    _, _, others = page.partition("<h3>Other methods beside it")
+    assert others.count("<figure>") == 6  # as many as were checked
+    assert others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew") == 6
+    pictures = [b64decode(one) for one in re.findall(r'base64,([^"]+)" alt="Film', page)]
+    heights = [len(cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR)) for one in pictures]
+    assert heights[-1] == heights[0] + 3 * (SIDE + GAP)
 
 
 def test_a_run_can_be_explained_again_and_says_the_same(explained: Path) -> None:

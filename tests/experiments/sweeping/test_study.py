@@ -234,3 +234,23 @@ def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStu
     assert not make_study((None,), run_cap=1).has_more()
     (run.path / "DONE").unlink()
     assert [one.job for one in given(make_study((None,), run_cap=1), 2)] == [trial.job]
+
+
+def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
+    make_study: MakeStudy, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = make_study((None,))
+    for value in (0.5, 0.9):
+        (trial,) = given(study, 1)
+        run = study.plan.path(None, trial.job)
+        run.mkdir(parents=True)
+        (run / "DONE").touch()
+        (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, study.plan.sweep.metric: value}) + "\n")
+        study.over(trial, FINISHED, objective=value, epochs=1)
+    (run / "metrics.jsonl").write_text("damaged\n{}\n")
+    again = make_study((None,))
+    assert set(again.curves(None)) == {1}
+    assert "trial 2: its curve is left out" in capsys.readouterr().err
+    leader = again.leader(None)
+    assert leader is not None
+    assert (leader.number, leader.objective) == (2, 0.9)
