@@ -183,7 +183,7 @@ def rule(config: BenchmarkConfig) -> list[str]:
     said = [
         "Every model learns from the same training clips with the same augmentations, is chosen by the same inner "
         "validation and judged on the same test clips.",
-        f"Every model gets the same budget of updates: at most {epochs} passes over the training clips in batches of "
+        f"Every model gets the same budget of updates: at most {_passes(epochs)} over the training clips in batches of "
         f"{config.batch_size}{stop}, {config.optim.name} at {config.optim.lr:g} with {rate}. No model was tuned, "
         f"and {elsewhere}.",
         "In a pass a model of stills learns from one frame of each clip, drawn anew in every pass, a temporal one from "
@@ -194,7 +194,7 @@ def rule(config: BenchmarkConfig) -> list[str]:
         most = f", at most {config.pretrain.at_most[0]:,} of them" if config.pretrain.at_most else ""
         said.append(
             f"Before the clips every encoder learns the training stills of another store "
-            f"({config.pretrain.data}{most}) for {config.pretrain.max_epochs} passes with the same settings; its "
+            f"({config.pretrain.data}{most}) for {_passes(config.pretrain.max_epochs)} with the same settings; its "
             "weights, and no others, go into the model of clips. Models that share an encoder share that start."
         )
     if config.protocol.at_most:
@@ -202,6 +202,10 @@ def rule(config: BenchmarkConfig) -> list[str]:
         most = ", ".join(f"{count:,} {split}" for count, split in parts)
         said.append(f"A part of the store is used, whole subjects drawn once: at most {most} clips.")
     return said
+
+
+def _passes(count: int) -> str:
+    return "1 pass" if count == 1 else f"{count} passes"
 
 
 def _lineup(config: BenchmarkConfig) -> list[ModelFile]:

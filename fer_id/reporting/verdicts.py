@@ -60,15 +60,14 @@ def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str
         accuracy: model -> accuracy, the reference among them.
         contrasts: every other model -> (model minus reference, p corrected for the family).
     """
-    best = max(accuracy, key=lambda name: accuracy[name])
-    first = (
-        f"{reference} has the highest accuracy of {len(accuracy)} models, {percent(accuracy[reference])}."
-        if best == reference
-        else f"{reference} does not win: {best} has the highest accuracy of {len(accuracy)} models, "
-        f"{percent(accuracy[best])} against {percent(accuracy[reference])}."
-    )
+    highest = max(accuracy.values())
+    best = [name for name, value in accuracy.items() if value == highest]
+    have = "has" if len(best) == 1 else "have"
+    first = f"{listed(best)} {have} the highest accuracy of {len(accuracy)} models, {percent(highest)}"
+    if reference not in best:
+        first = f"{reference} does not win: {first} against {percent(accuracy[reference])}"
     shown = {name: one.value for name, (one, p) in contrasts.items() if p < ALPHA}
-    said = [first]
+    said = [f"{first}."]
     for names, what in (
         ([name for name, value in shown.items() if value < 0], "is shown to be more accurate than"),
         ([name for name, value in shown.items() if value > 0], "is shown to be less accurate than"),

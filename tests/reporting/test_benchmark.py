@@ -7,7 +7,7 @@ from fer_id.errors import RunError
 from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, REVERSED, SHUFFLED, TESTED
 from fer_id.reporting.benchmark import write_benchmark
 from fer_id.reporting.paper import TABLE4, TABLE5
-from fer_id.reporting.verdicts import time_verdict
+from fer_id.reporting.verdicts import time_verdict, winner
 
 
 def bench(runs, out, **more):
@@ -65,6 +65,11 @@ def test_a_reference_that_loses_is_said_to_lose(make_run, tmp_path):
     table = pd.read_csv(tmp_path / "out" / "table4.csv").set_index("model")
     assert table.loc["compact_vit", "accuracy_difference_low"] > 0
     assert table.loc["compact_vit", "paper_auc"] == TABLE4["compact_vit"]["auc"]
+
+
+def test_models_that_are_equally_accurate_win_together():
+    said = winner("cnn_lstm", {"cnn_lstm": 0.5, "mean": 0.5, "shallow_cnn": 0.4}, {})
+    assert said[0] == "cnn_lstm and mean have the highest accuracy of 3 models, 50.0\N{NARROW NO-BREAK SPACE}%."
 
 
 def test_too_few_subjects_are_said_to_show_nothing(make_run, tmp_path):
