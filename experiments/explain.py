@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fer_id.types import ClipBatch
 
 _MOST_IN_GALLERY = 8  # of each kind
-_OTHER_METHODS = "Other methods beside it, on the cells on which they are compared"
+_OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they are compared"
 
 
 @dataclass

@@ -207,9 +207,9 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
         _tune(config, study)
     spent = ledger.settings().get("seconds", 0.0) + time.monotonic() - began
     selected = select(study) if folded else None
+    write_results(study, data.provenance)
     if folded:
         _tell_configurations(study)
-    write_results(study, data.provenance)
     ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
     text = told(study, selected, data.provenance)
     require_whole(study, text)

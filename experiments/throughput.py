@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
-from experiments.online.mirrored import open_run_mirror
+from experiments.mirrored import open_run_mirror
 from experiments.parts import make_model, make_task, open_data
 from experiments.trainer import device, make_trainer, quiet, settled
 from fer_id.callbacks.mirror import close_mirror

@@ -12,7 +12,7 @@ from experiments.config import TrainConfig
 from experiments.finishing import finish
 from experiments.job import describe_job
 from experiments.loading import plain, usual
-from experiments.online.mirrored import open_run_mirror
+from experiments.mirrored import open_run_mirror
 from experiments.parents import open_parent
 from experiments.parts import make_model, open_data, open_source
 from experiments.together import rank

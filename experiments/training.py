@@ -16,7 +16,7 @@ from experiments.finishing import finish
 from experiments.job import describe_job
 from experiments.loading import plain, usual
 from experiments.memory import peak_bytes, reset_peak
-from experiments.online.mirrored import open_run_mirror
+from experiments.mirrored import open_run_mirror
 from experiments.parents import open_parent
 from experiments.parts import make_model, make_task, open_data, open_source
 from experiments.stopping import interruptible

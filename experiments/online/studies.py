@@ -93,6 +93,7 @@ def configurations(folder: Path) -> Iterator[Configuration]:
 def _can_be_read(run: RunDir) -> bool:
     try:
         run.require_consent()
+        run.learning_curve()
     except RunError:
         return False
     return run.done and (run.path / "config.yaml").is_file() and (run.path / "job.json").is_file()

@@ -11,7 +11,7 @@ from experiments.config import RunsConfig, TrainConfig
 from experiments.loading import load, plain
 from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
-from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, Sweep, look_at
+from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
 from fer_id.runs import job_hash
 
@@ -161,13 +161,14 @@ def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str])
         overrides: ``key=value`` for every trial.
 
     Raises:
-        ConfigError: the file is wrong; with what :meth:`Plan.check` would find in the rest of it.
+        ConfigError: the file is wrong; with what :meth:`Plan.check` finds too, where the command and the parameters
+            are sound: without some of them, the others would be blamed for what is missing.
     """
     sweep, problems = look_at(path)
     plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
-    if len(problems) and sweep.verb:
+    if len(problems) and not any(one.startswith(("command", "parameters")) for one in problems.found):
         plan._try(problems)
-    problems.raise_if_any(ConfigError, FORMAT)
+    problems.raise_if_any(ConfigError, f"{FORMAT} fer-id {sweep.verb or VERBS[0]} --help shows every key.")
     return plan
 
 

@@ -108,7 +108,7 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def look_at(path: Path) -> tuple[Sweep, Problems]:
-    """A sweep file as far as it could be read, and what is wrong with the rest: for who finds more, to tell it all.
+    """A sweep file as far as it could be read, and what is wrong with the rest, for who can find more.
 
     Raises:
         ConfigError: nothing of it can be read.
@@ -169,11 +169,10 @@ def _command(command: Any, problems: Problems) -> tuple[str, tuple[str, ...]]:
     verb, *settings = words[1:]
     if settings.count(ARGUMENTS) != 1:
         problems.add(f'command: needs "{ARGUMENTS}" once, where the parameters of a trial are put in as key=value')
-    base = [word for word in settings if word != ARGUMENTS]
-    for word in base:
-        if "${" in word:
+    for word in settings:
+        if "${" in word and word != ARGUMENTS:
             problems.add(f"command: {word} is not known here; the parameters come as {ARGUMENTS}")
-    return verb, tuple(base)
+    return verb, tuple(word for word in settings if "${" not in word)
 
 
 def _metric(told: Any, problems: Problems) -> str:

@@ -32,6 +32,7 @@ class Study:
         self.plan, self.ledger, self.folds = plan, ledger, list(folds)
         self._jobs: dict[str, str] = {}
         self._exhausted: set[str | None] = set()
+        self._damaged: set[str] = set()
         self._searches = {
             fold: Search(plan.sweep, seed=seed, past=ledger.of(fold), curves=self.curves(fold)) for fold in self.folds
         }
@@ -48,15 +49,18 @@ class Study:
 
         A trial whose curve cannot be read is left out: the ledger has its objective, and early stopping can do without.
         """
-        found = {}
-        for one in self.ledger.of(fold):
-            if one.status in (FINISHED, STOPPED):
-                run = RunDir(self.plan.path(fold, one.job))
-                try:
-                    found[one.number] = objective_curve(run, self.plan.sweep.metric)[0]
-                except RunError as problem:
-                    say(f"{one.title}: its curve is left out ({problem})")
-        return found
+        ended = [one for one in self.ledger.of(fold) if one.status in (FINISHED, STOPPED)]
+        found = {one.number: self._curve(one) for one in ended}
+        return {number: curve for number, curve in found.items() if curve is not None}
+
+    def _curve(self, trial: Trial) -> list[float] | None:
+        try:
+            return objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)[0]
+        except RunError as problem:
+            if trial.title not in self._damaged:
+                say(f"{trial.title}: its curve is left out ({problem})")
+            self._damaged.add(trial.title)
+            return None
 
     @cached_property
     def total(self) -> int | None:
@@ -134,8 +138,8 @@ class Study:
         """Notes how a trial ended, and tells the search of its fold."""
         ended = replace(trial, status=status, objective=objective, epochs=epochs, seconds=seconds, reason=reason)
         self.ledger.note(ended)
-        curve = self.curves(trial.fold).get(trial.number, []) if status == STOPPED else []
-        self._searches[trial.fold].tell(ended, curve)
+        curve = self._curve(ended) if status == STOPPED else None
+        self._searches[trial.fold].tell(ended, curve or [])
         return ended
 
     def stopped(self, trial: Trial) -> Trial:

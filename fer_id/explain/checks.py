@@ -77,8 +77,6 @@ def check_clips(
         maps = {GRAD_CAM: grad_cam(model, batch, target, layer)}
         maps |= {name: method(model, batch, target) for name, method in METHODS.items()}
         own = cells(maps[GRAD_CAM])
-        compared = {name: cells(each).float().cpu().numpy() for name, each in maps.items()}
-        kept |= {clip: {name: each[at] for name, each in compared.items()} for at, clip in enumerate(batch["clip_id"])}
         row: dict[str, Any] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
         noise = torch.randn(batch["frames"].shape, generator=generator).to(batch["frames"].device)
         noisy: ClipBatch = {**batch, "frames": (batch["frames"] + NOISE * noise).clamp(0, 1)}
@@ -87,6 +85,8 @@ def check_clips(
             other = grad_cam(drawn, batch, target, layer)
             row[f"random {part}"] = alike(own, cells(other), valid)
         maps[RANDOM_WEIGHTS] = other  # of the last, which has no weight of its own
+        compared = {name: cells(each).float().cpu().numpy() for name, each in maps.items()}
+        kept |= {clip: {name: each[at] for name, each in compared.items()} for at, clip in enumerate(batch["clip_id"])}
         for name in METHODS:
             row[f"agreement {name}"] = alike(own, cells(maps[name]), valid)
         found = _perturbed(model, batch, target, own, generator)

@@ -24,7 +24,8 @@ class Shown(NamedTuple):
     Attributes:
         kind: why it is shown.
         picture: RGB, uint8.
-        title, note: what it is, in words.
+        title, note: what it is, in words; the note names subject and clip.
+        rows: what stands below one another, in words.
         right: whether the model was; None without a label.
         provenance: of the clip's own store.
         shareable: whether the picture may leave the machine.
@@ -34,6 +35,7 @@ class Shown(NamedTuple):
     picture: NDArray[np.uint8]
     title: str
     note: str
+    rows: str
     right: bool | None
     provenance: str
     shareable: bool
@@ -66,10 +68,9 @@ def film_strip(
     note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
     if len(clip.frames) > _MOST_FRAMES:
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
-    if len(maps) > 1:
-        note += f" · from above: the frames, {', '.join(maps)}"
+    rows = f"from above: the frames, {', '.join(maps)}"
     right = None if label is None else label == row["predicted"]
-    return Shown(kind, picture, title, note, right, provenance, shareable)
+    return Shown(kind, picture, title, note, rows, right, provenance, shareable)
 
 
 def strip_picture(

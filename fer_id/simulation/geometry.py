@@ -84,8 +84,13 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
         shape: the face.
         activation: (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the picture.
             Values are 0 to 1; a resting face may have slightly negative ones (brows or corners that sit the other way).
+
+    Raises:
+        ValueError: ``activation`` has another shape.
     """
     sides = np.broadcast_to(activation, (2, len(activation))) if activation.ndim == 1 else activation
+    if sides.shape[-2:] != (2, len(AU_INDEX)):
+        raise ValueError(f"activation {activation.shape}: expected (14,) or (..., 2, 14)")
     mean = sides.mean(axis=-2)
     points = np.empty((*sides.shape[:-2], 68, 3))
     _put(points[..., JAW, :], _jaw(shape, mean))

@@ -344,7 +344,16 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     monkeypatch.setattr(wandb, "Html", lambda value: value)
     picture = np.zeros((4, 4, 3), np.uint8)
     gallery = [
-        Shown("Wrong", picture, "sad (90 %), labelled fear", "subject s1", False, "real", shareable=share)
+        Shown(
+            "Wrong",
+            picture,
+            "sad (90 %), labelled fear",
+            "subject s1",
+            "from above: the frames, Grad-CAM",
+            False,
+            "real",
+            shareable=share,
+        )
         for share in (True, False, True)
     ]
     told = {"value": 1.5, "low": 1.0, "high": 2.0, "n_subjects": 4}
@@ -366,6 +375,7 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert run.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
+    assert all("the frames, Grad-CAM" in caption for _, caption in logged["explain/clips"])
     assert not any("s1" in caption for _, caption in logged["explain/clips"])
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()

@@ -79,9 +79,11 @@ def test_the_page_is_one_private_file_that_says_what_it_is(explained: Path) -> N
 
 def test_the_methods_stand_beside_each_other_for_clips_that_were_checked(explained: Path) -> None:
     page = (explained / "explain" / "index.html").read_text()
-    _, _, others = page.partition("<h3>Other methods beside it")
+    _, _, others = page.partition("<h3>Grad-CAM beside other methods")
     assert others.count("<figure>") == 6  # as many as were checked
-    assert others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew") == 6
+    assert (
+        others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew</small>") == 6
+    )
     pictures = [b64decode(one) for one in re.findall(r'base64,([^"]+)" alt="Film', page)]
     heights = [len(cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR)) for one in pictures]
     assert heights[-1] == heights[0] + 3 * (SIDE + GAP)

@@ -24,8 +24,8 @@ import pytest
 import wandb
 from PIL import Image
 
+from experiments import mirrored
 from experiments.cli import DONE, main
-from experiments.online import mirrored
 from fer_id.callbacks import mirror, telling
 from fer_id.callbacks.mirror import close_mirror
 

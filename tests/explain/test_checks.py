@@ -98,6 +98,16 @@ def small(head: str = "lstm", seed: int = 0, landmarks: int = 0) -> ClipClassifi
     return build_model(config, 5).eval()
 
 
+def test_the_maps_of_every_clip_bear_the_names_of_their_methods(of_reader: Checked) -> None:
+    assert set(of_reader.maps) == set("abcdefghijkl")
+    for maps in of_reader.maps.values():
+        assert set(maps) == {GRAD_CAM, *METHODS, RANDOM_WEIGHTS}
+        assert all(each.shape == (2, 8, 8) for each in maps.values())
+        assert not np.allclose(maps[RANDOM_WEIGHTS], maps[GRAD_CAM])
+        for name in (GRAD_CAM, *METHODS):
+            assert np.unravel_index(maps[name][0].argmax(), (8, 8)) == PLACE, name
+
+
 @given(st.integers(0, 2**20), st.integers(1, 4))
 def test_likeness_is_the_rank_correlation_over_the_valid_frames(seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)

@@ -85,3 +85,10 @@ def test_pose_turns_the_near_points_most() -> None:
     assert turned[30, 0] - still[30, 0] > turned[8, 0] - still[8, 0] > 0  # nose tip before the chin
     rolled = Pose(roll=np.pi / 2).project(REST)
     np.testing.assert_allclose(np.linalg.norm(rolled[45] - rolled[36]), np.linalg.norm(still[45] - still[36]))
+
+
+def test_faces_of_a_clip_are_those_of_its_frames() -> None:
+    course = np.random.default_rng(0).uniform(-0.3, 1.2, (5, 2, len(ACTION_UNITS)))
+    np.testing.assert_array_equal(landmarks(SHAPE, course), np.stack([landmarks(SHAPE, one) for one in course]))
+    with pytest.raises(ValueError, match=r"\(5, 14\): expected"):
+        landmarks(SHAPE, course[:, 0])

@@ -90,8 +90,18 @@ def test_problems_of_all_parameters_come_together(make_plan: MakePlan) -> None:
 
 
 def test_problems_of_the_file_and_of_the_configuration_come_together(write_sweep: WriteSweep, tmp_path: Path) -> None:
-    parameters = {"optim.rate": {"value": 1}, "optim.lr": {"values": []}}
+    parameters = {"optim.rate": {"value": 1}, "trainer.max_epochs": {"values": [0, 3]}}
     path = write_sweep(method="sorted", metric={"name": "test/auc"}, name="../up", parameters=parameters)
     with pytest.raises(ConfigError, match="5 problems") as caught:
         read_plan(path, None, str(tmp_path), [])
     assert "optim.rate=1 (this sweep): unknown key" in str(caught.value)
+    assert "trainer.max_epochs" in str(caught.value)
+
+
+def test_nothing_is_blamed_on_what_could_be_read_of_a_file(write_sweep: WriteSweep, tmp_path: Path) -> None:
+    command = [*COMMAND[:-1], "data.frames=frame", "${args}", COMMAND[-1]]
+    path = write_sweep(command=command, parameters={"model": {"values": ["conv4", "conv4"]}})
+    with pytest.raises(ConfigError, match="2 problems") as caught:
+        read_plan(path, None, str(tmp_path), [])
+    assert "one is there twice" in str(caught.value)
+    assert "${args} is not known here" in str(caught.value)
