@@ -157,7 +157,9 @@ def mirror_explanation(run: wandb.Run, said: Mapping[str, Any], gallery: Sequenc
     run.log({"explain/by_class": wandb.Html(caption + html)})
     run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(said).items()})
     strips = [
-        wandb.Image(one.picture, caption=f"{one.provenance}{marked}: {one.kind}. {one.title}; {one.rows}")
+        wandb.Image(
+            one.picture, caption=f"{one.provenance}{marked}: {one.kind}. {one.title}{one.rows and f'; {one.rows}'}"
+        )
         for one in gallery
         if one.shareable
     ]

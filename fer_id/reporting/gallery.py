@@ -25,7 +25,7 @@ class Shown(NamedTuple):
         kind: why it is shown.
         picture: RGB, uint8.
         title, note: what it is, in words; the note names subject and clip.
-        rows: what stands below one another, in words.
+        rows: what stands below one another, where that is more than one map.
         right: whether the model was; None without a label.
         provenance: of the clip's own store.
         shareable: whether the picture may leave the machine.
@@ -68,7 +68,7 @@ def film_strip(
     note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
     if len(clip.frames) > _MOST_FRAMES:
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
-    rows = f"from above: the frames, {', '.join(maps)}"
+    rows = f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else ""
     right = None if label is None else label == row["predicted"]
     return Shown(kind, picture, title, note, rows, right, provenance, shareable)
 
