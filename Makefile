@@ -72,7 +72,7 @@ NEEDS_strategies := data/site_a_store/card.json runs/source/cnn_lstm/DONE
 NEEDS_models := data/simulated/card.json
 NEEDS_lr_augmentation := data/simulated/card.json
 
-sweep: $(STAMP) $(NEEDS_$(SWEEP))  ## the trials of SWEEP, side by side; again, or after a crash: goes on (drawn: about four minutes)
+sweep: $(STAMP) $(NEEDS_$(SWEEP))  ## the trials of SWEEP, side by side; again, or after a crash: goes on (drawn: three minutes)
 	$(FER) sweep run $(SWEEP) $(ARGS)
 
 # What `explain` must find out: the same drawn children with a patch in the background that tells the label, and the remedy.

@@ -91,6 +91,7 @@ def configurations(folder: Path) -> Iterator[Configuration]:
 
 
 def _can_be_read(run: RunDir) -> bool:
+    """Whether consent for it stands and everything that is told of it is whole."""
     try:
         run.require_consent()
         run.learning_curve()

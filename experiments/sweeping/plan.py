@@ -51,6 +51,7 @@ class Plan:
         """``key=value`` of every trial."""
         ours = {_key(one) for one in self.overrides}
         kept = [one for one in self.sweep.base if _key(one) not in ours]
+        # What is no objective, the file's own check has told already.
         monitor = [f"trainer.monitor={self.sweep.metric}"] if self.sweep.metric in OBJECTIVES else []
         return [*kept, *self.overrides, *monitor, f"runs.root={self.root}"]
 
@@ -100,7 +101,7 @@ class Plan:
                 may not be varied.
         """
         problems = Problems(f"sweep {self.sweep.name}")
-        self._try(problems)
+        self.try_out(problems)
         problems.raise_if_any(ConfigError, f"fer-id {self.sweep.verb} --help shows every key with its limits.")
         config = self.resolve(self.first())
         divides = config.protocol.name != "official"
@@ -111,7 +112,9 @@ class Plan:
             )
         return config
 
-    def _try(self, problems: Problems) -> None:
+    def try_out(self, problems: Problems) -> None:
+        """Adds what is wrong with any trial: every value of every parameter is resolved once, of a small grid every
+        point."""
         self._refuse(problems)
         found: dict[str, None] = {}
         for parameters in self._probes():
@@ -167,7 +170,7 @@ def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str])
     sweep, problems = look_at(path)
     plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
     if len(problems) and not any(one.startswith(("command", "parameters")) for one in problems.found):
-        plan._try(problems)
+        plan.try_out(problems)
     problems.raise_if_any(ConfigError, f"{FORMAT} fer-id {sweep.verb or VERBS[0]} --help shows every key.")
     return plan
 

@@ -54,6 +54,7 @@ class Study:
         return {number: curve for number, curve in found.items() if curve is not None}
 
     def _curve(self, trial: Trial) -> list[float] | None:
+        """Of one trial; None where it cannot be read, which is said once."""
         try:
             return objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)[0]
         except RunError as problem:
