@@ -54,9 +54,9 @@ class CohortConfig(DataConfig):
     stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="gray: to adapt a model that learned from gray faces")
     min_eye_distance: float = setting(
-        8.0, above=0, help="pixels between the eyes below which a face is too small to read"
+        8.0, above=0, max=1000, help="pixels between the eyes below which a face is too small to read"
     )
-    workers: int = setting(0, min=0, help="processes that follow faces; 0: one per core")
+    workers: int = setting(0, min=0, max=256, help="processes that follow faces; 0: one per core")
     unreadable: str = setting(
         "error", choices=("error", "leave_out"), help="a damaged video: stop, or leave its clips out and count them"
     )

@@ -33,7 +33,7 @@ class StillsConfig(BenchmarkConfig):
         choices=("none", "mediapipe"),
         help="none: crops as published; mediapipe: find 68 points and align the eyes",
     )
-    workers: int = setting(1, min=1, help="processes that look for landmarks")
+    workers: int = setting(1, min=1, max=256, help="processes that look for landmarks")
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
 
 

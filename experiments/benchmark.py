@@ -41,8 +41,10 @@ class PretrainConfig:
         None, help="store of stills: the one the clips were simulated from, or another; null: encoders begin anew"
     )
     data: str = setting("ferplus", help="its dataset, as in data=")
-    at_most: list[int] = setting([], min=1, help="[train, validation, test]: so many stills of each; empty: all")
-    max_epochs: int = setting(10, min=1, help="passes over them")
+    at_most: list[int] = setting(
+        [], min=1, max=100_000_000, help="[train, validation, test]: so many stills of each; empty: all"
+    )
+    max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
 
     def clashes(self) -> Iterator[Clash]:
         """An unknown dataset, a part that is not three numbers."""
@@ -70,7 +72,7 @@ class BenchmarkConfig:
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
     name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>")
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
-    batch_size: int = setting(32, min=1, help="clips in a step")
+    batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

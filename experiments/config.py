@@ -26,18 +26,20 @@ from fer_id.types import CROP
 class TrainerConfig:
     """How long, on what, and when to stop."""
 
-    max_epochs: int = setting(100, min=1, help="epochs at most")
-    max_time_min: float | None = setting(None, above=0, help="minutes at most; the run ends properly after them")
-    validate_every: int = setting(1, min=1, help="epochs from one inner validation to the next")
+    max_epochs: int = setting(100, min=1, max=100_000, help="epochs at most")
+    max_time_min: float | None = setting(
+        None, above=0, max=1_000_000, help="minutes at most; the run ends properly after them"
+    )
+    validate_every: int = setting(1, min=1, max=100_000, help="epochs from one inner validation to the next")
     patience: int = setting(
-        10, min=0, help="validations without a better `monitor` before stopping; 0: never stop early"
+        10, min=0, max=100_000, help="validations without a better `monitor` before stopping; 0: never stop early"
     )
     monitor: str = setting(
         "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
     )
     accelerator: str = setting("auto", choices=("auto", "cpu", "gpu"), help="what to compute on")
-    devices: int = setting(1, min=1, help="processes on a machine that share each batch, a device each")
-    num_nodes: int = setting(1, min=1, help="machines that train together, see docs/CLUSTER.md")
+    devices: int = setting(1, min=1, max=64, help="processes on a machine that share each batch, a device each")
+    num_nodes: int = setting(1, min=1, max=1024, help="machines that train together, see docs/CLUSTER.md")
     precision: str = setting("auto", choices=("auto", "32", "bf16"), help="auto: the faster one over a few steps")
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
@@ -47,9 +49,12 @@ class TrainerConfig:
         choices=tuple(VIEWS),
         help="judge the mean logits of: the clip; it and its mirror image; both, each in place and 3 pixels aside",
     )
-    gradient_clip: float = setting(0.0, min=0, help="largest norm of the gradient; 0: no limit")
+    gradient_clip: float = setting(0.0, min=0, max=1_000_000, help="largest norm of the gradient; 0: no limit")
     resolution: list[tuple[float, int]] = setting(
-        [], help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops"
+        [],
+        min=0,
+        max=CROP,
+        help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops",
     )
 
     @property
@@ -122,7 +127,7 @@ class TrainConfig:
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
-    batch_size: int = setting(32, min=1, help="clips in a step, of all devices together")
+    batch_size: int = setting(32, min=1, max=65_536, help="clips in a step, of all devices together")
     resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)

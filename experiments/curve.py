@@ -32,7 +32,9 @@ class CurveConfig(AdaptConfig):
         help="children: learn from so many (0: the source model as it is); clips: from so many earlier clips of the "
         "tested child beside all other children, or from all it has where it has fewer (protocol.mode=personalised)",
     )
-    sizes: list[int] = setting([], help="the numbers, each a run of its own; empty: 0, 1, 2, 4, ... to all there are")
+    sizes: list[int] = setting(
+        [], min=0, max=1_000_000, help="the numbers, each a run of its own; empty: 0, 1, 2, 4, ... to all there are"
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """Sizes that are none, and what the curve sets itself."""

@@ -26,7 +26,9 @@ class EvaluateConfig(ReportConfig):
 
     groups: list[str] = setting([], help="group columns to break the scores down by; empty: all the data has")
     pairs: list[str] = setting([], help="two group columns crossed, as severity:gender")
-    min_subjects: int = setting(MIN_SUBJECTS, min=2, help="a group with fewer subjects is shown, but enters no gap")
+    min_subjects: int = setting(
+        MIN_SUBJECTS, min=2, max=1_000_000, help="a group with fewer subjects is shown, but enters no gap"
+    )
     risk: float = setting(0.2, above=0, below=1, help="share of wrong among the answered that flagging is to keep")
     level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
     public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")

@@ -42,13 +42,15 @@ class PlantedConfig:
 
     run: str = setting("", required=True, help="a finished run of a model of simulated clips")
     source: str = setting("", required=True, help="the ClipStore of stills that its store was simulated from")
-    draws: int = setting(40, min=1, help="cohorts with gaps, and as many without")
+    draws: int = setting(40, min=1, max=100_000, help="cohorts with gaps, and as many without")
     peak: float = setting(
         0.05, above=0, max=1, help="how much of an expression severe children show where it is planted"
     )
-    shares: list[float] = setting([1.0, 0.0, 1.0], min=0, help="of mild, moderate, severe children, in all cohorts")
+    shares: list[float] = setting(
+        [1.0, 0.0, 1.0], min=0, max=1_000_000, help="of mild, moderate, severe children, in all cohorts"
+    )
     policy: str = setting("research", help="shipped policy, or a file: would the gate let the model out for severity?")
-    seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
+    seed: int = setting(1000, min=0, max=2**32 - 1, help="of the first cohort; the next has the next")
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:

@@ -36,11 +36,14 @@ class PredictConfig:
     bundle: str | None = setting(None, help="folder of a released bundle, in place of a run")
     out: str = setting("prediction", help="folder to make; it speaks of a person: for its owner only")
     overwrite: bool = setting(False, help="replace an older prediction there")
-    stride: int | None = setting(None, min=1, help="frames from one window to the next; null: windows that touch")
+    stride: int | None = setting(
+        None, min=1, max=1_000_000, help="frames from one window to the next; null: windows that touch"
+    )
     fps: float | None = setting(None, above=0, max=120, help="frames per second, only where the model does not say")
     reacquire_s: float | None = setting(
         None,
         above=0,
+        max=86_400,
         help="seconds without the followed face after which the most prominent one is taken for it again; null: never, "
         "since it may be somebody else's",
     )

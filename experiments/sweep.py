@@ -57,14 +57,15 @@ class SweepConfig:
     run_cap: int | None = setting(
         None,
         min=1,
+        max=1_000_000,
         help="configurations at most (in every outer fold); null: as the file says; a resumed study may get more",
     )
     search_seed: int = setting(0, min=0, max=2**32 - 1, help="of what random and bayes try")
-    cpus: int = setting(1, min=1, help="cores of each trial, which is also its number of threads")
+    cpus: int = setting(1, min=1, max=1024, help="cores of each trial, which is also its number of threads")
     gpus: float | None = setting(
-        None, min=0, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
+        None, min=0, max=64, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
     )
-    concurrent: int | None = setting(None, min=1, help="trials side by side; null: as many as fit")
+    concurrent: int | None = setting(None, min=1, max=1024, help="trials side by side; null: as many as fit")
     ray: RayConfig = field(default_factory=RayConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
     overrides: list[str] = setting([], rest=True, help="key=value of the trials, written as they are: no overrides=")

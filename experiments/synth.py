@@ -26,7 +26,7 @@ class SynthConfig(SyntheticConfig):
     )
     out: str = setting("", required=True, help="folder of the store or the cohort to make")
     overwrite: bool = setting(False, help="replace what is there")
-    workers: int = setting(0, min=0, help="processes that draw videos; 0: one per core")
+    workers: int = setting(0, min=0, max=256, help="processes that draw videos; 0: one per core")
 
     def clashes(self) -> Iterator[Clash]:
         """A clip of no frame; a patch where nobody would see it."""

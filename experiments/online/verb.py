@@ -25,7 +25,9 @@ class WandbConfig:
     entity: str | None = setting(None, help="W&B team or user; null: the account's own")
     url: str | None = setting(None, help="dashboard: the address of one to replace; null: a new one")
     id: str | None = setting(None, help="sweep: a registered one to work for; null: register it")
-    count: int | None = setting(None, min=1, help="sweep: trials of this worker at most; null: as the server says")
+    count: int | None = setting(
+        None, min=1, max=1_000_000, help="sweep: trials of this worker at most; null: as the server says"
+    )
     root: str = setting("runs", help="sweep: folder of all runs")
     overrides: list[str] = setting([], rest=True, help="sweep: key=value of the trials, written as they are")
     wandb: str = setting("auto", choices=("auto", "online", "offline"), help="study: as logging.wandb of a training")
