@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, quiet_worker
 from data_modules.domains import DomainDataset, DomainSampler, Part
-from data_modules.pool import holds_images, pool
+from data_modules.pool import holds_images, pool, require_distinct
 from fer_id.errors import DataError, LeakageError, Problems, StoreError
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
 from fer_id.evaluation.crossfit import cross_fit
@@ -60,6 +60,7 @@ class FerDataModule(pl.LightningDataModule):
         self.stores = [ClipStore.open(path) for path in config.store]
         _check_geometry(self.stores)
         self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
+        require_distinct(self.stores)
         self.clips, self.dropped_labels = pool(self.stores, self.labels)
         self.images = all(map(holds_images, self.stores))
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)

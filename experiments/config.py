@@ -125,7 +125,9 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
-    name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
+    name: str | None = setting(
+        None, name=True, help="folder of the run under runs.root; null: made from data, model and recipe"
+    )
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step, of all devices together")
     resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
@@ -140,13 +142,11 @@ class TrainConfig:
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
-        """What no single key can tell: no data, a model that cannot be built, a name that leaves ``runs.root``."""
+        """What no single key can tell: no data, a model that cannot be built."""
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:
             yield Clash(("data.label_space",), f"{self.data.label_space} is unknown. Known: {', '.join(SPACES)}")
-        if self.name is not None and (not self.name or self.name.startswith("/") or ".." in self.name.split("/")):
-            yield Clash(("name",), f"{self.name!r}: expected a name such as study/run, inside {self.runs.root}")
         if self.data.frames == "frame" and self.model.head != "mean":
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"

@@ -54,6 +54,8 @@ def evaluate(config: EvaluateConfig) -> str:
     from fer_id.reporting.words import counted
 
     run = RunDir.open(config.run)
+    if config.public is not None:
+        _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
     metrics = evaluate_run(run, groups, risk=config.risk, level=config.level)
     if config.public is not None:
@@ -65,6 +67,18 @@ def evaluate(config: EvaluateConfig) -> str:
     gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
     unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics["subgroups"] is not None)]
     return "\n".join([title, *said, *gaps, *unsure, str(run.path / "report.html")])
+
+
+def _require_outside(path: Path, run: RunDir) -> None:
+    """Check, before anything is computed, that the public file takes the place of no file of a run and of no folder.
+
+    Raises:
+        DataError: ``path`` is a folder, or lies inside a run.
+    """
+    if path.is_dir():
+        raise DataError(f"public={path}: is a folder; name a file in it, such as {path / 'groups.json'}")
+    if any((folder / "config.yaml").is_file() for folder in path.resolve().parents):
+        raise DataError(f"public={path}: lies inside a run, among its own files; choose a file outside of {run.path}")
 
 
 def _write_public(metrics: dict[str, Any], path: Path) -> None:

@@ -19,6 +19,7 @@ import yaml
 from experiments.sources import COMMAND_LINE, Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
 from experiments.values import Raw, expected, shaped
 from fer_id.errors import ConfigError, Problems
+from fer_id.names import name_problem
 from fer_id.settings import Clash, limits_text, within_limits
 
 if TYPE_CHECKING:
@@ -216,6 +217,8 @@ def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
     if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not take anything from the environment
         raise ValueError("${...} and ??? are not filled in here; write the value itself")
     one = known[leaf.key]
+    if one.metadata.get("name") and leaf.value != "null" and (problem := name_problem(str(leaf.value))):
+        raise ValueError(problem)
     try:
         OmegaConf.update(tree, leaf.key, shaped(leaf.value, one.hint), merge=False)
     except (OmegaConfBaseException, yaml.YAMLError):

@@ -63,13 +63,13 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
     except (MemoryError, RuntimeError) as error:  # torch has no classes of its own for most of these
-        if (plain := _plain(error)) is not None:
+        if (plain := machine_fault(error)) is not None:
             raise plain from error
         raise
 
 
-def _plain(error: Exception) -> MachineError | None:
-    """What the user can mend, told so; None for any other error."""
+def machine_fault(error: Exception) -> MachineError | None:
+    """Return what the user can mend about the machine, such as too little memory; None for any other error."""
     said = str(error)
     first = said.splitlines()[0] if said else type(error).__name__
     if WORKER.search(said):
@@ -80,7 +80,7 @@ def _plain(error: Exception) -> MachineError | None:
     if isinstance(error, MemoryError) or MEMORY.search(said):
         return MachineError(
             f"out of memory ({first}). Free some, and the same command goes on from the last checkpoint; or train "
-            "under another name= with a smaller batch_size"
+            "under another name= with a smaller batch_size or model"
         )
     if OTHERS.search(said):
         return MachineError(

@@ -53,7 +53,7 @@ class SweepConfig:
         required=True,
         help="run: a .yaml in W&B's sweep format, or a shipped one by name; resume: the study's folder",
     )
-    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file")
+    name: str | None = setting(None, name=True, help="folder of the study under runs.root; null: the name in the file")
     run_cap: int | None = setting(
         None,
         min=1,

@@ -107,7 +107,7 @@ def _fit(
 ) -> pd.DataFrame:
     """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
     folder = run.path / "checkpoints"
-    start = find_start(folder) if config.resume else Start(None, None, [])
+    start = find_start(folder) if config.resume else Start(None, None, [], [])
     for path in start.damaged:
         say(f"{path} is not whole: it is left out")
     trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
@@ -115,8 +115,8 @@ def _fit(
     last = None if start.last is None else run.checkpoint("last")
     if last is not None:
         say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
-    elif start.damaged:
-        say(f"{run.path} has no whole checkpoint left: training from the beginning")
+    elif obstacle := start.obstacle():
+        say(f"{run.path}: {obstacle}: training from the beginning")
     if task.strategy.learns:
         if not trained:
             _learn(config, run, data, task, mirror, watchers, last)

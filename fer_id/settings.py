@@ -35,6 +35,7 @@ def setting(
     required: bool = False,
     selector: bool = False,
     rest: bool = False,
+    name: bool = False,
 ) -> T:
     """A dataclass field with its help text and limits; a mutable default is copied for each instance.
 
@@ -45,6 +46,7 @@ def setting(
         choices: the allowed values.
         required: nobody can guess it: leaving it empty is an error.
         selector: the value chooses a group of settings of that name; the default chooses the default group.
+        name: text that names a run or a study, see :func:`fer_id.names.name_problem`; never empty.
         rest: a list that takes every ``key=value`` of the command line whose key the config does not know.
     """
     limits = {"min": min, "max": max, "above": above, "below": below}
@@ -54,6 +56,8 @@ def setting(
         metadata["choices"] = tuple(choices)
     if selector:
         metadata["selector"] = default
+    if name:
+        metadata["name"] = True
     if rest:
         metadata["rest"] = True
     made: Any = (

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fer_id.errors import ConfigError
+from fer_id.places import expanded, user_folder
 
 HOME_VARIABLE = "FER_ID_KEYS"
 PSEUDONYM = re.compile(r"s[0-9a-f]{16}")
@@ -25,8 +26,8 @@ def keys_home() -> Path:
     """Folder of the key, the audit log and the list of withdrawals: ``$FER_ID_KEYS``, else the user's configuration
     (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``). No setting names it, so that no command can miss it."""
     if named := os.environ.get(HOME_VARIABLE):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fer_id"
+        return expanded(named)
+    return user_folder("XDG_CONFIG_HOME", ".config", f"say {HOME_VARIABLE}=FOLDER, for the site's key") / "fer_id"
 
 
 class Key:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes
+from fer_id.places import expanded, user_folder
 from fer_id.progress import say
 
 BUNDLE_URL = (
@@ -36,7 +37,7 @@ def find_bundle(path: str | Path | None = None) -> Path:
     """
     named = path or os.environ.get(BUNDLE_VARIABLE)
     if named:
-        return _checked(Path(named).expanduser(), "the path given" if path else BUNDLE_VARIABLE)
+        return _checked(expanded(str(named)), "the path given" if path else BUNDLE_VARIABLE)
     cached = cache_path()
     if not cached.is_file() or _sha256(cached.read_bytes()) != BUNDLE_SHA256:
         atomic_write_bytes(cached, _download(BUNDLE_URL, cached))
@@ -45,8 +46,8 @@ def find_bundle(path: str | Path | None = None) -> Path:
 
 def cache_path() -> Path:
     """The place of the bundle in the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "fer_id" / "face_landmarker.task"
+    remedy = f"say {BUNDLE_VARIABLE}=FILE, or XDG_CACHE_HOME=FOLDER"
+    return user_folder("XDG_CACHE_HOME", ".cache", remedy) / "fer_id" / "face_landmarker.task"
 
 
 def _checked(path: Path, origin: str) -> Path:

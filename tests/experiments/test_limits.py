@@ -1,4 +1,4 @@
-"""Upper limits of every number that can be set: a number that nobody means is refused by its key, before torch loads."""
+"""Upper limits of every number that can be set: a number that nobody means is refused by its key before torch loads."""
 
 from __future__ import annotations
 
