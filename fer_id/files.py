@@ -24,8 +24,13 @@ _HELD: set[IO[str]] = set()
 """Lock files of this process, see :func:`locked`."""
 
 
-def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
+def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | None = None) -> None:
     """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one.
+
+    Args:
+        path: the file; an older one is replaced.
+        content: of the whole file.
+        mode: permissions such as 0o600; None keeps those of the older file, else 0o644.
 
     Raises:
         OSError: it cannot be written; ``filename`` is the file that was meant.
@@ -38,7 +43,7 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.chmod(name, mode if mode is not None else path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
         _settle(path.parent)
     except BaseException as problem:
@@ -75,9 +80,9 @@ def sweep(folder: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def atomic_write_text(path: Path, content: str) -> None:
+def atomic_write_text(path: Path, content: str, *, mode: int | None = None) -> None:
     """:func:`atomic_write_bytes` for UTF-8 text."""
-    atomic_write_bytes(path, content.encode())
+    atomic_write_bytes(path, content.encode(), mode=mode)
 
 
 def plain(value: Any) -> Any:

@@ -12,8 +12,8 @@ from fer_id.files import atomic_write_text
 from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, provenance_caveat
 
 
-def write_page(path: Path, template: str, **content: Any) -> Path:
-    """Renders ``templates/<template>`` into a file, whole or not at all."""
+def write_page(path: Path, template: str, *, mode: int | None = None, **content: Any) -> Path:
+    """Renders ``templates/<template>`` into a file, whole or not at all; ``mode`` as of ``atomic_write_bytes``."""
     environment = Environment(
         loader=PackageLoader("fer_id.reporting"),
         autoescape=True,
@@ -29,7 +29,7 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
     }
     environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
     environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS}
-    atomic_write_text(path, environment.get_template(template).render(**content))
+    atomic_write_text(path, environment.get_template(template).render(**content), mode=mode)
     return path
 
 
