@@ -13,10 +13,9 @@ from typing import Any
 
 from data_modules.config import DataConfig
 from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
-from experiments.loading import chosen_by_name, read
-from experiments.models import ModelFile
+from experiments.loading import chosen_by_name
+from experiments.models import ModelFile, model_file
 from experiments.registry import DATASETS, data_config
-from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
@@ -86,7 +85,7 @@ class BenchmarkConfig:
         files, problems = [], 0
         for choice in self.models:
             try:
-                files.append(_model_file(choice))
+                files.append(model_file(choice))
             except ConfigError as error:
                 problems += 1
                 yield Clash(("models",), f"{choice}: {error}")
@@ -212,7 +211,7 @@ def _passes(count: int) -> str:
 
 def _lineup(config: BenchmarkConfig) -> list[ModelFile]:
     """The models asked for, the reference's encoder averaged over the clip, and with the other heads if asked for."""
-    files = [_model_file(choice) for choice in config.models]
+    files = [model_file(choice) for choice in config.models]
     reference = next(file for file in files if file.model.name == config.reference)
     base = reference.model.encoder.removeprefix(TIMM)
     heads = ("mean", *OTHER_HEADS) if config.heads else ("mean",)
@@ -229,18 +228,6 @@ def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
 def _encoder(model: ModelConfig) -> tuple[Any, ...]:
     """What makes two encoders the same, weight for weight."""
     return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
-
-
-def _model_file(choice: str) -> ModelFile:
-    """A shipped model, or one of the user's own.
-
-    Raises:
-        ConfigError: there is no such model, or its file has mistakes.
-    """
-    if not choice.endswith(".yaml") and choice not in group_names("model"):
-        known = ", ".join(group_names("model"))
-        raise ConfigError(f"no shipped model of that name. Known: {known}; or the path of a .yaml file")
-    return read(ModelFile, Path(choice) if choice.endswith(".yaml") else GROUPS / "model" / f"{choice}.yaml")
 
 
 def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:

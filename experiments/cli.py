@@ -179,10 +179,10 @@ VERBS = {
         "run bundle",
     ),
     "models": Verb(
-        "the shipped models: parameters and multiply-adds",
+        "what models cost: parameters and multiply-adds; model=timm:NAME for one of timm's, timm:PATTERN for many",
         "experiments.models:models",
         "experiments.models:ModelsConfig",
-        "fer-id models",
+        "fer-id models model=[cnn_lstm,timm:resnet18]",
     ),
 }
 

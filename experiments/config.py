@@ -6,7 +6,7 @@ tree is filled from files and arguments is ``experiments.loading``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
@@ -112,9 +112,15 @@ def at_the_end() -> ExplainConfig:
     return ExplainConfig(clips=40, checks=0)
 
 
-def timm_model(choice: str) -> dict[str, str] | None:
-    """``model=timm:<name>``: that encoder on frames, averaged; ``model.head=`` makes it temporal."""
-    return {"name": choice, "encoder": choice, "head": "mean"} if choice.startswith(TIMM) else None
+def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | None:
+    """Return what ``model=timm:<name>`` stands for: that encoder, learning from single frames, as ``model=resnet50``.
+
+    Another ``model.head=`` makes it temporal, and it then learns from whole clips.
+    """
+    if not choice.startswith(TIMM):
+        return None
+    settings = {"model.name": choice, "model.encoder": choice, "model.head": "mean"}
+    return settings | ({"data.frames": "frame"} if typed.get("model.head", "mean") == "mean" else {})
 
 
 @dataclass

@@ -77,11 +77,12 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     typed = _kept(made, typed)
     chosen = {leaf.key: leaf for leaf in typed}
     selectors = {one.name: one for one in dataclasses.fields(made) if "selector" in one.metadata}
+    values = {leaf.key: leaf.value for leaf in typed}
     leaves: list[Leaf] = []
     for name, field in selectors.items():
         leaf = chosen.get(name) or Leaf(name, field.metadata["selector"], "default")
         if leaf.value:
-            leaves += group_leaves(leaf, field.metadata.get("shorthand"), problems)
+            leaves += group_leaves(leaf, field.metadata.get("shorthand"), values, problems)
         elif f"{name}.name" not in chosen:
             problems.add(f"{name}: nothing chosen; say {name}=NAME, NAME one of {', '.join(group_names(name))}")
         if leaf.value and "variant" not in field.metadata:

@@ -18,7 +18,8 @@ GROUPS = Path(__file__).parent / "configs"
 COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
 
-Shorthand = Callable[[str], Mapping[str, str] | None]
+Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
+"""(choice, what the command line sets, by key) -> settings by dotted key; None where the choice stands for none."""
 
 
 class Leaf(NamedTuple):
@@ -74,12 +75,19 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
             yield Leaf(key, value, COMMAND_LINE)
 
 
-def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) -> list[Leaf]:
-    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file."""
+def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
+    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file.
+
+    Args:
+        leaf: of the selector.
+        shorthand: of its field; None where it has none.
+        typed: what the command line sets, by key.
+        problems: takes what is wrong with the choice and its file.
+    """
     choice = str(leaf.value)
-    short = shorthand(choice) if shorthand else None
+    short = shorthand(choice, typed) if shorthand else None
     if short is not None:
-        return [Leaf(f"{leaf.key}.{key}", value, f"{leaf.key}={choice}") for key, value in short.items()]
+        return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
     known = group_names(leaf.key)
     if choice in known:
         name = f"{leaf.key}/{choice}.yaml"

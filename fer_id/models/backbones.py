@@ -10,6 +10,7 @@ the corner of a mouth is one or two of them.
 
 from __future__ import annotations
 
+import traceback
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from fer_id.errors import CheckpointError, ConfigError, Problems
 from fer_id.models.checkpoint import read_tensors
 from fer_id.models.encoders import HALVES, Encoder
+from fer_id.progress import say
 from fer_id.types import CROP
 
 MAP = 4
@@ -44,6 +46,8 @@ class TimmEncoder(Encoder):
 
     def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
         fit = fit_to_crop(name)
+        if 0 < fit.side < MAP:
+            say(f"timm:{name} ends in a map of {fit.side}x{fit.side} cells at {CROP}x{CROP}: coarser than a brow")
         published = timm.get_pretrained_cfg(name) if pretrained or weights is not None else None
         mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
         super().__init__(fit.dim, mean, std)
@@ -105,7 +109,9 @@ def fit_to_crop(name: str) -> Fit:
                 return fit
             fits.append(fit)
     if not fits:
-        raise ConfigError(f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({failure}); choose another")
+        raise ConfigError(
+            f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({_reason(failure)}); choose another"
+        )
     return max(fits, key=lambda fit: fit.side)
 
 
@@ -174,6 +180,16 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
         problems.found = [f"{key}: missing" for key in missing]
         problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
     return net
+
+
+def _reason(error: Exception | None) -> str:
+    """Return why a backbone refused, in its own words, or where it gave none the place in its code."""
+    if error is None:
+        return "it cannot be built"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        str(error).strip().splitlines()[0][:200] if str(error).strip() else f"{type(error).__name__} in {place.name}()"
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from fer_id.settings import limits_text, setting, within_limits
@@ -128,13 +129,19 @@ def _timm_problems(name: str) -> list[str]:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = get_close_matches(architecture, timm.list_models(), n=5)
+        close = nearest(architecture, timm.list_models())
         meant = f" (did you mean one of {', '.join(TIMM + c for c in close)}?)" if close else ""
         return [f"model.encoder: timm has no model {name!r}{meant}; timm.list_models() names all it has"]
     published = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in published:
         return [f"model.encoder: timm has no weights {name!r}; known: {', '.join(published) or 'none'}"]
     return []
+
+
+def nearest(name: str, known: Sequence[str], most: int = 5) -> list[str]:
+    """Return the names most like ``name``, the likeliest first and of equally likely ones the shortest."""
+    likeness = {other: SequenceMatcher(None, other, name).ratio() for other in get_close_matches(name, known, n=50)}
+    return sorted(likeness, key=lambda other: (-likeness[other], len(other), other))[:most]
 
 
 def _weight_problems(config: ModelConfig) -> list[str]:

@@ -17,6 +17,7 @@ from experiments.prepare import PrepareConfig
 from experiments.registry import DATASETS
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError
+from fer_id.runs import differences
 from fer_id.settings import Clash, limits_text, setting, within_limits
 
 STORE = ["data=synthetic", "data.store=data/drawn"]
@@ -277,7 +278,14 @@ def test_paper_is_the_default_and_is_table_3() -> None:
 def test_any_timm_model_needs_no_file() -> None:
     config = load(TrainConfig, [*STORE, "model=timm:resnet18"])
     assert (config.model.name, config.model.encoder, config.model.head) == ("timm:resnet18",) * 2 + ("mean",)
-    assert load(TrainConfig, [*STORE, "model=timm:resnet18", "model.head=gru"]).model.head == "gru"
+    temporal = load(TrainConfig, [*STORE, "model=timm:resnet18", "model.head=gru"])
+    assert (temporal.model.head, temporal.data.frames) == ("gru", "clip")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0"])
+def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
+    shipped, foreign = (plain(load(TrainConfig, [*STORE, f"model={choice}"])) for choice in (name, f"timm:{name}"))
+    assert differences(shipped, foreign) == {"model.name": (name, f"timm:{name}")}
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
