@@ -35,10 +35,16 @@ MESH_68: tuple[int, ...] = (
 
 MediaPipe publishes no such mapping, and public ones (such as PeizhiYan/Mediapipe_2_Dlib_Landmarks) differ, mostly on
 the jaw. Here points with a meaning of their own are fixed (chin 152, eye corners 33/133 and 362/263, lip corners 61 and
-291, nose tip 4), brows and nostrils follow the public mappings, and the others are the points of MediaPipe's contours
-(face oval, eyes, lips, bridge of the nose) nearest to equal steps of arc length on the mean mesh of 244 frontal faces
-of FER2013. Left and right mirror each other under ``FLIP_68``. The mesh's oval is a line on the head: in a turned face
-the far side of the jaw lies farther in than an annotator, who follows the visible outline, would put it."""
+291, nose tip 4), and brows and nostrils follow the public mappings. Of the face oval, the eyes and the bridge of the
+nose, the contour points nearest to equal steps of arc length on the mean mesh of 244 frontal faces of FER2013 were
+taken; of the lips, those nearest, in the mean over 1,207 such faces, to the points of dlib's predictor, which learned
+from the annotations of 300-W. Left and right mirror each other under ``FLIP_68``. The mesh's oval is a line on the
+head: in a turned face the far side of the jaw lies farther in than an annotator, who follows the visible outline, would
+put it."""
+
+MESH_MAPPING = "mesh-2"
+"""Version of :data:`MESH_68` in a card (``StoreCard.landmarks_from``). In ``mesh-1`` the points 55 and 59 were mesh 321
+and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mouth's width from here."""
 
 STILL_SIDE = 192
 """Pixels of the longer side that a smaller still is enlarged to."""

@@ -16,7 +16,8 @@ from fer_id.errors import ConfigError
 METRICS_VARIABLE = "FER_ID_MEDIAPIPE_METRICS"
 """Environment variable; ``allow`` leaves MediaPipe free to send its usage metrics."""
 
-_Arguments, _Result = ParamSpec("_Arguments"), TypeVar("_Result")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 _SOCKET_CALLS = {"x86_64": (0xC000003E, 41), "aarch64": (0xC00000B7, 198)}
 """Machine -> (AUDIT_ARCH in <linux/audit.h>, number of the system call ``socket``)."""
@@ -41,9 +42,7 @@ class OfflineThread:
         if os.environ.get(METRICS_VARIABLE) != "allow":
             self.call(_refuse_sockets)
 
-    def call(
-        self, function: Callable[_Arguments, _Result], *args: _Arguments.args, **kwargs: _Arguments.kwargs
-    ) -> _Result:
+    def call(self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Return ``function(*args, **kwargs)``; what it raises is raised here.
 
         Raises:
