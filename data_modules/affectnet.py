@@ -98,6 +98,7 @@ def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> S
         source="affectnet",
         geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={"landmarks": "published", "release": release},
+        landmarks_from="published",
     )
     samples = crops(faces, left_out, config.unreadable)
     return write_benchmark(Benchmark(samples, card, lambda _: ROLES, left_out), out, config, overwrite=overwrite)

@@ -125,6 +125,11 @@ class FerDataModule(pl.LightningDataModule):
         return ", ".join(store.fingerprint for store in self.stores)
 
     @property
+    def mesh_mappings(self) -> dict[str, list[str]]:
+        """Path of each store -> the mapping of MediaPipe's mesh that gave its landmarks; empty where none did."""
+        return {str(store.path): list(filter(None, [store.card.mesh_mapping])) for store in self.stores}
+
+    @property
     def groups(self) -> list[str]:
         """Names of the group columns."""
         return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))

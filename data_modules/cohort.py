@@ -31,6 +31,7 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.clips import OUTCOMES, windows
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import Clash, setting
@@ -251,6 +252,7 @@ def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
         },
         versions={name: version(name) for name in VERSIONS},
         groups=cohort.manifests.groups,
+        landmarks_from=MESH_MAPPING,
         consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in taking_part},
         expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
     )

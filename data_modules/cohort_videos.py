@@ -25,7 +25,7 @@ from fer_id.types import CROP, LANDMARKS
 CONFIDENCE = 0.5
 """MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what a video becomes changes, so that older parts are not taken up."""
 
 

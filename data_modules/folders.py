@@ -71,6 +71,7 @@ def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> Stor
         source=Path(config.source).resolve().name,
         geometry=crop_geometry(aligned=config.landmarks != "none", colour=config.colour),
         parameters={"landmarks": config.landmarks},
+        landmarks_from=config.landmarks_from,
     )
     samples = to_samples(read_stills(files, "image"), config)
     return write_benchmark(Benchmark(samples, card, roles), out, config, overwrite=overwrite)

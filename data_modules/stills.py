@@ -15,6 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from data_modules.benchmark import BenchmarkConfig, Sample
 from fer_id.errors import DataError
 from fer_id.preprocessing.alignment import align
+from fer_id.preprocessing.landmarks import MESH_MAPPING, landmarks_of_stills
 from fer_id.settings import setting
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -35,6 +36,11 @@ class StillsConfig(BenchmarkConfig):
     )
     workers: int = setting(1, min=1, max=256, help="processes that look for landmarks")
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+    @property
+    def landmarks_from(self) -> str:
+        """Origin of the landmarks, for the card."""
+        return MESH_MAPPING if self.landmarks == "mediapipe" else "none"
 
 
 class Still(NamedTuple):
@@ -62,8 +68,6 @@ def to_samples(stills: Iterable[Still], config: StillsConfig) -> Iterator[Sample
         for still in stills:
             yield _sample(still, None)
         return
-    from fer_id.preprocessing.landmarks import landmarks_of_stills
-
     stills, ahead = tee(stills)
     found = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
     for still, points in zip(stills, found, strict=True):

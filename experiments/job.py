@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def describe_job(
             "label_space": data.labels.name,
             "shard_by": card.shard_by,
             "geometry": card.geometry,
+            "mesh_mappings": sorted({*chain.from_iterable(data.mesh_mappings.values())}),
             "fps": _same(data.clips["fps"].dropna().unique().tolist()),
             "min_eye_distance": _same([store.card.parameters.get("min_eye_distance") for store in data.stores]),
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},

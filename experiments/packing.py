@@ -16,6 +16,7 @@ from safetensors.torch import save
 from experiments.card import sources_of
 from experiments.job import machine
 from experiments.loading import read
+from experiments.mappings import mappings_of
 from fer_id import __version__
 from fer_id.card import StoreCard
 from fer_id.files import plain
@@ -220,6 +221,7 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
             "used": model.landmarks is not None,
             "layout": "float32 (1, T, 68, 2), crop pixels, NaN where no face was found",
             "model_sha256": _agreed(cards, "landmark_model_sha256"),
+            "mesh_mappings": mappings_of(record.store, drawn=record.job.get("dataset") == "synthetic"),
         },
     }
 

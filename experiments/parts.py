@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.loading import read
+from experiments.mappings import require_one_mapping
 from experiments.parents import label_space
 from experiments.registry import get_dataset
 from fer_id.errors import CheckpointError, FerIdError, RunError
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 
 
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
-    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting."""
+    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting.
+
+    Raises:
+        DataError: its stores have landmarks of two mappings, and the model takes landmarks.
+    """
     data = get_dataset(config.data.name).load_datamodule()(
         config.data,
         config.protocol,
@@ -38,6 +43,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
         seed=config.seed,
         fold=fold,
     )
+    require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
         data.fold = data.parts(data.fold)[part]
     return data

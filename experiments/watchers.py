@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import TrainConfig
 from experiments.loading import read
+from experiments.mappings import mappings_of, require_one_mapping
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.labels import get_space
 from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.review.timeline import About
 from fer_id.review.watching import Watcher
 from fer_id.runs import LEARNED_FROM, RunDir
@@ -55,6 +57,7 @@ def open_run(path: str, fps: float | None) -> Opened:
 
     Raises:
         RunError: no finished run, a cross-validation, or crops that a video cannot be given.
+        DataError: it takes landmarks, and learned from those of another mapping than a video's.
         ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
         CheckpointError: its weights cannot be read.
     """
@@ -68,6 +71,8 @@ def open_run(path: str, fps: float | None) -> Opened:
     training, job, review = read(TrainConfig, run.path / "config.yaml"), run.job(), run.metrics()
     store = job.get("store") or {}
     gray = _gray(store.get("geometry"), path)
+    known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=training.model.landmarks > 0)
     frames = int(job["cost"]["frames"])
     labels = get_space(store["label_space"])
     fold = str(run.predictions()["fold"].iloc[0])
@@ -93,12 +98,16 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
 
     Raises:
         BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
-        RunError, ConfigError: as :func:`open_run`.
+        RunError, DataError, ConfigError: as :func:`open_run`.
     """
     from fer_id.governance.bundle import load_bundle
 
     released = load_bundle(path, trusted_key)
     takes = released.contract["input"]
+    points = takes.get("landmarks") or {}
+    drawn = released.provenance == "synthetic" and not points.get("model_sha256")
+    known = mappings_of(points, drawn=drawn)
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
     notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
     if released.demonstration:
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")

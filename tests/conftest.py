@@ -123,7 +123,8 @@ def stills_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("stills") / "store"
     config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")
-    card = StoreCard("real", "fer7", "split", "fer2013", geometry=crop_geometry(aligned=True, colour="rgb"))
+    geometry = crop_geometry(aligned=True, colour="rgb")
+    card = StoreCard("real", "fer7", "split", "fer2013", geometry=geometry, landmarks_from="mesh-1")
     with ClipStoreWriter(out, card) as writer:
         for index in range(config.subjects):
             split = "train" if index < 64 else ("validation", "test")[index % 2]

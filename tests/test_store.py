@@ -334,6 +334,34 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
         assert said in message
 
 
+@pytest.mark.parametrize(
+    ("card", "origin"),
+    [
+        ({"source": "cohort"}, "mesh-1"),
+        ({"source": "ferplus", "parameters": {"landmarks": "mediapipe"}}, "mesh-1"),
+        ({"source": "fer2013", "parameters": {"landmarks": "none"}}, "none"),
+        ({"source": "affectnet", "parameters": {"landmarks": "published"}}, "published"),
+        ({"source": "simulate"}, "mesh-1"),
+        ({"source": "synth"}, "drawn"),
+    ],
+)
+def test_a_card_without_the_origin_of_its_landmarks_is_an_older_one(
+    tiny_store: Factory, card: dict[str, Any], origin: str
+) -> None:
+    path = tiny_store()
+    raw = json.loads((path / "card.json").read_text()) | card
+    del raw["landmarks_from"]
+    (path / "card.json").write_text(json.dumps(raw))
+    read = ClipStore.open(path).card
+    assert (read.landmarks_from, read.mesh_mapping) == (origin, "mesh-1" if origin == "mesh-1" else None)
+
+
+def test_landmarks_of_unknown_origin_are_refused(tiny_store: Factory) -> None:
+    path = tiny_store()
+    edit_card(path, landmarks_from="mesh-9")
+    assert "landmarks_from is 'mesh-9', expected one of mesh-1, mesh-2, drawn, published, none" in complaint(path)
+
+
 def test_a_card_of_a_later_label_space_lists_the_known(tiny_store: Factory) -> None:
     path = tiny_store(subjects=1, clips=1)
     edit_card(path, label_space="target9")

@@ -167,6 +167,7 @@ def _card(config: SyntheticConfig) -> StoreCard:
         },
         versions={name: version(name) for name in ("numpy", "opencv-python-headless")},
         groups=list(GROUPS),
+        landmarks_from="drawn",
         notes=[
             "Drawn faces. Nobody is depicted, and a score on them says nothing about children.",
             *(["A patch in the background tells the label."] if config.shortcut == "patch" else []),

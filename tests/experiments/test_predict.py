@@ -18,6 +18,7 @@ from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.keys import Key, keys_home
 from fer_id.labels import TARGET
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
@@ -316,6 +317,22 @@ def test_crops_of_another_kind_are_refused(
     run.write_job(job)
     predict(code=USERS_FAULT)
     assert told in capsys.readouterr().err
+
+
+def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
+    run: RunDir, predict: Predict, capsys: Told
+) -> None:
+    job = run.job()
+    assert job["store"]["mesh_mappings"] == [MESH_MAPPING]
+    del job["store"]["mesh_mappings"]  # as older versions wrote it
+    run.write_job(job)
+    predict()
+    different = f"landmarks of different mappings from MediaPipe's mesh: {run.path} (mesh-1), the video (mesh-2)"
+    assert f"note: {different}" in capsys.readouterr().err
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("  landmarks: 0\n", "  landmarks: 8\n"))
+    predict("overwrite=true", code=USERS_FAULT)
+    assert f"{different}. Landmarks are an input" in capsys.readouterr().err
 
 
 def test_a_gray_model_is_shown_gray_faces(run: RunDir, predict: Predict) -> None:

@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
 
 def test_the_table(store: ClipStore) -> None:
     assert len(store) == 3 * 5
-    assert store.card.provenance == "synthetic"
+    assert (store.card.provenance, store.card.landmarks_from) == ("synthetic", "drawn")
     assert store.card.groups == list(GROUPS)
     assert set(store.clips["label"]) == set(TARGET.names)
     assert store.clips[list(GROUPS)].notna().all(axis=None)
