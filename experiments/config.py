@@ -146,7 +146,8 @@ class TrainConfig:
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        if self.adapt.strategy != "full" and not self.init.transfer:
+        starts = self.init.transfer or (self.adapt.strategy == "head" and self.init.encoder_from)
+        if self.adapt.strategy != "full" and not starts:
             yield Clash(
                 ("adapt.strategy",),
                 f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER",

@@ -36,7 +36,7 @@ class ProgressLines(pl.Callback):
         write: Callable[[str], None] = say,
     ) -> None:
         self.name, self.every_s, self.clock, self.write = name, every_s, clock, write
-        self._began = self._last = self._epoch_began = 0.0
+        self._began = self._last = self._epoch_began = self._seconds = 0.0
         self._first_epoch = self._pictures = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -48,13 +48,14 @@ class ProgressLines(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting the pictures of the epoch."""
-        self._epoch_began, self._pictures = self.clock(), 0
+        self._epoch_began, self._pictures, self._seconds = self.clock(), 0, 0.0
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Count the pictures of a ``ClipBatch``; print a line where one is due."""
         self._pictures += batch["valid"].numel()
+        self._seconds = self.clock() - self._epoch_began
         if self._due():
             at = f"batch {batch_idx + 1}/{trainer.num_training_batches}, {self._rate()}"
             self._print(trainer, f"{self._epoch(trainer)}, {at}, {self._left(trainer, batch_idx + 1)}")
@@ -122,8 +123,7 @@ class ProgressLines(pl.Callback):
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
     def _rate(self) -> str:
-        seconds = self.clock() - self._epoch_began
-        return f"{self._pictures / seconds:,.0f} pictures/s" if seconds > 0 else "pictures/s unknown"
+        return f"{self._pictures / self._seconds:,.4g} pictures/s" if self._seconds else "pictures/s unknown"
 
     def _left(self, trainer: pl.Trainer, batches: int) -> str:
         """Time left, from the mean time of the batches since training began or was resumed."""
