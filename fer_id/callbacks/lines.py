@@ -123,7 +123,7 @@ class ProgressLines(pl.Callback):
         return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
 
     def _rate(self) -> str:
-        return f"{self._pictures / self._seconds:,.4g} pictures/s" if self._seconds else "pictures/s unknown"
+        return f"{self._pictures / self._seconds:,.1f} pictures/s" if self._seconds else "pictures/s unknown"
 
     def _left(self, trainer: pl.Trainer, batches: int) -> str:
         """Time left, from the mean time of the batches since training began or was resumed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -25,6 +25,9 @@ from fer_id.simulation.rendering import ClipPainter, paint_crops
 from fer_id.simulation.traits import CONTEXTS, GROUPS, POPULATIONS
 from fer_id.store_writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
+
+WORTHWHILE = 50
+"""Clips that take longer to draw than a process takes to start."""
 
 Call, Drawn = TypeVar("Call"), TypeVar("Drawn")
 
@@ -141,13 +144,16 @@ def write_synthetic_store(
         config: the cohort.
         out: the folder.
         overwrite: replace an older store of that name.
-        workers: processes; 0: one per core. They change nothing in the result.
+        workers: processes; 0: one per core, each with at least :data:`WORTHWHILE` clips. They change nothing in the
+            result.
 
     Raises:
         ConfigError: values that cannot be drawn, all listed.
         StoreError: ``out`` exists, or cannot be written.
     """
     config.validate()
+    clips_in_all = config.subjects * config.clips_per_emotion * len(TARGET)
+    workers = workers or min(os.cpu_count() or 1, max(1, clips_in_all // WORTHWHILE))
     with ClipStoreWriter(out, _card(config), overwrite=overwrite) as writer:
         invalid = 0
         drawn = in_processes(_draw_subject, [(config, index) for index in range(config.subjects)], workers)
