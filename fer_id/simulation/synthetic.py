@@ -29,7 +29,8 @@ from fer_id.types import CROP, StoredClip
 WORTHWHILE = 50
 """Clips that take longer to draw than a process takes to start."""
 
-Call, Drawn = TypeVar("Call"), TypeVar("Drawn")
+Call = TypeVar("Call")
+Drawn = TypeVar("Drawn")
 
 _PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 70, 190))
 """Colours of the planted shortcut, by class."""
