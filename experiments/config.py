@@ -157,10 +157,12 @@ class TrainConfig:
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        if self.adapt.strategy != "full" and not self.init.transfer:
+        frozen = self.adapt.strategy == "head"
+        if self.adapt.strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
             yield Clash(
                 ("adapt.strategy",),
-                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER",
+                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER"
+                + (", or init.encoder_from=FOLDER" if frozen else ""),
             )
         if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:
             yield Clash(

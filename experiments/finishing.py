@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 def finish(config: TrainConfig, run: RunDir, data: FerDataModule, mirror: wandb.Run | None, *, explains: bool) -> None:
     """Metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
+    say(f"{run.path}: metrics, figures and report")
     metrics = evaluate_run(run)
     explained = _explained(config, run) if explains and config.explain.clips != 0 else None
     if mirror is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.together import environment
 from fer_id.callbacks.curves import MirrorCurve
+from fer_id.callbacks.lines import ProgressLines
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
 from fer_id.callbacks.subgroups import GroupAccuracy
@@ -91,8 +93,8 @@ def make_trainer(
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()
-    if on_terminal:
-        callbacks.append(RichProgressBar())
+    name = os.path.relpath(run.path, config.runs.root)
+    callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
     try:
         return _trainer(config, run, callbacks, on_terminal)
     except MisconfigurationException as problem:  # other devices, or another number of processes, than there are

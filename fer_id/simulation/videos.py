@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +18,7 @@ from fer_id.progress import track
 from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Subject, perform
 from fer_id.simulation.rendering import ClipPainter
-from fer_id.simulation.synthetic import SyntheticConfig
+from fer_id.simulation.synthetic import SyntheticConfig, in_processes
 
 WIDTH, HEIGHT = 640, 480
 VIDEO_FPS = 15
@@ -70,9 +67,9 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:
         (draft / "videos").mkdir()
         clips, shown = list[dict[str, Any]](), list[Shot]()
-        for (index, emotion), shots in zip(
-            jobs, track(_film_all(config, jobs, draft, workers), "filming", len(jobs)), strict=True
-        ):
+        calls = [(config, index, emotion, draft) for index, emotion in jobs]
+        filmed = track(in_processes(_film_one, calls, workers), "filming", len(jobs))
+        for (index, emotion), shots in zip(jobs, filmed, strict=True):
             who = subjects[index].traits.subject_id
             video = f"videos/{who}-{emotion}.mp4"
             shown += shots
@@ -134,17 +131,6 @@ def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int = VI
                 stream.height, stream.width, stream.pix_fmt = picture.shape[0], picture.shape[1], "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
-
-
-def _film_all(
-    config: SyntheticConfig, jobs: Sequence[tuple[int, str]], draft: Path, workers: int
-) -> Iterator[list[Shot]]:
-    calls = [(config, index, emotion, draft) for index, emotion in jobs]
-    if (workers or os.cpu_count() or 1) == 1 or len(jobs) == 1:
-        yield from map(_film_one, calls)
-        return
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_film_one, calls)
 
 
 def _film_one(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:

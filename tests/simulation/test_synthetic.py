@@ -69,6 +69,13 @@ def test_the_drawing_is_where_the_landmarks_say(store: ClipStore) -> None:
             assert np.ptp(frame[y0 : y1 + 1, x0 : x1 + 1]) > 25
 
 
+def test_two_processes_draw_the_same_store_as_one(store: ClipStore, tmp_path: Path) -> None:
+    write_synthetic_store(SMALL, tmp_path / "two", workers=2)
+    for path in sorted(store.path.rglob("*.npy")):
+        assert (tmp_path / "two" / path.relative_to(store.path)).read_bytes() == path.read_bytes()
+    assert ClipStore.open(tmp_path / "two").clips.equals(store.clips)
+
+
 def test_the_same_seed_draws_the_same_bytes_whoever_else_is_drawn(store: ClipStore, tmp_path: Path) -> None:
     write_synthetic_store(replace(SMALL, subjects=1, clips_per_emotion=2), tmp_path / "again")
     again = ClipStore.open(tmp_path / "again")
