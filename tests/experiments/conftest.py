@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +29,25 @@ QUICK = (
     *("logging.wandb=disabled", "data.num_workers=0", "explain.clips=0"),
 )
 """What keeps a training in a test short and in this process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sketched_figures() -> Iterator[None]:
+    """Save SVG figures as a list of their texts: rendering them takes more time than the rest of a tiny training.
+
+    The figures are still made from the numbers of each run. ``test_shipped.py`` and ``tests/reporting`` render them.
+    """
+    savefig = Figure.savefig
+
+    def save(figure: Figure, file: Any, **settings: Any) -> None:
+        if settings.get("format") != "svg":
+            return savefig(figure, file, **settings)
+        texts = "".join(f"<!-- {text.get_text()} -->" for text in figure.findobj(Text))
+        file.write(f'<svg xmlns="http://www.w3.org/2000/svg">{texts}</svg>'.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="session")
