@@ -17,12 +17,15 @@ import tempfile
 # Nor must tests see, or write to, the key, the withdrawals and the audit log of the person who runs them.
 os.environ["FER_ID_KEYS"] = tempfile.mkdtemp(prefix="fer-id-test-keys-")
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 # The same examples on every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
@@ -51,6 +54,39 @@ def shared_data() -> Path:
 def landmark_model(shared_data: Path) -> str:
     """MediaPipe's official bundle."""
     return str(shared_data / "models" / "face_landmarker.task")
+
+
+@pytest.fixture(scope="session")
+def _faces() -> dict[tuple[object, ...], list[Any]]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def remembered_faces(_faces: dict[tuple[object, ...], list[Any]]) -> Iterator[None]:
+    """Detect the faces of a picture once per process and settings, however many tests follow the same videos.
+
+    ``test_landmarks.py`` shows that the same image gives the same points, whatever came before.
+    """
+    from fer_id.preprocessing.landmarks import FaceLandmarker
+
+    begin, detect = FaceLandmarker.__init__, FaceLandmarker.detect
+
+    def begin_noting(self: Any, *settings: Any, **more: Any) -> None:
+        self.settings = (settings, tuple(more.items()))
+        begin(self, *settings, **more)
+
+    def detect_once(self: Any, image: NDArray[np.uint8]) -> list[Any]:
+        if not hasattr(self, "settings"):
+            return detect(self, image)
+        key = (self.settings, image.shape, hashlib.sha256(image.tobytes()).digest())
+        if key not in _faces:
+            _faces[key] = detect(self, image)
+        return [*_faces[key]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaceLandmarker, "__init__", begin_noting)
+        patch.setattr(FaceLandmarker, "detect", detect_once)
+        yield
 
 
 @pytest.fixture(scope="session")

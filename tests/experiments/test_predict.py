@@ -21,6 +21,8 @@ from fer_id.labels import TARGET
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
+pytestmark = pytest.mark.usefixtures("remembered_faces")
+
 Told = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]
 FILES = {
