@@ -18,6 +18,7 @@ import tempfile
 os.environ["FER_ID_KEYS"] = tempfile.mkdtemp(prefix="fer-id-test-keys-")
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,19 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, max_exa
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW_S = 5.0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the tests of more than SLOW_S seconds, fixtures included, that are not marked slow; none fails by it."""
+    seconds = Counter[str]()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport) and "slow" not in report.keywords:
+            seconds[report.nodeid] += report.duration
+    if slow := [(test, took) for test, took in seconds.most_common() if took > SLOW_S]:
+        terminalreporter.section(f"over {SLOW_S:g} s and not marked slow")
+        for test, took in slow:
+            terminalreporter.line(f"{took:.2f}s {test}")
 
 
 @pytest.fixture(scope="session")
