@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-all lint format type bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all lint format type bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -155,6 +155,9 @@ bench: $(STAMP)  ## throughput and start-up times against their targets
 
 test: $(STAMP)  ## the test-suite, without the slow ones (ARGS="-k store")
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
+
+test-slow: $(STAMP)  ## the slow ones alone
+	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal -m slow $(ARGS)
 
 test-all: $(STAMP)  ## every test
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal -m '' $(ARGS)

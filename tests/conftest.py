@@ -17,18 +17,38 @@ import tempfile
 # Nor must tests see, or write to, the key, the withdrawals and the audit log of the person who runs them.
 os.environ["FER_ID_KEYS"] = tempfile.mkdtemp(prefix="fer-id-test-keys-")
 
-from collections.abc import Callable
+import fcntl
+import hashlib
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+from numpy.typing import NDArray
 
 # The same examples on every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=50)
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).resolve().parents[1]
+SLOW_S = 5.0
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List the tests of more than SLOW_S seconds, fixtures included, that are not marked slow; none fails by it."""
+    seconds = Counter[str]()
+    for report in (report for reports in terminalreporter.stats.values() for report in reports):
+        if isinstance(report, pytest.TestReport) and "slow" not in report.keywords:
+            seconds[report.nodeid] += report.duration
+    if slow := [(test, took) for test, took in seconds.most_common() if took > SLOW_S]:
+        terminalreporter.section(f"over {SLOW_S:g} s and not marked slow")
+        for test, took in slow:
+            terminalreporter.line(f"{took:.2f}s {test}")
 
 
 @pytest.fixture(scope="session")
@@ -54,14 +74,65 @@ def landmark_model(shared_data: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def drawn_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _faces() -> dict[tuple[object, ...], list[Any]]:
+    return {}
+
+
+@pytest.fixture(scope="module")
+def remembered_faces(_faces: dict[tuple[object, ...], list[Any]]) -> Iterator[None]:
+    """Detect the faces of a picture once per process and settings, however many tests follow the same videos.
+
+    ``test_landmarks.py`` shows that the same image gives the same points, whatever came before.
+    """
+    from fer_id.preprocessing.landmarks import FaceLandmarker
+
+    begin, detect = FaceLandmarker.__init__, FaceLandmarker.detect
+
+    def begin_noting(self: Any, *settings: Any, **more: Any) -> None:
+        self.settings = (settings, tuple(more.items()))
+        begin(self, *settings, **more)
+
+    def detect_once(self: Any, image: NDArray[np.uint8]) -> list[Any]:
+        if not hasattr(self, "settings"):
+            return detect(self, image)
+        key = (self.settings, image.shape, hashlib.sha256(image.tobytes()).digest())
+        if key not in _faces:
+            _faces[key] = detect(self, image)
+        return [*_faces[key]]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FaceLandmarker, "__init__", begin_noting)
+        patch.setattr(FaceLandmarker, "detect", detect_once)
+        yield
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """``made_once("name", write)``: a folder that one of the processes of this run writes, and all of them read."""
+    base = tmp_path_factory.getbasetemp()
+    common = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, write: Callable[[Path], object]) -> Path:
+        folder, whole = common / name, common / f"{name}.whole"
+        with (common / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                write(folder)
+                whole.touch()
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawn_site(made_once: MadeOnce) -> Path:
     """A cohort folder of three drawn children with a clip of each emotion; tests only read it."""
     from fer_id.simulation.synthetic import SyntheticConfig
     from fer_id.simulation.videos import write_cohort_folder
 
-    out = tmp_path_factory.mktemp("drawn") / "site"
-    write_cohort_folder(SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6), out, workers=1)
-    return out
+    config = SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6)
+    return made_once("drawn_site", lambda out: write_cohort_folder(config, out, workers=1))
 
 
 @pytest.fixture
@@ -111,17 +182,20 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="session")
-def stills_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stills_store(made_once: MadeOnce) -> Path:
     """A benchmark of stills with landmarks, as ``prepare ... data.landmarks=mediapipe`` leaves one.
 
     Its faces are drawn adults at the apex, which the card does not tell: a simulation takes real faces only.
     """
+    return made_once("stills_store", _write_stills)
+
+
+def _write_stills(out: Path) -> None:
     from fer_id.card import StoreCard
     from fer_id.preprocessing.alignment import crop_geometry
     from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
     from fer_id.store_writer import ClipStoreWriter
 
-    out = tmp_path_factory.mktemp("stills") / "store"
     config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")
     geometry = crop_geometry(aligned=True, colour="rgb")
     card = StoreCard("real", "fer7", "split", "fer2013", geometry=geometry, landmarks_from="mesh-1")
@@ -141,4 +215,3 @@ def stills_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 {"clip_id": name, "subject_id": name, "label": label, "split": "train", "source": "fer2013"},
                 np.zeros((1, 64, 64, 3), np.uint8),
             )
-    return out

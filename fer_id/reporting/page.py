@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, prov
 
 def write_page(path: Path, template: str, *, mode: int | None = None, **content: Any) -> Path:
     """Renders ``templates/<template>`` into a file, whole or not at all; ``mode`` as of ``atomic_write_bytes``."""
+    atomic_write_text(path, _environment().get_template(template).render(**content), mode=mode)
+    return path
+
+
+@cache
+def _environment() -> Environment:
+    """Return Jinja's environment, once per process: compiling a template takes longer than rendering it."""
     environment = Environment(
         loader=PackageLoader("fer_id.reporting"),
         autoescape=True,
@@ -29,8 +37,7 @@ def write_page(path: Path, template: str, *, mode: int | None = None, **content:
     }
     environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
     environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS}
-    atomic_write_text(path, environment.get_template(template).render(**content), mode=mode)
-    return path
+    return environment
 
 
 def data_uri(svg: bytes) -> str:

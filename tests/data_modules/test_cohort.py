@@ -28,6 +28,8 @@ from fer_id.simulation.synthetic import SyntheticConfig
 from fer_id.simulation.videos import VIDEO_FPS, draw_frames
 from fer_id.store import ClipStore
 
+pytestmark = pytest.mark.usefixtures("remembered_faces")
+
 Site = Callable[..., Path]
 Prepare = Callable[..., ClipStore]
 

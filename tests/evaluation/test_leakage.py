@@ -224,6 +224,7 @@ def fer2013(shared_data: Path) -> tuple[dict, Duplicates]:
     return summarise(found, *zip(*names, strict=True)), found
 
 
+@pytest.mark.slow
 def test_real_byte_identical_images_are_those_known(fer2013: tuple[dict, Duplicates]) -> None:
     summary, _ = fer2013
     identical = summary["byte_identical"]
@@ -232,6 +233,7 @@ def test_real_byte_identical_images_are_those_known(fer2013: tuple[dict, Duplica
     assert summary["constant"] == {"Training": 11, "PublicTest": 1}
 
 
+@pytest.mark.slow
 def test_real_near_identical_images_are_plausible(fer2013: tuple[dict, Duplicates]) -> None:
     """The pairs that hundreds of looks found to be one photograph each; the largest group is one much-used baby."""
     summary, found = fer2013

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, reject
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from fer_id.errors import DataError, LeakageError
@@ -298,6 +298,7 @@ def filmed(draw: st.DrawFn) -> pd.DataFrame:
     return table.assign(label=label, length=10, fps=5.0, clip_id=[f"c{i}" for i in range(len(table))])
 
 
+@settings(max_examples=20)  # each makes the folds twice
 @given(filmed(), st.floats(0.1, 0.9), st.integers(0, 2), st.floats(0, 4))
 def test_a_child_is_learned_from_before_it_is_tested(clips: pd.DataFrame, share: float, own: int, gap: float) -> None:
     settings: dict[str, Any] = {"mode": "personalised", "own_fraction": share, "gap_s": gap}

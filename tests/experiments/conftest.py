@@ -4,18 +4,22 @@ import csv
 import json
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.cli import DONE, main
 from fer_id.runs import RunDir
 
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 VOTED = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
 AFFECTNET_CODES = range(8)
@@ -27,6 +31,25 @@ QUICK = (
     *("logging.wandb=disabled", "data.num_workers=0", "explain.clips=0"),
 )
 """What keeps a training in a test short and in this process."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sketched_figures() -> Iterator[None]:
+    """Save SVG figures as a list of their texts: rendering them takes more time than the rest of a tiny training.
+
+    The figures are still made from the numbers of each run. ``test_shipped.py`` and ``tests/reporting`` render them.
+    """
+    savefig = Figure.savefig
+
+    def save(figure: Figure, file: Any, **settings: Any) -> None:
+        if settings.get("format") != "svg":
+            return savefig(figure, file, **settings)
+        texts = "".join(f"<!-- {text.get_text()} -->" for text in figure.findobj(Text))
+        file.write(f'<svg xmlns="http://www.w3.org/2000/svg">{texts}</svg>'.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -111,41 +134,57 @@ def same() -> Callable[[RunDir, RunDir], bool]:
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def drawn(made_once: MadeOnce) -> Path:
     """Four drawn children with two short clips of each emotion."""
-    out = tmp_path_factory.mktemp("drawn") / "store"
-    _run("synth", f"out={out}", "subjects=4", "clips_per_emotion=2", "frames=3")
-    return out
+    return made_once("drawn", lambda out: _run("synth", f"out={out}", "subjects=4", "clips_per_emotion=2", "frames=3"))
 
 
 @pytest.fixture(scope="session")
-def stores(
-    tmp_path_factory: pytest.TempPathFactory, drawn: Path, drawn_site: Path, landmark_model: str, stills_store: Path
-) -> dict[str, list[Path]]:
-    """Stores by the name of their YAML in ``configs/data``; AffectNet has one of each release."""
-    folder = tmp_path_factory.mktemp("raw")
-    faces = fer2013_csv(folder)
-    votes, pictures = ferplus_csv(folder), class_folders(folder)
-    original, release_2021 = affectnet_original(folder / "original"), affectnet_2021(folder / "2021")
-    made: dict[str, list[Path]] = {"synthetic": [drawn]}
-    for name, *settings in (
-        ("fer2013", f"data.source={faces}"),
-        ("ferplus", f"data.source={faces}", f"data.votes={votes}"),
-        ("affectnet", f"data.source={original}"),
-        ("affectnet", f"data.source={release_2021}"),
-        ("folder", f"data.source={pictures}"),
-        ("cohort", f"data.source={drawn_site}", f"data.face_landmarker={landmark_model}", "data.workers=1"),
-    ):
-        out = folder / "stores" / f"{name}-{len(made.get(name, ()))}"
-        _run("prepare", f"data={name}", *settings, f"out={out}")
-        made.setdefault(name, []).append(out)
-    simulated = folder / "stores" / "simulated-0"
-    fit = ("clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06", "frames=3", "fps=1.5", "workers=1")
-    _run("simulate", f"source={stills_store}", f"out={simulated}", *fit)
-    return made | {"simulated": [simulated]}
+def stores(request: pytest.FixtureRequest) -> "Stores":
+    """Stores by the name of their YAML in ``configs/data``, each made when it is first used."""
+    return Stores(request.getfixturevalue)
 
 
-def fer2013_csv(folder: Path) -> Path:
+class Stores(dict[str, list[Path]]):
+    """See :func:`stores`; ``fixture`` gives a fixture by its name."""
+
+    def __init__(self, fixture: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._fixture = fixture
+
+    def __missing__(self, name: str) -> list[Path]:
+        self[name] = self._make(name)
+        return self[name]
+
+    def _make(self, name: str) -> list[Path]:
+        once: MadeOnce = self._fixture("made_once")
+        if name == "synthetic":
+            return [self._fixture("drawn")]
+        if name == "simulated":
+            fit = ("clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06", "frames=3", "fps=1.5", "workers=1")
+            source = f"source={self._fixture('stills_store')}"
+            return [once(name, lambda out: _run("simulate", source, f"out={out}", *fit))]
+        if name == "cohort":  # whose pseudonyms only the key of this process opens
+            out = self._fixture("tmp_path_factory").mktemp("cohort") / "store"
+            model = f"data.face_landmarker={self._fixture('landmark_model')}"
+            _prepare(name, out, f"data.source={self._fixture('drawn_site')}", model, "data.workers=1")
+            return [out]
+        return [
+            once(f"{name}-{layout.__name__}", partial(_publish, name, layout)) / "store" for layout in LAYOUTS[name]
+        ]
+
+
+def _publish(name: str, layout: Callable[[Path], list[str]], out: Path) -> None:
+    """Write a dataset as it is published, and its store beside it."""
+    (out / "raw").mkdir(parents=True)
+    _prepare(name, out / "store", *layout(out / "raw"))
+
+
+def _prepare(name: str, out: Path, *settings: str) -> None:
+    _run("prepare", f"data={name}", *settings, f"out={out}")
+
+
+def fer2013_csv(folder: Path) -> list[str]:
     """Kaggle's CSV without the private test."""
     path = folder / "fer2013.csv"
     with path.open("w", newline="") as file:
@@ -153,11 +192,11 @@ def fer2013_csv(folder: Path) -> Path:
         rows.writerow(["emotion", "pixels", "Usage"])
         for number, (usage, code) in enumerate(_rows(len(FER7))):
             rows.writerow([code, " ".join(map(str, noise(number, 48)[..., 0].ravel())), usage])
-    return path
+    return [f"data.source={path}"]
 
 
-def ferplus_csv(folder: Path) -> Path:
-    """The votes on those rows: eight of ten for one class, which all eight classes are in turn."""
+def ferplus_csv(folder: Path) -> list[str]:
+    """The votes on the rows of :func:`fer2013_csv`: eight of ten for one class, which all eight classes are in turn."""
     path = folder / "fer2013new.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -166,19 +205,19 @@ def ferplus_csv(folder: Path) -> Path:
             votes = [8 * (column == number % 8) for column in range(len(VOTED))]
             votes[(number + 1) % 8] += 2
             rows.writerow([usage, f"fer{number:07d}.png", *votes])
-    return path
+    return [*fer2013_csv(folder), f"data.votes={path}"]
 
 
-def class_folders(folder: Path) -> Path:
+def class_folders(folder: Path) -> list[str]:
     """``split/class/image``."""
     for number, (usage, code) in enumerate(_rows(len(FER7))):
         path = folder / "pictures" / ("train" if usage == "Training" else "test") / FER7[code] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(number, 64)).save(path)
-    return folder / "pictures"
+    return [f"data.source={folder / 'pictures'}"]
 
 
-def affectnet_original(folder: Path) -> Path:
+def affectnet_original(folder: Path) -> list[str]:
     """CSVs with boxes and 68 points, images in numbered folders, one row without a face."""
     header = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
     (folder / "1").mkdir(parents=True)
@@ -192,10 +231,10 @@ def affectnet_original(folder: Path) -> Path:
                 points = ";".join(f"{value:.2f}" for value in landmarks(number).ravel())
                 rows.writerow([f"1/{number}.png", 0, 0, 96, 96, points, code, 0.1, -0.2])
             rows.writerow(["1/none.png", 0, 0, 96, 96, "", 10, -2, -2])
-    return folder
+    return [f"data.source={folder}"]
 
 
-def affectnet_2021(folder: Path) -> Path:
+def affectnet_2021(folder: Path) -> list[str]:
     """Pictures by number with one ``.npy`` for each annotation."""
     for split, usage in (("train_set", "Training"), ("val_set", "PublicTest")):
         for part in ("images", "annotations"):
@@ -206,7 +245,16 @@ def affectnet_2021(folder: Path) -> Path:
                 annotation = folder / split / "annotations"
                 np.save(annotation / f"{number}_exp.npy", np.array(str(code)))
                 np.save(annotation / f"{number}_lnd.npy", landmarks(number).ravel().astype(np.float64))
-    return folder
+    return [f"data.source={folder}"]
+
+
+LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
+    "fer2013": (fer2013_csv,),
+    "ferplus": (ferplus_csv,),
+    "affectnet": (affectnet_original, affectnet_2021),
+    "folder": (class_folders,),
+}
+"""What writes a dataset as it is published and returns the settings of ``prepare``, by the name of its YAML."""
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:

@@ -22,6 +22,8 @@ from fer_id.types import ClipBatch
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
+SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral")]
+"""Strategies that hold less than ``gradual`` and ``dann`` do."""
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +105,7 @@ def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
     assert "finished already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["linear_probe", "gradual", "coral", "dann"])
+@pytest.mark.parametrize("strategy", ["gradual", "dann", *SLOW])
 def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +211,7 @@ def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path
     assert "needs a model to start from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["adabn", "coral", "dann"])
+@pytest.mark.parametrize("strategy", ["adabn", "coral", pytest.param("dann", marks=pytest.mark.slow)])
 def test_unlabelled_clips_of_the_tested_child_change_the_model(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ from fer_id.governance.keys import Key
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
+pytestmark = pytest.mark.usefixtures("remembered_faces")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 NAME = "drawn7-001"

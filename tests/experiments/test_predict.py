@@ -22,6 +22,8 @@ from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
+pytestmark = pytest.mark.usefixtures("remembered_faces")
+
 Told = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]
 FILES = {

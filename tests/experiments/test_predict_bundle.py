@@ -17,6 +17,8 @@ from fer_id.preprocessing.alignment import crop_geometry
 
 bundles = pytest.importorskip("fer_id.governance.bundle")
 
+pytestmark = pytest.mark.usefixtures("remembered_faces")
+
 Bundle = Callable[..., Path]
 Told = pytest.CaptureFixture[str]
 

@@ -24,6 +24,11 @@ SHORT = (
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def sketched_figures() -> None:
+    """Render the figures here, unlike ``conftest.py``."""
+
+
 def combinations() -> list[tuple[str, str, str, str]]:
     """As few trainings as have every YAML once: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, YAML.values()))

@@ -199,6 +199,7 @@ def many(study, tmp_path):
     return runs
 
 
+@pytest.mark.slow
 def test_two_hundred_runs_stand_on_one_page_the_best_on_inner_validation_first(many, tmp_path):
     page = write_comparison(many, tmp_path / "out").read_text()
     table = pd.read_csv(tmp_path / "out" / "comparison.csv")

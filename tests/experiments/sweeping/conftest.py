@@ -1,7 +1,9 @@
-"""Sweep files made on the spot."""
+"""Sweep files made on the spot, and trials without Ray."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -43,3 +45,39 @@ def make_plan(write_sweep: WriteSweep, tmp_path: Path) -> Callable[..., Plan]:
         return Plan(read_sweep(write_sweep(**changes)), "tiny", str(tmp_path / "runs"), overrides)
 
     return make
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train the trials of a sweep in this process, one after the other: a worker of Ray imports torch first."""
+    monkeypatch.chdir(Path.cwd())  # a trial changes both
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    monkeypatch.setattr("experiments.sweep._tune", _tune_here)
+
+
+def _tune_here(config: Any, study: Any) -> None:
+    """Do as Ray Tune does around the same suggestions, worker function, early stopping and records."""
+    from experiments.sweeping import trial as worker
+    from experiments.sweeping.tuning import Bookkeeper, Given, Stopper, Suggestions
+    from fer_id.callbacks.watch import EndedOutside
+
+    given = Given(study)
+    suggestions, stopper, bookkeeper = Suggestions(given, threads=config.cpus), Stopper(study), Bookkeeper(given)
+    number = 0
+    while isinstance(assignment := suggestions.suggest(f"ray-{number}"), dict):
+        trial: Any = SimpleNamespace(trial_id=f"ray-{number}", config=assignment, last_result=None)
+        stopper.on_trial_add(None, trial)
+
+        def report(validation: int, value: float, last: bool, trial: Any = trial) -> None:
+            result = {worker.VALUE: value, worker.VALIDATION: validation, worker.LAST: last}
+            if stopper.on_trial_result(None, trial, result) == stopper.STOP:
+                raise EndedOutside
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(worker, "_report", report)
+            try:
+                trial.last_result = worker.run_trial(assignment)
+            except SystemExit:  # stopped early
+                trial.last_result = {}
+        bookkeeper.on_trial_complete(0, [], trial)
+        number += 1

@@ -1,4 +1,4 @@
-"""``fer-id sweep`` from its arguments to its exit code, with one Ray for all tests here."""
+"""``fer-id sweep`` from its arguments to its exit code, with one Ray for all tests that need it."""
 
 import json
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
@@ -27,7 +28,7 @@ Told = pytest.CaptureFixture[str]
 TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8", "batch_size=8")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Two workers; a sweep that finds Ray running uses it."""
     with pytest.MonkeyPatch.context() as patch:
@@ -37,6 +38,14 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 WriteFile = Callable[..., Path]
+BOTH_WAYS = pytest.mark.parametrize("trained", ["here", pytest.param("by Ray", marks=pytest.mark.slow)], indirect=True)
+
+
+@pytest.fixture
+def trained(request: pytest.FixtureRequest) -> str:
+    """Where the trials of a sweep are trained: in this process, or by workers of Ray."""
+    request.getfixturevalue("without_ray" if request.param == "here" else "ray")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -71,9 +80,12 @@ def study(folder: Path) -> dict[tuple[str | None, int], Any]:
     return dict(Ledger.open(folder).trials)
 
 
+@BOTH_WAYS
 def test_a_failing_trial_leaves_the_others_and_is_tried_again(
-    write_file: WriteFile, tmp_path: Path, capsys: Told
+    trained: str, write_file: WriteFile, tmp_path: Path, capsys: Told
 ) -> None:
+    if trained == "here" and torch.cuda.is_available():
+        pytest.skip("there is a GPU, which Ray would hide")
     accelerators = {"values": ["cpu", "gpu"]}  # no trial sees a GPU that was not asked for
     file = write_file(parameters={"optim.lr": {"values": [0.01, 0.02]}, "trainer.accelerator": accelerators})
     text = yaml.safe_load(file.read_text())
@@ -122,7 +134,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
 
 
-def test_every_fold_selects_for_itself(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
+@BOTH_WAYS
+def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
     file = write_file(
         "protocol=loso",
         "trainer.max_epochs=2",
@@ -173,6 +186,7 @@ def test_every_fold_selects_for_itself(write_file: WriteFile, tmp_path: Path, ca
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray")
 def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
     rates = {"optim.lr": {"min": 0.001, "max": 0.1, "distribution": "log_uniform_values"}}
     file = write_file(method="random", run_cap=1, parameters=rates)
@@ -201,6 +215,7 @@ def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_pat
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("ray")
 def test_a_lost_worker_is_replaced_once(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
     file = write_file("trainer.max_epochs=12", parameters={"optim.lr": {"values": [0.01]}})
     folder, killed = tmp_path / "runs" / "tiny", list[int]()
@@ -242,7 +257,9 @@ def holders(path: Path) -> list[int]:
     return sorted({*found} - {os.getpid()})
 
 
-@pytest.mark.parametrize("sent", [signal.SIGKILL, *(pytest.param(one, marks=pytest.mark.slow) for one in POLITE)])
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray")
+@pytest.mark.parametrize("sent", [signal.SIGKILL, *POLITE])
 def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
     sent: signal.Signals, write_file: WriteFile, tmp_path: Path
 ) -> None:
@@ -372,6 +389,7 @@ def test_every_shipped_file_is_run() -> None:
     assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
 
 
+@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize(
     "name",
     ["drawn", "strategies", *(pytest.param(name, marks=pytest.mark.slow) for name in ("models", "lr_augmentation"))],
@@ -384,3 +402,6 @@ def test_shipped(name: str, drawn: Path, source: Path, tmp_path: Path) -> None:
     folder = tmp_path / name
     assert {trial.status for trial in study(folder).values()} == {"done"}
     assert (folder / "selected" / "DONE").is_file() == (name == "strategies")
+    before = written(folder, *(path.parent.name for path in folder.glob("*/DONE")))
+    assert main(["sweep", "resume", str(folder)]) == DONE
+    assert written(folder, *(path.parent.name for path in folder.glob("*/DONE"))) == before
