@@ -84,7 +84,10 @@ def remove_partial_metadata(site_packages: Path) -> None:
 
 def install_with_uv() -> str:
     """Install everything with uv, which pip installs first; return what stood in the way, if anything did."""
-    settings = pip_settings()
+    try:
+        settings = pip_settings()
+    except subprocess.CalledProcessError:
+        return "pip does not accept its own settings"
     if unknown := sorted(settings.keys() - UV_VARIABLES.keys() - IRRELEVANT):
         return f"uv has no equivalent of these settings of pip: {', '.join(unknown)}"
     bootstrap = [*PIP, "install", "--constraint", "constraints.txt", "uv"]
