@@ -37,8 +37,8 @@ setup: $(STAMP)  ## .venv with the tested versions (every other target does this
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, $(PYTHON) is %d.%d: make PYTHON=/path/to/python" % sys.version_info[:2])'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv
+	@$(BIN)/python .ci/install.py
 	@$(BIN)/python -c 'import ctypes, sys; [ctypes.CDLL(name) for name in "$(LIBRARIES)".split() if sys.platform == "linux"]' \
 	  || { echo 'OpenCV and MediaPipe need $(LIBRARIES); on Debian or Ubuntu: apt-get install $(PACKAGES)' >&2; exit 1; }
 	@touch $@
@@ -171,9 +171,9 @@ format: $(STAMP)  ## let ruff mend what it can
 type: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
 
-audit: $(STAMP)  ## known vulnerabilities of the tested versions (asks pypi.org: needs the network)
+audit: $(STAMP)  ## known vulnerabilities of the tested versions (asks the package index: needs the network)
 	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off $(ARGS) \
-	  || { echo 'Either a version above has a known vulnerability, or pypi.org could not be asked: this needs the network' >&2; exit 1; }
+	  || { echo 'Either a version above has a known vulnerability, or the package index could not be asked: this needs the network' >&2; exit 1; }
 
 clean:  ## remove caches and build products; data, runs and .venv stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis && find fer_id data_modules experiments tests -name __pycache__ -prune -exec rm -rf {} +
