@@ -108,11 +108,15 @@ def _dropped(folds: Sequence[Fold]) -> dict[str, int]:
     return dict(added) | missing
 
 
-def machine() -> str:
-    """Processor or accelerator and how many cores; no host name."""
+def machine(device_type: str | None = None) -> str:
+    """Processor or accelerator and how many threads; no host name.
+
+    Args:
+        device_type: ``cpu`` or ``cuda``; None: the GPU where there is one.
+    """
     import torch
 
-    if torch.cuda.is_available():
+    if device_type != "cpu" and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} CPU threads"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -10,6 +10,7 @@ from experiments.loading import read
 from experiments.mappings import require_one_mapping
 from experiments.parents import label_space
 from experiments.registry import get_dataset
+from experiments.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -18,7 +19,7 @@ from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING
-from fer_id.tasks.numerics import FORMATS
+from fer_id.tasks.numerics import FORMATS, usable
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import CROP
 
@@ -95,6 +96,7 @@ def make_model(
     model = build_model(config.model, len(data.labels))
     if parent is None:
         return model, {}
+    usable(parent.config()["trainer"]["precision"], device(config))  # says where this machine lacks it
     if not config.init.transfer:
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())

@@ -69,6 +69,7 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     from fer_id.models.checkpoint import load_model
     from fer_id.simulation.stills import choose_stills
     from fer_id.store import ClipStore
+    from fer_id.tasks.numerics import usable
 
     run = RunDir.open(config.run)
     training, data = open_run_data(run)
@@ -79,7 +80,8 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     usual = replace(_domain(data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), usual)
     policy = read_policy(policy_path(config.policy))
-    found: dict[str, Any] = {"provenance": "simulated"}
+    precision = usable(training.trainer.precision, torch.device("cpu"))
+    found: dict[str, Any] = {"provenance": "simulated", "precision": precision}
     found |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
@@ -145,10 +147,11 @@ def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> 
 
     from fer_id.labels import TARGET
     from fer_id.simulation.target_domain import GROUPS
+    from fer_id.tasks.numerics import autocast
     from fer_id.tasks.tabulate import prediction_table
 
     batches = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=training.trainer.precision == "bf16"):
+    with torch.inference_mode(), autocast(training.trainer.precision, torch.device("cpu")):
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]
             frames = torch.from_numpy(np.stack([one.clip.frames for one in part])).movedim(-1, 2).float() / 255

@@ -155,6 +155,7 @@ def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted |
         "stride": stride,
         "colour": "gray" if watcher.gray else "rgb",
         "min_eye_distance": watcher.min_eye_distance,
+        "precision": watcher.precision,
     }
     if watched.restarts:
         notes.append(

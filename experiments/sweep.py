@@ -99,6 +99,8 @@ def sweep(config: SweepConfig) -> str:
     first = plan.check()
     if config.ray.address is not None:
         require_answer(config.ray.address)
+    else:
+        plan.require_precision(first)  # machines of a cluster may differ: each trial refuses for itself
     data = _open(first)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, RunError):

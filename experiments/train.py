@@ -13,10 +13,11 @@ from experiments.finishing import finish
 from experiments.job import describe_job
 from experiments.loading import plain, usual
 from experiments.mirrored import open_run_mirror
+from experiments.numerics import changeable, settled
 from experiments.parents import open_parent
 from experiments.parts import make_model, open_data, open_source
 from experiments.together import rank
-from experiments.trainer import quiet, settled
+from experiments.trainer import quiet
 from experiments.training import FOLD, SINGLE, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration
@@ -83,7 +84,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     job = describe_job(config, data, data.folds, starts, sources)
-    with RunDir.begin(path, plain(config), job, usual(config)) as parent:
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as parent:
         banks = {start.path: FeatureBank() for start in distinct}
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):

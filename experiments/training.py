@@ -17,11 +17,12 @@ from experiments.job import describe_job
 from experiments.loading import plain, usual
 from experiments.memory import peak_bytes, reset_peak
 from experiments.mirrored import open_run_mirror
+from experiments.numerics import changeable, settled
 from experiments.parents import open_parent
 from experiments.parts import make_model, make_task, open_data, open_source
 from experiments.stopping import interruptible
 from experiments.together import alone, leave_group, silent
-from experiments.trainer import make_trainer, settled
+from experiments.trainer import make_trainer
 from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.models.resuming import Start, begin_at, find_start
@@ -62,7 +63,7 @@ def train_one(
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
-    with RunDir.begin(path, plain(config), job, usual(config)) as run:
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
         mirror = open_run_mirror(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()

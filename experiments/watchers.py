@@ -61,6 +61,9 @@ def open_run(path: str, fps: float | None) -> Opened:
         ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
         CheckpointError: its weights cannot be read.
     """
+    from experiments.trainer import device
+    from fer_id.tasks.numerics import usable
+
     run = RunDir.open(path)
     if run.folds:
         raise RunError(
@@ -86,7 +89,7 @@ def open_run(path: str, fps: float | None) -> Opened:
             gray=gray,
             min_eye_distance=_min_eye_distance(store, training.data.store),
             test_views=training.trainer.test_views,
-            bf16=training.trainer.precision == "bf16",
+            precision=usable(training.trainer.precision, device(training)),
         ),
         About(Path(path).as_posix(), store["provenance"], temperature, threshold, {}, notes),
         frozenset(one for split in LEARNED_FROM for one in (job.get("subjects") or {}).get(split, ())),

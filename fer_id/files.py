@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from fer_id.progress import say
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """How a disk says that it has no locks, as some network disks have none."""
+
+_RETRY_S = 0.1
 
 _HELD: set[IO[str]] = set()
 """Lock files of this process, see :func:`locked`."""
@@ -200,18 +203,23 @@ def _put(draft: Path, path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
+def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) -> Iterator[None]:
     """Keeps other processes out of a folder for as long as this one works there, however it ends.
 
     The kernel frees the lock when the process dies. On a network disk it is seen by other machines only where the
     disk's own locking says so (NFS does, unless mounted with ``nolock`` or ``local_lock``).
+
+    Args:
+        folder: whose lock file ``.lock`` is taken.
+        error: the class to raise.
+        patience_s: seconds to wait for another process that is there.
 
     Raises:
         FerIdError: of class ``error``, where another process is there already.
     """
     with (folder / ".lock").open("a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle, time.monotonic() + patience_s)
         except BlockingIOError:
             raise error(f"{folder}: another process is working there; wait until it is done, or stop it") from None
         except OSError as problem:
@@ -223,6 +231,21 @@ def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
             yield
         finally:
             _HELD.discard(handle)
+
+
+def _take(handle: IO[str], until: float) -> None:
+    """Locks a file, trying again until a moment of the monotonic clock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_RETRY_S)
 
 
 def _let_go() -> None:

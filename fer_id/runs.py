@@ -47,7 +47,12 @@ class RunDir:
     @classmethod
     @contextmanager
     def begin(
-        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+        cls,
+        path: str | Path,
+        config: dict[str, Any],
+        job: dict[str, Any],
+        usual: dict[str, Any] | None = None,
+        changeable: tuple[str, ...] = (),
     ) -> Iterator[RunDir]:
         """As :meth:`create`, for this process alone until the block ends; what killed ones left half-written goes.
 
@@ -57,15 +62,26 @@ class RunDir:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, RunError):
-            run = cls.create(folder, config, job, usual)
+            run = cls.create(folder, config, job, usual, changeable)
             sweep(folder)
             yield run
 
     @classmethod
     def create(
-        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+        cls,
+        path: str | Path,
+        config: dict[str, Any],
+        job: dict[str, Any],
+        usual: dict[str, Any] | None = None,
+        changeable: tuple[str, ...] = (),
     ) -> RunDir:
         """Makes the folder, or takes an unfinished one of the same configuration up again (see :meth:`changed`).
+
+        Args:
+            path: the folder.
+            config, usual: as :meth:`changed` has them.
+            job: what ``job.json`` is to say.
+            changeable: dotted keys that may differ this time; ``job.json`` then says so under ``resumed_with``.
 
         Raises:
             RunError: the folder holds a finished run, or one of another configuration or on other data.
@@ -75,13 +91,15 @@ class RunDir:
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
         run.require_whole()
-        if (run.path / "config.yaml").exists() and (changed := run.changed(config, usual)):
+        changed = run.changed(config, usual) if (run.path / "config.yaml").exists() else []
+        if other := [key for key in changed if key not in changeable]:
             raise RunError(
-                f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
+                f"{path} was begun with another configuration (differs in {', '.join(other[:8])}); "
                 "resume it with the same settings, choose another name=, or remove the folder"
             )
         if (run.path / "job.json").exists():
             run.require_store((job.get("store") or {}).get("fingerprint"))
+            job = job | run._resumed_with(changed, config)
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -140,6 +158,15 @@ class RunDir:
         """
         found = differences(_filled(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
+
+    def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> dict[str, Any]:
+        """``resumed_with`` of ``job.json``: after how many epochs which settings were changed to what; {} for none."""
+        entries = self.job().get("resumed_with") or []
+        if changed:
+            found = differences(self.config(), config)
+            settings = {key: {"before": found[key][0], "after": found[key][1]} for key in changed}
+            entries = [*entries, {"epochs": len(self.learning_curve()), "settings": settings}]
+        return {"resumed_with": entries} if entries else {}
 
     def require_store(self, fingerprint: str | None) -> None:
         """Checks that a store is the one this run was begun with: another has other clips under the same names.

@@ -51,6 +51,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"{took:.2f}s {test}")
 
 
+@pytest.fixture
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without bf16 arithmetic, which says so once more."""
+    from fer_id.tasks import numerics
+
+    numerics._note_fallback.cache_clear()
+    monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real inputs (FER2013, FER+, videos, the landmark model) that is never part of the repository.

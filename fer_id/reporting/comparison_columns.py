@@ -88,16 +88,14 @@ def _extents() -> list[Column]:
 
 
 def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
-    """Return two different tens of per cent that hold all accuracies with their intervals, and the mark."""
+    """Whole tens of per cent, ten at least, that hold all accuracies with their intervals, and the mark."""
     ends = [mark] if mark is not None else []
     for one in compared:
         interval = one.metrics["intervals"].get("accuracy") or {}
         values = (one.metrics["accuracy"], interval.get("low"), interval.get("high"))
         ends += [value for value in values if value is not None]
-    low, high = math.floor(10 * min(ends, default=0.0)), math.ceil(10 * max(ends, default=1.0))
-    if low == high:  # every accuracy is the same whole ten of per cent
-        low, high = max(low - 1, 0), min(high + 1, 10)
-    return low / 10, high / 10
+    low = min(math.floor(10 * min(ends, default=0.0)), 9)
+    return low / 10, max(math.ceil(10 * max(ends, default=1.0)), low + 1) / 10
 
 
 def alike(compared: Sequence[Compared]) -> list[str]:

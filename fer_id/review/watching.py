@@ -44,7 +44,7 @@ class Watcher:
         gray: whether crops are without colour.
         min_eye_distance: pixels between the eyes below which a face is too small to read.
         test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
-        bf16: whether it computes in bfloat16, as it was trained.
+        precision: ``32`` or ``bf16``, in which it computes.
     """
 
     model: ClipClassifier
@@ -54,7 +54,7 @@ class Watcher:
     gray: bool
     min_eye_distance: float
     test_views: str = "one"
-    bf16: bool = False
+    precision: str = "32"
 
 
 class Watched(NamedTuple):
@@ -161,6 +161,7 @@ def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
     """Logits (B, K) of windows of one length."""
     import torch
 
+    from fer_id.tasks.numerics import autocast
     from fer_id.tasks.views import views
 
     device = next(watcher.model.parameters()).device
@@ -173,7 +174,7 @@ def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
         "clip_id": [],
         "subject_id": [],
     }
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=watcher.bf16):
+    with torch.inference_mode(), autocast(watcher.precision, device):
         asked = [
             watcher.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, watcher.test_views)
         ]

@@ -306,6 +306,13 @@ def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
     assert high < 1
 
 
+@pytest.mark.parametrize(("accuracy", "bounds"), [(0.2, (0.2, 0.3)), (1.0, (0.9, 1.0)), (0.0, (0.0, 0.1))])
+def test_the_strip_has_a_width_where_all_are_equal(make_run, accuracy, bounds):
+    run = make_run("study/a")
+    run.write_metrics(run.metrics() | {"accuracy": accuracy, "intervals": {}})
+    assert strip_bounds(compare_with_first([run]), None) == bounds
+
+
 def test_swept_settings_come_first_and_those_of_another_version_last(make_run, tmp_path):
     for name, lr, width, new in (("a", 0.1, 8, {}), ("b", 0.2, 16, {"later": {"key": 1}})):
         logging = {"logging": {"wandb": "offline" if name == "a" else "auto"}}
