@@ -115,6 +115,28 @@ def remembered_faces(_faces: dict[tuple[object, ...], list[Any]]) -> Iterator[No
         yield
 
 
+@pytest.fixture(scope="module")
+def sketched_figures() -> Iterator[None]:
+    """Save SVG figures as a list of their texts: rendering them takes more time than the rest of a tiny training.
+
+    The figures are still made from the numbers of each run.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    savefig = Figure.savefig
+
+    def save(figure: Figure, file: Any, **settings: Any) -> None:
+        if settings.get("format") != "svg":
+            return savefig(figure, file, **settings)
+        texts = "".join(f"<!-- {text.get_text()} -->" for text in figure.findobj(Text))
+        file.write(f'<svg xmlns="http://www.w3.org/2000/svg">{texts}</svg>'.encode())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", save)
+        yield
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """``made_once("name", write)``: a folder that one of the processes of this run writes, and all of them read."""

@@ -11,8 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,22 +32,8 @@ QUICK = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def sketched_figures() -> Iterator[None]:
-    """Save SVG figures as a list of their texts: rendering them takes more time than the rest of a tiny training.
-
-    The figures are still made from the numbers of each run. ``test_shipped.py`` and ``tests/reporting`` render them.
-    """
-    savefig = Figure.savefig
-
-    def save(figure: Figure, file: Any, **settings: Any) -> None:
-        if settings.get("format") != "svg":
-            return savefig(figure, file, **settings)
-        texts = "".join(f"<!-- {text.get_text()} -->" for text in figure.findobj(Text))
-        file.write(f'<svg xmlns="http://www.w3.org/2000/svg">{texts}</svg>'.encode())
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", save)
-        yield
+def _quick_reports(sketched_figures: None) -> None:
+    """``test_shipped.py`` renders the figures of every dataset, model and protocol."""
 
 
 @pytest.fixture(scope="session")

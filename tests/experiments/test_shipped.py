@@ -24,9 +24,9 @@ SHORT = (
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def sketched_figures() -> None:
-    """Render the figures here, unlike ``conftest.py``."""
+    """Render them here."""
 
 
 def combinations() -> list[tuple[str, str, str, str]]:

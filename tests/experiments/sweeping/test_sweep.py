@@ -389,12 +389,16 @@ def test_every_shipped_file_is_run() -> None:
     assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
 
 
-@pytest.mark.usefixtures("ray")
 @pytest.mark.parametrize(
-    "name",
-    ["drawn", "strategies", *(pytest.param(name, marks=pytest.mark.slow) for name in ("models", "lr_augmentation"))],
+    ("name", "trained"),
+    [
+        ("drawn", "by Ray"),
+        ("strategies", "here"),
+        *(pytest.param(name, "by Ray", marks=pytest.mark.slow) for name in ("strategies", "models", "lr_augmentation")),
+    ],
+    indirect=["trained"],
 )
-def test_shipped(name: str, drawn: Path, source: Path, tmp_path: Path) -> None:
+def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
     quick = [word for word in QUICK if word.partition("=")[0] not in {one.partition("=")[0] for one in SHIPPED[name]}]
     also = [f"init.run={source}"] if name == "strategies" else []
     arguments = [*SHIPPED[name], *quick, *also, f"data.store={drawn}", "trainer.max_epochs=1", "batch_size=8"]
