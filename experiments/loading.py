@@ -14,8 +14,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
-import yaml
-
 from experiments.sources import COMMAND_LINE, Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
 from experiments.values import Raw, expected, shaped
 from fer_id.errors import ConfigError, Problems
@@ -218,7 +216,7 @@ def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
     one = known[leaf.key]
     try:
         OmegaConf.update(tree, leaf.key, shaped(leaf.value, one.hint), merge=False)
-    except (OmegaConfBaseException, yaml.YAMLError):
+    except (OmegaConfBaseException, ConfigError):
         raise ValueError(f"expected {expected(one.hint)}") from None
     found = OmegaConf.select(tree, leaf.key)
     value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found

@@ -14,11 +14,7 @@ import yaml
 
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
-
-try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels are
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]
+from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
@@ -221,7 +217,7 @@ class RunDir:
 
     def config(self) -> dict[str, Any]:
         """The whole resolved configuration."""
-        return self._yaml("config.yaml")
+        return read_yaml(self.path / "config.yaml", RunError)[0]
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes ``config.yaml``."""
@@ -281,16 +277,6 @@ class RunDir:
             RunError: it cannot be read, or another line is no JSON object.
         """
         return pd.DataFrame(read_json_lines(self.path / "metrics.jsonl", RunError))
-
-    def _yaml(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            value = yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-            raise RunError(f"{path}: cannot be read ({problem})") from None
-        if not isinstance(value, dict):
-            raise RunError(f"{path}: expected a mapping")
-        return value
 
 
 def job_hash(config: dict[str, Any]) -> str:
