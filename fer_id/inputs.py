@@ -110,7 +110,9 @@ def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         line = content[: problem.start].count(b"\n") + 1
-        raise error(f"{path}: not a text file in UTF-8 (line {line}); it was damaged or written by something else") from None
+        raise error(
+            f"{path}: not a text file in UTF-8 (line {line}); it was damaged or written by something else"
+        ) from None
 
 
 def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any:
