@@ -65,6 +65,9 @@ class CohortConfig(DataConfig):
     corrections: list[str] = setting(
         [], help="files of fer-id predict that a person corrected in ELAN or BORIS; first added to annotations.csv"
     )
+    groups: list[str] = setting(
+        [], help="further columns of subjects.csv and clips.csv that become group columns of the store"
+    )
     annotator: str = setting("", help="who corrected them, as annotations.csv is to call them")
 
     def clashes(self) -> Iterator[Clash]:
@@ -85,14 +88,16 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
-    home, manifests = keys_home(), read_manifests(Path(config.source))
+    home, manifests = keys_home(), read_manifests(Path(config.source), config.groups)
+    for note in manifests.notes:
+        say(note)
     key, log = open_keys(home)
     gone = known_withdrawals(home, log)
     cohort = admit(manifests, key, gone, date.today())
     if config.corrections:
         for line in add_corrections(cohort, [Path(path) for path in config.corrections], config.annotator, log):
             say(line)
-        cohort = admit(read_manifests(Path(config.source)), key, gone, date.today())
+        cohort = admit(read_manifests(Path(config.source), config.groups), key, gone, date.today())
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
         done = _follow(jobs, parts, config, cohort)

@@ -67,6 +67,7 @@ def _check(config: ConsentConfig, home: Path) -> str:
         until = decision.record.expires_on if decision.record else None
         allowed = f"{', '.join(sorted(decision.purposes))}{f' until {until}' if until else ''}"
         lines.append(f"  {subject}: {allowed if decision.purposes else 'NO: ' + decision.reason}")
+    lines += manifests.notes
     if key is None:
         lines.append(f"no key in {home} (FER_ID_KEYS): withdrawals that were made elsewhere are not known here")
     return "\n".join([f"{config.cohort}: {admitted} of {len(manifests.subjects)} subjects take part today", *lines])

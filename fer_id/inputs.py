@@ -177,8 +177,10 @@ def check_zip(path: Path, error: type[FerIdError]) -> None:
 
 
 def look_alike(path: Path) -> str:
-    """``; there is NAME, which differs ...`` where the folder has a name that reads the same; else nothing."""
+    """``; there is NAME, ...`` where a name on the way to a file reads as one that is there; else nothing."""
     try:
+        while not path.parent.exists():
+            path = path.parent
         same = [one.name for one in path.parent.iterdir() if _folded(one.name) == _folded(path.name)]
     except (OSError, ValueError):
         return ""
@@ -186,7 +188,7 @@ def look_alike(path: Path) -> str:
         return ""
     name = same[0]
     composed = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", path.name)
-    how = "how its accents are composed" if composed else "capitals or accents"
+    how = "how its accents are composed" if composed else "capitals"
     return f"; there is {cut(name, 120)!r}, whose name differs only in {how}: give the name as it is there"
 
 
