@@ -69,11 +69,12 @@ def names_in(table: pd.DataFrame, names: Iterable[str]) -> Iterator[Named]:
     lengths = sorted({len(words) for words in known})
     for column in table:
         told = set[str]()
-        for cell, rows in table.groupby(column, sort=False).groups.items():
+        cells = table[column].dropna().drop_duplicates()
+        for row, cell in zip(cells.index, cells, strict=True):
             for name in _names_of(str(cell), known, lengths):
                 if name not in told:
                     told.add(name)
-                    yield Named(int(rows[0]), str(column), name, len(name) == 1 or name.isdecimal())
+                    yield Named(int(row), str(column), name, len(name) == 1 or name.isdecimal())
 
 
 def _names_of(cell: str, known: dict[tuple[str, ...], str], lengths: Sequence[int]) -> list[str]:

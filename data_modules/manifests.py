@@ -209,7 +209,7 @@ def _read(
         cases = found.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):
             cell, where = frame.at[case["index"], case["column"]], f"{path.name}, {_line(case['index'])}"
-            wrong = _wrong_cell(cell, str(case["check"]), str(case["column"]))
+            wrong = _wrong_cell(None if cell is None else str(cell), str(case["check"]), str(case["column"]))
             problems.add(f"{where}, column {case['column']}: {wrong}", grave=case["column"] == "status")
     return frame
 

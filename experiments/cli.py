@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from experiments.stopping import Terminated, terminable
-from fer_id.errors import FerIdError
+from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
 
 DONE, OUR_FAULT, USERS_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -189,6 +189,8 @@ CANNOT_WRITE = {
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
+    errno.ELOOP: "a link leads to itself",
+    errno.ENAMETOOLONG: "a name is too long for this disk",
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTDIR: "a file stands where a folder is needed",
 }
@@ -207,7 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return _dispatch(list(sys.argv[1:] if argv is None else argv))
     except FerIdError as error:
-        return _say(f"fer-id: {error}", USERS_FAULT)
+        return _say(brief(f"fer-id: {error}"), USERS_FAULT)
     except KeyboardInterrupt:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
     except Terminated:
@@ -217,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except OSError as error:
         if error.errno in CANNOT_WRITE:
-            where = f": {error.filename}" if error.filename else ""
+            where = f": {cut(error.filename, MOST_CHARACTERS // 2)}" if error.filename else ""
             left = "nothing half-written is left, and the same command goes on once this is mended"
             return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
         return _our_fault()
@@ -236,7 +238,7 @@ def _dispatch(argv: list[str]) -> int:
     if name not in VERBS:
         near = get_close_matches(name, VERBS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ";"
-        return _say(f"fer-id: there is no verb {name!r}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
+        return _say(f"fer-id: there is no verb {quoted(name)}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
     verb = VERBS[name]
     schema = _find(verb.config)
     if any(argument in ("-h", "--help") for argument in arguments):

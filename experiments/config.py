@@ -17,7 +17,7 @@ from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
@@ -73,10 +73,12 @@ class LoggingConfig:
     wandb: str = setting(
         "auto", choices=("auto", "online", "offline", "disabled"), help="auto: online with an API key, else offline"
     )
-    project: str = setting("fer-id", help="W&B project")
-    entity: str | None = setting(None, help="W&B team or user")
-    group: str | None = setting(None, help="runs that belong together; null: the study, the first part of name")
-    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there")
+    project: str = setting("fer-id", help="W&B project", name=WORD)
+    entity: str | None = setting(None, help="W&B team or user", name=WORD)
+    group: str | None = setting(
+        None, help="runs that belong together; null: the study, the first part of name", name=PATH
+    )
+    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
 
 
 @dataclass
@@ -120,7 +122,9 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
-    name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
+    name: str | None = setting(
+        None, help="folder of the run under runs.root; null: made from data, model and recipe", name=PATH
+    )
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
     batch_size: int = setting(32, min=1, help="clips in a step, of all devices together")
     resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
@@ -140,8 +144,6 @@ class TrainConfig:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:
             yield Clash(("data.label_space",), f"{self.data.label_space} is unknown. Known: {', '.join(SPACES)}")
-        if self.name is not None and (not self.name or self.name.startswith("/") or ".." in self.name.split("/")):
-            yield Clash(("name",), f"{self.name!r}: expected a name such as study/run, inside {self.runs.root}")
         if self.data.frames == "frame" and self.model.head != "mean":
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"

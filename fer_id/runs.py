@@ -14,6 +14,7 @@ import yaml
 
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
+from fer_id.parquet import read_parquet
 from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
@@ -253,13 +254,9 @@ class RunDir:
             RunError: missing, damaged, or a (clip_id, fold, split) stands twice.
         """
         path = self.path / "predictions.parquet"
-        try:
-            table = pd.read_parquet(path, use_threads=False)  # so small a file is read before threads have begun
-        except (OSError, ValueError) as problem:
-            raise RunError(
-                f"{path}: cannot be read ({problem}); remove {self.path / 'DONE'} and say the same `fer-id train` "
-                "command again: it predicts anew, without training again"
-            ) from None
+        hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
+        hint += "training again"
+        table = read_parquet(path, RunError, hint, threads=False)  # so small a file is read before threads have begun
         if missing := [key for key in PREDICTION_KEYS if key not in table]:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():

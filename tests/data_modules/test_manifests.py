@@ -459,7 +459,7 @@ SLIPS = st.sampled_from(
 @given(st.sampled_from(["subjects", "clips", "consent"]), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_slip_loses_a_row(cohort: Make, table: str, data: st.DataObject) -> None:
-    """Characters replaced or inserted anywhere: a refusal, or as many children, clips and consents as there are rows."""
+    """Characters replaced or inserted anywhere: a refusal, or as many children, clips and consents as rows."""
     path = cohort() / f"{table}.csv"
     text = path.read_text(encoding="utf-8")
     for _ in range(data.draw(st.integers(1, 3))):
