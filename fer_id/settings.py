@@ -104,9 +104,8 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     if "choices" in metadata:
         return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
     if "name" in metadata:
-        return (
-            f"{metadata['name']}: printable, at most {MOST_LETTERS} letters a word, none of . .. {' '.join(RESERVED)}"
-        )
+        words = f"printable, at most {MOST_LETTERS} letters a word, no formula, none of . .. {' '.join(RESERVED)}"
+        return f"{metadata['name']}: {words}"
     comparisons = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
     return ", ".join(f"{word} {_number(metadata[name])}" for name, word in comparisons.items() if name in metadata)
 

@@ -55,7 +55,8 @@ def _checked(path: Path, origin: str) -> Path:
     try:
         found = _sha256(read_bytes(path, ConfigError, most=_MOST_BYTES))
     except ConfigError as problem:
-        raise ConfigError(f"{problem} (named by {origin}); download it from {BUNDLE_URL}") from None
+        reason = str(problem).removeprefix(f"{path}: ")
+        raise ConfigError(f"{path} (from {origin}): {reason}; download it from {BUNDLE_URL}") from None
     if found != BUNDLE_SHA256:
         raise ConfigError(
             f"{path} (from {origin}): its sha256 is {found}, expected {BUNDLE_SHA256}; "
