@@ -139,8 +139,22 @@ def _parts_folder(out: Path) -> Iterator[Path]:
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(parts, DataError):
-        yield parts
+        try:
+            yield parts
+        except BaseException:
+            _keep_whole(parts)
+            raise
         shutil.rmtree(parts)
+
+
+def _keep_whole(parts: Path) -> None:
+    """Removes what was not finished, and the folder where nothing was: a refusal leaves no draft and no empty file."""
+    done = {path.stem for path in parts.glob("*.json")}
+    for path in parts.iterdir():
+        if path.stem not in done:
+            path.unlink(missing_ok=True)
+    if not done:
+        parts.rmdir()
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:
