@@ -66,6 +66,9 @@ class CohortConfig(DataConfig):
     corrections: list[str] = setting(
         [], help="files of fer-id predict that a person corrected in ELAN or BORIS; first added to annotations.csv"
     )
+    groups: list[str] = setting(
+        [], help="further columns of subjects.csv and clips.csv that become group columns of the store"
+    )
     annotator: str = setting("", help="who corrected them, as annotations.csv is to call them")
 
     def clashes(self) -> Iterator[Clash]:
@@ -86,14 +89,16 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
-    home, manifests = keys_home(), read_manifests(Path(config.source))
+    home, manifests = keys_home(), read_manifests(Path(config.source), config.groups)
+    for note in manifests.notes:
+        say(note)
     key, log = open_keys(home)
     gone = known_withdrawals(home, log)
     cohort = admit(manifests, key, gone, date.today())
     if config.corrections:
         for line in add_corrections(cohort, [Path(path) for path in config.corrections], config.annotator, log):
             say(line)
-        cohort = admit(read_manifests(Path(config.source)), key, gone, date.today())
+        cohort = admit(read_manifests(Path(config.source), config.groups), key, gone, date.today())
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
         done = _follow(jobs, parts, config, cohort)
@@ -135,8 +140,22 @@ def _parts_folder(out: Path) -> Iterator[Path]:
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(parts, DataError):
-        yield parts
+        try:
+            yield parts
+        except BaseException:
+            _keep_whole(parts)
+            raise
         shutil.rmtree(parts)
+
+
+def _keep_whole(parts: Path) -> None:
+    """Removes what was not finished, and the folder where nothing was: a refusal leaves no draft and no empty file."""
+    done = {path.stem for path in parts.glob("*.json")}
+    for path in parts.iterdir():
+        if path.stem not in done:
+            path.unlink(missing_ok=True)
+    if not done:
+        parts.rmdir()
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:

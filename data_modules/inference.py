@@ -10,6 +10,7 @@ import pandas as pd
 
 from data_modules.admission import decisions, open_keys
 from data_modules.manifests import Manifests, read_manifests
+from fer_id.cohort_tables import CLIP_ROW_COLUMNS
 from fer_id.errors import DataError
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import ConsentError, known_withdrawals
@@ -99,7 +100,10 @@ def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str)
 
 def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, set[str]]:
     person = manifests.subjects[manifests.subjects["subject_id"] == name]
-    tables = (table[[one for one in manifests.groups if one in table]] for table in (person, clips))
+    tables = (
+        person.drop(columns="subject_id"),
+        clips.drop(columns=[one for one in CLIP_ROW_COLUMNS[:-1] if one in clips]),
+    )
     return {
         str(column): {str(value) for value in table[column] if value is not None}
         for table in tables

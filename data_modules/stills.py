@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_modules.benchmark import BenchmarkConfig, Sample
 from fer_id.errors import DataError
+from fer_id.inputs import MB, opened
 from fer_id.preprocessing.alignment import align
 from fer_id.preprocessing.landmarks import MESH_MAPPING, landmarks_of_stills
 from fer_id.settings import setting
@@ -41,6 +42,9 @@ class StillsConfig(BenchmarkConfig):
     def landmarks_from(self) -> str:
         """Origin of the landmarks, for the card."""
         return MESH_MAPPING if self.landmarks == "mediapipe" else "none"
+
+
+MOST_PICTURE = 256 * MB
 
 
 class Still(NamedTuple):
@@ -88,14 +92,12 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             anything is decoded).
     """
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with opened(path, DataError, most=MOST_PICTURE) as file, Image.open(file, formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{path}: {width}x{height} pixels, expected at most {MOST_PIXELS:,} in all")
             return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, IsADirectoryError):
+    except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as problem:
         raise DataError(f"{path}: absurdly large ({problem})") from None

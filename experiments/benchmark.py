@@ -24,7 +24,7 @@ from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.runs import RunDir
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
@@ -69,7 +69,7 @@ class BenchmarkConfig:
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
-    name: str | None = setting(None, name=True, help="folder of the runs under runs.root; null: benchmark-<benchmark>")
+    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", name=PATH)
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
     optim: OptimConfig = field(default_factory=OptimConfig)

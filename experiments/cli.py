@@ -17,7 +17,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from experiments.stopping import Terminated, machine_fault, terminable
-from fer_id.errors import FerIdError
+from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
 from fer_id.places import figure_cache
 from fer_id.progress import say
 
@@ -193,6 +193,8 @@ CANNOT_WRITE = {
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
+    errno.ELOOP: "a link leads to itself",
+    errno.ENAMETOOLONG: "a name is too long for this disk",
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTDIR: "a file stands where a folder is needed",
 }
@@ -220,7 +222,7 @@ def _ended(argv: list[str]) -> int:
         with terminable():
             return _dispatch(argv)
     except FerIdError as error:
-        return _say(f"fer-id: {error}", USERS_FAULT)
+        return _say(brief(f"fer-id: {error}"), USERS_FAULT)
     except KeyboardInterrupt:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
     except Terminated:
@@ -233,7 +235,7 @@ def _ended(argv: list[str]) -> int:
         return _say(f"fer-id: {error.object[:60]!a}: a name that is not UTF-8 text; rename that file", USERS_FAULT)
     except OSError as error:
         if error.errno in CANNOT_WRITE:
-            where = f": {error.filename}" if error.filename else ""
+            where = f": {cut(error.filename, MOST_CHARACTERS // 2)}" if error.filename else ""
             left = "nothing half-written is left, and the same command goes on once this is mended"
             return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
         return _our_fault()
@@ -267,7 +269,7 @@ def _dispatch(argv: list[str]) -> int:
     if name not in VERBS:
         near = get_close_matches(name, VERBS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ";"
-        return _say(f"fer-id: there is no verb {name!r}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
+        return _say(f"fer-id: there is no verb {quoted(name)}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
     verb = VERBS[name]
     schema = _find(verb.config)
     if any(argument in ("-h", "--help") for argument in arguments):

@@ -17,7 +17,7 @@ from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
@@ -78,10 +78,12 @@ class LoggingConfig:
     wandb: str = setting(
         "auto", choices=("auto", "online", "offline", "disabled"), help="auto: online with an API key, else offline"
     )
-    project: str = setting("fer-id", help="W&B project")
-    entity: str | None = setting(None, help="W&B team or user")
-    group: str | None = setting(None, help="runs that belong together; null: the study, the first part of name")
-    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there")
+    project: str = setting("fer-id", help="W&B project", name=WORD)
+    entity: str | None = setting(None, help="W&B team or user", name=WORD)
+    group: str | None = setting(
+        None, help="runs that belong together; null: the study, the first part of name", name=PATH
+    )
+    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
 
 
 @dataclass
@@ -132,7 +134,7 @@ class TrainConfig:
     recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     name: str | None = setting(
-        None, name=True, help="folder of the run under runs.root; null: made from data, model and recipe"
+        None, help="folder of the run under runs.root; null: made from data, model and recipe", name=PATH
     )
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step, of all devices together")

@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.adapt import AdaptConfig, adapt
 from experiments.parts import open_data
+from fer_id.csv_text import table_csv
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes, atomic_write_text
 from fer_id.progress import say
@@ -73,7 +74,7 @@ def curve(config: CurveConfig) -> str:
     job = next(iter(runs.values())).job()
     provenance, file = job["store"]["provenance"], folder / f"curve-{config.over}"
     table = pd.DataFrame(rows).assign(mode=config.protocol.mode, provenance=provenance)
-    atomic_write_text(file.with_suffix(".csv"), table.to_csv(index=False))
+    atomic_write_text(file.with_suffix(".csv"), table_csv(table))
     figure = adaptation_curve(table, config.over, human_ceiling(job))
     atomic_write_bytes(file.with_suffix(".svg"), svg(figure))
     return f"{table.to_string(index=False, float_format='{:.3f}'.format)}\n{file.with_suffix('.svg')}"

@@ -25,7 +25,7 @@ from experiments.sweeping.spec import NAME, Sweep, find, read_sweep
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.progress import say
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, Clash, setting
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
@@ -53,7 +53,7 @@ class SweepConfig:
         required=True,
         help="run: a .yaml in W&B's sweep format, or a shipped one by name; resume: the study's folder",
     )
-    name: str | None = setting(None, name=True, help="folder of the study under runs.root; null: the name in the file")
+    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file", name=PATH)
     run_cap: int | None = setting(
         None,
         min=1,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from fer_id.errors import FerIdError
+from fer_id.inputs import MOST_JSON, parse_json, read_text
 from fer_id.progress import say
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -112,16 +113,9 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        FerIdError: of class ``error``, where the file is missing or holds no JSON object.
+        FerIdError: of class ``error``, where the file is missing, damaged or no regular file, or holds no JSON object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
-        raise error(f"{path}: not JSON ({problem}); it was damaged or written by something else") from None
+    value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
@@ -135,24 +129,21 @@ def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]
     Raises:
         FerIdError: of class ``error``, where the file cannot be read or another line holds no JSON object.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return []
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(f"{path}: cannot be read ({problem})") from None
-    lines, found = text.splitlines(), list[dict[str, Any]]()
+    text = read_text(path, error, most=MOST_JSON)
+    lines, values = text.splitlines(), list[dict[str, Any]]()
     for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
+            value = parse_json(line, f"{path}, line {number}", error)
+        except error:
             if number == len(lines) and not text.endswith("\n"):
                 break
-            value = None
+            raise
         if not isinstance(value, dict):
             raise error(f"{path}: line {number} is no JSON object; it was damaged or written by something else")
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 @contextmanager

@@ -14,11 +14,8 @@ import yaml
 
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
-
-try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels are
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]
+from fer_id.parquet import read_parquet
+from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
@@ -248,7 +245,7 @@ class RunDir:
 
     def config(self) -> dict[str, Any]:
         """The whole resolved configuration."""
-        return self._yaml("config.yaml")
+        return read_yaml(self.path / "config.yaml", RunError)[0]
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes ``config.yaml``."""
@@ -284,13 +281,9 @@ class RunDir:
             RunError: missing, damaged, or a (clip_id, fold, split) stands twice.
         """
         path = self.path / "predictions.parquet"
-        try:
-            table = pd.read_parquet(path, use_threads=False)  # so small a file is read before threads have begun
-        except (OSError, ValueError) as problem:
-            raise RunError(
-                f"{path}: cannot be read ({problem}); remove {self.path / 'DONE'} and say the same `fer-id train` "
-                "command again: it predicts anew, without training again"
-            ) from None
+        hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
+        hint += "training again"
+        table = read_parquet(path, RunError, hint, threads=False)  # so small a file is read before threads have begun
         if missing := [key for key in PREDICTION_KEYS if key not in table]:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():
@@ -308,16 +301,6 @@ class RunDir:
             RunError: it cannot be read, or another line is no JSON object.
         """
         return pd.DataFrame(read_json_lines(self.path / "metrics.jsonl", RunError))
-
-    def _yaml(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            value = yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-            raise RunError(f"{path}: cannot be read ({problem})") from None
-        if not isinstance(value, dict):
-            raise RunError(f"{path}: expected a mapping")
-        return value
 
 
 def job_hash(config: dict[str, Any]) -> str:

@@ -83,7 +83,7 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFact
     [
         (None, "no such file"),
         (b'{"a": 1', "not JSON"),
-        (b"\xff\xfe\x00", "not JSON"),
+        (b"\xff\xfe\x00", "not a text file"),
         (b"[1]", "expected a JSON object, found list"),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, say
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "job.json").mkdir()
-    with pytest.raises(RunError, match=r"job.json: cannot be read"):
+    with pytest.raises(RunError, match=r"job.json: a folder, expected a file"):
         read_json(tmp_path / "job.json", RunError)
 
 

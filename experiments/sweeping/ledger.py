@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 from experiments.sweeping.parameters import Value
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_text, plain, read_json, read_json_lines, write_json
+from fer_id.inputs import is_file_name
 
 FORMAT = 1
 SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
@@ -147,6 +148,7 @@ def _trial(row: dict[str, Any], where: str) -> Trial:
         known = {one.name: row[one.name] for one in fields(Trial)}
         parameters = {key: tuple(one) if isinstance(one, list) else one for key, one in known["parameters"].items()}
         sound = isinstance(known["number"], int) and isinstance(known["job"], str) and known["status"] in STATUSES
+        sound = sound and all(is_file_name(one) for one in (known["fold"], known["job"]) if one)
     except (KeyError, AttributeError, TypeError):
         sound = False
     if not sound:

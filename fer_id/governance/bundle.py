@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_id.errors import FerIdError, Problems
-from fer_id.files import atomic_folder, atomic_write_bytes, write_json
+from fer_id.files import atomic_folder, atomic_write_bytes, read_json, write_json
 from fer_id.governance.keys import keys_home
 from fer_id.governance.signing import FINGERPRINT, Signer, check_signature, fingerprint, own_fingerprint
+from fer_id.inputs import MB, MOST_JSON, parse_json, read_bytes
 from fer_id.labels import LabelSpace
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ MANIFEST, SIGNATURE = "manifest.json", "signature.json"
 
 RELEASE, DEMONSTRATION = "release", "demonstration"
 TRUSTED, OWN, UNKNOWN = "the key that was trusted", "this machine's own key", "unknown"
+
+
+MOST_FILE = 8192 * MB
 
 
 class BundleError(FerIdError):
@@ -159,8 +163,9 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
     """
     path = Path(path)
     content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
-    manifest, public = json.loads(content), json.loads(signature).get("public_key")
-    check_signature(content, json.loads(signature).get("signature"), public, str(path))
+    manifest, signed = json.loads(content), json.loads(signature)
+    public = signed.get("public_key")
+    check_signature(content, signed.get("signature"), public, str(path))
     signed_by = fingerprint(str(public))
     if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
         raise BundleError(f"{path}: signed by {signed_by}, not by the key that you trust ({trusted_key})")
@@ -184,7 +189,7 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
 
     path = Path(path)
     verified = verify_bundle(path, trusted_key)
-    contract = json.loads((path / CONTRACT).read_text(encoding="utf-8"))
+    contract = read_json(path / CONTRACT, BundleError)
     labels = LabelSpace(contract["labels"]["space"], tuple(contract["labels"]["names"]))
     model = build_model(ModelConfig(**contract["model"]), len(labels))
     load_model(model, path / WEIGHTS)
@@ -202,15 +207,15 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
 
 def _object(path: Path) -> bytes:
     """The bytes of a JSON object of a bundle."""
+    if not path.exists():
+        raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one")
     try:
-        content = path.read_bytes()
-        if not isinstance(json.loads(content), dict):
-            raise ValueError("no object")
-    except FileNotFoundError:
-        raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one") from None
-    except (OSError, ValueError) as problem:
-        raise BundleError(f"{path}: damaged ({problem}); get the bundle again from whoever released it") from None
-    return content
+        content = read_bytes(path, BundleError, most=MOST_JSON)
+        if isinstance(parse_json(content, path, BundleError), dict):
+            return content
+    except BundleError as problem:
+        raise BundleError(f"{problem}: damaged; get the bundle again from whoever released it") from None
+    raise BundleError(f"{path}: damaged (no object); get the bundle again from whoever released it")
 
 
 def _check_files(path: Path, manifest: dict[str, Any]) -> None:
@@ -226,7 +231,7 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
         file = path / name
         if not file.is_file() or file.is_symlink():
             problems.add(f"{name}: missing")
-        elif _sha256(file.read_bytes()) != expected:
+        elif _sha256(read_bytes(file, BundleError, most=MOST_FILE)) != expected:
             problems.add(f"{name}: changed since the bundle was signed")
     problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
 

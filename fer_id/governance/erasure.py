@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, write_json
+from fer_id.inputs import MOST_JSON, read_text
+from fer_id.parquet import read_parquet
 from fer_id.runs import LEARNED_FROM, RunDir
 from fer_id.store_format import PARTS
 
@@ -60,7 +60,8 @@ def erase_from_store(path: Path, subject: str) -> int:
         if remains:
             return 0
         raise StoreError(f"{path} is not a ClipStore (no card.json)")
-    card, clips = StoreCard.read(path / "card.json"), pd.read_parquet(path / "clips.parquet")
+    card = StoreCard.read(path / "card.json")
+    clips = read_parquet(path / "clips.parquet", StoreError, "bring it back from a copy")
     gone = clips["subject_id"] == subject
     if gone.all():
         shutil.rmtree(path)
@@ -133,7 +134,7 @@ def _of_fold(run: RunDir, subject: str) -> bool:
 
 def _clean_study(path: Path, subject: str) -> None:
     """Takes the fold that tests the subject out of the record of a sweep, and out of what was made of it."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_text(path, RunError, most=MOST_JSON).splitlines(keepends=True)
     kept = [line for line in lines if subject not in line]
     if len(kept) == len(lines):
         return

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, Problems
 from fer_id.files import atomic_write_bytes
+from fer_id.inputs import check_zip
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -116,10 +117,13 @@ def read_checkpoint(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         if zipfile.is_zipfile(path):
+            check_zip(path, CheckpointError)
             with zipfile.ZipFile(path) as parts:
                 if (bad := parts.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {bad}")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise _explained(path, error) from error
 

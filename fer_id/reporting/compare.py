@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
 from fer_id.files import atomic_write_text
 from fer_id.reporting import comparison_figures, words
@@ -85,7 +86,7 @@ def write_comparison(
     groups = table_groups(compared, reference, monitor, keys, swept, bounds)
     permissions = 0o600 if children else 0o644
     table = comparison_table(compared, reference, keys)
-    atomic_write_text(out / "comparison.csv", table.to_csv(index=False), mode=permissions)
+    atomic_write_text(out / "comparison.csv", table_csv(table), mode=permissions)
     return write_page(
         out / "index.html",
         "compare.html.j2",

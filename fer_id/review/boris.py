@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from fer_id.csv_text import csv_text
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.review.corrected import Corrected, Opinion, corrected
@@ -40,14 +41,12 @@ def write_table(timeline: Timeline, media: str) -> bytes:
         timeline: what is shown.
         media: path of the video as seen from the folder of the file.
     """
-    video, out = timeline.video, io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    video, rows = timeline.video, list[tuple[str, ...]]()
     seen = (_observation(timeline), _now(), timeline.about.sentence, media, f"{video.length_s:.3f}", f"{video.fps:.3f}")
     for one in _events(timeline):
         times = (f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.end_s - one.start_s:.3f}")
-        writer.writerow((*seen, NOBODY, _behaviour(one), MODEL, "", "STATE", *times, one.words, ""))
-    return out.getvalue().encode()
+        rows.append((*seen, NOBODY, _behaviour(one), MODEL, "", "STATE", *times, one.words, ""))
+    return csv_text(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows)).encode()
 
 
 def write_project(timeline: Timeline, media: str) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from fer_id.csv_text import table_csv
 from fer_id.files import atomic_write_bytes, write_json
 from fer_id.preprocessing.clips import FOUND, OUTCOMES
 from fer_id.reporting import style
@@ -113,7 +114,7 @@ def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    return table_csv(table, "%.6g").encode()
 
 
 def _png(figure: Any) -> bytes:

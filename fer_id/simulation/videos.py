@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
+from fer_id.csv_text import csv_text
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
@@ -181,7 +181,4 @@ def _votes(shots: Iterable[Shot], seed: int) -> Iterator[dict[str, str]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    path.write_bytes(csv_text(columns, rows, ends="\r\n").encode())

@@ -217,7 +217,7 @@ def test_combinations() -> None:
     assert "data.frames=clip" in message(TrainConfig, *STORE, "model=resnet50", "model.head=lstm")
     assert "resolution" in message(TrainConfig, *STORE, "trainer.resolution=[[0.5, 32], [0, 128]]")
     for name in ("../x", "/x", "a/../../b"):
-        assert "inside runs" in message(TrainConfig, *STORE, f"name={name}")
+        assert "expected a name such as study/run" in message(TrainConfig, *STORE, f"name={name}")
 
 
 def test_a_file_is_told_with_its_line(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 
@@ -23,6 +24,7 @@ def numeric(setting: Setting) -> bool:
     return "choices" not in setting.metadata and any(kind in str(setting.hint) for kind in ("int", "float"))
 
 
+@cache
 def every_number() -> dict[str, Setting]:
     """Each number that a verb, or the preparation of a dataset, takes; by schema and key."""
     schemas = [_find(verb.config) for verb in VERBS.values()]

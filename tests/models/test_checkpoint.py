@@ -1,6 +1,7 @@
 """Weights from files: what is loaded, and what is refused with one clear message."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,14 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.ckpt", tmp_path):
         with pytest.raises(CheckpointError, match="no such file"):
             load_state(path)
+
+
+def test_a_checkpoint_that_claims_more_than_it_holds_is_refused_unread(tmp_path: Path) -> None:
+    """From the directory of the zip: neither its checksums nor its tensors are looked at."""
+    path = tmp_path / "best.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts, parts.open("archive/data.pkl", "w") as part:
+        for _ in range(100):
+            part.write(bytes(2**20))
+    with pytest.raises(CheckpointError, match="claim to hold 100 MB") as caught:
+        read_tensors(path)
+    assert "damaged" not in str(caught.value)
