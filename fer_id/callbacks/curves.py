@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytorch_lightning as pl
 
+from fer_id.callbacks.mirror import harmless
 from fer_id.callbacks.telling import FEW, SPLITS, told
 from fer_id.evaluation.suppression import FEWEST_SUBJECTS
 from fer_id.runs import RunDir
@@ -51,10 +52,11 @@ class MirrorCurve(pl.Callback):
 
     def _tell(self) -> None:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        for line in lines[len(self._told) :]:
-            self._told.append(json.loads(line))
-            self.run.log(told(self._told[-1], self.hidden))
-        summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
+        with harmless():
+            for line in lines[len(self._told) :]:
+                self._told.append(json.loads(line))
+                self.run.log(told(self._told[-1], self.hidden))
+            summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
 
 
 def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
