@@ -22,6 +22,7 @@ from fer_id.governance.audit import AuditLog
 from fer_id.labels import TARGET
 from fer_id.reporting.words import counted
 from fer_id.review.corrected import Corrected, Opinion, read_corrected
+from fer_id.shapes import shown
 
 MAJORITY = 0.5
 """Share of a clip that one label has to cover more of."""
@@ -144,7 +145,7 @@ def _misfits(corrected: Corrected) -> list[str]:
         return ["nobody has labelled anything in it yet"]
     expected = f"expected one of {', '.join(TARGET.names)}"
     return [
-        f"{one.start_s:.2f} to {one.end_s:.2f} s: {one.label!r}, {expected}"
+        f"{one.start_s:.2f} to {one.end_s:.2f} s: {shown(one.label)!r}, {expected}"
         for one in corrected.opinions
         if one.label not in TARGET.names
     ]

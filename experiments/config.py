@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from data_modules.config import DataConfig
 from experiments.loading import chosen_by_name
 from experiments.registry import data_config
+from fer_id.callbacks.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
@@ -71,6 +72,14 @@ class TrainerConfig:
             yield Clash(("resolution",), f"sides {wrong}: expected 16 to {CROP} pixels")
 
 
+def unfit_names(project: str, entity: str | None) -> Iterator[Clash]:
+    """Yield what is wrong with the settings ``project`` and ``entity`` of W&B."""
+    if not PROJECT.fullmatch(project):
+        yield Clash(("project",), f"{project[:60]!r}: expected {PROJECT_RULE}")
+    if entity is not None and not ENTITY.fullmatch(entity):
+        yield Clash(("entity",), f"{entity[:60]!r}: expected {ENTITY_RULE}")
+
+
 @dataclass
 class LoggingConfig:
     """The mirror of the run in Weights & Biases; the run's own folder is the record."""
@@ -84,6 +93,12 @@ class LoggingConfig:
         None, help="runs that belong together; null: the study, the first part of name", name=PATH
     )
     tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
+
+    def clashes(self) -> Iterator[Clash]:
+        """Names that no W&B server takes, told before anything is opened."""
+        yield from unfit_names(self.project, self.entity)
+        if self.group is not None and not (self.group.isprintable() and 0 < len(self.group) <= 128):
+            yield Clash(("group",), "expected 1 to 128 printable characters")
 
 
 @dataclass

@@ -79,6 +79,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
     for fold in data.folds:
         require_parts(config, data, fold)
+    data.require_shared_memory()
     distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind

@@ -92,6 +92,7 @@ def _prepare(
     sources = [source for source in [open_source(config, start)] if source is not None]
     for source in sources:
         data.align_with(source)
+    data.require_shared_memory()
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
     model, taken = make_model(config, data, start)

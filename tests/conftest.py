@@ -246,3 +246,25 @@ def _write_stills(out: Path) -> None:
                 {"clip_id": name, "subject_id": name, "label": label, "split": "train", "source": "fer2013"},
                 np.zeros((1, 64, 64, 3), np.uint8),
             )
+
+
+UNFIT: tuple[object, ...] = (None, "a text", [], {}, [5], True, -1, float("inf"), float("nan"), 10**400)
+"""What a hand or another program may leave in the place of a value of JSON."""
+
+
+def _spoilt(value: object) -> Iterator[tuple[str, object]]:
+    yield from ((f" = {str(other)[:20]!r}", other) for other in UNFIT)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        for place, other in _spoilt(item):
+            copy = value.copy()  # type: ignore[union-attr]
+            copy[key] = other
+            yield f".{key}{place}", copy
+        if isinstance(value, dict):
+            yield f".{key} gone", {name: value[name] for name in value if name != key}
+
+
+@pytest.fixture(scope="session")
+def spoilt() -> Callable[[object], Iterator[tuple[str, object]]]:
+    """Copies of a value of JSON in which one leaf or branch is replaced, or gone; each with its place."""
+    return _spoilt

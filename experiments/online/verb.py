@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from experiments.config import unfit_names
 from fer_id.settings import Clash, setting
 
 ACTIONS = ("dashboard", "sweep", "study")
@@ -37,6 +38,7 @@ class WandbConfig:
         if self.action in ("sweep", "study") and not self.target:
             what = "a sweep's name" if self.action == "sweep" else "a study's folder"
             yield Clash(("action", "target"), f"{self.action} needs {what}: fer-id wandb {self.action} TARGET")
+        yield from unfit_names(self.project, self.entity)
 
 
 def talk(config: WandbConfig) -> str:

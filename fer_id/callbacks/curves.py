@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytorch_lightning as pl
 
+from fer_id.callbacks.mirror import harmless
 from fer_id.callbacks.telling import FEW, SPLITS, told
 from fer_id.errors import RunError
 from fer_id.evaluation.suppression import FEWEST_SUBJECTS
@@ -51,10 +52,11 @@ class MirrorCurve(pl.Callback):
         self._tell()
 
     def _tell(self) -> None:
-        for row in read_json_lines(self.path, RunError)[len(self._told) :]:
-            self._told.append(row)
-            self.run.log(told(self._told[-1], self.hidden))
-        summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
+        with harmless():
+            for row in read_json_lines(self.path, RunError)[len(self._told) :]:
+                self._told.append(row)
+                self.run.log(told(self._told[-1], self.hidden))
+            summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
 
 
 def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:

@@ -397,3 +397,16 @@ def test_a_section_that_changes_with_its_name() -> None:
 
     with pytest.raises(ConfigError, match=r"extra=x \(command line\): expected a whole number"):
         load(Holder, ["part.name=named", "part.extra=x"])
+
+
+@pytest.mark.parametrize("name", ["team/faces", "a#b%c?d:e", " ", "a\nb", "a\x1b[31m", "x" * 200, "a\\b"])
+@pytest.mark.parametrize("key", ["project", "entity"])
+def test_names_that_no_wandb_server_takes_are_refused_before_anything_is_opened(key: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"logging\.{key}"):
+        load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.{key}={name}"], "")
+
+
+@pytest.mark.parametrize("name", ["fer-id", "our team 2", "x", "d\u00e9mo"])
+def test_names_that_wandb_takes_are_taken(name: str) -> None:
+    config = load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.project={name}"], "")
+    assert config.logging.project == name
