@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from fer_id.errors import DataError
 from fer_id.files import read_json, write_json
 from fer_id.preprocessing.clips import FOUND, MOST_FACES, follow_face, sample_times
+from fer_id.preprocessing.container import VideoFacts
 from fer_id.preprocessing.landmarks import landmarker_of_process
-from fer_id.preprocessing.video import MISSING_S, VideoFacts, sample_frames, video_facts
+from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
 from fer_id.types import CROP, LANDMARKS
 
 CONFIDENCE = 0.5
 """MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what a video becomes changes, so that older parts are not taken up."""
 
 
@@ -136,7 +137,7 @@ def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedCli
 
 def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
     """Follows the target's face through a video's clips; returns what is wrong with it, or nothing."""
-    name, clips = job.part, []
+    name, clips, moments = job.part, list[dict[str, Any]](), list[float]()
     try:
         facts = video_facts(job.path)
         with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
@@ -145,7 +146,7 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
                 times = sample_times(stretch.start_s, stretch.end_s, job.fps)
                 outcomes = []
                 for seen in follow_face(
-                    sample_frames(job.path, times),
+                    sample_frames(job.path, times, gap_s(job.fps)),
                     times,
                     landmarker_of_process(bundle, MOST_FACES, CONFIDENCE),
                     min_eye_distance=job.min_eye_distance,
@@ -155,6 +156,8 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> str:
                     landmarks.write(seen.landmarks.tobytes())
                     outcomes.append(seen.outcome)
                 clips.append({"outcomes": outcomes})
+                moments += times.tolist()
+        check_damage(job.path, moments, [outcome for clip in clips for outcome in clip["outcomes"]])
     except DataError as problem:
         return str(problem)
     # Written last: a part without it was interrupted, and is done again.

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import align, eye_centres
 from fer_id.preprocessing.landmarks import Face, FaceLandmarker
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
 from fer_id.types import CROP, LANDMARKS
 
 FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only", "too small"
-OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL)
+OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL, NO_PICTURE, DAMAGED)
 """What a frame can be; all but the first are frames without a usable face, and why."""
 
 MOST_FACES = 4
@@ -92,7 +93,7 @@ class Follower:
 
 
 def follow_face(
-    frames: Iterable[NDArray[np.uint8]],
+    frames: Iterable[NDArray[np.uint8] | str],
     times: Iterable[float],
     landmarker: FaceLandmarker,
     *,
@@ -103,7 +104,7 @@ def follow_face(
     """The target's aligned crop in every frame.
 
     Args:
-        frames: uint8 (H, W, 3), RGB.
+        frames: uint8 (H, W, 3), RGB; or why there is none, as of :func:`fer_id.preprocessing.video.sample_frames`.
         times: seconds of each.
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
         min_eye_distance: pixels between the eye centres below which a face is too small to read.
@@ -115,6 +116,9 @@ def follow_face(
     """
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
+        if isinstance(image, str):
+            yield _unseen(image)
+            continue
         faces = landmarker.detect(image)
         face = follower.choose(faces, time, image.shape[1], image.shape[0])
         if face is None:

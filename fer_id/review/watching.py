@@ -21,7 +21,7 @@ from fer_id.errors import DataError, RunError
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.clips import FOUND, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.landmarks import FaceLandmarker
-from fer_id.preprocessing.video import pictures_end, sample_frames, video_facts
+from fer_id.preprocessing.video import check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.progress import track
 from fer_id.review.timeline import Video
 from fer_id.types import ClipBatch, StoredClip
@@ -100,7 +100,7 @@ def watch(
         reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`.
 
     Raises:
-        DataError: the video is damaged inside, or shorter than half a frame.
+        DataError: the video is damaged, most of its pictures are, or it is shorter than half a frame.
         RunError: the model gives no finite numbers.
     """
     times = sample_times(0.0, video.length_s, watcher.fps)
@@ -110,7 +110,7 @@ def watch(
     outcomes: list[str] = []
     follower = Follower(reacquire_s=reacquire_s)
     seen = follow_face(
-        sample_frames(video.path, times),
+        sample_frames(video.path, times, gap_s(watcher.fps)),
         times,
         landmarker,
         min_eye_distance=watcher.min_eye_distance,
@@ -123,6 +123,7 @@ def watch(
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
         parts.append(_logits(watcher, batch))
+    check_damage(video.path, times.tolist(), outcomes)
     logits = np.concatenate(parts)
     covered = np.array([found > 0 for found, _ in valid])
     if not np.isfinite(logits[covered]).all():
