@@ -48,9 +48,9 @@ def marks_of(folder: Path, faces: pd.DataFrame | None, video: Path, subject: str
     """The marks of one child in one video file, by time; none where ``faces.csv`` says nothing about them."""
     if faces is None:
         return ()
-    own = faces[faces["subject_id"] == subject]
-    rows = own[[same_file(folder, name) == video.resolve() for name in own["video"]]]
-    return tuple(sorted(Mark(time, x, y, face_row(n)) for n, time, x, y in rows[["time_s", "x", "y"]].itertuples()))
+    own = faces.loc[faces["subject_id"] == subject, ["video", "time_s", "x", "y"]].itertuples()
+    here = (row for row in own if same_file(folder, str(row[1])) == video.resolve())
+    return tuple(sorted(Mark(time, x, y, face_row(number)) for number, _, time, x, y in here))
 
 
 def face_row(number: Any) -> str:
