@@ -2,7 +2,7 @@
 
 import csv
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -56,11 +56,12 @@ def _beside(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([image, right], axis=1)
 
 
-def _write(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+def _write(path: Path, frames: list[NDArray[np.uint8]], tenths: Sequence[int] = range(100)) -> None:
+    """Frames, shown from those tenths of a second on."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10, options={"crf": "8", "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
-        for number, picture in enumerate(frames):
+        for number, picture in zip(tenths, frames, strict=False):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
@@ -150,6 +151,19 @@ def test_a_row_on_no_face_stops_and_names_itself_and_a_mended_row_redoes_its_vid
     (site / "faces.csv").write_text(ROW)
     assert redness(prepared(), names(tmp_path)[0]) > 2
     assert done == ["two.mp4", "one.mp4", "two.mp4"]
+
+
+def test_moments_of_a_frozen_recorder_are_counted_and_not_valid(
+    site: Path, prepared: Make, shared_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = list(sample_frames(shared_data / "videos" / "single_face.mp4", [0.0] * 4))
+    _write(site / "videos" / "one.mp4", [image for image in frames if not isinstance(image, str)], [0, 1, 10, 11])
+    store = prepared()
+    subject = Key.load(tmp_path / "keys").pseudonym("subject", "k02")
+    counts = store.card.audit["coverage"]["by_subject"][subject]
+    assert (counts["found"], counts["no picture"]) == (2, 2)
+    assert store.read(store.clips["subject_id"].tolist().index(subject)).valid.tolist() == [True, True, False, False]
+    assert "2 of 8 frames: no picture" in capsys.readouterr().err
 
 
 def problems(site: Path, table: str) -> str:
