@@ -1,7 +1,7 @@
 """The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
 
-``subjects.csv``, ``clips.csv``, ``consent.csv`` and, where several people labelled the clips, ``annotations.csv``; the
-design says their columns. Only the empty cell is missing.
+``subjects.csv``, ``clips.csv``, ``consent.csv``; where several people labelled the clips, ``annotations.csv``; where
+several people are in the picture, ``faces.csv``. The design says their columns. Only the empty cell is missing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
+from data_modules.face_rows import whose_faces
 from data_modules.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
-from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, SUBJECTS, is_number, purposes_in
+from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, is_number, purposes_in
 from data_modules.tables import Table
 from fer_id.card import PROVENANCES
-from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
+from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.csv_text import is_formula
 from fer_id.errors import SHOWN, DataError, Problems, cut, quoted
 from fer_id.files import read_json
@@ -52,6 +53,8 @@ class Manifests:
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
         consent: one record per row.
         annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
+        faces: one row per place on a child's face, ``subject_id`` added, all but it and ``video`` numbers; None where
+            the cohort has none.
         provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
         chosen: further columns that ``data.groups`` names.
         warnings: what is allowed, but worth a look.
@@ -65,6 +68,7 @@ class Manifests:
     provenance: str = "real"
     chosen: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    faces: pd.DataFrame | None = None
 
     @property
     def groups(self) -> list[str]:
@@ -114,6 +118,11 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     if os.path.lexists(folder / "annotations.csv"):
         votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
         _check_votes(votes, clips, problems)
+    faces = None
+    if os.path.lexists(folder / "faces.csv"):
+        faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
+        if faces is not None and clips is not None:
+            faces = whose_faces(folder, faces, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
@@ -122,7 +131,7 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
     if votes is not None:
         votes = votes.assign(confidence=votes["confidence"].astype(float))
-    return Manifests(folder, subjects, clips, records, votes, provenance, tuple(chosen), tuple(warnings))
+    return Manifests(folder, subjects, clips, records, votes, provenance, tuple(chosen), tuple(warnings), faces)
 
 
 def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:

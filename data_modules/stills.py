@@ -25,6 +25,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 MOST_PIXELS = 50_000_000
 """A camera's largest picture; a small file that claims more is a decompression bomb."""
 
+BACKGROUND = 128
+"""Gray level behind what is transparent."""
+
 
 @dataclass
 class StillsConfig(BenchmarkConfig):
@@ -85,7 +88,7 @@ def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decodes a picture, turned upright as its EXIF says; uint8 (H, W, 3), RGB.
+    """Decodes a picture as a viewer shows it, see :func:`to_rgb`; uint8 (H, W, 3), RGB.
 
     Raises:
         DataError: missing, not a picture, truncated, of another format, or absurdly large (judged by its header, before
@@ -96,10 +99,35 @@ def read_image(path: Path) -> NDArray[np.uint8]:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{path}: {width}x{height} pixels, expected at most {MOST_PIXELS:,} in all")
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
+            return to_rgb(picture)
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as problem:
         raise DataError(f"{path}: absurdly large ({problem})") from None
     except (OSError, SyntaxError, ValueError, EOFError) as problem:
         raise DataError(f"{path}: cannot be decoded ({problem})") from None
+
+
+def to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """A picture of any mode as uint8 (H, W, 3), RGB.
+
+    Turned and mirrored as its EXIF says; 16 bits a channel are scaled to 8; palettes and CMYK are looked up; what is
+    transparent lies on :data:`BACKGROUND`.
+    """
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("RGB"), np.uint8)
+    layer = picture.convert("RGBA")
+    paper = Image.new("RGBA", layer.size, (BACKGROUND,) * 3)
+    return np.asarray(Image.alpha_composite(paper, layer).convert("RGB"), np.uint8)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A gray picture of 16 bits (modes I;16, I, F) as one of 8; the gray level that stands for transparent is kept."""
+    levels = np.asarray(picture, np.float64)
+    gray = Image.fromarray(np.clip(levels / 257 + 0.5, 0, 255).astype(np.uint8))
+    if (level := picture.info.get("transparency")) is not None:
+        gray.putalpha(Image.fromarray(np.where(levels == level, 0, 255).astype(np.uint8)))
+    return gray
