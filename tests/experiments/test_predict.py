@@ -373,7 +373,8 @@ def test_frames_a_second_are_those_that_it_learned_from(
     job = run.job()
     del job["store"]["fps"]  # as older versions wrote it
     run.write_job(job)
-    assert json.loads((predict() / "prediction.json").read_text())["settings"]["fps"] == 5.0  # its store says so
+    settings = json.loads((predict() / "prediction.json").read_text())["settings"]
+    assert (settings["fps"], settings["precision"]) == (5.0, "32")  # its store says so, and its configuration
     config = run.config()
     config["data"]["store"] = [str(tmp_path / "gone")]
     run.write_config(config)

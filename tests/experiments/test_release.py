@@ -130,8 +130,45 @@ def test_a_bundle_holds_what_it_should_for_its_owner_alone(bundle: Path) -> None
     assert contract["onnx"]["parity"]["of"] == "clips of the store"
     assert 0 < contract["onnx"]["latency_ms"]["median"] <= contract["onnx"]["latency_ms"]["p95"]
     assert contract["reproduced"]["mean_difference"] < 1e-4
+    assert contract["reproduced"]["mean_logit_difference"] < 1e-4
+    assert (contract["reproduced"]["judged_in"], contract["reproduced"]["precision"]) == ("32", "32")
     assert (contract["input"]["frames"], contract["input"]["geometry"]["colour"]) == (3, "rgb")
     assert contract["labels"] == {"space": "target5", "names": list(NAMES)}
+
+
+def judged(run: RunDir, precision: str, apart: float) -> None:
+    """Lets a run say that it was judged in a precision, with all logits of a clip so far from the weights' own: the
+    probabilities are the same."""
+    config = run.config()
+    config["trainer"]["precision"] = precision
+    run.write_config(config)
+    table = run.predictions()
+    logits = [name for name in table if name.startswith("logit_")]
+    run.write_predictions(table.assign(**{name: table[name] + apart for name in logits}))
+
+
+@pytest.mark.usefixtures("without_bf16")
+def test_a_run_judged_in_bf16_is_released_in_float32_within_a_stated_tolerance(
+    run: RunDir, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FER_ID_KEYS", str(shutil.copytree(keys, tmp_path / "keys")))  # with a log of its own
+    judged(run, "bf16", 0.05)
+    assert main(["release", str(run.path), "policy=demonstration", f"out={tmp_path / 'bundle'}"]) == DONE
+    assert capsys.readouterr().err.count("computes in float32") == 1
+    reproduced = json.loads((tmp_path / "bundle" / "contract.json").read_text())["reproduced"]
+    assert (reproduced["judged_in"], reproduced["precision"]) == ("bf16", "32")
+    assert reproduced["mean_logit_difference"] == pytest.approx(0.05, abs=1e-4)
+    assert reproduced["logit_tolerance"] == pytest.approx(0.1, rel=0.5)
+    assert "judged in bfloat16; a bundle computes in float32" in (tmp_path / "bundle" / "LIMITS").read_text()
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("32", 0.05), ("bf16", 0.5)])
+def test_logits_out_of_the_tolerance_of_their_precision_are_refused(
+    run: RunDir, precision: str, apart: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(run, precision, apart)
+    said = refused(capsys, run.path, "policy=demonstration")
+    assert f"gives other logits than the run recorded in {precision}, by {apart:.3f} on average" in said
 
 
 def test_a_demonstration_says_so_in_every_file_that_can(bundle: Path) -> None:

@@ -309,7 +309,9 @@ def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
 @pytest.mark.parametrize(("accuracy", "bounds"), [(0.2, (0.2, 0.3)), (1.0, (0.9, 1.0)), (0.0, (0.0, 0.1))])
 def test_the_strip_has_a_width_where_all_are_equal(make_run, accuracy, bounds):
     run = make_run("study/a")
-    run.write_metrics(run.metrics() | {"accuracy": accuracy, "intervals": {}})
+    metrics = run.metrics()
+    metrics["intervals"]["accuracy"] |= {"low": accuracy, "high": accuracy}
+    run.write_metrics(metrics | {"accuracy": accuracy})
     assert strip_bounds(compare_with_first([run]), None) == bounds
 
 
