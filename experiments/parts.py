@@ -128,6 +128,11 @@ def make_task(
     if resolution and not model.encoder.any_size:
         say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")
         resolution = []
+    if resolution and resolution[-1][1] < CROP:
+        say(
+            f"trainer.resolution ends at {resolution[-1][1]} pixels, and the model is judged on {CROP}: that costs a "
+            f"convolutional encoder many points; end with [0.7, {CROP}]"
+        )
     return ClipClassification(
         model.to(memory_format=FORMATS[config.trainer.memory_format]),
         data.labels,
