@@ -45,7 +45,7 @@ def shaped(raw: Raw, hint: Any) -> Any:
 def _listed(text: str) -> Raw:
     """What a list in brackets holds, all of it text."""
     node = compose(text, cut(text), ConfigError, aliases=False)
-    listed: Raw = yaml.BaseLoader("").construct_object(node, deep=True)  # type: ignore[no-untyped-call]
+    listed: Raw = yaml.BaseLoader("").construct_object(node, deep=True)
     return listed
 
 
