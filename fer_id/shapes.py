@@ -64,10 +64,10 @@ def record(shape: type[T], value: object, where: str, error: type[FerIdError], h
     Raises:
         FerIdError: of class ``error``, with the place of every part that has another shape.
     """
-    problems = Problems(where)
-    problems.found = misfits(shape, value)
+    problems, anything = Problems(where), cast("Any", shape)
+    problems.found = misfits(anything, value)
     problems.raise_if_any(error, hint)
-    checked: T = _adapter(shape).validate_python(value)
+    checked: T = _adapter(anything).validate_python(value)
     return checked
 
 
