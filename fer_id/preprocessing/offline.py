@@ -8,8 +8,11 @@ import platform
 import socket
 import struct
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future
+from functools import partial
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, ParamSpec, TypeVar
 
 from fer_id.errors import ConfigError
 
@@ -38,7 +41,10 @@ class OfflineThread:
     """
 
     def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(1, thread_name_prefix="offline")
+        self._calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        # A daemon, unlike the threads of concurrent.futures, still answers while the interpreter ends.
+        self._thread = Thread(target=_serve, args=(self._calls,), name="offline", daemon=True)
+        self._thread.start()
         if os.environ.get(METRICS_VARIABLE) != "allow":
             self.call(_refuse_sockets)
 
@@ -46,13 +52,28 @@ class OfflineThread:
         """Return ``function(*args, **kwargs)``; what it raises is raised here.
 
         Raises:
-            RuntimeError: the thread has ended, by :meth:`close` or with the interpreter.
+            RuntimeError: the thread has ended, by :meth:`close` or since this process is a fork.
         """
-        return self._executor.submit(function, *args, **kwargs).result()
+        if not self._thread.is_alive():
+            raise RuntimeError("the thread has ended")
+        future: Future[Result] = Future()
+        self._calls.put((future, partial(function, *args, **kwargs)))
+        return future.result()
 
     def close(self) -> None:
         """End the thread after the calls that are under way."""
-        self._executor.shutdown()
+        self._calls.put(None)
+        self._thread.join()
+
+
+def _serve(calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> None:
+    """Answer calls one after the other until there is a None."""
+    while (call := calls.get()) is not None:
+        future, function = call
+        try:
+            future.set_result(function())
+        except BaseException as problem:
+            future.set_exception(problem)
 
 
 def _refuse_sockets() -> None:
