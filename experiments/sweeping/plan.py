@@ -21,8 +21,6 @@ JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "d
 OURS = ("name", "runs", "resume", "logging", "explain", "trainer.monitor")
 """What the sweep sets itself, or what is no matter of learning."""
 
-PRECISION = "trainer.precision"
-
 MOST_CHECKED = 256
 """Points of a grid that are resolved before anything is trained; of a larger one every value is, one at a time."""
 
@@ -116,7 +114,7 @@ class Plan:
 
     def require_precision(self, first: TrainConfig) -> None:
         """Raises ConfigError where a trial asks for a precision that this machine does not compute in."""
-        varied = [one.probes for one in self.sweep.parameters if one.key == PRECISION]
+        varied = [one.probes for one in self.sweep.parameters if one.key == "trainer.precision"]
         for precision in map(str, varied[0] if varied else (first.trainer.precision,)):
             if precision not in ("auto", "32"):  # every machine has float32, so torch is not imported for these
                 from experiments.numerics import require_precision

@@ -257,10 +257,8 @@ def test_a_sweep_in_what_is_missing_is_refused_before_anything(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.fixture
-def begun(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], RunDir]:
-    """A training of two epochs in bf16, stopped within the second, and its arguments, which choose no precision."""
-    arguments = tiny(drawn, tmp_path, "trainer.max_epochs=2", "trainer.precision=32", "name=a")
+def interrupt(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains until the second epoch ends, of whichever run it is."""
     original, epochs = Record.on_train_epoch_end, list[int]()
 
     def interrupted(self: Record, *given: Any) -> None:
@@ -272,7 +270,14 @@ def begun(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(Record, "on_train_epoch_end", interrupted)
         assert main(arguments) == INTERRUPTED
-    return [*arguments, "trainer.precision=auto"], record(RunDir(tmp_path / "a"), "bf16")
+
+
+@pytest.fixture
+def begun(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[list[str], RunDir]:
+    """A training of two epochs in bf16, stopped within the second, and its arguments."""
+    arguments = tiny(drawn, tmp_path, "trainer.max_epochs=2", "name=a")
+    interrupt(arguments, monkeypatch)
+    return arguments, record(RunDir(tmp_path / "a"), "bf16")
 
 
 def chosen(arguments: list[str], precision: str) -> list[str]:
@@ -301,6 +306,25 @@ def test_a_training_of_another_machine_is_resumed_in_float32_only_where_that_is_
     change = {"trainer.precision": {"before": "bf16", "after": "32"}}
     assert job["resumed_with"] == [{"epochs": 1, "settings": change}]
     assert len(run.learning_curve()) == 2
+
+
+@pytest.mark.usefixtures("without_bf16")
+def test_folds_of_another_machine_stay_and_those_that_are_left_are_trained_in_float32(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    arguments = tiny(drawn, tmp_path, "protocol=loso", "name=a")
+    interrupt(arguments, monkeypatch)  # within the second fold
+    study = RunDir(tmp_path / "a")
+    begun = [record(run, "bf16") for run in (study, *study.folds)][1:]
+    assert [fold.done for fold in begun] == [True, False]
+    assert main(chosen(arguments, "auto")) == USERS_FAULT
+    assert "was begun in bf16" in capsys.readouterr().err
+    assert main(chosen(arguments, "32")) == DONE
+    precisions = [fold.job()["precision"] for fold in study.folds]
+    assert precisions == ["bf16", *["32"] * (len(precisions) - 1)]
+    assert study.job()["resumed_with"][0]["settings"] == {"trainer.precision": {"before": "bf16", "after": "32"}}
+    assert "resumed_with" in study.folds[1].job()
+    assert "resumed_with" not in study.folds[2].job()
 
 
 @pytest.mark.usefixtures("with_bf16")
