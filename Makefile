@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all lint format type bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -161,6 +161,11 @@ test-slow: $(STAMP)  ## the slow ones alone
 
 test-all: $(STAMP)  ## every test
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal -m '' $(ARGS)
+
+test-lowest: $(STAMP)  ## the tests with the oldest releases that pyproject.toml permits: another 6 GB, in build/lowest
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct --editable '.[dev]'
+	build/lowest/bin/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
 
 lint: $(STAMP)  ## ruff: rules and formatting
 	$(BIN)/ruff check && $(BIN)/ruff format --check

@@ -69,7 +69,7 @@ def download() -> str:
     """Describe what is downloaded."""
     if backend := os.environ.get("UV_TORCH_BACKEND"):
         return f"the packages, with the '{backend}' build of torch,"
-    return "about 3 GB, unpacked 7 GB, most of it CUDA libraries for torch,"
+    return "about 3.6 GB (unpacked 7 GB), most of it CUDA libraries for torch,"
 
 
 def remove_partial_metadata(site_packages: Path) -> None:
