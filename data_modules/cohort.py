@@ -19,7 +19,9 @@ from data_modules.admission import Cohort, admit, open_keys
 from data_modules.cohort_videos import FollowedClip, Stretch, VideoJob, follow_videos, read_part
 from data_modules.config import DataConfig
 from data_modules.corrections import add_corrections
+from data_modules.face_rows import marks_of
 from data_modules.manifests import read_manifests
+from data_modules.several_faces import SeveralFaces
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.evaluation.agreement import agreement, vote_shares
@@ -31,6 +33,8 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.clips import OUTCOMES, windows
+from fer_id.preprocessing.marks import MarkError
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import Clash, setting
@@ -95,32 +99,41 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
         cohort = admit(read_manifests(Path(config.source)), key, gone, date.today())
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
-        done = _follow(jobs, parts, config, cohort)
+        done, several = _follow(jobs, parts, config, cohort), SeveralFaces()
         card = _card(cohort, config)
         with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
-            coverage = _write(cohort, done, parts, config, writer)
+            coverage = _write(cohort, done, parts, config, writer, several)
             _check_found(coverage, config)
             card.audit |= {
                 "coverage": coverage,
                 "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
                 "left_out": dict(cohort.left_out),
                 "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+                "several_faces": several.audit(),
             }
             admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
             log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before it can be opened
+    for outcome in (NO_PICTURE, DAMAGED):
+        if coverage[outcome]:
+            say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
+    for line in several.sentences(out):
+        say(line)
     return card
 
 
 def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
     """One job per video file, however it is spelled, in the order in which the clips name them."""
-    key, folder = cohort.key, cohort.manifests.folder.resolve()
+    key, folder, faces = cohort.key, cohort.manifests.folder.resolve(), cohort.manifests.faces
     files = cohort.clips["video"].map(lambda video: (folder / video).resolve().relative_to(folder).as_posix())
     for video, rows in cohort.clips.groupby(files, sort=False):
-        stretches = tuple(
-            Stretch(key.pseudonym("clip", clip_id), start_s, end_s)
-            for clip_id, start_s, end_s in zip(rows["clip_id"], rows["start_s"], rows["end_s"], strict=True)
-        )
         path = cohort.manifests.folder / str(video)
+        marks = {name: marks_of(folder, faces, path, name) for name in rows["subject_id"].unique()}
+        stretches = tuple(
+            Stretch(key.pseudonym("clip", clip_id), cohort.subject(name), start_s, end_s, marks[name])
+            for clip_id, name, start_s, end_s in rows[["clip_id", "subject_id", "start_s", "end_s"]].itertuples(
+                index=False
+            )
+        )
         name = key.pseudonym("video", str(video))
         yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
 
@@ -144,28 +157,33 @@ def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Coh
     Returns:
         the jobs that were done, in their order.
     """
-    problems, failed = Problems("videos"), set[str]()
+    problems, failed, marks = Problems("videos"), set[str](), False
     workers = config.workers or os.cpu_count() or 1
     for job, problem in track(
         follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
     ):
         if problem:
-            problems.add(problem)
+            problems.add(str(problem))
+            marks |= isinstance(problem, MarkError)  # a mistake in a table: nothing is left out for it
             failed.add(job.video_id)
             cohort.left_out["unreadable video"] += len(job.stretches)
-    if config.unreadable == "error" or len(failed) == len(jobs):
-        problems.raise_if_any(
-            DataError, "Replace these videos, or say data.unreadable=leave_out. What is done is kept for the next time."
-        )
-    for problem in problems.found:
-        say(f"left out: {problem}")
+    if config.unreadable == "error" or marks or len(failed) == len(jobs):
+        mend = "Mend faces.csv. " if marks else "Replace these videos, or say data.unreadable=leave_out. "
+        problems.raise_if_any(DataError, f"{mend}What is done is kept for the next time.")
+    for line in problems.found:
+        say(f"left out: {line}")
     return [job for job in jobs if job.video_id not in failed]
 
 
 def _write(
-    cohort: Cohort, jobs: list[VideoJob], parts: Path, config: CohortConfig, writer: ClipStoreWriter
+    cohort: Cohort,
+    jobs: list[VideoJob],
+    parts: Path,
+    config: CohortConfig,
+    writer: ClipStoreWriter,
+    several: SeveralFaces,
 ) -> dict[str, Any]:
-    """Writes every window and a contact sheet per subject; returns the coverage table."""
+    """Writes every window and the sheets of each subject; returns the coverage table."""
     rows, by_subject = _rows(cohort, writer.card.groups), dict[str, Counter[str]]()
     strips: dict[str, list[Strip]] = {}
     for job in jobs:
@@ -176,12 +194,14 @@ def _write(
                 part = slice(start, end)
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
             by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
+            several.add(job, stretch, clip)
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     card = writer.card
     card.consent = {subject: kept for subject, kept in card.consent.items() if subject in by_subject}
     for subject, shown in strips.items():
         contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
     card.audit["alike"] = alike(_some_faces(strips))
+    several.copy_sheets(parts, writer.draft)
     totals = sum(by_subject.values(), Counter[str]())
     return {
         "frames": totals.total(),

@@ -1,7 +1,7 @@
 """The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
 
-``subjects.csv``, ``clips.csv``, ``consent.csv`` and, where several people labelled the clips, ``annotations.csv``; the
-design says their columns. Only the empty cell is missing.
+``subjects.csv``, ``clips.csv``, ``consent.csv``; where several people labelled the clips, ``annotations.csv``; where
+several people are in the picture, ``faces.csv``. The design says their columns. Only the empty cell is missing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, SUBJECTS, is_number, purposes_in
+from data_modules.face_rows import whose_faces
+from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, is_number, purposes_in
 from data_modules.tables import Table
 from fer_id.card import PROVENANCES
-from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
+from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.governance.consent import ConsentRecord
@@ -43,6 +44,8 @@ class Manifests:
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
         consent: one record per row.
         annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
+        faces: one row per place on a child's face, ``subject_id`` added, all but it and ``video`` numbers; None where
+            the cohort has none.
         provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
     """
 
@@ -52,6 +55,7 @@ class Manifests:
     consent: list[ConsentRecord]
     annotations: pd.DataFrame | None = None
     provenance: str = "real"
+    faces: pd.DataFrame | None = None
 
     @property
     def groups(self) -> list[str]:
@@ -82,6 +86,11 @@ def read_manifests(folder: Path) -> Manifests:
     if (folder / "annotations.csv").exists():
         votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
         _check_votes(votes, clips, problems)
+    faces = None
+    if (folder / "faces.csv").exists():
+        faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
+        if faces is not None and clips is not None:
+            faces = whose_faces(folder, faces, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
@@ -90,7 +99,7 @@ def read_manifests(folder: Path) -> Manifests:
     clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
     if votes is not None:
         votes = votes.assign(confidence=votes["confidence"].astype(float))
-    return Manifests(folder, subjects, clips, records, votes, provenance)
+    return Manifests(folder, subjects, clips, records, votes, provenance, faces)
 
 
 def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:

@@ -6,6 +6,7 @@ window of which the model is not sure enough has no answer anywhere in it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
@@ -26,6 +27,9 @@ UNCHECKED = (
     "and their own assent to it (purpose inference)."
 )
 
+FACE_FORMAT = "expected x,y@t with x and y from 0 to 1 and t in seconds, such as 0.3,0.45@2; each t once"
+_PLACE = re.compile(r"([0-9]*\.?[0-9]+),\s*([0-9]*\.?[0-9]+)@([0-9]*\.?[0-9]+)")
+
 
 @dataclass
 class PredictConfig:
@@ -44,6 +48,11 @@ class PredictConfig:
         help="seconds without the followed face after which the most prominent one is taken for it again; null: never, "
         "since it may be somebody else's",
     )
+    face: str = setting(
+        "",
+        help="whose face, where several people are in the picture: x,y@t, shares of the picture and seconds, such as "
+        "0.3,0.45@2; several with ; between. Empty: as faces.csv of the cohort says, else the larger, more central one",
+    )
     cohort: str | None = setting(None, help="cohort folder whose consent.csv must allow inference for this person")
     subject: str = setting("", help="whose video it is, as subjects.csv calls them; empty: as clips.csv says")
     trusted_key: str | None = setting(None, help="of a bundle: fingerprint of the releaser's key, as they told it")
@@ -55,6 +64,10 @@ class PredictConfig:
             yield Clash(("run", "bundle"), "give one of them: run=FOLDER, or bundle=FOLDER")
         if self.subject and not self.cohort:
             yield Clash(("subject",), "has no cohort to be looked up in; say cohort=FOLDER")
+        if self.face and parse_marks(self.face) is None:
+            yield Clash(("face",), f"{self.face[:60]!r}: {FACE_FORMAT}")
+        if self.face and self.reacquire_s is not None:
+            yield Clash(("face", "reacquire_s"), "contradict each other: nobody else's face is taken for the one said")
         if self.trusted_key and not self.bundle:
             yield Clash(("trusted_key",), "is of bundles only")
 
@@ -121,6 +134,7 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     from fer_id.preprocessing.bundle import find_bundle
     from fer_id.preprocessing.clips import MOST_FACES
     from fer_id.preprocessing.landmarks import FaceLandmarker
+    from fer_id.preprocessing.marks import Mark
     from fer_id.review.timeline import Timeline, judge_windows, spans, with_face
     from fer_id.review.watching import open_video, watch
 
@@ -132,9 +146,12 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         )
     shown = open_video(video)
     bundle = find_bundle(config.face_landmarker)
+    marks = [Mark(*place, row=f"face={config.face}") for place in parse_marks(config.face) or ()]
+    if not marks and permitted is not None:
+        marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
-        watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s)
-    about = _about(opened, watched, stride, permitted)
+        watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
+    about = _about(opened, watched, stride, permitted, marked=bool(marks))
     times = spans(watched.windows, watcher.fps, shown.length_s)
     seen = with_face(times, watched.frames)
     windows = judge_windows(
@@ -143,7 +160,19 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     return Timeline(shown, about, watcher.labels, watched.frames, windows)
 
 
-def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted | None) -> About:
+def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
+    """``x,y@t;...`` as (t, x, y) of each; None where a part is not that, or two are of one time.
+
+    >>> parse_marks("0.3,0.45@2")
+    [(2.0, 0.3, 0.45)]
+    """
+    parts = [_PLACE.fullmatch(part.strip()) for part in text.split(";")] if text else []
+    places = [(float(part[3]), float(part[1]), float(part[2])) for part in parts if part]
+    inside = all(x <= 1 and y <= 1 for _, x, y in places)
+    return places if inside and len({time for time, _, _ in places}) == len(parts) else None
+
+
+def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted | None, *, marked: bool) -> About:
     """What is known of the model, and of how it looked at this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
@@ -156,6 +185,12 @@ def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted |
     if watched.restarts:
         notes.append(
             f"The face was lost and looked for anew {watched.restarts} times: from there on it may be somebody else's."
+        )
+    if watched.several_faces:
+        larger = "the larger, more central one (say face=x,y@t where that is not it)"
+        whose = "the one that was said" if marked else larger
+        notes.append(
+            f"More than one face in {watched.several_faces} of {len(watched.frames)} frames: followed was {whose}."
         )
     if permitted is not None and permitted.subject in opened.learned_from:
         notes.append("The model learned from this very person: it is surer of them than of anybody new.")

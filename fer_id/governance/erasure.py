@@ -67,7 +67,8 @@ def erase_from_store(path: Path, subject: str) -> int:
         return int(gone.sum())
     for part in PARTS:
         (path / part / f"{subject}.npy").unlink(missing_ok=True)
-    (path / "sheets" / f"{subject}.png").unlink(missing_ok=True)
+    for sheet in (path / "sheets").glob(f"{subject}*.png"):
+        sheet.unlink()
     if not gone.any() and subject not in card.consent:
         return 0  # a store that never held the subject keeps its fingerprint
     atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
@@ -203,6 +204,8 @@ def _forget(audit: dict[str, Any], subject: str) -> None:
         coverage["frames"] -= sum(gone.values())
         audit["frames_without_face"] = coverage["frames"] - coverage["found"]
         audit["annotators"] = None
+    if several := audit.get("several_faces"):
+        several["frames"] -= sum(several["by_subject"].pop(subject, {}).values())
     alike = audit.get("alike") or {}
     for pair in [pair for pair in alike if subject in pair.split(" & ")]:
         del alike[pair]

@@ -21,6 +21,7 @@ from fer_id.errors import DataError, RunError
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.clips import FOUND, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.video import check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.progress import track
 from fer_id.review.timeline import Video
@@ -66,6 +67,7 @@ class Watched(NamedTuple):
         valid: frames with a face, and all frames, of each window.
         logits: (N, K).
         restarts: how often the face was looked for anew.
+        several_faces: frames with more than one face.
     """
 
     frames: pd.DataFrame
@@ -73,6 +75,7 @@ class Watched(NamedTuple):
     valid: list[tuple[int, int]]
     logits: NDArray[np.float64]
     restarts: int
+    several_faces: int = 0
 
 
 def open_video(path: Path) -> Video:
@@ -88,7 +91,13 @@ def open_video(path: Path) -> Video:
 
 
 def watch(
-    video: Video, watcher: Watcher, landmarker: FaceLandmarker, *, stride: int, reacquire_s: float | None = None
+    video: Video,
+    watcher: Watcher,
+    landmarker: FaceLandmarker,
+    *,
+    stride: int,
+    reacquire_s: float | None = None,
+    marks: Sequence[Mark] = (),
 ) -> Watched:
     """Follows the face through the whole video and asks the model about every window.
 
@@ -97,9 +106,11 @@ def watch(
         watcher: the model.
         landmarker: with ``max_faces`` of ``MOST_FACES``.
         stride: frames from one window to the next, at most ``watcher.frames``.
-        reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`.
+        reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`; of no use with marks.
+        marks: places on the face to follow; without any the larger, more central one is followed.
 
     Raises:
+        MarkError: a mark is on no face.
         DataError: the video is damaged, most of its pictures are, or it is shorter than half a frame.
         RunError: the model gives no finite numbers.
     """
@@ -108,7 +119,10 @@ def watch(
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
     outcomes: list[str] = []
-    follower = Follower(reacquire_s=reacquire_s)
+    faces: list[int] = []
+    follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
+    if marks:
+        follower = follow_marks(video.path, marks, times.tolist(), watcher.fps, landmarker)
     seen = follow_face(
         sample_frames(video.path, times, gap_s(watcher.fps)),
         times,
@@ -117,7 +131,7 @@ def watch(
         gray=watcher.gray,
         follower=follower,
     )
-    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes), cuts)
+    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes, faces), cuts)
     valid: list[tuple[int, int]] = []
     parts = []
     while batch := list(islice(clips, _BATCH)):
@@ -129,7 +143,7 @@ def watch(
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
-    return Watched(frames, cuts, valid, logits, follower.restarts)
+    return Watched(frames, cuts, valid, logits, follower.restarts, sum(count > 1 for count in faces))
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
@@ -152,9 +166,10 @@ def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[Sto
         )
 
 
-def _noted(frames: Iterable[Seen], outcomes: list[str]) -> Iterator[Seen]:
+def _noted(frames: Iterable[Seen], outcomes: list[str], faces: list[int]) -> Iterator[Seen]:
     for one in frames:
         outcomes.append(one.outcome)
+        faces.append(len(one.boxes))
         yield one
 
 

@@ -15,6 +15,7 @@ import pytest
 from pympi.Elan import Eaf
 
 from experiments.cli import DONE, USERS_FAULT, main
+from experiments.predict import parse_marks
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.keys import Key, keys_home
 from fer_id.labels import TARGET
@@ -277,9 +278,27 @@ def test_an_older_folder_is_replaced_only_when_told(
 
 
 def test_settings_that_make_no_sense_are_told_together(predict: Predict, capsys: Told) -> None:
-    predict("run=a", "bundle=b", "subject=s", "stride=0", code=USERS_FAULT)
+    predict("run=a", "bundle=b", "subject=s", "stride=0", "face=0.3,1.2@4", code=USERS_FAULT)
     told = capsys.readouterr().err
-    assert all(words in told for words in ("give one of them", "subject", "stride"))
+    assert all(words in told for words in ("give one of them", "subject", "stride", "expected x,y@t"))
+
+
+@pytest.mark.parametrize("face", ["0.3", "0.3,0.4", "a,b@1", "0.3,0.4@-1", "0.1,0.1@1;0.2,0.2@1", "0.1,0.1@1;"])
+def test_a_face_that_is_no_place_and_time_is_refused(face: str) -> None:
+    assert parse_marks(face) is None
+
+
+def test_the_face_that_was_said_is_followed_or_nobody(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+) -> None:
+    judged(run, 0.0)
+    video = shared_data / "videos" / "single_face.mp4"
+    predict("face=0.02,0.02@1", video=video, code=USERS_FAULT)
+    assert "face=0.02,0.02@1: no face at x 0.02, y 0.02; faces are seen at (0.4" in capsys.readouterr().err
+    frames = pd.read_csv(predict("face=0.46, 0.55@1;0.46,0.5@2.1", video=video) / "frames.csv")
+    assert set(frames["outcome"]) == {"found"}
+    predict("face=0.46,0.55@1", "reacquire_s=1", video=video, code=USERS_FAULT)
+    assert "contradict each other" in capsys.readouterr().err
 
 
 def test_a_stride_beyond_the_window_is_refused(predict: Predict, capsys: Told) -> None:
