@@ -14,16 +14,31 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from fer_id.errors import DataError
 from fer_id.files import read_json, write_json
 from fer_id.preprocessing.clips import FOUND, MOST_FACES, follow_face, sample_times
 from fer_id.preprocessing.landmarks import landmarker_of_process
 from fer_id.preprocessing.video import MISSING_S, VideoFacts, sample_frames, video_facts
+from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
 
 CONFIDENCE = 0.5
 """MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
+
+
+class Outcomes(BaseModel):
+    """What was found in each frame of a clip."""
+
+    outcomes: list[Text]
+
+
+class FollowedFile(BaseModel):
+    """The record that is kept of a followed video."""
+
+    clips: list[Outcomes]
+
 
 FORMAT = 1
 """Raised when what a video becomes changes, so that older parts are not taken up."""
@@ -122,7 +137,8 @@ def follow_videos(jobs: Sequence[VideoJob], parts: Path, workers: int, bundle: P
 def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedClip]]:
     """What :func:`follow_videos` left of a video, clip by clip."""
     name = job.part
-    facts = read_json(parts / f"{name}.json", DataError)
+    path = parts / f"{name}.json"
+    facts = checked(FollowedFile, read_json(path, DataError), str(path), DataError, "Remove it: it is made again.")
     crops: Any = np.memmap(parts / f"{name}.crops", np.uint8, "r").reshape(-1, CROP, CROP, 3)
     landmarks: Any = np.memmap(parts / f"{name}.landmarks", np.float32, "r").reshape(-1, LANDMARKS, 2)
     start = 0

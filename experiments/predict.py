@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_id.errors import ConfigError
+from fer_id.evaluation.config import LEAST_FACE
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ class PredictConfig:
         help="seconds without the followed face after which the most prominent one is taken for it again; null: never, "
         "since it may be somebody else's",
     )
+    least_face: float = setting(
+        LEAST_FACE, min=0, max=1, help="share of a window's frames that must show the face before it is answered"
+    )
+    thumbnails: bool = setting(True, help="small pictures of the followed face beside the page, for its owner only")
     cohort: str | None = setting(None, help="cohort folder whose consent.csv must allow inference for this person")
     subject: str = setting("", help="whose video it is, as subjects.csv calls them; empty: as clips.csv says")
     trusted_key: str | None = setting(None, help="of a bundle: fingerprint of the releaser's key, as they told it")
@@ -70,7 +75,7 @@ def predict(config: PredictConfig) -> str:
     """
     from experiments.watchers import open_bundle, open_run
     from fer_id.files import atomic_folder
-    from fer_id.review.output import ERASURE, RECORD, sentences, write_outputs
+    from fer_id.review.output import ERASURE, RECORD, notes, sentences, write_outputs
 
     video, out = Path(config.video), Path(config.out)
     permitted = _permitted(config, video)
@@ -86,7 +91,7 @@ def predict(config: PredictConfig) -> str:
         if permitted is not None:  # before anybody can open it
             facts = {"subject": permitted.subject, "video": permitted.video}
             permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
-    said = [*sentences(timeline), *timeline.about.notes, timeline.about.sentence, _consent(permitted)]
+    said = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
     return "\n".join([*said, f"{ERASURE} {out}", str(out / "index.html")])
 
 
@@ -134,22 +139,31 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     bundle = find_bundle(config.face_landmarker)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
         watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s)
-    about = _about(opened, watched, stride, permitted)
+    about = _about(opened, watched, stride, config.least_face, permitted)
     times = spans(watched.windows, watcher.fps, shown.length_s)
     seen = with_face(times, watched.frames)
     windows = judge_windows(
-        times, watched.valid, seen, watched.logits, watcher.labels, about.temperature, about.threshold
+        times,
+        watched.valid,
+        seen,
+        watched.logits,
+        watcher.labels,
+        about.temperature,
+        about.threshold,
+        config.least_face,
     )
-    return Timeline(shown, about, watcher.labels, watched.frames, windows)
+    faces = watched.faces if config.thumbnails else ()
+    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces))
 
 
-def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted | None) -> About:
+def _about(opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None) -> About:
     """What is known of the model, and of how it looked at this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
         "fps": watcher.fps,
         "window": watcher.frames,
         "stride": stride,
+        "least_face": least_face,
         "colour": "gray" if watcher.gray else "rgb",
         "min_eye_distance": watcher.min_eye_distance,
     }

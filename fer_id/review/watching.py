@@ -6,6 +6,7 @@ What is held in memory is one window of crops and one batch, however long the vi
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,6 +67,7 @@ class Watched(NamedTuple):
         valid: frames with a face, and all frames, of each window.
         logits: (N, K).
         restarts: how often the face was looked for anew.
+        faces: a small picture (JPEG) of the followed face in each window; None where no frame shows it.
     """
 
     frames: pd.DataFrame
@@ -73,6 +75,7 @@ class Watched(NamedTuple):
     valid: list[tuple[int, int]]
     logits: NDArray[np.float64]
     restarts: int
+    faces: list[bytes | None]
 
 
 def open_video(path: Path) -> Video:
@@ -119,16 +122,17 @@ def watch(
     )
     clips = cut(_noted(track(seen, "following the face", len(times)), outcomes), cuts)
     valid: list[tuple[int, int]] = []
-    parts = []
+    parts, faces = [], list[bytes | None]()
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
+        faces += [_thumbnail(clip) for clip in batch]
         parts.append(_logits(watcher, batch))
     logits = np.concatenate(parts)
     covered = np.array([found > 0 for found, _ in valid])
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
-    return Watched(frames, cuts, valid, logits, follower.restarts)
+    return Watched(frames, cuts, valid, logits, follower.restarts, faces)
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
@@ -149,6 +153,18 @@ def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[Sto
             np.stack([one.landmarks for one in held]),
             np.array([one.outcome == FOUND for one in held], np.bool_),
         )
+
+
+def _thumbnail(clip: StoredClip) -> bytes | None:
+    """Return the crop in the middle of those that show the face, as a JPEG; nobody else's face is in it."""
+    from PIL import Image
+
+    found = np.flatnonzero(clip.valid)
+    if not len(found):
+        return None
+    out = io.BytesIO()
+    Image.fromarray(clip.frames[found[len(found) // 2]]).save(out, "JPEG", quality=80)
+    return out.getvalue()
 
 
 def _noted(frames: Iterable[Seen], outcomes: list[str]) -> Iterator[Seen]:
