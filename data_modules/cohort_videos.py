@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from fer_id.errors import DataError
 from fer_id.files import read_json, write_json
@@ -23,10 +24,24 @@ from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
+from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
 
 CONFIDENCE = 0.5
 """MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
+
+
+class Outcomes(BaseModel):
+    """Outcome of each frame of a clip."""
+
+    outcomes: list[Text]
+
+
+class FollowedFile(BaseModel):
+    """Record of a followed video."""
+
+    clips: list[Outcomes]
+
 
 FORMAT = 2
 """Raised when what a video becomes changes, so that older parts are not taken up."""
@@ -137,7 +152,8 @@ def follow_videos(
 def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedClip]]:
     """What :func:`follow_videos` left of a video, clip by clip."""
     name = job.part
-    facts = read_json(parts / f"{name}.json", DataError)
+    path = parts / f"{name}.json"
+    facts = checked(FollowedFile, read_json(path, DataError), str(path), DataError, "Remove it: it is made again.")
     crops: Any = np.memmap(parts / f"{name}.crops", np.uint8, "r").reshape(-1, CROP, CROP, 3)
     landmarks: Any = np.memmap(parts / f"{name}.landmarks", np.float32, "r").reshape(-1, LANDMARKS, 2)
     start = 0

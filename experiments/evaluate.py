@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer_id.errors import DataError
-from fer_id.evaluation.config import MIN_SUBJECTS, Breakdown
+from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
 from fer_id.runs import RunDir
 from fer_id.settings import Clash, setting
 
@@ -30,6 +30,9 @@ class EvaluateConfig(ReportConfig):
         MIN_SUBJECTS, min=2, max=1_000_000, help="a group with fewer subjects is shown, but enters no gap"
     )
     risk: float = setting(0.2, above=0, below=1, help="share of wrong among the answered that flagging is to keep")
+    least_face: float = setting(
+        LEAST_FACE, min=0, max=1, help="share of a clip's frames that must show the face before it is answered"
+    )
     level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
     public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")
 
@@ -57,7 +60,7 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.public is not None:
         _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
-    metrics = evaluate_run(run, groups, risk=config.risk, level=config.level)
+    metrics = evaluate_run(run, groups, risk=config.risk, level=config.level, least_face=config.least_face)
     if config.public is not None:
         _write_public(metrics, Path(config.public))
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")

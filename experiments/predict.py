@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fer_id.errors import ConfigError
+from fer_id.evaluation.config import LEAST_FACE
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class PredictConfig:
         help="whose face, where several people are in the picture: x,y@t, shares of the picture and seconds, such as "
         "0.3,0.45@2; several with ; between. Empty: as faces.csv of the cohort says, else the larger, more central one",
     )
+    least_face: float = setting(
+        LEAST_FACE, min=0, max=1, help="share of a window's frames that must show the face before it is answered"
+    )
+    thumbnails: bool = setting(True, help="small pictures of the followed face beside the page, for its owner only")
     cohort: str | None = setting(None, help="cohort folder whose consent.csv must allow inference for this person")
     subject: str = setting("", help="whose video it is, as subjects.csv calls them; empty: as clips.csv says")
     trusted_key: str | None = setting(None, help="of a bundle: fingerprint of the releaser's key, as they told it")
@@ -86,7 +91,7 @@ def predict(config: PredictConfig) -> str:
     """
     from experiments.watchers import open_bundle, open_run
     from fer_id.files import atomic_folder
-    from fer_id.review.output import ERASURE, RECORD, sentences, write_outputs
+    from fer_id.review.output import ERASURE, RECORD, notes, sentences, write_outputs
 
     video, out = Path(config.video), Path(config.out)
     permitted = _permitted(config, video)
@@ -102,7 +107,7 @@ def predict(config: PredictConfig) -> str:
         if permitted is not None:  # before anybody can open it
             facts = {"subject": permitted.subject, "video": permitted.video}
             permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
-    said = [*sentences(timeline), *timeline.about.notes, timeline.about.sentence, _consent(permitted)]
+    said = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
     return "\n".join([*said, f"{ERASURE} {out}", str(out / "index.html")])
 
 
@@ -154,13 +159,21 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
         watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
-    about = _about(opened, watched, stride, permitted, marked=bool(marks))
+    about = _about(opened, watched, stride, config.least_face, permitted, marked=bool(marks))
     times = spans(watched.windows, watcher.fps, shown.length_s)
     seen = with_face(times, watched.frames)
     windows = judge_windows(
-        times, watched.valid, seen, watched.logits, watcher.labels, about.temperature, about.threshold
+        times,
+        watched.valid,
+        seen,
+        watched.logits,
+        watcher.labels,
+        about.temperature,
+        about.threshold,
+        config.least_face,
     )
-    return Timeline(shown, about, watcher.labels, watched.frames, windows)
+    faces = watched.faces if config.thumbnails else ()
+    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces))
 
 
 def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
@@ -175,13 +188,16 @@ def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
     return places if inside and len({time for time, _, _ in places}) == len(parts) else None
 
 
-def _about(opened: Opened, watched: Watched, stride: int, permitted: Permitted | None, *, marked: bool) -> About:
+def _about(
+    opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None, *, marked: bool
+) -> About:
     """What is known of the model, and of how it looked at this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
         "fps": watcher.fps,
         "window": watcher.frames,
         "stride": stride,
+        "least_face": least_face,
         "colour": "gray" if watcher.gray else "rgb",
         "min_eye_distance": watcher.min_eye_distance,
         "precision": watcher.precision,

@@ -7,9 +7,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from fer_id.errors import Problems, StoreError
 from fer_id.files import read_json
 from fer_id.labels import SPACES
+from fer_id.run_shapes import Audit
+from fer_id.shapes import Number, Text, misfits
 
 PROVENANCES = ("real", "simulated", "synthetic")
 
@@ -23,6 +27,33 @@ _JSON_KINDS: dict[str, tuple[type, str]] = {
     "dict": (dict, "an object"),
     "list": (list, "a list"),
 }
+
+
+class Parameters(BaseModel):
+    """What was chosen when a store was made, as far as it is read again."""
+
+    fps: Number | None = None
+    min_eye_distance: Number | None = None
+    key_id: Text | None = None
+    from_fingerprint: Text | None = None
+
+
+class Kept(BaseModel):
+    """Of a child's consent, as it was when a store was made."""
+
+    purposes: list[Text]
+
+
+class CardShape(BaseModel):
+    """The kinds within ``card.json``."""
+
+    geometry: dict[str, Any] = {}
+    parameters: Parameters = Parameters()
+    versions: dict[str, Text | None] = {}
+    audit: Audit = Audit()
+    groups: list[Text] = []
+    notes: list[Text] = []
+    consent: dict[str, Kept] = {}
 
 
 @dataclass
@@ -94,6 +125,8 @@ class StoreCard:
                 problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
         for problem in _term_problems(raw):
             problems.add(problem)
+        if not len(problems):
+            problems.found = misfits(CardShape, raw)
         problems.raise_if_any(StoreError, "Prepare the store again with this version.")
         return cls(**{"landmarks_from": _earlier_landmarks(raw), **raw})
 

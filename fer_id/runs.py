@@ -15,6 +15,8 @@ import yaml
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
 from fer_id.parquet import read_parquet
+from fer_id.run_shapes import Job, Metrics
+from fer_id.shapes import Number, checked, record
 from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
@@ -253,7 +255,7 @@ class RunDir:
 
     def job(self) -> dict[str, Any]:
         """Command, versions, commit, seed, store fingerprint, subjects of each split, parent runs."""
-        return read_json(self.path / "job.json", RunError)
+        return checked(Job, read_json(self.path / "job.json", RunError), str(self.path / "job.json"), RunError)
 
     def write_job(self, job: dict[str, Any]) -> None:
         """Writes ``job.json``."""
@@ -266,7 +268,8 @@ class RunDir:
             RunError: missing or damaged.
         """
         try:
-            return read_json(self.path / "metrics.json", RunError)
+            path = self.path / "metrics.json"
+            return checked(Metrics, read_json(path, RunError), str(path), RunError)
         except RunError as problem:
             raise RunError(f"{problem}; `fer-id evaluate {self.path}` makes it again from the predictions") from None
 
@@ -300,7 +303,9 @@ class RunDir:
         Raises:
             RunError: it cannot be read, or another line is no JSON object.
         """
-        return pd.DataFrame(read_json_lines(self.path / "metrics.jsonl", RunError))
+        path = self.path / "metrics.jsonl"
+        lines: list[dict[str, Any]] = read_json_lines(path, RunError)
+        return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))
 
 
 def job_hash(config: dict[str, Any]) -> str:

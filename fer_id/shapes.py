@@ -51,6 +51,14 @@ def misfits(shape: Any, value: object) -> list[str]:
     return []
 
 
+def checked(shape: Any, value: dict[str, Any], where: str, error: type[FerIdError], hint: str = "") -> dict[str, Any]:
+    """Return a JSON object as it is, once it has the shape; raise as :func:`record`."""
+    problems = Problems(where)
+    problems.found = misfits(shape, value)
+    problems.raise_if_any(error, hint)
+    return value
+
+
 def record(shape: type[T], value: object, where: str, error: type[FerIdError], hint: str = "") -> T:
     """Return a value as a typed record.
 

@@ -14,6 +14,9 @@ Rows = NDArray[np.int64]
 OWN_FRACTION, GAP_S = 0.5, 1.0
 SPLITS = ("train", "validation", "test")
 
+LEAST_FACE = 0.5
+"""Share of a clip's, or window's, frames that have to show the face before what the model says of it is an answer."""
+
 MIN_SUBJECTS = 5
 """Subjects below which a group is shown, but enters no gap."""
 

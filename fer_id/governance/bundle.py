@@ -15,7 +15,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from fer_id.errors import FerIdError, Problems
 from fer_id.files import atomic_folder, atomic_write_bytes, read_json, write_json
@@ -23,6 +25,7 @@ from fer_id.governance.keys import keys_home
 from fer_id.governance.signing import FINGERPRINT, Signer, check_signature, fingerprint, own_fingerprint
 from fer_id.inputs import MB, MOST_JSON, parse_json, read_bytes
 from fer_id.labels import LabelSpace
+from fer_id.shapes import Count, Number, Text, checked, record
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -38,6 +41,54 @@ TRUSTED, OWN, UNKNOWN = "the key that was trusted", "this machine's own key", "u
 
 
 MOST_FILE = 8192 * MB
+
+
+class Manifest(BaseModel):
+    """``manifest.json`` of a bundle."""
+
+    version: Count
+    kind: Literal["release", "demonstration"]
+    name: Text
+    files: dict[str, Text]
+
+
+class Input(BaseModel):
+    """What a released model is shown."""
+
+    model_config = ConfigDict(extra="allow")
+
+    geometry: dict[str, Any] | None
+    frames: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    fps: Annotated[float, Field(strict=True, gt=0, le=1000)] | None
+    min_eye_distance: Number | None = None
+
+
+class Labels(BaseModel):
+    """The classes of a released model."""
+
+    space: Text
+    names: Annotated[list[Text], Field(min_length=2)]
+
+
+class Threshold(BaseModel):
+    """From which probability a released model answers."""
+
+    threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
+
+
+class Contract(BaseModel):
+    """``contract.json`` of a bundle, as far as it decides how the model is asked."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    kind: Literal["release", "demonstration"]
+    labels: Labels
+    model: dict[str, Any]
+    input: Input
+    temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    review: Threshold
+    provenance: Literal["real", "simulated", "synthetic"]
+    not_for_use_with: list[dict[Literal["column", "group", "reason"], Text]]
 
 
 class BundleError(FerIdError):
@@ -165,6 +216,7 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
     content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
     manifest, signed = json.loads(content), json.loads(signature)
     public = signed.get("public_key")
+    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
     check_signature(content, signed.get("signature"), public, str(path))
     signed_by = fingerprint(str(public))
     if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
@@ -189,9 +241,9 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
 
     path = Path(path)
     verified = verify_bundle(path, trusted_key)
-    contract = read_json(path / CONTRACT, BundleError)
+    contract = checked(Contract, read_json(path / CONTRACT, BundleError), str(path / CONTRACT), BundleError)
     labels = LabelSpace(contract["labels"]["space"], tuple(contract["labels"]["names"]))
-    model = build_model(ModelConfig(**contract["model"]), len(labels))
+    model = build_model(record(ModelConfig, contract["model"], str(path / CONTRACT), BundleError), len(labels))
     load_model(model, path / WEIGHTS)
     return Released(
         model=model.eval(),

@@ -13,7 +13,7 @@ from typing import Any
 
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
-from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_json
 from fer_id.inputs import MOST_JSON, read_text
 from fer_id.parquet import read_parquet
 from fer_id.runs import LEARNED_FROM, RunDir
@@ -91,7 +91,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
     for path in sorted(root.rglob("job.json")):
         try:
-            jobs[path.parent] = read_json(path, RunError)
+            jobs[path.parent] = RunDir(path.parent).job()
             runs.append(RunDir(path.parent))
         except RunError as problem:
             problems.add(str(problem))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from fer_id.csv_text import csv_text
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Segment, Timeline
+from fer_id.review.timeline import ANSWERED, NO_FACE, STATUSES, Segment, Timeline
 
 COLUMNS = (
     *("Observation id", "Observation date", "Description", "Media file", "Total length", "FPS"),
@@ -26,12 +26,15 @@ NOBODY = "No focal subject"
 SHA256_MARK = "sha256:"
 """Stands in the observation's name before the checksum of its video."""
 
+LEFT = tuple(status for status in STATUSES if status != ANSWERED)
+"""What the model says of a stretch that it does not answer."""
+
 _PREFIX = f"{MODEL}: "
 _TICK = 0.001  # seconds: one event ends before the next of the same behaviour begins
 
 
 def write_table(timeline: Timeline, media: str) -> bytes:
-    """A row per stretch; ``Behavior`` is ``model: <class>``, ``for review`` or ``no face``.
+    """A row per stretch; ``Behavior`` is ``model: <class>``, or what it is where there is no answer.
 
     Args:
         timeline: what is shown.
@@ -97,7 +100,7 @@ def _behaviour(one: Segment) -> str:
 
 def is_models(behaviour: str) -> bool:
     """Return whether a behaviour is what the model said, and nobody's opinion."""
-    return behaviour.startswith(_PREFIX) or behaviour in (FOR_REVIEW, NO_FACE)
+    return behaviour.startswith(_PREFIX) or behaviour in LEFT
 
 
 def _ethogram(timeline: Timeline) -> dict[str, dict[str, str]]:
@@ -105,7 +108,7 @@ def _ethogram(timeline: Timeline) -> dict[str, dict[str, str]]:
     keys = iter("123456789abcdefghijklmnopqrstuvwxyz")
     codes = [(label, SEEN, next(keys)) for label in timeline.labels.names]
     codes += [(f"{_PREFIX}{label}", MODEL, "") for label in timeline.labels.names]
-    codes += [(status, MODEL, "") for status in (FOR_REVIEW, NO_FACE)]
+    codes += [(status, MODEL, "") for status in LEFT]
     blank = {"description": "", "color": "", "modifiers": "", "excluded": "", "coding map": ""}
     return {
         str(number): {"type": "State event", "key": key, "code": code, "category": category, **blank}

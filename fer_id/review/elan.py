@@ -9,7 +9,7 @@ from __future__ import annotations
 import mimetypes
 from typing import Any
 
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline
+from fer_id.review.timeline import ANSWERED, NO_FACE, Timeline
 
 ABOUT, EMOTION, REVIEW, GAPS, CORRECTED = "about", "emotion", "for_review", "no_face", "corrected"
 TIERS = (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED)
@@ -42,8 +42,9 @@ def write(timeline: Timeline, media: str) -> bytes:
     for one in segments:
         if one.status == NO_FACE:
             continue
-        tier, text = (EMOTION, one.answer) if one.status == ANSWERED else (REVIEW, f"{FOR_REVIEW}: {one.words}")
-        _annotate(eaf, tier, one.start_s, one.end_s, str(text))
+        tier = EMOTION if one.status == ANSWERED else REVIEW
+        text = f"{one.status}: {one.words}" if one.words else one.answer or one.status
+        _annotate(eaf, tier, one.start_s, one.end_s, text)
         _annotate(eaf, CORRECTED, one.start_s, one.end_s, "")
     for gap in timeline.gaps():
         _annotate(eaf, GAPS, gap.start_s, gap.end_s, gap.words)

@@ -6,6 +6,7 @@ What is held in memory is one window of crops and one batch, however long the vi
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class Watched(NamedTuple):
         valid: frames with a face, and all frames, of each window.
         logits: (N, K).
         restarts: how often the face was looked for anew.
+        faces: a small picture (JPEG) of the followed face in each window; None where no frame shows it.
         several_faces: frames with more than one face.
     """
 
@@ -75,6 +77,7 @@ class Watched(NamedTuple):
     valid: list[tuple[int, int]]
     logits: NDArray[np.float64]
     restarts: int
+    faces: list[bytes | None]
     several_faces: int = 0
 
 
@@ -119,7 +122,7 @@ def watch(
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
     outcomes: list[str] = []
-    faces: list[int] = []
+    face_counts: list[int] = []
     follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
     if marks:
         follower = follow_marks(video.path, marks, times.tolist(), watcher.fps, landmarker)
@@ -131,11 +134,12 @@ def watch(
         gray=watcher.gray,
         follower=follower,
     )
-    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes, faces), cuts)
+    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes, face_counts), cuts)
     valid: list[tuple[int, int]] = []
-    parts = []
+    parts, faces = [], list[bytes | None]()
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
+        faces += [_thumbnail(clip) for clip in batch]
         parts.append(_logits(watcher, batch))
     check_damage(video.path, times.tolist(), outcomes)
     logits = np.concatenate(parts)
@@ -143,7 +147,8 @@ def watch(
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
-    return Watched(frames, cuts, valid, logits, follower.restarts, sum(count > 1 for count in faces))
+    several = sum(count > 1 for count in face_counts)
+    return Watched(frames, cuts, valid, logits, follower.restarts, faces, several)
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
@@ -166,10 +171,22 @@ def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[Sto
         )
 
 
-def _noted(frames: Iterable[Seen], outcomes: list[str], faces: list[int]) -> Iterator[Seen]:
+def _thumbnail(clip: StoredClip) -> bytes | None:
+    """Return the crop in the middle of those that show the face, as a JPEG; nobody else's face is in it."""
+    from PIL import Image
+
+    found = np.flatnonzero(clip.valid)
+    if not len(found):
+        return None
+    out = io.BytesIO()
+    Image.fromarray(clip.frames[found[len(found) // 2]]).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _noted(frames: Iterable[Seen], outcomes: list[str], face_counts: list[int]) -> Iterator[Seen]:
     for one in frames:
         outcomes.append(one.outcome)
-        faces.append(len(one.boxes))
+        face_counts.append(len(one.boxes))
         yield one
 
 

@@ -95,9 +95,10 @@ def test_a_folder_for_its_owner_that_says_what_it_is(run: RunDir, predict: Predi
     judged(run, 0.0)
     out = predict()
     told = capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == {*FILES, "thumbnails"}
     assert out.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
+    for path in out.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     for words in ("does not diagnose", "synthetic", "Nobody's consent was checked", str(out)):
         assert words in told
     for name in FILES - {"windows.parquet", "timeline.png"}:
@@ -172,6 +173,10 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     assert [one["Behavior"] for one in events if one["Behavior"] not in ("no face", "for review")] == shown
     page = (out / "index.html").read_text()
     cells = re.findall(r'<td class="keep">(?!<a)(.*?)</td>', page)
+    pictures = re.findall(r'<img src="(thumbnails/[0-9]{4}[.]jpg)"', page)
+    assert len(pictures) == (windows["n_valid"].astype(int) > 0).sum()
+    assert all((out / one).read_bytes().startswith(b"\xff\xd8") for one in pictures)
+    assert "base64,/9j/" not in page  # the page alone shows nobody
     assert sorted(cells) == sorted(
         [*answers, "no face", *["<b>for review</b>"] * (windows["status"] == "for review").sum()]
     )
@@ -212,6 +217,40 @@ def test_without_a_temperature_raw_probabilities_decide(run: RunDir, predict: Pr
     assert "Its probabilities are raw" in page
 
 
+def test_a_video_without_a_face_says_one_thing_also_where_there_is_no_threshold(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+) -> None:
+    judged(run, None)
+    out = predict(video=shared_data / "videos" / "no_face.mp4")
+    for words in (capsys.readouterr().out, (out / "index.html").read_text()):
+        assert words.count("nothing to review") == 1
+        assert "Every window" not in words
+
+
+def test_too_little_of_a_face_is_no_answer_and_seconds_of_video_are_counted(
+    run: RunDir, predict: Predict, capsys: Told
+) -> None:
+    judged(run, 0.0)
+    out = predict("least_face=0.9")
+    windows = pd.read_csv(out / "windows.csv", keep_default_na=False)
+    little = (windows["n_valid"] > 0) & (windows["n_valid"] < 0.9 * windows["n_frames"])
+    assert little.any()
+    assert set(windows.loc[little, "status"]) <= {"too little of the face", "no face"}
+    assert set(windows.loc[little, "answer"]) == {""}
+    told = capsys.readouterr().out
+    assert "too little of the face to say" in told
+    assert "Of 4.2 s of video" in told
+    assert "%" not in told.splitlines()[0]
+    shown = (out / "review.boris").read_text()
+    assert "too little of the face" in shown
+    shutil.rmtree(out)
+    assert set(pd.read_csv(predict("least_face=0", "thumbnails=false") / "windows.csv")["status"]) == {
+        "answered",
+        "no face",
+    }
+    assert not (out / "thumbnails").exists()
+
+
 def test_a_temperature_divides_the_logits(run: RunDir, predict: Predict) -> None:
     judged(run, 0.0, temperature=4.0)
     table = pd.read_csv(predict() / "windows.csv").dropna(subset="p_happy")
@@ -228,8 +267,14 @@ def test_a_video_without_a_face_says_so_everywhere(
 ) -> None:
     judged(run, 0.0)
     out = predict(video=shared_data / "videos" / "no_face.mp4")
-    assert "No face in any frame" in capsys.readouterr().out
-    assert "No face in any frame." in (out / "index.html").read_text()
+    told = capsys.readouterr().out
+    assert "No face in any frame" in told
+    page = (out / "index.html").read_text()
+    assert "No face in any frame." in page
+    for words in (told, page):
+        assert words.count("nothing to review") == 1
+        assert "is for review" not in words
+    assert not (out / "thumbnails").exists()
     assert set(pd.read_csv(out / "windows.csv")["status"]) == {"no face"}
     assert {row["Behavior"] for row in csv.DictReader((out / "review_boris.csv").open())} == {"no face"}
     eaf = Eaf(str(out / "review.eaf"))
