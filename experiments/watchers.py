@@ -95,10 +95,11 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
         BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
         RunError, ConfigError: as :func:`open_run`.
     """
-    from fer_id.governance.bundle import load_bundle
+    from fer_id.governance.bundle import BundleError, Input, load_bundle
+    from fer_id.shapes import checked
 
     released = load_bundle(path, trusted_key)
-    takes = released.contract["input"]
+    takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
     notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
     if released.demonstration:
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")
