@@ -103,10 +103,11 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
         BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
         RunError, DataError, ConfigError: as :func:`open_run`.
     """
-    from fer_id.governance.bundle import load_bundle
+    from fer_id.governance.bundle import BundleError, Input, load_bundle
+    from fer_id.shapes import checked
 
     released = load_bundle(path, trusted_key)
-    takes = released.contract["input"]
+    takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
     points = takes.get("landmarks") or {}
     drawn = released.provenance == "synthetic" and not points.get("model_sha256")
     known = mappings_of(points, drawn=drawn)

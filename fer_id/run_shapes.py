@@ -1,7 +1,7 @@
 """The shapes of a run's ``metrics.json`` and ``job.json``, which somebody may have edited since they were written.
 
-A section that an older version did not write may be missing; one that is there is whole, and of its kind. Which
-sections a page needs is for the page to say.
+A key that an older version did not write may be missing; what is there is of its kind, and null only where a value may
+be undefined. Which keys a page needs is for the page to say.
 """
 
 from __future__ import annotations
@@ -40,54 +40,54 @@ Intervals = dict[str, Interval | None]
 class ClassScores(Part):
     """Of one class."""
 
-    precision: Share | None
-    recall: Share | None
-    f1: Share | None
-    specificity: Share | None
-    auc: Share | None
-    support: Count
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
+    specificity: Share | None = None
+    auc: Share | None = None
+    support: Count = 0
 
 
 class SubjectScores(Part):
     """Of one subject."""
 
-    n_clips: Count
-    n_missing: Count
-    accuracy: Share | None
-    macro_recall: Share | None
-    macro_f1: Share | None
+    n_clips: Count = 0
+    n_missing: Count = 0
+    accuracy: Share | None = None
+    macro_recall: Share | None = None
+    macro_f1: Share | None = None
 
 
 class Size(Part):
     """Of a group."""
 
-    n_clips: Count
-    n_subjects: Count
+    n_clips: Count = 0
+    n_subjects: Count = 0
 
 
 class GroupScores(Size):
     """Of one group."""
 
-    accuracy: Share | None
-    macro_recall: Share | None
-    macro_f1: Share | None
-    ece: Number | None
-    adaptive_ece: Number | None
-    brier: Number | None
-    nll: Number | None
-    abstention: Share | None
-    recall: Numbers
-    intervals: Intervals
+    accuracy: Share | None = None
+    macro_recall: Share | None = None
+    macro_f1: Share | None = None
+    ece: Number | None = None
+    adaptive_ece: Number | None = None
+    brier: Number | None = None
+    nll: Number | None = None
+    abstention: Share | None = None
+    recall: Numbers = {}
+    intervals: Intervals = {}
 
 
 class Calibration(Part):
     """How far the probabilities can be believed."""
 
     bins: Count | None = None
-    ece: Number | None
-    adaptive_ece: Number | None
-    brier: Number | None
-    nll: Number | None
+    ece: Number | None = None
+    adaptive_ece: Number | None = None
+    brier: Number | None = None
+    nll: Number | None = None
     overconfidence: Number | None = None
     n_clips: Count | None = None
     intervals: Intervals | None = None
@@ -98,11 +98,11 @@ class Calibration(Part):
 class Selective(Part):
     """Risk against coverage."""
 
-    aurc: Number | None
-    aurc_best: Number | None
-    coverage_at_risk: Numbers | None
-    risk_at_coverage: Numbers | None
-    intervals: Intervals | None
+    aurc: Number | None = None
+    aurc_best: Number | None = None
+    coverage_at_risk: Numbers | None = None
+    risk_at_coverage: Numbers | None = None
+    intervals: Intervals | None = None
 
 
 class Review(Part):
@@ -125,27 +125,27 @@ class Conformal(Part):
     level: Share
     verdict: Text
     n_subjects_calibration: dict[str, Count] = {}
-    n_clips: Count | None
-    coverage: Share | None
+    n_clips: Count | None = None
+    coverage: Share | None = None
     interval: Interval | None = None
-    subject_coverage: Share | None
-    mean_size: Number | None
-    singletons: Share | None
-    empty: Share | None
+    subject_coverage: Share | None = None
+    mean_size: Number | None = None
+    singletons: Share | None = None
+    empty: Share | None = None
     per_class: dict[str, Any] | None = None
 
 
 class Gap(Part):
     """Between the best and the worst group."""
 
-    gap: Number | None
-    ratio: Number | None
-    worst: Text | None
-    best: Text | None
-    p: Share | None
-    p_holm: Share | None
+    gap: Number | None = None
+    ratio: Number | None = None
+    worst: Text | None = None
+    best: Text | None = None
+    p: Share | None = None
+    p_holm: Share | None = None
     verdict: Text
-    reason: Text | None
+    reason: Text | None = None
 
 
 class Column(Part):
@@ -162,7 +162,7 @@ class Column(Part):
 class Subgroups(Part):
     """Scores by group."""
 
-    min_subjects: Count
+    min_subjects: Count = 0
     columns: dict[str, Column]
     left_out: dict[str, Text] = {}
     probabilities: Text | None = None
@@ -185,7 +185,7 @@ class Metrics(Part):
     macro_f1: Share | None = None
     auc: Share | None = None
     specificity: Share | None = None
-    calibration: Calibration = Calibration(ece=None, adaptive_ece=None, brier=None, nll=None)
+    calibration: Calibration = Calibration()
     selective: Selective | None = None
     per_class: dict[str, ClassScores] = {}
     confusion_matrix: list[list[Count]] = []

@@ -52,6 +52,10 @@ class Manifest(BaseModel):
     files: dict[str, Text]
 
 
+Size = Annotated[float, Field(strict=True, ge=0, le=4096)]
+"""A number of a model's configuration; a larger one is no model of ours, and would fill the memory."""
+
+
 class Input(BaseModel):
     """What a released model is shown."""
 
@@ -76,6 +80,16 @@ class Threshold(BaseModel):
     threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 
+class UnfitShape(BaseModel):
+    """An entry of ``not_for_use_with``, see :class:`Unfit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: Text
+    group: Text
+    reason: Text
+
+
 class Contract(BaseModel):
     """``contract.json`` of a bundle, as far as it decides how the model is asked."""
 
@@ -83,12 +97,12 @@ class Contract(BaseModel):
 
     kind: Literal["release", "demonstration"]
     labels: Labels
-    model: dict[str, Any]
-    input: Input
+    model: dict[str, bool | Size | Text | list[Size] | None]
+    input: Input | None = None
     temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
     review: Threshold
     provenance: Literal["real", "simulated", "synthetic"]
-    not_for_use_with: list[dict[Literal["column", "group", "reason"], Text]]
+    not_for_use_with: list[UnfitShape]
 
 
 class BundleError(FerIdError):
@@ -216,7 +230,6 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
     content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
     manifest, signed = json.loads(content), json.loads(signature)
     public = signed.get("public_key")
-    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
     check_signature(content, signed.get("signature"), public, str(path))
     signed_by = fingerprint(str(public))
     if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
@@ -277,6 +290,7 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
     said, problems = manifest.get("files"), Problems(str(path))
     if not isinstance(said, dict) or set(said) != set(CONTENT):
         raise BundleError(f"{path}: its manifest does not name the files of a bundle: {', '.join(CONTENT)}")
+    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
     for extra in sorted({one.name for one in path.iterdir()} - {*said, MANIFEST, SIGNATURE}):
         problems.add(f"{extra}: was added, the manifest does not name it")
     for name, expected in said.items():

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_id.reporting.explanation import read_explanation
-from fer_id.reporting.jobs import read_metrics
 from fer_id.runs import LEARNED_FROM, RunDir
 
 _NAMED = ("cost", "seed", "mode", "started", "git_commit")
@@ -67,7 +66,7 @@ def read_record(run: RunDir, name: str) -> Record:
         folds=tuple(str(fold.path) for fold in run.folds),
         config=run.config(),
         job=dict.fromkeys(_NAMED) | run.job() if (run.path / "job.json").is_file() else {},
-        metrics=read_metrics(run) if (run.path / "metrics.json").is_file() else {},
+        metrics=run.metrics() if (run.path / "metrics.json").is_file() else {},
         explanation=read_explanation(run),
     )
 

@@ -33,6 +33,11 @@ _CALIBRATION = ("ece", "bins")
 _UNCALIBRATED: dict[str, Any] = {"calibrated": None, "temperatures": {}}
 _CLASS = ("precision", "recall", "f1", "specificity", "auc", "support")
 _SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
+_REVIEW = ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage")
+_GROUP = (
+    *("n_clips", "n_subjects", "accuracy", "macro_recall", "macro_f1", "ece", "adaptive_ece", "brier", "nll"),
+    *("abstention", "recall", "intervals"),
+)
 _MOST_NAMED = 8
 
 
@@ -84,6 +89,12 @@ def _missing_inside(metrics: dict[str, Any]) -> list[str]:
     expected |= {f"per_class.{name}": (_table(metrics["per_class"]).get(name), _CLASS) for name in metrics["labels"]}
     expected |= {f"per_subject.{name}": (row, _SUBJECT) for name, row in _table(metrics["per_subject"]).items()}
     expected |= {"intervals": (metrics["intervals"], ("accuracy",))}
+    if metrics.get("review") is not None:
+        expected |= {"review": (metrics["review"], _REVIEW)}
+    for column, of in _table(_table(metrics.get("subgroups")).get("columns")).items():
+        for value, group in _table(of["groups"]).items():
+            where = f"subgroups.columns.{column}.groups.{value}"
+            expected |= {where: (group, _GROUP), f"{where}.recall": (_table(group.get("recall")), tuple(names))}
     return [f"{where}.{key}" for where, (row, keys) in expected.items() for key in keys if key not in _table(row)]
 
 
