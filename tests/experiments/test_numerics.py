@@ -113,7 +113,21 @@ def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: list[t
         {"patch": (torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")},
         {"limit": "AVX2"},
     ],
-    ids=str,
+    ids=[
+        *(
+            "widths",
+            "encoder",
+            "head",
+            "batch size",
+            "memory format",
+            "frames",
+            "bf16",
+            "processor",
+            "threads",
+            "torch",
+        ),
+        *("instructions", "limit of instructions"),
+    ],
 )
 def test_what_may_change_the_decision_is_measured_again(
     changes: dict[str, Any], tmp_path: Path, timings: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
