@@ -222,7 +222,8 @@ def _ended(argv: list[str]) -> int:
         with terminable():
             return _dispatch(argv)
     except FerIdError as error:
-        return _say(brief(f"fer-id: {error}"), USERS_FAULT)
+        message = f"fer-id: {error}"
+        return _say(message if error.whole else brief(message), USERS_FAULT)
     except KeyboardInterrupt:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
     except Terminated:

@@ -164,7 +164,8 @@ def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> 
                     "covered": valid.any(dim=1),
                 }
             )
-    rows = pd.DataFrame([one.row for one in made])
+    counts = [{"n_valid": int(one.clip.valid.sum()), "length": len(one.clip.valid)} for one in made]
+    rows = pd.DataFrame([one.row | count for one, count in zip(made, counts, strict=True)])
     return prediction_table(batches, rows, TARGET, fold="planted", split="test", groups=list(GROUPS))
 
 

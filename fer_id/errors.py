@@ -19,7 +19,13 @@ _WIDTHS = (MOST_CHARACTERS, 300, 150)  # characters of a problem, tried in this 
 
 
 class FerIdError(Exception):
-    """Something the user can mend: the CLI prints the message without a traceback and exits with 2."""
+    """Something the user can mend: the CLI prints the message without a traceback and exits with 2.
+
+    Attributes:
+        whole: the message is printed whole, however long: it is a list that must not be cut.
+    """
+
+    whole = False
 
 
 class ConfigError(FerIdError):

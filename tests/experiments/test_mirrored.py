@@ -1,6 +1,7 @@
 """What real trainings tell W&B, read from their offline files: study, folds, axes, tags, the best epoch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,7 +101,8 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
 
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"
-    config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso", f"name={name}")[1:])
+    config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso")[1:])
+    config = replace(config, name=name)
     train_one(config, tmp_path / name, open_data(config, subject), job_type=TRIAL)
     wandb.teardown()
     told = wandb_run(tmp_path / name)

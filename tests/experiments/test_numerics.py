@@ -111,7 +111,7 @@ def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: list[t
         {"patch": (torch, "get_num_threads", lambda: 64)},
         {"patch": (torch, "__version__", "3.0")},
         {"patch": (torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")},
-        {"limit": "AVX2"},
+        {"limit": "SSE41"},
     ],
     ids=[
         *(

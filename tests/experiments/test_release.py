@@ -26,15 +26,14 @@ from fer_id.governance.keys import Key
 from fer_id.governance.policy import SETTINGS, read_policy
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
-from tests.governance.conftest import good_explanation, good_metrics
-
-NAMES = ("happy", "sad", "angry", "fear", "neutral")
+from tests.governance.conftest import NAMES, column, good_explanation, good_metrics
 
 
 def good(run: RunDir, **changed: Any) -> None:
     """Gives a run, which learned next to nothing, numbers that pass."""
     metrics = good_metrics("synthetic") | {"labels": list(NAMES)}
     metrics["per_class"] = dict.fromkeys(NAMES, metrics["per_class"]["happy"])
+    metrics["confusion_matrix"] = [[40 * (row == column) for column in range(5)] for row in range(5)]
     run.write_metrics(metrics | changed)
     (run.path / "explain").mkdir(exist_ok=True)
     write_json(run.path / "explain" / "explain.json", good_explanation())
@@ -262,10 +261,7 @@ def test_releases_and_refusals_are_in_the_log(
 
 
 def test_every_reason_is_told_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = {
-        f"column{number}": {"groups": {}, "gaps": {"accuracy": {"gap": 0.5, "worst": "a", "best": "b"}}}
-        for number in range(25)
-    }
+    columns = {f"column{number}": column(gap=0.5, a=0.7, b=0.7) for number in range(25)}
     good(run, subgroups={"min_subjects": 5, "columns": columns, "left_out": {}})
     said = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
     assert "25 reasons" in said
@@ -427,7 +423,7 @@ def test_what_real_children_agreed_to_and_passes_leaves(
         (["release", "verify"], "say fer-id release verify BUNDLE"),
         (["release", "nowhere", "more"], "is of verify only"),
         (["release", "nowhere", "policy=reserch"], "policy=reserch: unknown. Known: demonstration, research, therapy"),
-        (["release", "nowhere", "policy=nowhere.yaml"], "cannot be read"),
+        (["release", "nowhere", "policy=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["card", "nowhere"], "is not a run"),
     ],
 )

@@ -360,15 +360,15 @@ def test_names_and_settings_are_text_and_not_markup(make_run, tmp_path):
     ("name", "content", "told"),
     [
         ("config.yaml", None, "config.yaml"),
-        ("config.yaml", "a: [", "config.yaml: cannot be read"),
-        ("config.yaml", "- a", "expected a mapping"),
+        ("config.yaml", "a: [", "config.yaml: not readable as YAML"),
+        ("config.yaml", "- a", "config.yaml: expected keys and values"),
         ("job.json", None, "job.json: no such file"),
         ("job.json", "{", "job.json: not JSON"),
         ("metrics.json", None, "metrics.json: no such file"),
         ("metrics.json", "{}", "provenance, labels"),
-        ("predictions.parquet", None, "predictions.parquet: cannot be read"),
+        ("predictions.parquet", None, "predictions.parquet: no such file"),
         ("predictions.parquet", "PAR1", "predictions.parquet: cannot be read"),
-        ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl: line 1 is no JSON object"),
+        ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl, line 1: not JSON"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(make_run, tmp_path, name, content, told):
