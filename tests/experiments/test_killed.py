@@ -97,6 +97,7 @@ def single(live: Callable[[dict[str, Story]], Stories]) -> Stories:
     )
 
 
+@pytest.mark.slow
 def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(single: Stories, same: Same) -> None:
     runs, ended = single
     assert [code for code, _ in ended["straight"]] == [DONE], ended["straight"]
