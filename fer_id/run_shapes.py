@@ -80,6 +80,15 @@ class GroupScores(Size):
     intervals: Intervals = {}
 
 
+class Calibrated(Part):
+    """The same after temperature scaling; absent where nothing was scaled, so never undefined."""
+
+    ece: Number = 0.0
+    brier: Number = 0.0
+    nll: Number = 0.0
+    intervals: Intervals | None = None
+
+
 class Calibration(Part):
     """How far the probabilities can be believed."""
 
@@ -91,7 +100,7 @@ class Calibration(Part):
     overconfidence: Number | None = None
     n_clips: Count | None = None
     intervals: Intervals | None = None
-    calibrated: Calibration | None = None
+    calibrated: Calibrated | None = None
     temperatures: dict[str, Temperature | None] = {}
 
 
@@ -148,6 +157,13 @@ class Gap(Part):
     reason: Text | None = None
 
 
+class Odds(Part):
+    """The largest difference of a class's recall, or of its false alarms, between groups."""
+
+    gap: Share | None
+    label: Text | None
+
+
 class Column(Part):
     """Scores by the groups of one column."""
 
@@ -156,7 +172,7 @@ class Column(Part):
     groups: dict[str, GroupScores]
     gaps: dict[str, Gap]
     in_no_group: Size
-    equalised_odds: dict[str, Any] | None = None
+    equalised_odds: Odds | None = None
 
 
 class Subgroups(Part):

@@ -17,6 +17,7 @@ from fer_id.files import atomic_write_bytes, write_json
 from fer_id.preprocessing.clips import FOUND, OUTCOMES
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
+from fer_id.reporting.words import counted
 from fer_id.review import boris, elan
 from fer_id.review.picture import clock, colour, draw
 from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
@@ -113,8 +114,10 @@ def sentences(timeline: Timeline) -> list[str]:
     frames, seconds = outcomes(timeline), timeline.seconds
     lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
     if not frames[FOUND]:
+        looked = counted(sum(frames.values()), "frame")
         return [
-            f"{NO_FACE_ANYWHERE} ({lost}): the model says nothing about this video, and there is nothing to review."
+            f"{NO_FACE_ANYWHERE}. The model says nothing about this video, and there is nothing to review "
+            f"({looked} looked at: {lost})."
         ]
     parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
     told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
