@@ -20,6 +20,8 @@ from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral")]
