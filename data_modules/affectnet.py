@@ -9,6 +9,7 @@ split off training.
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_ben
 from data_modules.stills import read_image
 from data_modules.tables import Table
 from fer_id.card import StoreCard
-from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.errors import ConfigError, DataError, Problems, cut
+from fer_id.inputs import MB, read_bytes
 from fer_id.labels import AFFECTNET8
 from fer_id.preprocessing.alignment import align, crop_geometry
 from fer_id.settings import setting
@@ -54,6 +56,10 @@ class AffectNetConfig(BenchmarkConfig):
         choices=("error", "leave_out"),
         help="a picture that is missing, damaged or whose landmarks fix no eyes: stop, or leave it out and count it",
     )
+
+
+MOST_ANNOTATION = MB
+"""Bytes of a .npy file with the code or the landmarks of a face."""
 
 
 class Face(NamedTuple):
@@ -98,6 +104,7 @@ def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> S
         source="affectnet",
         geometry=crop_geometry(aligned=True, colour="rgb"),
         parameters={"landmarks": "published", "release": release},
+        landmarks_from="published",
     )
     samples = crops(faces, left_out, config.unreadable)
     return write_benchmark(Benchmark(samples, card, lambda _: ROLES, left_out), out, config, overwrite=overwrite)
@@ -226,9 +233,11 @@ def _annotation(folder: Path, stem: str) -> tuple[int, NDArray[np.float32]]:
 
 def _load(path: Path) -> NDArray[np.generic]:
     try:
-        array: NDArray[np.generic] = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise DataError(f"annotations/{path.name}: missing") from None
-    except (OSError, ValueError, EOFError) as problem:
-        raise DataError(f"annotations/{path.name}: cannot be read ({problem})") from None
+        content = io.BytesIO(read_bytes(path, DataError, most=MOST_ANNOTATION))
+        array: NDArray[np.generic] = np.load(content, allow_pickle=False)
+    except DataError as problem:
+        reason = str(problem).removeprefix(f"{path}: ")
+        raise DataError(f"annotations/{path.name}: {reason.replace('no such file', 'missing')}") from None
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError) as problem:
+        raise DataError(f"annotations/{path.name}: cannot be read ({cut(problem, 200)})") from None
     return array

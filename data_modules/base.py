@@ -12,17 +12,25 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
-from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, quiet_worker
+from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, batch_bytes, begin_worker
 from data_modules.domains import DomainDataset, DomainSampler, Part
-from data_modules.pool import holds_images, pool
-from fer_id.errors import DataError, LeakageError, Problems, StoreError
+from data_modules.pool import holds_images, pool, require_distinct
+from fer_id.errors import ConfigError, DataError, LeakageError, Problems, StoreError
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
 from fer_id.evaluation.crossfit import cross_fit
 from fer_id.evaluation.protocol import make_folds
 from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.progress import say
+from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
 from fer_id.store import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
+
+PREFETCHED = 2
+"""Batches that each loading process has ready, torch's default."""
+
+PATIENCE_S = 120
+"""Seconds that a training waits for a batch before it takes the processes that load for stuck."""
 
 
 class FerDataModule(pl.LightningDataModule):
@@ -60,6 +68,7 @@ class FerDataModule(pl.LightningDataModule):
         self.stores = [ClipStore.open(path) for path in config.store]
         _check_geometry(self.stores)
         self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
+        require_distinct(self.stores)
         self.clips, self.dropped_labels = pool(self.stores, self.labels)
         self.images = all(map(holds_images, self.stores))
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
@@ -68,6 +77,7 @@ class FerDataModule(pl.LightningDataModule):
         self.fold = self._named(fold)
         self._first_epoch = 0
         self._source: ClipDataset | None = None
+        self._short: str | None = None
 
     def _named(self, name: str | None) -> Fold:
         if name is None:
@@ -124,6 +134,11 @@ class FerDataModule(pl.LightningDataModule):
         return ", ".join(store.fingerprint for store in self.stores)
 
     @property
+    def mesh_mappings(self) -> dict[str, list[str]]:
+        """Path of each store -> the mapping of MediaPipe's mesh that gave its landmarks; empty where none did."""
+        return {str(store.path): list(filter(None, [store.card.mesh_mapping])) for store in self.stores}
+
+    @property
     def groups(self) -> list[str]:
         """Names of the group columns."""
         return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))
@@ -161,6 +176,12 @@ class FerDataModule(pl.LightningDataModule):
         """Batches of whole clips in order, none left out, without augmentation, their frames in [0, 1]."""
         for batch in self._loader(rows, train=False):
             yield self.on_after_batch_transfer(batch, 0)
+
+    def require_shared_memory(self) -> None:
+        """Raise ConfigError where a training batch does not fit into the shared memory; say so where several do not."""
+        self.train_dataloader()
+        if self._short:
+            say(self._short)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Augmented, shuffled; the last partial batch is left out."""
@@ -233,6 +254,8 @@ class FerDataModule(pl.LightningDataModule):
         self, dataset: ClipDataset | DomainDataset, sampler: EpochSampler, batch_size: int, *, train: bool
     ) -> DataLoader[dict[str, Any]]:
         workers = self.config.num_workers
+        if workers:
+            self._short = _require_shared_memory(batch_bytes(min(batch_size, len(sampler)), dataset.longest), workers)
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -241,7 +264,8 @@ class FerDataModule(pl.LightningDataModule):
             num_workers=workers,
             collate_fn=Collate(len(self.labels)),
             persistent_workers=train and workers > 0,
-            worker_init_fn=quiet_worker,
+            timeout=PATIENCE_S if workers else 0,
+            worker_init_fn=begin_worker,
             pin_memory=torch.cuda.is_available(),
         )
 
@@ -250,6 +274,23 @@ class FerDataModule(pl.LightningDataModule):
         batch["frames"] = batch["frames"].permute(0, 1, 4, 2, 3).float().div_(255)
         typed: ClipBatch = batch
         return typed
+
+
+def _require_shared_memory(size: int, workers: int) -> str | None:
+    """Return what to say where not all batches of ``size`` bytes fit into the shared memory at once.
+
+    Raises:
+        ConfigError: not even one does.
+    """
+    memory = shared_memory()
+    if memory is None:
+        return None
+    has = f"shared memory ({PLACE}) has {amount(memory.free)} free of {amount(memory.total)}"
+    if memory.free < size:
+        raise ConfigError(f"data.num_workers={workers}: {has}, and a batch takes {amount(size)}: {ADVICE}")
+    needed = workers * PREFETCHED * size
+    short = f"{has}, and data.num_workers={workers} may need {amount(needed)}: where a process is lost, {ADVICE}"
+    return short if memory.free < needed else None
 
 
 def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:

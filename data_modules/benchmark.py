@@ -43,7 +43,7 @@ class BenchmarkConfig(DataConfig):
     validation_fraction: float = setting(
         0.1, above=0, below=1, help="share of training that becomes validation where none is published"
     )
-    split_seed: int = setting(0, min=0, help="seed of that division")
+    split_seed: int = setting(0, min=0, max=2**32 - 1, help="seed of that division")
     audit_radius: int = setting(
         RADIUS, min=0, max=64, help="bits of 64 by which two perceptual hashes may differ for a closer look"
     )

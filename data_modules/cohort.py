@@ -19,7 +19,9 @@ from data_modules.admission import Cohort, admit, open_keys
 from data_modules.cohort_videos import FollowedClip, Stretch, VideoJob, follow_videos, read_part
 from data_modules.config import DataConfig
 from data_modules.corrections import add_corrections
+from data_modules.face_rows import marks_of
 from data_modules.manifests import read_manifests
+from data_modules.several_faces import SeveralFaces
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.evaluation.agreement import agreement, vote_shares
@@ -31,6 +33,9 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.clips import OUTCOMES, windows
+from fer_id.preprocessing.landmarks import MESH_MAPPING
+from fer_id.preprocessing.marks import MarkError
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
 from fer_id.settings import Clash, setting
@@ -54,9 +59,9 @@ class CohortConfig(DataConfig):
     stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="gray: to adapt a model that learned from gray faces")
     min_eye_distance: float = setting(
-        8.0, above=0, help="pixels between the eyes below which a face is too small to read"
+        8.0, above=0, max=1000, help="pixels between the eyes below which a face is too small to read"
     )
-    workers: int = setting(0, min=0, help="processes that follow faces; 0: one per core")
+    workers: int = setting(0, min=0, max=256, help="processes that follow faces; 0: one per core")
     unreadable: str = setting(
         "error", choices=("error", "leave_out"), help="a damaged video: stop, or leave its clips out and count them"
     )
@@ -64,6 +69,9 @@ class CohortConfig(DataConfig):
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
     corrections: list[str] = setting(
         [], help="files of fer-id predict that a person corrected in ELAN or BORIS; first added to annotations.csv"
+    )
+    groups: list[str] = setting(
+        [], help="further columns of subjects.csv and clips.csv that become group columns of the store"
     )
     annotator: str = setting("", help="who corrected them, as annotations.csv is to call them")
 
@@ -85,42 +93,53 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
-    home, manifests = keys_home(), read_manifests(Path(config.source))
+    home, manifests = keys_home(), read_manifests(Path(config.source), config.groups)
+    for note in manifests.notes:
+        say(note)
     key, log = open_keys(home)
     gone = known_withdrawals(home, log)
     cohort = admit(manifests, key, gone, date.today())
     if config.corrections:
         for line in add_corrections(cohort, [Path(path) for path in config.corrections], config.annotator, log):
             say(line)
-        cohort = admit(read_manifests(Path(config.source)), key, gone, date.today())
+        cohort = admit(read_manifests(Path(config.source), config.groups), key, gone, date.today())
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
-        done = _follow(jobs, parts, config, cohort)
+        done, several = _follow(jobs, parts, config, cohort), SeveralFaces()
         card = _card(cohort, config)
         with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
-            coverage = _write(cohort, done, parts, config, writer)
+            coverage = _write(cohort, done, parts, config, writer, several)
             _check_found(coverage, config)
             card.audit |= {
                 "coverage": coverage,
                 "annotators": None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET),
                 "left_out": dict(cohort.left_out),
                 "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+                "several_faces": several.audit(),
             }
             admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
             log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before it can be opened
+    for outcome in (NO_PICTURE, DAMAGED):
+        if coverage[outcome]:
+            say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
+    for line in several.sentences(out):
+        say(line)
     return card
 
 
 def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
     """One job per video file, however it is spelled, in the order in which the clips name them."""
-    key, folder = cohort.key, cohort.manifests.folder.resolve()
+    key, folder, faces = cohort.key, cohort.manifests.folder.resolve(), cohort.manifests.faces
     files = cohort.clips["video"].map(lambda video: (folder / video).resolve().relative_to(folder).as_posix())
     for video, rows in cohort.clips.groupby(files, sort=False):
-        stretches = tuple(
-            Stretch(key.pseudonym("clip", clip_id), start_s, end_s)
-            for clip_id, start_s, end_s in zip(rows["clip_id"], rows["start_s"], rows["end_s"], strict=True)
-        )
         path = cohort.manifests.folder / str(video)
+        marks = {name: marks_of(folder, faces, path, name) for name in rows["subject_id"].unique()}
+        stretches = tuple(
+            Stretch(key.pseudonym("clip", clip_id), cohort.subject(name), start_s, end_s, marks[name])
+            for clip_id, name, start_s, end_s in rows[["clip_id", "subject_id", "start_s", "end_s"]].itertuples(
+                index=False
+            )
+        )
         name = key.pseudonym("video", str(video))
         yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
 
@@ -134,8 +153,22 @@ def _parts_folder(out: Path) -> Iterator[Path]:
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True, mode=0o700)
     with locked(parts, DataError):
-        yield parts
+        try:
+            yield parts
+        except BaseException:
+            _keep_whole(parts)
+            raise
         shutil.rmtree(parts)
+
+
+def _keep_whole(parts: Path) -> None:
+    """Removes what was not finished, and the folder where nothing was: a refusal leaves no draft and no empty file."""
+    done = {path.stem for path in parts.glob("*.json")}
+    for path in parts.iterdir():
+        if path.stem not in done:
+            path.unlink(missing_ok=True)
+    if not done:
+        parts.rmdir()
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:
@@ -144,28 +177,33 @@ def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Coh
     Returns:
         the jobs that were done, in their order.
     """
-    problems, failed = Problems("videos"), set[str]()
+    problems, failed, marks = Problems("videos"), set[str](), False
     workers = config.workers or os.cpu_count() or 1
     for job, problem in track(
         follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
     ):
         if problem:
-            problems.add(problem)
+            problems.add(str(problem))
+            marks |= isinstance(problem, MarkError)  # a mistake in a table: nothing is left out for it
             failed.add(job.video_id)
             cohort.left_out["unreadable video"] += len(job.stretches)
-    if config.unreadable == "error" or len(failed) == len(jobs):
-        problems.raise_if_any(
-            DataError, "Replace these videos, or say data.unreadable=leave_out. What is done is kept for the next time."
-        )
-    for problem in problems.found:
-        say(f"left out: {problem}")
+    if config.unreadable == "error" or marks or len(failed) == len(jobs):
+        mend = "Mend faces.csv. " if marks else "Replace these videos, or say data.unreadable=leave_out. "
+        problems.raise_if_any(DataError, f"{mend}What is done is kept for the next time.")
+    for line in problems.found:
+        say(f"left out: {line}")
     return [job for job in jobs if job.video_id not in failed]
 
 
 def _write(
-    cohort: Cohort, jobs: list[VideoJob], parts: Path, config: CohortConfig, writer: ClipStoreWriter
+    cohort: Cohort,
+    jobs: list[VideoJob],
+    parts: Path,
+    config: CohortConfig,
+    writer: ClipStoreWriter,
+    several: SeveralFaces,
 ) -> dict[str, Any]:
-    """Writes every window and a contact sheet per subject; returns the coverage table."""
+    """Writes every window and the sheets of each subject; returns the coverage table."""
     rows, by_subject = _rows(cohort, writer.card.groups), dict[str, Counter[str]]()
     strips: dict[str, list[Strip]] = {}
     for job in jobs:
@@ -176,12 +214,14 @@ def _write(
                 part = slice(start, end)
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
             by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
+            several.add(job, stretch, clip)
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     card = writer.card
     card.consent = {subject: kept for subject, kept in card.consent.items() if subject in by_subject}
     for subject, shown in strips.items():
         contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
     card.audit["alike"] = alike(_some_faces(strips))
+    several.copy_sheets(parts, writer.draft)
     totals = sum(by_subject.values(), Counter[str]())
     return {
         "frames": totals.total(),
@@ -251,6 +291,7 @@ def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
         },
         versions={name: version(name) for name in VERSIONS},
         groups=cohort.manifests.groups,
+        landmarks_from=MESH_MAPPING,
         consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in taking_part},
         expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
     )

@@ -21,4 +21,4 @@ class DataConfig:
     frames: str = setting(
         "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
     )
-    num_workers: int = setting(1, min=0, help="processes that read and augment")
+    num_workers: int = setting(1, min=0, max=256, help="processes that read and augment")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import unicodedata
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from data_modules.tables import Table
+from data_modules.tables import Table, append_rows
 from fer_id.cohort_tables import CONSENT_COLUMNS
-from fer_id.files import atomic_write_text
 
 
 @dataclass(frozen=True)
@@ -37,11 +34,7 @@ class ConsentTable:
         if any(_name(row["subject_id"]) == name for row in of_today):
             return
         new = {"subject_id": name, "recorded_on": today.isoformat(), "status": "withdrawn"}
-        out = io.StringIO()
-        writer = csv.DictWriter(out, CONSENT_COLUMNS, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows([*self.rows, new])
-        atomic_write_text(self.path, out.getvalue())
+        append_rows(self.path, CONSENT_COLUMNS, [new])
 
 
 def consent_table(cohort: Path) -> ConsentTable:

@@ -6,9 +6,7 @@ there already is passed over, and one that contradicts it is refused.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -17,13 +15,14 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.admission import Cohort
+from data_modules.tables import append_rows
 from fer_id.cohort_tables import ANNOTATION_COLUMNS
 from fer_id.errors import DataError, FerIdError, Problems
-from fer_id.files import atomic_write_bytes
 from fer_id.governance.audit import AuditLog
 from fer_id.labels import TARGET
 from fer_id.reporting.words import counted
 from fer_id.review.corrected import Corrected, Opinion, read_corrected
+from fer_id.shapes import shown
 
 MAJORITY = 0.5
 """Share of a clip that one label has to cover more of."""
@@ -68,7 +67,8 @@ def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: 
     problems.raise_if_any(DataError, "annotations.csv is as it was.")
     new = {clip: label for found in votes.values() for clip, label in found.items() if clip not in known}
     if new:
-        _append(cohort.manifests.folder / "annotations.csv", name, new)
+        rows = [{"clip_id": clip, "annotator": name, "label": label} for clip, label in new.items()]
+        append_rows(cohort.manifests.folder / "annotations.csv", ANNOTATION_COLUMNS, rows)
         log.append("annotated", clips=[cohort.key.pseudonym("clip", clip) for clip in new])
     return said
 
@@ -145,7 +145,7 @@ def _misfits(corrected: Corrected) -> list[str]:
         return ["nobody has labelled anything in it yet"]
     expected = f"expected one of {', '.join(TARGET.names)}"
     return [
-        f"{one.start_s:.2f} to {one.end_s:.2f} s: {one.label!r}, {expected}"
+        f"{one.start_s:.2f} to {one.end_s:.2f} s: {shown(one.label)!r}, {expected}"
         for one in corrected.opinions
         if one.label not in TARGET.names
     ]
@@ -165,14 +165,3 @@ def _sentence(corrected: Corrected, found: int, before: int, lost: Counter[str])
     again = f" ({before} of them stood there already)" if before else ""
     rest = "".join(f"; {count} {reason}" for reason, count in lost.items())
     return f"{corrected.path}: opinions about {counted(found, 'clip')}{again}{rest}"
-
-
-def _append(path: Path, annotator: str, votes: Votes) -> None:
-    """Adds rows to the table as it stands, in the order of its columns; what is there stays to the byte."""
-    old = path.read_bytes() if path.exists() else (",".join(ANNOTATION_COLUMNS) + "\n").encode()
-    ending = "\r\n" if b"\r\n" in old else "\n"
-    columns = [name.strip() for name in next(csv.reader(io.StringIO(old.decode("utf-8-sig"))))]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator=ending)
-    writer.writerows({"clip_id": clip, "annotator": annotator, "label": label} for clip, label in votes.items())
-    atomic_write_bytes(path, old.rstrip(b"\r\n") + ending.encode() + out.getvalue().encode())

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Iterator, Sequence
+from multiprocessing.queues import Queue
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from torch.utils.data import Dataset, Sampler
 
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
+from fer_id.progress import say
 from fer_id.store import ClipStore
-from fer_id.types import StoredClip
+from fer_id.types import CROP, LANDMARKS, StoredClip
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
@@ -41,6 +44,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     ) -> None:
         self.stores, self.seed, self.one_frame = stores, seed, one_frame
         self.augmenter = None if augment is None else ClipAugmenter(augment)
+        self.longest = 1 if one_frame or clips.empty else int(clips["length"].max())
         self._where = list(zip(clips["store"], clips["row"], strict=True))
         self._ids = list(zip(clips["clip_id"], clips["subject_id"], strict=True))
         self._label = np.array([labels.index(label) for label in clips["label"]], np.int64)
@@ -157,9 +161,22 @@ def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredC
     return StoredClip(clip.frames[one], clip.landmarks[one], clip.valid[one])
 
 
-def quiet_worker(_: int) -> None:
-    """A loader process leaves the cores to training: one thread, and no OpenCV pool of its own."""
+def begin_worker(_: int) -> None:
+    """Set up a loader process: one thread, no OpenCV pool of its own, and an end where it cannot hand over a batch."""
     import cv2
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    # A thread of the queue makes the shared memory of a batch. By default it prints the error, drops the batch and goes
+    # on, and the training waits for that batch for ever; a process that ends is noticed within seconds.
+    Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
+
+
+def _end_worker(error: Exception, item: object) -> None:
+    say(f"a process that loads batches ends: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    os._exit(1)
+
+
+def batch_bytes(clips: int, frames: int) -> int:
+    """Return the bytes of a batch of so many clips of so many frames, as it is handed over."""
+    return clips * (frames * (CROP * CROP * 3 + LANDMARKS * 2 * 4 + 1) + 8)

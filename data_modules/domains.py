@@ -25,6 +25,7 @@ class DomainDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
+        self.longest = max(part.clips.longest for part in self.parts)
         self._ends = list(accumulate(len(part.clips) for part in self.parts))
 
     def __len__(self) -> int:

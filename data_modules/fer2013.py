@@ -74,6 +74,7 @@ def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> Sto
         source="fer2013" if own else "ferplus",
         geometry=crop_geometry(aligned=config.landmarks != "none", colour="gray"),
         parameters={"labels": config.labels, "landmarks": config.landmarks},
+        landmarks_from=config.landmarks_from,
     )
     samples = to_samples(stills, config)
     return write_benchmark(Benchmark(samples, card, roles, left_out), out, config, overwrite=overwrite)

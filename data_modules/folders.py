@@ -10,7 +10,7 @@ from typing import NamedTuple
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, read_image, to_samples
 from fer_id.card import StoreCard
-from fer_id.errors import ConfigError, DataError, Problems
+from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
@@ -71,6 +71,7 @@ def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> Stor
         source=Path(config.source).resolve().name,
         geometry=crop_geometry(aligned=config.landmarks != "none", colour=config.colour),
         parameters={"landmarks": config.landmarks},
+        landmarks_from=config.landmarks_from,
     )
     samples = to_samples(read_stills(files, "image"), config)
     return write_benchmark(Benchmark(samples, card, roles), out, config, overwrite=overwrite)
@@ -104,10 +105,24 @@ def list_images(root: Path) -> list[Found]:
             strange = [file.path for file in images if file.path.suffix.lower() not in SUFFIXES]
             for path in strange or ([] if images else [of_class]):
                 problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
+    for problem in _name_problems(files, root):
+        problems.add(problem)
     problems.raise_if_any(DataError, LAYOUT)
     if not files:
         raise DataError(f"{root}: no images. {LAYOUT}")
     return files
+
+
+def _name_problems(files: list[Found], root: Path) -> Iterator[str]:
+    """Names that are no text, and two images of one split and class that would get the same clip id."""
+    known: dict[tuple[str, str, str], Path] = {}
+    for file in files:
+        place = file.path.relative_to(root)
+        if not str(place).isprintable():
+            yield f"{cut(place)}: the name is no printable text; rename the file or folder"
+        other = known.setdefault((file.split, file.label, file.path.name), place)
+        if other != place:
+            yield f"{place}: the class {file.label} has an image of that name already, {other}; rename one of them"
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -125,8 +140,14 @@ def infer_space(names: set[str]) -> LabelSpace:
     if fitting:
         return min(fitting, key=len)
     known = {name for space in SPACES.values() for name in space.names}
+    listed = ", ".join(cut(name) for name in (sorted(names - known) or sorted(names))[:20])
+    if any(name.isdecimal() for name in names):
+        raise DataError(
+            f"classes {listed}: numbers mean something else in every benchmark; rename the folders "
+            f"to what they show ({', '.join(sorted(known))})"
+        )
     raise DataError(
-        f"classes {', '.join(sorted(names - known) or sorted(names))}: no label space has them. Known: "
+        f"classes {listed}: no label space has them. Known: "
         + "; ".join(f"{space.name} ({', '.join(space.names)})" for space in SPACES.values())
     )
 
@@ -139,7 +160,8 @@ def check_classes(files: list[Found], space: LabelSpace, root: Path) -> None:
     """
     problems = Problems(str(root))
     for folder in dict.fromkeys(file.path.parent for file in files if file.label not in space.names):
-        problems.add(f"{folder.relative_to(root)}: no class of {space.name}")
+        number = ", and numbers mean something else in every benchmark" if folder.name.isdecimal() else ""
+        problems.add(f"{folder.relative_to(root)}: no class of {space.name}{number}")
     problems.raise_if_any(DataError, f"Known classes: {', '.join(space.names)}.")
 
 

@@ -9,11 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.admission import decisions, open_keys
+from data_modules.face_rows import marks_of
 from data_modules.manifests import Manifests, read_manifests
+from fer_id.cohort_tables import CLIP_ROW_COLUMNS
 from fer_id.errors import DataError
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import ConsentError, known_withdrawals
 from fer_id.governance.keys import Key
+from fer_id.preprocessing.marks import Mark
 
 PURPOSE = "inference"
 
@@ -29,6 +32,7 @@ class Permitted:
         provenance: of the cohort; ``synthetic`` people are nobody.
         until: last day of the consent; None: until it is taken back.
         log: the site's.
+        marks: places on their face in this video, of ``faces.csv``.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Permitted:
     provenance: str
     until: date | None
     log: AuditLog
+    marks: tuple[Mark, ...] = ()
 
 
 def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> Permitted:
@@ -68,7 +73,8 @@ def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> 
     until = decision.record.expires_on if decision.record else None
     own = clips[clips["subject_id"] == name]
     pseudonyms = key.pseudonym("subject", name), _video_pseudonym(key, cohort, video)
-    return Permitted(name, *pseudonyms, _groups(manifests, name, own), manifests.provenance, until, log)
+    marks = marks_of(manifests.folder, manifests.faces, video, name)
+    return Permitted(name, *pseudonyms, _groups(manifests, name, own), manifests.provenance, until, log, marks)
 
 
 def clips_of(manifests: Manifests, video: Path) -> pd.DataFrame:
@@ -99,7 +105,10 @@ def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str)
 
 def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, set[str]]:
     person = manifests.subjects[manifests.subjects["subject_id"] == name]
-    tables = (table[[one for one in manifests.groups if one in table]] for table in (person, clips))
+    tables = (
+        person.drop(columns="subject_id"),
+        clips.drop(columns=[one for one in CLIP_ROW_COLUMNS[:-1] if one in clips]),
+    )
     return {
         str(column): {str(value) for value in table[column] if value is not None}
         for table in tables

@@ -70,6 +70,8 @@ ANNOTATIONS = pa.DataFrameSchema(
         ),
     }
 )
+_SHARE = pa.Column(checks=_each(lambda cell: is_number(cell) and float(cell) <= 1, "a share of the picture, 0 to 1"))
+FACES = pa.DataFrameSchema({"video": _ID, "time_s": _SECONDS, "x": _SHARE, "y": _SHARE})
 CONSENT = pa.DataFrameSchema(
     {
         "subject_id": _ID,

@@ -1,13 +1,15 @@
 """The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
 
-``subjects.csv``, ``clips.csv``, ``consent.csv`` and, where several people labelled the clips, ``annotations.csv``; the
-design says their columns. Only the empty cell is missing.
+``subjects.csv``, ``clips.csv``, ``consent.csv``; where several people labelled the clips, ``annotations.csv``; where
+several people are in the picture, ``faces.csv``. The design says their columns. Only the empty cell is missing.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -17,16 +19,24 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, SUBJECTS, is_number, purposes_in
+from data_modules.face_rows import whose_faces
+from data_modules.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
+from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, is_number, purposes_in
 from data_modules.tables import Table
 from fer_id.card import PROVENANCES
-from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
-from fer_id.errors import DataError, Problems
+from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
+from fer_id.csv_text import is_formula
+from fer_id.errors import SHOWN, DataError, Problems, cut, quoted
 from fer_id.files import read_json
 from fer_id.governance.consent import ConsentRecord
+from fer_id.inputs import look_alike
 from fer_id.store_format import CLIP_COLUMNS
 
-_FORMULA = re.compile(r"[=+@]|-\D")
+MOST_ROWS = 100_000
+"""Rows of a cohort's table."""
+
+_DECIMAL_COMMA = re.compile(r"\d+,\d+")
+_NUMBERS = ("start_s", "end_s", "confidence")
 _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "store", "row", "lost"})
 """Columns that mean something else in a store or in the predictions of a run."""
 
@@ -39,11 +49,15 @@ class Manifests:
 
     Attributes:
         folder: the cohort.
-        subjects: by ``subject_id``, its other columns are groups; text or None.
+        subjects: by ``subject_id``, with all columns of the file; text or None.
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
         consent: one record per row.
         annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
+        faces: one row per place on a child's face, ``subject_id`` added, all but it and ``video`` numbers; None where
+            the cohort has none.
         provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
+        chosen: further columns that ``data.groups`` names.
+        warnings: what is allowed, but worth a look.
     """
 
     folder: Path
@@ -52,16 +66,36 @@ class Manifests:
     consent: list[ConsentRecord]
     annotations: pd.DataFrame | None = None
     provenance: str = "real"
+    chosen: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    faces: pd.DataFrame | None = None
 
     @property
     def groups(self) -> list[str]:
-        """The group columns: those of the subjects, then the clips' own."""
-        own = [str(name) for name in self.subjects if name != "subject_id"]
-        return own + [str(name) for name in self.clips if name not in CLIP_ROW_COLUMNS[:-1]]
+        """The group columns of a store: those of the subjects, then the clips' own."""
+        return [
+            *group_columns(self.subjects, "subjects.csv", self.chosen),
+            *group_columns(self.clips, "clips.csv", self.chosen),
+        ]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of the tables before a store is made of them, a sentence each."""
+        tables = {"subjects.csv": self.subjects, "clips.csv": self.clips}
+        left_out = {
+            file: [name for name in further_columns(table, file) if name not in self.chosen]
+            for file, table in tables.items()
+        }
+        sentence = left_out_sentence(left_out)
+        return [*([sentence] if sentence else []), *self.warnings]
 
 
-def read_manifests(folder: Path) -> Manifests:
+def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     """Reads and checks the tables of a cohort folder.
+
+    Args:
+        folder: the cohort.
+        chosen: further columns of ``subjects.csv`` and ``clips.csv`` that are group columns too (``data.groups``).
 
     Raises:
         DataError: every problem of every row of every table, together.
@@ -72,16 +106,23 @@ def read_manifests(folder: Path) -> Manifests:
     subjects = _read(folder / "subjects.csv", SUBJECT_COLUMNS, SUBJECTS, problems, extra=True)
     clips = _read(folder / "clips.csv", CLIP_ROW_COLUMNS, CLIPS, problems, extra=True)
     consent = _read(folder / "consent.csv", CONSENT_COLUMNS, CONSENT, problems)
+    warnings: list[str] = []
     if subjects is not None and clips is not None:
         _check_people(subjects, clips, problems)
+        warnings = _check_groups(subjects, clips, chosen, problems)
     if clips is not None:
         _check_times(clips, problems)
         _check_overlaps(folder, clips, problems)
         _check_videos(folder, clips, problems)
     votes = None
-    if (folder / "annotations.csv").exists():
+    if os.path.lexists(folder / "annotations.csv"):
         votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
         _check_votes(votes, clips, problems)
+    faces = None
+    if os.path.lexists(folder / "faces.csv"):
+        faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
+        if faces is not None and clips is not None:
+            faces = whose_faces(folder, faces, clips, problems)
     records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
@@ -90,24 +131,51 @@ def read_manifests(folder: Path) -> Manifests:
     clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
     if votes is not None:
         votes = votes.assign(confidence=votes["confidence"].astype(float))
-    return Manifests(folder, subjects, clips, records, votes, provenance)
+    return Manifests(folder, subjects, clips, records, votes, provenance, tuple(chosen), tuple(warnings), faces)
 
 
 def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
-    """Clips are of people in ``subjects.csv``; no column stands twice; and no further column carries a name."""
+    """Clips are of people in ``subjects.csv``."""
     known = set(subjects["subject_id"])
     for number, subject in clips["subject_id"].items():
         if subject and subject not in known:
-            problems.add(f"clips.csv, {_line(number)}, column subject_id: {subject!r} is not in subjects.csv")
-    if shared := sorted(set(subjects.columns) & set(clips.columns) - {"subject_id"}):
-        problems.add(f"clips.csv and subjects.csv both have a column {', '.join(shared)}; keep it in one of them")
-    _check_groups(subjects.drop(columns="subject_id"), subjects["subject_id"], "subjects.csv", problems)
-    own = clips.drop(columns=[name for name in CLIP_ROW_COLUMNS[:-1] if name in clips])
-    _check_groups(own, clips["subject_id"], "clips.csv", problems)
+            problems.add(f"clips.csv, {_line(number)}, column subject_id: {quoted(subject)} is not in subjects.csv")
+
+
+def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[str], problems: Problems) -> list[str]:
+    """No group column stands in both tables, means something else in a store, or holds the name of a subject.
+
+    Returns:
+        warnings: cells that hold a name which is a number or a single character.
+    """
+    tables = {"subjects.csv": subjects, "clips.csv": clips}
+    groups = {file: group_columns(table, file, chosen) for file, table in tables.items()}
+    further = {name for file, table in tables.items() for name in further_columns(table, file)}
+    for name in chosen:
+        if name not in {*further, *SUBJECT_COLUMNS[1:], *CLIP_ROW_COLUMNS[-1:]}:
+            known = ", ".join(map(cut, sorted(further))) or "none"
+            problems.add(
+                f"data.groups: no column {quoted(name)}; further columns of subjects.csv and clips.csv: {known}"
+            )
+        elif name in _OURS or name.startswith(_OURS_TOO):
+            problems.add(f"data.groups: a column {cut(name)} means something else in a store or run; rename it")
+    for name in sorted(
+        set(groups["subjects.csv"]) & {*map(str, clips)} | set(groups["clips.csv"]) & {*map(str, subjects)}
+    ):
+        problems.add(f"clips.csv and subjects.csv both have a column {cut(name)}; keep it in one of them")
+    names, warnings = [name for name in subjects["subject_id"] if name], list[str]()
+    for file, table in tables.items():
+        for found in names_in(table[groups[file]], names):
+            sentence = describe(found, file)
+            if found.weak:
+                warnings.append(f"{sentence}: where it means the child, it must not enter the store")
+            else:
+                problems.add(f"{sentence}, which must stay here", grave=True)
+    return warnings
 
 
 def _provenance(path: Path, problems: Problems) -> str:
-    if not path.exists():
+    if not os.path.lexists(path):
         return "real"
     try:
         said = read_json(path, DataError).get("provenance")
@@ -115,7 +183,7 @@ def _provenance(path: Path, problems: Problems) -> str:
         problems.add(str(problem))
         return "real"
     if said not in PROVENANCES:
-        problems.add(f"cohort.json: provenance is {said!r}, expected one of {', '.join(PROVENANCES)}")
+        problems.add(f"cohort.json: provenance is {quoted(said)}, expected one of {', '.join(PROVENANCES)}")
     return str(said)
 
 
@@ -123,12 +191,13 @@ def _read(
     path: Path, columns: tuple[str, ...], schema: pa.DataFrameSchema, problems: Problems, *, extra: bool = False
 ) -> pd.DataFrame | None:
     """A table as text, None for empty cells; None where it cannot be read at all."""
-    table = Table(path, columns, extra=extra)
+    table = Table(path, columns, extra=extra, most_rows=MOST_ROWS)
     try:
         rows = dict(table.rows())
     except DataError as problem:
-        first, *rest = str(problem).splitlines()
-        problems.found += [f"{path.name}: {one.removeprefix('  - ')}" for one in rest] or [first]
+        problems.include(table.problems, path.name)
+        if not len(table.problems):
+            problems.add(str(problem))
         return None
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else list(columns), dtype=object)
     for name in frame:  # a path stays as it is: on some disks the names of files are composed otherwise
@@ -138,26 +207,28 @@ def _read(
     if frame.empty:
         problems.add(f"{path.name}: no row")
         return frame
-    for added in sorted(set(map(str, frame)) - set(columns)):
-        if added in _OURS or added.startswith(_OURS_TOO):
-            problems.add(f"{path.name}: a column {added} means something else in a store or run; give it another name")
     for name in frame:
         for number, cell in frame[name].items():
-            if cell is not None and _FORMULA.match(cell):
-                problems.add(
-                    f"{path.name}, {_line(number)}, column {name}: a spreadsheet formula ({cell!r}); give its value"
-                )
+            if cell is not None and is_formula(cell):
+                where = f"{path.name}, {_line(number)}, column {cut(name)}"
+                problems.add(f"{where}: a spreadsheet formula ({quoted(cell)}); give its value", kind="formula")
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as found:
         cases = found.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):
-            cell = frame.at[case["index"], case["column"]]
-            shown = "nothing" if cell is None else repr(cell)
-            expected = "a value" if case["check"] == "not_nullable" else case["check"]
-            expected = "a value that stands once" if expected == "field_uniqueness" else expected
-            problems.add(f"{path.name}, {_line(case['index'])}, column {case['column']}: {shown}, expected {expected}")
+            cell, where = frame.at[case["index"], case["column"]], f"{path.name}, {_line(case['index'])}"
+            wrong = _wrong_cell(None if cell is None else str(cell), str(case["check"]), str(case["column"]))
+            problems.add(f"{where}, column {case['column']}: {wrong}", grave=case["column"] == "status")
     return frame
+
+
+def _wrong_cell(cell: str | None, check: str, column: str) -> str:
+    """What a cell holds and should hold."""
+    if column in _NUMBERS and cell is not None and _DECIMAL_COMMA.fullmatch(cell):
+        return f"{quoted(cell)} has a decimal comma; write {cell.replace(',', '.')}"
+    expected = {"not_nullable": "a value", "field_uniqueness": "a value that stands once"}.get(check, check)
+    return f"{'nothing' if cell is None else quoted(cell)}, expected {expected}"
 
 
 def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problems: Problems) -> None:
@@ -168,9 +239,9 @@ def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problem
     for number, clip, who in votes[["clip_id", "annotator"]].itertuples():
         where = f"annotations.csv, {_line(number)}"
         if clip and clip not in known:
-            problems.add(f"{where}, column clip_id: {clip!r} is not in clips.csv")
+            problems.add(f"{where}, column clip_id: {quoted(clip)} is not in clips.csv")
         if (clip, who) in seen:
-            problems.add(f"{where}: {who} labelled {clip} before")
+            problems.add(f"{where}: {cut(who)} labelled {cut(clip)} before", kind="labelled before")
         seen.add((clip, who))
 
 
@@ -208,40 +279,26 @@ def _line(number: Any) -> str:
 
 def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
     """Every video is a file inside the cohort, links followed."""
-    root = folder.resolve()
+    root, missing = folder.resolve(), 0
     for number, video in clips["video"].items():
         if video is None:
             continue
-        path, where = Path(video), f"clips.csv, {_line(number)}, column video"
+        path, where = Path(video), f"clips.csv, {_line(number)}, column video: {quoted(video)}"
         try:
             inside, there = (folder / path).resolve().is_relative_to(root), (folder / path).is_file()
         except (OSError, RuntimeError, ValueError) as problem:
-            problems.add(f"{where}: {video[:60]!r} is no file that can be looked at ({problem})")
+            reason = getattr(problem, "strerror", None) or cut(problem)
+            problems.add(f"{where} is no file that can be looked at ({reason})", kind="not looked at")
             continue
         if path.is_absolute() or ".." in path.parts or "\\" in video:
-            problems.add(f"{where}: {video!r}, expected a path inside the cohort folder, such as videos/a.mp4")
+            problems.add(f"{where}, expected a path inside the cohort folder, such as videos/a.mp4", grave=True)
         elif not inside:
-            problems.add(f"{where}: {video!r} is a link that leads out of the cohort folder")
+            problems.add(f"{where} is a link that leads out of the cohort folder", grave=True)
         elif not there:
-            problems.add(f"{where}: {video!r}, no such file in {folder}")
-
-
-def _check_groups(table: pd.DataFrame, names: pd.Series, file: str, problems: Problems) -> None:
-    """A further column must not carry names: what it holds goes into the store, and on into results.
-
-    Args:
-        table: the columns.
-        names: subject of each row.
-        file: of the table.
-        problems: to add to.
-    """
-    for column in table:
-        for number, cell, name in zip(table.index, table[column], names, strict=True):
-            if cell and name and len(name) > 1 and name.casefold() in cell.casefold():
-                problems.add(
-                    f"{file}, {_line(number)}, column {column}: holds the subject's name, which must stay here"
-                )
-                break
+            missing += 1
+            other = "; there is something of that name, which is no file" if (folder / path).exists() else ""
+            hint = look_alike(folder / path) if missing <= SHOWN else ""  # each looks through a folder
+            problems.add(f"{where}, no such file in {folder}{other or hint}", kind="no such file")
 
 
 def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list[ConsentRecord]:
@@ -267,9 +324,8 @@ def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list
                 problems.add(f"consent.csv, {_line(number)}: cannot be understood ({problem})")
             continue
         if record.subject_id not in known:
-            problems.add(
-                f"consent.csv, {_line(number)}, column subject_id: {record.subject_id!r} is not in subjects.csv"
-            )
+            where = f"consent.csv, {_line(number)}, column subject_id"
+            problems.add(f"{where}: {quoted(record.subject_id)} is not in subjects.csv", grave=True)
         if record.recorded_on > date.today():
             problems.add(f"consent.csv, {_line(number)}, column recorded_on: {record.recorded_on} is in the future")
         earlier = records.setdefault((record.subject_id, record.recorded_on), (number, record))

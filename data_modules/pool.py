@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from hashlib import blake2b
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from fer_id.errors import Problems, StoreError
 from fer_id.labels import LabelSpace, map_labels
 from fer_id.store import ClipStore
 
@@ -23,6 +25,46 @@ def holds_images(store: ClipStore) -> bool:
 def made_of(stores: Sequence[ClipStore]) -> list[str]:
     """Fingerprints of the stores of images that simulated clips were made of."""
     return [found for store in stores if (found := store.card.parameters.get("from_fingerprint"))]
+
+
+def require_distinct(stores: Sequence[ClipStore]) -> None:
+    """Check that no clip would count twice: no store is pooled with itself, its copy, or another with clips of its own.
+
+    The same *picture* in two benchmarks is no such clip: :func:`pool` gives its copies one group.
+
+    Raises:
+        StoreError: every such pair, with what to leave out.
+    """
+    problems = Problems("data.store")
+    for first, second in combinations(stores, 2):
+        if first.path.resolve() == second.path.resolve():
+            problems.add(f"{first.path} is given twice; give it once")
+            continue
+        images = holds_images(first) or holds_images(second)
+        if images and first.fingerprint != second.fingerprint:
+            continue
+        if common := _common_clips(first, second):
+            problems.add(
+                f"{first.path} and {second.path} share {len(common)} clips ({common[0][1]} of {common[0][0]}, ...); "
+                "they would count twice: leave one of the stores out"
+            )
+    problems.raise_if_any(StoreError)
+
+
+def _common_clips(first: ClipStore, second: ClipStore) -> list[tuple[str, str]]:
+    """Return (subject_id, clip_id) of the clips with the same names and the same frames in two stores."""
+    rows = [
+        {
+            name: row
+            for row, name in enumerate(store.clips[["subject_id", "clip_id"]].itertuples(index=False, name=None))
+        }
+        for store in (first, second)
+    ]
+    return [
+        name
+        for name in sorted(rows[0].keys() & rows[1].keys())
+        if np.array_equal(first.read(rows[0][name]).frames, second.read(rows[1][name]).frames)
+    ]
 
 
 def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -14,7 +14,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from data_modules.benchmark import BenchmarkConfig, Sample
 from fer_id.errors import DataError
+from fer_id.inputs import MB, opened
 from fer_id.preprocessing.alignment import align
+from fer_id.preprocessing.landmarks import MESH_MAPPING, landmarks_of_stills
 from fer_id.settings import setting
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
@@ -22,6 +24,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 
 MOST_PIXELS = 50_000_000
 """A camera's largest picture; a small file that claims more is a decompression bomb."""
+
+BACKGROUND = 128
+"""Gray level behind what is transparent."""
 
 
 @dataclass
@@ -33,8 +38,16 @@ class StillsConfig(BenchmarkConfig):
         choices=("none", "mediapipe"),
         help="none: crops as published; mediapipe: find 68 points and align the eyes",
     )
-    workers: int = setting(1, min=1, help="processes that look for landmarks")
+    workers: int = setting(1, min=1, max=256, help="processes that look for landmarks")
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+    @property
+    def landmarks_from(self) -> str:
+        """Origin of the landmarks, for the card."""
+        return MESH_MAPPING if self.landmarks == "mediapipe" else "none"
+
+
+MOST_PICTURE = 256 * MB
 
 
 class Still(NamedTuple):
@@ -62,8 +75,6 @@ def to_samples(stills: Iterable[Still], config: StillsConfig) -> Iterator[Sample
         for still in stills:
             yield _sample(still, None)
         return
-    from fer_id.preprocessing.landmarks import landmarks_of_stills
-
     stills, ahead = tee(stills)
     found = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
     for still, points in zip(stills, found, strict=True):
@@ -77,23 +88,46 @@ def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decodes a picture, turned upright as its EXIF says; uint8 (H, W, 3), RGB.
+    """Decodes a picture as a viewer shows it, see :func:`to_rgb`; uint8 (H, W, 3), RGB.
 
     Raises:
         DataError: missing, not a picture, truncated, of another format, or absurdly large (judged by its header, before
             anything is decoded).
     """
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        with opened(path, DataError, most=MOST_PICTURE) as file, Image.open(file, formats=FORMATS) as picture:
             width, height = picture.size
             if width * height > MOST_PIXELS:
                 raise DataError(f"{path}: {width}x{height} pixels, expected at most {MOST_PIXELS:,} in all")
-            return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"), np.uint8)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (UnidentifiedImageError, IsADirectoryError):
+            return to_rgb(picture)
+    except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture ({', '.join(FORMATS)})") from None
     except Image.DecompressionBombError as problem:
         raise DataError(f"{path}: absurdly large ({problem})") from None
     except (OSError, SyntaxError, ValueError, EOFError) as problem:
         raise DataError(f"{path}: cannot be decoded ({problem})") from None
+
+
+def to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
+    """A picture of any mode as uint8 (H, W, 3), RGB.
+
+    Turned and mirrored as its EXIF says; 16 bits a channel are scaled to 8; palettes and CMYK are looked up; what is
+    transparent lies on :data:`BACKGROUND`.
+    """
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):
+        picture = _eight_bits(picture)
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("RGB"), np.uint8)
+    layer = picture.convert("RGBA")
+    paper = Image.new("RGBA", layer.size, (BACKGROUND,) * 3)
+    return np.asarray(Image.alpha_composite(paper, layer).convert("RGB"), np.uint8)
+
+
+def _eight_bits(picture: Image.Image) -> Image.Image:
+    """A gray picture of 16 bits (modes I;16, I, F) as one of 8; the gray level that stands for transparent is kept."""
+    levels = np.asarray(picture, np.float64)
+    gray = Image.fromarray(np.clip(levels / 257 + 0.5, 0, 255).astype(np.uint8))
+    if (level := picture.info.get("transparency")) is not None:
+        gray.putalpha(Image.fromarray(np.where(levels == level, 0, 255).astype(np.uint8)))
+    return gray

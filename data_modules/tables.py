@@ -1,4 +1,7 @@
-"""CSV tables of any length, read row by row with flat memory; every fault of a table is reported together."""
+"""CSV tables of any length, read row by row with flat memory; every fault of a table is reported together.
+
+A row is a line: no cell holds a line end, so that a quotation mark that is opened and not closed swallows no row.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,43 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from fer_id.errors import DataError, Problems
+from fer_id.csv_text import csv_text, is_formula
+from fer_id.errors import DataError, Problems, cut, quoted
+from fer_id.files import atomic_write_bytes
+from fer_id.inputs import FREE_GROWTH, MB, MOST_GROWTH, opened
 
-_LONGEST_LINE = 2**18  # characters; FER2013's rows have 9,000, so more than this is no table of ours
+MOST_TABLE = 4096 * MB
+"""Bytes of a table, unpacked; AffectNet's largest has about 600 MB."""
+
+MOST_ROWS = 2_000_000
+MOST_COLUMNS = 200
+MOST_EMPTY = 1000
+"""Empty lines in a row, as editors leave at the end."""
+
+MOST_PROBLEMS = 1000
+"""Problems of one table after which the rest of it is not read."""
+
+LONGEST_LINE = 2**18
+"""Characters; FER2013's rows have 9,000."""
+
+_JOINERS = "\u200c\u200d"  # zero-width, within words of several scripts
+_SPACES = "\u00a0\u2007\u202f\u3000"
+_PRINTABLE = str.maketrans(dict.fromkeys(_JOINERS + _SPACES, " "))
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+_SAVE = "save it as CSV UTF-8 with commas"
+_OTHERS = {
+    b"PK\x03\x04": "a workbook (.xlsx, .ods), no CSV table",
+    b"\xd0\xcf\x11\xe0": "an old workbook (.xls), no CSV table",
+    b"\xff\xfe": "UTF-16 text",
+    b"\xfe\xff": "UTF-16 text",
+}
+"""First bytes of what people hand over in place of a CSV table."""
 
 
 class Table:
@@ -23,6 +55,7 @@ class Table:
         path: the file.
         columns: names expected in the header.
         extra: allow others beside them.
+        most_rows: rows that it may have.
 
     Attributes:
         problems: what is wrong with it; readers add what they find in the cells, iteration raises it all at its end.
@@ -34,14 +67,17 @@ class Table:
         ...         table.add(number, "emotion", "expected a number from 0 to 6", row["emotion"])
     """
 
-    def __init__(self, path: Path, columns: Sequence[str], *, extra: bool = False) -> None:
-        self.path, self.columns, self.extra = path, tuple(columns), extra
+    def __init__(self, path: Path, columns: Sequence[str], *, extra: bool = False, most_rows: int = MOST_ROWS) -> None:
+        self.path, self.columns, self.extra, self.most_rows = path, tuple(columns), extra, most_rows
         self.problems = Problems(str(path))
+        self._quote_open = False
 
     def add(self, number: int, column: str, expected: str, found: str) -> None:
         """Notes a bad cell; ``number`` counts rows from 0, as clip ids and the flag file do."""
-        shown = found if len(found) <= 40 else found[:37] + "..."
-        self.problems.add(f"row {number} (line {number + 2}), column {column}: {expected}, found {shown!r}")
+        kind = f"{column}: {expected}"
+        self.problems.add(
+            f"row {number} (line {number + 2}), column {column}: {expected}, found {quoted(found)}", kind=kind
+        )
 
     def rows(self, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
         """Number (from 0) and cells of every row that has the right number of cells.
@@ -50,67 +86,180 @@ class Table:
             DataError: at once for a file that cannot be read or a wrong header; at the end for everything in
                 ``problems``.
         """
-        with self._opened() as file:
-            reader = csv.reader(_short_lines(file, self.path))
-            header = [name.strip() for name in next(reader, [])]
-            self._check_header(header)
+        with self._lines() as lines:
+            header = self._header(next(lines, ""))
             empty: list[int] = []  # lines that editors leave at the end; before a row they would shift the numbers
-            for number, cells in enumerate(reader):
-                if not cells:
+            for number, line in enumerate(lines):
+                self._check_length(number, len(empty))
+                if not line:
                     empty.append(number)
                     continue
                 for before in empty:
                     self.problems.add(f"row {before} (line {before + 2}): 0 cells, expected {len(header)}")
                 empty.clear()
-                if len(cells) != len(header):
-                    self.problems.add(f"row {number} (line {number + 2}): {len(cells)} cells, expected {len(header)}")
-                    continue
-                yield number, dict(zip(header, cells, strict=True))
+                cells = self._cells(line, number + 2, header)
+                if cells is not None:
+                    yield number, dict(zip(header, cells, strict=True))
+                if len(self.problems) >= MOST_PROBLEMS:
+                    self.problems.raise_if_any(DataError, f"The rest of the table was not read. {hint}".strip())
         self.problems.raise_if_any(DataError, hint)
 
-    def _check_header(self, header: list[str]) -> None:
+    def _check_length(self, number: int, empty: int) -> None:
+        if number >= self.most_rows:
+            raise DataError(f"{self.path}: more than {self.most_rows:,} rows")
+        if empty >= MOST_EMPTY:
+            raise DataError(f"{self.path}: line {number + 2}: more than {MOST_EMPTY:,} empty lines; remove them")
+
+    def _cells(self, line: str, number: int, header: Sequence[str]) -> list[str] | None:
+        """The cells of a line; None where something is wrong with it, which is noted."""
+        found = self._split(line, number)
+        if found is None:
+            return None
+        if strange := [name for name, cell in zip(header, found, strict=False) if not _is_printable(cell)]:
+            cell = found[header.index(strange[0])]
+            self.problems.add(f"line {number}, column {strange[0]}: {_strange(cell)}", grave=True)
+            return None
+        if len(found) != len(header):
+            if not self._quote_open:  # else it is told already: the end of a cell that runs over lines
+                self.problems.add(f"row {number - 2} (line {number}): {_wrong_number(line, found, header)}")
+            return None
+        return found
+
+    def _split(self, line: str, number: int) -> list[str] | None:
+        """The cells of a line; None where its quotation marks do not fit, which is noted."""
+        try:
+            return next(csv.reader([line], strict=True))
+        except csv.Error as problem:
+            if "unexpected end" in str(problem):
+                self._quote_open = True
+                what = "a quotation mark is opened and not closed; no cell may run over a line end"
+            elif "expected after" in str(problem):
+                what = "a quotation mark ends before its cell does; write it twice where one is meant"
+            else:
+                what = f"not a CSV table ({problem})"
+            self.problems.add(f"line {number}: {what}", grave=True)
+            return None
+
+    def _header(self, line: str) -> list[str]:
+        """The names of the columns.
+
+        Raises:
+            DataError: another separator, names that are missing, unexpected, twice or not printable; all together.
+        """
         expected = ",".join(self.columns)
-        if not any(header):
-            raise DataError(f"{self.path}: empty; expected a header {expected} and rows")
+        if not line.strip(", \t"):
+            raise DataError(f"{self.path}: empty; expected a header {cut(expected, 200)} and rows")
+        if _is_utf16(line):
+            raise DataError(f"{self.path}: UTF-16 text; {_SAVE}")
+        for separator, word in _SEPARATORS.items():
+            names = {name.strip(' "') for name in line.split(separator)}
+            if len(names & set(self.columns)) > len({name.strip(' "') for name in line.split(",")} & set(self.columns)):
+                raise DataError(f"{self.path}: its cells are separated by {word}; {_SAVE}")
+        header = [name.strip() for name in self._split(line, 1) or []]
+        self.problems.raise_if_any(DataError)
+        if len(header) > MOST_COLUMNS:
+            raise DataError(f"{self.path}: {len(header):,} columns, expected at most {MOST_COLUMNS}")
+        self._check_names(Counter(header))
+        self.problems.raise_if_any(DataError, f"Expected the header {cut(expected, 200)}.")
+        return header
+
+    def _check_names(self, names: Counter[str]) -> None:
         for name in self.columns:
-            if name not in header:
+            if name not in names:
                 self.problems.add(f"header: column {name} is missing")
-        for name in dict.fromkeys(header):
-            if name not in self.columns and not (self.extra and name):
-                self.problems.add(f"header: unexpected column {name!r}")
-            elif header.count(name) > 1:
-                self.problems.add(f"header: column {name} stands {header.count(name)} times")
-        self.problems.raise_if_any(DataError, f"Expected the header {expected}.")
+        for name, count in names.items():
+            if not _is_printable(name):
+                self.problems.add(f"header: {_strange(name)}", grave=True)
+            elif is_formula(name):
+                self.problems.add(f"header: column {quoted(name)} is a spreadsheet formula; rename it", grave=True)
+            elif name not in self.columns and not (self.extra and name):
+                self.problems.add(f"header: unexpected column {quoted(name)}")
+            elif count > 1:
+                self.problems.add(f"header: column {cut(name)} stands {count} times")
 
     @contextmanager
-    def _opened(self) -> Iterator[IO[str]]:
+    def _lines(self) -> Iterator[Iterator[str]]:
+        """The lines without their ends; bytes that are no UTF-8 come as surrogates."""
         try:
-            with self.path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
+            with opened(self.path, DataError, most=MOST_TABLE) as raw:
+                start = raw.read(4)
+                for mark, what in _OTHERS.items():
+                    if start.startswith(mark):
+                        raise DataError(f"{self.path}: {what}; {_SAVE}")
+                size = raw.seek(0, io.SEEK_END)
                 raw.seek(0)
+                packed = start.startswith(b"\x1f\x8b")
+                most = min(max(FREE_GROWTH, MOST_GROWTH * size), MOST_TABLE) if packed else MOST_TABLE
                 content = gzip.GzipFile(fileobj=raw) if packed else raw
-                yield io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
-        except FileNotFoundError:
-            raise DataError(f"{self.path}: no such file") from None
-        except IsADirectoryError:
-            raise DataError(f"{self.path}: a folder; expected a CSV file") from None
+                text = io.TextIOWrapper(content, encoding="utf-8-sig", errors="surrogateescape", newline="")
+                yield _short_lines(text, self.path, most)
         except (EOFError, gzip.BadGzipFile, zlib.error) as problem:
             raise DataError(
                 f"{self.path}: the gzip file is damaged or truncated ({problem}); copy or download it again"
             ) from None
-        except UnicodeDecodeError as problem:
-            raise DataError(f"{self.path}: not UTF-8 text ({problem}); expected a CSV file") from None
-        except csv.Error as problem:
-            raise DataError(f"{self.path}: not a CSV table ({problem})") from None
+        except OSError as problem:
+            raise DataError(f"{self.path}: cannot be read ({problem.strerror})") from None
 
 
-def _short_lines(file: IO[str], path: Path) -> Iterator[str]:
-    """The lines of a file, none longer than a limit: a file without line ends must not be read whole into memory."""
-    number = 1
-    while line := file.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
-            raise DataError(
-                f"{path}: line {number} is longer than {_LONGEST_LINE} characters; this is no table of images"
-            )
-        yield line
+def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
+    """Adds rows to a table, in the order of its own columns; what is there stays to the byte. It is made where missing.
+
+    Raises:
+        DataError: it is no CSV table with these columns; then nothing is added.
+    """
+    old = (",".join(columns) + "\n").encode()
+    if path.exists():
+        table = Table(path, columns)
+        for _ in table.rows():
+            pass
+        with opened(path, DataError, most=MOST_TABLE) as file:
+            old = file.read()
+    if old.startswith(b"\x1f\x8b"):
+        raise DataError(f"{path}: packed; unpack it, so that a row can be added")
+    ends = "\r\n" if b"\r\n" in old else "\n"
+    header = next(csv.reader([old.decode("utf-8-sig").splitlines()[0]]))
+    added = csv_text([name.strip() for name in header], rows, ends=ends, header=False)
+    atomic_write_bytes(path, old.rstrip(b"\r\n") + ends.encode() + added.encode())
+
+
+def _short_lines(file: IO[str], path: Path, most: int) -> Iterator[str]:
+    """The lines of a file without their ends, none longer than a limit: a file without line ends is not read whole."""
+    number, total = 1, 0
+    while line := file.readline(LONGEST_LINE):
+        total += len(line)
+        if len(line) == LONGEST_LINE:
+            raise DataError(f"{path}: line {number} is longer than {LONGEST_LINE} characters; this is no table of ours")
+        if total > most:
+            raise DataError(f"{path}: unpacks to more than {most // MB:,} MB, {MOST_GROWTH} times its own size")
+        yield line.rstrip("\r\n")
         number += 1
+
+
+def _is_printable(text: str) -> bool:
+    """Whether a cell holds printable text: tabs around it are no part of it."""
+    return text.isprintable() or text.strip(" \t").translate(_PRINTABLE).isprintable()
+
+
+def _strange(text: str) -> str:
+    """What is wrong with a cell that is not printable."""
+    strange = next(one for one in text.strip(" \t") if not one.translate(_PRINTABLE).isprintable())
+    if "\udc80" <= strange <= "\udcff":
+        return f"{_readable(text)} is not UTF-8 (mostly it was saved by Windows, as code page 1252); {_SAVE}"
+    return f"{quoted(text)} holds the character U+{ord(strange):04X}, expected printable text"
+
+
+def _readable(text: str) -> str:
+    """A text of another encoding as Windows would show it."""
+    return quoted(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
+
+
+def _is_utf16(line: str) -> bool:
+    return line.count("\0") * 3 > len(line)
+
+
+def _wrong_number(line: str, cells: Sequence[str], header: Sequence[str]) -> str:
+    found = f"{len(cells)} cells, expected {len(header)}"
+    for separator, word in _SEPARATORS.items():
+        if len(cells) < len(header) <= line.count(separator) + 1:
+            return f"{found}; its cells are separated by {word}: {_SAVE}"
+    return found

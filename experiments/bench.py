@@ -280,7 +280,8 @@ def main(names: Sequence[str]) -> int:
     try:
         if unknown := [name for name in names if name not in BENCHMARKS]:
             raise ConfigError(f"unknown: {', '.join(unknown)}. Known: {', '.join(BENCHMARKS)}")
-        results = []
+        results, (kind, bf16) = [], _machine()
+        say(kind)
         for name in names or BENCHMARKS:
             say(f"... {name}")
             results += list(BENCHMARKS[name]())
@@ -288,11 +289,20 @@ def main(names: Sequence[str]) -> int:
         say(f"bench: {error}")
         return 2
     print(table(results))
-    from experiments.job import machine
-
     rows = [{**asdict(result), "verdict": result.verdict} for result in results]
-    write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": machine(), "results": rows})
+    write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": kind, "bf16": bf16, "results": rows})
     return int(any(result.verdict == "MISSED" for result in results))
+
+
+def _machine() -> tuple[str, bool]:
+    """The machine that is measured, in words, and whether it has bf16 arithmetic."""
+    import torch
+
+    from experiments.job import machine
+    from fer_id.tasks.numerics import supports
+
+    bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic", bf16
 
 
 def table(results: Sequence[Result]) -> str:

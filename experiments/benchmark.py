@@ -13,10 +13,9 @@ from typing import Any
 
 from data_modules.config import DataConfig
 from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
-from experiments.loading import chosen_by_name, read
-from experiments.models import ModelFile
+from experiments.loading import chosen_by_name
+from experiments.models import ModelFile, model_file
 from experiments.registry import DATASETS, data_config
-from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
@@ -25,7 +24,7 @@ from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.runs import RunDir
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
@@ -41,8 +40,10 @@ class PretrainConfig:
         None, help="store of stills: the one the clips were simulated from, or another; null: encoders begin anew"
     )
     data: str = setting("ferplus", help="its dataset, as in data=")
-    at_most: list[int] = setting([], min=1, help="[train, validation, test]: so many stills of each; empty: all")
-    max_epochs: int = setting(10, min=1, help="passes over them")
+    at_most: list[int] = setting(
+        [], min=1, max=100_000_000, help="[train, validation, test]: so many stills of each; empty: all"
+    )
+    max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
 
     def clashes(self) -> Iterator[Clash]:
         """An unknown dataset, a part that is not three numbers."""
@@ -68,9 +69,9 @@ class BenchmarkConfig:
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
-    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>")
+    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", name=PATH)
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
-    batch_size: int = setting(32, min=1, help="clips in a step")
+    batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -84,7 +85,7 @@ class BenchmarkConfig:
         files, problems = [], 0
         for choice in self.models:
             try:
-                files.append(_model_file(choice))
+                files.append(model_file(choice))
             except ConfigError as error:
                 problems += 1
                 yield Clash(("models",), f"{choice}: {error}")
@@ -210,7 +211,7 @@ def _passes(count: int) -> str:
 
 def _lineup(config: BenchmarkConfig) -> list[ModelFile]:
     """The models asked for, the reference's encoder averaged over the clip, and with the other heads if asked for."""
-    files = [_model_file(choice) for choice in config.models]
+    files = [model_file(choice) for choice in config.models]
     reference = next(file for file in files if file.model.name == config.reference)
     base = reference.model.encoder.removeprefix(TIMM)
     heads = ("mean", *OTHER_HEADS) if config.heads else ("mean",)
@@ -227,18 +228,6 @@ def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
 def _encoder(model: ModelConfig) -> tuple[Any, ...]:
     """What makes two encoders the same, weight for weight."""
     return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
-
-
-def _model_file(choice: str) -> ModelFile:
-    """A shipped model, or one of the user's own.
-
-    Raises:
-        ConfigError: there is no such model, or its file has mistakes.
-    """
-    if not choice.endswith(".yaml") and choice not in group_names("model"):
-        known = ", ".join(group_names("model"))
-        raise ConfigError(f"no shipped model of that name. Known: {known}; or the path of a .yaml file")
-    return read(ModelFile, Path(choice) if choice.endswith(".yaml") else GROUPS / "model" / f"{choice}.yaml")
 
 
 def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:

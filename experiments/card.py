@@ -33,10 +33,13 @@ def card(config: CardConfig) -> Path:
     """
     from fer_id.governance.model_card import model_card
     from fer_id.governance.record import read_record
-    from fer_id.reporting.jobs import run_name
+    from fer_id.reporting.jobs import read_metrics, run_name
 
     run = RunDir.open(config.run)
     evidence = RunDir.open(config.evidence) if config.evidence else None
+    for judged in filter(None, (run, evidence)):
+        if (judged.path / "metrics.json").is_file():
+            read_metrics(judged)  # whole, or a clear refusal
     told = model_card(
         read_record(run, run_name(run)),
         sources_of(run),

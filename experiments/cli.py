@@ -6,16 +6,20 @@ Only what every verb needs is imported here; torch, pandas and the rest come wit
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
+import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from experiments.stopping import Terminated, terminable
-from fer_id.errors import FerIdError
+from experiments.stopping import Terminated, machine_fault, terminable
+from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
+from fer_id.places import figure_cache
+from fer_id.progress import say
 
 DONE, OUR_FAULT, USERS_FAULT, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -175,10 +179,10 @@ VERBS = {
         "run bundle",
     ),
     "models": Verb(
-        "the shipped models: parameters and multiply-adds",
+        "what models cost: parameters and multiply-adds; model=timm:NAME for one of timm's, timm:PATTERN for many",
         "experiments.models:models",
         "experiments.models:ModelsConfig",
-        "fer-id models",
+        "fer-id models model=[cnn_lstm,timm:resnet18]",
     ),
 }
 
@@ -189,6 +193,8 @@ CANNOT_WRITE = {
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
+    errno.ELOOP: "a link leads to itself",
+    errno.ENAMETOOLONG: "a name is too long for this disk",
     errno.EEXIST: "a file stands where a folder is needed",
     errno.ENOTDIR: "a file stands where a folder is needed",
 }
@@ -203,26 +209,54 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted, 143 terminated.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII only; names of files that are no text
+            stream.reconfigure(errors="backslashreplace")
+    os.environ.setdefault("MPLCONFIGDIR", str(figure_cache()))
+    return _flushed(_ended(list(sys.argv[1:] if argv is None else argv)))
+
+
+def _ended(argv: list[str]) -> int:
+    """Run one command and return its exit code, whichever way it ends."""
     try:
         with terminable():
-            return _dispatch(list(sys.argv[1:] if argv is None else argv))
+            return _dispatch(argv)
     except FerIdError as error:
-        return _say(f"fer-id: {error}", USERS_FAULT)
+        message = f"fer-id: {error}"
+        return _say(message if error.whole else brief(message), USERS_FAULT)
     except KeyboardInterrupt:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
     except Terminated:
         return _say("fer-id: terminated; the same command takes up what can be resumed", TERMINATED)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except UnicodeEncodeError as error:
+        if not any(unicodedata.category(letter) == "Cs" for letter in error.object):
+            return _our_fault()
+        return _say(f"fer-id: {error.object[:60]!a}: a name that is not UTF-8 text; rename that file", USERS_FAULT)
     except OSError as error:
         if error.errno in CANNOT_WRITE:
-            where = f": {error.filename}" if error.filename else ""
+            where = f": {cut(error.filename, MOST_CHARACTERS // 2)}" if error.filename else ""
             left = "nothing half-written is left, and the same command goes on once this is mended"
             return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
         return _our_fault()
-    except Exception:
+    except Exception as error:
+        if (fault := machine_fault(error)) is not None:  # memory for a model that is built, outside of any training
+            return _say(f"fer-id: {fault}", USERS_FAULT)
         return _our_fault()
+
+
+def _flushed(code: int) -> int:
+    """Flush standard output and return the exit code: that of the command, or of a disk that takes no more output."""
+    try:
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        result = code
+    except OSError as error:
+        result = code or _say(f"fer-id: standard output: {CANNOT_WRITE.get(error.errno or 0, error)}", USERS_FAULT)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter flushes again, and complains
+    return result
 
 
 def _dispatch(argv: list[str]) -> int:
@@ -236,7 +270,7 @@ def _dispatch(argv: list[str]) -> int:
     if name not in VERBS:
         near = get_close_matches(name, VERBS, n=1)
         meant = f"; did you mean {near[0]}?" if near else ";"
-        return _say(f"fer-id: there is no verb {name!r}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
+        return _say(f"fer-id: there is no verb {quoted(name)}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
     verb = VERBS[name]
     schema = _find(verb.config)
     if any(argument in ("-h", "--help") for argument in arguments):
@@ -258,7 +292,7 @@ def _find(target: str) -> Any:
 
 
 def _say(message: str, code: int) -> int:
-    print(message, file=sys.stderr)
+    say(message)
     return code
 
 

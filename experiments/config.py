@@ -6,18 +6,19 @@ tree is filled from files and arguments is ``experiments.loading``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
 from experiments.loading import chosen_by_name
 from experiments.registry import data_config
+from fer_id.callbacks.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
@@ -26,18 +27,20 @@ from fer_id.types import CROP
 class TrainerConfig:
     """How long, on what, and when to stop."""
 
-    max_epochs: int = setting(100, min=1, help="epochs at most")
-    max_time_min: float | None = setting(None, above=0, help="minutes at most; the run ends properly after them")
-    validate_every: int = setting(1, min=1, help="epochs from one inner validation to the next")
+    max_epochs: int = setting(100, min=1, max=100_000, help="epochs at most")
+    max_time_min: float | None = setting(
+        None, above=0, max=1_000_000, help="minutes at most; the run ends properly after them"
+    )
+    validate_every: int = setting(1, min=1, max=100_000, help="epochs from one inner validation to the next")
     patience: int = setting(
-        10, min=0, help="validations without a better `monitor` before stopping; 0: never stop early"
+        10, min=0, max=100_000, help="validations without a better `monitor` before stopping; 0: never stop early"
     )
     monitor: str = setting(
         "val/macro_f1", choices=("val/macro_f1", "val/accuracy", "val/loss"), help="chooses the best epoch"
     )
     accelerator: str = setting("auto", choices=("auto", "cpu", "gpu"), help="what to compute on")
-    devices: int = setting(1, min=1, help="processes on a machine that share each batch, a device each")
-    num_nodes: int = setting(1, min=1, help="machines that train together, see docs/CLUSTER.md")
+    devices: int = setting(1, min=1, max=64, help="processes on a machine that share each batch, a device each")
+    num_nodes: int = setting(1, min=1, max=1024, help="machines that train together, see docs/CLUSTER.md")
     precision: str = setting("auto", choices=("auto", "32", "bf16"), help="auto: the faster one over a few steps")
     memory_format: str = setting(
         "auto", choices=("auto", "contiguous", "channels_last"), help="auto: the faster one over a few steps"
@@ -47,9 +50,12 @@ class TrainerConfig:
         choices=tuple(VIEWS),
         help="judge the mean logits of: the clip; it and its mirror image; both, each in place and 3 pixels aside",
     )
-    gradient_clip: float = setting(0.0, min=0, help="largest norm of the gradient; 0: no limit")
+    gradient_clip: float = setting(0.0, min=0, max=1_000_000, help="largest norm of the gradient; 0: no limit")
     resolution: list[tuple[float, int]] = setting(
-        [], help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops"
+        [],
+        min=0,
+        max=CROP,
+        help="[[share of the training, side in pixels], ...]: train on smaller crops first; empty: whole crops",
     )
 
     @property
@@ -66,6 +72,14 @@ class TrainerConfig:
             yield Clash(("resolution",), f"sides {wrong}: expected 16 to {CROP} pixels")
 
 
+def unfit_names(project: str, entity: str | None) -> Iterator[Clash]:
+    """Yield what is wrong with the settings ``project`` and ``entity`` of W&B."""
+    if not PROJECT.fullmatch(project):
+        yield Clash(("project",), f"{project[:60]!r}: expected {PROJECT_RULE}")
+    if entity is not None and not ENTITY.fullmatch(entity):
+        yield Clash(("entity",), f"{entity[:60]!r}: expected {ENTITY_RULE}")
+
+
 @dataclass
 class LoggingConfig:
     """The mirror of the run in Weights & Biases; the run's own folder is the record."""
@@ -73,10 +87,18 @@ class LoggingConfig:
     wandb: str = setting(
         "auto", choices=("auto", "online", "offline", "disabled"), help="auto: online with an API key, else offline"
     )
-    project: str = setting("fer-id", help="W&B project")
-    entity: str | None = setting(None, help="W&B team or user")
-    group: str | None = setting(None, help="runs that belong together; null: the study, the first part of name")
-    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there")
+    project: str = setting("fer-id", help="W&B project", name=WORD)
+    entity: str | None = setting(None, help="W&B team or user", name=WORD)
+    group: str | None = setting(
+        None, help="runs that belong together; null: the study, the first part of name", name=PATH
+    )
+    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
+
+    def clashes(self) -> Iterator[Clash]:
+        """Names that no W&B server takes, told before anything is opened."""
+        yield from unfit_names(self.project, self.entity)
+        if self.group is not None and not (self.group.isprintable() and 0 < len(self.group) <= 128):
+            yield Clash(("group",), "expected 1 to 128 printable characters")
 
 
 @dataclass
@@ -107,9 +129,15 @@ def at_the_end() -> ExplainConfig:
     return ExplainConfig(clips=40, checks=0)
 
 
-def timm_model(choice: str) -> dict[str, str] | None:
-    """``model=timm:<name>``: that encoder on frames, averaged; ``model.head=`` makes it temporal."""
-    return {"name": choice, "encoder": choice, "head": "mean"} if choice.startswith(TIMM) else None
+def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | None:
+    """Return what ``model=timm:<name>`` stands for: that encoder, learning from single frames, as ``model=resnet50``.
+
+    Another ``model.head=`` makes it temporal, and it then learns from whole clips.
+    """
+    if not choice.startswith(TIMM):
+        return None
+    settings = {"model.name": choice, "model.encoder": choice, "model.head": "mean"}
+    return settings | ({"data.frames": "frame"} if typed.get("model.head", "mean") == "mean" else {})
 
 
 @dataclass
@@ -120,9 +148,11 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
-    name: str | None = setting(None, help="folder of the run under runs.root; null: made from data, model and recipe")
+    name: str | None = setting(
+        None, help="folder of the run under runs.root; null: made from data, model and recipe", name=PATH
+    )
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
-    batch_size: int = setting(32, min=1, help="clips in a step, of all devices together")
+    batch_size: int = setting(32, min=1, max=65_536, help="clips in a step, of all devices together")
     resume: bool = setting(True, help="take an unfinished run of the same name and settings up where it stopped")
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -135,21 +165,21 @@ class TrainConfig:
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
-        """What no single key can tell: no data, a model that cannot be built, a name that leaves ``runs.root``."""
+        """What no single key can tell: no data, a model that cannot be built."""
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:
             yield Clash(("data.label_space",), f"{self.data.label_space} is unknown. Known: {', '.join(SPACES)}")
-        if self.name is not None and (not self.name or self.name.startswith("/") or ".." in self.name.split("/")):
-            yield Clash(("name",), f"{self.name!r}: expected a name such as study/run, inside {self.runs.root}")
         if self.data.frames == "frame" and self.model.head != "mean":
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        if self.adapt.strategy != "full" and not self.init.transfer:
+        frozen = self.adapt.strategy == "head"
+        if self.adapt.strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
             yield Clash(
                 ("adapt.strategy",),
-                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER",
+                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER"
+                + (", or init.encoder_from=FOLDER" if frozen else ""),
             )
         if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:
             yield Clash(

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from data_modules.consent_table import ConsentTable, consent_table
 from fer_id.card import StoreCard
-from fer_id.errors import FerIdError, Problems
+from fer_id.errors import MOST_CHARACTERS, FerIdError, Problems
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.consent import ConsentError, known_withdrawals, remember_withdrawal, withdrawals
 from fer_id.governance.erasure import Erased, erase_from_runs, erase_from_store
@@ -67,6 +67,7 @@ def _check(config: ConsentConfig, home: Path) -> str:
         until = decision.record.expires_on if decision.record else None
         allowed = f"{', '.join(sorted(decision.purposes))}{f' until {until}' if until else ''}"
         lines.append(f"  {subject}: {allowed if decision.purposes else 'NO: ' + decision.reason}")
+    lines += manifests.notes
     if key is None:
         lines.append(f"no key in {home} (FER_ID_KEYS): withdrawals that were made elsewhere are not known here")
     return "\n".join([f"{config.cohort}: {admitted} of {len(manifests.subjects)} subjects take part today", *lines])
@@ -96,9 +97,13 @@ def _take_out(config: ConsentConfig, home: Path) -> str:
     done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
     _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
     lines = [*_told(clips, runs, Path(config.runs)), *_predictions(log, subject)]
-    told = "\n".join([_title(subject, config.action), *lines])
-    problems.raise_if_any(ConsentError, f"Mend this and say the same again. Done was:\n{told}")
-    return told
+    done_so_far = "\n".join([_title(subject, config.action), *lines])
+    hint = f"Mend this and say the same again. Done was:\n{done_so_far}"
+    if len(problems) and len(hint) > MOST_CHARACTERS // 2:
+        print(done_so_far)  # whole, however long: what has to be deleted by hand is among it
+        hint = "Mend this and say the same again. What was done stands on the standard output."
+    problems.raise_if_any(ConsentError, hint)
+    return done_so_far
 
 
 def _try(problems: Problems, work: Callable[[], T]) -> T | None:

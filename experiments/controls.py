@@ -50,11 +50,13 @@ class Asked(NamedTuple):
         right: control -> (N,).
         by_frame: reader -> (N, T), False where the frame shows no face.
         rows: the clips' rows of the store's table.
+        precision: in which the model computed.
     """
 
     right: dict[str, Floats]
     by_frame: dict[str, Floats]
     rows: pd.DataFrame
+    precision: str
 
 
 def controls(config: ControlsConfig) -> str:
@@ -85,7 +87,8 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
 
     folds = run.folds or [run]
     asked = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
-    found = _described(run) | control.summary(_answers(asked))
+    precision = " and ".join(sorted({one.precision for one in asked}))
+    found = _described(run) | {"precision": precision} | control.summary(_answers(asked))
     write_json(run.path / "controls.json", found)
     for name, figure in (("controls", control_figure(found)), ("intensity", intensity_figure(found))):
         if figure is None:
@@ -117,20 +120,20 @@ def _answers(asked: list[Asked]) -> control.Answers:
 
 
 def _judge_fold(run: RunDir) -> Asked:
-    import torch
-
     from experiments.parts import open_run_data
     from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.tasks.features import Features
+    from fer_id.tasks.numerics import autocast, usable
 
     config, data = open_run_data(run)
     require_one_length(run, data.clips["length"])
     model = build_model(config.model, len(data.labels)).to(device(config)).eval()
     load_model(model, run.checkpoint())
-    # As it was trained and judged: in another precision the model would answer some clips otherwise.
-    with torch.autocast(device(config).type, torch.bfloat16, enabled=config.trainer.precision == "bf16"):
+    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
+    precision = usable(config.trainer.precision, device(config))
+    with autocast(precision, device(config)):
         train, validation, test = (
             Features.of(model, data.as_they_are(rows))
             for rows in (data.fold.train, data.fold.validation, data.fold.test)
@@ -145,7 +148,7 @@ def _judge_fold(run: RunDir) -> Asked:
     right[control.CHOSEN] = _chosen(*(np.concatenate(both, axis=1) for both in zip(own, linear, strict=True)))
     right[control.CONFIDENT] = _most_confident(reader, test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
-    return Asked(right, {OWN: own[1], LINEAR: linear[1]}, rows)
+    return Asked(right, {OWN: own[1], LINEAR: linear[1]}, rows, precision)
 
 
 def require_one_length(run: RunDir, lengths: pd.Series) -> None:

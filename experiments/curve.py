@@ -10,6 +10,7 @@ import pandas as pd
 
 from experiments.adapt import AdaptConfig, adapt
 from experiments.parts import open_data
+from fer_id.csv_text import table_csv
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes, atomic_write_text
 from fer_id.progress import say
@@ -32,7 +33,9 @@ class CurveConfig(AdaptConfig):
         help="children: learn from so many (0: the source model as it is); clips: from so many earlier clips of the "
         "tested child beside all other children, or from all it has where it has fewer (protocol.mode=personalised)",
     )
-    sizes: list[int] = setting([], help="the numbers, each a run of its own; empty: 0, 1, 2, 4, ... to all there are")
+    sizes: list[int] = setting(
+        [], min=0, max=1_000_000, help="the numbers, each a run of its own; empty: 0, 1, 2, 4, ... to all there are"
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """Sizes that are none, and what the curve sets itself."""
@@ -71,7 +74,7 @@ def curve(config: CurveConfig) -> str:
     job = next(iter(runs.values())).job()
     provenance, file = job["store"]["provenance"], folder / f"curve-{config.over}"
     table = pd.DataFrame(rows).assign(mode=config.protocol.mode, provenance=provenance)
-    atomic_write_text(file.with_suffix(".csv"), table.to_csv(index=False))
+    atomic_write_text(file.with_suffix(".csv"), table_csv(table))
     figure = adaptation_curve(table, config.over, human_ceiling(job))
     atomic_write_bytes(file.with_suffix(".svg"), svg(figure))
     return f"{table.to_string(index=False, float_format='{:.3f}'.format)}\n{file.with_suffix('.svg')}"

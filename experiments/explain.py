@@ -47,6 +47,7 @@ class Found(NamedTuple):
 
     Attributes:
         explained: of its clips.
+        precision: in which the model computed.
         checked: of those whose maps were checked; None where none was.
         data: where the clips are.
         layer: whose Grad-CAM it is.
@@ -56,6 +57,7 @@ class Found(NamedTuple):
     checked: Checked | None
     data: FerDataModule
     layer: str
+    precision: str
 
 
 def explain(config: ExplainRunConfig) -> str:
@@ -107,6 +109,7 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
             "provenance": first.data.provenance,
             "model": run.config()["model"]["name"],
             "layer": first.layer,
+            "precision": " and ".join(sorted({one.precision for one in parts})),
             **summary(rows, labels, first.data.groups, checks=checks, methods=methods),
             "curves": curves,
         }
@@ -136,14 +139,13 @@ def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
 
 def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, config: ExplainConfig) -> Found | None:
     """What one model says of its own test clips among those chosen; None where it has none."""
-    import torch
-
     from experiments.parts import open_run_data
     from experiments.trainer import device
     from fer_id.explain.checks import check_clips
     from fer_id.explain.clips import explain_clips, with_targets
     from fer_id.explain.layers import choose_layer
     from fer_id.models.checkpoint import load_model
+    from fer_id.tasks.numerics import autocast, usable
 
     training, data = open_run_data(run)
     data.batch_size = config.batch_size
@@ -157,14 +159,15 @@ def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, conf
     targets = {str(clip): data.labels.index(name) for clip, name in said.items()}
     lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}
     few, found = _rows(data, checked), None
-    # As it was trained and judged: in another precision the model would answer some clips otherwise.
-    with torch.autocast(device(training).type, torch.bfloat16, enabled=training.trainer.precision == "bf16"):
+    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
+    precision = usable(training.trainer.precision, device(training))
+    with autocast(precision, device(training)):
         explained = explain_clips(model, _batches(data, rows, "explaining"), targets, layer, lengths)
         if len(few):
             asked = (with_targets(one, targets, device(training)) for one in _batches(data, few, "checking the maps"))
             clips = (one for one in asked if one is not None)
             found = check_clips(model, _model(training, data), clips, layer, seed=training.seed)
-    return Found(explained, found, data, layer)
+    return Found(explained, found, data, layer, precision)
 
 
 def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:

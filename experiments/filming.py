@@ -16,6 +16,7 @@ from unittest.mock import patch
 import numpy as np
 
 from data_modules.cohort import CohortConfig, prepare
+from fer_id.csv_text import csv_text
 from fer_id.governance.keys import HOME_VARIABLE
 from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.simulation.synthetic import SyntheticConfig
@@ -71,10 +72,7 @@ def _site(path: Path) -> Path:
                     new["video"] = f"videos/{copy}-{Path(row['video']).name}"
                     shutil.copy(path / row["video"], path / new["video"])
                 many.append(new)
-        with (path / f"{table}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(many)
+        (path / f"{table}.csv").write_text(csv_text(list(rows[0]), many), encoding="utf-8")
     return path
 
 

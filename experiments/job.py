@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,7 @@ def describe_job(
             "label_space": data.labels.name,
             "shard_by": card.shard_by,
             "geometry": card.geometry,
+            "mesh_mappings": sorted({*chain.from_iterable(data.mesh_mappings.values())}),
             "fps": _same(data.clips["fps"].dropna().unique().tolist()),
             "min_eye_distance": _same([store.card.parameters.get("min_eye_distance") for store in data.stores]),
             "audit": card.audit if len(data.stores) == 1 else {s.path.name: s.card.audit for s in data.stores},
@@ -106,11 +108,15 @@ def _dropped(folds: Sequence[Fold]) -> dict[str, int]:
     return dict(added) | missing
 
 
-def machine() -> str:
-    """Processor or accelerator and how many cores; no host name."""
+def machine(device_type: str | None = None) -> str:
+    """Processor or accelerator and how many threads; no host name.
+
+    Args:
+        device_type: ``cpu`` or ``cuda``; None: the GPU where there is one.
+    """
     import torch
 
-    if torch.cuda.is_available():
+    if device_type != "cpu" and torch.cuda.is_available():
         return f"{torch.cuda.get_device_name()}, {torch.get_num_threads()} CPU threads"
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -14,17 +14,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
 
-import yaml
-
 from experiments.sources import COMMAND_LINE, Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
 from experiments.values import Raw, expected, shaped
-from fer_id.errors import ConfigError, Problems
-from fer_id.settings import Clash, limits_text, within_limits
+from fer_id.errors import SHOWN, ConfigError, Problems, cut
+from fer_id.settings import Clash, is_name, limits_text, within_limits
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 T = TypeVar("T")
+
+_LONGEST_KEY = 200
 
 
 class Setting(NamedTuple):
@@ -76,11 +76,12 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     typed = _kept(made, typed)
     chosen = {leaf.key: leaf for leaf in typed}
     selectors = {one.name: one for one in dataclasses.fields(made) if "selector" in one.metadata}
+    values = {leaf.key: leaf.value for leaf in typed}
     leaves: list[Leaf] = []
     for name, field in selectors.items():
         leaf = chosen.get(name) or Leaf(name, field.metadata["selector"], "default")
         if leaf.value:
-            leaves += group_leaves(leaf, field.metadata.get("shorthand"), problems)
+            leaves += group_leaves(leaf, field.metadata.get("shorthand"), values, problems)
         elif f"{name}.name" not in chosen:
             problems.add(f"{name}: nothing chosen; say {name}=NAME, NAME one of {', '.join(group_names(name))}")
         if leaf.value and "variant" not in field.metadata:
@@ -168,7 +169,7 @@ def defaults(schema: type[T], names: Mapping[str, str], problems: Problems | Non
         except ConfigError as error:
             if problems is None:
                 raise
-            problems.add(f"{field.name}={names[field.name]}: {error}")
+            problems.add(f"{field.name}={cut(names[field.name])}: {error}")
             unknown.add(field.name)
     return config, unknown
 
@@ -181,10 +182,14 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
     template, unknown = defaults(schema, names, problems)
     known = {one.key: one for one in settings(template)}
     tree = OmegaConf.structured(template)
-    failed = {f"{name}.name" for name in unknown}
+    failed, sections = {f"{name}.name" for name in unknown}, list[str]()
     for leaf in leaves:
         if leaf.key not in known and leaf.key.split(".")[0] in unknown:
             continue  # which keys that section has is not known before its name is
+        if leaf.key not in known:
+            problems.add(f"{leaf}: {_unknown(leaf.key, known, sections)}", kind="unknown key")
+            failed.add(leaf.key)
+            continue
         try:
             _accept(leaf, known, tree)
         except ValueError as error:
@@ -206,37 +211,46 @@ def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
     """Puts one leaf into the tree; one that is refused leaves the default there.
 
     Raises:
-        ValueError: an unknown key, a wrong type, or out of its limits.
+        ValueError: a wrong type, or out of its limits.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    if leaf.key not in known:
-        raise ValueError(_unknown(leaf.key, known))
     if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not take anything from the environment
         raise ValueError("${...} and ??? are not filled in here; write the value itself")
     one = known[leaf.key]
     try:
         OmegaConf.update(tree, leaf.key, shaped(leaf.value, one.hint), merge=False)
-    except (OmegaConfBaseException, yaml.YAMLError):
+    except (OmegaConfBaseException, ConfigError):
         raise ValueError(f"expected {expected(one.hint)}") from None
     found = OmegaConf.select(tree, leaf.key)
     value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
-    if not within_limits(value, one.metadata):
+    named = leaf.origin != COMMAND_LINE or (leaf.value != "" and is_name(value, one.metadata))
+    if not within_limits(value, one.metadata) or ("name" in one.metadata and not named):
         OmegaConf.update(tree, leaf.key, one.default, merge=False)
         limits = "" if value == math.inf else limits_text(one.metadata)  # infinity is never allowed, nor is nan
         raise ValueError(f"expected {limits or expected(one.hint)}")
 
 
-def _unknown(key: str, known: Mapping[str, Setting]) -> str:
-    """What to type instead of an unknown key: the likely one, and those of the section it is in."""
-    name = key.rpartition(".")[2]
+def _unknown(key: str, known: Mapping[str, Setting], sections: list[str]) -> str:
+    """What to type instead of an unknown key: the likely one, and those of the section it is in.
+
+    Args:
+        key: the key.
+        known: all settings.
+        sections: those whose keys were listed before, once for each unknown key; this one's is added.
+    """
+    name, section = key.rpartition(".")[2], cut(key.rpartition(".")[0])
+    listed = section in sections
+    sections.append(section)
+    if len(sections) > SHOWN or len(key) > _LONGEST_KEY:
+        return "unknown key"
     within = [one for one in known if one.startswith(f"{key}.")]
     if within:
         return f"is a section; set one of its keys: {', '.join(within)}"
     near = get_close_matches(key, known, n=1, cutoff=0.75) or [one for one in known if one.rpartition(".")[2] == name]
-    siblings = _siblings(key, known)
-    return f"unknown key{f', did you mean {near[0]}?' if near else '.'} Known here: {', '.join(siblings)}"
+    keys = "" if listed else f" Known here: {', '.join(_siblings(key, known))}"
+    return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"
 
 
 def _siblings(key: str, known: Mapping[str, Setting]) -> list[str]:

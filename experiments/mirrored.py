@@ -26,7 +26,7 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
     study = config.logging.group or name.partition("/")[0]
     job_type = "trial" if os.environ.get("WANDB_SWEEP_ID") else job_type
     tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
-    tags += [config.adapt.strategy] if config.init.transfer else []
+    tags += [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
     tags += [study] if job_type == "trial" else []
     within = {"group": study, "name": whole, "fold": number, "provenance": data.provenance}
     return open_mirror(

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from experiments.card import sources_of
 from experiments.job import machine
 from experiments.loading import read
+from experiments.mappings import mappings_of
 from fer_id import __version__
 from fer_id.card import StoreCard
 from fer_id.files import plain
@@ -29,6 +30,7 @@ from fer_id.labels import get_space
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_model
 from fer_id.models.export import STEP, Clip, Exported, OnnxModel, export_onnx, latency, marked, noise_clips, parity
+from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.types import CROP
 
@@ -42,6 +44,11 @@ CLIPS = 32
 MOST_APART = 0.02
 """Mean difference of a probability from the run's own above which the weights are not those that were judged. Judging
 in bfloat16 makes a few thousandths."""
+
+LOGITS_APART = {"32": 0.01, "bf16": 0.1}
+"""Tolerance of a logit by the precision in which the run was judged: mean difference from the run's own, over the mean
+size of those (1 where they are smaller). A bundle computes in float32 on any machine; bfloat16 rounds each product to
+1/256."""
 
 
 class Packed(NamedTuple):
@@ -77,12 +84,14 @@ def pack(
         fingerprint: of the key that will sign.
     """
     model = _model(run, record)
+    if record.config["trainer"]["precision"] == "bf16":
+        say("the run was judged in bf16; its bundle, and every check of it, computes in float32")
     frames = int((record.job.get("cost") or {})["frames"])
     clips = list(_clips(data, frames))
     exported = export_onnx(model, frames)
     onnx = OnnxModel(exported)
     same = parity(model, onnx, [clip for _, clip in clips]) | {"of": "clips of the store" if data else "noise"}
-    apart = _apart(model, run, clips) if data else None
+    apart = _apart(model, run, record, clips) if data else None
     contract = _contract(record, evidence, model, data, policy, unfit)
     contract["onnx"] = _onnx_contract(exported, same, latency(onnx))
     contract["reproduced"] = apart
@@ -136,25 +145,28 @@ def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]
             yield "", (clip[0], clip[1] & ~lost, clip[2])
 
 
-def _apart(model: ClipClassifier, run: RunDir, clips: Sequence[tuple[str, Clip]]) -> dict[str, Any]:
-    """How far the probabilities of these weights are from those that the run recorded: mean and largest difference."""
+def _apart(model: ClipClassifier, run: RunDir, record: Record, clips: Sequence[tuple[str, Clip]]) -> dict[str, Any]:
+    """How far these weights in float32 are from what the run recorded: mean and largest difference of a probability,
+    and the mean difference of a logit with its tolerance, see :data:`LOGITS_APART`."""
     table = run.predictions()
     table = table[(table["split"] == "test") & table["predicted"].notna()].set_index("clip_id")
-    columns = [name for name in table.columns if name.startswith("p_")]
-    differences = []
-    for name, (frames, valid, landmarks) in clips:
-        if name not in table.index:
-            continue
-        with torch.inference_mode():
-            ours = model(frames, valid, landmarks).softmax(dim=1)[0].numpy()
-        differences.append(np.abs(ours - table.loc[name, columns].to_numpy(np.float64)))
-    if not differences:
-        return {"clips": 0, "mean_difference": None, "max_difference": None}
-    all_of_them = np.stack(differences)
-    return {
-        "clips": len(differences),
-        "mean_difference": float(all_of_them.mean()),
-        "max_difference": float(all_of_them.max()),
+    judged = "bf16" if record.config["trainer"]["precision"] == "bf16" else "32"
+    found: dict[str, Any] = {"clips": 0, "mean_difference": None, "max_difference": None}
+    found |= {"precision": "32", "judged_in": judged}
+    known = [(name, clip) for name, clip in clips if name in table.index]
+    if not known:
+        return found
+    with torch.inference_mode():
+        logits = torch.cat([model(*clip) for _, clip in known])
+    recorded = table.loc[[name for name, _ in known]]
+    p, own = (recorded.filter(regex=f"^{kind}_").to_numpy(np.float64) for kind in ("p", "logit"))
+    differences = np.abs(logits.softmax(dim=1).numpy() - p)
+    return found | {
+        "clips": len(known),
+        "mean_difference": float(differences.mean()),
+        "max_difference": float(differences.max()),
+        "mean_logit_difference": float(np.abs(logits.numpy() - own).mean()),
+        "logit_tolerance": LOGITS_APART[judged] * max(1.0, float(np.abs(own).mean())),
     }
 
 
@@ -168,6 +180,11 @@ def _faults(same: dict[str, Any], apart: dict[str, Any] | None) -> Iterator[str]
         yield (
             f"its checkpoint gives other probabilities than the run recorded, by {apart['mean_difference']:.3f} on "
             "average: it is not the model that was judged"
+        )
+    if apart and apart["clips"] and apart["mean_logit_difference"] > apart["logit_tolerance"]:
+        yield (
+            f"its checkpoint gives other logits than the run recorded in {apart['judged_in']}, by "
+            f"{apart['mean_logit_difference']:.3f} on average, at most {apart['logit_tolerance']:.3f} allowed"
         )
 
 
@@ -220,6 +237,7 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
             "used": model.landmarks is not None,
             "layout": "float32 (1, T, 68, 2), crop pixels, NaN where no face was found",
             "model_sha256": _agreed(cards, "landmark_model_sha256"),
+            "mesh_mappings": mappings_of(record.store, drawn=record.job.get("dataset") == "synthetic"),
         },
     }
 

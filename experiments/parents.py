@@ -8,6 +8,7 @@ from typing import Any
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
 from experiments.config import TrainConfig
+from experiments.mappings import mappings_of, require_one_mapping
 from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
 from fer_id.evaluation.config import Fold
 from fer_id.labels import LabelSpace, get_space
@@ -24,7 +25,8 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         LeakageError: it, or a run that it started from, learned from or was chosen by what is judged here. Pictures
             that come in another store are not recognised.
         CheckpointError: its classes are others, and all weights are asked for.
-        DataError: it learned from crops of another geometry, and is to be adapted.
+        DataError: it learned from crops of another geometry, and is to be adapted; or from landmarks of another
+            mapping, and the model takes landmarks.
     """
     path = config.init.run or config.init.encoder_from
     if path is None:
@@ -36,6 +38,8 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         _check_images(one, config, data, fold)
     if config.init.transfer:
         _check_geometry(run, data)
+    if config.init.run:
+        _check_mappings(config, run, data)
     if config.init.run and not config.init.transfer and label_space(run) != data.labels:
         raise CheckpointError(
             f"{run.path} tells the classes of {label_space(run).name}, this training those of {data.labels.name}: the "
@@ -61,6 +65,12 @@ def _check_geometry(run: RunDir, data: FerDataModule) -> None:
             f"{_described(others[0])}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
             "data.landmarks=mediapipe for a benchmark"
         )
+
+
+def _check_mappings(config: TrainConfig, run: RunDir, data: FerDataModule) -> None:
+    job = run.job()
+    known = mappings_of(job.get("store") or {}, drawn=job.get("dataset") == "synthetic")
+    require_one_mapping({str(run.path): known, **data.mesh_mappings}, landmarks=config.model.landmarks > 0)
 
 
 def _described(geometry: dict[str, Any]) -> str:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.loading import read
+from experiments.mappings import require_one_mapping
 from experiments.parents import label_space
 from experiments.registry import get_dataset
+from experiments.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
@@ -17,7 +19,7 @@ from fer_id.progress import say
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING
-from fer_id.tasks.numerics import FORMATS
+from fer_id.tasks.numerics import FORMATS, usable
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import CROP
 
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
 
 
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
-    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting."""
+    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting.
+
+    Raises:
+        DataError: its stores have landmarks of two mappings, and the model takes landmarks.
+    """
     data = get_dataset(config.data.name).load_datamodule()(
         config.data,
         config.protocol,
@@ -38,6 +44,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
         seed=config.seed,
         fold=fold,
     )
+    require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
         data.fold = data.parts(data.fold)[part]
     return data
@@ -89,6 +96,7 @@ def make_model(
     model = build_model(config.model, len(data.labels))
     if parent is None:
         return model, {}
+    usable(parent.config()["trainer"]["precision"], device(config))  # says where this machine lacks it
     if not config.init.transfer:
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
@@ -120,6 +128,11 @@ def make_task(
     if resolution and not model.encoder.any_size:
         say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")
         resolution = []
+    if resolution and resolution[-1][1] < CROP:
+        say(
+            f"trainer.resolution ends at {resolution[-1][1]} pixels, and the model is judged on {CROP}: that costs a "
+            f"convolutional encoder many points; end with [0.7, {CROP}]"
+        )
     return ClipClassification(
         model.to(memory_format=FORMATS[config.trainer.memory_format]),
         data.labels,

@@ -42,13 +42,15 @@ class PlantedConfig:
 
     run: str = setting("", required=True, help="a finished run of a model of simulated clips")
     source: str = setting("", required=True, help="the ClipStore of stills that its store was simulated from")
-    draws: int = setting(40, min=1, help="cohorts with gaps, and as many without")
+    draws: int = setting(40, min=1, max=100_000, help="cohorts with gaps, and as many without")
     peak: float = setting(
         0.05, above=0, max=1, help="how much of an expression severe children show where it is planted"
     )
-    shares: list[float] = setting([1.0, 0.0, 1.0], min=0, help="of mild, moderate, severe children, in all cohorts")
+    shares: list[float] = setting(
+        [1.0, 0.0, 1.0], min=0, max=1_000_000, help="of mild, moderate, severe children, in all cohorts"
+    )
     policy: str = setting("research", help="shipped policy, or a file: would the gate let the model out for severity?")
-    seed: int = setting(1000, min=0, help="of the first cohort; the next has the next")
+    seed: int = setting(1000, min=0, max=2**32 - 1, help="of the first cohort; the next has the next")
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:
@@ -67,6 +69,7 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     from fer_id.models.checkpoint import load_model
     from fer_id.simulation.stills import choose_stills
     from fer_id.store import ClipStore
+    from fer_id.tasks.numerics import usable
 
     run = RunDir.open(config.run)
     training, data = open_run_data(run)
@@ -77,7 +80,8 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
     usual = replace(_domain(data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), usual)
     policy = read_policy(policy_path(config.policy))
-    found: dict[str, Any] = {"provenance": "simulated"}
+    precision = usable(training.trainer.precision, torch.device("cpu"))
+    found: dict[str, Any] = {"provenance": "simulated", "precision": precision}
     found |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
@@ -143,10 +147,11 @@ def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> 
 
     from fer_id.labels import TARGET
     from fer_id.simulation.target_domain import GROUPS
+    from fer_id.tasks.numerics import autocast
     from fer_id.tasks.tabulate import prediction_table
 
     batches = []
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=training.trainer.precision == "bf16"):
+    with torch.inference_mode(), autocast(training.trainer.precision, torch.device("cpu")):
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]
             frames = torch.from_numpy(np.stack([one.clip.frames for one in part])).movedim(-1, 2).float() / 255
@@ -159,7 +164,8 @@ def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> 
                     "covered": valid.any(dim=1),
                 }
             )
-    rows = pd.DataFrame([one.row for one in made])
+    counts = [{"n_valid": int(one.clip.valid.sum()), "length": len(one.clip.valid)} for one in made]
+    rows = pd.DataFrame([one.row | count for one, count in zip(made, counts, strict=True)])
     return prediction_table(batches, rows, TARGET, fold="planted", split="test", groups=list(GROUPS))
 
 

@@ -26,6 +26,8 @@ VERIFY = "verify"
 class ReleaseRefused(FerIdError):
     """The gate refused a run; the message has every reason."""
 
+    whole = True
+
 
 @dataclass
 class ReleaseConfig:

@@ -19,7 +19,7 @@ class SimulateConfig(DomainConfig):
     source: str = setting("", required=True, help="ClipStore of real stills with landmarks")
     out: str = setting("", required=True, help="folder of the store to make")
     overwrite: bool = setting(False, help="replace what is there")
-    workers: int = setting(0, min=0, help="processes; 0: one per core")
+    workers: int = setting(0, min=0, max=256, help="processes; 0: one per core")
 
 
 def simulate(config: SimulateConfig) -> str:

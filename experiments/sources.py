@@ -12,13 +12,16 @@ from typing import NamedTuple
 import yaml
 
 from experiments.values import Raw
-from fer_id.errors import Problems
+from fer_id.errors import ConfigError, Problems, cut
+from fer_id.inputs import MOST_YAML, read_text
+from fer_id.yaml_text import compose
 
 GROUPS = Path(__file__).parent / "configs"
 COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
 
-Shorthand = Callable[[str], Mapping[str, str] | None]
+Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
+"""(choice, what the command line sets, by key) -> settings by dotted key; None where the choice stands for none."""
 
 
 class Leaf(NamedTuple):
@@ -35,7 +38,7 @@ class Leaf(NamedTuple):
     origin: str
 
     def __str__(self) -> str:
-        return f"{self.key}={self.value} ({self.origin})"
+        return f"{cut(self.key)}={cut(self.value)} ({self.origin})"
 
 
 def group_names(selector: str) -> list[str]:
@@ -53,13 +56,14 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
     for argument in argv:
         match = ASSIGNMENT.fullmatch(argument)
         if argument.startswith("-"):
-            problems.add(f"{argument}: settings are written key=value, without dashes")
+            problems.add(f"{cut(argument)}: settings are written key=value, without dashes")
         elif match is None and paths:
             free.append(argument)
         elif match is None:
-            problems.add(f"{argument}: expected key=value; this verb takes no path")
+            problems.add(f"{cut(argument)}: expected key=value; this verb takes no path")
         elif match[1] in seen:
-            problems.add(f"{argument} ({COMMAND_LINE}): {match[1]} is given twice, before as {seen[match[1]]}")
+            before = cut(seen[match[1]])
+            problems.add(f"{cut(argument)} ({COMMAND_LINE}): {cut(match[1])} is given twice, before as {before}")
         else:
             seen[match[1]] = argument
             # A word of Python, such as `as`, cannot name a field: there it ends in an underscore.
@@ -69,17 +73,24 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
     named = [*zip(firsts, free, strict=False), *([(last, rest[0] if len(rest) == 1 else rest)] if rest else [])]
     for key, value in named:
         if key in seen:
-            problems.add(f"{value}: {key} is given twice, before as {seen[key]}")
+            problems.add(f"{cut(value)}: {key} is given twice, before as {cut(seen[key])}")
         else:
             yield Leaf(key, value, COMMAND_LINE)
 
 
-def group_leaves(leaf: Leaf, shorthand: Shorthand | None, problems: Problems) -> list[Leaf]:
-    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file."""
+def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
+    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file.
+
+    Args:
+        leaf: of the selector.
+        shorthand: of its field; None where it has none.
+        typed: what the command line sets, by key.
+        problems: takes what is wrong with the choice and its file.
+    """
     choice = str(leaf.value)
-    short = shorthand(choice) if shorthand else None
+    short = shorthand(choice, typed) if shorthand else None
     if short is not None:
-        return [Leaf(f"{leaf.key}.{key}", value, f"{leaf.key}={choice}") for key, value in short.items()]
+        return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
     known = group_names(leaf.key)
     if choice in known:
         name = f"{leaf.key}/{choice}.yaml"
@@ -98,21 +109,14 @@ def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
     A file that cannot be read is a problem. OmegaConf reads YAML too, but guesses types and forgets lines.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.BaseLoader)):
-            problems.add(f"{name}: has an alias (*name); write the value out")
-            return []
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-        if isinstance(root, yaml.MappingNode):
-            return list(_walk(root, "", name, problems))
-        if root is not None:
-            problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
-    except UnicodeDecodeError:
-        problems.add(f"{name}: not a text file in UTF-8")
-    except OSError as error:
-        problems.add(f"{name}: {(error.strerror or 'cannot be read').lower()}")
-    except yaml.YAMLError as error:
-        problems.add(f"{name}: not readable as YAML: {error}")
+        root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)
+    except ConfigError as problem:
+        problems.add(str(problem).replace(f"{path}: ", f"{name}: ", 1))
+        return []
+    if isinstance(root, yaml.MappingNode):
+        return list(_walk(root, "", name, problems))
+    if root is not None:
+        problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
     return []
 
 
@@ -122,7 +126,7 @@ def _walk(node: yaml.MappingNode, prefix: str, name: str, problems: Problems) ->
         key = f"{prefix}{key_node.value}"
         origin = f"{name}, line {key_node.start_mark.line + 1}"
         if key in seen:
-            problems.add(f"{key} ({origin}): is given twice in this file")
+            problems.add(f"{cut(key)} ({origin}): is given twice in this file")
         seen.add(key)
         if isinstance(value, yaml.MappingNode):
             yield from _walk(value, f"{key}.", name, problems)

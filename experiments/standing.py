@@ -113,7 +113,8 @@ def _contradictions(run: RunDir) -> Iterator[str]:
         return
     said = run.metrics()
     review, sets = said.get("review") or {}, said.get("conformal") or {}
-    asked = {name: value for name, value in (("risk", review.get("risk")), ("level", sets.get("level"))) if value}
+    known = (("risk", review.get("risk")), ("level", sets.get("level")), ("least_face", review.get("least_face")))
+    asked = {name: value for name, value in known if value is not None}
     try:
         found = json.loads(json.dumps(judged_anew(run, _breakdown(said.get("subgroups") or {}), **asked)[1]))
     except FerIdError as problem:

@@ -11,8 +11,11 @@ from types import FrameType
 from typing import NoReturn
 
 from fer_id.errors import FerIdError
+from fer_id.shared_memory import PLACE, amount, shared_memory
 
-WORKER = re.compile(r"DataLoader worker \(pid|unable to (?:mmap|write|allocate).*(?:shared memory|torch_)")
+WORKER = re.compile(
+    r"DataLoader worker \(pid|DataLoader timed out|unable to (?:mmap|write|allocate).*(?:shared memory|torch_)"
+)
 MEMORY = re.compile(r"out of memory|can't allocate memory|Cannot allocate memory", re.IGNORECASE)
 OTHERS = re.compile(r"closed by peer|connection reset by peer|ProcessGroup|NCCL|gloo", re.IGNORECASE)
 
@@ -63,24 +66,25 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
     except (MemoryError, RuntimeError) as error:  # torch has no classes of its own for most of these
-        if (plain := _plain(error)) is not None:
+        if (plain := machine_fault(error)) is not None:
             raise plain from error
         raise
 
 
-def _plain(error: Exception) -> MachineError | None:
-    """What the user can mend, told so; None for any other error."""
+def machine_fault(error: Exception) -> MachineError | None:
+    """Return what the user can mend about the machine, such as too little memory; None for any other error."""
     said = str(error)
     first = said.splitlines()[0] if said else type(error).__name__
     if WORKER.search(said):
         return MachineError(
-            f"a process that loads batches was lost ({first}): mostly the machine ran out of memory. Say "
-            "data.num_workers=0 or fewer, or free memory; the same command goes on from the last checkpoint"
+            f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
+            f"shared memory{_shared()}. Say data.num_workers=0 or fewer, free memory, or start the container "
+            "with more shared memory (docker run --shm-size=2g); the same command goes on from the last checkpoint"
         )
     if isinstance(error, MemoryError) or MEMORY.search(said):
         return MachineError(
             f"out of memory ({first}). Free some, and the same command goes on from the last checkpoint; or train "
-            "under another name= with a smaller batch_size"
+            "under another name= with a smaller batch_size or model"
         )
     if OTHERS.search(said):
         return MachineError(
@@ -88,3 +92,9 @@ def _plain(error: Exception) -> MachineError | None:
             "same command goes on from the last checkpoint"
         )
     return None
+
+
+def _shared() -> str:
+    """Return how much shared memory there is, in brackets; empty where nobody knows."""
+    memory = shared_memory()
+    return "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"

@@ -25,7 +25,7 @@ from experiments.sweeping.spec import NAME, Sweep, find, read_sweep
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.progress import say
-from fer_id.settings import Clash, setting
+from fer_id.settings import PATH, Clash, setting
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
@@ -53,18 +53,19 @@ class SweepConfig:
         required=True,
         help="run: a .yaml in W&B's sweep format, or a shipped one by name; resume: the study's folder",
     )
-    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file")
+    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file", name=PATH)
     run_cap: int | None = setting(
         None,
         min=1,
+        max=1_000_000,
         help="configurations at most (in every outer fold); null: as the file says; a resumed study may get more",
     )
     search_seed: int = setting(0, min=0, max=2**32 - 1, help="of what random and bayes try")
-    cpus: int = setting(1, min=1, help="cores of each trial, which is also its number of threads")
+    cpus: int = setting(1, min=1, max=1024, help="cores of each trial, which is also its number of threads")
     gpus: float | None = setting(
-        None, min=0, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
+        None, min=0, max=64, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
     )
-    concurrent: int | None = setting(None, min=1, help="trials side by side; null: as many as fit")
+    concurrent: int | None = setting(None, min=1, max=1024, help="trials side by side; null: as many as fit")
     ray: RayConfig = field(default_factory=RayConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
     overrides: list[str] = setting([], rest=True, help="key=value of the trials, written as they are: no overrides=")
@@ -98,6 +99,8 @@ def sweep(config: SweepConfig) -> str:
     first = plan.check()
     if config.ray.address is not None:
         require_answer(config.ray.address)
+    else:
+        plan.require_precision(first)  # machines of a cluster may differ: each trial refuses for itself
     data = _open(first)
     plan.folder.mkdir(parents=True, exist_ok=True)
     with locked(plan.folder, RunError):

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 from experiments.config import TrainConfig
 from experiments.loading import load, plain
 from experiments.mirrored import open_run_mirror
+from experiments.numerics import settled
 from experiments.parts import make_model, make_task, open_data
-from experiments.trainer import device, make_trainer, quiet, settled
+from experiments.trainer import device, make_trainer, quiet
 from fer_id.callbacks.mirror import close_mirror
 from fer_id.card import StoreCard
 from fer_id.evaluation.config import SPLITS
@@ -29,6 +30,7 @@ from fer_id.runs import RunDir
 from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
 from fer_id.store_writer import ClipStoreWriter
 from fer_id.tasks.classification import make_optimiser
+from fer_id.tasks.numerics import autocast
 from fer_id.types import CROP, LANDMARKS, ClipBatch
 
 SETTLE = 3
@@ -139,7 +141,6 @@ def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callab
     where = device(config)
     model = model.to(where).train()
     optimiser = make_optimiser(config.optim, [(model, 1.0)])
-    bf16 = config.trainer.precision == "bf16"
     shape = (config.batch_size, 1 if config.data.frames == "frame" else frames)
     batches = [torch.rand(*shape, CROP, CROP, 3, device=where).permute(0, 1, 4, 2, 3) for _ in range(4)]
     valid = torch.ones(*shape, dtype=torch.bool, device=where)
@@ -147,7 +148,7 @@ def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callab
 
     def step() -> None:
         batches.append(batches.pop(0))
-        with torch.autocast(where.type, torch.bfloat16, enabled=bf16):
+        with autocast(config.trainer.precision, where):
             loss = F.cross_entropy(model(batches[0], valid).float(), target)
         optimiser.zero_grad()
         torch.autograd.backward(loss)

@@ -13,10 +13,11 @@ from experiments.finishing import finish
 from experiments.job import describe_job
 from experiments.loading import plain, usual
 from experiments.mirrored import open_run_mirror
+from experiments.numerics import changeable, settled
 from experiments.parents import open_parent
 from experiments.parts import make_model, open_data, open_source
 from experiments.together import rank
-from experiments.trainer import quiet, settled
+from experiments.trainer import quiet
 from experiments.training import FOLD, SINGLE, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration
@@ -78,12 +79,13 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
     for fold in data.folds:
         require_parts(config, data, fold)
+    data.require_shared_memory()
     distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     job = describe_job(config, data, data.folds, starts, sources)
-    with RunDir.begin(path, plain(config), job, usual(config)) as parent:
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as parent:
         banks = {start.path: FeatureBank() for start in distinct}
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):

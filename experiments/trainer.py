@@ -1,61 +1,31 @@
-"""The Trainer of a training: what records, saves and stops it, where it computes, and in which numbers."""
+"""The Trainer of a training: what records, saves and stops it, and where it computes."""
 
 from __future__ import annotations
 
 import logging
-import math
+import os
 import sys
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.together import environment
 from fer_id.callbacks.curves import MirrorCurve
+from fer_id.callbacks.lines import ProgressLines
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
 from fer_id.callbacks.subgroups import GroupAccuracy
 from fer_id.callbacks.telling import withheld
 from fer_id.errors import ConfigError
-from fer_id.models.build import build_model
-from fer_id.progress import say
 from fer_id.runs import RunDir
-from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
     import wandb
     from pytorch_lightning.callbacks import Callback
-
-
-def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """The configuration with ``auto`` precision and memory format decided: as in a begun run, or measured."""
-    chosen = config.trainer
-    if chosen.accelerator == "gpu" and device(config).type != "cuda":
-        raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; say cpu or auto")
-    if "auto" not in (chosen.precision, chosen.memory_format):
-        return config
-    if (path / "config.yaml").is_file():
-        before = RunDir(path).config()["trainer"]
-        best = Numerics(before["precision"], before["memory_format"], math.nan)
-    else:
-        frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
-        best, *others = measure(
-            build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
-            (config.batch_size, frames),
-            device=device(config),
-            precisions=tuple(PRECISIONS) if chosen.precision == "auto" else (chosen.precision,),
-            formats=tuple(FORMATS) if chosen.memory_format == "auto" else (chosen.memory_format,),
-        )
-        slower = ", ".join(f"{one.precision} {one.memory_format} {one.seconds:.3f}" for one in others)
-        say(f"{best.precision} {best.memory_format}: {best.seconds:.3f} s a training step ({slower})")
-    precision = best.precision if chosen.precision == "auto" else chosen.precision
-    memory_format = best.memory_format if chosen.memory_format == "auto" else chosen.memory_format
-    return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
 
 
 def make_trainer(
@@ -91,8 +61,8 @@ def make_trainer(
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()
-    if on_terminal:
-        callbacks.append(RichProgressBar())
+    name = os.path.relpath(run.path, config.runs.root)
+    callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
     try:
         return _trainer(config, run, callbacks, on_terminal)
     except MisconfigurationException as problem:  # other devices, or another number of processes, than there are

@@ -17,11 +17,12 @@ from experiments.job import describe_job
 from experiments.loading import plain, usual
 from experiments.memory import peak_bytes, reset_peak
 from experiments.mirrored import open_run_mirror
+from experiments.numerics import changeable, settled
 from experiments.parents import open_parent
 from experiments.parts import make_model, make_task, open_data, open_source
 from experiments.stopping import interruptible
 from experiments.together import alone, leave_group, silent
-from experiments.trainer import make_trainer, settled
+from experiments.trainer import make_trainer
 from fer_id.evaluation.config import Fold
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.models.resuming import Start, begin_at, find_start
@@ -62,7 +63,7 @@ def train_one(
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
-    with RunDir.begin(path, plain(config), job, usual(config)) as run:
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
         mirror = open_run_mirror(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
@@ -91,6 +92,7 @@ def _prepare(
     sources = [source for source in [open_source(config, start)] if source is not None]
     for source in sources:
         data.align_with(source)
+    data.require_shared_memory()
     config = settled(config, path, data)
     pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
     model, taken = make_model(config, data, start)
@@ -107,7 +109,7 @@ def _fit(
 ) -> pd.DataFrame:
     """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
     folder = run.path / "checkpoints"
-    start = find_start(folder) if config.resume else Start(None, None, [])
+    start = find_start(folder) if config.resume else Start(None, None, [], [])
     for path in start.damaged:
         say(f"{path} is not whole: it is left out")
     trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
@@ -115,8 +117,8 @@ def _fit(
     last = None if start.last is None else run.checkpoint("last")
     if last is not None:
         say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
-    elif start.damaged:
-        say(f"{run.path} has no whole checkpoint left: training from the beginning")
+    elif obstacle := start.obstacle():
+        say(f"{run.path}: {obstacle}: training from the beginning")
     if task.strategy.learns:
         if not trained:
             _learn(config, run, data, task, mirror, watchers, last)

@@ -49,11 +49,11 @@ def uncertainty(config: UncertaintyConfig) -> str:
     runs = [RunDir.open(path) for path in config.runs]
     first = runs[0]
     several = len(runs) > 1
-    clips, members = _ensemble(runs) if several else _dropout(first, config)
+    clips, members, computed = (*_ensemble(runs), {}) if several else _dropout(first, config)
     classes, provenance = class_names(first.predictions()), first.metrics()["provenance"]
     table = uncertainty_table(members, clips, classes, provenance)
     found = uncertainty_scores(table, ENSEMBLE if several else DROPOUT, len(members))
-    found |= {"provenance": provenance}
+    found |= {"provenance": provenance, **computed}
     page = write_uncertainty(first, table, found, provenance)
     first.write_metrics(first.metrics() | {"uncertainty": found})
     write_report(first)
@@ -91,32 +91,35 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
     return tests[0][known].reset_index(), members
 
 
-def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any]:
-    """The test clips with a face, and what the model of their fold said of them in each draw, (M, N, K)."""
+def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, dict[str, str]]:
+    """The test clips with a face, what the model of their fold said of them in each draw, (M, N, K), and in which
+    ``precision`` it computed."""
     import numpy as np
     import pandas as pd
 
     folds = run.folds or [run]
     found = [_draws(fold, config) for fold in track(folds, "answering with dropout", len(folds))]
-    if not sum(len(clips) for clips, _ in found):
+    if not sum(len(clips) for clips, _, _ in found):
         raise RunError(f"{run.path}: no test clip shows a face")
     kept = [one for one in found if len(one[0])]
-    return pd.concat([clips for clips, _ in kept]), np.concatenate([answers for _, answers in kept], axis=1)
+    clips, answers, precisions = zip(*kept, strict=True)
+    return pd.concat(clips), np.concatenate(answers, axis=1), {"precision": " and ".join(sorted(set(precisions)))}
 
 
-def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any]:
-    import torch
-
+def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, str]:
+    """The test clips of one training, the answers in each draw, and the precision in which the model computed."""
     from experiments.parts import open_run_data
     from experiments.trainer import device
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.models.dropout import sampled_answers
+    from fer_id.tasks.numerics import autocast, usable
 
     training, data = open_run_data(run)
     model = build_model(replace(training.model, pretrained=False, weights=None), len(data.labels))
     load_model(model.to(device(training)).eval(), run.checkpoint())
-    # As it was trained and judged: in another precision the model would answer some clips otherwise.
-    with torch.autocast(device(training).type, torch.bfloat16, enabled=training.trainer.precision == "bf16"):
+    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
+    precision = usable(training.trainer.precision, device(training))
+    with autocast(precision, device(training)):
         names, answers = sampled_answers(model, data.as_they_are(data.fold.test), config.members, seed=config.seed)
-    return data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name), answers
+    return data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name), answers, precision

@@ -12,6 +12,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 
+from fer_id.errors import ConfigError, cut
+from fer_id.yaml_text import compose
+
 Raw = str | list["Raw"] | dict[str, "Raw"]
 """A value before its type is known: text, or containers of text."""
 
@@ -25,7 +28,7 @@ def shaped(raw: Raw, hint: Any) -> Any:
         hint: str, int, float, bool, Literal, list, tuple, or one of them ``| None``.
 
     Raises:
-        yaml.YAMLError: brackets that are not closed.
+        ConfigError: brackets that are not closed, are nested too deeply, or hold an alias.
     """
     kind = unwrap(hint)[0]
     if raw == "null" or (raw == "" and hint is not str):
@@ -33,10 +36,17 @@ def shaped(raw: Raw, hint: Any) -> Any:
     if get_origin(kind) not in (list, tuple):
         return raw
     if isinstance(raw, str):
-        raw = yaml.BaseLoader(raw).get_single_data() if raw.startswith("[") else [raw]
+        raw = _listed(raw) if raw.startswith("[") else [raw]
     if not isinstance(raw, list):
         return raw
     return get_origin(kind)(shaped(item, one) for item, one in zip(raw, cycle(get_args(kind)), strict=False))
+
+
+def _listed(text: str) -> Raw:
+    """What a list in brackets holds, all of it text."""
+    node = compose(text, cut(text), ConfigError, aliases=False)
+    listed: Raw = yaml.BaseLoader("").construct_object(node, deep=True)
+    return listed
 
 
 def unwrap(hint: Any) -> tuple[Any, bool]:

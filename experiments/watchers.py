@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import TrainConfig
 from experiments.loading import read
+from experiments.mappings import mappings_of, require_one_mapping
 from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.labels import get_space
 from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.review.timeline import About
 from fer_id.review.watching import Watcher
 from fer_id.runs import LEARNED_FROM, RunDir
@@ -55,9 +57,13 @@ def open_run(path: str, fps: float | None) -> Opened:
 
     Raises:
         RunError: no finished run, a cross-validation, or crops that a video cannot be given.
+        DataError: it takes landmarks, and learned from those of another mapping than a video's.
         ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
         CheckpointError: its weights cannot be read.
     """
+    from experiments.trainer import device
+    from fer_id.tasks.numerics import usable
+
     run = RunDir.open(path)
     if run.folds:
         raise RunError(
@@ -68,6 +74,8 @@ def open_run(path: str, fps: float | None) -> Opened:
     training, job, review = read(TrainConfig, run.path / "config.yaml"), run.job(), run.metrics()
     store = job.get("store") or {}
     gray = _gray(store.get("geometry"), path)
+    known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=training.model.landmarks > 0)
     frames = int(job["cost"]["frames"])
     labels = get_space(store["label_space"])
     fold = str(run.predictions()["fold"].iloc[0])
@@ -81,7 +89,7 @@ def open_run(path: str, fps: float | None) -> Opened:
             gray=gray,
             min_eye_distance=_min_eye_distance(store, training.data.store),
             test_views=training.trainer.test_views,
-            bf16=training.trainer.precision == "bf16",
+            precision=usable(training.trainer.precision, device(training)),
         ),
         About(Path(path).as_posix(), store["provenance"], temperature, threshold, {}, notes),
         frozenset(one for split in LEARNED_FROM for one in (job.get("subjects") or {}).get(split, ())),
@@ -93,12 +101,17 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
 
     Raises:
         BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
-        RunError, ConfigError: as :func:`open_run`.
+        RunError, DataError, ConfigError: as :func:`open_run`.
     """
-    from fer_id.governance.bundle import load_bundle
+    from fer_id.governance.bundle import BundleError, Input, load_bundle
+    from fer_id.shapes import checked
 
     released = load_bundle(path, trusted_key)
-    takes = released.contract["input"]
+    takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
+    points = takes.get("landmarks") or {}
+    drawn = released.provenance == "synthetic" and not points.get("model_sha256")
+    known = mappings_of(points, drawn=drawn)
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
     notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
     if released.demonstration:
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")

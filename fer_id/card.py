@@ -7,11 +7,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from fer_id.errors import Problems, StoreError
 from fer_id.files import read_json
 from fer_id.labels import SPACES
+from fer_id.run_shapes import Audit
+from fer_id.shapes import Number, Text, misfits
 
 PROVENANCES = ("real", "simulated", "synthetic")
+
+LANDMARKS_FROM = ("mesh-1", "mesh-2", "drawn", "published", "none")
+"""Origins of landmarks: MediaPipe's mesh through the first or second ``fer_id.preprocessing.landmarks.MESH_68``, the
+drawing, or the dataset's publisher."""
 
 
 _JSON_KINDS: dict[str, tuple[type, str]] = {
@@ -19,6 +27,33 @@ _JSON_KINDS: dict[str, tuple[type, str]] = {
     "dict": (dict, "an object"),
     "list": (list, "a list"),
 }
+
+
+class Parameters(BaseModel):
+    """What was chosen when a store was made, as far as it is read again."""
+
+    fps: Number | None = None
+    min_eye_distance: Number | None = None
+    key_id: Text | None = None
+    from_fingerprint: Text | None = None
+
+
+class Kept(BaseModel):
+    """Of a child's consent, as it was when a store was made."""
+
+    purposes: list[Text]
+
+
+class CardShape(BaseModel):
+    """The kinds within ``card.json``."""
+
+    geometry: dict[str, Any] = {}
+    parameters: Parameters = Parameters()
+    versions: dict[str, Text | None] = {}
+    audit: Audit = Audit()
+    groups: list[Text] = []
+    notes: list[Text] = []
+    consent: dict[str, Kept] = {}
 
 
 @dataclass
@@ -35,6 +70,7 @@ class StoreCard:
         versions: of the libraries whose results it holds.
         audit: what the leakage audit found, and every count of samples left out.
         groups: the group columns (age group, severity, ...).
+        landmarks_from: one of :data:`LANDMARKS_FROM`; of a simulated store that of its source.
         consent: of a cohort, pseudonym -> ``purposes`` and ``expires_on``, as they were when it was made.
         expires_on: day (ISO) after which the store refuses to open; empty: never.
     """
@@ -49,6 +85,7 @@ class StoreCard:
     audit: dict[str, Any] = field(default_factory=dict)
     groups: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    landmarks_from: str = "none"
     consent: dict[str, Any] = field(default_factory=dict)
     expires_on: str = ""
 
@@ -59,6 +96,14 @@ class StoreCard:
         """
         agreed = (self.consent.get(subject) or {}).get("purposes", ())
         return self.provenance == "synthetic" or (self.provenance == "real" and "media_sharing" in agreed)
+
+    @property
+    def mesh_mapping(self) -> str | None:
+        """The version of ``MESH_68`` that gave the landmarks; None where they come from elsewhere, or there are none.
+
+        Landmarks of two versions are not the same points of a face. Other origins mix with every version.
+        """
+        return self.landmarks_from if self.landmarks_from.startswith("mesh-") else None
 
     @classmethod
     def read(cls, path: Path) -> StoreCard:
@@ -74,13 +119,24 @@ class StoreCard:
             if f.name in raw and not isinstance(raw[f.name], kind):
                 problems.add(f"{f.name} is {raw[f.name]!r}, expected {word}")
         choices = {"provenance": PROVENANCES, "label_space": tuple(SPACES), "shard_by": ("subject_id", "split")}
+        choices["landmarks_from"] = LANDMARKS_FROM
         for key, allowed in choices.items():
             if isinstance(raw.get(key), str) and raw[key] not in allowed:
                 problems.add(f"{key} is {raw[key]!r}, expected one of {', '.join(allowed)}")
         for problem in _term_problems(raw):
             problems.add(problem)
+        if not len(problems):
+            problems.found = misfits(CardShape, raw)
         problems.raise_if_any(StoreError, "Prepare the store again with this version.")
-        return cls(**raw)
+        return cls(**{"landmarks_from": _earlier_landmarks(raw), **raw})
+
+
+def _earlier_landmarks(raw: dict[str, Any]) -> str:
+    """Origin of the landmarks of a store that was written before cards had ``landmarks_from``."""
+    if raw["source"] == "synth":
+        return "drawn"
+    setting = raw.get("parameters", {}).get("landmarks")  # of a benchmark
+    return setting if setting in ("published", "none") else "mesh-1"
 
 
 def _term_problems(raw: dict[str, Any]) -> list[str]:

@@ -9,23 +9,32 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from fer_id.errors import FerIdError
+from fer_id.inputs import MOST_JSON, parse_json, read_text
 from fer_id.progress import say
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """How a disk says that it has no locks, as some network disks have none."""
 
+_RETRY_S = 0.1
+
 _HELD: set[IO[str]] = set()
 """Lock files of this process, see :func:`locked`."""
 
 
-def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
+def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | None = None) -> None:
     """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one.
+
+    Args:
+        path: the file; an older one is replaced.
+        content: of the whole file.
+        mode: permissions such as 0o600; None keeps those of the older file, else 0o644.
 
     Raises:
         OSError: it cannot be written; ``filename`` is the file that was meant.
@@ -38,7 +47,7 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview) -> None:
             out.write(content)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+        os.chmod(name, mode if mode is not None else path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(name, path)
         _settle(path.parent)
     except BaseException as problem:
@@ -75,9 +84,9 @@ def sweep(folder: Path) -> None:
             draft.unlink(missing_ok=True)
 
 
-def atomic_write_text(path: Path, content: str) -> None:
+def atomic_write_text(path: Path, content: str, *, mode: int | None = None) -> None:
     """:func:`atomic_write_bytes` for UTF-8 text."""
-    atomic_write_bytes(path, content.encode())
+    atomic_write_bytes(path, content.encode(), mode=mode)
 
 
 def plain(value: Any) -> Any:
@@ -104,16 +113,9 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        FerIdError: of class ``error``, where the file is missing or holds no JSON object.
+        FerIdError: of class ``error``, where the file is missing, damaged or no regular file, or holds no JSON object.
     """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise error(f"{path}: no such file") from None
-    except OSError as problem:
-        raise error(f"{path}: cannot be read ({problem.strerror})") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as problem:
-        raise error(f"{path}: not JSON ({problem}); it was damaged or written by something else") from None
+    value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
     return value
@@ -127,24 +129,21 @@ def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]
     Raises:
         FerIdError: of class ``error``, where the file cannot be read or another line holds no JSON object.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return []
-    except (OSError, UnicodeDecodeError) as problem:
-        raise error(f"{path}: cannot be read ({problem})") from None
-    lines, found = text.splitlines(), list[dict[str, Any]]()
+    text = read_text(path, error, most=MOST_JSON)
+    lines, values = text.splitlines(), list[dict[str, Any]]()
     for number, line in enumerate(lines, start=1):
         try:
-            value = json.loads(line)
-        except json.JSONDecodeError:
+            value = parse_json(line, f"{path}, line {number}", error)
+        except error:
             if number == len(lines) and not text.endswith("\n"):
                 break
-            value = None
+            raise
         if not isinstance(value, dict):
             raise error(f"{path}: line {number} is no JSON object; it was damaged or written by something else")
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 @contextmanager
@@ -195,18 +194,23 @@ def _put(draft: Path, path: Path) -> None:
 
 
 @contextmanager
-def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
+def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) -> Iterator[None]:
     """Keeps other processes out of a folder for as long as this one works there, however it ends.
 
     The kernel frees the lock when the process dies. On a network disk it is seen by other machines only where the
     disk's own locking says so (NFS does, unless mounted with ``nolock`` or ``local_lock``).
+
+    Args:
+        folder: whose lock file ``.lock`` is taken.
+        error: the class to raise.
+        patience_s: seconds to wait for another process that is there.
 
     Raises:
         FerIdError: of class ``error``, where another process is there already.
     """
     with (folder / ".lock").open("a") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(handle, time.monotonic() + patience_s)
         except BlockingIOError:
             raise error(f"{folder}: another process is working there; wait until it is done, or stop it") from None
         except OSError as problem:
@@ -218,6 +222,21 @@ def locked(folder: Path, error: type[FerIdError]) -> Iterator[None]:
             yield
         finally:
             _HELD.discard(handle)
+
+
+def _take(handle: IO[str], until: float) -> None:
+    """Locks a file, trying again until a moment of the monotonic clock.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_RETRY_S)
 
 
 def _let_go() -> None:

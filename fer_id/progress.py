@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
@@ -13,7 +14,10 @@ LOG_EVERY_S = 15.0
 
 def say(message: str) -> None:
     """One line for the person who waits; standard error, so that standard output stays for results."""
-    print(message, file=sys.stderr, flush=True)
+    try:
+        print(message, file=sys.stderr, flush=True)
+    except BrokenPipeError:  # whoever read the log has gone: the work goes on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

@@ -14,11 +14,10 @@ import yaml
 
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
-
-try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels are
-    from yaml import CSafeLoader as SafeLoader
-except ImportError:
-    from yaml import SafeLoader  # type: ignore[assignment]
+from fer_id.parquet import read_parquet
+from fer_id.run_shapes import Job, Metrics
+from fer_id.shapes import Number, checked, record
+from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
@@ -47,7 +46,12 @@ class RunDir:
     @classmethod
     @contextmanager
     def begin(
-        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+        cls,
+        path: str | Path,
+        config: dict[str, Any],
+        job: dict[str, Any],
+        usual: dict[str, Any] | None = None,
+        changeable: tuple[str, ...] = (),
     ) -> Iterator[RunDir]:
         """As :meth:`create`, for this process alone until the block ends; what killed ones left half-written goes.
 
@@ -57,15 +61,26 @@ class RunDir:
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, RunError):
-            run = cls.create(folder, config, job, usual)
+            run = cls.create(folder, config, job, usual, changeable)
             sweep(folder)
             yield run
 
     @classmethod
     def create(
-        cls, path: str | Path, config: dict[str, Any], job: dict[str, Any], usual: dict[str, Any] | None = None
+        cls,
+        path: str | Path,
+        config: dict[str, Any],
+        job: dict[str, Any],
+        usual: dict[str, Any] | None = None,
+        changeable: tuple[str, ...] = (),
     ) -> RunDir:
         """Makes the folder, or takes an unfinished one of the same configuration up again (see :meth:`changed`).
+
+        Args:
+            path: the folder.
+            config, usual: as :meth:`changed` has them.
+            job: what ``job.json`` is to say.
+            changeable: dotted keys that may differ this time; ``job.json`` then says so under ``resumed_with``.
 
         Raises:
             RunError: the folder holds a finished run, or one of another configuration or on other data.
@@ -75,13 +90,15 @@ class RunDir:
         if run.done:
             raise RunError(f"{path} is a finished run; choose another name=, or remove the folder to train it again")
         run.require_whole()
-        if (run.path / "config.yaml").exists() and (changed := run.changed(config, usual)):
+        changed = run.changed(config, usual) if (run.path / "config.yaml").exists() else []
+        if other := [key for key in changed if key not in changeable]:
             raise RunError(
-                f"{path} was begun with another configuration (differs in {', '.join(changed[:8])}); "
+                f"{path} was begun with another configuration (differs in {', '.join(other[:8])}); "
                 "resume it with the same settings, choose another name=, or remove the folder"
             )
         if (run.path / "job.json").exists():
             run.require_store((job.get("store") or {}).get("fingerprint"))
+            job = job | run._resumed_with(changed, config)
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -140,6 +157,15 @@ class RunDir:
         """
         found = differences(_filled(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
+
+    def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> dict[str, Any]:
+        """``resumed_with`` of ``job.json``: after how many epochs which settings were changed to what; {} for none."""
+        entries = self.job().get("resumed_with") or []
+        if changed:
+            found = differences(self.config(), config)
+            settings = {key: {"before": found[key][0], "after": found[key][1]} for key in changed}
+            entries = [*entries, {"epochs": len(self.learning_curve()), "settings": settings}]
+        return {"resumed_with": entries} if entries else {}
 
     def require_store(self, fingerprint: str | None) -> None:
         """Checks that a store is the one this run was begun with: another has other clips under the same names.
@@ -221,7 +247,7 @@ class RunDir:
 
     def config(self) -> dict[str, Any]:
         """The whole resolved configuration."""
-        return self._yaml("config.yaml")
+        return read_yaml(self.path / "config.yaml", RunError)[0]
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Writes ``config.yaml``."""
@@ -229,7 +255,7 @@ class RunDir:
 
     def job(self) -> dict[str, Any]:
         """Command, versions, commit, seed, store fingerprint, subjects of each split, parent runs."""
-        return read_json(self.path / "job.json", RunError)
+        return checked(Job, read_json(self.path / "job.json", RunError), str(self.path / "job.json"), RunError)
 
     def write_job(self, job: dict[str, Any]) -> None:
         """Writes ``job.json``."""
@@ -242,7 +268,8 @@ class RunDir:
             RunError: missing or damaged.
         """
         try:
-            return read_json(self.path / "metrics.json", RunError)
+            path = self.path / "metrics.json"
+            return checked(Metrics, read_json(path, RunError), str(path), RunError)
         except RunError as problem:
             raise RunError(f"{problem}; `fer-id evaluate {self.path}` makes it again from the predictions") from None
 
@@ -257,13 +284,9 @@ class RunDir:
             RunError: missing, damaged, or a (clip_id, fold, split) stands twice.
         """
         path = self.path / "predictions.parquet"
-        try:
-            table = pd.read_parquet(path, use_threads=False)  # so small a file is read before threads have begun
-        except (OSError, ValueError) as problem:
-            raise RunError(
-                f"{path}: cannot be read ({problem}); remove {self.path / 'DONE'} and say the same `fer-id train` "
-                "command again: it predicts anew, without training again"
-            ) from None
+        hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
+        hint += "training again"
+        table = read_parquet(path, RunError, hint, threads=False)  # so small a file is read before threads have begun
         if missing := [key for key in PREDICTION_KEYS if key not in table]:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():
@@ -280,17 +303,9 @@ class RunDir:
         Raises:
             RunError: it cannot be read, or another line is no JSON object.
         """
-        return pd.DataFrame(read_json_lines(self.path / "metrics.jsonl", RunError))
-
-    def _yaml(self, name: str) -> dict[str, Any]:
-        path = self.path / name
-        try:
-            value = yaml.load(path.read_text(encoding="utf-8"), Loader=SafeLoader)
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-            raise RunError(f"{path}: cannot be read ({problem})") from None
-        if not isinstance(value, dict):
-            raise RunError(f"{path}: expected a mapping")
-        return value
+        path = self.path / "metrics.jsonl"
+        lines: list[dict[str, Any]] = read_json_lines(path, RunError)
+        return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))
 
 
 def job_hash(config: dict[str, Any]) -> str:

@@ -8,7 +8,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
+from fer_id.csv_text import is_formula
+
 T = TypeVar("T")
+
+WORD, PATH = "a name without / \\ # ? % :", "a name such as study/run"
+"""What a setting that names something is: one word, or words with slashes between."""
+
+MOST_BYTES = 200
+"""Bytes of a word of a name in UTF-8; disks take 255."""
+
+RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
+"""Folders in a run, which no run and no study may be called."""
 
 
 class Clash(NamedTuple):
@@ -35,6 +46,7 @@ def setting(
     required: bool = False,
     selector: bool = False,
     rest: bool = False,
+    name: str = "",
 ) -> T:
     """A dataclass field with its help text and limits; a mutable default is copied for each instance.
 
@@ -45,11 +57,14 @@ def setting(
         choices: the allowed values.
         required: nobody can guess it: leaving it empty is an error.
         selector: the value chooses a group of settings of that name; the default chooses the default group.
+        name: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; empty: any text.
         rest: a list that takes every ``key=value`` of the command line whose key the config does not know.
     """
     limits = {"min": min, "max": max, "above": above, "below": below}
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     metadata |= {"help": help, "required": required}
+    if name:
+        metadata["name"] = name
     if choices is not None:
         metadata["choices"] = tuple(choices)
     if selector:
@@ -64,12 +79,36 @@ def setting(
     return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
 
 
+def is_name(value: object, metadata: Mapping[str, Any]) -> bool:
+    """Whether a value, or every item of a list, may name a run, a group, a tag where the setting is a name.
+
+    Such a name becomes a folder, a cell of a table, a line on a terminal and a name in W&B.
+    """
+    if isinstance(value, list):
+        return all(is_name(item, metadata) for item in value)
+    if "name" not in metadata or value is None:
+        return True
+    text = str(value)
+    if metadata["name"] == WORD and set(text) & set("/\\#?%:"):
+        return False
+    return all(map(_is_word, text.split("/")))
+
+
+def _is_word(word: str) -> bool:
+    plain = word.isprintable() and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
+    hidden = "\\" in word or word.startswith((".", "-"))  # or an option, as a command that gets it would read it
+    return plain and bool(word) and not hidden and word.casefold() not in RESERVED and not is_formula(word)
+
+
 def limits_text(metadata: Mapping[str, Any]) -> str:
     """The limits in words, such as ``above 0, at most 1``; empty where there are none."""
     if "choices" in metadata:
         return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
-    words = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
-    return ", ".join(f"{word} {_number(metadata[name])}" for name, word in words.items() if name in metadata)
+    if "name" in metadata:
+        words = f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or =, none of {' '.join(RESERVED)}"
+        return f"{metadata['name']}: {words}"
+    comparisons = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
+    return ", ".join(f"{word} {_number(metadata[name])}" for name, word in comparisons.items() if name in metadata)
 
 
 def _number(limit: float) -> str:

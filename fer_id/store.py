@@ -21,7 +21,9 @@ from fer_id.card import StoreCard
 from fer_id.errors import Problems, StoreError
 from fer_id.governance.consent import ConsentError, check_snapshot, withdrawals
 from fer_id.governance.keys import Key, keys_home
+from fer_id.inputs import is_file_name
 from fer_id.labels import LabelSpace, get_space
+from fer_id.parquet import read_parquet
 from fer_id.store_format import CLIP_COLUMNS, PARTS, frames_problems, table_problems
 from fer_id.types import StoredClip
 
@@ -55,10 +57,7 @@ class ClipStore:
             raise StoreError(f"{path} is not a ClipStore (no card.json); `fer-id prepare` or `fer-id synth` makes one")
         card = StoreCard.read(path / "card.json")
         _check_permission(path, card)
-        try:
-            clips = pd.read_parquet(path / "clips.parquet")
-        except (OSError, ValueError) as problem:
-            raise StoreError(f"{path / 'clips.parquet'}: cannot be read ({problem}); prepare the store again") from None
+        clips = read_parquet(path / "clips.parquet", StoreError, "prepare the store again")
         return cls._checked(path, card, _with_none(clips))
 
     @classmethod
@@ -69,6 +68,8 @@ class ClipStore:
             problems.raise_if_any(StoreError)
         for problem in table_problems(clips, card):
             problems.add(f"clips.parquet: {problem}")
+        if any(not is_file_name(str(shard)) for shard in clips[card.shard_by].unique()):  # told above; none is followed
+            problems.raise_if_any(StoreError)
         store = cls(path, card, clips)
         for shard, rows in clips.groupby(card.shard_by, sort=True):
             store._check_shard(str(shard), rows, problems)
@@ -137,10 +138,11 @@ class ClipStore:
         if key not in self._open_parts:
             while len(self._open_parts) >= _MAPS:
                 del self._open_parts[next(iter(self._open_parts))]
+            path = self.path / part / f"{shard}.npy"
+            if not path.is_file():  # a pipe would be waited for
+                raise StoreError(f"{part}/{shard}.npy: missing")
             try:
-                self._open_parts[key] = np.lib.format.open_memmap(self.path / part / f"{shard}.npy", mode="r")
-            except FileNotFoundError:
-                raise StoreError(f"{part}/{shard}.npy: missing") from None
+                self._open_parts[key] = np.lib.format.open_memmap(path, mode="r")
             except (ValueError, OSError) as problem:
                 raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
         return self._open_parts[key]

@@ -7,6 +7,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.card import StoreCard
+from fer_id.errors import quoted
+from fer_id.inputs import is_file_name
 from fer_id.labels import LabelSpace, get_space
 from fer_id.types import CROP, LANDMARKS
 
@@ -45,6 +47,8 @@ def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
     for column in dict.fromkeys(("clip_id", "subject_id", card.shard_by)):
         if clips[column].isna().any():
             found.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
+        if outside := [one for one in clips[column].dropna().unique() if not is_file_name(str(one))]:
+            found.append(f"column {column} holds {quoted(outside[0])}, which names no file in a folder")
     if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
         found.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
     space = get_space(card.label_space)

@@ -51,6 +51,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"{took:.2f}s {test}")
 
 
+@pytest.fixture
+def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without bf16 arithmetic, which says so once more."""
+    from fer_id.tasks import numerics
+
+    numerics._note_fallback.cache_clear()
+    monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: False)
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real inputs (FER2013, FER+, videos, the landmark model) that is never part of the repository.
@@ -219,7 +228,8 @@ def _write_stills(out: Path) -> None:
     from fer_id.store_writer import ClipStoreWriter
 
     config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")
-    card = StoreCard("real", "fer7", "split", "fer2013", geometry=crop_geometry(aligned=True, colour="rgb"))
+    geometry = crop_geometry(aligned=True, colour="rgb")
+    card = StoreCard("real", "fer7", "split", "fer2013", geometry=geometry, landmarks_from="mesh-1")
     with ClipStoreWriter(out, card) as writer:
         for index in range(config.subjects):
             split = "train" if index < 64 else ("validation", "test")[index % 2]
@@ -236,3 +246,25 @@ def _write_stills(out: Path) -> None:
                 {"clip_id": name, "subject_id": name, "label": label, "split": "train", "source": "fer2013"},
                 np.zeros((1, 64, 64, 3), np.uint8),
             )
+
+
+UNFIT: tuple[object, ...] = (None, "a text", [], {}, [5], True, -1, float("inf"), float("nan"), 10**400)
+"""What a hand or another program may leave in the place of a value of JSON."""
+
+
+def _spoilt(value: object) -> Iterator[tuple[str, object]]:
+    yield from ((f" = {str(other)[:20]!r}", other) for other in UNFIT)
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        for place, other in _spoilt(item):
+            copy = value.copy()  # type: ignore[union-attr]
+            copy[key] = other
+            yield f".{key}{place}", copy
+        if isinstance(value, dict):
+            yield f".{key} gone", {name: value[name] for name in value if name != key}
+
+
+@pytest.fixture(scope="session")
+def spoilt() -> Callable[[object], Iterator[tuple[str, object]]]:
+    """Copies of a value of JSON in which one leaf or branch is replaced, or gone; each with its place."""
+    return _spoilt

@@ -6,6 +6,7 @@ import math
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_id import files
 from fer_id.errors import DataError, FerIdError, RunError
 from fer_id.files import atomic_folder, atomic_write_bytes, atomic_write_text, locked, plain, read_json, write_json
 
@@ -83,7 +85,7 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFact
     [
         (None, "no such file"),
         (b'{"a": 1', "not JSON"),
-        (b"\xff\xfe\x00", "not JSON"),
+        (b"\xff\xfe\x00", "not a text file"),
         (b"[1]", "expected a JSON object, found list"),
     ],
 )
@@ -97,7 +99,7 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, say
 
 def test_a_folder_in_the_place_of_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "job.json").mkdir()
-    with pytest.raises(RunError, match=r"job.json: cannot be read"):
+    with pytest.raises(RunError, match=r"job.json: a folder, expected a file"):
         read_json(tmp_path / "job.json", RunError)
 
 
@@ -192,3 +194,19 @@ def test_a_locked_folder_lets_no_other_process_in_and_opens_when_its_process_die
         other.kill()
     with locked(tmp_path, DataError):
         pass
+
+
+def test_whoever_has_patience_gets_in_when_the_other_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ExitStack() as other:
+        other.enter_context(locked(tmp_path, DataError))
+        tries = list[float]()
+
+        def done_at_the_third(seconds: float) -> None:
+            tries.append(seconds)
+            if len(tries) == 3:
+                other.close()
+
+        monkeypatch.setattr(files.time, "sleep", done_at_the_third)
+        with locked(tmp_path, DataError, patience_s=600.0):
+            pass
+    assert len(tries) == 3

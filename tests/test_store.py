@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 from collections.abc import Callable
@@ -16,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fer_id import parquet, store_writer
 from fer_id import store as store_module
-from fer_id import store_writer
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, StoreError
 from fer_id.store import ClipStore
@@ -288,6 +289,11 @@ def nulls(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda t: t.assign(soft_label=[[0.5, 0.5]] * len(t)), "soft_label has 2 values, expected the 5"),
         (lambda t: t.assign(subject_id="s99"), "frames/s99.npy: missing"),
         (lambda t: t.iloc[:0], "no clip"),
+        *(
+            (lambda t, column=column, name=name: t.assign(**{column: name}), "which names no file in a folder")
+            for column in ("subject_id", "clip_id")
+            for name in ("../../x", "/etc/passwd", "..", "a\0b")
+        ),
     ],
 )
 def test_a_table_that_disagrees_is_named(
@@ -300,11 +306,25 @@ def test_a_table_that_disagrees_is_named(
     assert "clips.parquet" in message or "s99.npy" in message
 
 
+@pytest.mark.parametrize("part", ["clips.parquet", "card.json", "frames/s00.npy", "valid/s00.npy"])
+def test_a_pipe_in_a_store_is_not_waited_for(tiny_store: Factory, part: str) -> None:
+    path = tiny_store(subjects=1, clips=1)
+    (path / part).unlink()
+    os.mkfifo(path / part)
+    assert re.search("a pipe|missing|no card.json", complaint(path))
+
+
+def test_a_billion_rows_in_a_few_bytes_are_not_read(tiny_store: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tiny_store(subjects=1, clips=1)
+    monkeypatch.setattr(parquet, "MOST_CELLS", 10)
+    assert "more than is read; prepare the store again" in complaint(path)
+
+
 @pytest.mark.parametrize("damage", [remove, empty, truncate, lambda file: file.write_bytes(b"PAR1" + b"x" * 99)])
 def test_a_damaged_table_is_named(tiny_store: Factory, damage: Callable[[Path], None]) -> None:
     path = tiny_store(subjects=1, clips=1)
     damage(path / "clips.parquet")
-    assert "clips.parquet: cannot be read" in complaint(path)
+    assert re.search(r"clips.parquet: (cannot be read|no such file).*; prepare the store again", complaint(path))
 
 
 def test_all_disagreements_stand_in_one_message(tiny_store: Factory) -> None:
@@ -332,6 +352,34 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
         "source is 3, expected text",
     ):
         assert said in message
+
+
+@pytest.mark.parametrize(
+    ("card", "origin"),
+    [
+        ({"source": "cohort"}, "mesh-1"),
+        ({"source": "ferplus", "parameters": {"landmarks": "mediapipe"}}, "mesh-1"),
+        ({"source": "fer2013", "parameters": {"landmarks": "none"}}, "none"),
+        ({"source": "affectnet", "parameters": {"landmarks": "published"}}, "published"),
+        ({"source": "simulate"}, "mesh-1"),
+        ({"source": "synth"}, "drawn"),
+    ],
+)
+def test_a_card_without_the_origin_of_its_landmarks_is_an_older_one(
+    tiny_store: Factory, card: dict[str, Any], origin: str
+) -> None:
+    path = tiny_store()
+    raw = json.loads((path / "card.json").read_text()) | card
+    del raw["landmarks_from"]
+    (path / "card.json").write_text(json.dumps(raw))
+    read = ClipStore.open(path).card
+    assert (read.landmarks_from, read.mesh_mapping) == (origin, "mesh-1" if origin == "mesh-1" else None)
+
+
+def test_landmarks_of_unknown_origin_are_refused(tiny_store: Factory) -> None:
+    path = tiny_store()
+    edit_card(path, landmarks_from="mesh-9")
+    assert "landmarks_from is 'mesh-9', expected one of mesh-1, mesh-2, drawn, published, none" in complaint(path)
 
 
 def test_a_card_of_a_later_label_space_lists_the_known(tiny_store: Factory) -> None:

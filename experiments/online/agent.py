@@ -61,9 +61,11 @@ def registered(plan: Plan) -> dict[str, Any]:
     """What the server is told of a sweep.
 
     Raises:
-        ConfigError: a setting is wrong; folds, each of which must choose for itself; a parameter that names a place.
+        ConfigError: a setting is wrong, or a precision that this machine lacks; folds, each of which must choose for
+            itself; a parameter that names a place.
     """
     first, sweep = plan.check(), plan.sweep
+    plan.require_precision(first)
     if first.protocol.name in ("kfold", "loso"):
         raise ConfigError(
             f"sweep {sweep.name}: a W&B server chooses one configuration for all folds of protocol="

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlparse
-from urllib.request import getproxies
 
-from fer_id.callbacks.mirror import has_key, without_reports
+from fer_id.callbacks.mirror import without_reports
+from fer_id.callbacks.server import has_key, no_answer
 from fer_id.errors import FerIdError
-
-SECONDS = 10
-"""How long a server may take to answer at all. W&B's own clients go on trying for much longer."""
 
 
 class OnlineError(FerIdError):
@@ -34,15 +29,8 @@ def require_server() -> None:
             "this needs a W&B server, and no API key is known: run `wandb login`, or set WANDB_API_KEY "
             "(and WANDB_BASE_URL for a server of your own)"
         )
-    address = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    if address.scheme in getproxies():
-        return  # the proxy finds it, or not
-    port = address.port or (80 if address.scheme == "http" else 443)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=SECONDS).close()
-    except OSError as problem:
-        host = address.hostname
-        raise OnlineError(f"the W&B server {host} does not answer ({problem}); is there a network?") from None
+    if (why := no_answer()) is not None:
+        raise OnlineError(f"{why}; is there a network?")
 
 
 @contextmanager

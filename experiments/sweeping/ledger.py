@@ -6,16 +6,47 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from experiments.sweeping.parameters import Value
-from fer_id.errors import RunError
+from fer_id.errors import RunError, quoted
 from fer_id.files import atomic_write_text, plain, read_json, read_json_lines, write_json
+from fer_id.inputs import is_file_name
+from fer_id.shapes import Count, Number, Text, checked
 
 FORMAT = 1
 SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
 STATUSES = SUGGESTED, FINISHED, STOPPED, FAILED = "suggested", "done", "stopped", "failed"
 RUNNING, INTERRUPTED, OVER = "running", "interrupted", "finished"
+
+
+class SettingsFile(BaseModel):
+    """``sweep.json`` of a study; keys that only its own version reads are left as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    format: Count | None = None
+    state: Text | None = None
+    overrides: list[Text] = []
+    run_cap: Count | None = None
+    search_seed: Count = 0
+    seconds: Number = 0.0
+
+
+class TrialLine(BaseModel):
+    """A line of ``trials.jsonl``."""
+
+    number: Count
+    fold: Text | None
+    job: Text
+    parameters: dict[str, bool | int | float | str | list[Any]]
+    status: Literal["suggested", "done", "stopped", "failed"]
+    objective: Number | None
+    epochs: Count | None
+    seconds: Number | None
+    reason: Text | None
 
 
 @dataclass(frozen=True)
@@ -97,7 +128,9 @@ class Ledger:
 
     def settings(self) -> dict[str, Any]:
         """``sweep.json``."""
-        return read_json(self.folder / SETTINGS, RunError)
+        path = self.folder / SETTINGS
+        hint = "Bring it back, or run the file again under another name=."
+        return checked(SettingsFile, read_json(path, RunError), f"{path}: damaged", RunError, hint)
 
     def write(self, settings: dict[str, Any]) -> None:
         """Writes ``sweep.json``."""
@@ -143,14 +176,9 @@ def _trial(row: dict[str, Any], where: str) -> Trial:
     Raises:
         RunError: the line is none of a trial.
     """
-    try:
-        known = {one.name: row[one.name] for one in fields(Trial)}
-        parameters = {key: tuple(one) if isinstance(one, list) else one for key, one in known["parameters"].items()}
-        sound = isinstance(known["number"], int) and isinstance(known["job"], str) and known["status"] in STATUSES
-    except (KeyError, AttributeError, TypeError):
-        sound = False
-    if not sound:
-        raise RunError(
-            f"{where}: damaged (no record of a trial); mend or remove that line, the runs themselves are whole"
-        )
-    return Trial(**known | {"parameters": parameters})
+    hint = "Mend or remove that line, the runs themselves are whole."
+    checked(TrialLine, row, f"{where}: damaged (no record of a trial)", RunError, hint)
+    if led := [name for name in (row["fold"], row["job"]) if name and not is_file_name(name)]:
+        raise RunError(f"{where}: damaged (no record of a trial): {quoted(led[0])} is no name of a folder. {hint}")
+    parameters = {key: tuple(one) if isinstance(one, list) else one for key, one in row["parameters"].items()}
+    return Trial(**{one.name: row[one.name] for one in fields(Trial)} | {"parameters": parameters})

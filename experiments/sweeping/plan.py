@@ -112,6 +112,16 @@ class Plan:
             )
         return config
 
+    def require_precision(self, first: TrainConfig) -> None:
+        """Raises ConfigError where a trial asks for a precision that this machine does not compute in."""
+        varied = [one.probes for one in self.sweep.parameters if one.key == "trainer.precision"]
+        for precision in map(str, varied[0] if varied else (first.trainer.precision,)):
+            if precision not in ("auto", "32"):  # every machine has float32, so torch is not imported for these
+                from experiments.numerics import require_precision
+                from experiments.trainer import device
+
+                require_precision(precision, device(first))
+
     def try_out(self, problems: Problems) -> None:
         """Adds what is wrong with any trial: every value of every parameter is resolved once, of a small grid every
         point."""

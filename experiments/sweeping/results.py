@@ -12,6 +12,7 @@ from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial
 from experiments.sweeping.parameters import CHOICE, Value, shown, text
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
+from fer_id.csv_text import table_csv
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text
 from fer_id.reporting.sweep_figures import Axis, draw_sweep
@@ -45,7 +46,7 @@ def table(study: Study, provenance: str) -> pd.DataFrame:
 
 def write_results(study: Study, provenance: str) -> None:
     """``sweep.csv`` and ``sweep.png`` in the folder of the study."""
-    atomic_write_text(study.plan.folder / "sweep.csv", table(study, provenance).to_csv(index=False))
+    atomic_write_text(study.plan.folder / "sweep.csv", table_csv(table(study, provenance)))
     sweep = study.plan.sweep
     axes = [Axis(one.key, one.log, one.kind == CHOICE) for one in sweep.parameters if len(one.probes) > 1]
     trials = [one for fold in study.folds for one in study.ledger.of(fold)]

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from experiments.sweeping.parameters import Parameter, read_parameters
 from fer_id.errors import ConfigError, Problems
+from fer_id.yaml_text import read_yaml
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 GRID, RANDOM, BAYES = METHODS = ("grid", "random", "bayes")
@@ -136,26 +135,10 @@ def look_at(path: Path) -> tuple[Sweep, Problems]:
 
 def _read(path: Path, problems: Problems) -> tuple[Mapping[str, Any], str]:
     try:
-        text = path.read_text(encoding="utf-8")
-        table = yaml.load(text, Loader=_Strict)  # noqa: S506  # a SafeLoader
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as problem:
-        problems.add(f"not readable as YAML: {problem}")
+        return read_yaml(path, ConfigError, EXAMPLE)
+    except ConfigError as problem:
+        problems.add(str(problem).removeprefix(f"{path}: "))
         return {}, ""
-    if not isinstance(table, Mapping):
-        problems.add(f"expected keys and values, such as '{EXAMPLE}'")
-        return {}, ""
-    return table, text
-
-
-class _Strict(yaml.SafeLoader):
-    """YAML in which no key may stand twice: the first one would be lost without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As the base class, after a look at the keys."""
-        keys = [key.value for key, _ in node.value]
-        if twice := {key for key in keys if keys.count(key) > 1}:
-            raise yaml.constructor.ConstructorError(None, None, f"{min(twice)} is given twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def _command(command: Any, problems: Problems) -> tuple[str, tuple[str, ...]]:

@@ -6,7 +6,6 @@ A row is a line of ``metrics.jsonl``, with the epoch as x axis. What is withheld
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pytorch_lightning as pl
 
+from fer_id.callbacks.mirror import harmless
 from fer_id.callbacks.telling import FEW, SPLITS, told
+from fer_id.errors import RunError
 from fer_id.evaluation.suppression import FEWEST_SUBJECTS
+from fer_id.files import read_json_lines
 from fer_id.runs import RunDir
 
 if TYPE_CHECKING:
@@ -50,11 +52,11 @@ class MirrorCurve(pl.Callback):
         self._tell()
 
     def _tell(self) -> None:
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        for line in lines[len(self._told) :]:
-            self._told.append(json.loads(line))
-            self.run.log(told(self._told[-1], self.hidden))
-        summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
+        with harmless():
+            for row in read_json_lines(self.path, RunError)[len(self._told) :]:
+                self._told.append(row)
+                self.run.log(told(self._told[-1], self.hidden))
+            summarise_best(self.run, [best_row(pd.DataFrame(self._told), self.monitor)], self.hidden)
 
 
 def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:

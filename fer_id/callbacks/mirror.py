@@ -7,15 +7,16 @@ where an API key is set and offline otherwise. The run's own folder stays the re
 
 from __future__ import annotations
 
-import netrc
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fer_id.callbacks.server import RUN_ID, has_key, no_answer
 from fer_id.files import atomic_write_text
+from fer_id.progress import say
 
 if TYPE_CHECKING:
     import wandb
@@ -32,6 +33,9 @@ PRIVATE_KEYS = frozenset(
 NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
 """Settings that hold a slash, or a list of words, and are no path. Any other such value stays here."""
 
+OPENING_S, CLOSING_S = 20, 120
+"""Seconds that a server may take to open a run, and to take what is left at its end."""
+
 TAG = 64
 """Characters of a tag at most; W&B refuses longer ones."""
 
@@ -43,20 +47,6 @@ def wandb_mode(mode: str) -> str:
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
         return os.environ["WANDB_MODE"]
     return "online" if has_key() else "offline"
-
-
-def has_key() -> bool:
-    """Whether an API key is known; asked here because W&B's own check prompts or goes to the network."""
-    return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
-
-
-def _in_netrc() -> bool:
-    """Whether ``wandb login`` left a key."""
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def without_reports() -> None:
@@ -78,6 +68,9 @@ def open_mirror(
 ) -> wandb.Run | None:
     """Starts a W&B run that lies inside the RunDir; None where ``mode`` is disabled, or another process tells it.
 
+    Where it cannot be opened online (no key, no answer, a refused name) a line says why, and it is recorded offline;
+    where not even that is possible, a line says so and there is none. Nothing is raised.
+
     A folder keeps its W&B run: opened again, as by a training that resumes, it is the same one, told anew from its
     beginning.
 
@@ -93,64 +86,153 @@ def open_mirror(
     mode = wandb_mode(mode)
     if mode == "disabled" or getattr(rank_zero_only, "rank", None):
         return None
+    why = None if mode == "offline" else "no API key is known" if not has_key() else no_answer()
+    details = _Details(folder, project, entity, group, job_type, name, tags, public(config))
+    if mode != "offline" and why is None:
+        try:
+            return _opened(details, mode)
+        except Exception as problem:  # a refused key, a name, a server that falls silent: each in its own way
+            why = short(problem)
+            _discard(folder / "wandb")
+    try:
+        run = _opened(details, "offline")
+    except Exception as problem:
+        _discard(folder / "wandb")
+        say(f"W&B: {why or short(problem)}. The training goes on without it; the run's own folder has everything")
+        return None
+    if why is not None:
+        say(f"W&B: {why}. The run is recorded offline; send it later with: wandb sync {run.settings.sync_dir}")
+    return run
+
+
+class _Details(NamedTuple):
+    """What a W&B run is opened with, whatever the mode; see :func:`open_mirror`."""
+
+    folder: Path
+    project: str
+    entity: str | None
+    group: str
+    job_type: str
+    name: str
+    tags: Sequence[str]
+    config: dict[str, Any]
+
+
+def _opened(details: _Details, mode: str) -> wandb.Run:
+    """Return the W&B run, opened in one mode; raise whatever W&B's library raises."""
+    home = details.folder / "wandb"
     # Its cache and staging folders would else be in the home directory, with copies of the tables.
-    os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(folder / "wandb"))
+    os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(home))
     without_reports()
     import wandb
 
-    (folder / "wandb").mkdir(parents=True, exist_ok=True)
-    (folder / "wandb").chmod(0o700)  # it may hold pictures of children who agreed
+    home.mkdir(parents=True, exist_ok=True)
+    home.chmod(0o700)  # it may hold pictures of children who agreed
     close_mirror()
-    settings = wandb.Settings(
-        console="off",
-        quiet=True,
-        silent=True,
-        disable_git=True,
-        disable_code=True,
-        save_code=False,
-        disable_job_creation=True,
-        host="hidden",
-        program="fer-id",
-        x_disable_meta=True,
-        x_disable_stats=True,
-        x_disable_machine_info=True,
-        x_save_requirements=False,
-    )
-    wandb.setup(settings)
-    run = wandb.init(
-        id=_identity(folder / "wandb"),
-        name=name,
-        dir=folder,
-        project=project,
-        entity=entity,
-        group=group,
-        job_type=job_type,
-        tags=list(dict.fromkeys(tag[:TAG] for tag in tags)),
-        config=public(config),
-        mode=mode,  # type: ignore[arg-type]  # one of W&B's own words
-        settings=settings,
-    )
+    identity = _identity(home)
+    with _environment_id(identity):
+        settings = wandb.Settings(
+            console="off",
+            quiet=True,
+            silent=True,
+            disable_git=True,
+            disable_code=True,
+            save_code=False,
+            disable_job_creation=True,
+            host="hidden",
+            program="fer-id",
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            init_timeout=OPENING_S,
+            finish_timeout=CLOSING_S,
+            finish_timeout_raises=True,
+        )
+        wandb.setup(settings)
+        run = wandb.init(
+            id=identity,
+            name=details.name,
+            dir=details.folder,
+            project=details.project,
+            entity=details.entity,
+            group=details.group,
+            job_type=details.job_type,
+            tags=list(dict.fromkeys(tag[:TAG] for tag in details.tags)),
+            config=details.config,
+            mode=mode,  # type: ignore[arg-type]  # one of W&B's own words
+            settings=settings,
+        )
     run.define_metric("epoch")
     for numbers in ("train/*", "val/*", "lr", "seconds", "folds"):
         run.define_metric(numbers, step_metric="epoch")
     return run
 
 
+def _discard(folder: Path) -> None:
+    """Remove what an opening that failed left: W&B's process, which holds the id, its folder and its logs."""
+    import wandb
+
+    with suppress(Exception):
+        wandb.teardown()
+    for left in folder.glob("run-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    for link in (*folder.glob("debug*.log"), folder / "latest-run"):
+        link.unlink(missing_ok=True)
+
+
 def _identity(folder: Path) -> str:
-    """The id of the W&B run of a RunDir: an agent's, where one started this process; else made once and kept.
+    """Return the id of the W&B run of a RunDir: an agent's, where one started this process; else made once and kept.
 
     What an earlier, interrupted opening left to be synced is removed, since all of it is told again.
     """
     from wandb.sdk.lib.runid import generate_id
 
-    kept = folder / "id"
-    identity = os.environ.get("WANDB_RUN_ID") or (kept.read_text("utf-8").strip() if kept.is_file() else "")
-    if not identity:
-        identity = generate_id()
-    atomic_write_text(kept, identity)
+    path = folder / "id"
+    known = {"WANDB_RUN_ID": os.environ.get("WANDB_RUN_ID") or "", str(path): _text(path)}
+    for place, identity in known.items():
+        if identity and not RUN_ID.fullmatch(identity):
+            say(f"W&B: {place} holds no id of a run; it is left out")
+    identity = next((text for text in known.values() if RUN_ID.fullmatch(text)), "") or generate_id()
+    atomic_write_text(path, identity)
     for before in folder.glob(f"offline-run-*-{identity}"):
         shutil.rmtree(before)
     return identity
+
+
+def _text(path: Path) -> str:
+    """Return a file's text; a damaged one as what no id is, and nothing where there is no file."""
+    if not path.is_file():
+        return ""
+    return path.read_bytes()[:1000].decode("utf-8", errors="replace").strip() or "?"
+
+
+@contextmanager
+def _environment_id(identity: str) -> Iterator[None]:
+    """Let W&B's library, which reads ``WANDB_RUN_ID`` itself, see the id that is used."""
+    before = os.environ.get("WANDB_RUN_ID")
+    if before:
+        os.environ["WANDB_RUN_ID"] = identity
+    try:
+        yield
+    finally:
+        if before:
+            os.environ["WANDB_RUN_ID"] = before
+
+
+@contextmanager
+def harmless() -> Iterator[None]:
+    """Say in one line that W&B failed, and go on: the mirror is never worth a training."""
+    try:
+        yield
+    except Exception as problem:
+        say(f"W&B: {short(problem)}. The training goes on; the run's own folder has everything")
+
+
+def short(problem: Exception) -> str:
+    """Return an error on one line, at most 200 characters."""
+    text = " ".join(str(problem).split())
+    return type(problem).__name__ if text in ("", "<no message>") else text[:200].rstrip(".")
 
 
 def public(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,8 +257,12 @@ def close_mirror() -> None:
 
     if wandb.run is None:
         return
-    logs = Path(wandb.run.settings.log_dir)
-    wandb.finish()
+    settings = wandb.run.settings
+    logs = Path(settings.log_dir)
+    try:
+        wandb.finish()
+    except TimeoutError:
+        say(f"W&B: the server did not take everything in {CLOSING_S} s; send it with: wandb sync {settings.sync_dir}")
     shutil.rmtree(logs, ignore_errors=True)
     for link in logs.parent.parent.glob("debug*.log"):
         link.unlink(missing_ok=True)

@@ -14,6 +14,9 @@ Rows = NDArray[np.int64]
 OWN_FRACTION, GAP_S = 0.5, 1.0
 SPLITS = ("train", "validation", "test")
 
+LEAST_FACE = 0.5
+"""Share of a clip's, or window's, frames that have to show the face before what the model says of it is an answer."""
+
 MIN_SUBJECTS = 5
 """Subjects below which a group is shown, but enters no gap."""
 
@@ -28,14 +31,17 @@ class ProtocolConfig:
         help="official: the dataset's own splits; holdout: one test set of groups; kfold; loso: leave one group out",
     )
     group: str = setting("subject_id", help="column whose values stay together; site leaves one site out")
-    folds: int = setting(5, min=2, help="number of folds of kfold")
+    folds: int = setting(5, min=2, max=1000, help="number of folds of kfold")
     test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
     validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
     only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
-    train_groups: int | None = setting(None, min=1, help="learn from so many groups alone, drawn by seed; null: all")
+    train_groups: int | None = setting(
+        None, min=1, max=1_000_000, help="learn from so many groups alone, drawn by seed; null: all"
+    )
     at_most: list[int] = setting(
         [],
         min=1,
+        max=100_000_000,
         help="[train, validation, test]: so many clips of each, whole subjects in an order that no seed changes, at "
         "least one subject; empty: all",
     )
@@ -45,11 +51,16 @@ class ProtocolConfig:
         help="what may be seen of those who are tested: nothing; their clips without labels; their earlier clips",
     )
     own_fraction: float = setting(OWN_FRACTION, above=0, below=1, help="personalised: share of a video that is earlier")
-    own_clips: int | None = setting(None, min=0, help="personalised: earlier clips of each child used; null: all")
-    gap_s: float = setting(GAP_S, min=0, help="personalised: seconds between the earlier clips and the tested ones")
+    own_clips: int | None = setting(
+        None, min=0, max=1_000_000, help="personalised: earlier clips of each child used; null: all"
+    )
+    gap_s: float = setting(
+        GAP_S, min=0, max=86_400, help="personalised: seconds between the earlier clips and the tested ones"
+    )
     cross_fit: int = setting(
         0,
         min=0,
+        max=1000,
         help="parts of the training and validation children, each predicted by a further training without it, for "
         "temperature, threshold and prediction sets: that many trainings more in every fold; 0: inner validation alone",
     )

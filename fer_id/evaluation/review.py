@@ -1,9 +1,11 @@
 """Which clips go to a person: those less sure than a threshold, chosen so that few answers are wrong.
 
 A clip is answered where its top probability (calibrated where the fold has a temperature, else raw) reaches the
-threshold of its fold, and ``flagged`` otherwise, as is one without a prediction. The threshold is chosen on the rows
-that :func:`fer_id.evaluation.predictions.calibration_rows` names, never on a test row: the lowest one at which an upper
-bound of the *risk*, the share of wrong among the answered, is no more than what was asked for.
+threshold of its fold, and ``flagged`` otherwise, as is one without a prediction, or one of which too few frames show
+the face: what is said of two frames of ten is no answer about the other eight. The threshold is chosen on the rows with
+enough of the face among those that :func:`fer_id.evaluation.predictions.calibration_rows` names, never on a test row:
+the lowest one at which an upper bound of the *risk*, the share of wrong among the answered, is no more than what was
+asked for.
 
 **The bound.** The lowest threshold whose observed risk is low enough is mostly too low: in simulated draws of 4 to 40
 children the risk of new children was above the one asked for in every second draw. So a bound is asked for, over
@@ -29,6 +31,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fer_id.evaluation.config import LEAST_FACE
 from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
 from fer_id.evaluation.predictions import calibration_rows, probabilities
 from fer_id.evaluation.scores import Bools, Floats
@@ -36,6 +39,10 @@ from fer_id.labels import LabelSpace
 
 RISK = 0.2
 """Share of wrong among the answered that is asked for where nobody says otherwise."""
+
+FACE_SHARE = "face_share"
+"""Column of ``predictions.parquet`` with the share of a clip's frames that show the face; tables of older versions have
+none, and all of their clips count."""
 
 BOUND_LEVEL = 0.95
 FEWEST_SUBJECTS = 5
@@ -110,7 +117,7 @@ def choose_threshold(
 
 
 def flagged(
-    predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK
+    predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK, least_face: float = LEAST_FACE
 ) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
     """Fills the column ``flagged`` of predictions, each fold by its own threshold.
 
@@ -118,31 +125,44 @@ def flagged(
         predictions: the columns of ``predictions.parquet``, checked, ``q_<class>`` filled where they can be.
         labels: the classes.
         risk: asked for, in (0, 1).
+        least_face: see :data:`fer_id.evaluation.config.LEAST_FACE`.
 
     Returns:
         the table; the threshold of each fold, None where everything is flagged; and why a fold has none.
     """
     table = predictions.copy()
-    confidence = top_probability(table, labels)
+    confidence, enough = top_probability(table, labels), shows_enough(table, least_face)
     sent = np.ones(len(table), np.bool_)
     thresholds: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
     for name, rows in table.groupby("fold").indices.items():
         fold = str(name)
         part = table.iloc[rows]
-        known = calibration_rows(part)
+        known = calibration_rows(part) & enough[rows]
         right = (part["label"] == part["predicted"]).to_numpy(np.bool_)
         chosen, reason = choose_threshold(confidence[rows][known], right[known], part["subject_id"][known], risk)
         thresholds[fold] = chosen
         if chosen is None:
             reasons[fold] = str(reason)
         else:
-            sent[rows] = ~(confidence[rows] >= chosen)
+            sent[rows] = ~((confidence[rows] >= chosen) & enough[rows])
     return table.assign(flagged=sent), thresholds, reasons
 
 
+def shows_enough(predictions: pd.DataFrame, least_face: float) -> Bools:
+    """(N,) whether enough frames of a clip show the face; all do where the table does not say."""
+    if FACE_SHARE not in predictions:
+        return np.ones(len(predictions), np.bool_)
+    return np.asarray(predictions[FACE_SHARE].fillna(1.0) >= least_face - 1e-9, np.bool_)
+
+
 def review_scores(
-    predictions: pd.DataFrame, thresholds: dict[str, float | None], why: dict[str, str], risk: float, seed: int = 0
+    predictions: pd.DataFrame,
+    thresholds: dict[str, float | None],
+    why: dict[str, str],
+    risk: float,
+    seed: int = 0,
+    least_face: float = LEAST_FACE,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
 
@@ -153,7 +173,8 @@ def review_scores(
     sent = test["flagged"].to_numpy(np.bool_)
     answered = test[~sent]
     found: dict[str, Any] = {"risk": risk, "thresholds": thresholds, "flagged": None, "risk_answered": None}
-    found |= {"interval": None, "coverage": None, "n_clips": len(test)}
+    found |= {"interval": None, "coverage": None, "n_clips": len(test), "least_face": least_face}
+    found["too_little_face"] = int((~shows_enough(test, least_face)).sum())
     if not len(test):
         nothing = dict.fromkeys(("flagged", "risk_answered", "interval", "coverage"), "no labelled test clip")
         return found, reasons | {f"review.{name}": reason for name, reason in nothing.items()}

@@ -19,7 +19,9 @@ from typing import Any
 from fer_id.errors import FerIdError
 from fer_id.files import atomic_write_text
 from fer_id.governance.keys import Key
+from fer_id.inputs import MB, parse_json, read_bytes, read_text
 
+MOST_LOG = 1024 * MB
 _START = "0" * 64
 
 
@@ -75,8 +77,8 @@ class AuditLog:
             lines.append(line)
             before = line["mac"]
         try:
-            head = json.loads(self._head.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            head = parse_json(read_text(self._head, AuditError, most=MB), self._head, AuditError)
+        except AuditError:
             raise AuditError(f"{self._head}: missing or unreadable; the log cannot be checked without it") from None
         # A stop between line and head leaves one line more, which nobody without the key could have written.
         if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
@@ -108,17 +110,17 @@ class AuditLog:
 
     def _cut_torn_line(self) -> None:
         """Removes the piece of a line that a full disk or a power cut left at the end."""
-        content = self.path.read_bytes() if self.path.exists() else b""
+        content = read_bytes(self.path, AuditError, most=MOST_LOG) if self.path.exists() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
     def _read(self) -> Iterator[Any]:
         """The lines, None for one that is no JSON. What stands after the last line end was never wholly written."""
-        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
-        for line in text.split("\n")[:-1]:
+        content = read_bytes(self.path, AuditError, most=MOST_LOG) if os.path.lexists(self.path) else b""
+        for line in content.decode("utf-8", "replace").split("\n")[:-1]:
             try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
+                yield parse_json(line, self.path, AuditError)
+            except AuditError:
                 yield None
 
     def _mac(self, line: dict[str, Any], before: str) -> str:

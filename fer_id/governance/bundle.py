@@ -15,13 +15,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from fer_id.errors import FerIdError, Problems
-from fer_id.files import atomic_folder, atomic_write_bytes, write_json
+from fer_id.files import atomic_folder, atomic_write_bytes, read_json, write_json
 from fer_id.governance.keys import keys_home
 from fer_id.governance.signing import FINGERPRINT, Signer, check_signature, fingerprint, own_fingerprint
+from fer_id.inputs import MB, MOST_JSON, parse_json, read_bytes
 from fer_id.labels import LabelSpace
+from fer_id.shapes import Count, Number, Text, checked, record
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -34,6 +38,71 @@ MANIFEST, SIGNATURE = "manifest.json", "signature.json"
 
 RELEASE, DEMONSTRATION = "release", "demonstration"
 TRUSTED, OWN, UNKNOWN = "the key that was trusted", "this machine's own key", "unknown"
+
+
+MOST_FILE = 8192 * MB
+
+
+class Manifest(BaseModel):
+    """``manifest.json`` of a bundle."""
+
+    version: Count
+    kind: Literal["release", "demonstration"]
+    name: Text
+    files: dict[str, Text]
+
+
+Size = Annotated[float, Field(strict=True, ge=0, le=4096)]
+"""A number of a model's configuration; a larger one is no model of ours, and would fill the memory."""
+
+
+class Input(BaseModel):
+    """What a released model is shown."""
+
+    model_config = ConfigDict(extra="allow")
+
+    geometry: dict[str, Any] | None
+    frames: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    fps: Annotated[float, Field(strict=True, gt=0, le=1000)] | None
+    min_eye_distance: Number | None = None
+
+
+class Labels(BaseModel):
+    """The classes of a released model."""
+
+    space: Text
+    names: Annotated[list[Text], Field(min_length=2)]
+
+
+class Threshold(BaseModel):
+    """From which probability a released model answers."""
+
+    threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
+
+
+class UnfitShape(BaseModel):
+    """An entry of ``not_for_use_with``, see :class:`Unfit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: Text
+    group: Text
+    reason: Text
+
+
+class Contract(BaseModel):
+    """``contract.json`` of a bundle, as far as it decides how the model is asked."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    kind: Literal["release", "demonstration"]
+    labels: Labels
+    model: dict[str, bool | Size | Text | list[Size] | None]
+    input: Input | None = None
+    temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    review: Threshold
+    provenance: Literal["real", "simulated", "synthetic"]
+    not_for_use_with: list[UnfitShape]
 
 
 class BundleError(FerIdError):
@@ -159,8 +228,9 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
     """
     path = Path(path)
     content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
-    manifest, public = json.loads(content), json.loads(signature).get("public_key")
-    check_signature(content, json.loads(signature).get("signature"), public, str(path))
+    manifest, signed = json.loads(content), json.loads(signature)
+    public = signed.get("public_key")
+    check_signature(content, signed.get("signature"), public, str(path))
     signed_by = fingerprint(str(public))
     if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
         raise BundleError(f"{path}: signed by {signed_by}, not by the key that you trust ({trusted_key})")
@@ -184,9 +254,9 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
 
     path = Path(path)
     verified = verify_bundle(path, trusted_key)
-    contract = json.loads((path / CONTRACT).read_text(encoding="utf-8"))
+    contract = checked(Contract, read_json(path / CONTRACT, BundleError), str(path / CONTRACT), BundleError)
     labels = LabelSpace(contract["labels"]["space"], tuple(contract["labels"]["names"]))
-    model = build_model(ModelConfig(**contract["model"]), len(labels))
+    model = build_model(record(ModelConfig, contract["model"], str(path / CONTRACT), BundleError), len(labels))
     load_model(model, path / WEIGHTS)
     return Released(
         model=model.eval(),
@@ -202,15 +272,15 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
 
 def _object(path: Path) -> bytes:
     """The bytes of a JSON object of a bundle."""
+    if not path.exists():
+        raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one")
     try:
-        content = path.read_bytes()
-        if not isinstance(json.loads(content), dict):
-            raise ValueError("no object")
-    except FileNotFoundError:
-        raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one") from None
-    except (OSError, ValueError) as problem:
-        raise BundleError(f"{path}: damaged ({problem}); get the bundle again from whoever released it") from None
-    return content
+        content = read_bytes(path, BundleError, most=MOST_JSON)
+        if isinstance(parse_json(content, path, BundleError), dict):
+            return content
+    except BundleError as problem:
+        raise BundleError(f"{problem}: damaged; get the bundle again from whoever released it") from None
+    raise BundleError(f"{path}: damaged (no object); get the bundle again from whoever released it")
 
 
 def _check_files(path: Path, manifest: dict[str, Any]) -> None:
@@ -220,13 +290,14 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
     said, problems = manifest.get("files"), Problems(str(path))
     if not isinstance(said, dict) or set(said) != set(CONTENT):
         raise BundleError(f"{path}: its manifest does not name the files of a bundle: {', '.join(CONTENT)}")
+    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
     for extra in sorted({one.name for one in path.iterdir()} - {*said, MANIFEST, SIGNATURE}):
         problems.add(f"{extra}: was added, the manifest does not name it")
     for name, expected in said.items():
         file = path / name
         if not file.is_file() or file.is_symlink():
             problems.add(f"{name}: missing")
-        elif _sha256(file.read_bytes()) != expected:
+        elif _sha256(read_bytes(file, BundleError, most=MOST_FILE)) != expected:
             problems.add(f"{name}: changed since the bundle was signed")
     problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
 

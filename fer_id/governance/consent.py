@@ -6,6 +6,7 @@ silence included, does not.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -138,7 +139,7 @@ def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: M
 def withdrawals(home: Path) -> dict[str, date]:
     """Who withdrew and when, from ``home/withdrawals.json``: pseudonym -> day; empty where nobody did."""
     path = home / "withdrawals.json"
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
         return {name: date.fromisoformat(day) for name, day in read_json(path, ConsentError).items()}

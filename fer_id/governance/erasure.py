@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from fer_id.card import StoreCard
 from fer_id.errors import FerIdError, Problems, RunError, StoreError
-from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_json
+from fer_id.inputs import MOST_JSON, read_text
+from fer_id.parquet import read_parquet
 from fer_id.runs import LEARNED_FROM, RunDir
 from fer_id.store_format import PARTS
 
@@ -60,14 +60,16 @@ def erase_from_store(path: Path, subject: str) -> int:
         if remains:
             return 0
         raise StoreError(f"{path} is not a ClipStore (no card.json)")
-    card, clips = StoreCard.read(path / "card.json"), pd.read_parquet(path / "clips.parquet")
+    card = StoreCard.read(path / "card.json")
+    clips = read_parquet(path / "clips.parquet", StoreError, "bring it back from a copy")
     gone = clips["subject_id"] == subject
     if gone.all():
         shutil.rmtree(path)
         return int(gone.sum())
     for part in PARTS:
         (path / part / f"{subject}.npy").unlink(missing_ok=True)
-    (path / "sheets" / f"{subject}.png").unlink(missing_ok=True)
+    for sheet in (path / "sheets").glob(f"{subject}*.png"):
+        sheet.unlink()
     if not gone.any() and subject not in card.consent:
         return 0  # a store that never held the subject keeps its fingerprint
     atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
@@ -89,7 +91,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
     for path in sorted(root.rglob("job.json")):
         try:
-            jobs[path.parent] = read_json(path, RunError)
+            jobs[path.parent] = RunDir(path.parent).job()
             runs.append(RunDir(path.parent))
         except RunError as problem:
             problems.add(str(problem))
@@ -133,7 +135,7 @@ def _of_fold(run: RunDir, subject: str) -> bool:
 
 def _clean_study(path: Path, subject: str) -> None:
     """Takes the fold that tests the subject out of the record of a sweep, and out of what was made of it."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = read_text(path, RunError, most=MOST_JSON).splitlines(keepends=True)
     kept = [line for line in lines if subject not in line]
     if len(kept) == len(lines):
         return
@@ -203,6 +205,8 @@ def _forget(audit: dict[str, Any], subject: str) -> None:
         coverage["frames"] -= sum(gone.values())
         audit["frames_without_face"] = coverage["frames"] - coverage["found"]
         audit["annotators"] = None
+    if several := audit.get("several_faces"):
+        several["frames"] -= sum(several["by_subject"].pop(subject, {}).values())
     alike = audit.get("alike") or {}
     for pair in [pair for pair in alike if subject in pair.split(" & ")]:
         del alike[pair]

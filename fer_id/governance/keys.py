@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fer_id.errors import ConfigError
+from fer_id.inputs import MB, read_text
+from fer_id.places import expanded, user_folder
 
 HOME_VARIABLE = "FER_ID_KEYS"
 PSEUDONYM = re.compile(r"s[0-9a-f]{16}")
@@ -25,8 +27,8 @@ def keys_home() -> Path:
     """Folder of the key, the audit log and the list of withdrawals: ``$FER_ID_KEYS``, else the user's configuration
     (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``). No setting names it, so that no command can miss it."""
     if named := os.environ.get(HOME_VARIABLE):
-        return Path(named).expanduser()
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "fer_id"
+        return expanded(named)
+    return user_folder("XDG_CONFIG_HOME", ".config", f"say {HOME_VARIABLE}=FOLDER, for the site's key") / "fer_id"
 
 
 class Key:
@@ -60,14 +62,15 @@ class Key:
                 os.link(draft, path)
             Path(draft).unlink()
         try:
-            text, mode = path.read_text(encoding="ascii").strip(), path.stat().st_mode
+            mode = path.stat().st_mode
         except FileNotFoundError:
             raise ConfigError(
                 f"{path}: no key there. `fer-id prepare data=cohort` makes one; with another key the same child would "
                 f"get another pseudonym, so bring the site's own, or say where it lies ({HOME_VARIABLE})"
             ) from None
-        except (OSError, UnicodeDecodeError) as problem:
-            raise ConfigError(f"{path}: cannot be read ({problem})") from None
+        except OSError as problem:
+            raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
+        text = read_text(path, ConfigError, most=MB).strip()
         if mode & 0o077:
             raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
         if not re.fullmatch(f"[0-9a-f]{{{2 * _BYTES}}}", text):

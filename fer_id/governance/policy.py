@@ -16,6 +16,7 @@ from fer_id.errors import ConfigError, Problems
 from fer_id.governance.bundle import DEMONSTRATION, RELEASE
 from fer_id.settings import limits_text, within_limits
 from fer_id.settings import setting as bounded  # a field of a policy is called setting
+from fer_id.yaml_text import read_yaml
 
 SETTINGS = ("research", "therapy", "home", "education", "workplace")
 
@@ -90,18 +91,8 @@ def read_policy(path: Path) -> Policy:
     Raises:
         PolicyError: everything that is wrong with it.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        root, raw = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise PolicyError(f"{path}: not readable as YAML: {error}") from None
-    if not isinstance(raw, dict) or not isinstance(root, yaml.MappingNode):
-        raise PolicyError(f"{path}: expected keys and values, such as 'min_subjects: 12'")
-    names, problems = [str(key.value) for key, _ in root.value], Problems(str(path))
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        problems.add(f"{name}: is given twice")
+    raw, _ = read_yaml(path, PolicyError, "min_subjects: 12")
+    problems = Problems(str(path))
     for problem in policy_problems(raw):
         problems.add(problem)
     problems.raise_if_any(PolicyError, "A shipped policy to start from: experiments/configs/policy/research.yaml")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fer_id.errors import RunError
-from fer_id.files import read_json
+from fer_id.reporting.explanation import read_explanation
 from fer_id.runs import LEARNED_FROM, RunDir
+
+_NAMED = ("cost", "seed", "mode", "started", "git_commit")
+"""Keys of ``job.json`` that the card names in any case."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,9 @@ def read_record(run: RunDir, name: str) -> Record:
         done=run.done,
         folds=tuple(str(fold.path) for fold in run.folds),
         config=run.config(),
-        job=_json(run, "job.json") or {},
-        metrics=_json(run, "metrics.json") or {},
-        explanation=_json(run, "explain/explain.json"),
+        job=dict.fromkeys(_NAMED) | run.job() if (run.path / "job.json").is_file() else {},
+        metrics=run.metrics() if (run.path / "metrics.json").is_file() else {},
+        explanation=read_explanation(run),
     )
 
 
@@ -85,8 +87,3 @@ def reason_of(metrics: dict[str, Any], name: str) -> str:
     """Why ``metrics.json`` says that a value is null; empty where it does not say."""
     reasons = metrics.get("reasons") or {}
     return next((str(why) for key, why in reasons.items() if key == name or key.startswith(f"{name}.")), "")
-
-
-def _json(run: RunDir, name: str) -> dict[str, Any] | None:
-    path = run.path / name
-    return read_json(path, RunError) if path.is_file() else None

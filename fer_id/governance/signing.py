@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fer_id.errors import ConfigError, FerIdError
+from fer_id.inputs import MB, read_bytes
 
 NAME = "release_key.pem"
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -52,11 +53,12 @@ class Signer:
         if create and not path.exists():
             _make(path)
         try:
-            content, mode = path.read_bytes(), path.stat().st_mode
+            mode = path.stat().st_mode
         except FileNotFoundError:
             raise ConfigError(f"{path}: no key there; `fer-id release` makes one with the first bundle") from None
         except OSError as problem:
-            raise ConfigError(f"{path}: cannot be read ({problem})") from None
+            raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
+        content = read_bytes(path, ConfigError, most=MB)
         if mode & 0o077:
             raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
         try:

@@ -10,6 +10,10 @@ the corner of a mouth is one or two of them.
 
 from __future__ import annotations
 
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, ConfigError, Problems
-from fer_id.models.checkpoint import read_tensors
+from fer_id.models.checkpoint import is_finite, read_tensors, usable
 from fer_id.models.encoders import HALVES, Encoder
+from fer_id.progress import say
 from fer_id.types import CROP
 
 MAP = 4
@@ -44,6 +49,8 @@ class TimmEncoder(Encoder):
 
     def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
         fit = fit_to_crop(name)
+        if 0 < fit.side < MAP:
+            say(f"timm:{name} ends in a map of {fit.side}x{fit.side} cells at {CROP}x{CROP}: coarser than a brow")
         published = timm.get_pretrained_cfg(name) if pretrained or weights is not None else None
         mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
         super().__init__(fit.dim, mean, std)
@@ -105,7 +112,9 @@ def fit_to_crop(name: str) -> Fit:
                 return fit
             fits.append(fit)
     if not fits:
-        raise ConfigError(f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({failure}); choose another")
+        raise ConfigError(
+            f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({_reason(failure)}); choose another"
+        )
     return max(fits, key=lambda fit: fit.side)
 
 
@@ -147,7 +156,8 @@ def _create(name: str, fit: Fit, *, pretrained: bool, weights: str | None) -> nn
 
 def _download(name: str, fit: Fit) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0, **fit.sizes)
+        with _silent():
+            return timm.create_model(name, pretrained=True, num_classes=0, **fit.sizes)
     except Exception as error:  # no network, a proxy, a full disk, no published weights: each in its own exception
         raise CheckpointError(
             f"timm:{name}: its pretrained weights cannot be had ({_first_line(error)}). Without a network, fetch them "
@@ -156,14 +166,18 @@ def _download(name: str, fit: Fit) -> nn.Module:
 
 
 def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
-    read_tensors(path)  # refuses code and damage, with a clear message, before timm reads the file
+    tensors = read_tensors(path)  # refuses code and damage, with a clear message, before timm reads the file
+    with torch.device("meta"):
+        expected = timm.create_model(name, num_classes=0, **fit.sizes).state_dict()
+    usable(expected, tensors, path)
     # timm resamples patches and positions only while it loads what it takes for published weights
     overlay = {"file": path, "source": "timm", "custom_load": False}
     try:
-        net, again = (
-            timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **fit.sizes)
-            for _ in range(2)
-        )
+        with _silent():
+            net, again = (
+                timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **fit.sizes)
+                for _ in range(2)
+            )
     except Exception as error:  # timm renames the weights of many sources, each in its own way
         raise CheckpointError(f"{path}: not the weights of timm:{name} ({_first_line(error)})") from error
     # timm passes over weights that it does not find: they are the ones that chance made differ between two builds
@@ -173,7 +187,33 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
         problems = Problems(f"{path}: not the weights of timm:{name}")
         problems.found = [f"{key}: missing" for key in missing]
         problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
+    if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
+        raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
     return net
+
+
+def _reason(error: Exception | None) -> str:
+    """Return why a backbone refused, in its own words, or where it gave none the place in its code."""
+    if error is None:
+        return "it cannot be built"
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        str(error).strip().splitlines()[0][:200] if str(error).strip() else f"{type(error).__name__} in {place.name}()"
+    )
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep the libraries' own logs, which list every key of a foreign file, from the terminal."""
+    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _first_line(error: Exception) -> str:

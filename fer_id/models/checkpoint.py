@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import tarfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, Problems
 from fer_id.files import atomic_write_bytes
+from fer_id.inputs import check_zip
+from fer_id.progress import say
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -27,6 +31,13 @@ CONTAINERS = ("state_dict", "model")
 
 REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE)
 """How torch's weights-only reader says that a file names something other than weights and plain containers."""
+
+
+NARROW = (torch.float16, torch.bfloat16)
+"""Formats whose every value is one of float32 as well."""
+
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How a file of weights begins that torch wrote before it wrote zip files."""
 
 
 class DamagedError(CheckpointError):
@@ -99,8 +110,58 @@ def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
     state = load_state(path)
     prefix = f"{part}."
     state = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)} or state
-    _require_same(module.state_dict(), state, path)
-    module.load_state_dict(state)
+    expected = module.state_dict()
+    _require_same(expected, state, path)
+    module.load_state_dict(usable(expected, state, path))
+
+
+def usable(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """Return the given tensors in the number format that is expected: ``float16`` and ``bfloat16`` are widened.
+
+    Args:
+        expected: tensors of a module by name.
+        given: tensors of a file; those that are not expected are left out.
+        path: the file, for the message.
+
+    Raises:
+        CheckpointError: a tensor is NaN or infinite somewhere, or of a format that would be cast to another meaning
+            (integer, complex, quantised, sparse); all of them listed, by name.
+    """
+    problems, widened = Problems(f"{path}: not usable as weights"), set[str]()
+    tensors = {name: value for name, value in sorted(given.items()) if name in expected}
+    for name, value in tensors.items():
+        problem = unusable(value, expected[name].dtype)
+        if problem is not None:
+            problems.add(f"{name}: {problem}")
+        elif value.dtype != expected[name].dtype:
+            widened.add(_format(value.dtype))
+            tensors[name] = value.to(expected[name].dtype)
+    problems.raise_if_any(
+        CheckpointError, "Its training failed, or the file was changed since: give another checkpoint."
+    )
+    if widened:
+        say(f"{path}: weights in {' and '.join(sorted(widened))} are widened to float32")
+    return tensors
+
+
+def unusable(value: Tensor, expected: torch.dtype) -> str | None:
+    """Return why a tensor cannot be loaded as one of the expected format; None where it can."""
+    if value.layout is not torch.strided or value.is_quantized or value.is_meta:
+        return "sparse, quantised or without values, expected a plain tensor"
+    if value.dtype != expected and not (expected is torch.float32 and value.dtype in NARROW):
+        return f"{_format(value.dtype)}, expected {_format(expected)}"
+    return None if is_finite(value) else "NaN or infinite values"
+
+
+def is_finite(value: Tensor) -> bool:
+    """Return whether no value is NaN or infinite."""
+    if not value.numel() or not value.is_floating_point():
+        return True
+    return all(bool(torch.isfinite(bound)) for bound in torch.aminmax(value.detach()))
+
+
+def _format(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def read_checkpoint(path: Path) -> Any:
@@ -116,10 +177,13 @@ def read_checkpoint(path: Path) -> Any:
         if path.suffix == ".safetensors":
             return load_file(path)
         if zipfile.is_zipfile(path):
+            check_zip(path, CheckpointError)
             with zipfile.ZipFile(path) as parts:
                 if (bad := parts.testzip()) is not None:
                     raise zipfile.BadZipFile(f"wrong checksum of {bad}")
         return torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise _explained(path, error) from error
 
@@ -132,11 +196,26 @@ def _explained(path: Path, error: Exception) -> CheckpointError:
             f"{path}: holds more than weights and plain containers (it names {code[1]}); nothing of it was run. "
             "Save the state_dict alone, or use the checkpoint of a training run."
         )
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    if (kind := _foreign(path)) is not None:
+        return CheckpointError(
+            f"{path}: is {kind}, no file of weights; nothing of it was run. Expected safetensors, or a state_dict or a "
+            "training checkpoint as torch.save writes it."
+        )
+    line = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    reason = line[:200] if line and "weights_only" not in line else type(error).__name__
     return DamagedError(
-        f"{path}: cannot be read as weights ({line[:200]}); it is truncated, damaged or of another format. "
+        f"{path}: cannot be read as weights ({reason}); it is truncated, damaged or of another format. "
         "Copy it again, or give another checkpoint."
     )
+
+
+def _foreign(path: Path) -> str | None:
+    """Return what a file is that may run code where it is unpacked; None where it is neither."""
+    if tarfile.is_tarfile(path):
+        return "a tar archive"
+    with path.open("rb") as file:
+        beginning = file.read(len(_LEGACY))
+    return "a pickle" if beginning[:1] == b"\x80" and beginning != _LEGACY[: len(beginning)] else None
 
 
 def _require_same(expected: dict[str, Tensor], given: dict[str, Tensor], path: str | Path) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
-from difflib import get_close_matches
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
+
+from fer_id.settings import limits_text, setting, within_limits
 
 TIMM = "timm:"
 """Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
@@ -18,6 +21,9 @@ CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")
 """Names of the temporal heads."""
+
+LARGEST_WIDTH = 16_384
+"""Channels or units of a layer at most: more is a slip of the finger, and no machine has memory for it."""
 
 TRANSFORMER_HEADS = 4
 """Attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it."""
@@ -44,30 +50,33 @@ class ModelConfig:
     name: str = "cnn_lstm"
     encoder: str = "conv4"
     head: str = "lstm"
-    hidden: int = 128
-    dropout: float = 0.0
+    hidden: int = setting(128, min=1, max=LARGEST_WIDTH)
+    dropout: float = setting(0.0, min=0, below=1)
     pretrained: bool = False
     weights: str | None = None
-    widths: list[int] = field(default_factory=list)
-    convs: list[int] = field(default_factory=list)
+    widths: list[int] = setting([], min=1, max=LARGEST_WIDTH)
+    convs: list[int] = setting([], min=1, max=64)
     residual: bool = False
-    landmarks: int = 0
+    landmarks: int = setting(0, min=0, max=LARGEST_WIDTH)
 
 
 def model_problems(config: ModelConfig) -> list[str]:
     """Everything that is wrong with a model config, one line each, empty if nothing. Reads and builds nothing large."""
-    found = [*_encoder_problems(config), *_weight_problems(config)]
+    found = [*_limit_problems(config), *_encoder_problems(config), *_weight_problems(config)]
     if config.head not in HEADS:
         found.append(_unknown("model.head", config.head, HEADS))
-    if config.hidden < 1:
-        found.append(f"model.hidden: {config.hidden}, expected at least 1")
-    elif config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
+    if config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
         found.append(f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer")
-    if config.landmarks < 0:
-        found.append(f"model.landmarks: {config.landmarks}, expected the size of a feature, or 0 for no landmarks")
-    if not 0.0 <= config.dropout < 1.0:
-        found.append(f"model.dropout: {config.dropout}, expected a probability in [0, 1)")
     return found
+
+
+def _limit_problems(config: ModelConfig) -> list[str]:
+    """Return a line for each value outside the limits that stand beside its field."""
+    return [
+        f"model.{field.name}: {value}, expected {limits_text(field.metadata)}"
+        for field in fields(config)
+        if not within_limits(value := getattr(config, field.name), field.metadata)
+    ]
 
 
 def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:
@@ -107,7 +116,7 @@ def _block_problems(config: ModelConfig) -> list[str]:
     blocks = (4,) if config.encoder == "conv4" else (2, 3)
     found = []
     for key, values in (("widths", widths), ("convs", convs)):
-        if len(values) not in blocks or min(values) < 1:
+        if len(values) not in blocks:
             wanted = " or ".join(str(n) for n in blocks)
             found.append(f"model.{key}: {list(values)}, expected {wanted} positive integers for {config.encoder}")
     if not found and len(widths) != len(convs):
@@ -120,13 +129,19 @@ def _timm_problems(name: str) -> list[str]:
 
     architecture, _, tag = name.partition(".")
     if not timm.is_model(architecture):
-        close = get_close_matches(architecture, timm.list_models(), n=5)
+        close = nearest(architecture, timm.list_models())
         meant = f" (did you mean one of {', '.join(TIMM + c for c in close)}?)" if close else ""
         return [f"model.encoder: timm has no model {name!r}{meant}; timm.list_models() names all it has"]
     published = timm.list_pretrained(f"{architecture}.*")
     if tag and name not in published:
         return [f"model.encoder: timm has no weights {name!r}; known: {', '.join(published) or 'none'}"]
     return []
+
+
+def nearest(name: str, known: Sequence[str], most: int = 5) -> list[str]:
+    """Return the names most like ``name``, the likeliest first and of equally likely ones the shortest."""
+    likeness = {other: SequenceMatcher(None, other, name).ratio() for other in get_close_matches(name, known, n=50)}
+    return sorted(likeness, key=lambda other: (-likeness[other], len(other), other))[:most]
 
 
 def _weight_problems(config: ModelConfig) -> list[str]:

@@ -20,11 +20,21 @@ class Start(NamedTuple):
         last: the checkpoint to go on from; None: from the beginning.
         best: the best one of that time; None where there was none yet.
         damaged: files that are not whole.
+        unpaired: checkpoints of an epoch that are whole, but whose best one is damaged or missing: of no use.
     """
 
     last: Path | None
     best: Path | None
     damaged: list[Path]
+    unpaired: list[Path]
+
+    def obstacle(self) -> str | None:
+        """Return why a begun training cannot go on from any of its checkpoints; None where it can, or where none is."""
+        if self.last is not None or not (self.damaged or self.unpaired):
+            return None
+        if self.unpaired:
+            return f"{self.unpaired[0]} is whole, but best.ckpt of its time is damaged or missing"
+        return "no whole checkpoint left"
 
 
 def previous(path: Path) -> Path:
@@ -43,16 +53,18 @@ def find_start(folder: Path) -> Start:
     """
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     damaged: list[Path] = []
+    unpaired: list[Path] = []
     scores = {path: _best_score(_content(path, damaged)) for path in (best, previous(best)) if path.is_file()}
     for path in (last, previous(last)):
         if not path.is_file() or (content := _content(path, damaged)) is None:
             continue
         # By its score, which only ever rises: a best one of a later epoch was saved just before the end.
         if (score := _best_score(content)) is None:
-            return Start(path, None, damaged)
+            return Start(path, None, damaged, [])
         if (of_its_time := next((one for one, its in scores.items() if its == score), None)) is not None:
-            return Start(path, of_its_time, damaged)
-    return Start(None, None, damaged)
+            return Start(path, of_its_time, damaged, [])
+        unpaired.append(path)
+    return Start(None, None, damaged, unpaired)
 
 
 def begin_at(start: Start, folder: Path) -> None:

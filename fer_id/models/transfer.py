@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fer_id.errors import CheckpointError
 from fer_id.labels import LabelSpace
-from fer_id.models.checkpoint import load_encoder, load_state
+from fer_id.models.checkpoint import load_encoder, load_state, usable
 from fer_id.models.network import ClipClassifier
 
 
@@ -44,6 +44,8 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
         raise CheckpointError(f"{path}: no weights of this encoder ({sorted(missing)[0]} is missing)")
+    _require_classifier(state, source, path)
+    usable(own, {name: state[name] for name in state if not name.startswith("encoder.")}, path)
     load_encoder(model, path)
     names = {name for name in own if name.startswith("encoder.")}
     heads = ({name: one[name].shape for name in one if name.startswith("head.")} for one in (own, state))
@@ -52,13 +54,23 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     same = mine == theirs and own["classifier.1.weight"].shape[1] == state["classifier.1.weight"].shape[1]
     classes = [name for name in target.names if name in source.names] if same else []
     if same:
-        model.load_state_dict({**model.state_dict(), **{name: state[name] for name in mine}})
+        model.load_state_dict({**model.state_dict(), **{name: state[name].to(own[name]) for name in mine}})
         names |= set(mine)
         _take_rows(model, state, source, target, classes)
     if classes == list(target.names):
         names |= {"classifier.1.weight", "classifier.1.bias"}
     now = model.state_dict()
     return Transferred({name: now[name].detach().clone() for name in names}, same, classes)
+
+
+def _require_classifier(state: dict[str, Tensor], source: LabelSpace, path: Path) -> None:
+    """Raise CheckpointError where a checkpoint has no row of its classifier for every class of its label space."""
+    weight, bias = (state.get(f"classifier.1.{name}") for name in ("weight", "bias"))
+    rows = (weight is not None and weight.ndim == 2 and len(weight), bias is not None and bias.ndim == 1 and len(bias))
+    if rows != (len(source), len(source)):
+        raise CheckpointError(
+            f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
+        )
 
 
 def _take_rows(

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes
+from fer_id.inputs import MB, read_bytes
+from fer_id.places import expanded, user_folder
 from fer_id.progress import say
 
 BUNDLE_URL = (
@@ -23,6 +25,7 @@ BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9f
 BUNDLE_VARIABLE = "FER_ID_FACE_LANDMARKER"
 
 _BUNDLE_BYTES = 3_758_596
+_MOST_BYTES = 64 * MB
 _TIMEOUT_S = 30
 _DEBIAN = {"libGL.so.1": "libgl1", "libEGL.so.1": "libegl1", "libGLESv2.so.2": "libgles2"}
 
@@ -36,7 +39,7 @@ def find_bundle(path: str | Path | None = None) -> Path:
     """
     named = path or os.environ.get(BUNDLE_VARIABLE)
     if named:
-        return _checked(Path(named).expanduser(), "the path given" if path else BUNDLE_VARIABLE)
+        return _checked(expanded(str(named)), "the path given" if path else BUNDLE_VARIABLE)
     cached = cache_path()
     if not cached.is_file() or _sha256(cached.read_bytes()) != BUNDLE_SHA256:
         atomic_write_bytes(cached, _download(BUNDLE_URL, cached))
@@ -45,14 +48,16 @@ def find_bundle(path: str | Path | None = None) -> Path:
 
 def cache_path() -> Path:
     """The place of the bundle in the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "fer_id" / "face_landmarker.task"
+    remedy = f"say {BUNDLE_VARIABLE}=FILE, or XDG_CACHE_HOME=FOLDER"
+    return user_folder("XDG_CACHE_HOME", ".cache", remedy) / "fer_id" / "face_landmarker.task"
 
 
 def _checked(path: Path, origin: str) -> Path:
-    if not path.is_file():
-        raise ConfigError(f"{path} (from {origin}): no such file; download it from {BUNDLE_URL}")
-    found = _sha256(path.read_bytes())
+    try:
+        found = _sha256(read_bytes(path, ConfigError, most=_MOST_BYTES))
+    except ConfigError as problem:
+        reason = str(problem).removeprefix(f"{path}: ")
+        raise ConfigError(f"{path} (from {origin}): {reason}; download it from {BUNDLE_URL}") from None
     if found != BUNDLE_SHA256:
         raise ConfigError(
             f"{path} (from {origin}): its sha256 is {found}, expected {BUNDLE_SHA256}; "

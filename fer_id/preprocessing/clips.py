@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import align, eye_centres
 from fer_id.preprocessing.landmarks import Face, FaceLandmarker
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
 from fer_id.types import CROP, LANDMARKS
 
 FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only", "too small"
-OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL)
+OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL, NO_PICTURE, DAMAGED)
 """What a frame can be; all but the first are frames without a usable face, and why."""
 
 MOST_FACES = 4
@@ -23,6 +24,8 @@ MOST_FACES = 4
 
 PATIENCE_S = 1.0
 """Seconds over which the place where a face may come back grows; it stays so for the rest of the clip."""
+
+Box = tuple[float, float, float, float]
 
 _REACH = 0.75  # face sizes that the target may move between two frames, plus as much per second of absence
 _GROWTH = 1.6  # factor by which its size may change likewise
@@ -35,11 +38,22 @@ class Seen(NamedTuple):
         crop: uint8 (64, 64, 3), RGB; black unless found: what else the camera saw is not kept.
         landmarks: float32 (68, 2) in crop pixels, NaN unless found.
         outcome: one of :data:`OUTCOMES`.
+        boxes: left, top, right, bottom of every face in the frame, in shares of the picture.
+        chosen: place of the target among ``boxes``; None: not there.
     """
 
     crop: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     outcome: str
+    boxes: tuple[Box, ...] = ()
+    chosen: int | None = None
+
+
+class Chooser(Protocol):
+    """Tells which face is the target's: a :class:`Follower`, or the choice that follows from a person's marks."""
+
+    def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
+        """The target's face among those of a frame, None if it is not there."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,10 @@ class Follower:
         self.patience, self.reacquire_s, self.restarts = patience, reacquire_s, 0
         self._last: _Place | None = None
 
+    def begin(self, face: Face, time: float) -> None:
+        """Follow this face, seen at ``time``, from now on."""
+        self._last = _Place(*middle(face), size(face), time)
+
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
         """The target's face among those of a frame, None if it is not there.
 
@@ -87,23 +105,23 @@ class Follower:
             if not near:
                 return None
             chosen = min(near, key=lambda face: _distance(face, last))
-        self._last = _Place(*_middle(chosen), _size(chosen), time)
+        self.begin(chosen, time)
         return chosen
 
 
 def follow_face(
-    frames: Iterable[NDArray[np.uint8]],
+    frames: Iterable[NDArray[np.uint8] | str],
     times: Iterable[float],
     landmarker: FaceLandmarker,
     *,
     min_eye_distance: float,
     gray: bool = False,
-    follower: Follower | None = None,
+    follower: Chooser | None = None,
 ) -> Iterator[Seen]:
     """The target's aligned crop in every frame.
 
     Args:
-        frames: uint8 (H, W, 3), RGB.
+        frames: uint8 (H, W, 3), RGB; or why there is none, as of :func:`fer_id.preprocessing.video.sample_frames`.
         times: seconds of each.
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
         min_eye_distance: pixels between the eye centres below which a face is too small to read.
@@ -115,15 +133,21 @@ def follow_face(
     """
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
+        if isinstance(image, str):
+            yield _unseen(image)
+            continue
         faces = landmarker.detect(image)
-        face = follower.choose(faces, time, image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        face = follower.choose(faces, time, width, height)
         if face is None:
-            yield _unseen(SOMEONE_ELSE if faces else NO_FACE)
+            seen = _unseen(SOMEONE_ELSE if faces else NO_FACE)
         elif not _eye_distance(face) >= min_eye_distance:
-            yield _unseen(TOO_SMALL)
+            seen = _unseen(TOO_SMALL)
         else:
             crop, landmarks = align(image, face.points68)
-            yield Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
+            seen = Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
+        boxes = tuple(_shares(one.box, width, height) for one in faces)
+        yield seen._replace(boxes=boxes, chosen=next((n for n, one in enumerate(faces) if one is face), None))
 
 
 def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
@@ -153,33 +177,40 @@ def _unseen(outcome: str) -> Seen:
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
 
 
-def _middle(face: Face) -> tuple[float, float]:
+def middle(face: Face) -> tuple[float, float]:
+    """Middle of a face's box, pixels."""
     left, top, right, bottom = face.box
     return (left + right) / 2, (top + bottom) / 2
 
 
-def _size(face: Face) -> float:
+def size(face: Face) -> float:
+    """Side of a square as large as a face's box, pixels."""
     left, top, right, bottom = face.box
     return max(math.sqrt(max(right - left, 0) * max(bottom - top, 0)), 1e-6)
 
 
 def _distance(face: Face, last: _Place) -> float:
-    x, y = _middle(face)
+    x, y = middle(face)
     return math.hypot(x - last.x, y - last.y)
+
+
+def _shares(box: Box, width: int, height: int) -> Box:
+    left, top, right, bottom = box
+    return left / width, top / height, right / width, bottom / height
 
 
 def _goes_on(face: Face, last: _Place, away: float) -> bool:
     """Whether a face is where and as large as the target may be after so many seconds."""
     slack = 1 + away
-    growth = abs(math.log(_size(face) / last.size))
+    growth = abs(math.log(size(face) / last.size))
     return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 
 
 def _prominence(face: Face, width: int, height: int) -> float:
     """Area, less the farther from the middle: half at a quarter of the diagonal."""
-    x, y = _middle(face)
+    x, y = middle(face)
     off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
-    return float(_size(face) ** 2 * 0.5 ** (off**2))
+    return float(size(face) ** 2 * 0.5 ** (off**2))
 
 
 def _eye_distance(face: Face) -> float:

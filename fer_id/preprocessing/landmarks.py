@@ -8,6 +8,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import check_image
 from fer_id.preprocessing.bundle import find_bundle, silence, system_libraries
+from fer_id.preprocessing.offline import OfflineThread
 from fer_id.types import LANDMARKS
 
 MESH_68: tuple[int, ...] = (
@@ -26,17 +28,23 @@ MESH_68: tuple[int, ...] = (
     *[70, 63, 105, 66, 107], *[336, 296, 334, 293, 300],  # 17-26 brows, upper edge
     *[168, 197, 195, 4], *[98, 97, 2, 326, 327],  # 27-35 bridge and base of the nose
     *[33, 160, 158, 133, 153, 144], *[362, 385, 387, 263, 373, 380],  # 36-47 eyes
-    *[61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91],  # 48-59 outer lips
-    *[78, 81, 13, 311, 308, 402, 14, 178],  # 60-67 inner lips
+    *[61, 40, 37, 0, 267, 270, 291, 405, 314, 17, 84, 181],  # 48-59 outer lips
+    *[78, 82, 13, 312, 308, 317, 14, 87],  # 60-67 inner lips
 )  # fmt: skip
 """Which mesh point stands for each iBUG point.
 
 MediaPipe publishes no such mapping, and public ones (such as PeizhiYan/Mediapipe_2_Dlib_Landmarks) differ, mostly on
 the jaw. Here points with a meaning of their own are fixed (chin 152, eye corners 33/133 and 362/263, lip corners 61 and
-291, nose tip 4), brows and nostrils follow the public mappings, and the others are the points of MediaPipe's contours
-(face oval, eyes, lips, bridge of the nose) nearest to equal steps of arc length on the mean mesh of 244 frontal faces
-of FER2013. Left and right mirror each other under ``FLIP_68``. The mesh's oval is a line on the head: in a turned face
-the far side of the jaw lies farther in than an annotator, who follows the visible outline, would put it."""
+291, nose tip 4), and brows and nostrils follow the public mappings. Of the face oval, the eyes and the bridge of the
+nose, the contour points nearest to equal steps of arc length on the mean mesh of 244 frontal faces of FER2013 were
+taken; of the lips, those nearest, in the mean over 1,207 such faces, to the points of dlib's predictor, which learned
+from the annotations of 300-W. Left and right mirror each other under ``FLIP_68``. The mesh's oval is a line on the
+head: in a turned face the far side of the jaw lies farther in than an annotator, who follows the visible outline, would
+put it."""
+
+MESH_MAPPING = "mesh-2"
+"""Version of :data:`MESH_68` in a card (``StoreCard.landmarks_from``). In ``mesh-1`` the points 55 and 59 were mesh 321
+and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mouth's width from here."""
 
 STILL_SIDE = 192
 """Pixels of the longer side that a smaller still is enlarged to."""
@@ -75,6 +83,10 @@ def mesh_to_68(points478: NDArray[np.float32]) -> NDArray[np.float32]:
 class FaceLandmarker:
     """MediaPipe's FaceLandmarker in IMAGE mode: the same image gives the same points, whatever came before.
 
+    MediaPipe sends usage metrics to its maker and has no switch against it. All of it runs in an
+    :class:`~fer_id.preprocessing.offline.OfflineThread`, so nothing is sent, unless the process has used MediaPipe
+    directly before.
+
     Make one per process, after the fork or spawn, and close it::
 
         with FaceLandmarker() as landmarker:
@@ -87,7 +99,8 @@ class FaceLandmarker:
         blendshapes: also give the 52 expression coefficients.
 
     Raises:
-        ConfigError: no model file, no mediapipe, or a system library that it needs is missing.
+        ConfigError: no model file, no mediapipe, a system library that it needs is missing, or the system cannot keep
+            MediaPipe from the network.
     """
 
     def __init__(
@@ -100,23 +113,11 @@ class FaceLandmarker:
     ) -> None:
         # Bytes instead of a path: MediaPipe takes a relative path from its own folder.
         models = find_bundle(bundle).read_bytes()
-        with system_libraries():
-            import mediapipe
-
-            self._mp: Any = mediapipe
-            vision = self._mp.tasks.vision
-            options = vision.FaceLandmarkerOptions(
-                base_options=self._mp.tasks.BaseOptions(model_asset_buffer=models),
-                running_mode=vision.RunningMode.IMAGE,
-                num_faces=max_faces,
-                min_face_detection_confidence=confidence,
-                min_face_presence_confidence=confidence,
-                output_face_blendshapes=blendshapes,
-            )
-            with silence():
-                self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
-                self.detect(np.zeros((64, 64, 3), dtype=np.uint8))  # the first image makes it talk
-            _ignore_profiling()
+        self._thread = OfflineThread()
+        with system_libraries(), silence():
+            self._mp, self._landmarker = self._thread.call(_load, models, max_faces, confidence, blendshapes)
+            self.detect(np.zeros((64, 64, 3), dtype=np.uint8))  # the first image makes it talk
+        _ignore_profiling()
 
     def __enter__(self) -> Self:
         return self
@@ -128,7 +129,9 @@ class FaceLandmarker:
 
     def close(self) -> None:
         """Frees the models; left to the interpreter's end, MediaPipe fails on its own half-removed modules."""
-        self._landmarker.close()
+        with suppress(RuntimeError):  # closed already, or the interpreter ends and its threads are gone
+            self._thread.call(self._landmarker.close)
+        self._thread.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Faces of an image, the largest first.
@@ -140,8 +143,7 @@ class FaceLandmarker:
             DataError: not such an image.
         """
         check_image(image)
-        picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        result = self._landmarker.detect(picture)
+        result = self._thread.call(self._detect, image)
         faces = []
         for index, mesh in enumerate(result.face_landmarks):
             relative = np.array([(point.x, point.y) for point in mesh], dtype=np.float64)
@@ -150,6 +152,26 @@ class FaceLandmarker:
             shapes = result.face_blendshapes[index] if result.face_blendshapes else []
             faces.append(Face(mesh_to_68(points), points, {s.category_name: float(s.score) for s in shapes}))
         return sorted(faces, key=_area, reverse=True)
+
+    def _detect(self, image: NDArray[np.uint8]) -> Any:
+        picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
+        return self._landmarker.detect(picture)
+
+
+def _load(models: bytes, max_faces: int, confidence: float, blendshapes: bool) -> tuple[Any, Any]:
+    """The module ``mediapipe`` and a landmarker of it."""
+    import mediapipe
+
+    mp: Any = mediapipe
+    options = mp.tasks.vision.FaceLandmarkerOptions(
+        base_options=mp.tasks.BaseOptions(model_asset_buffer=models),
+        running_mode=mp.tasks.vision.RunningMode.IMAGE,
+        num_faces=max_faces,
+        min_face_detection_confidence=confidence,
+        min_face_presence_confidence=confidence,
+        output_face_blendshapes=blendshapes,
+    )
+    return mp, mp.tasks.vision.FaceLandmarker.create_from_options(options)
 
 
 def _ignore_profiling() -> None:

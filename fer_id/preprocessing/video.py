@@ -1,182 +1,170 @@
-"""Frames of a video file at chosen moments, upright, by presentation time; and nothing but that one file is opened."""
+"""Frames of a video file at chosen moments, by presentation time, as a player shows them; no other file is opened."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
 from av.error import FFmpegError
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError
+from fer_id.preprocessing.container import OpenVideo, Picture, VideoFacts, opened
+from fer_id.preprocessing.display import Display
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
-"""What is opened, by content and not by name: a playlist (HLS, concat) would open other files and addresses."""
-
-FASTEST = 1000.0
-"""Frames per second beyond which a header is taken to be damaged."""
-
-LARGEST = 10_000 * 10_000
-"""Pixels of a frame, likewise."""
+NO_PICTURE, DAMAGED = "no picture", "damaged"
+"""Why a moment has no frame: nothing was recorded near it, or what was recorded cannot be decoded faithfully."""
 
 MISSING_S = 0.5
 """Seconds that may lack at the end against what the header says; many recorders round it up."""
 
-_SEEK_S = 5.0  # from here on it pays to jump to the key frame before the first moment asked for
+SHORTEST_GAP_S = 0.1
+"""Seconds; a picture that near stands for a moment, however fast the moments follow each other."""
 
+MOST_DAMAGED = 0.5
+"""Share of the moments looked at that may be damaged; beyond it a video is unreadable."""
 
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a file's header says.
-
-    Attributes:
-        width, height: pixels as stored, before any rotation.
-        duration_s: seconds; 0 where the header does not say.
-        fps: mean frames a second.
-    """
-
-    width: int
-    height: int
-    duration_s: float
-    fps: float
+_SEEK_S = 5.0  # from here on it pays to jump to the key frame before the first moment
+_BACK_S = 2.0  # how much farther back the second jump goes where the first lands late; doubled from jump to jump
 
 
 def video_facts(path: Path) -> VideoFacts:
-    """Reads the header.
+    """Return what the header says.
 
     Raises:
-        DataError: no such file, empty, not a video, audio only, an absurd size or frame rate.
+        DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
     """
-    with _opened(path) as (container, stream):
-        return _facts(path, container, stream)
+    with opened(path) as video:
+        return video.facts
 
 
 def pictures_end(path: Path) -> float:
     """Seconds from the video's beginning to the end of its last picture, from the packets, without decoding them.
 
-    The header may say more, where sound outlasts the pictures or the file is cut short, or nothing at all, as what a
+    The header may say more, where sound outlasts the pictures or the file is cut short, or nothing at all, as in what a
     browser recorded.
 
     Raises:
         DataError: as :func:`video_facts`, or there is no picture in it.
     """
-    with _opened(path) as (container, stream):
-        _facts(path, container, stream)
-        begin = float((container.start_time or 0) / av.time_base)
-        last = -1.0
-        try:
-            for packet in container.demux(stream):
-                if packet.pts is not None:
-                    shown = packet.duration or 1 / (stream.average_rate * packet.time_base)
-                    last = max(last, float((packet.pts + shown) * packet.time_base) - begin)
-        except FFmpegError as problem:
-            raise DataError(f"{path}: damaged after {max(last, 0):.2f} s ({_reason(problem)})") from None
-    if last <= 0:
-        raise DataError(f"{path}: no picture in it")
-    return last
+    with opened(path) as video:
+        return video.end()
 
 
-def sample_frames(path: Path, times: Iterable[float]) -> Iterator[NDArray[np.uint8]]:
+def gap_s(fps: float) -> float:
+    """Seconds from a moment to the nearest picture beyond which the moment has none: a step at ``fps`` frames a second.
+
+    >>> gap_s(5.0), gap_s(30.0)
+    (0.2, 0.1)
+    """
+    return max(1 / fps, SHORTEST_GAP_S)
+
+
+def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -> Iterator[NDArray[np.uint8] | str]:
     """For each moment the frame nearest to it in presentation time (of two equally near the earlier one).
 
-    So variable frame rates come out right. A rotation that the recorder noted is applied: phones film lying down.
+    So variable frame rates come out right. The frames do not depend on where reading begins: a jump that lands after
+    the first moment, as in a transport stream without an index, is repeated from farther back.
 
     Args:
         path: the file.
         times: seconds from the video's beginning, ascending.
+        gap_s: seconds beyond which the nearest frame does not stand for a moment, see :func:`gap_s`.
 
     Yields:
-        uint8 (H, W, 3), RGB, one for each of ``times``.
+        uint8 (H, W, 3), RGB, as :class:`fer_id.preprocessing.display.Display` gives it, for each of ``times``; or why
+        there is none: :data:`NO_PICTURE` or :data:`DAMAGED`.
 
     Raises:
-        DataError: as :func:`video_facts`; damaged inside; or it ends before the last moment.
+        DataError: as :func:`video_facts`; it cannot be read on; or it ends before the last moment.
     """
-    with _opened(path) as (container, stream):
-        facts = _facts(path, container, stream)
-        begin = float((container.start_time or 0) / av.time_base)
-        asked = [float(time) for time in times]
-        if asked and asked[0] > _SEEK_S:
-            container.seek(int((asked[0] + begin) * av.time_base), backward=True)
-        place, before = 0, None
-        for frame, time in _decode(path, container, stream, begin):
-            while place < len(asked) and asked[place] <= time:
-                earlier = before is not None and asked[place] - before[1] <= time - asked[place]
-                yield _upright(before[0] if before is not None and earlier else frame)
+    moments = [float(time) for time in times]
+    if not moments:
+        return
+    with _from(path, moments[0]) as (video, pictures):
+        display, place = Display(video.stream), 0
+        before: Picture | None = None
+        for picture in pictures:
+            while place < len(moments) and moments[place] <= picture.time:
+                earlier = before is not None and moments[place] - before.time <= picture.time - moments[place]
+                yield _frame(display, before if before is not None and earlier else picture, moments[place], gap_s)
                 place += 1
-            if place == len(asked):
+            if place == len(moments):
                 return
-            before = (frame, time)
-        last = -1.0 if before is None else before[1]
-        while before is not None and place < len(asked) and asked[place] <= last + MISSING_S:
-            yield _upright(before[0])
+            before = picture
+        while before is not None and place < len(moments) and moments[place] <= before.time + MISSING_S:
+            yield _frame(display, before, moments[place], gap_s)
             place += 1
-        if place < len(asked):
-            says = f"; its header says {facts.duration_s:.2f} s" if facts.duration_s > last + MISSING_S else ""
-            raise DataError(
-                f"{path}: ends at {max(last, 0):.2f} s{says}, but {asked[place]:.2f} s is asked for; the file is "
-                "truncated, or the clip's times belong to another video"
-            )
+        if place < len(moments):
+            raise DataError(_too_short(video, before, moments[place]))
+
+
+def check_damage(path: Path, times: Sequence[float], outcomes: Sequence[str]) -> None:
+    """Raise DataError where more than :data:`MOST_DAMAGED` of the moments of a video have a damaged picture.
+
+    Args:
+        path: the video, for the message.
+        times: the moments, seconds.
+        outcomes: what became of each.
+    """
+    damaged = [time for time, outcome in zip(times, outcomes, strict=True) if outcome == DAMAGED]
+    if len(damaged) > MOST_DAMAGED * len(outcomes):
+        raise DataError(
+            f"{path}: damaged inside: {len(damaged)} of {len(outcomes)} moments cannot be decoded faithfully, the "
+            f"first at {min(damaged):.2f} s; copy the video again from where it was recorded"
+        )
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    """The container and its first video stream."""
-    if not path.is_file():
-        raise DataError(f"{path}: {'a folder, not a video' if path.is_dir() else 'no such file'}")
-    if not path.stat().st_size:
-        raise DataError(f"{path}: empty")
+def _from(path: Path, moment: float) -> Iterator[tuple[OpenVideo, Iterator[Picture]]]:
+    """The video, read from a key frame at or before a moment on; where no jump leads there, from its beginning."""
+    for target in _targets(moment):
+        with opened(path) as video:
+            pictures = video.pictures() if target is None else _after_jump(video, target, moment)
+            if pictures is not None:
+                yield video, pictures
+                return
+
+
+def _targets(moment: float) -> Iterator[float | None]:
+    """Where to jump to, one after the other; None: read from the beginning."""
+    target, back = moment if moment > _SEEK_S else 0.0, _BACK_S
+    while target > 0:
+        yield target
+        target, back = moment - back, 2 * back
+    yield None
+
+
+def _after_jump(video: OpenVideo, target: float, moment: float) -> Iterator[Picture] | None:
+    """The pictures after a jump; None where it led to no key frame at or before the moment."""
     try:
-        container = av.open(
-            str(path.absolute()), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
-        )
-    except (FFmpegError, OSError, ValueError) as problem:
-        raise DataError(
-            f"{path}: not a video that can be opened ({_reason(problem)}); expected mp4, mov, mkv, webm or avi"
-        ) from None
-    with container:
-        if not container.streams.video:
-            raise DataError(
-                f"{path}: no picture in it, only {', '.join(s.type for s in container.streams) or 'nothing'}"
-            )
-        stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1  # videos are prepared side by side
-        yield container, stream
+        video.jump(target)
+        pictures = video.pictures()
+        first = next(pictures, None)
+    except (FFmpegError, DataError):
+        return None
+    if first is None or first.time > moment or not first.frame.key_frame:
+        return None
+    return chain([first], pictures)
 
 
-def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
-    width, height, rate = stream.codec_context.width, stream.codec_context.height, stream.average_rate
-    if width < 1 or height < 1 or width * height > LARGEST:
-        raise DataError(f"{path}: frames of {width}x{height} pixels; the file is damaged")
-    if rate is None or not 0 < rate <= FASTEST:
-        said = "none" if rate is None else f"{float(rate):g}"
-        raise DataError(
-            f"{path}: frame rate {said}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
-        )
-    return VideoFacts(width, height, float((container.duration or 0) / av.time_base), float(rate))
+def _frame(display: Display, picture: Picture, moment: float, gap_s: float) -> NDArray[np.uint8] | str:
+    if abs(picture.time - moment) > gap_s + 1e-3:  # time stamps are commonly whole milliseconds
+        return NO_PICTURE
+    return DAMAGED if picture.damaged else display.rgb(picture.frame)
 
 
-def _decode(path: Path, container: Any, stream: Any, begin: float) -> Iterator[tuple[Any, float]]:
-    """Frames with their seconds from the beginning, in order of presentation."""
-    time = 0.0
-    try:
-        for frame in container.decode(stream):
-            if frame.pts is None:
-                raise DataError(f"{path}: a frame after {time:.2f} s has no presentation time; convert the video again")
-            time = float(frame.time) - begin
-            yield frame, time
-    except FFmpegError as problem:
-        raise DataError(f"{path}: damaged after {time:.2f} s ({_reason(problem)})") from None
-
-
-def _upright(frame: Any) -> NDArray[np.uint8]:
-    image: NDArray[np.uint8] = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90) % 4))
-
-
-def _reason(problem: BaseException) -> str:
-    return getattr(problem, "strerror", None) or str(problem)
+def _too_short(video: OpenVideo, last: Picture | None, moment: float) -> str:
+    """What is wrong with a video whose pictures end before a moment."""
+    if last is None:
+        return f"{video.path}: damaged; no picture in it can be decoded"
+    duration = video.facts.duration_s
+    says = f"; its header says {duration:.2f} s" if duration > last.time + MISSING_S else ""
+    return (
+        f"{video.path}: ends at {max(last.time, 0):.2f} s{says}, but {moment:.2f} s is asked for; the file is "
+        "truncated, or the clip's times belong to another video"
+    )

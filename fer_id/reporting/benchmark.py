@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fer_id.csv_text import table_csv
 from fer_id.errors import Problems, RunError
 from fer_id.evaluation import controls as control
 from fer_id.evaluation.paired import holm, why_not_paired
@@ -109,8 +110,8 @@ def write_benchmark(
     base = models[reference].entries[0]
     out.mkdir(parents=True, exist_ok=True)
     table4, table5 = table_4(models.values()), table_5(models.values())
-    atomic_write_text(out / "table4.csv", table4.to_csv(index=False))
-    atomic_write_text(out / "table5.csv", table5.to_csv(index=False))
+    atomic_write_text(out / "table4.csv", table_csv(table4))
+    atomic_write_text(out / "table5.csv", table_csv(table5))
     contrasts = {
         name: (one.against, one.p_holm) for name, one in models.items() if one.against and one.p_holm is not None
     }

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
 from fer_id.files import atomic_write_text
 from fer_id.reporting import comparison_figures, words
@@ -83,15 +84,13 @@ def write_comparison(
     baselines = words.baselines(reference.metrics)
     low, high = bounds = strip_bounds(compared, baselines[1] if baselines else None)
     groups = table_groups(compared, reference, monitor, keys, swept, bounds)
-    out.mkdir(parents=True, exist_ok=True)
-    for name in ("comparison.csv", "index.html"):
-        (out / name).touch()
-        (out / name).chmod(0o600 if children else 0o644)  # an atomic write keeps the permissions it finds
+    permissions = 0o600 if children else 0o644
     table = comparison_table(compared, reference, keys)
-    atomic_write_text(out / "comparison.csv", table.to_csv(index=False))
+    atomic_write_text(out / "comparison.csv", table_csv(table), mode=permissions)
     return write_page(
         out / "index.html",
         "compare.html.j2",
+        mode=permissions,
         rows=[_row(one, reference, best, groups, keys, out) for one in compared],
         groups=groups,
         reference=reference,

@@ -88,13 +88,14 @@ def _extents() -> list[Column]:
 
 
 def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
-    """Whole tens of per cent that hold all accuracies with their intervals, and the mark."""
+    """Whole tens of per cent, ten at least, that hold all accuracies with their intervals, and the mark."""
     ends = [mark] if mark is not None else []
     for one in compared:
         interval = one.metrics["intervals"].get("accuracy") or {}
         values = (one.metrics["accuracy"], interval.get("low"), interval.get("high"))
         ends += [value for value in values if value is not None]
-    return math.floor(10 * min(ends, default=0.0)) / 10, math.ceil(10 * max(ends, default=1.0)) / 10
+    low = min(math.floor(10 * min(ends, default=0.0)), 9)
+    return low / 10, max(math.ceil(10 * max(ends, default=1.0)), low + 1) / 10
 
 
 def alike(compared: Sequence[Compared]) -> list[str]:

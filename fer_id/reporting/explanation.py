@@ -17,7 +17,9 @@ from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.reporting.words import counted, listed
+from fer_id.run_shapes import Explanation
 from fer_id.runs import RunDir
+from fer_id.shapes import checked
 
 CHECK_NAMES = {
     "random everything": "All weights drawn anew: likeness of the maps",
@@ -67,8 +69,19 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
 
 def read_sentences(run: RunDir) -> list[str]:
     """:func:`sentences` of what was found of a run; empty where nobody looked."""
+    found = read_explanation(run)
+    return [] if found is None else sentences(found)
+
+
+def read_explanation(run: RunDir) -> dict[str, Any] | None:
+    """Return ``explain/explain.json``; None where nobody looked.
+
+    Raises:
+        RunError: it is damaged.
+    """
     path = run.path / "explain" / "explain.json"
-    return sentences(read_json(path, RunError)) if path.is_file() else []
+    hint = f"`fer-id explain {run.path}` makes it again."
+    return checked(Explanation, read_json(path, RunError), str(path), RunError, hint) if path.is_file() else None
 
 
 def _leakage_words(said: Mapping[str, Any]) -> str:

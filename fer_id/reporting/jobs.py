@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fer_id.errors import RunError
+from fer_id.evaluation.gaps import TESTED
 from fer_id.runs import RunDir
 
 _COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
@@ -29,10 +30,17 @@ _METRICS = (
     *("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity"),
     *("calibration", "per_class", "confusion_matrix", "per_subject", "intervals", "reasons"),
 )
-_CALIBRATION = ("ece", "bins")
+_CALIBRATION = ("ece", "bins", "brier", "nll")
+_CALIBRATED = ("ece", "brier", "nll")
 _UNCALIBRATED: dict[str, Any] = {"calibrated": None, "temperatures": {}}
 _CLASS = ("precision", "recall", "f1", "specificity", "auc", "support")
 _SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
+_REVIEW = ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage")
+_GROUP = (
+    *("n_clips", "n_subjects", "accuracy", "macro_recall", "macro_f1", "ece", "adaptive_ece", "brier", "nll"),
+    *("abstention", "recall", "intervals"),
+)
+_GAP = ("gap", "ratio", "worst", "best", "p", "p_holm", "verdict", "reason")
 _MOST_NAMED = 8
 
 
@@ -78,13 +86,34 @@ def read_metrics(run: RunDir) -> dict[str, Any]:
 
 def _missing_inside(metrics: dict[str, Any]) -> list[str]:
     names = metrics["labels"]
-    if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
+    if len(names) < 2:
         return ["labels, a list of two names or more,"]
+    if [len(row) for row in metrics["confusion_matrix"]] != [len(names)] * len(names):
+        return [f"confusion_matrix, {len(names)} rows of {len(names)} counts,"]
     expected: dict[str, tuple[Any, tuple[str, ...]]] = {"calibration": (metrics["calibration"], _CALIBRATION)}
     expected |= {f"per_class.{name}": (_table(metrics["per_class"]).get(name), _CLASS) for name in metrics["labels"]}
     expected |= {f"per_subject.{name}": (row, _SUBJECT) for name, row in _table(metrics["per_subject"]).items()}
     expected |= {"intervals": (metrics["intervals"], ("accuracy",))}
+    if _table(metrics["calibration"]).get("calibrated") is not None:
+        expected |= {"calibration.calibrated": (metrics["calibration"]["calibrated"], _CALIBRATED)}
+    if metrics.get("review") is not None:
+        expected |= {"review": (metrics["review"], _REVIEW)}
+    for column, of in _table(_table(metrics.get("subgroups")).get("columns")).items():
+        for value, group in _table(of["groups"]).items():
+            where = f"subgroups.columns.{column}.groups.{value}"
+            expected |= {where: (group, _GROUP), f"{where}.recall": (group.get("recall"), tuple(names))}
+            expected |= {f"{where}.intervals": (group.get("intervals"), tuple(TESTED))}
+        where, gaps = f"subgroups.columns.{column}", _table(of["gaps"])
+        expected |= {where: (of, ("equalised_odds", "in_no_group")), f"{where}.gaps": (gaps, tuple(TESTED))}
+        for score, gap in gaps.items():
+            expected |= {f"{where}.gaps.{score}": (gap, _GAP)}
+            expected |= {f"{where}.groups": (of["groups"], tuple(_named(gap)))}
     return [f"{where}.{key}" for where, (row, keys) in expected.items() for key in keys if key not in _table(row)]
+
+
+def _named(gap: dict[str, Any]) -> list[str]:
+    """Return the groups that a gap is between, where it is known."""
+    return [str(gap[end]) for end in ("worst", "best") if gap.get(end) is not None]
 
 
 def _table(value: Any) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from fer_id.files import atomic_write_text
 from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, provenance_caveat
 
 
-def write_page(path: Path, template: str, **content: Any) -> Path:
-    """Renders ``templates/<template>`` into a file, whole or not at all."""
-    atomic_write_text(path, _environment().get_template(template).render(**content))
+def write_page(path: Path, template: str, *, mode: int | None = None, **content: Any) -> Path:
+    """Renders ``templates/<template>`` into a file, whole or not at all; ``mode`` as of ``atomic_write_bytes``."""
+    atomic_write_text(path, _environment().get_template(template).render(**content), mode=mode)
     return path
 
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fer_id.errors import FerIdError
 from fer_id.evaluation.calibration import Reliability, calibrated, reliability
-from fer_id.evaluation.config import ALL_GROUPS, Breakdown
+from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
 from fer_id.evaluation.conformal import LEVEL, conformal_scores, prediction_sets
 from fer_id.evaluation.metrics import compute_metrics, confidences
 from fer_id.evaluation.predictions import check_predictions, class_names, judge
@@ -49,11 +49,18 @@ FIGURES = (
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
-def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL) -> Metrics:
+def evaluate_run(
+    run: RunDir,
+    groups: Breakdown = ALL_GROUPS,
+    *,
+    risk: float = RISK,
+    level: float = LEVEL,
+    least_face: float = LEAST_FACE,
+) -> Metrics:
     """Writes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report anew, from
     ``predictions.parquet`` alone; arguments and errors as :func:`judged_anew`.
     """
-    predictions, metrics = judged_anew(run, groups, risk=risk, level=level)
+    predictions, metrics = judged_anew(run, groups, risk=risk, level=level, least_face=least_face)
     run.write_predictions(predictions)
     run.write_metrics(metrics)
     write_figures(run)
@@ -62,7 +69,12 @@ def evaluate_run(run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = R
 
 
 def judged_anew(
-    run: RunDir, groups: Breakdown = ALL_GROUPS, *, risk: float = RISK, level: float = LEVEL
+    run: RunDir,
+    groups: Breakdown = ALL_GROUPS,
+    *,
+    risk: float = RISK,
+    level: float = LEVEL,
+    least_face: float = LEAST_FACE,
 ) -> tuple[pd.DataFrame, Metrics]:
     """What ``predictions.parquet`` and ``metrics.json`` of a run should hold; nothing is written.
 
@@ -71,6 +83,7 @@ def judged_anew(
         groups: what to break the scores down by.
         risk: share of wrong among the answered that flagging is to keep, in (0, 1).
         level: of the prediction sets, in (0, 1).
+        least_face: share of a clip's frames that must show the face, in [0, 1].
 
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
@@ -80,12 +93,12 @@ def judged_anew(
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
     check_predictions(predictions, labels)
     predictions, temperatures, why = calibrated(predictions, labels)
-    predictions, thresholds, unchosen = flagged(predictions, labels, risk)
+    predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)
     seed = int(run.job().get("seed") or 0)
     metrics = compute_metrics(predictions, labels, provenance, seed=seed)
     metrics["calibration"]["temperatures"] = temperatures
-    metrics["review"], of_review = review_scores(predictions, thresholds, unchosen, risk, seed)
+    metrics["review"], of_review = review_scores(predictions, thresholds, unchosen, risk, seed, least_face)
     metrics["conformal"], of_sets = conformal_scores(predictions, labels, children, too_few, level, seed)
     metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
     metrics["subgroups"], why = None, {"subgroups": "subjects are groups of images here, not people"}

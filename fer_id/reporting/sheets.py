@@ -1,4 +1,4 @@
-"""Contact sheets: every clip of a subject on one picture; a person sees in seconds whether alignment is right."""
+"""Contact sheets: every clip of a subject on one picture, and frames with several faces, for a person to look at."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.files import atomic_write_bytes
+from fer_id.preprocessing.clips import Box
 from fer_id.types import CROP
 
 Strip = tuple[str, NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
@@ -20,6 +21,9 @@ _SIDE = CROP * _ZOOM
 _GAP, _CAPTION = 4, 18
 _MOST = 60  # clips on one sheet; of more as many are shown, evenly spaced
 _MISSING, _POINT, _PAPER, _INK = (120, 120, 120), (80, 230, 90), 250, (40, 40, 40)
+_PAPER_COLOUR = (_PAPER,) * 3
+_FRAME_WIDTH = 960
+_BLOCKS, _FACE_BLOCKS = 80, 5  # squares along the longer side of a frame, and of a face in it
 
 
 def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
@@ -44,6 +48,71 @@ def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
             left = _GAP + column * (_SIDE + _GAP)
             cell = sheet[top + _CAPTION : top + _CAPTION + _SIDE, left : left + _SIDE]
             cell[:] = _picture(frame, points) if found else _MISSING
+    _save(sheet, path)
+
+
+def faces_sheet(
+    image: NDArray[np.uint8], boxes: Sequence[Box], title: str, path: Path, *, child: int | None, followed: int | None
+) -> None:
+    """Writes a PNG, readable by its owner only: a frame with a numbered box on every face, and where each face lies.
+
+    The whole frame is coarse, so that nobody whose face the detector missed is known by it; faces are coarser still.
+    Only the child's own face is shown, once a person has said which one that is.
+
+    Args:
+        image: uint8 (H, W, 3), RGB.
+        boxes: left, top, right, bottom of each face, in shares of the picture.
+        title: above the frame.
+        path: its folder is there.
+        child: place of the child's face among the boxes, as a person said; None: not said, or not there.
+        followed: place of the face that was followed; None: not there.
+    """
+    height, width = round(_FRAME_WIDTH * image.shape[0] / image.shape[1]), _FRAME_WIDTH
+    clear = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    frame = _coarse(clear, _BLOCKS)
+    corners = [_corners(box, width, height) for box in boxes]
+    for left, top, right, bottom in corners:
+        frame[top:bottom, left:right] = _coarse(clear[top:bottom, left:right], _FACE_BLOCKS)
+    others = [box for place, box in enumerate(corners) if place != child]
+    if child is not None:
+        left, top, right, bottom = corners[child]
+        own = np.zeros(frame.shape[:2], np.bool_)
+        own[top:bottom, left:right] = True
+        for x0, y0, x1, y1 in others:  # a face that the child's overlaps stays coarse
+            own[y0:y1, x0:x1] = False
+        frame[own] = clear[own]
+    lines = [title]
+    for number, place in enumerate(sorted(range(len(boxes)), key=lambda place: boxes[place]), start=1):
+        left, top, right, bottom = corners[place]
+        cv2.rectangle(frame, (left, top), (right, bottom), _POINT if place == followed else _PAPER_COLOUR, 2)
+        cv2.putText(frame, str(number), (left + 4, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.7, _PAPER_COLOUR, 2)
+        x, y = (boxes[place][0] + boxes[place][2]) / 2, (boxes[place][1] + boxes[place][3]) / 2
+        word = ", the child's" if place == child else ", followed" if place == followed else ""
+        lines.append(f"{number}: x {min(max(x, 0), 1):.3f}, y {min(max(y, 0), 1):.3f}{word}")
+    header = np.full((_CAPTION * len(lines) + 8, width, 3), _PAPER, np.uint8)
+    for row, line in enumerate(lines):
+        _write(header, line, (_GAP, 14 + row * _CAPTION))
+    _save(np.concatenate([header, frame]), path)
+
+
+def _corners(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
+    """A box in pixels, a quarter larger on each side: the mesh ends at the hairline."""
+    left, top, right, bottom = box
+    dx, dy = (right - left) / 4, (bottom - top) / 4
+    x = np.clip([(left - dx) * width, (right + dx) * width], 0, width).astype(int)
+    y = np.clip([(top - dy) * height, (bottom + dy) * height], 0, height).astype(int)
+    return int(x[0]), int(y[0]), max(int(x[1]), int(x[0]) + 1), max(int(y[1]), int(y[0]) + 1)
+
+
+def _coarse(image: NDArray[np.uint8], blocks: int) -> NDArray[np.uint8]:
+    """An image as squares of one colour, so many along its longer side."""
+    height, width = image.shape[:2]
+    side = max(height, width) / blocks
+    small = cv2.resize(image, (max(1, round(width / side)), max(1, round(height / side))), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST), np.uint8)
+
+
+def _save(sheet: NDArray[np.uint8], path: Path) -> None:
     done, content = cv2.imencode(".png", sheet[..., ::-1])
     if done:
         path.touch(mode=0o600)

@@ -13,10 +13,15 @@ from fer_id.evaluation.intervals import HEADLINE, HELD
 Metrics = dict[str, Any]
 
 PROVENANCE_CAVEATS = {
-    "synthetic": "These are drawn faces: the numbers test the method and say nothing about real children.",
+    "synthetic": (
+        "These are drawn faces: the numbers test the method and say nothing about real children. Drawn children "
+        "express late, weakly and with interruptions by construction: that a temporal model beats one of single frames "
+        "is built into the drawing, and is no evidence that it would with real children."
+    ),
     "simulated": (
         "These clips were simulated from still pictures: the numbers compare methods and are no evidence "
-        "about real children."
+        "about real children. Simulated children express late, weakly and with interruptions by construction, which "
+        "favours temporal models."
     ),
 }
 CEILING = "one person against the others: "

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from fer_id.errors import DataError
 
@@ -41,6 +45,11 @@ class Corrected:
     sha256: str
     opinions: tuple[Opinion, ...]
 
+    @property
+    def reviewed(self) -> tuple[Path, str, str]:
+        """What :func:`plays` compares a media file with."""
+        return self.path, self.video, self.sha256
+
 
 def corrected(path: Path, video: str, sha256: str, opinions: list[Opinion]) -> Corrected:
     """A corrected file, checked.
@@ -56,15 +65,39 @@ def corrected(path: Path, video: str, sha256: str, opinions: list[Opinion]) -> C
     return Corrected(path, video, sha256, tuple(sorted(opinions)))
 
 
+def plays(address: str, path: Path, video: str, sha256: str) -> bool:
+    """Return whether a media file of an annotation tool is the reviewed video: by its name, or by its content.
+
+    Args:
+        address: of the media file, as the tool writes it: a path, or a ``file://`` address.
+        path: the tool's own file, from whose folder relative addresses count.
+        video, sha256: of the reviewed video.
+    """
+    addresses = (address, unquote(address))
+    if _file_name(video) in map(_file_name, addresses):
+        return True
+    for place in (path.parent / text.removeprefix("file://") for text in addresses if text.isprintable()):
+        with suppress(OSError):
+            if place.is_file():
+                with place.open("rb") as file:
+                    return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    return False
+
+
+def _file_name(address: str) -> str:
+    return unicodedata.normalize("NFC", re.split(r"[/\\]", address)[-1])
+
+
 def read_corrected(path: Path) -> Corrected:
     """Reads what came back from ELAN (``.eaf``) or BORIS (``.csv`` or ``.tsv`` of aggregated events, or ``.boris``).
 
     Raises:
         DataError: no such file, of another kind, damaged, or not made by ``fer-id predict``.
     """
-    from fer_id.review import boris, elan
+    from fer_id.review import boris_reader, elan_reader
 
-    readers = {".eaf": elan.read, ".csv": boris.read_table, ".tsv": boris.read_table, ".boris": boris.read_project}
+    table, project = boris_reader.read_table, boris_reader.read_project
+    readers = {".eaf": elan_reader.read, ".csv": table, ".tsv": table, ".boris": project}
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     reader = readers.get(path.suffix.lower())

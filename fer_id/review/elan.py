@@ -7,18 +7,15 @@ opinion, and nobody's opinion is made of an answer that was never looked at.
 from __future__ import annotations
 
 import mimetypes
-from pathlib import Path
 from typing import Any
 
-from fer_id.errors import DataError, Problems
-from fer_id.review.corrected import Corrected, Opinion, corrected
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline
+from fer_id.review.timeline import ANSWERED, NO_FACE, Timeline
 
 ABOUT, EMOTION, REVIEW, GAPS, CORRECTED = "about", "emotion", "for_review", "no_face", "corrected"
 TIERS = (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED)
 VOCABULARY = "emotions"
 
-_VIDEO, _SHA256 = "fer_id video", "fer_id video sha256"
+VIDEO, VIDEO_SHA256 = "fer_id video", "fer_id video sha256"
 _MS = 1000
 
 
@@ -38,48 +35,21 @@ def write(timeline: Timeline, media: str) -> bytes:
         eaf.add_tier(tier, ling=VOCABULARY if tier in (EMOTION, CORRECTED) else "default-lt")
     kind = mimetypes.guess_type(timeline.video.path.name)[0] or "video/mp4"
     eaf.add_linked_file(media, relpath=media, mimetype=kind)  # ELAN takes its addresses as they are, spaces and all
-    eaf.add_property(_VIDEO, timeline.video.name)
-    eaf.add_property(_SHA256, timeline.video.sha256)
+    eaf.add_property(VIDEO, timeline.video.name)
+    eaf.add_property(VIDEO_SHA256, timeline.video.sha256)
     segments = timeline.segments()
     _annotate(eaf, ABOUT, segments[0].start_s, segments[-1].end_s, timeline.about.sentence)
     for one in segments:
         if one.status == NO_FACE:
             continue
-        tier, text = (EMOTION, one.answer) if one.status == ANSWERED else (REVIEW, f"{FOR_REVIEW}: {one.words}")
-        _annotate(eaf, tier, one.start_s, one.end_s, str(text))
+        tier = EMOTION if one.status == ANSWERED else REVIEW
+        text = f"{one.status}: {one.words}" if one.words else one.answer or one.status
+        _annotate(eaf, tier, one.start_s, one.end_s, text)
         _annotate(eaf, CORRECTED, one.start_s, one.end_s, "")
     for gap in timeline.gaps():
         _annotate(eaf, GAPS, gap.start_s, gap.end_s, gap.words)
     content: bytes = to_string(eaf, encoding="UTF-8")
     return content
-
-
-def read(path: Path) -> Corrected:
-    """What a person wrote into the tier ``corrected``; empty segments say nothing.
-
-    Raises:
-        DataError: not an ``.eaf``, not one of ours, or the tier is gone.
-    """
-    from pympi.Elan import Eaf
-
-    try:
-        eaf = Eaf(str(path), suppress_version_warning=True)
-    except Exception as problem:  # the parser meets a damaged file with almost anything
-        raise DataError(f"{path}: cannot be read as a file of ELAN ({type(problem).__name__}: {problem})") from None
-    properties = {key: value or "" for key, value in eaf.properties}
-    if CORRECTED not in eaf.tiers:
-        raise DataError(f"{path}: has no tier {CORRECTED!r}; its tiers are {', '.join(eaf.tiers) or 'none'}")
-    problems, opinions = Problems(str(path)), list[Opinion]()
-    for start, end, value in eaf.get_annotation_data_for_tier(CORRECTED):
-        label = value.strip()
-        if not label:
-            continue
-        if start is None or end is None:
-            problems.add(f"tier {CORRECTED}: {label!r} has no time; align it in ELAN")
-            continue
-        opinions.append(Opinion(start / _MS, end / _MS, label))
-    problems.raise_if_any(DataError)
-    return corrected(path, properties.get(_VIDEO, ""), properties.get(_SHA256, ""), opinions)
 
 
 def _add_vocabulary(eaf: Any, labels: tuple[str, ...]) -> None:

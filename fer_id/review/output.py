@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from fer_id.csv_text import table_csv
 from fer_id.files import atomic_write_bytes, write_json
 from fer_id.preprocessing.clips import FOUND, OUTCOMES
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
-from fer_id.reporting.words import percent
+from fer_id.reporting.words import counted
 from fer_id.review import boris, elan
 from fer_id.review.picture import clock, colour, draw
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline, printable
+from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
 
 RECORD = "prediction.json"
 """Written last; marks the folder as one of these."""
@@ -30,6 +31,23 @@ ERASURE = (
 )
 NO_FACE_ANYWHERE = "No face in any frame"
 
+THUMBNAILS = "thumbnails"
+"""Folder beside the page; the page names its pictures and does not hold them, so that it shows nobody where it goes."""
+
+_SECONDS = {
+    ANSWERED: "are answered",
+    FOR_REVIEW: "are for review by a person, as the model is not sure enough",
+    TOO_LITTLE: "show too little of the face to say",
+    NO_FACE: "show no face",
+}
+_SETTINGS = {
+    "fps": "Frames looked at in a second of video",
+    "window": "Frames in a window: the model sees that many at once and says one thing about them",
+    "stride": "Frames from the beginning of one window to that of the next",
+    "least_face": "Share of a window's frames that must show the face before the model is listened to",
+    "colour": "Colour of the faces that the model sees",
+    "min_eye_distance": "Pixels between the eyes below which a face is too small to read",
+}
 _DPI = 130
 _MOST_SHOWN = 400  # windows in the page's table; the CSV has all
 
@@ -59,10 +77,12 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
     }
     for name, one in content.items():
         atomic_write_bytes(folder / name, one)
+    for name, face in _thumbnails(timeline).items():
+        atomic_write_bytes(folder / name, face)
     write_page(folder / "index.html", "predict.html.j2", **_page(timeline, picture, place, media, consent))
     write_json(folder / RECORD, record(timeline, consent))
-    for path in folder.iterdir():
-        path.chmod(0o600)
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
 
 
 def record(timeline: Timeline, consent: str) -> dict[str, Any]:
@@ -76,7 +96,7 @@ def record(timeline: Timeline, consent: str) -> dict[str, Any]:
         "temperature": about.temperature,
         "threshold": about.threshold,
         "settings": about.settings,
-        "notes": list(about.notes),
+        "notes": list(notes(timeline)),
         "consent": consent,
         "video": {"name": video.name, "size": video.size, "sha256": video.sha256, "length_s": video.length_s},
         "frames": outcomes(timeline),
@@ -91,20 +111,32 @@ def outcomes(timeline: Timeline) -> dict[str, int]:
 
 
 def sentences(timeline: Timeline) -> list[str]:
-    """What came out, in a few sentences."""
-    frames, seconds, total = outcomes(timeline), timeline.seconds, timeline.video.length_s
-    if not frames[FOUND]:
-        why = ", ".join(f"{count} {name}" for name, count in frames.items() if count)
-        return [f"{NO_FACE_ANYWHERE} ({why}): there is nothing that the model could be asked about."]
+    """What came out, in a few sentences that count seconds of the video."""
+    frames, seconds = outcomes(timeline), timeline.seconds
     lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
-    told = [
-        f"Of {duration(total)}, {percent(seconds[ANSWERED] / total, 0)} is answered, "
-        f"{percent(seconds[FOR_REVIEW] / total, 0)} is for review by a person, and in "
-        f"{percent(seconds[NO_FACE] / total, 0)} there was no face to look at."
-    ]
+    if not frames[FOUND]:
+        looked = counted(sum(frames.values()), "frame")
+        return [
+            f"{NO_FACE_ANYWHERE}. The model says nothing about this video, and there is nothing to review "
+            f"({looked} looked at: {lost})."
+        ]
+    parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
+    told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
     if lost:
-        told.append(f"{frames[FOUND]} of {sum(frames.values())} frames show the face ({lost}).")
+        told.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")
     return told
+
+
+def notes(timeline: Timeline) -> tuple[str, ...]:
+    """What has to be known of the model's answers; empty where the model had nothing to say."""
+    asked = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
+    return timeline.about.notes if asked else ()
+
+
+def _thumbnails(timeline: Timeline) -> dict[str, bytes]:
+    """Pictures of the followed face by their path in the folder, of the windows that the page shows."""
+    faces = enumerate(timeline.faces[:_MOST_SHOWN])
+    return {f"{THUMBNAILS}/{number:04d}.jpg": face for number, face in faces if face is not None}
 
 
 def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
@@ -113,7 +145,7 @@ def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
 
 
 def _csv(table: pd.DataFrame) -> bytes:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+    return table_csv(table, "%.6g").encode()
 
 
 def _png(figure: Any) -> bytes:
@@ -130,14 +162,17 @@ def _relative(video: Path, place: Path) -> str:
 
 
 def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: str) -> dict[str, Any]:
-    rows = timeline.windows.to_dict("records")
+    rows, thumbnails = timeline.windows.to_dict("records"), _thumbnails(timeline)
     return {
         "timeline": timeline,
         "about": timeline.about,
         "provenance": timeline.about.provenance,
         "sentences": sentences(timeline),
         "picture": data_uri(picture),
-        "rows": [_row(timeline, row) for row in rows[:_MOST_SHOWN]],
+        "notes": notes(timeline),
+        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_SHOWN]],
+        "settings": [(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
+        "thumbnails": bool(thumbnails),
         "left_out": max(len(rows) - _MOST_SHOWN, 0),
         "colours": [(name, colour(name)) for name in timeline.labels.names],
         "media": media,
@@ -148,10 +183,13 @@ def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: 
     }
 
 
-def _row(timeline: Timeline, row: dict[Any, Any]) -> dict[str, Any]:
+def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
     """A window as the page's table shows it."""
+    picture = f"{THUMBNAILS}/{row['window']:04d}.jpg"
     shares: Sequence[tuple[str, float]] = [
-        (name, 100 * row[f"{timeline.kind}_{name}"]) for name in timeline.labels.names if row["status"] != NO_FACE
+        (name, 100 * row[f"{timeline.kind}_{name}"])
+        for name in timeline.labels.names
+        if row["status"] in (ANSWERED, FOR_REVIEW)
     ]
     return {
         "start": clock(row["start_s"], tenths=True),
@@ -160,5 +198,6 @@ def _row(timeline: Timeline, row: dict[Any, Any]) -> dict[str, Any]:
         "status": row["status"],
         "answer": row["answer"],
         "shares": [(name, share, colour(name)) for name, share in shares],
+        "picture": picture if picture in thumbnails else None,
         "faces": f"{row['n_valid']} of {row['n_frames']}",
     }

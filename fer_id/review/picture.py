@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from fer_id.reporting import style
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, Timeline
+from fer_id.review.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline
 
 Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def draw(timeline: Timeline) -> Figure:
         figure.legend(
             handles=_legend(timeline),
             loc="outside lower left",
-            ncols=len(timeline.labels) + 2,
+            ncols=len(timeline.labels) + 3,
             frameon=False,
             fontsize=8,
         )
@@ -129,6 +129,7 @@ def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> N
         look: dict[str, Any] = {
             ANSWERED: {"facecolor": colour(answer or ""), "edgecolor": style.PAPER},
             FOR_REVIEW: {"facecolor": style.PAPER, "edgecolor": style.MUTED, "hatch": _HATCH},
+            TOO_LITTLE: {"facecolor": _ABSENT, "edgecolor": style.MUTED, "hatch": _HATCH},
             NO_FACE: {"facecolor": _ABSENT, "edgecolor": style.PAPER},
         }[status]
         axes.bar(begin, high - low, stop - begin, low, align="edge", linewidth=0.6, **look)
@@ -161,7 +162,8 @@ def _draw_faces(axes: Axes, timeline: Timeline, start: float, end: float) -> Non
 def _legend(timeline: Timeline) -> Sequence[Patch]:
     classes = [Patch(facecolor=colour(name), label=name) for name in timeline.labels.names]
     review = Patch(facecolor="#f3f4f6", edgecolor=style.MUTED, hatch=_HATCH, linewidth=0.4, label="for review (pale)")
-    return [*classes, review, Patch(facecolor=_ABSENT, label="no face")]
+    little = Patch(facecolor=_ABSENT, edgecolor=style.MUTED, hatch=_HATCH, linewidth=0.4, label=TOO_LITTLE)
+    return [*classes, review, little, Patch(facecolor=_ABSENT, label="no face")]
 
 
 def colour(label: str) -> str:

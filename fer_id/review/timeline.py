@@ -18,11 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
+from fer_id.evaluation.config import LEAST_FACE
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.clips import FOUND
 
-ANSWERED, FOR_REVIEW, NO_FACE = "answered", "for review", "no face"
-STATUSES = (ANSWERED, FOR_REVIEW, NO_FACE)
+ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE = "answered", "for review", "too little of the face", "no face"
+STATUSES = (ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE)
 ASSISTS = "It assists a person who knows the child. It does not diagnose, and an expression is not a feeling."
 
 
@@ -106,6 +107,7 @@ class Timeline:
         video, about, labels: whose, by what, in which classes.
         frames: ``time_s, outcome`` of every frame that was looked at.
         windows: see :func:`judge_windows`.
+        faces: a small picture (JPEG) of the followed face in each window; None where there is none; empty: not wanted.
     """
 
     video: Video
@@ -113,6 +115,7 @@ class Timeline:
     labels: LabelSpace
     frames: pd.DataFrame
     windows: pd.DataFrame
+    faces: tuple[bytes | None, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -210,6 +213,7 @@ def judge_windows(
     labels: LabelSpace,
     temperature: float | None,
     threshold: float | None,
+    least_face: float = LEAST_FACE,
 ) -> pd.DataFrame:
     """Probabilities of every window, and whether they are an answer.
 
@@ -221,11 +225,14 @@ def judge_windows(
         labels: the K classes.
         temperature: divides the logits for ``q_<class>``; None: there are none, and ``p_<class>`` decide.
         threshold: top probability from which a window is answered; None: none is.
+        least_face: share of a window's frames that must show the face; below it the model is not listened to.
 
     Returns:
         ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``; ``answer`` is
-        None unless answered; the probabilities of a window without a face are NaN.
+        None unless answered; the probabilities of a window without a face, or with too little of it, are NaN.
     """
+    enough = np.array([found >= least_face * total - 1e-9 for found, total in valid], np.bool_)
+    face, seen = seen, seen & enough
     raw = np.where(seen[:, None], special.softmax(np.asarray(logits, np.float64), axis=1), np.nan)
     scaled = np.asarray(logits, np.float64) / (temperature or 1.0)
     q = np.where(seen[:, None] & (temperature is not None), special.softmax(scaled, axis=1), np.nan)
@@ -234,7 +241,7 @@ def judge_windows(
     sure = seen & (threshold is not None) & (top >= (threshold or 0.0))
     best = np.nan_to_num(deciding).argmax(axis=1)
     answers = [labels.names[index] if one else None for index, one in zip(best, sure, strict=True)]
-    status = np.where(sure, ANSWERED, np.where(seen, FOR_REVIEW, NO_FACE))
+    status = np.select([sure, seen, face], [ANSWERED, FOR_REVIEW, TOO_LITTLE], NO_FACE)
     table = times.assign(
         n_frames=[total for _, total in valid],
         n_valid=[found for found, _ in valid],

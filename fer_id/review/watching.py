@@ -6,6 +6,7 @@ What is held in memory is one window of crops and one batch, however long the vi
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from fer_id.errors import DataError, RunError
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.clips import FOUND, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.landmarks import FaceLandmarker
-from fer_id.preprocessing.video import pictures_end, sample_frames, video_facts
+from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
+from fer_id.preprocessing.video import check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.progress import track
 from fer_id.review.timeline import Video
 from fer_id.types import ClipBatch, StoredClip
@@ -44,7 +46,7 @@ class Watcher:
         gray: whether crops are without colour.
         min_eye_distance: pixels between the eyes below which a face is too small to read.
         test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
-        bf16: whether it computes in bfloat16, as it was trained.
+        precision: ``32`` or ``bf16``, in which it computes.
     """
 
     model: ClipClassifier
@@ -54,7 +56,7 @@ class Watcher:
     gray: bool
     min_eye_distance: float
     test_views: str = "one"
-    bf16: bool = False
+    precision: str = "32"
 
 
 class Watched(NamedTuple):
@@ -66,6 +68,8 @@ class Watched(NamedTuple):
         valid: frames with a face, and all frames, of each window.
         logits: (N, K).
         restarts: how often the face was looked for anew.
+        faces: a small picture (JPEG) of the followed face in each window; None where no frame shows it.
+        several_faces: frames with more than one face.
     """
 
     frames: pd.DataFrame
@@ -73,6 +77,8 @@ class Watched(NamedTuple):
     valid: list[tuple[int, int]]
     logits: NDArray[np.float64]
     restarts: int
+    faces: list[bytes | None]
+    several_faces: int = 0
 
 
 def open_video(path: Path) -> Video:
@@ -88,7 +94,13 @@ def open_video(path: Path) -> Video:
 
 
 def watch(
-    video: Video, watcher: Watcher, landmarker: FaceLandmarker, *, stride: int, reacquire_s: float | None = None
+    video: Video,
+    watcher: Watcher,
+    landmarker: FaceLandmarker,
+    *,
+    stride: int,
+    reacquire_s: float | None = None,
+    marks: Sequence[Mark] = (),
 ) -> Watched:
     """Follows the face through the whole video and asks the model about every window.
 
@@ -97,10 +109,12 @@ def watch(
         watcher: the model.
         landmarker: with ``max_faces`` of ``MOST_FACES``.
         stride: frames from one window to the next, at most ``watcher.frames``.
-        reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`.
+        reacquire_s: see :class:`fer_id.preprocessing.clips.Follower`; of no use with marks.
+        marks: places on the face to follow; without any the larger, more central one is followed.
 
     Raises:
-        DataError: the video is damaged inside, or shorter than half a frame.
+        MarkError: a mark is on no face.
+        DataError: the video is damaged, most of its pictures are, or it is shorter than half a frame.
         RunError: the model gives no finite numbers.
     """
     times = sample_times(0.0, video.length_s, watcher.fps)
@@ -108,27 +122,33 @@ def watch(
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
     outcomes: list[str] = []
-    follower = Follower(reacquire_s=reacquire_s)
+    face_counts: list[int] = []
+    follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
+    if marks:
+        follower = follow_marks(video.path, marks, times.tolist(), watcher.fps, landmarker)
     seen = follow_face(
-        sample_frames(video.path, times),
+        sample_frames(video.path, times, gap_s(watcher.fps)),
         times,
         landmarker,
         min_eye_distance=watcher.min_eye_distance,
         gray=watcher.gray,
         follower=follower,
     )
-    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes), cuts)
+    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes, face_counts), cuts)
     valid: list[tuple[int, int]] = []
-    parts = []
+    parts, faces = [], list[bytes | None]()
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
+        faces += [_thumbnail(clip) for clip in batch]
         parts.append(_logits(watcher, batch))
+    check_damage(video.path, times.tolist(), outcomes)
     logits = np.concatenate(parts)
     covered = np.array([found > 0 for found, _ in valid])
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
-    return Watched(frames, cuts, valid, logits, follower.restarts)
+    several = sum(count > 1 for count in face_counts)
+    return Watched(frames, cuts, valid, logits, follower.restarts, faces, several)
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
@@ -151,9 +171,22 @@ def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[Sto
         )
 
 
-def _noted(frames: Iterable[Seen], outcomes: list[str]) -> Iterator[Seen]:
+def _thumbnail(clip: StoredClip) -> bytes | None:
+    """Return the crop in the middle of those that show the face, as a JPEG; nobody else's face is in it."""
+    from PIL import Image
+
+    found = np.flatnonzero(clip.valid)
+    if not len(found):
+        return None
+    out = io.BytesIO()
+    Image.fromarray(clip.frames[found[len(found) // 2]]).save(out, "JPEG", quality=80)
+    return out.getvalue()
+
+
+def _noted(frames: Iterable[Seen], outcomes: list[str], face_counts: list[int]) -> Iterator[Seen]:
     for one in frames:
         outcomes.append(one.outcome)
+        face_counts.append(len(one.boxes))
         yield one
 
 
@@ -161,6 +194,7 @@ def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
     """Logits (B, K) of windows of one length."""
     import torch
 
+    from fer_id.tasks.numerics import autocast
     from fer_id.tasks.views import views
 
     device = next(watcher.model.parameters()).device
@@ -173,7 +207,7 @@ def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
         "clip_id": [],
         "subject_id": [],
     }
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=watcher.bf16):
+    with torch.inference_mode(), autocast(watcher.precision, device):
         asked = [
             watcher.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, watcher.test_views)
         ]

@@ -24,7 +24,9 @@ T = TypeVar("T", Dynamics, Setting)
 class DomainConfig:
     """How stills become clips of simulated subjects."""
 
-    subjects: int = setting(0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0)
+    subjects: int = setting(
+        0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0, max=100_000
+    )
     clips_per_emotion: int = setting(
         3, "clips of each of the five emotions per subject; more make fewer subjects, and fear is rare", min=1, max=1000
     )
@@ -38,6 +40,7 @@ class DomainConfig:
         list(SEVERITY_SHARES),
         "of mild, moderate, severe: most school cohorts are mild, a test needs some of each",
         min=0,
+        max=1_000_000,
     )
     # Mild: close to a posed expression, which reaches its apex within half a second.
     mild: Dynamics = field(default_factory=lambda: Dynamics(0.90, 0.15, 0.30, 0.60, 0.10, 0.35, 0.10))
@@ -73,7 +76,9 @@ class DomainConfig:
         above=0,
         max=1,
     )
-    max_fold: float = setting(0.01, "stills of which a larger share folds over on the way to rest are left out", min=0)
+    max_fold: float = setting(
+        0.01, "stills of which a larger share folds over on the way to rest are left out", min=0, max=1
+    )
 
     @property
     def times(self) -> Array:

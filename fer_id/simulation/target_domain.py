@@ -225,6 +225,7 @@ def _card(stills: Stills, config: DomainConfig) -> StoreCard:
         },
         versions={name: version(name) for name in ("numpy", "opencv-python-headless")},
         groups=list(GROUPS),
+        landmarks_from=source.card.landmarks_from,
         notes=[
             "Simulated: real stills in made-up motion. Subjects are groups of stills with made-up traits, so a score "
             "says nothing about children, and an interval describes simulated subjects."

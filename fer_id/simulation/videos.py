@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, SUBJECT_COLUMNS
+from fer_id.csv_text import csv_text
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
 from fer_id.simulation.arrays import Array
 from fer_id.simulation.performance import Subject, perform
 from fer_id.simulation.rendering import ClipPainter
-from fer_id.simulation.synthetic import SyntheticConfig
+from fer_id.simulation.synthetic import SyntheticConfig, in_processes
 
 WIDTH, HEIGHT = 640, 480
 VIDEO_FPS = 15
@@ -70,9 +67,9 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:
         (draft / "videos").mkdir()
         clips, shown = list[dict[str, Any]](), list[Shot]()
-        for (index, emotion), shots in zip(
-            jobs, track(_film_all(config, jobs, draft, workers), "filming", len(jobs)), strict=True
-        ):
+        calls = [(config, index, emotion, draft) for index, emotion in jobs]
+        filmed = track(in_processes(_film_one, calls, workers), "filming", len(jobs))
+        for (index, emotion), shots in zip(jobs, filmed, strict=True):
             who = subjects[index].traits.subject_id
             video = f"videos/{who}-{emotion}.mp4"
             shown += shots
@@ -136,17 +133,6 @@ def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int = VI
         container.mux(stream.encode())
 
 
-def _film_all(
-    config: SyntheticConfig, jobs: Sequence[tuple[int, str]], draft: Path, workers: int
-) -> Iterator[list[Shot]]:
-    calls = [(config, index, emotion, draft) for index, emotion in jobs]
-    if (workers or os.cpu_count() or 1) == 1 or len(jobs) == 1:
-        yield from map(_film_one, calls)
-        return
-    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(_film_one, calls)
-
-
 def _film_one(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:
     config, index, emotion, draft = call
     subject = config.subject(index)
@@ -195,7 +181,4 @@ def _votes(shots: Iterable[Shot], seed: int) -> Iterator[dict[str, str]]:
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+    path.write_bytes(csv_text(columns, rows, ends="\r\n").encode())

@@ -1,23 +1,37 @@
-"""Precision and memory format, chosen by timing a few training steps: no rule holds for every model and machine."""
+"""Precision and memory format: what a device can compute in, and which is fastest, by timing a few training steps."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
+from time import perf_counter
 from typing import NamedTuple
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from fer_id.progress import say
 from fer_id.types import CROP
 
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
-FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
+"""The format that wins on most machines first, so that the others are compared with it."""
+
+BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
+"""Processor features (x86, x86, ARM) that compute in bfloat16; without one torch emulates it, slower than float32."""
+
 STEPS = 3
 """Timed steps of each candidate; the fastest counts, since everything else on the machine only makes steps slower."""
+
+HOPELESS = 3.0
+"""A candidate whose first step takes this many times as long as the shortest first step so far is not timed further."""
+
+FRAMES = 32
+"""Frames of a timed step on a CPU, which is busy with that many: the time of a step is proportional to its frames from
+there on, so that the ranking is that of the whole batch. A GPU is not, and is timed on the whole batch."""
 
 
 class Numerics(NamedTuple):
@@ -26,12 +40,34 @@ class Numerics(NamedTuple):
     Attributes:
         precision: ``32`` or ``bf16`` (autocast; weights stay in 32 bits).
         memory_format: ``contiguous`` or ``channels_last``.
-        seconds: of the fastest timed step.
+        seconds: of the fastest timed step; of a hopeless candidate its only one.
     """
 
     precision: str
     memory_format: str
     seconds: float
+
+
+def supports(precision: str, device: torch.device) -> bool:
+    """Whether a device computes in a precision by itself; bfloat16 that torch emulates does not count.
+
+    Of a CPU both the processor and oneDNN are asked, which heeds ``ONEDNN_MAX_CPU_ISA``.
+    """
+    return precision != "bf16" or _has_bf16(device.type)
+
+
+def usable(precision: str, device: torch.device) -> str:
+    """Precision in which ``device`` computes what was trained in ``precision``: the same, or ``32`` where it has no
+    such arithmetic, which one line on stderr says once in a process."""
+    if supports(precision, device):
+        return precision
+    _note_fallback(precision, device.type)
+    return "32"
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    """Context in which a model computes in ``precision`` as far as :func:`usable` on ``device``."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=usable(precision, device) == "bf16")
 
 
 def measure(
@@ -42,37 +78,93 @@ def measure(
     precisions: Sequence[str] = tuple(PRECISIONS),
     formats: Sequence[str] = tuple(FORMATS),
 ) -> list[Numerics]:
-    """Times training steps of a copy of the model in every combination; fastest first, the random state left as it was.
+    """Times training steps of a copy of the model in every combination that the device supports; fastest first.
+
+    The random state stays as it was. A candidate without an operator in its precision is left out with a line.
 
     Args:
         model: a ``ClipClassifier``; unchanged.
-        shape: (B, T) of a training batch.
+        shape: (B, T) of a training batch; see :data:`FRAMES`.
         device: where it will train.
         precisions, formats: the candidates.
     """
+    shape = _timed_shape(shape, device)
+    timed: list[Numerics] = []
+    shortest = float("inf")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        found = [
-            Numerics(precision, memory_format, _fastest_step(model, shape, device, precision, memory_format))
-            for precision, memory_format in itertools.product(precisions, formats)
-        ]
-    return sorted(found, key=lambda one: one.seconds)
+        for precision, memory_format in itertools.product(precisions, formats):
+            if not supports(precision, device):
+                continue
+            step = _training_step(model, shape, device, precision, memory_format)
+            try:
+                first = _seconds(step)  # it sets things up
+            except RuntimeError as problem:
+                if precision == "32":
+                    raise
+                say(f"{precision} {memory_format} is not tried: {str(problem).splitlines()[0]}")
+                continue
+            hopeless = first > HOPELESS * shortest
+            shortest = min(shortest, first)
+            seconds = first if hopeless else min(_seconds(step) for _ in range(STEPS))
+            timed.append(Numerics(precision, memory_format, seconds))
+    return sorted(timed, key=lambda candidate: candidate.seconds)
 
 
-def _fastest_step(
-    model: nn.Module, shape: Sequence[int], device: torch.device, precision: str, memory_format: str
-) -> float:
+def _timed_shape(shape: Sequence[int], device: torch.device) -> tuple[int, int]:
+    """(B, T) of a timed step: on a CPU as many whole clips as :data:`FRAMES` allows, two at least for batch norm."""
+    clips, frames = shape
+    return (clips if device.type == "cuda" else min(clips, max(2, FRAMES // frames)), frames)
+
+
+def _training_step(
+    model: nn.Module, shape: tuple[int, int], device: torch.device, precision: str, memory_format: str
+) -> Callable[[], None]:
+    """Forward and backward pass of a copy of the model on noise."""
     model = copy.deepcopy(model).to(device).to(memory_format=FORMATS[memory_format]).train()
     frames = torch.rand(*shape, CROP, CROP, 3, device=device).permute(0, 1, 4, 2, 3)
     valid = torch.ones(*shape, dtype=torch.bool, device=device)
     target = torch.zeros(shape[0], dtype=torch.long, device=device)
-    seconds = []
-    for _ in range(STEPS + 1):  # the first step sets things up
-        began = time.perf_counter()
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+
+    def step() -> None:
+        with autocast(precision, device):
             logits = model(frames, valid)
         torch.autograd.backward(F.cross_entropy(logits.float(), target))
         model.zero_grad()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
+
+    return step
+
+
+def _seconds(step: Callable[[], None]) -> float:
+    began = perf_counter()
+    step()
+    return perf_counter() - began
+
+
+@cache
+def _has_bf16(device_type: str) -> bool:
+    """Whether the kind of device has bfloat16 arithmetic, and torch an LSTM in it."""
+    if device_type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device_type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
+        return False
+    features = torch.cpu.get_capabilities()
+    arithmetic = any(features.get(name) for name in BF16_INSTRUCTIONS)
+    return arithmetic and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _lstm_in_bf16()
+
+
+def _lstm_in_bf16() -> bool:
+    """Whether a CPU's LSTM, the operator that oneDNN has for the fewest processors, runs in bfloat16."""
+    with torch.random.fork_rng([]), torch.autocast("cpu", torch.bfloat16):
+        try:
+            nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
+        except RuntimeError:
+            return False
+    return True
+
+
+@cache
+def _note_fallback(precision: str, device_type: str) -> None:
+    name = "GPU" if device_type == "cuda" else "CPU"
+    say(f"this {name} has no {precision} arithmetic: a model that was trained in {precision} computes in float32 here")

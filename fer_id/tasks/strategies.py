@@ -88,6 +88,17 @@ class LinearProbe(Strategy):
         return [(model.classifier, 1.0)]
 
 
+class Head(Strategy):
+    """The temporal head and the classifier learn, on frame features that stay as they are: a third of the arithmetic
+    of a whole training, as nothing is propagated back through the encoder."""
+
+    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
+        learn_only(model, [model.head, model.classifier])
+
+    def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
+        return [(model.head, 1.0), (model.classifier, 1.0)]
+
+
 class Gradual(Strategy):
     """Stages begin to learn one after another, the last first, the earlier ones more slowly (Howard & Ruder, 2018)."""
 
@@ -174,6 +185,7 @@ class DANN(Strategy):
 STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strategy]] = {
     "source_only": SourceOnly,
     "linear_probe": LinearProbe,
+    "head": Head,
     "full": Strategy,
     "gradual": Gradual,
     "l2sp": L2SP,

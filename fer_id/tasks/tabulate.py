@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
+from fer_id.evaluation.review import FACE_SHARE
 from fer_id.labels import LabelSpace
 
 
@@ -24,7 +25,8 @@ def prediction_table(
 
     Args:
         batches: what ``ClipClassification.predict_step`` gave: ``clip_id``, ``logits`` (B, K), ``covered`` (B,).
-        rows: the clips' rows of the store, in any order; they may be more than were predicted.
+        rows: the clips' rows of the store, in any order; they may be more than were predicted. Their ``n_valid`` and
+            ``length`` give the share of a clip's frames that show the face.
         labels: the K classes.
         fold, split: written into every row.
         groups: group columns to carry along.
@@ -46,4 +48,5 @@ def prediction_table(
     table["predicted"] = pd.Series([names[k] for k in logits.argmax(dim=1)], dtype=object).where(covered, None)
     table = table.assign(**{key: pd.Series(value).where(covered) for key, value in numbers.items()})
     table = table.assign(**{f"q_{name}": float("nan") for name in names}, flagged=~covered)
+    table = table.assign(**{FACE_SHARE: rows["n_valid"] / rows["length"]})
     return table.assign(**{group: rows[group] for group in groups})

@@ -18,7 +18,8 @@ import pytest
 import wandb
 
 from data_modules.config import DataConfig
-from fer_id.callbacks.mirror import close_mirror, open_mirror, public, wandb_mode
+from fer_id.callbacks.mirror import close_mirror, harmless, open_mirror, public, wandb_mode
+from fer_id.callbacks.server import RUN_ID, has_key, no_answer
 from fer_id.callbacks.telling import CHOSEN_BY, FEW, mirror_explanation, mirror_results, withheld
 from fer_id.explain.regions import REGIONS
 from fer_id.reporting.gallery import Shown
@@ -84,9 +85,9 @@ def test_auto_is_online_with_a_key_in_a_netrc_file(monkeypatch: pytest.MonkeyPat
     assert wandb_mode("auto") == "online"
 
 
-@pytest.mark.parametrize("content", ["machine", "nonsense here\n"])
-def test_an_unreadable_netrc_file_means_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str) -> None:
-    (tmp_path / "keys").write_text(content)
+@pytest.mark.parametrize("content", [b"machine", b"nonsense here\n", b"\xff\xfe machine \x00"])
+def test_an_unreadable_netrc_file_means_no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "keys").write_bytes(content)
     monkeypatch.setenv("NETRC", str(tmp_path / "keys"))
     assert wandb_mode("auto") == "offline"
 
@@ -94,6 +95,89 @@ def test_an_unreadable_netrc_file_means_no_key(monkeypatch: pytest.MonkeyPatch, 
 def test_disabled_opens_nothing(tmp_path: Path) -> None:
     assert mirror(tmp_path / "run", {}, mode="disabled") is None
     assert not (tmp_path / "run").exists()
+
+
+# --- what cannot be opened --------------------------------------------------------------------------------------------
+
+
+def test_a_closed_port_costs_a_line_and_the_run_is_recorded_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    run = mirror(tmp_path / "run", {}, mode="auto")
+    told = capsys.readouterr().err
+    assert "127.0.0.1 does not answer" in told
+    assert f"wandb sync {run.settings.sync_dir}" in told
+    assert Path(run.settings.sync_dir).name.startswith("offline-run-")
+
+
+def test_a_server_that_takes_the_call_and_says_nothing_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        assert "does not answer (timed out)" in str(no_answer(0.1))
+
+
+@pytest.mark.parametrize("address", ["nonsense", "ftp://host", "http://", "http://host:port", "http://[::"])
+def test_an_address_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("WANDB_BASE_URL", address)
+    assert no_answer(0.1)
+    assert not has_key()
+
+
+def test_online_without_a_key_is_offline_with_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mirror(tmp_path / "run", {}, mode="online").settings.mode == "offline"
+    assert "no API key is known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "fault", [wandb.errors.UsageError("a bad key"), wandb.errors.CommError(""), ValueError("x\ny")]
+)
+def test_a_mirror_that_cannot_be_opened_is_none_and_raises_nothing(
+    fault: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: Any, **kwargs: Any) -> Any:
+        raise fault
+
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setattr("fer_id.callbacks.mirror.no_answer", lambda: None)
+    monkeypatch.setattr(wandb, "init", refuse)
+    assert mirror(tmp_path / "run", {}, mode="online") is None
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1
+    assert "The training goes on without it" in told
+    assert not list((tmp_path / "run").rglob("debug*.log"))
+
+
+@pytest.mark.parametrize("content", [b"", b"a/b", b"\xff\xfe\x00", b"x" * 500, b"two\nlines"])
+def test_a_damaged_id_is_replaced_with_a_line(
+    content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fer_id.callbacks.mirror import _identity
+
+    (tmp_path / "id").write_bytes(content)
+    identity = _identity(tmp_path)
+    assert RUN_ID.fullmatch(identity)
+    assert (tmp_path / "id").read_text() == identity
+    assert "holds no id of a run" in capsys.readouterr().err
+    assert _identity(tmp_path) == identity
+
+
+def test_a_run_id_of_the_environment_that_is_none_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_RUN_ID", "a/b")
+    assert mirror(tmp_path / "run", {}).id == (tmp_path / "run" / "wandb" / "id").read_text()
+    assert "WANDB_RUN_ID holds no id" in capsys.readouterr().err
+    assert os.environ["WANDB_RUN_ID"] == "a/b"
+
+
+def test_a_mirror_that_fails_later_is_told_and_nothing_is_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    with harmless():
+        raise BrokenPipeError("the service is gone")
+    assert "W&B: the service is gone. The training goes on" in capsys.readouterr().err
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------

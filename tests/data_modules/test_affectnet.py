@@ -89,6 +89,7 @@ def test_original_release(original, tmp_path: Path) -> None:
     assert store.clips["split"].value_counts().to_dict() == {"train": 24, "test": 16, "validation": 8}
     assert store.card.audit["left_out"] == {"none": 1, "uncertain": 2, "no face": 1}
     assert (store.card.label_space, store.card.parameters["release"]) == ("affectnet8", "original")
+    assert store.card.landmarks_from == "published"
     assert store.card.geometry == {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
     labels = store.clips.set_index("clip_id")["label"]
     assert labels["affectnet-training-000006"] == "angry"

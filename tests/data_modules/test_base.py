@@ -1,5 +1,6 @@
 """From stores to batches: their contract, their order, and several stores pooled into one."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -349,7 +350,10 @@ def test_people_and_pictures_pool_without_being_compared(tmp_path: Path, two_ben
 def test_votes_of_another_label_space_are_left_behind(tmp_path: Path) -> None:
     votes = [1.0, 0, 0, 0, 0, 0, 0]
     rows = [{"label": "angry", "soft_label": votes, "subject_id": subject} for subject in "abc"]
-    own = [{"label": "angry", "soft_label": [0.0, 0, 0.9, 0.1, 0], "subject_id": subject} for subject in "abc"]
+    own = [
+        {"label": "angry", "soft_label": [0.0, 0, 0.9, 0.1, 0], "subject_id": subject, "picture": ord(subject)}
+        for subject in "abc"
+    ]
     other, same_space = write(tmp_path / "a", rows, label_space="fer7"), write(tmp_path / "b", own)
     assert "soft_label" not in next(iter(module(other, label_space="target5").test_dataloader()))
     pooled = module(other, same_space, label_space="target5", batch_size=9)
@@ -357,6 +361,18 @@ def test_votes_of_another_label_space_are_left_behind(tmp_path: Path) -> None:
     soft = {name: row for b in batches for name, row in zip(b["clip_id"], b.get("soft_label", []), strict=False)}
     assert all(row.shape == (5,) for row in soft.values())
     assert any(row[2] == pytest.approx(0.9) for row in soft.values())
+
+
+def test_clips_that_would_count_twice_are_refused(tmp_path: Path) -> None:
+    whole = write(tmp_path / "whole", [{**row, "picture": number} for number, row in enumerate(labelled())])
+    copy = shutil.copytree(whole, tmp_path / "copy")
+    part = write(tmp_path / "part", [{**row, "picture": number} for number, row in enumerate(labelled()[:2])])
+    with pytest.raises(StoreError) as refusal:
+        module(whole, tmp_path / "part" / ".." / "whole", copy, part)
+    lines = str(refusal.value).splitlines()
+    assert sum("is given twice" in line for line in lines) == 1
+    assert sum(f"share {len(labelled())} clips" in line for line in lines) == 2
+    assert sum("share 2 clips" in line and str(part) in line for line in lines) == 3
 
 
 def test_a_single_store_may_be_mapped_too(tiny_store: Factory) -> None:
@@ -369,7 +385,7 @@ def test_several_label_spaces_need_a_choice(tiny_store: Factory) -> None:
     one, two = tiny_store("one"), tiny_store("two", label_space="fer7")
     with pytest.raises(DataError, match=r"the stores speak fer7, target5; choose one with data.label_space="):
         module(one, two)
-    assert module(two, tiny_store("three", label_space="fer7")).labels == FER7
+    assert module(two, tiny_store("three", label_space="fer7", seed=3)).labels == FER7
 
 
 def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from fer_id.governance.consent import ConsentError, remember_withdrawal
 from fer_id.governance.keys import Key
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.simulation.performance import perform
 from fer_id.simulation.rendering import ClipPainter
 from fer_id.simulation.synthetic import SyntheticConfig
@@ -120,7 +121,7 @@ def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prep
         key.pseudonym("subject", f"drawn7-00{n}") for n in range(3)
     )
     assert store.clips["label"].value_counts().to_dict() == dict.fromkeys(TARGET.names, 3)
-    assert store.card.provenance == "synthetic"
+    assert (store.card.provenance, store.card.landmarks_from) == ("synthetic", MESH_MAPPING)
     assert store.card.groups == ["age_group", "gender", "severity", "ethnicity", "site", "context"]
     coverage = store.card.audit["coverage"]
     assert (

@@ -284,8 +284,10 @@ def test_real_landmarks(shared_data: Path, tmp_path: Path, monkeypatch: pytest.M
 
     from data_modules.stills import StillsConfig, to_samples
     from fer_id.preprocessing.alignment import EYES_64, eye_centres
+    from fer_id.preprocessing.landmarks import MESH_MAPPING
 
     pytest.importorskip("mediapipe")
+    assert [StillsConfig(landmarks=kind).landmarks_from for kind in ("none", "mediapipe")] == ["none", MESH_MAPPING]
     stills = [still for _, still in islice(read_csv(shared_data / "fer2013" / "fer2013.csv.gz"), 12)]
     model = shared_data / "models" / "face_landmarker.task"
     samples = list(to_samples(stills, StillsConfig(landmarks="mediapipe", face_landmarker=str(model))))

@@ -1,5 +1,6 @@
 """Images in ``split/class`` folders: which labels, which splits, and what is wrong with them."""
 
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -132,3 +133,30 @@ def test_rare_formats_are_not_handed_to_their_decoders(tmp_path: Path, picture) 
     Image.fromarray(picture(0, 40)).save(tmp_path / "disguised.png", format="TIFF")
     with pytest.raises(DataError, match="not a picture"):
         read_image(tmp_path / "disguised.png")
+
+
+def test_two_images_of_one_name_are_both_named(image_folder, tmp_path: Path) -> None:
+    source = image_folder({"train": 1, "test": 1}, ("anger", "angry"))
+    with pytest.raises(DataError) as caught:
+        list_images(source)
+    assert "train/angry/0.png: the class angry has an image of that name already, train/anger/0.png" in str(
+        caught.value
+    )
+
+
+def test_classes_that_are_numbers_are_called_that(image_folder, tmp_path: Path) -> None:
+    source = image_folder({"train": 1, "test": 1}, tuple("1234567"))
+    for space in (None, "fer7"):
+        with pytest.raises(DataError, match="numbers mean something else in every benchmark"):
+            prepare(FolderConfig(source=str(source), label_space=space), tmp_path / "store")
+
+
+def test_a_name_that_is_no_text(image_folder) -> None:
+    source = image_folder({"train": 1, "test": 1}, TARGET.names)
+    Path(os.fsdecode(bytes(source / "train" / "happy") + b"/\xff.png")).touch()
+    (source / "train" / "happy" / "a\x1b[31m.png").touch()
+    with pytest.raises(DataError) as caught:
+        list_images(source)
+    assert str(caught.value).count("the name is no printable text") == 2
+    assert "\x1b" not in str(caught.value)
+    str(caught.value).encode()

@@ -77,7 +77,7 @@ def test_what_a_reader_finds_is_told_with_the_rest(tmp_path: Path) -> None:
 
     def look() -> None:
         for number, row in table.rows():
-            table.add(number, "a", "expected a letter", row["a"] * 50)
+            table.add(number, "a", "expected a letter", row["a"] * 70)
 
     with pytest.raises(DataError) as error:
         look()

@@ -174,3 +174,18 @@ def test_each_fold_has_its_own_threshold(table):
     assert thresholds["holdout"] is not None
     assert thresholds["other"] is None
     assert set(reasons) == {"other"}
+
+
+def test_clips_with_too_little_of_the_face_are_flagged_and_do_not_choose_the_threshold(table):
+    known = table["split"] == "validation"
+    few = known & (np.arange(len(table)) % 5 == 0)
+    spoilt = table.assign(face_share=np.where(few, 0.4, 1.0))
+    spoilt.loc[few, "label"] = np.where(spoilt.loc[few, "predicted"] == "happy", "sad", "happy")  # all of them wrong
+    found, thresholds, _ = flagged(spoilt, TARGET)
+    assert thresholds == flagged(table[~few], TARGET)[1]
+    assert found.loc[few, "flagged"].all()
+    assert thresholds != flagged(spoilt, TARGET, least_face=0.4)[1]
+    half = flagged(table.assign(face_share=0.5), TARGET)[0]
+    pd.testing.assert_frame_equal(half.drop(columns="face_share"), flagged(table, TARGET)[0])
+    review, _ = review_scores(found.assign(face_share=0.2), thresholds, {}, 0.2)
+    assert (review["least_face"], review["too_little_face"]) == (0.5, review["n_clips"])

@@ -71,6 +71,7 @@ def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     assert read_again == (source.job()["subjects"]["train"] if strategy in ("coral", "dann") else None)
     learns = {"encoder", "head", "classifier"}
     expected = {"source_only": set(), "adabn": {"encoder"}, "linear_probe": {"classifier"}}
+    expected |= {"head": {"head", "classifier"}}
     assert changed == expected.get(strategy, learns) or (strategy == "gradual" and changed == {"classifier"})
 
 
@@ -289,7 +290,7 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
     ("more", "told"),
     [
         (["sizes=[1,99]"], "99 is more than the 2 children there are"),
-        (["sizes=[1,-1]"], "expected different numbers"),
+        (["sizes=[1,-1]"], "expected at least 0"),
         (["sizes=[1,1]"], "expected different numbers"),
         (["protocol.train_groups=2"], "are what the curve varies"),
         (["over=clips"], "say protocol.mode=personalised"),

@@ -1,14 +1,17 @@
 """The table of ``make bench``: verdicts, what cannot be measured, unknown names; the measuring itself takes minutes."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from experiments import bench
 from experiments.bench import Result, main, table
+from experiments.job import machine
 from experiments.judging import GROUPS, made_up_run
 from fer_id.reporting.report import evaluate_run
+from fer_id.tasks import numerics
 
 
 @pytest.mark.parametrize(
@@ -42,6 +45,20 @@ def test_one_line_for_each_result(
     written = json.loads((tmp_path / "bench.json").read_text())
     assert [one["verdict"] for one in written["results"]] == ["MISSED", "skipped"]
     assert written["machine"]
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_kind_of_machine_stands_above_the_table(
+    bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: bf16)
+    monkeypatch.setattr(bench, "BENCHMARKS", {})
+    monkeypatch.setattr(bench, "OUT", tmp_path / "bench.json")
+    assert main([]) == 0
+    kind = capsys.readouterr().err.splitlines()[0]
+    assert kind == f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic"
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert (written["machine"], written["bf16"]) == (kind, bf16)
 
 
 def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:

@@ -215,3 +215,72 @@ def test_examples_are_settings_that_exist() -> None:
         program, typed, *arguments = verb.example.split()
         assert (program, typed) == ("fer-id", name)
         load(cli._find(verb.config), arguments, verb.paths)
+
+
+# ----------------------------------------------------------------------------------- what is quoted, and hostile names
+
+
+LONG = "x" * 100_000
+TRAIN = ["train", "data=synthetic", "data.store=none", "model=conv4"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [LONG],
+        ["train", LONG],
+        ["train", f"--{LONG}"],
+        [*TRAIN, f"{LONG}=1"],
+        [*TRAIN, f"{'a.' * 50_000}b=1"],
+        [*TRAIN, f"model={LONG}"],
+        [*TRAIN, f"seed={LONG}"],
+        [*TRAIN, f"name={LONG}"],
+        [*TRAIN, f"recipe={LONG}.yaml"],
+        [*TRAIN, f"data.store={LONG}"],
+        [*TRAIN, f"data.label_space={LONG}"],
+        [*TRAIN, f"seed={LONG}", f"seed={LONG}"],
+        ["prepare", "data=fer2013", f"data.source={LONG}", "out=none"],
+        ["consent", "check", f"cohort={LONG}"],
+        ["compare", LONG, "out=none"],
+        ["inspect", LONG],
+    ],
+    ids=lambda arguments: " ".join(argument[:20] for argument in arguments),
+)
+def test_what_is_quoted_is_cut(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert len(told) < 2000
+    assert "x" * 1000 not in told
+    assert not list(tmp_path.rglob("*"))
+
+
+def test_twenty_thousand_unknown_keys_are_one_kind_and_hide_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = [f"k{chr(97 + number % 26)}{number}=1" for number in range(20_000)]
+    assert main([*TRAIN, *unknown, "optim.lr=abc"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert len(told) < 2000
+    assert told.count("Known here:") == 1
+    assert "20001 problems" in told
+    assert "optim.lr=abc" in told
+    assert "more like this" in told
+
+
+@pytest.mark.parametrize("key", ["name", "logging.group", "logging.tags", "logging.project"])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/../b", "a\nb", "a\x1b[31m", "\u202ea", "a\0b", "=1+1", "@a", "folds", " a", "x" * 300]
+)
+def test_a_name_is_one_as_a_folder_a_cell_and_a_line(key: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, f"{key}={name}"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert f"{key}=" in told
+    assert ("expected a list" if (key, name) == ("logging.tags", "") else "expected a name") in told
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+
+
+def test_folds_are_no_study(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TRAIN, "name=study/folds/x"]) == USERS_FAULT
+    assert "none of folds" in capsys.readouterr().err

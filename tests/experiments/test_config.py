@@ -17,6 +17,7 @@ from experiments.prepare import PrepareConfig
 from experiments.registry import DATASETS
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError
+from fer_id.runs import differences
 from fer_id.settings import Clash, limits_text, setting, within_limits
 
 STORE = ["data=synthetic", "data.store=data/drawn"]
@@ -216,7 +217,7 @@ def test_combinations() -> None:
     assert "data.frames=clip" in message(TrainConfig, *STORE, "model=resnet50", "model.head=lstm")
     assert "resolution" in message(TrainConfig, *STORE, "trainer.resolution=[[0.5, 32], [0, 128]]")
     for name in ("../x", "/x", "a/../../b"):
-        assert "inside runs" in message(TrainConfig, *STORE, f"name={name}")
+        assert "expected a name such as study/run" in message(TrainConfig, *STORE, f"name={name}")
 
 
 def test_a_file_is_told_with_its_line(tmp_path: Path) -> None:
@@ -277,7 +278,14 @@ def test_paper_is_the_default_and_is_table_3() -> None:
 def test_any_timm_model_needs_no_file() -> None:
     config = load(TrainConfig, [*STORE, "model=timm:resnet18"])
     assert (config.model.name, config.model.encoder, config.model.head) == ("timm:resnet18",) * 2 + ("mean",)
-    assert load(TrainConfig, [*STORE, "model=timm:resnet18", "model.head=gru"]).model.head == "gru"
+    temporal = load(TrainConfig, [*STORE, "model=timm:resnet18", "model.head=gru"])
+    assert (temporal.model.head, temporal.data.frames) == ("gru", "clip")
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_b0"])
+def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
+    shipped, foreign = (plain(load(TrainConfig, [*STORE, f"model={choice}"])) for choice in (name, f"timm:{name}"))
+    assert differences(shipped, foreign) == {"model.name": (name, f"timm:{name}")}
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
@@ -389,3 +397,16 @@ def test_a_section_that_changes_with_its_name() -> None:
 
     with pytest.raises(ConfigError, match=r"extra=x \(command line\): expected a whole number"):
         load(Holder, ["part.name=named", "part.extra=x"])
+
+
+@pytest.mark.parametrize("name", ["team/faces", "a#b%c?d:e", " ", "a\nb", "a\x1b[31m", "x" * 200, "a\\b"])
+@pytest.mark.parametrize("key", ["project", "entity"])
+def test_names_that_no_wandb_server_takes_are_refused_before_anything_is_opened(key: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"logging\.{key}"):
+        load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.{key}={name}"], "")
+
+
+@pytest.mark.parametrize("name", ["fer-id", "our team 2", "x", "d\u00e9mo"])
+def test_names_that_wandb_takes_are_taken(name: str) -> None:
+    config = load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.project={name}"], "")
+    assert config.logging.project == name

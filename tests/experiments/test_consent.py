@@ -55,6 +55,26 @@ def test_check_says_who_takes_part_and_why_not(place: Path, capsys: Told) -> Non
     assert "drawn7-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
 
 
+def test_what_stays_out_of_the_store_is_listed_where_a_site_looks(
+    place: Path, landmark_model: str, capsys: Told
+) -> None:
+    """By ``consent check`` and by ``prepare``, with the key that keeps it; kept is what that key names."""
+    table = place / "site" / "subjects.csv"
+    header, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([f"{header},birth_date,glasses", *(f"{row},2016-02-03,yes" for row in rows), ""]))
+    listed = "stays out of the store: birth_date, glasses of subjects.csv. data.groups=[birth_date,glasses]"
+    assert main(["consent", "check", f"cohort={place}/site"]) == DONE
+    assert listed in capsys.readouterr().out
+    arguments = (f"data.source={place}/site", f"data.face_landmarker={landmark_model}", "data.workers=1")
+    assert main(["prepare", "data=cohort", *arguments, f"out={place}/kept", "data.groups=[glasses]"]) == DONE
+    assert "stays out of the store: birth_date of subjects.csv" in capsys.readouterr().err
+    store = ClipStore.open(place / "kept")
+    assert store.card.groups == ["age_group", "gender", "severity", "ethnicity", "site", "glasses", "context"]
+    assert set(store.clips["glasses"]) == {"yes"}
+    assert "birth_date" not in store.clips
+    assert b"2016-02-03" not in bytes_of(place / "kept")
+
+
 def test_a_withdrawal_tells_of_predictions_that_lie_elsewhere(place: Path, child: str, capsys: Told) -> None:
     log = AuditLog(place / "keys", Key.load(place / "keys"))
     log.append("predicted", subject=child)

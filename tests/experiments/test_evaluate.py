@@ -85,3 +85,16 @@ def test_there_is_no_public_view_of_a_benchmark(
     assert main(["evaluate", str(run.path), f"public={tmp_path / 'public.json'}"]) == USERS_FAULT
     assert "no groups of this run to write (subjects are groups of images" in capsys.readouterr().err
     assert not (tmp_path / "public.json").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["run/metrics.json", "run/DONE", "run/figures/new.json", "run", "run/../run/job.json", "link/job.json"]
+)
+def test_the_public_view_takes_the_place_of_no_file_of_a_run(
+    run: RunDir, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(run.path)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert main(["evaluate", str(run.path), f"public={tmp_path / place}"]) == USERS_FAULT
+    assert "public=" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before

@@ -116,9 +116,18 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     assert same(run, straight)
 
 
-@pytest.mark.parametrize("which", ["best", "last"])
+@pytest.mark.parametrize(
+    ("which", "spoil", "obstacle"),
+    [
+        ("best", cut, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
+        ("best", Path.unlink, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
+        ("last", cut, "no whole checkpoint left"),
+    ],
+)
 def test_with_nothing_whole_left_it_trains_from_the_beginning(
     which: str,
+    spoil: Callable[[Path], None],
+    obstacle: str,
     straight: RunDir,
     drawn: Path,
     tiny: Tiny,
@@ -130,9 +139,9 @@ def test_with_nothing_whole_left_it_trains_from_the_beginning(
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     begun(arguments, 4, monkeypatch)
     for path in (run.path / "checkpoints").glob(f"{which}*.ckpt"):
-        cut(path)
+        spoil(path)
     assert main(arguments) == DONE
-    assert "no whole checkpoint left: training from the beginning" in capsys.readouterr().err
+    assert f"{obstacle}: training from the beginning" in capsys.readouterr().err
     assert same(run, straight)
 
 

@@ -172,7 +172,7 @@ def test_a_study_that_cannot_be_read_says_why(begin: Make, tmp_path: Path) -> No
         "none of its 0 trials is finished",
         "line 1: damaged",
         "is not a run (no config.yaml)",  # called done, and its folder is gone
-        "line 1 is no JSON object",
+        "line 1: not JSON",
         "none of its 1 trials is finished",
     )
     assert len(problems) == len(words)

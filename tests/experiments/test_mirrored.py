@@ -1,6 +1,7 @@
 """What real trainings tell W&B, read from their offline files: study, folds, axes, tags, the best epoch."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -100,7 +101,8 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
 
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"
-    config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso", f"name={name}")[1:])
+    config = load(TrainConfig, tiny(drawn, tmp_path, "logging.wandb=offline", "protocol=loso")[1:])
+    config = replace(config, name=name)
     train_one(config, tmp_path / name, open_data(config, subject), job_type=TRIAL)
     wandb.teardown()
     told = wandb_run(tmp_path / name)
@@ -108,3 +110,18 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     assert (told.config["study"]["name"], told.config["study"]["fold"]) == ("lr", 2)
     assert "lr" in told.tags
     assert subject.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
+
+
+def test_a_server_that_is_not_reachable_costs_a_line_and_never_the_training(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    assert main(tiny(drawn, tmp_path, "logging.wandb=auto", "name=a")) == DONE
+    wandb.teardown()
+    told = capsys.readouterr().err
+    (offline,) = (tmp_path / "a" / "wandb").glob("offline-run-*")
+    assert "does not answer ([Errno 111] Connection refused). The run is recorded offline; send it later" in told
+    assert f"wandb sync {offline}" in told
+    assert RunDir.open(tmp_path / "a").metrics()["n_clips"] > 0

@@ -84,7 +84,11 @@ def test_the_fold_of_the_same_name_is_the_parent_and_recorded(tiny_store: Factor
 
 
 def test_nobody_is_judged_whom_a_parent_or_grandparent_learned_from(tiny_store: Factory, tmp_path: Path) -> None:
-    ours, others, strangers = tiny_store("ours"), tiny_store("others", subjects=9), images(tmp_path / "strangers")
+    ours, others, strangers = (
+        tiny_store("ours"),
+        tiny_store("others", subjects=9, seed=1),
+        images(tmp_path / "strangers"),
+    )
     first = finish(tmp_path / "first", *training(ours, protocol="holdout"))
     subjects = RunDir(first).job()["subjects"]
     for fold in (*subjects["train"], *subjects["validation"]):

@@ -15,9 +15,11 @@ import pytest
 from pympi.Elan import Eaf
 
 from experiments.cli import DONE, USERS_FAULT, main
+from experiments.predict import parse_marks
 from fer_id.governance.audit import AuditLog
 from fer_id.governance.keys import Key, keys_home
 from fer_id.labels import TARGET
+from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
@@ -93,9 +95,10 @@ def test_a_folder_for_its_owner_that_says_what_it_is(run: RunDir, predict: Predi
     judged(run, 0.0)
     out = predict()
     told = capsys.readouterr().out
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == {*FILES, "thumbnails"}
     assert out.stat().st_mode & 0o777 == 0o700
-    assert all(path.stat().st_mode & 0o777 == 0o600 for path in out.iterdir())
+    for path in out.rglob("*"):
+        assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     for words in ("does not diagnose", "synthetic", "Nobody's consent was checked", str(out)):
         assert words in told
     for name in FILES - {"windows.parquet", "timeline.png"}:
@@ -170,6 +173,10 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     assert [one["Behavior"] for one in events if one["Behavior"] not in ("no face", "for review")] == shown
     page = (out / "index.html").read_text()
     cells = re.findall(r'<td class="keep">(?!<a)(.*?)</td>', page)
+    pictures = re.findall(r'<img src="(thumbnails/[0-9]{4}[.]jpg)"', page)
+    assert len(pictures) == (windows["n_valid"].astype(int) > 0).sum()
+    assert all((out / one).read_bytes().startswith(b"\xff\xd8") for one in pictures)
+    assert "base64,/9j/" not in page  # the page alone shows nobody
     assert sorted(cells) == sorted(
         [*answers, "no face", *["<b>for review</b>"] * (windows["status"] == "for review").sum()]
     )
@@ -210,6 +217,40 @@ def test_without_a_temperature_raw_probabilities_decide(run: RunDir, predict: Pr
     assert "Its probabilities are raw" in page
 
 
+def test_a_video_without_a_face_says_one_thing_also_where_there_is_no_threshold(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+) -> None:
+    judged(run, None)
+    out = predict(video=shared_data / "videos" / "no_face.mp4")
+    for words in (capsys.readouterr().out, (out / "index.html").read_text()):
+        assert words.count("nothing to review") == 1
+        assert "Every window" not in words
+
+
+def test_too_little_of_a_face_is_no_answer_and_seconds_of_video_are_counted(
+    run: RunDir, predict: Predict, capsys: Told
+) -> None:
+    judged(run, 0.0)
+    out = predict("least_face=0.9")
+    windows = pd.read_csv(out / "windows.csv", keep_default_na=False)
+    little = (windows["n_valid"] > 0) & (windows["n_valid"] < 0.9 * windows["n_frames"])
+    assert little.any()
+    assert set(windows.loc[little, "status"]) <= {"too little of the face", "no face"}
+    assert set(windows.loc[little, "answer"]) == {""}
+    told = capsys.readouterr().out
+    assert "too little of the face to say" in told
+    assert "Of 4.2 s of video" in told
+    assert "%" not in told.splitlines()[0]
+    shown = (out / "review.boris").read_text()
+    assert "too little of the face" in shown
+    shutil.rmtree(out)
+    assert set(pd.read_csv(predict("least_face=0", "thumbnails=false") / "windows.csv")["status"]) == {
+        "answered",
+        "no face",
+    }
+    assert not (out / "thumbnails").exists()
+
+
 def test_a_temperature_divides_the_logits(run: RunDir, predict: Predict) -> None:
     judged(run, 0.0, temperature=4.0)
     table = pd.read_csv(predict() / "windows.csv").dropna(subset="p_happy")
@@ -226,8 +267,14 @@ def test_a_video_without_a_face_says_so_everywhere(
 ) -> None:
     judged(run, 0.0)
     out = predict(video=shared_data / "videos" / "no_face.mp4")
-    assert "No face in any frame" in capsys.readouterr().out
-    assert "No face in any frame." in (out / "index.html").read_text()
+    told = capsys.readouterr().out
+    assert "No face in any frame" in told
+    page = (out / "index.html").read_text()
+    assert "No face in any frame." in page
+    for words in (told, page):
+        assert words.count("nothing to review") == 1
+        assert "is for review" not in words
+    assert not (out / "thumbnails").exists()
     assert set(pd.read_csv(out / "windows.csv")["status"]) == {"no face"}
     assert {row["Behavior"] for row in csv.DictReader((out / "review_boris.csv").open())} == {"no face"}
     eaf = Eaf(str(out / "review.eaf"))
@@ -279,9 +326,27 @@ def test_an_older_folder_is_replaced_only_when_told(
 
 
 def test_settings_that_make_no_sense_are_told_together(predict: Predict, capsys: Told) -> None:
-    predict("run=a", "bundle=b", "subject=s", "stride=0", code=USERS_FAULT)
+    predict("run=a", "bundle=b", "subject=s", "stride=0", "face=0.3,1.2@4", code=USERS_FAULT)
     told = capsys.readouterr().err
-    assert all(words in told for words in ("give one of them", "subject", "stride"))
+    assert all(words in told for words in ("give one of them", "subject", "stride", "expected x,y@t"))
+
+
+@pytest.mark.parametrize("face", ["0.3", "0.3,0.4", "a,b@1", "0.3,0.4@-1", "0.1,0.1@1;0.2,0.2@1", "0.1,0.1@1;"])
+def test_a_face_that_is_no_place_and_time_is_refused(face: str) -> None:
+    assert parse_marks(face) is None
+
+
+def test_the_face_that_was_said_is_followed_or_nobody(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+) -> None:
+    judged(run, 0.0)
+    video = shared_data / "videos" / "single_face.mp4"
+    predict("face=0.02,0.02@1", video=video, code=USERS_FAULT)
+    assert "face=0.02,0.02@1: no face at x 0.02, y 0.02; faces are seen at (0.4" in capsys.readouterr().err
+    frames = pd.read_csv(predict("face=0.46, 0.55@1;0.46,0.5@2.1", video=video) / "frames.csv")
+    assert set(frames["outcome"]) == {"found"}
+    predict("face=0.46,0.55@1", "reacquire_s=1", video=video, code=USERS_FAULT)
+    assert "contradict each other" in capsys.readouterr().err
 
 
 def test_a_stride_beyond_the_window_is_refused(predict: Predict, capsys: Told) -> None:
@@ -320,6 +385,22 @@ def test_crops_of_another_kind_are_refused(
     assert told in capsys.readouterr().err
 
 
+def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
+    run: RunDir, predict: Predict, capsys: Told
+) -> None:
+    job = run.job()
+    assert job["store"]["mesh_mappings"] == [MESH_MAPPING]
+    del job["store"]["mesh_mappings"]  # as older versions wrote it
+    run.write_job(job)
+    predict()
+    different = f"landmarks of different mappings from MediaPipe's mesh: {run.path} (mesh-1), the video (mesh-2)"
+    assert f"note: {different}" in capsys.readouterr().err
+    config = run.path / "config.yaml"
+    config.write_text(config.read_text().replace("  landmarks: 0\n", "  landmarks: 8\n"))
+    predict("overwrite=true", code=USERS_FAULT)
+    assert f"{different}. Landmarks are an input" in capsys.readouterr().err
+
+
 def test_a_gray_model_is_shown_gray_faces(run: RunDir, predict: Predict) -> None:
     job = run.job()
     job["store"]["geometry"]["colour"] = "gray"
@@ -337,7 +418,8 @@ def test_frames_a_second_are_those_that_it_learned_from(
     job = run.job()
     del job["store"]["fps"]  # as older versions wrote it
     run.write_job(job)
-    assert json.loads((predict() / "prediction.json").read_text())["settings"]["fps"] == 5.0  # its store says so
+    settings = json.loads((predict() / "prediction.json").read_text())["settings"]
+    assert (settings["fps"], settings["precision"]) == (5.0, "32")  # its store says so, and its configuration
     config = run.config()
     config["data"]["store"] = [str(tmp_path / "gone")]
     run.write_config(config)

@@ -145,6 +145,11 @@ def test_a_demonstration_is_not_for_real_people(
     assert predict(f"bundle={path}", f"cohort={drawn_site}") == DONE
 
 
+def test_landmarks_of_another_mapping_are_mentioned(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
+    assert predict(f"bundle={bundle(landmarks={'used': False, 'mesh_mappings': ['mesh-1']})}") == DONE
+    assert "(mesh-1), the video (mesh-2); this model does not take them" in capsys.readouterr().err
+
+
 def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
     assert predict(f"bundle={bundle(geometry={'eyes': None, 'colour': 'gray'})}") == USERS_FAULT
     assert "cropped in another way" in capsys.readouterr().err

@@ -26,15 +26,14 @@ from fer_id.governance.keys import Key
 from fer_id.governance.policy import SETTINGS, read_policy
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
-from tests.governance.conftest import good_explanation, good_metrics
-
-NAMES = ("happy", "sad", "angry", "fear", "neutral")
+from tests.governance.conftest import NAMES, column, good_explanation, good_metrics
 
 
 def good(run: RunDir, **changed: Any) -> None:
     """Gives a run, which learned next to nothing, numbers that pass."""
     metrics = good_metrics("synthetic") | {"labels": list(NAMES)}
     metrics["per_class"] = dict.fromkeys(NAMES, metrics["per_class"]["happy"])
+    metrics["confusion_matrix"] = [[40 * (row == column) for column in range(5)] for row in range(5)]
     run.write_metrics(metrics | changed)
     (run.path / "explain").mkdir(exist_ok=True)
     write_json(run.path / "explain" / "explain.json", good_explanation())
@@ -130,8 +129,45 @@ def test_a_bundle_holds_what_it_should_for_its_owner_alone(bundle: Path) -> None
     assert contract["onnx"]["parity"]["of"] == "clips of the store"
     assert 0 < contract["onnx"]["latency_ms"]["median"] <= contract["onnx"]["latency_ms"]["p95"]
     assert contract["reproduced"]["mean_difference"] < 1e-4
+    assert contract["reproduced"]["mean_logit_difference"] < 1e-4
+    assert (contract["reproduced"]["judged_in"], contract["reproduced"]["precision"]) == ("32", "32")
     assert (contract["input"]["frames"], contract["input"]["geometry"]["colour"]) == (3, "rgb")
     assert contract["labels"] == {"space": "target5", "names": list(NAMES)}
+
+
+def judged(run: RunDir, precision: str, apart: float) -> None:
+    """Lets a run say that it was judged in a precision, with all logits of a clip so far from the weights' own: the
+    probabilities are the same."""
+    config = run.config()
+    config["trainer"]["precision"] = precision
+    run.write_config(config)
+    table = run.predictions()
+    logits = [name for name in table if name.startswith("logit_")]
+    run.write_predictions(table.assign(**{name: table[name] + apart for name in logits}))
+
+
+@pytest.mark.usefixtures("without_bf16")
+def test_a_run_judged_in_bf16_is_released_in_float32_within_a_stated_tolerance(
+    run: RunDir, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FER_ID_KEYS", str(shutil.copytree(keys, tmp_path / "keys")))  # with a log of its own
+    judged(run, "bf16", 0.05)
+    assert main(["release", str(run.path), "policy=demonstration", f"out={tmp_path / 'bundle'}"]) == DONE
+    assert capsys.readouterr().err.count("computes in float32") == 1
+    reproduced = json.loads((tmp_path / "bundle" / "contract.json").read_text())["reproduced"]
+    assert (reproduced["judged_in"], reproduced["precision"]) == ("bf16", "32")
+    assert reproduced["mean_logit_difference"] == pytest.approx(0.05, abs=1e-4)
+    assert reproduced["logit_tolerance"] == pytest.approx(0.1, rel=0.5)
+    assert "judged in bfloat16; a bundle computes in float32" in (tmp_path / "bundle" / "LIMITS").read_text()
+
+
+@pytest.mark.parametrize(("precision", "apart"), [("32", 0.05), ("bf16", 0.5)])
+def test_logits_out_of_the_tolerance_of_their_precision_are_refused(
+    run: RunDir, precision: str, apart: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judged(run, precision, apart)
+    said = refused(capsys, run.path, "policy=demonstration")
+    assert f"gives other logits than the run recorded in {precision}, by {apart:.3f} on average" in said
 
 
 def test_a_demonstration_says_so_in_every_file_that_can(bundle: Path) -> None:
@@ -225,10 +261,7 @@ def test_releases_and_refusals_are_in_the_log(
 
 
 def test_every_reason_is_told_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
-    columns = {
-        f"column{number}": {"groups": {}, "gaps": {"accuracy": {"gap": 0.5, "worst": "a", "best": "b"}}}
-        for number in range(25)
-    }
+    columns = {f"column{number}": column(gap=0.5, a=0.7, b=0.7) for number in range(25)}
     good(run, subgroups={"min_subjects": 5, "columns": columns, "left_out": {}})
     said = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
     assert "25 reasons" in said
@@ -390,7 +423,7 @@ def test_what_real_children_agreed_to_and_passes_leaves(
         (["release", "verify"], "say fer-id release verify BUNDLE"),
         (["release", "nowhere", "more"], "is of verify only"),
         (["release", "nowhere", "policy=reserch"], "policy=reserch: unknown. Known: demonstration, research, therapy"),
-        (["release", "nowhere", "policy=nowhere.yaml"], "cannot be read"),
+        (["release", "nowhere", "policy=nowhere.yaml"], "nowhere.yaml: no such file"),
         (["card", "nowhere"], "is not a run"),
     ],
 )

@@ -1,11 +1,14 @@
 """Every shipped YAML through the real command line: from the published layout to a finished run that can be checked."""
 
+import shlex
+import subprocess
 from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from experiments.cli import DONE, main
@@ -80,6 +83,41 @@ def test_it_trains_and_its_numbers_can_be_recomputed(
         assert one.checkpoint("last").is_file()
         assert one.learning_curve()["epoch"].tolist() == [0]
         assert {"precision": "32", "memory_format": "contiguous"}.items() <= one.job().items()
+
+
+FEWER = {
+    "synth": ("subjects=6", "clips_per_emotion=1", "frames=3"),
+    "train": (*SHORT, "explain.clips=0", "trainer.validate_every=1"),
+    "compare": (),
+}
+
+
+def test_the_demo_on_fewer_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ``make demo`` runs, as the Makefile has it, with other sizes."""
+    root = Path(__file__).parents[2]
+    listed = subprocess.run(
+        ["make", "--dry-run", "demo"],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line)[1:] for line in listed.stdout.splitlines() if line.startswith(".venv/bin/fer-id ")]
+    assert [command[0] for command in commands] == ["synth", "train", "train", "compare"]
+    for verb, *arguments in commands:
+        changed = {argument.partition("=")[0] for argument in FEWER[verb]}
+        same = [argument for argument in arguments if argument.partition("=")[0] not in changed]
+        assert main([verb, *same, *FEWER[verb]]) == DONE
+    still, temporal = (RunDir.open(Path("runs/demo") / name) for name in ("conv4", "cnn_lstm"))
+    encoders = [torch.load(run.checkpoint("best"), weights_only=True)["state_dict"] for run in (still, temporal)]
+    names = [name for name in encoders[0] if ".encoder." in name]
+    assert names
+    assert all(torch.equal(encoders[0][name], encoders[1][name]) for name in names)  # frozen, as the page is to say
+    table = pd.read_csv("compare/demo/comparison.csv").set_index("run")
+    assert table["accuracy_with_missing_difference"].notna().sum() == 1  # paired, child by child
+    assert "built into the drawing" in Path("compare/demo/index.html").read_text()
 
 
 def first(stores: list[Path]) -> str:

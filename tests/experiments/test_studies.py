@@ -37,7 +37,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
             run.path.mkdir(parents=True)
             run.write_config(CONFIG)
             subjects = {"validation": [f"{fold}{i}" for i in range(max(children, 1))]}
-            counts = {"train": 9 * bool(children), "validation": children, "test": bool(children)}
+            counts = {"train": 9 * bool(children), "validation": children, "test": int(bool(children))}
             run.write_job({"store": {"provenance": "synthetic"}, "children": counts, "subjects": subjects})
             rows = [{"epoch": 0, "val/macro_f1": best / 2}, {"epoch": 1, "val/macro_f1": best}]
             (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -318,7 +318,7 @@ def test_a_wrong_parent_is_told_before_anything_is_measured(
     monkeypatch: pytest.MonkeyPatch,
     capsys: Told,
 ) -> None:
-    monkeypatch.setattr("experiments.trainer.measure", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.setattr("experiments.numerics.measure", lambda *_, **__: pytest.fail("measured"))
     changes = [change.format(run=finished[1].path) for change in changes]
     assert main(tiny(drawn, tmp_path, "trainer.precision=auto", *changes, "name=a")) == USERS_FAULT
     assert says in capsys.readouterr().err

@@ -33,37 +33,65 @@ def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) 
     return RunDir.open(root / "a")
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        ["explain", "{run}"],
-        ["controls", "{run}"],
-        ["train", "init.run={run}"],
-        ["train", "init.encoder_from={run}"],
-        ["train", "model.weights={file}"],
-        ["adapt", "init.run={run}"],
-    ],
-    ids=" ".join,
-)
+LOADING = [
+    ["explain", "{run}"],
+    ["controls", "{run}"],
+    ["train", "init.run={run}"],
+    ["train", "init.encoder_from={run}"],
+    ["train", "model.weights={file}"],
+    ["adapt", "init.run={run}"],
+]
+"""What loads weights."""
+
+
+@pytest.mark.parametrize("command", LOADING, ids=" ".join)
 def test_code_in_a_checkpoint_is_not_run(
     command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
 ) -> None:
-    trace, file = tmp_path / "it ran", finished.path / "checkpoints" / "best.ckpt"
+    trace = tmp_path / "it ran"
+    refused(
+        command, {"hyper_parameters": Code(trace)}, "nothing of it was run", finished, drawn, tiny, tmp_path, capsys
+    )
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("command", LOADING, ids=" ".join)
+def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(
+    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+) -> None:
+    state = torch.load(finished.path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    name = next(name for name in state if name.startswith("model.encoder.blocks"))
+    spoilt = {"state_dict": {**state, name: torch.full_like(state[name], float("inf"))}}
+    words = f"{name.rpartition('encoder.')[2]}: NaN or infinite values"
+    refused(command, spoilt, words, finished, drawn, tiny, tmp_path, capsys)
+
+
+def refused(
+    command: list[str],
+    change: dict[str, Any],
+    words: str,
+    finished: RunDir,
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    capsys: Told,
+) -> None:
+    """Gives a command that loads weights after the checkpoint was changed, and puts that back."""
+    file = finished.path / "checkpoints" / "best.ckpt"
     good = file.read_bytes()
     content = torch.load(file, weights_only=True)
     command = [one.format(run=finished.path, file=file) for one in command]
     if command[0] in ("train", "adapt"):
         command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
     try:
-        torch.save({**content, "hyper_parameters": Code(trace)}, file)
+        torch.save({**content, **change}, file)
         assert main(command) == USERS_FAULT
     finally:
         file.write_bytes(good)
     told = capsys.readouterr().err
-    assert "nothing of it was run" in told
+    assert words in told
     assert "best.ckpt" in told
     assert "Traceback" not in told
-    assert not trace.exists()
     assert not (tmp_path / "runs" / "b" / "DONE").exists()
 
 

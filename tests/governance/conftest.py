@@ -19,9 +19,13 @@ def interval(low: float | None, high: float = 0.95, subjects: int = 8) -> Json |
     return {"low": low, "high": high, "level": 0.95, "method": "jackknife", "n_subjects": subjects}
 
 
+NAMES = ("happy", "sad", "angry", "fear", "neutral")
+
+
 def group(low: float | None, subjects: int = 8) -> Json:
     """A group whose interval begins at ``low``."""
-    scores = {"accuracy": 0.8, "macro_recall": 0.8, "macro_f1": 0.8, "ece": 0.05, "abstention": 0.1, "recall": {}}
+    scores: Json = {"accuracy": 0.8, "macro_recall": 0.8, "macro_f1": 0.8, "ece": 0.05, "abstention": 0.1}
+    scores |= {"adaptive_ece": 0.05, "brier": 0.3, "nll": 0.5, "recall": dict.fromkeys(NAMES, 0.8)}
     intervals = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), interval(low))
     return {"n_clips": 10 * subjects, "n_subjects": subjects, **scores, "intervals": intervals}
 
@@ -30,7 +34,15 @@ def column(
     *of: str, gap: float | None = 0.05, verdict: str = "no gap shown", subjects: int = 8, **lows: float | None
 ) -> Json:
     """A column of ``subgroups`` (of two columns: a pair) whose groups' intervals begin at ``lows``."""
-    between = {"gap": gap, "ratio": 0.9, "worst": "a", "best": "b", "p": 0.4, "p_holm": 0.8, "verdict": verdict}
+    between = {
+        "gap": gap,
+        "ratio": 0.9,
+        "worst": min(lows),
+        "best": max(lows),
+        "p": 0.4,
+        "p_holm": 0.8,
+        "verdict": verdict,
+    }
     return {
         "groups": {name: group(low, subjects) for name, low in lows.items()},
         "gaps": dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), between | {"reason": None}),
@@ -51,7 +63,12 @@ def good_metrics(provenance: str = "real") -> Json:
         "labels": labels,
         "n_clips": 200,
         "n_subjects": 20,
+        "n_unlabelled": 0,
+        "n_missing": 4,
         "coverage": 0.98,
+        "accuracy_with_missing": 0.83,
+        "specificity": 0.9,
+        "confusion_matrix": [[85, 15], [15, 85]],
         **scores,
         "calibration": {
             **{"ece": 0.1, "adaptive_ece": 0.11, "brier": 0.3, "nll": 0.5, "bins": 15},
@@ -59,10 +76,20 @@ def good_metrics(provenance: str = "real") -> Json:
             "temperatures": {"holdout": 1.3},
         },
         "per_class": {name: dict(one) for name in labels},
-        "per_subject": {f"s{n:016x}": {"n_clips": 10, "accuracy": 0.85} for n in range(20)},
+        "per_subject": {
+            f"s{n:016x}": {"n_clips": 10, "n_missing": 0, "accuracy": 0.85, "macro_recall": 0.85, "macro_f1": 0.85}
+            for n in range(20)
+        },
         "intervals": {name: interval(0.75) for name in scores},
         "subgroups": {"min_subjects": 5, "columns": {"severity": column(mild=0.7, severe=0.65)}, "left_out": {}},
-        "review": {"risk": 0.2, "thresholds": {"holdout": 0.6}, "flagged": 0.2, "risk_answered": 0.1, "coverage": 0.8},
+        "review": {
+            "risk": 0.2,
+            "thresholds": {"holdout": 0.6},
+            "flagged": 0.2,
+            "risk_answered": 0.1,
+            "interval": None,
+            "coverage": 0.8,
+        },
         "reasons": {},
     }
 
@@ -71,6 +98,10 @@ def good_explanation() -> Json:
     """Maps that passed everything."""
     passed = {"value": 0.1, "low": 0.05, "high": 0.2, "passed": True}
     return {
+        "n_clips": 200,
+        "left_out": {},
+        "regions": {},
+        "by_method": {},
         "leakage": {"value": 0.6, "low": 0.5, "high": 0.7, "n_subjects": 20, "reason": None},
         "checks": dict.fromkeys(("random everything", "stability", "deletion", "insertion"), passed),
         "failed": [],

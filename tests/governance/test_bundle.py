@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from fer_id.governance.bundle import (
     UNKNOWN,
     WEIGHTS,
     BundleError,
+    Contract,
     Unfit,
     load_bundle,
     verify_bundle,
@@ -30,6 +33,7 @@ from fer_id.governance.signing import SignatureError, Signer
 from fer_id.models.build import build_model
 from fer_id.models.config import ModelConfig
 from fer_id.models.network import ClipClassifier
+from fer_id.shapes import misfits
 
 CONFIG = ModelConfig(widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], hidden=8)
 NAMES = ["happy", "sad", "angry", "fear", "neutral"]
@@ -202,3 +206,22 @@ def test_nothing_is_replaced_and_nothing_half_written(bundle: Path, keys: Path, 
     with pytest.raises(ValueError, match="a bundle holds"):
         write_bundle(bundle.parent / "new", {WEIGHTS: b""}, Signer.load(keys), kind="release", name="x/y")
     assert sorted(path.name for path in bundle.parent.iterdir()) == ["bundle", "keys"]
+
+
+def test_no_contract_of_another_shape_is_followed_though_signed(
+    tmp_path: Path, keys: Path, model: ClipClassifier, spoilt: Callable[[object], Iterator[tuple[str, object]]]
+) -> None:
+    """Whoever signs a bundle may write anything into it."""
+    files, signer = content_of(model), Signer.load(keys, create=True)
+    accepted = []
+    for place, value in spoilt(json.loads(files[CONTRACT])):
+        if not isinstance(value, dict) or misfits(Contract, value) or misfits(ModelConfig, value["model"]):
+            continue
+        accepted.append(place)
+        path, content = tmp_path / f"b{len(accepted)}", json.dumps(value).encode()
+        write_bundle(path, files | {CONTRACT: content}, signer, kind="release", name="x/y")
+        with suppress(FerIdError):
+            assert load_bundle(path).temperature > 0
+    assert 0 < len(accepted) < 300
+    for word in ("labels", "temperature", "review", "provenance"):
+        assert not [place for place in accepted if place.startswith(f".{word} =")], word

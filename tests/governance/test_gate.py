@@ -56,11 +56,11 @@ def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
         ),
         (
             spoilt(subgroups__columns={"severity": column(gap=0.3, verdict="gap", mild=0.7, severe=0.6)}),
-            "severity: accuracy differs by 0.300 between a and b (gap), expected 0.25 at most",
+            "severity: accuracy differs by 0.300 between mild and severe (gap), expected 0.25 at most",
         ),
         (
             spoilt(subgroups__columns={"severity": column(gap=0.3, mild=0.7, severe=0.6)}),
-            "severity: accuracy differs by 0.300 between a and b (no gap shown), expected 0.25 at most",
+            "severity: accuracy differs by 0.300 between mild and severe (no gap shown), expected 0.25 at most",
         ),
         (
             spoilt(subgroups__columns={"severity": column(gap=None, mild=None, severe=None)}),

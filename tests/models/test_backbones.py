@@ -94,6 +94,28 @@ def test_a_file_that_lacks_a_few_weights_is_refused(tmp_path: Path) -> None:
         TimmEncoder("test_resnet", weights=str(tmp_path / "weights.safetensors"))
 
 
+def test_no_log_of_a_library_stands_before_the_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """timm lists every key that it does not know."""
+    save_file(timm.create_model("test_vit").state_dict(), tmp_path / "vit.safetensors")
+    with pytest.raises(CheckpointError):
+        TimmEncoder("test_resnet", weights=str(tmp_path / "vit.safetensors"))
+    assert not caplog.records
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("value", "words"), [(float("nan"), "NaN or infinite"), (1, "int64, expected float32")])
+def test_published_weights_that_are_none_are_refused(tmp_path: Path, value: float, words: str) -> None:
+    state = timm.create_model("test_resnet").state_dict()
+    state["layer2.0.conv1.weight"] = torch.full_like(
+        state["layer2.0.conv1.weight"], value, dtype=torch.int64 if isinstance(value, int) else None
+    )
+    save_file(state, tmp_path / "weights.safetensors")
+    with pytest.raises(CheckpointError, match=rf"layer2\.0\.conv1\.weight: {words}"):
+        TimmEncoder("test_resnet", weights=str(tmp_path / "weights.safetensors"))
+
+
 def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))

@@ -51,7 +51,7 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(encoder="timm:"), "timm has no model ''"),
         (ModelConfig(widths=[8, 8]), "expected 4 positive integers for conv4"),
         (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths has 2 blocks, model.convs 3"),
-        (ModelConfig(encoder="shallow", widths=[8, 0, 8]), "expected 2 or 3 positive integers"),
+        (ModelConfig(encoder="shallow", widths=[8, 0, 8]), "[8, 0, 8], expected at least 1"),
         (ModelConfig(head="transformer", hidden=6), "a multiple of 4"),
         (ModelConfig(pretrained=True), "conv4 has no published weights"),
         (ModelConfig(encoder="timm:resnet18", pretrained=True, weights=__file__), "give one of them"),

@@ -1,6 +1,7 @@
 """Weights from files: what is loaded, and what is refused with one clear message."""
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,87 @@ def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
     for path in (tmp_path / "none.ckpt", tmp_path):
         with pytest.raises(CheckpointError, match="no such file"):
             load_state(path)
+
+
+def test_a_checkpoint_that_claims_more_than_it_holds_is_refused_unread(tmp_path: Path) -> None:
+    """From the directory of the zip: neither its checksums nor its tensors are looked at."""
+    path = tmp_path / "best.ckpt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as parts, parts.open("archive/data.pkl", "w") as part:
+        for _ in range(100):
+            part.write(bytes(2**20))
+    with pytest.raises(CheckpointError, match="claim to hold 100 MB") as caught:
+        read_tensors(path)
+    assert "damaged" not in str(caught.value)
+
+
+def _nan(value: torch.Tensor) -> torch.Tensor:
+    value.view(-1)[0] = float("nan")
+    return value
+
+
+def _infinite(value: torch.Tensor) -> torch.Tensor:
+    value.view(-1)[-1] = float("-inf")
+    return value
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_nan, "NaN or infinite values"),
+        (_infinite, "NaN or infinite values"),
+        (lambda value: _nan(value.half()), "NaN or infinite values"),
+        (torch.Tensor.int, "int32, expected float32"),
+        (torch.Tensor.bool, "bool, expected float32"),
+        (torch.Tensor.double, "float64, expected float32"),
+        (lambda value: value.to(torch.complex64), "complex64, expected float32"),
+        (torch.Tensor.to_sparse, "sparse, quantised or without values"),
+        (lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8), "sparse, quantised or without values"),
+    ],
+)
+@pytest.mark.parametrize("load", [load_model, load_encoder])
+def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path: Path, load: Any, spoil: Any, words: str) -> None:
+    model, before, path = make(0), make(0), tmp_path / "best.ckpt"
+    name = "encoder.blocks.0.entry.0.weight"
+    assert name in model.state_dict(), sorted(model.state_dict())[:3]
+    state = {f"model.{key}": value.clone() for key, value in make(1).state_dict().items()}
+    torch.save({"state_dict": {**state, f"model.{name}": spoil(state[f"model.{name}"])}}, path)
+    with pytest.raises(CheckpointError) as caught:
+        load(model, path)
+    assert f"{path}: not usable as weights" in str(caught.value)
+    assert f"{name.removeprefix('encoder.') if load is load_encoder else name}: {words}" in str(caught.value)
+    assert equal(model, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_with_a_line(tmp_path: Path, dtype: torch.dtype, capsys: Any) -> None:
+    saved, fresh = make(0), make(1)
+    state = {
+        name: value.to(dtype) if value.is_floating_point() else value for name, value in saved.state_dict().items()
+    }
+    torch.save(state, tmp_path / "half.pt")
+    load_model(fresh, tmp_path / "half.pt")
+    assert f"weights in {str(dtype).removeprefix('torch.')} are widened to float32" in capsys.readouterr().err
+    for name, value in fresh.state_dict().items():
+        assert value.dtype == saved.state_dict()[name].dtype
+        torch.testing.assert_close(value, state[name].to(value.dtype), rtol=0, atol=0)
+
+
+def test_archives_and_pickles_are_refused_without_advice_to_load_them_unsafely(tmp_path: Path) -> None:
+    import pickle
+    import tarfile
+
+    trap = tmp_path / "trap"
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": Code(trap)}))
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps({"x": [1.0]}))
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(tmp_path / "b.pkl", "pickle")
+    for name, kind in (
+        ("a.pkl", "more than weights|is a pickle"),
+        ("b.pkl", "is a pickle"),
+        ("a.tar", "is a tar archive"),
+    ):
+        with pytest.raises(CheckpointError, match=kind) as caught:
+            read_tensors(tmp_path / name)
+        assert "weights_only" not in str(caught.value)
+        assert "nothing of it was run" in str(caught.value)
+    assert not trap.exists()

@@ -10,6 +10,7 @@ from torch import Tensor
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.config import HEADS
 from fer_id.models.network import ClipClassifier
+from fer_id.tasks.numerics import autocast
 
 SMALL: dict[str, ModelConfig] = {
     "conv4": ModelConfig(encoder="conv4", hidden=8, widths=[4, 6, 8, 10], convs=[1, 2, 2, 1], residual=True),
@@ -110,7 +111,7 @@ def test_forward_is_its_three_steps() -> None:
 def test_training_under_autocast_on_the_cpu(encoder: str) -> None:
     model = make(encoder, "lstm").train()
     frames, valid = clips()
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast("bf16", torch.device("cpu")):
         loss = model(frames, valid).float().logsumexp(dim=1).sum()
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())

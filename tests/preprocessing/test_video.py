@@ -8,11 +8,23 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fer_id.errors import DataError
-from fer_id.preprocessing.video import sample_frames, video_facts
+from fer_id.preprocessing.video import (
+    DAMAGED,
+    NO_PICTURE,
+    check_damage,
+    gap_s,
+    pictures_end,
+    sample_frames,
+    video_facts,
+)
+
+from .conftest import Encode
 
 Write = Callable[..., Path]
 MS = 1000  # the time base of what is written here
@@ -91,7 +103,141 @@ def test_a_video_that_begins_late_is_counted_from_its_own_beginning(write: Write
     assert numbers(write("late.mp4", [3.0, 3.1, 3.2]), [0.0, 0.2]) == [0, 2]
 
 
-# --- bad input --------------------------------------------------------------------------------------------------------
+# --- which moment is read --------------------------------------------------------------------------------------------
+
+
+FILES = {
+    "long.mp4": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
+    "long.mkv": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
+    "long.ts": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
+    "open_gop.ts": ("libx264", {"crf": "1", "x264-params": "keyint=100:open-gop=1:bframes=3:scenecut=0"}),
+    "long.avi": ("mpeg4", {"g": "100", "qscale": "1", "sc_threshold": "1000000000"}),
+    "b_frames.avi": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
+    "long.webm": ("libvpx", {"g": "100", "b": "1M", "cpu-used": "8", "deadline": "realtime", "threads": "1"}),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_frame_is_the_same_wherever_reading_begins(encode: Encode, name: str) -> None:
+    """Key frames 10 s apart, of which a transport stream has no list."""
+    codec, options = FILES[name]
+    path = encode(name, [counted(number) for number in range(130)], codec=codec, options=options)
+    early, late = list(sample_frames(path, [0.0, 7.0, 8.2, 12.1])), list(sample_frames(path, [7.0, 8.2, 12.1]))
+    assert all(np.array_equal(one, other) for one, other in zip(early[1:], late, strict=True))
+    delay = 1 if name == "b_frames.avi" else 0  # AVI notes the times of decoding only
+    assert [count(image) + delay for image in late] == [70, 82, 121]
+    assert [count(image) + delay for image in sample_frames(path, [10.0])] == [100]
+
+
+def counted(number: int) -> NDArray[np.uint8]:
+    """A picture that shows a number below 256 as eight bars, dark or light."""
+    bars = np.array([40 + 180 * (number >> bit & 1) for bit in range(8)], np.uint8)
+    return np.broadcast_to(np.repeat(bars, 16)[None, :, None], (48, 128, 3)).copy()
+
+
+def count(image: NDArray[np.uint8] | str) -> int:
+    assert not isinstance(image, str)
+    bars = image.reshape(48, 8, 16, 3)[:, :, 4:12].mean(axis=(0, 2, 3))
+    return sum(1 << bit for bit in range(8) if bars[bit] > 128)
+
+
+def test_a_moment_without_a_picture_near_it_has_none(write: Write) -> None:
+    path = write("frozen.mp4", [*np.arange(11) / 10, *(3 + np.arange(11) / 10)])
+    moments = [0.9, 1.1, 1.3, 2.0, 2.7, 2.9, 3.0]
+    seen = ["picture" if not isinstance(image, str) else image for image in sample_frames(path, moments, 0.2)]
+    assert seen == ["picture", "picture", NO_PICTURE, NO_PICTURE, NO_PICTURE, "picture", "picture"]
+    assert all(not isinstance(image, str) for image in sample_frames(path, moments))
+
+
+def test_pictures_that_begin_after_the_sound_are_not_shown_before(write: Write, tmp_path: Path) -> None:
+    path = tmp_path / "late.mkv"
+    with av.open(str(path), "w") as container:
+        pictures: Any = container.add_stream("libx264", rate=10)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        sound: Any = container.add_stream("pcm_s16le", rate=8000)
+        for number in range(30):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 800 * number
+            container.mux(sound.encode(samples))
+        for number in range(10, 30):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(pictures.encode(frame))
+        container.mux(pictures.encode())
+    seen = list(sample_frames(path, [0.0, 0.5, 1.0, 1.5], gap_s(5.0)))
+    assert [isinstance(image, str) for image in seen] == [True, True, False, False]
+
+
+# --- which stream is read --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preview", ["cover", "track"])
+@pytest.mark.parametrize("flagged", [True, False])
+def test_the_video_is_read_and_no_cover_or_preview(tmp_path: Path, preview: str, flagged: bool) -> None:
+    """``cover``: one picture of more pixels in front; ``track``: a small moving one in front."""
+    path = tmp_path / "two.mkv"
+    with av.open(str(path), "w", options={"default_mode": "passthrough"}) as container:
+        before: Any = container.add_stream("mjpeg", rate=1)
+        before.width, before.height = (160, 120) if preview == "cover" else (32, 24)
+        before.pix_fmt = "yuvj420p"
+        video: Any = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 128, 48, "yuv420p"
+        if flagged:
+            video.disposition = Disposition.default
+        for number in range(1 if preview == "cover" else 3):
+            white = np.full((before.height, before.width, 3), 255, np.uint8)
+            _mux_frame(container, before, white, Fraction(number))
+        for number in range(25):
+            _mux_frame(container, video, counted(number), Fraction(number, 10))
+        container.mux(video.encode())
+    assert (video_facts(path).width, video_facts(path).height) == (128, 48)
+    assert [count(image) for image in sample_frames(path, [0.0, 2.0])] == [0, 20]
+    assert pictures_end(path) == pytest.approx(2.5, abs=0.02)
+
+
+def _mux_frame(container: Any, stream: Any, picture: NDArray[np.uint8], time: Fraction) -> None:
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=stream.pix_fmt)
+    frame.pts, frame.time_base = round(time * MS), Fraction(1, MS)
+    container.mux(stream.encode(frame))
+
+
+def test_a_single_picture_is_no_video(encode: Encode) -> None:
+    fails(encode("single.mp4", [counted(1)]), "a single picture, not a video")
+
+
+# --- damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["rot.mp4", "rot.mkv", "cut.ts"])
+def test_what_is_flagged_as_damaged_is_so_up_to_the_next_key_frame(encode: Encode, name: str) -> None:
+    """Bytes overwritten inside a frame, which the decoder notices; a piece of a stream lost: the container notices."""
+    noise = np.random.default_rng(0)
+    frames = [noise.integers(0, 255, (48, 128, 3), dtype=np.uint8) for _ in range(60)]
+    path = encode(name, frames, options={"x264-params": "keyint=20:min-keyint=20:scenecut=0:bframes=2:cabac=0"})
+    times = [number / 10 for number in range(60)]
+    assert not any(isinstance(image, str) for image in sample_frames(path, times))
+    with av.open(str(path)) as container:
+        packets: Any = [packet for packet in container.demux(video=0) if packet.size]
+        begin = min(packet.pts for packet in packets)
+        shown = [round(float((packet.pts - begin) * packet.time_base) * 10) for packet in packets]
+    bad = next(n for n in range(25, 40) if not packets[n].is_disposable)  # others are predicted from it
+    key = min(number for number, packet in zip(shown, packets, strict=True) if packet.is_keyframe and number > 30)
+    content, place = bytearray(path.read_bytes()), packets[bad].pos + packets[bad].size // 3 // 188 * 188
+    content[place : place + 188] = b"" if name == "cut.ts" else noise.bytes(188)
+    path.write_bytes(content)
+    damaged = [number for number, image in enumerate(sample_frames(path, times)) if isinstance(image, str)]
+    assert set(range(shown[bad], key)) <= set(damaged) <= set(range(shown[bad] - 2, key))
+    check_damage(path, times, [DAMAGED if number in damaged else "found" for number in range(60)])
+    with pytest.raises(DataError, match=r"damaged inside: \d+ of 20 moments .* first at 2\.\d0 s"):
+        check_damage(path, times[20:40], [DAMAGED if number in damaged else "found" for number in range(20, 40)])
+
+
+def test_no_real_video_is_taken_for_a_damaged_one(shared_data: Path) -> None:
+    for path in sorted((shared_data / "videos").iterdir()):
+        assert not any(isinstance(image, str) for image in sample_frames(path, [0.5, 1.0, 2.0], 0.2))
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
 
 
 def fails(path: Path, *words: str, times: tuple[float, ...] = (0.0,)) -> None:
@@ -148,7 +294,7 @@ def test_a_truncated_file(write: Write, tmp_path: Path, shared_data: Path) -> No
         list(sample_frames(tmp_path / "cut.mov", [0.0, 6.0]))
 
 
-# --- real videos ------------------------------------------------------------------------------------------------------
+# --- real videos -----------------------------------------------------------------------------------------------------
 
 
 def test_facts_of_the_real_videos(shared_data: Path) -> None:

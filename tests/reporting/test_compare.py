@@ -306,6 +306,15 @@ def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
     assert high < 1
 
 
+@pytest.mark.parametrize(("accuracy", "bounds"), [(0.2, (0.2, 0.3)), (1.0, (0.9, 1.0)), (0.0, (0.0, 0.1))])
+def test_the_strip_has_a_width_where_all_are_equal(make_run, accuracy, bounds):
+    run = make_run("study/a")
+    metrics = run.metrics()
+    metrics["intervals"]["accuracy"] |= {"low": accuracy, "high": accuracy}
+    run.write_metrics(metrics | {"accuracy": accuracy})
+    assert strip_bounds(compare_with_first([run]), None) == bounds
+
+
 def test_swept_settings_come_first_and_those_of_another_version_last(make_run, tmp_path):
     for name, lr, width, new in (("a", 0.1, 8, {}), ("b", 0.2, 16, {"later": {"key": 1}})):
         logging = {"logging": {"wandb": "offline" if name == "a" else "auto"}}
@@ -351,15 +360,15 @@ def test_names_and_settings_are_text_and_not_markup(make_run, tmp_path):
     ("name", "content", "told"),
     [
         ("config.yaml", None, "config.yaml"),
-        ("config.yaml", "a: [", "config.yaml: cannot be read"),
-        ("config.yaml", "- a", "expected a mapping"),
+        ("config.yaml", "a: [", "config.yaml: not readable as YAML"),
+        ("config.yaml", "- a", "config.yaml: expected keys and values"),
         ("job.json", None, "job.json: no such file"),
         ("job.json", "{", "job.json: not JSON"),
         ("metrics.json", None, "metrics.json: no such file"),
         ("metrics.json", "{}", "provenance, labels"),
-        ("predictions.parquet", None, "predictions.parquet: cannot be read"),
+        ("predictions.parquet", None, "predictions.parquet: no such file"),
         ("predictions.parquet", "PAR1", "predictions.parquet: cannot be read"),
-        ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl: line 1 is no JSON object"),
+        ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl, line 1: not JSON"),
     ],
 )
 def test_a_missing_or_damaged_file_is_named(make_run, tmp_path, name, content, told):

@@ -16,7 +16,7 @@ from fer_id.review import boris, elan
 from fer_id.review.corrected import Opinion, read_corrected
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
-MEDIA = "../videos/a b.mp4"
+MEDIA = "../the videos/a.mp4"
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_elans_tiers_have_the_times_of_the_timeline(eaf: Path) -> None:
     assert tiers["about"][0][:2] == (0, 8000)
     assert "does not diagnose" in tiers["about"][0][2]
     assert "synthetic" in tiers["about"][0][2]
-    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == "../videos/a b.mp4"
+    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == MEDIA
     assert read.media_descriptors[0]["MIME_TYPE"] == "video/mp4"
     entries = read.get_cv_entries("emotions").values()
     assert [values[0][0] for values, _ in entries] == list(TARGET.names)

@@ -12,7 +12,7 @@ from scipy import special
 from fer_id.labels import TARGET
 from fer_id.preprocessing.clips import FOUND, NO_FACE, SOMEONE_ELSE, windows
 from fer_id.review import timeline as module
-from fer_id.review.timeline import ANSWERED, FOR_REVIEW, judge_windows, spans, with_face
+from fer_id.review.timeline import ANSWERED, FOR_REVIEW, TOO_LITTLE, judge_windows, spans, with_face
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 
@@ -76,7 +76,7 @@ def test_answers_that_touch_are_one_stretch_and_windows_for_review_are_not(make)
         (12, 14, ANSWERED, "happy"),
     ]
     assert timeline.segments()[1].words == "happy 40 %, sad 30 %, angry 10 %, fear 10 %, neutral 10 %"
-    assert timeline.seconds == {ANSWERED: 6.0, FOR_REVIEW: 4.0, module.NO_FACE: 4.0}
+    assert timeline.seconds == {ANSWERED: 6.0, FOR_REVIEW: 4.0, TOO_LITTLE: 0.0, module.NO_FACE: 4.0}
 
 
 def test_windows_for_review_of_a_fifth_of_a_second_are_read_by_the_second(make) -> None:
@@ -103,3 +103,25 @@ def test_every_sentence_says_what_it_is_for_and_from(make) -> None:
     assert "does not diagnose" in make([SURE]).about.sentence
     assert "synthetic data only" in make([SURE]).about.sentence
     assert "only" not in make([SURE], provenance="real").about.sentence
+
+
+@pytest.mark.parametrize(
+    ("found", "status"), [(10, ANSWERED), (5, ANSWERED), (4, TOO_LITTLE), (1, TOO_LITTLE), (0, module.NO_FACE)]
+)
+def test_five_of_ten_frames_are_enough_of_a_face_and_four_are_not(found: int, status: str) -> None:
+    times = spans([(0, 10)], 5.0, 2.0)
+    table = judge_windows(times, [(found, 10)], np.array([found > 0]), np.log([SURE]), TARGET, 1.0, 0.5)
+    assert table["status"].tolist() == [status]
+    assert table["answer"].tolist() == ["happy" if status == ANSWERED else None]
+    assert table["q_happy"].isna().tolist() == [status != ANSWERED]
+
+
+def test_too_little_of_a_face_may_be_labelled_and_never_names_a_class(make) -> None:
+    from fer_id.review import boris, elan
+
+    timeline = make([SURE, SURE], lost=[0, 1, 2, 3, 4, 5])
+    assert [one.status for one in timeline.segments()] == [TOO_LITTLE, ANSWERED]
+    text = elan.write(timeline, "a.mp4").decode()
+    assert text.count(f"<ANNOTATION_VALUE>{TOO_LITTLE}<") == 1
+    assert boris.is_models(TOO_LITTLE)
+    assert TOO_LITTLE in boris.write_table(timeline, "a.mp4").decode()

@@ -1,14 +1,13 @@
 """An independent reader of faces looks at the drawings: MediaPipe's blendshapes against the drawn action units."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import eye_centres
+from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.simulation.canvas import Canvas
 from fer_id.simulation.expression import Array, prototype, units
 from fer_id.simulation.faces import draw_person
@@ -24,20 +23,13 @@ EXPRESSIONS = {name: prototype(name) for name in TARGET.names} | {
 
 
 @pytest.fixture(scope="module")
-def landmarker(shared_data: Path) -> Iterator[Any]:
-    from mediapipe.tasks.python import BaseOptions, vision
-
-    options = vision.FaceLandmarkerOptions(
-        base_options=BaseOptions(model_asset_path=str(shared_data / "models" / "face_landmarker.task")),
-        output_face_blendshapes=True,
-        min_face_detection_confidence=0.3,
-    )
-    with vision.FaceLandmarker.create_from_options(options) as reader:
+def landmarker(landmark_model: str) -> Iterator[FaceLandmarker]:
+    with FaceLandmarker(landmark_model, confidence=0.3, blendshapes=True) as reader:
         yield reader
 
 
 @pytest.fixture(scope="module")
-def readings(landmarker: Any) -> dict[str, list[dict[str, float]]]:
+def readings(landmarker: FaceLandmarker) -> dict[str, list[dict[str, float]]]:
     """Blendshapes of every subject in every expression, and how far the eyes were found from where they were drawn."""
     return {
         name: [_read(landmarker, subject, activation) for subject in range(SUBJECTS)]
@@ -45,20 +37,17 @@ def readings(landmarker: Any) -> dict[str, list[dict[str, float]]]:
     }
 
 
-def _read(landmarker: Any, subject: int, activation: Array) -> dict[str, float]:
-    import mediapipe
-
+def _read(landmarker: FaceLandmarker, subject: int, activation: Array) -> dict[str, float]:
     groups = AGE_GROUPS[subject % 3], GENDERS[subject % 2], ETHNICITIES[subject % 5]
     canvas = Canvas((SIDE, SIDE), CAMERA)
     canvas.pixels[:] = (200, 210, 215)
     drawn = draw_person(canvas, sample_look(*groups, np.random.default_rng(subject)), activation, Pose())
-    found = landmarker.detect(mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=canvas.pixels))
-    if not found.face_landmarks:
+    faces = landmarker.detect(canvas.pixels)
+    if not faces:
         return {}
-    mesh = np.array([[point.x * SIDE, point.y * SIDE] for point in found.face_landmarks[0]])
-    corners = np.abs(mesh[[33, 133, 362, 263]] - drawn[[36, 39, 42, 45]]).mean()
+    corners = np.abs(faces[0].points478[[33, 133, 362, 263]] - drawn[[36, 39, 42, 45]]).mean()
     unit = float(np.linalg.norm(np.diff(eye_centres(drawn), axis=0)))
-    return {shape.category_name: shape.score for shape in found.face_blendshapes[0]} | {"corners": corners / unit}
+    return {**faces[0].blendshapes, "corners": corners / unit}
 
 
 def mean(readings: dict[str, list[dict[str, float]]], expression: str, shape: str) -> float:

@@ -30,7 +30,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
 
 def test_the_table(store: ClipStore) -> None:
     assert len(store) == 3 * 5
-    assert store.card.provenance == "synthetic"
+    assert (store.card.provenance, store.card.landmarks_from) == ("synthetic", "drawn")
     assert store.card.groups == list(GROUPS)
     assert set(store.clips["label"]) == set(TARGET.names)
     assert store.clips[list(GROUPS)].notna().all(axis=None)
@@ -67,6 +67,13 @@ def test_the_drawing_is_where_the_landmarks_say(store: ClipStore) -> None:
         for eye in (slice(36, 42), slice(42, 48)):
             (x0, y0), (x1, y1) = points[eye].min(axis=0).astype(int), np.ceil(points[eye].max(axis=0)).astype(int)
             assert np.ptp(frame[y0 : y1 + 1, x0 : x1 + 1]) > 25
+
+
+def test_two_processes_draw_the_same_store_as_one(store: ClipStore, tmp_path: Path) -> None:
+    write_synthetic_store(SMALL, tmp_path / "two", workers=2)
+    for path in sorted(store.path.rglob("*.npy")):
+        assert (tmp_path / "two" / path.relative_to(store.path)).read_bytes() == path.read_bytes()
+    assert ClipStore.open(tmp_path / "two").clips.equals(store.clips)
 
 
 def test_the_same_seed_draws_the_same_bytes_whoever_else_is_drawn(store: ClipStore, tmp_path: Path) -> None:

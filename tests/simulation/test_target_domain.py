@@ -40,6 +40,7 @@ def test_the_store_says_what_it_is(simulated: ClipStore, stills_store: Path) -> 
     card, clips = simulated.card, simulated.clips
     assert card.provenance == "simulated"
     assert card.geometry == ClipStore.open(stills_store).card.geometry
+    assert card.landmarks_from == ClipStore.open(stills_store).card.landmarks_from == "mesh-1"
     assert card.parameters["severe"]["peak"] == 0.55
     left_out = card.audit["stills_left_out"]
     assert (left_out["label surprise"], left_out["no landmarks"]) == (1, 1 + lost_frames(stills_store))

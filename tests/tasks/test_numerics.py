@@ -1,15 +1,103 @@
-"""Timing training steps leaves everything as it was."""
+"""What a device computes in, and which numerics are timed: how many steps of which, with everything left as it was."""
 
 import copy
+import os
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
+from fer_id.tasks import numerics
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.numerics import measure
+from fer_id.tasks.numerics import FORMATS, FRAMES, PRECISIONS, STEPS, autocast, measure, supports, usable
 
 CPU = torch.device("cpu")
+ASK = "import torch; from fer_id.tasks.numerics import supports; print(supports('bf16', torch.device('cpu')))"
+
+
+class Timed(torch.nn.Module):
+    """A model that advances a clock of its own by what the precision costs, and counts its steps and clips."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1, 1, 1, 1))
+        self.seconds, self.clock = seconds, [0.0]
+        self.steps: Counter[tuple[str, str]] = Counter()
+        self.shapes: set[tuple[int, ...]] = set()
+        monkeypatch.setattr(numerics, "perf_counter", lambda: self.clock[0])
+
+    def __deepcopy__(self, memo: object) -> "Timed":
+        return self
+
+    def to(self, *args: object, **names: object) -> "Timed":  # type: ignore[override]
+        if "memory_format" in names:
+            self.format = next(name for name, value in FORMATS.items() if value == names["memory_format"])
+        return self
+
+    def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+        precision = "bf16" if torch.is_autocast_enabled("cpu") else "32"
+        self.steps[precision, self.format] += 1
+        self.shapes.add(tuple(valid.shape))
+        self.clock[0] += self.seconds.get(f"{precision}_{self.format}", 1.0)
+        return frames.mean(dim=(1, 2, 3, 4)).unsqueeze(1) * self.weight.flatten()
+
+
+@pytest.fixture
+def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: True)
+
+
+# ------------------------------------------------------------------------------------------- what a device can do
+
+
+def test_a_limit_of_onednn_takes_bf16_away() -> None:
+    """As a processor without it would be seen."""
+    limited = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
+    done = subprocess.run([sys.executable, "-c", ASK], env=limited, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_what_is_supported_runs() -> None:
+    assert supports("32", CPU)
+    state = torch.random.get_rng_state()
+    numerics._has_bf16.cache_clear()
+    features = torch.rand(2, 3, 4)
+    torch.random.set_rng_state(state)
+    supports("bf16", CPU)
+    assert torch.equal(torch.random.get_rng_state(), state)  # asking draws nothing
+    with autocast("bf16", CPU):
+        states = torch.nn.LSTM(4, 5, batch_first=True)(features)[0]
+    assert states.dtype == (torch.bfloat16 if supports("bf16", CPU) else torch.float32)
+    states.sum().backward()
+
+
+@pytest.mark.parametrize("instruction", ["avx512_bf16", "amx_bf16", "bf16", "avx512_f"])
+def test_the_processor_is_asked_as_well_as_onednn(instruction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN takes bfloat16 on any AVX-512, and emulates it where the processor has no instruction for it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, instruction: True})
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(numerics, "_lstm_in_bf16", lambda: True)
+    assert numerics._has_bf16.__wrapped__("cpu") == (instruction != "avx512_f")
+
+
+def test_what_is_missing_is_computed_in_float32_and_said_once(
+    without_bf16: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        assert usable("bf16", CPU) == "32"
+        with autocast("bf16", CPU):
+            assert torch.nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+    assert capsys.readouterr().err.count("no bf16 arithmetic") == 1
+    assert usable("32", CPU) == "32"
+    assert not capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------- what is timed
 
 
 def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..., ClipClassification]) -> None:
@@ -23,7 +111,10 @@ def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..
         assert torch.equal(value, before[name]), name
         assert value.stride() == before[name].stride(), name
     assert {(one.precision, one.memory_format) for one in found} == {
-        *(("32", "contiguous"), ("32", "channels_last"), ("bf16", "contiguous"), ("bf16", "channels_last"))
+        (precision, memory_format)
+        for precision in PRECISIONS
+        for memory_format in ("contiguous", "channels_last")
+        if supports(precision, CPU)
     }
     assert [one.seconds for one in found] == sorted(one.seconds for one in found)
     assert found[0].seconds > 0
@@ -32,6 +123,59 @@ def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..
 def test_only_the_candidates_asked_for_are_timed(make_task: Callable[..., ClipClassification]) -> None:
     (one,) = measure(make_task().model, (2, 1), device=CPU, precisions=["32"], formats=["channels_last"])
     assert (one.precision, one.memory_format) == ("32", "channels_last")
+
+
+def test_a_precision_that_the_device_lacks_is_not_tried(without_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Timed(monkeypatch)
+    found = measure(model, (4, 2), device=CPU)
+    assert model.steps == {("32", "channels_last"): 1 + STEPS, ("32", "contiguous"): 1 + STEPS}
+    assert {candidate.precision for candidate in found} == {"32"}
+
+
+def test_a_hopeless_candidate_takes_one_step(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Timed(monkeypatch, **{"32_contiguous": 2.9, "bf16_contiguous": 3.1, "bf16_channels_last": 0.9})
+    found = measure(model, (4, 2), device=CPU)
+    assert model.steps == {
+        ("32", "channels_last"): 1 + STEPS,
+        ("32", "contiguous"): 1 + STEPS,
+        ("bf16", "channels_last"): 1 + STEPS,
+        ("bf16", "contiguous"): 1,
+    }
+    assert [round(candidate.seconds, 6) for candidate in found] == [0.9, 1.0, 2.9, 3.1]
+    assert found[0][:2] == ("bf16", "channels_last")
+
+
+def test_a_slow_candidate_that_comes_first_stops_nobody(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Timed(monkeypatch, **{"32_channels_last": 100.0})
+    assert measure(model, (4, 2), device=CPU)[-1][:2] == ("32", "channels_last")
+    assert set(model.steps.values()) == {1 + STEPS}
+
+
+@pytest.mark.parametrize(
+    ("batch", "timed"),
+    [((16, 10), (3, 10)), ((16, 1), (16, 1)), ((256, 1), (FRAMES, 1)), ((1, 10), (1, 10)), ((8, 40), (2, 40))],
+)
+def test_a_cpu_is_timed_on_a_few_whole_clips(
+    batch: tuple[int, int], timed: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Timed(monkeypatch)
+    measure(model, batch, device=CPU)
+    assert model.shapes == {timed}
+
+
+def test_a_candidate_without_an_operator_is_left_out_with_a_line(
+    with_bf16: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Partial(Timed):
+        def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
+            if torch.is_autocast_enabled("cpu"):
+                raise RuntimeError("could not create a primitive descriptor\nand so on")
+            return super().forward(frames, valid)
+
+    assert {candidate.precision for candidate in measure(Partial(monkeypatch), (2, 1), device=CPU)} == {"32"}
+    said = capsys.readouterr().err
+    assert "bf16 channels_last is not tried: could not create a primitive descriptor\n" in said
+    assert "and so on" not in said
 
 
 def test_the_random_state_survives_a_model_that_fails() -> None:

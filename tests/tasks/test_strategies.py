@@ -66,12 +66,19 @@ def test_each_lowers_the_loss_of_what_it_learns_from(strategy: str, batches: lis
     start = small_model()
     start.load_state_dict(before)
     frames, valid, label = batches[0]["frames"], batches[0]["valid"], batches[0]["label"]
-    losses = [nn.functional.cross_entropy(one.train()(frames, valid), label).item() for one in (start, model)]
+    losses = []
+    for one in (start, model):
+        STRATEGIES[strategy](AdaptationConfig(strategy), {}).begin_epoch(one.train(), 0.99)  # batch norms as it learns
+        losses.append(nn.functional.cross_entropy(one(frames, valid), label).item())
     assert losses[1] < losses[0]
 
 
 def test_a_probe_moves_the_classifier_alone(batches: list[ClipBatch]) -> None:
     assert moved(*fitted("linear_probe", batches)) == {"classifier"}
+
+
+def test_a_new_head_learns_with_the_classifier_on_an_encoder_that_stays(batches: list[ClipBatch]) -> None:
+    assert moved(*fitted("head", batches)) == {"head", "classifier"}
 
 
 def test_full_fine_tuning_moves_everything(batches: list[ClipBatch]) -> None:

@@ -1,0 +1,47 @@
+"""Landmarks by different mappings of MediaPipe's mesh: refused for a model that takes landmarks, else a warning."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from fer_id.errors import DataError
+from fer_id.progress import say
+
+FIRST_MAPPING = "mesh-1"
+"""What runs and bundles learned from that do not tell; drawn landmarks come from no mesh."""
+
+
+def mappings_of(record: Mapping[str, Any], *, drawn: bool = False) -> list[str]:
+    """Mappings that a run or a bundle learned from, by its record; ``drawn``: its landmarks were those of drawings."""
+    known: list[str] = record.get("mesh_mappings", [] if drawn else [FIRST_MAPPING])
+    return known
+
+
+def require_one_mapping(mappings: Mapping[str, Sequence[str]], *, landmarks: bool) -> None:
+    """Refuse landmarks of two mappings in one model; warn once where the model does not take landmarks.
+
+    Args:
+        mappings: name of each store, run or video -> the mappings that gave its landmarks.
+        landmarks: whether landmarks are an input of the model.
+
+    Raises:
+        DataError: two mappings, and the model takes landmarks.
+    """
+    if len(set(chain.from_iterable(mappings.values()))) < 2:
+        return
+    listed = ", ".join(f"{name} ({' and '.join(versions)})" for name, versions in mappings.items() if versions)
+    differ = f"landmarks of different mappings from MediaPipe's mesh: {listed}"
+    if landmarks:
+        raise DataError(
+            f"{differ}. Landmarks are an input of this model (model.landmarks): prepare the stores of the older "
+            "mapping again, and train on them again, or choose a model without landmarks"
+        )
+    _warn(f"note: {differ}; this model does not take them")
+
+
+@functools.cache
+def _warn(sentence: str) -> None:
+    say(sentence)

@@ -1,0 +1,135 @@
+"""Progress of a Trainer as lines of text, for a log, a cluster or a notebook, where no progress bar can be drawn."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fer_id.progress import say
+from fer_id.reporting.page import duration
+
+
+class ProgressLines(pl.Callback):
+    """Prints a line when training begins, every ``every_s`` seconds, and at the end of every epoch.
+
+    A line names the epoch, the batch, the pictures a second and the time that is left at this pace, inner validation
+    included; early stopping may end the training before. Validation, test and prediction that last longer than
+    ``every_s`` print their batch. Of several processes the first one prints.
+
+    Args:
+        name: of the run, at the beginning of each line.
+        every_s: seconds from one line to the next within an epoch.
+        clock: gives the seconds since any fixed moment.
+        write: takes a line; standard error by default.
+    """
+
+    def __init__(
+        self,
+        name: str = "training",
+        *,
+        every_s: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        write: Callable[[str], None] = say,
+    ) -> None:
+        self.name, self.every_s, self.clock, self.write = name, every_s, clock, write
+        self._began = self._last = self._epoch_began = self._seconds = 0.0
+        self._first_epoch = self._pictures = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print what there is to do; a resumed training begins at a later epoch."""
+        self._began, self._first_epoch = self.clock(), trainer.current_epoch
+        epochs, batches = trainer.max_epochs or 0, trainer.num_training_batches
+        first = f"from epoch {self._first_epoch + 1} " if self._first_epoch else ""
+        self._print(trainer, f"training {first}to epoch {epochs}, {batches} batches each")
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start counting the pictures of the epoch."""
+        self._epoch_began, self._pictures, self._seconds = self.clock(), 0, 0.0
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count the pictures of a ``ClipBatch``; print a line where one is due."""
+        self._pictures += batch["valid"].numel()
+        self._seconds = self.clock() - self._epoch_began
+        if self._due():
+            at = f"batch {batch_idx + 1}/{trainer.num_training_batches}, {self._rate()}"
+            self._print(trainer, f"{self._epoch(trainer)}, {at}, {self._left(trainer, batch_idx + 1)}")
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the line of the epoch, after its inner validation."""
+        took = duration(self.clock() - self._epoch_began)
+        left = self._left(trainer, int(trainer.num_training_batches))
+        self._print(trainer, f"{self._epoch(trainer)} done in {took}, {self._rate()}, {left}")
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Print a line where one is due."""
+        self._tick(trainer, "inner validation", batch_idx, trainer.num_val_batches[dataloader_idx])
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Print a line where one is due."""
+        self._tick(trainer, "test", batch_idx, trainer.num_test_batches[dataloader_idx])
+
+    def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print how much there is to predict."""
+        self._print(trainer, f"predicting {sum(trainer.num_predict_batches)} batches")
+
+    def on_predict_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Print a line where one is due."""
+        before = sum(trainer.num_predict_batches[:dataloader_idx])
+        self._tick(trainer, "predicting", int(before) + batch_idx, sum(trainer.num_predict_batches))
+
+    def _tick(self, trainer: pl.Trainer, doing: str, batch_idx: int, batches: float) -> None:
+        if self._due():
+            self._print(trainer, f"{doing}, batch {batch_idx + 1}/{batches}")
+
+    def _due(self) -> bool:
+        return self.clock() - self._last >= self.every_s
+
+    def _print(self, trainer: pl.Trainer, line: str) -> None:
+        self._last = self.clock()
+        if trainer.is_global_zero:
+            self.write(f"{self.name}: {line}")
+
+    def _epoch(self, trainer: pl.Trainer) -> str:
+        return f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+
+    def _rate(self) -> str:
+        return f"{self._pictures / self._seconds:,.1f} pictures/s" if self._seconds else "pictures/s unknown"
+
+    def _left(self, trainer: pl.Trainer, batches: int) -> str:
+        """Time left, from the mean time of the batches since training began or was resumed."""
+        each = trainer.num_training_batches
+        done = (trainer.current_epoch - self._first_epoch) * each + batches
+        total = ((trainer.max_epochs or 0) - self._first_epoch) * each
+        if not math.isfinite(total) or not 0 < done <= total:
+            return "time left unknown"
+        return f"{duration((self.clock() - self._began) * (total - done) / done)} left"

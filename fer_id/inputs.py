@@ -1,0 +1,218 @@
+"""Input files: opened only where they are regular files, and read up to a stated size."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import unicodedata
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from fer_id.errors import FerIdError, cut
+
+MB = 2**20
+MOST_JSON = 64 * MB
+MOST_YAML = MB
+MOST_NESTING = 100
+"""Lists and mappings within each other, in JSON and YAML."""
+
+MOST_GROWTH = 200
+"""How many times its own size a gzip file may unpack to, beyond the first :data:`FREE_GROWTH` bytes."""
+
+FREE_GROWTH = 10 * MB
+MOST_ZIP_GROWTH = 4
+"""How many times its own size a zip of weights may claim to hold, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
+
+FREE_ZIP_GROWTH = 64 * MB
+MOST_ZIP_ENTRIES = 100_000
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+_REASONS = {
+    errno.ENOENT: "no such file",
+    errno.ENOTDIR: "no such file",
+    errno.ELOOP: "a link that leads to itself",
+    errno.ENAMETOOLONG: "the name is too long",
+    errno.EACCES: "permission denied",
+    errno.ENXIO: "a socket, expected a file",
+}
+_DIGITS = "integer string conversion"
+"""How Python says that a whole number has more digits than it reads (4,300)."""
+
+
+@contextmanager
+def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[BinaryIO]:
+    """A regular file, open for reading bytes; nothing waits for a pipe, and nothing reads a device.
+
+    Args:
+        path: the file; links are followed.
+        error: the class to raise.
+        most: bytes it may have.
+
+    Raises:
+        FerIdError: of class ``error``: no regular file, not readable, or too large; the file is named, and one whose
+            name differs only in capitals or in how its accents are composed.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError:  # a name with a null character
+        raise error(f"{cut(path)}: no file can have that name") from None
+    except OSError as problem:
+        raise error(f"{_named(path)}: {_reason(problem)}{look_alike(path)}") from None
+    if refusal := _refusal(os.fstat(handle), most):
+        os.close(handle)
+        raise error(f"{path}: {refusal}")
+    with os.fdopen(handle, "rb") as file:
+        yield file
+
+
+def _refusal(facts: os.stat_result, most: int) -> str:
+    """Why something that was opened is not read; empty where it may be."""
+    if not stat.S_ISREG(facts.st_mode):
+        return f"{_KINDS.get(stat.S_IFMT(facts.st_mode), 'no file')}, expected a file"
+    return f"{_size(facts.st_size)}, expected at most {_size(most)}" if facts.st_size > most else ""
+
+
+def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
+    """The content of a regular file of at most ``most`` bytes.
+
+    Raises:
+        FerIdError: as :func:`opened`.
+    """
+    with opened(path, error, most=most) as file:
+        try:
+            content = file.read(most + 1)
+        except OSError as problem:
+            raise error(f"{path}: cannot be read ({problem.strerror})") from None
+    if len(content) > most:  # it grew meanwhile, or its system tells no size, as in /proc
+        raise error(f"{path}: more than {_size(most)}")
+    return content
+
+
+def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
+    """The text of a regular UTF-8 file, without a byte-order mark.
+
+    Raises:
+        FerIdError: as :func:`opened`, or it is no UTF-8.
+    """
+    content = read_bytes(path, error, most=most)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        line = content[: problem.start].count(b"\n") + 1
+        raise error(
+            f"{path}: not a text file in UTF-8 (line {line}); it was damaged or written by something else"
+        ) from None
+
+
+def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        text: the text.
+        where: the file, or the file and line, for the message.
+        error: the class to raise.
+
+    Raises:
+        FerIdError: of class ``error``: no JSON, nested deeper than :data:`MOST_NESTING`, or a whole number of more
+            digits than Python reads.
+    """
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise error(f"{where}: {TOO_DEEP}") from None
+    except ValueError as problem:  # a JSONDecodeError is one, a UnicodeDecodeError too
+        if _DIGITS in str(problem):
+            raise error(f"{where}: holds a number of too many digits; {_DAMAGED}") from None
+        raise error(f"{where}: not JSON ({problem}); it was damaged or written by something else") from None
+    if _is_deep(value):
+        raise error(f"{where}: {TOO_DEEP}")
+    return value
+
+
+_DAMAGED = "damaged or not written by fer_id"
+TOO_DEEP = f"nested too deeply; {_DAMAGED}"
+
+
+def _is_deep(value: Any) -> bool:
+    """Whether lists and objects lie more than :data:`MOST_NESTING` deep within each other."""
+    level = [value]
+    for _ in range(MOST_NESTING + 1):
+        level = [
+            item
+            for one in level
+            if isinstance(one, (dict, list))
+            for item in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def check_zip(path: Path, error: type[FerIdError]) -> None:
+    """Raises where a zip claims to hold much more than its size, from its directory alone: nothing is unpacked.
+
+    Raises:
+        FerIdError: of class ``error``.
+        BadZipFile: the directory is damaged.
+    """
+    with zipfile.ZipFile(path) as parts:
+        entries = parts.infolist()
+    claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
+    if len(entries) > MOST_ZIP_ENTRIES or claimed > max(FREE_ZIP_GROWTH, MOST_ZIP_GROWTH * size):
+        raise error(
+            f"{path}: {_size(size)} that claim to hold {_size(claimed)} in {len(entries):,} parts; weights do not "
+            "shrink so much, so nothing of it was read"
+        )
+
+
+def look_alike(path: Path) -> str:
+    """``; there is NAME, ...`` where a name on the way to a file reads as one that is there; else nothing."""
+    try:
+        while not path.parent.exists():
+            path = path.parent
+        same = [one.name for one in path.parent.iterdir() if _folded(one.name) == _folded(path.name)]
+    except (OSError, ValueError):
+        return ""
+    if not same or path.name in same:
+        return ""
+    name = same[0]
+    composed = unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", path.name)
+    how = "how its accents are composed" if composed else "capitals"
+    return f"; there is {cut(name, 120)!r}, whose name differs only in {how}: give the name as it is there"
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a text names something in a folder, and never a path out of it."""
+    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+
+
+def _named(path: Path) -> str:
+    """A path as a message names it: whole, unless it is too long for any disk."""
+    return str(path) if len(path.name) <= 255 and len(str(path)) < 1024 else f"{cut(path)} ({len(str(path)):,} letters)"
+
+
+def _reason(problem: OSError) -> str:
+    reason = _REASONS.get(problem.errno or 0)
+    return reason or f"cannot be read ({(problem.strerror or 'unknown').lower()})"
+
+
+def _size(size: int) -> str:
+    for unit, power in (("GB", 2**30), ("MB", MB), ("kB", 2**10)):
+        if size >= power:
+            return f"{size / power:.3g} {unit}"
+    return f"{size} bytes"

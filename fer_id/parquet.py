@@ -1,0 +1,42 @@
+"""Parquet tables that somebody may have damaged or planted: opened as regular files, bounded before they are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from fer_id.errors import FerIdError, cut
+from fer_id.inputs import MB, opened
+
+MOST_PARQUET = 2048 * MB
+MOST_CELLS = 500_000_000
+"""Rows times columns, as the file's own directory tells them: a few bytes may stand for a billion equal rows."""
+
+
+def read_parquet(path: Path, error: type[FerIdError], hint: str, *, threads: bool = True) -> pd.DataFrame:
+    """The table of a Parquet file.
+
+    Args:
+        path: the file.
+        error: the class to raise.
+        hint: what to do where it is missing or damaged.
+        threads: whether several threads may read it.
+
+    Raises:
+        FerIdError: of class ``error``: no regular file, too large, damaged.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with opened(path, error, most=MOST_PARQUET) as file:
+            facts = pq.ParquetFile(file).metadata
+            if facts.num_rows * facts.num_columns > MOST_CELLS:
+                raise error(f"{path}: {facts.num_rows:,} rows of {facts.num_columns:,} columns, more than is read")
+            file.seek(0)
+            return pd.read_parquet(file, use_threads=threads)
+    except (OSError, ValueError, KeyError, OverflowError, MemoryError, pa.ArrowException) as problem:
+        raise error(f"{path}: cannot be read ({cut(problem, 200)}); {hint}") from None
+    except error as problem:
+        raise error(f"{problem}; {hint}") from None

@@ -1,0 +1,238 @@
+"""The video stream of one file: opened by content, chosen among several, decoded with what is damaged in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+from av.error import FFmpegError
+from av.stream import Disposition
+
+from fer_id.errors import DataError
+
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
+"""What is opened, by content and not by name: a playlist (HLS, concat) would open other files and addresses."""
+
+FASTEST = 1000.0
+"""Frames per second beyond which a header is taken to be damaged."""
+
+LARGEST = 10_000 * 10_000
+"""Pixels of a frame, likewise."""
+
+_NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
+_B_FRAME = 3  # FFmpeg's AV_PICTURE_TYPE_B
+_LONGEST_RUN = 16  # B frames between two others, at most; some encoders write nothing but B frames
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a file's header says.
+
+    Attributes:
+        width, height: pixels as stored, before any rotation.
+        duration_s: seconds; 0 where the header does not say.
+        fps: mean frames a second.
+    """
+
+    width: int
+    height: int
+    duration_s: float
+    fps: float
+
+
+class Picture(NamedTuple):
+    """A decoded frame.
+
+    Attributes:
+        frame: PyAV's ``VideoFrame``.
+        time: seconds from the file's beginning.
+        damaged: the decoder or the container flags it, or a frame that it may be predicted from.
+    """
+
+    frame: Any
+    time: float
+    damaged: bool
+
+
+@dataclass(frozen=True)
+class OpenVideo:
+    """A file that is open for reading.
+
+    Attributes:
+        path: the file.
+        container, stream: PyAV's.
+        facts: of the stream.
+        begin: seconds of the file's first presentation time; moments count from there.
+    """
+
+    path: Path
+    container: Any
+    stream: Any
+    facts: VideoFacts
+    begin: float
+
+    def jump(self, time: float) -> None:
+        """Go near a moment; where the container has no index this may land later than the moment.
+
+        Raises:
+            FFmpegError: the file cannot be read from the middle.
+        """
+        self.container.seek(int((time + self.begin) * av.time_base), backward=True)
+
+    def pictures(self) -> Iterator[Picture]:
+        """Yield the pictures in order of presentation, damaged ones flagged.
+
+        Raises:
+            DataError: the file cannot be read on, or a frame has no presentation time.
+        """
+        run: list[Picture] = []
+        for picture in self._decoded():
+            run.append(picture)
+            if picture.frame.pict_type != _B_FRAME or len(run) == _LONGEST_RUN:
+                yield from _with_predicted(run)
+                run.clear()
+        yield from _with_predicted(run)
+
+    def _decoded(self) -> Iterator[Picture]:
+        """Pictures, each with its own damage and that of the frames shown before it since the last key frame."""
+        broken: set[int] = set()  # presentation times of packets that the container flags, or that cannot be decoded
+        awaited: set[int] = set()  # those of all packets, where each is a frame; HEVC's decoder drops frames unsaid
+        time, damaged, last = 0.0, False, None
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except FFmpegError:
+                frames, broken = [], broken | {packet.pts or packet.dts or 0}
+            if packet.is_corrupt and packet.pts is not None:
+                broken.add(packet.pts)
+            if self.stream.codec_context.name == "hevc" and packet.pts is not None and not packet.is_discard:
+                awaited.add(packet.pts)
+            for frame in frames:
+                if frame.pts is None:
+                    raise DataError(
+                        f"{self.path}: a frame after {time:.2f} s has no presentation time; convert the video again"
+                    )
+                lost = any(pts < frame.pts for pts in broken)
+                lost |= last is not None and any(last < pts < frame.pts for pts in awaited)
+                damaged = frame.is_corrupt or frame.pts in broken or (not frame.key_frame and (damaged or lost))
+                broken, awaited = ({pts for pts in some if pts > frame.pts} for some in (broken, awaited))
+                time, last = float(frame.time) - self.begin, frame.pts
+                yield Picture(frame, time, damaged)
+
+    def _packets(self) -> Iterator[Any]:
+        """Packets of the stream, in the order of the file."""
+        last = 0.0
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.pts is not None:
+                    last = max(last, float(packet.pts * packet.time_base) - self.begin)
+                yield packet
+        except FFmpegError as problem:
+            raise DataError(f"{self.path}: damaged after {last:.2f} s ({_reason(problem)})") from None
+
+    def end(self) -> float:
+        """Seconds from the beginning to the end of the last picture, from the packets, without decoding them.
+
+        Raises:
+            DataError: the file cannot be read on, or holds no picture.
+        """
+        end = -1.0
+        for packet in self._packets():
+            if packet.pts is not None:
+                lasts = packet.duration or 1 / (self.stream.average_rate * packet.time_base)
+                end = max(end, float((packet.pts + lasts) * packet.time_base) - self.begin)
+        if end <= 0:
+            raise DataError(f"{self.path}: no picture in it")
+        return end
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[OpenVideo]:
+    """Open the video stream of a file.
+
+    Raises:
+        DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
+    """
+    with _container(path) as container:
+        stream = _video_stream(path, container)
+        stream.codec_context.thread_count = 1  # videos are prepared side by side
+        begin = float((container.start_time or 0) / av.time_base)
+        yield OpenVideo(path, container, stream, _facts(path, container, stream), begin)
+
+
+def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
+    """A run of B frames and the frame after them, from which they may be predicted: damage is of the whole run.
+
+    The times of a run are put in order: AVI notes those of decoding, which are the same in another order.
+    """
+    damaged, times = any(picture.damaged for picture in run), sorted(picture.time for picture in run)
+    for picture, time in zip(run, times, strict=True):
+        yield Picture(picture.frame, time, picture.damaged or (damaged and not picture.frame.key_frame))
+
+
+@contextmanager
+def _container(path: Path) -> Iterator[Any]:
+    if not path.is_file():
+        raise DataError(f"{path}: {'a folder, not a video' if path.is_dir() else 'no such file'}")
+    if not path.stat().st_size:
+        raise DataError(f"{path}: empty")
+    try:
+        container = av.open(
+            str(path.absolute()), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
+        )
+    except (FFmpegError, OSError, ValueError) as problem:
+        raise DataError(
+            f"{path}: not a video that can be opened ({_reason(problem)}); expected mp4, mov, mkv, webm, avi or mpegts"
+        ) from None
+    with container:
+        yield container
+
+
+def _video_stream(path: Path, container: Any) -> Any:
+    """The moving pictures: the stream flagged default, of several (or of none) the largest; never a cover."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
+    known = [stream for stream in streams if stream.codec_context is not None]
+    known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), _area(stream)), reverse=True)
+    for stream in known:
+        if stream.frames > 1 or (stream.frames == 0 and len(known) == 1) or _several_pictures(path, stream.index):
+            return stream
+    if known:
+        raise DataError(f"{path}: a single picture, not a video")
+    if streams:
+        raise DataError(f"{path}: its pictures are in a format that cannot be decoded here; convert the video")
+    kinds = ["cover picture" if stream.type == "video" else stream.type for stream in container.streams]
+    raise DataError(f"{path}: no picture in it, only {', '.join(kinds) or 'nothing'}")
+
+
+def _area(stream: Any) -> int:
+    return int(stream.codec_context.width * stream.codec_context.height)
+
+
+def _several_pictures(path: Path, index: int) -> bool:
+    """Whether a stream has more than one picture; counted, since not every header says how many."""
+    with _container(path) as container:
+        try:
+            pictures = (packet for packet in container.demux(container.streams[index]) if packet.size)
+            return next(pictures, None) is not None and next(pictures, None) is not None
+        except FFmpegError:
+            return False
+
+
+def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
+    width, height, rate = stream.codec_context.width, stream.codec_context.height, stream.average_rate
+    if width < 1 or height < 1 or width * height > LARGEST:
+        raise DataError(f"{path}: frames of {width}x{height} pixels; the file is damaged")
+    if rate is None or not 0 < rate <= FASTEST:
+        given = "none" if rate is None else f"{float(rate):g}"
+        raise DataError(
+            f"{path}: frame rate {given}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
+        )
+    return VideoFacts(width, height, float((container.duration or 0) / av.time_base), float(rate))
+
+
+def _reason(problem: BaseException) -> str:
+    return getattr(problem, "strerror", None) or str(problem)

@@ -1,0 +1,90 @@
+"""A decoded frame as a player shows it: colours, square pixels, upright and not mirrored, without combs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.preprocessing.hdr import is_hdr, to_bt709
+
+_COMB = 10.0  # by how much (of 255) a line exceeds, or falls short of, both its neighbours where fields are combed
+
+
+class Display:
+    """How the pictures of a stream are to be shown.
+
+    Matrix coefficients and colour range are applied as the frame states them (unspecified: BT.601, limited, as FFmpeg
+    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), the sample
+    aspect ratio makes pixels square, and the display matrix turns and mirrors. A stream whose size changes half-way
+    keeps that of its header, so that places of faces stay comparable.
+
+    Args:
+        stream: PyAV's ``VideoStream``.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        width, height, aspect = stream.codec_context.width, stream.codec_context.height, stream.sample_aspect_ratio
+        self._stored = width, height
+        self._size = max(1, round(width * aspect)) if aspect and 0.1 <= aspect <= 10 else width, height
+
+    def rgb(self, frame: Any) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3), RGB, of a PyAV ``VideoFrame``."""
+        image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else frame.to_ndarray(format="rgb24")
+        if frame.interlaced_frame:
+            image = without_combs(image)
+        if self._size != (frame.width, frame.height) and _same_shape(self._stored, (frame.width, frame.height)):
+            image = _resized(image, *self._size)
+        return oriented(image, _display_matrix(frame))
+
+
+def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
+    """Turn and mirror an image (H, W, 3) as a display matrix says; other angles than quarter turns are rounded.
+
+    Args:
+        image: as stored.
+        matrix: int32 (3, 3) of the container, ``a b u, c d v, x y w``: what is stored at (p, q) is shown at
+            (a p + c q, b p + d q). None: as stored.
+    """
+    if matrix is None:
+        return np.ascontiguousarray(image)
+    (a, b), (c, d) = matrix[:2, :2].astype(np.int64)
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def without_combs(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An interlaced picture's first field, its second only where both agree: what moved between them is not doubled.
+
+    Args:
+        image: uint8 (H, W, 3); even lines are of one field, odd lines of the other.
+    """
+    lines, result = image.astype(np.int16), image.copy()
+    odd = lines[1::2]
+    above = lines[0::2][: len(odd)]
+    below = np.concatenate([lines[2::2], above[-1:]])[: len(odd)]
+    light = [part.mean(axis=2) for part in (odd, above, below)]
+    combed = (light[0] - light[1]) * (light[0] - light[2]) > _COMB**2
+    result[1::2] = np.where(combed[..., None], (above + below) // 2, odd)
+    return result
+
+
+def _display_matrix(frame: Any) -> NDArray[np.int32] | None:
+    for item in frame.side_data:
+        if item.type.name == "DISPLAYMATRIX":
+            return np.frombuffer(bytes(item), np.int32).reshape(3, 3)
+    return None
+
+
+def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have the same proportions, within a hundredth."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < 0.01
+
+
+def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    import cv2
+
+    smaller = width * height < image.shape[0] * image.shape[1]
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC))

@@ -1,0 +1,120 @@
+"""JSON that somebody else wrote, or may have edited: validated into typed records, each problem with its place."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from fer_id.errors import FerIdError, Problems
+
+T = TypeVar("T")
+
+LATEST_S = float(2**31 - 1)
+"""Seconds that no moment lies beyond, which is BORIS's own limit."""
+
+_QUOTED = 60
+_EXPECTED = {
+    **dict.fromkeys(("float_type", "float_parsing", "finite_number", "int_type", "int_from_float"), "a finite number"),
+    **dict.fromkeys(("list_type", "tuple_type", "named_tuple_type", "set_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type", "dataclass_type"), "an object"),
+    "string_type": "text",
+    "bool_type": "true or false",
+    "none_required": "null",
+}
+
+
+def _seconds(value: object) -> float:
+    """Return a moment in seconds, or raise what pydantic reports with the field's place."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LATEST_S:
+        raise PydanticCustomError("expected", "seconds")
+    return float(value)
+
+
+Text = Annotated[str, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Count = Annotated[int, Field(strict=True, ge=0, le=2**53)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+def misfits(shape: Any, value: object) -> list[str]:
+    """Return what of a value has not the shape, a line each: ``time is null, expected seconds``."""
+    try:
+        _adapter(shape).validate_python(value)
+    except ValidationError as problem:
+        return list(dict.fromkeys(_line(error) for error in problem.errors(include_url=False)))
+    return []
+
+
+def checked(shape: Any, value: dict[str, Any], where: str, error: type[FerIdError], hint: str = "") -> dict[str, Any]:
+    """Return a JSON object as it is, once it has the shape; raise as :func:`record`."""
+    problems = Problems(where)
+    problems.found = misfits(shape, value)
+    problems.raise_if_any(error, hint)
+    return value
+
+
+def record(shape: type[T], value: object, where: str, error: type[FerIdError], hint: str = "") -> T:
+    """Return a value as a typed record.
+
+    Args:
+        shape: what pydantic validates: a model, a named tuple, or any annotation.
+        value: parsed JSON.
+        where: the file, and the place in it.
+        error: class of the error.
+        hint: what to do about it.
+
+    Raises:
+        FerIdError: of class ``error``, with the place of every part that has another shape.
+    """
+    problems, anything = Problems(where), cast("Any", shape)
+    problems.found = misfits(anything, value)
+    problems.raise_if_any(error, hint)
+    checked: T = _adapter(anything).validate_python(value)
+    return checked
+
+
+def place(path: Sequence[int | str]) -> str:
+    """Return a place in a value, items counted from one: ``subjects.train, item 3``."""
+    parts = ""
+    for part in path:
+        if isinstance(part, int):
+            parts += f", item {part + 1}"
+        else:
+            parts += f".{shown(part)}" if parts else shown(part)
+    return parts.removeprefix(", ")
+
+
+def shown(value: object) -> str:
+    """Return a value as a message quotes it: short, on one line, whatever it is."""
+    if isinstance(value, dict | list | tuple):
+        return "an object" if isinstance(value, dict) else "a list"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not finite"
+    if isinstance(value, int) and abs(value) >= 10**_QUOTED:
+        return f"a number of more than {_QUOTED} digits"
+    text = value if isinstance(value, str) and value.isprintable() else json.dumps(value, default=repr)
+    return text if len(text) <= _QUOTED else f"{text[:_QUOTED]}..."
+
+
+@cache
+def _adapter(shape: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
+
+
+def _line(error: ErrorDetails) -> str:
+    """Return one problem: place, what stands there, what is expected."""
+    where = place(
+        [part for part in error["loc"] if not str(part).startswith(("function-", "lax-or-strict", "nullable"))]
+    )
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    expected = _EXPECTED.get(error["type"]) or error["msg"].removeprefix("Input should be ").removeprefix(
+        "Value error, "
+    )
+    return f"{where or 'it'} is {shown(error['input'])}, expected {expected}"

@@ -1,0 +1,33 @@
+"""Shared memory, through which the processes that load batches hand them to the training."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+PLACE = "/dev/shm"
+ADVICE = "start the container with more (docker run --shm-size=2g), or say data.num_workers=0"
+
+
+class SharedMemory(NamedTuple):
+    """Bytes of the machine's or container's shared memory."""
+
+    free: int
+    total: int
+
+
+def shared_memory() -> SharedMemory | None:
+    """Return how much there is; None where the system has it elsewhere."""
+    try:
+        facts = os.statvfs(PLACE)
+    except OSError:
+        return None
+    return SharedMemory(facts.f_bavail * facts.f_frsize, facts.f_blocks * facts.f_frsize)
+
+
+def amount(size: float) -> str:
+    """Return bytes in words: ``64 kB``, ``8.1 MB``."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= factor:
+            return f"{size / factor:.{0 if size >= 10 * factor else 1}f} {unit}"
+    return f"{size:.0f} bytes"

@@ -1,0 +1,93 @@
+"""Batches of loading processes and the shared memory that they need: refused before, ended during, never waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from data_modules.base import FerDataModule
+from data_modules.config import DataConfig
+from data_modules.dataset import Collate, batch_bytes
+from experiments.stopping import MachineError, interruptible
+from fer_id.errors import ConfigError
+from fer_id.evaluation.config import ProtocolConfig
+from fer_id.shared_memory import SharedMemory, amount
+
+Make = Callable[..., FerDataModule]
+
+
+@pytest.fixture
+def opened(tiny_store: Callable[..., Path]) -> Callable[[int], FerDataModule]:
+    store = tiny_store()
+
+    def make(workers: int) -> FerDataModule:
+        config = DataConfig(store=[str(store)], num_workers=workers)
+        return FerDataModule(config, ProtocolConfig(name="holdout"), augment=None, batch_size=4, seed=0)
+
+    return make
+
+
+def test_the_bytes_of_a_batch_are_those_that_are_handed_over(opened: Make) -> None:
+    data = opened(0)
+    batch = next(iter(data.train_dataloader()))
+    tensors = sum(value.nbytes for value in batch.values() if isinstance(value, torch.Tensor))
+    assert batch_bytes(4, 3) == tensors
+
+
+@pytest.mark.parametrize(("free", "outcome"), [(0.9, "refused"), (1.5, "told"), (4.1, "silent")])
+def test_a_batch_that_does_not_fit_is_refused_before_anything_is_trained(
+    opened: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: float, outcome: str
+) -> None:
+    memory = SharedMemory(int(free * batch_bytes(4, 3)), 64_000_000)
+    monkeypatch.setattr("data_modules.base.shared_memory", lambda: memory)
+    opened(0).require_shared_memory()
+    data = opened(2)
+    if outcome == "refused":
+        with pytest.raises(ConfigError, match=r"/dev/shm\) has 139 kB free of 64 MB, and a batch takes 154 kB: .*"):
+            data.require_shared_memory()
+        with pytest.raises(ConfigError, match=r"data\.num_workers=2: shared memory .* or say data\.num_workers=0"):
+            data.val_dataloader()
+        return
+    data.require_shared_memory()
+    assert ("may need 616 kB" in capsys.readouterr().err) is (outcome == "told")
+
+
+def _full(*args: Any, **kwargs: Any) -> Any:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+def test_a_process_that_cannot_hand_over_a_batch_ends_the_loading(
+    opened: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the shared memory fills up during the training: torch prints the error, and waits for ever."""
+    monkeypatch.setattr(Collate, "__call__", lambda self, items: Unsendable())
+    words = r"lost or hangs .*shared memory \(/dev/shm has .*data\.num_workers=0"
+    with pytest.raises(MachineError, match=words), interruptible():
+        next(iter(opened(1).train_dataloader()))
+
+
+class Unsendable:
+    """An object whose pickling fails as that of a batch does where the shared memory is full."""
+
+    def __reduce__(self) -> Any:
+        _full()
+
+
+def test_a_process_that_hangs_ends_the_loading(opened: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    import time
+
+    monkeypatch.setattr("data_modules.base.PATIENCE_S", 1)
+    monkeypatch.setattr(Collate, "__call__", lambda self, items: time.sleep(30))
+    with pytest.raises(MachineError, match="timed out after 1 seconds"), interruptible():
+        next(iter(opened(1).train_dataloader()))
+
+
+@pytest.mark.parametrize(
+    ("size", "words"), [(999, "999 bytes"), (64_000, "64 kB"), (8_100_000, "8.1 MB"), (2e9, "2.0 GB")]
+)
+def test_bytes_in_words(size: float, words: str) -> None:
+    assert amount(size) == words

@@ -1,0 +1,69 @@
+"""Upper limits of every number that can be set: a number that nobody means is refused by its key before torch loads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+
+from experiments.cli import VERBS, _find
+from experiments.config import TrainConfig
+from experiments.loading import Setting, load, settings
+from experiments.planted import PlantedConfig
+from experiments.registry import DATASETS
+from fer_id.errors import ConfigError
+from fer_id.settings import within_limits
+
+KEYS = ("trainer.max_epochs", "trainer.max_time_min", "optim.lr", "model.hidden", "model.widths", "protocol.at_most")
+HUGE = ("1" + "0" * 9, "1" + "0" * 30, "9" * 400, "9" * 5000, "1e300")
+
+
+def numeric(setting: Setting) -> bool:
+    return "choices" not in setting.metadata and any(kind in str(setting.hint) for kind in ("int", "float"))
+
+
+@cache
+def every_number() -> dict[str, Setting]:
+    """Each number that a verb, or the preparation of a dataset, takes; by schema and key."""
+    schemas = [_find(verb.config) for verb in VERBS.values()]
+    schemas += [PlantedConfig, *(dataset.load_config() for dataset in DATASETS.values())]
+    return {
+        f"{schema.__name__}: {entry.key}": entry for schema in schemas for entry in settings(schema()) if numeric(entry)
+    }
+
+
+@pytest.mark.parametrize("value", [10**30, int("9" * 400)], ids=["10^30", "400 digits"])
+def test_every_number_has_an_upper_limit_beside_its_field(value: int) -> None:
+    accepted = [name for name, entry in every_number().items() if within_limits(value, entry.metadata)]
+    assert accepted == []
+    assert len(every_number()) > 100  # the walk has found them
+
+
+def test_few_numbers_may_have_ten_digits() -> None:
+    large = {entry.key for entry in every_number().values() if within_limits(10**9, entry.metadata)}
+    assert all("seed" in key for key in large), large
+
+
+@pytest.mark.parametrize("text", HUGE)
+@pytest.mark.parametrize(
+    "key",
+    ["trainer.max_epochs", "trainer.max_time_min", "optim.lr", "model.hidden", "model.widths", "protocol.at_most"],
+)
+def test_a_number_that_nobody_means_is_refused_by_its_key(key: str, text: str) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        load(TrainConfig, ["data=synthetic", "data.store=x", f"{key}={text}"])
+    (line,) = [line for line in str(refusal.value).splitlines() if line.startswith(f"  - {key}=")]
+    assert "expected" in line
+
+
+def test_a_huge_number_is_refused_before_torch_is_imported() -> None:
+    code = (
+        "import sys; from experiments.cli import main\n"
+        "code = main(['train', 'data=synthetic', 'data.store=x', 'trainer.max_epochs=' + '9' * 400])\n"
+        "print(code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["2", "False"]
+    assert "trainer.max_epochs" in done.stderr

@@ -1,0 +1,108 @@
+"""The command line on machines that lack something: letters, a home folder, a reader, room on a disk, memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+from experiments.cli import DONE, USERS_FAULT, main
+
+
+def fer_id(*arguments: str, shell: str = "", **environment: str | None) -> subprocess.CompletedProcess[bytes]:
+    """Run the command line in a process of its own; None takes a variable away, ``shell`` follows the command."""
+    env = {name: text for name, text in {**os.environ, **environment}.items() if text is not None}
+    command = 'exec "$@"' if not shell else f'"$@" {shell}'
+    words = ["bash", "-c", command, "bash", sys.executable, "-m", "experiments.cli", *arguments]
+    return subprocess.run(words, capture_output=True, env=env, check=False, timeout=100)
+
+
+def test_a_terminal_that_knows_ascii_only() -> None:
+    done = fer_id("train", "--help", PYTHONIOENCODING="ascii", LC_ALL="C")
+    assert (done.returncode, done.stderr) == (DONE, b"")
+    assert done.stdout.isascii()
+    refused = fer_id("trän", PYTHONIOENCODING="ascii:strict")
+    assert refused.returncode == USERS_FAULT
+    assert refused.stderr.isascii()
+    assert b"there is no verb" in refused.stderr
+
+
+def test_a_user_without_a_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def unknown() -> Path:
+        raise RuntimeError("Could not determine home directory.")  # what pathlib says in such a container
+
+    for name in ("HOME", "FER_ID_KEYS", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", unknown)
+    assert main(["consent", "audit"]) == USERS_FAULT
+    assert "FER_ID_KEYS=FOLDER" in capsys.readouterr().err
+    monkeypatch.setenv("FER_ID_KEYS", "~/keys")
+    monkeypatch.setattr(Path, "expanduser", lambda path: unknown())
+    assert main(["consent", "audit"]) == USERS_FAULT
+    assert "~/keys: no home folder is known" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("streams", ["| head -n 1", "2>&1 | head -n 1", "| true", "2>&1 | true"])
+def test_a_reader_that_has_gone(streams: str) -> None:
+    done = fer_id("--help", shell=f"{streams}; exit ${{PIPESTATUS[0]}}")
+    assert (done.returncode, done.stderr) == (DONE, b"")
+
+
+def test_the_code_of_a_refusal_survives_a_reader_that_has_gone() -> None:
+    done = fer_id("models", "fames=2", shell="2>&1 | true; exit ${PIPESTATUS[0]}")
+    assert done.returncode == USERS_FAULT
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"]])  # more, and less, than a buffer holds
+def test_output_for_which_there_is_no_room(arguments: list[str]) -> None:
+    done = fer_id(*arguments, shell="> /dev/full")
+    assert done.returncode == USERS_FAULT
+    (line,) = done.stderr.decode().splitlines()
+    assert line.startswith("fer-id:")
+    assert "the disk is full" in line
+
+
+def test_names_that_are_no_text_are_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def encode(config: object) -> None:
+        os.fsdecode(b"face\xff.png").encode()
+
+    monkeypatch.setattr(cli, "_find", lambda target: encode if target.endswith(":models") else find(target))
+    assert main(["models"]) == USERS_FAULT
+    assert "'face\\udcff.png': a name that is not UTF-8 text" in capsys.readouterr().err
+
+
+find = cli._find
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")]
+)
+def test_memory_that_cannot_be_had(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build(config: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_find", lambda target: build if target.endswith(":models") else find(target))
+    assert main(["models"]) == USERS_FAULT
+    assert "out of memory" in capsys.readouterr().err
+
+
+def test_figures_leave_nothing_in_the_home_folder(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    draw = "import matplotlib.pyplot as plt; plt.figure().savefig('/dev/null', format='png')"
+    code = f"import sys; from experiments.cli import main; main(['--help']); {draw}"
+    names = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
+    env = {name: text for name, text in os.environ.items() if name not in names} | {"HOME": str(home)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True)
+    assert not list(home.rglob("*"))

@@ -1,0 +1,188 @@
+"""MediaPipe's usage metrics stay on this machine: system calls of real processes, with the protection and without.
+
+strace records every attempt to reach something, and lets each of them fail, so that even without the protection nothing
+leaves the machine.
+"""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.request import ProxyHandler, build_opener, getproxies
+
+import numpy as np
+import pytest
+
+from fer_id.errors import ConfigError
+from fer_id.preprocessing import offline
+from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.preprocessing.offline import METRICS_VARIABLE, OfflineThread
+
+Attempts = Callable[[list[str], dict[str, str]], list[str]]
+
+PROXY = "http://192.0.2.1:3128"  # an address reserved for documentation
+CALLS = ("connect", "sendto", "sendmsg", "sendmmsg")
+LOCAL = re.compile(r"sin6?_port=htons\((?!53\))\d+\).*(127\.\d+\.\d+\.\d+|\"::1\")|sun_path=(?!.*(nscd|resolve))")
+"""A connection inside the machine, and not to a resolver, which would ask others in turn."""
+
+SCRIPT = """
+import numpy
+from fer_id.preprocessing.landmarks import FaceLandmarker
+with FaceLandmarker({bundle!r}) as landmarker:
+    landmarker.detect(numpy.zeros((64, 64, 3), numpy.uint8))
+"""
+WORKERS = """
+import numpy
+from fer_id.preprocessing.landmarks import landmarks_of_stills
+if __name__ == "__main__":
+    list(landmarks_of_stills([numpy.zeros((48, 48, 3), numpy.uint8)] * 40, workers=2, bundle={bundle!r}))
+"""
+
+
+@pytest.fixture(scope="session")
+def strace() -> str:
+    """The program that records system calls; a machine without it skips these tests, CI fails."""
+    if program := shutil.which("strace"):
+        return program
+    message = "strace is not installed (Debian: apt-get install strace)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(message, pytrace=False)
+    pytest.skip(message)
+
+
+@pytest.fixture(params=[True, False], ids=["offline", "unprotected"])
+def protected(request: pytest.FixtureRequest) -> bool:
+    """Whether the protection holds; without it, the same process must be seen to try."""
+    return bool(request.param)
+
+
+@pytest.fixture
+def attempts(strace: str, protected: bool, tmp_path: Path) -> Attempts:
+    """``attempts(arguments, environment)``: what a Python process, its threads and children tried to reach outside."""
+
+    def record(arguments: list[str], environment: dict[str, str]) -> list[str]:
+        trace, calls = tmp_path / "trace", ",".join(CALLS)
+        command = [strace, "-f", "-qq", "--seccomp-bpf", "-e", "signal=none", "-e", f"trace={calls}"]
+        command += ["-e", f"inject={calls}:error=ENETUNREACH", "-o", str(trace), sys.executable, *arguments]
+        proxies = {name for name in os.environ if name.lower().endswith("_proxy")}
+        inherited = {name: value for name, value in os.environ.items() if name not in {*proxies, METRICS_VARIABLE}}
+        allowed = {} if protected else {METRICS_VARIABLE: "allow"}
+        subprocess.run(command, check=True, capture_output=True, timeout=120, env=inherited | environment | allowed)
+        lines = [line.split(maxsplit=1)[1] for line in trace.read_text().splitlines()]
+        return [line for line in lines if line.split("(")[0] in CALLS and not LOCAL.search(line)]
+
+    return record
+
+
+@pytest.fixture
+def script(tmp_path: Path, landmark_model: str) -> Callable[[str], list[str]]:
+    """Writes a script that names the model's file; what Python needs to run it."""
+
+    def write(code: str) -> list[str]:
+        path = tmp_path / "script.py"
+        path.write_text(code.format(bundle=landmark_model))
+        return [str(path)]
+
+    return write
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{"no_proxy": "*", "HTTPS_PROXY": PROXY}, {"ALL_PROXY": PROXY, "http_proxy": PROXY}],
+    ids=["no_proxy=*", "ALL_PROXY"],
+)
+def test_a_landmarker_reaches_nothing(
+    attempts: Attempts, script: Callable[[str], list[str]], protected: bool, environment: dict[str, str]
+) -> None:
+    assert bool(attempts(script(SCRIPT), environment)) != protected
+
+
+def test_worker_processes_reach_nothing(
+    attempts: Attempts, script: Callable[[str], list[str]], protected: bool
+) -> None:
+    assert bool(attempts(script(WORKERS), {})) != protected
+
+
+def test_preparing_a_cohort_reaches_nothing(
+    attempts: Attempts, protected: bool, tmp_path: Path, shared_data: Path, landmark_model: str
+) -> None:
+    site = tmp_path / "site"
+    (site / "videos").mkdir(parents=True)
+    clips = []
+    for number in range(2):
+        shutil.copy(shared_data / "videos" / "single_face.mp4", site / "videos" / f"{number}.mp4")
+        clips.append({"subject_id": "a", "clip_id": str(number), "video": f"videos/{number}.mp4", "start_s": 0})
+    tables = {
+        "subjects": [
+            {"subject_id": "a", "age_group": "adult", "gender": "", "severity": "", "ethnicity": "", "site": ""}
+        ],
+        "clips": [{**clip, "end_s": 1, "label": "happy", "context": ""} for clip in clips],
+        "consent": [
+            {"subject_id": "a", "recorded_on": "2026-01-01", "status": "given", "guardian": "yes", "assent": "yes"}
+            | {"purposes": "training", "expires_on": "2999-01-01", "ethics_ref": ""}
+        ],
+    }
+    for name, rows in tables.items():
+        with (site / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    settings = [f"data.source={site}", f"data.face_landmarker={landmark_model}", "data.workers=2"]
+    command = ["-m", "experiments.cli", "prepare", "data=cohort", *settings, f"out={tmp_path / 'store'}"]
+    assert bool(attempts(command, {"FER_ID_KEYS": str(tmp_path / "keys")})) != protected
+    assert (tmp_path / "store" / "card.json").is_file()
+
+
+def test_the_rest_of_the_process_stays_online(landmark_model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("HTTPS_PROXY", PROXY)
+    with FaceLandmarker(landmark_model) as landmarker:
+        landmarker.detect(np.zeros((64, 64, 3), np.uint8))
+        assert build_opener(ProxyHandler({})).open(f"http://127.0.0.1:{server.server_port}").status == 204
+        assert getproxies()["https"] == PROXY
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_thread_and_its_threads_open_no_socket() -> None:
+    import socket
+    from concurrent.futures import ThreadPoolExecutor
+
+    def in_another_thread() -> None:
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(socket.socket, socket.AF_INET6, socket.SOCK_DGRAM).result()
+
+    thread = OfflineThread()
+    for function in (socket.socket, in_another_thread, lambda: socket.socket(socket.AF_UNIX)):
+        with pytest.raises(PermissionError):
+            thread.call(function)
+    with pytest.raises(socket.gaierror):
+        thread.call(socket.getaddrinfo, "localhost.invalid", 80)
+    assert thread.call(divmod, 7, 2) == (3, 1)
+    thread.close()
+    with pytest.raises(RuntimeError):
+        thread.call(divmod, 7, 2)
+
+
+def test_a_system_that_cannot_keep_it_offline_is_refused_unless_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(METRICS_VARIABLE, raising=False)
+    monkeypatch.setattr(offline.platform, "machine", lambda: "riscv64")
+    with pytest.raises(ConfigError, match=f"{METRICS_VARIABLE}=allow"):
+        OfflineThread()
+    monkeypatch.setenv(METRICS_VARIABLE, "allow")
+    assert OfflineThread().call(divmod, 7, 2) == (3, 1)

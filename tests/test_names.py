@@ -1,0 +1,72 @@
+"""Names of runs and studies: what is refused, by every verb that takes one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.config import TrainConfig
+from experiments.loading import load
+from experiments.sweep import SweepConfig
+from fer_id.errors import ConfigError
+from fer_id.settings import PATH, is_name
+
+HOSTILE = {
+    "nothing": "",
+    "here": ".",
+    "above": "..",
+    "out": "../x",
+    "deep out": "a/../../x",
+    "absolute": "/tmp/x",
+    "line end": "a\nb",
+    "escape": "a\x1b[2Jb",
+    "bell": "a\x07",
+    "NUL": "a\x00b",
+    "direction mark": "a\u202egnp",
+    "zero width": "a\u200b",
+    "line separator": "a\u2028b",
+    "folds": "study/folds/x",
+    "FOLDS": "study/Folds",
+    "cross-fit": "study/crossfit/0",
+    "formula": "=HYPERLINK(1)",
+    "at": "@SUM(1)",
+    "option": "-rf",
+    "hidden": ".ssh",
+    "empty part": "a//b",
+    "slash at the end": "a/",
+    "blank": " ",
+    "blank at the end": "a ",
+    "backslash": "a\\\\b",
+    "long": "x" * 300,
+    "long in bytes": "\U0001f600" * 90,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(
+    ("schema", "arguments"),
+    [(TrainConfig, ["data=synthetic", "data.store=x"]), (SweepConfig, ["action=run", "file=drawn"])],
+)
+def test_a_hostile_name_is_refused(schema: type, arguments: list[str], name: str) -> None:
+    with pytest.raises(ConfigError, match=r"- name=.*expected a name such as study/run"):
+        load(schema, [*arguments, f"name={name}"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["drawn/cnn_lstm", "site_a/gradual, 2nd try", "fer2013/timm-resnet18-tuned", "\u00c9tude/1", "a.b+c=1", "null"],
+)
+def test_an_ordinary_name_is_accepted(name: str) -> None:
+    config = load(TrainConfig, ["data=synthetic", "data.store=x", f"name={name}"])
+    assert config.name == (None if name == "null" else name)
+
+
+@given(st.text(max_size=30))
+def test_an_accepted_name_is_a_folder_below_the_root(name: str) -> None:
+    if is_name(name, {"name": PATH}):
+        path = (Path("/runs") / name).resolve()
+        assert path.parts[2:] == tuple(name.split("/"))
+        assert name.isprintable()
