@@ -216,6 +216,7 @@ def test_the_agent_does_not_name_its_host() -> None:
     assert wandb_agent.socket is socket
 
 
+@pytest.mark.slow
 def test_a_server_leads_a_sweep_and_is_told_nothing_of_this_machine(
     sweep_file: Path, server: Any, tmp_path: Path
 ) -> None:
