@@ -153,6 +153,9 @@ bench: $(STAMP)  ## throughput and start-up times against their targets
 
 # ------------------------------------------------------------------------------------------------------ development
 
+# With bytecode, which some environments switch off: without it every process compiles the packages and the tests again.
+test test-slow test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: $(STAMP)  ## the test-suite, without the slow ones (ARGS="-k store")
 	$(BIN)/pytest -n $(WORKERS) --maxprocesses=4 --dist=worksteal $(ARGS)
 

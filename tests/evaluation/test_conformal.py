@@ -82,7 +82,9 @@ def judged(table, level=0.9):
     return found, *conformal_scores(found, TARGET, children, why, level)
 
 
-@pytest.mark.parametrize(("children", "level"), [(9, 0.9), (20, 0.9), (20, 0.8)])
+@pytest.mark.parametrize(
+    ("children", "level"), [(9, 0.9), *(pytest.param(20, level, marks=pytest.mark.slow) for level in (0.9, 0.8))]
+)
 def test_a_clip_of_a_new_child_shows_a_class_of_its_set_as_often_as_promised(children, level):
     rng = np.random.default_rng(children)
     coverage = []

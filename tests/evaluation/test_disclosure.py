@@ -71,7 +71,7 @@ children = st.integers(10, 60).flatmap(
 )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(children)
 def test_no_hidden_cell_is_determined_by_what_is_shown(drawn):
     first, second = drawn

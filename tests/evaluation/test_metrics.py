@@ -27,7 +27,7 @@ def predicted_clips(draw):
     return truth, logits, subjects
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(predicted_clips())
 def test_metrics_equal_sklearn(table_from, clips):
     truth, logits, subjects = clips

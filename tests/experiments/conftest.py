@@ -36,6 +36,14 @@ def _quick_reports(sketched_figures: None) -> None:
     """``test_shipped.py`` renders the figures of every dataset, model and protocol."""
 
 
+@pytest.fixture(scope="module")
+def without_figures() -> Iterator[None]:
+    """Leave the figures out of the reports of trainings, where neither is looked at."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fer_id.reporting.report.write_figures", lambda run: {})
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., list[str]]:
     """Arguments of a training of a second: ``tiny(store, runs, *more)``, a small CNN with an LSTM for one epoch."""

@@ -20,6 +20,8 @@ from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral")]
@@ -133,6 +135,7 @@ def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
     pd.testing.assert_frame_equal(*(run.predictions() for run in runs))
 
 
+@pytest.mark.slow
 def test_folds_of_a_probe_share_features_and_change_nothing_by_it(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,7 +215,7 @@ def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path
     assert "needs a model to start from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["adabn", "coral", pytest.param("dann", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("strategy", ["adabn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("coral", "dann"))])
 def test_unlabelled_clips_of_the_tested_child_change_the_model(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
@@ -270,6 +273,7 @@ def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
     assert capsys.readouterr().err.count("finished already") == 2
 
 
+@pytest.mark.slow
 def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from fer_id.governance.keys import Key
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
-pytestmark = pytest.mark.usefixtures("remembered_faces")
+pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]

@@ -105,6 +105,7 @@ def test_memory_is_bounded_by_the_batch_and_the_answer_does_not_depend_on_it(exp
     np.testing.assert_allclose(first[columns], again.loc[first.index, columns], atol=2e-3)
 
 
+@pytest.mark.slow
 def test_folds_are_explained_by_their_own_models(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
     more = ("protocol=loso", "name=study/loso", "explain.clips=8", "explain.checks=4")
     assert main(tiny(drawn, tmp_path, *more)) == DONE

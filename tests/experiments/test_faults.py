@@ -25,6 +25,8 @@ from fer_id.models.checkpoint import read_tensors
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
 Told = pytest.CaptureFixture[str]

@@ -85,23 +85,25 @@ def live(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> C
 
 
 @pytest.fixture(scope="module")
-def single(live: Callable[[dict[str, Story]], Stories]) -> Stories:
-    """Trainings of one model."""
+def single(kills: int, live: Callable[[dict[str, Story]], Stories]) -> Stories:
+    """Trainings of one model, killed at the first so many moments."""
     return live(
         {
             "straight": ((), [], PICTURES),
-            "killed": ((), list(MOMENTS.values()), PICTURES),
+            "killed": ((), list(MOMENTS.values())[:kills], PICTURES),
             "unseeded straight": ((), [], [*PICTURES, SEEDING]),
             "unseeded killed": ((), [("kill", STEP, 4)], [*PICTURES, SEEDING]),
         }
     )
 
 
-@pytest.mark.slow
-def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(single: Stories, same: Same) -> None:
+@pytest.mark.parametrize("kills", [4, pytest.param(len(MOMENTS), marks=pytest.mark.slow)], scope="module")
+def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(
+    kills: int, single: Stories, same: Same
+) -> None:
     runs, ended = single
     assert [code for code, _ in ended["straight"]] == [DONE], ended["straight"]
-    for (moment, (how, *_)), (code, said) in zip(MOMENTS.items(), ended["killed"][:-1], strict=True):
+    for (moment, (how, *_)), (code, said) in zip(list(MOMENTS.items())[:kills], ended["killed"][:-1], strict=True):
         assert code == (KILLED if how != "term" else TERMINATED), f"{moment}: {said}"
         assert how != "term" or "fer-id: terminated; the same command" in said
         assert "Traceback" not in said
@@ -112,7 +114,8 @@ def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopp
     assert not drafts
 
 
-def test_the_comparison_would_notice(single: Stories, same: Same) -> None:
+@pytest.mark.parametrize("kills", [4], scope="module")
+def test_the_comparison_would_notice(kills: int, single: Stories, same: Same) -> None:
     """A resume that leaves the random state as it is gives other weights."""
     runs, ended = single
     assert ended["unseeded killed"][0][0] == KILLED

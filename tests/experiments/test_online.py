@@ -275,7 +275,7 @@ def study(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> 
     with pytest.MonkeyPatch.context() as patched:
         for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
             patched.setenv(name, "")
-        folds = ("protocol=kfold", "protocol.folds=4")
+        folds = ("protocol=kfold", "protocol.folds=4", "protocol.only=[01,02]")
         assert main(tiny(drawn, root, "logging.wandb=offline", *folds, "name=study/kfold")) == DONE
         wandb.teardown()
     return root / "study" / "kfold"

@@ -23,7 +23,7 @@ from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 
-pytestmark = pytest.mark.usefixtures("remembered_faces")
+pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
 
 Told = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]

@@ -24,6 +24,8 @@ from fer_id.reporting.jobs import run_name
 from fer_id.runs import RunDir
 from fer_id.tasks.classification import ClipClassification
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 

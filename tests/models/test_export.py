@@ -88,7 +88,7 @@ def test_another_models_logits_are_found_out(lstm: tuple[ClipClassifier, OnnxMod
     assert parity(other, found, noise_clips(2, FRAMES, seed=6))["max_difference"] > TOLERANCE
 
 
-@pytest.mark.parametrize("head", ["lstm", "attention"])
+@pytest.mark.parametrize("head", ["lstm", pytest.param("attention", marks=pytest.mark.slow)])
 def test_landmarks_go_in_too(head: str) -> None:
     model, found = exported(head, landmarks=16)
     frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=7))

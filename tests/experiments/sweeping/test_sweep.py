@@ -24,6 +24,8 @@ from experiments.sweeping.spec import SWEEPS
 from fer_id.runs import RunDir
 from tests.experiments.conftest import QUICK
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Told = pytest.CaptureFixture[str]
 TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8", "batch_size=8")
 
