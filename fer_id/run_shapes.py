@@ -84,6 +84,8 @@ class Calibrated(Part):
     """The same after temperature scaling; absent where nothing was scaled, so never undefined."""
 
     ece: Number = 0.0
+    adaptive_ece: Number | None = None
+    overconfidence: Number | None = None
     brier: Number = 0.0
     nll: Number = 0.0
     intervals: Intervals | None = None

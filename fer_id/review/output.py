@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,12 @@ def notes(timeline: Timeline) -> tuple[str, ...]:
 
 def _thumbnails(timeline: Timeline) -> dict[str, bytes]:
     """Pictures of the followed face by their path in the folder, of the windows that the page shows."""
-    faces = enumerate(timeline.faces[:_MOST_SHOWN])
-    return {f"{THUMBNAILS}/{number:04d}.jpg": face for number, face in faces if face is not None}
+    shown = zip(timeline.windows["window"], timeline.windows["status"], timeline.faces, strict=False)
+    return {
+        f"{THUMBNAILS}/{number:04d}.jpg": face
+        for number, status, face in islice(shown, _MOST_SHOWN)
+        if face is not None and status != NO_FACE  # it may be seen at the window's edge, outside of its own time
+    }
 
 
 def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
