@@ -18,6 +18,9 @@ from fer_id.errors import FerIdError, cut
 MB = 2**20
 MOST_JSON = 64 * MB
 MOST_YAML = MB
+MOST_ANNOTATIONS = 64 * MB
+"""Bytes of a file of ELAN or BORIS."""
+
 MOST_NESTING = 100
 """Lists and mappings within each other, in JSON and YAML."""
 

@@ -76,6 +76,8 @@ YAML: dict[str, tuple[str, Reader]] = {
 }
 OTHERS: dict[str, tuple[str, Reader]] = {
     "table": ("x.csv", lambda path: list(Table(path, ("a", "b")).rows())),
+    "ELAN": ("x.eaf", read_corrected),
+    "BORIS, table": ("events.tsv", read_corrected),
     "picture": ("x.png", read_image),
     "landmark model": ("x.task", find_bundle),
     "bytes": ("x", lambda path: read_bytes(path, DataError, most=100)),
@@ -102,6 +104,19 @@ def test_what_nests_deeper_than_python_bears_is_damage(tmp_path: Path, name: str
     path = tmp_path / name
     path.write_text(content + "\n")
     assert name.rpartition(".")[0] in refusal(reader, path)
+
+
+@pytest.mark.parametrize("content", ["<a>" * 200_000, "<a>" * 200_000 + "</a>" * 200_000], ids=["open", "closed"])
+def test_xml_that_nests_deeply_is_none_of_elans(tmp_path: Path, content: str) -> None:
+    (tmp_path / "x.eaf").write_text(content)
+    assert "cannot be read as a file of ELAN" in refusal(read_corrected, tmp_path / "x.eaf")
+
+
+@pytest.mark.parametrize("name", ["x.eaf", "events.csv", "events.tsv", "x.boris"])
+def test_a_file_of_an_annotation_tool_is_bounded_unread(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(2**33)  # 8 GB that take no room
+    assert "8 GB, expected at most 64 MB" in refusal(read_corrected, tmp_path / name)
 
 
 @pytest.mark.parametrize("value", ["[" * 200_000, "[" * 200 + "]" * 200, "[" + "[a, " * 50_000, "[&a x, *a]"])

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field
 
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
+from fer_id.inputs import MOST_ANNOTATIONS, read_text
 from fer_id.progress import say
 from fer_id.review.boris import SHA256_MARK, is_models
 from fer_id.review.corrected import Corrected, Opinion, corrected, plays
@@ -184,10 +185,7 @@ def _paired(events: Iterable[tuple[int, Event]], offset: float, problems: Proble
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield the rows of a table with their lines; raise DataError with every row that is not whole."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise DataError(f"{path}: cannot be read ({problem})") from None
+    text = read_text(path, DataError, most=MOST_ANNOTATIONS)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader, problems = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), Problems(str(path))
     rows, header, line = list[tuple[int, dict[str, str]]](), list[str](), 1

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from fer_id.errors import DataError, Problems
+from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
 from fer_id.review.corrected import Corrected, Opinion, corrected, plays
 from fer_id.review.elan import CORRECTED, VIDEO, VIDEO_SHA256
 from fer_id.shapes import LATEST_S, shown
@@ -69,8 +70,8 @@ def read(path: Path) -> Corrected:
 def _parsed(path: Path) -> ET.Element:
     """Return the root of the document, or raise DataError."""
     try:
-        root = ET.fromstring(path.read_bytes())
-    except (ET.ParseError, ValueError, LookupError, OSError) as problem:
+        root = ET.fromstring(read_bytes(path, DataError, most=MOST_ANNOTATIONS))
+    except (ET.ParseError, ValueError, LookupError) as problem:
         raise DataError(f"{path}: cannot be read as a file of ELAN ({str(problem)[:200]})") from None
     if root.tag != "ANNOTATION_DOCUMENT":
         raise DataError(f"{path}: cannot be read as a file of ELAN (it is {shown(root.tag)}, no ANNOTATION_DOCUMENT)")
