@@ -215,7 +215,9 @@ def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path
     assert "needs a model to start from" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["adabn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("coral", "dann"))])
+@pytest.mark.parametrize(
+    "strategy", ["adabn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("coral", "dann"))]
+)
 def test_unlabelled_clips_of_the_tested_child_change_the_model(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
