@@ -32,6 +32,7 @@ UV_VARIABLES = {
 }
 # Options of pip that change neither what is installed nor where it comes from.
 IRRELEVANT = {
+    "break-system-packages",
     "cache-dir",
     "config-file",
     "debug",
