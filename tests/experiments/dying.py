@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 # Slow, and needed by every story.
+import albumentations  # noqa: F401
+import fairlearn.metrics  # noqa: F401
 import timm  # noqa: F401
 import wandb  # noqa: F401
 

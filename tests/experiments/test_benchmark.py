@@ -20,6 +20,8 @@ from fer_id.store import ClipStore
 from fer_id.tasks.classification import ClipClassification
 from tests.experiments.conftest import QUICK
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Told = pytest.CaptureFixture[str]
 CONTROLS = {
     *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),

@@ -25,6 +25,8 @@ from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 from tests.experiments.conftest import QUICK
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 

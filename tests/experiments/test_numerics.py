@@ -31,6 +31,8 @@ from fer_id.runs import RunDir
 from fer_id.tasks import numerics as capabilities
 from fer_id.tasks.numerics import Numerics
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 
@@ -322,6 +324,7 @@ def test_a_training_of_another_machine_is_resumed_in_float32_only_where_that_is_
     assert len(run.learning_curve()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("without_bf16")
 def test_folds_of_another_machine_stay_and_those_that_are_left_are_trained_in_float32(
     drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told

@@ -28,6 +28,8 @@ from fer_id.runs import RunDir
 from fer_id.store import ClipStore
 from tests.governance.conftest import NAMES, column, good_explanation, good_metrics
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 def good(run: RunDir, **changed: Any) -> None:
     """Gives a run, which learned next to nothing, numbers that pass."""
@@ -305,6 +307,7 @@ def test_what_it_started_from_must_be_there_and_free(
     assert "is not a run" in refused(capsys, run.path, "policy=demonstration")
 
 
+@pytest.mark.slow
 def test_a_cross_validation_is_sent_back_and_serves_as_evidence(
     drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,

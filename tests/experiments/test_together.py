@@ -183,6 +183,7 @@ if rank == 0:
 """
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_the_whole_batch_where_shares_differ(tmp_path: Path) -> None:
     """Three clips that count in one process, one in another, none in the third."""
     done = run([sys.executable, "-c", SHARE, str(tmp_path / "meeting")])

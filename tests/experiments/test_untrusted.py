@@ -11,6 +11,8 @@ import torch
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs import RunDir
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 

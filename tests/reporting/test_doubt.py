@@ -10,6 +10,8 @@ from fer_id.reporting.doubt import sentences
 from fer_id.reporting.figures import risk_coverage_curve
 from fer_id.reporting.report import evaluate_run
 
+pytestmark = pytest.mark.usefixtures("sketched_figures")
+
 
 @pytest.fixture
 def doubting(make_run):

@@ -13,6 +13,8 @@ from fer_id.reporting.group_words import gap_sentences, gap_words, small_groups
 from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.reporting.words import percent
 
+pytestmark = pytest.mark.usefixtures("sketched_figures")
+
 
 @pytest.fixture
 def grouped_run(make_run):

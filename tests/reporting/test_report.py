@@ -11,6 +11,8 @@ from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import evaluate_run, write_report
 
+pytestmark = pytest.mark.usefixtures("sketched_figures")
+
 
 class Links(HTMLParser):
     """What a browser would fetch, and the texts that stand for pictures."""
