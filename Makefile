@@ -149,7 +149,7 @@ dashboard: $(STAMP)  ## the team's page in W&B: studies, folds, sweeps (needs a 
 	$(FER) wandb dashboard $(ARGS)
 
 bench: $(STAMP)  ## throughput and start-up times against their targets
-	$(BIN)/python -m experiments.bench $(ARGS)
+	$(BIN)/python -m experiments.measure.bench $(ARGS)
 
 # ------------------------------------------------------------------------------------------------------ development
 

@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
 from data_modules.stills import read_image
 from data_modules.tables import Table
-from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.inputs import MB, read_bytes
 from fer_id.labels import AFFECTNET8
 from fer_id.preprocessing.alignment import align, crop_geometry
 from fer_id.settings import setting
+from fer_id.store.card import StoreCard
 from fer_id.types import LANDMARKS
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt", "none", "uncertain", "no face")

@@ -16,14 +16,14 @@ from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampl
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool, require_distinct
 from fer_id.errors import ConfigError, DataError, LeakageError, Problems, StoreError
+from fer_id.evaluation.confidence.crossfit import cross_fit
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
-from fer_id.evaluation.crossfit import cross_fit
 from fer_id.evaluation.protocol import make_folds
 from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
 PREFETCHED = 2
@@ -88,7 +88,7 @@ class FerDataModule(pl.LightningDataModule):
         raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
 
     def parts(self, fold: Fold) -> list[Fold]:
-        """How a fold is cross-fitted, see ``fer_id.evaluation.crossfit``; empty where it is not.
+        """How a fold is cross-fitted, see ``fer_id.evaluation.confidence.crossfit``; empty where it is not.
 
         Raises:
             DataError: pictures without subjects, or too few children.

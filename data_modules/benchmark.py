@@ -21,16 +21,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from data_modules.config import DataConfig
-from fer_id.card import StoreCard
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
-from fer_id.evaluation.leakage import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
-from fer_id.evaluation.leakage_summary import summarise
+from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
+from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.evaluation.protocol import without_repeats
 from fer_id.labels import get_space
 from fer_id.progress import track
 from fer_id.settings import setting
-from fer_id.store_writer import ClipStoreWriter
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, LANDMARKS
 
 VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
@@ -93,7 +93,7 @@ def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *,
     """Reads, audits, splits and writes; the store appears whole or not at all.
 
     Returns:
-        the card, with ``audit``: ``thresholds``; ``published`` (:func:`fer_id.evaluation.leakage_summary.summarise`
+        the card, with ``audit``: ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise`
         over the splits as published); ``prepared`` (images and classes per split, and what training drops by
         default); ``left_out``.
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset, Sampler
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
 from fer_id.progress import say
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 from fer_id.types import CROP, LANDMARKS, StoredClip
 
 

@@ -17,11 +17,11 @@ from data_modules import ferplus, folders
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, to_samples
 from data_modules.tables import Table
-from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import FER7, FERPLUS8
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
+from fer_id.store.card import StoreCard
 
 SIDE = 48
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 from data_modules.benchmark import Benchmark, write_benchmark
 from data_modules.stills import Still, StillsConfig, read_image, to_samples
-from fer_id.card import StoreCard
 from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
+from fer_id.store.card import StoreCard
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),

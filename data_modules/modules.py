@@ -18,7 +18,7 @@ class FolderDataModule(FerDataModule):
 
 
 class CohortDataModule(FerDataModule):
-    """Stores of :mod:`data_modules.cohort`: a site's children, a subject a shard."""
+    """Stores of :mod:`data_modules.cohort.reader`: a site's children, a subject a shard."""
 
 
 class SyntheticDataModule(FerDataModule):

@@ -14,7 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from fer_id.errors import Problems, StoreError
 from fer_id.labels import LabelSpace, map_labels
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 
 
 def holds_images(store: ClipStore) -> bool:

@@ -1,7 +1,7 @@
 """Everything that can be set about a training, as one tree of dataclasses.
 
 The sections that belong to a part of the program are defined beside that part; those here are about running it. How a
-tree is filled from files and arguments is ``experiments.loading``.
+tree is filled from files and arguments is ``experiments.settings.loading``.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
-from experiments.loading import chosen_by_name
-from experiments.registry import data_config
+from experiments.settings.loading import chosen_by_name
+from experiments.settings.registry import data_config
 from fer_id.callbacks.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig

@@ -159,8 +159,8 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 @pytest.fixture(scope="session")
 def drawn_site(made_once: MadeOnce) -> Path:
     """A cohort folder of three drawn children with a clip of each emotion; tests only read it."""
-    from fer_id.simulation.synthetic import SyntheticConfig
-    from fer_id.simulation.videos import write_cohort_folder
+    from fer_id.simulation.drawn.clip_store import SyntheticConfig
+    from fer_id.simulation.drawn.site_videos import write_cohort_folder
 
     config = SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6)
     return made_once("drawn_site", lambda out: write_cohort_folder(config, out, workers=1))
@@ -184,10 +184,10 @@ def tiny_store(tmp_path: Path) -> Callable[..., Path]:
         provenance: str = "synthetic",
         seed: int = 0,
     ) -> Path:
-        from fer_id.card import StoreCard
         from fer_id.labels import get_space
         from fer_id.preprocessing.alignment import EYES_64
-        from fer_id.store_writer import ClipStoreWriter
+        from fer_id.store.card import StoreCard
+        from fer_id.store.writer import ClipStoreWriter
 
         rng = np.random.default_rng(seed)
         geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
@@ -222,10 +222,10 @@ def stills_store(made_once: MadeOnce) -> Path:
 
 
 def _write_stills(out: Path) -> None:
-    from fer_id.card import StoreCard
     from fer_id.preprocessing.alignment import crop_geometry
-    from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
-    from fer_id.store_writer import ClipStoreWriter
+    from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
+    from fer_id.store.card import StoreCard
+    from fer_id.store.writer import ClipStoreWriter
 
     config = SyntheticConfig(subjects=90, clips_per_emotion=1, frames=2, fps=0.8, seed=3, population="adults")
     geometry = crop_geometry(aligned=True, colour="rgb")

@@ -52,7 +52,7 @@ class _Imports(ast.NodeVisitor):
         parents = self.package.split(".")
         base = ".".join(parents[: len(parents) - node.level + 1]) + "." if node.level else ""
         origin = (base + (node.module or "")).rstrip(".")
-        for alias in node.names:  # `from fer_id import store` imports fer_id.store as well
+        for alias in node.names:  # `from fer_id import store` imports fer_id.store.reader as well
             self._add(f"{origin}.{alias.name}", node)
 
     def visit_If(self, node: ast.If) -> None:
@@ -169,7 +169,7 @@ def test_the_cli_loads_nothing_heavy() -> None:
 
 def test_preparing_faces_never_imports_lightning() -> None:
     learning = {"data_modules.base", "data_modules.modules"}
-    preparing = set(_inside("fer_id.preprocessing", "data_modules", "experiments.prepare")) - learning
+    preparing = set(_inside("fer_id.preprocessing", "data_modules", "experiments.verbs.prepare")) - learning
     wrong = [chain for name in sorted(preparing) for chain in _reach(name, {"pytorch_lightning"})]
     assert not wrong
 
@@ -179,7 +179,7 @@ def test_models_are_plain_torch() -> None:
 
 
 def test_training_never_imports_mediapipe() -> None:
-    training = _inside("fer_id.models", "fer_id.tasks", "fer_id.callbacks", "data_modules", "experiments.train")
+    training = _inside("fer_id.models", "fer_id.tasks", "fer_id.callbacks", "data_modules", "experiments.verbs.train")
     wrong = sorted({chain for name in training for chain in _reach(name, {"mediapipe"})})
     assert not wrong, "landmarks belong to preparing; import them inside the function that prepares"
 
@@ -190,7 +190,7 @@ def test_training_never_imports_mediapipe() -> None:
         ("import torch", "torch", True),
         ("import torch.nn as nn", "torch.nn", True),
         ("from . import store", "fer_id.tasks.store", True),
-        ("from ..store import ClipStore", "fer_id.store.ClipStore", True),
+        ("from ..store import ClipStore", "fer_id.store.reader.ClipStore", True),
         ("class A:\n    import torch", "torch", True),
         ("try:\n    import torch\nexcept ImportError:\n    pass", "torch", True),
         ("def f():\n    import torch", "torch", False),

@@ -12,25 +12,25 @@ from pathlib import Path
 
 import pytest
 
+from data_modules.cohort.manifests import read_manifests
 from data_modules.folders import read_image
-from data_modules.manifests import read_manifests
 from data_modules.tables import MOST_COLUMNS, MOST_PROBLEMS, Table
 from experiments.config import TrainConfig
-from experiments.loading import load, read
+from experiments.settings.loading import load, read
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.spec import read_sweep
-from fer_id.card import StoreCard
+from fer_id.consent.audit_log import AuditLog
+from fer_id.consent.keys import Key
+from fer_id.consent.records import withdrawals
 from fer_id.errors import CheckpointError, DataError, FerIdError
 from fer_id.files import read_json, read_json_lines
-from fer_id.governance.audit import AuditLog
-from fer_id.governance.bundle import verify_bundle
-from fer_id.governance.consent import withdrawals
-from fer_id.governance.keys import Key
-from fer_id.governance.policy import read_policy
 from fer_id.inputs import MOST_YAML, check_zip, is_file_name, look_alike, read_bytes, read_text
-from fer_id.preprocessing.bundle import find_bundle
-from fer_id.review.corrected import read_corrected
-from fer_id.runs import RunDir
+from fer_id.preprocessing.landmarker_file import find_bundle
+from fer_id.release.bundle import verify_bundle
+from fer_id.release.policy import read_policy
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.card import StoreCard
+from fer_id.video.reader import read_corrected
 
 ROOT = Path(__file__).resolve().parents[1]
 Reader = Callable[[Path], object]
@@ -258,7 +258,7 @@ def test_a_zip_that_claims_more_than_it_has_is_refused_unread(tmp_path: Path) ->
 # ----------------------------------------------------------------------------------------------- one way to read a file
 
 ALLOWED = {
-    "json.loads": {"fer_id/inputs.py", "fer_id/governance/bundle.py", "experiments/standing.py"},
+    "json.loads": {"fer_id/inputs.py", "fer_id/release/bundle.py", "experiments/releasing/lineage.py"},
     "json.load": set(),
     "yaml.load": {"fer_id/yaml_text.py"},
     "yaml.safe_load": {"experiments/online/agent.py"},

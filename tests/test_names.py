@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import TrainConfig
-from experiments.loading import load
-from experiments.sweep import SweepConfig
+from experiments.settings.loading import load
+from experiments.sweeping.config import SweepConfig
 from fer_id.errors import ConfigError
 from fer_id.settings import PATH, is_name
 

@@ -11,10 +11,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from experiments.online.config import WandbConfig
 from experiments.online.server import asking, require_server
 from experiments.sweeping.parameters import FLOAT, Parameter
 from experiments.sweeping.plan import Plan, read_plan
@@ -22,9 +23,6 @@ from experiments.sweeping.spec import ARGUMENTS, find
 from fer_id.callbacks.mirror import PRIVATE_KEYS, holds_place
 from fer_id.errors import ConfigError
 from fer_id.progress import say
-
-if TYPE_CHECKING:
-    from experiments.online.verb import WandbConfig
 
 OF_SERVER = ("description", "early_terminate", "run_cap")
 """Parts of the file that the server gets as they are."""

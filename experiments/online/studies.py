@@ -11,16 +11,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
 from fer_id.callbacks.curves import best_row, few_validated, mean_curve, summarise_best
 from fer_id.callbacks.mirror import close_mirror, open_mirror
 from fer_id.errors import RunError
-from fer_id.runs import RunDir
-
-if TYPE_CHECKING:
-    from experiments.online.verb import WandbConfig
+from fer_id.runs.run_dir import RunDir
 
 PLACE = "configurations"
 """Folder in a study that holds the mirrors of its configurations."""

@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from experiments.sweeping.config import SweepConfig
 from fer_id.errors import ConfigError
-
-if TYPE_CHECKING:
-    from experiments.sweep import SweepConfig
 
 PATIENCE_S, PATIENCE_OF_RAY_S = 5.0, 20.0
 """How long an address may take to answer, and the cluster behind it, the import of Ray included."""

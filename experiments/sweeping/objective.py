@@ -9,7 +9,7 @@ from typing import Any
 from experiments.sweeping.spec import OBJECTIVES
 from fer_id.errors import RunError
 from fer_id.labels import get_space
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 
 def measured(run: RunDir, metric: str) -> dict[str, Any]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from experiments.config import RunsConfig, TrainConfig
-from experiments.loading import load, plain
+from experiments.settings.loading import load, plain
 from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
-from fer_id.runs import job_hash
+from fer_id.runs.run_dir import job_hash
 
 JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "data.drop_duplicates")
 """What decides who validates: trials that differ in it cannot be compared."""
@@ -117,8 +117,8 @@ class Plan:
         varied = [one.probes for one in self.sweep.parameters if one.key == "trainer.precision"]
         for precision in map(str, varied[0] if varied else (first.trainer.precision,)):
             if precision not in ("auto", "32"):  # every machine has float32, so torch is not imported for these
-                from experiments.numerics import require_precision
-                from experiments.trainer import device
+                from experiments.training.numerics import require_precision
+                from experiments.training.trainer import device
 
                 require_precision(precision, device(first))
 
@@ -189,7 +189,7 @@ def schema(verb: str) -> type[TrainConfig]:
     """The settings of ``train`` or ``adapt``; that of the latter lies beside what imports torch."""
     if verb == "train":
         return TrainConfig
-    from experiments.adapt import AdaptConfig
+    from experiments.verbs.adapt import AdaptConfig
 
     return AdaptConfig
 

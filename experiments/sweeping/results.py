@@ -16,7 +16,7 @@ from fer_id.csv_text import table_csv
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text
 from fer_id.reporting.sweep_figures import Axis, draw_sweep
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 SHOWN = 5
 MOST_FOLDS = 40

@@ -8,17 +8,17 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from experiments.job import describe_job
-from experiments.loading import plain, read
-from experiments.parents import open_parent
-from experiments.parts import open_data, open_source
+from experiments.settings.loading import plain, read
 from experiments.sweeping.ledger import Trial
 from experiments.sweeping.plan import Plan, named, schema
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
-from experiments.train import pool_folds
+from experiments.training.job import describe_job
+from experiments.training.parents import open_parent
+from experiments.training.setup import open_data, open_source
+from experiments.verbs.train import pool_folds
 from fer_id.progress import say
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 NAME = "selected"
 LEFT_OUT = ("wandb", "explain", LOG, ".lock")

@@ -15,7 +15,7 @@ from experiments.sweeping.search import Search
 from experiments.sweeping.spec import GRID
 from fer_id.errors import ConfigError, RunError
 from fer_id.progress import say
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 
 class Study:

@@ -16,7 +16,7 @@ from experiments.sweeping.ledger import FAILED, FINISHED
 from experiments.sweeping.objective import measured
 from fer_id.errors import FerIdError, RunError
 from fer_id.files import locked
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 VALUE, VALIDATION, LAST, OUTCOME = "value", "validation", "last", "outcome"
 """Keys of what a worker reports."""
@@ -93,12 +93,12 @@ def _train(assignment: Assignment) -> RunDir:
     """The finished run: as it is where it is finished already, else trained, or taken up where it was interrupted."""
     import torch
 
-    from experiments.loading import load
-    from experiments.parts import open_data
+    from experiments.settings.loading import load
     from experiments.sweeping.plan import schema
-    from experiments.trainer import quiet
-    from experiments.training import TRIAL, train_one
-    from fer_id.callbacks.watch import EndedOutside, Watch
+    from experiments.training.setup import open_data
+    from experiments.training.trainer import quiet
+    from experiments.training.training import TRIAL, train_one
+    from fer_id.callbacks.trial_report import EndedOutside, Watch
 
     run = RunDir(assignment.path)
     run.require_consent()
@@ -134,7 +134,7 @@ def _report(validation: int, value: float, last: bool) -> None:
     """Waits until Ray has decided whether the trial goes on."""
     from ray import tune
 
-    from fer_id.callbacks.watch import EndedOutside
+    from fer_id.callbacks.trial_report import EndedOutside
 
     try:
         tune.report({VALUE: value, VALIDATION: validation, LAST: last})

@@ -16,9 +16,9 @@ import pytorch_lightning as pl
 from fer_id.callbacks.mirror import harmless
 from fer_id.callbacks.telling import FEW, SPLITS, told
 from fer_id.errors import RunError
-from fer_id.evaluation.suppression import FEWEST_SUBJECTS
+from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 from fer_id.files import read_json_lines
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     import wandb

@@ -10,8 +10,8 @@ import pandas as pd
 import pytorch_lightning as pl
 
 from fer_id.evaluation.config import MIN_SUBJECTS
-from fer_id.evaluation.grouping import MOST_VALUES, texts
-from fer_id.evaluation.suppression import Cell, Table, hidden_groups
+from fer_id.evaluation.groups.grouping import MOST_VALUES, texts
+from fer_id.evaluation.groups.suppression import Cell, Table, hidden_groups
 
 
 class GroupAccuracy(pl.Callback):

@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fer_id.callbacks.mirror import close_mirror
-from fer_id.evaluation.suppression import FEWEST_SUBJECTS
+from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,7 @@ def mirror_results(
 
 def result_numbers(metrics: Mapping[str, Any], per_class: pd.DataFrame, *, real: bool) -> dict[str, Any]:
     """``metrics.json`` as numbers under ``test/``: scores with their intervals, by class, and by group."""
-    from fer_id.evaluation.disclosure import public_view
+    from fer_id.evaluation.groups.disclosure import public_view
 
     numbers: dict[str, Any] = {f"test/{name}": value for name, value in told(metrics, ()).items()}
     numbers |= {

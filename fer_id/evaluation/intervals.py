@@ -9,10 +9,11 @@ times must not make anything narrower. All intervals are conditional on the fitt
 * From 40 on: the percentile cluster bootstrap (2,000 resamples of subjects, seeded), which takes no scale and no
   symmetry for granted.
 * Scores that are no functions of counts (the AUC, calibration, risk at a coverage) take the jackknife at every size:
-  exact, see :mod:`fer_id.evaluation.auc` and :mod:`fer_id.evaluation.confidence`.
+  exact, see :mod:`fer_id.evaluation.auc` and :mod:`fer_id.evaluation.confidence.intervals`.
 
 Measured coverage of nominal 95 %, lowest and highest of accuracy, macro-F1, macro recall and the recall of a rare
-class, in 2,000 cohorts of made-up children a size (``python -m experiments.coverage``; Monte-Carlo error half a point):
+class, in 2,000 cohorts of made-up children a size
+(``python -m experiments.measure.interval_coverage``; Monte-Carlo error half a point):
 
     subjects       6           12          20          40          80
     jackknife   .942-.954   .942-.962   .941-.954   .946-.950   .945-.953

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer_id.card import PROVENANCES
 from fer_id.errors import DataError
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
-from fer_id.evaluation.calibration import BINS, calibration_scores
-from fer_id.evaluation.confidence import Scored, calibration_intervals, selective_intervals
+from fer_id.evaluation.confidence.calibration import BINS, calibration_scores
+from fer_id.evaluation.confidence.intervals import Scored, calibration_intervals, selective_intervals
+from fer_id.evaluation.confidence.selective import selective_scores
 from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.evaluation.scores import Bools, Floats
-from fer_id.evaluation.selective import selective_scores
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
+from fer_id.store.card import PROVENANCES
 
 Section = tuple[dict[str, Any], dict[str, str]]
 """A part of ``metrics.json``, and the reasons of what is None in it."""

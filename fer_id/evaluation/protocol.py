@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError, LeakageError, Problems
-from fer_id.evaluation.access import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
+from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 BEYOND = "beyond protocol.at_most"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import check_image
-from fer_id.preprocessing.bundle import find_bundle, silence, system_libraries
+from fer_id.preprocessing.landmarker_file import find_bundle, silence, system_libraries
 from fer_id.preprocessing.offline import OfflineThread
 from fer_id.types import LANDMARKS
 
@@ -93,7 +93,7 @@ class FaceLandmarker:
             faces = landmarker.detect(image)
 
     Args:
-        bundle: the model file; None finds or fetches it, see :func:`fer_id.preprocessing.bundle.find_bundle`.
+        bundle: the model file; None finds or fetches it, see :func:`fer_id.preprocessing.landmarker_file.find_bundle`.
         max_faces: at most so many faces per image.
         confidence: threshold in [0, 1] of both the detector and the mesh's presence score.
         blendshapes: also give the 52 expression coefficients.

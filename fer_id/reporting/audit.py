@@ -130,7 +130,7 @@ def _of_annotators(found: dict[str, Any]) -> str:
 
 
 def _of_images(published: dict[str, Any]) -> Iterator[str]:
-    """Sentences about :func:`fer_id.evaluation.leakage_summary.summarise` over the splits as published."""
+    """Sentences about :func:`fer_id.evaluation.duplicates_summary.summarise` over the splits as published."""
     sizes: dict[str, int] = published["images"]
     same, near = published["byte_identical"], published["near_identical"]
     trainings = [split for split in sizes if split.lower().startswith("train")]

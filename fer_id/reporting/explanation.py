@@ -17,8 +17,8 @@ from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.reporting.words import counted, listed
-from fer_id.run_shapes import Explanation
-from fer_id.runs import RunDir
+from fer_id.runs.records import Explanation
+from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import checked
 
 CHECK_NAMES = {

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fer_id.evaluation.calibration import Reliability
-from fer_id.evaluation.selective import RISKS, RiskCoverage
+from fer_id.evaluation.confidence.calibration import Reliability
+from fer_id.evaluation.confidence.selective import RISKS, RiskCoverage
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
 

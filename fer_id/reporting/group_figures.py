@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fer_id.evaluation.config import Breakdown
-from fer_id.evaluation.subgroups import group_reliability
+from fer_id.evaluation.groups.subgroups import group_reliability
 from fer_id.labels import LabelSpace
 from fer_id.reporting import style
 from fer_id.reporting.group_words import verdict_words

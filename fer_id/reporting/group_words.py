@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fer_id.evaluation.gaps import GAP, NO_GAP, TESTED, TOO_LITTLE
-from fer_id.reporting.verdicts import p_words
+from fer_id.evaluation.groups.gaps import GAP, NO_GAP, TESTED, TOO_LITTLE
+from fer_id.reporting.benchmark.verdicts import p_words
 
 SCORES = {"accuracy": "accuracy", "macro_recall": "macro recall", "macro_f1": "macro-F1"}
 

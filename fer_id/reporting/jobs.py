@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fer_id.errors import RunError
-from fer_id.evaluation.gaps import TESTED
-from fer_id.runs import RunDir
+from fer_id.evaluation.groups.gaps import TESTED
+from fer_id.runs.run_dir import RunDir
 
 _COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
 _STORE: dict[str, Any] = dict.fromkeys(("name", "provenance", "label_space", "shard_by", "fingerprint"))

@@ -11,14 +11,14 @@ import yaml
 from matplotlib.figure import Figure
 
 from fer_id.errors import FerIdError
-from fer_id.evaluation.calibration import Reliability, calibrated, reliability
+from fer_id.evaluation.confidence.calibration import Reliability, calibrated, reliability
+from fer_id.evaluation.confidence.conformal import LEVEL, conformal_scores, prediction_sets
+from fer_id.evaluation.confidence.selective import risk_coverage
+from fer_id.evaluation.confidence.threshold import RISK, flagged, review_scores
 from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
-from fer_id.evaluation.conformal import LEVEL, conformal_scores, prediction_sets
+from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.metrics import compute_metrics, confidences
 from fer_id.evaluation.predictions import check_predictions, class_names, judge
-from fer_id.evaluation.review import RISK, flagged, review_scores
-from fer_id.evaluation.selective import risk_coverage
-from fer_id.evaluation.subgroups import compute_subgroups
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import doubt, figures, group_figures, words
@@ -29,7 +29,7 @@ from fer_id.reporting.jobs import described, read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.reporting.uncertainty import read_uncertainty
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 Metrics = dict[str, Any]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.files import atomic_write_bytes
-from fer_id.preprocessing.clips import Box
+from fer_id.preprocessing.tracking import Box
 from fer_id.types import CROP
 
 Strip = tuple[str, NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]

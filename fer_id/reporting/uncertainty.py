@@ -14,7 +14,7 @@ from fer_id.reporting import style
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
 _MOST_SHOWN = 12  # clips of each list
@@ -35,8 +35,8 @@ def write_uncertainty(run: RunDir, table: pd.DataFrame, found: dict[str, Any], p
 
     Args:
         run: whose folder keeps them.
-        table: of :func:`fer_id.evaluation.uncertainty.uncertainty_table`.
-        found: of :func:`fer_id.evaluation.uncertainty.uncertainty_scores`.
+        table: of :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_table`.
+        found: of :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_scores`.
         provenance: of the clips.
     """
     folder = run.path / FOLDER

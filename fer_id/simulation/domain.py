@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from fer_id.settings import Clash, setting
-from fer_id.simulation.arrays import Array
-from fer_id.simulation.performance import LATEST
-from fer_id.simulation.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
+from fer_id.simulation.drawn.acting import LATEST
+from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
 
 T = TypeVar("T", Dynamics, Setting)
 

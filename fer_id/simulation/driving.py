@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import move_points
-from fer_id.simulation.arrays import Array
-from fer_id.simulation.canvas import Canvas
-from fer_id.simulation.geometry import HeadShape, Pose, landmarks
+from fer_id.simulation.drawn.acting import Performance
+from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.canvas import Canvas
+from fer_id.simulation.drawn.geometry import HeadShape, Pose, landmarks
+from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN, eye_camera
 from fer_id.simulation.neutral_shape import EYE_DISTANCE
-from fer_id.simulation.performance import Performance
-from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN, eye_camera
 from fer_id.simulation.warping import backward_maps, folded
 from fer_id.types import CROP, StoredClip
 

@@ -19,7 +19,7 @@ from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.driving import Still, inner_face
 from fer_id.simulation.neutral_shape import NeutralShapes, Shapes, turned
 from fer_id.simulation.warping import backward_maps, folded
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 
 Rows = NDArray[np.int64]
 

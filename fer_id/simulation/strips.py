@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
-from fer_id.simulation.arrays import Array
-from fer_id.simulation.performance import Subject
-from fer_id.simulation.rendering import eye_camera
-from fer_id.simulation.synthetic import SyntheticConfig, stage_clip
-from fer_id.simulation.traits import SEVERITIES
+from fer_id.simulation.drawn.acting import Subject
+from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.clip_store import SyntheticConfig, stage_clip
+from fer_id.simulation.drawn.rendering import eye_camera
+from fer_id.simulation.drawn.traits import SEVERITIES
 
 _SIDE = 96  # pixels of one frame
 _GAP = 4

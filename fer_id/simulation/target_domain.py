@@ -18,20 +18,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fer_id.card import StoreCard
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.progress import track
 from fer_id.simulation import strips
 from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.drawn.acting import FIXED, Performance, Subject, perform
+from fer_id.simulation.drawn.expression import ACTION_UNITS
+from fer_id.simulation.drawn.look import sample_look
+from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN
+from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
 from fer_id.simulation.driving import Still, drive
-from fer_id.simulation.expression import ACTION_UNITS
-from fer_id.simulation.look import sample_look
-from fer_id.simulation.performance import FIXED, Performance, Subject, perform
-from fer_id.simulation.rendering import ALIGN_NOISE, HIDDEN
 from fer_id.simulation.stills import Stills
-from fer_id.simulation.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
-from fer_id.store_writer import ClipStoreWriter
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import StoredClip
 
 GROUPS = ("age_group", "gender", "severity", "context")

@@ -15,9 +15,9 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
-from fer_id.tasks.bank import FeatureBank
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
-from fer_id.tasks.finite import require_finite, require_finite_weights
+from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.finite_check import require_finite, require_finite_weights
 from fer_id.tasks.parallel import share_of_loss
 from fer_id.tasks.strategies import Strategy
 from fer_id.tasks.views import views

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from fer_id.models.network import ClipClassifier
-from fer_id.tasks.alignment import Critic, coral
 from fer_id.tasks.config import AdaptationConfig
+from fer_id.tasks.domain_alignment import Critic, coral
 from fer_id.types import COHORT, SOURCE
 
 

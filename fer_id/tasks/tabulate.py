@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fer_id.evaluation.review import FACE_SHARE
+from fer_id.evaluation.confidence.threshold import FACE_SHARE
 from fer_id.labels import LabelSpace
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from fer_id.callbacks.curves import MirrorCurve, best_row, few_validated, mean_curve, summarise_best
 from fer_id.callbacks.telling import FEW
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 
 class Told:

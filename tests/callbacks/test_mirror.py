@@ -280,7 +280,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
 
 def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
     """Whatever text field of whatever dataset: a path in it is not sent, also a relative one where its key is known."""
-    from experiments.registry import DATASETS
+    from experiments.settings.registry import DATASETS
 
     for dataset in DATASETS.values():
         module, _, name = dataset.config.partition(":")

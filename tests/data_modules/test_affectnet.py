@@ -10,7 +10,7 @@ from PIL import Image
 from data_modules.affectnet import COLUMNS, AffectNetConfig, parse_landmarks, prepare
 from fer_id.errors import ConfigError, DataError
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 
 EMOTIONS = list(range(8))
 NO_EMOTIONS = [8, 9, 9, 10]

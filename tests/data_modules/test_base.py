@@ -13,13 +13,13 @@ from torch.utils.data import DataLoader
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
-from fer_id.card import StoreCard
 from fer_id.errors import DataError, StoreError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import FER7, TARGET
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.store import ClipStore
-from fer_id.store_writer import ClipStoreWriter
+from fer_id.store.card import StoreCard
+from fer_id.store.reader import ClipStore
+from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import COHORT, SOURCE
 
 Factory = Callable[..., Path]

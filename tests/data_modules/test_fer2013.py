@@ -13,7 +13,7 @@ from data_modules.ferplus import VOTED
 from data_modules.modules import FER2013DataModule
 from fer_id.errors import ConfigError, DataError, FerIdError
 from fer_id.preprocessing.alignment import align
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 
 VOTES = {"angry": 4, "disgust": 5, "fear": 6, "happy": 1, "sad": 3, "surprise": 2, "neutral": 0}
 

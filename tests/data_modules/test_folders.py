@@ -13,7 +13,7 @@ from data_modules.folders import FolderConfig, infer_space, list_images, prepare
 from data_modules.stills import read_image
 from fer_id.errors import ConfigError, DataError
 from fer_id.labels import FER7, SPACES, TARGET
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 
 
 def made(source: Path, tmp_path: Path, **settings) -> ClipStore:

@@ -12,7 +12,7 @@ import torch
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
 from data_modules.dataset import Collate, batch_bytes
-from experiments.stopping import MachineError, interruptible
+from experiments.interrupts import MachineError, interruptible
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.shared_memory import SharedMemory, amount

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from experiments.cli import DONE, main
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 FER7 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")

@@ -29,7 +29,7 @@ import fairlearn.metrics  # noqa: F401
 import timm  # noqa: F401
 import wandb  # noqa: F401
 
-import experiments.train  # noqa: F401
+import experiments.verbs.train  # noqa: F401
 
 Moment = tuple[str, str, int]
 
@@ -69,7 +69,7 @@ def prepare(how: str, where: str, n: int) -> None:
         number = signal.SIGKILL if how == "kill" else signal.SIGTERM
         replace(where, counted(n, lambda *_: os.kill(os.getpid(), number)))
     elif how == "half":
-        replace("fer_id.callbacks.saving:atomic_write_bytes", counted(n, half, where))
+        replace("fer_id.callbacks.checkpoint:atomic_write_bytes", counted(n, half, where))
     else:
         replace("os:replace", counted(n, lambda *_: os.kill(os.getpid(), signal.SIGKILL), where))
 

@@ -16,13 +16,14 @@ import pandas as pd
 import pytest
 
 from experiments import cli
-from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, VERBS, main
-from experiments.controls import require_one_length
-from experiments.inspect import describe
-from experiments.stopping import Terminated
+from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, main
+from experiments.interrupts import Terminated
+from experiments.verbs.controls import require_one_length
+from experiments.verbs.inspect import describe
+from experiments.verbs.table import VERBS
 from fer_id.errors import DataError, RunError
-from fer_id.runs import RunDir
-from fer_id.store import ClipStore
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
 
 HEAVY = (
     *("torch", "pytorch_lightning", "mediapipe", "pandas", "albumentations", "matplotlib", "cv2", "timm", "wandb"),
@@ -81,7 +82,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def broken(config: object) -> str:
         raise error
 
-    monkeypatch.setattr("experiments.models.models", broken)
+    monkeypatch.setattr("experiments.verbs.models.models", broken)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_examples_are_settings_that_exist() -> None:
-    from experiments.loading import load
+    from experiments.settings.loading import load
 
     for name, verb in VERBS.items():
         program, typed, *arguments = verb.example.split()

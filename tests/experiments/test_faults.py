@@ -22,7 +22,7 @@ from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.models.checkpoint import read_tensors
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 
 pytestmark = pytest.mark.usefixtures("without_figures")

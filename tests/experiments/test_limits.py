@@ -8,11 +8,12 @@ from functools import cache
 
 import pytest
 
-from experiments.cli import VERBS, _find
+from experiments.cli import _find
 from experiments.config import TrainConfig
-from experiments.loading import Setting, load, settings
-from experiments.planted import PlantedConfig
-from experiments.registry import DATASETS
+from experiments.measure.planted_gaps import PlantedConfig
+from experiments.settings.loading import Setting, load, settings
+from experiments.settings.registry import DATASETS
+from experiments.verbs.table import VERBS
 from fer_id.errors import ConfigError
 from fer_id.settings import within_limits
 

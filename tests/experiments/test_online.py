@@ -15,14 +15,14 @@ import yaml
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.config import TrainConfig
-from experiments.loading import load
 from experiments.online.agent import hidden_host, make_agent, registered
+from experiments.online.config import WandbConfig
 from experiments.online.dashboard import build
-from experiments.online.verb import WandbConfig
+from experiments.settings.loading import load
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.spec import SWEEPS, read_sweep
 from fer_id.errors import ConfigError
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]

@@ -24,8 +24,8 @@ import pytest
 import wandb
 from PIL import Image
 
-from experiments import mirrored
 from experiments.cli import DONE, main
+from experiments.training import mirrored
 from fer_id.callbacks import mirror, telling
 from fer_id.callbacks.mirror import close_mirror
 
@@ -37,10 +37,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
     """A store of children with telling names, whose pictures have one colour."""
-    from fer_id.card import StoreCard
     from fer_id.labels import TARGET
     from fer_id.preprocessing.alignment import EYES_64
-    from fer_id.store_writer import ClipStoreWriter
+    from fer_id.store.card import StoreCard
+    from fer_id.store.writer import ClipStoreWriter
 
     geometry = {"eyes": [list(eye) for eye in EYES_64], "colour": "rgb"}
     card = StoreCard(provenance, "target5", "subject_id", "planted", geometry=geometry, groups=["site"])
@@ -191,7 +191,7 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         shown = telling.mirror_explanation
         monkeypatch.setattr(telling, "FEWEST_SUBJECTS", 0)
         careless = lambda run, said, gallery: shown(run, said, _all(gallery))  # noqa: E731
-        monkeypatch.setattr("experiments.finishing.mirror_explanation", careless)
+        monkeypatch.setattr("experiments.training.finishing.mirror_explanation", careless)
 
 
 def _named_after_children(folder: Path, *, name: str, **more: Any) -> Any:

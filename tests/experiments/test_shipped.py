@@ -12,8 +12,8 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from experiments.cli import DONE, main
-from experiments.sources import GROUPS
-from fer_id.runs import RunDir
+from experiments.settings.sources import GROUPS
+from fer_id.runs.run_dir import RunDir
 
 YAML = {group: sorted(path.stem for path in (GROUPS / group).glob("*.yaml")) for group in ("data", "model", "recipe")}
 PROTOCOLS = sorted(path.stem for path in (GROUPS / "protocol").glob("*.yaml"))

@@ -11,7 +11,7 @@ import wandb
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.online.studies import PLACE, configurations
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 BEST = {("a", "one"): 0.5, ("a", "two"): 0.25, ("b", "one"): 1.0, ("b", "two"): 0.75, ("b", "three"): 1.0}
 CONFIG = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from experiments.cli import DONE, USERS_FAULT, main
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

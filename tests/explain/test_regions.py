@@ -17,7 +17,7 @@ from fer_id.explain.regions import (
     region_masks,
 )
 from fer_id.labels import SPACES
-from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
+from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
 from fer_id.types import FLIP_68
 
 EMOTIONS = sorted({name for space in SPACES.values() for name in space.names})

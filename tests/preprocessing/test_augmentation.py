@@ -11,7 +11,7 @@ from scipy import stats
 from fer_id.errors import ConfigError
 from fer_id.explain.regions import face_masks
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter, add_noise, exchange_background
-from fer_id.simulation.synthetic import SyntheticConfig, draw_clip
+from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
 from fer_id.types import FLIP_68
 
 OFF = {"flip": 0, "brightness": 0, "contrast": 0, "rotation_deg": 0, "scale": 0, "shift": 0, "noise": 0, "occlusion": 0}

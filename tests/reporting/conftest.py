@@ -11,7 +11,7 @@ import pytest
 
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import SPACES, LabelSpace
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 AUDIT = {
     "published": {

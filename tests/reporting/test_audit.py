@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from fer_id.evaluation.leakage import find_duplicates, fingerprint
-from fer_id.evaluation.leakage_summary import summarise
+from fer_id.evaluation.duplicates import find_duplicates, fingerprint
+from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.reporting.audit import MOST_CONFLICTS, Conflict, read_audit, reasons_words
 
 

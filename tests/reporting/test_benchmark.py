@@ -5,9 +5,9 @@ import pytest
 
 from fer_id.errors import RunError
 from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, REVERSED, SHUFFLED, TESTED
-from fer_id.reporting.benchmark import write_benchmark
-from fer_id.reporting.paper import TABLE4, TABLE5
-from fer_id.reporting.verdicts import time_verdict, winner
+from fer_id.reporting.benchmark.page import write_benchmark
+from fer_id.reporting.benchmark.paper import TABLE4, TABLE5
+from fer_id.reporting.benchmark.verdicts import time_verdict, winner
 
 
 def bench(runs, out, **more):

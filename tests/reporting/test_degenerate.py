@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from fer_id.labels import TARGET
-from fer_id.reporting.compare import write_comparison
+from fer_id.reporting.comparison.page import write_comparison
 from fer_id.reporting.report import evaluate_run
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 MakeRun = Callable[..., RunDir]
 
@@ -115,7 +115,7 @@ def test_collapsed_models_are_compared_on_an_axis_of_some_length(make_run: MakeR
 def test_a_comparison_that_fails_leaves_no_file(
     make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer_id.reporting.compare.comparison_table", lambda *_: 1 / 0)
+    monkeypatch.setattr("fer_id.reporting.comparison.page.comparison_table", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_comparison([make_run("a")], tmp_path / "out")
     assert not (tmp_path / "out").exists()

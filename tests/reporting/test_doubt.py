@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from fer_id.errors import DataError
-from fer_id.evaluation.selective import risk_coverage
+from fer_id.evaluation.confidence.selective import risk_coverage
 from fer_id.reporting.doubt import sentences
 from fer_id.reporting.figures import risk_coverage_curve
 from fer_id.reporting.report import evaluate_run

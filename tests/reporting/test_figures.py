@@ -3,11 +3,11 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
-from fer_id.evaluation.calibration import reliability
+from fer_id.evaluation.confidence.calibration import reliability
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import FER7
 from fer_id.reporting import figures
-from fer_id.reporting.comparison_figures import learning_curves, settings_figure
+from fer_id.reporting.comparison.figures import learning_curves, settings_figure
 from fer_id.reporting.style import svg
 
 

@@ -8,12 +8,12 @@ import pytest
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import eye_centres
 from fer_id.preprocessing.landmarks import FaceLandmarker
-from fer_id.simulation.canvas import Canvas
-from fer_id.simulation.expression import Array, prototype, units
-from fer_id.simulation.faces import draw_person
-from fer_id.simulation.geometry import Pose
-from fer_id.simulation.look import sample_look
-from fer_id.simulation.traits import AGE_GROUPS, ETHNICITIES, GENDERS
+from fer_id.simulation.drawn.canvas import Canvas
+from fer_id.simulation.drawn.expression import Array, prototype, units
+from fer_id.simulation.drawn.faces import draw_person
+from fer_id.simulation.drawn.geometry import Pose
+from fer_id.simulation.drawn.look import sample_look
+from fer_id.simulation.drawn.traits import AGE_GROUPS, ETHNICITIES, GENDERS
 
 SIDE, SUBJECTS = 512, 6
 CAMERA = np.array([[SIDE / 4.6, 0, SIDE / 2], [0, SIDE / 4.6, SIDE * 0.45]])

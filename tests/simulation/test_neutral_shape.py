@@ -6,9 +6,9 @@ from sklearn.decomposition import PCA
 
 from fer_id.errors import DataError
 from fer_id.labels import TARGET
-from fer_id.simulation.geometry import Pose, landmarks
+from fer_id.simulation.drawn.acting import sample_subject
+from fer_id.simulation.drawn.geometry import Pose, landmarks
 from fer_id.simulation.neutral_shape import EYE_DISTANCE, NeutralShapes, to_crop, turned
-from fer_id.simulation.performance import sample_subject
 
 
 def face(index: int, emotion: str, strength: float) -> np.ndarray:

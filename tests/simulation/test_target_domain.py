@@ -11,12 +11,12 @@ from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.drawn.acting import Performance
+from fer_id.simulation.drawn.scene import Light
 from fer_id.simulation.driving import Still, drive, inner_face
-from fer_id.simulation.performance import Performance
-from fer_id.simulation.scene import Light
 from fer_id.simulation.stills import Stills, choose_stills
 from fer_id.simulation.target_domain import cast, casting_of, stage, subject_of
-from fer_id.store import ClipStore
+from fer_id.store.reader import ClipStore
 from fer_id.types import CROP
 
 CONFIG = DomainConfig(clips_per_emotion=1, max_turn=0.3, max_misfit=0.06)

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from fer_id.tasks.classification import ClipClassification, make_optimiser
 from fer_id.tasks.config import OptimConfig
-from fer_id.tasks.finite import NotFiniteError
+from fer_id.tasks.finite_check import NotFiniteError
 from fer_id.tasks.views import views
 from fer_id.types import FLIP_68, ClipBatch
 

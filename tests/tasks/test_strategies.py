@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from fer_id.labels import TARGET
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
-from fer_id.tasks.alignment import Critic, coral
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING, BY_PICTURES, AdaptationConfig, LossConfig, OptimConfig
+from fer_id.tasks.domain_alignment import Critic, coral
 from fer_id.tasks.strategies import STRATEGIES, Strategy, stages
 from fer_id.types import COHORT, SOURCE, ClipBatch
 

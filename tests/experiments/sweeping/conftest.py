@@ -52,14 +52,14 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train the trials of a sweep in this process, one after the other: a worker of Ray imports torch first."""
     monkeypatch.chdir(Path.cwd())  # a trial changes both
     monkeypatch.setattr(sys, "argv", sys.argv)
-    monkeypatch.setattr("experiments.sweep._tune", _tune_here)
+    monkeypatch.setattr("experiments.verbs.sweep._tune", _tune_here)
 
 
 def _tune_here(config: Any, study: Any) -> None:
     """Do as Ray Tune does around the same suggestions, worker function, early stopping and records."""
     from experiments.sweeping import trial as worker
     from experiments.sweeping.tuning import Bookkeeper, Given, Stopper, Suggestions
-    from fer_id.callbacks.watch import EndedOutside
+    from fer_id.callbacks.trial_report import EndedOutside
 
     given = Given(study)
     suggestions, stopper, bookkeeper = Suggestions(given, threads=config.cpus), Stopper(study), Bookkeeper(given)

@@ -16,7 +16,7 @@ from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from fer_id.errors import RunError
 from fer_id.labels import TARGET
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 MakePlan = Callable[..., Plan]
 FOLDS = ("s00", "s01", "s02")

@@ -17,11 +17,11 @@ import torch
 import yaml
 
 from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
-from experiments.sweep import SweepConfig
+from experiments.sweeping.config import SweepConfig
 from experiments.sweeping.ledger import Ledger
 from experiments.sweeping.machines import machines
 from experiments.sweeping.spec import SWEEPS
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 from tests.experiments.conftest import QUICK
 
 pytestmark = pytest.mark.usefixtures("without_figures")

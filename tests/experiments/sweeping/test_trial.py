@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from experiments.loading import load
-from experiments.parts import open_data
+from experiments.settings.loading import load
 from experiments.sweeping import trial as worker
 from experiments.sweeping.plan import schema
 from experiments.sweeping.trial import OUTCOME, Assignment, run_trial
-from experiments.training import TRIAL, train_one
-from fer_id.callbacks.watch import EndedOutside, Watch
+from experiments.training.setup import open_data
+from experiments.training.training import TRIAL, train_one
+from fer_id.callbacks.trial_report import EndedOutside, Watch
 from fer_id.errors import RunError
 from fer_id.files import locked
-from fer_id.runs import RunDir
+from fer_id.runs.run_dir import RunDir
 
 Tiny = Callable[..., list[str]]
 

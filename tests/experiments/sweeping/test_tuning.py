@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from experiments.sweep import SweepConfig
 from experiments.sweeping import machines as module
+from experiments.sweeping.config import SweepConfig
 from experiments.sweeping.ledger import FINISHED, Ledger
 from experiments.sweeping.machines import fitting, require_answer
 from experiments.sweeping.plan import Plan

@@ -1,0 +1,70 @@
+"""``faces.csv``: which face in a video is the child's, where several people are in the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from data_modules.cohort.manifest_cells import is_number
+from fer_id.errors import Problems
+from fer_id.preprocessing.damage import Mark
+
+
+def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> pd.DataFrame:
+    """The rows of ``faces.csv`` with ``subject_id``: whose clip a row lies in, or who alone is in its video.
+
+    Args:
+        folder: the cohort.
+        faces, clips: the tables as text, by row.
+        problems: gets a line for each row of an unknown video, of nobody's time in a video of several children, or of a
+            time that another row has.
+    """
+    spans = clips[clips[["start_s", "end_s"]].map(_is_seconds).all(axis=1)]
+    spans = spans.assign(file=pd.Series({n: same_file(folder, v) for n, v in spans["video"].items()}, dtype=object))
+    known = {same_file(folder, video) for video in clips["video"]} - {None}
+    subjects, seen = {}, dict[tuple[Path | None, float], str]()
+    for number, video, time in faces.loc[faces["time_s"].map(_is_seconds), ["video", "time_s"]].itertuples():
+        where, file = face_row(number), same_file(folder, video)
+        own = spans[spans["file"] == file]
+        at = own[(own["start_s"].astype(float) <= float(time)) & (own["end_s"].astype(float) >= float(time))]
+        people = set(at["subject_id"]) or set(own["subject_id"])
+        if file not in known:
+            problems.add(f"{where}, column video: {video!r} is in no row of clips.csv")
+        elif len(people) > 1:
+            problems.add(f"{where}, column time_s: {time} lies in no clip, and several children are in {video!r}")
+        elif earlier := seen.get((file, float(time))):
+            problems.add(f"{where}: the same video and time as {earlier}; keep one of them")
+        seen.setdefault((file, float(time)), where)
+        subjects[number] = next(iter(people), None)
+    if len(problems):
+        return faces
+    numbers = {name: faces[name].astype(float) for name in ("time_s", "x", "y")}
+    return faces.assign(**numbers, subject_id=pd.Series(subjects, dtype=object))
+
+
+def marks_of(folder: Path, faces: pd.DataFrame | None, video: Path, subject: str) -> tuple[Mark, ...]:
+    """The marks of one child in one video file, by time; none where ``faces.csv`` says nothing about them."""
+    if faces is None:
+        return ()
+    own = faces.loc[faces["subject_id"] == subject, ["video", "time_s", "x", "y"]].itertuples()
+    here = (row for row in own if same_file(folder, str(row[1])) == video.resolve())
+    return tuple(sorted(Mark(time, x, y, face_row(number)) for number, _, time, x, y in here))
+
+
+def face_row(number: Any) -> str:
+    """Where a spreadsheet shows the row; its header is line 1."""
+    return f"faces.csv, line {number + 2}"
+
+
+def same_file(folder: Path, video: str | None) -> Path | None:
+    """The file that a cell means, links followed; None where it can be none."""
+    try:
+        return None if video is None else (folder / video).resolve()
+    except (OSError, RuntimeError, ValueError):
+        return None
+
+
+def _is_seconds(cell: object) -> bool:
+    return isinstance(cell, str) and is_number(cell)

@@ -1,0 +1,90 @@
+"""What may stand in the cells of a cohort's tables: a pandera schema of each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import date
+
+import pandera.pandas as pa
+
+from fer_id.consent.records import ASSENT, GUARDIAN, PURPOSES, STATUSES
+from fer_id.labels import TARGET
+
+_LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
+
+
+def purposes_in(cell: str) -> list[str]:
+    """The words of a cell of several, whatever stands between them."""
+    return [word for word in re.split(r"[;,|\s]+", cell) if word]
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell is a plain finite number of at least 0; judged on its text, so that no parser guesses."""
+    return re.fullmatch(r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?", cell) is not None and math.isfinite(float(cell))
+
+
+def _date(cell: str) -> bool:
+    try:
+        date.fromisoformat(cell)
+    except ValueError:
+        return False
+    return len(cell) == len("2026-01-31")
+
+
+def _each(test: Callable[[str], bool], expected: str) -> pa.Check:
+    return pa.Check(test, element_wise=True, error=expected, ignore_na=True)
+
+
+def _one_of(names: tuple[str, ...]) -> pa.Check:
+    return _each(lambda cell: cell in names, f"one of {', '.join(names)}")
+
+
+_NAME = _each(lambda cell: len(cell) <= 200 and cell.isprintable(), "printable text of at most 200 characters")
+_ID = pa.Column(checks=_NAME)
+_UNIQUE_ID = pa.Column(checks=_NAME, unique=True)
+_SECONDS = pa.Column(
+    checks=_each(lambda cell: is_number(cell) and float(cell) <= _LONGEST_S, "seconds, a number of at least 0")
+)
+
+SUBJECTS = pa.DataFrameSchema({"subject_id": _UNIQUE_ID})
+CLIPS = pa.DataFrameSchema(
+    {
+        "clip_id": _UNIQUE_ID,
+        "subject_id": _ID,
+        "video": _ID,
+        "start_s": _SECONDS,
+        "end_s": _SECONDS,
+        "label": pa.Column(checks=_one_of(TARGET.names), nullable=True),
+    }
+)
+ANNOTATIONS = pa.DataFrameSchema(
+    {
+        "clip_id": _ID,
+        "annotator": _ID,
+        "label": pa.Column(checks=_one_of(TARGET.names)),
+        "confidence": pa.Column(
+            checks=_each(lambda cell: is_number(cell) and float(cell) <= 1, "a number from 0 to 1, or nothing"),
+            nullable=True,
+        ),
+    }
+)
+_SHARE = pa.Column(checks=_each(lambda cell: is_number(cell) and float(cell) <= 1, "a share of the picture, 0 to 1"))
+FACES = pa.DataFrameSchema({"video": _ID, "time_s": _SECONDS, "x": _SHARE, "y": _SHARE})
+CONSENT = pa.DataFrameSchema(
+    {
+        "subject_id": _ID,
+        "recorded_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31")),
+        "status": pa.Column(checks=_one_of(STATUSES)),
+        "guardian": pa.Column(checks=_one_of(GUARDIAN), nullable=True),
+        "assent": pa.Column(checks=_one_of(ASSENT), nullable=True),
+        "purposes": pa.Column(
+            checks=_each(
+                lambda cell: set(purposes_in(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"
+            ),
+            nullable=True,
+        ),
+        "expires_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31, or nothing"), nullable=True),
+    }
+)

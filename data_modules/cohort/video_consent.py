@@ -1,0 +1,122 @@
+"""Whose video it is, and whether that person may be shown to a model: the consent purpose ``inference``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.cohort.admission import decisions, open_keys
+from data_modules.cohort.face_rows import marks_of
+from data_modules.cohort.manifests import Manifests, read_manifests
+from fer_id.cohort_tables import CLIP_ROW_COLUMNS
+from fer_id.consent.audit_log import AuditLog
+from fer_id.consent.keys import Key
+from fer_id.consent.records import ConsentError, known_withdrawals
+from fer_id.errors import DataError
+from fer_id.preprocessing.damage import Mark
+
+PURPOSE = "inference"
+
+
+@dataclass(frozen=True)
+class Permitted:
+    """A person of a cohort who may be shown to a model today.
+
+    Attributes:
+        name: as the site calls them; goes nowhere.
+        subject, video: pseudonyms.
+        groups: values of the group columns, of the person and of their clips in this video.
+        provenance: of the cohort; ``synthetic`` people are nobody.
+        until: last day of the consent; None: until it is taken back.
+        log: the site's.
+        marks: places on their face in this video, of ``faces.csv``.
+    """
+
+    name: str
+    subject: str
+    video: str
+    groups: dict[str, set[str]]
+    provenance: str
+    until: date | None
+    log: AuditLog
+    marks: tuple[Mark, ...] = ()
+
+
+def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> Permitted:
+    """Finds out whose video it is, and whether they agreed to it.
+
+    Args:
+        cohort: its folder.
+        video: the file; one that a row of ``clips.csv`` names, or any where ``subject`` says whose.
+        subject: name in ``subjects.csv``; empty: by the video.
+        home: folder of key, log and withdrawals.
+        today: the day.
+
+    Raises:
+        DataError: bad tables, or nobody can tell whose video it is.
+        ConsentError: no consent to ``inference``.
+    """
+    manifests = read_manifests(cohort)
+    clips = clips_of(manifests, video)
+    name = _whose(manifests, clips, video, subject)
+    key, log = open_keys(home)
+    decision = decisions(manifests, key, known_withdrawals(home, log), today)[name]
+    if PURPOSE not in decision.purposes:
+        why = decision.reason or f"it covers {', '.join(sorted(decision.purposes))} only"
+        raise ConsentError(
+            f"{cohort}: the consent of {name!r} does not cover {PURPOSE} ({why}); see consent.csv. The video was not "
+            "opened"
+        )
+    until = decision.record.expires_on if decision.record else None
+    own = clips[clips["subject_id"] == name]
+    pseudonyms = key.pseudonym("subject", name), _video_pseudonym(key, cohort, video)
+    marks = marks_of(manifests.folder, manifests.faces, video, name)
+    return Permitted(name, *pseudonyms, _groups(manifests, name, own), manifests.provenance, until, log, marks)
+
+
+def clips_of(manifests: Manifests, video: Path) -> pd.DataFrame:
+    """The rows of ``clips.csv`` that are about a video file, links followed."""
+    wanted = video.resolve()
+    same = {one for one in manifests.clips["video"].unique() if (manifests.folder / one).resolve() == wanted}
+    return manifests.clips[manifests.clips["video"].isin(same)]
+
+
+def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str) -> str:
+    """The person in the video.
+
+    Raises:
+        DataError: unknown, several, or another than was said.
+    """
+    shown = sorted(set(clips["subject_id"]))
+    if subject and subject not in set(manifests.subjects["subject_id"]):
+        raise DataError(f"{manifests.folder}: nobody is called {subject!r} in subjects.csv; see subject=")
+    if subject and shown and subject not in shown:
+        raise DataError(f"{video}: clips.csv says that it shows {', '.join(shown)}, not {subject!r}; see subject=")
+    if subject:
+        return subject
+    if len(shown) != 1:
+        who = f"shows {len(shown)} people" if shown else "is not in clips.csv"
+        raise DataError(f"{video}: {who}, so nobody knows whose consent counts; say subject=NAME of subjects.csv")
+    return str(shown[0])
+
+
+def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, set[str]]:
+    person = manifests.subjects[manifests.subjects["subject_id"] == name]
+    tables = (
+        person.drop(columns="subject_id"),
+        clips.drop(columns=[one for one in CLIP_ROW_COLUMNS[:-1] if one in clips]),
+    )
+    return {
+        str(column): {str(value) for value in table[column] if value is not None}
+        for table in tables
+        for column in table
+    }
+
+
+def _video_pseudonym(key: Key, cohort: Path, video: Path) -> str:
+    """As a store calls it, where it lies in the cohort."""
+    inside = video.resolve().is_relative_to(cohort.resolve())
+    return key.pseudonym("video", video.resolve().relative_to(cohort.resolve()).as_posix() if inside else video.name)

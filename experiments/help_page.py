@@ -1,0 +1,109 @@
+"""What ``--help`` prints: the verbs, and every setting of a verb from its dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from experiments.settings.loading import defaults, plain
+from experiments.settings.sources import group_names
+from experiments.settings.values import type_text
+from experiments.verbs.table import Verb
+from fer_id.settings import limits_text
+
+WIDTH = 110
+INDENT = 34
+
+OVERVIEW = """\
+fer-id VERB [PATH...] [key=value...]
+
+Facial emotion recognition in children with intellectual disabilities. It assists people; it never diagnoses.
+
+{verbs}
+
+From nothing to a page, with drawn faces and no download:
+  fer-id synth out=data/drawn subjects=12 seed=7
+  fer-id train data=synthetic data.store=data/drawn protocol=holdout recipe=demo name=drawn/cnn_lstm
+  fer-id train data=synthetic data.store=data/drawn protocol=holdout recipe=demo model=shallow_cnn name=drawn/shallow
+  fer-id compare runs/drawn/* out=compare
+
+Settings are key=value, in any order. data=, model=, recipe= and protocol= choose a group of settings (a shipped one by
+name, your own by the path of its .yaml file); dotted keys such as trainer.max_epochs=20 then override single ones.
+  fer-id VERB --help      every setting of a verb, with its default and limits
+
+A training saves after every epoch: stopped, killed or cut off, the same command goes on from there as if nothing had
+happened.
+
+Exit codes: 0 done, 2 something you can mend (the message says how), 1 a fault of fer-id, 130 interrupted by Ctrl-C,
+143 by SIGTERM."""
+
+
+def overview(verbs: Mapping[str, Verb]) -> str:
+    """The page of ``fer-id --help``."""
+    width = max(map(len, verbs))
+    return OVERVIEW.format(verbs="\n".join(f"  {name:<{width}}  {verb.does}" for name, verb in verbs.items()))
+
+
+def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> str:
+    """The page of ``fer-id VERB --help``: an example, the selectors, and each key with type, default, limits and help.
+
+    Args:
+        name, verb: of the table of verbs.
+        schema: its dataclass.
+        arguments: the others on the command line; ``data=NAME`` among them shows that dataset's own keys.
+    """
+    chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
+    config: Any = defaults(schema, chosen)[0]
+    takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
+    lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
+    for field in dataclasses.fields(schema):
+        if "selector" in field.metadata:
+            default = f" (default {field.metadata['selector']})" if field.metadata["selector"] else ""
+            lines += _paragraph(f"  {field.name}=NAME", f"one of {', '.join(group_names(field.name))}{default}")
+    return "\n".join([*lines, *_section(config, "")])
+
+
+def _section(config: Any, prefix: str) -> list[str]:
+    """The lines of one dataclass: its own keys first, then the sections in it."""
+    hints, said = get_type_hints(type(config)), _documented(type(config))
+    own: list[str] = []
+    below: list[str] = []
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            about = (type(value).__doc__ or "").split("\n")[0]
+            below += ["", f"{prefix}{field.name}: {about}", *_section(value, f"{prefix}{field.name}.")]
+        elif "selector" not in field.metadata:
+            left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
+            help_text = field.metadata.get("help") or said.get(field.name, "")
+            limits = limits_text(field.metadata)
+            kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")
+            own += _paragraph(left, f"{help_text} [{kind}]")
+    return own + below
+
+
+def _documented(schema: type) -> dict[str, str]:
+    """Help of the fields that a dataclass describes in its docstring (``Attributes:``) instead of beside the field."""
+    about: dict[str, str] = {}
+    for base in reversed(schema.__mro__):
+        text = textwrap.dedent((base.__doc__ or "").partition("Attributes:\n")[2])
+        about |= {name: " ".join(words.split()) for name, words in re.findall(r"^(\w+): (.*(?:\n +.*)*)", text, re.M)}
+    return about
+
+
+def _shown(value: Any) -> str:
+    simple = plain(value)
+    if simple is None or isinstance(simple, bool):
+        return {None: "null", True: "true", False: "false"}[simple]
+    return str(simple)
+
+
+def _paragraph(left: str, text: str) -> list[str]:
+    """``left``, then ``text`` in a column of its own, wrapped."""
+    wrapped = textwrap.wrap(text.strip(), WIDTH - INDENT) or [""]
+    if len(left) < INDENT - 1:
+        return [left.ljust(INDENT) + wrapped[0], *(" " * INDENT + line for line in wrapped[1:])]
+    return [left, *(" " * INDENT + line for line in wrapped)]

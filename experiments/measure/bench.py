@@ -1,0 +1,335 @@
+"""``python -m experiments.measure.bench [NAME...]``: what speed costs and gives, against the limits that were promised.
+
+One table on the terminal and ``runs/bench.json``. Run it on an otherwise idle machine; the exit code is 1 where a limit
+was missed. What is compared is measured in turns within one process, so that a machine's drift hits both sides alike.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from fer_id.errors import ConfigError, FerIdError
+from fer_id.files import write_json
+from fer_id.progress import say
+
+OUT = Path("runs/bench.json")
+SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
+"""Where the real datasets lie, if they are there."""
+
+IMAGES = 28_709
+"""Training images of FER2013."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured number.
+
+    Attributes:
+        name: what was measured.
+        value: None where it could not be; ``note`` then says why.
+        unit: of value and limit.
+        limit: what was promised; None: nothing was.
+        at_least: whether the limit is a lower one.
+        note: spread, or what the number is made of.
+    """
+
+    name: str
+    value: float | None
+    unit: str
+    limit: float | None = None
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``MISSED``, or nothing to say."""
+        if self.value is None:
+            return "skipped"
+        if self.limit is None:
+            return ""
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "ok" if met else "MISSED"
+
+
+def store() -> Iterator[Result]:
+    """Opening a store of the size of FER2013, and the memory that reading all of it takes."""
+    from experiments.measure.training_speed import random_store
+    from experiments.training.memory import own_megabytes
+    from fer_id.store.reader import ClipStore
+
+    with TemporaryDirectory() as folder:
+        path = random_store(Path(folder) / "store", {"train": IMAGES}, length=1)
+        seconds = [_seconds(lambda: ClipStore.open(path)) for _ in range(6)][1:]  # the first one imports parquet
+        yield Result(f"open a store of {IMAGES:,} images", _middle(seconds), "s", 0.2, note=_span(seconds))
+        before, peak, opened = own_megabytes(), 0.0, ClipStore.open(path)
+        for row in range(len(opened)):
+            opened.read(row).frames.sum()
+            if row % 1000 == 0:
+                peak = max(peak, own_megabytes())
+        note = f"{IMAGES * 12288 / 2**20:.0f} MiB of frames; not counted: mapped pages, which can be dropped"
+        yield Result("memory taken by reading them all", peak - before if before else None, "MiB", 64, note=note)
+
+
+def command_line() -> Iterator[Result]:
+    """``fer-id --help`` as a person waits for it."""
+    program = [str(Path(sys.executable).with_name("fer-id")), "--help"]
+    if not Path(program[0]).is_file():
+        program = [sys.executable, "-m", "experiments.cli", "--help"]
+    seconds = [_seconds(lambda: subprocess.run(program, check=True, capture_output=True)) for _ in range(7)]
+    yield Result("fer-id --help", _middle(seconds), "s", 0.5, note=_span(seconds))
+
+
+def augmentation() -> Iterator[Result]:
+    """The paper's augmentations, one thread."""
+    import numpy as np
+
+    from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
+    from fer_id.types import CROP, LANDMARKS
+
+    augment, rng = ClipAugmenter(AugmentConfig()), np.random.default_rng(0)
+    for length, what in ((1, "still"), (10, "clip of ten frames")):
+        frames = rng.integers(0, 256, (length, CROP, CROP, 3), dtype=np.uint8)
+        points = rng.uniform(0, CROP, (length, LANDMARKS, 2)).astype(np.float32)
+        times = [_seconds(lambda: augment(frames, points, seed=0, epoch=i, clip_id="a")) * 1e3 for i in range(1000)]  # noqa: B023
+        yield Result(f"augment a {what}", statistics.mean(times), "ms", note=f"median {_middle(times):.3f}")
+
+
+def drawing() -> Iterator[Result]:
+    """The drawn cohort, one thread."""
+    import cv2
+
+    from fer_id.labels import TARGET
+    from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
+
+    cv2.setNumThreads(1)
+    config, per_frame = SyntheticConfig(), []
+    for index in range(4):
+        subject = config.subject(index)
+        for emotion in TARGET.names:
+            per_frame.append(_seconds(lambda: draw_clip(subject, emotion, 0, config)) * 1e3 / config.frames)  # noqa: B023
+    yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {_span(per_frame)}")
+
+
+def simulating() -> Iterator[Result]:
+    """Stills into clips of ten frames, on every core; and twice as many, which must take twice as long."""
+    from experiments.measure.training_speed import posed_store
+    from fer_id.simulation.domain import DomainConfig
+    from fer_id.simulation.stills import choose_stills
+    from fer_id.simulation.target_domain import write_simulated_store
+    from fer_id.store.reader import ClipStore
+
+    rates = []
+    with TemporaryDirectory() as folder:
+        config = DomainConfig(clips_per_emotion=2, max_turn=1, max_misfit=1, max_fold=1)
+        for count in (3000, 6000):
+            source = ClipStore.open(posed_store(Path(folder) / f"source{count}", count))
+            stills, out = choose_stills(source, config), Path(folder) / f"out{count}"
+            seconds = _seconds(lambda: write_simulated_store(stills, config, out))  # noqa: B023
+            rates.append(len(ClipStore.open(out)) / seconds)
+    note = f"{rates[0]:.0f} clips/s of 3,000; starting the processes included"
+    yield Result("simulate clips of ten frames", rates[1], "clips/s", 150, at_least=True, note=note)
+
+
+def explaining() -> Iterator[Result]:
+    """Grad-CAM of clips in turns with a forward pass, and 256 of them with regions; drawn faces, new weights."""
+    import torch
+
+    from experiments.measure.training_speed import drawn_batch, shipped_model
+    from fer_id.explain.attribution import grad_cam
+    from fer_id.explain.clips import explain_clips
+    from fer_id.explain.layers import choose_layer
+
+    for name in ("cnn_lstm", "resnet50"):
+        model, batch = shipped_model(name).to(memory_format=torch.channels_last).eval(), drawn_batch(16)
+        layer, target = choose_layer(model.encoder), torch.zeros(16, dtype=torch.long)
+
+        def forward(model: Any = model, batch: Any = batch) -> None:
+            with torch.inference_mode():
+                model(batch["frames"], batch["valid"], batch["landmarks"])
+
+        forward()
+        ratios, seconds = [], []
+        for _ in range(5):
+            plain = _seconds(forward)
+            seconds.append(_seconds(lambda: grad_cam(model, batch, target, layer)))  # noqa: B023
+            ratios.append(seconds[-1] / plain)
+        note = f"{_span(ratios)}; {_middle(seconds):.2f} s for 16 clips of ten frames, float32 channels_last"
+        yield Result(f"Grad-CAM of {name} over a forward pass", _middle(ratios), "ratio", 4.0, note=note)
+        if name == "cnn_lstm":
+            targets = dict.fromkeys(batch["clip_id"], 0)
+            took = _seconds(lambda: explain_clips(model, [batch] * 16, targets, layer))  # noqa: B023
+            yield Result("Grad-CAM with regions, 256 clips of cnn_lstm", took, "s", 30.0)
+
+
+def judging() -> Iterator[Result]:
+    """``fer-id evaluate`` on 10,000 predictions of 200 subjects with four columns of groups, figures and page too."""
+    from experiments.measure.evaluate_speed import judge_run, made_up_run
+
+    with TemporaryDirectory() as folder:
+        whole, note = judge_run(made_up_run(Path(folder) / "run"))
+    yield Result("fer-id evaluate, 10,000 predictions", whole, "s", 10.0, note=note)
+
+
+def comparing() -> Iterator[Result]:
+    """``fer-id compare`` on 200 trials of 600 clips of 24 subjects with four columns of groups."""
+    from experiments.measure.compare_speed import compare_seconds, made_up_study
+
+    with TemporaryDirectory() as folder:
+        study = made_up_study(Path(folder) / "study")
+        whole, note = compare_seconds(study, Path(folder) / "compare")
+    yield Result("fer-id compare, 200 runs", whole, "s", 10.0, note=note)
+
+
+def preparing() -> Iterator[Result]:
+    """FER2013 from its CSV to an audited store."""
+    from experiments.settings.registry import get_dataset
+
+    name, source = "prepare FER2013, audit included", SHARED / "fer2013" / "fer2013.csv.gz"
+    if not source.is_file():
+        yield Result(name, None, "images/s", note=f"{source.name} is not there; FER_ID_SHARED says the folder")
+        return
+    from fer_id.store.reader import ClipStore
+
+    dataset = get_dataset("fer2013")
+    config = dataset.load_config()(name="fer2013", source=str(source))
+    with TemporaryDirectory() as folder:
+        out = Path(folder) / "store"
+        seconds = _seconds(lambda: dataset.load_prepare()(config, out))
+        images = len(ClipStore.open(out))
+    yield Result(name, images / seconds, "images/s", note=f"{images:,} images in {seconds:.0f} s")
+
+
+def videos() -> Iterator[Result]:
+    """A site's videos on two processes, against a plain loop on one core."""
+    name = "prepare videos: two processes over a plain loop on one core"
+    bundle = SHARED / "models" / "face_landmarker.task"
+    if not bundle.is_file():
+        yield Result(name, None, "ratio", note=f"{bundle.name} is not there; FER_ID_SHARED says the folder")
+        return
+    from experiments.measure.video_speed import film_and_prepare
+
+    outcome = film_and_prepare(bundle)
+    note = f"{outcome.frames:,} frames; {outcome.prepared:.0f} against {outcome.plain:.0f} frames/s"
+    yield Result(name, outcome.prepared / outcome.plain, "ratio", 1.7, at_least=True, note=note)
+
+
+def sweeping() -> Iterator[Result]:
+    """Two trials of a minute: by hand, in a sweep one after the other, in a sweep side by side; one thread each."""
+    from experiments.measure.sweep_speed import race
+
+    found = race()
+    by_hand = sum(found.by_hand)
+    note = f"{found.alone:.0f} s against {' + '.join(f'{one:.0f}' for one in found.by_hand)} s"
+    yield Result("sweep over its trials by hand", found.alone / by_hand, "ratio", 1.10, note=note)
+    note = f"{found.together:.0f} s against {found.alone:.0f} s, both with the start of the sweep"
+    yield Result("two trials side by side", found.together / found.alone, "ratio", 0.65, note=note)
+
+
+def training(model: str) -> Callable[[], Iterator[Result]]:
+    """``fer-id train`` against a bare loop; a benchmark of one model."""
+
+    def run() -> Iterator[Result]:
+        from experiments.measure.training_speed import race
+
+        outcome = race(model)
+        yield Result(
+            f"train {model}: fer-id train over a bare loop",
+            _middle(outcome.ratios),
+            "ratio",
+            0.90,
+            at_least=True,
+            note=f"{_span(outcome.ratios)} over {len(outcome.ratios)} rounds; {outcome.clips_per_second:.1f} against "
+            f"{outcome.bare_clips_per_second:.1f} clips/s; {outcome.settings}",
+        )
+
+    return run
+
+
+BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
+    "help": command_line,
+    "store": store,
+    "augment": augmentation,
+    "draw": drawing,
+    "train_cnn_lstm": training("cnn_lstm"),
+    "train_resnet50": training("resnet50"),
+    "simulate": simulating,
+    "explain": explaining,
+    "evaluate": judging,
+    "compare": comparing,
+    "prepare": preparing,
+    "videos": videos,
+    "sweep": sweeping,
+}
+
+
+def main(names: Sequence[str]) -> int:
+    """Runs the named benchmarks (all of them where none is named), prints the table and writes :data:`OUT`.
+
+    Returns:
+        the exit code: 1 where a limit was missed, 2 for an unknown name.
+    """
+    try:
+        if unknown := [name for name in names if name not in BENCHMARKS]:
+            raise ConfigError(f"unknown: {', '.join(unknown)}. Known: {', '.join(BENCHMARKS)}")
+        results, (kind, bf16) = [], _machine()
+        say(kind)
+        for name in names or BENCHMARKS:
+            say(f"... {name}")
+            results += list(BENCHMARKS[name]())
+    except FerIdError as error:
+        say(f"bench: {error}")
+        return 2
+    print(table(results))
+    rows = [{**asdict(result), "verdict": result.verdict} for result in results]
+    write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": kind, "bf16": bf16, "results": rows})
+    return int(any(result.verdict == "MISSED" for result in results))
+
+
+def _machine() -> tuple[str, bool]:
+    """The machine that is measured, in words, and whether it has bf16 arithmetic."""
+    import torch
+
+    from experiments.training.job import machine
+    from fer_id.tasks.numerics import supports
+
+    bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    return f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic", bf16
+
+
+def table(results: Sequence[Result]) -> str:
+    """The results as aligned text."""
+    lines = [("", "", "", "limit", "")]
+    for one in results:
+        limit = "" if one.limit is None else f"{'>=' if one.at_least else '<='} {one.limit:g}"
+        value = "-" if one.value is None else f"{one.value:.4g}"
+        lines.append((one.name, value, one.unit, limit, one.verdict))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    notes = ["", *(one.note for one in results)]
+    cells = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(f"{line}  {note}".rstrip() for line, note in zip(cells, notes, strict=True))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+_middle = statistics.median
+
+
+def _span(values: Sequence[float]) -> str:
+    return f"{min(values):.3g} to {max(values):.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""How long ``fer-id compare`` takes on a made-up study: trials in the real formats, their numbers computed from their
+predictions as a training's are."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from experiments.config import TrainConfig
+from experiments.measure.evaluate_speed import GROUPS
+from experiments.settings.loading import plain
+from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Ledger, Trial
+from fer_id.evaluation.config import ALL_GROUPS, Breakdown
+from fer_id.evaluation.groups.subgroups import compute_subgroups
+from fer_id.evaluation.metrics import compute_metrics
+from fer_id.evaluation.scores import Floats, Ints
+from fer_id.files import atomic_write_text
+from fer_id.labels import TARGET
+from fer_id.runs.run_dir import RunDir
+
+COST = {
+    "cnn_lstm": (390_000, 80_000_000),
+    "shallow_cnn": (550_000, 30_000_000),
+    "compact_vit": (2_700_000, 900_000_000),
+}
+"""Parameters and multiply-adds a clip."""
+
+STORE = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
+
+
+def made_up_study(
+    path: Path,
+    *,
+    runs: int = 200,
+    clips: int = 600,
+    subjects: int = 24,
+    epochs: int = 20,
+    lost: int = 2,
+    groups: Breakdown = ALL_GROUPS,
+    seed: int = 0,
+) -> Path:
+    """A sweep's folder of finished trials on the same clips.
+
+    How well a trial does depends on its learning rate, dropout and model; a quarter of the children is harder.
+
+    Args:
+        path: the folder to make.
+        runs: finished trials.
+        clips, subjects: that each is tested on; a fifth as many clips stand in inner validation.
+        epochs: lines of each ``metrics.jsonl``.
+        lost: further trials that failed, and as many that were stopped.
+        groups: what each is broken down by.
+        seed: of everything drawn.
+    """
+    rng = np.random.default_rng(seed)
+    table, truth, who = _clips(clips, subjects, rng)
+    noise = rng.normal(size=(len(table), len(TARGET)))
+    noise[np.arange(len(truth)), truth] += np.where(rng.random(subjects) < 0.25, -0.7, 0.0)[who]
+    ledger = Ledger.create(
+        path, "", {"objective": {"name": "val/macro_f1", "goal": "maximize"}, "provenance": "synthetic"}
+    )
+    for number in range(runs + 2 * lost):
+        chosen = _choose(rng)
+        name = f"{number:012x}"
+        trial = Trial(number + 1, None, name, chosen)
+        if number < runs:
+            logits = noise + rng.normal(scale=0.5, size=noise.shape)
+            logits[np.arange(len(truth)), truth] += _skill(chosen)
+            best = _write_trial(path / name, chosen, table, truth, logits, epochs, groups, rng)
+            ended = replace(trial, status=FINISHED, objective=best, epochs=epochs, seconds=60.0)
+        elif number < runs + lost:
+            ended = replace(trial, status=FAILED, epochs=1, seconds=3.0, reason="out of memory")
+        else:
+            ended = replace(trial, status=STOPPED, objective=0.2, epochs=5, seconds=15.0)
+        ledger.note(ended)
+    return path
+
+
+def compare_seconds(study: Path, out: Path) -> tuple[float, str]:
+    """Seconds that ``fer-id compare`` takes, the middle of three, and of what they are made, in words."""
+    command = [sys.executable, "-m", "experiments.cli", "compare", str(study), f"out={out}"]
+    before = os.times()
+    took = [_seconds(command) for _ in range(3)]
+    after = os.times()
+    busy = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")) / 3
+    size = sum(path.stat().st_size for path in out.iterdir()) / 2**20
+    return statistics.median(took), f"{min(took):.2f} to {max(took):.2f}, {busy:.2f} of the processor; {size:.1f} MiB"
+
+
+def _clips(clips: int, subjects: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Ints, Ints]:
+    """The columns that all trials share, the truth and the subject of each row, (N,)."""
+    columns = {name: rng.choice(values, subjects) for name, values in GROUPS.items()}
+    size = clips + clips // 5
+    who, truth = np.arange(size) % subjects, rng.integers(len(TARGET), size=size)
+    who[clips:] += subjects  # other children than those who are tested
+    table = pd.DataFrame({"clip_id": [f"c{index:06d}" for index in range(size)]})
+    table["subject_id"] = [f"s{index:04d}" for index in who]
+    table["fold"], table["label"] = "holdout", np.array(TARGET.names)[truth]
+    table["split"] = np.where(np.arange(size) < clips, "test", "validation")
+    who %= subjects
+    return table.assign(flagged=False, **{name: values[who] for name, values in columns.items()}), truth, who
+
+
+def _choose(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "optim.lr": float(f"{10 ** rng.uniform(-4.5, -2):.3g}"),
+        "model.dropout": float(rng.choice([0.0, 0.2, 0.5])),
+        "model.name": str(rng.choice(list(COST))),
+        "augment.occlusion": float(rng.choice([0.0, 0.2])),
+    }
+
+
+def _skill(chosen: dict[str, Any]) -> float:
+    skill = 1.4 - 0.5 * (np.log10(chosen["optim.lr"]) + 3.1) ** 2 - 0.4 * abs(chosen["model.dropout"] - 0.2)
+    return float(skill + 0.3 * (chosen["model.name"] == "cnn_lstm"))
+
+
+def _write_trial(
+    path: Path,
+    chosen: dict[str, Any],
+    clips: pd.DataFrame,
+    truth: Ints,
+    logits: Floats,
+    epochs: int,
+    groups: Breakdown,
+    rng: np.random.Generator,
+) -> float:
+    """Writes a finished run; gives its best inner-validation macro-F1."""
+    config = plain(TrainConfig())
+    for key, value in (chosen | {"name": f"{path.parent.name}/{path.name}", "trainer.max_epochs": epochs}).items():
+        *sections, last = key.split(".")
+        place = config
+        for section in sections:
+            place = place[section]
+        place[last] = value
+    parameters, multiply_adds = COST[chosen["model.name"]]
+    cost = {"parameters": parameters, "multiply_adds_per_clip": multiply_adds}
+    job = {"command": "fer-id sweep run", "seed": 0, "mode": "inductive", "store": STORE | {"groups": list(GROUPS)}}
+    job |= {"cost": cost, "seconds": 3.0 * epochs, "peak_memory_bytes": 4 * parameters + 10**9, "precision": "32"}
+    p = special.softmax(logits, axis=1)
+    table = clips.assign(predicted=np.array(TARGET.names)[p.argmax(axis=1)])
+    table = table.assign(**{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)})
+    table = table.assign(**{f"p_{name}": p[:, k] for k, name in enumerate(TARGET.names)})
+    metrics = compute_metrics(table, TARGET, "synthetic")
+    metrics["subgroups"], _ = compute_subgroups(table, TARGET, groups)
+    inner = (clips["split"] == "validation").to_numpy()
+    reached = float((p.argmax(axis=1) == truth)[inner].mean())
+    rise = reached * (1 - np.exp(-np.arange(1, epochs + 1) / 4)) + rng.normal(0, 0.01, epochs)
+    lines = [{"epoch": epoch, "step": 10 * epoch, "val/macro_f1": float(value)} for epoch, value in enumerate(rise)]
+    run = RunDir.create(path, config, job)
+    run.write_predictions(table)
+    run.write_metrics(metrics)
+    atomic_write_text(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    run.finish()
+    return float(rise.max())
+
+
+def _seconds(command: list[str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - began

@@ -1,0 +1,284 @@
+"""Coverage of intervals: how often they hold the truth.
+
+``python -m experiments.measure.interval_coverage [draws=2000] [seed=0] [subjects=6,12] [easier=0]``
+
+Cohorts are drawn from a population of made-up children again and again, the shipped intervals are computed for each,
+and counted is how often they hold the score that *all* children of that population would have: every clip of infinitely
+many children pooled, which is what a pooled score tends to as children are added. One table on the terminal, and
+``runs/coverage.json``.
+
+The population: a child has an ability (normal, on the logits, so its accuracy is logit-normal), leanings towards
+classes, 4 to 80 clips of classes in its own proportions, of which on average 5 % show no face (beta, by child). Two
+models answer the same clips; they share most of a child's ability and of a clip's difficulty. Confidence is the softmax
+of the logits, somewhat too sure. The first model is right on 71 %; ``easier`` adds to the logit of the true class (with
+2.4 it is right on 97 %).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy import special
+
+from fer_id.errors import ConfigError, FerIdError
+from fer_id.evaluation import scores
+from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
+from fer_id.evaluation.confidence.calibration import calibration_scores
+from fer_id.evaluation.confidence.intervals import calibration_intervals, selective_intervals
+from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage
+from fer_id.evaluation.effect import effect
+from fer_id.evaluation.intervals import BOOTSTRAP_FROM, Interval, count_intervals, jackknife
+from fer_id.evaluation.paired import PAIRED, difference_intervals
+from fer_id.evaluation.scores import Bools, Floats, Ints
+from fer_id.files import write_json
+from fer_id.progress import say
+
+OUT = Path("runs/coverage.json")
+SUBJECTS = (6, 12, 20, 40, 80)
+SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)
+"""Of the classes among the clips; the fourth is the rare one."""
+
+SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
+"""What both models add to the logit of the true class."""
+
+RARE, CLASSES = 3, len(SHARES)
+POPULATION, AT_ONCE = 200_000, 20_000  # children: in the large cohort, and held in memory together
+METHODS = ("jackknife", "bootstrap")
+
+_STATISTICS = {name: scores.overall_statistics(CLASSES)[name] for name in ("accuracy", "macro_f1", "macro_recall")}
+_STATISTICS["recall of a rare class"] = scores.class_statistics(CLASSES)[RARE, "recall"]
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Clips of S children, child by child, judged by two models."""
+
+    subjects: Ints  # (N,) 0 to S - 1, rising
+    truth: Ints  # (N,)
+    seen: Bools  # (N,) whether a face was found
+    probabilities: Floats  # (2, N, K)
+    counts: Floats  # (S, 2, K, K + 1)
+
+    def answered(self) -> tuple[Floats, Ints, Ints]:
+        """The first model's probabilities, the classes and the children of the clips with a face."""
+        return self.probabilities[0, self.seen], self.truth[self.seen], self.subjects[self.seen]
+
+    def accuracies(self) -> Floats:
+        """(2, S) share of each child's clips that each model gets right, those without a face being errors."""
+        return scores.accuracy_with_missing(self.counts).T
+
+    def part(self, first: int, size: int) -> Cohort:
+        """``size`` children from the one of this number on."""
+        rows = slice(*np.searchsorted(self.subjects, (first, first + size)))
+        clips = self.subjects[rows] - first, self.truth[rows], self.seen[rows], self.probabilities[:, rows]
+        return Cohort(*clips, self.counts[first : first + size])
+
+
+@dataclass
+class Tally:
+    """How the intervals of one score did at one number of subjects.
+
+    Attributes:
+        held, below, above: intervals that held the truth, or lay below or above it.
+        undefined: cohorts that gave none.
+        widths: of the intervals.
+    """
+
+    held: int = 0
+    below: int = 0
+    above: int = 0
+    undefined: int = 0
+    widths: list[float] = field(default_factory=list)
+
+    def add(self, interval: Interval, truth: float) -> None:
+        """Counts one interval."""
+        if interval.low is None or interval.high is None:
+            self.undefined += 1
+            return
+        self.held += interval.low <= truth <= interval.high
+        self.below += interval.high < truth
+        self.above += interval.low > truth
+        self.widths.append(interval.high - interval.low)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; shares are of the cohorts that gave an interval.
+
+    Attributes:
+        coverage: share of the intervals that held the truth; ``error`` its Monte-Carlo standard error.
+        below, above: share that lay below, or above, the truth.
+        width: the mean.
+        undefined: share of the cohorts without an interval.
+    """
+
+    subjects: int
+    score: str
+    method: str
+    truth: float
+    coverage: float
+    error: float
+    below: float
+    above: float
+    width: float
+    undefined: float
+
+
+def measure(
+    subjects: int,
+    draws: int,
+    truth: dict[str, float],
+    *,
+    seed: int,
+    methods: Sequence[str] = METHODS,
+    easier: float = 0.0,
+) -> list[Row]:
+    """Coverage at one number of subjects.
+
+    Args:
+        draws: cohorts.
+        truth: :func:`population_scores`, of a population as easy.
+        methods: of :func:`all_intervals`.
+        easier: added to the logit of the true class.
+    """
+    rng, tallies = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], Tally](Tally)
+    for size in _portions(draws, max(1, AT_ONCE // subjects)):
+        cohorts = draw_cohort(rng, size * subjects, easier)
+        for index in range(size):
+            for key, interval in all_intervals(cohorts.part(index * subjects, subjects), methods).items():
+                tallies[key].add(interval, truth[key[0]])
+    return [_row(subjects, *key, truth[key[0]], tally, draws) for key, tally in tallies.items()]
+
+
+def _row(subjects: int, score: str, method: str, truth: float, tally: Tally, draws: int) -> Row:
+    defined = len(tally.widths)
+    held, below, above = (number / defined if defined else np.nan for number in (tally.held, tally.below, tally.above))
+    error = float(np.sqrt(held * (1 - held) / defined)) if defined else np.nan
+    width = float(np.mean(tally.widths)) if defined else np.nan
+    return Row(subjects, score, method, truth, held, error, below, above, width, tally.undefined / draws)
+
+
+def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict[tuple[str, str], Interval]:
+    """Every interval that is measured, of one cohort, by score and method.
+
+    Args:
+        methods: for scores of counts: ``shipped`` is what the program chooses by the number of subjects, ``jackknife``
+            and ``bootstrap`` are taken whatever that is. The others have one method each.
+    """
+    found: dict[tuple[str, str], Interval] = {}
+    for method in methods:
+        start = {"shipped": BOOTSTRAP_FROM, "jackknife": sys.maxsize, "bootstrap": 0}[method]
+        intervals = count_intervals(cohort.counts[:, 0], _STATISTICS, bootstrap_from=start)
+        found |= {(name, method): interval for name, interval in intervals.items()}
+        differences = difference_intervals(cohort.counts, bootstrap_from=start)
+        found |= {(f"difference in {name}", method): each.interval for name, each in differences.items()}
+    p, truth, subjects = cohort.answered()
+    names, codes = np.unique(subjects, return_inverse=True)
+    without_each = macro_auc(auc_without_each(p, truth, codes, len(names)))
+    found["auc", "jackknife"] = jackknife(float(macro_auc(auc_by_class(p, truth))), without_each)
+    told = calibration_intervals(p, truth, subjects)
+    told |= selective_intervals(p.max(axis=1), p.argmax(axis=1) == truth, subjects)
+    found |= {(name, "jackknife"): interval for name, (_, interval) in told.items()}
+    size = effect(*cohort.accuracies())
+    return found | {("g", "noncentral t"): size.g_interval, ("superiority", "exact"): size.superiority_interval}
+
+
+def population_scores(seed: int = 0, easier: float = 0.0) -> dict[str, float]:
+    """What the scores of infinitely many children tend to: those of ``POPULATION`` children, drawn in portions."""
+    rng, pooled, accuracies = np.random.default_rng([seed, 0]), np.zeros((2, CLASSES, CLASSES + 1)), []
+    others = defaultdict[str, list[float]](list)  # by portion: each is as good as infinite, their mean is better still
+    for size in _portions(POPULATION, AT_ONCE):
+        cohort = draw_cohort(rng, size, easier)
+        pooled += cohort.counts.sum(0)
+        accuracies.append(cohort.accuracies())
+        p, truth, _ = cohort.answered()
+        confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
+        curve = risk_coverage(confidence, right)
+        told = {name: value for name, value in calibration_scores(p, truth).items() if name != "adaptive_ece"}
+        told |= {"auc": float(macro_auc(auc_by_class(p, truth))), "overconfidence": float((confidence - right).mean())}
+        told |= {"aurc": curve.aurc, **{f"risk_at_coverage.{share}": curve.risk_at(share) for share in COVERAGES}}
+        for name, value in told.items():
+            others[name].append(value)
+    whole = effect(*np.concatenate(accuracies, axis=1))
+    found = {name: float(one.value(pooled[0])) for name, one in _STATISTICS.items()}
+    found |= {f"difference in {name}": float(score(pooled[0]) - score(pooled[1])) for name, score in PAIRED.items()}
+    found |= {name: float(np.mean(values)) for name, values in others.items()}
+    return found | {"g": whole.g, "superiority": whole.superiority}
+
+
+def draw_cohort(rng: np.random.Generator, subjects: int, easier: float = 0.0) -> Cohort:
+    """So many children of the population, with their clips and both models' answers."""
+    clips = np.clip(np.rint(rng.lognormal(np.log(20), 0.6, subjects)), 4, 80).astype(np.int64)
+    who = np.repeat(np.arange(subjects), clips)
+    proportions = np.cumsum(rng.dirichlet(12 * np.asarray(SHARES), subjects), axis=1)
+    truth = (rng.random(len(who))[:, None] > proportions[who, :-1]).sum(axis=1)
+    seen = rng.random(len(who)) >= rng.beta(0.6, 11.4, subjects)[who]
+    ability, leaning = rng.normal(0, 0.9, subjects), rng.normal(0, 0.5, (subjects, CLASSES))
+    difficulty = rng.normal(0, 0.8, (len(who), CLASSES)) + leaning[who]
+    probabilities = np.empty((2, len(who), CLASSES))
+    counts = np.empty((subjects, 2, CLASSES, CLASSES + 1))
+    for run, skills in enumerate(SKILLS):
+        logits = difficulty + rng.normal(0, 0.6, (len(who), CLASSES))
+        own = ability + rng.normal(0, 0.3, subjects)
+        logits[np.arange(len(who)), truth] += easier + np.asarray(skills)[truth] + own[who]
+        probabilities[run] = special.softmax(1.6 * logits, axis=1)
+        predicted = np.where(seen, logits.argmax(axis=1), -1)
+        counts[:, run] = scores.count_clips(truth, predicted, who, subjects, CLASSES)
+    return Cohort(who, truth, seen, probabilities, counts)
+
+
+def _portions(total: int, at_most: int) -> Iterator[int]:
+    while total > 0:
+        yield min(total, at_most)
+        total -= at_most
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Coverage by score and method, a column for each number of subjects; behind it what lay below and above."""
+    sizes = sorted({row.subjects for row in rows})
+    cells = defaultdict[tuple[str, str], dict[int, str]](dict)
+    for row in rows:
+        text = f"{row.coverage:.3f} ±{row.error:.3f} ({100 * row.below:.0f}|{100 * row.above:.0f})"
+        cells[row.score, row.method][row.subjects] = text + (
+            f" none {row.undefined:.0%}" if row.undefined > 0.005 else ""
+        )
+    lines = [("score", "method", *(f"{size} subjects" for size in sizes))]
+    lines += [(*key, *(found.get(size, "-") for size in sizes)) for key, found in cells.items()]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measures, prints the table and writes :data:`OUT`; the exit code is 2 for an unknown setting."""
+    settings = {"draws": "2000", "seed": "0", "subjects": ",".join(map(str, SUBJECTS)), "easier": "0"}
+    try:
+        for argument in arguments:
+            name, _, value = argument.partition("=")
+            if name not in settings or not value.replace("." if name == "easier" else ",", "").isdigit():
+                raise ConfigError(f"{argument}: expected draws=2000, seed=0, subjects=6,12, easier=0")
+            settings[name] = value
+    except FerIdError as error:
+        say(f"coverage: {error}")
+        return 2
+    draws, seed, easier = int(settings["draws"]), int(settings["seed"]), float(settings["easier"])
+    began, truth = time.perf_counter(), population_scores(seed, easier)
+    rows = []
+    for size in map(int, settings["subjects"].split(",")):
+        say(f"... {size} subjects ({time.perf_counter() - began:.0f} s)")
+        rows += measure(size, draws, truth, seed=seed, easier=easier)
+    print(table(rows))
+    write_json(
+        OUT, {"draws": draws, "seed": seed, "easier": easier, "truth": truth, "rows": [asdict(row) for row in rows]}
+    )
+    say(f"{draws:,} cohorts of each size in {time.perf_counter() - began:.0f} s; {OUT}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""What a sweep costs over running its trials by hand, and what it gains by running two of them side by side."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import yaml
+
+from experiments.sweeping.ledger import Ledger
+from fer_id.errors import FerIdError
+from fer_id.runs.run_dir import RunDir
+
+EPOCHS = 70
+"""Of a trial: about a minute on one core."""
+
+TRIAL = (
+    *("data=synthetic", "protocol=holdout", "recipe=demo", "model=conv4", "model.widths=[16,32,64,128]"),
+    *("data.frames=frame", "trainer.precision=32", "trainer.memory_format=channels_last", "trainer.accelerator=cpu"),
+)
+
+
+class Race(NamedTuple):
+    """Seconds of the same two trials.
+
+    Attributes:
+        by_hand: of two commands, one after the other, one thread each.
+        alone: of a sweep that trains one at a time.
+        together: of a sweep that trains both at once.
+    """
+
+    by_hand: list[float]
+    alone: float
+    together: float
+
+
+def race(epochs: int = EPOCHS) -> Race:
+    """Trains two configurations three times: in a sweep, by hand before and after it, and side by side."""
+    with TemporaryDirectory() as folder:
+        root = Path(folder)
+        _command(["synth", f"out={root / 'store'}", "subjects=12", "seed=7"])
+        file = root / "race.yaml"
+        file.write_text(yaml.safe_dump(_sweep(root / "store", epochs)))
+        # One epoch, for the commands that its runs note: those are run by hand.
+        _command(["sweep", "run", str(file), f"runs.root={root}/plan", "trainer.max_epochs=1", "concurrent=1"])
+        trials = Ledger.open(root / "plan" / "race").trials.values()
+        commands = [RunDir(root / "plan" / "race" / one.job).job()["command"] for one in trials]
+        before = _by_hand(commands[0], root, epochs)
+        alone = _command(["sweep", "run", str(file), f"runs.root={root}/alone", "concurrent=1"])
+        after = _by_hand(commands[1], root, epochs)
+        together = _command(["sweep", "run", str(file), f"runs.root={root}/together", "concurrent=2"])
+    return Race([before, after], alone, together)
+
+
+def _sweep(store: Path, epochs: int) -> dict[str, object]:
+    command = ["fer-id", "train", *TRIAL, f"data.store={store}", f"trainer.max_epochs={epochs}", "${args_no_hyphens}"]
+    return {
+        "name": "race",
+        "command": command,
+        "method": "grid",
+        "metric": {"name": "val/macro_f1", "goal": "maximize"},
+        "parameters": {"optim.lr": {"values": [0.001, 0.002]}},
+    }
+
+
+def _by_hand(command: str, root: Path, epochs: int) -> float:
+    changed = {"runs.root": f"{root}/hand", "trainer.max_epochs": str(epochs)}
+    words = [
+        f"{key}={changed[key]}" if (key := word.partition("=")[0]) in changed else word
+        for word in shlex.split(command)[1:]
+    ]
+    return _command(words)
+
+
+def _command(words: Sequence[str]) -> float:
+    """Seconds of one command, as somebody at a terminal waits for it."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.cli", *words], capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        raise FerIdError(f"fer-id {' '.join(words)} ended with {done.returncode}: {done.stderr}")
+    return time.perf_counter() - began

@@ -1,0 +1,98 @@
+"""How fast ``fer-id prepare`` reads a site's videos, beside the least that can be: decode, MediaPipe, on one core."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+from unittest.mock import patch
+
+import numpy as np
+
+from data_modules.cohort.reader import CohortConfig, prepare
+from fer_id.consent.keys import HOME_VARIABLE
+from fer_id.csv_text import csv_text
+from fer_id.preprocessing.landmarks import FaceLandmarker
+from fer_id.simulation.drawn.clip_store import SyntheticConfig
+from fer_id.simulation.drawn.site_videos import VIDEO_FPS, write_cohort_folder
+
+COPIES = 10
+"""Each drawn video stands so often in the folder: drawing more takes longer than reading them."""
+
+PLAIN_VIDEOS = 10
+"""Videos that the plain loop reads."""
+
+
+class Filming(NamedTuple):
+    """What came out: frames prepared, and frames a second of ``prepare`` on two processes and of the plain loop."""
+
+    frames: int
+    prepared: float
+    plain: float
+
+
+def film_and_prepare(bundle: Path) -> Filming:
+    """Draws a site, reads it in both ways."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        site = _site(folder / "site")
+        videos = sorted((site / "videos").iterdir())
+        with _one_core():
+            began = time.perf_counter()
+            read = sum(_plain_loop(video, bundle) for video in videos[:PLAIN_VIDEOS])
+            plain = read / (time.perf_counter() - began)
+        config = CohortConfig(source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle))
+        with patch.dict(os.environ, {HOME_VARIABLE: str(folder / "keys")}):  # not the user's own key and log
+            began = time.perf_counter()
+            card = prepare(config, folder / "store")
+            seconds = time.perf_counter() - began
+        frames = card.audit["coverage"]["frames"]
+        return Filming(frames, frames / seconds, plain)
+
+
+def _site(path: Path) -> Path:
+    """A subject with five videos of 100 frames, and nine others with copies of them."""
+    write_cohort_folder(SyntheticConfig(subjects=1, clips_per_emotion=1, frames=34), path)
+    ids = {"subjects": ("subject_id",), "consent": ("subject_id",), "clips": ("subject_id", "clip_id")}
+    ids["annotations"] = ("clip_id",)
+    for table, columns in ids.items():
+        with (path / f"{table}.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        many = []
+        for copy in range(COPIES):
+            for row in rows:
+                new = {**row, **{column: f"{copy}-{row[column]}" for column in columns}}
+                if "video" in row:
+                    new["video"] = f"videos/{copy}-{Path(row['video']).name}"
+                    shutil.copy(path / row["video"], path / new["video"])
+                many.append(new)
+        (path / f"{table}.csv").write_text(csv_text(list(rows[0]), many), encoding="utf-8")
+    return path
+
+
+def _plain_loop(video: Path, bundle: Path) -> int:
+    """What anyone would write first; the number of frames."""
+    import av
+
+    count = 0
+    with FaceLandmarker(bundle) as landmarker, av.open(str(video)) as container:
+        for frame in container.decode(video=0):
+            landmarker.detect(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+            count += 1
+    return count
+
+
+@contextmanager
+def _one_core() -> Iterator[None]:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)

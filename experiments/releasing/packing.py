@@ -1,0 +1,289 @@
+"""The content of a bundle: weights and ONNX, compared with each other and with the run's record; contract; card."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import date
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import save
+
+from experiments.settings.loading import read
+from experiments.training.job import machine
+from experiments.training.mappings import mappings_of
+from experiments.verbs.card import sources_of
+from fer_id import __version__
+from fer_id.files import plain
+from fer_id.labels import get_space
+from fer_id.models.build import build_model
+from fer_id.models.checkpoint import load_model
+from fer_id.models.export import STEP, Clip, Exported, OnnxModel, export_onnx, latency, marked, noise_clips, parity
+from fer_id.progress import say
+from fer_id.release import bundle
+from fer_id.release.disclosed import disclosed
+from fer_id.release.evidence import Record, only
+from fer_id.release.limits import limits, limits_file
+from fer_id.release.model_card import Release, model_card
+from fer_id.release.policy import Policy
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.card import StoreCard
+from fer_id.types import CROP
+
+if TYPE_CHECKING:
+    from data_modules.base import FerDataModule
+    from fer_id.models.network import ClipClassifier
+
+CLIPS = 32
+"""Clips on which a bundle is compared with torch and with the run's own predictions."""
+
+MOST_APART = 0.02
+"""Mean difference of a probability from the run's own above which the weights are not those that were judged. Judging
+in bfloat16 makes a few thousandths."""
+
+LOGITS_APART = {"32": 0.01, "bf16": 0.1}
+"""Tolerance of a logit by the precision in which the run was judged: mean difference from the run's own, over the mean
+size of those (1 where they are smaller). A bundle computes in float32 on any machine; bfloat16 rounds each product to
+1/256."""
+
+
+class Packed(NamedTuple):
+    """What a bundle will hold.
+
+    Attributes:
+        files: content by name.
+        reasons: why it must not leave after all.
+        said: a line about parity and latency.
+    """
+
+    files: dict[str, bytes]
+    reasons: list[str]
+    said: str
+
+
+def pack(
+    run: RunDir,
+    record: Record,
+    evidence: Record | None,
+    data: FerDataModule | None,
+    policy: Policy,
+    unfit: Sequence[bundle.Unfit],
+    fingerprint: str,
+) -> Packed:
+    """Makes and checks everything that goes into the bundle of a run that the gate let through.
+
+    Args:
+        run, record: to be released.
+        evidence: the cross-validation whose numbers count.
+        data: of the run; None: its store is gone, and noise takes the place of its clips.
+        policy, unfit: of the gate.
+        fingerprint: of the key that will sign.
+    """
+    model = _model(run, record)
+    if record.config["trainer"]["precision"] == "bf16":
+        say("the run was judged in bf16; its bundle, and every check of it, computes in float32")
+    frames = int((record.job.get("cost") or {})["frames"])
+    clips = list(_clips(data, frames))
+    exported = export_onnx(model, frames)
+    onnx = OnnxModel(exported)
+    same = parity(model, onnx, [clip for _, clip in clips]) | {"of": "clips of the store" if data else "noise"}
+    apart = _apart(model, run, record, clips) if data else None
+    contract = _contract(record, evidence, model, data, policy, unfit)
+    contract["onnx"] = _onnx_contract(exported, same, latency(onnx))
+    contract["reproduced"] = apart
+    sources = sources_of(run)
+    sentences = limits(record, evidence=evidence, pretrained_elsewhere=len(sources) > 1)
+    provenance = contract["provenance"]
+    marks = _marks(contract)
+    card = model_card(record, sources, evidence=evidence, release=Release(policy, contract, fingerprint))
+    files = {
+        bundle.WEIGHTS: save({name: one.contiguous() for name, one in model.state_dict().items()}, marks),
+        bundle.ONNX: marked(exported.content, marks),
+        bundle.CONTRACT: _json(contract),
+        bundle.METRICS: _json({"kind": policy.kind, **disclosed((evidence or record).metrics)}),
+        bundle.POLICY: policy.as_yaml().encode(),
+        bundle.CARD: card.encode(),
+        bundle.LIMITS: limits_file(record.name, policy, provenance, unfit, sentences).encode(),
+    }
+    reasons = list(_faults(same, apart))
+    return Packed(files, reasons, "" if reasons else _said(contract["onnx"]))
+
+
+def _model(run: RunDir, record: Record) -> ClipClassifier:
+    """The run's best weights, on the CPU, in float32, in evaluation mode."""
+    from experiments.config import TrainConfig
+
+    config = read(TrainConfig, run.path / "config.yaml").model
+    labels = get_space(record.store["label_space"])
+    model = build_model(replace(config, pretrained=False, weights=None), len(labels))
+    load_model(model, run.checkpoint())
+    return model.float().eval()
+
+
+def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]]:
+    """Test clips, each a second time with frames without a face; or noise.
+
+    Yields:
+        the clip's name, empty where it is not as the run saw it, and the clip.
+    """
+    if data is None:
+        yield from (("", clip) for clip in noise_clips(CLIPS, frames, seed=0))
+        return
+    data.config.num_workers = 0
+    rows = data.fold.test[:: max(1, len(data.fold.test) // CLIPS)][:CLIPS]
+    generator = torch.Generator().manual_seed(0)
+    for batch in islice(data.as_they_are(rows), CLIPS):
+        for number, name in enumerate(batch["clip_id"]):
+            one = slice(number, number + 1)
+            clip = (batch["frames"][one].contiguous(), batch["valid"][one], batch["landmarks"][one])
+            yield name, clip
+            lost = torch.rand(clip[1].shape, generator=generator) < 1 / 3
+            yield "", (clip[0], clip[1] & ~lost, clip[2])
+
+
+def _apart(model: ClipClassifier, run: RunDir, record: Record, clips: Sequence[tuple[str, Clip]]) -> dict[str, Any]:
+    """How far these weights in float32 are from what the run recorded: mean and largest difference of a probability,
+    and the mean difference of a logit with its tolerance, see :data:`LOGITS_APART`."""
+    table = run.predictions()
+    table = table[(table["split"] == "test") & table["predicted"].notna()].set_index("clip_id")
+    judged = "bf16" if record.config["trainer"]["precision"] == "bf16" else "32"
+    found: dict[str, Any] = {"clips": 0, "mean_difference": None, "max_difference": None}
+    found |= {"precision": "32", "judged_in": judged}
+    known = [(name, clip) for name, clip in clips if name in table.index]
+    if not known:
+        return found
+    with torch.inference_mode():
+        logits = torch.cat([model(*clip) for _, clip in known])
+    recorded = table.loc[[name for name, _ in known]]
+    p, own = (recorded.filter(regex=f"^{kind}_").to_numpy(np.float64) for kind in ("p", "logit"))
+    differences = np.abs(logits.softmax(dim=1).numpy() - p)
+    return found | {
+        "clips": len(known),
+        "mean_difference": float(differences.mean()),
+        "max_difference": float(differences.max()),
+        "mean_logit_difference": float(np.abs(logits.numpy() - own).mean()),
+        "logit_tolerance": LOGITS_APART[judged] * max(1.0, float(np.abs(own).mean())),
+    }
+
+
+def _faults(same: dict[str, Any], apart: dict[str, Any] | None) -> Iterator[str]:
+    """Why weights that the gate let through must not leave."""
+    if same["max_difference"] is None:
+        yield "its ONNX could not be compared with torch: no test clip shows a face"
+    elif same["max_difference"] > same["tolerance"]:
+        yield f"its ONNX is {same['max_difference']:.1e} from torch in a logit, at most {same['tolerance']:.0e} asked"
+    if apart and apart["mean_difference"] is not None and apart["mean_difference"] > MOST_APART:
+        yield (
+            f"its checkpoint gives other probabilities than the run recorded, by {apart['mean_difference']:.3f} on "
+            "average: it is not the model that was judged"
+        )
+    if apart and apart["clips"] and apart["mean_logit_difference"] > apart["logit_tolerance"]:
+        yield (
+            f"its checkpoint gives other logits than the run recorded in {apart['judged_in']}, by "
+            f"{apart['mean_logit_difference']:.3f} on average, at most {apart['logit_tolerance']:.3f} allowed"
+        )
+
+
+def _contract(
+    record: Record,
+    evidence: Record | None,
+    model: ClipClassifier,
+    data: FerDataModule | None,
+    policy: Policy,
+    unfit: Sequence[bundle.Unfit],
+) -> dict[str, Any]:
+    """``contract.json``, without what was measured of the model while it was packed."""
+    labels, review = get_space(record.store["label_space"]), (evidence or record).metrics.get("review") or {}
+    return {
+        "version": bundle.VERSION,
+        "fer_id": __version__,
+        "kind": policy.kind,
+        "name": record.name,
+        "provenance": (evidence or record).metrics["provenance"],
+        "released_on": date.today().isoformat(),
+        "setting": policy.setting,
+        "legal_basis": policy.legal_basis.strip(),
+        "forbidden_uses": list(policy.forbidden_uses),
+        "not_for_use_with": [asdict(one) for one in unfit],
+        "labels": {"space": labels.name, "names": list(labels.names)},
+        "temperature": only(record.metrics, "calibration", "temperatures"),
+        "review": {"risk": review.get("risk"), "threshold": only(record.metrics, "review", "thresholds")},
+        "model": record.config["model"] | {"pretrained": False, "weights": None},
+        "input": _input(record, model, data),
+    }
+
+
+def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) -> dict[str, Any]:
+    """What a crop and a clip must be."""
+    cards = [] if data is None else [store.card for store in data.stores]
+    fps = None if data is None else data.clips["fps"].astype(float).median()
+    return {
+        "frames": int(record.job["cost"]["frames"]),
+        "fps": fps,
+        "size": CROP,
+        "layout": "frames float32 (1, T, 3, 64, 64), RGB in [0, 1]; valid bool (1, T), false where no face was found",
+        "geometry": record.store.get("geometry"),
+        "min_eye_distance": _agreed(cards, "min_eye_distance"),
+        "normalisation": {
+            "mean": model.encoder.mean.flatten().tolist(),
+            "std": model.encoder.std.flatten().tolist(),
+            "where": "inside the model",
+        },
+        "landmarks": {
+            "used": model.landmarks is not None,
+            "layout": "float32 (1, T, 68, 2), crop pixels, NaN where no face was found",
+            "model_sha256": _agreed(cards, "landmark_model_sha256"),
+            "mesh_mappings": mappings_of(record.store, drawn=record.job.get("dataset") == "synthetic"),
+        },
+    }
+
+
+def _agreed(cards: Sequence[StoreCard], name: str) -> Any:
+    """A parameter with which all stores were made; None where they differ or do not tell."""
+    values = {card.parameters.get(name) for card in cards}
+    return values.pop() if len(values) == 1 else None
+
+
+def _onnx_contract(exported: Exported, same: dict[str, Any], took: dict[str, Any]) -> dict[str, Any]:
+    """How to call the ONNX, and what was measured of it."""
+    return {
+        "kind": exported.kind,
+        "inputs": exported.inputs,
+        "outputs": exported.outputs,
+        "state": exported.state,
+        "how": "one frame a call; carry next_* into the following call, zeros at first; a frame without a face changes "
+        "nothing; logits before the first face mean nothing"
+        if exported.kind == STEP
+        else f"a whole clip of {exported.frames} frames a call, since this head needs all of them at once; fill a "
+        "shorter one with frames that are not valid",
+        "parity": same,
+        "latency_ms": took | {"machine": machine(), "threads": 1},
+    }
+
+
+def _marks(contract: dict[str, Any]) -> dict[str, str]:
+    """What weights say of themselves when somebody takes them out of their bundle."""
+    return {
+        "format": "pt",
+        **{name: str(contract[name]) for name in ("kind", "name", "provenance", "setting")},
+        "labels": ", ".join(contract["labels"]["names"]),
+        "never for": ", ".join(contract["forbidden_uses"]),
+        "not for use with": "; ".join(f"{one['column']} {one['group']}" for one in contract["not_for_use_with"]),
+    }
+
+
+def _said(onnx: dict[str, Any]) -> str:
+    took, same = onnx["latency_ms"], onnx["parity"]
+    return (
+        f"ONNX ({onnx['kind']}): within {same['max_difference']:.1e} of torch on {same['clips']} {same['of']}, "
+        f"{same['frames_without_face']} frames without a face among them; {took['median']:.2f} ms a {took['per']}, "
+        f"95 % below {took['p95']:.2f} ms, on one thread"
+    )
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,126 @@
+"""The datasets by name. A new one is a file in ``data_modules/``, a line here and a ``configs/data/<name>.yaml``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fer_id.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from data_modules.base import FerDataModule
+    from data_modules.config import DataConfig
+    from fer_id.store.card import StoreCard
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Where a dataset's parts are, as ``module:name``; imported when asked for, since some bring torch.
+
+    Attributes:
+        config: its dataclass of settings, a ``DataConfig``.
+        datamodule: its ``FerDataModule``.
+        prepare: ``prepare(config, out, *, overwrite)``, raw data -> store; empty where another command makes the store.
+        made_by: that command.
+        licence: of the data, for model cards.
+    """
+
+    config: str
+    datamodule: str
+    prepare: str = ""
+    made_by: str = ""
+    licence: str = "unknown"
+
+    def load_config(self) -> type[DataConfig]:
+        """The dataclass of settings."""
+        found: type[DataConfig] = _find(self.config)
+        return found
+
+    def load_datamodule(self) -> type[FerDataModule]:
+        """The data module's class."""
+        found: type[FerDataModule] = _find(self.datamodule)
+        return found
+
+    def load_prepare(self) -> Callable[..., StoreCard]:
+        """What makes a store of the raw data.
+
+        Raises:
+            ConfigError: another command does.
+        """
+        if not self.prepare:
+            raise ConfigError(f"this dataset is not prepared but made by {self.made_by}")
+        found: Callable[..., StoreCard] = _find(self.prepare)
+        return found
+
+
+_FER2013 = Dataset(
+    "data_modules.fer2013:FER2013Config",
+    "data_modules.modules:FER2013DataModule",
+    "data_modules.fer2013:prepare",
+    licence="unknown: pictures from the web, published for a contest without a licence",
+)
+DATASETS = {
+    "fer2013": _FER2013,
+    "ferplus": replace(  # the same images; its group file asks for the labels of FER+
+        _FER2013, licence=f"labels: MIT; pictures, FER2013's: {_FER2013.licence}"
+    ),
+    "affectnet": Dataset(
+        "data_modules.affectnet:AffectNetConfig",
+        "data_modules.modules:AffectNetDataModule",
+        "data_modules.affectnet:prepare",
+        licence="for research only, by agreement with its authors; not to be passed on",
+    ),
+    "folder": Dataset(
+        "data_modules.folders:FolderConfig", "data_modules.modules:FolderDataModule", "data_modules.folders:prepare"
+    ),
+    "cohort": Dataset(
+        "data_modules.cohort.reader:CohortConfig",
+        "data_modules.modules:CohortDataModule",
+        "data_modules.cohort.reader:prepare",
+        licence="recordings of children, for what their guardians consented to; not to be passed on",
+    ),
+    "synthetic": Dataset(
+        "data_modules.config:DataConfig",
+        "data_modules.modules:SyntheticDataModule",
+        made_by="fer-id synth out=FOLDER",
+        licence="drawn by fer_id (Apache-2.0); nobody is shown",
+    ),
+    "simulated": Dataset(
+        "data_modules.config:DataConfig",
+        "data_modules.modules:SimulatedDataModule",
+        made_by="fer-id simulate source=STORE out=FOLDER",
+        licence="as the stills it was made of",
+    ),
+}
+
+
+def get_dataset(name: str) -> Dataset:
+    """The dataset of that name.
+
+    Raises:
+        ConfigError: unknown; the known ones are listed.
+    """
+    if name not in DATASETS:
+        near = get_close_matches(name, DATASETS, n=1)
+        meant = f", did you mean {near[0]}?" if near else "."
+        raise ConfigError(f"unknown dataset{meant} Known: {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+def data_config(name: str) -> type[DataConfig]:
+    """The dataclass of settings of the dataset of that name.
+
+    Raises:
+        ConfigError: unknown.
+    """
+    return get_dataset(name).load_config()
+
+
+def _find(target: str) -> Any:
+    """What ``module:name`` says, imported now."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

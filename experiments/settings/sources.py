@@ -1,0 +1,134 @@
+"""Where values come from: the arguments of one command, and YAML group files, each value with its origin."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from keyword import iskeyword
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from experiments.settings.values import Raw
+from fer_id.errors import ConfigError, Problems, cut
+from fer_id.inputs import MOST_YAML, read_text
+from fer_id.yaml_text import compose
+
+GROUPS = Path(__file__).parents[1] / "configs"
+COMMAND_LINE = "command line"
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
+
+Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
+"""(choice, what the command line sets, by key) -> settings by dotted key; None where the choice stands for none."""
+
+
+class Leaf(NamedTuple):
+    """One value somebody gave to one dotted key.
+
+    Attributes:
+        key: dotted, such as ``optim.lr``.
+        value: untyped.
+        origin: where it was said, such as ``command line`` or ``recipe/paper.yaml, line 3``.
+    """
+
+    key: str
+    value: Raw
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{cut(self.key)}={cut(self.value)} ({self.origin})"
+
+
+def group_names(selector: str) -> list[str]:
+    """The group files a selector can choose."""
+    return sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
+
+
+def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
+    """The arguments as leaves; a key given twice is a problem, since one of them would be lost.
+
+    Those without ``=`` fill the keys named in ``paths`` (words) one by one; the last takes all that are left.
+    """
+    seen: dict[str, str] = {}
+    free: list[Raw] = []
+    for argument in argv:
+        match = ASSIGNMENT.fullmatch(argument)
+        if argument.startswith("-"):
+            problems.add(f"{cut(argument)}: settings are written key=value, without dashes")
+        elif match is None and paths:
+            free.append(argument)
+        elif match is None:
+            problems.add(f"{cut(argument)}: expected key=value; this verb takes no path")
+        elif match[1] in seen:
+            before = cut(seen[match[1]])
+            problems.add(f"{cut(argument)} ({COMMAND_LINE}): {cut(match[1])} is given twice, before as {before}")
+        else:
+            seen[match[1]] = argument
+            # A word of Python, such as `as`, cannot name a field: there it ends in an underscore.
+            yield Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE)
+    *firsts, last = paths.split() or [""]
+    rest = free[len(firsts) :]
+    named = [*zip(firsts, free, strict=False), *([(last, rest[0] if len(rest) == 1 else rest)] if rest else [])]
+    for key, value in named:
+        if key in seen:
+            problems.add(f"{cut(value)}: {key} is given twice, before as {cut(seen[key])}")
+        else:
+            yield Leaf(key, value, COMMAND_LINE)
+
+
+def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
+    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file.
+
+    Args:
+        leaf: of the selector.
+        shorthand: of its field; None where it has none.
+        typed: what the command line sets, by key.
+        problems: takes what is wrong with the choice and its file.
+    """
+    choice = str(leaf.value)
+    short = shorthand(choice, typed) if shorthand else None
+    if short is not None:
+        return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
+    known = group_names(leaf.key)
+    if choice in known:
+        name = f"{leaf.key}/{choice}.yaml"
+        return file_leaves(GROUPS / name, name, problems)
+    if choice.endswith(".yaml"):
+        return file_leaves(Path(choice), choice, problems)
+    near = get_close_matches(choice, known, n=1)
+    meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
+    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file")
+    return []
+
+
+def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
+    """Every value in a YAML file, as the text that is written there, with its line.
+
+    A file that cannot be read is a problem. OmegaConf reads YAML too, but guesses types and forgets lines.
+    """
+    try:
+        root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)
+    except ConfigError as problem:
+        problems.add(str(problem).replace(f"{path}: ", f"{name}: ", 1))
+        return []
+    if isinstance(root, yaml.MappingNode):
+        return list(_walk(root, "", name, problems))
+    if root is not None:
+        problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
+    return []
+
+
+def _walk(node: yaml.MappingNode, prefix: str, name: str, problems: Problems) -> Iterator[Leaf]:
+    seen: set[str] = set()
+    for key_node, value in node.value:
+        key = f"{prefix}{key_node.value}"
+        origin = f"{name}, line {key_node.start_mark.line + 1}"
+        if key in seen:
+            problems.add(f"{cut(key)} ({origin}): is given twice in this file")
+        seen.add(key)
+        if isinstance(value, yaml.MappingNode):
+            yield from _walk(value, f"{key}.", name, problems)
+        else:
+            yield Leaf(key, yaml.BaseLoader("").construct_object(value, deep=True), origin)

@@ -1,0 +1,186 @@
+"""The precision and memory format of a training: as the run was begun, as the user chose, as remembered, or as timed.
+
+What was timed is remembered in :data:`MEMORY` below ``runs.root``, so that trials of a sweep and later trainings of the
+same model and batch on the same machine do not time it again. Anybody may delete that file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import TrainConfig
+from experiments.settings.loading import plain
+from experiments.training.job import machine
+from experiments.training.trainer import device
+from fer_id import __version__
+from fer_id.errors import ConfigError, FerIdError, RunError
+from fer_id.files import locked, read_json, write_json
+from fer_id.models.build import build_model
+from fer_id.progress import say
+from fer_id.runs.run_dir import RunDir
+from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure, supports
+
+if TYPE_CHECKING:
+    import torch
+
+    from data_modules.base import FerDataModule
+
+MEMORY = ".numerics.json"
+PATIENCE_S = 120.0
+"""How long to wait for another process that is timing steps; the processor is its own then."""
+
+PRECISION = "trainer.precision"
+
+ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+"""Environment variables that keep oneDNN from newer instructions."""
+
+
+def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
+    """The configuration with ``auto`` precision and memory format decided.
+
+    Raises:
+        ConfigError: no such accelerator here, or none that computes in the precision of the configuration or of the
+            run that was begun.
+    """
+    chosen, where = config.trainer, device(config)
+    if chosen.accelerator == "gpu" and where.type != "cuda":
+        raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; say cpu or auto")
+    begun = _begun(path)
+    require_precision(chosen.precision, where)
+    if begun and chosen.precision == "auto" and not RunDir(path).done and not supports(begun["precision"], where):
+        raise ConfigError(
+            f"{path} was begun in {begun['precision']}, and {_lacks(begun['precision'], where)}: resume it on a "
+            f"machine that has it, or go on in float32 with {PRECISION}=32, which its config.yaml and job.json then say"
+        )
+    if "auto" not in (chosen.precision, chosen.memory_format):
+        return config
+    decided = begun or _decided(config, data, where)
+    precision = decided["precision"] if chosen.precision == "auto" else chosen.precision
+    memory_format = decided["memory_format"] if chosen.memory_format == "auto" else chosen.memory_format
+    return replace(config, trainer=replace(chosen, precision=precision, memory_format=memory_format))
+
+
+def require_precision(precision: str, where: torch.device) -> None:
+    """Raises ConfigError unless ``where`` computes in a precision that the user chose."""
+    if not supports(precision, where):
+        raise ConfigError(f"{PRECISION}={precision}: {_lacks(precision, where)}; say {PRECISION}=32, or auto")
+
+
+def changeable(config: TrainConfig, path: Path) -> tuple[str, ...]:
+    """Settings that a resumed run may change beside those that always may: the precision, to float32, where the run
+    was begun in one that this machine does not have."""
+    begun = _begun(path)
+    lacks = begun is not None and not supports(begun["precision"], device(config))
+    return (PRECISION,) if lacks and config.trainer.precision == "32" else ()
+
+
+def _lacks(precision: str, where: torch.device) -> str:
+    return f"this machine ({machine(where.type)}) has no arithmetic for {precision}"
+
+
+def _begun(path: Path) -> dict[str, str] | None:
+    """Section ``trainer`` of a run that exists; None where nothing was begun."""
+    run = RunDir(path)
+    if not (path / "config.yaml").exists():
+        return None
+    run.require_whole()
+    begun: dict[str, str] | None = run.config().get("trainer")
+    return begun
+
+
+def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, str]:
+    """``precision`` and ``memory_format`` as remembered, else as timed and from now on remembered."""
+    path, question = Path(config.runs.root) / MEMORY, _question(config, data, where)
+    with _alone(path.parent):
+        entries = _remembered(path)
+        for entry in entries:
+            if entry["for"] == question and supports(entry["precision"], where):
+                chosen = f"{entry['precision']} {entry['memory_format']}"
+                say(f"{chosen}: remembered from {entry['timed_on']} (delete {path} to measure again)")
+                return entry
+        best, *others = measure(
+            build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
+            question["batch"],
+            device=where,
+            precisions=tuple(PRECISIONS) if config.trainer.precision == "auto" else (config.trainer.precision,),
+            formats=tuple(FORMATS) if config.trainer.memory_format == "auto" else (config.trainer.memory_format,),
+        )
+        slower = ", ".join(f"{_title(candidate)} {candidate.seconds:.3f}" for candidate in others)
+        say(f"{_title(best)}: {best.seconds:.3f} s a timed step{f' ({slower})' if slower else ''}")
+        decided = {"precision": best.precision, "memory_format": best.memory_format}
+        seconds = {_title(candidate): candidate.seconds for candidate in (best, *others)}
+        entry = {**decided, "timed_on": time.strftime("%Y-%m-%d"), "seconds": seconds, "for": question}
+        _remember(path, [*entries, entry])
+        return decided
+
+
+def _title(candidate: Numerics) -> str:
+    return f"{candidate.precision} {candidate.memory_format}"
+
+
+def _question(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, Any]:
+    """Everything that the fastest numerics depend on, as plain JSON."""
+    import torch
+
+    frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
+    indifferent = {"name", "pretrained", "weights", "dropout"}
+    return {
+        "model": {key: value for key, value in plain(config.model).items() if key not in indifferent},
+        "classes": len(data.labels),
+        "batch": [config.batch_size, frames],
+        "candidates": [config.trainer.precision, config.trainer.memory_format],
+        "device": where.type,
+        "machine": machine(where.type),
+        "instructions": [torch.backends.cpu.get_cpu_capability(), *map(os.environ.get, ISA_LIMITS)],
+        "bf16": supports("bf16", where),
+        "versions": {"torch": torch.__version__, "timm": version("timm"), "fer_id": __version__},
+    }
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """Lets one process time steps at a time, so that another one that waits can use what it remembers."""
+    with ExitStack() as stack:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(root, RunError, patience_s=PATIENCE_S))
+        except (OSError, RunError) as problem:
+            say(f"precision and memory format are timed beside other processes: {problem}")
+        yield
+
+
+def _remembered(path: Path) -> list[dict[str, Any]]:
+    """The entries of the memory; none, with a line, where the file is damaged."""
+    if not path.exists():
+        return []
+    try:
+        entries = read_json(path, RunError).get("decisions")
+        if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
+            raise RunError(f"{path}: not a list of decisions")
+    except FerIdError as problem:
+        say(f"{problem}: it is ignored, and written anew")
+        return []
+    return entries
+
+
+def _is_entry(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and entry.get("precision") in PRECISIONS
+        and entry.get("memory_format") in FORMATS
+        and {"for", "timed_on"} <= entry.keys()
+    )
+
+
+def _remember(path: Path, entries: list[dict[str, Any]]) -> None:
+    try:
+        write_json(path, {"decisions": entries})
+    except OSError as problem:
+        say(f"{path}: not written ({problem.strerror}), so it is measured again next time")

@@ -1,0 +1,145 @@
+"""The parts of a training, each made from the configuration: data, model, task."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.settings.loading import read
+from experiments.settings.registry import get_dataset
+from experiments.training.mappings import require_one_mapping
+from experiments.training.parents import label_space
+from experiments.training.trainer import device
+from fer_id.errors import CheckpointError, FerIdError, RunError
+from fer_id.models.build import build_model
+from fer_id.models.checkpoint import load_encoder, load_model
+from fer_id.models.transfer import transfer
+from fer_id.progress import say
+from fer_id.runs.run_dir import RunDir
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.config import ALIGNING
+from fer_id.tasks.numerics import FORMATS, usable
+from fer_id.tasks.strategies import STRATEGIES
+from fer_id.types import CROP
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from fer_id.models.network import ClipClassifier
+    from fer_id.tasks.feature_bank import FeatureBank
+
+
+def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
+    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting.
+
+    Raises:
+        DataError: its stores have landmarks of two mappings, and the model takes landmarks.
+    """
+    data = get_dataset(config.data.name).load_datamodule()(
+        config.data,
+        config.protocol,
+        augment=config.augment,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        fold=fold,
+    )
+    require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
+    if part is not None:
+        data.fold = data.parts(data.fold)[part]
+    return data
+
+
+def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
+    """What a finished training learned from and was judged on, with its configuration.
+
+    Raises:
+        RunError: its store was made again since.
+        StoreError: its store is gone or damaged.
+    """
+    config = read(TrainConfig, run.path / "config.yaml")
+    of = run.path if run.part is None else run.path.parent.parent
+    fold = run.job().get("fold") or of.name  # older runs did not note it, and lie in a folder of that name
+    data = open_data(config, fold if config.protocol.name in ("kfold", "loso") else None, run.part)
+    run.require_store(data.fingerprint)
+    return config, data
+
+
+def open_source(config: TrainConfig, parent: RunDir | None) -> FerDataModule | None:
+    """What the run to start from learned from, where the strategy learns from it again; None where it does not.
+
+    Raises:
+        RunError: its stores are not there any more, or not as they were.
+    """
+    if parent is None or config.adapt.strategy not in ALIGNING:
+        return None
+    try:
+        return open_run_data(parent)[1]
+    except FerIdError as problem:
+        raise RunError(
+            f"adapt.strategy={config.adapt.strategy} learns again from what {parent.path} learned from, which cannot "
+            f"be read: {problem}"
+        ) from None
+
+
+def make_model(
+    config: TrainConfig, data: FerDataModule, parent: RunDir | None
+) -> tuple[ClipClassifier, dict[str, Tensor]]:
+    """A new model, or one with the weights of ``parent``, as ``experiments.training.parents.open_parent`` gives it.
+
+    Returns:
+        the model, and copies of the weights that were transferred to it, for strategies that hold on to them.
+
+    Raises:
+        CheckpointError: the parent's weights do not fit.
+    """
+    model = build_model(config.model, len(data.labels))
+    if parent is None:
+        return model, {}
+    usable(parent.config()["trainer"]["precision"], device(config))  # says where this machine lacks it
+    if not config.init.transfer:
+        load = load_model if config.init.run else load_encoder
+        load(model, parent.checkpoint())
+        return model, {}
+    taken = transfer(model, parent.checkpoint(), label_space(parent), data.labels)
+    new = [name for name in data.labels.names if name not in taken.classes]
+    if not taken.head and config.adapt.strategy == "linear_probe":
+        raise CheckpointError(
+            f"{parent.path} has another temporal head than model.head={config.model.head}, and a linear probe would "
+            "leave the new one as it was drawn; choose another adapt.strategy, or the head of that run"
+        )
+    if new and config.adapt.strategy in ("source_only", "adabn"):
+        raise CheckpointError(
+            f"{parent.path} has nothing to tell {', '.join(new)} by, and adapt.strategy={config.adapt.strategy} learns "
+            "nothing: " + ("its classes are others" if taken.head else "its temporal head is another than model.head")
+        )
+    return model, taken.weights
+
+
+def make_task(
+    config: TrainConfig,
+    model: ClipClassifier,
+    data: FerDataModule,
+    start: dict[str, Tensor],
+    bank: FeatureBank | None = None,
+) -> ClipClassification:
+    """The task that trains the model, which is now in the memory format of the configuration."""
+    resolution = config.trainer.resolution
+    if resolution and not model.encoder.any_size:
+        say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")
+        resolution = []
+    if resolution and resolution[-1][1] < CROP:
+        say(
+            f"trainer.resolution ends at {resolution[-1][1]} pixels, and the model is judged on {CROP}: that costs a "
+            f"convolutional encoder many points; end with [0.7, {CROP}]"
+        )
+    return ClipClassification(
+        model.to(memory_format=FORMATS[config.trainer.memory_format]),
+        data.labels,
+        config.optim,
+        config.loss,
+        test_views=config.trainer.test_views,
+        resolution=resolution,
+        strategy=STRATEGIES[config.adapt.strategy](config.adapt, start),
+        bank=bank,
+    )

@@ -1,0 +1,124 @@
+"""The Trainer of a training: what records, saves and stops it, and where it computes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.training.distributed import environment
+from fer_id.callbacks.curves import MirrorCurve
+from fer_id.callbacks.progress_lines import ProgressLines
+from fer_id.callbacks.record import Record
+from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.subgroups import GroupAccuracy
+from fer_id.callbacks.telling import withheld
+from fer_id.errors import ConfigError
+from fer_id.runs.run_dir import RunDir
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import wandb
+    from pytorch_lightning.callbacks import Callback
+
+
+def make_trainer(
+    config: TrainConfig,
+    run: RunDir,
+    mirror: wandb.Run | None,
+    data: FerDataModule,
+    watchers: Sequence[Callback] = (),
+) -> pl.Trainer:
+    """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
+    from lightning_fabric.utilities.exceptions import MisconfigurationException
+    from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
+
+    from fer_id.callbacks.checkpoint import Checkpoint
+    from fer_id.callbacks.signals import OwnSignals
+
+    chosen = config.trainer
+    mode = "min" if chosen.monitor.endswith("loss") else "max"
+    folder = run.path / "checkpoints"
+    best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
+    # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
+    # an epoch is either recorded and saved or trained again.
+    last = Checkpoint(folder, "last")
+    told = []
+    if mirror is not None:
+        hidden = withheld(run.job(), mirror.job_type or "")
+        told = [MirrorCurve(mirror, run.path / "metrics.jsonl", chosen.monitor, hidden)]
+    record = Record(run.path / "metrics.jsonl")
+    callbacks: list[Callback] = [OwnSignals(), EpochSeed(config.seed), record, *told, *watchers, best, last]
+    if not data.images:  # before Record, which writes down what is logged
+        validated = data.clips.iloc[data.fold.validation]
+        callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
+    if chosen.patience:
+        callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
+    on_terminal = sys.stderr.isatty()
+    name = os.path.relpath(run.path, config.runs.root)
+    callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
+    try:
+        return _trainer(config, run, callbacks, on_terminal)
+    except MisconfigurationException as problem:  # other devices, or another number of processes, than there are
+        raise ConfigError(
+            f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
+        ) from None
+
+
+def _trainer(config: TrainConfig, run: RunDir, callbacks: list[Callback], on_terminal: bool) -> pl.Trainer:
+    import pytorch_lightning as pl
+
+    from fer_id.callbacks.checkpoint import WholeFiles
+
+    chosen, several = config.trainer, config.trainer.processes > 1
+    return pl.Trainer(
+        accelerator=chosen.accelerator,
+        devices=chosen.devices,  # Lightning would take all there are
+        num_nodes=chosen.num_nodes,
+        strategy="ddp" if several else "auto",
+        sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
+        use_distributed_sampler=False,  # it repeats clips; ours shares batches
+        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+        max_epochs=chosen.max_epochs,
+        max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
+        check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
+        gradient_clip_val=chosen.gradient_clip or None,
+        callbacks=callbacks,
+        plugins=[WholeFiles(), environment(config)],
+        logger=False,  # our own record, which the mirror tells
+        default_root_dir=run.path,
+        enable_progress_bar=on_terminal,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=50,
+    )
+
+
+def device(config: TrainConfig) -> Any:
+    """Where the training computes."""
+    import torch
+
+    gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
+    return torch.device("cuda" if gpu else "cpu")
+
+
+def quiet() -> None:
+    """Lightning's advice that does not apply here stays out of the log."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Which of the processes that train together was lost, before it ends the others.
+    logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
+    for text in (
+        "does not have many workers",
+        "number of training batches",
+        "exists and is not empty",
+        "LeafSpec",
+        "sync_dist=True",
+    ):
+        warnings.filterwarnings("ignore", f".*{text}.*")

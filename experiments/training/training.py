@@ -1,0 +1,203 @@
+"""One training, from its data to its report, with those that it is calibrated by."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.interrupts import interruptible
+from experiments.settings.loading import plain, usual
+from experiments.training.distributed import alone, leave_group, silent
+from experiments.training.finishing import finish
+from experiments.training.job import describe_job
+from experiments.training.memory import peak_bytes, reset_peak
+from experiments.training.mirrored import open_run_mirror
+from experiments.training.numerics import changeable, settled
+from experiments.training.parents import open_parent
+from experiments.training.setup import make_model, make_task, open_data, open_source
+from experiments.training.trainer import make_trainer
+from fer_id.callbacks.resuming import Start, begin_at, find_start
+from fer_id.evaluation.config import Fold
+from fer_id.models.checkpoint import load_model, write_checkpoint
+from fer_id.progress import say
+from fer_id.runs.run_dir import CROSS_FIT, RunDir
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.tabulate import prediction_table
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    import wandb
+    from pytorch_lightning.callbacks import Callback
+
+    from fer_id.tasks.feature_bank import FeatureBank
+
+SINGLE, FOLD, PART, TRIAL = "train", "fold", "part", "trial"
+"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one, a trial of a sweep."""
+
+
+def train_one(
+    config: TrainConfig,
+    path: Path,
+    data: FerDataModule,
+    *,
+    job_type: str,
+    bank: FeatureBank | None = None,
+    watchers: Sequence[Callback] = (),
+) -> RunDir:
+    """One training from its data to its report, with those that it is calibrated by.
+
+    Args:
+        config: the configuration; ``auto`` is decided here.
+        path: of the run, new or begun.
+        data: opened for the fold it trains.
+        job_type: :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`.
+        bank: features shared with other folds that start from the same weights.
+        watchers: further callbacks of the Trainer.
+    """
+    config, task, start, sources = _prepare(config, path, data, bank)
+    job = describe_job(config, data, [data.fold], [start], sources)
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
+        mirror = open_run_mirror(config, run, data, job_type)
+        began = time.monotonic()
+        reset_peak()
+        with interruptible():
+            run.write_predictions(_fit(config, run, data, task, mirror, watchers))
+        curve = run.learning_curve()
+        job = run.job()
+        job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+        job["peak_memory_bytes"] = peak_bytes()
+        if config.protocol.cross_fit and job_type != PART:
+            job["seconds"] += _cross_fit(config, run, data, bank)
+            run.require_consent()
+        run.write_job(job)
+        finish(config, run, data, mirror, explains=job_type == SINGLE)
+        return run
+
+
+def _prepare(
+    config: TrainConfig, path: Path, data: FerDataModule, bank: FeatureBank | None
+) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule]]:
+    """Everything that may be refused before a folder is made: the settled configuration, the task with its weights, the
+    run it starts from, and what that one learned from, where it is learned from again."""
+    import pytorch_lightning as pl
+
+    start = open_parent(config, data, data.fold)  # before anything slow
+    sources = [source for source in [open_source(config, start)] if source is not None]
+    for source in sources:
+        data.align_with(source)
+    data.require_shared_memory()
+    config = settled(config, path, data)
+    pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
+    model, taken = make_model(config, data, start)
+    return config, make_task(config, model, data, taken, bank), start, sources
+
+
+def _fit(
+    config: TrainConfig,
+    run: RunDir,
+    data: FerDataModule,
+    task: ClipClassification,
+    mirror: wandb.Run | None,
+    watchers: Sequence[Callback],
+) -> pd.DataFrame:
+    """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
+    folder = run.path / "checkpoints"
+    start = find_start(folder) if config.resume else Start(None, None, [], [])
+    for path in start.damaged:
+        say(f"{path} is not whole: it is left out")
+    trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
+    begin_at(start, folder)
+    last = None if start.last is None else run.checkpoint("last")
+    if last is not None:
+        say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
+    elif obstacle := start.obstacle():
+        say(f"{run.path}: {obstacle}: training from the beginning")
+    if task.strategy.learns:
+        if not trained:
+            _learn(config, run, data, task, mirror, watchers, last)
+        load_model(task.model, run.checkpoint("best"))
+    else:
+        task.strategy.settle(task.model, data.training_clips())
+        write_checkpoint(task, folder / "best.ckpt")
+    run.require_consent()  # somebody may have withdrawn while it trained
+    return _predictions(make_trainer(alone(config), run, mirror, data), task, data)
+
+
+def _learn(
+    config: TrainConfig,
+    run: RunDir,
+    data: FerDataModule,
+    task: ClipClassification,
+    mirror: wandb.Run | None,
+    watchers: Sequence[Callback],
+    last: Path | None,
+) -> None:
+    """The epochs, from a checkpoint on where there is one."""
+    if last is not None:
+        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+    make_trainer(config, run, mirror, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    leave_group()
+
+
+def train_along(config: TrainConfig, run: RunDir) -> None:
+    """What a further process of one training does: it learns; all else is done by the first one."""
+    folder = run.path / "checkpoints"
+    if run.done or (run.predicted and find_start(folder).last):
+        return
+    with silent():
+        data = open_data(config, None)
+        config, task, *_ = _prepare(config, run.path, data, None)
+    with interruptible():
+        _learn(config, run, data, task, None, (), find_start(folder).last if config.resume else None)
+
+
+def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
+    """Raises what would stop the cross-fitting of a fold, before anything is trained."""
+    for part in data.parts(fold):
+        open_parent(config, data, part)
+
+
+def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: FeatureBank | None) -> float:
+    """Adds the calibration children's rows to a run's predictions: each from a training that saw nothing of them.
+
+    Returns:
+        the seconds these trainings took; finished ones are taken as they are.
+    """
+    quiet_ = replace(config, logging=replace(config.logging, wandb="disabled"))
+    own, seconds = run.predictions(), 0.0
+    tables = [own]
+    for number in range(config.protocol.cross_fit):
+        part = RunDir(run.path / CROSS_FIT / str(number))
+        say(f"cross-fitting {number + 1}/{config.protocol.cross_fit}{' (done)' if part.done else ''}")
+        if not part.done:
+            train_one(quiet_, part.path, open_data(config, data.fold.name, number), job_type=PART, bank=bank)
+        predicted = part.predictions()
+        tables.append(predicted.loc[predicted["split"] == "test", own.columns].assign(split="calibration"))
+        seconds += part.job().get("seconds") or 0.0
+    run.write_predictions(pd.concat(tables, ignore_index=True))
+    return seconds
+
+
+def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:
+    """Logits and probabilities of every inner-validation and test clip; null where no face was found."""
+    judged = ("validation", "test")
+    batches = trainer.predict(task, datamodule=data) or []
+    parts = [
+        prediction_table(
+            one,
+            data.clips.iloc[getattr(data.fold, split)],
+            data.labels,
+            fold=data.fold.name,
+            split=split,
+            groups=data.groups,
+        )
+        for split, one in zip(judged, batches, strict=True)
+    ]
+    return pd.concat(parts, ignore_index=True)

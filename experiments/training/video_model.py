@@ -1,0 +1,250 @@
+"""A run or a released bundle as something that a video can be shown to; refused where its crops are of another kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from experiments.config import TrainConfig
+from experiments.settings.loading import read
+from experiments.training.mappings import mappings_of, require_one_mapping
+from fer_id.errors import ConfigError, FerIdError, RunError
+from fer_id.labels import get_space
+from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.preprocessing.landmarks import MESH_MAPPING
+from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.store.card import StoreCard
+from fer_id.video.inference import Watcher
+from fer_id.video.timeline import About
+
+if TYPE_CHECKING:
+    from fer_id.release.bundle import Unfit
+
+STILLS_FPS = 5.0
+"""Frames a second for a model of single frames, to which time means nothing: as a cohort's store has them."""
+
+MIN_EYE_DISTANCE = 8.0
+"""As ``CohortConfig`` has it, for a model whose training data were no videos."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model ready to watch.
+
+    Attributes:
+        watcher: the model, and how a video is shown to it.
+        about: what must be said of it; ``settings`` are filled in by whoever chooses them.
+        learned_from: pseudonyms of the people that it has seen in training; of a bundle nobody is known.
+        unfit: groups that it must not be used with.
+        demonstration: whether it may be shown only.
+    """
+
+    watcher: Watcher
+    about: About
+    learned_from: frozenset[str] = frozenset()
+    unfit: tuple[Unfit, ...] = ()
+    demonstration: bool = False
+
+
+def open_run(path: str, fps: float | None) -> Opened:
+    """The model of a finished training.
+
+    Args:
+        path: of the run.
+        fps: frames a second, where nothing that the run left behind says so.
+
+    Raises:
+        RunError: no finished run, a cross-validation, or crops that a video cannot be given.
+        DataError: it takes landmarks, and learned from those of another mapping than a video's.
+        ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
+        CheckpointError: its weights cannot be read.
+    """
+    from experiments.training.trainer import device
+    from fer_id.tasks.numerics import usable
+
+    run = RunDir.open(path)
+    if run.folds:
+        raise RunError(
+            f"{path} is a cross-validation: it has a model for each fold, and none of them is the one for a new video. "
+            "Train one model on all children (protocol=holdout), or, to see what a left-out child's own fold says of "
+            f"it, name that fold: run={run.folds[0].path}"
+        )
+    training, job, review = read(TrainConfig, run.path / "config.yaml"), run.job(), run.metrics()
+    store = job.get("store") or {}
+    gray = _gray(store.get("geometry"), path)
+    known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=training.model.landmarks > 0)
+    frames = int(job["cost"]["frames"])
+    labels = get_space(store["label_space"])
+    fold = str(run.predictions()["fold"].iloc[0])
+    temperature, threshold, notes = _judged(review, fold, path)
+    return Opened(
+        Watcher(
+            model=_model(training, run, len(labels)),
+            labels=labels,
+            fps=_agreed(_known_fps(store, training.data.store, frames), fps, path),
+            frames=frames,
+            gray=gray,
+            min_eye_distance=_min_eye_distance(store, training.data.store),
+            test_views=training.trainer.test_views,
+            precision=usable(training.trainer.precision, device(training)),
+        ),
+        About(Path(path).as_posix(), store["provenance"], temperature, threshold, {}, notes),
+        frozenset(one for split in LEARNED_FROM for one in (job.get("subjects") or {}).get(split, ())),
+    )
+
+
+def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened:
+    """The model of a released bundle, after its signature was verified.
+
+    Raises:
+        BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
+        RunError, DataError, ConfigError: as :func:`open_run`.
+    """
+    from fer_id.release.bundle import BundleError, Input, load_bundle
+    from fer_id.shapes import checked
+
+    released = load_bundle(path, trusted_key)
+    takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
+    points = takes.get("landmarks") or {}
+    drawn = released.provenance == "synthetic" and not points.get("model_sha256")
+    known = mappings_of(points, drawn=drawn)
+    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
+    notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
+    if released.demonstration:
+        notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")
+    if released.threshold is None:
+        notes.insert(0, "Every window is for review: its release has no threshold that keeps the risk asked for.")
+    return Opened(
+        Watcher(
+            model=released.model,
+            labels=released.labels,
+            fps=_agreed(takes["fps"] or (STILLS_FPS if takes["frames"] == 1 else None), fps, path),
+            frames=int(takes["frames"]),
+            gray=_gray(takes["geometry"], path),
+            min_eye_distance=float(takes.get("min_eye_distance") or MIN_EYE_DISTANCE),
+        ),
+        About(
+            f"{released.verified.name} (bundle {Path(path).name})",
+            released.provenance,
+            released.temperature,
+            released.threshold,
+            {},
+            tuple(notes),
+        ),
+        unfit=released.not_for_use_with,
+        demonstration=released.demonstration,
+    )
+
+
+def _not_for(unfit: Sequence[Unfit]) -> list[str]:
+    """The groups that a release names, those of one reason together."""
+    reasons = dict.fromkeys(one.reason for one in unfit)
+    groups = {reason: [f"{one.column} {one.group}" for one in unfit if one.reason == reason] for reason in reasons}
+    return [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
+
+
+def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
+    """Temperature and threshold of a fold, and why one of them is missing."""
+    notes = []
+    calibration = metrics.get("calibration") or {}
+    temperature = (calibration.get("temperatures") or {}).get(fold)
+    if temperature is None:
+        notes.append("Its probabilities are raw: it has no temperature, so 80 % does not mean right in 80 % of cases.")
+    review = metrics.get("review")
+    threshold = ((review or {}).get("thresholds") or {}).get(fold)
+    if review is None:
+        notes.insert(
+            0,
+            "Every window is for review: the run has no threshold of confidence. "
+            f"`fer-id evaluate {path}` chooses one on its inner validation.",
+        )
+    elif threshold is None:
+        why = (metrics.get("reasons") or {}).get(f"review.thresholds.{fold}")
+        lacks = f"on inner validation no threshold kept the share of wrong answers at {review.get('risk')}"
+        notes.insert(0, f"Every window is for review: {why or lacks}.")
+    else:
+        notes.insert(
+            0,
+            f"A window is answered from a top probability of {100 * threshold:.0f} % on: chosen on inner validation so "
+            f"that at most {100 * review['risk']:.0f} % of the answers there are wrong. Another child may differ.",
+        )
+    return temperature, threshold, tuple(notes)
+
+
+def _model(training: TrainConfig, run: RunDir, classes: int) -> Any:
+    """The run's best model, where and as the training judged it."""
+    import torch
+
+    from experiments.training.trainer import device
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+    from fer_id.tasks.numerics import FORMATS
+
+    model = build_model(replace(training.model, pretrained=False, weights=None), classes)
+    load_model(model, run.checkpoint())
+    model.to(memory_format=FORMATS.get(training.trainer.memory_format, torch.contiguous_format))
+    return model.to(device(training)).eval()
+
+
+def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
+    """Whether its crops are gray.
+
+    Raises:
+        RunError: they are not aligned as a video's are.
+    """
+    for colour in ("rgb", "gray"):
+        if geometry == crop_geometry(aligned=True, colour=colour):
+            return colour == "gray"
+    said = "does not say how its faces were cropped" if not geometry else "learned from faces cropped in another way"
+    raise RunError(
+        f"{path} {said}, and a face from a video is aligned by its eyes: the model would see something that it never "
+        "learned. Train on a store of aligned faces: data=cohort, data=synthetic, data=simulated, or a benchmark "
+        "prepared with data.landmarks=mediapipe"
+    )
+
+
+def _known_fps(store: dict[str, Any], stores: Sequence[str], frames: int) -> float | None:
+    """Frames a second, by the run's record, else by its store, if that is still there."""
+    if store.get("fps"):
+        return float(store["fps"])
+    if frames == 1:
+        return STILLS_FPS
+    found = {card.parameters.get("fps") for card in _cards(stores)}
+    return float(found.pop() or 0) or None if len(found) == 1 else None
+
+
+def _min_eye_distance(store: dict[str, Any], stores: Sequence[str]) -> float:
+    known = store.get("min_eye_distance") or next(
+        (card.parameters["min_eye_distance"] for card in _cards(stores) if "min_eye_distance" in card.parameters), None
+    )
+    return float(known or MIN_EYE_DISTANCE)
+
+
+def _cards(stores: Sequence[str]) -> list[StoreCard]:
+    """Of the stores that can still be read."""
+    cards = []
+    for path in stores:
+        try:
+            cards.append(StoreCard.read(Path(path) / "card.json"))
+        except FerIdError:
+            continue
+    return cards
+
+
+def _agreed(known: float | None, said: float | None, path: str) -> float:
+    """Frames a second.
+
+    Raises:
+        ConfigError: nobody knows, or two say otherwise.
+    """
+    if known is None and said is None:
+        raise ConfigError(
+            f"{path} does not say how many frames a second it learned from (an older version made it, and its store is "
+            "not there any more); say fps=NUMBER, as that store had it"
+        )
+    if known is not None and said is not None and known != said:
+        raise ConfigError(f"fps={said:g}: {path} learned from {known:g} frames a second; leave fps= out")
+    return float(known if known is not None else said or 0.0)

@@ -1,0 +1,1 @@
+"""The verbs of ``fer-id``: a configuration and a function each."""

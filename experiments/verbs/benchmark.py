@@ -1,0 +1,246 @@
+"""``fer-id benchmark``: the paper's five models on one store, under one protocol and one budget, on one page.
+
+Every training is an ordinary run, ``runs/<name>/<model>[-s<seed>]``: finished ones are taken as they are, interrupted
+ones resume. What is fair about it is :func:`rule`, which the page prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from data_modules.config import DataConfig
+from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
+from experiments.settings.loading import chosen_by_name
+from experiments.settings.registry import DATASETS, data_config
+from experiments.verbs.models import ModelFile, model_file
+from fer_id.errors import ConfigError, RunError
+from fer_id.evaluation.config import SPLITS, ProtocolConfig
+from fer_id.explain.config import ExplainConfig
+from fer_id.files import read_json
+from fer_id.models.config import TIMM, ModelConfig
+from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.progress import say
+from fer_id.runs.run_dir import RunDir
+from fer_id.settings import PATH, Clash, setting
+from fer_id.tasks.config import LossConfig, OptimConfig
+
+PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
+OTHER_HEADS = ("gru", "bilstm", "attention", "transformer")
+LANDMARKS = 64
+
+
+@dataclass
+class PretrainConfig:
+    """Stills that every encoder learns before the clips; the rest of the budget is that of the clips."""
+
+    store: str | None = setting(
+        None, help="store of stills: the one the clips were simulated from, or another; null: encoders begin anew"
+    )
+    data: str = setting("ferplus", help="its dataset, as in data=")
+    at_most: list[int] = setting(
+        [], min=1, max=100_000_000, help="[train, validation, test]: so many stills of each; empty: all"
+    )
+    max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
+
+    def clashes(self) -> Iterator[Clash]:
+        """An unknown dataset, a part that is not three numbers."""
+        if self.data not in DATASETS:
+            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(DATASETS)}")
+        if self.at_most and len(self.at_most) != len(SPLITS):
+            yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test stills")
+
+
+@dataclass
+class BenchmarkConfig:
+    """Several models, trained and judged alike."""
+
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    # After the recipe, so that a benchmark's own budget wins over it.
+    benchmark: str = setting("small", selector=True, help="how much: seeds, part of the store, and the budget")
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
+    models: list[str] = setting(PAPER, help="shipped models by name, or your own by the path of their .yaml file")
+    reference: str = setting("cnn_lstm", help="the temporal one of `models` that the others are tested against")
+    heads: bool = setting(
+        False, help=f"beside them the reference's encoder with more heads ({', '.join(OTHER_HEADS)}) and landmarks"
+    )
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
+    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", name=PATH)
+    out: str = setting("compare/benchmark", help="folder of the page and the tables")
+    batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logging: LoggingConfig = field(default_factory=LoggingConfig)
+    explain: ExplainConfig = field(default_factory=at_the_end)
+    runs: RunsConfig = field(default_factory=RunsConfig)
+
+    def clashes(self) -> Iterator[Clash]:
+        """Models that are none, two of one name, no temporal reference; and what each training clashes in."""
+        files, problems = [], 0
+        for choice in self.models:
+            try:
+                files.append(model_file(choice))
+            except ConfigError as error:
+                problems += 1
+                yield Clash(("models",), f"{choice}: {error}")
+        names = [file.model.name for file in files]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            yield Clash(("models",), f"two models are named {', '.join(twice)}; give each a model.name of its own")
+        references = [file for file in files if file.model.name == self.reference]
+        if not references and not problems:
+            yield Clash(("reference", "models"), f"{self.reference} is none of {', '.join(names)}")
+        elif references and references[0].model.head == "mean":
+            yield Clash(
+                ("reference",), f"{self.reference} has no temporal head, and what time is worth is the question"
+            )
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            yield Clash(("seeds",), f"{self.seeds}: expected different numbers, one at least")
+        if self.protocol.name == "holdout" and len(self.seeds) > 1:
+            yield Clash(
+                ("protocol", "seeds"), "holdout tests others with every seed; say protocol=official, or one seed"
+            )
+        if references and not problems:
+            told: set[Clash] = set()
+            for training in trainings(self, self.seeds[0] if self.seeds else 0):
+                found = {clash for clash in training.clashes() if clash not in told}
+                told |= found
+                yield from found
+
+
+def benchmark(config: BenchmarkConfig) -> str:
+    """Trains what is not trained yet, asks the temporal models what time is worth to them, and writes the page.
+
+    Returns:
+        the table of scores, with the path of the page.
+
+    Raises:
+        FerIdError: as ``experiments.verbs.train.train``.
+    """
+    from experiments.verbs.train import train
+    from fer_id.reporting.benchmark.page import write_benchmark
+
+    runs: dict[str, list[RunDir]] = {}
+    for seed in config.seeds:
+        for one in trainings(config, seed):
+            path = Path(config.runs.root) / str(one.name)
+            say(f"{one.model.name}, seed {seed}: {path}")
+            train(one)
+            if one.data.store == config.data.store:
+                runs.setdefault(one.model.name, []).append(RunDir.open(path))
+    asked = {name: _controls(each) for name, each in runs.items() if each[0].config()["model"]["head"] != "mean"}
+    return write_benchmark(runs, config.reference, Path(config.out), rule=rule(config), controls=asked)
+
+
+def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
+    """The trainings of one seed, each after what it starts from."""
+    shared = {one.name for one in fields(BenchmarkConfig)} & {one.name for one in fields(TrainConfig)}
+    common: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    study, suffix = config.name or f"benchmark-{Path(config.benchmark).stem}", f"-s{seed}" if seed else ""
+    made, starts = [], {}
+    for file in _lineup(config):
+        encoder = _encoder(file.model)
+        if config.pretrain.store and encoder not in starts:
+            name = f"{study}/pretrained/{file.model.name}{suffix}"
+            starts[encoder] = f"{config.runs.root}/{name}"
+            made.append(TrainConfig(**{**common, **_on_stills(config, file.model), "name": name, "seed": seed}))
+        own: dict[str, Any] = {
+            "data": replace(config.data, frames=file.data.frames),
+            "model": file.model,
+            "name": f"{study}/{file.model.name}{suffix}",
+            "seed": seed,
+            "init": InitConfig(encoder_from=starts.get(encoder)),
+        }
+        made.append(TrainConfig(**{**common, **own}))
+    return made
+
+
+def _on_stills(config: BenchmarkConfig, model: ModelConfig) -> dict[str, Any]:
+    """What differs where an encoder learns stills: no time, so no temporal head; and the stills' own splits."""
+    asked = config.pretrain
+    return {
+        "data": data_config(asked.data)(name=asked.data, store=[str(asked.store)], frames="frame"),
+        "model": replace(model, head="mean", landmarks=0),
+        "protocol": ProtocolConfig(at_most=asked.at_most),
+        "trainer": replace(config.trainer, max_epochs=asked.max_epochs, validate_every=asked.max_epochs),
+    }
+
+
+def rule(config: BenchmarkConfig) -> list[str]:
+    """What is the same for all, and what is not, in sentences."""
+    epochs, patience = config.trainer.max_epochs, config.trainer.patience
+    stop = f", stopped early after {patience} validations without a better one" if patience else ", none stopped early"
+    files = _lineup(config)
+    foreign = [file.model.name for file in files if file.model.pretrained or file.model.weights]
+    elsewhere = (
+        f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
+    )
+    rate = "a constant rate" if config.optim.schedule == "constant" else "one cycle of the rate"
+    said = [
+        "Every model learns from the same training clips with the same augmentations, is chosen by the same inner "
+        "validation and judged on the same test clips.",
+        f"Every model gets the same budget of updates: at most {_passes(epochs)} over the training clips in batches of "
+        f"{config.batch_size}{stop}, {config.optim.name} at {config.optim.lr:g} with {rate}. No model was tuned, "
+        f"and {elsewhere}.",
+        "In a pass a model of stills learns from one frame of each clip, drawn anew in every pass, a temporal one from "
+        "all frames: the updates are equal, the pictures seen are not. At test a model of stills averages the features "
+        "of all frames of a clip.",
+    ]
+    if config.pretrain.store:
+        most = f", at most {config.pretrain.at_most[0]:,} of them" if config.pretrain.at_most else ""
+        said.append(
+            f"Before the clips every encoder learns the training stills of another store "
+            f"({config.pretrain.data}{most}) for {_passes(config.pretrain.max_epochs)} with the same settings; its "
+            "weights, and no others, go into the model of clips. Models that share an encoder share that start."
+        )
+    if config.protocol.at_most:
+        parts = zip(config.protocol.at_most, ("training", "validation", "test"), strict=True)
+        most = ", ".join(f"{count:,} {split}" for count, split in parts)
+        said.append(f"A part of the store is used, whole subjects drawn once: at most {most} clips.")
+    return said
+
+
+def _passes(count: int) -> str:
+    return "1 pass" if count == 1 else f"{count} passes"
+
+
+def _lineup(config: BenchmarkConfig) -> list[ModelFile]:
+    """The models asked for, the reference's encoder averaged over the clip, and with the other heads if asked for."""
+    files = [model_file(choice) for choice in config.models]
+    reference = next(file for file in files if file.model.name == config.reference)
+    base = reference.model.encoder.removeprefix(TIMM)
+    heads = ("mean", *OTHER_HEADS) if config.heads else ("mean",)
+    files += [_variant(reference, f"{base}_{head}", head=head, landmarks=0) for head in heads]
+    if config.heads:
+        files.append(_variant(reference, f"{config.reference}_landmarks", landmarks=LANDMARKS))
+    return files
+
+
+def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
+    return replace(file, model=replace(file.model, name=name, **change))
+
+
+def _encoder(model: ModelConfig) -> tuple[Any, ...]:
+    """What makes two encoders the same, weight for weight."""
+    return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
+
+
+def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
+    """``controls.json`` of each training, made where it is missing or of another version; or why there is none."""
+    from experiments.verbs.controls import judge_controls
+    from fer_id.evaluation.controls import CONTROLS
+
+    found = []
+    for run in runs:
+        path = run.path / "controls.json"
+        try:
+            known = read_json(path, RunError) if path.is_file() else {"accuracy": {}}
+            found.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
+        except RunError as problem:
+            return str(problem)
+    return found

@@ -1,0 +1,49 @@
+"""``fer-id compare``: runs side by side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fer_id.errors import Problems
+from fer_id.settings import setting
+
+
+@dataclass
+class CompareConfig:
+    """Which runs, which of them is the reference, and where the page goes."""
+
+    runs: list[str] = setting(
+        [],
+        required=True,
+        help="finished runs; a folder stands for the runs in it, the study folder of a sweep for its finished trials "
+        "(stopped and failed ones are listed)",
+    )
+    reference: str | None = setting(
+        None, help="the run that the others are paired with; null: the first (of a sweep, its first finished trial)"
+    )
+    unfinished: str = setting(
+        "refuse", choices=("refuse", "skip"), help="runs that are unfinished or quarantined; skip: leave out and say so"
+    )
+    out: str = setting("compare", help="folder of the page and the table")
+
+
+def compare(config: CompareConfig) -> Path:
+    """Writes the page and the table; gives the page's path.
+
+    Raises:
+        RunError: a path stands for no finished run, or a run's files are missing or damaged; all is listed.
+    """
+    from experiments.run_paths import find_runs
+    from fer_id.reporting.comparison.page import write_comparison
+
+    problems = Problems("compare")
+    found = find_runs(config.runs, problems, config.reference, config.unfinished)
+    return write_comparison(
+        found.runs,
+        Path(config.out),
+        names=found.names,
+        left_out=found.left_out,
+        swept=found.swept,
+        problems=problems,
+    )

@@ -1,0 +1,187 @@
+"""``fer-id consent check | withdraw | erase | audit``: who takes part, taking someone out, the log of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from data_modules.cohort.consent_table import ConsentTable, consent_table
+from fer_id.consent.audit_log import AuditLog
+from fer_id.consent.keys import PSEUDONYM, Key, keys_home
+from fer_id.consent.records import ConsentError, known_withdrawals, remember_withdrawal, withdrawals
+from fer_id.errors import MOST_CHARACTERS, FerIdError, Problems
+from fer_id.runs.erasure import Erased, erase_from_runs, erase_from_store
+from fer_id.settings import Clash, setting
+from fer_id.store.card import StoreCard
+
+T = TypeVar("T")
+
+
+@dataclass
+class ConsentConfig:
+    """What to do, and with whose records. The site's key and log lie in $FER_ID_KEYS, else ~/.config/fer_id."""
+
+    action: str = setting(
+        "check",
+        choices=("check", "withdraw", "erase", "audit"),
+        help="check: who takes part today; withdraw: note that SUBJECT withdrew, and erase; erase: from further "
+        "copies, without noting it anew; audit: verify and show the log",
+    )
+    subject: str = setting("", help="of withdraw and erase: the name in subjects.csv, or a pseudonym")
+    cohort: str | None = setting(None, help="the cohort folder; withdraw adds a row to its consent.csv")
+    store: list[str] = setting([], help="stores that hold the subject")
+    runs: str = setting("runs", help="folder of all runs")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Nothing to check, or nobody to withdraw."""
+        taking_out = self.action in ("withdraw", "erase")
+        if self.action == "check" and not self.cohort:
+            yield Clash(("cohort",), "is empty; say cohort=FOLDER, whose consent is to be checked")
+        if taking_out and not self.subject:
+            yield Clash(("subject",), f"is empty; say fer-id consent {self.action} SUBJECT")
+        if not taking_out and self.subject:
+            yield Clash(("subject",), f"is of withdraw and erase only, not of {self.action}")
+
+
+def consent(config: ConsentConfig) -> str:
+    """Does what ``action`` says, and tells what was done."""
+    actions = {"check": _check, "withdraw": _take_out, "erase": _take_out, "audit": _audit}
+    return actions[config.action](config, keys_home())
+
+
+def _check(config: ConsentConfig, home: Path) -> str:
+    """Every subject with what its consent allows today."""
+    from data_modules.cohort.admission import decisions
+    from data_modules.cohort.manifests import read_manifests
+
+    manifests = read_manifests(Path(str(config.cohort)))
+    key = Key.load(home) if (home / "key").exists() else None
+    gone = known_withdrawals(home, AuditLog(home, key)) if key else {}
+    lines, admitted = [], 0
+    for subject, decision in decisions(manifests, key, gone, date.today()).items():
+        admitted += bool(decision.purposes)
+        until = decision.record.expires_on if decision.record else None
+        allowed = f"{', '.join(sorted(decision.purposes))}{f' until {until}' if until else ''}"
+        lines.append(f"  {subject}: {allowed if decision.purposes else 'NO: ' + decision.reason}")
+    lines += manifests.notes
+    if key is None:
+        lines.append(f"no key in {home} (FER_ID_KEYS): withdrawals that were made elsewhere are not known here")
+    return "\n".join([f"{config.cohort}: {admitted} of {len(manifests.subjects)} subjects take part today", *lines])
+
+
+def _take_out(config: ConsentConfig, home: Path) -> str:
+    """Erases a subject wherever it is told to.
+
+    Everything is checked before anything is done; a withdrawal is noted first, so that nothing loads meanwhile; and one
+    place that cannot be cleaned keeps none of the others from it.
+
+    Raises:
+        ConsentError: nobody of that name is known, or something could not be erased; the message says what was.
+    """
+    key, today = Key.load(home), date.today()
+    log, problems = AuditLog(home, key), Problems("not everything could be erased")
+    table = consent_table(Path(config.cohort)) if config.cohort else None
+    subject, name = _identify(config, key, table, home)
+    if config.action == "withdraw":
+        remember_withdrawal(home, subject, today)
+        if table is not None and name is not None:
+            table.withdraw(name, today)
+        _try(problems, partial(log.append, "withdrawn", subject=subject))
+    clips = {store: _try(problems, partial(erase_from_store, Path(store), subject)) for store in config.store}
+    runs = erase_from_runs(Path(config.runs), subject, f"{subject}: consent ended; erased on {today}")
+    problems.found += runs.problems
+    done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
+    _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
+    lines = [*_told(clips, runs, Path(config.runs)), *_predictions(log, subject)]
+    done_so_far = "\n".join([_title(subject, config.action), *lines])
+    hint = f"Mend this and say the same again. Done was:\n{done_so_far}"
+    if len(problems) and len(hint) > MOST_CHARACTERS // 2:
+        print(done_so_far)  # whole, however long: what has to be deleted by hand is among it
+        hint = "Mend this and say the same again. What was done stands on the standard output."
+    problems.raise_if_any(ConsentError, hint)
+    return done_so_far
+
+
+def _try(problems: Problems, work: Callable[[], T]) -> T | None:
+    """The result, or the failure among the problems."""
+    try:
+        return work()
+    except (FerIdError, OSError) as problem:
+        problems.add(str(problem))
+        return None
+
+
+def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home: Path) -> tuple[str, str | None]:
+    """The pseudonym, and the name in the cohort's tables where a cohort is given.
+
+    Raises:
+        ConsentError: nobody of that name or pseudonym was ever admitted, nor stands in the tables or stores given.
+    """
+    names = {key.pseudonym("subject", name): name for name in (table.names if table else ())}
+    given = config.subject
+    subject = given if PSEUDONYM.fullmatch(given) else key.pseudonym("subject", given)
+    if table is not None and subject not in names:
+        raise ConsentError(
+            f"{table.path}: nobody is called {given!r} there; give the name as it stands in subjects.csv"
+        )
+    known = {*names, *withdrawals(home)}
+    for path in map(Path, config.store):
+        if (path / "card.json").is_file():
+            known |= set(StoreCard.read(path / "card.json").consent)
+    known |= {one for line in AuditLog(home, key).lines() for one in line.get("admitted") or ()}
+    if subject not in known:
+        raise ConsentError(
+            f"nobody is known as {given!r} ({subject}): not in the audit log of {home}, nor in the stores given. Look "
+            "at the spelling, and whether FER_ID_KEYS names the key with which the cohort was prepared"
+        )
+    return subject, names.get(subject)
+
+
+def _title(subject: str, action: str) -> str:
+    if action == "withdraw":
+        return f"{subject}: no store that holds it opens with this key any more, unless it consents anew"
+    return f"{subject}: erased where it was asked for; no withdrawal is noted, so other copies open as before"
+
+
+def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
+    lines = [f"  {store}: {count} clips erased" for store, count in clips.items() if count is not None]
+    lines += [f"  quarantined, because it learned from this child: {path}" for path in runs.quarantined]
+    lines += [
+        f"  predictions, pictures and W&B files of it erased: {path}; then fer-id evaluate" for path in runs.cleaned
+    ]
+    lines += [f"  removed, a fold of this child alone: {path}" for path in runs.removed]
+    lines += [f"  DELETE BY HAND at W&B: run {name}" for name in runs.uploaded]
+    if runs.quarantined:
+        lines.append("to train again without the child: the command in the run's job.json under another name=")
+    if not clips:
+        lines.append("no store= was given: copies elsewhere still hold the frames")
+    searched = (
+        f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
+    )
+    return [*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"]
+
+
+def _predictions(log: AuditLog, subject: str) -> list[str]:
+    """What ``fer-id predict`` left of the subject, which lies wherever it was told to."""
+    of_it = (line for line in log.lines() if line.get("event") == "predicted" and line.get("subject") == subject)
+    days = [str(line.get("time"))[:10] for line in of_it]
+    if not days:
+        return []
+    return [f"  DELETE BY HAND: the folders of {len(days)} predictions about this child, the last of {days[-1]}"]
+
+
+def _audit(config: ConsentConfig, home: Path) -> str:
+    """The log, after its chain was verified."""
+    lines = AuditLog(home, Key.load(home)).verify()
+    shown = [f"  {line['time']} {line['event']}: {_facts(line)}" for line in lines]
+    return "\n".join([f"{home}: {len(lines)} entries, unchanged since they were written", *shown])
+
+
+def _facts(line: dict[str, object]) -> str:
+    return ", ".join(
+        f"{key} {value}" for key, value in line.items() if key not in ("n", "time", "event", "mac") and value
+    )

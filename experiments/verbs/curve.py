@@ -1,0 +1,127 @@
+"""``fer-id curve``: what each further child, or each earlier clip of the same child, is worth: the adaptation curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+import pandas as pd
+
+from experiments.training.setup import open_data
+from experiments.verbs.adapt import AdaptConfig, adapt
+from fer_id.csv_text import table_csv
+from fer_id.errors import ConfigError
+from fer_id.files import atomic_write_bytes, atomic_write_text
+from fer_id.progress import say
+from fer_id.reporting.comparison.figures import adaptation_curve
+from fer_id.reporting.report import human_ceiling
+from fer_id.reporting.style import svg
+from fer_id.runs.run_dir import RunDir
+from fer_id.settings import Clash, setting
+
+CHILDREN, CLIPS = "children", "clips"
+
+
+@dataclass
+class CurveConfig(AdaptConfig):
+    """One adaptation at several sizes; every other key is that of ``fer-id adapt``."""
+
+    over: str = setting(
+        CHILDREN,
+        choices=(CHILDREN, CLIPS),
+        help="children: learn from so many (0: the source model as it is); clips: from so many earlier clips of the "
+        "tested child beside all other children, or from all it has where it has fewer (protocol.mode=personalised)",
+    )
+    sizes: list[int] = setting(
+        [], min=0, max=1_000_000, help="the numbers, each a run of its own; empty: 0, 1, 2, 4, ... to all there are"
+    )
+
+    def clashes(self) -> Iterator[Clash]:
+        """Sizes that are none, and what the curve sets itself."""
+        yield from super().clashes()
+        if any(size < 0 for size in self.sizes) or len(set(self.sizes)) < len(self.sizes):
+            yield Clash(("sizes",), f"{self.sizes}: expected different numbers, 0 or more, such as [0,1,2,4,8]")
+        if self.protocol.train_groups is not None or self.protocol.own_clips is not None:
+            yield Clash(("protocol.train_groups", "protocol.own_clips"), "are what the curve varies; say sizes=")
+        if self.over == CLIPS and self.protocol.mode != "personalised":
+            yield Clash(("over", "protocol.mode"), "over=clips is about earlier clips: say protocol.mode=personalised")
+        if self.over == CHILDREN and self.protocol.mode == "personalised":
+            yield Clash(("over", "protocol.mode"), "with its own clips every child is learned from; say over=clips")
+        if self.over == CHILDREN and self.protocol.group != "subject_id":
+            yield Clash(("over", "protocol.group"), f"would count values of {self.protocol.group}, not children")
+        if self.adapt.strategy == "source_only":
+            yield Clash(("adapt.strategy",), "source_only learns nothing: its curve is flat")
+
+
+def curve(config: CurveConfig) -> str:
+    """Adapts at every size, finished ones taken as they are; writes ``curve-<over>.csv`` and ``.svg`` beside the runs.
+
+    Returns:
+        the table, with the path of the figure.
+
+    Raises:
+        FerIdError: as ``experiments.verbs.train.train``.
+        ConfigError: a size that the cohort does not have, before anything is trained.
+    """
+    folder = Path(config.runs.root) / (config.name or f"{config.data.name}/curve")
+    runs = {}
+    for size in _sizes(config):
+        say(f"{size} {config.over}")
+        adapt(_at(config, size, folder))
+        runs[size] = RunDir.open(folder / f"{config.over}-{size:03d}")
+    rows = [_row(size, run) for size, run in runs.items()]
+    job = next(iter(runs.values())).job()
+    provenance, file = job["store"]["provenance"], folder / f"curve-{config.over}"
+    table = pd.DataFrame(rows).assign(mode=config.protocol.mode, provenance=provenance)
+    atomic_write_text(file.with_suffix(".csv"), table_csv(table))
+    figure = adaptation_curve(table, config.over, human_ceiling(job))
+    atomic_write_bytes(file.with_suffix(".svg"), svg(figure))
+    return f"{table.to_string(index=False, float_format='{:.3f}'.format)}\n{file.with_suffix('.svg')}"
+
+
+def _sizes(config: CurveConfig) -> list[int]:
+    """The sizes, rising, all of which every fold (of clips: some fold) can give."""
+    data = open_data(_plain(config), None)
+    if config.over == CHILDREN:
+        most = min(len(data.subjects(fold.train)) for fold in data.folds)
+    else:
+        own = [data.clips["subject_id"].iloc[fold.own].value_counts() for fold in data.folds]
+        most = max((int(count.max()) for count in own if len(count)), default=0)
+    if too_many := [size for size in config.sizes if size > most]:
+        raise ConfigError(f"sizes={config.sizes}: {max(too_many)} is more than the {most} {config.over} there are")
+    doubling = [0, *(2**power for power in range(most.bit_length())), most]
+    return sorted(set(config.sizes or doubling))
+
+
+def _plain(config: CurveConfig) -> AdaptConfig:
+    """The adaptation without what makes it a curve."""
+    return AdaptConfig(**{field.name: getattr(config, field.name) for field in fields(AdaptConfig)})
+
+
+def _at(config: CurveConfig, size: int, folder: Path) -> AdaptConfig:
+    """The adaptation at one size."""
+    name = f"{folder.relative_to(config.runs.root).as_posix()}/{config.over}-{size:03d}"
+    made = replace(_plain(config), name=name)
+    if config.over == CLIPS:
+        return replace(made, protocol=replace(config.protocol, own_clips=size))
+    if size:
+        return replace(made, protocol=replace(config.protocol, train_groups=size))
+    protocol = replace(config.protocol, mode="inductive")
+    return replace(made, protocol=protocol, adapt=replace(config.adapt, strategy="source_only"))
+
+
+def _row(size: int, run: RunDir) -> dict[str, float | int | None]:
+    metrics = run.metrics()
+    interval = metrics["intervals"].get("accuracy") or {"low": None, "high": None}
+    accuracies = [row["accuracy"] for row in metrics["per_subject"].values() if row["accuracy"] is not None]
+    return {
+        "size": size,
+        "accuracy": metrics["accuracy"],
+        "low": interval["low"],
+        "high": interval["high"],
+        "macro_f1": metrics["macro_f1"],
+        "worst_subject": min(accuracies, default=None),
+        "subjects": metrics["n_subjects"],
+        "clips": metrics["n_clips"],
+    }

@@ -1,0 +1,104 @@
+"""``fer-id evaluate`` and ``fer-id report``: a run's numbers and page again, from its predictions, without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_id.errors import DataError
+from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
+from fer_id.runs.run_dir import RunDir
+from fer_id.settings import Clash, setting
+
+
+@dataclass
+class ReportConfig:
+    """Which run."""
+
+    run: str = setting("", required=True, help="folder of a finished run")
+
+
+@dataclass
+class EvaluateConfig(ReportConfig):
+    """Which run, and what its scores are broken down by."""
+
+    groups: list[str] = setting([], help="group columns to break the scores down by; empty: all the data has")
+    pairs: list[str] = setting([], help="two group columns crossed, as severity:gender")
+    min_subjects: int = setting(
+        MIN_SUBJECTS, min=2, max=1_000_000, help="a group with fewer subjects is shown, but enters no gap"
+    )
+    risk: float = setting(0.2, above=0, below=1, help="share of wrong among the answered that flagging is to keep")
+    least_face: float = setting(
+        LEAST_FACE, min=0, max=1, help="share of a clip's frames that must show the face before it is answered"
+    )
+    level: float = setting(0.9, above=0, below=1, help="how often a prediction set is to hold the true class")
+    public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Pairs that are none."""
+        if wrong := [
+            pair for pair in self.pairs if len(set(filter(None, pair.split(":")))) != 2 or pair.count(":") > 1
+        ]:
+            yield Clash(("pairs",), f"{', '.join(wrong)}: expected two different columns as first:second")
+
+
+def evaluate(config: EvaluateConfig) -> str:
+    """Computes ``metrics.json``, the figures and the page again, and says the main numbers, gaps and who is flagged.
+
+    Raises:
+        RunError: no finished run, or damaged.
+        DataError: its predictions have no such group column.
+    """
+    from fer_id.reporting import doubt
+    from fer_id.reporting.group_words import gap_sentences
+    from fer_id.reporting.report import evaluate_run
+    from fer_id.reporting.words import counted
+
+    run = RunDir.open(config.run)
+    if config.public is not None:
+        _require_outside(Path(config.public), run)
+    groups = Breakdown(config.groups, config.pairs, config.min_subjects)
+    metrics = evaluate_run(run, groups, risk=config.risk, level=config.level, least_face=config.least_face)
+    if config.public is not None:
+        _write_public(metrics, Path(config.public))
+    names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
+    said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
+    size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
+    title = f"{run.path}: {size}, provenance {metrics['provenance']}"
+    gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
+    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics["subgroups"] is not None)]
+    return "\n".join([title, *said, *gaps, *unsure, str(run.path / "report.html")])
+
+
+def _require_outside(path: Path, run: RunDir) -> None:
+    """Check, before anything is computed, that the public file takes the place of no file of a run and of no folder.
+
+    Raises:
+        DataError: ``path`` is a folder, or lies inside a run.
+    """
+    if path.is_dir():
+        raise DataError(f"public={path}: is a folder; name a file in it, such as {path / 'groups.json'}")
+    if any((folder / "config.yaml").is_file() for folder in path.resolve().parents):
+        raise DataError(f"public={path}: lies inside a run, among its own files; choose a file outside of {run.path}")
+
+
+def _write_public(metrics: dict[str, Any], path: Path) -> None:
+    from fer_id.evaluation.groups.disclosure import public_view
+    from fer_id.files import write_json
+
+    if metrics["subgroups"] is None:
+        raise DataError(f"public={path}: no groups of this run to write ({metrics['reasons']['subgroups']})")
+    write_json(path, {"provenance": metrics["provenance"], **public_view(metrics["subgroups"])})
+
+
+def report(config: ReportConfig) -> Path:
+    """Writes the page ``report.html`` again from what the run has; gives its path.
+
+    Raises:
+        RunError: no finished run, or damaged.
+    """
+    from fer_id.reporting.report import write_report
+
+    return write_report(RunDir.open(config.run))

@@ -1,0 +1,254 @@
+"""``fer-id explain RUN``: where a model looks, measured on facial regions, and whether its maps can be believed.
+
+What is explained is the class that the run predicted, of test clips, by the fold's own model. ``explain/`` in the run
+then holds ``explanations.parquet`` (a row per clip), ``explain.json`` (the numbers) and ``index.html`` (the page).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from fer_id.errors import RunError
+from fer_id.explain.config import ExplainConfig
+from fer_id.files import atomic_write_bytes, plain, write_json
+from fer_id.progress import track
+from fer_id.runs.run_dir import RunDir
+from fer_id.settings import setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from data_modules.base import FerDataModule
+    from experiments.config import TrainConfig
+    from fer_id.explain.checks import Checked
+    from fer_id.explain.clips import Explained
+    from fer_id.models.network import ClipClassifier
+    from fer_id.reporting.gallery import Shown
+    from fer_id.types import ClipBatch
+
+_MOST_IN_GALLERY = 8  # of each kind
+_OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they are compared"
+
+
+@dataclass
+class ExplainRunConfig(ExplainConfig):
+    """Which run, and how much of it."""
+
+    run: str = setting("", required=True, help="folder of a finished run")
+
+
+class Found(NamedTuple):
+    """What was found of one model.
+
+    Attributes:
+        explained: of its clips.
+        precision: in which the model computed.
+        checked: of those whose maps were checked; None where none was.
+        data: where the clips are.
+        layer: whose Grad-CAM it is.
+    """
+
+    explained: Explained
+    checked: Checked | None
+    data: FerDataModule
+    layer: str
+    precision: str
+
+
+def explain(config: ExplainRunConfig) -> str:
+    """Explains a run and says what came out.
+
+    Raises:
+        RunError: no such run, not finished, without its checkpoint, or its store was made again since.
+        ConfigError: no such layer; the possible ones are listed.
+        StoreError: its store is gone or damaged.
+    """
+    from fer_id.reporting.explanation import sentences
+    from fer_id.reporting.report import write_report
+
+    run = RunDir.open(config.run)
+    said, _ = explain_run(run, config)
+    write_report(run)  # it says so too
+    return "\n".join([*sentences(said), str(run.path / "explain" / "index.html")])
+
+
+def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], list[Shown]]:
+    """Writes ``explain/`` into a run, which need not be marked finished yet.
+
+    Returns:
+        what ``explain.json`` holds, and the gallery.
+    """
+    import pandas as pd
+
+    from fer_id.evaluation.predictions import class_names
+    from fer_id.explain.shares import GROUP
+    from fer_id.explain.summary import summary
+    from fer_id.reporting.explanation import write_explanation
+
+    predictions = run.predictions()
+    test = predictions[predictions["split"] == "test"]
+    labels = class_names(test)
+    chosen = balanced(test, config.clips)
+    checked = balanced(chosen[chosen["predicted"].notna()], config.checks)
+    found = [_explain_fold(fold, chosen, checked, config) for fold in run.folds or [run]]
+    if not (parts := [one for one in found if one is not None]):
+        raise RunError(f"{run.path}: no test clip was chosen (clips={config.clips}), so nothing is explained")
+    first = parts[0]
+    rows = pd.concat([one.explained.rows for one in parts], ignore_index=True)
+    told = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=_confidence(chosen))
+    told = told.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
+    rows = rows.merge(told, on="clip_id", how="left", validate="one_to_one")
+    checks, curves, methods = _pooled([one.checked for one in parts if one.checked is not None])
+    said: dict[str, Any] = plain(
+        {
+            "provenance": first.data.provenance,
+            "model": run.config()["model"]["name"],
+            "layer": first.layer,
+            "precision": " and ".join(sorted({one.precision for one in parts})),
+            **summary(rows, labels, first.data.groups, checks=checks, methods=methods),
+            "curves": curves,
+        }
+    )
+    (run.path / "explain").mkdir(exist_ok=True, mode=0o700)
+    atomic_write_bytes(run.path / "explain" / "explanations.parquet", rows.to_parquet(index=False))
+    write_json(run.path / "explain" / "explain.json", said)
+    gallery = _gallery(parts, rows)
+    write_explanation(run, said, gallery)
+    return said, gallery
+
+
+def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
+    """As many clips of every class, ``count`` in all; the same ones in every run on a store.
+
+    Subjects take turns, so that few clips do not come from one child.
+    """
+    if count is None:
+        return test
+    order = test.assign(key=[hashlib.blake2b(str(clip).encode()).hexdigest() for clip in test["clip_id"]])
+    order = order.sort_values("key")
+    order["turn"] = order.groupby(["subject_id", "label"], dropna=False).cumcount()
+    order = order.sort_values(["turn", "key"])
+    order["place"] = order.groupby("label", dropna=False).cumcount()
+    return order.sort_values(["place", "key"]).head(count).drop(columns=["key", "turn", "place"])
+
+
+def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, config: ExplainConfig) -> Found | None:
+    """What one model says of its own test clips among those chosen; None where it has none."""
+    from experiments.training.setup import open_run_data
+    from experiments.training.trainer import device
+    from fer_id.explain.checks import check_clips
+    from fer_id.explain.clips import explain_clips, with_targets
+    from fer_id.explain.layers import choose_layer
+    from fer_id.models.checkpoint import load_model
+    from fer_id.tasks.numerics import autocast, usable
+
+    training, data = open_run_data(run)
+    data.batch_size = config.batch_size
+    rows = _rows(data, chosen)
+    if not len(rows):
+        return None
+    model = _model(training, data)
+    load_model(model, run.checkpoint())
+    layer = choose_layer(model.encoder, config.layer)
+    said = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
+    targets = {str(clip): data.labels.index(name) for clip, name in said.items()}
+    lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}
+    few, found = _rows(data, checked), None
+    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
+    precision = usable(training.trainer.precision, device(training))
+    with autocast(precision, device(training)):
+        explained = explain_clips(model, _batches(data, rows, "explaining"), targets, layer, lengths)
+        if len(few):
+            asked = (with_targets(one, targets, device(training)) for one in _batches(data, few, "checking the maps"))
+            clips = (one for one in asked if one is not None)
+            found = check_clips(model, _model(training, data), clips, layer, seed=training.seed)
+    return Found(explained, found, data, layer, precision)
+
+
+def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:
+    """Rows, mean curves and methods of all folds together."""
+    import pandas as pd
+
+    if not checked:
+        return None, {}, {}
+    rows = pd.concat([one.rows for one in checked], ignore_index=True)
+    curves = {name: np.concatenate([one.curves[name] for one in checked]).mean(axis=0) for name in checked[0].curves}
+    return rows, curves, {name: pd.concat([one.methods[name] for one in checked]) for name in checked[0].methods}
+
+
+def _model(training: TrainConfig, data: FerDataModule) -> ClipClassifier:
+    """With weights drawn anew: a checkpoint's follow, or none do, where the question is what chance would look at."""
+    import torch
+
+    from experiments.training.trainer import device
+    from fer_id.models.build import build_model
+    from fer_id.tasks.numerics import FORMATS
+
+    with torch.random.fork_rng():
+        torch.manual_seed(training.seed + 1)  # not the weights that the training began with
+        model = build_model(replace(training.model, pretrained=False, weights=None), len(data.labels))
+    model.to(memory_format=FORMATS.get(training.trainer.memory_format, torch.contiguous_format))
+    return model.to(device(training)).eval()
+
+
+def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    test = data.fold.test
+    return test[data.clips["clip_id"].iloc[test].isin(chosen["clip_id"]).to_numpy()]
+
+
+def _batches(data: FerDataModule, rows: np.ndarray[Any, np.dtype[np.int64]], doing: str) -> Iterator[ClipBatch]:
+    return track(data.as_they_are(rows), doing, -(-len(rows) // data.batch_size))
+
+
+def _confidence(test: pd.DataFrame) -> list[float]:
+    """Probability of the predicted class; NaN where there is none."""
+    return [
+        float(row[f"p_{row['predicted']}"]) if isinstance(row["predicted"], str) else float("nan")
+        for row in test.to_dict("records")
+    ]
+
+
+def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
+    """Film strips of clips worth looking at: the worst leakage, the surest errors, what was right, by class, and what
+    other methods say of some of those that were checked."""
+    from fer_id.explain.attribution import GRAD_CAM
+    from fer_id.explain.shares import leakage
+    from fer_id.reporting.explanation import METHOD_NAMES
+    from fer_id.reporting.gallery import film_strip
+
+    rows = rows.assign(leakage=leakage(rows))
+    asked = rows[rows["target"] >= 0].sort_values("confidence", ascending=False)
+    right = asked[asked["label"] == asked["predicted"]]
+    others = {clip: maps for part in parts if part.checked for clip, maps in part.checked.maps.items()}
+    kinds = {
+        "Worst leakage first": asked.dropna(subset="leakage").sort_values("leakage", ascending=False),
+        "Wrong, the surest first": asked[asked["label"].notna() & (asked["label"] != asked["predicted"])],
+        "Right, of every class the surest": right.groupby("label").head(1),
+        _OTHER_METHODS: asked[asked["clip_id"].isin(others)],
+    }
+    places = {clip: part for part in parts for clip in part.explained.maps}
+    shown = []
+    for kind, clips in kinds.items():
+        for record in clips.head(_MOST_IN_GALLERY).to_dict("records"):
+            row = {str(key): value for key, value in record.items()}
+            part = places[row["clip_id"]]
+            where = part.data.clips.set_index("clip_id").loc[row["clip_id"]]
+            store = part.data.stores[int(where["store"])]
+            own = part.explained.maps[row["clip_id"]].astype(np.float32)
+            maps = others[row["clip_id"]] if kind == _OTHER_METHODS else {GRAD_CAM: own}
+            shown.append(
+                film_strip(
+                    kind,
+                    store.read(int(where["row"])),
+                    {METHOD_NAMES[name]: each for name, each in maps.items()},
+                    row,
+                    provenance=store.card.provenance,
+                    shareable=store.card.shareable(str(row["subject_id"])),
+                )
+            )
+    return shown

@@ -1,0 +1,91 @@
+"""``fer-id models``: what models cost, as a table, and which of timm's work at 64x64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_modules.config import DataConfig
+from experiments.settings.loading import read
+from experiments.settings.sources import GROUPS, group_names
+from fer_id.errors import ConfigError
+from fer_id.models.config import TIMM, ModelConfig
+from fer_id.settings import Clash, setting
+
+
+@dataclass
+class ModelsConfig:
+    """What the costs are counted for."""
+
+    model: list[str] = setting(
+        [],
+        help="shipped models by name, .yaml files, or timm:NAME; timm:PATTERN with a * lists which of timm's work at "
+        "64x64; empty: all that are shipped",
+    )
+    frames: int = setting(10, min=1, max=1000, help="frames of a clip; the paper's T is 10")
+    classes: int = setting(5, min=2, max=1000, help="classes")
+
+    def clashes(self) -> Iterator[Clash]:
+        """A pattern beside names: they make different tables."""
+        if len(self.model) > 1 and any("*" in name for name in self.model):
+            yield Clash(("model",), "a pattern with * stands alone")
+
+
+@dataclass
+class ModelFile:
+    """What a file of ``configs/model/`` holds."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+
+
+def model_file(choice: str) -> ModelFile:
+    """Return a shipped model, one of timm's, or one of the user's own.
+
+    Args:
+        choice: a shipped name, ``timm:NAME``, or the path of a ``.yaml`` file.
+
+    Raises:
+        ConfigError: there is no such model, or its file has mistakes.
+    """
+    if choice.startswith(TIMM):
+        return ModelFile(DataConfig(frames="frame"), ModelConfig(choice, choice, "mean"))
+    if not choice.endswith(".yaml") and choice not in group_names("model"):
+        known = ", ".join(group_names("model"))
+        raise ConfigError(f"no shipped model of that name. Known: {known}; or {TIMM}NAME, or the path of a .yaml file")
+    return read(ModelFile, Path(choice) if choice.endswith(".yaml") else GROUPS / "model" / f"{choice}.yaml")
+
+
+def models(config: ModelsConfig) -> str:
+    """Return the table, in Markdown, so that it can go into a document as it is.
+
+    Raises:
+        ConfigError: a model that there is not, or that cannot be built for 64x64.
+    """
+    if any("*" in name for name in config.model):
+        return _timm_table(config.model[0].removeprefix(TIMM))
+    from fer_id.models.cost import cost_table
+
+    chosen = [model_file(name).model for name in config.model or group_names("model")]
+    rows = sorted(cost_table(chosen, config.classes, config.frames), key=lambda cost: cost.clip)
+    header = ["model", "encoder", "head", "parameters (M)", "M multiply-adds a frame", f"a clip of {config.frames}"]
+    numbers = ((row.parameters, row.frame, row.clip) for row in rows)
+    cells = [
+        [row.name, row.encoder, row.head, *(f"{number / 1e6:,.2f}" for number in three)]
+        for row, three in zip(rows, numbers, strict=True)
+    ]
+    return _markdown([header, ["---", "---", "---", "---:", "---:", "---:"], *cells])
+
+
+def _timm_table(pattern: str) -> str:
+    """Return a row for each family of timm's models: how many work at 64x64, their last maps, and why others do not."""
+    from fer_id.models.timm_survey import by_family, survey
+
+    families = by_family(list(survey(pattern)))
+    header = ["family", "work at 64x64", "last map", "refused, and why"]
+    return _markdown([header, ["---", "---:", "---", "---"], *(family.cells() for family in families)])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

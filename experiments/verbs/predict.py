@@ -1,0 +1,224 @@
+"""``fer-id predict VIDEO``: what a model says of a video over time, for a person to review; never for itself.
+
+The folder it leaves holds the windows with their probabilities, a timeline, a page, and the same for ELAN and BORIS. A
+window of which the model is not sure enough has no answer anywhere in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_id.errors import ConfigError
+from fer_id.evaluation.config import LEAST_FACE
+from fer_id.settings import Clash, setting
+
+if TYPE_CHECKING:
+    from data_modules.cohort.video_consent import Permitted
+    from experiments.training.video_model import Opened
+    from fer_id.video.inference import Watched
+    from fer_id.video.timeline import About, Timeline
+
+UNCHECKED = (
+    "Nobody's consent was checked: no cohort was given. Showing somebody to this model takes their guardian's consent "
+    "and their own assent to it (purpose inference)."
+)
+
+FACE_FORMAT = "expected x,y@t with x and y from 0 to 1 and t in seconds, such as 0.3,0.45@2; each t once"
+_PLACE = re.compile(r"([0-9]*\.?[0-9]+),\s*([0-9]*\.?[0-9]+)@([0-9]*\.?[0-9]+)")
+
+
+@dataclass
+class PredictConfig:
+    """Which video, which model, and whose consent."""
+
+    video: str = setting("", required=True, help="the video file")
+    run: str | None = setting(None, help="folder of a finished run; of a cross-validation, one of its folds")
+    bundle: str | None = setting(None, help="folder of a released bundle, in place of a run")
+    out: str = setting("prediction", help="folder to make; it speaks of a person: for its owner only")
+    overwrite: bool = setting(False, help="replace an older prediction there")
+    stride: int | None = setting(
+        None, min=1, max=1_000_000, help="frames from one window to the next; null: windows that touch"
+    )
+    fps: float | None = setting(None, above=0, max=120, help="frames per second, only where the model does not say")
+    reacquire_s: float | None = setting(
+        None,
+        above=0,
+        max=86_400,
+        help="seconds without the followed face after which the most prominent one is taken for it again; null: never, "
+        "since it may be somebody else's",
+    )
+    face: str = setting(
+        "",
+        help="whose face, where several people are in the picture: x,y@t, shares of the picture and seconds, such as "
+        "0.3,0.45@2; several with ; between. Empty: as faces.csv of the cohort says, else the larger, more central one",
+    )
+    least_face: float = setting(
+        LEAST_FACE, min=0, max=1, help="share of a window's frames that must show the face before it is answered"
+    )
+    thumbnails: bool = setting(True, help="small pictures of the followed face beside the page, for its owner only")
+    cohort: str | None = setting(None, help="cohort folder whose consent.csv must allow inference for this person")
+    subject: str = setting("", help="whose video it is, as subjects.csv calls them; empty: as clips.csv says")
+    trusted_key: str | None = setting(None, help="of a bundle: fingerprint of the releaser's key, as they told it")
+    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+    def clashes(self) -> Iterator[Clash]:
+        """No model, or two."""
+        if bool(self.run) == bool(self.bundle):
+            yield Clash(("run", "bundle"), "give one of them: run=FOLDER, or bundle=FOLDER")
+        if self.subject and not self.cohort:
+            yield Clash(("subject",), "has no cohort to be looked up in; say cohort=FOLDER")
+        if self.face and parse_marks(self.face) is None:
+            yield Clash(("face",), f"{self.face[:60]!r}: {FACE_FORMAT}")
+        if self.face and self.reacquire_s is not None:
+            yield Clash(("face", "reacquire_s"), "contradict each other: nobody else's face is taken for the one said")
+        if self.trusted_key and not self.bundle:
+            yield Clash(("trusted_key",), "is of bundles only")
+
+
+def predict(config: PredictConfig) -> str:
+    """Shows the video to the model, writes the folder, and says what came out.
+
+    Raises:
+        ConsentError: the person did not agree to it; the video is not opened then.
+        RunError, ConfigError, BundleError: the model cannot be used for a video.
+        DataError: no video, or damaged.
+        FerIdError: ``out`` exists.
+    """
+    from experiments.training.video_model import open_bundle, open_run
+    from fer_id.files import atomic_folder
+    from fer_id.video.output import ERASURE, RECORD, notes, sentences, write_outputs
+
+    video, out = Path(config.video), Path(config.out)
+    permitted = _permitted(config, video)
+    if config.bundle:
+        opened = open_bundle(config.bundle, config.trusted_key, config.fps)
+    else:
+        opened = open_run(str(config.run), config.fps)
+    if permitted is not None:
+        _require_fit(opened, permitted)
+    with atomic_folder(out, replaces=RECORD if config.overwrite else None) as draft:
+        timeline = _timeline(config, video, opened, permitted)
+        write_outputs(timeline, draft, out, _consent(permitted))
+        if permitted is not None:  # before anybody can open it
+            facts = {"subject": permitted.subject, "video": permitted.video}
+            permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
+    said = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
+    return "\n".join([*said, f"{ERASURE} {out}", str(out / "index.html")])
+
+
+def _permitted(config: PredictConfig, video: Path) -> Permitted | None:
+    """Whose consent allows it; None where no cohort was given."""
+    if not config.cohort:
+        return None
+    from data_modules.cohort.video_consent import permit
+    from fer_id.consent.keys import keys_home
+
+    return permit(Path(config.cohort), video, config.subject, keys_home(), date.today())
+
+
+def _require_fit(opened: Opened, permitted: Permitted) -> None:
+    """Raises ConfigError where the release was not meant for this person; a drawn one is nobody, and may see all."""
+    if permitted.provenance == "synthetic":
+        return
+    if opened.demonstration:
+        raise ConfigError("the bundle is a demonstration: it was not released for use with anybody in this cohort")
+    for one in opened.unfit:
+        columns = one.column.split(" x ")
+        values = one.group.split(" x ") if len(columns) > 1 else [one.group]
+        if len(values) == len(columns) and all(
+            value in permitted.groups.get(column, ()) for column, value in zip(columns, values, strict=True)
+        ):
+            raise ConfigError(f"the bundle is not for use with this person: {one}")
+
+
+def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
+    """Everything between the file and the outputs."""
+    from data_modules.cohort.videos import CONFIDENCE
+    from fer_id.preprocessing.damage import Mark
+    from fer_id.preprocessing.landmarker_file import find_bundle
+    from fer_id.preprocessing.landmarks import FaceLandmarker
+    from fer_id.preprocessing.tracking import MOST_FACES
+    from fer_id.video.inference import open_video, watch
+    from fer_id.video.timeline import Timeline, judge_windows, spans, with_face
+
+    watcher = opened.watcher
+    stride = config.stride or watcher.frames
+    if stride > watcher.frames:
+        raise ConfigError(
+            f"stride={stride}: a window has {watcher.frames} frames; those between two windows would not be looked at"
+        )
+    shown = open_video(video)
+    bundle = find_bundle(config.face_landmarker)
+    marks = [Mark(*place, row=f"face={config.face}") for place in parse_marks(config.face) or ()]
+    if not marks and permitted is not None:
+        marks = list(permitted.marks)
+    with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
+        watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
+    about = _about(opened, watched, stride, config.least_face, permitted, marked=bool(marks))
+    times = spans(watched.windows, watcher.fps, shown.length_s)
+    seen = with_face(times, watched.frames)
+    windows = judge_windows(
+        times,
+        watched.valid,
+        seen,
+        watched.logits,
+        watcher.labels,
+        about.temperature,
+        about.threshold,
+        config.least_face,
+    )
+    faces = watched.faces if config.thumbnails else ()
+    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces))
+
+
+def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
+    """``x,y@t;...`` as (t, x, y) of each; None where a part is not that, or two are of one time.
+
+    >>> parse_marks("0.3,0.45@2")
+    [(2.0, 0.3, 0.45)]
+    """
+    parts = [_PLACE.fullmatch(part.strip()) for part in text.split(";")] if text else []
+    places = [(float(part[3]), float(part[1]), float(part[2])) for part in parts if part]
+    inside = all(x <= 1 and y <= 1 for _, x, y in places)
+    return places if inside and len({time for time, _, _ in places}) == len(parts) else None
+
+
+def _about(
+    opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None, *, marked: bool
+) -> About:
+    """What is known of the model, and of how it looked at this video."""
+    watcher, notes = opened.watcher, list(opened.about.notes)
+    settings: dict[str, Any] = {
+        "fps": watcher.fps,
+        "window": watcher.frames,
+        "stride": stride,
+        "least_face": least_face,
+        "colour": "gray" if watcher.gray else "rgb",
+        "min_eye_distance": watcher.min_eye_distance,
+        "precision": watcher.precision,
+    }
+    if watched.restarts:
+        notes.append(
+            f"The face was lost and looked for anew {watched.restarts} times: from there on it may be somebody else's."
+        )
+    if watched.several_faces:
+        larger = "the larger, more central one (say face=x,y@t where that is not it)"
+        whose = "the one that was said" if marked else larger
+        notes.append(
+            f"More than one face in {watched.several_faces} of {len(watched.frames)} frames: followed was {whose}."
+        )
+    if permitted is not None and permitted.subject in opened.learned_from:
+        notes.append("The model learned from this very person: it is surer of them than of anybody new.")
+    return replace(opened.about, settings=settings, notes=tuple(notes))
+
+
+def _consent(permitted: Permitted | None) -> str:
+    if permitted is None:
+        return UNCHECKED
+    until = f" until {permitted.until}" if permitted.until else ""
+    return f"Consent to inference of {permitted.subject} holds{until}, checked on {date.today()}."

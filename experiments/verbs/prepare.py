@@ -1,0 +1,46 @@
+"""``fer-id prepare``: a raw dataset becomes a ClipStore."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data_modules.config import DataConfig
+from experiments.settings.loading import chosen_by_name
+from experiments.settings.registry import data_config, get_dataset
+from experiments.verbs.inspect import describe
+from fer_id.errors import ConfigError
+from fer_id.settings import Clash, setting
+from fer_id.store.reader import ClipStore
+
+
+@dataclass
+class PrepareConfig:
+    """What to prepare, and where to."""
+
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    out: str = setting("", required=True, help="folder of the store to make")
+    overwrite: bool = setting(False, help="replace what is there")
+
+    def clashes(self) -> Iterator[Clash]:
+        """No raw data, or a dataset that another command makes."""
+        made_by = get_dataset(self.data.name).made_by if self.data.name else ""
+        if made_by:
+            yield Clash(("data.name",), f"{self.data.name} is not prepared but made by {made_by}")
+        elif not self.data.source:
+            yield Clash(("data.source",), "is empty; say data.source=FILE or FOLDER, the raw dataset")
+
+
+def prepare(config: PrepareConfig) -> str:
+    """Makes the store and says what is in it.
+
+    Raises:
+        ConfigError: ``out`` exists.
+        DataError: the raw data is not as expected.
+    """
+    out = Path(config.out)
+    if out.exists() and not config.overwrite:
+        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
+    get_dataset(config.data.name).load_prepare()(config.data, out, overwrite=config.overwrite)
+    return describe(ClipStore.open(out))

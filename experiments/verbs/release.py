@@ -1,0 +1,156 @@
+"""``fer-id release RUN``: a model leaves through the gate, as a signed bundle, or stays, with every reason told.
+
+``fer-id release verify BUNDLE`` checks a bundle that somebody gave you.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.settings.sources import GROUPS, group_names
+from fer_id.errors import ConfigError, FerIdError
+from fer_id.settings import Clash, setting
+
+if TYPE_CHECKING:
+    from fer_id.release.evidence import Record
+    from fer_id.release.gate import Verdict
+    from fer_id.release.policy import Policy
+    from fer_id.runs.run_dir import RunDir
+
+VERIFY = "verify"
+
+
+class ReleaseRefused(FerIdError):
+    """The gate refused a run; the message has every reason."""
+
+    whole = True
+
+
+@dataclass
+class ReleaseConfig:
+    """What is to leave, under which policy; or which bundle is to be verified."""
+
+    run: str = setting("", required=True, help="folder of a finished run; or the word verify, and a bundle behind it")
+    bundle: str = setting("", help="of verify: the folder of the bundle")
+    policy: str = setting(
+        "research",
+        help="what it must show, and where it may go: one of " + ", ".join(group_names("policy")) + "; or the path of "
+        "your own .yaml, a copy of a shipped one with your bounds and your legal_basis",
+    )
+    evidence: str | None = setting(
+        None,
+        help="the cross-validation (protocol=loso) whose numbers count, of the same settings and store, where RUN was "
+        "trained for use; it must have judged everybody RUN learned from",
+    )
+    out: str | None = setting(None, help="folder of the bundle; null: bundles/ and the run's name")
+    trusted_key: str | None = setting(None, help="of verify: fingerprint of the releaser's key, as they told it")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Keys of the other action."""
+        if self.run == VERIFY and not self.bundle:
+            yield Clash(("bundle",), "is empty; say fer-id release verify BUNDLE")
+        if self.run != VERIFY and self.bundle:
+            yield Clash(("bundle",), "is of verify only; a release takes one run, and out=FOLDER")
+        if self.run != VERIFY and self.trusted_key:
+            yield Clash(("trusted_key",), "is of verify only; a release is signed by your own key")
+
+
+def release(config: ReleaseConfig) -> str:
+    """Releases a run, or verifies a bundle, and says what came out.
+
+    Raises:
+        ReleaseRefused: with every reason; nothing was written but a line in the audit log.
+        PolicyError: the policy is wrong.
+        RunError: no run there.
+        BundleError, SignatureError: of verify, the bundle is not what was signed.
+    """
+    from fer_id.release.bundle import verify_bundle
+
+    if config.run == VERIFY:
+        return f"{config.bundle}: {verify_bundle(config.bundle, config.trusted_key)}"
+    return _release(config)
+
+
+def _release(config: ReleaseConfig) -> str:
+    from experiments.releasing.lineage import found_on_disk, site_log
+    from experiments.releasing.packing import pack
+    from fer_id.consent.keys import keys_home
+    from fer_id.release.bundle import write_bundle
+    from fer_id.release.gate import judge_release
+    from fer_id.release.policy import read_policy
+    from fer_id.release.signing import Signer
+
+    policy = read_policy(policy_path(config.policy))
+    (run, record), judged = _record(config.run), _record(config.evidence) if config.evidence else None
+    evidence = judged[1] if judged else None
+    out = Path(config.out or f"bundles/{record.name}")
+    log = site_log(keys_home())
+    data, reasons = found_on_disk(run, judged[0] if judged else None, log is not None)
+    verdict = judge_release(record, policy, evidence, reasons)
+    if not verdict.reasons:
+        if out.exists():
+            raise ConfigError(f"{out} exists already; a bundle is never replaced, choose another out=")
+        signer = Signer.load(keys_home(), create=True)
+        packed = pack(run, record, evidence, data, policy, verdict.unfit, signer.fingerprint)
+        verdict = verdict._replace(reasons=packed.reasons)
+    told = {"run": record.path, "kind": policy.kind, "setting": policy.setting}
+    if verdict.reasons:
+        if log is not None:
+            log.append("release refused", **told, reasons=verdict.reasons)
+        raise ReleaseRefused(_refusal(record, verdict))
+    if log is not None:  # before it can be given away
+        log.append("released", **told, bundle=out.name, signed_by=signer.fingerprint)
+    write_bundle(out, packed.files, signer, kind=policy.kind, name=record.name)
+    return "\n".join([*_told(out, record, policy, verdict), packed.said, f"signed by {signer.fingerprint}", str(out)])
+
+
+def _record(path: str) -> tuple[RunDir, Record]:
+    """A run, finished or not, with what it says of itself.
+
+    Raises:
+        RunError: no run there.
+    """
+    from fer_id.errors import RunError
+    from fer_id.release.evidence import read_record
+    from fer_id.reporting.jobs import run_name
+    from fer_id.runs.run_dir import RunDir
+
+    run = RunDir(path)
+    if not (run.path / "config.yaml").is_file():
+        raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
+    return run, read_record(run, run_name(run))
+
+
+def policy_path(named: str) -> Path:
+    """Of a shipped policy by name, or the path as it is.
+
+    Raises:
+        ConfigError: neither.
+    """
+    if named in group_names("policy"):
+        return GROUPS / "policy" / f"{named}.yaml"
+    if Path(named).suffix in (".yaml", ".yml"):
+        return Path(named)
+    raise ConfigError(
+        f"policy={named}: unknown. Known: {', '.join(group_names('policy'))}; or the path of a .yaml file"
+    )
+
+
+def _refusal(record: Record, verdict: Verdict) -> str:
+    count = len(verdict.reasons)
+    lines = [f"{record.path} is not released: {count} reason{'s' if count > 1 else ''}"]
+    lines += [f"  - {reason}" for reason in verdict.reasons]
+    return "\n".join([*lines, "Nothing was written. People decided on these bounds: mend the model, not the policy."])
+
+
+def _told(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
+    from fer_id.release.bundle import DEMONSTRATION
+    from fer_id.release.evidence import answers_nothing
+
+    lines = [f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"]
+    if answers_nothing(record.metrics):
+        lines.append("  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked")
+    return [*lines, *(f"  not for use with {one}" for one in verdict.unfit)]

@@ -1,0 +1,42 @@
+"""``fer-id simulate``: real stills with landmarks become a ClipStore of simulated target-domain clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from experiments.verbs.inspect import describe
+from fer_id.errors import ConfigError
+from fer_id.settings import setting
+from fer_id.simulation.domain import DomainConfig
+from fer_id.store.reader import ClipStore
+
+
+@dataclass
+class SimulateConfig(DomainConfig):
+    """The simulated domain, what it is made of, and where to put it."""
+
+    source: str = setting("", required=True, help="ClipStore of real stills with landmarks")
+    out: str = setting("", required=True, help="folder of the store to make")
+    overwrite: bool = setting(False, help="replace what is there")
+    workers: int = setting(0, min=0, max=256, help="processes; 0: one per core")
+
+
+def simulate(config: SimulateConfig) -> str:
+    """Makes the store and says what is in it; it gets a picture ``strips.png`` for people to look at.
+
+    Raises:
+        ConfigError: ``out`` exists.
+        StoreError: the source is none that can be simulated from.
+    """
+    out = Path(config.out)
+    if out.exists() and not config.overwrite:
+        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
+    from fer_id.simulation.stills import choose_stills
+    from fer_id.simulation.target_domain import write_simulated_store
+
+    domain = DomainConfig(**{field.name: getattr(config, field.name) for field in fields(DomainConfig)})
+    stills = choose_stills(ClipStore.open(config.source), domain)
+    write_simulated_store(stills, domain, out, overwrite=config.overwrite, workers=config.workers)
+    left_out = ", ".join(f"{count} {reason}" for reason, count in stills.left_out.items()) or "none"
+    return f"{describe(ClipStore.open(out))}\nstills left out: {left_out}\npicture: {out / 'strips.png'}"

@@ -1,0 +1,194 @@
+"""``fer-id sweep run FILE | resume STUDY``: the trials of a sweep file, on this machine or a cluster.
+
+The folder of the study is the record; Ray and W&B are told, never asked. So a crash costs the epochs since the last
+checkpoints, and ``resume``, or the same command again, goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+import sys
+import time
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.config import TrainConfig
+from experiments.interrupts import Terminated, terminable
+from experiments.sweeping.config import RESUME, RUN, SweepConfig
+from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, SETTINGS, Ledger
+from experiments.sweeping.machines import require_answer
+from experiments.sweeping.plan import Plan, read_plan
+from experiments.sweeping.spec import Sweep, find, read_sweep
+from fer_id.errors import RunError
+from fer_id.files import locked
+from fer_id.progress import say
+
+if TYPE_CHECKING:
+    from data_modules.base import FerDataModule
+    from experiments.sweeping.study import Study
+
+
+def sweep(config: SweepConfig) -> str:
+    """Runs, or goes on with, the trials of a sweep; writes ``sweep.csv``, ``sweep.png`` and, of folds, ``selected``.
+
+    Returns:
+        what came out: how many trials, the best of them, and how to use it.
+
+    Raises:
+        ConfigError: problems of the file, of the settings, of the cluster.
+        RunError: a study of that name of another file or version, or one in use; trials that failed, after all others
+            are done.
+    """
+    plan = _resumed(config) if config.action == RESUME else _asked(config)
+    first = plan.check()
+    if config.ray.address is not None:
+        require_answer(config.ray.address)
+    else:
+        plan.require_precision(first)  # machines of a cluster may differ: each trial refuses for itself
+    data = _open(first)
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    with locked(plan.folder, RunError):
+        return _search(config, plan, _ledger(config, plan, data), data)
+
+
+def _asked(config: SweepConfig) -> Plan:
+    plan = read_plan(find(config.file), config.name, config.runs.root, config.overrides)
+    return replace(plan, sweep=_capped(plan.sweep, config.run_cap))
+
+
+def _resumed(config: SweepConfig) -> Plan:
+    """The plan as the study was begun.
+
+    Raises:
+        RunError: no study, or a damaged one.
+    """
+    folder = Path(config.file)
+    settings = Ledger.open(folder).settings()
+    if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:
+        raise RunError(
+            f"{folder / SETTINGS}: damaged, {', '.join(missing)} is missing; run the file again under another name="
+        )
+    read = _capped(read_sweep(folder / "sweep.yaml"), config.run_cap or settings["run_cap"])
+    return Plan(read, folder.name, str(folder.parent), tuple(settings["overrides"]))
+
+
+def _capped(read: Sweep, run_cap: int | None) -> Sweep:
+    return read if run_cap is None else replace(read, run_cap=run_cap)
+
+
+def _open(first: TrainConfig) -> FerDataModule:
+    """The data of the study, with everything checked that would stop every trial; it needs torch, so it comes last.
+
+    Raises:
+        FerIdError: of the stores, the folds, the runs to start from.
+    """
+    from experiments.training.parents import open_parent
+    from experiments.training.setup import open_data
+    from experiments.training.trainer import quiet
+
+    quiet()
+    data = open_data(first, None)
+    for fold in data.folds:
+        open_parent(first, data, fold)
+    return data
+
+
+def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
+    """The study of that name, if it is this one; else a new one.
+
+    Raises:
+        RunError: the folder holds another study, one on another store, or other things.
+    """
+    folder = plan.folder
+    asked = {
+        "file": hashlib.sha256(plan.sweep.text.encode()).hexdigest(),
+        "overrides": list(plan.overrides),
+        "search_seed": config.search_seed,
+    }
+    if not (folder / SETTINGS).exists():
+        if others := [one.name for one in folder.iterdir() if one.name not in ("sweep.yaml", ".lock")]:
+            raise RunError(f"{folder} holds other runs ({', '.join(sorted(others)[:3])}); choose another name=")
+        settings = {
+            "command": shlex.join(["fer-id", *sys.argv[1:]]),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "versions": {name: version(name) for name in ("ray", "optuna", "torch")},
+            "verb": plan.sweep.verb,
+            "base": plan.base,
+            "objective": {"name": plan.sweep.metric, "goal": plan.sweep.goal},
+            "protocol": data.protocol.name,
+            "provenance": data.provenance,
+            "fingerprint": data.fingerprint,
+        }
+        return Ledger.create(folder, plan.sweep.text, settings | asked | {"run_cap": plan.sweep.run_cap})
+    ledger = Ledger.open(folder)
+    settings = ledger.settings()
+    differs = [name for name, value in asked.items() if settings.get(name) != value]
+    if config.action == RUN and differs:
+        raise RunError(
+            f"{folder} is a study of another sweep (differs in {', '.join(differs)}); choose another name=, remove the "
+            f"folder, or go on with it as it was begun: fer-id sweep resume {folder}"
+        )
+    if settings.get("fingerprint") != data.fingerprint:
+        raise RunError(
+            f"{folder} was begun with another store, or its store was made again since: its trials cannot be compared "
+            "with new ones. Bring that store back, or run the file again under another name="
+        )
+    ledger.write(settings | {"state": RUNNING, "run_cap": plan.sweep.run_cap})
+    return ledger
+
+
+def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule) -> str:
+    from experiments.sweeping.results import require_whole, told, write_results
+    from experiments.sweeping.selection import select
+    from experiments.sweeping.study import Study
+
+    folded = data.protocol.name in ("kfold", "loso")
+    seed = ledger.settings()["search_seed"]
+    study = Study(plan, ledger, [fold.name for fold in data.folds] if folded else [None], seed=seed)
+    if study.ended:
+        over, failed = study.ended, [one for one in study.ended if not one.is_over]
+        again = f", {len(failed)} failed and are tried again" if failed else ""
+        say(f"{plan.folder}: {len(over) - len(failed)} trials are over and stay as they are{again}")
+    began = time.monotonic()
+    if study.has_more():
+        _tune(config, study)
+    spent = ledger.settings().get("seconds", 0.0) + time.monotonic() - began
+    selected = select(study) if folded else None
+    write_results(study, data.provenance)
+    if folded:
+        _tell_configurations(study)
+    ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
+    text = told(study, selected, data.provenance)
+    require_whole(study, text)
+    return text
+
+
+def _tune(config: SweepConfig, study: Study) -> None:
+    """The trials that are left; interrupted, the study is one that can be resumed, and says how."""
+    from experiments.sweeping.machines import machines
+
+    ledger = study.ledger
+    with (
+        machines(config, shared=ledger.folder / ".ray") as found,
+        terminable(),  # anew: Ray has taken the signal
+    ):
+        from experiments.sweeping.tuning import tune_study
+
+        say(f"{ledger.folder}: trials side by side: {found.concurrent}, threads of each: {config.cpus}")
+        try:
+            tune_study(study, found, cpus=config.cpus)
+        except (KeyboardInterrupt, Terminated):
+            ledger.write(ledger.settings() | {"state": INTERRUPTED})
+            say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
+            raise
+
+
+def _tell_configurations(study: Study) -> None:
+    """W&B has a run of each trial; a configuration that all folds trained gets one over them."""
+    from experiments.online.studies import tell_configurations
+
+    logging = study.plan.resolve(study.plan.first()).logging
+    tell_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)

@@ -1,0 +1,108 @@
+"""``fer-id train``: one training, or one a fold and one over them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from data_modules.base import FerDataModule
+from experiments.config import TrainConfig
+from experiments.settings.loading import plain, usual
+from experiments.training.distributed import rank
+from experiments.training.finishing import finish
+from experiments.training.job import describe_job
+from experiments.training.mirrored import open_run_mirror
+from experiments.training.numerics import changeable, settled
+from experiments.training.parents import open_parent
+from experiments.training.setup import make_model, open_data, open_source
+from experiments.training.trainer import quiet
+from experiments.training.training import FOLD, SINGLE, require_parts, train_along, train_one
+from fer_id.progress import say
+from fer_id.reporting.page import duration
+from fer_id.runs.run_dir import RunDir
+from fer_id.tasks.feature_bank import FeatureBank
+
+
+def train(config: TrainConfig) -> str | None:
+    """Trains, predicts and evaluates what the configuration describes; resumes what was begun.
+
+    Returns:
+        what came out, in two lines, with the folder of the run; None in a process that trains along with the one that
+        says it.
+
+    Raises:
+        FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
+    """
+    quiet()
+    path = Path(config.runs.root) / (config.name or _default_name(config))
+    run = RunDir(path)
+    run.require_consent()
+    if rank(config) > 0:
+        train_along(config, run)
+        return None
+    if run.done and not run.changed(plain(config), usual(config)):
+        say(f"{path} is finished already; remove it or choose another name= to train again")
+        return _outcome(run)
+    data = open_data(config, None)
+    if config.protocol.name in ("kfold", "loso"):
+        return _outcome(_cross_validate(config, path, data))
+    require_parts(config, data, data.fold)
+    return _outcome(train_one(config, path, data, job_type=SINGLE))
+
+
+def _default_name(config: TrainConfig) -> str:
+    """``dataset/model-recipe``; of a recipe that is a file the name alone: W&B is told the run's name, and no paths."""
+    model = config.model.name.replace(":", "-").replace("/", "-")
+    return f"{config.data.name}/{model}-{Path(config.recipe).stem}"
+
+
+def _outcome(run: RunDir) -> str:
+    """What came out, for the person at the terminal."""
+    metrics, job = run.metrics(), run.job()
+    seconds, mode = job.get("seconds"), job.get("mode") or "inductive"
+    named = "" if mode == "inductive" else f", {mode}"
+    took = f", trained in {duration(seconds)}" if seconds else ""
+    return (
+        f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
+        f"{metrics['provenance']} test clips{named}{took}\n{run.path / 'report.html'}"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
+    """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
+    starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
+    for fold in data.folds:
+        require_parts(config, data, fold)
+    data.require_shared_memory()
+    distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
+    sources = [source for start in distinct if (source := open_source(config, start)) is not None]
+    make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
+    config = settled(config, path, data)
+    job = describe_job(config, data, data.folds, starts, sources)
+    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as parent:
+        banks = {start.path: FeatureBank() for start in distinct}
+        folds = []
+        for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
+            run = RunDir(path / "folds" / fold.name)
+            say(f"fold {number}/{len(data.folds)}: {fold.name}{' (done)' if run.done else ''}")
+            if not run.done:
+                bank = None if start is None else banks[start.path]
+                train_one(config, run.path, open_data(config, fold.name), job_type=FOLD, bank=bank)
+            folds.append(run)
+        pool_folds(config, parent, folds, data)
+        return parent
+
+
+def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], data: FerDataModule) -> None:
+    """The predictions of all folds as those of the parent, with its metrics, figures and report; ends its run."""
+    parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
+    job = parent.job()
+    job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
+    parent.write_job(job)
+    finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)

@@ -1,0 +1,126 @@
+"""``fer-id uncertainty RUN [RUN...]``: which clips are ambiguous, and which are unlike anything the model has seen.
+
+Of several runs on the same clips (one model, other seeds) each is a member, and nothing is computed anew. Of one run
+the model answers each test clip with its dropout left on. What is measured stands in
+``fer_id.evaluation.confidence.uncertainty``; the folder ``uncertainty/`` of the (first) run keeps it, and its report
+and ``metrics.json`` say so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fer_id.errors import Problems, RunError
+from fer_id.progress import track
+from fer_id.runs.run_dir import RunDir
+from fer_id.settings import setting
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENSEMBLE, DROPOUT = "ensemble", "Monte-Carlo dropout"
+
+
+@dataclass
+class UncertaintyConfig:
+    """Whose doubt."""
+
+    runs: list[str] = setting(
+        [], required=True, help="one finished run (dropout), or several on the same clips; the first keeps the result"
+    )
+    members: int = setting(20, min=2, max=1000, help="answers to each clip with dropout; of several runs, their number")
+    seed: int = setting(0, min=0, max=2**32 - 1, help="of the dropout")
+
+
+def uncertainty(config: UncertaintyConfig) -> str:
+    """Writes ``uncertainty/`` into the first run and says what is in it.
+
+    Raises:
+        RunError: a run is not there, not finished, or judged other clips than the others.
+        CheckpointError: one run, and its model has no dropout.
+        StoreError: one run, and its store is gone or damaged.
+    """
+    from fer_id.evaluation.confidence.uncertainty import uncertainty_scores, uncertainty_table
+    from fer_id.evaluation.predictions import class_names
+    from fer_id.reporting.doubt import uncertainty_sentences
+    from fer_id.reporting.report import write_report
+    from fer_id.reporting.uncertainty import write_uncertainty
+
+    runs = [RunDir.open(path) for path in config.runs]
+    first = runs[0]
+    several = len(runs) > 1
+    clips, members, computed = (*_ensemble(runs), {}) if several else _dropout(first, config)
+    classes, provenance = class_names(first.predictions()), first.metrics()["provenance"]
+    table = uncertainty_table(members, clips, classes, provenance)
+    found = uncertainty_scores(table, ENSEMBLE if several else DROPOUT, len(members))
+    found |= {"provenance": provenance, **computed}
+    page = write_uncertainty(first, table, found, provenance)
+    first.write_metrics(first.metrics() | {"uncertainty": found})
+    write_report(first)
+    return "\n".join([*uncertainty_sentences(found), str(page)])
+
+
+def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
+    """The clips that all runs judged, and what each said of them, (M, N, K)."""
+    import numpy as np
+
+    from fer_id.evaluation.predictions import check_predictions, class_names, probabilities
+    from fer_id.labels import LabelSpace
+
+    tables = [run.predictions() for run in runs]
+    labels = LabelSpace("the first run's classes", class_names(tables[0]))
+    tests, problems = [], Problems("these runs are no members of one ensemble")
+    if len({run.path.resolve() for run in runs}) < len(runs):
+        problems.add("a run is named twice")
+    for run, table in zip(runs, tables, strict=True):
+        if class_names(table) != labels.names:
+            problems.add(f"{run.path} tells {', '.join(class_names(table))}, the first one {', '.join(labels.names)}")
+            continue
+        check_predictions(table, labels)
+        tests.append(table[table["split"] == "test"].set_index("clip_id").sort_index())
+        told = tests[-1][["subject_id", "label"]]
+        if not told.index.is_unique:
+            problems.add(f"{run.path}: a clip was tested in more than one fold")
+        elif not told.fillna("").equals(tests[0][["subject_id", "label"]].fillna("")):
+            problems.add(f"{run.path} was tested on other clips, or on others' labels, than {runs[0].path}")
+    problems.raise_if_any(RunError, "An ensemble needs the same store and protocol; only seed= may differ.")
+    known = np.logical_and.reduce([test["predicted"].notna().to_numpy() for test in tests])
+    if not known.any():
+        raise RunError(f"{runs[0].path}: no test clip has a prediction in every run")
+    members = np.stack([probabilities(test[known], labels) for test in tests])
+    return tests[0][known].reset_index(), members
+
+
+def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, dict[str, str]]:
+    """The test clips with a face, what the model of their fold said of them in each draw, (M, N, K), and in which
+    ``precision`` it computed."""
+    import numpy as np
+    import pandas as pd
+
+    folds = run.folds or [run]
+    found = [_draws(fold, config) for fold in track(folds, "answering with dropout", len(folds))]
+    if not sum(len(clips) for clips, _, _ in found):
+        raise RunError(f"{run.path}: no test clip shows a face")
+    kept = [one for one in found if len(one[0])]
+    clips, answers, precisions = zip(*kept, strict=True)
+    return pd.concat(clips), np.concatenate(answers, axis=1), {"precision": " and ".join(sorted(set(precisions)))}
+
+
+def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, str]:
+    """The test clips of one training, the answers in each draw, and the precision in which the model computed."""
+    from experiments.training.setup import open_run_data
+    from experiments.training.trainer import device
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+    from fer_id.models.dropout import sampled_answers
+    from fer_id.tasks.numerics import autocast, usable
+
+    training, data = open_run_data(run)
+    model = build_model(replace(training.model, pretrained=False, weights=None), len(data.labels))
+    load_model(model.to(device(training)).eval(), run.checkpoint())
+    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
+    precision = usable(training.trainer.precision, device(training))
+    with autocast(precision, device(training)):
+        names, answers = sampled_answers(model, data.as_they_are(data.fold.test), config.members, seed=config.seed)
+    return data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name), answers, precision

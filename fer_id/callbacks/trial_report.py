@@ -1,0 +1,54 @@
+"""Somebody outside a training follows its inner validation, and may end it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fer_id.runs.run_dir import RunDir
+
+
+class EndedOutside(Exception):
+    """Whoever watches has seen enough; what was trained stays where it is."""
+
+
+class Watch(pl.Callback):
+    """Tells every inner validation, those from before an interruption too.
+
+    Args:
+        run: being trained; its ``metrics.jsonl`` has the earlier validations.
+        monitor: what is told, such as ``val/macro_f1``.
+        tell: called with the number of the validation (from 1), its value, and whether it is the last one. It may raise
+            :class:`EndedOutside`.
+    """
+
+    def __init__(self, run: RunDir, monitor: str, tell: Callable[[int, float, bool], None]) -> None:
+        self.run, self.monitor, self.tell = run, monitor, tell
+        self._told = 0
+        self._validated = False
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """A resumed run: ``Record`` has dropped the lines of epochs that are trained again."""
+        curve = self.run.learning_curve()
+        for value in curve[self.monitor].dropna() if self.monitor in curve else ():
+            self._tell(float(value), last=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The epoch that ends now has a value of its own."""
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """After ``Record`` wrote its line."""
+        if not self._validated:
+            return
+        self._validated = False
+        value: Any = trainer.callback_metrics.get(self.monitor)
+        if value is not None:
+            last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
+            self._tell(float(value), last=last)
+
+    def _tell(self, value: float, *, last: bool) -> None:
+        self._told += 1
+        self.tell(self._told, value, last)

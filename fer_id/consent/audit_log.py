@@ -1,0 +1,143 @@
+"""The audit log: who entered and left which store and run, in pseudonyms, so that no line can be changed unseen.
+
+Each line carries a keyed hash (HMAC) over itself and the line before; the last hash and the number of lines lie beside
+the key, sealed by it. An edited, inserted or removed line breaks the chain; a log cut at its end no longer matches that
+head. Whoever can put back an older copy of both files is not seen: keep a copy of the head elsewhere.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fer_id.consent.keys import Key
+from fer_id.errors import FerIdError
+from fer_id.files import atomic_write_text
+from fer_id.inputs import MB, parse_json, read_bytes, read_text
+
+MOST_LOG = 1024 * MB
+_START = "0" * 64
+
+
+class AuditError(FerIdError):
+    """The audit log is not what was written."""
+
+
+class AuditLog:
+    """Append-only log of a site.
+
+    Args:
+        home: folder with the key; the log is ``audit.jsonl`` there, its head ``audit.head.json``.
+        key: of the site.
+    """
+
+    def __init__(self, home: Path, key: Key) -> None:
+        self.path, self._head, self._key = home / "audit.jsonl", home / "audit.head.json", key
+
+    def append(self, event: str, **facts: Any) -> None:
+        """Writes one line.
+
+        Args:
+            event: what happened, such as ``prepared`` or ``withdrawn``.
+            facts: plain values; people, clips and videos by pseudonym only.
+
+        Raises:
+            AuditError: the log was changed since; nothing is appended to a broken chain.
+        """
+        with self._locked():
+            lines = self.verify()
+            before = lines[-1]["mac"] if lines else _START
+            time = datetime.now(UTC).isoformat(timespec="seconds")
+            line = {"n": len(lines), "time": time, "event": event, **facts}
+            line["mac"] = self._mac(line, before)
+            self._cut_torn_line()
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            self._write_head(len(lines) + 1, line["mac"])
+
+    def verify(self) -> list[dict[str, Any]]:
+        """All lines, checked.
+
+        Raises:
+            AuditError: naming the first line that is not as it was written, or what the head says otherwise.
+        """
+        lines, before = [], _START
+        for number, line in enumerate(self._read()):
+            if not isinstance(line, dict) or line.get("n") != number or line.get("mac") != self._mac(line, before):
+                raise AuditError(f"{self.path}: line {number + 1} was changed, inserted, or follows a removed one")
+            lines.append(line)
+            before = line["mac"]
+        try:
+            head = parse_json(read_text(self._head, AuditError, most=MB), self._head, AuditError)
+        except AuditError:
+            raise AuditError(f"{self._head}: missing or unreadable; the log cannot be checked without it") from None
+        # A stop between line and head leaves one line more, which nobody without the key could have written.
+        if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
+            self._write_head(len(lines), before)
+        elif head != self._sealed(len(lines), before):
+            raise AuditError(
+                f"{self.path}: {len(lines)} lines, but its head speaks of {_length(head)}: lines were removed at the "
+                "end, or the head was changed"
+            )
+        return lines
+
+    def lines(self) -> list[dict[str, Any]]:
+        """What can be read of it, unchecked: for whoever must be found even if the log was damaged."""
+        return [line for line in self._read() if isinstance(line, dict)]
+
+    def begin(self) -> None:
+        """Starts the log of a new key; from then on a missing log or head is seen as such."""
+        with self._locked():
+            if not self._head.exists() and not self.path.exists():
+                self._write_head(0, _START)
+
+    def _write_head(self, length: int, mac: str) -> None:
+        self._head.touch(mode=0o600)
+        atomic_write_text(self._head, json.dumps(self._sealed(length, mac)) + "\n")
+
+    def _sealed(self, length: int, mac: str) -> dict[str, Any]:
+        """The head, which only the key's owner can make."""
+        return {"length": length, "mac": mac, "seal": self._key.mac(f"head {length} {mac}".encode())}
+
+    def _cut_torn_line(self) -> None:
+        """Removes the piece of a line that a full disk or a power cut left at the end."""
+        content = read_bytes(self.path, AuditError, most=MOST_LOG) if self.path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)
+
+    def _read(self) -> Iterator[Any]:
+        """The lines, None for one that is no JSON. What stands after the last line end was never wholly written."""
+        content = read_bytes(self.path, AuditError, most=MOST_LOG) if os.path.lexists(self.path) else b""
+        for line in content.decode("utf-8", "replace").split("\n")[:-1]:
+            try:
+                yield parse_json(line, self.path, AuditError)
+            except AuditError:
+                yield None
+
+    def _mac(self, line: dict[str, Any], before: str) -> str:
+        content = {key: value for key, value in line.items() if key != "mac"}
+        return self._key.mac((before + json.dumps(content, sort_keys=True)).encode())
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One writer at a time."""
+        self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle = os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+
+def _length(head: object) -> object:
+    return head.get("length") if isinstance(head, dict) else "nothing"

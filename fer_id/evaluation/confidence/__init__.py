@@ -1,0 +1,1 @@
+"""Calibration, selective prediction, conformal sets, uncertainty, and their intervals over subjects."""

@@ -1,0 +1,168 @@
+"""Which of several faces is followed: marks set by a person, and the choice at every moment that follows from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fer_id.errors import DataError
+from fer_id.preprocessing.landmarks import Face, FaceLandmarker
+from fer_id.preprocessing.tracking import Follower, middle, size
+from fer_id.preprocessing.video import gap_s, pictures_end, sample_frames
+
+_MARGIN = 0.25  # of a face's size: a mark on hair or an ear, outside the mesh, is on the face
+
+
+class MarkError(DataError):
+    """A mark that is on no face."""
+
+
+@dataclass(frozen=True, order=True)
+class Mark:
+    """A place on the face that is to be followed.
+
+    Attributes:
+        time_s: seconds in the video.
+        x, y: shares of the picture as shown, from its left and its upper edge, in [0, 1].
+        row: where the mark comes from, for messages, such as ``faces.csv, line 2``.
+    """
+
+    time_s: float
+    x: float
+    y: float
+    row: str = ""
+
+
+class MarkedFace:
+    """The choice of :func:`follow_marks`, in the place of a :class:`fer_id.preprocessing.tracking.Follower`.
+
+    Args:
+        places: moment -> place of the chosen face among the faces of that frame; none where it is not there.
+    """
+
+    restarts = 0
+
+    def __init__(self, places: Mapping[float, int]) -> None:
+        self._places = places
+
+    def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
+        """The marked face among those of a frame, None if it is not there."""
+        place = self._places.get(float(time))
+        return None if place is None else faces[place]
+
+
+class _Glimpse(NamedTuple):
+    """The faces of a moment, without their meshes, and the size of the picture (0 where there is none)."""
+
+    time: float
+    faces: list[Face]
+    width: int
+    height: int
+
+
+def follow_marks(
+    path: Path, marks: Sequence[Mark], times: Sequence[float], fps: float, landmarker: FaceLandmarker
+) -> MarkedFace:
+    """Follow a face from each mark, forwards and backwards; at any moment the mark nearest in time counts.
+
+    Between a mark and moments far from it the video is looked at too, at ``fps`` frames a second.
+
+    Args:
+        path: the video.
+        marks: at least one.
+        times: the moments at which the face is wanted, seconds.
+        fps: frames a second of ``times``.
+        landmarker: the one that ``follow_face`` is given.
+
+    Raises:
+        MarkError: marks after the video's end, or on no face; all of them, each with its row.
+        DataError: the video cannot be read.
+    """
+    end = pictures_end(path)
+    late = [f"{mark.row}: {mark.time_s:g} s is after the end of {path} at {end:.2f} s" for mark in marks]
+    late = [line for line, mark in zip(late, marks, strict=True) if mark.time_s > end]
+    if late:
+        raise MarkError("; ".join(late))
+    marks = sorted(marks)
+    moments = _moments(marks, times, 1 / fps)
+    images = sample_frames(path, moments, gap_s(fps))
+    glimpses = [_glimpse(image, time, landmarker) for image, time in zip(images, moments, strict=True)]
+    places: dict[float, int] = {}
+    missed = []
+    for mark in marks:
+        try:
+            places |= _from_mark(mark, [one for one in glimpses if _nearest(marks, one.time) == mark])
+        except MarkError as problem:
+            missed.append(f"{problem} in {path}")
+    if missed:
+        raise MarkError("; ".join(missed))
+    return MarkedFace(places)
+
+
+def _nearest(marks: Sequence[Mark], time: float) -> Mark:
+    return min(marks, key=lambda mark: abs(mark.time_s - time))
+
+
+def _moments(marks: Sequence[Mark], times: Sequence[float], step: float) -> list[float]:
+    """The moments, those of the marks, and as many between as following one face from one to the next takes."""
+    wanted = sorted({*map(float, times), *(mark.time_s for mark in marks)})
+    filled = wanted[:1]
+    for before, after in pairwise(wanted):
+        if _nearest(marks, before) == _nearest(marks, after):
+            filled += (before + step * np.arange(1, max(1, round((after - before) / step)))).tolist()
+        filled.append(after)
+    return sorted(filled)
+
+
+def _glimpse(image: NDArray[np.uint8] | str, time: float, landmarker: FaceLandmarker) -> _Glimpse:
+    if isinstance(image, str):
+        return _Glimpse(time, [], 0, 0)
+    faces = [replace(face, points478=np.reshape(face.box, (2, 2))) for face in landmarker.detect(image)]
+    return _Glimpse(time, faces, image.shape[1], image.shape[0])
+
+
+def _from_mark(mark: Mark, glimpses: list[_Glimpse]) -> dict[float, int]:
+    """Places of the marked face at the moments for which this mark counts."""
+    at = next(one for one in glimpses if one.time == mark.time_s)
+    marked = _marked(mark, at)
+    places = {mark.time_s: marked}
+    after = [one for one in glimpses if one.time > mark.time_s]
+    before = [one for one in reversed(glimpses) if one.time < mark.time_s]
+    for sign, side in ((1, after), (-1, before)):
+        follower = Follower()
+        follower.begin(at.faces[marked], sign * mark.time_s)
+        for one in side:
+            face = follower.choose(one.faces, sign * one.time, one.width, one.height)
+            place = next((place for place, other in enumerate(one.faces) if other is face), None)
+            if place is not None:
+                places[one.time] = place
+    return places
+
+
+def _marked(mark: Mark, at: _Glimpse) -> int:
+    """Place of the face that the mark is on, or of the nearest of several.
+
+    Raises:
+        MarkError: it is on none.
+    """
+    x, y = mark.x * at.width, mark.y * at.height
+    hit = {place: face for place, face in enumerate(at.faces) if _holds(face, x, y)}
+    if hit:
+        return min(hit, key=lambda place: float(np.hypot(*np.subtract(middle(hit[place]), (x, y)))))
+    there = ", ".join(
+        f"({mx / at.width:.2f}, {my / at.height:.2f})" for mx, my in sorted(map(middle, at.faces))
+    )  # fmt: skip
+    picture = f"faces are seen at {there}" if there else "no face is seen" if at.width else "there is no picture"
+    raise MarkError(f"{mark.row}: no face at x {mark.x:g}, y {mark.y:g}; {picture} at {mark.time_s:g} s")
+
+
+def _holds(face: Face, x: float, y: float) -> bool:
+    left, top, right, bottom = face.box
+    margin = _MARGIN * size(face)
+    return left - margin <= x <= right + margin and top - margin <= y <= bottom + margin

@@ -1,0 +1,1 @@
+"""Release of a trained model: policy, gate, model card, signed bundle."""

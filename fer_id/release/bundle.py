@@ -1,0 +1,318 @@
+"""A released model as a folder that tells whether anything in it was changed, and how to use it.
+
+    weights.safetensors   model.onnx   contract.json   metrics.json   policy.yaml   README.md (the model card)   LIMITS
+    manifest.json (SHA-256 of each of these)   signature.json (Ed25519 over the manifest)
+
+``contract.json`` says what goes in (crops, frames a second, colour), what comes out (labels, temperature, threshold of
+review) and with whom the model must not be used. Nothing is loaded that was not verified.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fer_id.consent.keys import keys_home
+from fer_id.errors import FerIdError, Problems
+from fer_id.files import atomic_folder, atomic_write_bytes, read_json, write_json
+from fer_id.inputs import MB, MOST_JSON, parse_json, read_bytes
+from fer_id.labels import LabelSpace
+from fer_id.release.signing import FINGERPRINT, Signer, check_signature, fingerprint, own_fingerprint
+from fer_id.shapes import Count, Number, Text, checked, record
+
+if TYPE_CHECKING:
+    from fer_id.models.network import ClipClassifier
+
+VERSION = 1
+WEIGHTS, ONNX, CONTRACT, METRICS = "weights.safetensors", "model.onnx", "contract.json", "metrics.json"
+POLICY, CARD, LIMITS = "policy.yaml", "README.md", "LIMITS"
+CONTENT = (WEIGHTS, ONNX, CONTRACT, METRICS, POLICY, CARD, LIMITS)
+MANIFEST, SIGNATURE = "manifest.json", "signature.json"
+
+RELEASE, DEMONSTRATION = "release", "demonstration"
+TRUSTED, OWN, UNKNOWN = "the key that was trusted", "this machine's own key", "unknown"
+
+
+MOST_FILE = 8192 * MB
+
+
+class Manifest(BaseModel):
+    """``manifest.json`` of a bundle."""
+
+    version: Count
+    kind: Literal["release", "demonstration"]
+    name: Text
+    files: dict[str, Text]
+
+
+Size = Annotated[float, Field(strict=True, ge=0, le=4096)]
+"""A number of a model's configuration; a larger one is no model of ours, and would fill the memory."""
+
+
+class Input(BaseModel):
+    """What a released model is shown."""
+
+    model_config = ConfigDict(extra="allow")
+
+    geometry: dict[str, Any] | None
+    frames: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    fps: Annotated[float, Field(strict=True, gt=0, le=1000)] | None
+    min_eye_distance: Number | None = None
+
+
+class Labels(BaseModel):
+    """The classes of a released model."""
+
+    space: Text
+    names: Annotated[list[Text], Field(min_length=2)]
+
+
+class Threshold(BaseModel):
+    """From which probability a released model answers."""
+
+    threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
+
+
+class UnfitShape(BaseModel):
+    """An entry of ``not_for_use_with``, see :class:`Unfit`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    column: Text
+    group: Text
+    reason: Text
+
+
+class Contract(BaseModel):
+    """``contract.json`` of a bundle, as far as it decides how the model is asked."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    kind: Literal["release", "demonstration"]
+    labels: Labels
+    model: dict[str, bool | Size | Text | list[Size] | None]
+    input: Input | None = None
+    temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+    review: Threshold
+    provenance: Literal["real", "simulated", "synthetic"]
+    not_for_use_with: list[UnfitShape]
+
+
+class BundleError(FerIdError):
+    """A bundle is damaged, was changed, or is signed by another key than the trusted one."""
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """A group with which a model must not be used.
+
+    Attributes:
+        column: ``severity``, or ``severity x context`` of a pair.
+        group: its value.
+        reason: what was measured, or that there was too little to measure.
+    """
+
+    column: str
+    group: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.column} {self.group}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What a bundle's manifest and signature tell.
+
+    Attributes:
+        fingerprint: of the key that signed it.
+        trust: :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: then the signature shows that nothing was changed
+            since somebody signed it, and not who that was.
+        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
+        name: of the run that was released.
+    """
+
+    fingerprint: str
+    trust: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        if self.trust == UNKNOWN:
+            return (
+                f"unchanged under the key it brings along ({self.fingerprint}). That shows integrity, not origin: "
+                "compare the fingerprint with the one that the releaser told you"
+            )
+        return f"unchanged, and signed by {self.trust} ({self.fingerprint})"
+
+
+@dataclass(frozen=True)
+class Released:
+    """A released model, ready to be asked.
+
+    Attributes:
+        model: on the CPU, float32, in evaluation mode; ``model(frames, valid, landmarks)`` gives logits (B, K).
+        labels: the classes, in the order of the logits.
+        temperature: divides the logits before the softmax.
+        threshold: a clip whose largest calibrated probability is below it goes to a person, in [0, 1]; None: all do.
+        contract: ``contract.json``; ``contract["input"]`` has ``geometry``, ``frames`` (T of a window) and ``fps``.
+        provenance: of the data it was judged on: ``real``, ``simulated`` or ``synthetic``.
+        not_for_use_with: groups that it fails, or of which too little is known.
+        verified: who signed it.
+    """
+
+    model: ClipClassifier
+    labels: LabelSpace
+    temperature: float
+    threshold: float | None
+    contract: dict[str, Any]
+    provenance: str
+    not_for_use_with: tuple[Unfit, ...]
+    verified: Verified
+
+    @property
+    def demonstration(self) -> bool:
+        """Whether it may be shown only, and is no evidence about children."""
+        return bool(self.contract["kind"] == DEMONSTRATION)
+
+
+def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind: str, name: str) -> None:
+    """Writes and signs a bundle, whole or not at all.
+
+    Args:
+        path: the folder; an older bundle there is not replaced.
+        files: content of every one of :data:`CONTENT`.
+        signer: the releaser's key.
+        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
+        name: of the run.
+
+    Raises:
+        FerIdError: ``path`` exists.
+        ValueError: a file is missing or is none of a bundle's.
+    """
+    if set(files) != set(CONTENT):
+        raise ValueError(f"a bundle holds {CONTENT}, given were {sorted(files)}")
+    manifest = {
+        "version": VERSION,
+        "kind": kind,
+        "name": name,
+        "signed_by": signer.fingerprint,
+        "files": {file: _sha256(files[file]) for file in CONTENT},
+    }
+    with atomic_folder(path) as draft:
+        for file, content in files.items():
+            atomic_write_bytes(draft / file, content)
+        write_json(draft / MANIFEST, manifest)
+        signature = signer.sign((draft / MANIFEST).read_bytes())
+        write_json(draft / SIGNATURE, {"algorithm": "ed25519", "public_key": signer.public, "signature": signature})
+
+
+def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
+    """Checks every file of a bundle, and who signed it.
+
+    Args:
+        path: the folder.
+        trusted_key: fingerprint of the releaser's key, as the releaser told it (64 hexadecimal digits); None: any key,
+            and the result says whether it is this machine's own.
+
+    Raises:
+        BundleError: no bundle; a file changed, missing or added; or another key's.
+        SignatureError: the manifest was changed since it was signed.
+    """
+    path = Path(path)
+    content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
+    manifest, signed = json.loads(content), json.loads(signature)
+    public = signed.get("public_key")
+    check_signature(content, signed.get("signature"), public, str(path))
+    signed_by = fingerprint(str(public))
+    if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
+        raise BundleError(f"{path}: signed by {signed_by}, not by the key that you trust ({trusted_key})")
+    _check_files(path, manifest)
+    own = own_fingerprint(keys_home())
+    trust = TRUSTED if trusted_key is not None else OWN if signed_by == own else UNKNOWN
+    return Verified(signed_by, trust, str(manifest.get("kind")), str(manifest.get("name")))
+
+
+def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
+    """The model of a bundle, after :func:`verify_bundle`; its weights are read as weights and nothing else.
+
+    Raises:
+        BundleError: as :func:`verify_bundle`, or its contract is of a newer version.
+        SignatureError: likewise.
+        CheckpointError: the weights are not those of the model that the contract names.
+    """
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+    from fer_id.models.config import ModelConfig
+
+    path = Path(path)
+    verified = verify_bundle(path, trusted_key)
+    contract = checked(Contract, read_json(path / CONTRACT, BundleError), str(path / CONTRACT), BundleError)
+    labels = LabelSpace(contract["labels"]["space"], tuple(contract["labels"]["names"]))
+    model = build_model(record(ModelConfig, contract["model"], str(path / CONTRACT), BundleError), len(labels))
+    load_model(model, path / WEIGHTS)
+    return Released(
+        model=model.eval(),
+        labels=labels,
+        temperature=float(contract["temperature"]),
+        threshold=contract["review"]["threshold"],
+        contract=contract,
+        provenance=contract["provenance"],
+        not_for_use_with=tuple(Unfit(**one) for one in contract["not_for_use_with"]),
+        verified=verified,
+    )
+
+
+def _object(path: Path) -> bytes:
+    """The bytes of a JSON object of a bundle."""
+    if not path.exists():
+        raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one")
+    try:
+        content = read_bytes(path, BundleError, most=MOST_JSON)
+        if isinstance(parse_json(content, path, BundleError), dict):
+            return content
+    except BundleError as problem:
+        raise BundleError(f"{problem}: damaged; get the bundle again from whoever released it") from None
+    raise BundleError(f"{path}: damaged (no object); get the bundle again from whoever released it")
+
+
+def _check_files(path: Path, manifest: dict[str, Any]) -> None:
+    """Raises BundleError unless the folder holds what the signed manifest names, all of it and nothing else."""
+    if manifest.get("version") != VERSION:
+        raise BundleError(f"{path}: of version {manifest.get('version')}, this program reads {VERSION}; update it")
+    said, problems = manifest.get("files"), Problems(str(path))
+    if not isinstance(said, dict) or set(said) != set(CONTENT):
+        raise BundleError(f"{path}: its manifest does not name the files of a bundle: {', '.join(CONTENT)}")
+    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
+    for extra in sorted({one.name for one in path.iterdir()} - {*said, MANIFEST, SIGNATURE}):
+        problems.add(f"{extra}: was added, the manifest does not name it")
+    for name, expected in said.items():
+        file = path / name
+        if not file.is_file() or file.is_symlink():
+            problems.add(f"{name}: missing")
+        elif _sha256(read_bytes(file, BundleError, most=MOST_FILE)) != expected:
+            problems.add(f"{name}: changed since the bundle was signed")
+    problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
+
+
+def _as_fingerprint(given: str) -> str:
+    """A fingerprint as people type it (capitals, colons, spaces) in the form of ours.
+
+    Raises:
+        BundleError: it is none.
+    """
+    plain = re.sub(r"[\s:]", "", given).lower()
+    if not FINGERPRINT.fullmatch(plain):
+        raise BundleError(f"{given!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")
+    return plain
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

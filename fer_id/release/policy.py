@@ -1,0 +1,143 @@
+"""What a model must show before it may leave, and where it may go: a policy, read from YAML.
+
+No bound has a default: a policy that forgets one is refused, since whoever wrote it would believe that it holds.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import yaml
+
+from fer_id.errors import ConfigError, Problems
+from fer_id.release.bundle import DEMONSTRATION, RELEASE
+from fer_id.settings import limits_text, within_limits
+from fer_id.settings import setting as bounded  # a field of a policy is called setting
+from fer_id.yaml_text import read_yaml
+
+SETTINGS = ("research", "therapy", "home", "education", "workplace")
+
+RESTRICTED = ("education", "workplace")
+"""Settings in which the AI Act (Regulation (EU) 2024/1689, Art. 5(1)(f)) forbids inferring emotions, except for medical
+or safety reasons."""
+
+FORBIDDEN = ("punishment", "exclusion", "grading", "surveillance", "diagnosis")
+"""Uses that every policy must forbid; one may forbid more."""
+
+CHECKS = {
+    "randomisation": "random everything",
+    "stability": "stability",
+    "deletion": "deletion",
+    "insertion": "insertion",
+}
+"""Checks of the maps as a policy names them, and as ``explain.json`` does."""
+
+WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", list[str]: "a list of texts"}
+
+
+class PolicyError(ConfigError):
+    """A policy names unknown keys, misses some, or asks for the impossible."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The bounds of a release. Intervals are those of 95 % over subjects.
+
+    Attributes:
+        kind: ``release``, or ``demonstration``: of a model judged on drawn or simulated children, for showing only.
+        setting: where it is used.
+        legal_basis: in words: what allows using it there, and on whose decision.
+        exception: of the settings in which the AI Act forbids inferring emotions: why it is allowed here.
+        exception_record: what records that: who decided, when, in which document; empty without an exception.
+        min_subjects: children that it must have been judged on.
+        min_accuracy: least lower end of the interval of the accuracy; groups below it are named as unfit.
+        min_worst_group_accuracy: least lower end of any group's interval; below it nothing is released.
+        max_gap: largest difference in accuracy between two groups of a column.
+        max_ece: largest expected calibration error of the calibrated probabilities.
+        max_risk: largest share of wrong answers that the threshold of review may have been chosen for.
+        max_leakage: largest upper end of the interval of what the maps mark outside the face, 1 is no preference.
+        groups: columns by which it must have been judged.
+        required_checks: checks that the maps must have passed.
+        forbidden_uses: at least :data:`FORBIDDEN`.
+    """
+
+    kind: str = bounded("", choices=(RELEASE, DEMONSTRATION))
+    setting: str = bounded("", choices=SETTINGS)
+    legal_basis: str = ""
+    exception: str = bounded("", choices=("none", "medical", "safety"))
+    exception_record: str = ""
+    min_subjects: int = bounded(0, min=2)
+    min_accuracy: float = bounded(0.0, min=0, below=1)
+    min_worst_group_accuracy: float = bounded(0.0, min=0, below=1)
+    max_gap: float = bounded(0.0, min=0, max=1)
+    max_ece: float = bounded(0.0, min=0, max=1)
+    max_risk: float = bounded(0.0, above=0, below=1)
+    max_leakage: float = bounded(0.0, above=0)
+    groups: list[str] = bounded([])
+    required_checks: list[str] = bounded([], choices=tuple(CHECKS))
+    forbidden_uses: list[str] = bounded([])
+
+    def as_yaml(self) -> str:
+        """The file that gives this policy."""
+        return yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=120)
+
+
+def read_policy(path: Path) -> Policy:
+    """A policy from a YAML file.
+
+    Raises:
+        PolicyError: everything that is wrong with it.
+    """
+    raw, _ = read_yaml(path, PolicyError, "min_subjects: 12")
+    problems = Problems(str(path))
+    for problem in policy_problems(raw):
+        problems.add(problem)
+    problems.raise_if_any(PolicyError, "A shipped policy to start from: experiments/configs/policy/research.yaml")
+    return Policy(**raw)
+
+
+def policy_problems(raw: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with the content of a policy, one line each."""
+    known, found = {one.name: one for one in fields(Policy)}, list[str]()
+    found += [f"{key}: unknown; known: {', '.join(known)}" for key in raw if key not in known]
+    found += [f"{name}: missing" for name in known if name not in raw]
+    hints = get_type_hints(Policy)
+    sound = dict[str, Any]()
+    for name in (name for name in known if name in raw):
+        problem = _value_problem(raw[name], hints[name], dict(known[name].metadata))
+        if problem:
+            found.append(f"{name}: {raw[name]!r}, expected {problem}")
+        else:
+            sound[name] = raw[name]
+    return found + _combinations(sound)
+
+
+def _value_problem(value: object, hint: Any, limits: dict[str, Any]) -> str:
+    """What was expected instead of a value; empty where it is as it should be."""
+    limited = limits_text(limits)
+    expected = f"{WORDS[hint]}{f', {limited}' if limited else ''}"
+    if isinstance(value, bool):  # which Python takes for a number
+        return expected
+    if hint is float:
+        right = isinstance(value, int | float) and math.isfinite(value)
+    elif hint == list[str]:
+        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    else:
+        right = isinstance(value, hint)
+    return "" if right and within_limits(value, limits) else expected
+
+
+def _combinations(raw: dict[str, Any]) -> list[str]:
+    """What is wrong with values that are sound one by one."""
+    found = []
+    if "legal_basis" in raw and not raw["legal_basis"].strip():
+        found.append("legal_basis: empty; say what allows using the model there, and who decided so")
+    floor, bound = raw.get("min_worst_group_accuracy"), raw.get("min_accuracy")
+    if floor is not None and bound is not None and floor > bound:
+        found.append(f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})")
+    if missing := [use for use in FORBIDDEN if use not in raw.get("forbidden_uses", FORBIDDEN)]:
+        found.append(f"forbidden_uses: does not forbid {', '.join(missing)}; every policy must")
+    return found

@@ -1,0 +1,1 @@
+"""Several runs side by side: one page, one table, their figures."""

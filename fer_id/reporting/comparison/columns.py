@@ -1,0 +1,186 @@
+"""The columns of a comparison that every run has: scores, and the run beside the reference."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from fer_id.reporting.benchmark.verdicts import ALPHA, p_words
+from fer_id.reporting.comparison.cells import Cell, Column, Group, counted_cell, signed_cell
+from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.reporting.comparison.panels import class_columns, cost_columns, gap_columns, setting_column
+from fer_id.reporting.words import listed, worst_classes
+
+MOST_SETTINGS = 10
+"""Differing settings that are shown at once; the others wait in a group of their own."""
+
+
+def table_groups(
+    compared: Sequence[Compared],
+    reference: Compared,
+    monitor: str,
+    keys: Sequence[str],
+    swept: Sequence[str],
+    bounds: tuple[float, float] = (0.0, 1.0),
+) -> list[Group]:
+    """The groups that have something to show, from left to right.
+
+    Args:
+        compared: all runs.
+        reference: the one of them that the others are paired with.
+        monitor: column of ``MONITORS`` that the rows begin sorted by.
+        keys: configuration keys that differ, the swept ones first.
+        swept: those that a sweep varied.
+        bounds: of the strip that pictures the test accuracy.
+    """
+    labels = reference.metrics["labels"]
+    first = max(MOST_SETTINGS, sum(key in swept for key in keys))
+    groups = [
+        Group("scores", "Scores", _scores(compared, monitor, bounds)),
+        Group("settings", "Settings that differ", [setting_column(key) for key in keys[:first]]),
+        Group("paired", f"Beside {reference.name}", _paired() if len(compared) > 1 else []),
+        Group("classes", "Recall by class, %", class_columns(compared, labels)),
+        Group("groups", "Subgroups", gap_columns(compared)),
+        Group("cost", "Cost", cost_columns(compared)),
+        Group("more", "Further settings that differ", [setting_column(key) for key in keys[first:]], shown=False),
+    ]
+    return [group for group in groups if group.columns]
+
+
+def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, float]) -> list[Column]:
+    scale = 1 if monitor == "val/loss" else 100
+
+    def reached(one: Compared) -> Cell:
+        value = one.reached.get(monitor)
+        return Cell(f"{scale * value:.{3 if scale == 1 else 1}f}", value=value) if value is not None else Cell()
+
+    low, high = bounds
+
+    def picture(one: Compared) -> Cell:
+        if one.metrics["accuracy"] is None:
+            return Cell("")
+        interval = one.metrics["intervals"].get("accuracy") or {}
+        place = {name: (interval[name] - low) / (high - low) for name in ("low", "high") if name in interval}
+        return Cell("", strip=((one.metrics["accuracy"] - low) / (high - low), place or None))
+
+    title = f"Inner validation {MONITORS[monitor]}{'' if scale == 1 else ', %'}"
+    return [
+        Column(title, reached, "best epoch, the mean over folds: what a run may be chosen by"),
+        Column("Test accuracy, %", _score("accuracy"), "of the clips with a prediction"),
+        Column(f"{100 * low:.0f} to {100 * high:.0f} %", picture, "test accuracy and its interval", sortable=False),
+        Column("Macro-F1, %", _score("macro_f1"), "mean over the classes"),
+        Column("Macro recall, %", _score("macro_recall"), "mean over the classes"),
+        Column("AUC, %", _score("auc"), "one class against the rest, mean over the classes"),
+        Column("Calibration error, %", _ece, "of the raw probabilities (ECE); 0 is best"),
+        Column("Lowest recall, %", _lowest, "of the class recognised least"),
+        *(column for column in _extents() if len({column.cell(one) for one in compared}) > 1),
+    ]
+
+
+def _extents() -> list[Column]:
+    """What is mostly the same in all runs, and then told below the table."""
+    return [
+        Column("Coverage, %", _coverage, "share of clips that have a prediction"),
+        Column("Clips", lambda one: counted_cell(one.metrics["n_clips"]), "labelled ones that were tested"),
+        Column("Subjects", lambda one: counted_cell(one.metrics["n_subjects"]), "that were tested"),
+    ]
+
+
+def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
+    """Whole tens of per cent, ten at least, that hold all accuracies with their intervals, and the mark."""
+    ends = [mark] if mark is not None else []
+    for one in compared:
+        interval = one.metrics["intervals"].get("accuracy") or {}
+        values = (one.metrics["accuracy"], interval.get("low"), interval.get("high"))
+        ends += [value for value in values if value is not None]
+    low = min(math.floor(10 * min(ends, default=0.0)), 9)
+    return low / 10, max(math.ceil(10 * max(ends, default=1.0)), low + 1) / 10
+
+
+def alike(compared: Sequence[Compared]) -> list[str]:
+    """What has no column, as it is the same in all runs."""
+    found = {column.title: {column.cell(one) for one in compared} for column in _extents()}
+    same = {title: next(iter(cells)).text for title, cells in found.items() if len(cells) == 1}
+    said = [f"{title.removesuffix(', %').lower()} {text}{' %' if '%' in title else ''}" for title, text in same.items()]
+    return [f"The same in all runs: {', '.join(said)}."] if said else []
+
+
+def _score(name: str) -> Callable[[Compared], Cell]:
+    def cell(one: Compared) -> Cell:
+        value, interval = one.metrics[name], one.metrics["intervals"].get(name)
+        if value is None:
+            return Cell()
+        extent = f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f}" if interval else "no interval"
+        return Cell(f"{100 * value:.1f}", extent, value)
+
+    return cell
+
+
+def _ece(one: Compared) -> Cell:
+    calibration = one.metrics["calibration"]
+    interval = (calibration.get("intervals") or {}).get("ece")
+    if calibration["ece"] is None:
+        return Cell()
+    extent = f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f}" if interval else ""
+    return Cell(f"{100 * calibration['ece']:.1f}", extent, calibration["ece"])
+
+
+def _lowest(one: Compared) -> Cell:
+    worst = worst_classes(one.metrics)
+    if not worst:
+        return Cell()
+    recall = one.metrics["per_class"][worst[0]]["recall"]
+    return Cell(f"{100 * recall:.0f}", listed(worst), recall)
+
+
+def _coverage(one: Compared) -> Cell:
+    share = one.metrics["coverage"]
+    return Cell() if share is None else Cell(f"{100 * share:.1f}", value=share)
+
+
+def _paired() -> list[Column]:
+    def effect(cell: Callable[[Any], Cell]) -> Callable[[Compared], Cell]:
+        return lambda one: cell(one.paired.effect) if one.paired else Cell()
+
+    return [
+        Column("Accuracy, points", _difference("accuracy_with_missing"), "clips without a prediction are errors"),
+        Column("Test (Holm)", _test, "the signs of whole subjects flipped, corrected for the number of runs"),
+        Column("Better, worse, alike", effect(_subjects), "subjects it serves better or worse than the reference does"),
+        Column("Share better, %", effect(_superiority), "of the subjects; those served alike counted half"),
+        Column("Hedges' g", effect(_hedges), "difference of the subjects' accuracies by how far subjects lie apart"),
+        Column("Macro-F1, points", _difference("macro_f1"), "clips without a prediction are left out"),
+    ]
+
+
+def _difference(name: str) -> Callable[[Compared], Cell]:
+    def cell(one: Compared) -> Cell:
+        if one.paired is None:
+            first = name == "accuracy_with_missing" and one.unpaired
+            return Cell("", f"not paired: {one.unpaired}", css="words") if first else Cell()
+        each = one.paired.differences[name]
+        sure = name == "accuracy_with_missing" and one.p_holm is not None and one.p_holm < ALPHA
+        return signed_cell(100, each.value, each.interval, 1, css="sure" if sure else "")
+
+    return cell
+
+
+def _test(one: Compared) -> Cell:
+    return Cell(p_words(one.p_holm), value=one.p_holm) if one.paired else Cell()
+
+
+def _subjects(effect: Any) -> Cell:
+    text = f"{effect.better:,}, {effect.worse:,}, {effect.alike:,}"
+    return Cell(text, value=effect.better - effect.worse)
+
+
+def _superiority(effect: Any) -> Cell:
+    if math.isnan(effect.superiority):
+        return Cell()
+    interval = effect.superiority_interval
+    extent = f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
+    return Cell(f"{100 * effect.superiority:.0f}", extent, effect.superiority)
+
+
+def _hedges(effect: Any) -> Cell:
+    return signed_cell(1, effect.g, effect.g_interval, 2)

@@ -1,0 +1,121 @@
+"""``comparison.csv``: one row a run, and what each of its columns means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pandas as pd
+
+from fer_id.evaluation.paired import Comparison
+from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.reporting.comparison.panels import group_columns, lowest_group
+
+_INTERVALS = ("accuracy", "accuracy_with_missing", "macro_f1", "macro_recall", "macro_precision", "auc", "specificity")
+_PER_CLASS = ("recall", "precision", "f1", "auc")
+
+COLUMNS = {
+    "run, folder": "name and folder of the run",
+    "provenance, mode, store": "real, simulated or synthetic; what was seen of those tested; the store's name",
+    "reference": "whether it is the run that the others are paired with",
+    "validation_macro_f1, validation_accuracy, validation_loss": "best epoch on inner validation, the mean over folds; "
+    "empty where a fold has not logged it",
+    "n_clips, n_missing, n_subjects, coverage": "labelled test clips, those without a prediction, subjects, and the "
+    "share of clips that have a prediction",
+    ", ".join(_INTERVALS): "on the test clips, in [0, 1]; accuracy_with_missing counts clips without a prediction as "
+    "errors, the others leave them out",
+    "*_low, *_high": "95 % interval over subjects of the column before",
+    "ece": "calibration error of the raw probabilities",
+    "recall_*, precision_*, f1_*, auc_*": "of one class, recall with its interval",
+    "*_difference": "the run's score minus the reference's, on the same clips",
+    "g_av, superiority": "Hedges' g of the subjects' accuracies; share of subjects the run serves better, those served "
+    "alike counted half",
+    "subjects_better, subjects_worse, subjects_alike": "subjects by how it serves them beside the reference",
+    "p, p_holm": "of the test that flips the signs of whole subjects; corrected for all runs tested (Holm)",
+    "not_paired": "why there is no difference",
+    "lowest_group, lowest_group_accuracy": "group served worst, of those with enough subjects",
+    "gap.*.points, gap.*.worst, gap.*.best, gap.*.p_holm, gap.*.verdict, gap.*.reason": "largest minus smallest "
+    "accuracy of a column's groups, in [0, 1]; p corrected for the run's columns, not for the number of runs",
+    "group.*.accuracy, group.*.n_clips, group.*.n_subjects": "of one group: group.<column>.<value>",
+    "parameters, multiply_adds_per_clip, seconds, peak_memory_bytes, machine, precision": "what it cost",
+    "config.*": "settings that are not the same in all runs; empty: not a setting of that run",
+}
+"""Names, or patterns of them, and what they mean."""
+
+
+def comparison_table(compared: Sequence[Compared], reference: Compared, keys: Sequence[str]) -> pd.DataFrame:
+    """One row a run in their order; a column that no run has anything for is left out, but for the usual ones."""
+    rows = [_row(one, compared, one is reference, keys) for one in compared]
+    return pd.DataFrame(rows)
+
+
+def meaning_of(column: str) -> str | None:
+    """What a column of the table means; None where it is not told."""
+    for names, meaning in COLUMNS.items():
+        if any(fnmatchcase(column, name) for name in names.split(", ")):
+            return meaning
+    return None
+
+
+def _row(one: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> dict[str, Any]:
+    metrics = one.metrics
+    row: dict[str, Any] = {"run": one.name, "folder": str(one.path), "provenance": one.provenance}
+    row |= {"mode": one.job["mode"], "store": one.store["name"], "reference": reference}
+    row |= {f"validation_{column.removeprefix('val/')}": one.reached.get(column) for column in MONITORS}
+    row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
+    for name in _INTERVALS:
+        row |= _extent(name, metrics[name], metrics["intervals"].get(name))
+    row["ece"] = metrics["calibration"]["ece"]
+    for label, found in metrics["per_class"].items():
+        row |= _extent(f"recall_{label}", found["recall"], metrics["intervals"].get(f"per_class.{label}.recall"))
+        row |= {f"{score}_{label}": found[score] for score in _PER_CLASS if score != "recall"}
+    row |= _paired(one.paired) if one.paired else {}
+    row |= {"p_holm": one.p_holm, "not_paired": one.unpaired}
+    row |= _groups(metrics, group_columns(compared))
+    row |= {name: one.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
+    row |= {name: one.job[name] for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
+    return row | {f"config.{key}": one.config.get(key) for key in keys}
+
+
+def _extent(name: str, value: Any, interval: Mapping[str, float] | None) -> dict[str, Any]:
+    low, high = (interval["low"], interval["high"]) if interval else (None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _paired(paired: Comparison) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    effect = paired.effect
+    measured = {f"{name}_difference": (each.value, each.interval) for name, each in paired.differences.items()}
+    measured |= {"g_av": (effect.g, effect.g_interval)}
+    measured |= {"superiority": (effect.superiority, effect.superiority_interval)}
+    for name, (value, interval) in measured.items():
+        row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+    row |= {f"subjects_{name}": getattr(effect, name) for name in ("better", "worse", "alike")}
+    return row | {"p": paired.p}
+
+
+def _groups(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Of every column some run was broken down by: its gap, and each of its groups."""
+    if not names:
+        return {}
+    lowest = lowest_group(metrics)
+    row: dict[str, Any] = {"lowest_group": lowest[1] if lowest else None}
+    row["lowest_group_accuracy"] = lowest[0] if lowest else None
+    for name, column in ((metrics["subgroups"] or {}).get("columns", {})).items():
+        gap = column["gaps"]["accuracy"]
+        row |= {f"gap.{name}.{what}": gap[key] for what, key in _GAP.items()}
+        for value, group in column["groups"].items():
+            row |= _extent(f"group.{name}.{value}.accuracy", group["accuracy"], group["intervals"].get("accuracy"))
+            row |= {f"group.{name}.{value}.{count}": group[count] for count in ("n_clips", "n_subjects")}
+    return row
+
+
+_GAP = {
+    "points": "gap",
+    "worst": "worst",
+    "best": "best",
+    "p_holm": "p_holm",
+    "verdict": "verdict",
+    "reason": "reason",
+}

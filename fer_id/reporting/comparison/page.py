@@ -1,0 +1,171 @@
+"""Many runs on one page, for people without W&B: ``index.html`` and ``comparison.csv``.
+
+The first run given is the reference of the paired differences. The rows start sorted by the inner-validation score,
+which is the one a run may be chosen by; a click sorts by another column. The page fetches nothing. Groups of columns
+are shown and hidden without JavaScript; sorting and filtering need it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fer_id.csv_text import table_csv
+from fer_id.errors import Problems
+from fer_id.files import atomic_write_text
+from fer_id.reporting import words
+from fer_id.reporting.comparison import figures as comparison_figures
+from fer_id.reporting.comparison.cells import Group
+from fer_id.reporting.comparison.columns import MOST_SETTINGS, alike, strip_bounds, table_groups
+from fer_id.reporting.comparison.compared_run import (
+    MONITORS,
+    Compared,
+    better_first,
+    compare_with_first,
+    differing_keys,
+    monitor_of,
+)
+from fer_id.reporting.comparison.csv_table import COLUMNS, comparison_table
+from fer_id.reporting.comparison.sentences import choice, summary
+from fer_id.reporting.page import data_uri, write_page
+from fer_id.reporting.style import svg
+from fer_id.runs.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run that was named, and is not compared.
+
+    Attributes:
+        name: of the run.
+        status: ``stopped``, ``failed``, ``unfinished`` or ``quarantined``.
+        reason: why.
+    """
+
+    name: str
+    status: str
+    reason: str
+
+
+def write_comparison(
+    runs: Sequence[RunDir],
+    out: Path,
+    *,
+    names: Mapping[Path, str] | None = None,
+    left_out: Sequence[LeftOut] = (),
+    swept: Sequence[str] = (),
+    problems: Problems | None = None,
+) -> Path:
+    """Compares finished runs of one label space.
+
+    Args:
+        runs: the first is the reference of the paired differences.
+        out: folder; its ``index.html`` and ``comparison.csv`` are replaced.
+        names: what to call runs, by resolved folder; others get the shortest names that tell them apart.
+        left_out: what is told of runs that are not compared.
+        swept: dotted keys of the configuration that a sweep varied.
+        problems: found before, and told with those that are found here.
+
+    Returns:
+        the path of ``index.html``.
+
+    Raises:
+        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
+    """
+    compared = compare_with_first(runs, names, problems)
+    reference = compared[0]
+    monitor = monitor_of(compared)
+    compared = better_first(compared, monitor)
+    best = choice(compared, reference, monitor)
+    keys = differing_keys(compared, swept)
+    children = any(one.people and one.provenance == "real" for one in compared)
+    baselines = words.baselines(reference.metrics)
+    low, high = bounds = strip_bounds(compared, baselines[1] if baselines else None)
+    groups = table_groups(compared, reference, monitor, keys, swept, bounds)
+    permissions = 0o600 if children else 0o644
+    table = comparison_table(compared, reference, keys)
+    atomic_write_text(out / "comparison.csv", table_csv(table), mode=permissions)
+    return write_page(
+        out / "index.html",
+        "compare.html.j2",
+        mode=permissions,
+        rows=[_row(one, reference, best, groups, keys, out) for one in compared],
+        groups=groups,
+        reference=reference,
+        summary=summary(compared, reference, monitor),
+        score=MONITORS[monitor],
+        labels=reference.metrics["labels"],
+        provenances=sorted({one.provenance for one in compared}),
+        modes=sorted({str(one.job["mode"]) for one in compared}),
+        children=children,
+        baselines=baselines,
+        mark=(baselines[1] - low) / (high - low) if baselines else None,
+        alike=alike(compared) if len(compared) > 1 else [],
+        n_tested=sum(one.p_holm is not None for one in compared),
+        other_store=sum(one.paired is not None and _elsewhere(one, reference) for one in compared),
+        unrecorded=sum(monitor not in one.reached for one in compared),
+        same_keys=len({key for one in compared for key in one.config}) - len(keys),
+        left_out=left_out,
+        explained=COLUMNS,
+        pictures=_pictures(compared, reference, monitor, [key for key in keys if key in swept] or keys[:MOST_SETTINGS]),
+    )
+
+
+def _row(
+    one: Compared,
+    reference: Compared,
+    best: Compared | None,
+    groups: Sequence[Group],
+    keys: Sequence[str],
+    out: Path,
+) -> dict[str, Any]:
+    settings = [f"{key}={one.config[key]}" for key in keys if key in one.config]
+    mode = str(one.job["mode"] or "inductive")
+    return {
+        "name": one.name,
+        "report": _report_link(one.path, out),
+        "about": one.provenance if mode == "inductive" else f"{one.provenance}, {mode}",
+        "marks": [word for word, run in (("reference", reference), ("chosen", best)) if run is one],
+        "found_by": " ".join([one.name, one.path.name, one.provenance, mode, *settings]).lower(),
+        "cells": [(group.key, column.numeric, column.cell(one)) for group in groups for column in group.columns],
+    }
+
+
+def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, keys: Sequence[str]) -> dict[str, str]:
+    provenances = sorted({one.provenance for one in compared})
+    recorded = [one for one in compared if monitor in one.reached]
+    drawn = {
+        "learning": comparison_figures.learning_curves(
+            {one.name: [one.curves[monitor]] for one in recorded},
+            provenances,
+            reached={one.name: one.reached[monitor] for one in recorded},
+            score=MONITORS[monitor],
+            reference=reference.name,
+        ),
+        "settings": comparison_figures.settings_figure(
+            {key: _plottable([one.config.get(key) for one in recorded]) for key in keys},
+            [one.reached[monitor] for one in recorded],
+            provenances,
+            MONITORS[monitor],
+        ),
+    }
+    return {name: data_uri(svg(figure)) for name, figure in drawn.items() if figure is not None}
+
+
+def _plottable(values: Sequence[Any]) -> list[Any]:
+    """Numbers as they are where all are numbers, else words."""
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    return list(values) if numbers else [str(value) for value in values]
+
+
+def _elsewhere(one: Compared, reference: Compared) -> bool:
+    """Whether it was judged on another store: the same names of clips need not be the same pictures."""
+    return bool(one.store["fingerprint"] != reference.store["fingerprint"])
+
+
+def _report_link(run: Path, out: Path) -> str | None:
+    report = run.resolve() / "report.html"
+    return Path(os.path.relpath(report, out.resolve())).as_posix() if report.is_file() else None

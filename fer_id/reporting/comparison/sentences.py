@@ -1,0 +1,117 @@
+"""A comparison in sentences: which run its inner validation chooses, and what is shown of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, points, too_few
+from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.reporting.words import counted, percent
+
+ACROSS_FOLDS = (
+    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice "
+    "between them has seen the children it is judged on. A sweep chooses within each fold."
+)
+
+
+def candidates(compared: Sequence[Compared], reference: Compared) -> list[Compared]:
+    """The runs that one may choose between, in their order: those tested on the clips of the reference.
+
+    The others answer for other children, as the trials of two folds do: their scores say nothing of one another.
+    """
+    return [one for one in compared if one is reference or one.unpaired is None]
+
+
+def choice(compared: Sequence[Compared], reference: Compared, monitor: str) -> Compared | None:
+    """The best on inner validation of those that one may choose between; None where there is nothing to choose.
+
+    Args:
+        compared, reference, monitor: as of :func:`summary`.
+    """
+    among = candidates(compared, reference)
+    return among[0] if len(among) > 1 and monitor in among[0].reached else None
+
+
+def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
+    """A few sentences.
+
+    Args:
+        compared: all runs, the best on inner validation first.
+        reference: the one of them that the others are paired with.
+        monitor: column of ``MONITORS`` that chose the order.
+    """
+    if len(compared) < 2:
+        return []
+    among, best = candidates(compared, reference), choice(compared, reference, monitor)
+    if len(among) == 1:
+        return [
+            f"No other run was tested on the clips of {reference.name}, so none is chosen here: scores on other "
+            "children say nothing of one another.",
+            *_shown(compared, reference),
+        ]
+    if best is None:
+        said = ["No run has a record of its inner validation, so none can be chosen here."]
+    else:
+        said = _chosen(
+            best,
+            reference,
+            monitor,
+            "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,",
+        )
+    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in among) else []
+    return [*said, *leak, *_flattering(among, best), *_shown(compared, reference)]
+
+
+def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> list[str]:
+    value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
+    said = [
+        f"Inner validation chooses{among} {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
+        f"{percent(best.metrics['accuracy'])} ({_extent(best)})."
+    ]
+    if best is not reference and best.paired:
+        each = best.paired.differences["accuracy_with_missing"]
+        gained = points(each.value, each.interval.low, each.interval.high)
+        said.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
+    return said
+
+
+def _extent(one: Compared) -> str:
+    interval = one.metrics["intervals"].get("accuracy")
+    return f"95\u202f% {100 * interval['low']:.1f} to {percent(interval['high'])}" if interval else "no interval"
+
+
+def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
+    judged = [one for one in among if one.metrics["accuracy"] is not None]
+    highest = max(judged, key=lambda one: one.metrics["accuracy"], default=best)
+    if best is None or highest is None or highest is best:
+        return []
+    return [
+        f"The highest test accuracy, {percent(highest.metrics['accuracy'])}, is that of {highest.name}; as the best of "
+        f"{len(judged)} on the test clips it flatters itself, and is no reason to choose it."
+    ]
+
+
+def _shown(compared: Sequence[Compared], reference: Compared) -> list[str]:
+    tested = [one for one in compared if one.p_holm is not None]
+    unpaired = sum(one.unpaired is not None for one in compared)
+    said = []
+    if tested:
+        shown = [one.paired.differences["accuracy_with_missing"].value for one in tested if one.paired and _sure(one)]
+        more, less = sum(value > 0 for value in shown), sum(value < 0 for value in shown)
+        said.append(
+            f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} {_are(more)} shown to be more "
+            f"accurate and {less} {_are(less)} shown to be less (p below .05, corrected for the number of tests)."
+        )
+        if (hopeless := too_few(reference.metrics["n_subjects"], len(tested))) is not None:
+            said.append(hopeless)
+    if unpaired:
+        said.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
+    return said
+
+
+def _sure(one: Compared) -> bool:
+    return one.p_holm is not None and one.p_holm < ALPHA
+
+
+def _are(number: int) -> str:
+    return "is" if number == 1 else "are"

@@ -1,0 +1,219 @@
+"""What a withdrawal erases: the child in a store and in what runs say; and the quarantine of what learned from it.
+
+Erasing again what is erased does nothing, so that an interrupted withdrawal is simply repeated.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fer_id.errors import FerIdError, Problems, RunError, StoreError
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_json
+from fer_id.inputs import MOST_JSON, read_text
+from fer_id.parquet import read_parquet
+from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.store.card import StoreCard
+from fer_id.store.format import PARTS
+
+
+@dataclass
+class Erased:
+    """What was done to the runs of one folder.
+
+    Attributes:
+        quarantined: runs that learned from the child, were chosen by it, or descend from such a run.
+        cleaned: runs that only judged it, without their predictions of it and all pictures.
+        removed: folds that tested nobody else.
+        uploaded: W&B runs that were online, for deletion by hand.
+        searched: how many runs were looked at.
+        problems: runs that could not be read or cleaned.
+    """
+
+    quarantined: list[Path] = field(default_factory=list)
+    cleaned: list[Path] = field(default_factory=list)
+    removed: list[Path] = field(default_factory=list)
+    uploaded: list[str] = field(default_factory=list)
+    searched: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def erase_from_store(path: Path, subject: str) -> int:
+    """Removes one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
+
+    What an interrupted preparation may have left beside the store goes as well, whole: it does not tell whose it is. A
+    store that held nobody else is removed whole.
+
+    Returns:
+        the number of clips erased.
+
+    Raises:
+        StoreError: neither a store there nor anything left of preparing one.
+    """
+    remains = [one for one in path.parent.glob(f".{path.name}.*") if one.is_dir()] if path.parent.is_dir() else []
+    for one in remains:
+        shutil.rmtree(one)
+    if not (path / "card.json").is_file():
+        if remains:
+            return 0
+        raise StoreError(f"{path} is not a ClipStore (no card.json)")
+    card = StoreCard.read(path / "card.json")
+    clips = read_parquet(path / "clips.parquet", StoreError, "bring it back from a copy")
+    gone = clips["subject_id"] == subject
+    if gone.all():
+        shutil.rmtree(path)
+        return int(gone.sum())
+    for part in PARTS:
+        (path / part / f"{subject}.npy").unlink(missing_ok=True)
+    for sheet in (path / "sheets").glob(f"{subject}*.png"):
+        sheet.unlink()
+    if not gone.any() and subject not in card.consent:
+        return 0  # a store that never held the subject keeps its fingerprint
+    atomic_write_bytes(path / "clips.parquet", clips[~gone].to_parquet(index=False))
+    card.consent.pop(subject, None)
+    _forget(card.audit, subject)
+    write_json(path / "card.json", asdict(card))
+    return int(gone.sum())
+
+
+def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
+    """Quarantines, cleans or removes every run below ``root`` that knows the subject.
+
+    Args:
+        root: the folder of all runs.
+        subject: pseudonym.
+        reason: what ``QUARANTINED`` says; it begins with the pseudonym.
+
+    """
+    problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
+    for path in sorted(root.rglob("job.json")):
+        try:
+            jobs[path.parent] = RunDir(path.parent).job()
+            runs.append(RunDir(path.parent))
+        except RunError as problem:
+            problems.add(str(problem))
+    erased, known = Erased(searched=len(runs)), [run for run in runs if _knows(run, jobs[run.path], subject)]
+    first = {run.path.resolve() for run in known if _is_tainted(run, jobs[run.path], subject)}
+    tainted = _descendants(runs, jobs, first, root)
+    for run in runs:  # all of them before anything is cleaned: an interrupted withdrawal still finds its way then
+        if run.path.resolve() in tainted:
+            run.quarantine(reason)
+            erased.quarantined.append(run.path)
+    for run in runs:
+        if run not in known and run.path.resolve() not in tainted:
+            continue
+        erased.uploaded += _uploaded(run)
+        try:
+            with locked(run.path, RunError):  # what is being trained now would write it all again
+                if _of_fold(run, subject):
+                    shutil.rmtree(run.path)
+                    erased.removed.append(run.path)
+                    continue
+                _clean(run, jobs[run.path], subject)
+        except (FerIdError, OSError) as problem:
+            problems.add(f"{run.path}: {problem}")
+        if run.path.resolve() not in tainted:
+            erased.cleaned.append(run.path)
+    for path in root.rglob("trials.jsonl"):
+        try:
+            with locked(path.parent, RunError):
+                _clean_study(path, subject)
+        except (FerIdError, OSError) as problem:
+            problems.add(f"{path.parent}: {problem}")
+    erased.problems = problems.found
+    return erased
+
+
+def _of_fold(run: RunDir, subject: str) -> bool:
+    """Whether a run is the fold, or a trial of the fold, that tests the subject and bears its name."""
+    fold = next((one for one in (run.path, run.path.parent) if one.parent.name == "folds"), None)
+    return fold is not None and fold.name == subject
+
+
+def _clean_study(path: Path, subject: str) -> None:
+    """Takes the fold that tests the subject out of the record of a sweep, and out of what was made of it."""
+    lines = read_text(path, RunError, most=MOST_JSON).splitlines(keepends=True)
+    kept = [line for line in lines if subject not in line]
+    if len(kept) == len(lines):
+        return
+    atomic_write_text(path, "".join(kept))
+    for name in ("sweep.csv", "sweep.png"):
+        (path.parent / name).unlink(missing_ok=True)
+    for place in (path.parent / "folds" / subject, path.parent / "configurations"):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _knows(run: RunDir, job: dict[str, Any], subject: str) -> bool:
+    subjects = job.get("subjects") or {}
+    everyone = {one for split in subjects.values() for one in split}
+    return subject in everyone or _is_tainted(run, job, subject) or run.path.name == subject
+
+
+def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
+    """Whether a run learned from the subject or was chosen by it, or was quarantined for it before."""
+    mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
+    before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
+    return before or any(subject in subjects.get(split, ()) for split in LEARNED_FROM)
+
+
+def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:
+    """The tainted runs, those that pool them, and all that started from one of these.
+
+    A run notes its parents as they were typed: relative to where it was trained, which is mostly where ``root`` lies.
+    """
+    while True:
+        found = set(tainted)
+        for run in runs:
+            parents = [Path(parent) for parent in jobs[run.path].get("parents") or ()]
+            places = {(base / parent).resolve() for parent in parents for base in (Path.cwd(), root.resolve().parent)}
+            if (places | {one.path.resolve() for one in (*run.folds, *run.parts)}) & found:
+                found.add(run.path.resolve())
+        if found == tainted:
+            return found
+        tainted = found
+
+
+def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
+    """Takes the subject out of what a run says: predictions, numbers, pictures, W&B files that may speak of it."""
+    if (run.path / "predictions.parquet").exists():
+        table = run.predictions()
+        run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
+    for members in (job.get("subjects") or {}).values():
+        members[:] = [one for one in members if one != subject]
+    (job.get("selected") or {}).pop(subject, None)
+    audit = (job.get("store") or {}).get("audit") or {}
+    for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
+        _forget(one, subject)
+    run.write_job(job)
+    pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
+    curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
+    for path in (*run.figures.glob("*"), *pages, *curves):
+        path.unlink(missing_ok=True)
+    for folder in ("wandb", "explain", "uncertainty"):
+        shutil.rmtree(run.path / folder, ignore_errors=True)
+
+
+def _forget(audit: dict[str, Any], subject: str) -> None:
+    """Takes a subject out of the counts of a cohort's audit; what cannot be counted again without it is dropped."""
+    coverage = audit.get("coverage")
+    if isinstance(coverage, dict) and subject in (coverage.get("by_subject") or {}):
+        gone = coverage["by_subject"].pop(subject)
+        coverage |= {name: coverage[name] - count for name, count in gone.items()}
+        coverage["frames"] -= sum(gone.values())
+        audit["frames_without_face"] = coverage["frames"] - coverage["found"]
+        audit["annotators"] = None
+    if several := audit.get("several_faces"):
+        several["frames"] -= sum(several["by_subject"].pop(subject, {}).values())
+    alike = audit.get("alike") or {}
+    for pair in [pair for pair in alike if subject in pair.split(" & ")]:
+        del alike[pair]
+
+
+def _uploaded(run: RunDir) -> Iterator[str]:
+    """Names of the W&B runs of this run that left the machine: online ones, and offline ones synced since."""
+    for folder in sorted((run.path / "wandb").glob("*run-*")):
+        if folder.name.startswith("run-") or list(folder.glob("*.wandb.synced")):
+            yield folder.name.rsplit("-", 1)[-1]

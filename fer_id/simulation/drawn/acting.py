@@ -1,0 +1,259 @@
+"""What one subject does in one clip: action units, head, gaze and obstacles, frame by frame.
+
+A single frame is ambiguous on purpose. Resting faces differ (low brows look angry, hanging corners look sad), so only
+the change against the subject's own rest tells; and stray movements resemble an expression for a frame or two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
+from fer_id.simulation.drawn.look import Look, sample_look
+from fer_id.simulation.drawn.scene import Light, Obstacle, sample_light, sample_obstacle
+from fer_id.simulation.drawn.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting, Traits, sample_traits
+
+LATEST = 0.65
+"""Share of the clip after which no expression begins: it would not be seen."""
+
+CAUSE_WITHIN = 0.4
+"""Share of the clip in which its cause comes, anywhere: whoever cuts clips does not know the moment."""
+
+FALL = 1.2
+"""An expression fades in so many times its rise: onsets are quicker than offsets."""
+
+BLINK_EVERY_S, BLINK_S = 3.0, 0.2
+"""Seconds from blink to blink on the average, about 20 a minute at rest, and of each."""
+
+AWAY = 0.04
+"""Probability that somebody turns away for two frames, so that no face is seen."""
+
+HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
+"""Standard deviations of yaw, pitch, roll (radians), x, y (eye distances) in a calm place: 2 to 4 degrees."""
+
+HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)
+"""The same of a jerk: 10 to 15 degrees, within what a detector follows."""
+
+FIXED = {
+    "cause_within": CAUSE_WITHIN,
+    "latest_onset": LATEST,
+    "fall_over_rise": FALL,
+    "blink_every_s": BLINK_EVERY_S,
+    "blink_s": BLINK_S,
+    "away": AWAY,
+    "head_motion": HEAD_MOTION,
+    "head_jerk": HEAD_JERK,
+}
+"""What no configuration changes; a store's card says it."""
+
+REST_SPREAD: dict[int, tuple[float, float]] = {
+    1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
+    7: (0.05, 0.15), 12: (0.00, 0.16), 15: (0.06, 0.22), 20: (0.05, 0.12), 25: (0.05, 0.12),
+}  # fmt: skip
+"""Mean and standard deviation, over subjects, of what a unit shows in a resting face."""
+
+STRAYS: tuple[dict[str, float], ...] = (
+    {"AU12": 0.8}, {"AU15": 0.8}, {"AU4": 0.8}, {"AU1": 0.8, "AU2": 0.8}, {"AU20": 0.7, "AU25": 0.6},
+    {"AU25": 0.8, "AU26": 0.7}, {"AU5": 0.9}, {"AU7": 0.8, "AU4": 0.5}, {"AU23": 0.8, "AU17": 0.6},
+)  # fmt: skip
+"""Involuntary movements; each is part of some expression."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A drawn person: traits, looks, and the way their face rests and moves.
+
+    Attributes:
+        rest: (14,) action units of the resting face; may be negative.
+        habits: emotion -> (14,) their own mixture of the emotion's units at full intensity.
+        imbalance: (2, 14) factor on the left and right half of the picture.
+    """
+
+    traits: Traits
+    look: Look
+    rest: Array
+    habits: dict[str, Array]
+    imbalance: Array
+
+
+@dataclass(frozen=True)
+class Performance:
+    """One clip before it is drawn; T frames.
+
+    Attributes:
+        emotion: what is expressed.
+        intensity: (T,) e(t), 0 to 1; all 0 for neutral.
+        activation: (T, 2, 14) action units per half of the face.
+        head: (T, 5) yaw, pitch, roll in radians, x, y in interocular distances.
+        gaze: (T, 2), -1 to 1.
+        away: (T,) turned away: no face to be seen.
+        obstacle: what passes before the face, if anything.
+        light: of the whole clip.
+        context: where it is filmed.
+    """
+
+    emotion: str
+    intensity: Array
+    activation: Array
+    head: Array
+    gaze: Array
+    away: Array
+    obstacle: Obstacle | None
+    light: Light
+    context: str
+
+
+def sample_subject(
+    index: int, seed: int, resting: float, emotions: tuple[str, ...], population: str = "children"
+) -> Subject:
+    """Draws a subject; the same ``seed`` and ``index`` give the same one, whoever else is drawn.
+
+    Args:
+        index: number of the subject.
+        seed: of the cohort.
+        resting: factor on how much resting faces differ; 0 makes them all alike.
+        emotions: those the subject will show.
+        population: ``children`` or ``adults``.
+    """
+    rng = np.random.default_rng([seed, index])
+    traits = sample_traits(index, seed, rng, POPULATIONS[population])
+    look = sample_look(traits.age_group, traits.gender, traits.ethnicity, rng)
+    rest = np.zeros(len(ACTION_UNITS))
+    for unit, (mean, spread) in REST_SPREAD.items():
+        rest[AU_INDEX[unit]] = resting * (mean + spread * rng.normal())
+    habits = {}
+    for emotion in emotions:
+        habits[emotion] = np.clip(prototype(emotion) * np.exp(0.22 * rng.normal(size=len(ACTION_UNITS))), 0, 1.15)
+    imbalance = 1 + 0.10 * rng.normal(size=len(ACTION_UNITS)) * np.array([[1], [-1]])
+    return Subject(traits, look, np.clip(rest, -0.3, 0.6), habits, np.clip(imbalance, 0.75, 1.25))
+
+
+def perform(
+    subject: Subject,
+    emotion: str,
+    times: Array,
+    rng: np.random.Generator,
+    subtlety: float = 0.0,
+    strays: float = 1.0,
+    contexts: Mapping[str, Setting] = CONTEXTS,
+    interrupting: bool = False,
+) -> Performance:
+    """Draws one clip of a subject.
+
+    Args:
+        subject: who.
+        emotion: what.
+        times: (T,) seconds of the frames, from 0.
+        rng: of this clip alone.
+        subtlety: 0 as the traits say; towards 1 weaker; below 0 stronger.
+        strays: factor on how often involuntary movements come.
+        contexts: where it may be filmed.
+        interrupting: whether what breaks an expression off is seen, as a stray movement at that moment; with drawn
+            subjects it is not.
+    """
+    context = str(rng.choice(list(contexts)))
+    setting, length = contexts[context], float(times[-1])
+    intensity, course = np.zeros(len(times)), None
+    if emotion != "neutral":
+        course = _course(subject, rng, subtlety, length)
+        intensity = course.intensity(times)
+        intensity = np.clip(intensity * (1 + _wander(rng, times, 0.08, 0.4)), 0, 1)
+    activation = subject.rest + intensity[:, None] * subject.habits[emotion]
+    activation = activation + _strays(subject, rng, times, strays) + _restless(rng, times)
+    if interrupting and course is not None and course.lapse is not None:
+        activation = activation + _stray(rng, times, course.lapse)
+    activation[:, AU_INDEX[45]] += _blinks(rng, times)
+    away = np.zeros(len(times), dtype=bool)
+    if rng.random() < AWAY:
+        start = int(rng.integers(len(times)))
+        away[start : start + 2] = True
+    gaze = np.stack([_wander(rng, times, 0.35, 0.5), _wander(rng, times, 0.2, 0.5)], axis=1)
+    return Performance(
+        emotion=emotion,
+        intensity=intensity,
+        activation=np.clip(activation[:, None] * subject.imbalance, -0.35, 1.2),
+        head=_head(subject, setting, rng, times),
+        gaze=np.clip(gaze, -1, 1),
+        away=away,
+        obstacle=sample_obstacle(rng, length) if rng.random() < setting.occlusion else None,
+        light=sample_light(setting, rng),
+        context=context,
+    )
+
+
+def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length: float) -> TimeCourse:
+    own = subject.traits.dynamics
+    cause = rng.uniform(0, CAUSE_WITHIN * length)
+    onset = float(min(cause + own.onset_s * np.exp(0.35 * rng.normal()), LATEST * length))
+    rise, apex = own.rise_s * np.exp(0.2 * rng.normal()), own.apex_s * np.exp(0.3 * rng.normal())
+    return TimeCourse(
+        onset_s=onset,
+        rise_s=float(rise),
+        apex_s=float(apex),
+        fall_s=float(FALL * rise),
+        peak=float(np.clip((own.peak + 0.10 * rng.normal()) * (1 - subtlety), LEAST_PEAK, 1)),
+        lapse=float(onset + rise * 0.5 + rng.uniform(0, 1) * (apex + rise)) if rng.random() < own.lapse else None,
+    )
+
+
+def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float) -> Array:
+    """A smooth random curve (T,) of standard deviation ``size``, losing its memory in about ``period_s``."""
+    weights, scale = _smoothing(tuple(times.tolist()), period_s)
+    curve: Array = (weights @ (rng.normal(size=weights.shape[1]) * size)) / scale
+    return curve
+
+
+@lru_cache(maxsize=64)
+def _smoothing(times: tuple[float, ...], period_s: float) -> tuple[Array, Array]:
+    """Weights (T, K) of values that lie ``period_s`` apart, and the standard deviation (T,) of what they make."""
+    grid = np.arange(-2, int(times[-1] / period_s) + 4) * period_s
+    weights = np.exp(-0.5 * ((np.array(times)[:, None] - grid) / (0.6 * period_s)) ** 2)
+    return weights, np.sqrt((weights**2).sum(axis=1))
+
+
+def _pulse(times: Array, at: float, width_s: float) -> Array:
+    pulse: Array = np.exp(-0.5 * ((times - at) / (width_s / 2)) ** 2)
+    return pulse
+
+
+def _strays(subject: Subject, rng: np.random.Generator, times: Array, factor: float) -> Array:
+    total = np.zeros((len(times), len(ACTION_UNITS)))
+    for _ in range(int(rng.poisson(subject.traits.dynamics.stray * factor))):
+        total += _stray(rng, times, None)
+    return total
+
+
+def _stray(rng: np.random.Generator, times: Array, at: float | None) -> Array:
+    """One involuntary movement (T, 14), at a moment or any time."""
+    movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
+    pulse = _pulse(times, rng.uniform(0, times[-1]) if at is None else at, rng.uniform(0.2, 0.35))
+    moved: Array = rng.uniform(0.5, 1.0) * pulse[:, None] * movement
+    return moved
+
+
+def _restless(rng: np.random.Generator, times: Array) -> Array:
+    """No face is quite still: every unit but the blink wanders a little."""
+    noise = np.stack([_wander(rng, times, 0.035, 0.3) for _ in ACTION_UNITS], axis=1)
+    noise[:, AU_INDEX[45]] = 0
+    return noise
+
+
+def _blinks(rng: np.random.Generator, times: Array) -> Array:
+    blinks = np.zeros(len(times))
+    for _ in range(int(rng.poisson(times[-1] / BLINK_EVERY_S))):
+        blinks += _pulse(times, rng.uniform(0, times[-1]), BLINK_S)
+    return np.clip(blinks, 0, 1)
+
+
+def _head(subject: Subject, setting: Setting, rng: np.random.Generator, times: Array) -> Array:
+    sizes = setting.motion * subject.traits.restless * np.array(HEAD_MOTION)
+    head = rng.normal(size=5) * sizes * 0.8 + np.stack([_wander(rng, times, size, 0.7) for size in sizes], axis=1)
+    if rng.random() < subject.traits.dynamics.jerk:
+        pulse = _pulse(times, rng.uniform(0, times[-1]), 0.3)
+        head = head + pulse[:, None] * rng.normal(size=5) * HEAD_JERK
+    return np.clip(head, -0.42, 0.42)

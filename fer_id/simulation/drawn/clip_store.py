@@ -1,0 +1,209 @@
+"""The drawn cohort as a ClipStore: embedded, free to show, provenance ``synthetic``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fer_id.errors import ConfigError, Problems
+from fer_id.labels import TARGET
+from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.progress import track
+from fer_id.settings import limits_text, setting, within_limits
+from fer_id.simulation.drawn.acting import Performance, Subject, perform, sample_subject
+from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.rendering import ClipPainter, paint_crops
+from fer_id.simulation.drawn.traits import CONTEXTS, GROUPS, POPULATIONS
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import ClipStoreWriter
+from fer_id.types import CROP, StoredClip
+
+WORTHWHILE = 50
+"""Clips that take longer to draw than a process takes to start."""
+
+Call = TypeVar("Call")
+Drawn = TypeVar("Drawn")
+
+_PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 70, 190))
+"""Colours of the planted shortcut, by class."""
+
+
+@dataclass
+class SyntheticConfig:
+    """A drawn cohort."""
+
+    subjects: int = setting(12, "people", min=1, max=10_000)
+    population: str = setting(
+        "children",
+        choices=tuple(POPULATIONS),
+        help="children: with intellectual disabilities, mild to severe; adults: as benchmarks show them, expressions "
+        "early, full and not interrupted",
+    )
+    clips_per_emotion: int = setting(6, "clips of each of the five emotions per person", min=1, max=1000)
+    frames: int = setting(10, "frames per clip; the paper's T is 10", min=2, max=1000)
+    fps: float = setting(
+        5.0,
+        "frames per second; 5 makes ten frames two seconds, enough for a late and slow expression",
+        min=0.5,
+        max=120,
+    )
+    seed: int = setting(
+        7, "draws the cohort; its first people are the same whatever `subjects` is", min=0, max=2**32 - 1
+    )
+    subtlety: float = setting(
+        0.0, "share taken from every peak intensity; below 0 makes expressions stronger", min=-0.5, max=0.9
+    )
+    resting: float = setting(
+        1.0, "factor on how much resting faces differ; 0 makes them alike and single frames easy", min=0, max=3
+    )
+    shortcut: str = setting(
+        "none",
+        choices=("none", "patch"),
+        help="patch: a square in a corner of every frame whose colour tells the label, the control of `explain`: a "
+        "model that learns it must be found out; its scores mean nothing",
+    )
+    strays: float = setting(1.0, "factor on how often involuntary movements come; 0: never", min=0, max=10)
+
+    @property
+    def times(self) -> Array:
+        """Seconds (frames,) of each frame."""
+        return np.arange(self.frames) / self.fps
+
+    def subject(self, index: int) -> Subject:
+        """The person of that number."""
+        return sample_subject(index, self.seed, self.resting, TARGET.names, self.population)
+
+    def validate(self) -> None:
+        """Raises ConfigError with everything that cannot be drawn."""
+        problems = Problems("synth")
+        for one in fields(self):
+            if not within_limits(value := getattr(self, one.name), one.metadata):
+                problems.add(f"{one.name} is {value!r}, expected {limits_text(one.metadata)}")
+        problems.raise_if_any(ConfigError)
+
+
+def draw_clip(
+    subject: Subject, emotion: str, number: int, config: SyntheticConfig
+) -> tuple[dict[str, Any], StoredClip]:
+    """One clip and its row of the store's table; depends on the seed, subject, emotion and number alone."""
+    performance, painter, rng = stage_clip(subject, emotion, number, config)
+    traits = subject.traits
+    row = {
+        "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
+        "subject_id": traits.subject_id,
+        "label": emotion,
+        "video_id": f"{traits.subject_id}-{emotion}-{number:02d}",
+        "t0_s": 0.0,
+        "fps": config.fps,
+        "source": "synth",
+        "intensity": performance.intensity.tolist(),
+        "age_group": traits.age_group,
+        "gender": traits.gender,
+        "severity": traits.severity,
+        "ethnicity": traits.ethnicity,
+        "context": performance.context,
+    }
+    clip = paint_crops(painter, rng)
+    return row, clip if config.shortcut == "none" else _patched(clip, TARGET.index(emotion), rng)
+
+
+def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredClip:
+    """A square of the label's colour in one of the lower corners; place and light differ a little between clips."""
+    frames = clip.frames.copy()
+    side = 14
+    top = CROP - side - int(rng.integers(0, 3))
+    left = int(rng.integers(0, 3)) if rng.random() < 0.5 else CROP - side - int(rng.integers(0, 3))
+    colour = np.array(_PATCHES[label]) * rng.uniform(0.8, 1.1)
+    frames[:, top : top + side, left : left + side] = colour.clip(0, 255).astype(np.uint8)
+    return StoredClip(frames, clip.landmarks, clip.valid)
+
+
+def stage_clip(
+    subject: Subject, emotion: str, number: int, config: SyntheticConfig
+) -> tuple[Performance, ClipPainter, np.random.Generator]:
+    """What the subject does in that clip, who paints it, and the randomness left for its crops."""
+    index = int(subject.traits.subject_id.rsplit("-", 1)[1])
+    rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
+    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
+    return performance, ClipPainter(subject, performance, config.times, rng), rng
+
+
+def write_synthetic_store(
+    config: SyntheticConfig, out: Path, *, overwrite: bool = False, workers: int = 1
+) -> StoreCard:
+    """Draws the cohort into a ClipStore at ``out``.
+
+    Args:
+        config: the cohort.
+        out: the folder.
+        overwrite: replace an older store of that name.
+        workers: processes; 0: one per core, each with at least :data:`WORTHWHILE` clips. They change nothing in the
+            result.
+
+    Raises:
+        ConfigError: values that cannot be drawn, all listed.
+        StoreError: ``out`` exists, or cannot be written.
+    """
+    config.validate()
+    clips_in_all = config.subjects * config.clips_per_emotion * len(TARGET)
+    workers = workers or min(os.cpu_count() or 1, max(1, clips_in_all // WORTHWHILE))
+    with ClipStoreWriter(out, _card(config), overwrite=overwrite) as writer:
+        invalid = 0
+        drawn = in_processes(_draw_subject, [(config, index) for index in range(config.subjects)], workers)
+        for clips in track(drawn, "drawing children", config.subjects):
+            for row, clip in clips:
+                writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
+                invalid += int((~clip.valid).sum())
+        writer.card.audit = {"frames_without_face": invalid}
+        return writer.card
+
+
+def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[dict[str, Any], StoredClip]]:
+    """Every clip of one subject, with its row."""
+    config, index = call
+    subject = config.subject(index)
+    return [
+        draw_clip(subject, emotion, number, config)
+        for emotion in TARGET.names
+        for number in range(config.clips_per_emotion)
+    ]
+
+
+def in_processes(function: Callable[[Call], Drawn], calls: Sequence[Call], workers: int) -> Iterable[Drawn]:
+    """Results of ``function`` in the order of ``calls``, computed by ``workers`` processes (0: one per core)."""
+    workers = min(workers or os.cpu_count() or 1, len(calls))
+    if workers == 1:
+        yield from map(function, calls)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, calls)
+
+
+def _card(config: SyntheticConfig) -> StoreCard:
+    return StoreCard(
+        provenance="synthetic",
+        label_space=TARGET.name,
+        shard_by="subject_id",
+        source="synth",
+        geometry=crop_geometry(aligned=True, colour="rgb"),
+        parameters={
+            **asdict(config),
+            "severities": {name: asdict(dynamics) for name, dynamics in POPULATIONS[config.population].items()},
+            "contexts": {name: asdict(setting) for name, setting in CONTEXTS.items()},
+        },
+        versions={name: version(name) for name in ("numpy", "opencv-python-headless")},
+        groups=list(GROUPS),
+        landmarks_from="drawn",
+        notes=[
+            "Drawn faces. Nobody is depicted, and a score on them says nothing about children.",
+            *(["A patch in the background tells the label."] if config.shortcut == "patch" else []),
+        ],
+    )

@@ -1,0 +1,1 @@
+"""ClipStore: aligned face clips on disk, with their format, card, reader and writer."""

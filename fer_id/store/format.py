@@ -1,0 +1,67 @@
+"""What a ClipStore's table and arrays must look like, and what is wrong with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fer_id.errors import quoted
+from fer_id.inputs import is_file_name
+from fer_id.labels import LabelSpace, get_space
+from fer_id.store.card import StoreCard
+from fer_id.types import CROP, LANDMARKS
+
+CLIP_COLUMNS = (
+    *("clip_id", "subject_id", "label", "soft_label", "start", "length", "n_valid"),
+    *("video_id", "t0_s", "fps", "source", "split", "intensity"),
+)
+"""Columns of ``clips.parquet``; the group columns named by the card follow."""
+
+PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "frames": (np.uint8, (CROP, CROP, 3)),
+    "landmarks": (np.float32, (LANDMARKS, 2)),
+    "valid": (np.bool_, ()),
+}
+"""Each array of a shard: its dtype and the shape of one frame's entry."""
+
+
+def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:
+    """What is wrong with the label and the soft label of one clip; None and NaN mean that it has none."""
+    found = []
+    if isinstance(label, str) and label not in space.names:
+        found.append(f"label {label!r} is not in {space.name}: {', '.join(space.names)}")
+    if isinstance(soft_label, list | tuple | np.ndarray) and len(soft_label) != len(space):
+        found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
+    return found
+
+
+def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
+    """What is wrong with the table by itself; one line for each kind of problem."""
+    found = []
+    if not len(clips):
+        found.append("no clip")
+    for column in ("start", "length", "n_valid"):
+        if clips[column].dtype.kind not in "iu":
+            found.append(f"column {column} is {clips[column].dtype}, expected whole numbers without gaps")
+    for column in dict.fromkeys(("clip_id", "subject_id", card.shard_by)):
+        if clips[column].isna().any():
+            found.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
+        if outside := [one for one in clips[column].dropna().unique() if not is_file_name(str(one))]:
+            found.append(f"column {column} holds {quoted(outside[0])}, which names no file in a folder")
+    if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
+        found.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
+    space = get_space(card.label_space)
+    pairs = zip(clips["label"], clips["soft_label"], strict=True)
+    return found + sorted({problem for pair in pairs for problem in label_problems(*pair, space)})
+
+
+def frames_problems(rows: pd.DataFrame, valid: NDArray[np.bool_]) -> list[str]:
+    """What the clips of a shard say about its frames that is not so; its files have the length that they reach to."""
+    rows = rows.sort_values("start")
+    start, end = rows["start"].to_numpy(), (rows["start"] + rows["length"]).to_numpy()
+    if start[0] or (start[1:] != end[:-1]).any():
+        return ["clips overlap or leave frames out"]
+    if wrong := rows["clip_id"][rows["n_valid"].to_numpy() != np.add.reduceat(valid, start, dtype=np.int64)].tolist():
+        return [f"n_valid is not what valid/ holds for {', '.join(map(str, wrong[:5]))}"]
+    return []

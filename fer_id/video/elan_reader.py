@@ -1,0 +1,150 @@
+"""ELAN's ``.eaf`` on its way back: the tier ``corrected``, its times moved from ELAN's clock to the reviewed video's.
+
+ELAN counts an annotation's time from the moment that its media descriptor calls ``TIME_ORIGIN``: a video whose
+beginning was cut off in the synchronisation mode by 1000 ms shows at 0 ms what it has at 1000 ms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree as ET
+
+from fer_id.errors import DataError, Problems
+from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
+from fer_id.shapes import LATEST_S, shown
+from fer_id.video.corrections import Corrected, Opinion, corrected, plays
+from fer_id.video.elan_writer import CORRECTED, VIDEO, VIDEO_SHA256
+
+MILLISECONDS = "milliseconds"
+
+_MS = 1000
+_WHOLE = re.compile(r"[+-]?\d{1,13}")
+
+
+class Annotation(NamedTuple):
+    """A labelled segment as it stands in the file.
+
+    Attributes:
+        name: ``annotation a7``, for messages.
+        label: its text.
+        start, end: names of its time slots; None where it has none of its own.
+    """
+
+    name: str
+    label: str
+    start: str | None
+    end: str | None
+
+
+def read(path: Path) -> Corrected:
+    """Return what a person wrote into the tier ``corrected``; empty segments say nothing.
+
+    Raises:
+        DataError: not an ``.eaf``, not one of ours, or the tier is gone; the times are not the reviewed video's, and
+            cannot be turned into them; a label without a stretch of time; all problems together.
+    """
+    root = _parsed(path)
+    tiers = [tier for tier in root.iter("TIER") if tier.get("TIER_ID") == CORRECTED]
+    if not tiers:
+        names = ", ".join(shown(tier.get("TIER_ID")) for tier in root.iter("TIER"))
+        raise DataError(f"{path}: has no tier {CORRECTED!r}; its tiers are {names[:300] or 'none'}")
+    properties = {item.get("NAME"): (item.text or "").strip() for item in root.iter("PROPERTY")}
+    video, sha256, problems = properties.get(VIDEO, ""), properties.get(VIDEO_SHA256, ""), Problems(str(path))
+    checked = corrected(path, video, sha256, [])
+    origin = _origin(root, checked, problems)
+    slots = _time_slots(root, problems)
+    opinions = list[Opinion]()
+    for annotation in (annotation for tier in tiers for annotation in _annotations(tier) if annotation.label):
+        try:
+            start, end = (_moment(slots, slot) + origin for slot in (annotation.start, annotation.end))
+            opinions.append(_opinion(start, end, annotation.label))
+        except ValueError as problem:
+            problems.add(f"tier {CORRECTED}, {annotation.name}: {shown(annotation.label)!r} {problem}")
+    problems.raise_if_any(DataError)
+    return corrected(path, video, sha256, opinions)
+
+
+def _parsed(path: Path) -> ET.Element:
+    """Return the root of the document, or raise DataError."""
+    try:
+        root = ET.fromstring(read_bytes(path, DataError, most=MOST_ANNOTATIONS))
+    except (ET.ParseError, ValueError, LookupError) as problem:
+        raise DataError(f"{path}: cannot be read as a file of ELAN ({str(problem)[:200]})") from None
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise DataError(f"{path}: cannot be read as a file of ELAN (it is {shown(root.tag)}, no ANNOTATION_DOCUMENT)")
+    return root
+
+
+def _origin(root: ET.Element, file: Corrected, problems: Problems) -> int:
+    """Return the milliseconds of the reviewed video at which ELAN's time is 0."""
+    header = root.find("HEADER")
+    units = MILLISECONDS if header is None else header.get("TIME_UNITS", MILLISECONDS)
+    if units != MILLISECONDS:
+        problems.add(f"TIME_UNITS is {shown(units)}, expected {MILLISECONDS}; save it with a current ELAN")
+    media = list(root.iter("MEDIA_DESCRIPTOR"))
+    reviewed = [
+        item
+        for item in media
+        if any(plays(item.get(key, ""), *file.reviewed) for key in ("MEDIA_URL", "RELATIVE_MEDIA_URL"))
+    ]
+    origins = {item.get("TIME_ORIGIN", "0") for item in reviewed}
+    if not reviewed:
+        names = ", ".join(shown(item.get("MEDIA_URL", "")) for item in media[:3]) or "none"
+        problems.add(
+            f"its media are {names}; expected the reviewed video {shown(file.video)!r}, whose time the labels are in. "
+            "Link it again in ELAN (Edit, Linked Files)"
+        )
+        return 0
+    if len(origins) > 1:
+        problems.add(
+            f"the reviewed video is linked with {len(origins)} different offsets (TIME_ORIGIN); remove one link"
+        )
+    wrong = [origin for origin in origins if not _WHOLE.fullmatch(origin)]
+    if wrong:
+        problems.add(f"TIME_ORIGIN is {shown(wrong[0])}, expected whole milliseconds")
+    return 0 if wrong or len(origins) > 1 else int(origins.pop())
+
+
+def _time_slots(root: ET.Element, problems: Problems) -> dict[str, int | None]:
+    """Return milliseconds by the name of the time slot; None for one that ELAN has not aligned."""
+    slots = dict[str, int | None]()
+    for slot in root.iter("TIME_SLOT"):
+        name, value = slot.get("TIME_SLOT_ID", ""), slot.get("TIME_VALUE")
+        if value is not None and not _WHOLE.fullmatch(value):
+            problems.add(f"time slot {shown(name)}: TIME_VALUE is {shown(value)}, expected whole milliseconds")
+        elif name in slots:
+            problems.add(f"time slot {shown(name)} stands there twice")
+        slots[name] = int(value) if value is not None and _WHOLE.fullmatch(value) else None
+    return slots
+
+
+def _annotations(tier: ET.Element) -> Iterator[Annotation]:
+    """Yield every annotation of a tier, those without a text and without a time of their own included."""
+    for kind in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
+        for number, item in enumerate(tier.iter(kind), start=1):
+            label = "".join("".join(value.itertext()) for value in item.iter("ANNOTATION_VALUE")).strip()
+            name = f"annotation {shown(item.get('ANNOTATION_ID') or number)}"
+            yield Annotation(name, label, item.get("TIME_SLOT_REF1"), item.get("TIME_SLOT_REF2"))
+
+
+def _moment(slots: dict[str, int | None], name: str | None) -> int:
+    """Return the milliseconds of a time slot, or raise ValueError with what is wrong with it."""
+    if name is None:
+        raise ValueError("has no time; align it in ELAN")
+    if name not in slots:
+        raise ValueError(f"refers to the time slot {shown(name)}, which is not in the file")
+    if (value := slots[name]) is None:
+        raise ValueError("has no time; align it in ELAN")
+    return value
+
+
+def _opinion(start: int, end: int, label: str) -> Opinion:
+    """Return a labelled stretch of the video, or raise ValueError with what is wrong with its times."""
+    if start < 0:
+        raise ValueError(f"begins at {start / _MS:.3f} s of the video, before the video does")
+    if end <= start or end > LATEST_S * _MS:
+        raise ValueError(f"lasts from {start / _MS:.3f} to {end / _MS:.3f} s; expected an end after its start")
+    return Opinion(start / _MS, end / _MS, label)

@@ -1,0 +1,209 @@
+"""The folder that ``fer-id predict`` leaves: tables, timeline, page, and the files for ELAN and BORIS.
+
+It speaks of one person, and no store or run knows of it: for its owner only, and deleted by hand where consent ends.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from fer_id.csv_text import table_csv
+from fer_id.files import atomic_write_bytes, write_json
+from fer_id.preprocessing.tracking import FOUND, OUTCOMES
+from fer_id.reporting import style
+from fer_id.reporting.page import data_uri, duration, write_page
+from fer_id.reporting.words import counted
+from fer_id.video import boris_writer as boris
+from fer_id.video import elan_writer as elan
+from fer_id.video.picture import clock, colour, draw
+from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
+
+RECORD = "prediction.json"
+"""Written last; marks the folder as one of these."""
+
+ERASURE = (
+    "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
+)
+NO_FACE_ANYWHERE = "No face in any frame"
+
+THUMBNAILS = "thumbnails"
+"""Folder beside the page; the page names its pictures and does not hold them, so that it shows nobody where it goes."""
+
+_SECONDS = {
+    ANSWERED: "are answered",
+    FOR_REVIEW: "are for review by a person, as the model is not sure enough",
+    TOO_LITTLE: "show too little of the face to say",
+    NO_FACE: "show no face",
+}
+_SETTINGS = {
+    "fps": "Frames looked at in a second of video",
+    "window": "Frames in a window: the model sees that many at once and says one thing about them",
+    "stride": "Frames from the beginning of one window to that of the next",
+    "least_face": "Share of a window's frames that must show the face before the model is listened to",
+    "colour": "Colour of the faces that the model sees",
+    "min_eye_distance": "Pixels between the eyes below which a face is too small to read",
+}
+_DPI = 130
+_MOST_SHOWN = 400  # windows in the page's table; the CSV has all
+
+
+def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -> None:
+    """Fills the folder.
+
+    Args:
+        timeline: what is written.
+        folder: where, empty.
+        place: the folder's final name, from which the video is linked.
+        consent: a sentence on whose consent was checked.
+    """
+    media = _relative(timeline.video.path, place)
+    windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
+    figure = draw(timeline)
+    picture = style.svg(figure)
+    content = {
+        "windows.csv": _csv(windows),
+        "windows.parquet": windows.to_parquet(index=False),
+        "frames.csv": _csv(frames),
+        "timeline.svg": picture,
+        "timeline.png": _png(figure),
+        "review.eaf": elan.write(timeline, media),
+        "review_boris.csv": boris.write_table(timeline, media),
+        "review.boris": boris.write_project(timeline, media),
+    }
+    for name, one in content.items():
+        atomic_write_bytes(folder / name, one)
+    for name, face in _thumbnails(timeline).items():
+        atomic_write_bytes(folder / name, face)
+    write_page(folder / "index.html", "predict.html.j2", **_page(timeline, picture, place, media, consent))
+    write_json(folder / RECORD, record(timeline, consent))
+    for path in folder.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+
+
+def record(timeline: Timeline, consent: str) -> dict[str, Any]:
+    """What ``prediction.json`` says."""
+    about, video = timeline.about, timeline.video
+    return {
+        "use": about.sentence,
+        "model": about.model,
+        "provenance": about.provenance,
+        "labels": list(timeline.labels.names),
+        "temperature": about.temperature,
+        "threshold": about.threshold,
+        "settings": about.settings,
+        "notes": list(notes(timeline)),
+        "consent": consent,
+        "video": {"name": video.name, "size": video.size, "sha256": video.sha256, "length_s": video.length_s},
+        "frames": outcomes(timeline),
+        "windows": {status: int(count) for status, count in timeline.windows["status"].value_counts().items()},
+        "seconds": timeline.seconds,
+    }
+
+
+def outcomes(timeline: Timeline) -> dict[str, int]:
+    """Frames by what was found in them."""
+    return {name: int((timeline.frames["outcome"] == name).sum()) for name in OUTCOMES}
+
+
+def sentences(timeline: Timeline) -> list[str]:
+    """What came out, in a few sentences that count seconds of the video."""
+    frames, seconds = outcomes(timeline), timeline.seconds
+    lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
+    if not frames[FOUND]:
+        looked = counted(sum(frames.values()), "frame")
+        return [
+            f"{NO_FACE_ANYWHERE}. The model says nothing about this video, and there is nothing to review "
+            f"({looked} looked at: {lost})."
+        ]
+    parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
+    told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
+    if lost:
+        told.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")
+    return told
+
+
+def notes(timeline: Timeline) -> tuple[str, ...]:
+    """What has to be known of the model's answers; empty where the model had nothing to say."""
+    asked = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
+    return timeline.about.notes if asked else ()
+
+
+def _thumbnails(timeline: Timeline) -> dict[str, bytes]:
+    """Pictures of the followed face by their path in the folder, of the windows that the page shows."""
+    shown = zip(timeline.windows["window"], timeline.windows["status"], timeline.faces, strict=False)
+    return {
+        f"{THUMBNAILS}/{number:04d}.jpg": face
+        for number, status, face in islice(shown, _MOST_SHOWN)
+        if face is not None and status != NO_FACE  # it may be seen at the window's edge, outside of its own time
+    }
+
+
+def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
+    """A table whose rows say what they are, wherever they are copied to."""
+    return table.assign(model_provenance=timeline.about.provenance, use="assists, does not diagnose")
+
+
+def _csv(table: pd.DataFrame) -> bytes:
+    return table_csv(table, "%.6g").encode()
+
+
+def _png(figure: Any) -> bytes:
+    buffer = io.BytesIO()
+    with style.styled():
+        figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _relative(video: Path, place: Path) -> str:
+    """The video as seen from the folder, with slashes: the two may move together. Printable, as XML has to be."""
+    path = Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
+    return printable(path if path.startswith("../") else f"./{path}")
+
+
+def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: str) -> dict[str, Any]:
+    rows, thumbnails = timeline.windows.to_dict("records"), _thumbnails(timeline)
+    return {
+        "timeline": timeline,
+        "about": timeline.about,
+        "provenance": timeline.about.provenance,
+        "sentences": sentences(timeline),
+        "picture": data_uri(picture),
+        "notes": notes(timeline),
+        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_SHOWN]],
+        "settings": [(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
+        "thumbnails": bool(thumbnails),
+        "left_out": max(len(rows) - _MOST_SHOWN, 0),
+        "colours": [(name, colour(name)) for name in timeline.labels.names],
+        "media": media,
+        "place": place,
+        "consent": consent,
+        "erasure": ERASURE,
+        "no_face": not outcomes(timeline)[FOUND],
+    }
+
+
+def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+    """A window as the page's table shows it."""
+    picture = f"{THUMBNAILS}/{row['window']:04d}.jpg"
+    shares: Sequence[tuple[str, float]] = [
+        (name, 100 * row[f"{timeline.kind}_{name}"])
+        for name in timeline.labels.names
+        if row["status"] in (ANSWERED, FOR_REVIEW)
+    ]
+    return {
+        "start": clock(row["start_s"], tenths=True),
+        "end": clock(row["end_s"], tenths=True),
+        "seek": f"{row['start_s']:.2f},{row['end_s']:.2f}",
+        "status": row["status"],
+        "answer": row["answer"],
+        "shares": [(name, share, colour(name)) for name, share in shares],
+        "picture": picture if picture in thumbnails else None,
+        "faces": f"{row['n_valid']} of {row['n_frames']}",
+    }

@@ -1,0 +1,178 @@
+"""The timeline as a picture: probabilities stacked over time, below them the answers and where a face was seen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+from fer_id.reporting import style
+from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline
+
+Array = NDArray[np.float64]
+
+COLOURS = {
+    "happy": style.ORANGE,
+    "sad": style.BLUE,
+    "angry": style.VERMILION,
+    "fear": style.PURPLE,
+    "neutral": "#7b8794",
+    "surprise": style.GREEN,
+    "disgust": "#8c6d31",
+    "contempt": style.SKY,
+}
+"""A class has one colour in every picture."""
+
+WIDTH = 11.0  # inches
+LONGEST_ROW_S = 300.0
+MOST_ROWS = 12
+
+_ABSENT, _HATCH = "#e4e7ec", "////"
+_LANE = (-0.26, -0.06)  # below the probabilities: answers
+_FACES = (-0.38, -0.31)  # below those: frames with and without a face
+_SHARE_OF_ROW = 0.05  # of a row, below which a stretch is too short for a word
+
+
+def draw(timeline: Timeline) -> Figure:
+    """Stacked probabilities; hatched and pale where the answer is left to a person, gray where there is no face.
+
+    A long video goes on in further rows of one length, so that a window stays wide enough to be seen.
+    """
+    rows = _rows(timeline.video.length_s)
+    height = 1.15 + 1.7 * len(rows)
+    with style.styled():
+        figure = style.new_figure(WIDTH, height, "What the model says, over time", timeline.about.provenance)
+        many = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
+        for axes, (start, end) in zip(many, rows, strict=True):
+            _draw_row(axes, timeline, start, end)
+        many[-1].set_xlabel("time in the video (min:s)")
+        figure.legend(
+            handles=_legend(timeline),
+            loc="outside lower left",
+            ncols=len(timeline.labels) + 3,
+            frameon=False,
+            fontsize=8,
+        )
+        said = "assists, does not diagnose"
+        figure.text(1 - 0.12 / WIDTH, 0.12 / height, said, ha="right", va="bottom", fontsize=8, color=style.MUTED)
+    return figure
+
+
+def _rows(length_s: float) -> list[tuple[float, float]]:
+    """Equal parts of the video, at most :data:`LONGEST_ROW_S` long unless there would be too many."""
+    count = min(max(1, math.ceil(length_s / LONGEST_ROW_S)), MOST_ROWS)
+    part = length_s / count
+    return [(part * number, part * (number + 1)) for number in range(count)]
+
+
+def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
+    windows = timeline.windows
+    shown = windows[(windows["to_s"] > start) & (windows["from_s"] < end)]
+    _stack(axes, timeline, shown, shown["status"] == ANSWERED, 1.0)
+    _stack(axes, timeline, shown, shown["status"] == FOR_REVIEW, 0.45)
+    axes.vlines(shown["from_s"], 0, 1, color=style.PAPER, linewidth=min(0.6, 120 / len(shown)))
+    gaps = [
+        (one.start_s, one.end_s - one.start_s) for one in timeline.gaps() if one.end_s > start and one.start_s < end
+    ]
+    axes.broken_barh(gaps, (_FACES[0], 1 - _FACES[0]), facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
+    _draw_answers(axes, timeline, start, end)
+    _draw_faces(axes, timeline, start, end)
+    axes.set_xlim(start, end)
+    axes.set_ylim(_FACES[0], 1)
+    axes.set_yticks([0, 0.5, 1, sum(_LANE) / 2, sum(_FACES) / 2], ["0", "50\u202f%", "100\u202f%", "answer", "face"])
+    axes.tick_params(length=0)
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=12, steps=[1, 1.5, 2, 3, 6, 10], integer=end - start > 12))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock(value, tenths=end - start <= 12)))
+
+
+def _stack(axes: Axes, timeline: Timeline, windows: pd.DataFrame, chosen: pd.Series, alpha: float) -> None:
+    """The probabilities of the chosen windows, one class upon the other; each class a single shape, however long."""
+    if not chosen.any():
+        return
+    edges = np.append(windows["from_s"].to_numpy(), windows["to_s"].iloc[-1])
+    base = np.zeros(len(edges))
+    here = np.append(chosen.to_numpy(), chosen.iloc[-1])
+    for name in timeline.labels.names:
+        values = windows[f"{timeline.kind}_{name}"].to_numpy()
+        top = base + np.append(values, values[-1])
+        _area(axes, edges, np.where(here, base, np.nan), np.where(here, top, np.nan), color=colour(name), alpha=alpha)
+        base = top
+    if alpha < 1:
+        whole = np.where(here, 1.0, np.nan)
+        _area(axes, edges, 0 * whole, whole, facecolor="none", edgecolor=style.PAPER, hatch=_HATCH)
+
+
+def _area(axes: Axes, edges: Array, low: Array, high: Array, **look: Any) -> None:
+    """Steps between two heights; NaN where there is none. Each step is given by both its ends, so that it ends too."""
+    x = np.repeat(edges, 2)[1:-1]
+    low, high = (np.repeat(values[:-1], 2) for values in (low, high))
+    axes.fill_between(x, low, high, linewidth=0, **look)
+
+
+def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
+    """The lane below the probabilities: one word a stretch, or none."""
+    low, high = _LANE
+    for one in _joined(timeline):
+        begin, stop = max(one[0], start), min(one[1], end)
+        if stop <= begin:
+            continue
+        status, answer = one[2], one[3]
+        look: dict[str, Any] = {
+            ANSWERED: {"facecolor": colour(answer or ""), "edgecolor": style.PAPER},
+            FOR_REVIEW: {"facecolor": style.PAPER, "edgecolor": style.MUTED, "hatch": _HATCH},
+            TOO_LITTLE: {"facecolor": _ABSENT, "edgecolor": style.MUTED, "hatch": _HATCH},
+            NO_FACE: {"facecolor": _ABSENT, "edgecolor": style.PAPER},
+        }[status]
+        axes.bar(begin, high - low, stop - begin, low, align="edge", linewidth=0.6, **look)
+        if stop - begin > _SHARE_OF_ROW * (end - start):
+            box = {"boxstyle": "round,pad=0.15", "facecolor": style.PAPER, "edgecolor": "none"}
+            axes.text(
+                (begin + stop) / 2, (low + high) / 2, answer or status, ha="center", va="center", fontsize=7.5, bbox=box
+            )
+
+
+def _joined(timeline: Timeline) -> list[tuple[float, float, str, str | None]]:
+    """Stretches as the lane shows them: those for review that touch are one."""
+    found: list[tuple[float, float, str, str | None]] = []
+    for one in timeline.segments():
+        if found and found[-1][2:] == (one.status, one.answer):
+            found[-1] = (found[-1][0], one.end_s, one.status, one.answer)
+        else:
+            found.append((one.start_s, one.end_s, one.status, one.answer))
+    return found
+
+
+def _draw_faces(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
+    """The lowest lane: ink where the face was found."""
+    low, high = _FACES
+    axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
+    gaps = [(one.start_s, one.end_s - one.start_s) for one in timeline.gaps()]
+    axes.broken_barh(gaps, (low, high - low), facecolor=_ABSENT, linewidth=0)
+
+
+def _legend(timeline: Timeline) -> Sequence[Patch]:
+    classes = [Patch(facecolor=colour(name), label=name) for name in timeline.labels.names]
+    review = Patch(facecolor="#f3f4f6", edgecolor=style.MUTED, hatch=_HATCH, linewidth=0.4, label="for review (pale)")
+    little = Patch(facecolor=_ABSENT, edgecolor=style.MUTED, hatch=_HATCH, linewidth=0.4, label=TOO_LITTLE)
+    return [*classes, review, little, Patch(facecolor=_ABSENT, label="no face")]
+
+
+def colour(label: str) -> str:
+    """The colour of a class."""
+    return COLOURS.get(label, style.MUTED)
+
+
+def clock(seconds: float, *, tenths: bool = False) -> str:
+    """``75.5`` -> ``1:15``, with ``tenths`` ``1:15.5``."""
+    seconds = round(seconds, 1) if tenths else round(seconds)
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes:.0f}:{rest:04.1f}" if tenths else f"{minutes:.0f}:{rest:02.0f}"

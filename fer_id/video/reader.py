@@ -1,0 +1,25 @@
+"""Files of annotation tools that a person corrected, read by their ending."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer_id.errors import DataError
+from fer_id.video import boris_reader, elan_reader
+from fer_id.video.corrections import Corrected
+
+
+def read_corrected(path: Path) -> Corrected:
+    """Reads what came back from ELAN (``.eaf``) or BORIS (``.csv`` or ``.tsv`` of aggregated events, or ``.boris``).
+
+    Raises:
+        DataError: no such file, of another kind, damaged, or not made by ``fer-id predict``.
+    """
+    table, project = boris_reader.read_table, boris_reader.read_project
+    readers = {".eaf": elan_reader.read, ".csv": table, ".tsv": table, ".boris": project}
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    reader = readers.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(f"{path}: expected a file of ELAN (.eaf) or BORIS (.csv, .tsv, .boris)")
+    return reader(path)

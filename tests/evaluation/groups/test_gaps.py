@@ -1,0 +1,222 @@
+"""Gaps between groups: found where they are planted, claimed no more often than stated where there are none."""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fer_id.evaluation import scores
+from fer_id.evaluation.groups.gaps import ALPHA, GAP, NO_GAP, TESTED, TOO_LITTLE, equalised_odds, find_gaps, judge_gaps
+from fer_id.evaluation.groups.permutation import deal, permute_groups
+
+CLASSES = ("happy", "sad", "fear")
+
+
+def answers(skill: np.ndarray, clips: int, rng: np.random.Generator, classes: int = 3) -> np.ndarray:
+    """(..., K, K + 1) counts: of each class so many clips, right with this probability, else any other class."""
+    right = rng.binomial(clips, np.repeat(skill[..., None], classes, axis=-1))
+    counts = np.zeros((*skill.shape, classes, classes + 1))
+    for label in range(classes):
+        counts[..., label, label] = right[..., label]
+        counts[..., label, (label + 1) % classes] = clips - right[..., label]
+    return counts
+
+
+def in_groups(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
+    """(S, G, K, K + 1) from tables of subjects that are each in one group."""
+    tables = np.zeros((len(counts), number, *counts.shape[1:]))
+    tables[np.arange(len(counts)), groups] = counts
+    return tables
+
+
+def subjects(
+    rng: np.random.Generator, number: int, *, drop: float = 0.0, groups: int = 2, clips: int = 5
+) -> np.ndarray:
+    """Subjects of very different skill in two groups or more; those of the last one are worse by ``drop``."""
+    group = np.arange(number) % groups
+    skill = rng.beta(6, 4, size=number) - drop * (group == groups - 1)
+    return in_groups(answers(skill.clip(0, 1), clips, rng), group, groups)
+
+
+def names(number: int) -> list[str]:
+    return [f"g{index}" for index in range(number)]
+
+
+def verdicts(*columns: np.ndarray, draws: int = 199, seed: int = 0) -> dict[str, dict[str, str]]:
+    found = {
+        f"column{place}": find_gaps(tables, names(tables.shape[1]), CLASSES, 5, seed=seed, draws=draws)
+        for place, tables in enumerate(columns)
+    }
+    return {name: {score: gap.verdict for score, gap in gaps.items()} for name, gaps in judge_gaps(found).items()}
+
+
+def test_the_p_of_two_groups_is_that_of_an_exact_permutation_test():
+    rng = np.random.default_rng(1)
+    tables = subjects(rng, 10, drop=0.25)
+    right = np.trace(tables[..., :-1], axis1=2, axis2=3).sum(1)  # every subject has 15 clips
+    group = np.arange(10) % 2
+
+    def gap(a, b, axis):
+        return np.abs(a.mean(axis) - b.mean(axis))
+
+    exact = stats.permutation_test((right[group == 0], right[group == 1]), gap, alternative="greater", vectorized=True)
+    assert exact.pvalue > 0.02  # 252 deals
+    found = find_gaps(tables, names(2), CLASSES, 5, seed=0)["accuracy"]
+    assert found.gap == pytest.approx(gap(right[group == 0], right[group == 1], 0) / 15)
+    assert found.p == pytest.approx(exact.pvalue, abs=4 * np.sqrt(exact.pvalue / 2000))
+
+
+def test_the_p_of_blocks_within_subjects_is_that_of_all_their_orders():
+    rng = np.random.default_rng(4)
+    tables = answers(rng.beta(6, 4, size=(5, 1)) - np.array([0.0, 0.0, 0.3]), 4, rng)  # (5, 3, K, K + 1): 7,776 orders
+    right = np.trace(tables[..., :-1], axis1=2, axis2=3)
+    orders = np.array(list(itertools.permutations(range(3))))
+    gaps = [
+        np.ptp(np.take_along_axis(right, orders[list(chosen)], axis=1).sum(0))
+        for chosen in itertools.product(range(6), repeat=5)
+    ]
+    exact = np.mean(np.array(gaps) >= np.ptp(right.sum(0)) - 1e-9)
+    (test,) = permute_groups(tables, [scores.accuracy], seed=0)
+    assert test.p == pytest.approx(exact, abs=4 * np.sqrt(exact / 2000))
+
+
+def test_a_subject_moves_as_a_whole():
+    blocks = np.array([[1, 1, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1], [1, 0, 0]], dtype=bool)
+    labels = deal(blocks, 500, np.random.default_rng(0))
+    first, *others = labels.tolist()
+    assert first == blocks.nonzero()[1].tolist()
+    pairs = {(tuple(row[0:2]), tuple(row[2:4]), tuple(row[4:6])) for row in others}
+    lists = {tuple(sorted(map(tuple, map(sorted, row)))) for row in pairs}
+    assert lists == {((0, 1), (0, 1), (1, 2))}  # the lists of the three with two groups, whoever has them
+    assert len(pairs) == 3 * 2**3  # who gets (1, 2), and every order
+    assert {tuple(row[6:]) for row in others} == {(2, 0), (0, 2)}
+
+
+def test_copying_every_clip_ten_times_does_not_change_p():
+    tables = subjects(np.random.default_rng(3), 14, drop=0.2)
+    once, ten_times = (find_gaps(each, names(2), CLASSES, 5, seed=0) for each in (tables, 10 * tables))
+    assert [gap.p for gap in once.values()] == [gap.p for gap in ten_times.values()]
+
+
+def test_a_planted_gap_is_found_and_named():
+    rng = np.random.default_rng(7)
+    planted, neutral = subjects(rng, 24, drop=0.35, groups=3), subjects(rng, 24)
+    found = judge_gaps(
+        {
+            "planted": find_gaps(planted, names(3), CLASSES, 5, seed=0),
+            "neutral": find_gaps(neutral, names(2), CLASSES, 5, seed=0),
+        }
+    )
+    assert {gap.verdict for gap in found["planted"].values()} == {GAP}
+    assert {gap.worst for gap in found["planted"].values()} == {"g2"}
+    assert {gap.verdict for gap in found["neutral"].values()} == {NO_GAP}
+    accuracy = found["planted"]["accuracy"]
+    assert accuracy.p <= accuracy.p_scores <= accuracy.p_holm < ALPHA
+    assert accuracy.ratio < 1
+
+
+def test_small_groups_never_enter_a_gap():
+    rng = np.random.default_rng(2)
+    counts = answers(np.array([0.6] * 12 + [0.0] * 4), 5, rng)
+    tables = in_groups(counts, np.array([0, 1] * 6 + [2] * 4), 3)
+    found = find_gaps(tables, names(3), CLASSES, 5, seed=0)
+    assert {gap.worst for gap in found.values()} <= {"g0", "g1"}
+    alone = find_gaps(tables[:, 1:], names(2), CLASSES, 5, seed=0)
+    assert {gap.verdict for gap in alone.values()} == {TOO_LITTLE}
+    assert {gap.reason for gap in alone.values()} == {"fewer than two groups have 5 subjects with a prediction"}
+    assert all(gap.gap is None and np.isnan(gap.p) for gap in alone.values())
+
+
+def test_what_could_not_have_been_shown_is_insufficient_evidence():
+    rng = np.random.default_rng(5)
+    few = in_groups(answers(np.array([0.95, 0.95, 0.1, 0.1]), 5, rng), np.array([0, 0, 1, 1]), 2)
+    (gaps,) = judge_gaps({"column": find_gaps(few, names(2), CLASSES, 2, seed=0)}).values()
+    assert gaps["accuracy"].gap > 0.5
+    assert gaps["accuracy"].verdict == TOO_LITTLE
+    assert gaps["accuracy"].reason == "with these subjects no p below 0.05 is possible"  # 2 of 6 deals at best
+    alike = in_groups(answers(np.ones(12), 5, rng), np.arange(12) % 2, 2)
+    (gaps,) = judge_gaps({"column": find_gaps(alike, names(2), CLASSES, 5, seed=0)}).values()
+    assert gaps["accuracy"].gap == 0
+    assert gaps["accuracy"].verdict == TOO_LITTLE  # everybody is always right: nothing can be dealt out differently
+
+
+def test_a_hopeless_test_does_not_cost_the_others():
+    rng = np.random.default_rng(11)
+    planted = find_gaps(subjects(rng, 12, drop=0.4), names(2), CLASSES, 5, seed=0)
+    few = find_gaps(subjects(rng, 4), names(2), CLASSES, 2, seed=0)
+    alone, beside = judge_gaps({"a": planted}), judge_gaps({"a": planted, **{f"b{i}": few for i in range(9)}})
+    assert alone["a"] == beside["a"]
+
+
+def test_means_over_other_classes_are_not_compared():
+    tables = subjects(np.random.default_rng(0), 12)
+    tables[:, 1, 2] = 0  # nobody of the second group has a clip of fear
+    found = find_gaps(tables, names(2), CLASSES, 5, seed=0)
+    assert found["accuracy"].gap is not None
+    assert found["macro_f1"].gap is None
+    assert "g1 has no clip of fear" in found["macro_f1"].reason
+
+
+def test_equalised_odds_by_hand():
+    counts = np.zeros((2, 2, 2, 3))
+    counts[0, 0] = [[8, 2, 0], [1, 9, 0]]  # recalls .8 and .9
+    counts[1, 1] = [[5, 5, 0], [2, 8, 0]]  # .5 and .8
+    gap, label, why = equalised_odds(counts, ("a", "b"), 1)
+    assert (gap, label, why) == (pytest.approx(0.3), "a", None)
+    assert equalised_odds(counts, ("a", "b"), 2) == (None, None, "of no class have two groups 2 subjects")
+
+
+# ------------------------------------------------------------------------------------- error rate over repeated draws
+
+
+def false_claims(draw, repeats: int) -> float:
+    """Share of runs without a gap in which any is claimed, in any column and score."""
+    claimed = 0
+    for seed in range(repeats):
+        rng = np.random.default_rng([77, seed])
+        told = verdicts(*draw(rng), seed=seed)
+        claimed += any(verdict == GAP for column in told.values() for verdict in column.values())
+    return claimed / repeats
+
+
+def at_most(rate: float, repeats: int) -> float:
+    """What a rate is seen to be at most, of so many draws, but for one time in a thousand."""
+    return float(stats.binom.ppf(0.999, repeats, rate) / repeats)
+
+
+def neutral(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A column of two groups, one of three unequal ones, and a context; children differ, and so do their contexts."""
+    skill = rng.beta(6, 4, size=number)
+    counts = answers(skill, 5, rng)
+    unequal = rng.permutation(np.repeat([0, 1, 2], [number - 2 * (number // 4), number // 4, number // 4]))
+    contexts = answers((skill[:, None] + rng.normal(0, 0.1, size=(number, 3))).clip(0, 1), 2, rng)
+    return in_groups(counts, rng.permutation(number) % 2, 2), in_groups(counts, unequal, 3), contexts
+
+
+def test_no_more_false_claims_than_stated():
+    assert false_claims(lambda rng: neutral(rng, 20), 200) <= at_most(ALPHA, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [12, 24, 48])
+def test_no_more_false_claims_than_stated_over_many_draws(number):
+    rate = false_claims(lambda rng: neutral(rng, number), 1500)
+    print(f"{number} subjects: a gap claimed in {rate:.3f} of 1,500 runs without one")
+    assert rate <= at_most(ALPHA, 1500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "drop", "least"), [(20, 0.3, 0.6), (40, 0.3, 0.95), (40, 0.2, 0.6)])
+def test_planted_gaps_are_found(number, drop, least):
+    repeats, found = 200, 0
+    for seed in range(repeats):
+        rng = np.random.default_rng([78, seed])
+        told = verdicts(subjects(rng, number, drop=drop), *neutral(rng, number), draws=399, seed=seed)
+        found += told["column0"]["accuracy"] == GAP
+    print(f"{number} subjects, {drop:.0%} worse: found in {found / repeats:.2f} of {repeats} runs")
+    assert found / repeats >= least
+
+
+def test_every_score_is_tested():
+    assert list(TESTED) == ["accuracy", "macro_recall", "macro_f1"]

@@ -1,0 +1,75 @@
+"""The table of ``make bench``: verdicts, what cannot be measured, unknown names; the measuring itself takes minutes."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from experiments.measure import bench
+from experiments.measure.bench import Result, main, table
+from experiments.measure.evaluate_speed import GROUPS, made_up_run
+from experiments.training.job import machine
+from fer_id.reporting.report import evaluate_run
+from fer_id.tasks import numerics
+
+
+@pytest.mark.parametrize(
+    ("result", "verdict"),
+    [
+        (Result("open", 0.2, "s", 0.2), "ok"),
+        (Result("open", 0.21, "s", 0.2), "MISSED"),
+        (Result("train", 0.9, "ratio", 0.9, at_least=True), "ok"),
+        (Result("train", 0.89, "ratio", 0.9, at_least=True), "MISSED"),
+        (Result("draw", 1.0, "ms"), ""),
+        (Result("prepare", None, "images/s"), "skipped"),
+    ],
+)
+def test_verdicts(result: Result, verdict: str) -> None:
+    assert result.verdict == verdict
+
+
+def test_one_line_for_each_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = [
+        Result("open a store", 0.25, "s", 0.2, note="slow disk"),
+        Result("prepare", None, "images/s", note="no data"),
+    ]
+    monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda: iter(results)})
+    monkeypatch.setattr(bench, "OUT", tmp_path / "bench.json")
+    assert main([]) == 1  # a limit was missed
+    told = capsys.readouterr().out
+    assert told.strip() == table(results).strip()
+    assert [told.splitlines()[1][:12], told.splitlines()[1][-9:]] == ["open a store", "slow disk"]
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert [one["verdict"] for one in written["results"]] == ["MISSED", "skipped"]
+    assert written["machine"]
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_the_kind_of_machine_stands_above_the_table(
+    bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: bf16)
+    monkeypatch.setattr(bench, "BENCHMARKS", {})
+    monkeypatch.setattr(bench, "OUT", tmp_path / "bench.json")
+    assert main([]) == 0
+    kind = capsys.readouterr().err.splitlines()[0]
+    assert kind == f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic"
+    written = json.loads((tmp_path / "bench.json").read_text())
+    assert (written["machine"], written["bf16"]) == (kind, bf16)
+
+
+def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["stores"]) == 2
+    assert "Known: help, store, augment" in capsys.readouterr().err
+
+
+def test_the_made_up_run_is_one_that_can_be_judged(tmp_path: Path) -> None:
+    run = made_up_run(tmp_path / "run", clips=200, subjects=8)
+    metrics = evaluate_run(run)
+    assert (metrics["n_clips"], metrics["n_subjects"], metrics["provenance"]) == (200, 8, "synthetic")
+    assert len(metrics["calibration"]["temperatures"]) == 5 or metrics["reasons"]
+    assert set(GROUPS) <= set(run.predictions())
+    assert (run.path / "report.html").is_file()

@@ -1,0 +1,122 @@
+"""How often the shipped intervals hold the truth: the simulation itself, and what is claimed from it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from experiments.measure import interval_coverage as coverage
+from experiments.measure.interval_coverage import (
+    Row,
+    Tally,
+    all_intervals,
+    draw_cohort,
+    main,
+    measure,
+    population_scores,
+    table,
+)
+from fer_id.evaluation.intervals import HELD, Interval, jackknife
+
+HEADLINE = ("accuracy", "macro_f1", "macro_recall", "recall of a rare class", "difference in accuracy_with_missing")
+
+
+def margin(share: float, *draws: int) -> float:
+    """Four Monte-Carlo standard errors of a share, or of the difference between two measurements of it."""
+    return 4 * math.sqrt(sum(share * (1 - share) / each for each in draws))
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, float]:
+    """Of a cohort smaller than the one that is used for real, which is exact enough for few draws."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage, "POPULATION", 10_000)
+        return population_scores(seed=5)
+
+
+def test_a_cohort_is_hierarchical_uneven_and_incomplete() -> None:
+    cohort = draw_cohort(np.random.default_rng(0), 2000)
+    clips = np.bincount(cohort.subjects)
+    assert (clips.min(), clips.max()) == (4, 80)
+    assert np.bincount(cohort.truth) / len(cohort.truth) == pytest.approx(coverage.SHARES, abs=0.02)
+    assert 1 - cohort.seen.mean() == pytest.approx(0.05, abs=0.01)
+    first, second = cohort.accuracies()
+    within = (first * (1 - first) / clips).mean()  # variance that clips of equal children would have
+    assert first.var() > 2 * within
+    assert np.corrcoef(first, second)[0, 1] > 0.6
+    assert cohort.counts.sum((2, 3)).tolist() == np.stack([clips, clips], axis=1).tolist()
+
+
+def test_a_part_is_the_clips_of_its_children() -> None:
+    cohort = draw_cohort(np.random.default_rng(0), 9)
+    part = cohort.part(3, 4)
+    rows = (cohort.subjects >= 3) & (cohort.subjects < 7)
+    assert part.subjects.tolist() == (cohort.subjects[rows] - 3).tolist()
+    assert part.probabilities.shape == (2, rows.sum(), 5)
+    assert part.counts.sum() == 2 * rows.sum()
+
+
+def test_the_truth_is_a_pooled_score_that_small_cohorts_scatter_around(truth: dict[str, float]) -> None:
+    assert truth == pytest.approx(population_of(10_000, seed=6), abs=0.03)
+    assert {score for score, _ in all_intervals(draw_cohort(np.random.default_rng(0), 12))} == truth.keys()
+
+
+def population_of(children: int, seed: int) -> dict[str, float]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coverage, "POPULATION", children)
+        return population_scores(seed)
+
+
+def test_counting_by_hand() -> None:
+    tally = Tally()
+    for low, high in ((0.1, 0.4), (0.3, 0.7), (0.5, 0.9), (0.6, 0.7)):
+        tally.add(Interval(low, high, "jackknife", 3), 0.5)
+    tally.add(Interval.undefined("too few", 1), 0.5)
+    assert (tally.held, tally.below, tally.above, tally.undefined) == (2, 1, 1, 1)
+
+
+def test_where_theory_knows_the_coverage_it_is_found() -> None:
+    """Means of normal values: there the jackknife is Student's interval, and exact."""
+    rng, tally = np.random.default_rng(1), Tally()
+    for values in rng.normal(size=(3000, 8)):
+        tally.add(jackknife(values.mean(), (values.sum() - values) / 7, bounds=(-np.inf, np.inf)), 0.0)
+    assert tally.held / 3000 == pytest.approx(0.95, abs=margin(0.95, 3000))
+
+
+def test_few_draws_at_twelve_subjects_agree_with_what_is_claimed(truth: dict[str, float]) -> None:
+    rows = measure(12, 300, truth, seed=3, methods=("shipped",))
+    found = {row.score: row.coverage for row in rows}
+    for score, claimed in HELD[12].items():
+        assert found[score] == pytest.approx(claimed, abs=margin(claimed, 300, 2000)), score
+    assert all(row.coverage + row.below + row.above == pytest.approx(1) for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subjects", [6, 12, 20, 40])
+def test_what_is_claimed_is_found_again(subjects: int) -> None:
+    """Other draws, other seed, the same shares within the Monte-Carlo error of both measurements."""
+    rows = measure(subjects, 2000, population_scores(seed=11), seed=11, methods=("shipped", "jackknife", "bootstrap"))
+    found = {(row.score, row.method): row for row in rows}
+    shipped = {score: row.coverage for (score, method), row in found.items() if method not in coverage.METHODS}
+    shipped |= {score: row.coverage for (score, method), row in found.items() if (score, "shipped") not in found}
+    assert HELD[subjects].keys() <= shipped.keys()
+    for score, claimed in HELD[subjects].items():
+        assert shipped[score] == pytest.approx(claimed, abs=margin(claimed, 2000, 2000)), score
+    lowest = {6: 0.89, 12: 0.90, 20: 0.91, 40: 0.92}[subjects]
+    for score in HEADLINE:
+        claimed = found[score, "shipped"].coverage
+        assert lowest - margin(lowest, 2000) < claimed < 0.97 + margin(0.97, 2000)
+        jackknifed, drawn = (found[score, method].coverage for method in ("jackknife", "bootstrap"))
+        assert jackknifed > drawn - margin(0.95, 2000), "below the threshold the jackknife is taken for a reason"
+
+
+def test_the_table_has_a_line_for_each_score_and_method() -> None:
+    row = Row(6, "accuracy", "jackknife", 0.7, 0.9, 0.01, 0.06, 0.04, 0.3, 0.02)
+    lines = table([row, Row(12, "accuracy", "jackknife", 0.7, 0.94, 0.01, 0.03, 0.03, 0.2, 0.0)]).splitlines()
+    assert lines[0].split() == ["score", "method", "6", "subjects", "12", "subjects"]
+    assert "0.900 ±0.010 (6|4) none 2%" in lines[1]
+
+
+def test_an_unknown_setting_is_one_clear_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["draw=10"]) == 2
+    assert "expected draws=2000" in capsys.readouterr().err

@@ -1,0 +1,37 @@
+"""The control of the subgroup tests, through its own command line on tiny data."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from experiments.cli import DONE
+from experiments.cli import main as fer_id
+from experiments.measure.planted_gaps import ANY, main
+from fer_id.errors import RunError
+from fer_id.files import read_json
+
+
+def test_every_cohort_is_counted_with_a_gap_and_without(
+    stores: dict[str, list[Path]],
+    stills_store: Path,
+    tiny: Callable[..., list[str]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (store,) = stores["simulated"]
+    arguments = tiny(store, tmp_path, "data=simulated", "protocol=official", "name=tiny/run")
+    assert fer_id(arguments) == DONE
+    run = tmp_path / "tiny" / "run"
+    assert main([f"run={run}", f"source={stills_store}", "draws=2", "policy=demonstration"]) == 0
+    found = read_json(run / "planted.json", RunError)
+    assert found["provenance"] == "simulated"
+    for name in ("planted", "neutral"):
+        claimed = found[name]["claimed"]
+        assert {"severity", "gender", "age_group", "context", ANY} >= set(claimed) >= {ANY}
+        for one in (*claimed.values(), found[name]["refused"]):
+            exact = stats.binomtest(round(one["share"] * 2), 2).proportion_ci(0.95)
+            assert (one["low"], one["high"]) == pytest.approx((exact.low, exact.high))
+        assert claimed[ANY]["share"] >= max(one["share"] for one in claimed.values())
+    assert "2 simulated cohorts each" in capsys.readouterr().out

@@ -1,0 +1,324 @@
+"""``fer-id adapt`` from a finished run and a cohort to a run judged child by child."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from fer_id.errors import StoreError
+from fer_id.files import read_json, write_json
+from fer_id.models.checkpoint import load_state
+from fer_id.models.network import ClipClassifier
+from fer_id.runs.run_dir import RunDir
+from fer_id.tasks.classification import ClipClassification
+from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.strategies import STRATEGIES
+from fer_id.types import ClipBatch
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral", "gradual")]
+"""Strategies that hold less beside the model than ``dann`` does."""
+
+
+@pytest.fixture(scope="module")
+def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A model of other drawn children."""
+    folder = tmp_path_factory.mktemp("source")
+    assert main(["synth", f"out={folder}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=11"]) == DONE
+    assert main(tiny(folder / "store", folder / "runs", "name=source/lstm", "trainer.max_epochs=2")) == DONE
+    return RunDir.open(folder / "runs" / "source" / "lstm")
+
+
+def adapting(tiny: Tiny, store: Path, source: RunDir, runs: Path, strategy: str, *more: str) -> list[str]:
+    """Arguments of an adaptation of one fold."""
+    fold = "protocol.only=[drawn7-001]"
+    arguments = tiny(store, runs, "protocol=loso", fold, f"init.run={source.path}", f"adapt.strategy={strategy}", *more)
+    return ["adapt", *arguments[1:]]
+
+
+def filmed(drawn: Path, store: Path) -> Path:
+    """The drawn store as if both clips of an emotion came from one video."""
+    shutil.copytree(drawn, store)
+    clips = pd.read_parquet(store / "clips.parquet")
+    clips["video_id"] = clips["subject_id"] + clips["label"]
+    clips["t0_s"] = 9.0 * clips.groupby("video_id").cumcount()
+    clips.to_parquet(store / "clips.parquet")
+    return store
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_every_strategy_ends_in_a_run_of_the_left_out_child(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    assert main(adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{strategy}")) == DONE
+    run = RunDir.open(tmp_path / "site" / strategy)
+    tested = run.predictions().query("split == 'test'")
+    assert set(tested["subject_id"]) == {"drawn7-001"}
+    assert run.metrics()["n_clips"] == len(tested) == 10
+    assert run.job()["parents"] == [str(source.path)]
+    assert np.isfinite(tested.filter(like="logit_").to_numpy()).all()
+    before, after = load_state(source.checkpoint()), load_state(run.folds[0].checkpoint())
+    changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
+    read_again = run.job()["subjects"].get("source")
+    assert read_again == (source.job()["subjects"]["train"] if strategy in ("coral", "dann") else None)
+    learns = {"encoder", "head", "classifier"}
+    expected = {"source_only": set(), "adabn": {"encoder"}, "linear_probe": {"classifier"}}
+    expected |= {"head": {"head", "classifier"}}
+    assert changed == expected.get(strategy, learns) or (strategy == "gradual" and changed == {"classifier"})
+
+
+def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path) -> None:
+    """Against the model loaded by hand, without the command line."""
+    from experiments.config import TrainConfig
+    from experiments.settings.loading import read
+    from experiments.training.setup import open_data
+    from fer_id.models.build import build_model
+    from fer_id.models.checkpoint import load_model
+
+    assert main(adapting(tiny, drawn, source, tmp_path, "source_only", "name=site/a")) == DONE
+    fold = RunDir.open(tmp_path / "site" / "a").folds[0]
+    config = read(TrainConfig, fold.path / "config.yaml")
+    data = open_data(config, fold.path.name)
+    model = build_model(config.model, len(data.labels))
+    load_model(model, source.checkpoint())
+    told = fold.predictions().query("split == 'test'").set_index("clip_id").filter(like="logit_")
+    for row in data.fold.test:
+        clip = data.stores[0].read(int(row))
+        frames = torch.from_numpy(clip.frames.copy()).permute(0, 3, 1, 2)[None].float() / 255
+        with torch.no_grad():
+            logits = model.eval()(frames, torch.from_numpy(clip.valid.copy())[None])[0]
+        np.testing.assert_allclose(told.loc[data.clips["clip_id"].iloc[row]], logits.numpy(), atol=1e-4)
+
+
+def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "l2sp", "name=site/a")
+    assert main(arguments) == DONE
+    capsys.readouterr()
+    assert main(arguments) == DONE
+    assert "finished already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("strategy", ["dann", *SLOW])
+def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a strategy holds beside the model (a critic, how much is over) is taken up as well."""
+    begin = ClipClassification.on_train_batch_start
+
+    def interrupted(self: ClipClassification, batch: ClipBatch, batch_idx: int) -> None:
+        if self.current_epoch == 2 and batch_idx == 1:
+            raise KeyboardInterrupt
+        begin(self, batch, batch_idx)
+
+    drawing = ("trainer.max_epochs=4", "optim.schedule=one_cycle", "batch_size=4")
+    runs = []
+    for name in ("whole", "stopped"):
+        arguments = adapting(tiny, drawn, source, tmp_path, strategy, f"name=site/{name}", *drawing)
+        if name == "stopped":
+            with monkeypatch.context() as patched:
+                patched.setattr(ClipClassification, "on_train_batch_start", interrupted)
+                assert main(arguments) == INTERRUPTED
+        assert main(arguments) == DONE
+        runs.append(RunDir.open(tmp_path / "site" / name).folds[0])
+    whole, stopped = (load_state(run.checkpoint("last")) for run in runs)
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    pd.testing.assert_frame_equal(*(run.predictions() for run in runs))
+
+
+@pytest.mark.slow
+def test_folds_of_a_probe_share_features_and_change_nothing_by_it(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[int] = []
+    pool = ClipClassifier.pool
+
+    def counting(self: ClipClassifier, features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        found[-1] += int(self.training or features.shape[0] == 1)
+        return pool(self, features, valid)
+
+    monkeypatch.setattr(ClipClassifier, "pool", counting)
+    predicted = []
+    for name, limit in (("shared", 2**30), ("alone", 0)):
+        found.append(0)
+        monkeypatch.setattr(FeatureBank.__init__, "__defaults__", (limit,))
+        more = (f"name=site/{name}", "protocol.only=[]", "trainer.max_epochs=2")
+        assert main(adapting(tiny, drawn, source, tmp_path, "linear_probe", *more)) == DONE
+        predicted.append(RunDir.open(tmp_path / "site" / name).predictions())
+    pd.testing.assert_frame_equal(*predicted)
+    clips = 40
+    assert found[0] <= clips * (2 + 1) < found[1]  # two epochs and once as it is, whatever the number of folds
+
+
+def test_a_child_that_the_source_learned_from_is_not_judged(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+) -> None:
+    assert main(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout")) == DONE
+    run = RunDir.open(tmp_path / "same" / "run")
+    learned = run.job()["subjects"]["train"][0]
+    fold = f"protocol.only=[{learned}]"
+    assert main(adapting(tiny, drawn, run, tmp_path, "full", "name=site/a", fold)) == USERS_FAULT
+    assert f"learned from 1 subjects whom fold {learned} tests" in capsys.readouterr().err
+
+
+def test_crops_of_another_geometry_are_refused(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    other = tmp_path / "gray"
+    shutil.copytree(drawn, other)
+    card = read_json(other / "card.json", StoreError)
+    card["geometry"]["colour"] = "gray"
+    write_json(other / "card.json", card)
+    assert main(adapting(tiny, other, source, tmp_path / "runs", "full", "name=site/a")) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "crops of another geometry: rgb, eyes at" in told
+    assert "the cohort's are gray, eyes at" in told
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["init.run=null"], "init.run: is empty"),
+        (["adapt.strategy=magic"], "one of source_only, linear_probe"),
+        (["model.head=gru", "adapt.strategy=source_only"], "its temporal head is another than model.head"),
+        (["model.head=gru", "adapt.strategy=linear_probe"], "has another temporal head"),
+        (["model.widths=[4,4,8,12]"], "weights of another model"),
+        (["protocol.mode=transductive"], "clips without labels tell full nothing; choose adabn, coral, dann"),
+        (["protocol.mode=personalised"], "no video has two clips"),
+        (["protocol.own_clips=3"], "are of protocol.mode=personalised"),
+        (["protocol=official", "protocol.mode=personalised"], "say who is left out first"),
+        (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
+    ],
+)
+def test_what_cannot_be_adapted_is_told(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "full", "name=site/a")
+    merged = {argument.partition("=")[0]: argument for argument in [*arguments, *more]}
+    assert main(list(merged.values())) == USERS_FAULT
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
+    assert main(tiny(drawn, tmp_path, "adapt.strategy=gradual", "name=a/b")) == USERS_FAULT
+    assert "needs a model to start from" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "strategy", ["adabn", *(pytest.param(name, marks=pytest.mark.slow) for name in ("coral", "dann"))]
+)
+def test_unlabelled_clips_of_the_tested_child_change_the_model(
+    strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    models = {}
+    for mode in ("inductive", "transductive"):
+        more = (f"protocol.mode={mode}", f"name=site/{mode}")
+        assert main(adapting(tiny, drawn, source, tmp_path, strategy, *more)) == DONE
+        run = RunDir.open(tmp_path / "site" / mode)
+        models[mode] = load_state(run.folds[0].checkpoint())
+        assert run.job()["subjects"].get("unlabelled") == (["drawn7-001"] if mode == "transductive" else None)
+        assert ("Transductive protocol" in (run.path / "report.html").read_text()) == (mode == "transductive")
+    assert any(not torch.equal(value, models["transductive"][name]) for name, value in models["inductive"].items())
+
+
+def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "adabn", "protocol.mode=transductive", "name=site/a")
+    assert main(arguments) == DONE
+    seen = RunDir.open(tmp_path / "site" / "a").folds[0]
+    assert main(adapting(tiny, drawn, seen, tmp_path, "full", "name=site/b")) == USERS_FAULT
+    assert "learned from 1 subjects whom fold drawn7-001 tests" in capsys.readouterr().err
+
+
+def test_earlier_clips_of_the_tested_child_are_learned_from(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    store = filmed(drawn, tmp_path / "store")
+    clips = pd.read_parquet(store / "clips.parquet")
+    more = ("protocol.mode=personalised", "name=site/own")
+    assert main(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)) == DONE
+    run = RunDir.open(tmp_path / "runs" / "site" / "own")
+    (fold,) = run.folds
+    assert "drawn7-001" in fold.job()["subjects"]["train"]
+    tested = fold.predictions().query("split == 'test'")["clip_id"]
+    assert set(clips.set_index("clip_id").loc[tested, "t0_s"]) == {9.0}
+    assert "Personalised protocol" in (run.path / "report.html").read_text()
+
+
+def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+) -> None:
+    arguments = ["curve", *adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]]
+    assert main([*arguments, "sizes=[2,0]"]) == DONE
+    table = pd.read_csv(tmp_path / "site" / "curve" / "curve-children.csv")
+    assert table["size"].tolist() == [0, 2]
+    for size, accuracy in zip(table["size"], table["accuracy"], strict=True):
+        run = RunDir.open(tmp_path / "site" / "curve" / f"children-{size:03d}")
+        assert run.metrics()["accuracy"] == pytest.approx(accuracy)
+        assert run.config()["adapt"]["strategy"] == ("linear_probe" if size else "source_only")
+        assert not size or len(run.folds[0].job()["subjects"]["train"]) == size
+    assert b"children learned from" in (tmp_path / "site" / "curve" / "curve-children.svg").read_bytes()
+    capsys.readouterr()
+    assert main([*arguments, "sizes=[0,2]"]) == DONE
+    assert capsys.readouterr().err.count("finished already") == 2
+
+
+@pytest.mark.slow
+def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
+) -> None:
+    store = filmed(drawn, tmp_path / "store")
+    more = ("name=site/own", "over=clips", "protocol.mode=personalised", "sizes=[0,3]")
+    arguments = adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)
+    assert main(["curve", *arguments[1:]]) == DONE
+    runs = [RunDir.open(tmp_path / "runs" / "site" / "own" / f"clips-{size:03d}") for size in (0, 3)]
+    none, some = (run.folds[0].predictions().query("split == 'test'")["clip_id"].tolist() for run in runs)
+    assert none == some
+    learned = [run.folds[0].job()["clips"]["train"] for run in runs]
+    assert learned[1] - learned[0] == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["sizes=[1,99]"], "99 is more than the 2 children there are"),
+        (["sizes=[1,-1]"], "expected at least 0"),
+        (["sizes=[1,1]"], "expected different numbers"),
+        (["protocol.train_groups=2"], "are what the curve varies"),
+        (["over=clips"], "say protocol.mode=personalised"),
+        (["protocol.mode=personalised"], "say over=clips"),
+        (["protocol.group=age_group"], "would count values of age_group, not children"),
+        (["over=clips", "protocol.mode=personalised"], "no video has two clips"),
+    ],
+)
+def test_a_curve_that_cannot_be_drawn_is_told_before_anything_is_trained(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+) -> None:
+    arguments = adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]
+    assert main(["curve", *arguments, *more]) == USERS_FAULT
+    assert told in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_store_that_is_gone_is_told_before_anything_is_begun(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+) -> None:
+    assert main(["synth", f"out={tmp_path}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=12"]) == DONE
+    assert main(tiny(tmp_path / "store", tmp_path / "runs", "name=source/lstm")) == DONE
+    shutil.rmtree(tmp_path / "store")
+    run = RunDir.open(tmp_path / "runs" / "source" / "lstm")
+    assert main(adapting(tiny, drawn, run, tmp_path / "runs", "coral", "name=site/a")) == USERS_FAULT
+    assert "learns again from what" in capsys.readouterr().err
+    assert not (tmp_path / "runs" / "site").exists()

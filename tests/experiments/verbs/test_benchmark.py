@@ -1,0 +1,232 @@
+"""``fer-id benchmark`` and ``fer-id controls`` through the real command line, on drawn children and tiny models."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
+
+from experiments.cli import DONE, USERS_FAULT, main
+from experiments.settings.loading import load
+from experiments.settings.sources import GROUPS
+from experiments.verbs.benchmark import BenchmarkConfig, trainings
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
+from fer_id.tasks.classification import ClipClassification
+from tests.experiments.conftest import QUICK
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+Told = pytest.CaptureFixture[str]
+CONTROLS = {
+    *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),
+    *("shuffled frames", "reversed frames", "best frame with hindsight"),
+}
+TEMPORAL = ("cnn_lstm", "conv4_gru", "conv4_bilstm", "conv4_attention", "conv4_transformer", "cnn_lstm_landmarks")
+
+
+@pytest.fixture(scope="module")
+def made(
+    drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[str], Path]:
+    """A finished benchmark of a still model, the CNN-LSTM and all other heads, from encoders of
+    stills; its arguments; only to be read."""
+    root = tmp_path_factory.mktemp("benchmark")
+    small = {"widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]}
+    files = {
+        "lstm": {"model": {"name": "cnn_lstm", "encoder": "conv4", "head": "lstm", "hidden": 8, **small}},
+        "still": {
+            "model": {"name": "shallow_cnn", "encoder": "shallow", "head": "mean", "widths": [4, 8], "convs": [1, 1]},
+            "data": {"frames": "frame"},
+        },
+    }
+    for name, content in files.items():
+        (root / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    arguments = [
+        *(
+            "benchmark",
+            "data=synthetic",
+            f"data.store={drawn}",
+            "protocol=holdout",
+            "protocol.test_fraction=0.5",
+            *QUICK,
+        ),
+        *(f"models=[{root}/still.yaml,{root}/lstm.yaml]", "heads=true", "protocol.at_most=[]", "trainer.max_epochs=2"),
+        *(f"pretrain.store={stores['fer2013'][0]}", "pretrain.data=fer2013", "pretrain.at_most=[40,10,10]"),
+        *(
+            "trainer.validate_every=1",
+            f"runs.root={root}/runs",
+            f"out={root}/out",
+            "name=study",
+            "optim.lr=0.02",
+            "batch_size=5",
+        ),
+    ]
+    assert main(arguments) == DONE
+    return arguments, root
+
+
+def test_the_tables_hold_what_the_predictions_say(made: tuple[list[str], Path]) -> None:
+    table4 = pd.read_csv(made[1] / "out" / "table4.csv").set_index("model")
+    assert list(table4.index) == ["shallow_cnn", "cnn_lstm", "conv4_mean", *TEMPORAL[1:]]
+    assert set(table4["provenance"]) == {"synthetic"}
+    for name, row in table4.iterrows():
+        predictions = RunDir.open(made[1] / "runs" / "study" / str(name)).predictions()
+        test = predictions[predictions["split"] == "test"]
+        truth, said = test["label"], test["predicted"]
+        assert row["accuracy"] == pytest.approx(accuracy_score(truth, said))
+        assert row["macro_recall"] == pytest.approx(recall_score(truth, said, average="macro"))
+        names = sorted(truth.unique())
+        p = test[[f"p_{label}" for label in names]].to_numpy()
+        p = p / p.sum(axis=1, keepdims=True)
+        assert row["auc"] == pytest.approx(roc_auc_score(truth, p, multi_class="ovr", labels=names))
+        if name != "cnn_lstm":
+            assert row["accuracy_difference"] == pytest.approx(row["accuracy"] - table4.loc["cnn_lstm", "accuracy"])
+            assert row["p"] <= row["p_holm"] <= 1
+    assert pd.isna(table4.loc["cnn_lstm", "p"])
+    assert table4.loc["shallow_cnn", "paper_accuracy"] == 0.743
+    assert pd.isna(table4.loc["conv4_gru", "paper_accuracy"])
+
+
+def test_classes_and_their_confusions(made: tuple[list[str], Path]) -> None:
+    table5 = pd.read_csv(made[1] / "out" / "table5.csv").set_index(["model", "class"])
+    predictions = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm").predictions()
+    test = predictions[predictions["split"] == "test"]
+    for label, clips in test.groupby("label"):
+        row = table5.loc[("cnn_lstm", label)]
+        assert row["class_wise_accuracy"] == pytest.approx((clips["predicted"] == label).mean())
+        errors = clips.loc[clips["predicted"] != label, "predicted"].value_counts()
+        if len(errors) and (errors == errors.max()).sum() == 1:
+            assert errors.index[0] in row["most_common_error"]
+    assert table5.loc[("cnn_lstm", "sad"), "paper_cnn_lstm"] == 0.752
+
+
+def test_the_page_is_one_file_that_says_what_it_is(made: tuple[list[str], Path]) -> None:
+    page = (made[1] / "out" / "index.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table")
+    assert "reported by the paper" in page
+    assert "81.8 %" in page
+    assert "every encoder learns the training stills" in page
+    assert re.search(r"The LSTM (does not earn|earns) its place|not shown that the LSTM earns", page)
+
+
+def test_every_model_starts_from_its_encoder_of_the_stills(made: tuple[list[str], Path]) -> None:
+    runs = made[1] / "runs" / "study"
+    starts = dict.fromkeys((*TEMPORAL, "conv4_mean"), "cnn_lstm") | {"shallow_cnn": "shallow_cnn"}
+    for name, start in starts.items():
+        assert RunDir.open(runs / name).job()["parents"] == [str(runs / "pretrained" / start)]
+    assert {path.parent.name for path in runs.glob("pretrained/*/DONE")} == set(starts.values())
+    splits = {str(RunDir.open(path.parent).job()["subjects"]) for path in runs.glob("*/DONE")}
+    assert len(splits) == 1
+    assert RunDir.open(runs / "pretrained" / "cnn_lstm").config()["data"]["frames"] == "frame"
+
+
+def test_what_is_finished_is_not_trained_again(
+    made: tuple[list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("trained")
+
+    monkeypatch.setattr(ClipClassification, "training_step", refuse)
+    again = [f"out={tmp_path}" if argument.startswith("out=") else argument for argument in made[0]]
+    assert main(again) == DONE
+    for name in ("table4.csv", "table5.csv", "index.html"):
+        assert (tmp_path / name).read_bytes() == (made[1] / "out" / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", TEMPORAL)
+def test_every_temporal_model_has_its_controls(made: tuple[list[str], Path], name: str) -> None:
+    run = RunDir.open(made[1] / "runs" / "study" / name)
+    found, metrics = json.loads((run.path / "controls.json").read_text()), run.metrics()
+    assert set(found["accuracy"]) == CONTROLS
+    assert found["provenance"] == "synthetic"
+    accuracy = {key: row["value"] for key, row in found["accuracy"].items()}
+    assert accuracy["whole clip"] == pytest.approx(metrics["accuracy_with_missing"])
+    frames = [value for values in found["by_frame"].values() for value in values]
+    assert accuracy["best frame with hindsight"] == pytest.approx(max(frames))
+    assert any(accuracy["chosen frame"] == pytest.approx(value) for value in frames)
+    for control, row in found["against_whole_clip"].items():
+        assert row["difference"] == pytest.approx(accuracy["whole clip"] - accuracy[control])
+    if name == "conv4_attention":  # it cannot see the order
+        assert accuracy["shuffled frames"] == pytest.approx(accuracy["whole clip"])
+    assert (run.figures / "controls.svg").is_file()
+    assert (run.figures / "intensity.svg").is_file()
+
+
+def test_weak_and_late_clips_are_those_of_the_store(made: tuple[list[str], Path], drawn: Path) -> None:
+    run = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm")
+    found = json.loads((run.path / "controls.json").read_text())
+    clips = ClipStore.open(drawn).clips.set_index("clip_id")
+    predictions = run.predictions()
+    test = predictions[predictions["split"] == "test"].set_index("clip_id")
+    peak = clips.loc[test.index, "intensity"].map(max)
+    assert found["peak"]["n_without"] == (peak == 0).sum() == (test["label"] == "neutral").sum()
+    right = test["label"] == test["predicted"]
+    for one in found["peak"]["bins"]:
+        inside = (peak > 0) & peak.between(one["from"], one["to"])
+        assert one["n_clips"] == inside.sum()
+        assert one["accuracy"]["whole clip"]["value"] == pytest.approx(right[inside].mean())
+    assert sum(one["n_clips"] for one in found["delay"]["bins"]) == (peak > 0).sum()
+
+
+def test_controls_are_asked_on_the_same_store_only(
+    made: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    run = made[1] / "runs" / "study" / "conv4_gru"
+    before = (run / "controls.json").read_bytes()
+    assert main(["controls", str(run)]) == DONE
+    assert "mean of the frames" in capsys.readouterr().out
+    assert (run / "controls.json").read_bytes() == before
+    monkeypatch.setattr(ClipStore, "fingerprint", "another")
+    assert main(["controls", str(run)]) == USERS_FAULT
+    assert "another store" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ what is configured
+
+
+def config(*more: str) -> BenchmarkConfig:
+    return load(BenchmarkConfig, ["data=synthetic", "data.store=somewhere", *more])
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (GROUPS / "benchmark").glob("*.yaml")))
+def test_shipped_budgets_are_the_same_for_every_model(name: str) -> None:
+    chosen = config(f"benchmark={name}", "heads=true", "pretrain.store=stills")
+    own = {"model", "data", "name", "init"}
+    made = trainings(chosen, 0)
+    for store in (["somewhere"], ["stills"]):
+        ours = [one for one in made if one.data.store == store]
+        plans = [{key: value for key, value in vars(one).items() if key not in own} for one in ours]
+        assert len(plans) == {"somewhere": 11, "stills": 5}[store[0]]
+        assert all(plan == plans[0] for plan in plans)
+    assert all((one.init.encoder_from is None) == (one.data.store == ["stills"]) for one in made)
+    assert all(one.init.encoder_from is None for one in trainings(config(f"benchmark={name}"), 0))
+
+
+def test_full_is_the_papers_recipe_with_five_seeds() -> None:
+    full = config("benchmark=full")
+    assert len(full.seeds) == 5
+    assert (full.optim.name, full.optim.lr, full.batch_size, full.trainer.max_epochs) == ("adam", 1e-4, 32, 100)
+    assert [one.name for one in trainings(full, 3)] == [
+        f"benchmark-full/{name}-s3"
+        for name in ("shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm", "conv4_mean")
+    ]
+
+
+def test_every_mistake_is_listed_at_once(capsys: Told, tmp_path: Path) -> None:
+    assert main(["benchmark", "data=synthetic", "models=[cnn_lstm,resnet51]", "protocol=holdout", "seeds=[1,1]"]) == (
+        USERS_FAULT
+    )
+    told = capsys.readouterr().err
+    assert "resnet51" in told
+    assert "seeds" in told
+    assert main(["benchmark", "data=synthetic", "reference=resnet50"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "no temporal head" in told
+    assert "data.store" in told

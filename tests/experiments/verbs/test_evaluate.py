@@ -1,0 +1,100 @@
+"""``fer-id evaluate``: groups and pairs by argument, and the public view in a file of its own."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.labels import TARGET
+from fer_id.runs.run_dir import RunDir
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    """A finished run on 12 children of two genders, three of them severe."""
+    rng = np.random.default_rng(0)
+    truth, child = np.arange(240) // 12 % 5, np.arange(240) % 12
+    logits = rng.normal(size=(240, 5))
+    logits[np.arange(240), truth] += 1.5
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    table = pd.DataFrame(
+        {
+            "clip_id": [f"c{number}" for number in range(240)],
+            "subject_id": [f"s{number:02d}" for number in child],
+            "fold": "holdout",
+            "split": "test",
+            "label": [TARGET.names[k] for k in truth],
+            "predicted": [TARGET.names[k] for k in p.argmax(1)],
+            **{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)},
+            **{f"p_{name}": p[:, k] for k, name in enumerate(TARGET.names)},
+            "flagged": False,
+            "gender": np.where(child % 2, "boy", "girl"),
+            "severity": np.where(child < 3, "severe", "mild"),
+        }
+    )
+    store = {"provenance": "synthetic", "shard_by": "subject_id"}
+    run = RunDir.create(tmp_path / "run", {"name": "run"}, {"store": store, "seed": 1})
+    run.write_predictions(table)
+    run.finish()
+    return run
+
+
+def test_groups_pairs_and_the_public_view(run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public = tmp_path / "public.json"
+    arguments = ["groups=[gender]", "pairs=[severity:gender]", "min_subjects=3", f"public={public}"]
+    assert main(["evaluate", str(run.path), *arguments]) == DONE
+    told = capsys.readouterr().out
+    assert "gender: no gap shown in " in told
+    assert "Everything is flagged: 0 subjects to choose a threshold on" in told
+    assert "Prediction sets that hold the true class in 90\u202f% of the cases: insufficient evidence" in told
+    subgroups = run.metrics()["subgroups"]
+    assert list(subgroups["columns"]) == ["gender", "severity x gender"]
+    assert subgroups["min_subjects"] == 3
+    view = json.loads(public.read_text())
+    assert (view["provenance"], view["min_subjects"]) == ("synthetic", 5)  # outside never fewer
+    assert list(view["columns"]["gender"]["groups"]) == ["boy", "girl"]
+    assert view["columns"]["severity x gender"] | {"gaps": None} == {"groups": {}, "hidden": 4, "gaps": None}
+    assert main(["evaluate", str(run.path)]) == DONE
+    assert list(run.metrics()["subgroups"]["columns"]) == ["gender", "severity"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("groups=[sight]", "no group column 'sight'"),
+        ("pairs=[severity]", "pairs: severity: expected two different columns"),
+        ("pairs=[severity:severity]", "expected two different columns"),
+        ("min_subjects=1", "at least 2"),
+    ],
+)
+def test_bad_groups_are_refused(run: RunDir, argument: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run.path), argument]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert says in told
+    assert "Traceback" not in told
+    assert not (run.path / "metrics.json").exists()
+
+
+def test_there_is_no_public_view_of_a_benchmark(
+    run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run.write_job({"store": {"provenance": "synthetic", "shard_by": "split"}})
+    assert main(["evaluate", str(run.path), f"public={tmp_path / 'public.json'}"]) == USERS_FAULT
+    assert "no groups of this run to write (subjects are groups of images" in capsys.readouterr().err
+    assert not (tmp_path / "public.json").exists()
+
+
+@pytest.mark.parametrize(
+    "place", ["run/metrics.json", "run/DONE", "run/figures/new.json", "run", "run/../run/job.json", "link/job.json"]
+)
+def test_the_public_view_takes_the_place_of_no_file_of_a_run(
+    run: RunDir, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(run.path)
+    before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
+    assert main(["evaluate", str(run.path), f"public={tmp_path / place}"]) == USERS_FAULT
+    assert "public=" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before

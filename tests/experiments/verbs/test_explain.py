@@ -1,0 +1,293 @@
+"""``fer-id explain`` through the real command line: tiny models, drawn children, benchmarks' stills, wrong input."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from experiments.cli import DONE, USERS_FAULT, main
+from experiments.verbs.explain import balanced
+from fer_id.explain.regions import REGIONS
+from fer_id.reporting.gallery import GAP, SIDE
+from fer_id.runs.run_dir import RunDir
+from fer_id.store.reader import ClipStore
+from tests.experiments.conftest import QUICK
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+Tiny = Callable[..., list[str]]
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def explained(tiny: Tiny, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run with ``explain/``; only to be read."""
+    runs = tmp_path_factory.mktemp("explained")
+    assert main(tiny(drawn, runs, "name=study/run", "protocol.test_fraction=0.5")) == DONE
+    assert main(["explain", str(runs / "study" / "run"), "checks=6", "batch_size=4"]) == DONE
+    return runs / "study" / "run"
+
+
+def said(run: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((run / "explain" / "explain.json").read_text())
+    return found
+
+
+def test_every_test_clip_is_explained_by_the_class_that_was_predicted(explained: Path) -> None:
+    rows = pd.read_parquet(explained / "explain" / "explanations.parquet").set_index("clip_id")
+    predictions = RunDir.open(explained).predictions()
+    test = predictions[predictions["split"] == "test"].set_index("clip_id")
+    assert set(rows.index) == set(test.index)
+    names = [str(column).removeprefix("logit_") for column in test if str(column).startswith("logit_")]
+    for clip, row in rows.iterrows():
+        assert names[row["target"]] == test.loc[clip, "predicted"]
+        assert sum(row[f"area {name}"] for name in REGIONS) == pytest.approx(1, abs=1e-3) or row["reason"]
+        moments = np.array(row["importance"])
+        assert np.nansum(moments) == pytest.approx(1) or np.isnan(moments).all()
+
+
+def test_the_numbers_are_those_of_the_table(explained: Path) -> None:
+    found, rows = said(explained), pd.read_parquet(explained / "explain" / "explanations.parquet")
+    known = rows[rows["reason"].isna()]
+    outside = ("hairline", "background")
+    shares, areas = (sum(known[f"{start} {name}"].sum() for name in outside) for start in ("share", "area"))
+    assert found["leakage"]["value"] == pytest.approx(shares / areas)  # type: ignore[index]
+    assert found["provenance"] == "synthetic"
+    assert set(found["checks"]) >= {"stability", "deletion", "insertion", "random everything"}  # type: ignore[arg-type]
+    assert set(found["by_method"]) == {"grad_cam", "integrated_gradients", "occlusion", "random weights"}  # type: ignore[arg-type]
+
+
+def test_the_page_is_one_private_file_that_says_what_it_is(explained: Path) -> None:
+    path = explained / "explain" / "index.html"
+    page = path.read_text()
+    assert path.stat().st_mode & 0o077 == 0
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert page.count("<caption>") == page.count("<table")
+    assert page.count("<figcaption>") + page.count("<caption>") == page.count('<b class="badge">')
+    for name in said(explained)["failed"]:  # type: ignore[attr-defined]
+        assert f"maps failed: {name}" in page or "maps failed" in page
+
+
+def test_the_methods_stand_beside_each_other_for_clips_that_were_checked(explained: Path) -> None:
+    page = (explained / "explain" / "index.html").read_text()
+    _, _, others = page.partition("<h3>Grad-CAM beside other methods")
+    assert others.count("<figure>") == 6  # as many as were checked
+    assert (
+        others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew</small>") == 6
+    )
+    pictures = [b64decode(one) for one in re.findall(r'base64,([^"]+)" alt="Film', page)]
+    heights = [len(cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR)) for one in pictures]
+    assert heights[-1] == heights[0] + 3 * (SIDE + GAP)
+
+
+def test_a_run_can_be_explained_again_and_says_the_same(explained: Path) -> None:
+    before = (explained / "explain" / "explain.json").read_bytes()
+    assert main(["explain", str(explained), "checks=6", "batch_size=4"]) == DONE
+    assert (explained / "explain" / "explain.json").read_bytes() == before
+
+
+def test_memory_is_bounded_by_the_batch_and_the_answer_does_not_depend_on_it(explained: Path, tmp_path: Path) -> None:
+    first = pd.read_parquet(explained / "explain" / "explanations.parquet").set_index("clip_id")
+    copy = shutil.copytree(explained, tmp_path / "run")
+    assert main(["explain", str(copy), "checks=0", "batch_size=1"]) == DONE
+    again = pd.read_parquet(copy / "explain" / "explanations.parquet").set_index("clip_id")
+    columns = [f"share {name}" for name in REGIONS]
+    np.testing.assert_allclose(first[columns], again.loc[first.index, columns], atol=2e-3)
+
+
+@pytest.mark.slow
+def test_folds_are_explained_by_their_own_models(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
+    more = ("protocol=loso", "name=study/loso", "explain.clips=8", "explain.checks=4")
+    assert main(tiny(drawn, tmp_path, *more)) == DONE
+    run = tmp_path / "study" / "loso"
+    rows = pd.read_parquet(run / "explain" / "explanations.parquet")
+    assert (rows["fold"] == rows["subject_id"]).all()
+    assert rows["subject_id"].nunique() == 4  # subjects take turns
+    assert not list(run.glob("folds/*/explain"))
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"), [("fer2013", 7), pytest.param("ferplus", 8, marks=pytest.mark.slow), ("affectnet", 8)]
+)
+def test_stills_without_landmarks_have_maps_and_no_regions(
+    stores: dict[str, list[Path]], tmp_path: Path, capsys: Told, name: str, labels: int
+) -> None:
+    store = stores[name][0]
+    small = ("model=conv4", "model.widths=[4,4,8,8]", "model.convs=[1,1,1,1]", "trainer.max_epochs=1", "batch_size=8")
+    assert (
+        main(["train", f"data={name}", f"data.store={store}", *small, *QUICK, f"runs.root={tmp_path}", "name=a/b"])
+        == DONE
+    )
+    capsys.readouterr()
+    assert main(["explain", str(tmp_path / "a" / "b"), "checks=4"]) == DONE
+    found = said(tmp_path / "a" / "b")
+    known = np.isfinite(ClipStore.open(store).read(0).landmarks).all()
+    assert (found["leakage"]["value"] is None) == (not known)  # type: ignore[index]
+    if not known:
+        assert found["left_out"] == {"no frame has landmarks": found["n_clips"]}
+        assert "Regions are unknown" in capsys.readouterr().out
+    assert "data:image/png" in (tmp_path / "a" / "b" / "explain" / "index.html").read_text()
+
+
+def test_an_unknown_layer_lists_the_possible_ones(explained: Path, capsys: Told) -> None:
+    before = sorted((explained / "explain").iterdir())
+    assert main(["explain", str(explained), "layer=blocks.9"]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "blocks.9" in told
+    assert "blocks.3.map (8x8)" in told
+    assert sorted((explained / "explain").iterdir()) == before
+
+
+def test_a_run_without_its_checkpoint_says_so(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
+    assert main(tiny(drawn, tmp_path, "name=a/b")) == DONE
+    (tmp_path / "a" / "b" / "checkpoints" / "best.ckpt").unlink()
+    assert main(["explain", str(tmp_path / "a" / "b")]) == USERS_FAULT
+    assert "best.ckpt" in capsys.readouterr().err
+    assert main(["explain", str(tmp_path / "nothing")]) == USERS_FAULT
+    assert not (tmp_path / "a" / "b" / "explain").exists()
+
+
+def test_clips_without_a_face_are_counted(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(drawn, store)
+    for path in (store / "valid").iterdir():
+        valid = np.load(path)
+        valid[:3] = False  # the first clip of every child
+        np.save(path, valid)
+    table = pd.read_parquet(store / "clips.parquet")
+    first = table.groupby("subject_id")["start"].transform("min") == table["start"]
+    table.loc[first, "n_valid"] = 0
+    table.to_parquet(store / "clips.parquet", index=False)
+    assert main(tiny(store, tmp_path, "name=a/b", "protocol.test_fraction=0.5")) == DONE
+    assert main(["explain", str(tmp_path / "a" / "b"), "checks=2"]) == DONE
+    found = said(tmp_path / "a" / "b")
+    assert found["left_out"]["no frame shows a face"] == 2  # type: ignore[index]
+    assert found["n_clips"] == 20
+
+
+def test_a_first_look_that_fails_costs_no_training(
+    tiny: Tiny, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("unforeseen")
+
+    monkeypatch.setattr("experiments.training.finishing.explain_run", broken)
+    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")) == DONE
+    assert RunDir.open(tmp_path / "a" / "b").metrics()["n_clips"]
+    assert "unforeseen" in capsys.readouterr().err
+
+
+def test_a_first_look_stands_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
+    assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=5")) == DONE
+    run = tmp_path / "a" / "b"
+    assert said(run)["n_clips"] == 5
+    report = (run / "report.html").read_text()
+    assert "were not checked" in report
+    assert 'href="explain/index.html"' in report
+    assert "These maps were not checked." in (run / "explain" / "index.html").read_text()
+
+
+class Elsewhere(nn.Module):
+    """A backbone of another package: no list of stages, no features of its own."""
+
+    def __init__(self, **_: object) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.second = nn.Conv2d(4, 8, 3, stride=2, padding=1)
+        self.num_features = 8
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        return self.second(self.first(images).relu()).relu()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.forward_features(images).mean(dim=(2, 3))
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> str:
+    def elsewhere_net(pretrained: bool = False, **settings: object) -> nn.Module:
+        return Elsewhere(**settings)
+
+    elsewhere_net.__module__ = __name__
+    timm.models.register_model(elsewhere_net)
+    return "timm:elsewhere_net"
+
+
+def test_a_model_registered_by_another_package(tiny: Tiny, drawn: Path, tmp_path: Path, registered: str) -> None:
+    arguments = [one for one in tiny(drawn, tmp_path, "name=a/b") if not one.startswith("model")]
+    assert main([*arguments, f"model={registered}"]) == DONE
+    assert main(["explain", str(tmp_path / "a" / "b"), "checks=2"]) == DONE
+    assert said(tmp_path / "a" / "b")["layer"] == "net.second"
+
+
+def test_the_chosen_clips_are_balanced_and_the_same_for_every_run() -> None:
+    table = pd.DataFrame(
+        {
+            "clip_id": [f"c{n}" for n in range(60)],
+            "subject_id": [f"s{n % 4}" for n in range(60)],
+            "label": ["happy" if n < 40 else "sad" for n in range(60)],
+        }
+    )
+    few = balanced(table, 16)
+    assert few["label"].value_counts().to_dict() == {"happy": 8, "sad": 8}
+    assert few.groupby("label")["subject_id"].nunique().eq(4).all()
+    assert set(balanced(table.sample(frac=1, random_state=3), 16)["clip_id"]) == set(few["clip_id"])
+    assert set(balanced(table, 8)["clip_id"]) <= set(few["clip_id"])
+    assert len(balanced(table, None)) == len(table)
+    assert balanced(table, 0).empty
+
+
+# ------------------------------------------------------------------------------------------------ the planted shortcut
+
+
+@pytest.fixture(scope="module")
+def shortcut(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
+    """Leakage of a small model trained on drawn children: ``shortcut("patch", *settings)``."""
+    root = tmp_path_factory.mktemp("shortcut")
+    for kind in ("none", "patch"):
+        size = ("subjects=6", "clips_per_emotion=3", "frames=3", "fps=1.5")
+        assert main(["synth", f"out={root / kind}", f"shortcut={kind}", *size]) == DONE
+
+    def leakage(kind: str, *settings: str) -> float:
+        name = "-".join([kind, *(one.replace("=", "") for one in settings)])
+        model = ("model=conv4", "model.widths=[8,12,16,24]", "model.convs=[1,1,1,1]", "data.frames=frame")
+        budget = (
+            "trainer.max_epochs=60",
+            "trainer.patience=0",
+            "trainer.validate_every=10",
+            "batch_size=10",
+            "optim.lr=0.005",
+        )
+        store = ("data=synthetic", f"data.store={root / kind}", "protocol=holdout", "protocol.test_fraction=0.34")
+        still = ("augment.occlusion=0", "augment.rotation_deg=3", "augment.brightness=0.05", "seed=1")
+        place = (f"runs.root={root}", f"name=runs/{name}")
+        assert main(["train", *store, *model, *budget, *still, *QUICK, *place, *settings]) == DONE
+        run = root / "runs" / name
+        assert main(["explain", str(run), "checks=0"]) == DONE
+        told = said(run)
+        accuracy = RunDir.open(run).metrics()["accuracy"]
+        print(kind, settings, accuracy, told["leakage"]["value"])  # type: ignore[index]
+        return float(told["leakage"]["value"])  # type: ignore[index]
+
+    return leakage
+
+
+@pytest.mark.slow
+def test_a_planted_shortcut_raises_leakage_and_the_remedy_lowers_it(shortcut: Callable[..., float]) -> None:
+    torch.manual_seed(0)
+    without, planted = shortcut("none"), shortcut("patch")
+    mended = shortcut("patch", "augment.background=1.0")
+    assert planted > 1.5 * without
+    assert mended < 0.75 * planted

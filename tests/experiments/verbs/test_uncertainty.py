@@ -1,0 +1,94 @@
+"""``fer-id uncertainty`` from its arguments to what it leaves in the run."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.runs.run_dir import RunDir
+
+Told = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def trained(drawn: Path, tiny: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A training of a model that drops something."""
+    root = tmp_path_factory.mktemp("trained")
+    assert main(tiny(drawn, root, "model.dropout=0.3", "name=a")) == DONE
+    return RunDir.open(root / "a")
+
+
+@pytest.fixture
+def run(trained: RunDir, tmp_path: Path) -> RunDir:
+    return RunDir(shutil.copytree(trained.path, tmp_path / "a"))
+
+
+def another(run: RunDir, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> RunDir:
+    """As if trained with another seed."""
+    copy = RunDir(shutil.copytree(run.path, run.path.parent / name))
+    copy.write_predictions(change(copy.predictions()))
+    return copy
+
+
+def other_answers(table: pd.DataFrame) -> pd.DataFrame:
+    columns = [name for name in table if name.startswith("p_")]
+    p = table[columns].to_numpy()
+    return table.assign(**dict(zip(columns, np.roll(p, 1, axis=1).T, strict=True)))
+
+
+def test_dropout_of_one_run(run: RunDir, capsys: Told) -> None:
+    assert main(["uncertainty", str(run.path), "members=4"]) == DONE
+    said = capsys.readouterr().out
+    assert "Monte-Carlo dropout, 4 members" in said
+    table = pd.read_parquet(run.path / "uncertainty" / "uncertainty.parquet")
+    test = run.predictions().query("split == 'test'")
+    assert set(table["clip_id"]) == set(test["clip_id"])
+    assert set(table["provenance"]) == {"synthetic"}
+    assert (table["epistemic"] > 0).any()
+    found = json.loads((run.path / "uncertainty" / "uncertainty.json").read_text())
+    assert run.metrics()["uncertainty"] == found
+    assert (found["method"], found["members"]) == ("Monte-Carlo dropout", 4)
+    page = (run.path / "uncertainty" / "index.html").read_text()
+    assert "drawn faces" in page
+    assert 'href="uncertainty/index.html"' in (run.path / "report.html").read_text()
+    assert main(["evaluate", str(run.path)]) == DONE  # which keeps it
+    assert run.metrics()["uncertainty"] == found
+
+
+def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Told) -> None:
+    twin, other = another(run, "twin", lambda table: table[::-1]), another(run, "other", other_answers)
+    assert main(["uncertainty", str(run.path), str(twin.path)]) == DONE
+    assert run.metrics()["uncertainty"]["epistemic"] == pytest.approx(0, abs=1e-12)  # in whatever order
+    assert main(["uncertainty", str(run.path), str(other.path)]) == DONE
+    assert "ensemble, 2 members" in capsys.readouterr().out
+    assert run.metrics()["uncertainty"]["epistemic"] > 0
+    assert "uncertainty" not in other.metrics()
+
+
+def test_runs_that_are_no_ensemble_are_told_at_once_and_nothing_is_written(run: RunDir, capsys: Told) -> None:
+    fewer = another(run, "fewer", lambda table: table.iloc[:-1])
+    relabelled = another(run, "relabelled", lambda table: table.assign(label="sad"))
+    classes = another(run, "classes", lambda table: table.rename(columns=lambda name: name.replace("sad", "glad")))
+    paths = [str(one.path) for one in (run, run, fewer, relabelled, classes)]
+    assert main(["uncertainty", *paths]) == USERS_FAULT
+    told = capsys.readouterr().err
+    assert "named twice" in told
+    assert all(f"{one.path} was tested on other clips" in told for one in (fewer, relabelled))
+    assert f"{classes.path} tells happy, glad" in told
+    assert not (run.path / "uncertainty").exists()
+
+
+def test_bad_input_is_refused(run: RunDir, capsys: Told) -> None:
+    broken = another(run, "broken", lambda table: table.assign(p_happy=0.9))
+    assert main(["uncertainty", str(run.path), str(broken.path)]) == USERS_FAULT
+    assert "do not sum to 1" in capsys.readouterr().err
+    (run.path / "DONE").unlink()
+    assert main(["uncertainty", str(run.path)]) == USERS_FAULT
+    assert "not finished" in capsys.readouterr().err
+    assert main(["uncertainty", "members=4"]) == USERS_FAULT
+    assert not (run.path / "uncertainty").exists()

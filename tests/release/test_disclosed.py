@@ -1,0 +1,59 @@
+"""Nothing that leaves names a child or speaks of a single one."""
+
+import json
+from copy import deepcopy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fer_id.release.disclosed import disclosed
+from tests.release.conftest import good_metrics
+
+CHILD = "s00000000deadbeef"
+
+
+def left_out_child_by_child(provenance: str = "real") -> dict[str, object]:
+    """Numbers of a cross-validation whose folds bear the children's pseudonyms."""
+    metrics = deepcopy(good_metrics(provenance))
+    metrics["per_subject"] = {CHILD: {"accuracy": 0.2}}
+    metrics["calibration"]["temperatures"] = {CHILD: 1.4, "s1": 1.1}
+    metrics["review"]["thresholds"] = {CHILD: None, "s1": 0.6}
+    metrics["conformal"] = {"level": 0.9, "n_subjects_calibration": {CHILD: 7, "s1": 9}}
+    metrics["reasons"] = {
+        f"per_subject.{CHILD}": "no clip with a prediction",
+        f"review.thresholds.{CHILD}": "too few",
+        f"calibration.temperatures.{CHILD}": "too few",
+        f"conformal.n_subjects_calibration.{CHILD}": "too few",
+        "subgroups.columns.severity.groups.severe.ece": "1 subject",
+        "auc": "all test clips are of one class",
+    }
+    return metrics
+
+
+@pytest.mark.parametrize("provenance", ["real", "simulated", "synthetic"])
+def test_no_pseudonym_is_left(provenance: str) -> None:
+    shown = disclosed(left_out_child_by_child(provenance))
+    assert CHILD not in json.dumps(shown)
+    assert "per_subject" not in shown
+    assert shown["calibration"]["temperatures"] == [1.1, 1.4]
+    assert shown["review"]["thresholds"] == [0.6, None]
+    assert shown["conformal"]["n_subjects_calibration"] == [7, 9]
+    assert shown["reasons"] == {"auc": "all test clips are of one class"}
+
+
+def test_what_it_was_made_of_stays_as_it_was() -> None:
+    metrics = left_out_child_by_child()
+    before = deepcopy(metrics)
+    disclosed(metrics)
+    assert metrics == before
+
+
+def test_nothing_measured_is_nothing_shown() -> None:
+    assert disclosed({}) == {"reasons": {}}
+
+
+@given(st.dictionaries(st.text(min_size=3), st.none() | st.floats(0, 1), max_size=4))
+def test_values_are_told_without_their_folds(folds: dict[str, float | None]) -> None:
+    shown = disclosed({"review": {"thresholds": folds}})["review"]["thresholds"]
+    assert sorted(shown, key=str) == sorted(folds.values(), key=str)

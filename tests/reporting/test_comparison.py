@@ -1,0 +1,399 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from sklearn import metrics
+
+from experiments.measure.compare_speed import made_up_study
+from fer_id.errors import Problems, RunError
+from fer_id.evaluation.config import Breakdown
+from fer_id.evaluation.paired import holm
+from fer_id.labels import TARGET
+from fer_id.reporting.comparison.columns import strip_bounds
+from fer_id.reporting.comparison.compared_run import compare_with_first
+from fer_id.reporting.comparison.csv_table import meaning_of
+from fer_id.reporting.comparison.entries import flatten
+from fer_id.reporting.comparison.page import LeftOut, write_comparison
+from fer_id.reporting.comparison.panels import lowest_group
+from fer_id.reporting.comparison.sentences import ACROSS_FOLDS
+from fer_id.runs.run_dir import RunDir
+
+
+def test_the_table_has_every_run_with_its_numbers(make_run, tmp_path):
+    runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
+    index = write_comparison(runs, tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    assert set(table.index) == {"weak", "strong"}
+    for run in runs:
+        row, metrics = table.loc[run.path.name], run.metrics()
+        assert row["accuracy"] == pytest.approx(metrics["accuracy"])
+        assert row["macro_f1_low"] == pytest.approx(metrics["intervals"]["macro_f1"]["low"])
+        assert row["recall_fear"] == pytest.approx(metrics["per_class"]["fear"]["recall"])
+    page = index.read_text()
+    assert "Synthetic data." in page
+    assert not re.findall(r'(?:src|href)="(?!data:)(?!\.\./)(?!comparison\.csv")', page)
+
+
+def test_differences_are_paired_with_the_first_run(make_run, tmp_path):
+    weak, strong = make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)
+    write_comparison([weak, strong], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    gained = strong.metrics()["accuracy"] - weak.metrics()["accuracy"]
+    assert table.loc["strong", "accuracy_with_missing_difference"] == pytest.approx(gained)
+    assert table.loc["strong", "accuracy_with_missing_difference_low"] > 0
+    assert pd.isna(table.loc["weak", "accuracy_with_missing_difference"])
+
+
+def test_every_run_is_tested_against_the_first_and_the_tests_are_corrected_for_their_number(make_run, tmp_path):
+    runs = [
+        make_run(f"study/{name}", skill=skill, subjects=8) for name, skill in zip("abc", (0.5, 0.8, 2.5), strict=True)
+    ]
+    page = write_comparison(runs, tmp_path / "out").read_text()
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    p = {name: table.loc[name, "p"] for name in "bc"}
+    assert {name: table.loc[name, "p_holm"] for name in "bc"} == pytest.approx(holm(p))
+    assert table.loc["c", "p_holm"] > table.loc["c", "p"] == pytest.approx(2 / 2**8)  # all eight children gain
+    assert pd.isna(table.loc["a", ["p", "p_holm", "g_av"]]).all()
+    assert table.loc["c", ["subjects_better", "subjects_worse", "subjects_alike", "superiority"]].tolist() == [
+        8,
+        0,
+        0,
+        1,
+    ]
+    assert table.loc["c", "g_av_low"] > 0
+    assert "corrected for 2 tests (Holm)" in page
+    assert "p = .016" in page
+    assert "8, 0, 0" in page
+
+
+def test_each_child_counts_once_in_an_effect_size(make_run, tmp_path):
+    runs = [make_run("study/weak", skill=0.5), make_run("study/strong", skill=2.5, seed=1)]
+    write_comparison(runs, tmp_path / "out")
+    row = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run").loc["strong"]
+    ours, theirs = (
+        np.array([each["accuracy"] for each in run.metrics()["per_subject"].values()]) for run in reversed(runs)
+    )
+    spread = np.sqrt((ours.var(ddof=1) + theirs.var(ddof=1)) / 2)
+    # 5 degrees of freedom: gamma(5/2) / (sqrt(5/2) * gamma(2)).
+    assert row["g_av"] == pytest.approx((ours - theirs).mean() / spread * 1.329340 / np.sqrt(2.5), rel=1e-5)
+    assert row["superiority"] == pytest.approx(((ours > theirs) + (ours == theirs) / 2).mean())
+
+
+def test_runs_on_other_clips_are_not_paired_and_it_says_why(make_run, tmp_path):
+    index = write_comparison([make_run("study/a"), make_run("study/b", clips=100)], tmp_path / "out")
+    assert "not paired: other test clips: 100 in common of 100 and 120" in index.read_text()
+
+
+def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run, tmp_path):
+    """As the trials of two folds: each is validated and tested on children of its own."""
+    pooled, fold = make_run("study/selected", skill=0.5), make_run("study/fold", skill=2.5, clips=100)
+    one, other = (make_run(f"study/{name}", skill=1.0, seed=seed) for name, seed in (("one", 1), ("other", 2)))
+    for run, score in ((pooled, 0.2), (fold, 0.9), (one, 0.4), (other, 0.3)):
+        (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "val/macro_f1": score}) + "\n")
+    page = write_comparison([pooled, fold], tmp_path / "folds").read_text()
+    assert "No other run was tested on the clips of selected, so none is chosen here" in page
+    assert "Inner validation chooses" not in page
+    assert ">chosen<" not in page
+    page = write_comparison([pooled, fold, one, other], tmp_path / "mixed").read_text()
+    assert "Inner validation chooses, of 3 on the same test clips, one (macro-F1 40.0" in page
+    assert page.count(">chosen<") == 1
+    assert "is that of fold" not in page  # the highest test accuracy, on clips that nobody else saw
+
+
+def test_only_what_differs_in_the_configuration_is_shown(make_run, tmp_path):
+    first = make_run(
+        "study/a", config={"name": "a", "optim": {"lr": 0.1, "name": "adam"}, "trainer": {"max_epochs": 5}}
+    )
+    second = make_run(
+        "study/b", config={"name": "b", "optim": {"lr": 0.2, "name": "adam"}, "trainer": {"max_epochs": 5}}
+    )
+    write_comparison([first, second], tmp_path / "out")
+    columns = pd.read_csv(tmp_path / "out" / "comparison.csv").columns
+    assert [name for name in columns if name.startswith("config.")] == ["config.optim.lr"]
+
+
+def test_label_spaces_do_not_mix(make_run, tmp_path):
+    runs = [make_run("study/a"), make_run("study/b", space="fer7")]
+    with pytest.raises(RunError, match="cannot be compared") as caught:
+        write_comparison(runs, tmp_path / "out")
+    assert "classes happy, sad, angry, fear, neutral: a" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_damaged_runs_are_listed_together(make_run, tmp_path):
+    runs = [make_run(f"study/{name}") for name in "abc"]
+    (runs[0].path / "metrics.json").write_text("{")
+    (runs[1].path / "predictions.parquet").unlink()
+    with pytest.raises(RunError, match="2 problems"):
+        write_comparison(runs, tmp_path / "out")
+
+
+def test_a_run_given_twice_counts_once_and_one_alone_will_do(make_run, tmp_path):
+    run = make_run("study/a")
+    write_comparison([run, RunDir(run.path)], tmp_path / "out")
+    assert len(pd.read_csv(tmp_path / "out" / "comparison.csv")) == 1
+
+
+def test_no_run_is_an_error(tmp_path):
+    with pytest.raises(RunError, match="no run given"):
+        write_comparison([], tmp_path)
+
+
+def test_flatten():
+    assert flatten({"a": {"b": 1, "c": {}}, "d": [2]}) == {"a.b": 1, "a.c": {}, "d": [2]}
+
+
+class Cells(HTMLParser):
+    """Rows of the table of runs, each the texts of its cells; and what the page would fetch."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.fetched: list[str] = []
+        self.inside = False
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        given = dict(attrs)
+        self.inside |= given.get("id") == "runs"
+        if self.inside and tag == "tr":
+            self.rows.append([])
+        elif self.inside and tag in ("td", "th"):
+            self.rows[-1].append("")
+        self.fetched += [value for name, value in attrs if name == "src" and not value.startswith("data:")]
+        self.fetched += [tag] if tag in ("link", "iframe", "object") else []
+
+    def handle_endtag(self, tag):
+        self.inside &= tag != "table"
+
+    def handle_data(self, data):
+        if self.inside and self.rows and self.rows[-1]:
+            self.rows[-1][-1] += data
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Four trials of forty clips, in the format of a sweep."""
+    folder = tmp_path_factory.mktemp("sweeps") / "study"
+    return made_up_study(folder, runs=4, clips=40, subjects=4, epochs=3, groups=Breakdown(["severity"]))
+
+
+@pytest.fixture
+def many(study, tmp_path):
+    """Two hundred runs: copies of four, each with a learning rate and a record of its own."""
+    base, runs = [RunDir(path.parent) for path in sorted(study.glob("*/DONE"))], []
+    for index in range(200):
+        path = tmp_path / "many" / f"run{index:03d}"
+        shutil.copytree(base[index % 4].path, path)
+        run = RunDir(path)
+        run.write_config(run.config() | {"optim": {"lr": 1e-5 * (index + 1)}})
+        best = (index * 37 % 200) / 200
+        lines = [{"epoch": epoch, "val/macro_f1": best * (epoch + 1) / 3} for epoch in range(3)]
+        (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        runs.append(run)
+    return runs
+
+
+@pytest.mark.slow
+def test_two_hundred_runs_stand_on_one_page_the_best_on_inner_validation_first(many, tmp_path):
+    page = write_comparison(many, tmp_path / "out").read_text()
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv")
+    assert len(table) == 200
+    assert table["validation_macro_f1"].is_monotonic_decreasing
+    assert table["validation_macro_f1"].max() == pytest.approx(199 / 200)
+    cells = Cells(page)
+    assert cells.fetched == []
+    _, heads, *rows = cells.rows
+    assert len(rows) == 200
+    assert {len(row) for row in rows} == {len(heads)}
+    assert [row[0][: len("run000")] for row in rows] == table["run"].tolist()
+    assert "corrected for 199 tests (Holm)" in page
+    # Copies of the reference cannot be told from it; four subjects cannot show anything over 199 tests.
+    assert table.set_index("run").loc["run004", "p"] == 1
+    assert "With 4 subjects no difference can be shown, however clear" in page
+
+
+def test_the_columns_of_the_table_are_explained(study, tmp_path):
+    write_comparison([RunDir(path.parent) for path in sorted(study.glob("*/DONE"))], tmp_path)
+    columns = pd.read_csv(tmp_path / "comparison.csv").columns
+    assert [name for name in columns if meaning_of(name) is None] == []
+    assert "group.severity.mild.accuracy_low" in columns
+
+
+def test_numbers_are_those_of_other_libraries(study, tmp_path):
+    runs = [RunDir(path.parent) for path in sorted(study.glob("*/DONE"))]
+    page = write_comparison(runs, tmp_path).read_text()
+    table = pd.read_csv(tmp_path / "comparison.csv", dtype={"run": str}).set_index("run")
+    tests = [run.predictions().query("split == 'test'") for run in runs]
+    right = [(test["label"] == test["predicted"]).groupby(test["subject_id"]).sum().to_numpy() for test in tests]
+    p = {}
+    for run, test, own in zip(runs, tests, right, strict=True):
+        row = table.loc[run.path.name]
+        assert row["accuracy"] == pytest.approx(metrics.accuracy_score(test["label"], test["predicted"]))
+        assert row["macro_f1"] == pytest.approx(metrics.f1_score(test["label"], test["predicted"], average="macro"))
+        recalls = metrics.recall_score(test["label"], test["predicted"], average=None, labels=list(TARGET.names))
+        assert row[[f"recall_{name}" for name in TARGET.names]].tolist() == pytest.approx(recalls.tolist())
+        by_group = (test["label"] == test["predicted"]).groupby(test["severity"]).mean()
+        for value, accuracy in by_group.items():
+            assert row[f"group.severity.{value}.accuracy"] == pytest.approx(accuracy)
+        logged = [json.loads(line)["val/macro_f1"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
+        assert row["validation_macro_f1"] == pytest.approx(max(logged))
+        assert row["seconds"] == run.job()["seconds"]
+        if run is not runs[0]:
+            test = stats.permutation_test((own - right[0],), np.sum, permutation_type="samples", n_resamples=9_999)
+            p[run.path.name] = test.pvalue
+            assert row["p"] == pytest.approx(test.pvalue)
+    smallest, middle, largest = sorted(p, key=lambda name: p[name])
+    corrected = [min(1, 3 * p[smallest]), min(1, 2 * p[middle]), p[largest]]
+    expected = np.maximum.accumulate(corrected).tolist()
+    assert table.loc[[smallest, middle, largest], "p_holm"].tolist() == pytest.approx(expected)
+    assert "insufficient evidence" in page  # of groups of so few
+
+
+def test_a_group_below_the_least_number_of_subjects_is_no_lowest_group():
+    group = {"n_clips": 9, "intervals": {}}
+    values = {"mild": group | {"accuracy": 0.6, "n_subjects": 7}, "severe": group | {"accuracy": 0.1, "n_subjects": 2}}
+    found = lowest_group({"subgroups": {"min_subjects": 5, "columns": {"severity": {"groups": values}}}})
+    assert found is not None
+    assert found[:2] == (0.6, "severity mild")
+
+
+@pytest.mark.parametrize(("monitor", "first"), [("val/macro_f1", "b"), ("val/loss", "a"), ("val/accuracy", "b")])
+def test_rows_begin_in_the_order_of_what_chose_the_epochs(make_run, tmp_path, monitor, first):
+    scores = {"a": (0.4, 1.0), "b": (0.6, 2.0)}
+    for name, (f1, loss) in scores.items():
+        run = make_run(f"study/{name}", config={"name": name, "trainer": {"monitor": monitor}})
+        logged = {"val/macro_f1": f1, "val/loss": loss} | ({"val/accuracy": f1} if "accuracy" in monitor else {})
+        (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0} | logged) + "\n")
+    page = write_comparison([RunDir(tmp_path / "study" / name) for name in scores], tmp_path / "out").read_text()
+    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"][0] == first
+    said = {"val/macro_f1": "macro-F1 60.0\u202f%", "val/loss": "loss 1.000", "val/accuracy": "accuracy 60.0\u202f%"}
+    assert f"Inner validation chooses {first} ({said[monitor]})" in page
+
+
+def test_a_run_that_logged_no_validation_comes_last_and_is_counted(make_run, tmp_path):
+    runs = [make_run("study/a"), make_run("study/b")]
+    (runs[0].path / "metrics.jsonl").unlink()
+    page = write_comparison(runs, tmp_path / "out").read_text()
+    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"].tolist() == ["b", "a"]
+    assert "Without a record of it, and last: 1." in page
+    assert ACROSS_FOLDS not in page
+
+
+def test_a_fold_without_a_record_leaves_no_mean_of_the_others(make_run, tmp_path):
+    runs = [make_run("study/a"), make_run("study/b")]
+    for fold in "01":
+        shutil.copytree(runs[1].path, tmp_path / "study" / "a" / "folds" / fold)
+    (tmp_path / "study" / "a" / "folds" / "0" / "metrics.jsonl").unlink()
+    page = write_comparison(runs, tmp_path / "out").read_text()
+    table = pd.read_csv(tmp_path / "out" / "comparison.csv").set_index("run")
+    assert ACROSS_FOLDS in page
+    assert pd.isna(table.loc["a", "validation_macro_f1"])
+    assert table.loc["b", "validation_macro_f1"] == pytest.approx(0.4)
+
+
+def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
+    compared = compare_with_first([make_run("study/a", skill=1.0), make_run("study/b", skill=1.2)])
+    ends = [one.metrics["intervals"]["accuracy"][side] for one in compared for side in ("low", "high")]
+    low, high = strip_bounds(compared, 0.35)
+    assert (low, high) == (np.floor(10 * min(0.35, *ends)) / 10, np.ceil(10 * max(ends)) / 10)
+    assert low > 0
+    assert high < 1
+
+
+@pytest.mark.parametrize(("accuracy", "bounds"), [(0.2, (0.2, 0.3)), (1.0, (0.9, 1.0)), (0.0, (0.0, 0.1))])
+def test_the_strip_has_a_width_where_all_are_equal(make_run, accuracy, bounds):
+    run = make_run("study/a")
+    metrics = run.metrics()
+    metrics["intervals"]["accuracy"] |= {"low": accuracy, "high": accuracy}
+    run.write_metrics(metrics | {"accuracy": accuracy})
+    assert strip_bounds(compare_with_first([run]), None) == bounds
+
+
+def test_swept_settings_come_first_and_those_of_another_version_last(make_run, tmp_path):
+    for name, lr, width, new in (("a", 0.1, 8, {}), ("b", 0.2, 16, {"later": {"key": 1}})):
+        logging = {"logging": {"wandb": "offline" if name == "a" else "auto"}}
+        make_run(
+            f"study/{name}", config={"name": name, "model": {"hidden": width}, "optim": {"lr": lr}} | logging | new
+        )
+    runs = [RunDir(tmp_path / "study" / name) for name in "ab"]
+    write_comparison(runs, tmp_path / "out", swept=["optim.lr"])
+    columns = pd.read_csv(tmp_path / "out" / "comparison.csv").columns
+    settings = [name.removeprefix("config.") for name in columns if name.startswith("config.")]
+    assert settings == ["optim.lr", "model.hidden", "logging.wandb", "later.key"]
+
+
+def test_provenance_stands_in_every_row_and_does_not_mix(make_run, tmp_path):
+    runs = [make_run("study/a", provenance="simulated"), make_run("study/b", provenance="real")]
+    page = write_comparison(runs, tmp_path / "out").read_text()
+    assert pd.read_csv(tmp_path / "out" / "comparison.csv")["provenance"].tolist() == ["simulated", "real"]
+    assert "Simulated data in the runs marked so." in page
+    assert "not paired: real clips, the reference&#39;s are simulated" in page
+
+
+def test_small_groups_of_real_children_stay_on_the_machine(make_run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text("of an earlier comparison, readable by everybody")
+    page = write_comparison([make_run(provenance="real")], tmp_path / "out")
+    assert "For this machine only." in page.read_text()
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()} == {0o600}
+    drawn = write_comparison([make_run("study/drawn")], tmp_path / "drawn")
+    assert "For this machine only." not in drawn.read_text()
+    assert drawn.stat().st_mode & 0o777 == 0o644
+
+
+def test_names_and_settings_are_text_and_not_markup(make_run, tmp_path):
+    runs = [make_run("study/<b>a"), make_run("study/b", config={"name": "b", "note": '"><script>alert(1)</script>'})]
+    page = write_comparison(runs, tmp_path / "out", left_out=[LeftOut("<i>c", "failed", "<u>why</u>")]).read_text()
+    assert "<script>alert" not in page
+    assert "<b>a" not in page
+    assert "&lt;u&gt;why" in page
+    assert "1 run is left out: 1 failed" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("config.yaml", None, "config.yaml"),
+        ("config.yaml", "a: [", "config.yaml: not readable as YAML"),
+        ("config.yaml", "- a", "config.yaml: expected keys and values"),
+        ("job.json", None, "job.json: no such file"),
+        ("job.json", "{", "job.json: not JSON"),
+        ("metrics.json", None, "metrics.json: no such file"),
+        ("metrics.json", "{}", "provenance, labels"),
+        ("predictions.parquet", None, "predictions.parquet: no such file"),
+        ("predictions.parquet", "PAR1", "predictions.parquet: cannot be read"),
+        ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl, line 1: not JSON"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_named(make_run, tmp_path, name, content, told):
+    runs = [make_run("study/a"), make_run("study/b")]
+    path = runs[1].path / name
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(RunError) as caught:
+        write_comparison(runs, tmp_path / "out")
+    assert told in str(caught.value)
+    assert "1 problem" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_metrics_of_other_predictions_are_refused(make_run, tmp_path):
+    runs = [make_run("study/a"), make_run("study/b", skill=3.0)]
+    shutil.copy(runs[0].path / "metrics.json", runs[1].path)
+    with pytest.raises(RunError, match=r"metrics\.json is not of these predictions .*fer-id evaluate"):
+        write_comparison(runs, tmp_path / "out")
+
+
+def test_what_was_wrong_before_is_told_together_with_what_is_wrong_in_the_files(make_run, tmp_path):
+    runs = [make_run("study/a"), make_run("study/b")]
+    (runs[1].path / "job.json").write_text("[]")
+    problems = Problems("compare")
+    problems.add("runs/c is not finished")
+    with pytest.raises(RunError, match="2 problems") as caught:
+        write_comparison(runs, tmp_path / "out", problems=problems)
+    assert "runs/c is not finished" in str(caught.value)

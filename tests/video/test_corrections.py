@@ -1,0 +1,370 @@
+"""Files of annotation tools on their way back: offsets are applied or refused, and whatever is damaged is named."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pandas as pd
+import pytest
+
+from data_modules.cohort.corrections import votes_of
+from fer_id.errors import DataError, FerIdError
+from fer_id.video import boris_writer as boris
+from fer_id.video import elan_writer as elan
+from fer_id.video.corrections import Opinion
+from fer_id.video.reader import read_corrected
+
+SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
+MEDIA = "../videos/a.mp4"
+LABELLED = (Opinion(0.0, 1.2, "happy"), Opinion(2.5, 4.0, "sad"))
+
+Spoilt = Callable[[object], Iterator[tuple[str, object]]]
+
+
+def at(seconds: float) -> tuple[Opinion, ...]:
+    """The labelled stretches, so much later in the video."""
+    return tuple(Opinion(round(one.start_s + seconds, 3), round(one.end_s + seconds, 3), one.label) for one in LABELLED)
+
+
+# --- ELAN -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def document(make) -> ET.Element:
+    """A file of ELAN in which a person labelled two segments."""
+    root = ET.fromstring(elan.write(make([SURE]), MEDIA))
+    order, tier = root.find("TIME_ORDER"), root.find("TIER[@TIER_ID='corrected']")
+    assert order is not None
+    assert tier is not None
+    for item in list(tier):
+        tier.remove(item)
+    for number, (start, end, label) in enumerate(LABELLED):
+        for name, moment in ((f"x{number}1", start), (f"x{number}2", end)):
+            ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=name, TIME_VALUE=f"{1000 * moment:.0f}")
+        names = {"TIME_SLOT_REF1": f"x{number}1", "TIME_SLOT_REF2": f"x{number}2"}
+        item = ET.SubElement(
+            ET.SubElement(tier, "ANNOTATION"), "ALIGNABLE_ANNOTATION", names, ANNOTATION_ID=f"b{number}"
+        )
+        ET.SubElement(item, "ANNOTATION_VALUE").text = label
+    return root
+
+
+@pytest.fixture
+def eaf(tmp_path: Path) -> Callable[[ET.Element], Path]:
+    def write(root: ET.Element) -> Path:
+        path = tmp_path / "review.eaf"
+        path.write_bytes(ET.tostring(root, encoding="utf-8"))
+        return path
+
+    return write
+
+
+def test_elans_media_offset_moves_a_label_to_where_the_person_saw_it(document: ET.Element, eaf) -> None:
+    next(document.iter("MEDIA_DESCRIPTOR")).set("TIME_ORIGIN", "1000")
+    opinions = read_corrected(eaf(document)).opinions
+    assert opinions == at(1.0)
+    clips = pd.DataFrame({"clip_id": ["seen", "shifted"], "start_s": [0.0, 1.0], "end_s": [1.2, 2.2]})
+    found, _ = votes_of([one for one in opinions if one.label == "happy"], clips)
+    assert found == {"shifted": "happy"}
+
+
+def test_of_several_media_the_reviewed_videos_offset_counts(document: ET.Element, eaf) -> None:
+    header = document.find("HEADER")
+    assert header is not None
+    other = ET.Element("MEDIA_DESCRIPTOR", MEDIA_URL="file:///C:/videos/side.mp4", TIME_ORIGIN="7000", MIME_TYPE="")
+    header.insert(0, other)
+    next(item for item in document.iter("MEDIA_DESCRIPTOR") if item is not other).set("TIME_ORIGIN", "250")
+    assert read_corrected(eaf(document)).opinions == at(0.25)
+
+
+@pytest.mark.parametrize("address", ["file:///C:/My%20videos/a.mp4", r"D:\videos\a.mp4", "a.mp4"])
+def test_the_reviewed_video_is_known_wherever_it_lies(document: ET.Element, eaf, address: str) -> None:
+    media = next(document.iter("MEDIA_DESCRIPTOR"))
+    media.attrib |= {"MEDIA_URL": address, "RELATIVE_MEDIA_URL": ""}
+    assert read_corrected(eaf(document)).opinions == LABELLED
+
+
+def test_a_renamed_video_is_known_by_its_content(make, tmp_path: Path) -> None:
+    from hashlib import sha256
+
+    (tmp_path / "renamed.mp4").write_bytes(b"a video")
+    text = elan.write(make([SURE]), "./renamed.mp4").decode().replace("ab" * 32, sha256(b"a video").hexdigest())
+    (tmp_path / "review.eaf").write_text(text)
+    assert read_corrected(tmp_path / "review.eaf").opinions == ()
+    (tmp_path / "renamed.mp4").write_bytes(b"another video")
+    with pytest.raises(DataError, match=r"its media are ./renamed\.mp4; expected the reviewed video 'a\.mp4'"):
+        read_corrected(tmp_path / "review.eaf")
+
+
+def _set(path: str, **attributes: str | None) -> Callable[[ET.Element], None]:
+    def change(root: ET.Element) -> None:
+        item = root.find(path)
+        assert item is not None
+        for name, value in attributes.items():
+            item.attrib.pop(name, None)
+            if value is not None:
+                item.set(name, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_set("HEADER", TIME_UNITS="PAL-frames"), "TIME_UNITS is PAL-frames, expected milliseconds"),
+        (_set(".//MEDIA_DESCRIPTOR", TIME_ORIGIN="-100"), "annotation b0: 'happy' begins at -0.100 s of the video"),
+        (_set(".//MEDIA_DESCRIPTOR", TIME_ORIGIN="1.5"), "TIME_ORIGIN is 1.5, expected whole milliseconds"),
+        (_set(".//MEDIA_DESCRIPTOR", MEDIA_URL="b.mp4", RELATIVE_MEDIA_URL=None), "its media are b.mp4; expected"),
+        (_set(".//*[@ANNOTATION_ID='b0']", TIME_SLOT_REF1="ts99"), "'happy' refers to the time slot ts99"),
+        (_set(".//*[@ANNOTATION_ID='b0']", TIME_SLOT_REF1="x02", TIME_SLOT_REF2="x01"), "from 1.200 to 0.000 s"),
+        (_set(".//*[@ANNOTATION_ID='b0']", TIME_SLOT_REF1="x02"), "lasts from 1.200 to 1.200 s"),
+        (_set(".//*[@TIME_SLOT_ID='x01']", TIME_VALUE=None), "'happy' has no time; align it in ELAN"),
+        (_set(".//*[@TIME_SLOT_ID='x01']", TIME_VALUE="soon"), "time slot x01: TIME_VALUE is soon, expected whole"),
+        (_set(".//*[@TIME_SLOT_ID='x01']", TIME_SLOT_ID="x02"), "time slot x02 stands there twice"),
+    ],
+)
+def test_what_elan_may_hold_and_no_label_can_be_read_from(document: ET.Element, eaf, change, words: str) -> None:
+    change(document)
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_corrected(eaf(document))
+
+
+def test_a_tier_that_became_symbolic_is_refused(document: ET.Element, eaf) -> None:
+    item = document.find(".//*[@ANNOTATION_ID='b1']")
+    assert item is not None
+    item.tag = "REF_ANNOTATION"
+    item.attrib = {"ANNOTATION_ID": "b1", "ANNOTATION_REF": "a1"}
+    with pytest.raises(DataError, match="annotation b1: 'sad' has no time; align it in ELAN"):
+        read_corrected(eaf(document))
+
+
+def test_two_tiers_of_one_name_are_both_read(document: ET.Element, eaf) -> None:
+    tier = document.find("TIER[@TIER_ID='corrected']")
+    assert tier is not None
+    second = deepcopy(tier)
+    tier.remove(tier[1])
+    second.remove(second[0])
+    document.append(second)
+    assert read_corrected(eaf(document)).opinions == LABELLED
+
+
+def test_no_damage_to_a_document_loses_a_label(document: ET.Element, eaf) -> None:
+    lengths = list[int]()
+    for place, root in _damaged(document):
+        try:
+            opinions = read_corrected(eaf(root)).opinions
+        except FerIdError as problem:
+            lengths.append(len(str(problem)))
+            continue
+        labels = [one.label for one in opinions]
+        assert labels == ["happy", "sad"] or "ANNOTATION_VALUE" in place or " gone" in place, place
+    assert max(lengths) < 2000
+
+
+def _damaged(root: ET.Element) -> Iterator[tuple[str, ET.Element]]:
+    """Copies with one attribute or text replaced, or one element gone: ``gone`` if it held a label."""
+    count = len(list(root.iter()))
+    for index in range(count):
+        here = list(root.iter())[index]
+        for name in here.attrib:
+            for value in (None, "", "a text", "inf", "9" * 400):
+                copy = deepcopy(root)
+                _set(".", **{name: value})(list(copy.iter())[index])
+                yield f"{here.tag}.{name} = {str(value)[:9]}", copy
+        for value in (None, "a text"):
+            copy = deepcopy(root)
+            list(copy.iter())[index].text = value
+            yield f"{here.tag} text {value}", copy
+        copy = deepcopy(root)
+        item = list(copy.iter())[index]
+        parent = next((parent for parent in copy.iter() if item in list(parent)), None)
+        if parent is not None:
+            parent.remove(item)
+            holds = here.tag in ("ANNOTATION", "ALIGNABLE_ANNOTATION", "ANNOTATION_VALUE")
+            yield f"{here.tag}{' gone' if holds else ' away'}", copy
+
+
+# --- BORIS ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def project(make) -> dict[str, Any]:
+    """A project of BORIS in which a person coded two stretches."""
+    project: dict[str, Any] = json.loads(boris.write_project(make([SURE, SURE, UNSURE]), MEDIA))
+    for start, end, label in LABELLED:
+        of(project)["events"] += [[start, "", label, "", ""], [end, "", label, "", "", 17]]
+    return project
+
+
+def of(project: dict[str, Any]) -> dict[str, Any]:
+    """The only observation."""
+    (observation,) = project["observations"].values()
+    return observation
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Callable[[object], Path]:
+    def write(value: object) -> Path:
+        path = tmp_path / "review.boris"
+        path.write_text(json.dumps(value))
+        return path
+
+    return write
+
+
+def test_a_project_says_what_was_coded(project: dict[str, Any], saved) -> None:
+    assert read_corrected(saved(project)).opinions == LABELLED
+
+
+def test_an_observations_time_offset_is_taken_off(project: dict[str, Any], saved) -> None:
+    of(project)["time offset"] = 10.0
+    with pytest.raises(DataError, match=r"events 5 and 6: 'happy' begins at -10\.000 s of the video"):
+        read_corrected(saved(project))
+    for event in of(project)["events"]:
+        event[0] = round(event[0] + 10.0, 3)
+    assert read_corrected(saved(project)).opinions == LABELLED
+
+
+def test_a_second_player_shows_its_video_later(project: dict[str, Any], saved) -> None:
+    observation = of(project)
+    observation["file"] |= {"1": ["side.mp4"], "2": [MEDIA]}
+    observation["media_info"]["offset"] = {"1": 0.0, "2": -0.5}
+    assert read_corrected(saved(project)).opinions == at(0.5)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"file": {"1": ["b.mp4", MEDIA]}}, "player 1 plays 2 media files, whose times are added"),
+        ({"file": {"1": [MEDIA], "2": [MEDIA]}}, "expected the reviewed video 'a.mp4' once"),
+        ({"file": {"1": ["b.mp4"]}}, "its media files are b.mp4; expected the reviewed video"),
+        ({"media_creation_date_as_offset": True}, "its times are dates"),
+        ({"media_info": {"offset": {"1": 2.0}}}, "player 1, whose time is the observation's, has the offset 2 s"),
+        ({"type": "LIVE"}, "type is LIVE, expected 'MEDIA'"),
+        ({"time offset": "soon"}, "time offset is soon, expected seconds"),
+    ],
+)
+def test_a_time_that_is_not_the_videos_is_refused(project: dict[str, Any], saved, change, words: str) -> None:
+    of(project).update(change)
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_corrected(saved(project))
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ([None, "", "happy", "", ""], "event 9: time is null, expected seconds"),
+        ([1e300, "", "happy", "", ""], "event 9: time is 1e+300, expected seconds"),
+        ([10**400, "", "happy", "", ""], "event 9: time is a number of more than 60 digits, expected seconds"),
+        ([5.0, "", 7, "", ""], "event 9: behaviour is 7, expected text"),
+        ([5.0, ""], "event 9: behaviour is missing"),
+        (5, "event 9 is 5, expected a list of time, subject, behaviour"),
+        ([5.0, "", "joy", "", ""], "event 9: 'joy' is no behaviour of the project"),
+        ([5.0, "", "fear", "", ""], "event 9: 'fear' begins at 5.000 s and never ends"),
+    ],
+)
+def test_an_event_that_is_none_is_named(project: dict[str, Any], saved, event: object, words: str) -> None:
+    of(project)["events"].append(event)
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_corrected(saved(project))
+
+
+def test_an_event_that_ends_as_it_begins_and_a_point_event_are_named(project: dict[str, Any], saved) -> None:
+    of(project)["events"] += [[5.0, "", "fear", "", ""], [5.0, "", "fear", "", ""]]
+    with pytest.raises(DataError, match=r"events 9 and 10: 'fear' lasts from 5\.000 to 5\.000 s"):
+        read_corrected(saved(project))
+    of(project)["events"] = of(project)["events"][:-2]
+    next(one for one in project["behaviors_conf"].values() if one["code"] == "sad")["type"] = "Point event"
+    with pytest.raises(DataError, match="event 7: 'sad' is a point event; expected a state event"):
+        read_corrected(saved(project))
+
+
+def test_no_damage_to_a_project_loses_a_label(project: dict[str, Any], saved, spoilt: Spoilt) -> None:
+    codes = {"happy", "sad", "model: happy"}
+    project["behaviors_conf"] = {k: v for k, v in project["behaviors_conf"].items() if v["code"] in codes}
+    lengths = list[int]()
+    for place, value in spoilt(project):
+        try:
+            opinions = read_corrected(saved(value)).opinions
+        except FerIdError as problem:
+            lengths.append(len(str(problem)))
+            continue
+        assert len(opinions) == 2 or (place.startswith(".observations") and place.endswith(".events = '[]'")), place
+    assert max(lengths) < 2000
+
+
+# --- tables of BORIS --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def table(make, tmp_path: Path) -> Callable[..., Path]:
+    """``table({"Time offset (s)": "10"})``: what was labelled, as BORIS exports it, with these cells."""
+
+    def write(cells: dict[str, str], change: Callable[[str], str] = lambda text: text) -> Path:
+        row = next(csv.DictReader(io.StringIO(boris.write_table(make([SURE]), MEDIA).decode())))
+        rows = [
+            {**row, "Behavior": label, "Start (s)": str(start), "Stop (s)": str(end), **cells}
+            for start, end, label in LABELLED
+        ]
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        (tmp_path / "back.csv").write_text(change(out.getvalue()))
+        return tmp_path / "back.csv"
+
+    return write
+
+
+def test_a_tables_time_offset_is_taken_off(table, capsys: pytest.CaptureFixture[str]) -> None:
+    assert read_corrected(table({"Time offset (s)": "-1.0"})).opinions == at(1.0)
+    assert capsys.readouterr().err == ""
+    assert read_corrected(table({})).opinions == LABELLED
+    assert "has no column 'Time offset (s)'" in capsys.readouterr().err
+    with pytest.raises(DataError, match=r"line 2: 'happy' .* begins at -1\.000 s of the video"):
+        read_corrected(table({"Time offset (s)": "1"}))
+
+
+@pytest.mark.parametrize(
+    ("source", "fits"),
+    [
+        (f"player #1:{MEDIA}", True),
+        (r"player #1:C:\x\a.mp4|player #2:side.mp4", True),
+        (f"player #1:side.mp4|player #2:{MEDIA}", False),
+        (f"player #1:b.mp4;{MEDIA}", False),
+        ("Live observation", False),
+    ],
+)
+def test_a_table_is_of_the_reviewed_video_alone(table, source: str, fits: bool) -> None:
+    path = table({"Source": source})
+    if fits:
+        assert read_corrected(path).opinions == LABELLED
+    else:
+        with pytest.raises(DataError, match=r"column Source is .*, expected the reviewed video alone in its player"):
+            read_corrected(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text.replace(",sad,", ',"sad,'), "line 3: a quotation mark is opened and not closed"),
+        (lambda text: text.replace(",happy,", ',"happy,').replace(",sad,", ',sad",'), "line 2: a quotation mark"),
+        (lambda text: text.replace(",happy,", ",happy,,"), "line 2: 17 cells; expected 16 cells"),
+        (lambda text: text.replace("1.2", "1;2"), "line 2: 'happy' from '0.0' to '1;2': '1;2' is no number of seconds"),
+        (lambda text: text.replace("1.2", "inf"), "line 2: 'happy' from '0.0' to 'inf'"),
+        (lambda text: text.replace("1.2", "9" * 400), "line 2"),
+        (lambda text: text.replace("Description", "Behavior"), "columns there twice: Behavior"),
+    ],
+)
+def test_no_damage_to_a_table_loses_a_label(table, change, words: str) -> None:
+    with pytest.raises(DataError, match=re.escape(words)) as problem:
+        read_corrected(table({}, change))
+    assert len(str(problem.value)) < 2000

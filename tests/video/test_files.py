@@ -1,0 +1,177 @@
+"""ELAN's and BORIS's files: what they show, that their own library reads them, and what comes back."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pympi.Elan import Eaf
+
+from fer_id.errors import DataError
+from fer_id.labels import TARGET
+from fer_id.video import boris_writer as boris
+from fer_id.video import elan_writer as elan
+from fer_id.video.corrections import Opinion
+from fer_id.video.reader import read_corrected
+
+SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
+MEDIA = "../the videos/a.mp4"
+
+
+@pytest.fixture
+def eaf(make, tmp_path: Path) -> Path:
+    path = tmp_path / "review.eaf"
+    path.write_bytes(elan.write(make([SURE, SURE, UNSURE, None], lost=[2]), MEDIA))
+    return path
+
+
+def test_elans_tiers_have_the_times_of_the_timeline(eaf: Path) -> None:
+    read = Eaf(str(eaf))
+    tiers = {name: sorted(read.get_annotation_data_for_tier(name)) for name in read.get_tier_names()}
+    assert tiers["emotion"] == [(0, 4000, "happy")]
+    words = "for review: happy 40 %, sad 30 %, angry 10 %, fear 10 %, neutral 10 %"
+    assert tiers["for_review"] == [(4000, 6000, words)]
+    assert tiers["no_face"] == [(400, 600, "no face"), (6000, 8000, "no face")]
+    assert tiers["corrected"] == [(0, 4000, ""), (4000, 6000, "")]
+    assert tiers["about"][0][:2] == (0, 8000)
+    assert "does not diagnose" in tiers["about"][0][2]
+    assert "synthetic" in tiers["about"][0][2]
+    assert read.media_descriptors[0]["RELATIVE_MEDIA_URL"] == MEDIA
+    assert read.media_descriptors[0]["MIME_TYPE"] == "video/mp4"
+    entries = read.get_cv_entries("emotions").values()
+    assert [values[0][0] for values, _ in entries] == list(TARGET.names)
+    corrected = read.get_parameters_for_tier("corrected")["LINGUISTIC_TYPE_REF"]
+    assert read.get_parameters_for_linguistic_type(corrected)["CONTROLLED_VOCABULARY_REF"] == "emotions"
+
+
+def test_nobody_has_said_anything_before_they_did(eaf: Path) -> None:
+    assert read_corrected(eaf).opinions == ()
+
+
+def test_what_is_written_into_elan_comes_back(eaf: Path) -> None:
+    edited = Eaf(str(eaf))
+    edited.remove_annotation("corrected", 5000)
+    edited.add_annotation("corrected", 4200, 5700, " sad ")
+    edited.to_file(str(eaf))
+    found = read_corrected(eaf)
+    assert found.opinions == (Opinion(4.2, 5.7, "sad"),)
+    assert (found.video, found.sha256) == ("a.mp4", "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda text: text[: len(text) // 2], "cannot be read"),
+        (lambda text: "time;label\n1;happy\n", "cannot be read"),
+        (lambda text: text.replace('TIER_ID="corrected"', 'TIER_ID="mine"'), "no tier 'corrected'"),
+        (lambda text: text.replace("fer_id video sha256", "another"), "which video it belongs to"),
+    ],
+)
+def test_other_files_are_refused(eaf: Path, change, told: str) -> None:
+    eaf.write_text(change(eaf.read_text()))
+    with pytest.raises(DataError, match=told):
+        read_corrected(eaf)
+
+
+@pytest.mark.parametrize(("name", "told"), [("none.eaf", "no such file"), ("a.txt", "expected a file of ELAN")])
+def test_files_of_nobody(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(DataError, match=told):
+        read_corrected(tmp_path / name)
+
+
+def test_boris_table_has_the_columns_that_boris_exports(make) -> None:
+    rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE, None]), MEDIA).decode())))
+    expected = (
+        "Observation id,Observation date,Description,Media file,Total length,FPS,Subject,Behavior,Behavioral category,"
+        "Modifiers,Behavior type,Start (s),Stop (s),Duration (s),Comment start,Comment stop"
+    )
+    assert list(rows[0]) == expected.split(",")
+    assert [row["Behavior"] for row in rows] == ["model: happy", "for review", "no face"]
+    assert {row["Behavior type"] for row in rows} == {"STATE"}
+    assert [(row["Start (s)"], row["Stop (s)"], row["Duration (s)"]) for row in rows] == [
+        ("0.000", "2.000", "2.000"),
+        ("2.000", "4.000", "2.000"),
+        ("4.000", "6.000", "2.000"),
+    ]
+    assert {(row["Media file"], row["Total length"], row["FPS"]) for row in rows} == {(MEDIA, "6.000", "15.000")}
+    assert all("does not diagnose" in row["Description"] and "synthetic" in row["Description"] for row in rows)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_what_is_coded_in_a_table_comes_back_and_the_models_rows_do_not(make, tmp_path: Path, delimiter: str) -> None:
+    rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE]), MEDIA).decode())))
+    rows[1]["Behavior"] = "fear"
+    path = tmp_path / ("back.tsv" if delimiter == "\t" else "back.csv")
+    with path.open("w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
+        writer.writeheader()
+        writer.writerows(rows)
+    found = read_corrected(path)
+    assert found.opinions == (Opinion(2.0, 4.0, "fear"),)
+    assert (found.video, found.sha256) == ("a.mp4", "ab" * 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"Observation id": "monday"}, "which video"),
+        ({"Behavior": "sad", "Stop (s)": "NA"}, "line 2: 'sad' from '0.000' to 'NA'"),
+        ({"Behavior": "sad", "Stop (s)": "0.0"}, "line 2"),
+        ({"Behavior": None}, "columns missing: Behavior"),
+    ],
+)
+def test_other_tables_are_refused(make, tmp_path: Path, change: dict[str, str | None], told: str) -> None:
+    row = next(csv.DictReader(io.StringIO(boris.write_table(make([SURE]), MEDIA).decode())))
+    row = {name: cell for name, cell in {**row, **change}.items() if cell is not None}
+    with (tmp_path / "back.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    with pytest.raises(DataError, match=told):
+        read_corrected(tmp_path / "back.csv")
+
+
+def test_a_project_of_boris_pairs_its_events(make, tmp_path: Path) -> None:
+    project = json.loads(boris.write_project(make([SURE, UNSURE, UNSURE, None]), MEDIA))
+    (observation,) = project["observations"].values()
+    codes = {one["code"] for one in project["behaviors_conf"].values()}
+    assert {event[2] for event in observation["events"]} <= codes
+    assert set(TARGET.names) <= codes
+    times = [event[0] for event in observation["events"]]
+    assert times == sorted(times)
+    for code in codes:  # begin and end in turn, and nothing of one code at one time
+        own = [event[0] for event in observation["events"] if event[2] == code]
+        assert len(own) % 2 == 0
+        assert len(set(own)) == len(own)
+    observation["events"] += [[2.5, "", "sad", "", ""], [4.0, "", "sad", "", "", 17], [5.0, "", "fear", "", ""]]
+    path = tmp_path / "review.boris"
+    path.write_text(json.dumps(project))
+    with pytest.raises(DataError, match=r"'fear' begins at 5\.000 s and never ends"):
+        read_corrected(path)
+    observation["events"].append([5.5, "", "fear", "", ""])
+    path.write_text(json.dumps(project))
+    assert read_corrected(path).opinions == (Opinion(2.5, 4.0, "sad"), Opinion(5.0, 5.5, "fear"))
+
+
+shares = st.lists(st.integers(1, 30), min_size=5, max_size=5).map(lambda one: [x / sum(one) for x in one])
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.one_of(st.none(), shares), min_size=1, max_size=6))
+def test_a_window_for_review_never_names_one_label(make, drawn: list[list[float] | None]) -> None:
+    """With a threshold of one all windows are for review: nowhere does a class stand without all the others."""
+    timeline = make(drawn, threshold=1.0)
+    rows = csv.DictReader(io.StringIO(boris.write_table(timeline, MEDIA).decode()))
+    cells = [cell for row in rows for name, cell in row.items() if name != "Description"]
+    events = next(iter(json.loads(boris.write_project(timeline, MEDIA))["observations"].values()))["events"]
+    cells += [str(cell) for event in events for cell in event]
+    text = elan.write(timeline, MEDIA).decode().split("<CONTROLLED_VOCABULARY")[0]
+    cells += [one.split("<")[0] for one in text.split("<ANNOTATION_VALUE>")[1:]]
+    for cell in cells:
+        named = [name for name in TARGET.names if name in cell]
+        assert not named or named == list(TARGET.names)
+    assert timeline.windows["answer"].isna().all()
