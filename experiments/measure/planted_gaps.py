@@ -26,8 +26,7 @@ from fer_id.settings import setting
 if TYPE_CHECKING:
     import pandas as pd
 
-    from experiments.config import TrainConfig
-    from fer_id.models.network import ClipClassifier
+    from experiments.training.trained_model import TrainedModel
     from fer_id.release.policy import Policy
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import Stills
@@ -61,33 +60,25 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
         RunError: no such run, or not finished.
         StoreError: nothing can be simulated from the source.
     """
-    import torch
-
-    from experiments.training.setup import open_run_data
+    from experiments.training.trained_model import TrainedModel
     from experiments.verbs.release import policy_path
-    from fer_id.models.build import build_model
-    from fer_id.models.checkpoint import load_model
     from fer_id.release.policy import read_policy
     from fer_id.simulation.stills import choose_stills
     from fer_id.store.reader import ClipStore
-    from fer_id.tasks.numerics import usable
 
     run = RunDir.open(config.run)
-    training, data = open_run_data(run)
-    model = build_model(training.model, len(data.labels)).eval()
-    load_model(model, run.checkpoint())
-    if training.trainer.memory_format == "channels_last":  # as it was judged, and twice as fast
-        model = model.to(memory_format=torch.channels_last)
-    usual = replace(_domain(data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0)
+    trained = TrainedModel.open(run)
+    usual = replace(
+        _domain(trained.data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0
+    )
     stills = choose_stills(ClipStore.open(config.source), usual)
     policy = read_policy(policy_path(config.policy))
-    precision = usable(training.trainer.precision, torch.device("cpu"))
-    found: dict[str, Any] = {"provenance": "simulated", "precision": precision}
+    found: dict[str, Any] = {"provenance": "simulated", "precision": trained.precision}
     found |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
     severe = replace(usual.severe, peak=config.peak)
     for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
         cohorts = [
-            _subgroups(stills, replace(domain, seed=config.seed + draw), model, training)
+            _subgroups(stills, replace(domain, seed=config.seed + draw), trained)
             for draw in track(range(config.draws), name, config.draws)
         ]
         found[name] = _summary(cohorts, policy)
@@ -128,7 +119,7 @@ def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
     return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]
 
 
-def _subgroups(stills: Stills, domain: DomainConfig, model: ClipClassifier, training: TrainConfig) -> dict[str, Any]:
+def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> dict[str, Any]:
     """What ``metrics.json`` would say of the groups of one cohort."""
     from fer_id.evaluation.config import Breakdown
     from fer_id.evaluation.groups.subgroups import compute_subgroups
@@ -137,22 +128,21 @@ def _subgroups(stills: Stills, domain: DomainConfig, model: ClipClassifier, trai
 
     people = [casting_of(stills, domain, *one) for one in cast(stills, domain) if one[0] == "test"]
     made = [simulate_clip(one, emotion, 0, domain) for one in people for emotion in TARGET.names]
-    predictions = _answers(made, model, training)
+    predictions = _answers(made, trained)
     return compute_subgroups(predictions, TARGET, Breakdown())[0]
 
 
-def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> pd.DataFrame:
+def _answers(made: list[Made], trained: TrainedModel) -> pd.DataFrame:
     """The rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
     import pandas as pd
     import torch
 
     from fer_id.labels import TARGET
     from fer_id.simulation.target_domain import GROUPS
-    from fer_id.tasks.numerics import autocast
     from fer_id.tasks.tabulate import prediction_table
 
     batches = []
-    with torch.inference_mode(), autocast(training.trainer.precision, torch.device("cpu")):
+    with torch.inference_mode(), trained.autocast():
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]
             frames = torch.from_numpy(np.stack([one.clip.frames for one in part])).movedim(-1, 2).float() / 255
@@ -161,7 +151,7 @@ def _answers(made: list[Made], model: ClipClassifier, training: TrainConfig) -> 
             batches.append(
                 {
                     "clip_id": [one.row["clip_id"] for one in part],
-                    "logits": model(frames, valid, points).float(),
+                    "logits": trained.model(*(one.to(trained.device) for one in (frames, valid, points))).float().cpu(),
                     "covered": valid.any(dim=1),
                 }
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from datetime import date
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +13,13 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from experiments.settings.loading import read
 from experiments.training.job import machine
 from experiments.training.mappings import mappings_of
+from experiments.training.trained_model import TrainedModel
 from experiments.verbs.card import sources_of
 from fer_id import __version__
 from fer_id.files import plain
 from fer_id.labels import get_space
-from fer_id.models.build import build_model
-from fer_id.models.checkpoint import load_model
 from fer_id.models.export import STEP, Clip, Exported, OnnxModel, export_onnx, latency, marked, noise_clips, parity
 from fer_id.progress import say
 from fer_id.release import bundle
@@ -83,7 +81,7 @@ def pack(
         policy, unfit: of the gate.
         fingerprint: of the key that will sign.
     """
-    model = _model(run, record)
+    model = TrainedModel.portable(run).model
     if record.config["trainer"]["precision"] == "bf16":
         say("the run was judged in bf16; its bundle, and every check of it, computes in float32")
     frames = int((record.job.get("cost") or {})["frames"])
@@ -111,17 +109,6 @@ def pack(
     }
     reasons = list(_faults(same, apart))
     return Packed(files, reasons, "" if reasons else _said(contract["onnx"]))
-
-
-def _model(run: RunDir, record: Record) -> ClipClassifier:
-    """The run's best weights, on the CPU, in float32, in evaluation mode."""
-    from experiments.config import TrainConfig
-
-    config = read(TrainConfig, run.path / "config.yaml").model
-    labels = get_space(record.store["label_space"])
-    model = build_model(replace(config, pretrained=False, weights=None), len(labels))
-    load_model(model, run.checkpoint())
-    return model.float().eval()
 
 
 def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.config import TrainConfig
-from experiments.settings.loading import read
 from experiments.training.mappings import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, FerIdError, RunError
-from fer_id.labels import get_space
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import LEARNED_FROM, RunDir
@@ -61,8 +58,7 @@ def open_run(path: str, fps: float | None) -> Opened:
         ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
         CheckpointError: its weights cannot be read.
     """
-    from experiments.training.trainer import device
-    from fer_id.tasks.numerics import usable
+    from experiments.training.trained_model import TrainedModel
 
     run = RunDir.open(path)
     if run.folds:
@@ -71,25 +67,25 @@ def open_run(path: str, fps: float | None) -> Opened:
             "Train one model on all children (protocol=holdout), or, to see what a left-out child's own fold says of "
             f"it, name that fold: run={run.folds[0].path}"
         )
-    training, job, review = read(TrainConfig, run.path / "config.yaml"), run.job(), run.metrics()
+    trained, job, review = TrainedModel.open(run), run.job(), run.metrics()
+    training = trained.config
     store = job.get("store") or {}
     gray = _gray(store.get("geometry"), path)
     known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
     require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=training.model.landmarks > 0)
     frames = int(job["cost"]["frames"])
-    labels = get_space(store["label_space"])
     fold = str(run.predictions()["fold"].iloc[0])
     temperature, threshold, notes = _judged(review, fold, path)
     return Opened(
         Watcher(
-            model=_model(training, run, len(labels)),
-            labels=labels,
+            model=trained.model,
+            labels=trained.labels,
             fps=_agreed(_known_fps(store, training.data.store, frames), fps, path),
             frames=frames,
             gray=gray,
             min_eye_distance=_min_eye_distance(store, training.data.store),
             test_views=training.trainer.test_views,
-            precision=usable(training.trainer.precision, device(training)),
+            precision=trained.precision,
         ),
         About(Path(path).as_posix(), store["provenance"], temperature, threshold, {}, notes),
         frozenset(one for split in LEARNED_FROM for one in (job.get("subjects") or {}).get(split, ())),
@@ -172,21 +168,6 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
             f"that at most {100 * review['risk']:.0f} % of the answers there are wrong. Another child may differ.",
         )
     return temperature, threshold, tuple(notes)
-
-
-def _model(training: TrainConfig, run: RunDir, classes: int) -> Any:
-    """The run's best model, where and as the training judged it."""
-    import torch
-
-    from experiments.training.trainer import device
-    from fer_id.models.build import build_model
-    from fer_id.models.checkpoint import load_model
-    from fer_id.tasks.numerics import FORMATS
-
-    model = build_model(replace(training.model, pretrained=False, weights=None), classes)
-    load_model(model, run.checkpoint())
-    model.to(memory_format=FORMATS.get(training.trainer.memory_format, torch.contiguous_format))
-    return model.to(device(training)).eval()
 
 
 def _gray(geometry: dict[str, Any] | None, path: str) -> bool:

@@ -120,20 +120,13 @@ def _answers(asked: list[Asked]) -> control.Answers:
 
 
 def _judge_fold(run: RunDir) -> Asked:
-    from experiments.training.setup import open_run_data
-    from experiments.training.trainer import device
-    from fer_id.models.build import build_model
-    from fer_id.models.checkpoint import load_model
+    from experiments.training.trained_model import TrainedModel
     from fer_id.tasks.features import Features
-    from fer_id.tasks.numerics import autocast, usable
 
-    config, data = open_run_data(run)
+    trained = TrainedModel.open(run)
+    model, data = trained.model, trained.data
     require_one_length(run, data.clips["length"])
-    model = build_model(config.model, len(data.labels)).to(device(config)).eval()
-    load_model(model, run.checkpoint())
-    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
-    precision = usable(config.trainer.precision, device(config))
-    with autocast(precision, device(config)):
+    with trained.autocast():
         train, validation, test = (
             Features.of(model, data.as_they_are(rows))
             for rows in (data.fold.train, data.fold.validation, data.fold.test)
@@ -148,7 +141,7 @@ def _judge_fold(run: RunDir) -> Asked:
     right[control.CHOSEN] = _chosen(*(np.concatenate(both, axis=1) for both in zip(own, linear, strict=True)))
     right[control.CONFIDENT] = _most_confident(reader, test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
-    return Asked(right, {OWN: own[1], LINEAR: linear[1]}, rows, precision)
+    return Asked(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
 
 
 def require_one_length(run: RunDir, lengths: pd.Series) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from data_modules.base import FerDataModule
-    from experiments.config import TrainConfig
     from fer_id.explain.checks import Checked
     from fer_id.explain.clips import Explained
-    from fer_id.models.network import ClipClassifier
     from fer_id.reporting.gallery import Shown
     from fer_id.types import ClipBatch
 
@@ -139,35 +137,31 @@ def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
 
 def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, config: ExplainConfig) -> Found | None:
     """What one model says of its own test clips among those chosen; None where it has none."""
-    from experiments.training.setup import open_run_data
-    from experiments.training.trainer import device
+    from experiments.training.trained_model import TrainedModel
     from fer_id.explain.checks import check_clips
     from fer_id.explain.clips import explain_clips, with_targets
     from fer_id.explain.layers import choose_layer
-    from fer_id.models.checkpoint import load_model
-    from fer_id.tasks.numerics import autocast, usable
 
-    training, data = open_run_data(run)
+    trained = TrainedModel.open(run)
+    data = trained.data
     data.batch_size = config.batch_size
     rows = _rows(data, chosen)
     if not len(rows):
         return None
-    model = _model(training, data)
-    load_model(model, run.checkpoint())
-    layer = choose_layer(model.encoder, config.layer)
+    layer = choose_layer(trained.model.encoder, config.layer)
     said = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
     targets = {str(clip): data.labels.index(name) for clip, name in said.items()}
     lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}
     few, found = _rows(data, checked), None
-    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
-    precision = usable(training.trainer.precision, device(training))
-    with autocast(precision, device(training)):
-        explained = explain_clips(model, _batches(data, rows, "explaining"), targets, layer, lengths)
+    with trained.autocast():
+        explained = explain_clips(trained.model, _batches(data, rows, "explaining"), targets, layer, lengths)
         if len(few):
-            asked = (with_targets(one, targets, device(training)) for one in _batches(data, few, "checking the maps"))
-            clips = (one for one in asked if one is not None)
-            found = check_clips(model, _model(training, data), clips, layer, seed=training.seed)
-    return Found(explained, found, data, layer, precision)
+            batches = _batches(data, few, "checking the maps")
+            targeted = (with_targets(batch, targets, trained.device) for batch in batches)
+            clips = (batch for batch in targeted if batch is not None)
+            control = trained.with_random_weights()
+            found = check_clips(trained.model, control, clips, layer, seed=trained.config.seed)
+    return Found(explained, found, data, layer, trained.precision)
 
 
 def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:
@@ -179,21 +173,6 @@ def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any]
     rows = pd.concat([one.rows for one in checked], ignore_index=True)
     curves = {name: np.concatenate([one.curves[name] for one in checked]).mean(axis=0) for name in checked[0].curves}
     return rows, curves, {name: pd.concat([one.methods[name] for one in checked]) for name in checked[0].methods}
-
-
-def _model(training: TrainConfig, data: FerDataModule) -> ClipClassifier:
-    """With weights drawn anew: a checkpoint's follow, or none do, where the question is what chance would look at."""
-    import torch
-
-    from experiments.training.trainer import device
-    from fer_id.models.build import build_model
-    from fer_id.tasks.numerics import FORMATS
-
-    with torch.random.fork_rng():
-        torch.manual_seed(training.seed + 1)  # not the weights that the training began with
-        model = build_model(replace(training.model, pretrained=False, weights=None), len(data.labels))
-    model.to(memory_format=FORMATS.get(training.trainer.memory_format, torch.contiguous_format))
-    return model.to(device(training)).eval()
 
 
 def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:

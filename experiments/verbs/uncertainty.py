@@ -8,7 +8,7 @@ and ``metrics.json`` say so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fer_id.errors import Problems, RunError
@@ -109,18 +109,13 @@ def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any,
 
 def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, str]:
     """The test clips of one training, the answers in each draw, and the precision in which the model computed."""
-    from experiments.training.setup import open_run_data
-    from experiments.training.trainer import device
-    from fer_id.models.build import build_model
-    from fer_id.models.checkpoint import load_model
+    from experiments.training.trained_model import TrainedModel
     from fer_id.models.dropout import sampled_answers
-    from fer_id.tasks.numerics import autocast, usable
 
-    training, data = open_run_data(run)
-    model = build_model(replace(training.model, pretrained=False, weights=None), len(data.labels))
-    load_model(model.to(device(training)).eval(), run.checkpoint())
-    # As it was trained and judged, where possible: in another precision the model would answer some clips otherwise.
-    precision = usable(training.trainer.precision, device(training))
-    with autocast(precision, device(training)):
-        names, answers = sampled_answers(model, data.as_they_are(data.fold.test), config.members, seed=config.seed)
-    return data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name), answers, precision
+    trained = TrainedModel.open(run)
+    data = trained.data
+    with trained.autocast():
+        batches = data.as_they_are(data.fold.test)
+        names, answers = sampled_answers(trained.model, batches, config.members, seed=config.seed)
+    clips = data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name)
+    return clips, answers, trained.precision

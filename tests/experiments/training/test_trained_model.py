@@ -1,0 +1,75 @@
+"""One way to open a trained run: with its weights alone, wherever they were trained and whatever they started from."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from experiments.cli import DONE, main
+from experiments.training.trained_model import TrainedModel
+from fer_id.errors import RunError
+from fer_id.models import build
+from fer_id.runs.run_dir import RunDir
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+Tiny = Callable[..., list[str]]
+
+
+@pytest.fixture(scope="module")
+def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
+    """A run that says it began with weights that would have to be downloaded; it was trained without them."""
+    root = tmp_path_factory.mktemp("pretrained")
+    encoder = ("model.encoder=timm:test_convnext", "model.widths=[]", "model.convs=[]", "model.residual=false")
+    assert main(tiny(drawn, root, *encoder, "model.dropout=0.3", "name=study/run")) == DONE
+    run = RunDir.open(root / "study" / "run")
+    config = run.config()
+    config["model"]["pretrained"] = True
+    run.write_config(config)
+    return run
+
+
+def test_the_model_answers_as_the_run_recorded(pretrained: RunDir) -> None:
+    trained = TrainedModel.open(pretrained)
+    table = pretrained.predictions().set_index("clip_id")
+    for batch in trained.data.as_they_are(trained.data.fold.test):
+        with torch.inference_mode(), trained.autocast():
+            logits = trained.model(batch["frames"], batch["valid"], batch["landmarks"])
+        recorded = table.loc[batch["clip_id"]].filter(regex="^logit_").to_numpy()
+        np.testing.assert_allclose(logits.numpy(), recorded, atol=1e-5)
+
+
+@pytest.mark.parametrize("verb", ["explain", "controls", "uncertainty"])
+def test_no_verb_fetches_pretrained_weights_again(
+    pretrained: RunDir, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = {"explain": ["clips=2", "checks=2"], "uncertainty": ["members=2"]}
+    assert main([verb, str(pretrained.path), *more.get(verb, [])]) == DONE, capsys.readouterr().err
+
+
+def test_what_is_fetched_is_seen() -> None:
+    """The check above can fail: the tests run without a network, where building with pretrained weights is refused."""
+    from fer_id.errors import FerIdError
+    from fer_id.models.config import ModelConfig
+
+    with pytest.raises(FerIdError):
+        build.build_model(ModelConfig(encoder="timm:resnet18", head="mean", pretrained=True), 5)
+
+
+def test_a_portable_model_is_the_same_in_float32_on_the_cpu(pretrained: RunDir) -> None:
+    opened, portable = TrainedModel.open(pretrained), TrainedModel.portable(pretrained)
+    assert (portable.device.type, portable.precision) == ("cpu", "32")
+    weights = portable.model.state_dict()
+    for name, value in opened.model.state_dict().items():
+        assert torch.equal(value.cpu().float(), weights[name].float()), name
+    random = opened.with_random_weights().state_dict()
+    assert any(not torch.equal(random[name], value) for name, value in weights.items() if value.is_floating_point())
+
+
+def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
+    folds = ("protocol=kfold", "protocol.folds=2", "protocol.only=[01]", "name=study/run")
+    assert main(tiny(drawn, tmp_path, *folds)) == DONE
+    with pytest.raises(RunError, match="is a cross-validation: .*open one of those"):
+        TrainedModel.open(RunDir.open(tmp_path / "study" / "run"))
