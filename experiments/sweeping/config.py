@@ -14,7 +14,7 @@ RUN, RESUME = "run", "resume"
 
 @dataclass
 class RayConfig:
-    """Where trials run."""
+    """The machines that run the trials."""
 
     address: str | None = setting(
         None, help="host:port of a Ray cluster whose machines all see runs.root and the stores; null: this machine"
@@ -38,7 +38,7 @@ class SweepConfig:
         max=1_000_000,
         help="configurations at most (in every outer fold); null: as the file says; a resumed study may get more",
     )
-    search_seed: int = setting(0, min=0, max=2**32 - 1, help="of what random and bayes try")
+    search_seed: int = setting(0, min=0, max=2**32 - 1, help="random seed of what the methods random and bayes try")
     cpus: int = setting(1, min=1, max=1024, help="cores of each trial, which is also its number of threads")
     gpus: float | None = setting(
         None, min=0, max=64, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
@@ -49,7 +49,7 @@ class SweepConfig:
     overrides: list[str] = setting([], rest=True, help="key=value of the trials, written as they are: no overrides=")
 
     def clashes(self) -> Iterator[Clash]:
-        """A name that is no folder's; what a study was begun with cannot change."""
+        """Yield a study name that names no folder, and overrides of a resumed study, whose settings are fixed."""
         if self.name is not None and not NAME.fullmatch(self.name):
             yield Clash(
                 ("name",), f"{self.name!r}: expected letters, digits, dots, dashes: a folder in {self.runs.root}"
