@@ -1,4 +1,4 @@
-"""From a config to a model, and every way of refusing one."""
+"""Construction of a model from a config, and every refusal of a config."""
 
 import subprocess
 import sys
@@ -62,9 +62,9 @@ def test_all_problems_are_listed_together() -> None:
     ],
 )
 def test_each_problem_says_what_was_expected(config: ModelConfig, expected: str) -> None:
-    found = model_problems(config)
-    assert len(found) == 1
-    assert expected in found[0]
+    problems = model_problems(config)
+    assert len(problems) == 1
+    assert expected in problems[0]
 
 
 def test_every_head_passes() -> None:
