@@ -120,16 +120,14 @@ def _sentences(audit: dict[str, Any]) -> list[str]:
     return sentences
 
 
-def _of_annotators(result: dict[str, Any]) -> str:
+def _of_annotators(votes: dict[str, Any]) -> str:
     """Return a sentence about :func:`fer_id.evaluation.agreement.agreement`."""
-    extent = (
-        f"{counted(result['annotators'], 'annotator')}, {counted(result['clips'], 'clip')} labelled by at least two"
-    )
-    if result["alpha"] is None:
-        return f"{extent}; their agreement is undefined: {result['reason']}."
+    clips = f"{counted(votes['annotators'], 'annotator')}, {counted(votes['clips'], 'clip')} labelled by at least two"
+    if votes["alpha"] is None:
+        return f"{clips}; their agreement is undefined: {votes['reason']}."
     return (
-        f"{extent}: Krippendorff's alpha {result['alpha']:.2f}; one of them is right about what the majority of the others "
-        f"says in {result['ceiling']:.0%}. No model can be expected to agree with people more than they do."
+        f"{clips}: Krippendorff's alpha {votes['alpha']:.2f}; one of them is right about what the majority of the others "
+        f"says in {votes['ceiling']:.0%}. No model can be expected to agree with people more than they do."
     )
 
 

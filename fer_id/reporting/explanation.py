@@ -85,22 +85,20 @@ def read_explanation(run: RunDir) -> dict[str, Any] | None:
 
 
 def _leakage_words(report: Mapping[str, Any]) -> str:
-    ratio, control = report["leakage"], report["by_method"].get(RANDOM_WEIGHTS)
-    within = (
-        f" ({ratio['low']:.2f} to {ratio['high']:.2f})"
-        if ratio["low"] is not None
-        else f" (no interval: {ratio['reason']})"
+    own, control = report["leakage"], report["by_method"].get(RANDOM_WEIGHTS)
+    extent = (
+        f" ({own['low']:.2f} to {own['high']:.2f})" if own["low"] is not None else f" (no interval: {own['reason']})"
     )
-    if ratio["low"] is not None and ratio["low"] > 1:
+    if own["low"] is not None and own["low"] > 1:
         verdict = "more than an even map gives"
-    elif ratio["high"] is not None and ratio["high"] < 1:
+    elif own["high"] is not None and own["high"] < 1:
         verdict = "less than an even map gives"
     else:
         verdict = "not shown to differ from an even map"
     random = control is not None and control["value"] is not None
     beside = f" With weights drawn anew the same model has {control['value']:.2f}." if random and control else ""
     return (
-        f"Leakage {ratio['value']:.2f}{within}: attribution on hairline and background relative to their area, {verdict}."
+        f"Leakage {own['value']:.2f}{extent}: attribution on hairline and background relative to their area, {verdict}."
         f"{beside}"
     )
 

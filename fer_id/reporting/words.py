@@ -63,10 +63,10 @@ def held(n_subjects: int) -> str:
     """Return a sentence on the simulated coverage of intervals over so few subjects."""
     size = max((size for size in HELD if size <= n_subjects), default=min(HELD))
     shares = [round(100 * HELD[size][score]) for score in HEADLINE]
-    percentages = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
+    span = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
     fewer = "; fewer children were not tried" if n_subjects < size else ""
     return (
-        f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {percentages}\u202f% "
+        f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {span}\u202f% "
         f"of the cohorts, those of the calibration error in {percent(HELD[size]['ece'], 0)}{fewer}. That was with a "
         "model right on seven clips of ten; nearer to all of them they hold it less often."
     )

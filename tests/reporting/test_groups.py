@@ -1,4 +1,4 @@
-"""Groups in the report: the plot, the table, the verdicts in words, and who has none of it."""
+"""Subgroups in the report: figure, table, verdicts in words, and runs without groups."""
 
 import re
 
@@ -86,7 +86,7 @@ def test_a_benchmark_has_no_groups(grouped_run):
     assert not (run.figures / "groups.svg").exists()
 
 
-def test_numbers_of_before_there_were_groups_still_make_a_report(grouped_run):
+def test_metrics_without_groups_still_make_a_report(grouped_run):
     run = grouped_run()
     evaluate_run(run)
     metrics = run.metrics()

@@ -36,7 +36,7 @@ class Compared:
         store: name and fingerprint of the store it was tested on.
         people: True where its subjects are people.
         config: configuration by dotted keys.
-        curves: column of ``MONITORS`` -> inner-validation score by epoch, mean over folds; only where all folds logged it.
+        curves: column of ``MONITORS`` -> inner-validation score by epoch, mean over folds; only if all folds logged it.
         reached: column of ``MONITORS`` -> its best value over the epochs, the mean over folds.
         folds: number of folds; 1 for a single training.
         paired: comparison with the reference; None for the reference, and where the two cannot be paired.
