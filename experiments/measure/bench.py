@@ -227,7 +227,7 @@ def videos() -> Iterator[Result]:
 
 
 def sweeping() -> Iterator[Result]:
-    """Measure two trials of a minute each: run by hand, in a sweep one after the other, in a sweep at a time; one
+    """Measure two trials of a minute each: run by hand, in a sweep one after the other, in a sweep side by side; one
     thread each."""
     from experiments.measure.sweep_speed import race
 

@@ -44,7 +44,7 @@ SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)
 """Share of each class among the clips; the fourth class is the rare one."""
 
 SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
-"""By model: what it adds to the logit of the true class, for each class."""
+"""By model: gain in the logit of the true class, for each class."""
 
 RARE, CLASSES = 3, len(SHARES)
 POPULATION, AT_ONCE = 200_000, 20_000  # children: in the large cohort, and held in memory together

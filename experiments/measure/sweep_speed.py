@@ -42,7 +42,7 @@ class Race(NamedTuple):
 
 
 def race(epochs: int = EPOCHS) -> Race:
-    """Train two configurations three times: in a sweep, by hand before and after it, and at a time."""
+    """Train two configurations three times: in a sweep, by hand before and after it, and side by side."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         _command(["synth", f"out={root / 'store'}", "subjects=12", "seed=7"])

@@ -128,7 +128,7 @@ def require_answer(address: str) -> None:
     child process tries first.
 
     Raises:
-        ConfigError: nothing listens at the address, or what listens does not answer as a Ray cluster.
+        ConfigError: no answer from the address, or not that of a Ray cluster.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():

@@ -53,7 +53,7 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
     """Return the cells a side of the modules' output maps, in order of computation; modules without a map are left out.
 
     Args:
-        names: modules; None or empty: those that the encoder names itself, or all to a depth of three.
+        names: modules; None or empty: the encoder's own list (``map_names``), or all modules to a depth of three.
     """
     modules = dict(encoder.named_modules())
     if not names:

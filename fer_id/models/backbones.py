@@ -40,7 +40,7 @@ class TimmEncoder(Encoder):
     Args:
         name: timm's name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
         pretrained: download timm's weights.
-        weights: local file of those weights instead.
+        weights: local file of timm's weights instead.
 
     Raises:
         ConfigError: the backbone cannot take 64x64.

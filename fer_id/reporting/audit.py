@@ -122,11 +122,11 @@ def _sentences(audit: dict[str, Any]) -> list[str]:
 
 def _of_annotators(votes: dict[str, Any]) -> str:
     """Return a sentence about :func:`fer_id.evaluation.agreement.agreement`."""
-    clips = f"{counted(votes['annotators'], 'annotator')}, {counted(votes['clips'], 'clip')} labelled by at least two"
+    who = f"{counted(votes['annotators'], 'annotator')}, {counted(votes['clips'], 'clip')} labelled by at least two"
     if votes["alpha"] is None:
-        return f"{clips}; their agreement is undefined: {votes['reason']}."
+        return f"{who}; their agreement is undefined: {votes['reason']}."
     return (
-        f"{clips}: Krippendorff's alpha {votes['alpha']:.2f}; one of them is right about what the majority of the others "
+        f"{who}: Krippendorff's alpha {votes['alpha']:.2f}; one of them is right about what the majority of the others "
         f"says in {votes['ceiling']:.0%}. No model can be expected to agree with people more than they do."
     )
 

@@ -181,7 +181,7 @@ class ClipClassification(pl.LightningModule):
 
 
 def _judged(batch: ClipBatch) -> Tensor:
-    """Return which clips enter loss and metrics, (B,): those with a face and a label."""
+    """Return True for each clip that enters loss and metrics, (B,): clips with a face and a label."""
     return batch["valid"].any(dim=1) & (batch["label"] >= 0)
 
 

@@ -312,7 +312,7 @@ def test_the_verdict_follows_from_the_values(name: str, values: list[float], pas
 
 
 def test_a_verdict_counts_subjects_and_not_clips() -> None:
-    """Twelve clips of two children that disagree show nothing, nor does what nothing depends on."""
+    """Twelve clips of two children that disagree decide nothing, nor do deletion and insertion without an effect."""
     values = [0.01, 0.6] * 6
     rows = table(deletion=values)
     assert verdicts(rows)["deletion"]["passed"] is True

@@ -57,7 +57,7 @@ def without(clip: int, reason: str, target: int, label: str | None) -> dict[str,
 
 @pytest.fixture
 def rows() -> pd.DataFrame:
-    """Eight subjects of two clips: 14 with regions, one without a face, one that nothing speaks for."""
+    """Eight subjects of two clips: 14 with regions, one without a face, one without attribution."""
     leaks = [0.1, 0.2, 0.3, 0.4, 0.15, 0.25, 0.35, 0.5, 0.05, 0.12, 0.33, 0.44, 0.21, 0.31]
     labels = ["happy", "sad", "happy", "happy", "sad", "sad", None] * 2
     rows = [
@@ -119,7 +119,7 @@ def test_classes_come_in_the_order_of_the_labels(rows: pd.DataFrame) -> None:
 
 
 def test_right_and_wrong(rows: pd.DataFrame) -> None:
-    """Clips of odd number were taken for sad, the others for happy; those without a label are neither."""
+    """Odd clips are predicted sad, the others happy; clips without a label are neither right nor wrong."""
     report = summed(rows)["right_and_wrong"]
     known = rows[rows["label"].notna() & (rows["target"] >= 0)]
     right = known["label"] == [LABELS[code] for code in known["target"]]
@@ -174,7 +174,7 @@ def test_frames_are_averaged_where_they_are_known(rows: pd.DataFrame) -> None:
     report = summed(rows)["by_frame"]
     assert report["importance"] == pytest.approx([(0.5 + 13 * 0.2) / 14, (0.5 + 13 * 0.3) / 14, 13 * 0.5 / 14])
     assert report["occlusion"][0] == pytest.approx(13 * 0.1 / 14)
-    assert report["occlusion"][1] == pytest.approx(0)  # only where nothing spoke for the class
+    assert report["occlusion"][1] == pytest.approx(0)  # only clips without attribution
     assert report["occlusion"][2] == pytest.approx((1.3 - 13 * 0.2) / 15)
 
 

@@ -39,7 +39,7 @@ def test_all_problems_are_listed_together() -> None:
     assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, lstm" in message
     for part in ("model.hidden: 0", "model.dropout: 1.5", "no file 'nowhere.pt'", "classes: 1"):
         assert part in message
-    assert "model.convs" not in message  # whose they are is not known before the encoder is
+    assert "model.convs" not in message  # their meaning depends on the encoder
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def test_invalid_frames_change_nothing(name: str, seed: int, steps: int, junk: f
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "transformer"])
 def test_invalid_frames_might_as_well_not_be_there(name: str) -> None:
-    """Dropping them gives the same, for all but the transformer, whose frames keep their own time."""
+    """Dropping invalid frames gives the same, except for the transformer, whose frames keep their positions in time."""
     head = make(name)
     features, valid = clips(1)
     with torch.no_grad():

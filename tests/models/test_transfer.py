@@ -55,7 +55,7 @@ def test_a_class_the_source_does_not_know_stays_new(tmp_path: Path) -> None:
     now, theirs = (model.state_dict()["classifier.1.weight"] for model in (target, source))
     torch.testing.assert_close(now[:2], theirs[[1, 0]])
     assert torch.equal(now[2:], before[2:])
-    assert "classifier.1.weight" not in taken.weights  # it has new rows, which nothing should hold back
+    assert "classifier.1.weight" not in taken.weights  # it has new rows, which L2-SP must not hold back
 
 
 def test_another_encoder_is_refused_and_changes_nothing(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from fer_id.reporting.audit import MOST_CONFLICTS, Conflict, read_audit, reasons
 
 @pytest.fixture
 def published():
-    """Five pictures: three of training, the first of which stands there twice, and two of the test, one of them new."""
+    """Audit of five pictures: three in training, the first of them twice, and two in the test, one of them new."""
     noise = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
     plain = np.full((48, 48), 9, np.uint8)
     images = [noise[0], noise[0], plain, noise[0], noise[1]]

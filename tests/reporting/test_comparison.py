@@ -102,7 +102,7 @@ def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run
     page = write_comparison([pooled, fold, first, other], tmp_path / "mixed").read_text()
     assert "Inner validation chooses, of 3 on the same test clips, one (macro-F1 40.0" in page
     assert page.count(">chosen<") == 1
-    assert "is that of fold" not in page  # the highest test accuracy, on clips that nobody else saw
+    assert "is that of fold" not in page  # the highest test accuracy, on clips of no other run
 
 
 def test_only_differing_settings_are_shown(make_run, tmp_path):
@@ -149,7 +149,7 @@ def test_flatten():
 
 
 class Cells(HTMLParser):
-    """Rows of the table of runs, each the texts of its cells; and what the page would fetch."""
+    """Parser for the texts of all cells of the table of runs, and for addresses that the page would fetch."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -56,7 +56,7 @@ def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
     assert re.fullmatch(r"severity: gap: severe [\d.]+ points below mild in accuracy \(p [=<] \.\d+\)\.", severity)
     assert gender.startswith("gender: no gap shown in accuracy (")
     assert ward == "ward: insufficient evidence (fewer than two groups have 5 subjects with a prediction)."
-    assert severity in page  # what stands for the picture
+    assert severity in page  # text alternative of the picture
     assert "<strong>gap</strong>" in page
     assert "for want of 5 subjects: &lt;b&gt;north&lt;/b&gt; (1)." in page
     assert "<b>north" not in page

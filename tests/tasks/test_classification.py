@@ -85,7 +85,7 @@ def test_steps_lower_the_loss_of_a_tiny_batch(make_task: MakeTask, make_batch: M
     assert loss_of(task, batch).item() < before / 2
 
 
-# --- what counts ------------------------------------------------------------------------------------------------------
+# --- clips that count -------------------------------------------------------------------------------------------------
 
 
 def without_a_face(batch: ClipBatch, *rows: int) -> ClipBatch:

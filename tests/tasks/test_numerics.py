@@ -20,7 +20,7 @@ ASK = "import torch; from fer_id.tasks.numerics import supports; print(supports(
 
 
 class Timed(torch.nn.Module):
-    """A model that advances a clock of its own by what the precision costs, and counts its steps and clips."""
+    """A model with its own clock, which advances by the cost of the precision; it counts its steps and clips."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ def test_a_supported_precision_runs() -> None:
     features = torch.rand(2, 3, 4)
     torch.random.set_rng_state(state)
     supports("bf16", CPU)
-    assert torch.equal(torch.random.get_rng_state(), state)  # asking draws nothing
+    assert torch.equal(torch.random.get_rng_state(), state)  # the check draws no random number
     with autocast("bf16", CPU):
         states = torch.nn.LSTM(4, 5, batch_first=True)(features)[0]
     assert states.dtype == (torch.bfloat16 if supports("bf16", CPU) else torch.float32)

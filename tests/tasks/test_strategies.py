@@ -37,7 +37,7 @@ def weights(module: nn.Module) -> Weights:
 def fitted(
     strategy: str, batches: list[ClipBatch], *, epochs: int = 2, l2sp: float = 0.01
 ) -> tuple[ClipClassifier, Weights]:
-    """The model after a short training under a strategy, and what it was before."""
+    """Return the model after a short training under a strategy, and the model before it."""
     model = small_model()
     before = weights(model)
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy, l2sp=l2sp), before)

@@ -23,7 +23,7 @@ def test_parameters_reach_the_configuration(make_plan: MakePlan) -> None:
     plan = make_plan(parameters=parameters, metric={"name": "val/loss", "goal": "minimize"})
     config = plan.check()
     assert (config.optim.lr, config.model.name, config.model.widths) == (0.5, "conv4", [8, 8, 8, 8])
-    assert config.trainer.monitor == "val/loss"  # the best epoch is chosen by what the sweep is about
+    assert config.trainer.monitor == "val/loss"  # the sweep's objective also chooses the best epoch
 
 
 def test_overrides_win_over_the_command(make_plan: MakePlan) -> None:

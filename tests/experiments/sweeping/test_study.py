@@ -133,7 +133,7 @@ def test_an_incomplete_last_line_is_removed_before_the_next(make_study: MakeStud
     path.write_text(whole + '{"number": 3, "fo')
     ledger = Ledger.open(study.plan.folder)
     assert len(ledger.trials) == 2
-    assert path.read_text() != whole  # who only looks changes nothing
+    assert path.read_text() != whole  # reading changes nothing
     ledger.note(replace(ledger.trials[None, 1], status=FINISHED, objective=0.5))
     assert path.read_text().startswith(whole)
     assert [trial.status for trial in Ledger.open(study.plan.folder).of(None)] == [FINISHED, SUGGESTED]

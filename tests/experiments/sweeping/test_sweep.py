@@ -118,7 +118,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
         assert command.startswith("fer-id train data=synthetic")
         assert f"name=tiny/{trials[None, number].job}" in command
 
-    # Again: what is done stays as it is; what failed fails again.
+    # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
     assert main(["sweep", "resume", str(folder)]) == USERS_FAULT
     assert "2 trials are over and stay as they are, 2 failed and are tried again" in capsys.readouterr().err
@@ -152,7 +152,7 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
     assert len(folds) == 4
     assert len(trials) == 8
 
-    # By hand, from what the trainings wrote down: the best validation of each fold alone, of those that ended.
+    # By hand, from the records of the finished trainings: the best validation of each fold alone.
     selected = RunDir.open(folder / "selected")
     for fold in folds:
         scores = {}
@@ -177,7 +177,7 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
     assert f"{selected.path}/report.html" in output
     assert main(["evaluate", str(selected.path)]) == DONE
 
-    # The test numbers of a trial are nobody's business: poisoned, the same are selected, and nothing is trained.
+    # Test scores of a trial are never used: with poisoned ones the same trials are selected, without training.
     for _, trial in trials.items():
         if trial.status == "done":
             run = RunDir(folder / "folds" / str(trial.fold) / trial.job)
@@ -283,7 +283,7 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
         assert f"go on with: fer-id sweep resume {folder}" in output
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
-        time.sleep(0.1)  # workers notice within seconds that nobody is there any more
+        time.sleep(0.1)  # workers notice within seconds that the sweep has ended
     assert not left
     finished = {path.parent for path in folder.glob("*/DONE")}
     begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")} - finished

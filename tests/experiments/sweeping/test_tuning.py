@@ -139,7 +139,7 @@ def test_an_address_needs_a_port(address: str) -> None:
 
 def test_an_address_that_does_not_answer() -> None:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # nobody listens there
+        free.bind(("127.0.0.1", 0))  # no server listens there
         with pytest.raises(ConfigError, match="does not answer"):
             require_answer(f"127.0.0.1:{free.getsockname()[1]}")
 
