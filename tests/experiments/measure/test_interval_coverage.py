@@ -83,6 +83,7 @@ def test_coverage_agrees_with_theory() -> None:
     assert tally.held / 3000 == pytest.approx(0.95, abs=margin(0.95, 3000))
 
 
+@pytest.mark.slow
 def test_few_draws_at_twelve_subjects_agree_with_the_published_coverage(truth: dict[str, float]) -> None:
     rows = measure(12, 300, truth, seed=3, methods=("shipped",))
     coverages = {row.score: row.coverage for row in rows}
