@@ -121,8 +121,7 @@ def drawing() -> Iterator[Result]:
 
 
 def simulating() -> Iterator[Result]:
-    """Measure the simulation of ten-frame clips from stills on all cores, for two sizes: the time must grow
-    linearly."""
+    """Measure the simulation of ten-frame clips on all cores, for two sizes: the time must grow linearly."""
     from experiments.measure.training_speed import posed_store
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import choose_stills
@@ -142,8 +141,7 @@ def simulating() -> Iterator[Result]:
 
 
 def explaining() -> Iterator[Result]:
-    """Measure Grad-CAM in turns with a forward pass, and on 256 clips with facial regions (drawn faces, random
-    weights)."""
+    """Measure Grad-CAM beside a forward pass, and on 256 clips with regions (drawn faces, random weights)."""
     import torch
 
     from experiments.measure.training_speed import drawn_batch, shipped_model
@@ -174,8 +172,7 @@ def explaining() -> Iterator[Result]:
 
 
 def judging() -> Iterator[Result]:
-    """Measure ``fer-id evaluate`` on 10,000 predictions of 200 subjects with four group columns, figures and report
-    included."""
+    """Measure ``fer-id evaluate`` on 10,000 predictions of 200 subjects with four group columns, report included."""
     from experiments.measure.evaluate_speed import judge_run, made_up_run
 
     with TemporaryDirectory() as folder:
@@ -227,8 +224,7 @@ def videos() -> Iterator[Result]:
 
 
 def sweeping() -> Iterator[Result]:
-    """Measure two trials of a minute each: run by hand, in a sweep one after the other, in a sweep side by side; one
-    thread each."""
+    """Measure two trials of a minute: by hand, in a sweep in sequence, in a sweep side by side; one thread each."""
     from experiments.measure.sweep_speed import race
 
     times = race()

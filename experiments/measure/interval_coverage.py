@@ -244,8 +244,7 @@ def _portions(total: int, at_most: int) -> Iterator[int]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the coverage by score and method, a column per number of subjects, with the percentages below and
-    above."""
+    """Return coverage by score and method, a column per number of subjects, with percentages below and above."""
     sizes = sorted({row.subjects for row in rows})
     cells = defaultdict[tuple[str, str], dict[int, str]](dict)
     for row in rows:

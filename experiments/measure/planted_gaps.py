@@ -53,8 +53,7 @@ class PlantedConfig:
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:
-    """Write ``planted.json``: the share of cohorts with a claimed gap, by column, and with a refusal of the gate for
-    severity.
+    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity.
 
     Raises:
         RunError: no such run, or an unfinished one.
@@ -99,8 +98,7 @@ def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
 
 
 def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
-    """Return the share of cohorts with a claimed accuracy gap, mean gaps, and the share that the gate refuses for
-    severity."""
+    """Return shares of cohorts with a claimed accuracy gap and with a refusal for severity, and mean gaps."""
     columns = dict.fromkeys(column for cohort in cohorts for column in cohort["columns"])
     gaps = [{name: column["gaps"]["accuracy"] for name, column in cohort["columns"].items()} for cohort in cohorts]
     claimed = {column: sum(cohort.get(column, {}).get("verdict") == GAP for cohort in gaps) for column in columns}

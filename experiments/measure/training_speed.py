@@ -137,8 +137,7 @@ class Turns(pl.Callback):
 
 
 def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callable[[], None]:
-    """Return the step of a plain loop with the same optimiser, precision and memory format, on four batches in memory
-    in turn."""
+    """Return the step of a plain loop with the same optimiser, precision and memory format, on four batches."""
     place = device(config)
     model = model.to(place).train()
     optimiser = make_optimiser(config.optim, [(model, 1.0)])
@@ -173,8 +172,7 @@ def random_store(path: Path, clips: Mapping[str, int], *, length: int) -> Path:
 
 
 def posed_store(path: Path, stills: int) -> Path:
-    """Write a store as ``simulate`` takes it from a benchmark: noise as pictures, with the landmarks of drawn
-    people."""
+    """Write a store in the form of a benchmark's: noise as pictures, with the landmarks of drawn people."""
     from fer_id.preprocessing.alignment import crop_geometry
     from fer_id.simulation.drawn.clip_store import SyntheticConfig
     from fer_id.simulation.drawn.geometry import landmarks

@@ -1,5 +1,4 @@
-"""Folder of a study: its settings (``sweep.yaml``, ``sweep.json``) and one line per event of a trial
-(``trials.jsonl``)."""
+"""Record of a study: settings (``sweep.yaml``, ``sweep.json``) and events of its trials (``trials.jsonl``)."""
 
 from __future__ import annotations
 

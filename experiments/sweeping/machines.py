@@ -57,8 +57,7 @@ class Machines:
 
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
-    """Yield the machines, with Ray running for the duration of the block; a Ray that this process already runs is used
-    and left running.
+    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running.
 
     Args:
         config: the address of the cluster, and the resources of a trial.

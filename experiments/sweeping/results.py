@@ -23,8 +23,7 @@ MOST_FOLDS = 40
 
 
 def table(study: Study, provenance: str) -> pd.DataFrame:
-    """Return a table of all trials: number, fold, status, the objective (under its own name), cost, parameters, job,
-    folder."""
+    """Return a row per trial: number, fold, status, objective (under its name), cost, parameters, job, folder."""
     rows = [
         {
             "number": trial.number,

@@ -41,8 +41,7 @@ class Study:
         self._left = sorted(left, key=lambda trial: (trial.number, self.folds.index(trial.fold)))
 
     def _is_left(self, trial: Trial) -> bool:
-        """Return whether the trial is to be trained: interrupted, failed, or done with its run missing or
-        incomplete."""
+        """Return whether the trial is to be trained: interrupted, failed, or its run missing or incomplete."""
         gone = trial.status == FINISHED and not RunDir(self.plan.path(trial.fold, trial.job)).done
         return gone or not trial.is_over
 

@@ -136,8 +136,7 @@ class Stopper(FIFOScheduler):
             self._folds[trial.config["fold"]].on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Return whether the trial continues. It always does after its last validation, when stopping would save no
-        time."""
+        """Return whether the trial continues; after its last validation it always does."""
         if not self._folds or VALUE not in result:
             return self.CONTINUE
         decision: str = self._folds[trial.config["fold"]].on_trial_result(tune_controller, trial, result)

@@ -29,8 +29,7 @@ STEPS = 10
 
 
 def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str) -> Tensor:
-    """Return the Grad-CAM of every frame. With a temporal head the gradient passes through the head, so maps of late
-    frames depend on early frames.
+    """Return the Grad-CAM of every frame; through a temporal head maps of late frames depend on early frames.
 
     Args:
         model: in evaluation mode.
@@ -56,8 +55,7 @@ def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str
 
 
 def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """Return the absolute integrated gradients from the blurred clip to the clip, summed over colours, (B, T, 64,
-    64)."""
+    """Return |integrated gradients| from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
     frames = batch["frames"]
     with _attributing(model):
         attribution = IntegratedGradients(model).attribute(
@@ -72,8 +70,7 @@ def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor
 
 
 def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """Return the fall of the logit when a square is blurred in all frames at once, (B, T, 64, 64), equal in all
-    frames."""
+    """Return the fall of the logit when a square is blurred in all frames, (B, T, 64, 64), equal in all frames."""
     frames = batch["frames"]
     count = frames.shape[1]
     with torch.inference_mode(), _attributing(model):
@@ -117,8 +114,7 @@ GRAD_CAM = "grad_cam"
 
 @contextmanager
 def heads_input(model: ClipClassifier) -> Iterator[list[Tensor]]:
-    """Yield a list that collects the head's input features (B, T, D) inside the block, so that nothing is encoded
-    twice."""
+    """Yield a list that collects the head's input features (B, T, D), so that nothing is encoded twice."""
     seen: list[Tensor] = []
     handle = model.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     try:
@@ -135,8 +131,7 @@ METHODS: dict[str, Callable[[ClipClassifier, ClipBatch, Tensor], Tensor]] = {
 
 
 def importance(maps: Tensor) -> Tensor:
-    """Return the share of each frame in a clip's attribution, (B, T) from (B, T, h, w); NaN where all attribution is
-    0."""
+    """Return each frame's share of a clip's attribution, (B, T) from (B, T, h, w); NaN without attribution."""
     mass = maps.sum(dim=(2, 3))
     return mass / mass.sum(dim=1, keepdim=True)  # 0 / 0 is NaN: no attribution at all
 
@@ -158,8 +153,7 @@ def blurred(frames: Tensor) -> Tensor:
 
 @contextmanager
 def _attributing(model: ClipClassifier) -> Iterator[None]:
-    """Switch off the gradients of the weights, which are not needed, and allow the backward pass of an LSTM in
-    evaluation mode."""
+    """Freeze the weights, and allow the backward pass of an LSTM in evaluation mode."""
     wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in wanted:

@@ -108,8 +108,7 @@ def check_clips(
 
 
 def randomised(model: ClipClassifier, fresh: ClipClassifier) -> Iterator[tuple[str, ClipClassifier]]:
-    """Yield copies of the model with ever more parts randomised, from the classifier down; the last has random weights
-    only."""
+    """Yield the model with ever more parts randomised, from the classifier down, at last with all of them."""
     drawn = copy.deepcopy(model)
     parts = [("classifier", drawn.classifier, fresh.classifier), ("head", drawn.head, fresh.head)]
     stages = list(zip(drawn.encoder.stages(), fresh.encoder.stages(), strict=True))
@@ -144,8 +143,7 @@ def alike(first: Tensor, second: Tensor, valid: Tensor) -> NDArray[np.float64]:
 def _perturbed(
     model: ClipClassifier, batch: ClipBatch, target: Tensor, own: Tensor, generator: torch.Generator
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the probability of the class while cells are blurred (deletion, at random) or restored (insertion), (B,
-    STEPS + 1).
+    """Return class probabilities while cells are blurred (deletion, at random) or restored, (B, STEPS + 1).
 
     In a random order, insertion is deletion backwards.
     """

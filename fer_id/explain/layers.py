@@ -86,8 +86,7 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
 
 @contextmanager
 def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
-    """Yield a module whose output is the layer's output as a map (N, C, h, w), also for tokens and for channels-last
-    layers.
+    """Yield a module whose output is the layer's as a map (N, C, h, w), also for tokens and channels-last layers.
 
     The output is passed on through the network, so its gradient is the layer's. Captum's Grad-CAM expects such a map;
     for a transformer's tokens (N, L, D) it would average the gradient over the channels instead of the positions.

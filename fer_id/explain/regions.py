@@ -81,8 +81,7 @@ def region_masks(landmarks: NDArray[np.floating]) -> Floats:
 
 
 def face_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Return the share of every pixel that is face, from the jaw to the forehead below the hair: the area that training
-    may be confined to.
+    """Return the share of every pixel that is face, from the jaw to the forehead: training may be confined to it.
 
     Args:
         landmarks: (N, 68, 2) in crop pixels.
@@ -150,8 +149,7 @@ def _face(points: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _third(points: NDArray[np.float64], down: NDArray[np.float64]) -> float:
-    """Return the distance from the brows to the base of the nose in pixels, at least three tenths of the distance
-    between the eyes."""
+    """Return the distance from brows to base of the nose in pixels, at least 0.3 of the distance between the eyes."""
     eyes = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
     return max(0.3 * float(np.linalg.norm(eyes)), float(points[33] @ down) - float((points[17:27] @ down).mean()), 1.0)
 

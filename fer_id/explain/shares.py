@@ -55,8 +55,7 @@ def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDA
 
 
 def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tuple[float, Interval]:
-    """Return the attribution on regions relative to their area over all clips of a table, with its interval over
-    subjects.
+    """Return attribution on regions relative to their area over all clips, with its interval over subjects.
 
     Clips without shares are left out; NaN where no clip is left.
     """

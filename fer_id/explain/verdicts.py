@@ -31,8 +31,7 @@ DECISIVE = {
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
-    """Return each check's mean over all clips and whether the maps pass; None where there are too few subjects to
-    decide.
+    """Return each check's mean over all clips and whether maps pass; None where too few subjects decide.
 
     Args:
         rows: from ``fer_id.explain.checks.check_clips``, of one fold or of several.

@@ -64,10 +64,9 @@ class TimmEncoder(Encoder):
         return list(self.net.children())
 
     def map_names(self) -> list[str]:
-        """Return timm's own list of stages; for a transformer the first norm of each block, whose patches still affect
-        the output.
+        """Return timm's own list of stages; for a transformer the first norm of each block.
 
-        Only the class token is read at the end: after the last block the patches have no gradient.
+        After a transformer's last block only the class token is read, and the patches have no gradient.
         """
         modules = dict(self.net.named_modules())
         listed = [info["module"] for info in getattr(self.net, "feature_info", ())]
@@ -120,8 +119,7 @@ def fit_to_crop(name: str) -> Fit:
 
 
 def _sizes(name: str) -> list[dict[str, Any]]:
-    """Return the arguments to try, best first: for a backbone of fixed input size a smaller patch, else the image size
-    alone."""
+    """Return the arguments to try, best first: for a fixed input size a smaller patch, else the image size alone."""
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return [{}]

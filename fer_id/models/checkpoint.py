@@ -86,8 +86,7 @@ def load_model(model: ClipClassifier, path: str | Path) -> None:
 
 
 def load_encoder(model: ClipClassifier, path: str | Path) -> None:
-    """Load only the encoder's weights, from a checkpoint of any model with the same encoder, or from a file of an
-    encoder.
+    """Load only the encoder's weights, from a checkpoint of any model with it, or from a file of an encoder.
 
     Raises:
         CheckpointError: see ``read_tensors``, or the file is of another encoder; the model is then unchanged.

@@ -89,8 +89,7 @@ def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:
 
 
 def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return channels and convolutions of each block of ``conv4`` or ``shallow``: from the config, or else the
-    defaults."""
+    """Return channels and convolutions of each block of ``conv4`` or ``shallow``: the config's or the defaults."""
     widths, convs = CONV_ENCODERS[config.encoder]
     return tuple(config.widths) or widths, tuple(config.convs) or convs
 

@@ -40,8 +40,7 @@ class Encoder(nn.Module):
         raise NotImplementedError
 
     def stages(self) -> list[nn.Module]:
-        """Return the parts from the pixels to the feature, for strategies that treat early and late parts
-        differently."""
+        """Return the parts from the pixels to the feature, to treat early and late parts differently."""
         return list(self.children())
 
     def map_names(self) -> list[str]:

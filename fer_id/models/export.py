@@ -69,8 +69,7 @@ class Exported:
 
 
 class _Step(nn.Module):
-    """Module for one frame: frame (1, 3, 64, 64), valid (1,), landmarks (1, 68, 2) if used, state -> logits, new
-    state."""
+    """One frame (1, 3, 64, 64), valid (1,), landmarks (1, 68, 2) if used, and state -> logits and new state."""
 
     def __init__(self, model: ClipClassifier) -> None:
         super().__init__()
@@ -111,8 +110,7 @@ def _state(head: Head) -> dict[str, int] | None:
 
 
 def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return the pooled clip so far (1, H) and the new state, from features (1, D) and valid (1, 1) of one more
-    frame."""
+    """Return the pooled clip so far (1, H) and the new state, from one frame's features (1, D) and valid (1, 1)."""
     if isinstance(head, Mean):
         total = torch.where(valid, state[0] + features, state[0])
         count = torch.where(valid, state[1] + 1, state[1])
@@ -255,8 +253,7 @@ def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dic
 
 
 def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> dict[str, Any]:
-    """Return the milliseconds per call (one frame of a step, else a whole clip): ``median``, ``p95``, ``calls``,
-    ``per``."""
+    """Return milliseconds per call (a frame of a step, else a clip): ``median``, ``p95``, ``calls``, ``per``."""
     clip = next(noise_clips(1, onnx.exported.frames, seed=0))
     if onnx.exported.kind == CLIP:
         tensors: Sequence[Tensor] = clip

@@ -140,8 +140,7 @@ class Transformer(Head):
 
 
 def _valid_first(valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the order (B, T) that puts the valid frames first in their own order, and the position (B,) of the
-    last."""
+    """Return the order (B, T) with the valid frames first, as they came, and the position (B,) of the last."""
     places = valid.shape[1] * valid.int() - torch.arange(valid.shape[1], device=valid.device)
     order = places.argsort(dim=1, descending=True)  # without ties, since ONNX has no stable sort
     return order, (valid.sum(dim=1) - 1).clamp(min=0)

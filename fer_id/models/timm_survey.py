@@ -32,8 +32,7 @@ class Backbone(NamedTuple):
 
 
 def survey(pattern: str) -> Iterator[Backbone]:
-    """Try every timm model whose name matches a pattern with ``*``, on the meta device: nothing is allocated or
-    computed.
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device (nothing is computed).
 
     Raises:
         ConfigError: no model has such a name.

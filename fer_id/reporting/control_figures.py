@@ -1,5 +1,4 @@
-"""Figures of ``controls.json``: accuracy of temporal controls, and accuracy by intensity and delay of the
-expression."""
+"""Figures of ``controls.json``: accuracy of temporal controls, and by intensity and delay of the expression."""
 
 from __future__ import annotations
 

@@ -34,8 +34,7 @@ def draw(report: Mapping[str, Any]) -> dict[str, Figure]:
 
 
 def regions_figure(report: Mapping[str, Any]) -> Figure | None:
-    """Draw the attribution of each region relative to its area, with intervals; regions outside the face in another
-    colour."""
+    """Draw each region's attribution relative to its area, with intervals; off-face regions in another colour."""
     if report["regions"][REGIONS[0]]["value"] is None:
         return None
     with style.styled():

@@ -22,8 +22,7 @@ _ROOM_FOR_TEXT = 0.12  # share of the axis that a percentage takes
 
 
 def confusion_matrix(metrics: Metrics) -> Figure:
-    """Draw the confusion matrix, true classes in rows; colour and percentage are shares of the row, the count is
-    below."""
+    """Draw the confusion matrix, true classes in rows, with shares of the row (colour, percentage) and counts."""
     names, counts = metrics["labels"], np.array(metrics["confusion_matrix"], dtype=float)
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
@@ -62,8 +61,7 @@ def confusion_matrix(metrics: Metrics) -> Figure:
 
 
 def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None) -> Figure:
-    """Draw recall with its interval and F1 by class, worst last, with the most common error in words, as the paper's
-    Table 5.
+    """Draw recall with its interval and F1 by class, worst last, with the most common error, as the paper's Table 5.
 
     Args:
         metrics: metrics of the run.
@@ -238,8 +236,7 @@ def by_epoch(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
-    """Mark the epoch of the best checkpoint: the first with the lowest loss, or with the highest value of another
-    score."""
+    """Mark the epoch of the best checkpoint: the first with the lowest loss, or else with the highest score."""
     if monitor not in epochs:  # a column without a number was dropped
         return
     scores = epochs[monitor]

@@ -53,8 +53,7 @@ def forest(metrics: Mapping[str, Any]) -> Figure | None:
 
 
 def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure | None:
-    """Draw a small reliability diagram for every group with enough subjects; None without one. Pairs of columns are
-    left out.
+    """Draw a reliability diagram for every group with enough subjects, pairs left out; None without one.
 
     The area of a point is its share of the group's clips: small points are noise where a group has few clips.
 

@@ -14,8 +14,7 @@ _ORDER = (GAP, NO_GAP, TOO_LITTLE)
 
 
 def gap_sentences(subgroups: Mapping[str, Any] | None) -> list[str]:
-    """Return a sentence per column with the clearest of its verdicts and the score it refers to; none without
-    groups."""
+    """Return a sentence per column with the clearest of its verdicts and its score; none without groups."""
     if subgroups is None:
         return []
     return [f"{name}: {verdict_words(column)}." for name, column in subgroups["columns"].items()]

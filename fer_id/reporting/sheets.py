@@ -54,8 +54,7 @@ def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
 def faces_sheet(
     image: NDArray[np.uint8], boxes: Sequence[Box], title: str, path: Path, *, child: int | None, followed: int | None
 ) -> None:
-    """Write a PNG, readable by its owner only: a frame with a numbered box on every face, and the position of each
-    face.
+    """Write a PNG, readable by its owner only: a frame with numbered boxes on its faces, and their positions.
 
     The whole frame is pixelated, so that a face missed by the detector cannot be recognised; detected faces are coarser
     still. Only the child's own face is clear, once a person has identified it.

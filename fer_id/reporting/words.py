@@ -139,8 +139,7 @@ def worst_classes(metrics: Metrics) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Join names: ``angry``, ``angry and fear``, ``angry, disgust and fear``; of more than three ``angry, disgust and 3
-    more``."""
+    """Join names: ``angry and fear``, ``angry, disgust and fear``; more than three: ``angry, disgust and 3 more``."""
     parts = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
     return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 

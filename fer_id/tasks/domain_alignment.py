@@ -12,8 +12,7 @@ _WIDTH = 64
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Return the squared distance of the covariances of features (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko,
-    2016).
+    """Return the squared distance of the covariances of (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko, 2016).
 
     At least two rows each. Computed outside autocast, since a covariance loses too much precision in bf16.
     """
@@ -33,8 +32,7 @@ class Critic(nn.Module):
         self.net = nn.Sequential(nn.Linear(dim, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, 2))
 
     def forward(self, features: Tensor, domain: Tensor, strength: float) -> Tensor:
-        """Return the cross-entropy of the domain, int64 (B,), with equal weight of both domains; ``strength`` scales
-        the reversed gradient."""
+        """Return the domain's cross-entropy, int64 (B,), domains weighted equally, gradient times ``-strength``."""
         logits = self.net(_GradientReversal.apply(features, strength))
         weight = 1 / torch.bincount(domain, minlength=2).clamp(min=1).float()
         return F.cross_entropy(logits, domain, weight=weight)

@@ -74,8 +74,7 @@ class Features:
         return replace(self, values=self.values.flip(1), valid=self.valid.flip(1))
 
     def shuffled(self, seed: int) -> Features:
-        """Return the clips with the frames of each in random order, which only ``seed`` and the clip's index
-        determine."""
+        """Return the clips with their frames in random order, by ``seed`` and the clip's index alone."""
         noise = torch.from_numpy(np.random.default_rng(seed).random(self.valid.shape))
         order = noise.argsort(dim=1)
         values = self.values.gather(1, order.unsqueeze(-1).expand_as(self.values))

@@ -111,8 +111,7 @@ def measure(
 
 
 def _timed_shape(shape: Sequence[int], device: torch.device) -> tuple[int, int]:
-    """Return (B, T) of a timed step: on a CPU as many whole clips as :data:`FRAMES` allows, at least two for batch
-    norm."""
+    """Return (B, T) of a timed step: on a CPU as many clips as :data:`FRAMES` allows, at least two (batch norm)."""
     clips, frames = shape
     return (clips if device.type == "cuda" else min(clips, max(2, FRAMES // frames)), frames)
 

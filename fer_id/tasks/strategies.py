@@ -67,8 +67,7 @@ class Strategy:
         return []
 
     def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Adapt without training, where ``learns`` is False: frames (B, T, ...) and valid (B, T) of the training
-        clips."""
+        """Adapt without training: frames (B, T, ...) and valid (B, T) of the training clips."""
 
 
 class SourceOnly(Strategy):
@@ -101,8 +100,7 @@ class Head(Strategy):
 
 
 class Gradual(Strategy):
-    """Gradual unfreezing: stages begin to learn one after another from the last, earlier ones at lower rates (Howard &
-    Ruder, 2018)."""
+    """Stages begin to learn one by one from the last, earlier ones at lower rates (Howard & Ruder, 2018)."""
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         parts = stages(model)

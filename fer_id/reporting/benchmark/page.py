@@ -152,8 +152,7 @@ def write_benchmark(
 
 
 def table_4(models: Any) -> pd.DataFrame:
-    """Return our Table 4, a row per model: scores with intervals and spread over seeds, the difference, the paper's
-    scores."""
+    """Return our Table 4, a row per model: scores, intervals, spread over seeds, difference, the paper's scores."""
     rows = []
     for model in models:
         row: dict[str, Any] = {"model": model.name, "provenance": model.entries[0].metrics["provenance"]}
@@ -173,8 +172,7 @@ def table_4(models: Any) -> pd.DataFrame:
 
 
 def table_5(models: Any) -> pd.DataFrame:
-    """Return our Table 5, a row per model and class: recall with its interval, the most common error, the paper's
-    value."""
+    """Return our Table 5, a row per model and class: recall, interval, most common error, the paper's value."""
     rows = []
     for model in models:
         metrics = model.entries[0].metrics

@@ -88,8 +88,7 @@ def _extents() -> list[Column]:
 
 
 def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
-    """Return whole tens of per cent, at least ten apart, that contain all accuracies with their intervals, and
-    ``mark``."""
+    """Return whole tens of per cent, at least ten apart, around all accuracies, intervals and ``mark``."""
     ends = [mark] if mark is not None else []
     for run in compared:
         interval = run.metrics["intervals"].get("accuracy") or {}

@@ -149,8 +149,7 @@ def _reached(folds: Sequence[pd.Series], column: str) -> float:
 
 
 def _why_not(run: Compared, reference: Compared) -> str | None:
-    """Return the reason why runs of different provenance cannot be paired, although their clips may have equal
-    names."""
+    """Return why runs of different provenance cannot be paired, although their clips may have equal names."""
     if run.provenance != reference.provenance:
         return f"{run.provenance} clips, the reference's are {reference.provenance}"
     return None

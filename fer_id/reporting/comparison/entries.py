@@ -69,8 +69,7 @@ def read_entries(
     names: Mapping[Path, str] | None = None,
     problems: Problems | None = None,
 ) -> list[T]:
-    """Return the result of ``take`` for each run, in their order, each run once; a run is released before the next is
-    read.
+    """Return the result of ``take`` for each run in order, each once; runs are released one by one.
 
     Args:
         runs: runs of one label space.
