@@ -96,8 +96,8 @@ def check_clips(
         parts.append(pd.DataFrame(row))
         for name, values in probabilities.items():
             curves.setdefault(name, []).append(values)
-        for name, values in maps.items():
-            pairs = zip(batch["subject_id"], shares_of(values, batch), strict=True)
+        for name, heat in maps.items():
+            pairs = zip(batch["subject_id"], shares_of(heat, batch), strict=True)
             methods.setdefault(name, []).extend({"subject_id": subject, **shares} for subject, shares in pairs)
     return Checked(
         pd.concat(parts, ignore_index=True),
