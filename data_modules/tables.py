@@ -95,7 +95,7 @@ class Table:
                     empty.append(number)
                     continue
                 for before in empty:
-                    self.problems.add(f"row {before} (line {before + 2}): 0 cells, expected {len(header)}")
+                    self.problems.add(f"row {before} (line {before + 2}): an empty line between rows; remove it")
                 empty.clear()
                 cells = self._cells(line, number + 2, header)
                 if cells is not None:
@@ -172,7 +172,9 @@ class Table:
                 self.problems.add(f"header: {_strange(name)}", grave=True)
             elif is_formula(name):
                 self.problems.add(f"header: column {quoted(name)} is a spreadsheet formula; rename it", grave=True)
-            elif name not in self.columns and not (self.extra and name):
+            elif not name:
+                self.problems.add(f"header: {count} of {names.total()} columns without a name; remove or name them")
+            elif name not in self.columns and not self.extra:
                 self.problems.add(f"header: unexpected column {quoted(name)}")
             elif count > 1:
                 self.problems.add(f"header: column {cut(name)} stands {count} times")
