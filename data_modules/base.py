@@ -326,16 +326,16 @@ def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequen
 
 def _opened(paths: Sequence[str]) -> list[ClipStore]:
     """Return the stores; where several cannot be opened, an error that names each."""
-    stores, problems = list[ClipStore](), list[FerIdError]()
+    stores, refusals = list[ClipStore](), list[FerIdError]()
     for path in paths:
         try:
             stores.append(ClipStore.open(path))
         except FerIdError as problem:
-            problems.append(problem)
-    if len(problems) > 1:
-        raise StoreError("\n".join(map(str, problems)))
-    for problem in problems:
-        raise problem
+            refusals.append(problem)
+    if len(refusals) > 1:
+        raise StoreError("\n".join(map(str, refusals)))
+    if refusals:
+        raise refusals[0]
     return stores
 
 

@@ -68,7 +68,7 @@ def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
         numbers = pd.to_numeric(clips[column], errors="coerce")
         wrong = clips[column][clips[column].notna() & ~((numbers > least) & np.isfinite(numbers))]
         if len(wrong):
-            found.append(f"column {column} holds {wrong.iloc[0]}, expected {expected}")
+            found.append(f"column {column} holds {cut(wrong.iloc[0])}, expected {expected}")
     for column in card.groups:
         if column in CLIP_COLUMNS:
             found.append(f"card.json: the group column {column} means something else")
