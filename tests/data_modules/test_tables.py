@@ -47,6 +47,8 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
         (b"a\n1\n", "column b is missing"),
         (b"a,b,c\n1,2,3\n", "unexpected column 'c'"),
         (b"a,b,b\n1,2,3\n", "column b stands 2 times"),
+        (b"A,b\n1,2\n", "header: column a is missing; 'A' is not it"),
+        (b"a,b\nx,1,5\n", r"row 0 \(line 2\): 3 cells, expected 2; a number with a decimal comma is two cells"),
         (b"a,b,,\n1,2,,\n", "header: 2 of 4 columns without a name; remove or name them"),
         (
             b"a,b\n1\n1,2,3\n",
