@@ -229,7 +229,7 @@ def test_training_never_imports_mediapipe() -> None:
         ("import torch", "torch", True),
         ("import torch.nn as nn", "torch.nn", True),
         ("from . import store", "fer_id.tasks.store", True),
-        ("from ..store import ClipStore", "fer_id.store.ClipStore", True),
+        ("from ..store import ClipStore", "fer_id.store.reader.ClipStore", True),
         ("class A:\n    import torch", "torch", True),
         ("try:\n    import torch\nexcept ImportError:\n    pass", "torch", True),
         ("def f():\n    import torch", "torch", False),
