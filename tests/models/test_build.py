@@ -50,7 +50,7 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(encoder="timm:hf-hub:somebody/model"), "timm has no model 'hf-hub:somebody/model'"),
         (ModelConfig(encoder="timm:"), "timm has no model ''"),
         (ModelConfig(widths=[8, 8]), "expected 4 positive integers for conv4"),
-        (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths has 2 blocks, model.convs 3"),
+        (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths: has 2 blocks, model.convs 3"),
         (ModelConfig(encoder="shallow", widths=[8, 0, 8]), "[8, 0, 8], expected at least 1"),
         (ModelConfig(head="transformer", hidden=6), "a multiple of 4"),
         (ModelConfig(pretrained=True), "conv4 has no published weights"),
