@@ -24,13 +24,11 @@ from fer_id.simulation.neutral_shape import EYE_DISTANCE
 from fer_id.simulation.warping import backward_maps, folded
 from fer_id.types import CROP, StoredClip
 
-_CAMERA = np.array(
-    [[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]]
-)  # eye distances from the point between the eyes -> pixels
+_CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from between the eyes -> pixels
 _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)))
 _INNER, _SOFT = 0.9, 2.0  # border between two faces: share of the way from the nose to the outline, and blur in pixels
 _FOREHEAD = 0.35  # eye distances above the brows
-_GAINS = (0.75, 1.33)  # range of the contrast ratio of two pictures; beyond it noise is amplified, or a face washed out
+_GAINS = (0.75, 1.33)  # allowed contrast ratio of two pictures; beyond it noise is amplified, or a face washed out
 _PLANE = np.stack([np.ones(CROP * CROP), *(np.mgrid[:CROP, :CROP].reshape(2, -1) / CROP)], axis=1)
 _HEAD = landmarks(HeadShape(), np.zeros(14))
 
@@ -142,7 +140,7 @@ def _aligned(points: Array, rng: np.random.Generator) -> Array:
 def _maps(still: Still, points: Array, gaze: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Compute backward maps of the frames into the still (T, 64, 64, 2) and into the neutral face (T + 1, 64, 64, 2).
 
-    The last map takes the still to the neutral face. The irises move as points of their own.
+    The last map lays the neutral face over the still. The irises move as points of their own.
     """
     eyes = [list(eye) for eye, _, _ in _LIDS]
 

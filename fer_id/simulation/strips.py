@@ -36,20 +36,20 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
         ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
-    frames = shown_frames(config.frames)
+    frames = strip_frames(config.frames)
     people = _people(config)
     titles = [f"{person.traits.severity} ({person.traits.subject_id})" for person in people]
     strips = [[_strip(config, person, emotion, frames) for person in people] for emotion in TARGET.names]
     return draw(strips, titles, "synthetic: drawn faces; the line is the intensity e(t)", out)
 
 
-def shown_frames(frames: int) -> NDArray[np.int64]:
+def strip_frames(frames: int) -> NDArray[np.int64]:
     """Return the indices of the frames in a strip: all, or as many as fit, evenly spaced."""
     return np.linspace(0, frames - 1, min(frames, _MOST_FRAMES)).round().astype(int)
 
 
 def draw(strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str], caption: str, out: Path) -> Path:
-    """Write strips by row (equally many per emotion) and column, intensity below, to a PNG that only its owner can read."""
+    """Write strips by row (equally many per emotion) and column, with the intensity below, to a PNG of mode 0600."""
     from matplotlib.figure import Figure
 
     count, step = len(strips[0][0][1]), len(strips) // len(TARGET.names)
