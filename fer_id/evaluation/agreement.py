@@ -61,12 +61,8 @@ def agreement(votes: pd.DataFrame, space: LabelSpace) -> dict[str, Any]:
 
 
 def _ceiling(grid: np.ndarray[Any, Any], classes: int) -> tuple[float, list[float | None]]:
-    """Compute mean accuracy and (K,) mean recalls of the annotators, each against the majority of the others.
-
-    Args:
-        grid: (annotators, clips) class codes; NaN where there is no vote.
-        classes: K.
-    """
+    """Compute mean accuracy and K mean recalls of annotators (annotators, clips; NaN: no vote), each against the
+    majority of the others."""
     scores, recalls = [], []
     for annotator, votes in enumerate(grid):
         others = np.delete(grid, annotator, axis=0)

@@ -121,11 +121,8 @@ def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
 
 
 def _flip_whole(difference: Ints) -> float:
-    """Compute the exact p over all sign flips from the distribution of their sum.
-
-    The distribution is built up subject by subject, whose difference is positive or negative with equal probability
-    (Pagano and Tritchler 1983, JASA 78:435).
-    """
+    """Compute the exact p over all sign flips from the distribution of their sum, which is built up subject by subject
+    (Pagano and Tritchler 1983, JASA 78:435)."""
     sizes = np.abs(difference[difference != 0])
     chance = np.zeros(int(sizes.sum()) + 1)  # probability of each sum of the positive differences
     chance[0] = 1.0

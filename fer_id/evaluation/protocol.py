@@ -103,14 +103,9 @@ def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]
 
 
 def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Rows, dict[str, int]]:
-    """Remove training images that are near-identical to a judged one or to each other.
+    """Remove training images that are near-identical to one of validation and test, or to each other.
 
     Of each group of near-identical images the first stays; a group under different labels is left out whole.
-
-    Args:
-        clips: the table; ``subject_id`` names the group of near-identical images.
-        train: rows to train on.
-        judged: rows of validation and test.
 
     Returns:
         the remaining training rows, in order, and the number of rows dropped, by reason.

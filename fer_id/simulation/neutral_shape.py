@@ -77,11 +77,8 @@ class NeutralShapes:
         return rest
 
     def misfit(self, shapes: Shapes) -> NDArray[np.float64]:
-        """Compute how badly the still points fit a neutral face, (..., 68, 2) -> (...,).
-
-        It is the root mean square distance in eye distances; large for profiles, hands before the face and wrong
-        landmarks.
-        """
+        """Return the root mean square distance of the still points from a neutral face's, (..., 68, 2) -> (...,), in
+        eye distances: large for profiles, hands before the face and wrong landmarks."""
         points = list(STILL_POINTS)
         off = np.linalg.norm((shapes - self.neutral_of(shapes))[..., points, :], axis=-1)
         misfit: NDArray[np.float64] = np.sqrt((off**2).mean(axis=-1)) / EYE_DISTANCE
@@ -94,11 +91,8 @@ def to_crop(shape: NDArray[np.floating]) -> Shapes:
 
 
 def turned(shapes: Shapes) -> NDArray[np.float64]:
-    """Estimate the yaw of faces of aligned crops, (..., 68, 2) -> (...,).
-
-    It is the offset of the nose tip from the middle of the eye corners, in eye distances: about 0.55 times the sine of
-    the angle, positive to the right of the picture.
-    """
+    """Return the offset of the nose tip from the middle of the eye corners, (..., 68, 2) -> (...,), in eye distances:
+    about 0.55 times the sine of the yaw, positive to the right of the picture."""
     middle = shapes[..., [36, 39, 42, 45], 0].mean(axis=-1)
     offset: NDArray[np.float64] = (shapes[..., 30, 0] - middle) / EYE_DISTANCE
     return offset

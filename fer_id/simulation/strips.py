@@ -75,7 +75,7 @@ def draw(strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str],
 
 
 def film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Enlarge crops (N, 64, 64, 3) and place them side by side, uint8 (96, W, 3)."""
+    """Place square pictures (N, S, S, 3) side by side, enlarged to 96 pixels, uint8 (96, W, 3)."""
     picture = np.full((_SIDE, len(frames) * (_SIDE + _GAP), 3), 255, np.uint8)
     for place, frame in enumerate(frames):
         left = place * (_SIDE + _GAP)
@@ -97,9 +97,8 @@ def _strip(
 ) -> tuple[NDArray[np.uint8], Array]:
     """Draw frames of one clip side by side, uint8 (96, W, 3); return them and their intensity (N,)."""
     performance, painter, _ = stage_clip(subject, emotion, 0, config)
-    picture = np.full((_SIDE, len(frames) * (_SIDE + _GAP), 3), 255, np.uint8)
-    for place, frame in enumerate(frames.tolist()):
+    pictures = []
+    for frame in frames.tolist():
         camera = eye_camera(painter.points(frame), np.zeros((2, 2)), _SIDE)
-        left = place * (_SIDE + _GAP)
-        picture[:, left : left + _SIDE] = painter.paint(frame, (_SIDE, _SIDE), camera)[0]
-    return picture, performance.intensity[frames]
+        pictures.append(painter.paint(frame, (_SIDE, _SIDE), camera)[0])
+    return film(np.stack(pictures)), performance.intensity[frames]

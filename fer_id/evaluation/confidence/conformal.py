@@ -1,9 +1,9 @@
 """Conformal prediction sets of classes with the child as the unit of calibration.
 
 Split conformal prediction with **children** as exchangeable units, which their clips are not: hierarchical conformal
-    prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; Dunn,
-Wasserman and Ramdas 2022, doi:10.1080/01621459.2022.2060112) gives every calibration child the same weight. With ``K``
-children the p-value of class ``y`` for a clip ``x`` is
+prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; Dunn, Wasserman and Ramdas 2022,
+doi:10.1080/01621459.2022.2060112) gives every calibration child the same weight. With ``K`` children the p-value of
+class ``y`` for a clip ``x`` is
 
     p(x, y) = (1 + sum over children of the share of the child's clips whose score is at least s(x, y)) / (K + 1)
 

@@ -28,8 +28,8 @@ def public_view(subgroups: Mapping[str, Any]) -> Json:
 
     Returns:
         ``min_subjects``, ``min_clips``, and for every column: ``groups`` by value (``at_least_subjects`` in steps of
-            ``min_subjects``, scores, ``intervals`` of the tested ones), ``hidden`` (the number of hidden groups) and
-            ``gaps``.
+        ``min_subjects``, scores, ``intervals`` of the tested ones), ``hidden`` (the number of hidden groups) and
+        ``gaps``.
     """
     least = max(FEWEST_SUBJECTS, int(subgroups["min_subjects"]))
     columns: Mapping[str, Json] = subgroups["columns"]

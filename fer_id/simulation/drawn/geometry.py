@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_id.simulation.drawn.arrays import Array, columns, even
 from fer_id.simulation.drawn.expression import AU_INDEX
@@ -209,8 +208,3 @@ def _mouth(shape: HeadShape, sides: Array, mean: Array) -> Places:
     bend = -0.21 * smile * corner + 0.03 * smile + frown * (0.16 * sag - 0.03) + 0.05 * stretch * corner
     bend = bend - 0.03 * chin * (1 - corner) * (1 - part)
     return t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2
-
-
-def eye_centres(points: NDArray[np.floating]) -> Array:
-    """Average the six points of each eye, left of the picture first, (68, D) -> (2, D)."""
-    return np.stack([points[EYES[0]].mean(axis=0), points[EYES[1]].mean(axis=0)]).astype(float)

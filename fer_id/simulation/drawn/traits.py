@@ -115,9 +115,6 @@ def sample_traits(
     have one age group and severity.
 
     Args:
-        index: number of the subject in its cohort.
-        seed: seed of the cohort.
-        rng: source of randomness.
         degrees: dynamics by severity; :data:`ADULTS` for adults.
         shares: shares of the three severities; they sum to 1.
         young: factor on :data:`YOUNG`.
