@@ -170,7 +170,7 @@ def test_without_mediapipe_the_error_says_so(bundle, monkeypatch):
 
 
 def test_importing_the_package_loads_nothing_heavy():
-    modules = ("alignment", "augmentation", "bundle", "landmarks")
+    modules = ("alignment", "augmentation", "landmarker_file", "landmarks")
     code = f"import sys; {'; '.join(f'import fer_id.preprocessing.{name}' for name in modules)}; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"cv2", "mediapipe", "albumentations", "torch"} & set(loaded)

@@ -79,6 +79,7 @@ def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
     assert motion("neutral") > 0.5 * np.mean([motion(label) for label in ("happy", "sad", "angry", "fear")])
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_change_the_store(
     stills_store: Path, simulated: ClipStore, tmp_path: Path
 ) -> None:
