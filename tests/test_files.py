@@ -87,6 +87,7 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFact
         (b'{"a": 1', "not JSON"),
         (b"\xff\xfe\x00", "not a text file"),
         (b"[1]", "expected a JSON object, found list"),
+        (b'{"provenance": "real", "a": {"b": 1}, "provenance": "synthetic"}', "not JSON .'provenance' is given twice"),
     ],
 )
 def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:

@@ -233,8 +233,8 @@ def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
         raise ValueError(f"expected {expected(one.hint)}") from None
     found = OmegaConf.select(tree, leaf.key)
     value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
-    named = leaf.origin != COMMAND_LINE or (leaf.value != "" and is_name(value, one.metadata))
-    if not within_limits(value, one.metadata) or ("name" in one.metadata and not named):
+    named = "name" not in one.metadata or (leaf.value != "" and is_name(value, one.metadata))
+    if not within_limits(value, one.metadata) or not named:
         OmegaConf.update(tree, leaf.key, one.default, merge=False)
         limits = "" if value == math.inf else limits_text(one.metadata)  # infinity is never allowed, nor is nan
         raise ValueError(f"expected {limits or expected(one.hint)}")

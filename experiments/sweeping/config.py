@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from experiments.config import RunsConfig
-from experiments.sweeping.spec import NAME
-from fer_id.settings import PATH, Clash, setting
+from fer_id.settings import REST, WORD, Clash, setting
 
 RUN, RESUME = "run", "resume"
 
@@ -31,7 +30,7 @@ class SweepConfig:
         required=True,
         help="run: a .yaml in W&B's sweep format, or a shipped one by name; resume: the study's folder",
     )
-    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file", name=PATH)
+    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file", kind=WORD)
     run_cap: int | None = setting(
         None,
         min=1,
@@ -46,14 +45,10 @@ class SweepConfig:
     concurrent: int | None = setting(None, min=1, max=1024, help="trials side by side; null: as many as fit")
     ray: RayConfig = field(default_factory=RayConfig)
     runs: RunsConfig = field(default_factory=RunsConfig)
-    overrides: list[str] = setting([], rest=True, help="key=value of the trials, written as they are: no overrides=")
+    overrides: list[str] = setting([], kind=REST, help="key=value of the trials, written as they are: no overrides=")
 
     def clashes(self) -> Iterator[Clash]:
-        """A name that is no folder's; what a study was begun with cannot change."""
-        if self.name is not None and not NAME.fullmatch(self.name):
-            yield Clash(
-                ("name",), f"{self.name!r}: expected letters, digits, dots, dashes: a folder in {self.runs.root}"
-            )
+        """What a study was begun with cannot change."""
         if self.action == RESUME and self.overrides:
             yield Clash(
                 ("overrides",),

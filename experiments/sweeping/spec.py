@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.sweeping.parameters import Parameter, read_parameters
-from fer_id.errors import ConfigError, Problems
+from fer_id.errors import ConfigError, Problems, quoted
+from fer_id.settings import WORD, is_name, limits_text
 from fer_id.yaml_text import read_yaml
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
@@ -26,7 +26,6 @@ OF_WANDB = ("program", "project", "entity", "description")
 KEYS = ("name", "command", "method", "metric", "parameters", "early_terminate", "run_cap", *OF_WANDB)
 EXAMPLE = f'command: [fer-id, train, data=synthetic, data.store=data/drawn, "{ARGUMENTS}"]'
 FORMAT = "The format is that of W&B's sweeps; experiments/sweeps/ has examples."
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -125,8 +124,8 @@ def look_at(path: Path) -> tuple[Sweep, Problems]:
     parameters = read_parameters(table.get("parameters"), problems)
     _require_end(method, parameters, table.get("run_cap"), problems)
     name = table.get("name") or path.stem
-    if not isinstance(name, str) or not NAME.fullmatch(name):
-        problems.add(f"name {name!r}: expected letters, digits, dots, dashes; it names a folder of the runs")
+    if not isinstance(name, str) or not is_name(name, {"name": WORD}):
+        problems.add(f"name {quoted(name)}: expected {limits_text({'name': WORD})}; it names a folder of the runs")
         name = path.stem
     stopping = _stopping(table.get("early_terminate"), problems)
     sweep = Sweep(name, verb, base, method, metric, parameters, stopping, table.get("run_cap"), text)

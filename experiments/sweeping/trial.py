@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -106,10 +106,7 @@ def _train(assignment: Assignment) -> RunDir:
         return run
     quiet()
     torch.set_num_threads(assignment.threads)
-    # Nobody may type the name of a run inside folds/, which is where a trial of a fold has its place.
-    settings = [argument for argument in assignment.arguments if not argument.startswith("name=")]
-    config = load(schema(assignment.verb), settings)
-    config = replace(config, name=Path(assignment.path).relative_to(config.runs.root).as_posix())
+    config = load(schema(assignment.verb), list(assignment.arguments))
     _wait_for(run)
     watch = Watch(run, assignment.metric, _report)
     try:

@@ -24,7 +24,7 @@ from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
-from fer_id.settings import PATH, Clash, setting
+from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
@@ -58,9 +58,9 @@ class BenchmarkConfig:
     """Several models, trained and judged alike."""
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
-    recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     # After the recipe, so that a benchmark's own budget wins over it.
-    benchmark: str = setting("small", selector=True, help="how much: seeds, part of the store, and the budget")
+    benchmark: str = setting("small", kind=SELECTOR, help="how much: seeds, part of the store, and the budget")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     models: list[str] = setting(PAPER, help="shipped models by name, or your own by the path of their .yaml file")
     reference: str = setting("cnn_lstm", help="the temporal one of `models` that the others are tested against")
@@ -69,7 +69,7 @@ class BenchmarkConfig:
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
-    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", name=PATH)
+    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", kind=PATH)
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
     optim: OptimConfig = field(default_factory=OptimConfig)

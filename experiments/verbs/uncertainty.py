@@ -77,7 +77,7 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
         if class_names(table) != labels.names:
             problems.add(f"{run.path} tells {', '.join(class_names(table))}, the first one {', '.join(labels.names)}")
             continue
-        check_predictions(table, labels)
+        check_predictions(table, labels, run.path / "predictions.parquet")
         tests.append(table[table["split"] == "test"].set_index("clip_id").sort_index())
         told = tests[-1][["subject_id", "label"]]
         if not told.index.is_unique:

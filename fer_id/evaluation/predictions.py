@@ -13,12 +13,11 @@ import pandas as pd
 
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.scores import Bools, Floats, Ints
-from fer_id.labels import LabelSpace
+from fer_id.labels import SUM_TOLERANCE, LabelSpace
 
 SPLITS = ("test", "validation", "calibration")
 """``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
 
-SUM_TOLERANCE = 1e-3  # probabilities are stored as float32, and computed in bfloat16 at worst
 _KEYS = ["clip_id", "fold", "split"]
 
 
@@ -54,16 +53,19 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     return names
 
 
-def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p") -> Judged:
+def judge(
+    predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p", where: object = "predictions"
+) -> Judged:
     """Check a table of predictions and return its labelled test rows as arrays.
 
     Args:
         probabilities: prefix of the probability columns: ``p`` (raw) or ``q`` (calibrated).
+        where: the file, for the message.
 
     Raises:
         DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
     """
-    check_predictions(predictions, labels)
+    check_predictions(predictions, labels, where)
     rows = judged_rows(predictions)
     codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
     return Judged(
@@ -101,9 +103,9 @@ def calibration_rows(fold: pd.DataFrame) -> Bools:
     return np.asarray(known, dtype=np.bool_)
 
 
-def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:
-    """Raise DataError with every problem of the table, if there is any."""
-    problems = Problems("predictions")
+def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:
+    """Raise DataError, if there is any problem, with every problem of the table (``where``: its file)."""
+    problems = Problems(str(where))
     logits, raw = ([f"{prefix}_{name}" for name in labels.names] for prefix in ("logit", "p"))
     needed = ["clip_id", "subject_id", "fold", "split", "label", "predicted", *logits, *raw]
     for column in needed:

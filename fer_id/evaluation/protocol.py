@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fer_id.errors import DataError, LeakageError, Problems
+from fer_id.errors import SHOWN, DataError, LeakageError, Problems, quoted
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
+from fer_id.settings import PATH, is_name
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 BEYOND = "beyond protocol.at_most"
@@ -194,8 +195,9 @@ def _test_groups(
 ) -> tuple[list[str], list[NDArray[np.str_]]]:
     if config.name == "loso":
         names, tests = groups.tolist(), [np.array([group]) for group in groups]
-        if unfit := [name for name in names if "/" in name or name in ("", ".", "..")]:
-            raise DataError(f"protocol.group={config.group}: {', '.join(map(repr, unfit))} cannot name a fold's folder")
+        if unfit := [name for name in names if "/" in name or not is_name(name, {"name": PATH})]:
+            examples = ", ".join(map(quoted, unfit[:SHOWN]))
+            raise DataError(f"protocol.group={config.group}: {examples} cannot name a fold's folder")
     elif config.name == "kfold":
         if config.folds > len(groups):
             raise DataError(f"protocol.folds={config.folds}, but there are only {len(groups)} groups of {config.group}")

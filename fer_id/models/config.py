@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
-from fer_id.settings import limits_text, setting, within_limits
+from fer_id.settings import PATH, limits_text, setting, within_limits
 
 TIMM = "timm:"
 """Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
@@ -47,7 +47,7 @@ class ModelConfig:
         landmarks: size of the feature of a second stream that sees the normalised landmarks; 0: frames alone.
     """
 
-    name: str = "cnn_lstm"
+    name: str = setting("cnn_lstm", kind=PATH)
     encoder: str = "conv4"
     head: str = "lstm"
     hidden: int = setting(128, min=1, max=LARGEST_WIDTH)
@@ -120,7 +120,7 @@ def _block_problems(config: ModelConfig) -> list[str]:
             wanted = " or ".join(str(n) for n in blocks)
             found.append(f"model.{key}: {list(values)}, expected {wanted} positive integers for {config.encoder}")
     if not found and len(widths) != len(convs):
-        found.append(f"model.widths has {len(widths)} blocks, model.convs {len(convs)}; expected as many")
+        found.append(f"model.widths: has {len(widths)} blocks, model.convs {len(convs)}: say both")
     return found
 
 

@@ -91,7 +91,7 @@ def judged_anew(
     """
     predictions = run.predictions()
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
-    check_predictions(predictions, labels)
+    check_predictions(predictions, labels, run.path / "predictions.parquet")
     predictions, temperatures, why = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)

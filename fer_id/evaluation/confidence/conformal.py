@@ -88,7 +88,8 @@ def prediction_sets(
         subjects = part["subject_id"][known].astype(str)
         children[str(name)] = subjects.nunique()
         if (number := children[str(name)]) < (needed := fewest_subjects(level)):
-            reasons[str(name)] = f"{number} subjects to calibrate on, sets of level {level:g} need {needed} at least"
+            people = f"{number} subject{'' if number == 1 else 's'} to calibrate on"
+            reasons[str(name)] = f"{people}, sets of level {level:g} need {needed} at least"
             continue
         truth = pd.Categorical(part["label"][known], categories=list(names)).codes
         calibration = 1 - p[rows[known], truth]

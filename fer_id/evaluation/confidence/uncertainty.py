@@ -24,8 +24,8 @@ from scipy import special
 from fer_id.errors import DataError
 from fer_id.evaluation.auc import auc_by_class, auc_without_each
 from fer_id.evaluation.intervals import Interval, jackknife
-from fer_id.evaluation.predictions import SUM_TOLERANCE
 from fer_id.evaluation.scores import Bools, Floats, Ints
+from fer_id.labels import SUM_TOLERANCE
 
 MEASURES = ("total", "aleatoric", "epistemic", "confidence")
 """Columns of the table; ``confidence`` is the probability of the prediction: low where uncertainty is high."""

@@ -116,7 +116,9 @@ def read_entry(run: RunDir, name: str) -> Entry:
         DataError: its predictions contradict their contract.
     """
     metrics = read_metrics(run)
-    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
+    judged = judge(
+        run.predictions(), LabelSpace("run", tuple(metrics["labels"])), where=run.path / "predictions.parquet"
+    )
     _check_alike(run, metrics, judged)
     job = described(run.job())
     if job["mode"] in words.MODE_CAVEATS:

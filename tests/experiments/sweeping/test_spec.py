@@ -72,7 +72,7 @@ def test_early_termination(told: dict[str, Any], stopping: Stopping, write_sweep
         ({"metric": {"name": "val/accuracy"}}, "goal minimize (W&B's default) is the wrong way"),
         ({"method": "random"}, "run_cap: is needed"),
         ({"run_cap": 0}, "run_cap 0: expected a whole number"),
-        ({"name": "../up"}, "name '../up': expected letters"),
+        ({"name": "../up"}, "name '../up': expected a name without"),
         ({"parameters": {}}, "parameters: expected at least one"),
         ({"parameters": {"optim.lr": {"values": []}}}, "values []: expected a list of at least one value"),
         ({"parameters": {"optim.lr": {"values": [1, 1]}}}, "one is there twice"),
