@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fer_id.release.policy import Policy
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import Stills
-    from fer_id.simulation.target_domain import Made
+    from fer_id.simulation.target_domain import SimulatedClip
 
 ANY = "any column"
 BATCH = 32
@@ -135,7 +135,7 @@ def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> d
     return compute_subgroups(predictions, TARGET, Breakdown())[0]
 
 
-def _answers(made: list[Made], trained: TrainedModel) -> pd.DataFrame:
+def _answers(made: list[SimulatedClip], trained: TrainedModel) -> pd.DataFrame:
     """Return the rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
     import pandas as pd
     import torch
