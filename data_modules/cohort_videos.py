@@ -22,7 +22,7 @@ from fer_id.preprocessing.clips import FOUND, MOST_FACES, Seen, follow_face, sam
 from fer_id.preprocessing.container import VideoFacts
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
-from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
+from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
 from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
@@ -43,7 +43,7 @@ class FollowedFile(BaseModel):
     clips: list[Outcomes]
 
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what a video becomes changes, so that older parts are not taken up."""
 
 
@@ -191,6 +191,7 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
         landmarker = landmarker_of_process(bundle, MOST_FACES, CONFIDENCE)
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
+        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
         marked = _marked(job, landmarker)
         with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
             for stretch in job.stretches:

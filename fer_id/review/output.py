@@ -16,7 +16,7 @@ import pandas as pd
 
 from fer_id.csv_text import table_csv
 from fer_id.files import atomic_write_bytes, write_json
-from fer_id.preprocessing.clips import FOUND, OUTCOMES
+from fer_id.preprocessing.clips import FOUND, OUTCOMES, SOMEONE_ELSE, TOO_SMALL
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import counted
@@ -31,6 +31,7 @@ ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
 )
 NO_FACE_ANYWHERE = "No face in any frame"
+NOT_READABLE_ANYWHERE = "The face cannot be read in any frame"
 
 THUMBNAILS = "thumbnails"
 """Folder beside the page; the page names its pictures and does not hold them, so that it shows nobody where it goes."""
@@ -39,7 +40,7 @@ _SECONDS = {
     ANSWERED: "are answered",
     FOR_REVIEW: "are for review by a person, as the model is not sure enough",
     TOO_LITTLE: "show too little of the face to say",
-    NO_FACE: "show no face",
+    NO_FACE: "do not show the face",
 }
 _SETTINGS = {
     "fps": "Frames looked at in a second of video",
@@ -117,9 +118,10 @@ def sentences(timeline: Timeline) -> list[str]:
     lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
     if not frames[FOUND]:
         looked = counted(sum(frames.values()), "frame")
+        nobody = not frames[SOMEONE_ELSE] + frames[TOO_SMALL]
         return [
-            f"{NO_FACE_ANYWHERE}. The model says nothing about this video, and there is nothing to review "
-            f"({looked} looked at: {lost})."
+            f"{NO_FACE_ANYWHERE if nobody else NOT_READABLE_ANYWHERE}.",
+            f"The model says nothing about this video, and there is nothing to review ({looked} looked at: {lost}).",
         ]
     parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
     told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
@@ -129,9 +131,10 @@ def sentences(timeline: Timeline) -> list[str]:
 
 
 def notes(timeline: Timeline) -> tuple[str, ...]:
-    """What has to be known of the model's answers; empty where the model had nothing to say."""
+    """What has to be known of the video, and, where the model said something, of its answers."""
     asked = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
-    return timeline.about.notes if asked else ()
+    seen = timeline.about.of_video if outcomes(timeline)[NO_FACE] < len(timeline.frames) else ()
+    return (*seen, *(timeline.about.notes if asked else ()))
 
 
 def _thumbnails(timeline: Timeline) -> dict[str, bytes]:
