@@ -144,7 +144,11 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
 
 
 def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFrame:
-    """The clips of a video, of the child whose face was followed where it shows several; raise DataError otherwise."""
+    """The clips of a video; where it shows several children, those of the one whose face was followed.
+
+    Raises:
+        DataError: nobody can tell whose face that was.
+    """
     folder, every = cohort.manifests.folder, cohort.manifests.clips
     here = every["video"].map(lambda other: same_file(folder, other)) == same_file(folder, video)
     clips: pd.DataFrame = cohort.clips[cohort.clips["clip_id"].isin(every.loc[here, "clip_id"])]
@@ -153,8 +157,9 @@ def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFra
     own = clips[[cohort.subject(name) == corrected.subject for name in clips["subject_id"]]]
     if own.empty:
         raise DataError(
-            f"{corrected.path}: clips.csv has several children in {video}, and the file does not say which of those who "
-            f"take part was followed; predict it again: fer-id predict {folder / video} cohort={folder} subject=NAME"
+            f"{corrected.path}: clips.csv has several children in {video}, and the file does not say which of those "
+            f"who take part was followed; predict it again: fer-id predict {folder / video} cohort={folder} "
+            "subject=NAME"
         )
     return own
 
@@ -166,8 +171,8 @@ def _misfits(corrected: Corrected, end_s: float) -> list[str]:
     last = max(corrected.opinions, key=lambda opinion: opinion.end_s)
     if last.end_s > end_s + MISSING_S:
         return [
-            f"{shown(last.label)!r} ends at {last.end_s:.2f} s, the video at {end_s:.2f} s: what was watched was another "
-            "video, or another offset; link the reviewed one"
+            f"{shown(last.label)!r} ends at {last.end_s:.2f} s, the video at {end_s:.2f} s: what was watched was "
+            "another video, or another offset; link the reviewed one"
         ]
     expected = f"expected one of {', '.join(TARGET.names)}"
     return [

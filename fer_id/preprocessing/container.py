@@ -268,7 +268,7 @@ def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
 
 
 def _cropping(container: Any, index: int) -> tuple[int, int, int, int]:
-    """Return what MP4's ``clap`` or Matroska's ``PixelCrop`` takes off, which PyAV tells in FFmpeg's description only."""
+    """Return what MP4's ``clap`` or Matroska's ``PixelCrop`` takes off; PyAV tells it in FFmpeg's description only."""
     level, stream = logging.get_level(), -1
     logging.set_level(logging.INFO)
     try:

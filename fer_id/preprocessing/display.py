@@ -16,9 +16,9 @@ class Display:
     """How the pictures of a stream are to be shown.
 
     Matrix coefficients and colour range are applied as the frame states them (unspecified: BT.601, limited, as FFmpeg
-    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), the sample
-    aspect ratio makes pixels square, what the container crops is left out, and the display matrix turns and mirrors. A stream whose size changes half-way
-    keeps that of its header, so that places of faces stay comparable.
+    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), what the
+    container crops is left out, the sample aspect ratio makes pixels square, and the display matrix turns and mirrors.
+    A stream whose size changes half-way keeps that of its header, so that places of faces stay comparable.
 
     Args:
         stream: PyAV's ``VideoStream``.

@@ -183,7 +183,10 @@ def _paired(events: Iterable[tuple[int, Event]], offset: float, problems: Proble
         except ValueError as problem:
             problems.add(f"events {first} and {number}: {shown(event.behaviour)!r} {problem}")
     for number, event in begun.values():
-        problems.add(f"event {number}: {shown(event.behaviour)!r} begins at {event.time:.3f} s and never ends (BORIS: Fix unpaired events)")
+        problems.add(
+            f"event {number}: {shown(event.behaviour)!r} begins at {event.time:.3f} s and never ends "
+            "(BORIS: Fix unpaired events)"
+        )
 
 
 def _require_one_person(subjects: set[str], problems: Problems) -> None:
@@ -191,7 +194,9 @@ def _require_one_person(subjects: set[str], problems: Problems) -> None:
     people = sorted(subjects - {"", NOBODY}) + [NOBODY] * bool(subjects & {"", NOBODY})
     if len(people) > 1:
         named = ", ".join(map(shown, people))[:300]
-        problems.add(f"its focal subjects are {named}; expected one, the person whose face was followed: remove the others")
+        problems.add(
+            f"its focal subjects are {named}; expected one, the person whose face was followed: remove the others"
+        )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -218,7 +223,8 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         wrong = f"columns missing: {', '.join(missing)}" if missing else f"columns there twice: {', '.join(twice)}"
         raise DataError(
             f"{path}: {wrong if missing or twice else 'no row'}; expected the aggregated events of an observation, as "
-            "BORIS 8 exports them. BORIS 7 leaves the offset out: save the project there, and give its .boris file"
+            "a current BORIS exports them. An older one leaves the time offset out: save the project, and give its "
+            ".boris file"
         )
     problems.raise_if_any(DataError)
     yield from rows

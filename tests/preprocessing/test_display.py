@@ -1,5 +1,6 @@
 """Frames as a player shows them: colours, square pixels, upright, not mirrored, without combs."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,40 @@ def test_pixels_become_square(encode: Encode) -> None:
     narrow = colours(width=96)
     shown = first(encode("narrow.mp4", [narrow] * 2, aspect=Fraction(4, 3)))
     assert off(shown, colours(width=128)) < 5
+
+
+def test_what_mp4_crops_is_not_shown(encode: Encode) -> None:
+    upright = colours()
+    path = encode("clap.mp4", [upright] * 3, display=(0, 1, -1, 0))
+    content = bytearray(path.read_bytes())
+    width, height, right, down = 64, 48, 20, -10  # the middle of what is shown lies so far from that of the picture
+    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
+    entry = content.index(b"avc1", content.index(b"stsd")) - 4
+    end = entry + int.from_bytes(content[entry : entry + 4])
+    for place in (*(content.index(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")), entry):
+        content[place : place + 4] = (int.from_bytes(content[place : place + 4]) + len(box)).to_bytes(4)
+    content[end:end] = box
+    path.write_bytes(content)
+    top, left = (96 - height) // 2 + down, (128 - width) // 2 + right
+    shown = np.rot90(upright[top : top + height, left : left + width], -1)
+    assert first(path).shape == shown.shape == (64, 48, 3)
+    assert off(first(path), shown) < 5
+
+
+def test_what_matroska_crops_is_not_shown(encode: Encode) -> None:
+    upright = colours()
+    path = encode("crop.mkv", [upright] * 3, matrix=1, transfer=1, primaries=1)
+    content = bytearray(path.read_bytes())
+    colour = content.index(b"\x55\xb0")  # the element of colours gives its place to the crop, and to nothing
+    length = 3 + (content[colour + 2] & 0x7F)
+    crop = b"\x54\xcc\x81\x20\x54\xbb\x81\x08\xec"  # PixelCropLeft 32, PixelCropTop 8, Void
+    void = length - len(crop) - 1
+    content[colour : colour + length] = crop + bytes([0x80 | void]) + bytes(void)
+    tracks = content.index(b"\x16\x54\xae\x6b")
+    crc = content.index(b"\xbf\x84", tracks)
+    content[crc : crc + 6] = b"\xec\x84" + bytes(4)  # the checksum of the tracks
+    path.write_bytes(content)
+    assert first(path).shape == (88, 96, 3)
 
 
 def test_a_stream_that_changes_its_size_keeps_the_size_of_its_header(tmp_path: Path) -> None:
