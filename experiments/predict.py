@@ -217,7 +217,10 @@ def _of_video(video: Video, watched: Watched, *, marked: bool) -> tuple[str, ...
             f"The face was lost and looked for anew {watched.restarts} times: from there on it may be somebody else's."
         )
     if watched.several_faces:
-        larger = "the larger, more central one (say face=x,y@t where that is not it)"
+        larger = (
+            "the larger, more central one. If that is somebody else, predict again and say where the right face is: "
+            "face=0.3,0.45@2 means three tenths of the picture from its left edge, 0.45 from its upper edge, at 2 s"
+        )
         whose = "the one that was said" if marked else larger
         notes.append(
             f"More than one face in {watched.several_faces} of {len(watched.frames)} frames: followed was {whose}."

@@ -99,7 +99,8 @@ def choose_threshold(
     """
     codes, names = pd.factorize(subjects.astype(str))
     if len(names) < FEWEST_SUBJECTS:
-        few = f"{len(names)} subjects to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
+        people = f"{len(names)} subject{'' if len(names) == 1 else 's'}"
+        few = f"{people} to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
         return None, f"{few}; protocol.cross_fit=5 takes those of training as well"
     candidates = np.unique(confidence)
     if len(candidates) > _MOST_CANDIDATES:

@@ -38,7 +38,7 @@ THUMBNAILS = "thumbnails"
 
 _SECONDS = {
     ANSWERED: "are answered",
-    FOR_REVIEW: "are for review by a person, as the model is not sure enough",
+    FOR_REVIEW: "are for review by a person",
     TOO_LITTLE: "show too little of the face to say",
     NO_FACE: "do not show the face",
 }
@@ -49,6 +49,7 @@ _SETTINGS = {
     "least_face": "Share of a window's frames that must show the face before the model is listened to",
     "colour": "Colour of the faces that the model sees",
     "min_eye_distance": "Pixels between the eyes below which a face is too small to read",
+    "precision": "Precision in which the model computes",
 }
 _DPI = 130
 _MOST_SHOWN = 400  # windows in the page's table; the CSV has all
@@ -115,15 +116,18 @@ def outcomes(timeline: Timeline) -> dict[str, int]:
 def sentences(timeline: Timeline) -> list[str]:
     """What came out, in a few sentences that count seconds of the video."""
     frames, seconds = outcomes(timeline), timeline.seconds
-    lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
+    lost = ", ".join(f"{name} in {count}" for name, count in frames.items() if count and name != FOUND)
     if not frames[FOUND]:
         looked = counted(sum(frames.values()), "frame")
+        reasons = "" if frames[NO_FACE] == len(timeline.frames) else f": {lost}"
         nobody = not frames[SOMEONE_ELSE] + frames[TOO_SMALL]
         return [
             f"{NO_FACE_ANYWHERE if nobody else NOT_READABLE_ANYWHERE}.",
-            f"The model says nothing about this video, and there is nothing to review ({looked} looked at: {lost}).",
+            f"The model says nothing about this video, and there is nothing to review ({looked} looked at{reasons}).",
         ]
-    parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
+    unsure = ", as the model is not sure enough" if timeline.about.threshold is not None else ""
+    words = {**_SECONDS, FOR_REVIEW: _SECONDS[FOR_REVIEW] + unsure}
+    parts = [f"{duration(seconds[status])} {words[status]}" for status in words if seconds[status]]
     told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
     if lost:
         told.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.display import oriented, without_combs
-from fer_id.preprocessing.video import sample_frames
+from fer_id.preprocessing.video import sample_frames, video_facts
 
 from .conftest import Encode, colours
 
@@ -171,6 +171,12 @@ def test_hdr_is_mapped_to_the_brightness_of_its_sdr_original(encode: Encode, tra
     assert off(shown, picture) < 5
     raw = next(av.open(str(path)).decode(video=0)).to_ndarray(format="rgb24")
     assert off(raw, picture) > 15  # what an SDR reading would make of it
+
+
+@pytest.mark.parametrize(("transfer", "hdr"), [(18, True), (16, True), (1, False)])
+def test_a_header_says_whether_its_colours_are_hdr(encode: Encode, transfer: int, hdr: bool) -> None:
+    path = encode("tagged.mp4", [colours()] * 2, matrix=9, transfer=transfer, primaries=9)
+    assert video_facts(path).hdr is hdr
 
 
 def _hdr(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:
