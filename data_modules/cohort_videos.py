@@ -189,9 +189,9 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
     try:
         facts = video_facts(job.path)
         landmarker = landmarker_of_process(bundle, MOST_FACES, CONFIDENCE)
+        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
-        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
         marked = _marked(job, landmarker)
         with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
             for stretch in job.stretches:
