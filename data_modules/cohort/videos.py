@@ -23,6 +23,8 @@ from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.tracking import FOUND, MOST_FACES, Seen, follow_face, sample_times
 from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
+from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
+from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
 from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
@@ -43,7 +45,7 @@ class FollowedFile(BaseModel):
     clips: list[Outcomes]
 
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what a video becomes changes, so that older parts are not taken up."""
 
 
@@ -189,6 +191,7 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
     try:
         facts = video_facts(job.path)
         landmarker = landmarker_of_process(bundle, MOST_FACES, CONFIDENCE)
+        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
         marked = _marked(job, landmarker)
