@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from data_modules.admission import Cohort
-from data_modules.face_rows import same_file
+from data_modules.cohort.admission import Cohort
+from data_modules.cohort.face_rows import same_file
 from data_modules.tables import append_rows
 from fer_id.cohort_tables import ANNOTATION_COLUMNS
 from fer_id.consent.audit_log import AuditLog

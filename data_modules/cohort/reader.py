@@ -30,11 +30,11 @@ from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
-from fer_id.preprocessing.bundle import BUNDLE_SHA256, find_bundle
-from fer_id.preprocessing.clips import OUTCOMES, windows
+from fer_id.preprocessing.damage import MarkError
 from fer_id.preprocessing.hdr import HDR_NOTE
+from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.landmarks import MESH_MAPPING
-from fer_id.preprocessing.marks import MarkError
+from fer_id.preprocessing.tracking import OUTCOMES, windows
 from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet

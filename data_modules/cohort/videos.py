@@ -22,8 +22,6 @@ from fer_id.preprocessing.container import VideoFacts
 from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.tracking import FOUND, MOST_FACES, Seen, follow_face, sample_times
-from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
-from fer_id.preprocessing.marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
 from fer_id.shapes import Text, checked

@@ -18,10 +18,10 @@ from fer_id.evaluation.config import LEAST_FACE
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
-    from data_modules.inference import Permitted
-    from experiments.watchers import Opened
-    from fer_id.review.timeline import About, Timeline, Video
-    from fer_id.review.watching import Watched
+    from data_modules.cohort.video_consent import Permitted
+    from experiments.training.video_model import Opened
+    from fer_id.video.inference import Watched
+    from fer_id.video.timeline import About, Timeline, Video
 
 UNCHECKED = (
     "Nobody's consent was checked: no cohort was given. Showing somebody to this model takes their guardian's consent "

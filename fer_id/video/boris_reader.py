@@ -20,11 +20,9 @@ from pydantic import BaseModel, Field
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.inputs import MOST_ANNOTATIONS, read_text
-from fer_id.review.boris import NOBODY, SHA256_MARK, SUBJECT_MARK, is_models
-from fer_id.review.corrected import Corrected, Opinion, corrected
 from fer_id.shapes import LATEST_S, Number, Seconds, Text, misfits, record, shown
-from fer_id.video.boris_writer import SHA256_MARK, is_models
-from fer_id.video.corrections import Corrected, Opinion, corrected, plays
+from fer_id.video.boris_writer import NOBODY, SHA256_MARK, SUBJECT_MARK, is_models
+from fer_id.video.corrections import Corrected, Opinion, corrected
 
 OFFSET, SUBJECT = "Time offset (s)", "Subject"
 NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)

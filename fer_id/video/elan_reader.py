@@ -14,11 +14,9 @@ from xml.etree import ElementTree as ET
 
 from fer_id.errors import DataError, Problems
 from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
-from fer_id.review.corrected import Corrected, Opinion, corrected
-from fer_id.review.elan import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
 from fer_id.shapes import LATEST_S, shown
-from fer_id.video.corrections import Corrected, Opinion, corrected, plays
-from fer_id.video.elan_writer import CORRECTED, VIDEO, VIDEO_SHA256
+from fer_id.video.corrections import Corrected, Opinion, corrected
+from fer_id.video.elan_writer import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
 
 MILLISECONDS = "milliseconds"
 

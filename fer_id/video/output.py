@@ -16,7 +16,7 @@ import pandas as pd
 
 from fer_id.csv_text import table_csv
 from fer_id.files import atomic_write_bytes, write_json
-from fer_id.preprocessing.clips import FOUND, OUTCOMES, SOMEONE_ELSE, TOO_SMALL
+from fer_id.preprocessing.tracking import FOUND, OUTCOMES, SOMEONE_ELSE, TOO_SMALL
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import counted

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from fer_id.preprocessing.clips import DAMAGED, NO_FACE, SOMEONE_ELSE, TOO_SMALL
-from fer_id.review.output import notes, sentences
+from fer_id.preprocessing.tracking import DAMAGED, NO_FACE, SOMEONE_ELSE, TOO_SMALL
+from fer_id.video.output import notes, sentences
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 
