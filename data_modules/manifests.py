@@ -23,13 +23,14 @@ from data_modules.face_rows import whose_faces
 from data_modules.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
 from data_modules.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, is_number, purposes_in
 from data_modules.tables import Table
-from fer_id.card import PROVENANCES
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.csv_text import is_formula
 from fer_id.errors import SHOWN, DataError, Problems, cut, quoted
 from fer_id.files import read_json
 from fer_id.governance.consent import ConsentRecord
 from fer_id.inputs import look_alike
+from fer_id.run_shapes import Part, Provenance
+from fer_id.shapes import record
 from fer_id.store_format import CLIP_COLUMNS
 
 MOST_ROWS = 100_000
@@ -41,6 +42,12 @@ _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "st
 """Columns that mean something else in a store or in the predictions of a run."""
 
 _OURS_TOO = ("logit_", "p_", "q_", "for_")
+
+
+class CohortFile(Part):
+    """``cohort.json``."""
+
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -178,13 +185,10 @@ def _provenance(path: Path, problems: Problems) -> str:
     if not os.path.lexists(path):
         return "real"
     try:
-        said = read_json(path, DataError).get("provenance")
+        return record(CohortFile, read_json(path, DataError), path.name, DataError).provenance
     except DataError as problem:
         problems.add(str(problem))
         return "real"
-    if said not in PROVENANCES:
-        problems.add(f"cohort.json: provenance is {quoted(said)}, expected one of {', '.join(PROVENANCES)}")
-    return str(said)
 
 
 def _read(

@@ -127,11 +127,11 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
         error: the class to raise.
 
     Raises:
-        FerIdError: of class ``error``: no JSON, nested deeper than :data:`MOST_NESTING`, or a whole number of more
-            digits than Python reads.
+        FerIdError: of class ``error``: no JSON, a key given twice in one object, nested deeper than
+            :data:`MOST_NESTING`, or a whole number of more digits than Python reads.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise error(f"{where}: {TOO_DEEP}") from None
     except ValueError as problem:  # a JSONDecodeError is one, a UnicodeDecodeError too
@@ -140,6 +140,15 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
         raise error(f"{where}: not JSON ({problem}); it was damaged or written by something else") from None
     if _is_deep(value):
         raise error(f"{where}: {TOO_DEEP}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; raise ValueError where a key is given twice, as one of its values would be lost."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in dict(pairs[:number]))
+        raise ValueError(f"the key {cut(twice)} is given twice")
     return value
 
 

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from fer_id.errors import RunError
-from fer_id.runs import RunDir, differences
+from fer_id.run_configs import differences
+from fer_id.runs import RunDir
 
 CONFIG: dict[str, Any] = {"seed": 1, "optim": {"lr": 1e-5, "name": "adam"}, "data": {"store": ["a"]}}
 

@@ -13,7 +13,7 @@ from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
-from fer_id.runs import job_hash
+from fer_id.run_configs import job_hash
 
 JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "data.drop_duplicates")
 """What decides who validates: trials that differ in it cannot be compared."""

@@ -150,7 +150,9 @@ def _official(clips: pd.DataFrame) -> Fold:
             f"the store has no {' and no '.join(empty)} split; "
             "use protocol=holdout, kfold or loso, which make their own"
         )
-    return Fold("official", rows["train"], rows["validation"], rows["test"], {})
+    others = len(clips) - sum(map(len, rows.values()))
+    dropped = {f"split is none of {', '.join(SPLITS)}": others} if others else {}
+    return Fold("official", rows["train"], rows["validation"], rows["test"], dropped)
 
 
 def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator[Fold]:

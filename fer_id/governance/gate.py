@@ -13,7 +13,7 @@ from fer_id.governance.bundle import DEMONSTRATION, Unfit
 from fer_id.governance.groups import gap_reasons, group_reasons, unfit_groups
 from fer_id.governance.policy import CHECKS, RESTRICTED, Policy
 from fer_id.governance.record import Record, only, reason_of
-from fer_id.runs import FREE_KEYS, differences
+from fer_id.run_configs import FREE_KEYS, differences
 
 MAY_DIFFER = (
     *FREE_KEYS,

@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_id.errors import RunError
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS
-from fer_id.files import read_json
 from fer_id.reporting.explanation_figures import draw, mark
 from fer_id.reporting.gallery import Shown, png
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
+from fer_id.reporting.result_shapes import Explanation
 from fer_id.reporting.style import svg
 from fer_id.reporting.words import counted, listed
-from fer_id.run_shapes import Explanation
+from fer_id.run_shapes import read_record
 from fer_id.runs import RunDir
-from fer_id.shapes import checked
 
 CHECK_NAMES = {
     "random everything": "All weights drawn anew: likeness of the maps",
@@ -80,8 +78,7 @@ def read_explanation(run: RunDir) -> dict[str, Any] | None:
         RunError: it is damaged.
     """
     path = run.path / "explain" / "explain.json"
-    hint = f"`fer-id explain {run.path}` makes it again."
-    return checked(Explanation, read_json(path, RunError), str(path), RunError, hint) if path.is_file() else None
+    return read_record(Explanation, path, f"`fer-id explain {run.path}` makes it again") if path.is_file() else None
 
 
 def _leakage_words(said: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from experiments.prepare import PrepareConfig
 from experiments.registry import DATASETS
 from experiments.sources import GROUPS, group_names
 from fer_id.errors import ConfigError
-from fer_id.runs import differences
+from fer_id.run_configs import differences
 from fer_id.settings import Clash, limits_text, setting, within_limits
 
 STORE = ["data=synthetic", "data.store=data/drawn"]
