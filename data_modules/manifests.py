@@ -182,13 +182,12 @@ def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[
 
 
 def _provenance(path: Path, problems: Problems) -> str:
-    if not os.path.lexists(path):
-        return "real"
     try:
-        return record(CohortFile, read_json(path, DataError), path.name, DataError).provenance
+        if os.path.lexists(path):
+            return record(CohortFile, read_json(path, DataError), path.name, DataError).provenance
     except DataError as problem:
         problems.add(str(problem))
-        return "real"
+    return "real"
 
 
 def _read(

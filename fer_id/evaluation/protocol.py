@@ -41,6 +41,7 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made, unjudged = [], list[str]()
     for fold in folds:
+        of_no_split = fold.dropped
         if config.at_most:
             fold = _at_most(clips, fold, config.at_most)
         fold, dropped = _with_consent(clips, fold)
@@ -49,7 +50,7 @@ def make_folds(
         if dropped and not len(fold.test):
             unjudged.append(fold.name)  # nobody left out by this fold may be judged, or nothing later is left of them
             continue
-        dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
+        dropped |= of_no_split | {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
         validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
         judged = len(validation) + len(test)

@@ -45,9 +45,12 @@ def sentences(said: Mapping[str, Any]) -> list[str]:
         lines.append(f"Regions are unknown for all {counted(said['n_clips'], 'clip')} ({reasons}); maps are drawn.")
     else:
         lines.append(_leakage_words(said))
-        strongest = sorted(REGIONS, key=lambda name: -(said["regions"][name]["value"] or 0.0))[:3]
-        ratios = [f"{name} ({said['regions'][name]['value']:.1f} times its area)" for name in strongest]
-        lines.append(f"It looks most at {listed(ratios)}.")
+        values = {name: region["value"] for name, region in said["regions"].items() if region["value"] is not None}
+        ratios = [
+            f"{name} ({values[name]:.1f} times its area)" for name in sorted(values, key=lambda name: -values[name])
+        ]
+        if ratios:
+            lines.append(f"It looks most at {listed(ratios[:3])}.")
         if said["left_out"]:
             lines.append(
                 "Left out of the numbers on regions: "

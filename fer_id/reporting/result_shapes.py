@@ -7,7 +7,6 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from fer_id.evaluation.controls import CHOSEN, MEAN, TESTED, WHOLE
-from fer_id.explain.regions import REGIONS
 from fer_id.explain.verdicts import DECISIVE
 from fer_id.run_shapes import Part, Provenance, Share
 from fer_id.shapes import Count, Number, Text
@@ -58,14 +57,6 @@ class Explanation(Part):
     failed: list[Annotated[Text, AfterValidator(_decisive)]]
     undecided: list[Text]
     provenance: Provenance | None = None
-
-    @model_validator(mode="after")
-    def _has_regions(self) -> Self:
-        if self.leakage.value is not None:
-            known = [name for name, region in self.regions.items() if region.value is not None]
-            if missing := [name for name in REGIONS if name not in known]:
-                raise ValueError(f"regions with values, {', '.join(missing)} among them")
-        return self
 
 
 class Score(Extent):
