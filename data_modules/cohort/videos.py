@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from fer_id.errors import DataError
-from fer_id.files import read_json, write_json
+from fer_id.files import naming, read_json, write_json
 from fer_id.preprocessing.container import VideoFacts
 from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
@@ -193,7 +193,8 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
         marked = _marked(job, landmarker)
-        with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
+        place = parts / f"{name}.crops"
+        with naming(place), place.open("wb") as crops, place.with_suffix(".landmarks").open("wb") as landmarks:
             for stretch in job.stretches:
                 times = sample_times(stretch.start_s, stretch.end_s, job.fps)
                 frames = follow_face(

@@ -116,7 +116,10 @@ def read(schema: type[T], path: Path) -> T:
     """
     problems = Problems(str(path))
     hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
-    return _resolve(schema, file_leaves(path, path.name, problems), problems, hint)
+    leaves = file_leaves(path, path.name, problems)
+    if not leaves:
+        problems.raise_if_any(ConfigError, hint)
+    return _resolve(schema, leaves, problems, hint)
 
 
 def plain(config: Any) -> Any:

@@ -13,7 +13,7 @@ from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
-from fer_id.runs.run_dir import job_hash
+from fer_id.runs.configs import job_hash
 
 JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "data.drop_duplicates")
 """Keys that decide which clips validate: trials that differ in them cannot be compared."""

@@ -19,7 +19,6 @@ from experiments.verbs.models import ModelFile, model_file
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
-from fer_id.files import read_json
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
@@ -234,13 +233,25 @@ def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
     """``controls.json`` of each training, made where it is missing or of another version; or why there is none."""
     from experiments.verbs.controls import judge_controls
     from fer_id.evaluation.controls import CONTROLS
+    from fer_id.reporting.result_shapes import Controls
+    from fer_id.runs.records import read_record
 
     found = []
     for run in runs:
         path = run.path / "controls.json"
         try:
-            known = read_json(path, RunError) if path.is_file() else {"accuracy": {}}
+            again = f"`fer-id controls {run.path}` makes it again"
+            known = read_record(Controls, path, again) if path.is_file() else {"accuracy": {}}
             found.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)
+    if any(_extent(other) != _extent(found[0]) for other in found):
+        return "controls.json of its trainings are not of the same clips; `fer-id controls RUN` makes each again"
     return found
+
+
+def _extent(found: dict[str, Any]) -> list[Any]:
+    """What ``controls.json`` of several trainings must share to be pooled: subjects, clips, frames, bins."""
+    bins = [[[*each["accuracy"]] for each in found[key]["bins"] or []] for key in ("peak", "delay")]
+    frames = {reader: len(values) for reader, values in found["by_frame"].items()}
+    return [found["per_subject"]["subjects"], found["per_subject"]["clips"], frames, bins]

@@ -42,6 +42,7 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made, unjudged = [], list[str]()
     for fold in folds:
+        of_no_split = fold.dropped
         if config.at_most:
             fold = _at_most(clips, fold, config.at_most)
         fold, dropped = _with_consent(clips, fold)
@@ -50,7 +51,7 @@ def make_folds(
         if dropped and not len(fold.test):
             unjudged.append(fold.name)  # no tested subject consented to evaluation, or none has a later clip
             continue
-        dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
+        dropped |= of_no_split | {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
         validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
         judged = len(validation) + len(test)
@@ -151,7 +152,9 @@ def _official(clips: pd.DataFrame) -> Fold:
             f"the store has no {' and no '.join(empty)} split; "
             "use protocol=holdout, kfold or loso, which make their own"
         )
-    return Fold("official", rows["train"], rows["validation"], rows["test"], {})
+    others = len(clips) - sum(map(len, rows.values()))
+    dropped = {f"split is none of {', '.join(SPLITS)}": others} if others else {}
+    return Fold("official", rows["train"], rows["validation"], rows["test"], dropped)
 
 
 def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator[Fold]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
+from fer_id.inputs import look_alike
 from fer_id.settings import PATH, limits_text, setting, within_limits
 
 TIMM = "timm:"
@@ -142,6 +144,7 @@ def _timm_problems(name: str) -> list[str]:
 
 def nearest(name: str, known: Sequence[str], most: int = 5) -> list[str]:
     """Return the names most similar to ``name``, most similar first, the shortest first among equally similar ones."""
+    name = re.sub(r"[\s-]", "_", name.strip().casefold())
     likeness = {other: SequenceMatcher(None, other, name).ratio() for other in get_close_matches(name, known, n=50)}
     return sorted(likeness, key=lambda other: (-likeness[other], len(other), other))[:most]
 
@@ -153,5 +156,6 @@ def _weight_problems(config: ModelConfig) -> list[str]:
     if config.pretrained and config.encoder in CONV_ENCODERS:
         problems.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
     if config.weights and not Path(config.weights).is_file():
-        problems.append(f"model.weights: no file {config.weights!r}")
+        kind = "no regular file" if Path(config.weights).exists() else "no file"
+        problems.append(f"model.weights: {kind} {config.weights!r}{look_alike(Path(config.weights))}")
     return problems

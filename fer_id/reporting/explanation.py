@@ -7,19 +7,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fer_id.errors import RunError
 from fer_id.explain.regions import REGIONS
 from fer_id.explain.verdicts import DECISIVE, RANDOM_WEIGHTS
-from fer_id.files import read_json
 from fer_id.reporting.explanation_figures import draw, mark
 from fer_id.reporting.gallery import Shown, png
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
+from fer_id.reporting.result_shapes import Explanation
 from fer_id.reporting.style import svg
 from fer_id.reporting.words import counted, listed
-from fer_id.runs.records import Explanation
+from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
-from fer_id.shapes import checked
 
 CHECK_NAMES = {
     "random everything": "All weights drawn anew: likeness of the maps",
@@ -47,9 +45,12 @@ def sentences(report: Mapping[str, Any]) -> list[str]:
         lines.append(f"Regions are unknown for all {counted(report['n_clips'], 'clip')} ({reasons}); maps are drawn.")
     else:
         lines.append(_leakage_words(report))
-        strongest = sorted(REGIONS, key=lambda name: -(report["regions"][name]["value"] or 0.0))[:3]
-        ratios = [f"{name} ({report['regions'][name]['value']:.1f} times its area)" for name in strongest]
-        lines.append(f"It looks most at {listed(ratios)}.")
+        values = {name: region["value"] for name, region in report["regions"].items() if region["value"] is not None}
+        ratios = [
+            f"{name} ({values[name]:.1f} times its area)" for name in sorted(values, key=lambda name: -values[name])
+        ]
+        if ratios:
+            lines.append(f"It looks most at {listed(ratios[:3])}.")
         if report["left_out"]:
             lines.append(
                 "Left out of the numbers on regions: "
@@ -80,8 +81,7 @@ def read_explanation(run: RunDir) -> dict[str, Any] | None:
         RunError: the file is damaged.
     """
     path = run.path / "explain" / "explain.json"
-    hint = f"`fer-id explain {run.path}` makes it again."
-    return checked(Explanation, read_json(path, RunError), str(path), RunError, hint) if path.is_file() else None
+    return read_record(Explanation, path, f"`fer-id explain {run.path}` makes it again") if path.is_file() else None
 
 
 def _leakage_words(report: Mapping[str, Any]) -> str:

@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fer_id.errors import RunError
-from fer_id.files import atomic_write_bytes, read_json, write_json
+from fer_id.files import atomic_write_bytes, write_json
 from fer_id.reporting import style
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
+from fer_id.runs.records import Uncertainty, read_record
 from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
@@ -27,7 +27,8 @@ def read_uncertainty(run: RunDir) -> dict[str, Any] | None:
         RunError: the file is damaged.
     """
     path = run.path / FOLDER / "uncertainty.json"
-    return read_json(path, RunError) if path.is_file() else None
+    again = f"`fer-id uncertainty {run.path}` makes it again"
+    return read_record(Uncertainty, path, again) if path.is_file() else None
 
 
 def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: dict[str, Any], provenance: str) -> Path:

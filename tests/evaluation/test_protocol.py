@@ -181,6 +181,11 @@ def test_the_official_splits_hold() -> None:
     assert fold.dropped == {}
 
 
+def test_clips_of_no_official_split_are_counted() -> None:
+    (fold,) = folds_of(official([("a", "happy", "tset"), ("b", "sad", "")]), images=True)
+    assert fold.dropped == {"split is none of train, validation, test": 2}
+
+
 def test_one_missing_split_is_named() -> None:
     clips = official([])
     with pytest.raises(DataError, match="the store has no validation split"):

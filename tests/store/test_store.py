@@ -534,3 +534,16 @@ def test_a_failed_overwrite_keeps_the_old_store(tmp_path: Path, monkeypatch: pyt
 
 def test_faces_are_readable_by_their_owner_only(tiny_store: Factory) -> None:
     assert tiny_store().stat().st_mode & 0o077 == 0
+
+
+def test_too_many_open_files_are_not_taken_for_a_damaged_store(
+    tiny_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_store()
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        ClipStore.open(path)

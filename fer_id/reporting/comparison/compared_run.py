@@ -15,7 +15,8 @@ from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_pai
 from fer_id.evaluation.predictions import Judged
 from fer_id.reporting import words
 from fer_id.reporting.comparison.entries import MONITOR, Entry, read_entries
-from fer_id.runs.run_dir import FREE_KEYS, RunDir
+from fer_id.runs.configs import FREE_KEYS
+from fer_id.runs.run_dir import RunDir
 
 MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
 """Columns of ``metrics.jsonl`` that may choose a run's best epoch -> their names on the page."""

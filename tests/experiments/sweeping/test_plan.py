@@ -8,7 +8,7 @@ import pytest
 
 from experiments.sweeping.plan import Plan, read_plan
 from fer_id.errors import ConfigError
-from fer_id.runs.run_dir import job_hash
+from fer_id.runs.configs import job_hash
 from tests.experiments.sweeping.conftest import COMMAND, WriteSweep
 
 MakePlan = Callable[..., Plan]
