@@ -108,8 +108,8 @@ def test_what_nests_deeper_than_python_bears_is_damage(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("content", ["<a>" * 200_000, "<a>" * 200_000 + "</a>" * 200_000], ids=["open", "closed"])
 def test_xml_that_nests_deeply_is_none_of_elans(tmp_path: Path, content: str) -> None:
-    (tmp_path / "x.eaf").write_text(content)
-    assert "cannot be read as a file of ELAN" in refusal(read_corrected, tmp_path / "x.eaf")
+    (tmp_path / "x.eaf").write_text(f"<ANNOTATION_DOCUMENT>{content}</ANNOTATION_DOCUMENT>")
+    assert "cannot be read as a file of ELAN (nested more than 100 deep)" in refusal(read_corrected, tmp_path / "x.eaf")
 
 
 @pytest.mark.parametrize("name", ["x.eaf", "events.csv", "events.tsv", "x.boris"])
