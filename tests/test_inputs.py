@@ -30,7 +30,7 @@ from fer_id.release.bundle import verify_bundle
 from fer_id.release.policy import read_policy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
-from fer_id.video.corrections import read_corrected
+from fer_id.video.reader import read_corrected
 
 ROOT = Path(__file__).resolve().parents[1]
 Reader = Callable[[Path], object]
@@ -289,6 +289,8 @@ def test_parsers_and_writers_are_called_in_one_place() -> None:
 
 
 def test_a_key_given_twice_is_refused_where_json_would_lose_one_of_its_values() -> None:
-    with pytest.raises(RunError, match=r"card\.json: not JSON \(the key provenance is given twice\)"):
+    with pytest.raises(
+        RunError, match=r"card\.json: not JSON \('provenance' is given twice, so that one of its values would be lost\)"
+    ):
         parse_json('{"a": {"provenance": "synthetic", "n": 1, "provenance": "real"}}', "card.json", RunError)
     assert parse_json('[{"n": 1}, {"n": 2}]', "card.json", RunError) == [{"n": 1}, {"n": 2}]

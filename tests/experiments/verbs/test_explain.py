@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import timm
-import torch
 from torch import Tensor, nn
 
 from experiments.cli import DONE, USERS_FAULT, main
@@ -283,8 +282,8 @@ def off_face(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
 def test_a_planted_shortcut_raises_off_face_attribution_and_the_remedy_lowers_it(
     off_face: Callable[..., float],
 ) -> None:
-    """Measured, seeds 1, 2 and 3, AVX2: 0.84, 0.87, 1.02 without a patch; 1.36, 1.43, 1.38 with it; 0.92, 1.27, 0.73 with
-    the remedy. Of six children and one seed, as this test had before, rounding decided: 1.42 without, 1.43 with it."""
+    """Measured with seeds 1, 2 and 3: 0.84, 0.87, 1.02 without a patch; 1.36, 1.43, 1.38 with it; 0.92, 1.27, 0.73 with
+    the remedy. With six children and one seed rounding decided: 1.42 without a patch, 1.43 with it."""
     without, planted = off_face("none"), off_face("patch")
     assert planted > 1.25 * without
     assert off_face("patch", "augment.background=1.0") < 0.9 * planted
