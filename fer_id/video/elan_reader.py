@@ -13,7 +13,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from fer_id.errors import DataError, Problems
-from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
+from fer_id.inputs import MOST_ANNOTATIONS, MOST_NESTING, read_bytes
 from fer_id.shapes import LATEST_S, shown
 from fer_id.video.corrections import Corrected, Opinion, corrected
 from fer_id.video.elan_writer import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
@@ -67,10 +67,27 @@ def read(path: Path) -> Corrected:
     return corrected(path, video, sha256, subject, opinions)
 
 
+class _ShallowTree(ET.TreeBuilder):
+    """Builder of a document that nests at most :data:`MOST_NESTING` elements; raises ValueError beyond."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
+        self.depth += 1
+        if self.depth > MOST_NESTING:
+            raise ValueError(f"nested more than {MOST_NESTING} deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ET.Element:
+        self.depth -= 1
+        return super().end(tag)
+
+
 def _parsed(path: Path) -> ET.Element:
     """Return the root of the document, or raise DataError."""
     try:
-        root = ET.fromstring(read_bytes(path, DataError, most=MOST_ANNOTATIONS))
+        content = read_bytes(path, DataError, most=MOST_ANNOTATIONS)
+        root: ET.Element = ET.XML(content, ET.XMLParser(target=_ShallowTree()))
     except (ET.ParseError, ValueError, LookupError) as problem:
         raise DataError(f"{path}: cannot be read as a file of ELAN ({str(problem)[:200]})") from None
     if root.tag != "ANNOTATION_DOCUMENT":

@@ -32,7 +32,11 @@ def grouped_run(make_run):
         failed = (table["severity"] == "severe") & (np.arange(len(table)) % 3 > 0)
         names = np.array(["happy", "sad", "angry", "fear", "neutral"])
         wrong = names[(pd.Index(names).get_indexer(table["label"]) + 1) % 5]
-        table["predicted"] = table["predicted"].where(~failed, wrong)
+        for row, other in zip(table.index[failed], wrong[failed], strict=True):
+            for prefix in ("logit", "p"):  # what spoke for the predicted class speaks for the other one
+                columns = [f"{prefix}_{table.at[row, 'predicted']}", f"{prefix}_{other}"]
+                table.loc[row, columns] = table.loc[row, columns[::-1]].to_numpy()
+            table.at[row, "predicted"] = other
         run.write_predictions(table)
         job = run.job()
         job["store"] |= store
