@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from data_modules.config import DataConfig
 from experiments.settings.loading import chosen_by_name
 from experiments.settings.registry import data_config
-from fer_id.callbacks.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
+from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import PATH, WORD, Clash, setting
@@ -93,6 +93,10 @@ class LoggingConfig:
         None, help="runs that belong together; null: the study, the first part of name", name=PATH
     )
     tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
+
+    faces: bool = setting(
+        False, help="send film strips of children whose consent names media_sharing; drawn faces are always sent"
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """Names that no W&B server takes, told before anything is opened."""

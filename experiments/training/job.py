@@ -63,6 +63,7 @@ def describe_job(
             "fingerprint": data.fingerprint,
             "made_of": made_of(data.stores),
             "provenance": data.provenance,
+            "drawn": all(store.card.provenance == "synthetic" for store in data.stores),
             "label_space": data.labels.name,
             "shard_by": card.shard_by,
             "geometry": card.geometry,

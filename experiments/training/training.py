@@ -17,14 +17,15 @@ from experiments.settings.loading import plain, usual
 from experiments.training.distributed import alone, leave_group, silent
 from experiments.training.finishing import finish
 from experiments.training.job import describe_job
+from experiments.training.loggers import make_wandb_logger
 from experiments.training.memory import peak_bytes, reset_peak
-from experiments.training.mirrored import open_run_mirror
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_source
 from experiments.training.trainer import make_trainer
 from fer_id.callbacks.resuming import Start, begin_at, find_start
 from fer_id.evaluation.config import Fold
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
@@ -33,13 +34,13 @@ from fer_id.tasks.tabulate import prediction_table
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    import wandb
     from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.loggers import Logger
 
     from fer_id.tasks.feature_bank import FeatureBank
 
-SINGLE, FOLD, PART, TRIAL = "train", "fold", "part", "trial"
-"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one, a trial of a sweep."""
+SINGLE, FOLD, PART = "train", "fold", "part"
+"""What a training is for, beside ``TRIAL``: itself, a fold of a cross-validation, a part of a cross-fitted one."""
 
 
 def train_one(
@@ -64,11 +65,11 @@ def train_one(
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
     with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
-        mirror = open_run_mirror(config, run, data, job_type)
+        mirror = make_wandb_logger(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
         with interruptible():
-            run.write_predictions(_fit(config, run, data, task, mirror, watchers))
+            run.write_predictions(_fit(config, run, data, task, [RunLogger(run), mirror], watchers))
         curve = run.learning_curve()
         job = run.job()
         job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
@@ -77,7 +78,7 @@ def train_one(
             job["seconds"] += _cross_fit(config, run, data, bank)
             run.require_consent()
         run.write_job(job)
-        finish(config, run, data, mirror, explains=job_type == SINGLE)
+        finish(config, run, mirror, explains=job_type == SINGLE)
         return run
 
 
@@ -104,7 +105,7 @@ def _fit(
     run: RunDir,
     data: FerDataModule,
     task: ClipClassification,
-    mirror: wandb.Run | None,
+    loggers: Sequence[Logger],
     watchers: Sequence[Callback],
 ) -> pd.DataFrame:
     """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
@@ -121,13 +122,13 @@ def _fit(
         say(f"{run.path}: {obstacle}: training from the beginning")
     if task.strategy.learns:
         if not trained:
-            _learn(config, run, data, task, mirror, watchers, last)
+            _learn(config, run, data, task, loggers, watchers, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # somebody may have withdrawn while it trained
-    return _predictions(make_trainer(alone(config), run, mirror, data), task, data)
+    return _predictions(make_trainer(alone(config), run, loggers, data), task, data)
 
 
 def _learn(
@@ -135,14 +136,14 @@ def _learn(
     run: RunDir,
     data: FerDataModule,
     task: ClipClassification,
-    mirror: wandb.Run | None,
+    loggers: Sequence[Logger],
     watchers: Sequence[Callback],
     last: Path | None,
 ) -> None:
     """The epochs, from a checkpoint on where there is one."""
     if last is not None:
         load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    make_trainer(config, run, mirror, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    make_trainer(config, run, loggers, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 
@@ -155,7 +156,7 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         data = open_data(config, None)
         config, task, *_ = _prepare(config, run.path, data, None)
     with interruptible():
-        _learn(config, run, data, task, None, (), find_start(folder).last if config.resume else None)
+        _learn(config, run, data, task, [], (), find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

@@ -29,6 +29,7 @@ class Shown(NamedTuple):
         right: whether the model was; None without a label.
         provenance: of the clip's own store.
         shareable: whether the picture may leave the machine.
+        clip_id, subject_id: whose it is.
     """
 
     kind: str
@@ -39,6 +40,8 @@ class Shown(NamedTuple):
     right: bool | None
     provenance: str
     shareable: bool
+    clip_id: str = ""
+    subject_id: str = ""
 
 
 def film_strip(
@@ -70,7 +73,8 @@ def film_strip(
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
     rows = f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else ""
     right = None if label is None else label == row["predicted"]
-    return Shown(kind, picture, title, note, rows, right, provenance, shareable)
+    whose = (str(row["clip_id"]), str(row["subject_id"]))
+    return Shown(kind, picture, title, note, rows, right, provenance, shareable, *whose)
 
 
 def strip_picture(

@@ -17,7 +17,9 @@ from fer_id.callbacks.record import Record
 from fer_id.callbacks.subgroups import GroupAccuracy
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import ModelConfig, build_model
+from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import LossConfig, OptimConfig
 
@@ -103,9 +105,9 @@ def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_stor
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
-        logger=False,
+        logger=RunLogger(RunDir(tmp_path)),
         enable_checkpointing=False,
-        callbacks=[GroupAccuracy(validated, ["group"], public=False), Record(tmp_path / "metrics.jsonl")],
+        callbacks=[GroupAccuracy(validated, ["group"], public=False), Record()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -25,9 +25,10 @@ import wandb
 from PIL import Image
 
 from experiments.cli import DONE, main
-from experiments.training import mirrored
-from fer_id.callbacks import mirror, telling
-from fer_id.callbacks.mirror import close_mirror
+from experiments.training import loggers
+from fer_id.loggers import disclosure, results
+from fer_id.loggers import wandb as private
+from fer_id.loggers.wandb_session import close_session
 
 FACE = (250, 10, 240)
 """Colour of all planted faces; no figure uses it."""
@@ -79,7 +80,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         "the working directory": str(Path.cwd()),
         "the checkout": str(ROOT),
         "the interpreter": sys.executable,
-        "the source of the program": "def open_run_mirror",
+        "the source of the program": "def make_wandb_logger",
         "a versioned requirement": "torch==",
     }
     if len(host := os.uname().nodename) > 5:  # a shorter one may stand anywhere
@@ -87,7 +88,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     if commit := _commit():
         found["the commit"] = commit
     yield found
-    close_mirror()
+    close_session()
 
 
 def _commit() -> str | None:
@@ -184,18 +185,14 @@ def test_of_drawn_children_faces_and_their_numbers_are_told_and_nothing_of_the_p
 def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Takes one precaution away."""
     if what == "settings":
-        monkeypatch.setattr(mirror, "public", dict)
+        monkeypatch.setattr(private, "public", dict)
     elif what == "folds":
-        monkeypatch.setattr(mirrored, "open_mirror", _named_after_children)
+        monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: ("/".join(path), "/".join(path), None))
     elif what == "faces":
-        shown = telling.mirror_explanation
-        monkeypatch.setattr(telling, "FEWEST_SUBJECTS", 0)
-        careless = lambda run, said, gallery: shown(run, said, _all(gallery))  # noqa: E731
-        monkeypatch.setattr("experiments.training.finishing.mirror_explanation", careless)
-
-
-def _named_after_children(folder: Path, *, name: str, **more: Any) -> Any:
-    return mirror.open_mirror(folder, name=f"{name} {folder.name}", **more)
+        shown = results.send_explanation
+        monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
+        careless = lambda run, said, gallery, faces: shown(run, said, _all(gallery), faces=True)  # noqa: E731
+        monkeypatch.setattr(private, "send_explanation", careless)
 
 
 def _all(gallery: list[Any]) -> list[Any]:

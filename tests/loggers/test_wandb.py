@@ -1,4 +1,4 @@
-"""The W&B mirror: how its mode is chosen, and that nothing of the place it runs in reaches it."""
+"""PrivateWandbLogger: how its mode is chosen, and that nothing of the place it runs in reaches W&B."""
 
 import dataclasses
 import importlib
@@ -18,11 +18,14 @@ import pytest
 import wandb
 
 from data_modules.config import DataConfig
-from fer_id.callbacks.mirror import close_mirror, harmless, open_mirror, public, wandb_mode
-from fer_id.callbacks.server import RUN_ID, has_key, no_answer
-from fer_id.callbacks.telling import CHOSEN_BY, FEW, mirror_explanation, mirror_results, withheld
 from fer_id.explain.regions import REGIONS
+from fer_id.loggers.disclosure import CHOSEN_BY, FEW, public, withheld
+from fer_id.loggers.results import send_explanation, send_results
+from fer_id.loggers.server import RUN_ID, has_key, no_answer
+from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
 from fer_id.reporting.gallery import Shown
+from fer_id.runs.run_dir import RunDir
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,7 +42,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     yield
-    close_mirror()
+    close_session()
 
 
 # --- mode -------------------------------------------------------------------------------------------------------------
@@ -142,7 +145,7 @@ def test_a_mirror_that_cannot_be_opened_is_none_and_raises_nothing(
         raise fault
 
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr("fer_id.callbacks.mirror.no_answer", lambda: None)
+    monkeypatch.setattr("fer_id.loggers.wandb_session.no_answer", lambda: None)
     monkeypatch.setattr(wandb, "init", refuse)
     assert mirror(tmp_path / "run", {}, mode="online") is None
     told = capsys.readouterr().err
@@ -155,7 +158,7 @@ def test_a_mirror_that_cannot_be_opened_is_none_and_raises_nothing(
 def test_a_damaged_id_is_replaced_with_a_line(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fer_id.callbacks.mirror import _identity
+    from fer_id.loggers.wandb_session import _identity
 
     (tmp_path / "id").write_bytes(content)
     identity = _identity(tmp_path)
@@ -184,17 +187,17 @@ def test_a_mirror_that_fails_later_is_told_and_nothing_is_raised(capsys: pytest.
 
 
 def mirror(folder: Path, config: dict[str, Any], *, mode: str = "offline") -> Any:
-    return open_mirror(
-        folder,
+    """The W&B run that the logger of a run opens; None where it opens none."""
+    return PrivateWandbLogger(
+        RunDir(folder),
         mode=mode,
         project="fer-id",
-        entity=None,
         group="study",
         job_type="fold",
         name="study/run",
         tags=["drawn", "synthetic"],
         config=config,
-    )
+    )._open()
 
 
 METRICS = {
@@ -241,7 +244,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     logger = mirror(tmp_path / "run", config)
     logger.log({"epoch": 3, "val/macro_f1": 0.640625})
     figure = plt.figure()
-    mirror_results(
+    send_results(
         logger,
         METRICS,
         {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
@@ -249,6 +252,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         real=False,
         hidden={},
     )
+    close_session()
     plt.close("all")
 
     said = capfd.readouterr()
@@ -263,7 +267,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         "a planted path, host or user": "planted",
         "the folder of the run": str(tmp_path),
         "the working directory": str(Path.cwd()),
-        "the source of the program": "open_mirror",
+        "the source of the program": "PrivateWandbLogger",
         "the command line": "7f3a",
         "a value of the environment": "value-of-the-environment",
         "another value of it": "another-value-of-it",
@@ -309,14 +313,14 @@ def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
     for fold in ("one", "two"):
         logger = mirror(tmp_path / fold, {})
         names.append(logger.id)
-    close_mirror()
+    close_session()
     assert len(set(names)) == 2
     assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))
 
 
 def test_a_run_that_is_opened_again_is_the_same_one_and_lies_there_once(tmp_path: Path) -> None:
     names = [mirror(tmp_path / "run", {}).id for _ in range(2)]
-    close_mirror()
+    close_session()
     assert len(set(names)) == 1
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1
 
@@ -350,7 +354,7 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     run: Any = Run()
     figures: Any = {"confusion_matrix": 1, "subjects": 2}
-    mirror_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
+    send_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion_matrix" in logged
     assert Run.summary["provenance"] == provenance
@@ -381,7 +385,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
-    mirror_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
+    send_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
     assert run.summary["test/group/site/a/accuracy"] == 0.5
     assert ("test/group/site/c/accuracy" in run.summary) is not real
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
@@ -406,7 +410,7 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"confusion_matrix": 2}
     hidden = withheld({"children": {"test": subjects}}, "fold")
-    mirror_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
+    send_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
     assert run.summary["provenance"] == "real"
@@ -455,7 +459,7 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
             "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
         },
     }
-    mirror_explanation(run, found, gallery)  # type: ignore[arg-type]
+    send_explanation(run, found, gallery, faces=True)  # type: ignore[arg-type]
     assert run.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -464,8 +468,10 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    mirror_explanation(run, found, gallery[:1])  # type: ignore[arg-type]
+    send_explanation(run, found, gallery[:1], faces=True)  # type: ignore[arg-type]
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    mirror_explanation(run, found, gallery[1:2])  # type: ignore[arg-type]
+    send_explanation(run, found, gallery[1:2], faces=True)  # type: ignore[arg-type]
     assert "explain/clips" not in logged
+    send_explanation(run, found, gallery, faces=False)  # type: ignore[arg-type]
+    assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too

@@ -1,0 +1,1 @@
+"""Lightning loggers: ``RunLogger`` (the record, ``metrics.jsonl``), ``PrivateWandbLogger``, and the rules both obey."""
