@@ -97,7 +97,8 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     from experiments.config import TrainConfig
     from experiments.settings.loading import load
     from experiments.training.setup import open_data
-    from experiments.training.training import TRIAL, train_one
+    from experiments.training.training import train_one
+    from fer_id.loggers.disclosure import TRIAL
 
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"
