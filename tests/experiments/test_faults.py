@@ -94,7 +94,9 @@ def flip(path: Path) -> None:
     assert name in torch.load(path, weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("spoil", [cut, empty, flip, Path.unlink])
+@pytest.mark.parametrize(
+    "spoil", [cut, flip, *(pytest.param(way, marks=pytest.mark.slow) for way in (empty, Path.unlink))]
+)
 def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     spoil: Callable[[Path], None],
     straight: RunDir,
@@ -120,7 +122,10 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     ("which", "spoil", "obstacle"),
     [
         ("best", cut, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
-        ("best", Path.unlink, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
+        pytest.param(
+            *("best", Path.unlink, "last.ckpt is whole, but best.ckpt of its time is damaged or missing"),
+            marks=pytest.mark.slow,
+        ),
         ("last", cut, "no whole checkpoint left"),
     ],
 )
@@ -220,8 +225,11 @@ REFUSALS = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-onl
 @pytest.mark.parametrize(
     ("code", "name"),
     [
-        *((errno.ENOSPC, name) for name in ("config.yaml", "last.ckpt", "metrics.jsonl", "predictions.parquet")),
-        (errno.ENOSPC, "best.ckpt"),
+        *((errno.ENOSPC, name) for name in ("last.ckpt", "metrics.jsonl")),
+        *(
+            pytest.param(errno.ENOSPC, name, marks=pytest.mark.slow)
+            for name in ("config.yaml", "best.ckpt", "predictions.parquet")
+        ),
         *(pytest.param(code, "best.ckpt", marks=pytest.mark.slow) for code in (errno.EROFS, errno.EDQUOT)),
     ],
 )

@@ -203,8 +203,8 @@ def _all(gallery: list[Any]) -> list[Any]:
     ("what", "found"),
     [
         ("settings", {"a planted word", "the folder of everything"}),
-        ("folds", {"a planted word"}),
-        ("faces", {"a face"}),
+        pytest.param("folds", {"a planted word"}, marks=pytest.mark.slow),
+        pytest.param("faces", {"a face"}, marks=pytest.mark.slow),
     ],
 )
 def test_the_search_finds_what_a_careless_mirror_would_tell(

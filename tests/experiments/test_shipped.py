@@ -19,7 +19,7 @@ YAML = {group: sorted(path.stem for path in (GROUPS / group).glob("*.yaml")) for
 PROTOCOLS = sorted(path.stem for path in (GROUPS / "protocol").glob("*.yaml"))
 SHORT = (
     *("trainer.max_epochs=1", "trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
-    *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12"),
+    *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12", "explain.clips=6"),
 )
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 

@@ -103,6 +103,7 @@ def test_disabled_opens_nothing(tmp_path: Path) -> None:
 # --- what cannot be opened --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_closed_port_costs_a_line_and_the_run_is_recorded_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

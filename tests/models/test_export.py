@@ -33,7 +33,12 @@ def lstm() -> tuple[ClipClassifier, OnnxModel]:
     return exported("lstm")
 
 
-@pytest.mark.parametrize("head", [head for head in HEADS if head != "lstm"])
+OTHER_HEADS = [
+    head if head == "attention" else pytest.param(head, marks=pytest.mark.slow) for head in HEADS if head != "lstm"
+]
+
+
+@pytest.mark.parametrize("head", OTHER_HEADS)
 def test_every_head_gives_torchs_logits(head: str) -> None:
     model, found = exported(head)
     same = parity(model, found, noise_clips(12, FRAMES, seed=2))

@@ -103,6 +103,7 @@ def test_a_landmarker_reaches_nothing(
     assert bool(attempts(script(SCRIPT), environment)) != protected
 
 
+@pytest.mark.slow  # prepare, below, has workers too
 def test_worker_processes_reach_nothing(
     attempts: Attempts, script: Callable[[str], list[str]], protected: bool
 ) -> None:

@@ -79,6 +79,7 @@ def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
     assert motion("neutral") > 0.5 * np.mean([motion(label) for label in ("happy", "sad", "angry", "fear")])
 
 
+@pytest.mark.slow
 def test_every_worker_gives_the_same(stills_store: Path, simulated: ClipStore, tmp_path: Path) -> None:
     arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'two'}", "workers=2", *ARGUMENTS]
     assert main(arguments) == DONE

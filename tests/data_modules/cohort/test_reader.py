@@ -142,6 +142,7 @@ def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prep
     assert not list(store.path.parent.glob(".store*"))  # nothing half-done is left beside it
 
 
+@pytest.mark.slow
 def test_any_number_of_processes_and_any_spelling_of_a_path_give_the_same_store(site: Path, prepared: Prepare) -> None:
     once = prepared(site, "one")
     change(site / "clips.csv", (0, "video", "./videos//drawn7-000-happy.mp4"))

@@ -83,6 +83,7 @@ def test_where_theory_knows_the_coverage_it_is_found() -> None:
     assert tally.held / 3000 == pytest.approx(0.95, abs=margin(0.95, 3000))
 
 
+@pytest.mark.slow
 def test_few_draws_at_twelve_subjects_agree_with_what_is_claimed(truth: dict[str, float]) -> None:
     rows = measure(12, 300, truth, seed=3, methods=("shipped",))
     found = {row.score: row.coverage for row in rows}

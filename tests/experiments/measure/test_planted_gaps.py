@@ -13,6 +13,7 @@ from fer_id.errors import RunError
 from fer_id.files import read_json
 
 
+@pytest.mark.slow
 def test_every_cohort_is_counted_with_a_gap_and_without(
     stores: dict[str, list[Path]],
     stills_store: Path,

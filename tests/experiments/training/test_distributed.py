@@ -20,7 +20,7 @@ from fer_id.runs.run_dir import RunDir
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 # Layer normalisation: on CPUs batch normalisation takes the statistics of each process's share.
 TRANSFORMER = ("model=timm:test_vit", "model.name=vit", "model.widths=[]", "model.convs=[]", "optim.lr=0.001")
 SHORT = (*TRANSFORMER, "trainer.max_epochs=3", "trainer.patience=0", "name=a")

@@ -24,7 +24,7 @@ Story = tuple[tuple[str, ...], list[tuple[str, str, int]], list[str]]
 """Settings, the moments at which its processes die, and what is left out, see ``dying.py``."""
 Stories = tuple[dict[str, RunDir], dict[str, Ends]]
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 KILLED = -signal.SIGKILL
 DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycle", "trainer.patience=0", "name=a")
 """Three epochs of two steps, with everything that draws: dropout, augmentation, a schedule."""

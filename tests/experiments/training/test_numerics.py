@@ -387,7 +387,7 @@ def opened(finished: Path, tmp_path: Path) -> dict[str, RunDir]:
 @pytest.mark.parametrize(
     ("verb", "result"),
     [
-        (("explain", "clips=4", "checks=2"), "explain/explain.json"),
+        pytest.param(("explain", "clips=4", "checks=2"), "explain/explain.json", marks=pytest.mark.slow),
         (("controls",), "controls.json"),
         (("uncertainty", "members=3"), "uncertainty/uncertainty.json"),
     ],

@@ -71,5 +71,5 @@ def test_a_portable_model_is_the_same_in_float32_on_the_cpu(pretrained: RunDir) 
 def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
     folds = ("protocol=kfold", "protocol.folds=2", "protocol.only=[01]", "name=study/run")
     assert main(tiny(drawn, tmp_path, *folds)) == DONE
-    with pytest.raises(RunError, match="is a cross-validation: .*open one of those"):
+    with pytest.raises(RunError, match=r"is a cross-validation: .*open one of those"):
         TrainedModel.open(RunDir.open(tmp_path / "study" / "run"))

@@ -119,7 +119,8 @@ def test_folds_are_explained_by_their_own_models(tiny: Tiny, drawn: Path, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("name", "labels"), [("fer2013", 7), pytest.param("ferplus", 8, marks=pytest.mark.slow), ("affectnet", 8)]
+    ("name", "labels"),
+    [("fer2013", 7), *(pytest.param(name, 8, marks=pytest.mark.slow) for name in ("ferplus", "affectnet"))],
 )
 def test_stills_without_landmarks_have_maps_and_no_regions(
     stores: dict[str, list[Path]], tmp_path: Path, capsys: Told, name: str, labels: int

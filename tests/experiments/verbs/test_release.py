@@ -163,7 +163,7 @@ def test_a_run_judged_in_bf16_is_released_in_float32_within_a_stated_tolerance(
     assert "judged in bfloat16; a bundle computes in float32" in (tmp_path / "bundle" / "LIMITS").read_text()
 
 
-@pytest.mark.parametrize(("precision", "apart"), [("32", 0.05), ("bf16", 0.5)])
+@pytest.mark.parametrize(("precision", "apart"), [pytest.param("32", 0.05, marks=pytest.mark.slow), ("bf16", 0.5)])
 def test_logits_out_of_the_tolerance_of_their_precision_are_refused(
     run: RunDir, precision: str, apart: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
