@@ -44,7 +44,7 @@ class PrivateWandbLogger(WandbLogger):
         run: whose mirror it is; its ``job.json`` says who the subjects are, and without it no score is sent.
         project, entity: in W&B.
         mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
-        group: runs that belong together; None: the folder that the run lies in.
+        group: runs that belong together; None: the first part of ``name``.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
         name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
         tags: further words.
@@ -77,7 +77,7 @@ class PrivateWandbLogger(WandbLogger):
             config = run.config() if (run.path / "config.yaml").is_file() else {}
         name = _public_name(run) if name is None else name
         self._details = Details(
-            run.path, project, entity, group or run.path.parent.name, job_type, name, tags, public(config)
+            run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, public(config)
         )
         self.rules = Rules.of(job, job_type, few_validated([one.job() for one in folds]) if folds and not job else None)
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
@@ -127,10 +127,16 @@ class PrivateWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary."""
-        for row in self._collector.add(metrics, step):
+        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary.
+
+        Pictures, from ``log_image``, go where :attr:`experiment` lets them.
+        """
+        numbers = {name: float(value) for name, value in metrics.items() if not isinstance(value, list)}
+        if len(numbers) < len(metrics):
+            self.experiment.log({name: value for name, value in metrics.items() if name not in numbers})
+        for row in self._collector.add(numbers, step):
             self.log_epoch(row)
-        if tested := {name: float(value) for name, value in metrics.items() if name.startswith("test/")}:
+        if tested := {name: value for name, value in numbers.items() if name.startswith("test/")}:
             with harmless():
                 if (run := self._open()) is not None:
                     self._catch_up()
@@ -220,8 +226,8 @@ class PrivateWandbLogger(WandbLogger):
         dataframe: Any = None,
         step: int | None = None,
     ) -> None:
-        """Send nothing, with a line: a table may hold anything; log its numbers."""
-        self.experiment.log({key: dataframe})
+        """Send nothing, with a line: a table may hold anything."""
+        self.experiment.log({key: data if dataframe is None else dataframe})
 
     def watch(
         self, model: nn.Module, log: str | None = "gradients", log_freq: int = 100, log_graph: bool = True

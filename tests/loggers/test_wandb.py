@@ -476,3 +476,101 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert "explain/clips" not in logged
     send_explanation(run, found, gallery, faces=False)  # type: ignore[arg-type]
     assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
+
+
+# ------------------------------------------------------------------------------------- the experiment, for other code
+
+
+def experiment(folder: Path, children: dict[str, int], *, drawn: bool = False, job_type: str = "train") -> Any:
+    """``.experiment`` of a run with so many real children in each split, one of them called s1-7f3a."""
+    job = {"children": children, "subjects": {"train": ["s1-7f3a"]}, "store": {"drawn": drawn}}
+    RunDir(folder).write_job(job)
+    return PrivateWandbLogger(RunDir(folder), mode="offline", job_type=job_type).experiment
+
+
+def test_other_code_sends_numbers_of_many_children_only(tmp_path: Path, wandb_run: Any, capsys: Any) -> None:
+    run = experiment(tmp_path, {"train": 9, "validation": 3, "test": 9})
+    run.log({"train/mine": 0.5, "val/mine": 0.25, "test/mine": 0.125, "unnamed": 2.0, "lr-Adam": 0.1, "epoch": 1})
+    run.log({"train/text": "text", "train/none": float("nan"), "train/s1-7f3a": 1.0, "train/acc_s1-7f3a": 1.0})
+    run.summary["val/best"] = 0.75
+    run.summary.update({"train/best": 0.625})
+    close_session()
+    wandb.teardown()
+    told = wandb_run(tmp_path)
+    (row,) = [{k: v for k, v in row.items() if not k.startswith("_")} for row in told.rows]
+    assert row == {"train/mine": 0.5, "test/mine": 0.125, "lr-Adam": 0.1, "epoch": 1}
+    assert told.summary["train/best"] == 0.625
+    assert "val/best" not in told.summary
+    lines = capsys.readouterr().err
+    assert f"val/mine is not sent: {FEW}" in lines
+    assert "unnamed is not sent" in lines
+
+
+def test_other_code_sends_no_file_picture_table_or_place(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "planted.txt").write_text("planted")
+    run = experiment(tmp_path / "run", {"train": 9, "validation": 9, "test": 9})
+    picture = wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="planted")
+    run.log({"train/face": picture, "train/faces": [picture], "train/table": wandb.Table(["a"], [["planted"]])})
+    run.config.update({"lr": 0.5, "data": {"store": str(tmp_path)}, "place": f"{tmp_path}/planted"})
+    run.config["root"] = str(tmp_path)
+    run.save(str(tmp_path / "planted.txt"))
+    run.log_artifact(str(tmp_path / "planted.txt"))
+    run.log_code(str(tmp_path))
+    run.alert("planted")
+    close_session()
+    held = content_of(tmp_path / "run")
+    assert b"planted" not in held
+    assert str(tmp_path).encode() not in held
+    assert b"PNG" not in held
+    assert b'"lr"' in held or b"lr" in held
+    lines = capsys.readouterr().err
+    for name in ("train/face ", "train/faces", "train/table", "save()", "log_artifact()", "log_code()", "alert()"):
+        assert f"W&B: {name.strip()} is not sent" in lines
+
+
+def test_the_loggers_own_methods_obey_too(tmp_path: Path, capsys: Any) -> None:
+    RunDir(tmp_path).write_job({"children": {"train": 9, "validation": 9, "test": 9}})
+    logger = PrivateWandbLogger(RunDir(tmp_path), mode="offline")
+    logger.log_image("train/face", [np.zeros((4, 4, 3), np.uint8)])
+    logger.log_table("train/table", columns=["a"], data=[["planted"]])
+    logger.log_text("train/text", columns=["a"], data=[["planted"]])
+    logger.log_hyperparams({"lr": 0.5, "file": "/planted/file"})
+    logger.watch(None)  # type: ignore[arg-type]
+    logger.close()
+    held = content_of(tmp_path)
+    assert b"planted" not in held
+    assert b"PNG" not in held
+    assert "train/face is not sent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("drawn", "children", "sent"), [(True, 0, True), (True, 1, False), (False, 0, False)])
+def test_pictures_of_other_code_leave_where_every_face_is_drawn(
+    drawn: bool, children: int, sent: bool, tmp_path: Path
+) -> None:
+    run = experiment(tmp_path, dict.fromkeys(("train", "validation", "test"), children), drawn=drawn)
+    run.log({"train/face": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
+    run.log({"train/named": wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="/a/place")})
+    close_session()
+    held = content_of(tmp_path)
+    assert (b"\x89PNG" in held) is sent
+    assert b"/a/place" not in held
+
+
+def test_a_trial_keeps_its_test_scores_from_other_code_too(tmp_path: Path, wandb_run: Any) -> None:
+    run = experiment(tmp_path, dict.fromkeys(("train", "validation", "test"), 0), job_type="trial")
+    run.log({"test/mine": 0.5, "anything": 2.0})
+    close_session()
+    wandb.teardown()
+    (row,) = wandb_run(tmp_path).rows
+    assert "test/mine" not in row
+    assert row["anything"] == 2.0
+
+
+def test_a_fold_is_named_by_its_number_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    for child in ("s1-7f3a", "s2-9b1c"):
+        (tmp_path / "study" / "folds" / child / "job").mkdir(parents=True)
+    folds = tmp_path / "study" / "folds"
+    assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.name == "study/folds/02"
+    assert PrivateWandbLogger(RunDir(folds / "s1-7f3a" / "job"))._details.name == "study/folds/01/job"
+    assert PrivateWandbLogger(RunDir(tmp_path / "study" / "first"))._details.name == "study/first"
+    assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.group == "study"
