@@ -23,6 +23,7 @@ from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
+from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
@@ -127,6 +128,11 @@ class FerDataModule(pl.LightningDataModule):
         """The stores of real people, by their number."""
         found = enumerate(self.stores)
         return [number for number, one in found if one.card.provenance == "real" and not holds_images(one)]
+
+    def card_of(self, clip_id: str) -> StoreCard:
+        """Return the card of the store that a clip lies in."""
+        place: int = self.clips.loc[self.clips["clip_id"] == clip_id, "store"].iloc[0]
+        return self.stores[place].card
 
     @property
     def fingerprint(self) -> str:

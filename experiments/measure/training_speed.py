@@ -86,7 +86,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     task = make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
     mirror = make_wandb_logger(config, run, data, "bench")
-    trainer = make_trainer(config, run, [RunLogger(run), mirror], data)
+    trainer = make_trainer(config, run, [RunLogger(run), mirror])
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
     trainer.fit(task, data)
     mirror.close()

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.training.distributed import environment
 from fer_id.callbacks.progress_lines import ProgressLines
 from fer_id.callbacks.record import Record
+from fer_id.callbacks.registry import make_callbacks
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.callbacks.subgroups import GroupAccuracy
 from fer_id.errors import ConfigError
 from fer_id.runs.run_dir import RunDir
 
@@ -26,11 +25,14 @@ if TYPE_CHECKING:
     from pytorch_lightning.loggers import Logger
 
 
+ALWAYS = ("class_metrics", "subgroup_fairness")
+"""Callbacks of every training, beside ``trainer.callbacks``."""
+
+
 def make_trainer(
     config: TrainConfig,
     run: RunDir,
     loggers: Sequence[Logger],
-    data: FerDataModule,
     watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
@@ -47,10 +49,9 @@ def make_trainer(
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
     last = Checkpoint(folder, "last")
-    callbacks: list[Callback] = [OwnSignals(), EpochSeed(config.seed), Record(), *watchers, best, last]
-    if not data.images:  # before Record, which writes down what is logged
-        validated = data.clips.iloc[data.fold.validation]
-        callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
+    named = dict.fromkeys([*ALWAYS, *chosen.callbacks])  # before Record, which writes down what is logged
+    callbacks: list[Callback] = [*make_callbacks(list(named)), OwnSignals(), EpochSeed(config.seed), Record()]
+    callbacks += [*watchers, best, last]
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()

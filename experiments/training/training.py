@@ -128,7 +128,7 @@ def _fit(
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # somebody may have withdrawn while it trained
-    return _predictions(make_trainer(alone(config), run, loggers, data), task, data)
+    return _predictions(make_trainer(alone(config), run, loggers), task, data)
 
 
 def _learn(
@@ -143,7 +143,7 @@ def _learn(
     """The epochs, from a checkpoint on where there is one."""
     if last is not None:
         load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    make_trainer(config, run, loggers, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    make_trainer(config, run, loggers, watchers).fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 

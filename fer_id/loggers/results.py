@@ -63,7 +63,7 @@ def send_explanation(
         run: a W&B run.
         explanation: ``explain.json``; groups stay here.
         gallery: film strips.
-        faces: as :func:`send_strips` has it.
+        faces: as :func:`strip_images` has it.
 
     Returns:
         the pictures of real faces that were sent.
@@ -81,48 +81,40 @@ def send_explanation(
     caption = f"<p>{explanation['provenance']} data; attribution relative to area{marked}</p>"
     run.log({"explain/by_class": wandb.Html(caption + _html(table, "{:.2f}"))})
     run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(explanation).items()})
-    return send_strips(run, {"explain/clips": gallery}, faces=faces, marked=marked)
+    images, uploads = strip_images({"explain/clips": gallery}, faces=faces, marked=marked)
+    if images:
+        run.log(images)
+    return uploads
 
 
-def send_strips(
-    run: wandb.Run, panels: Mapping[str, Sequence[Shown]], *, faces: bool, marked: str = ""
-) -> list[Upload]:
-    """Send the film strips that may leave.
+def strip_images(
+    panels: Mapping[str, Sequence[Shown]], *, faces: bool, marked: str = ""
+) -> tuple[dict[str, list[wandb.Image]], list[Upload]]:
+    """Return the film strips that may leave, as W&B's images, and whose real faces are among them.
 
     Args:
-        run: a W&B run.
         panels: key of a panel -> film strips.
         faces: whether pictures of people may leave, if they gave consent to ``media_sharing``; drawn ones always may.
         marked: what is said of all their maps.
-
-    Returns:
-        the pictures of real faces that were sent.
     """
     import wandb
 
+    images: dict[str, list[wandb.Image]] = {}
     uploads: list[Upload] = []
     for key, strips in panels.items():
         leaving = [strip for strip in strips if strip.shareable and (faces or strip.provenance == "synthetic")]
-        if not leaving:
-            continue
-        run.log(
-            {
-                key: [
-                    wandb.Image(
-                        strip.picture,
-                        caption=f"{strip.provenance}{marked}: {strip.kind}. {strip.title}"
-                        f"{strip.rows and f'; {strip.rows}'}",
-                    )
-                    for strip in leaving
-                ]
-            }
-        )
+        if leaving:
+            images[key] = [wandb.Image(strip.picture, caption=_caption(strip, marked)) for strip in leaving]
         uploads += [
             {"key": key, "clip_id": strip.clip_id, "subject_id": strip.subject_id}
             for strip in leaving
             if strip.provenance != "synthetic"
         ]
-    return uploads
+    return images, uploads
+
+
+def _caption(strip: Shown, marked: str) -> str:
+    return f"{strip.provenance}{marked}: {strip.kind}. {strip.title}" + (strip.rows and f"; {strip.rows}")
 
 
 def _html(table: pd.DataFrame, digits: str) -> str:

@@ -15,13 +15,14 @@ from pytorch_lightning.loggers import WandbLogger
 from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
 from fer_id.loggers.disclosure import Rules, few_validated, public
 from fer_id.loggers.guard import GuardedRun
-from fer_id.loggers.results import send_explanation, send_results, send_strips
+from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     import wandb
+    from matplotlib.figure import Figure
     from torch import nn
 
     from fer_id.reporting.gallery import Shown
@@ -82,6 +83,7 @@ class PrivateWandbLogger(WandbLogger):
         self.rules = Rules.of(job, job_type, few_validated([one.job() for one in folds]) if folds and not job else None)
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
         self._opened: list[wandb.Run | None] = []
+        self._media: dict[str, Any] = {}  # until the row of their epoch is sent
 
     @cached_property
     def _guarded(self) -> GuardedRun:
@@ -122,11 +124,12 @@ class PrivateWandbLogger(WandbLogger):
         self._rows.append(dict(row))
         with harmless():
             if (run := self._open()) is not None:
-                run.log(self.rules.numbers(row))
+                run.log({**self.rules.numbers(row), **self._media})
+                self._media = {}
                 run.summary.update(self._best([best_row(pd.DataFrame(self._rows), self.monitor)]))
 
     @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary.
 
         Pictures, from ``log_image``, go where :attr:`experiment` lets them.
@@ -147,6 +150,14 @@ class PrivateWandbLogger(WandbLogger):
         """Send the last epoch, where no ``Record`` did so; the run stays open for what comes after a training."""
         for row in self._collector.rest():
             self.log_epoch(row)
+        self._send_media()
+
+    def _send_media(self) -> None:
+        """Send the pictures that belong to no epoch, as those of a test."""
+        if self._media and (run := self._open()) is not None:
+            with harmless():
+                run.log(self._media)
+        self._media = {}
 
     def log_mean_curve(self, folds: Sequence[RunDir]) -> None:
         """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs."""
@@ -186,16 +197,32 @@ class PrivateWandbLogger(WandbLogger):
             if (run := self._open()) is not None and "test" not in self.rules.hidden:
                 self.run.note_uploads(run.id, send_explanation(run, explanation, gallery, faces=self.faces))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a W&B run to send something to; it is opened for the answer."""
+        return self._open() is not None
+
+    @rank_zero_only
+    def log_figure(self, key: str, figure: Figure) -> None:
+        """Send a figure of all clips of a split together, with the row of its epoch; the key begins with the split."""
+        import wandb
+
+        if self.is_open and key.partition("/")[0] not in self.rules.hidden:
+            with harmless():
+                self._media[key] = wandb.Image(figure)
+
     @rank_zero_only
     def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:
-        """Send film strips by key of the panel: drawn faces, and with ``faces=True`` those of children who agreed.
+        """Send film strips by panel, with the row of their epoch: drawn ones, with ``faces=True`` those of who agreed.
 
         Nothing is sent of a split with fewer than five real children, which the first part of a key names.
         """
         allowed = {key: strips for key, strips in panels.items() if key.partition("/")[0] not in self.rules.hidden}
         with harmless():
             if (run := self._open()) is not None:
-                self.run.note_uploads(run.id, send_strips(run, allowed, faces=self.faces))
+                images, uploads = strip_images(allowed, faces=self.faces)
+                self.run.note_uploads(run.id, uploads)
+                self._media |= images
 
     def summarise(self, facts: Mapping[str, str | int]) -> None:
         """Put facts about the run into the summary, such as its provenance, with what is withheld and why."""

@@ -95,14 +95,16 @@ class ClipClassification(pl.LightningModule):
         return loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
-        """As training, without augmentation; gives ``predicted`` (B,) for callbacks that count."""
+        """As training, without augmentation; gives ``logits`` (B, K) for callbacks that count."""
         logits = self.model.classify(self._pooled(batch, None))
         self._judge(logits, batch, "validation")
-        return {"predicted": logits.argmax(dim=1)}
+        return {"logits": logits}
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """As validation."""
-        self._judge(self(batch), batch, "test")
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Any]:
+        """As :meth:`predict_step`, whose logits are judged."""
+        predicted = self.predict_step(batch, batch_idx)
+        self._judge(predicted["logits"].to(batch["label"].device), batch, "test")
+        return predicted
 
     def _pooled(self, batch: ClipBatch, epoch: int | None) -> Tensor:
         if self.bank is not None:

@@ -574,3 +574,45 @@ def test_a_fold_is_named_by_its_number_unless_somebody_says_otherwise(tmp_path: 
     assert PrivateWandbLogger(RunDir(folds / "s1-7f3a" / "job"))._details.name == "study/folds/01/job"
     assert PrivateWandbLogger(RunDir(tmp_path / "study" / "first"))._details.name == "study/first"
     assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.group == "study"
+
+
+# ------------------------------------------------------------------------------------------------------ film strips
+
+
+def strips(provenance: str) -> list[Shown]:
+    """Two clips, of which the second may leave by the child's consent."""
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    return [
+        Shown("Kind", picture, "sad", "subject s", "", None, provenance, share, f"clip{n}", f"child{n}")
+        for n, share in enumerate((provenance == "synthetic", True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "faces", "children", "sent"),
+    [
+        ("real", False, 9, 0),
+        ("real", True, 9, 1),
+        ("real", True, 3, 0),  # its caption tells how one of three children was recognised
+        ("synthetic", False, 0, 2),
+        ("simulated", False, 0, 0),
+    ],
+)
+def test_a_face_leaves_by_consent_and_setting_and_is_noted(
+    provenance: str, faces: bool, children: int, sent: int, tmp_path: Path, wandb_run: Any
+) -> None:
+    run = RunDir(tmp_path)
+    run.write_job({"children": dict.fromkeys(("train", "validation", "test"), children)})
+    logger = PrivateWandbLogger(run, mode="offline", faces=faces)
+    logger.begin([])
+    shown = [strip._replace(shareable=False) if provenance == "simulated" else strip for strip in strips(provenance)]
+    logger.log_panels({"val/grad_cam": shown})
+    logger.log_epoch({"epoch": 0, "val/loss": 1.0, "train/loss": 1.0})
+    identity = logger.version
+    logger.close()
+    wandb.teardown()
+    (row,) = wandb_run(tmp_path).rows  # the pictures stand in the row of their epoch
+    assert row["epoch"] == 0
+    assert row.get("val/grad_cam", {}).get("count", 0) == sent
+    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in run.uploads()]
+    assert noted == [(identity, "val/grad_cam", "clip1", "child1")] * (sent if provenance == "real" else 0)
