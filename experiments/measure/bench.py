@@ -298,7 +298,7 @@ def _machine() -> tuple[str, bool]:
     """The machine that is measured, in words, and whether it has bf16 arithmetic."""
     import torch
 
-    from experiments.training.job import machine
+    from fer_id.runs.environment import machine
     from fer_id.tasks.numerics import supports
 
     bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -23,6 +23,7 @@ from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_source
 from experiments.training.trainer import make_trainer
+from fer_id.callbacks.predictions import WritePredictions
 from fer_id.callbacks.resuming import Start, begin_at, find_start
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
@@ -30,10 +31,8 @@ from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.tabulate import prediction_table
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
@@ -64,12 +63,12 @@ def train_one(
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
-    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
+    with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as run:
         mirror = make_wandb_logger(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
         with interruptible():
-            run.write_predictions(_fit(config, run, data, task, [RunLogger(run), mirror], watchers))
+            _fit(config, run, data, task, [RunLogger(run), mirror], watchers)
         curve = run.learning_curve()
         job = run.job()
         job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
@@ -107,8 +106,8 @@ def _fit(
     task: ClipClassification,
     loggers: Sequence[Logger],
     watchers: Sequence[Callback],
-) -> pd.DataFrame:
-    """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
+) -> None:
+    """Train from where the run stopped, or from the beginning; write what the best epoch's model predicts."""
     folder = run.path / "checkpoints"
     start = find_start(folder) if config.resume else Start(None, None, [], [])
     for path in start.damaged:
@@ -128,7 +127,7 @@ def _fit(
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # somebody may have withdrawn while it trained
-    return _predictions(make_trainer(alone(config), run, loggers), task, data)
+    make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
 
 
 def _learn(
@@ -184,21 +183,3 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
         seconds += part.job().get("seconds") or 0.0
     run.write_predictions(pd.concat(tables, ignore_index=True))
     return seconds
-
-
-def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:
-    """Logits and probabilities of every inner-validation and test clip; null where no face was found."""
-    judged = ("validation", "test")
-    batches = trainer.predict(task, datamodule=data) or []
-    parts = [
-        prediction_table(
-            one,
-            data.clips.iloc[getattr(data.fold, split)],
-            data.labels,
-            fold=data.fold.name,
-            split=split,
-            groups=data.groups,
-        )
-        for split, one in zip(judged, batches, strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True)

@@ -85,7 +85,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     job = describe_job(config, data, data.folds, starts, sources)
-    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as parent:
+    with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as parent:
         banks = {start.path: FeatureBank() for start in distinct}
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):

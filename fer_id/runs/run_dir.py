@@ -45,7 +45,7 @@ class RunDir:
 
     @classmethod
     @contextmanager
-    def begin(
+    def claim(
         cls,
         path: str | Path,
         config: dict[str, Any],

@@ -613,6 +613,6 @@ def test_a_face_leaves_by_consent_and_setting_and_is_noted(
     wandb.teardown()
     (row,) = wandb_run(tmp_path).rows  # the pictures stand in the row of their epoch
     assert row["epoch"] == 0
-    assert row.get("val/grad_cam", {}).get("count", 0) == sent
+    assert row.get("val/grad_cam.count", 0) == sent
     noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in run.uploads()]
     assert noted == [(identity, "val/grad_cam", "clip1", "child1")] * (sent if provenance == "real" else 0)
