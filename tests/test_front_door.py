@@ -120,9 +120,7 @@ def test_the_verbs_take_the_run_like_any_other(
     assert main(["card", str(run)]) == DONE
     assert main(["evaluate", str(run)]) == DONE
     assert main(["compare", str(run), "out=compare"]) == DONE
-    assert (
-        main(["release", str(run), "policy=demonstration"]) == USERS_FAULT
-    )
+    assert main(["release", str(run), "policy=demonstration"]) == USERS_FAULT
     said = capsys.readouterr()
     assert "is not released" in said.err
     assert "Traceback" not in said.err

@@ -97,8 +97,8 @@ def require_own_kind(run: RunDir) -> None:
     model = run.config().get("model") or {}
     if model.get("encoder") == OWN_MODULE:
         raise RunError(
-            f"{run.path}: its model is a module of somebody's own ({model.get('name')}), which no configuration builds: "
-            "it trains, is evaluated and compared, but is not opened, explained, predicted with or released"
+            f"{run.path}: its model is a module of somebody's own ({model.get('name')}), which no configuration "
+            "builds: it trains, is evaluated and compared, but is not opened, explained, predicted with or released"
         )
 
 

@@ -76,10 +76,6 @@ class ClassMetrics(pl.Callback):
             if np.isfinite(value[k])
         }
         pl_module.log_dict(numbers, logger=every_logger(trainer, split), batch_size=1)
-        if loggers := private_loggers(trainer):
-            from fer_id.reporting.figures import confusion_matrix
-
-            provenance = getattr(getattr(trainer, "datamodule", None), "provenance", "real")
-            matrix = {"labels": self._labels.names, "confusion_matrix": self.confusion, "provenance": provenance}
-            for logger in loggers:
-                logger.log_figure(f"{prefix}/confusion_matrix", confusion_matrix(matrix))
+        provenance = getattr(getattr(trainer, "datamodule", None), "provenance", "real")
+        for logger in private_loggers(trainer):
+            logger.log_confusion_matrix(f"{prefix}/confusion_matrix", self.confusion, self._labels.names, provenance)

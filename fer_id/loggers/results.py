@@ -51,7 +51,7 @@ def send_results(
     run.summary.update(result_numbers(metrics, per_class, real=real))
     run.log({"test/per_class": wandb.Html(_html(per_class, "{:.3f}"))})
     leaving = public_figures(figures, metrics["provenance"], real=real)
-    run.log({f"figures/{name}": wandb.Image(figures[name]) for name in leaving})
+    run.log({f"figures/{name}": figure_image(figures[name]) for name in leaving})
 
 
 def send_explanation(
@@ -80,11 +80,19 @@ def send_explanation(
     table = pd.DataFrame(class_table(explanation)).astype({"class": str})
     caption = f"<p>{explanation['provenance']} data; attribution relative to area{marked}</p>"
     run.log({"explain/by_class": wandb.Html(caption + _html(table, "{:.2f}"))})
-    run.log({f"explain/{name}": wandb.Image(figure) for name, figure in draw(explanation).items()})
+    run.log({f"explain/{name}": figure_image(figure) for name, figure in draw(explanation).items()})
     images, uploads = strip_images({"explain/clips": gallery}, faces=faces, marked=marked)
     if images:
         run.log(images)
     return uploads
+
+
+def figure_image(figure: Figure) -> wandb.Image:
+    """Return a figure as W&B's image."""
+    import matplotlib.pyplot as plt  # noqa: F401  # wandb looks for it where it was given a figure
+    import wandb
+
+    return wandb.Image(figure)
 
 
 def strip_images(

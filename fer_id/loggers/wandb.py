@@ -21,8 +21,9 @@ from fer_id.loggers.wandb_session import Details, close_session, harmless, open_
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
+    import numpy as np
     import wandb
-    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
     from torch import nn
 
     from fer_id.reporting.gallery import Shown
@@ -77,9 +78,8 @@ class PrivateWandbLogger(WandbLogger):
         if config is None:
             config = run.config() if (run.path / "config.yaml").is_file() else {}
         name = _public_name(run) if name is None else name
-        self._details = Details(
-            run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, public(config)
-        )
+        shown = public({**config, "name": name})  # a configuration names a fold after its child
+        self._details = Details(run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, shown)
         self.rules = Rules.of(job, job_type, few_validated([one.job() for one in folds]) if folds and not job else None)
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
         self._opened: list[wandb.Run | None] = []
@@ -203,13 +203,23 @@ class PrivateWandbLogger(WandbLogger):
         return self._open() is not None
 
     @rank_zero_only
-    def log_figure(self, key: str, figure: Figure) -> None:
-        """Send a figure of all clips of a split together, with the row of its epoch; the key begins with the split."""
+    def log_confusion_matrix(self, key: str, counts: NDArray[np.int64], names: Sequence[str], provenance: str) -> None:
+        """Send a confusion matrix as a picture, with the row of its epoch.
+
+        Args:
+            key: begins with the split, ``val`` or ``test``; of fewer than five real children nothing is sent.
+            counts: (K, K), true classes in rows.
+            names: of the K classes.
+            provenance: of the clips.
+        """
         import wandb
+
+        from fer_id.reporting.gallery import matrix_picture
 
         if self.is_open and key.partition("/")[0] not in self.rules.hidden:
             with harmless():
-                self._media[key] = wandb.Image(figure)
+                caption = f"{provenance}: true classes in rows"
+                self._media[key] = wandb.Image(matrix_picture(counts, names), caption=caption)
 
     @rank_zero_only
     def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:

@@ -98,16 +98,17 @@ class ResumeRun(pl.Callback):
             return
         if self.run.done:
             raise RunError(f"{self.run.path} is a finished run; begin another one to train again")
+        last = self.run.path / "checkpoints" / "last.ckpt"
         if trainer.is_global_zero:
             self._held.enter_context(locked(self.run.path, RunError))
             sweep(self.run.path)
-        folder = self.run.path / "checkpoints"
-        start = find_start(folder)
-        self._tell(start)
-        begin_at(start, folder)
-        if start.last is not None:
+            start = find_start(last.parent)
+            self._tell(start)
+            begin_at(start, last.parent)
+        trainer.strategy.barrier()
+        if last.is_file():
             # As fit(ckpt_path=...) does; a path that is chosen in setup would come too late for its argument.
-            trainer._checkpoint_connector.resume_start(self.run.checkpoint("last"), weights_only=True)
+            trainer._checkpoint_connector.resume_start(last, weights_only=True)
 
     def _tell(self, start: Start) -> None:
         for path in start.damaged:

@@ -6,6 +6,7 @@ names of children and their pictures. The controls plant them in what is sent, t
 
 import base64
 import gzip
+import json
 import os
 import platform
 import shutil
@@ -29,6 +30,7 @@ from experiments.training import loggers
 from fer_id.loggers import disclosure, results
 from fer_id.loggers import wandb as private
 from fer_id.loggers.wandb_session import close_session
+from fer_id.runs.run_dir import RunDir
 
 FACE = (250, 10, 240)
 """Colour of all planted faces; no figure uses it."""
@@ -177,6 +179,25 @@ def test_of_drawn_children_faces_and_their_numbers_are_told_and_nothing_of_the_p
     held = b"".join(file.read_bytes() for file in kept_by_wandb(runs))
     assert b"test/accuracy" in held
     assert b"val/macro_f1" in held
+
+
+@pytest.mark.parametrize(("setting", "sent"), [("logging.faces=false", False), ("logging.faces=true", True)])
+def test_a_real_face_leaves_by_consent_and_setting_and_is_noted(
+    setting: str, sent: bool, secrets: dict[str, str], tmp_path: Path, tiny: Callable[..., list[str]]
+) -> None:
+    store = cohort(tmp_path / "planted-store", "real", subjects=16)
+    card = json.loads((store / "card.json").read_text())
+    days = {"recorded_on": "2026-01-01", "expires_on": "2099-01-01"}
+    purposes = ("training", "evaluation", "media_sharing")  # the last one of half of the children
+    card["consent"] = {f"planted-child-{n}": {"purposes": purposes[: 2 + n % 2], **days} for n in range(16)}
+    (store / "card.json").write_text(json.dumps(card))
+    more = ("trainer.callbacks=[grad_cam_panel]", "protocol.validation_fraction=0.6", "trainer.max_epochs=1", setting)
+    runs = tmp_path / "planted-runs"
+    assert main(tiny(store, runs, *TOLD, "explain.clips=0", "name=study/single", *more)) == DONE
+    assert leaks(runs, secrets) == ({"a face"} if sent else set())
+    uploads = RunDir.open(runs / "study" / "single").uploads()
+    assert bool(uploads) is sent
+    assert {line["subject_id"] for line in uploads} <= {f"planted-child-{n}" for n in range(1, 16, 2)}
 
 
 # --------------------------------------------------------------------------------------------------------- controls

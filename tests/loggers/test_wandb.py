@@ -573,7 +573,9 @@ def test_a_fold_is_named_by_its_number_unless_somebody_says_otherwise(tmp_path: 
     assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.name == "study/folds/02"
     assert PrivateWandbLogger(RunDir(folds / "s1-7f3a" / "job"))._details.name == "study/folds/01/job"
     assert PrivateWandbLogger(RunDir(tmp_path / "study" / "first"))._details.name == "study/first"
-    assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.group == "study"
+    RunDir(folds / "s2-9b1c").write_config({"name": "folds/s2-9b1c", "seed": 3})
+    details = PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details
+    assert (details.group, details.config) == ("study", {"name": "study/folds/02", "seed": 3})
 
 
 # ------------------------------------------------------------------------------------------------------ film strips
