@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import pandas as pd
@@ -15,7 +16,8 @@ import torch
 from data_modules import SyntheticDataModule
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id import ClipClassification, RunDir, build_model, evaluate
-from fer_id.errors import ConfigError, RunError
+from fer_id.callbacks.checkpoint import WholeFiles
+from fer_id.errors import CheckpointError, ConfigError, RunError
 from fer_id.loggers import RunLogger
 from fer_id.models.config import MODELS, ModelConfig
 
@@ -220,6 +222,31 @@ def test_a_module_of_ones_own_trains_and_is_compared_and_release_refuses_it(
         said = capsys.readouterr().err
         assert "its model is a module of somebody's own (Own)" in said
         assert "Traceback" not in said
+
+
+class Code:
+    """A pickle that runs something."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.place,))
+
+
+@pytest.mark.parametrize("which", ["best", "last"])
+def test_a_checkpoint_that_holds_code_is_refused_and_runs_nothing(
+    which: str, tmp_path: Path, place: Path, quick: None
+) -> None:
+    store = place / "data" / "drawn"
+    with pytest.raises(PowerCut):
+        train(tmp_path / "run", store, Own, cut=2)
+    torch.save({"state_dict": Code(tmp_path / "ran")}, tmp_path / "run" / "checkpoints" / f"{which}.ckpt")
+    with pytest.raises(CheckpointError, match="more than weights"):
+        train(tmp_path / "run", store, Own)
+    with pytest.raises(UnpicklingError, match="Weights only load failed"):
+        WholeFiles().load_checkpoint(tmp_path / "run" / "checkpoints" / f"{which}.ckpt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
 
 
 def test_an_adaptation_strategy_needs_a_model_with_parts() -> None:

@@ -20,11 +20,11 @@ GROUP = "fer_id.callbacks"
 """Group of entry points: name -> a callable without arguments that returns a Lightning callback."""
 
 OWN = {
-    "class_metrics": ("fer_id.callbacks.class_metrics", "ClassMetrics"),
-    "subgroup_fairness": ("fer_id.callbacks.subgroup_fairness", "SubgroupFairness"),
-    "grad_cam_panel": ("fer_id.callbacks.grad_cam_panel", "GradCamPanel"),
+    "class_metrics": "ClassMetrics",
+    "subgroup_fairness": "SubgroupFairness",
+    "grad_cam_panel": "GradCamPanel",
 }
-"""Name -> module and class of fer_id's own."""
+"""Name -> class of fer_id's own."""
 
 _registered: dict[str, Callable[[], Callback]] = {}
 
@@ -60,8 +60,7 @@ def make_callbacks(names: Sequence[str]) -> list[Callback]:
 
 def _make(name: str) -> Callback:
     if name in OWN:
-        module, own = OWN[name]
-        callback: Callback = getattr(import_module(module), own)()
+        callback: Callback = getattr(import_module("fer_id.callbacks"), OWN[name])()
         return callback
     if name in _registered:
         return _registered[name]()
