@@ -17,7 +17,7 @@ from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampl
 from data_modules.description import describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool, require_distinct
-from fer_id.errors import ConfigError, DataError, LeakageError, Problems, StoreError
+from fer_id.errors import ConfigError, DataError, FerIdError, LeakageError, Problems, StoreError
 from fer_id.evaluation.confidence.crossfit import cross_fit
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
 from fer_id.evaluation.protocol import make_folds
@@ -75,7 +75,7 @@ class FerDataModule(pl.LightningDataModule):
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.config, self.augment, self.batch_size, self.seed = config, augment, batch_size, seed
         self.protocol = protocol
-        self.stores = [ClipStore.open(path) for path in config.store]
+        self.stores = _opened(config.store)
         _check_geometry(self.stores)
         self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
         require_distinct(self.stores)
@@ -362,6 +362,21 @@ def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequen
         "Look at their contact sheets. Give them one subject_id and prepare again, or, if they are two children, say "
         "data.drop_duplicates=false.",
     )
+
+
+def _opened(paths: Sequence[str]) -> list[ClipStore]:
+    """Return the stores; where several cannot be opened, an error that names each."""
+    stores, refusals = list[ClipStore](), list[FerIdError]()
+    for path in paths:
+        try:
+            stores.append(ClipStore.open(path))
+        except FerIdError as problem:
+            refusals.append(problem)
+    if len(refusals) > 1:
+        raise StoreError("\n".join(map(str, refusals)))
+    if refusals:
+        raise refusals[0]
+    return stores
 
 
 def _check_geometry(stores: Sequence[ClipStore]) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from itertools import combinations
 
@@ -44,27 +44,33 @@ def require_distinct(stores: Sequence[ClipStore]) -> None:
         if images and first.fingerprint != second.fingerprint:
             continue
         if common := _common_clips(first, second):
+            names = dict.fromkeys(_called(store, row) for store, row in zip((first, second), common[0], strict=True))
             problems.add(
-                f"{first.path} and {second.path} share {len(common)} clips ({common[0][1]} of {common[0][0]}, ...); "
+                f"{first.path} and {second.path} share {len(common)} clips ({' is '.join(names)}, ...); "
                 "they would count twice: leave one of the stores out"
             )
     problems.raise_if_any(StoreError)
 
 
-def _common_clips(first: ClipStore, second: ClipStore) -> list[tuple[str, str]]:
-    """Return (subject_id, clip_id) of the clips with the same names and the same frames in two stores."""
-    rows = [
-        {
-            name: row
-            for row, name in enumerate(store.clips[["subject_id", "clip_id"]].itertuples(index=False, name=None))
-        }
-        for store in (first, second)
-    ]
-    return [
-        name
-        for name in sorted(rows[0].keys() & rows[1].keys())
-        if np.array_equal(first.read(rows[0][name]).frames, second.read(rows[1][name]).frames)
-    ]
+def _common_clips(first: ClipStore, second: ClipStore) -> list[tuple[int, int]]:
+    """Return the rows of the clips with the same frames in two stores, whatever they are called there."""
+    rows = defaultdict[bytes, list[int]](list)
+    for row, digest in _first_faces(first):
+        rows[digest].append(row)
+    pairs = [(one, other) for other, digest in _first_faces(second) for one in rows.get(digest, ())]
+    return sorted(pair for pair in pairs if np.array_equal(first.read(pair[0]).frames, second.read(pair[1]).frames))
+
+
+def _first_faces(store: ClipStore) -> Iterator[tuple[int, bytes]]:
+    """Yield row and digest of the first frame with a face of every clip that has one."""
+    for row in range(len(store)):
+        clip = store.read(row)
+        if clip.valid.any():
+            yield row, blake2b(clip.frames[clip.valid.argmax()].tobytes(), digest_size=16).digest()
+
+
+def _called(store: ClipStore, row: int) -> str:
+    return f"{store.clips['clip_id'].iloc[row]} of {store.clips['subject_id'].iloc[row]}"
 
 
 def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ _JOINERS = "\u200c\u200d"  # zero-width, within words of several scripts
 _SPACES = "\u00a0\u2007\u202f\u3000"
 _PRINTABLE = str.maketrans(dict.fromkeys(_JOINERS + _SPACES, " "))
 _SEPARATORS = {";": "semicolons", "\t": "tabs"}
+_DECIMAL_COMMA = re.compile(r"(^|,)[0-9]+,[0-9]+(,|$)")
 _SAVE = "save it as CSV UTF-8 with commas"
 _OTHERS = {
     b"PK\x03\x04": "a workbook (.xlsx, .ods), no CSV table",
@@ -95,7 +97,7 @@ class Table:
                     empty.append(number)
                     continue
                 for before in empty:
-                    self.problems.add(f"row {before} (line {before + 2}): 0 cells, expected {len(header)}")
+                    self.problems.add(f"row {before} (line {before + 2}): an empty line between rows; remove it")
                 empty.clear()
                 cells = self._cells(line, number + 2, header)
                 if cells is not None:
@@ -166,13 +168,16 @@ class Table:
     def _check_names(self, names: Counter[str]) -> None:
         for name in self.columns:
             if name not in names:
-                self.problems.add(f"header: column {name} is missing")
+                other = next((one for one in names if one.casefold() == name.casefold()), None)
+                self.problems.add(f"header: column {name} is missing{f'; {quoted(other)} is not it' if other else ''}")
         for name, count in names.items():
             if not _is_printable(name):
                 self.problems.add(f"header: {_strange(name)}", grave=True)
             elif is_formula(name):
                 self.problems.add(f"header: column {quoted(name)} is a spreadsheet formula; rename it", grave=True)
-            elif name not in self.columns and not (self.extra and name):
+            elif not name:
+                self.problems.add(f"header: {count} of {names.total()} columns without a name; remove or name them")
+            elif name not in self.columns and not self.extra:
                 self.problems.add(f"header: unexpected column {quoted(name)}")
             elif count > 1:
                 self.problems.add(f"header: column {cut(name)} stands {count} times")
@@ -262,4 +267,6 @@ def _wrong_number(line: str, cells: Sequence[str], header: Sequence[str]) -> str
     for separator, word in _SEPARATORS.items():
         if len(cells) < len(header) <= line.count(separator) + 1:
             return f"{found}; its cells are separated by {word}: {_SAVE}"
+    if len(cells) > len(header) and _DECIMAL_COMMA.search(line):
+        return f"{found}; a number with a decimal comma is two cells: write 2.5 for 2,5"
     return found

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from experiments.interrupts import Terminated, machine_fault, terminable
@@ -29,6 +30,8 @@ CANNOT_WRITE = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
     errno.EFBIG: "the file is larger than is allowed here (ulimit -f)",
+    errno.EMFILE: "more files are open than is allowed here (ulimit -n)",
+    errno.ENFILE: "more files are open than the machine allows",
     errno.EROFS: "the disk is read-only",
     errno.EACCES: "permission denied",
     errno.EPERM: "not permitted",
@@ -48,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted, 143 terminated.
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller (`>&-`); open until the end
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII only; names of files that are no text
             stream.reconfigure(errors="backslashreplace")

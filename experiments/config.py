@@ -19,7 +19,7 @@ from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.settings import PATH, WORD, Clash, setting
+from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
 
@@ -94,12 +94,12 @@ class LoggingConfig:
     wandb: str = setting(
         "auto", choices=("auto", "online", "offline", "disabled"), help="auto: online with an API key, else offline"
     )
-    project: str = setting("fer-id", help="W&B project", name=WORD)
-    entity: str | None = setting(None, help="W&B team or user", name=WORD)
+    project: str = setting("fer-id", help="W&B project", kind=WORD)
+    entity: str | None = setting(None, help="W&B team or user", kind=WORD)
     group: str | None = setting(
-        None, help="runs that belong together; null: the study, the first part of name", name=PATH
+        None, help="runs that belong together; null: the study, the first part of name", kind=PATH
     )
-    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", name=PATH)
+    tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", kind=PATH)
 
     faces: bool = setting(
         False, help="send film strips of children whose consent names media_sharing; drawn faces are always sent"
@@ -157,10 +157,10 @@ class TrainConfig:
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
-    recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     name: str | None = setting(
-        None, help="folder of the run under runs.root; null: made from data, model and recipe", name=PATH
+        None, help="folder of the run under runs.root; null: made from data, model and recipe", kind=PATH
     )
     seed: int = setting(0, min=0, max=2**32 - 1, help="of weights, folds, order and augmentation")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step, of all devices together")

@@ -11,7 +11,7 @@ from types import FrameType
 from typing import NoReturn
 
 from fer_id.errors import FerIdError
-from fer_id.shared_memory import PLACE, amount, shared_memory
+from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
 
 WORKER = re.compile(
     r"DataLoader worker \(pid|DataLoader timed out|unable to (?:mmap|write|allocate).*(?:shared memory|torch_)"
@@ -78,8 +78,8 @@ def machine_fault(error: Exception) -> MachineError | None:
     if WORKER.search(said):
         return MachineError(
             f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
-            f"shared memory{_shared()}. Say data.num_workers=0 or fewer, free memory, or start the container "
-            "with more shared memory (docker run --shm-size=2g); the same command goes on from the last checkpoint"
+            f"shared memory{_shared()}. Free memory, {ADVICE}; then give the same command again: a training goes "
+            "on from its last checkpoint"
         )
     if isinstance(error, MemoryError) or MEMORY.search(said):
         return MachineError(

@@ -59,6 +59,17 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | N
         raise
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Let an OSError of the block that names no file name this one: a write to a full disk names none."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno is not None and problem.filename is None:
+            problem.filename = str(path)
+        raise
+
+
 def _settle(folder: Path) -> None:
     """Waits until the names in a folder are on the disk: a rename alone may be undone by a power cut."""
     handle = os.open(folder, os.O_RDONLY)

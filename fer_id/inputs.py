@@ -8,12 +8,13 @@ import os
 import stat
 import unicodedata
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from fer_id.errors import FerIdError, cut
+from fer_id.errors import FerIdError, cut, quoted
 
 MB = 2**20
 MOST_JSON = 64 * MB
@@ -127,11 +128,11 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
         error: the class to raise.
 
     Raises:
-        FerIdError: of class ``error``: no JSON, nested deeper than :data:`MOST_NESTING`, or a whole number of more
-            digits than Python reads.
+        FerIdError: of class ``error``: no JSON, a key twice in an object, nested deeper than :data:`MOST_NESTING`, or
+            a whole number of more digits than Python reads.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
     except RecursionError:
         raise error(f"{where}: {TOO_DEEP}") from None
     except ValueError as problem:  # a JSONDecodeError is one, a UnicodeDecodeError too
@@ -140,6 +141,15 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
         raise error(f"{where}: not JSON ({problem}); it was damaged or written by something else") from None
     if _is_deep(value):
         raise error(f"{where}: {TOO_DEEP}")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; of a key that stands twice one value would be lost."""
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
+        raise ValueError(f"{quoted(twice)} is given twice, so that one of its values would be lost")
     return value
 
 
@@ -200,8 +210,8 @@ def _folded(name: str) -> str:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a text names something in a folder, and never a path out of it."""
-    return name not in ("", ".", "..") and "/" not in name and "\0" not in name
+    """Whether a text names something in a folder, never a path out of it, and may stand in a line of text."""
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
 def _named(path: Path) -> str:

@@ -9,6 +9,9 @@ from difflib import get_close_matches
 
 from fer_id.errors import ConfigError
 
+SUM_TOLERANCE = 1e-3
+"""By how much shares of all classes, stored as float32 and computed in bfloat16 at worst, may miss a sum of 1."""
+
 
 @dataclass(frozen=True)
 class LabelSpace:

@@ -9,17 +9,22 @@ from dataclasses import field
 from typing import Any, NamedTuple, TypeVar
 
 from fer_id.csv_text import is_formula
+from fer_id.inputs import is_file_name
 
 T = TypeVar("T")
 
 WORD, PATH = "a name without / \\ # ? % :", "a name such as study/run"
-"""What a setting that names something is: one word, or words with slashes between."""
+"""Kinds of a setting that names something: one word, or words with slashes between."""
+
+SELECTOR, REST = "selector", "rest"
+"""Kinds of a setting: a value that chooses a group of settings of the setting's own name; a list that takes every
+``key=value`` of the command line whose key the config does not know."""
 
 MOST_BYTES = 200
 """Bytes of a word of a name in UTF-8; disks take 255."""
 
 RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
-"""Folders in a run, which no run and no study may be called."""
+"""Folders in a run, which no run and no study may be called; a trial of a sweep is ``study/folds/FOLD/TRIAL``."""
 
 
 class Clash(NamedTuple):
@@ -44,9 +49,7 @@ def setting(
     below: float | None = None,
     choices: Sequence[str | int | float] | None = None,
     required: bool = False,
-    selector: bool = False,
-    rest: bool = False,
-    name: str = "",
+    kind: str = "",
 ) -> T:
     """A dataclass field with its help text and limits; a mutable default is copied for each instance.
 
@@ -56,21 +59,18 @@ def setting(
         min, max: inclusive limits; ``above``, ``below``: exclusive ones. For a list they hold for every item.
         choices: the allowed values.
         required: nobody can guess it: leaving it empty is an error.
-        selector: the value chooses a group of settings of that name; the default chooses the default group.
-        name: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; empty: any text.
-        rest: a list that takes every ``key=value`` of the command line whose key the config does not know.
+        kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
+            chooses the default group; :data:`REST`; empty: any value.
     """
     limits = {"min": min, "max": max, "above": above, "below": below}
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     metadata |= {"help": help, "required": required}
-    if name:
-        metadata["name"] = name
+    if kind in (WORD, PATH):
+        metadata["name"] = kind
+    elif kind:
+        metadata[kind] = default if kind == SELECTOR else True
     if choices is not None:
         metadata["choices"] = tuple(choices)
-    if selector:
-        metadata["selector"] = default
-    if rest:
-        metadata["rest"] = True
     made: Any = (
         field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
         if isinstance(default, list | dict)
@@ -91,13 +91,14 @@ def is_name(value: object, metadata: Mapping[str, Any]) -> bool:
     text = str(value)
     if metadata["name"] == WORD and set(text) & set("/\\#?%:"):
         return False
-    return all(map(_is_word, text.split("/")))
+    words = text.split("/")
+    return all(map(_is_word, words)) and not any(word.casefold() in RESERVED for word in words[-2:])
 
 
 def _is_word(word: str) -> bool:
-    plain = word.isprintable() and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
+    plain = is_file_name(word) and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
     hidden = "\\" in word or word.startswith((".", "-"))  # or an option, as a command that gets it would read it
-    return plain and bool(word) and not hidden and word.casefold() not in RESERVED and not is_formula(word)
+    return plain and not hidden and not is_formula(word)
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
@@ -105,7 +106,9 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     if "choices" in metadata:
         return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
     if "name" in metadata:
-        words = f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or =, none of {' '.join(RESERVED)}"
+        words = (
+            f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or =, not called {' '.join(RESERVED)}"
+        )
         return f"{metadata['name']}: {words}"
     comparisons = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
     return ", ".join(f"{word} {_number(metadata[name])}" for name, word in comparisons.items() if name in metadata)

@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar, cast
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from fer_id.errors import FerIdError, Problems
+from fer_id.errors import FerIdError, Problems, quoted
 
 T = TypeVar("T")
 
@@ -117,4 +117,5 @@ def _line(error: ErrorDetails) -> str:
     expected = _EXPECTED.get(error["type"]) or error["msg"].removeprefix("Input should be ").removeprefix(
         "Value error, "
     )
-    return f"{where or 'it'} is {shown(error['input'])}, expected {expected}"
+    value = error["input"]
+    return f"{where or 'it'} is {quoted(value) if isinstance(value, str) else shown(value)}, expected {expected}"

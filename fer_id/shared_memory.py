@@ -6,7 +6,10 @@ import os
 from typing import NamedTuple
 
 PLACE = "/dev/shm"
-ADVICE = "start the container with more (docker run --shm-size=2g), or say data.num_workers=0"
+ADVICE = (
+    "start the container with more (docker run --shm-size=2g), or say data.num_workers=0 (of a finished run: in its "
+    "config.yaml)"
+)
 
 
 class SharedMemory(NamedTuple):

@@ -52,7 +52,7 @@ class _Imports(ast.NodeVisitor):
         parents = self.package.split(".")
         base = ".".join(parents[: len(parents) - node.level + 1]) + "." if node.level else ""
         origin = (base + (node.module or "")).rstrip(".")
-        for alias in node.names:  # `from fer_id import store` imports fer_id.store.reader as well
+        for alias in node.names:  # `from fer_id import store` imports fer_id.store as well
             self._add(f"{origin}.{alias.name}", node)
 
     def visit_If(self, node: ast.If) -> None:

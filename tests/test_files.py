@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 
 from fer_id import files
 from fer_id.errors import DataError, FerIdError, RunError
-from fer_id.files import atomic_folder, atomic_write_bytes, atomic_write_text, locked, plain, read_json, write_json
+from fer_id.files import (
+    atomic_folder,
+    atomic_write_bytes,
+    atomic_write_text,
+    locked,
+    naming,
+    plain,
+    read_json,
+    write_json,
+)
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -87,6 +96,7 @@ def test_json_comes_back_as_it_was_written(tmp_path_factory: pytest.TempPathFact
         (b'{"a": 1', "not JSON"),
         (b"\xff\xfe\x00", "not a text file"),
         (b"[1]", "expected a JSON object, found list"),
+        (b'{"provenance": "real", "a": {"b": 1}, "provenance": "synthetic"}', "not JSON .'provenance' is given twice"),
     ],
 )
 def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes | None, says: str) -> None:
@@ -210,3 +220,12 @@ def test_whoever_has_patience_gets_in_when_the_other_is_done(tmp_path: Path, mon
         with locked(tmp_path, DataError, patience_s=600.0):
             pass
     assert len(tries) == 3
+
+
+def test_a_write_that_names_no_file_gets_its_name(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left") as caught, naming(tmp_path / "a.npy"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert caught.value.filename == str(tmp_path / "a.npy")
+    with pytest.raises(FileNotFoundError) as other, naming(tmp_path / "a.npy"):
+        (tmp_path / "b.npy").read_bytes()
+    assert other.value.filename == str(tmp_path / "b.npy")

@@ -22,15 +22,15 @@ from experiments.sweeping.spec import read_sweep
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
 from fer_id.consent.records import withdrawals
-from fer_id.errors import CheckpointError, DataError, FerIdError
+from fer_id.errors import CheckpointError, DataError, FerIdError, RunError
 from fer_id.files import read_json, read_json_lines
-from fer_id.inputs import MOST_YAML, check_zip, is_file_name, look_alike, read_bytes, read_text
+from fer_id.inputs import MOST_YAML, check_zip, is_file_name, look_alike, parse_json, read_bytes, read_text
 from fer_id.preprocessing.landmarker_file import find_bundle
 from fer_id.release.bundle import verify_bundle
 from fer_id.release.policy import read_policy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
-from fer_id.video.reader import read_corrected
+from fer_id.video.corrections import read_corrected
 
 ROOT = Path(__file__).resolve().parents[1]
 Reader = Callable[[Path], object]
@@ -286,3 +286,9 @@ def test_parsers_and_writers_are_called_in_one_place() -> None:
                 wrong.append(f"{where}:{node.lineno} calls {name}")
     assert len(files) > 100
     assert not wrong, "\n".join(wrong)
+
+
+def test_a_key_given_twice_is_refused_where_json_would_lose_one_of_its_values() -> None:
+    with pytest.raises(RunError, match=r"card\.json: not JSON \(the key provenance is given twice\)"):
+        parse_json('{"a": {"provenance": "synthetic", "n": 1, "provenance": "real"}}', "card.json", RunError)
+    assert parse_json('[{"n": 1}, {"n": 2}]', "card.json", RunError) == [{"n": 1}, {"n": 2}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ HOSTILE = {
     "zero width": "a\u200b",
     "line separator": "a\u2028b",
     "folds": "study/folds/x",
+    "figures": "study/figures",
     "FOLDS": "study/Folds",
     "cross-fit": "study/crossfit/0",
     "formula": "=HYPERLINK(1)",
@@ -51,7 +53,7 @@ HOSTILE = {
     [(TrainConfig, ["data=synthetic", "data.store=x"]), (SweepConfig, ["action=run", "file=drawn"])],
 )
 def test_a_hostile_name_is_refused(schema: type, arguments: list[str], name: str) -> None:
-    with pytest.raises(ConfigError, match=r"- name=.*expected a name such as study/run"):
+    with pytest.raises(ConfigError, match=r"- name=.*expected a name "):
         load(schema, [*arguments, f"name={name}"])
 
 
@@ -70,3 +72,21 @@ def test_an_accepted_name_is_a_folder_below_the_root(name: str) -> None:
         path = (Path("/runs") / name).resolve()
         assert path.parts[2:] == tuple(name.split("/"))
         assert name.isprintable()
+
+
+@pytest.mark.parametrize("name", ["study/folds/s01/0123456789ab", "wandb/study/run", "figures/a/b"])
+def test_a_word_that_is_reserved_may_stand_farther_up(name: str) -> None:
+    """``study/folds/FOLD/TRIAL`` is a trial of a sweep in a fold: its config.yaml says so, and it opens."""
+    assert load(TrainConfig, ["data=synthetic", "data.store=x", f"name={name}"]).name == name
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "../../evil", "", "x" * 3000])
+def test_the_name_of_a_model_is_one_too(name: str, tmp_path: Path) -> None:
+    """It is in tables, on pages and, where nothing else was said, in the name of the run; a file names it as well."""
+    arguments = ["data=synthetic", "data.store=x"]
+    with pytest.raises(ConfigError, match=r"- model.name=.* \(command line\): expected a name "):
+        load(TrainConfig, [*arguments, f"model.name={name}"])
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"model:\n  name: {json.dumps(name)}\n")
+    with pytest.raises(ConfigError, match=r"- model.name=.*mine.yaml, line 2\): expected a name "):
+        load(TrainConfig, [*arguments, f"model={file}"])

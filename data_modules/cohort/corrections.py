@@ -15,11 +15,13 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.cohort.admission import Cohort
+from data_modules.cohort.face_rows import same_file
 from data_modules.tables import append_rows
 from fer_id.cohort_tables import ANNOTATION_COLUMNS
 from fer_id.consent.audit_log import AuditLog
 from fer_id.errors import DataError, FerIdError, Problems
 from fer_id.labels import TARGET
+from fer_id.preprocessing.video import MISSING_S, pictures_end
 from fer_id.reporting.words import counted
 from fer_id.shapes import shown
 from fer_id.video.corrections import Corrected, Opinion
@@ -53,11 +55,12 @@ def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: 
     for path in paths:
         try:
             corrected = read_corrected(path)
-            clips = _clips_of(cohort, corrected)
+            video, clips = _clips_of(cohort, corrected)
+            end_s = pictures_end(cohort.manifests.folder / video)
         except FerIdError as problem:
             problems.add(str(problem))
             continue
-        for misfit in _misfits(corrected):
+        for misfit in _misfits(corrected, end_s):
             problems.add(f"{path}: {misfit}")
         found, lost = votes_of(corrected.opinions, clips)
         votes[str(path)] = found
@@ -119,19 +122,20 @@ def _known(cohort: Cohort, annotator: str) -> Votes:
     return dict(zip(own["clip_id"], own["label"], strict=True))
 
 
-def _clips_of(cohort: Cohort, corrected: Corrected) -> pd.DataFrame:
-    """The clips of the video that was reviewed, known again by its content; by its name first, which is mostly kept.
+def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
+    """The video that was reviewed, known again by its content (by its name first, which is mostly kept), and its clips.
+
+    Where the video shows several children, its clips are those of the one whose face was followed.
 
     Raises:
-        DataError: no video of anybody who takes part has that content.
+        DataError: no video of anybody who takes part has that content, or nobody can tell which child was followed.
     """
     folder = cohort.manifests.folder
     videos = sorted(cohort.clips["video"].unique(), key=lambda video: (Path(video).name != corrected.video, video))
     for video in videos:
         with (folder / video).open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() == corrected.sha256:
-                clips: pd.DataFrame = cohort.clips[cohort.clips["video"] == video]
-                return clips
+                return video, _of_followed(cohort, corrected, video)
     same = [video for video in videos if Path(video).name == corrected.video]
     hint = f"; {same[0]} has that name and another content" if same else "; a new one has to stand in clips.csv first"
     raise DataError(
@@ -140,10 +144,37 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> pd.DataFrame:
     )
 
 
-def _misfits(corrected: Corrected) -> list[str]:
-    """What is wrong with the labels of a file."""
+def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFrame:
+    """The clips of a video; where it shows several children, those of the one whose face was followed.
+
+    Raises:
+        DataError: nobody can tell whose face that was.
+    """
+    folder, every = cohort.manifests.folder, cohort.manifests.clips
+    here = every["video"].map(lambda other: same_file(folder, other)) == same_file(folder, video)
+    clips: pd.DataFrame = cohort.clips[cohort.clips["clip_id"].isin(every.loc[here, "clip_id"])]
+    if every.loc[here, "subject_id"].nunique() == 1:
+        return clips
+    own = clips[[cohort.subject(name) == corrected.subject for name in clips["subject_id"]]]
+    if own.empty:
+        raise DataError(
+            f"{corrected.path}: clips.csv has several children in {video}, and the file does not say which of those "
+            f"who take part was followed; predict it again: fer-id predict {folder / video} cohort={folder} "
+            "subject=NAME"
+        )
+    return own
+
+
+def _misfits(corrected: Corrected, end_s: float) -> list[str]:
+    """What is wrong with the labels of a file about a video whose pictures end after ``end_s`` seconds."""
     if not corrected.opinions:
         return ["nobody has labelled anything in it yet"]
+    last = max(corrected.opinions, key=lambda opinion: opinion.end_s)
+    if last.end_s > end_s + MISSING_S:
+        return [
+            f"{shown(last.label)!r} ends at {last.end_s:.2f} s, the video at {end_s:.2f} s: what was watched was "
+            "another video, or another offset; link the reviewed one"
+        ]
     expected = f"expected one of {', '.join(TARGET.names)}"
     return [
         f"{one.start_s:.2f} to {one.end_s:.2f} s: {shown(one.label)!r}, {expected}"

@@ -33,7 +33,10 @@ def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems
         if file not in known:
             problems.add(f"{where}, column video: {video!r} is in no row of clips.csv")
         elif len(people) > 1:
-            problems.add(f"{where}, column time_s: {time} lies in no clip, and several children are in {video!r}")
+            lies = "in clips of several children" if len(at) else "in no clip, and several children are in the video"
+            problems.add(
+                f"{where}, column time_s: {time} lies {lies}: {video!r}; choose a time inside one child's clip"
+            )
         elif earlier := seen.get((file, float(time))):
             problems.add(f"{where}: the same video and time as {earlier}; keep one of them")
         seen.setdefault((file, float(time)), where)

@@ -29,7 +29,8 @@ from fer_id.csv_text import is_formula
 from fer_id.errors import SHOWN, DataError, Problems, cut, quoted
 from fer_id.files import read_json
 from fer_id.inputs import look_alike
-from fer_id.store.card import PROVENANCES
+from fer_id.runs.records import Part, Provenance
+from fer_id.shapes import record
 from fer_id.store.format import CLIP_COLUMNS
 
 MOST_ROWS = 100_000
@@ -41,6 +42,12 @@ _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "st
 """Columns that mean something else in a store or in the predictions of a run."""
 
 _OURS_TOO = ("logit_", "p_", "q_", "for_")
+
+
+class CohortFile(Part):
+    """``cohort.json``."""
+
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -175,16 +182,12 @@ def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[
 
 
 def _provenance(path: Path, problems: Problems) -> str:
-    if not os.path.lexists(path):
-        return "real"
     try:
-        said = read_json(path, DataError).get("provenance")
+        if os.path.lexists(path):
+            return record(CohortFile, read_json(path, DataError), path.name, DataError).provenance
     except DataError as problem:
         problems.add(str(problem))
-        return "real"
-    if said not in PROVENANCES:
-        problems.add(f"cohort.json: provenance is {quoted(said)}, expected one of {', '.join(PROVENANCES)}")
-    return str(said)
+    return "real"
 
 
 def _read(

@@ -31,12 +31,14 @@ from fer_id.files import locked
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.damage import MarkError
+from fer_id.preprocessing.hdr import HDR_NOTE
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.tracking import OUTCOMES, windows
-from fer_id.preprocessing.video import DAMAGED, NO_PICTURE
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
+from fer_id.reporting.words import counted
 from fer_id.settings import Clash, setting
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
@@ -106,7 +108,7 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
     jobs = list(_jobs(cohort, config))
     with _parts_folder(out) as parts:
         done, several = _follow(jobs, parts, config, cohort), SeveralFaces()
-        card = _card(cohort, config)
+        card, hdr = _card(cohort, config), sum(video_facts(job.path).hdr for job in done)
         with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
             coverage = _write(cohort, done, parts, config, writer, several)
             _check_found(coverage, config)
@@ -116,13 +118,14 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
                 "left_out": dict(cohort.left_out),
                 "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
                 "several_faces": several.audit(),
+                "hdr_videos": hdr,
             }
             admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
             log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before it can be opened
     for outcome in (NO_PICTURE, DAMAGED):
         if coverage[outcome]:
             say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
-    for line in several.sentences(out):
+    for line in [f"{counted(hdr, 'video')}: {HDR_NOTE}"] * bool(hdr) + several.sentences(out):
         say(line)
     return card
 

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from fer_id.errors import DataError
-from fer_id.files import read_json, write_json
+from fer_id.files import naming, read_json, write_json
 from fer_id.preprocessing.container import VideoFacts
 from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.tracking import FOUND, MOST_FACES, Seen, follow_face, sample_times
-from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, sample_frames, video_facts
+from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
 from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
@@ -43,7 +43,7 @@ class FollowedFile(BaseModel):
     clips: list[Outcomes]
 
 
-FORMAT = 2
+FORMAT = 3
 """Raised when what a video becomes changes, so that older parts are not taken up."""
 
 
@@ -189,10 +189,12 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
     try:
         facts = video_facts(job.path)
         landmarker = landmarker_of_process(bundle, MOST_FACES, CONFIDENCE)
+        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
         marked = _marked(job, landmarker)
-        with (parts / f"{name}.crops").open("wb") as crops, (parts / f"{name}.landmarks").open("wb") as landmarks:
+        place = parts / f"{name}.crops"
+        with naming(place), place.open("wb") as crops, place.with_suffix(".landmarks").open("wb") as landmarks:
             for stretch in job.stretches:
                 times = sample_times(stretch.start_s, stretch.end_s, job.fps)
                 frames = follow_face(

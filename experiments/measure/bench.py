@@ -1,7 +1,8 @@
-"""``python -m experiments.measure.bench [NAME...]``: what speed costs and gives, against the limits that were promised.
+"""Benchmarks of the framework against promised limits: ``python -m experiments.measure.bench [NAME...]``.
 
-One table on the terminal and ``runs/bench.json``. Run it on an otherwise idle machine; the exit code is 1 where a limit
-was missed. What is compared is measured in turns within one process, so that a machine's drift hits both sides alike.
+Prints a table and writes ``runs/bench.json``. Run it on an otherwise idle machine; the exit code is 1 where a limit was
+missed. The two sides of a comparison are measured in turns within one process, so that a machine's drift affects them
+alike.
 """
 
 from __future__ import annotations
@@ -23,23 +24,23 @@ from fer_id.progress import say
 
 OUT = Path("runs/bench.json")
 SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
-"""Where the real datasets lie, if they are there."""
+"""Folder of the real datasets, if present."""
 
 IMAGES = 28_709
-"""Training images of FER2013."""
+"""Number of training images of FER2013."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """One measured number.
+    """A measured value and its limit.
 
     Attributes:
-        name: what was measured.
-        value: None where it could not be; ``note`` then says why.
+        name: the measured quantity.
+        value: None where it could not be measured; ``note`` then gives the reason.
         unit: of value and limit.
-        limit: what was promised; None: nothing was.
-        at_least: whether the limit is a lower one.
-        note: spread, or what the number is made of.
+        limit: promised limit; None: no promise.
+        at_least: True for a lower limit.
+        note: spread, or the parts of the value.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """``ok``, ``MISSED``, or nothing to say."""
+        """``ok``, ``MISSED``, ``skipped``, or empty where there is no limit."""
         if self.value is None:
             return "skipped"
         if self.limit is None:
@@ -61,7 +62,7 @@ class Result:
 
 
 def store() -> Iterator[Result]:
-    """Opening a store of the size of FER2013, and the memory that reading all of it takes."""
+    """Measure the opening of a store of the size of FER2013, and the memory that reading all of it takes."""
     from experiments.measure.training_speed import random_store
     from experiments.training.memory import own_megabytes
     from fer_id.store.reader import ClipStore
@@ -80,7 +81,7 @@ def store() -> Iterator[Result]:
 
 
 def command_line() -> Iterator[Result]:
-    """``fer-id --help`` as a person waits for it."""
+    """Measure ``fer-id --help``, start of the interpreter included."""
     program = [str(Path(sys.executable).with_name("fer-id")), "--help"]
     if not Path(program[0]).is_file():
         program = [sys.executable, "-m", "experiments.cli", "--help"]
@@ -89,22 +90,22 @@ def command_line() -> Iterator[Result]:
 
 
 def augmentation() -> Iterator[Result]:
-    """The paper's augmentations, one thread."""
+    """Measure the paper's augmentations, on one thread."""
     import numpy as np
 
     from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
     from fer_id.types import CROP, LANDMARKS
 
     augment, rng = ClipAugmenter(AugmentConfig()), np.random.default_rng(0)
-    for length, what in ((1, "still"), (10, "clip of ten frames")):
+    for length, kind in ((1, "still"), (10, "clip of ten frames")):
         frames = rng.integers(0, 256, (length, CROP, CROP, 3), dtype=np.uint8)
         points = rng.uniform(0, CROP, (length, LANDMARKS, 2)).astype(np.float32)
         times = [_seconds(lambda: augment(frames, points, seed=0, epoch=i, clip_id="a")) * 1e3 for i in range(1000)]  # noqa: B023
-        yield Result(f"augment a {what}", statistics.mean(times), "ms", note=f"median {_middle(times):.3f}")
+        yield Result(f"augment a {kind}", statistics.mean(times), "ms", note=f"median {_middle(times):.3f}")
 
 
 def drawing() -> Iterator[Result]:
-    """The drawn cohort, one thread."""
+    """Measure the drawing of the synthetic cohort, on one thread."""
     import cv2
 
     from fer_id.labels import TARGET
@@ -120,7 +121,7 @@ def drawing() -> Iterator[Result]:
 
 
 def simulating() -> Iterator[Result]:
-    """Stills into clips of ten frames, on every core; and twice as many, which must take twice as long."""
+    """Measure the simulation of ten-frame clips on all cores, for two sizes: the time must grow linearly."""
     from experiments.measure.training_speed import posed_store
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import choose_stills
@@ -140,7 +141,7 @@ def simulating() -> Iterator[Result]:
 
 
 def explaining() -> Iterator[Result]:
-    """Grad-CAM of clips in turns with a forward pass, and 256 of them with regions; drawn faces, new weights."""
+    """Measure Grad-CAM beside a forward pass, and on 256 clips with regions (drawn faces, random weights)."""
     import torch
 
     from experiments.measure.training_speed import drawn_batch, shipped_model
@@ -171,7 +172,7 @@ def explaining() -> Iterator[Result]:
 
 
 def judging() -> Iterator[Result]:
-    """``fer-id evaluate`` on 10,000 predictions of 200 subjects with four columns of groups, figures and page too."""
+    """Measure ``fer-id evaluate`` on 10,000 predictions of 200 subjects with four group columns, report included."""
     from experiments.measure.evaluate_speed import judge_run, made_up_run
 
     with TemporaryDirectory() as folder:
@@ -180,7 +181,7 @@ def judging() -> Iterator[Result]:
 
 
 def comparing() -> Iterator[Result]:
-    """``fer-id compare`` on 200 trials of 600 clips of 24 subjects with four columns of groups."""
+    """Measure ``fer-id compare`` on 200 trials of 600 clips of 24 subjects with four group columns."""
     from experiments.measure.compare_speed import compare_seconds, made_up_study
 
     with TemporaryDirectory() as folder:
@@ -190,7 +191,7 @@ def comparing() -> Iterator[Result]:
 
 
 def preparing() -> Iterator[Result]:
-    """FER2013 from its CSV to an audited store."""
+    """Measure the preparation of FER2013 from its CSV to an audited store."""
     from experiments.settings.registry import get_dataset
 
     name, source = "prepare FER2013, audit included", SHARED / "fer2013" / "fer2013.csv.gz"
@@ -209,7 +210,7 @@ def preparing() -> Iterator[Result]:
 
 
 def videos() -> Iterator[Result]:
-    """A site's videos on two processes, against a plain loop on one core."""
+    """Measure the preparation of a site's videos by two processes, against a plain loop on one core."""
     name = "prepare videos: two processes over a plain loop on one core"
     bundle = SHARED / "models" / "face_landmarker.task"
     if not bundle.is_file():
@@ -223,19 +224,19 @@ def videos() -> Iterator[Result]:
 
 
 def sweeping() -> Iterator[Result]:
-    """Two trials of a minute: by hand, in a sweep one after the other, in a sweep side by side; one thread each."""
+    """Measure two trials of a minute: by hand, in a sweep in sequence, in a sweep side by side; one thread each."""
     from experiments.measure.sweep_speed import race
 
-    found = race()
-    by_hand = sum(found.by_hand)
-    note = f"{found.alone:.0f} s against {' + '.join(f'{one:.0f}' for one in found.by_hand)} s"
-    yield Result("sweep over its trials by hand", found.alone / by_hand, "ratio", 1.10, note=note)
-    note = f"{found.together:.0f} s against {found.alone:.0f} s, both with the start of the sweep"
-    yield Result("two trials side by side", found.together / found.alone, "ratio", 0.65, note=note)
+    times = race()
+    by_hand = sum(times.by_hand)
+    note = f"{times.alone:.0f} s against {' + '.join(f'{seconds:.0f}' for seconds in times.by_hand)} s"
+    yield Result("sweep over its trials by hand", times.alone / by_hand, "ratio", 1.10, note=note)
+    note = f"{times.together:.0f} s against {times.alone:.0f} s, both with the start of the sweep"
+    yield Result("two trials side by side", times.together / times.alone, "ratio", 0.65, note=note)
 
 
 def training(model: str) -> Callable[[], Iterator[Result]]:
-    """``fer-id train`` against a bare loop; a benchmark of one model."""
+    """Return the benchmark of ``fer-id train`` against a bare training loop, for one model."""
 
     def run() -> Iterator[Result]:
         from experiments.measure.training_speed import race
@@ -272,10 +273,10 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
 
 
 def main(names: Sequence[str]) -> int:
-    """Runs the named benchmarks (all of them where none is named), prints the table and writes :data:`OUT`.
+    """Run the named benchmarks (all by default), print the table and write :data:`OUT`.
 
     Returns:
-        the exit code: 1 where a limit was missed, 2 for an unknown name.
+        The exit code: 1 where a limit was missed, 2 for an unknown name.
     """
     try:
         if unknown := [name for name in names if name not in BENCHMARKS]:
@@ -295,7 +296,7 @@ def main(names: Sequence[str]) -> int:
 
 
 def _machine() -> tuple[str, bool]:
-    """The machine that is measured, in words, and whether it has bf16 arithmetic."""
+    """Return a description of the machine, and whether it has bf16 arithmetic."""
     import torch
 
     from fer_id.runs.environment import machine
@@ -306,14 +307,14 @@ def _machine() -> tuple[str, bool]:
 
 
 def table(results: Sequence[Result]) -> str:
-    """The results as aligned text."""
+    """Return the results as aligned text."""
     lines = [("", "", "", "limit", "")]
-    for one in results:
-        limit = "" if one.limit is None else f"{'>=' if one.at_least else '<='} {one.limit:g}"
-        value = "-" if one.value is None else f"{one.value:.4g}"
-        lines.append((one.name, value, one.unit, limit, one.verdict))
+    for result in results:
+        limit = "" if result.limit is None else f"{'>=' if result.at_least else '<='} {result.limit:g}"
+        value = "-" if result.value is None else f"{result.value:.4g}"
+        lines.append((result.name, value, result.unit, limit, result.verdict))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    notes = ["", *(one.note for one in results)]
+    notes = ["", *(result.note for result in results)]
     cells = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join(f"{line}  {note}".rstrip() for line, note in zip(cells, notes, strict=True))
 

@@ -1,5 +1,5 @@
-"""How long ``fer-id compare`` takes on a made-up study: trials in the real formats, their numbers computed from their
-predictions as a training's are."""
+"""Duration of ``fer-id compare`` on a synthetic study: trials in the real formats, their metrics computed from
+predictions."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COST = {
     "shallow_cnn": (550_000, 30_000_000),
     "compact_vit": (2_700_000, 900_000_000),
 }
-"""Parameters and multiply-adds a clip."""
+"""Model -> number of parameters, multiply-adds per clip."""
 
 STORE = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
 
@@ -50,23 +50,23 @@ def made_up_study(
     groups: Breakdown = ALL_GROUPS,
     seed: int = 0,
 ) -> Path:
-    """A sweep's folder of finished trials on the same clips.
+    """Write the folder of a sweep: finished trials with predictions of the same clips.
 
-    How well a trial does depends on its learning rate, dropout and model; a quarter of the children is harder.
+    The quality of a trial depends on its learning rate, dropout and model; a quarter of the children is harder.
 
     Args:
-        path: the folder to make.
-        runs: finished trials.
-        clips, subjects: that each is tested on; a fifth as many clips stand in inner validation.
-        epochs: lines of each ``metrics.jsonl``.
-        lost: further trials that failed, and as many that were stopped.
-        groups: what each is broken down by.
-        seed: of everything drawn.
+        path: the folder to write.
+        runs: number of finished trials.
+        clips, subjects: test clips and subjects of each trial; inner validation has a fifth as many clips.
+        epochs: number of lines of each ``metrics.jsonl``.
+        lost: number of failed trials, and of stopped trials.
+        groups: group columns of each trial's metrics.
+        seed: random seed of everything drawn.
     """
     rng = np.random.default_rng(seed)
-    table, truth, who = _clips(clips, subjects, rng)
+    table, truth, subject = _clips(clips, subjects, rng)
     noise = rng.normal(size=(len(table), len(TARGET)))
-    noise[np.arange(len(truth)), truth] += np.where(rng.random(subjects) < 0.25, -0.7, 0.0)[who]
+    noise[np.arange(len(truth)), truth] += np.where(rng.random(subjects) < 0.25, -0.7, 0.0)[subject]
     ledger = Ledger.create(
         path, "", {"objective": {"name": "val/macro_f1", "goal": "maximize"}, "provenance": "synthetic"}
     )
@@ -88,7 +88,7 @@ def made_up_study(
 
 
 def compare_seconds(study: Path, out: Path) -> tuple[float, str]:
-    """Seconds that ``fer-id compare`` takes, the middle of three, and of what they are made, in words."""
+    """Return the duration of ``fer-id compare`` in seconds (median of three), and a note on its parts."""
     command = [sys.executable, "-m", "experiments.cli", "compare", str(study), f"out={out}"]
     before = os.times()
     took = [_seconds(command) for _ in range(3)]
@@ -99,17 +99,17 @@ def compare_seconds(study: Path, out: Path) -> tuple[float, str]:
 
 
 def _clips(clips: int, subjects: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Ints, Ints]:
-    """The columns that all trials share, the truth and the subject of each row, (N,)."""
+    """Return the columns common to all trials, and the class and subject index of each row, (N,)."""
     columns = {name: rng.choice(values, subjects) for name, values in GROUPS.items()}
     size = clips + clips // 5
-    who, truth = np.arange(size) % subjects, rng.integers(len(TARGET), size=size)
-    who[clips:] += subjects  # other children than those who are tested
+    subject, truth = np.arange(size) % subjects, rng.integers(len(TARGET), size=size)
+    subject[clips:] += subjects  # inner validation has other children than the test
     table = pd.DataFrame({"clip_id": [f"c{index:06d}" for index in range(size)]})
-    table["subject_id"] = [f"s{index:04d}" for index in who]
+    table["subject_id"] = [f"s{index:04d}" for index in subject]
     table["fold"], table["label"] = "holdout", np.array(TARGET.names)[truth]
     table["split"] = np.where(np.arange(size) < clips, "test", "validation")
-    who %= subjects
-    return table.assign(flagged=False, **{name: values[who] for name, values in columns.items()}), truth, who
+    subject %= subjects
+    return table.assign(flagged=False, **{name: values[subject] for name, values in columns.items()}), truth, subject
 
 
 def _choose(rng: np.random.Generator) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def _write_trial(
     groups: Breakdown,
     rng: np.random.Generator,
 ) -> float:
-    """Writes a finished run; gives its best inner-validation macro-F1."""
+    """Write a finished run and return its best inner-validation macro-F1."""
     config = plain(TrainConfig())
     for key, value in (chosen | {"name": f"{path.parent.name}/{path.name}", "trainer.max_epochs": epochs}).items():
         *sections, last = key.split(".")

@@ -1,4 +1,4 @@
-"""How long ``fer-id evaluate`` takes on a made-up run, beside the least that its parts can take."""
+"""Duration of ``fer-id evaluate`` on a synthetic run, beside the least that its parts can take."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ GROUPS = {
 
 
 def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: int = 5, seed: int = 0) -> RunDir:
-    """A finished run: as many test clips as said, a fifth of that for inner validation, and four columns of groups."""
+    """Write a finished run: ``clips`` test predictions, a fifth as many of inner validation, and four group columns."""
     rng = np.random.default_rng(seed)
     names = [f"s{index:04d}" for index in range(subjects)]
     columns = {name: rng.choice(values, subjects) for name, values in GROUPS.items()}
     parts = []
     for split, size in (("test", clips), ("validation", clips // 5)):
-        who, truth = rng.integers(subjects, size=size), rng.integers(len(TARGET), size=size)
+        subject, truth = rng.integers(subjects, size=size), rng.integers(len(TARGET), size=size)
         logits = rng.normal(size=(size, len(TARGET)))
-        logits[np.arange(size), truth] += rng.normal(2, 0.8, subjects)[who]
+        logits[np.arange(size), truth] += rng.normal(2, 0.8, subjects)[subject]
         p = special.softmax(1.5 * logits, axis=1)
-        # Somebody who is tested in one fold stands in the inner validation of another.
-        fold = (who + (split == "validation")) % folds
+        # The test subjects of one fold are in the inner validation of another.
+        fold = (subject + (split == "validation")) % folds
         table = pd.DataFrame({"clip_id": [f"c{index:06d}" for index in range(size)], "split": split})
-        table["subject_id"], table["fold"] = [names[index] for index in who], fold.astype(str)
+        table["subject_id"], table["fold"] = [names[index] for index in subject], fold.astype(str)
         table["label"] = np.array(TARGET.names)[truth]
         table["predicted"] = np.array(TARGET.names)[p.argmax(axis=1)]
         for index, name in enumerate(TARGET.names):
             table[f"logit_{name}"], table[f"p_{name}"] = 1.5 * logits[:, index], p[:, index]
-        table = table.assign(**{name: values[who] for name, values in columns.items()})
+        table = table.assign(**{name: values[subject] for name, values in columns.items()})
         parts.append(table)
     store = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
     run = RunDir.create(path, {"name": "made up"}, {"seed": seed, "store": store | {"groups": list(GROUPS)}})
@@ -56,7 +56,7 @@ def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: 
 
 
 def judge_run(run: RunDir) -> tuple[float, str]:
-    """Seconds that ``fer-id evaluate`` takes, the middle of three, and of what they are made, in words."""
+    """Return the duration of ``fer-id evaluate`` in seconds (median of three), and a note on its parts."""
     command = [sys.executable, "-m", "experiments.cli", "evaluate", str(run.path)]
     before = os.times()
     commands = [_seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3)]
@@ -72,7 +72,7 @@ def judge_run(run: RunDir) -> tuple[float, str]:
 
 
 def _resampling(run: RunDir) -> float:
-    """Drawing the subjects of all resamples once and adding up their tables of counts."""
+    """Return the seconds for drawing the subjects of all resamples once and summing their tables of counts."""
     table = run.predictions()
     subjects = table["subject_id"][table["split"] == "test"].nunique()
     tables = np.ones((subjects, len(TARGET) * (len(TARGET) + 1)))

@@ -1,17 +1,16 @@
-"""Coverage of intervals: how often they hold the truth.
+"""Monte-Carlo coverage of the shipped confidence intervals.
 
 ``python -m experiments.measure.interval_coverage [draws=2000] [seed=0] [subjects=6,12] [easier=0]``
 
-Cohorts are drawn from a population of made-up children again and again, the shipped intervals are computed for each,
-and counted is how often they hold the score that *all* children of that population would have: every clip of infinitely
-many children pooled, which is what a pooled score tends to as children are added. One table on the terminal, and
-``runs/coverage.json``.
+Cohorts are drawn repeatedly from a population of synthetic children, the shipped intervals are computed for each, and
+coverage is the share of them that contain the population's score: all clips of infinitely many children pooled, the
+limit of a pooled score as children are added. Prints a table and writes ``runs/coverage.json``.
 
 The population: a child has an ability (normal, on the logits, so its accuracy is logit-normal), leanings towards
 classes, 4 to 80 clips of classes in its own proportions, of which on average 5 % show no face (beta, by child). Two
 models answer the same clips; they share most of a child's ability and of a clip's difficulty. Confidence is the softmax
-of the logits, somewhat too sure. The first model is right on 71 %; ``easier`` adds to the logit of the true class (with
-2.4 it is right on 97 %).
+of the logits, somewhat overconfident. The first model is right on 71 % of clips; ``easier`` adds to the logit of the
+true class (with 2.4 the model is right on 97 %).
 """
 
 from __future__ import annotations
@@ -42,10 +41,10 @@ from fer_id.progress import say
 OUT = Path("runs/coverage.json")
 SUBJECTS = (6, 12, 20, 40, 80)
 SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)
-"""Of the classes among the clips; the fourth is the rare one."""
+"""Share of each class among the clips; the fourth class is the rare one."""
 
 SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
-"""What both models add to the logit of the true class."""
+"""By model: gain in the logit of the true class, for each class."""
 
 RARE, CLASSES = 3, len(SHARES)
 POPULATION, AT_ONCE = 200_000, 20_000  # children: in the large cohort, and held in memory together
@@ -57,24 +56,24 @@ _STATISTICS["recall of a rare class"] = scores.class_statistics(CLASSES)[RARE, "
 
 @dataclass(frozen=True)
 class Cohort:
-    """Clips of S children, child by child, judged by two models."""
+    """Clips of S children, ordered by child, with predictions of two models."""
 
-    subjects: Ints  # (N,) 0 to S - 1, rising
+    subjects: Ints  # (N,) 0 to S - 1, ascending
     truth: Ints  # (N,)
     seen: Bools  # (N,) whether a face was found
     probabilities: Floats  # (2, N, K)
     counts: Floats  # (S, 2, K, K + 1)
 
     def answered(self) -> tuple[Floats, Ints, Ints]:
-        """The first model's probabilities, the classes and the children of the clips with a face."""
+        """Return the first model's probabilities, the classes and the children of the clips with a face."""
         return self.probabilities[0, self.seen], self.truth[self.seen], self.subjects[self.seen]
 
     def accuracies(self) -> Floats:
-        """(2, S) share of each child's clips that each model gets right, those without a face being errors."""
+        """Return each model's accuracy on each child's clips, (2, S); clips without a face count as errors."""
         return scores.accuracy_with_missing(self.counts).T
 
     def part(self, first: int, size: int) -> Cohort:
-        """``size`` children from the one of this number on."""
+        """Return the sub-cohort of ``size`` children from child ``first`` on."""
         rows = slice(*np.searchsorted(self.subjects, (first, first + size)))
         clips = self.subjects[rows] - first, self.truth[rows], self.seen[rows], self.probabilities[:, rows]
         return Cohort(*clips, self.counts[first : first + size])
@@ -82,12 +81,12 @@ class Cohort:
 
 @dataclass
 class Tally:
-    """How the intervals of one score did at one number of subjects.
+    """Counts of intervals of one score at one number of subjects.
 
     Attributes:
-        held, below, above: intervals that held the truth, or lay below or above it.
-        undefined: cohorts that gave none.
-        widths: of the intervals.
+        held, below, above: number of intervals that contain the truth, lie below it, or lie above it.
+        undefined: number of cohorts without an interval.
+        widths: widths of the intervals.
     """
 
     held: int = 0
@@ -97,7 +96,7 @@ class Tally:
     widths: list[float] = field(default_factory=list)
 
     def add(self, interval: Interval, truth: float) -> None:
-        """Counts one interval."""
+        """Count an interval."""
         if interval.low is None or interval.high is None:
             self.undefined += 1
             return
@@ -109,12 +108,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; shares are of the cohorts that gave an interval.
+    """A line of the table; shares refer to the cohorts with an interval.
 
     Attributes:
-        coverage: share of the intervals that held the truth; ``error`` its Monte-Carlo standard error.
-        below, above: share that lay below, or above, the truth.
-        width: the mean.
+        coverage: share of the intervals that contain the truth; ``error`` is its Monte-Carlo standard error.
+        below, above: share of the intervals below, or above, the truth.
+        width: mean width.
         undefined: share of the cohorts without an interval.
     """
 
@@ -139,12 +138,12 @@ def measure(
     methods: Sequence[str] = METHODS,
     easier: float = 0.0,
 ) -> list[Row]:
-    """Coverage at one number of subjects.
+    """Return the coverage of all scores and methods at one number of subjects.
 
     Args:
-        draws: cohorts.
-        truth: :func:`population_scores`, of a population as easy.
-        methods: of :func:`all_intervals`.
+        draws: number of cohorts.
+        truth: :func:`population_scores` with the same ``easier``.
+        methods: see :func:`all_intervals`.
         easier: added to the logit of the true class.
     """
     rng, tallies = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], Tally](Tally)
@@ -165,34 +164,34 @@ def _row(subjects: int, score: str, method: str, truth: float, tally: Tally, dra
 
 
 def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict[tuple[str, str], Interval]:
-    """Every interval that is measured, of one cohort, by score and method.
+    """Return all intervals of a cohort, by score and method.
 
     Args:
-        methods: for scores of counts: ``shipped`` is what the program chooses by the number of subjects, ``jackknife``
-            and ``bootstrap`` are taken whatever that is. The others have one method each.
+        methods: for scores of counts: ``shipped`` chooses by the number of subjects as the program does, ``jackknife``
+            and ``bootstrap`` are used for any number. The other scores have one method each.
     """
-    found: dict[tuple[str, str], Interval] = {}
+    results: dict[tuple[str, str], Interval] = {}
     for method in methods:
         start = {"shipped": BOOTSTRAP_FROM, "jackknife": sys.maxsize, "bootstrap": 0}[method]
         intervals = count_intervals(cohort.counts[:, 0], _STATISTICS, bootstrap_from=start)
-        found |= {(name, method): interval for name, interval in intervals.items()}
+        results |= {(name, method): interval for name, interval in intervals.items()}
         differences = difference_intervals(cohort.counts, bootstrap_from=start)
-        found |= {(f"difference in {name}", method): each.interval for name, each in differences.items()}
+        results |= {(f"difference in {name}", method): difference.interval for name, difference in differences.items()}
     p, truth, subjects = cohort.answered()
     names, codes = np.unique(subjects, return_inverse=True)
     without_each = macro_auc(auc_without_each(p, truth, codes, len(names)))
-    found["auc", "jackknife"] = jackknife(float(macro_auc(auc_by_class(p, truth))), without_each)
-    told = calibration_intervals(p, truth, subjects)
-    told |= selective_intervals(p.max(axis=1), p.argmax(axis=1) == truth, subjects)
-    found |= {(name, "jackknife"): interval for name, (_, interval) in told.items()}
+    results["auc", "jackknife"] = jackknife(float(macro_auc(auc_by_class(p, truth))), without_each)
+    confidence_intervals = calibration_intervals(p, truth, subjects)
+    confidence_intervals |= selective_intervals(p.max(axis=1), p.argmax(axis=1) == truth, subjects)
+    results |= {(name, "jackknife"): interval for name, (_, interval) in confidence_intervals.items()}
     size = effect(*cohort.accuracies())
-    return found | {("g", "noncentral t"): size.g_interval, ("superiority", "exact"): size.superiority_interval}
+    return results | {("g", "noncentral t"): size.g_interval, ("superiority", "exact"): size.superiority_interval}
 
 
 def population_scores(seed: int = 0, easier: float = 0.0) -> dict[str, float]:
-    """What the scores of infinitely many children tend to: those of ``POPULATION`` children, drawn in portions."""
+    """Return the scores in the limit of infinitely many children, from ``POPULATION`` children drawn in portions."""
     rng, pooled, accuracies = np.random.default_rng([seed, 0]), np.zeros((2, CLASSES, CLASSES + 1)), []
-    others = defaultdict[str, list[float]](list)  # by portion: each is as good as infinite, their mean is better still
+    others = defaultdict[str, list[float]](list)  # one value per portion; their mean is used
     for size in _portions(POPULATION, AT_ONCE):
         cohort = draw_cohort(rng, size, easier)
         pooled += cohort.counts.sum(0)
@@ -200,37 +199,42 @@ def population_scores(seed: int = 0, easier: float = 0.0) -> dict[str, float]:
         p, truth, _ = cohort.answered()
         confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
         curve = risk_coverage(confidence, right)
-        told = {name: value for name, value in calibration_scores(p, truth).items() if name != "adaptive_ece"}
-        told |= {"auc": float(macro_auc(auc_by_class(p, truth))), "overconfidence": float((confidence - right).mean())}
-        told |= {"aurc": curve.aurc, **{f"risk_at_coverage.{share}": curve.risk_at(share) for share in COVERAGES}}
-        for name, value in told.items():
+        values = {name: value for name, value in calibration_scores(p, truth).items() if name != "adaptive_ece"}
+        values |= {
+            "auc": float(macro_auc(auc_by_class(p, truth))),
+            "overconfidence": float((confidence - right).mean()),
+        }
+        values |= {"aurc": curve.aurc, **{f"risk_at_coverage.{share}": curve.risk_at(share) for share in COVERAGES}}
+        for name, value in values.items():
             others[name].append(value)
     whole = effect(*np.concatenate(accuracies, axis=1))
-    found = {name: float(one.value(pooled[0])) for name, one in _STATISTICS.items()}
-    found |= {f"difference in {name}": float(score(pooled[0]) - score(pooled[1])) for name, score in PAIRED.items()}
-    found |= {name: float(np.mean(values)) for name, values in others.items()}
-    return found | {"g": whole.g, "superiority": whole.superiority}
+    population = {name: float(statistic.value(pooled[0])) for name, statistic in _STATISTICS.items()}
+    population |= {
+        f"difference in {name}": float(score(pooled[0]) - score(pooled[1])) for name, score in PAIRED.items()
+    }
+    population |= {name: float(np.mean(portions)) for name, portions in others.items()}
+    return population | {"g": whole.g, "superiority": whole.superiority}
 
 
 def draw_cohort(rng: np.random.Generator, subjects: int, easier: float = 0.0) -> Cohort:
-    """So many children of the population, with their clips and both models' answers."""
+    """Draw ``subjects`` children of the population with their clips and both models' predictions."""
     clips = np.clip(np.rint(rng.lognormal(np.log(20), 0.6, subjects)), 4, 80).astype(np.int64)
-    who = np.repeat(np.arange(subjects), clips)
+    child = np.repeat(np.arange(subjects), clips)
     proportions = np.cumsum(rng.dirichlet(12 * np.asarray(SHARES), subjects), axis=1)
-    truth = (rng.random(len(who))[:, None] > proportions[who, :-1]).sum(axis=1)
-    seen = rng.random(len(who)) >= rng.beta(0.6, 11.4, subjects)[who]
+    truth = (rng.random(len(child))[:, None] > proportions[child, :-1]).sum(axis=1)
+    seen = rng.random(len(child)) >= rng.beta(0.6, 11.4, subjects)[child]
     ability, leaning = rng.normal(0, 0.9, subjects), rng.normal(0, 0.5, (subjects, CLASSES))
-    difficulty = rng.normal(0, 0.8, (len(who), CLASSES)) + leaning[who]
-    probabilities = np.empty((2, len(who), CLASSES))
+    difficulty = rng.normal(0, 0.8, (len(child), CLASSES)) + leaning[child]
+    probabilities = np.empty((2, len(child), CLASSES))
     counts = np.empty((subjects, 2, CLASSES, CLASSES + 1))
     for run, skills in enumerate(SKILLS):
-        logits = difficulty + rng.normal(0, 0.6, (len(who), CLASSES))
+        logits = difficulty + rng.normal(0, 0.6, (len(child), CLASSES))
         own = ability + rng.normal(0, 0.3, subjects)
-        logits[np.arange(len(who)), truth] += easier + np.asarray(skills)[truth] + own[who]
+        logits[np.arange(len(child)), truth] += easier + np.asarray(skills)[truth] + own[child]
         probabilities[run] = special.softmax(1.6 * logits, axis=1)
         predicted = np.where(seen, logits.argmax(axis=1), -1)
-        counts[:, run] = scores.count_clips(truth, predicted, who, subjects, CLASSES)
-    return Cohort(who, truth, seen, probabilities, counts)
+        counts[:, run] = scores.count_clips(truth, predicted, child, subjects, CLASSES)
+    return Cohort(child, truth, seen, probabilities, counts)
 
 
 def _portions(total: int, at_most: int) -> Iterator[int]:
@@ -240,7 +244,7 @@ def _portions(total: int, at_most: int) -> Iterator[int]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Coverage by score and method, a column for each number of subjects; behind it what lay below and above."""
+    """Return coverage by score and method, a column per number of subjects, with percentages below and above."""
     sizes = sorted({row.subjects for row in rows})
     cells = defaultdict[tuple[str, str], dict[int, str]](dict)
     for row in rows:
@@ -249,13 +253,13 @@ def table(rows: Sequence[Row]) -> str:
             f" none {row.undefined:.0%}" if row.undefined > 0.005 else ""
         )
     lines = [("score", "method", *(f"{size} subjects" for size in sizes))]
-    lines += [(*key, *(found.get(size, "-") for size in sizes)) for key, found in cells.items()]
+    lines += [(*key, *(columns.get(size, "-") for size in sizes)) for key, columns in cells.items()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures, prints the table and writes :data:`OUT`; the exit code is 2 for an unknown setting."""
+    """Measure coverage, print the table and write :data:`OUT`; the exit code is 2 for an unknown setting."""
     settings = {"draws": "2000", "seed": "0", "subjects": ",".join(map(str, SUBJECTS)), "easier": "0"}
     try:
         for argument in arguments:

@@ -1,11 +1,10 @@
-"""A control of the subgroup tests: gaps that are planted must be found, and where none are planted, none claimed.
+"""Control of the subgroup tests: how often they detect planted gaps, and how often they raise false alarms.
 
-``python -m experiments.measure.planted_gaps run=RUN source=STORE draws=40``: simulated children are cast anew, again
-and again, from the test stills that the run's model has not seen, once with severe children who hardly show what they
-feel (and what age, gender and place do to an expression) and once without any such difference, and the model's answers
-are broken down as in ``metrics.json``. Stills are dealt to children without regard to their traits, so without planted
-gaps every claim is a false alarm, of which at most one run in twenty may have one. Writes ``planted.json`` into the
-run.
+``python -m experiments.measure.planted_gaps run=RUN source=STORE draws=40``: cohorts of simulated children are drawn
+repeatedly from test stills that the run's model has not seen, once with severe children who hardly show an expression
+(and with the effects of age, gender and place) and once without any such difference, and the model's predictions are
+broken down as in ``metrics.json``. Stills are assigned to children independently of their traits, so without planted
+gaps every claimed gap is a false alarm, which at most one run in twenty may have. Writes ``planted.json`` into the run.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from fer_id.release.policy import Policy
     from fer_id.simulation.domain import DomainConfig
     from fer_id.simulation.stills import Stills
-    from fer_id.simulation.target_domain import Made
+    from fer_id.simulation.target_domain import SimulatedClip
 
 ANY = "any column"
 BATCH = 32
@@ -38,7 +37,7 @@ BATCH = 32
 
 @dataclass
 class PlantedConfig:
-    """Whose answers, on whom, and how often."""
+    """Settings of the control: the model, its data, and the number of cohorts."""
 
     run: str = setting("", required=True, help="a finished run of a model of simulated clips")
     source: str = setting("", required=True, help="the ClipStore of stills that its store was simulated from")
@@ -54,10 +53,10 @@ class PlantedConfig:
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:
-    """In how many cohorts a gap was claimed, by column, and the gate refused because of severity; ``planted.json``.
+    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity.
 
     Raises:
-        RunError: no such run, or not finished.
+        RunError: no such run, or an unfinished one.
         StoreError: nothing can be simulated from the source.
     """
     from experiments.training.trained_model import TrainedModel
@@ -68,42 +67,46 @@ def planted(config: PlantedConfig) -> dict[str, Any]:
 
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    usual = replace(
+    domain = replace(
         _domain(trained.data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0
     )
-    stills = choose_stills(ClipStore.open(config.source), usual)
+    stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
-    found: dict[str, Any] = {"provenance": "simulated", "precision": trained.precision}
-    found |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
-    severe = replace(usual.severe, peak=config.peak)
-    for name, domain in (("planted", replace(usual, severe=severe)), ("neutral", replace(usual, gaps=0.0))):
+    results: dict[str, Any] = {"provenance": "simulated", "precision": trained.precision}
+    results |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
+    severe = replace(domain.severe, peak=config.peak)
+    for name, variant in (("planted", replace(domain, severe=severe)), ("neutral", replace(domain, gaps=0.0))):
         cohorts = [
-            _subgroups(stills, replace(domain, seed=config.seed + draw), trained)
+            _subgroups(stills, replace(variant, seed=config.seed + draw), trained)
             for draw in track(range(config.draws), name, config.draws)
         ]
-        found[name] = _summary(cohorts, policy)
-    write_json(run.path / "planted.json", found)
-    return found
+        results[name] = _summary(cohorts, policy)
+    write_json(run.path / "planted.json", results)
+    return results
 
 
 def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
-    """The domain that a store was simulated with, from its card."""
+    """Return the domain that a store was simulated with, from its card."""
     from fer_id.simulation.domain import DomainConfig
 
-    usual = DomainConfig()
-    told = {name: parameters[name] for name in (one.name for one in fields(DomainConfig)) if name in parameters}
-    nested = {name: type(getattr(usual, name))(**one) for name, one in told.items() if isinstance(one, Mapping)}
-    return replace(usual, **told | nested)
+    default = DomainConfig()
+    recorded = {key: parameters[key] for key in (field.name for field in fields(DomainConfig)) if key in parameters}
+    nested = {
+        key: type(getattr(default, key))(**value) for key, value in recorded.items() if isinstance(value, Mapping)
+    }
+    return replace(default, **recorded | nested)
 
 
 def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
-    """How often a gap in accuracy was claimed, how large gaps were, and how often the gate refused for severity."""
-    columns = dict.fromkeys(column for one in cohorts for column in one["columns"])
-    gaps = [{column: told["gaps"]["accuracy"] for column, told in one["columns"].items()} for one in cohorts]
-    claimed = {column: sum(one.get(column, {}).get("verdict") == GAP for one in gaps) for column in columns}
-    claimed[ANY] = sum(any(gap["verdict"] == GAP for gap in one.values()) for one in gaps)
-    sizes = {column: [one[column]["gap"] for one in gaps if one.get(column, {}).get("gap")] for column in columns}
-    refused = sum(any("severity" in reason for reason in _refusals(one, policy)) for one in cohorts)
+    """Return shares of cohorts with a claimed accuracy gap and with a refusal for severity, and mean gaps."""
+    columns = dict.fromkeys(column for cohort in cohorts for column in cohort["columns"])
+    gaps = [{name: column["gaps"]["accuracy"] for name, column in cohort["columns"].items()} for cohort in cohorts]
+    claimed = {column: sum(cohort.get(column, {}).get("verdict") == GAP for cohort in gaps) for column in columns}
+    claimed[ANY] = sum(any(gap["verdict"] == GAP for gap in cohort.values()) for cohort in gaps)
+    sizes = {
+        column: [cohort[column]["gap"] for cohort in gaps if cohort.get(column, {}).get("gap")] for column in columns
+    }
+    refused = sum(any("severity" in reason for reason in _refusals(cohort, policy)) for cohort in cohorts)
     return {
         "claimed": {column: _share(count, len(cohorts)) for column, count in claimed.items()},
         "mean_gap": {column: float(np.mean(values)) for column, values in sizes.items() if values},
@@ -112,7 +115,7 @@ def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
 
 
 def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
-    """What the release gate has against the groups."""
+    """Return the release gate's reasons for refusal that concern groups."""
     from fer_id.release.group_rules import gap_reasons, group_reasons
 
     metrics = {"provenance": "simulated", "subgroups": subgroups}
@@ -120,20 +123,20 @@ def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
 
 
 def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> dict[str, Any]:
-    """What ``metrics.json`` would say of the groups of one cohort."""
+    """Return the ``subgroups`` of ``metrics.json`` for one simulated cohort."""
     from fer_id.evaluation.config import Breakdown
     from fer_id.evaluation.groups.subgroups import compute_subgroups
     from fer_id.labels import TARGET
     from fer_id.simulation.target_domain import cast, casting_of, simulate_clip
 
-    people = [casting_of(stills, domain, *one) for one in cast(stills, domain) if one[0] == "test"]
-    made = [simulate_clip(one, emotion, 0, domain) for one in people for emotion in TARGET.names]
+    children = [casting_of(stills, domain, *role) for role in cast(stills, domain) if role[0] == "test"]
+    made = [simulate_clip(child, emotion, 0, domain) for child in children for emotion in TARGET.names]
     predictions = _answers(made, trained)
     return compute_subgroups(predictions, TARGET, Breakdown())[0]
 
 
-def _answers(made: list[Made], trained: TrainedModel) -> pd.DataFrame:
-    """The rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
+def _answers(made: list[SimulatedClip], trained: TrainedModel) -> pd.DataFrame:
+    """Return the rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
     import pandas as pd
     import torch
 
@@ -145,46 +148,48 @@ def _answers(made: list[Made], trained: TrainedModel) -> pd.DataFrame:
     with torch.inference_mode(), trained.autocast():
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]
-            frames = torch.from_numpy(np.stack([one.clip.frames for one in part])).movedim(-1, 2).float() / 255
-            valid = torch.from_numpy(np.stack([one.clip.valid for one in part]))
-            points = torch.from_numpy(np.stack([one.clip.landmarks for one in part]))
+            frames = torch.from_numpy(np.stack([sample.clip.frames for sample in part])).movedim(-1, 2).float() / 255
+            valid = torch.from_numpy(np.stack([sample.clip.valid for sample in part]))
+            points = torch.from_numpy(np.stack([sample.clip.landmarks for sample in part]))
             batches.append(
                 {
-                    "clip_id": [one.row["clip_id"] for one in part],
-                    "logits": trained.model(*(one.to(trained.device) for one in (frames, valid, points))).float().cpu(),
+                    "clip_id": [sample.row["clip_id"] for sample in part],
+                    "logits": trained.model(*(tensor.to(trained.device) for tensor in (frames, valid, points)))
+                    .float()
+                    .cpu(),
                     "covered": valid.any(dim=1),
                 }
             )
-    counts = [{"n_valid": int(one.clip.valid.sum()), "length": len(one.clip.valid)} for one in made]
-    rows = pd.DataFrame([one.row | count for one, count in zip(made, counts, strict=True)])
+    counts = [{"n_valid": int(sample.clip.valid.sum()), "length": len(sample.clip.valid)} for sample in made]
+    rows = pd.DataFrame([sample.row | count for sample, count in zip(made, counts, strict=True)])
     return prediction_table(batches, rows, TARGET, fold="planted", split="test", groups=list(GROUPS))
 
 
 def _share(claimed: int, draws: int) -> dict[str, float]:
-    """How often, with the exact 95 % interval of Clopper and Pearson."""
+    """Return the share with its exact 95 % interval (Clopper and Pearson)."""
     from scipy import stats
 
     interval = stats.binomtest(claimed, draws).proportion_ci(0.95)
     return {"share": claimed / draws, "low": float(interval.low), "high": float(interval.high)}
 
 
-def table(found: dict[str, Any]) -> str:
-    """The result as aligned text."""
-    lines = [f"{found['draws']} simulated cohorts each; share in which a gap in accuracy is claimed (mean gap)"]
-    for column in found["planted"]["claimed"]:
+def table(results: dict[str, Any]) -> str:
+    """Return the result as aligned text."""
+    lines = [f"{results['draws']} simulated cohorts each; share in which a gap in accuracy is claimed (mean gap)"]
+    for column in results["planted"]["claimed"]:
         cells = []
         for name in ("planted", "neutral"):
-            one, gap = found[name]["claimed"][column], found[name]["mean_gap"].get(column)
-            said = f"{one['share']:.2f} [{one['low']:.2f}, {one['high']:.2f}]"
-            cells.append(f"{name} {said}" + ("" if gap is None else f" ({gap:.3f})"))
+            claimed, gap = results[name]["claimed"][column], results[name]["mean_gap"].get(column)
+            share = f"{claimed['share']:.2f} [{claimed['low']:.2f}, {claimed['high']:.2f}]"
+            cells.append(f"{name} {share}" + ("" if gap is None else f" ({gap:.3f})"))
         lines.append(f"  {column:<12}" + "   ".join(cells))
-    refused = ", ".join(f"{name} {found[name]['refused']['share']:.2f}" for name in ("planted", "neutral"))
-    lines.append(f"  the gate ({found['policy']}) refuses because of severity: {refused}")
+    refused = ", ".join(f"{name} {results[name]['refused']['share']:.2f}" for name in ("planted", "neutral"))
+    lines.append(f"  the gate ({results['policy']}) refuses because of severity: {refused}")
     return "\n".join(lines)
 
 
 def main(argv: list[str]) -> int:
-    """Runs the control with ``key=value`` arguments and prints the table."""
+    """Run the control with ``key=value`` arguments and print the table."""
     from experiments.settings.loading import load
 
     print(table(planted(load(PlantedConfig, argv))))

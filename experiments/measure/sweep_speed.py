@@ -1,4 +1,4 @@
-"""What a sweep costs over running its trials by hand, and what it gains by running two of them side by side."""
+"""Overhead of a sweep over running its trials by hand, and speed-up by running two trials at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fer_id.errors import FerIdError
 from fer_id.runs.run_dir import RunDir
 
 EPOCHS = 70
-"""Of a trial: about a minute on one core."""
+"""Epochs of a trial: about a minute on one core."""
 
 TRIAL = (
     *("data=synthetic", "protocol=holdout", "recipe=demo", "model=conv4", "model.widths=[16,32,64,128]"),
@@ -28,12 +28,12 @@ TRIAL = (
 
 
 class Race(NamedTuple):
-    """Seconds of the same two trials.
+    """Durations of the same two trials in seconds.
 
     Attributes:
-        by_hand: of two commands, one after the other, one thread each.
-        alone: of a sweep that trains one at a time.
-        together: of a sweep that trains both at once.
+        by_hand: two commands, one after the other, one thread each.
+        alone: a sweep with one trial at a time.
+        together: a sweep with two trials at a time.
     """
 
     by_hand: list[float]
@@ -42,16 +42,16 @@ class Race(NamedTuple):
 
 
 def race(epochs: int = EPOCHS) -> Race:
-    """Trains two configurations three times: in a sweep, by hand before and after it, and side by side."""
+    """Train two configurations three times: in a sweep, by hand before and after it, and side by side."""
     with TemporaryDirectory() as folder:
         root = Path(folder)
         _command(["synth", f"out={root / 'store'}", "subjects=12", "seed=7"])
         file = root / "race.yaml"
         file.write_text(yaml.safe_dump(_sweep(root / "store", epochs)))
-        # One epoch, for the commands that its runs note: those are run by hand.
+        # One epoch, to obtain the recorded commands that are then run by hand.
         _command(["sweep", "run", str(file), f"runs.root={root}/plan", "trainer.max_epochs=1", "concurrent=1"])
         trials = Ledger.open(root / "plan" / "race").trials.values()
-        commands = [RunDir(root / "plan" / "race" / one.job).job()["command"] for one in trials]
+        commands = [RunDir(root / "plan" / "race" / trial.job).job()["command"] for trial in trials]
         before = _by_hand(commands[0], root, epochs)
         alone = _command(["sweep", "run", str(file), f"runs.root={root}/alone", "concurrent=1"])
         after = _by_hand(commands[1], root, epochs)
@@ -80,7 +80,7 @@ def _by_hand(command: str, root: Path, epochs: int) -> float:
 
 
 def _command(words: Sequence[str]) -> float:
-    """Seconds of one command, as somebody at a terminal waits for it."""
+    """Return the seconds of a command, start of the interpreter included."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
     began = time.perf_counter()
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""How fast ``fer-id train`` is beside the least that training can be: forward, backward, step, on tensors in memory."""
+"""Throughput of ``fer-id train`` beside a bare loop: forward, backward, optimiser step, on tensors in memory."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from fer_id.tasks.numerics import autocast
 from fer_id.types import CROP, LANDMARKS, ClipBatch
 
 SETTLE = 3
-"""Steps after each change of sides that do not count: caches are cold, and the loader is two batches ahead."""
+"""Uncounted steps after each change of sides: caches are cold, and the loader is two batches ahead."""
 
 ROUNDS = {"cnn_lstm": (5, 8), "resnet50": (8, 12)}
-"""Rounds and counted steps in each, by model: about a minute and a half on two cores."""
+"""Model -> rounds, counted steps per round: about a minute and a half on two cores."""
 
 LENGTH = {"cnn_lstm": 10, "resnet50": 1}
 """Frames per clip."""
 
 
 class Race(NamedTuple):
-    """What came out.
+    """Throughputs of both sides.
 
     Attributes:
-        ratios: of each round, throughput of ``fer-id train`` over that of the bare loop.
-        clips_per_second, bare_clips_per_second: over all rounds.
-        settings: batch, precision and memory format of both.
+        ratios: throughput of ``fer-id train`` over that of the bare loop, by round.
+        clips_per_second, bare_clips_per_second: throughputs over all rounds.
+        settings: batch size, precision and memory format of both sides.
     """
 
     ratios: list[float]
@@ -59,7 +59,7 @@ class Race(NamedTuple):
 
 
 def race(model: str) -> Race:
-    """Trains a shipped model by the parts of ``fer-id train``, in turns with a bare loop on a copy of it."""
+    """Train a shipped model with the parts of ``fer-id train``, in turns with a bare loop on a copy of the model."""
     rounds, steps = ROUNDS[model]
     with TemporaryDirectory() as folder:
         root = Path(folder)
@@ -100,15 +100,15 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
 
 
 class Turns(pl.Callback):
-    """Times ``steps`` steps of the Trainer, then as many of the bare loop, and so on within one epoch.
+    """Callback that times ``steps`` steps of the Trainer, then as many of the bare loop, and so on within one epoch.
 
     Args:
         bare: one step of the bare loop.
-        rounds: how often.
-        steps: counted steps of each side in a round, after :data:`SETTLE` that are not.
+        rounds: number of rounds.
+        steps: counted steps of each side per round, after :data:`SETTLE` uncounted ones.
 
     Attributes:
-        ours, bare: seconds of each round.
+        ours, bare: seconds per round.
     """
 
     def __init__(self, bare: Callable[[], None], rounds: int, steps: int) -> None:
@@ -120,7 +120,7 @@ class Turns(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """From the end of one step to the end of another: everything in between counts."""
+        """Measure from the end of one step to the end of another, so that everything in between counts."""
         done = batch_idx % (SETTLE + self._steps) + 1
         if done == SETTLE:
             self._began = _now()
@@ -138,18 +138,18 @@ class Turns(pl.Callback):
 
 
 def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callable[[], None]:
-    """A step of a plain loop: same optimiser, precision and memory format, on four batches in memory, in turn."""
-    where = device(config)
-    model = model.to(where).train()
+    """Return the step of a plain loop with the same optimiser, precision and memory format, on four batches."""
+    place = device(config)
+    model = model.to(place).train()
     optimiser = make_optimiser(config.optim, [(model, 1.0)])
     shape = (config.batch_size, 1 if config.data.frames == "frame" else frames)
-    batches = [torch.rand(*shape, CROP, CROP, 3, device=where).permute(0, 1, 4, 2, 3) for _ in range(4)]
-    valid = torch.ones(*shape, dtype=torch.bool, device=where)
-    target = torch.arange(shape[0], device=where) % len(TARGET)
+    batches = [torch.rand(*shape, CROP, CROP, 3, device=place).permute(0, 1, 4, 2, 3) for _ in range(4)]
+    valid = torch.ones(*shape, dtype=torch.bool, device=place)
+    target = torch.arange(shape[0], device=place) % len(TARGET)
 
     def step() -> None:
         batches.append(batches.pop(0))
-        with autocast(config.trainer.precision, where):
+        with autocast(config.trainer.precision, place):
             loss = F.cross_entropy(model(batches[0], valid).float(), target)
         optimiser.zero_grad()
         torch.autograd.backward(loss)
@@ -159,7 +159,7 @@ def bare_step(model: ClipClassifier, config: TrainConfig, frames: int) -> Callab
 
 
 def random_store(path: Path, clips: Mapping[str, int], *, length: int) -> Path:
-    """A store of noise with so many clips of each split; labels take turns."""
+    """Write a store of noise with the given number of clips per split; labels cycle through the classes."""
     card = StoreCard("synthetic", TARGET.name, "split", "noise", geometry={"eyes": None, "colour": "rgb"})
     rng, points = np.random.default_rng(0), np.full((length, LANDMARKS, 2), CROP / 2, np.float32)
     with ClipStoreWriter(path, card) as writer:
@@ -173,7 +173,7 @@ def random_store(path: Path, clips: Mapping[str, int], *, length: int) -> Path:
 
 
 def posed_store(path: Path, stills: int) -> Path:
-    """A benchmark's store as ``simulate`` takes it: noise for pictures, and the landmarks of drawn people."""
+    """Write a store in the form of a benchmark's: noise as pictures, with the landmarks of drawn people."""
     from fer_id.preprocessing.alignment import crop_geometry
     from fer_id.simulation.drawn.clip_store import SyntheticConfig
     from fer_id.simulation.drawn.geometry import landmarks
@@ -199,14 +199,14 @@ def _now() -> float:
 
 
 def shipped_model(name: str) -> ClipClassifier:
-    """A shipped model for the five classes, its weights drawn anew."""
+    """Return a shipped model for the five classes with random weights."""
     config = load(TrainConfig, ["data=synthetic", "data.store=unused", f"model={name}"]).model
     torch.manual_seed(0)
     return build_model(config, len(TARGET))
 
 
 def drawn_batch(clips: int) -> ClipBatch:
-    """Clips of ten frames, all of one drawn child."""
+    """Return a batch of ten-frame clips of one drawn child."""
     config = SyntheticConfig()
     drawn = [draw_clip(config.subject(0), TARGET.names[number % 5], number, config) for number in range(clips)]
     frames = torch.from_numpy(np.stack([clip.frames for _, clip in drawn])).permute(0, 1, 4, 2, 3).float() / 255

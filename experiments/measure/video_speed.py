@@ -1,4 +1,4 @@
-"""How fast ``fer-id prepare`` reads a site's videos, beside the least that can be: decode, MediaPipe, on one core."""
+"""Throughput of ``fer-id prepare`` on a site's videos, beside a plain loop on one core: decoding and MediaPipe."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from fer_id.simulation.drawn.clip_store import SyntheticConfig
 from fer_id.simulation.drawn.site_videos import VIDEO_FPS, write_cohort_folder
 
 COPIES = 10
-"""Each drawn video stands so often in the folder: drawing more takes longer than reading them."""
+"""Number of copies of each drawn video: drawing more takes longer than reading them."""
 
 PLAIN_VIDEOS = 10
-"""Videos that the plain loop reads."""
+"""Number of videos that the plain loop reads."""
 
 
 class Filming(NamedTuple):
-    """What came out: frames prepared, and frames a second of ``prepare`` on two processes and of the plain loop."""
+    """Frames prepared, and frames per second of ``prepare`` on two processes and of the plain loop."""
 
     frames: int
     prepared: float
@@ -38,7 +38,7 @@ class Filming(NamedTuple):
 
 
 def film_and_prepare(bundle: Path) -> Filming:
-    """Draws a site, reads it in both ways."""
+    """Draw a site's videos and read them both ways."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         site = _site(folder / "site")
@@ -57,7 +57,7 @@ def film_and_prepare(bundle: Path) -> Filming:
 
 
 def _site(path: Path) -> Path:
-    """A subject with five videos of 100 frames, and nine others with copies of them."""
+    """Write a cohort folder: a subject with five videos of 100 frames, and nine others with copies of them."""
     write_cohort_folder(SyntheticConfig(subjects=1, clips_per_emotion=1, frames=34), path)
     ids = {"subjects": ("subject_id",), "consent": ("subject_id",), "clips": ("subject_id", "clip_id")}
     ids["annotations"] = ("clip_id",)
@@ -77,7 +77,7 @@ def _site(path: Path) -> Path:
 
 
 def _plain_loop(video: Path, bundle: Path) -> int:
-    """What anyone would write first; the number of frames."""
+    """Decode a video, run the landmarker on each frame, and return the number of frames."""
     import av
 
     count = 0

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from experiments.config import unfit_names
-from fer_id.settings import Clash, setting
+from fer_id.settings import REST, Clash, setting
 
 ACTIONS = ("dashboard", "sweep", "study")
 
@@ -30,7 +30,7 @@ class WandbConfig:
         None, min=1, max=1_000_000, help="sweep: trials of this worker at most; null: as the server says"
     )
     root: str = setting("runs", help="sweep: folder of all runs")
-    overrides: list[str] = setting([], rest=True, help="sweep: key=value of the trials, written as they are")
+    overrides: list[str] = setting([], kind=REST, help="sweep: key=value of the trials, written as they are")
     wandb: str = setting("auto", choices=("auto", "online", "offline"), help="study: as logging.wandb of a training")
 
     def clashes(self) -> Iterator[Clash]:

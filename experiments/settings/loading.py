@@ -116,7 +116,10 @@ def read(schema: type[T], path: Path) -> T:
     """
     problems = Problems(str(path))
     hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
-    return _resolve(schema, file_leaves(path, path.name, problems), problems, hint)
+    leaves = file_leaves(path, path.name, problems)
+    if not leaves:
+        problems.raise_if_any(ConfigError, hint)
+    return _resolve(schema, leaves, problems, hint)
 
 
 def plain(config: Any) -> Any:
@@ -233,8 +236,8 @@ def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
         raise ValueError(f"expected {expected(one.hint)}") from None
     found = OmegaConf.select(tree, leaf.key)
     value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
-    named = leaf.origin != COMMAND_LINE or (leaf.value != "" and is_name(value, one.metadata))
-    if not within_limits(value, one.metadata) or ("name" in one.metadata and not named):
+    named = "name" not in one.metadata or (leaf.value != "" and is_name(value, one.metadata))
+    if not within_limits(value, one.metadata) or not named:
         OmegaConf.update(tree, leaf.key, one.default, merge=False)
         limits = "" if value == math.inf else limits_text(one.metadata)  # infinity is never allowed, nor is nan
         raise ValueError(f"expected {limits or expected(one.hint)}")

@@ -1,4 +1,4 @@
-"""Sweeps: a file in W&B's format, searched by Optuna, run by Ray Tune.
+"""Hyperparameter sweeps: a file in W&B's sweep format, searched by Optuna, run by Ray Tune.
 
 Read in this order: parameters, spec, plan, ledger, search, study, trial, tuning, selection, results.
 """

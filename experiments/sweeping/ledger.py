@@ -1,4 +1,4 @@
-"""The folder of a study: what was asked for, and one line for everything that happened to a trial."""
+"""Record of a study: settings (``sweep.yaml``, ``sweep.json``) and events of its trials (``trials.jsonl``)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUNNING, INTERRUPTED, OVER = "running", "interrupted", "finished"
 
 
 class SettingsFile(BaseModel):
-    """``sweep.json`` of a study; keys that only its own version reads are left as they are."""
+    """Schema of a study's ``sweep.json``; unknown keys are left as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -36,7 +36,7 @@ class SettingsFile(BaseModel):
 
 
 class TrialLine(BaseModel):
-    """A line of ``trials.jsonl``."""
+    """Schema of a line of ``trials.jsonl``."""
 
     number: Count
     fold: Text | None
@@ -51,17 +51,17 @@ class TrialLine(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration, in one fold.
+    """A configuration in an outer fold, and its outcome.
 
     Attributes:
-        number: from 1, in every fold for itself.
-        fold: None where there is one split alone.
+        number: counted from 1 within the fold.
+        fold: None where the protocol has a single split.
         job: hash of the resolved configuration; empty where it does not resolve.
-        parameters: what was chosen.
+        parameters: the values chosen by the search.
         status: ``suggested`` (begun or about to), ``done``, ``stopped`` (early, by ASHA), ``failed``.
-        objective: the best epoch's value on inner validation; None where there is none.
-        epochs, seconds: trained.
-        reason: why it failed.
+        objective: the best epoch's value on inner validation; None where the trial has none.
+        epochs, seconds: how long the trial trained.
+        reason: why the trial failed.
     """
 
     number: int
@@ -76,12 +76,12 @@ class Trial:
 
     @property
     def is_over(self) -> bool:
-        """Whether a resumed study leaves it as it is; one that failed is tried again, unless it has no job."""
+        """True where a resumed study leaves the trial as it is; a failed trial is repeated, unless it has no job."""
         return self.status in (FINISHED, STOPPED) or not self.job
 
     @property
     def title(self) -> str:
-        """For people."""
+        """Name of the trial in messages."""
         return f"trial {self.number}" + (f" of fold {self.fold}" if self.fold else "")
 
 
@@ -91,7 +91,7 @@ class Ledger:
 
     Attributes:
         folder: of the study.
-        trials: by (fold, number), as they stand now.
+        trials: current state of each trial, by (fold, number).
     """
 
     folder: Path
@@ -99,7 +99,7 @@ class Ledger:
 
     @classmethod
     def create(cls, folder: Path, text: str, settings: dict[str, Any]) -> Ledger:
-        """A new study; ``sweep.json`` is written last and makes it one."""
+        """Begin a new study; ``sweep.json`` is written last, since it marks the folder as a study."""
         atomic_write_text(folder / "sweep.yaml", text)
         ledger = cls(folder)
         ledger.write({"format": FORMAT, "state": RUNNING, **settings})
@@ -107,41 +107,41 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
-        """A study that was begun; nothing in its folder is changed, so whoever only looks may do so at any time.
+        """Open the record of an existing study without changing its folder, so that reading is safe at any time.
 
         Raises:
-            RunError: no study, one of another version of fer_id, or a damaged one.
+            RunError: the folder is no study, a study of another version of fer_id, or a damaged one.
         """
         if not (folder / SETTINGS).is_file():
             raise RunError(f"{folder} is no study of a sweep (no sweep.json); `fer-id sweep run FILE` makes one")
         ledger = cls(folder)
-        found = ledger.settings().get("format")
-        if found != FORMAT:
+        version = ledger.settings().get("format")
+        if version != FORMAT:
             raise RunError(
-                f"{folder}: sweep.json has format {found}, this version of fer_id reads {FORMAT}. Resume it with the "
+                f"{folder}: sweep.json has format {version}, this version of fer_id reads {FORMAT}. Resume it with the "
                 "version that began it, or run the file again under another name="
             )
         path = folder / TRIALS
         trials = [_trial(row, f"{path}, line {n}") for n, row in enumerate(read_json_lines(path, RunError), start=1)]
-        ledger.trials = {(one.fold, one.number): one for one in trials}
+        ledger.trials = {(trial.fold, trial.number): trial for trial in trials}
         return ledger
 
     def settings(self) -> dict[str, Any]:
-        """``sweep.json``."""
+        """Read ``sweep.json``."""
         path = self.folder / SETTINGS
         hint = "Bring it back, or run the file again under another name=."
         return checked(SettingsFile, read_json(path, RunError), f"{path}: damaged", RunError, hint)
 
     def write(self, settings: dict[str, Any]) -> None:
-        """Writes ``sweep.json``."""
+        """Write ``sweep.json``."""
         write_json(self.folder / SETTINGS, settings)
 
     def folder_of(self, trial: Trial) -> Path:
-        """The RunDir of a trial."""
+        """Return the folder (RunDir) of a trial."""
         return self.folder / place(trial.fold, trial.job)
 
     def note(self, trial: Trial) -> None:
-        """Appends what happened to a trial; on the disk when this returns. Only who holds the study's lock may."""
+        """Append the state of a trial and flush it to disk. Only the process that holds the study's lock may do so."""
         self.trials[trial.fold, trial.number] = trial
         with (self.folder / TRIALS).open("ab+") as out:
             _cut(out)
@@ -150,17 +150,17 @@ class Ledger:
             os.fsync(out.fileno())
 
     def of(self, fold: str | None) -> list[Trial]:
-        """The trials of a fold by number."""
-        return sorted((one for one in self.trials.values() if one.fold == fold), key=lambda one: one.number)
+        """Return the trials of a fold, ordered by number."""
+        return sorted((trial for trial in self.trials.values() if trial.fold == fold), key=lambda trial: trial.number)
 
 
 def place(fold: str | None, job: str) -> str:
-    """Of a trial's RunDir, inside the folder of the study."""
+    """Return the folder of a trial's run, relative to the folder of the study."""
     return job if fold is None else f"folds/{fold}/{job}"
 
 
 def _cut(out: BinaryIO) -> None:
-    """Takes off a last line that a power loss left without its end."""
+    """Remove an incomplete last line, as a power loss leaves it."""
     end = out.seek(0, os.SEEK_END)
     if end == 0:
         return
@@ -171,14 +171,14 @@ def _cut(out: BinaryIO) -> None:
 
 
 def _trial(row: dict[str, Any], where: str) -> Trial:
-    """A trial from its line.
+    """Return the trial that a line of ``trials.jsonl`` records.
 
     Raises:
-        RunError: the line is none of a trial.
+        RunError: the line records no trial.
     """
     hint = "Mend or remove that line, the runs themselves are whole."
     checked(TrialLine, row, f"{where}: damaged (no record of a trial)", RunError, hint)
-    if led := [name for name in (row["fold"], row["job"]) if name and not is_file_name(name)]:
-        raise RunError(f"{where}: damaged (no record of a trial): {quoted(led[0])} is no name of a folder. {hint}")
-    parameters = {key: tuple(one) if isinstance(one, list) else one for key, one in row["parameters"].items()}
-    return Trial(**{one.name: row[one.name] for one in fields(Trial)} | {"parameters": parameters})
+    if unsafe := [name for name in (row["fold"], row["job"]) if name and not is_file_name(name)]:
+        raise RunError(f"{where}: damaged (no record of a trial): {quoted(unsafe[0])} is no name of a folder. {hint}")
+    parameters = {key: tuple(value) if isinstance(value, list) else value for key, value in row["parameters"].items()}
+    return Trial(**{attribute.name: row[attribute.name] for attribute in fields(Trial)} | {"parameters": parameters})

@@ -1,4 +1,4 @@
-"""Ray on this machine or on a cluster: quiet, local unless asked otherwise, and gone afterwards."""
+"""Ray on this machine or on a cluster: local by default, without usage reports, and shut down after the sweep."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ from experiments.sweeping.config import SweepConfig
 from fer_id.errors import ConfigError
 
 PATIENCE_S, PATIENCE_OF_RAY_S = 5.0, 20.0
-"""How long an address may take to answer, and the cluster behind it, the import of Ray included."""
+"""Seconds within which an address has to answer, and the Ray cluster behind it (the import of Ray included)."""
 
 OBJECTS_BYTES = 100 * 2**20
-"""Ray's shared memory on this machine: trials hand over a few numbers."""
+"""Size of Ray's shared memory on this machine: trials return only a few numbers."""
 
 PREFIX = "fer-id-ray-"
 OF_WORKERS = {
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean what they mean by hand
-    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial tidies up before its worker takes the next
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths start at the user's working directory
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "120",  # a stopped trial cleans up before its worker takes the next one
 }
-"""Environment that the workers need too."""
+"""Environment variables that Ray's workers need too."""
 
 LONGEST = 36
-"""Characters of the folder of Ray's sockets: their whole path may have 107."""
+"""Maximum length of the path of Ray's socket folder in characters: a socket's whole path may have 107."""
 
 
 @dataclass(frozen=True)
 class Machines:
-    """What there is to train on.
+    """Resources of a sweep.
 
     Attributes:
-        cpus, gpus: of all machines.
-        concurrent: how many trials run side by side.
-        gpus_each: of a trial.
-        storage: for Ray's own files, which nobody needs afterwards; every machine sees it.
+        cpus, gpus: total of all machines.
+        concurrent: number of trials that run at a time.
+        gpus_each: GPUs per trial.
+        storage: temporary folder for Ray's own files, visible to every machine.
     """
 
     cpus: int
@@ -57,19 +57,19 @@ class Machines:
 
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
-    """Ray, for as long as the block runs; one that this process has begun already is used, and left running.
+    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running.
 
     Args:
-        config: whose cluster it is, and what a trial takes.
-        shared: a folder for Ray's own files that all machines of a cluster see; it is made and removed.
+        config: the address of the cluster, and the resources of a trial.
+        shared: folder for Ray's own files that all machines of a cluster see; created and removed here.
 
     Raises:
-        ConfigError: the address is no cluster (see :func:`require_answer`, to be asked before), or no trial fits.
+        ConfigError: no cluster at the address (call :func:`require_answer` before), or no trial fits.
     """
     address = config.ray.address
     _silence(local=address is None)
     folder = shared if address else _private_folder()
-    ray: Any = import_module("ray")  # it is typed by halves
+    ray: Any = import_module("ray")  # only part of Ray has type annotations
     ours = not ray.is_initialized()
     try:
         if ours:
@@ -81,25 +81,25 @@ def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def fitting(config: SweepConfig, there: Mapping[str, float], storage: Path) -> Machines:
-    """How many trials run side by side on what is there.
+def fitting(config: SweepConfig, resources: Mapping[str, float], storage: Path) -> Machines:
+    """Return how many trials fit on the resources that Ray reports.
 
     Raises:
-        ConfigError: not one.
+        ConfigError: not even one trial fits.
     """
-    cpus, gpus, all_cpus, all_gpus = config.cpus, config.gpus, there.get("CPU", 0.0), there.get("GPU", 0.0)
-    each = (1.0 if all_gpus else 0.0) if gpus is None else gpus
+    cpus, gpus, all_cpus, all_gpus = config.cpus, config.gpus, resources.get("CPU", 0.0), resources.get("GPU", 0.0)
+    share = (1.0 if all_gpus else 0.0) if gpus is None else gpus
     if cpus > all_cpus:
         raise ConfigError(f"cpus={cpus}: there are {all_cpus:g} to train on; no trial would ever begin")
-    if each > all_gpus:
-        raise ConfigError(f"gpus={each:g}: there are {all_gpus:g} to train on; no trial would ever begin")
-    fit = int(all_cpus // cpus) if not each else min(int(all_cpus // cpus), int(all_gpus / each + 1e-9))
-    return Machines(int(all_cpus), all_gpus, min(fit, config.concurrent or fit), each, storage)
+    if share > all_gpus:
+        raise ConfigError(f"gpus={share:g}: there are {all_gpus:g} to train on; no trial would ever begin")
+    fit = int(all_cpus // cpus) if not share else min(int(all_cpus // cpus), int(all_gpus / share + 1e-9))
+    return Machines(int(all_cpus), all_gpus, min(fit, config.concurrent or fit), share, storage)
 
 
 def _start(ray: Any, address: str | None, folder: Path) -> None:
     if address is None:
-        (folder / "ray").mkdir(exist_ok=True)  # Ray opens its folder to everybody; the one around it stays closed
+        (folder / "ray").mkdir(exist_ok=True)  # Ray opens its folder to everybody; its parent is private
         ray.init(
             num_cpus=len(os.sched_getaffinity(0)),
             include_dashboard=False,
@@ -115,7 +115,7 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": OF_WORKERS},  # those there are no children of this process
+            runtime_env={"env_vars": OF_WORKERS},  # workers on a cluster are no children of this process
         )
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
         first = str(problem).strip().splitlines() or [type(problem).__name__]
@@ -123,10 +123,11 @@ def _start(ray: Any, address: str | None, folder: Path) -> None:
 
 
 def require_answer(address: str) -> None:
-    """Ray itself waits for minutes, whoever listens there, and nothing interrupts it: so another process asks first.
+    """Raise unless a Ray cluster answers at the address. Ray itself waits for minutes and cannot be interrupted, so a
+    child process tries first.
 
     Raises:
-        ConfigError: nobody listens there, or nobody who answers as a cluster does.
+        ConfigError: no answer from the address, or not that of a Ray cluster.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
@@ -138,35 +139,35 @@ def require_answer(address: str) -> None:
             f"ray.address={address} does not answer ({problem.strerror or problem}); is the cluster up, "
             "and this machine allowed to reach it? Without ray.address the sweep runs on this machine"
         ) from None
-    asks = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
+    command = [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False)", address]
     try:
-        subprocess.run(asks, timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
+        subprocess.run(command, timeout=PATIENCE_OF_RAY_S, capture_output=True, check=True)
         return
     except subprocess.TimeoutExpired as problem:
-        told, last = problem.stderr or b"", "no answer"
+        output, last = problem.stderr or b"", "no answer"
     except subprocess.CalledProcessError as problem:
-        told = problem.stderr
-        last = (told.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
+        output = problem.stderr
+        last = (output.decode(errors="replace").strip().splitlines() or ["no reason"])[-1]
     why = f"whoever listens there does not answer as the head of a Ray cluster ({last})"
-    if b"InvalidAuthToken" in told:
+    if b"InvalidAuthToken" in output:
         why = "it asks for a token; set RAY_AUTH_MODE=token, with the token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
     raise ConfigError(f"ray.address={address}: {why}")
 
 
 def _silence(*, local: bool) -> None:
-    """Before Ray is imported; its workers inherit it.
+    """Set the environment that Ray reads when it is imported, and that its workers inherit.
 
     Args:
-        local: Ray runs for this sweep alone: reachable from this machine only, and by those only who know its token;
-            any other process could else have it run what it likes.
+        local: Ray runs for this sweep alone: reachable from this machine only, and only with its token; otherwise any
+            other process could have it run any code.
     """
     if local:
-        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # what makes Ray listen on 127.0.0.1, on Linux too
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on 127.0.0.1, on Linux too
         os.environ.setdefault("RAY_AUTH_MODE", "token")
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # one a process: Ray reads it once
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # once per process: Ray reads it once
     os.environ |= OF_WORKERS | {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_worker_niceness": "0",  # as by hand; Ray would let everything else on the machine go first
+        "RAY_worker_niceness": "0",  # Ray would give every other process precedence
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # a trial without a GPU sees none
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -179,7 +180,7 @@ def _silence(*, local: bool) -> None:
 
 
 def _private_folder() -> Path:
-    """For the sockets and logs of Ray, readable by their owner only; those of processes that are gone are removed."""
+    """Create a folder for Ray's sockets and logs, readable by its owner only; folders of dead processes are removed."""
     base = Path(tempfile.gettempdir())
     if len(str(base)) + len(PREFIX) + 16 > LONGEST:
         base = Path("/tmp")

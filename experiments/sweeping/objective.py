@@ -1,4 +1,4 @@
-"""What a trial is worth: its best inner validation, and nothing of whom it tests."""
+"""Objective of a sweep trial: its best inner validation score, computed without test subjects."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fer_id.runs.run_dir import RunDir
 
 
 def measured(run: RunDir, metric: str) -> dict[str, Any]:
-    """Objective, epochs and seconds of a finished run.
+    """Return objective, epochs and seconds of a finished run.
 
     Args:
         run: the trial.
-        metric: of :data:`~experiments.sweeping.spec.OBJECTIVES`.
+        metric: a key of :data:`~experiments.sweeping.spec.OBJECTIVES`.
 
     Raises:
-        RunError: it has no finite objective.
+        RunError: the run has no finite objective.
     """
     values, epochs = objective_curve(run, metric)
     objective = best(values, metric) if values else _as_predicted(run, metric)
@@ -28,20 +28,20 @@ def measured(run: RunDir, metric: str) -> dict[str, Any]:
 
 
 def objective_curve(run: RunDir, metric: str) -> tuple[list[float], int]:
-    """The objective at every inner validation so far, and how many epochs were trained."""
+    """Return the objective at each inner validation so far, and the number of epochs trained."""
     curve = run.learning_curve()
     if metric not in curve:
         return [], len(curve)
-    return [float(one) for one in curve[metric].dropna() if math.isfinite(one)], len(curve)
+    return [float(score) for score in curve[metric].dropna() if math.isfinite(score)], len(curve)
 
 
 def best(values: Sequence[float], metric: str) -> float:
-    """The best of them."""
+    """Return the best of the objective's values."""
     return max(values) if OBJECTIVES[metric] == "maximize" else min(values)
 
 
 def _as_predicted(run: RunDir, metric: str) -> float:
-    """Of a run that learned nothing, and so logged nothing: what a validation would have logged of its predictions."""
+    """Return the objective from the validation predictions of a run that trained nothing and so logged no curve."""
     import torch
     from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
 
@@ -51,7 +51,7 @@ def _as_predicted(run: RunDir, metric: str) -> float:
         why = "no clip of its inner validation could be judged" if table.empty else "it learned nothing, so logged none"
         raise RunError(f"{run.path} has no {metric}: {why}")
     names = get_space(run.job()["store"]["label_space"]).names
-    truth, predicted = (torch.tensor([names.index(one) for one in table[name]]) for name in ("label", "predicted"))
+    truth, predicted = (torch.tensor([names.index(label) for label in table[name]]) for name in ("label", "predicted"))
     if metric == "val/accuracy":
         return float(multiclass_accuracy(predicted, truth, len(names), average="micro"))
     return float(multiclass_f1_score(predicted, truth, len(names), average="macro"))

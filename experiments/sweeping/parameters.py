@@ -1,4 +1,4 @@
-"""The parameters of a sweep file: W&B's distributions, of those that Optuna has too."""
+"""Parameters of a sweep file: the distributions of W&B's format that Optuna supports."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOUNDED = {
     "log_uniform": (FLOAT, True),
     "log_uniform_values": (FLOAT, True),
 }
-"""Distributions between two bounds -> what they give, and whether evenly in the logarithm."""
+"""Distribution with two bounds -> kind of its values, and whether it is uniform in the logarithm."""
 
 NO_EQUAL = (
     *("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "inv_log_uniform"),
@@ -34,7 +34,7 @@ MOST_POINTS = 10_000
 
 @dataclass(frozen=True)
 class Parameter:
-    """What one key of the configuration may be.
+    """Search space of one configuration key.
 
     Attributes:
         key: dotted, or a selector such as ``model``.
@@ -42,7 +42,7 @@ class Parameter:
         choices: the values of a choice; empty for a range.
         low, high: inclusive bounds of a range.
         step: distance of the values of a range; None: any value.
-        log: drawn evenly in the logarithm.
+        log: uniform in the logarithm.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Parameter:
 
     @property
     def points(self) -> tuple[Value, ...] | None:
-        """Every value, for a grid; None for a continuous range."""
+        """All values, for a grid; None for a continuous range."""
         if self.kind == CHOICE:
             return self.choices
         if self.step is None:
@@ -65,62 +65,62 @@ class Parameter:
 
     @property
     def probes(self) -> tuple[Value, ...]:
-        """Values that show whether the configuration takes this parameter: all of a choice, the bounds of a range."""
+        """Values for checking the configuration: all values of a choice, the two bounds of a range."""
         return self.choices or (_tidy(self.low, self.kind), _tidy(self.high, self.kind))
 
 
 def read_parameters(table: Any, problems: Problems) -> tuple[Parameter, ...]:
-    """The parameters that a sweep file names; those with a problem are left out."""
+    """Return the valid parameters of a sweep file; the others are added to ``problems``."""
     if not isinstance(table, Mapping) or not table:
         problems.add("parameters: expected at least one, such as 'optim.lr: {values: [1e-4, 1e-3]}'")
         return ()
-    found = []
-    for key, told in table.items():
+    parameters = []
+    for key, spec in table.items():
         mistakes: list[str] = []
-        parameter = _parameter(str(key), told, mistakes)
+        parameter = _parameter(str(key), spec, mistakes)
         for mistake in mistakes:
             problems.add(f"parameters.{key}: {mistake}")
         if parameter is not None and not mistakes:
-            found.append(parameter)
-    return tuple(found)
+            parameters.append(parameter)
+    return tuple(parameters)
 
 
 def text(key: str, value: Value) -> str:
-    """``key=value`` as W&B's agent writes it, so that a file means the same to both."""
-    return f"{key}={shown(value)}"
+    """Return ``key=value`` as W&B's agent writes it, so that a file means the same to W&B and here."""
+    return f"{key}={value_text(value)}"
 
 
-def shown(value: Value) -> str:
-    """The value alone, as :func:`text` writes it."""
+def value_text(value: Value) -> str:
+    """Return the value as :func:`text` writes it."""
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def _parameter(key: str, told: Any, mistakes: list[str]) -> Parameter | None:
-    if not isinstance(told, Mapping):
-        mistakes.append(f"{told!r}: expected value, values, or min and max")
+def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter | None:
+    if not isinstance(spec, Mapping):
+        mistakes.append(f"{spec!r}: expected value, values, or min and max")
         return None
-    if "parameters" in told:
-        mistakes.append(f"is nested; write its keys dotted, such as {key}.{next(iter(told['parameters']), 'key')}")
+    if "parameters" in spec:
+        mistakes.append(f"is nested; write its keys dotted, such as {key}.{next(iter(spec['parameters']), 'key')}")
         return None
-    distribution = told.get("distribution")
-    if "probabilities" in told or distribution in NO_EQUAL:
-        named = distribution or "categorical with probabilities"
+    distribution = spec.get("distribution")
+    if "probabilities" in spec or distribution in NO_EQUAL:
+        name = distribution or "categorical with probabilities"
         mistakes.append(
-            f"distribution {named} has no equal in Optuna. Known: constant, categorical, {', '.join(BOUNDED)}"
+            f"distribution {name} has no equal in Optuna. Known: constant, categorical, {', '.join(BOUNDED)}"
         )
         return None
-    if unknown := [name for name in told if name not in KEYS]:
+    if unknown := [entry for entry in spec if entry not in KEYS]:
         mistakes.append(f"unknown: {', '.join(map(str, unknown))}. Known: {', '.join(KEYS)}")
-    ways = [name for name in ("value", "values", "min") if name in told]
+    ways = [way for way in ("value", "values", "min") if way in spec]
     if len(ways) != 1:
         mistakes.append(f"{' and '.join(ways) or 'nothing'} given; say one of: value, values, or min and max")
         return None
     if ways == ["min"]:
-        return _range(key, told, mistakes)
+        return _range(key, spec, mistakes)
     fits = {"value": "constant", "values": "categorical"}[ways[0]]
     if distribution not in (None, fits):
         mistakes.append(f"distribution {distribution} does not go with {ways[0]}; leave it out")
-    return _choice(key, [told["value"]] if ways == ["value"] else told["values"], mistakes)
+    return _choice(key, [spec["value"]] if ways == ["value"] else spec["values"], mistakes)
 
 
 def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter | None:
@@ -139,13 +139,13 @@ def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter | None:
     return Parameter(key, CHOICE, tuple(chosen))
 
 
-def _range(key: str, told: Mapping[str, Any], mistakes: list[str]) -> Parameter | None:
-    low, high, q = (_number(told.get(name)) for name in ("min", "max", "q"))
+def _range(key: str, spec: Mapping[str, Any], mistakes: list[str]) -> Parameter | None:
+    low, high, q = (_number(spec.get(name)) for name in ("min", "max", "q"))
     if low is None or high is None:
-        mistakes.append(f"min {told.get('min')!r}, max {told.get('max')!r}: expected two numbers")
+        mistakes.append(f"min {spec.get('min')!r}, max {spec.get('max')!r}: expected two numbers")
         return None
     whole = isinstance(low, int) and isinstance(high, int)
-    name = told.get("distribution") or ("q_uniform" if "q" in told else "int_uniform" if whole else "uniform")
+    name = spec.get("distribution") or ("q_uniform" if "q" in spec else "int_uniform" if whole else "uniform")
     if name not in BOUNDED:
         mistakes.append(f"distribution {name} is unknown. Known: constant, categorical, {', '.join(BOUNDED)}")
         return None
@@ -155,7 +155,7 @@ def _range(key: str, told: Mapping[str, Any], mistakes: list[str]) -> Parameter 
     if name == "log_uniform":  # its bounds are exponents of e
         low, high = _exp(low), _exp(high)
     if log and (low <= 0 or not math.isfinite(high)):
-        mistakes.append(f"{name} needs bounds above 0; it has {told['min']} and {told['max']}")
+        mistakes.append(f"{name} needs bounds above 0; it has {spec['min']} and {spec['max']}")
     if kind == INT and not whole:
         mistakes.append(f"int_uniform needs whole bounds; it has {low} and {high}")
     if (name == "q_uniform") != (q is not None):
@@ -172,7 +172,7 @@ def _range(key: str, told: Mapping[str, Any], mistakes: list[str]) -> Parameter 
 
 
 def _number(value: Any) -> int | float | None:
-    """A number; also ``1e-4``, which YAML 1.1 takes for text."""
+    """Return a finite number, also from text such as ``1e-4``, which YAML 1.1 reads as a string; else None."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -189,5 +189,5 @@ def _exp(exponent: float) -> float:
 
 
 def _tidy(value: float, kind: str) -> Value:
-    """A whole number as such; of a stepped range 0.3 rather than 0.30000000000000004."""
+    """Return an integer for an INT parameter, else the value without rounding noise (0.3, not 0.30000000000000004)."""
     return round(value) if kind == INT else float(f"{value:.12g}")

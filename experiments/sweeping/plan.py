@@ -1,4 +1,4 @@
-"""What a sweep trains: from the parameters of a trial to its whole configuration, its name and its folder."""
+"""Mapping from a trial's parameters to its resolved configuration, job hash and folder."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
 from experiments.sweeping.spec import FORMAT, GRID, OBJECTIVES, VERBS, Sweep, look_at
 from fer_id.errors import ConfigError, Problems
-from fer_id.runs.run_dir import job_hash
+from fer_id.runs.configs import job_hash
 
 JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "data.drop_duplicates")
-"""What decides who validates: trials that differ in it cannot be compared."""
+"""Keys that decide which clips validate: trials that differ in them cannot be compared."""
 
 OURS = ("name", "runs", "resume", "logging", "explain", "trainer.monitor")
-"""What the sweep sets itself, or what is no matter of learning."""
+"""Keys that the sweep sets itself, or that do not affect learning."""
 
 MOST_CHECKED = 256
-"""Points of a grid that are resolved before anything is trained; of a larger one every value is, one at a time."""
+"""Grid points that are resolved before training; in a larger grid each value is resolved, one at a time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep with the settings of one study.
+    """A sweep file with the settings of one study.
 
     Attributes:
-        sweep: the file.
-        study: its name.
+        sweep: the sweep file.
+        study: name of the study.
         root: folder of all runs.
         overrides: ``key=value`` for every trial; they win over the file's command.
     """
@@ -43,24 +43,24 @@ class Plan:
 
     @property
     def folder(self) -> Path:
-        """Of the study."""
+        """Folder of the study."""
         return Path(self.root) / self.study
 
     @property
     def base(self) -> list[str]:
-        """``key=value`` of every trial."""
-        ours = {_key(one) for one in self.overrides}
-        kept = [one for one in self.sweep.base if _key(one) not in ours]
-        # What is no objective, the file's own check has told already.
+        """Settings (``key=value``) common to all trials."""
+        overridden = {_key(setting) for setting in self.overrides}
+        base = [setting for setting in self.sweep.base if _key(setting) not in overridden]
+        # A metric that is no objective has been reported by the check of the file.
         monitor = [f"trainer.monitor={self.sweep.metric}"] if self.sweep.metric in OBJECTIVES else []
-        return [*kept, *self.overrides, *monitor, f"runs.root={self.root}"]
+        return [*base, *self.overrides, *monitor, f"runs.root={self.root}"]
 
     def arguments(self, parameters: Mapping[str, Value], name: str) -> list[str]:
-        """What ``fer-id train`` (or ``adapt``) would be told."""
+        """Return the arguments of ``fer-id train`` (or ``adapt``) for a trial."""
         return [*self.base, *(text(key, value) for key, value in parameters.items()), f"name={self.study}/{name}"]
 
     def resolve(self, parameters: Mapping[str, Value]) -> TrainConfig:
-        """The whole configuration of a trial, without its name.
+        """Return the resolved configuration of a trial, without its name.
 
         Raises:
             ConfigError: with every problem.
@@ -68,7 +68,7 @@ class Plan:
         return load(schema(self.sweep.verb), self.arguments(parameters, "trial"))
 
     def job(self, parameters: Mapping[str, Value]) -> str:
-        """The name of a trial: the hash of its resolved configuration.
+        """Return the job of a trial: the hash of its resolved configuration.
 
         Raises:
             ConfigError: as :meth:`resolve`.
@@ -76,36 +76,38 @@ class Plan:
         return job_hash(plain(self.resolve(parameters)))
 
     def name(self, fold: str | None, job: str) -> str:
-        """Of a trial's folder, inside the study."""
+        """Return the name of a trial's folder within the study."""
         return place(fold, job)
 
     def path(self, fold: str | None, job: str) -> Path:
-        """A trial's RunDir."""
+        """Return the folder (RunDir) of a trial."""
         return self.folder / self.name(fold, job)
 
     def first(self) -> dict[str, Value]:
-        """The first value of every parameter."""
-        return {one.key: one.probes[0] for one in self.sweep.parameters}
+        """Return the first value of every parameter."""
+        return {parameter.key: parameter.probes[0] for parameter in self.sweep.parameters}
 
     def grid(self) -> Iterator[dict[str, Value]]:
-        """Every point of a grid, the last parameter changing fastest."""
-        keys = [one.key for one in self.sweep.parameters]
-        for point in itertools.product(*(one.points or () for one in self.sweep.parameters)):
+        """Yield every point of the grid, the last parameter changing fastest."""
+        keys = [parameter.key for parameter in self.sweep.parameters]
+        for point in itertools.product(*(parameter.points or () for parameter in self.sweep.parameters)):
             yield dict(zip(keys, point, strict=True))
 
     def check(self) -> TrainConfig:
-        """The configuration of one trial, after every parameter was tried against the typed configuration.
+        """Resolve every parameter against the typed configuration and return the configuration of the first trial.
 
         Raises:
-            ConfigError: with every problem: unknown keys, values out of their limits, combinations that clash, what
-                may not be varied.
+            ConfigError: with every problem: unknown keys, values outside their limits, conflicting combinations, keys
+                that may not be varied.
         """
         problems = Problems(f"sweep {self.sweep.name}")
         self.try_out(problems)
         problems.raise_if_any(ConfigError, f"fer-id {self.sweep.verb} --help shows every key with its limits.")
         config = self.resolve(self.first())
         divides = config.protocol.name != "official"
-        if divides and any(one.key == "seed" and len(one.probes) > 1 for one in self.sweep.parameters):
+        if divides and any(
+            parameter.key == "seed" and len(parameter.probes) > 1 for parameter in self.sweep.parameters
+        ):
             raise ConfigError(
                 f"sweep {self.sweep.name}: seed also divides the subjects of protocol={config.protocol.name}, so that "
                 "other children would validate; vary it under protocol=official, or run the study again with seed="
@@ -113,8 +115,8 @@ class Plan:
         return config
 
     def require_precision(self, first: TrainConfig) -> None:
-        """Raises ConfigError where a trial asks for a precision that this machine does not compute in."""
-        varied = [one.probes for one in self.sweep.parameters if one.key == "trainer.precision"]
+        """Raise ConfigError where a trial wants a precision that this machine does not compute in."""
+        varied = [parameter.probes for parameter in self.sweep.parameters if parameter.key == "trainer.precision"]
         for precision in map(str, varied[0] if varied else (first.trainer.precision,)):
             if precision not in ("auto", "32"):  # every machine has float32, so torch is not imported for these
                 from experiments.training.numerics import require_precision
@@ -123,20 +125,19 @@ class Plan:
                 require_precision(precision, device(first))
 
     def try_out(self, problems: Problems) -> None:
-        """Adds what is wrong with any trial: every value of every parameter is resolved once, of a small grid every
-        point."""
+        """Add the problems of any trial: each value of each parameter is resolved once, in a small grid each point."""
         self._refuse(problems)
-        found: dict[str, None] = {}
+        lines: dict[str, None] = {}
         for parameters in self._probes():
             try:
                 self.resolve(parameters)
             except ConfigError as error:
-                found |= dict.fromkeys(_listed(error))
-        for line in found:
+                lines |= dict.fromkeys(_listed(error))
+        for line in lines:
             problems.add(line)
 
     def _refuse(self, problems: Problems) -> None:
-        keys = {one.key for one in self.sweep.parameters}
+        keys = {parameter.key for parameter in self.sweep.parameters}
         for key in sorted(keys):
             if _within(key, JUDGING) and not _within(key, ("data.frames", "data.num_workers")):
                 problems.add(f"parameters.{key}: trials would be validated on different clips; put it into the command")
@@ -144,14 +145,14 @@ class Plan:
                 problems.add(
                     f"parameters.{key}: is not varied by a sweep; give it on the command line, or leave it out"
                 )
-        for one in self.overrides:
-            if _key(one) in keys:
-                problems.add(f"{one}: {_key(one)} is varied by the sweep; take it out of its parameters first")
-            elif _within(_key(one), ("name", "trainer.monitor")):
-                problems.add(f"{one}: the sweep sets {_key(one)} itself")
-        for one in self.sweep.base:
-            if _within(_key(one), ("name", "runs", "trainer.monitor")):
-                problems.add(f"command: {one}: the sweep sets {_key(one)} itself; take it out")
+        for setting in self.overrides:
+            if _key(setting) in keys:
+                problems.add(f"{setting}: {_key(setting)} is varied by the sweep; take it out of its parameters first")
+            elif _within(_key(setting), ("name", "trainer.monitor")):
+                problems.add(f"{setting}: the sweep sets {_key(setting)} itself")
+        for setting in self.sweep.base:
+            if _within(_key(setting), ("name", "runs", "trainer.monitor")):
+                problems.add(f"command: {setting}: the sweep sets {_key(setting)} itself; take it out")
 
     def _probes(self) -> Iterator[dict[str, Value]]:
         if self.sweep.method == GRID and 0 < self.sweep.grid <= MOST_CHECKED:
@@ -159,34 +160,34 @@ class Plan:
             return
         first = self.first()
         yield first
-        for one in self.sweep.parameters:
-            for value in one.probes[1:]:
-                yield first | {one.key: value}
+        for parameter in self.sweep.parameters:
+            for value in parameter.probes[1:]:
+                yield first | {parameter.key: value}
 
 
 def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str]) -> Plan:
-    """The plan of a sweep file.
+    """Return the plan of a sweep file.
 
     Args:
         path: the file.
-        name: of the study; None: as the file says.
+        name: name of the study; None: the name in the file.
         root: folder of all runs.
         overrides: ``key=value`` for every trial.
 
     Raises:
-        ConfigError: the file is wrong; with what :meth:`Plan.check` finds too, where the command and the parameters
-            are sound: without some of them, the others would be blamed for what is missing.
+        ConfigError: with every problem of the file, and with those of :meth:`Plan.try_out` where its command and its
+            parameters are sound; otherwise these problems would follow from the missing settings alone.
     """
     sweep, problems = look_at(path)
     plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
-    if len(problems) and not any(one.startswith(("command", "parameters")) for one in problems.found):
+    if len(problems) and not any(problem.startswith(("command", "parameters")) for problem in problems.found):
         plan.try_out(problems)
     problems.raise_if_any(ConfigError, f"{FORMAT} fer-id {sweep.verb or VERBS[0]} --help shows every key.")
     return plan
 
 
 def schema(verb: str) -> type[TrainConfig]:
-    """The settings of ``train`` or ``adapt``; that of the latter lies beside what imports torch."""
+    """Return the settings class of ``train`` or ``adapt``; the module of AdaptConfig imports torch."""
     if verb == "train":
         return TrainConfig
     from experiments.verbs.adapt import AdaptConfig
@@ -195,7 +196,7 @@ def schema(verb: str) -> type[TrainConfig]:
 
 
 def named(config: TrainConfig, plan: Plan, name: str) -> TrainConfig:
-    """The configuration with the place of its run."""
+    """Return the configuration with the name and root of its run."""
     return replace(config, name=f"{plan.study}/{name}", runs=RunsConfig(plan.root))
 
 
@@ -204,12 +205,12 @@ def _key(argument: str) -> str:
 
 
 def _within(key: str, sections: Sequence[str]) -> bool:
-    """Whether a key is one of these, or lies in a section among them (the selector ``data`` is no section)."""
+    """Return whether a key is in ``sections`` or lies within one of them (the selector ``data`` is no section)."""
     selectors = ("data",)
-    return any(key == one or (one not in selectors and key.startswith(f"{one}.")) for one in sections)
+    return any(key == section or (section not in selectors and key.startswith(f"{section}.")) for section in sections)
 
 
 def _listed(error: ConfigError) -> list[str]:
-    """The single problems of an error that lists several."""
+    """Return the single problems of an error that lists several."""
     lines = [line.removeprefix("  - ") for line in str(error).splitlines() if line.startswith("  - ")]
     return [line.replace("(command line)", "(this sweep)") for line in lines] or [str(error)]

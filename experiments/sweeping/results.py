@@ -1,4 +1,4 @@
-"""What a study came to: a table, a picture, and words."""
+"""Results of a study: a table of all trials, a figure, and a text summary."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial
-from experiments.sweeping.parameters import CHOICE, Value, shown, text
+from experiments.sweeping.parameters import CHOICE, Value, text, value_text
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
 from fer_id.csv_text import table_csv
@@ -23,45 +23,49 @@ MOST_FOLDS = 40
 
 
 def table(study: Study, provenance: str) -> pd.DataFrame:
-    """One row for every trial: number, fold, status, the objective under its name, cost, parameters, job and folder."""
+    """Return a row per trial: number, fold, status, objective (under its name), cost, parameters, job, folder."""
     rows = [
         {
-            "number": one.number,
-            "fold": one.fold,
-            "status": one.status,
-            study.plan.sweep.metric: one.objective,
-            "epochs": one.epochs,
-            "seconds": one.seconds,
-            **{f"param:{key}": shown(value) for key, value in one.parameters.items()},
+            "number": trial.number,
+            "fold": trial.fold,
+            "status": trial.status,
+            study.plan.sweep.metric: trial.objective,
+            "epochs": trial.epochs,
+            "seconds": trial.seconds,
+            **{f"param:{key}": value_text(value) for key, value in trial.parameters.items()},
             "provenance": provenance,
-            "job": one.job,
-            "run": str(study.plan.path(one.fold, one.job)) if one.job else None,
-            "reason": one.reason,
+            "job": trial.job,
+            "run": str(study.plan.path(trial.fold, trial.job)) if trial.job else None,
+            "reason": trial.reason,
         }
         for fold in study.folds
-        for one in study.ledger.of(fold)
+        for trial in study.ledger.of(fold)
     ]
     return pd.DataFrame(rows)
 
 
 def write_results(study: Study, provenance: str) -> None:
-    """``sweep.csv`` and ``sweep.png`` in the folder of the study."""
+    """Write ``sweep.csv`` and ``sweep.png`` into the folder of the study."""
     atomic_write_text(study.plan.folder / "sweep.csv", table_csv(table(study, provenance)))
     sweep = study.plan.sweep
-    axes = [Axis(one.key, one.log, one.kind == CHOICE) for one in sweep.parameters if len(one.probes) > 1]
-    trials = [one for fold in study.folds for one in study.ledger.of(fold)]
+    axes = [
+        Axis(parameter.key, parameter.log, parameter.kind == CHOICE)
+        for parameter in sweep.parameters
+        if len(parameter.probes) > 1
+    ]
+    trials = [trial for fold in study.folds for trial in study.ledger.of(fold)]
     picture = draw_sweep(
         study.plan.study,
         pd.DataFrame(
             [
                 {
-                    "number": one.number,
-                    "fold": one.fold,
-                    "status": one.status,
-                    "objective": one.objective,
-                    **{axis.key: _on_axis(one, axis) for axis in axes},
+                    "number": trial.number,
+                    "fold": trial.fold,
+                    "status": trial.status,
+                    "objective": trial.objective,
+                    **{axis.key: _on_axis(trial, axis) for axis in axes},
                 }
-                for one in trials
+                for trial in trials
             ]
         ),
         axes,
@@ -74,17 +78,17 @@ def write_results(study: Study, provenance: str) -> None:
 
 def _on_axis(trial: Trial, axis: Axis) -> object:
     value = trial.parameters[axis.key]
-    return shown(value) if axis.choice else value
+    return value_text(value) if axis.choice else value
 
 
-def told(study: Study, selected: RunDir | None, provenance: str) -> str:
-    """What came out, for the person at the terminal."""
-    counts = Counter(one.status for one in study.ledger.trials.values())
+def summary_text(study: Study, selected: RunDir | None, provenance: str) -> str:
+    """Return the summary of a study for the terminal."""
+    counts = Counter(trial.status for trial in study.ledger.trials.values())
     words = {FINISHED: "done", STOPPED: "stopped early", FAILED: "failed"}
-    said = ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status])
+    outcomes = ", ".join(f"{counts[status]} {word}" for status, word in words.items() if counts[status])
     sweep, folder = study.plan.sweep, study.plan.folder
     lines = [
-        f"{folder}: {said}; {sweep.metric} on inner validation, {provenance} data",
+        f"{folder}: {outcomes}; {sweep.metric} on inner validation, {provenance} data",
         *(_by_fold(study) if study.folds != [None] else _by_rank(study)),
         f"{folder / 'sweep.csv'}  {folder / 'sweep.png'}",
     ]
@@ -103,7 +107,7 @@ def told(study: Study, selected: RunDir | None, provenance: str) -> str:
 
 
 def _by_rank(study: Study) -> list[str]:
-    """The best trials, and how to go on with the first."""
+    """Return lines on the best trials, and the commands that continue with the first."""
     ranked = study.ranked(None)
     if not ranked:
         return ["no trial finished"]
@@ -118,45 +122,45 @@ def _by_rank(study: Study) -> list[str]:
 
 
 def _by_fold(study: Study) -> list[str]:
-    """The winner of every fold, and how often each value won."""
+    """Return lines on the winner of each fold, and how often each value won."""
     winners = [leader for fold in study.folds if (leader := study.leader(fold)) is not None]
     lines = _rows(winners[:MOST_FOLDS], study)
-    for one in study.plan.sweep.parameters:
-        if one.kind == CHOICE and len(one.choices) > 1:
-            won = Counter(text(one.key, trial.parameters[one.key]) for trial in winners)
+    for parameter in study.plan.sweep.parameters:
+        if parameter.kind == CHOICE and len(parameter.choices) > 1:
+            won = Counter(text(parameter.key, trial.parameters[parameter.key]) for trial in winners)
             lines.append("  chosen: " + ", ".join(f"{value} in {count} folds" for value, count in won.most_common()))
     return lines
 
 
 def _rows(trials: Sequence[Trial], study: Study) -> list[str]:
-    keys = [one.key for one in study.plan.sweep.parameters]
+    keys = [parameter.key for parameter in study.plan.sweep.parameters]
     cells = [["trial", study.plan.sweep.metric, *keys, "run"]]
-    for one in trials:
-        name = str(one.number) if one.fold is None else f"{one.fold}: {one.number}"
-        values = [_number(one.parameters[key]) for key in keys]
-        cells.append([name, f"{one.objective:.4f}", *values, study.plan.name(one.fold, one.job)])
+    for trial in trials:
+        name = str(trial.number) if trial.fold is None else f"{trial.fold}: {trial.number}"
+        values = [_number(trial.parameters[key]) for key in keys]
+        cells.append([name, f"{trial.objective:.4f}", *values, study.plan.name(trial.fold, trial.job)])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
 
 def _number(value: Value) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else shown(value)
+    return f"{value:.4g}" if isinstance(value, float) else value_text(value)
 
 
 def require_whole(study: Study, text: str) -> None:
-    """Raises where trials failed, with what came out all the same.
+    """Raise where trials failed, with the summary of the study.
 
     Raises:
         RunError: each failed trial with its reason and its log.
     """
-    failed = [one for one in study.ledger.trials.values() if one.status == FAILED]
+    failed = [trial for trial in study.ledger.trials.values() if trial.status == FAILED]
     if not failed:
         return
     lines = []
-    for one in failed[:20]:
-        first = ((one.reason or "").strip().splitlines() or ["no reason"])[0]
-        log = f" ({study.plan.path(one.fold, one.job) / LOG})" if one.job else ""
-        lines.append(f"  - {one.title}: {first}{log}")
+    for trial in failed[:20]:
+        first = ((trial.reason or "").strip().splitlines() or ["no reason"])[0]
+        log = f" ({study.plan.path(trial.fold, trial.job) / LOG})" if trial.job else ""
+        lines.append(f"  - {trial.title}: {first}{log}")
     if len(failed) > 20:
         lines.append(f"  ... and {len(failed) - 20} more")
     raise RunError(

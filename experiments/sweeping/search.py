@@ -1,7 +1,7 @@
-"""What to try next: one search a fold, with Optuna's samplers behind the methods of W&B's format.
+"""Hyperparameter search within a fold: Optuna's samplers behind the methods of W&B's format.
 
-A suggestion is a function of the seed, its number and what is known by then. So a study goes on after a crash as it
-would have gone on without, and folds that are searched by ``grid`` or ``random`` try the same configurations.
+A suggestion is a function of the seed, its number and the trials known by then. So a study continues after a crash as
+it would have without one, and folds searched by ``grid`` or ``random`` try the same configurations.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import optuna
 
 TRIES = 100
-"""Suggestions that may repeat a known job before the space is taken for exhausted."""
+"""Number of suggestions that may repeat a known job before the search space counts as exhausted."""
 
 LEAST_RANDOM = 4
-"""Trials that bayes draws at random before it models anything: a third of the cap, at least these, at most ten."""
+"""Minimum number of random trials before bayes fits a model: a third of ``run_cap``, at least this, at most ten."""
 
 
 def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
-    """Optuna's distribution; where there are points, they are drawn by their place: Optuna holds no lists, and counts
-    steps in binary fractions."""
+    """Return Optuna's distribution of a parameter. Points are drawn by their index, since Optuna holds no lists and
+    counts steps in binary fractions."""
     from optuna import distributions
 
     points = parameter.points
@@ -41,13 +41,13 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
 
 
 class Search:
-    """The trials of one fold.
+    """Search over the trials of one fold.
 
     Args:
         sweep: method, parameters and goal.
-        seed: of the search.
+        seed: random seed of the search.
         past: trials of an earlier session, by number.
-        curves: their objective at each inner validation, by number.
+        curves: objective of each past trial at its inner validations, by trial number.
     """
 
     def __init__(
@@ -62,20 +62,20 @@ class Search:
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.sweep, self.seed = sweep, seed
-        self._space = {one.key: distribution(one) for one in sweep.parameters}
+        self._space = {parameter.key: distribution(parameter) for parameter in sweep.parameters}
         self._study = optuna.create_study(direction="maximize" if sweep.goal == "maximize" else "minimize")
-        self._asked: dict[int, optuna.Trial] = {}
-        for one in past:
-            self.begin(one)
-            if one.is_over:
-                self.tell(one, (curves or {}).get(one.number, ()))
+        self._open: dict[int, optuna.Trial] = {}
+        for trial in past:
+            self.begin(trial)
+            if trial.is_over:
+                self.tell(trial, (curves or {}).get(trial.number, ()))
 
     def suggest(self, number: int, is_known: Callable[[Mapping[str, Value]], bool]) -> dict[str, Value] | None:
-        """The parameters of a trial; None where nothing new is left.
+        """Return the parameters of a new trial; None where the search space is exhausted.
 
         Args:
-            number: of the trial, from 1; asked in order.
-            is_known: whether parameters lead to a job that this fold has already.
+            number: number of the trial from 1; numbers come in order.
+            is_known: returns whether this fold already has the job of these parameters.
         """
         if self.sweep.run_cap is not None and number > self.sweep.run_cap:
             return None
@@ -88,43 +88,43 @@ class Search:
         return None
 
     def begin(self, trial: Trial) -> None:
-        """Notes a trial that is under way, of this session or an earlier one."""
+        """Register a running trial, of this session or of an earlier one."""
         if self.sweep.method != GRID:
             self._study.enqueue_trial(self._coded(trial.parameters))
-            self._asked[trial.number] = self._study.ask(dict(self._space))
+            self._open[trial.number] = self._study.ask(dict(self._space))
 
     def tell(self, trial: Trial, curve: Sequence[float] = ()) -> None:
-        """How a trial ended.
+        """Register the outcome of a trial.
 
         Args:
-            trial: with its status and objective.
-            curve: the objective at each inner validation.
+            trial: the trial with its status and objective.
+            curve: its objective at each inner validation.
         """
         from optuna.trial import TrialState
 
-        asked = self._asked.pop(trial.number, None)
-        if asked is None:
+        pending = self._open.pop(trial.number, None)
+        if pending is None:
             return
         finite = trial.objective is not None and math.isfinite(trial.objective)
         if trial.status == FINISHED and finite:
-            self._study.tell(asked, trial.objective)
+            self._study.tell(pending, trial.objective)
         elif trial.status == STOPPED and finite:
             for step, value in enumerate(curve):
-                asked.report(value, step)
-            self._study.tell(asked, state=TrialState.PRUNED)
+                pending.report(value, step)
+            self._study.tell(pending, state=TrialState.PRUNED)
         else:
-            self._study.tell(asked, state=TrialState.FAIL)
+            self._study.tell(pending, state=TrialState.FAIL)
 
     def _on_grid(self, is_known: Callable[[Mapping[str, Value]], bool]) -> dict[str, Value] | None:
         keys = list(self._space)
-        for point in itertools.product(*(one.points or () for one in self.sweep.parameters)):
+        for point in itertools.product(*(parameter.points or () for parameter in self.sweep.parameters)):
             parameters = dict(zip(keys, point, strict=True))
             if not is_known(parameters):
                 return parameters
         return None
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
-        """A sampler of its own for every suggestion: none carries a random state that a crash could lose."""
+        """Return a new sampler for each suggestion: no sampler carries a random state that a crash could lose."""
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = int(np.random.SeedSequence([self.seed, number, attempt]).generate_state(1)[0])
@@ -134,20 +134,20 @@ class Search:
         return RandomSampler(seed=seed)
 
     def _drawn(self, number: int, attempt: int) -> dict[str, Value]:
-        """One draw. The trial it is drawn for is forgotten: what is tried enters by :meth:`begin`, as after a crash."""
+        """Draw parameters. The drawn Optuna trial is discarded: trials enter by :meth:`begin`, as after a crash."""
         from optuna.trial import TrialState
 
         self._study.sampler = self._sampler(number, attempt)
         trial = self._study.ask(dict(self._space))
         self._study.tell(trial, state=TrialState.FAIL)
-        return {one.key: _decode(one, trial.params[one.key]) for one in self.sweep.parameters}
+        return {parameter.key: _decode(parameter, trial.params[parameter.key]) for parameter in self.sweep.parameters}
 
     def _coded(self, parameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {one.key: _code(one, parameters[one.key]) for one in self.sweep.parameters}
+        return {parameter.key: _code(parameter, parameters[parameter.key]) for parameter in self.sweep.parameters}
 
 
 def _decode(parameter: Parameter, drawn: Any) -> Value:
-    """A point by its place; any other number with four digits, as people write it, where that keeps the bounds."""
+    """Return a point by its index; any other number rounded to four significant digits, where that keeps the bounds."""
     if parameter.points is not None:
         return parameter.points[int(drawn)]
     short = float(f"{drawn:.4g}")
@@ -155,7 +155,7 @@ def _decode(parameter: Parameter, drawn: Any) -> Value:
 
 
 def _code(parameter: Parameter, value: Value) -> Any:
-    """The place of a point (by its text: 1 and true are equal to Python), any other number as it is."""
+    """Return the index of a point (compared as text: in Python 1 equals True), any other number unchanged."""
     if parameter.points is None:
         return value
-    return [text(parameter.key, one) for one in parameter.points].index(text(parameter.key, value))
+    return [text(parameter.key, point) for point in parameter.points].index(text(parameter.key, value))

@@ -1,4 +1,4 @@
-"""Which trial comes next, and what is known of the others: every fold searches for itself, in turns."""
+"""Study: the next trial to run and the outcomes so far; the outer folds take turns, each with a search of its own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from fer_id.runs.run_dir import RunDir
 
 
 class Study:
-    """The trials of a sweep: those to come and those that were.
+    """Trials of a sweep, finished and to come.
 
     Args:
-        plan: what is trained.
-        ledger: its record; trials of an earlier session that were interrupted, failed, or lost their run, come first.
-        folds: names of the outer folds; ``[None]`` where there is one split.
-        seed: of the search.
+        plan: the sweep with the settings of this study.
+        ledger: record of the study; trials of an earlier session that were interrupted, failed, or lost their run
+            come first.
+        folds: names of the outer folds; ``[None]`` for a single split.
+        seed: random seed of the search.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, folds: Sequence[str | None], *, seed: int) -> None:
@@ -36,25 +37,25 @@ class Study:
         self._searches = {
             fold: Search(plan.sweep, seed=seed, past=ledger.of(fold), curves=self.curves(fold)) for fold in self.folds
         }
-        left = [one for one in ledger.trials.values() if one.fold in self.folds and self._is_left(one)]
-        self._left = sorted(left, key=lambda one: (one.number, self.folds.index(one.fold)))
+        left = [trial for trial in ledger.trials.values() if trial.fold in self.folds and self._is_left(trial)]
+        self._left = sorted(left, key=lambda trial: (trial.number, self.folds.index(trial.fold)))
 
     def _is_left(self, trial: Trial) -> bool:
-        """Whether it is to be trained: interrupted, failed, or done with its run gone or cut short since."""
+        """Return whether the trial is to be trained: interrupted, failed, or its run missing or incomplete."""
         gone = trial.status == FINISHED and not RunDir(self.plan.path(trial.fold, trial.job)).done
         return gone or not trial.is_over
 
     def curves(self, fold: str | None) -> dict[int, list[float]]:
-        """The objective at each inner validation of the trials of a fold that have ended, by number.
+        """Return the objective at each inner validation of the ended trials of a fold, by trial number.
 
         A trial whose curve cannot be read is left out: the ledger has its objective, and early stopping can do without.
         """
-        ended = [one for one in self.ledger.of(fold) if one.status in (FINISHED, STOPPED)]
-        found = {one.number: self._curve(one) for one in ended}
-        return {number: curve for number, curve in found.items() if curve is not None}
+        ended = [trial for trial in self.ledger.of(fold) if trial.status in (FINISHED, STOPPED)]
+        curves = {trial.number: self._curve(trial) for trial in ended}
+        return {number: curve for number, curve in curves.items() if curve is not None}
 
     def _curve(self, trial: Trial) -> list[float] | None:
-        """Of one trial; None where it cannot be read, which is said once."""
+        """Return the curve of a trial; None, with one message, where its curve cannot be read."""
         try:
             return objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)[0]
         except RunError as problem:
@@ -65,18 +66,18 @@ class Study:
 
     @cached_property
     def total(self) -> int | None:
-        """How many trials there will be at most; None where nobody can tell."""
+        """Maximum number of trials; None where the search has no known end."""
         cap, points = self.plan.sweep.run_cap, self.plan.sweep.grid if self.plan.sweep.method == GRID else None
-        known = [one for one in (cap, points) if one is not None]
+        known = [limit for limit in (cap, points) if limit is not None]
         return min(known) * len(self.folds) if known else None
 
     @property
     def ended(self) -> list[Trial]:
-        """Trials that are over."""
-        return [one for one in self.ledger.trials.values() if one.status != SUGGESTED]
+        """Trials that ended."""
+        return [trial for trial in self.ledger.trials.values() if trial.status != SUGGESTED]
 
     def next(self) -> Trial | None:
-        """The trial to train now; None where no fold has one left."""
+        """Return the trial to train now; None where no fold has a trial left."""
         if self._left:
             again = self._left.pop(0)
             if again.status != SUGGESTED:
@@ -84,7 +85,7 @@ class Study:
                 self.ledger.note(again)
             return again
         while open_folds := [fold for fold in self.folds if fold not in self._exhausted]:
-            fold = min(open_folds, key=lambda one: len(self.ledger.of(one)))  # the first of those that had fewest
+            fold = min(open_folds, key=lambda name: len(self.ledger.of(name)))  # the first with fewest trials
             trial = self._suggested(fold)
             if trial is not None and trial.status == SUGGESTED:
                 return trial
@@ -93,18 +94,18 @@ class Study:
         return None
 
     def has_more(self) -> bool:
-        """Whether anything is left to train."""
+        """Return whether a trial is left to train."""
         trial = self.next()
         if trial is not None:
             self._left.insert(0, trial)
         return trial is not None
 
     def _suggested(self, fold: str | None) -> Trial | None:
-        """A new trial of a fold; one whose configuration cannot be is noted as failed."""
+        """Return a new trial of a fold; a trial whose configuration is invalid is recorded as failed."""
         earlier = self.ledger.of(fold)
-        known = {self._name(one.parameters) for one in earlier}
+        known = {self._name(trial.parameters) for trial in earlier}
         number = len(earlier) + 1
-        parameters = self._searches[fold].suggest(number, lambda one: self._name(one) in known)
+        parameters = self._searches[fold].suggest(number, lambda candidate: self._name(candidate) in known)
         if parameters is None:
             return None
         trial = Trial(number, fold, "", parameters)
@@ -117,7 +118,7 @@ class Study:
         return trial
 
     def _name(self, parameters: Mapping[str, Value]) -> str:
-        """The job that parameters lead to; of those that lead to none, their text."""
+        """Return the job of the parameters, or their text where the configuration is invalid."""
         text = json.dumps(parameters, sort_keys=True, default=str)
         if text not in self._jobs:
             try:
@@ -136,7 +137,7 @@ class Study:
         seconds: float | None = None,
         reason: str | None = None,
     ) -> Trial:
-        """Notes how a trial ended, and tells the search of its fold."""
+        """Record how a trial ended, and pass the outcome to the search of its fold."""
         ended = replace(trial, status=status, objective=objective, epochs=epochs, seconds=seconds, reason=reason)
         self.ledger.note(ended)
         curve = self._curve(ended) if status == STOPPED else None
@@ -144,20 +145,20 @@ class Study:
         return ended
 
     def stopped(self, trial: Trial) -> Trial:
-        """Notes a trial that was stopped early, by what its run wrote down."""
+        """Record a trial that was stopped early, with the curve that its run wrote."""
         values, epochs = objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)
         objective = best(values, self.plan.sweep.metric) if values else None
         return self.over(trial, STOPPED, objective=objective, epochs=epochs)
 
     def ranked(self, fold: str | None) -> list[Trial]:
-        """The finished trials of a fold by inner validation, the best first, equals as they came.
+        """Return the finished trials of a fold by inner validation, best first, ties in their order.
 
         A trial that was stopped early has no predictions, so it has no rank.
         """
-        finished = [one for one in self.ledger.of(fold) if one.status == FINISHED and one.objective is not None]
+        finished = [trial for trial in self.ledger.of(fold) if trial.status == FINISHED and trial.objective is not None]
         sign = -1 if self.plan.sweep.goal == "maximize" else 1
-        return sorted(finished, key=lambda one: sign * (one.objective or 0.0))
+        return sorted(finished, key=lambda trial: sign * (trial.objective or 0.0))
 
     def leader(self, fold: str | None) -> Trial | None:
-        """The first of :meth:`ranked`; None where none finished."""
+        """Return the first of :meth:`ranked`; None where no trial finished."""
         return next(iter(self.ranked(fold)), None)

@@ -1,4 +1,4 @@
-"""One trial where it runs: in a worker of Ray, on this machine or another one that sees the same folders."""
+"""Training of one trial in a Ray worker, on this machine or on another that sees the same folders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from fer_id.files import locked
 from fer_id.runs.run_dir import RunDir
 
 VALUE, VALIDATION, LAST, OUTCOME = "value", "validation", "last", "outcome"
-"""Keys of what a worker reports."""
+"""Keys of a worker's report."""
 
 LOG = "log.txt"
 PATIENCE_S = 60.0
@@ -27,16 +27,16 @@ PATIENCE_S = 60.0
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a worker is told.
+    """A trial as a worker receives it.
 
     Attributes:
-        number, fold: of the trial.
-        job: its hash.
-        verb, arguments: the command that would train it by hand.
-        path: of its run, relative to ``home`` as everything in the arguments.
-        home: working directory of whoever began the sweep.
+        number, fold: of the trial in the ledger.
+        job: hash of its resolved configuration.
+        verb, arguments: the command line that would train it by hand.
+        path: folder of its run, relative to ``home`` like the paths in the arguments.
+        home: working directory of the process that began the sweep.
         metric: the objective.
-        threads: processor cores it may use.
+        threads: number of processor cores.
     """
 
     number: int
@@ -50,24 +50,24 @@ class Assignment:
     threads: int
 
 
-def run_trial(told: dict[str, Any]) -> dict[str, Any]:
-    """Trains one trial, telling Ray every inner validation; the function that Ray Tune calls.
+def run_trial(fields: dict[str, Any]) -> dict[str, Any]:
+    """Train one trial and report every inner validation to Ray Tune; the trainable function of the sweep.
 
     Args:
-        told: an :class:`Assignment` as a dict.
+        fields: an :class:`Assignment` as a dict.
 
     Returns:
-        under ``outcome`` its status, objective, epochs, seconds, and why it failed. It raises nothing of a training: a
-        trial that fails leaves the others alone.
+        A dict with ``outcome``: status, objective, epochs, seconds, reason of a failure. Errors of a training are
+        returned, not raised: a failed trial leaves the others alone.
     """
-    assignment = Assignment(**told)
+    assignment = Assignment(**fields)
     try:
         os.chdir(assignment.home)
         Path(assignment.path).mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         reason = f"{assignment.home} cannot be used on the machine of this worker ({problem.strerror})"
         return {OUTCOME: {"status": FAILED, "reason": f"{reason}; all machines of a cluster must see the same folders"}}
-    sys.argv = ["fer-id", assignment.verb, *assignment.arguments]  # what job.json notes as the command
+    sys.argv = ["fer-id", assignment.verb, *assignment.arguments]  # the command that job.json records
     with _logged(Path(assignment.path) / LOG):
         return {OUTCOME: _outcome(assignment)}
 
@@ -90,7 +90,7 @@ def _outcome(assignment: Assignment) -> dict[str, Any]:
 
 
 def _train(assignment: Assignment) -> RunDir:
-    """The finished run: as it is where it is finished already, else trained, or taken up where it was interrupted."""
+    """Return the finished run of the trial: as it is where it is finished, else trained or resumed."""
     import torch
 
     from experiments.settings.loading import load
@@ -107,23 +107,20 @@ def _train(assignment: Assignment) -> RunDir:
         return run
     quiet()
     torch.set_num_threads(assignment.threads)
-    # Nobody may type the name of a run inside folds/, which is where a trial of a fold has its place.
-    settings = [argument for argument in assignment.arguments if not argument.startswith("name=")]
-    config = load(schema(assignment.verb), settings)
-    config = replace(config, name=Path(assignment.path).relative_to(config.runs.root).as_posix())
+    config = load(schema(assignment.verb), list(assignment.arguments))
     _wait_for(run)
     watch = Watch(run, assignment.metric, _report)
     try:
         return train_one(config, run.path, open_data(config, assignment.fold), job_type=TRIAL, watchers=[watch])
     except EndedOutside:
-        raise SystemExit(0) from None  # how Ray ends a function it stopped
+        raise SystemExit(0) from None  # Ray's way to end a function that it stopped
     finally:
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()  # the next trial of this worker may need what this one held
+            torch.cuda.empty_cache()  # for the next trial of this worker
 
 
 def _wait_for(run: RunDir) -> None:
-    """Waits while another process trains the run: the worker of a sweep that was killed notices after seconds."""
+    """Wait while another process trains the run: the worker of a killed sweep notices it after seconds."""
     until = time.monotonic() + PATIENCE_S
     while time.monotonic() < until:
         with suppress(RunError), locked(run.path, RunError):
@@ -132,20 +129,20 @@ def _wait_for(run: RunDir) -> None:
 
 
 def _report(validation: int, value: float, last: bool) -> None:
-    """Waits until Ray has decided whether the trial goes on."""
+    """Report a validation to Ray and wait for its decision whether the trial continues."""
     from ray import tune
 
     from fer_id.callbacks.trial_report import EndedOutside
 
     try:
         tune.report({VALUE: value, VALIDATION: validation, LAST: last})
-    except SystemExit:  # Lightning would end the process without a word
+    except SystemExit:  # Lightning would end the process without a message
         raise EndedOutside from None
 
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    """Everything said goes to the log of the trial, readable by its owner only: it may hold pseudonyms."""
+    """Redirect all output to the trial's log, readable by its owner only: the log may hold pseudonyms."""
     with path.open("a", encoding="utf-8", buffering=1) as log:
         path.chmod(0o600)
         with redirect_stdout(log), redirect_stderr(log):

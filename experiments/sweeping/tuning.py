@@ -1,4 +1,4 @@
-"""Ray Tune around a study: it starts workers, gives them trials, decides who stops early, and notices who died."""
+"""Ray Tune around a study: workers, assignment of trials, early stopping by ASHA, and recovery of lost workers."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ UNENDING = 1_000_000
 
 
 def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
-    """Trains every trial that is left.
+    """Train every trial that is left.
 
     Args:
-        study: gives and takes trials.
-        machines: what Ray was given.
-        cpus: of each trial.
+        study: suggests trials and records their outcomes.
+        machines: resources of Ray.
+        cpus: processor cores of each trial.
     """
-    given = Given(study)
+    running = RunningTrials(study)
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": machines.gpus_each}),
         tune_config=TuneConfig(
-            search_alg=Suggestions(given, threads=cpus),
+            search_alg=Suggestions(running, threads=cpus),
             scheduler=Stopper(study),
             num_samples=-1,
             max_concurrent_trials=machines.concurrent,
@@ -46,19 +46,19 @@ def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
             name="ray",
             storage_path=str(machines.storage.resolve()),
             verbose=0,
-            failure_config=FailureConfig(max_failures=1),  # of the worker: a trial that raises reports that itself
-            callbacks=[Bookkeeper(given)],
+            failure_config=FailureConfig(max_failures=1),  # of a worker; a trial's error is an outcome
+            callbacks=[Bookkeeper(running)],
         ),
     )
     tuner.fit()
 
 
-class Given:
-    """Which trial Ray is training under which name.
+class RunningTrials:
+    """Trials under way, by Ray's names for them.
 
     Attributes:
-        study: of all trials.
-        trials: by Ray's name for them.
+        study: the study.
+        trials: the trial of each name.
     """
 
     def __init__(self, study: Study) -> None:
@@ -67,29 +67,29 @@ class Given:
 
 
 class Suggestions(Searcher):
-    """Hands the trials of a study to Ray.
+    """Ray's search algorithm: takes the trials from a study.
 
     Args:
-        given: keeps which is which.
-        threads: cores of a trial.
+        running: where the suggested trials are registered.
+        threads: processor cores of a trial.
     """
 
-    def __init__(self, given: Given, *, threads: int) -> None:
+    def __init__(self, running: RunningTrials, *, threads: int) -> None:
         super().__init__()
-        self._given, self._threads = given, threads
+        self._running, self._threads = running, threads
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial as the worker takes it, or Ray's word for the end."""
-        study = self._given.study
+        """Return the next trial as an :class:`Assignment`, or Ray's mark of the end."""
+        study = self._running.study
         trial = study.next()
         if trial is None:
             return Searcher.FINISHED
-        self._given.trials[trial_id] = trial
+        self._running.trials[trial_id] = trial
         plan = study.plan
         arguments = plan.arguments(trial.parameters, plan.name(trial.fold, trial.job))
-        if self._threads == 1 and not any(one.startswith("data.num_workers=") for one in arguments):
-            arguments.append("data.num_workers=0")  # a reader beside it would be a second process on its core
-        told = Assignment(
+        if self._threads == 1 and not any(argument.startswith("data.num_workers=") for argument in arguments):
+            arguments.append("data.num_workers=0")  # a loader would be a second process on the trial's one core
+        assignment = Assignment(
             trial.number,
             trial.fold,
             trial.job,
@@ -100,27 +100,27 @@ class Suggestions(Searcher):
             plan.sweep.metric,
             self._threads,
         )
-        return asdict(told)
+        return asdict(assignment)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Nothing: :class:`Bookkeeper` hears it too, and why."""
+        """Do nothing: :class:`Bookkeeper` records the outcome."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study's own record is what it resumes from."""
+        """Do nothing: a study resumes from its own record."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing either."""
+        """Do nothing: a study resumes from its own record."""
 
 
 class Stopper(FIFOScheduler):
-    """Ray's ASHA, one for every outer fold: trials are compared with those of their own fold alone.
+    """Ray's ASHA, one per outer fold: trials are compared within their fold only.
 
     Args:
-        study: whose ended trials are filled in, so that a resumed study decides as if it had not been interrupted.
+        study: its ended trials are replayed, so that a resumed study decides as an uninterrupted one.
     """
 
     def __init__(self, study: Study) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Ray's
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray has no types here
         folds = [] if study.plan.sweep.stopping is None else study.folds
         self._folds: dict[str | None, Any] = {fold: asha(study.plan.sweep) for fold in folds}
         for fold, scheduler in self._folds.items():
@@ -131,20 +131,20 @@ class Stopper(FIFOScheduler):
                     scheduler.on_trial_result(None, earlier, {VALUE: value, VALIDATION: validation})
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """Of its fold."""
+        """Register the trial with the scheduler of its fold."""
         if self._folds:
             self._folds[trial.config["fold"]].on_trial_add(tune_controller, trial)
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Whether the trial goes on; after its last validation there is nothing left to save."""
+        """Return whether the trial continues; after its last validation it always does."""
         if not self._folds or VALUE not in result:
             return self.CONTINUE
-        said: str = self._folds[trial.config["fold"]].on_trial_result(tune_controller, trial, result)
-        return self.CONTINUE if result[LAST] else said
+        decision: str = self._folds[trial.config["fold"]].on_trial_result(tune_controller, trial, result)
+        return self.CONTINUE if result[LAST] else decision
 
 
 def asha(sweep: Sweep) -> ASHAScheduler:
-    """ASHA as ``early_terminate`` asks for it."""
+    """Return ASHA with the settings of ``early_terminate``."""
     if sweep.stopping is None:
         raise ValueError("the sweep stops no trial early")
     last = min(sweep.stopping.last, UNENDING)
@@ -160,55 +160,55 @@ def asha(sweep: Sweep) -> ASHAScheduler:
 
 
 class _Earlier:
-    """All that ASHA asks of a trial."""
+    """A trial of an earlier session, with the one attribute that ASHA reads."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id = trial_id
 
 
 class Bookkeeper(Callback):
-    """Notes how trials end, and says so."""
+    """Records and reports how trials end."""
 
-    def __init__(self, given: Given) -> None:
-        self._given, self._study = given, given.study
+    def __init__(self, running: RunningTrials) -> None:
+        self._running, self._study = running, running.study
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """A worker died; Ray starts another one, once."""
-        one = self._given.trials[trial.trial_id]
-        say(f"{one.title}: {_death(trial)}; it goes on from its last checkpoint")
+        """Report that a worker died; Ray starts another one, once."""
+        lost = self._running.trials[trial.trial_id]
+        say(f"{lost.title}: {_death(trial)}; it goes on from its last checkpoint")
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """It said how it ended, or was stopped early."""
-        one, outcome = self._given.trials.pop(trial.trial_id), (trial.last_result or {}).get(OUTCOME)
+        """Record the outcome that the worker returned, or an early stop."""
+        ended, outcome = self._running.trials.pop(trial.trial_id), (trial.last_result or {}).get(OUTCOME)
         if outcome is None:
-            self._told(self._study.stopped(one))
+            self._announce(self._study.stopped(ended))
         else:
-            self._told(self._study.over(one, **outcome))
+            self._announce(self._study.over(ended, **outcome))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """Its second worker died too."""
-        one = self._given.trials.pop(trial.trial_id)
-        self._told(self._study.over(one, FAILED, reason=f"{_death(trial)}, twice"))
+        """Record a failure: the second worker died too."""
+        failed = self._running.trials.pop(trial.trial_id)
+        self._announce(self._study.over(failed, FAILED, reason=f"{_death(trial)}, twice"))
 
-    def _told(self, trial: Trial) -> None:
+    def _announce(self, trial: Trial) -> None:
         study = self._study
-        of = f"/{study.total}" if study.total else ""
+        total = f"/{study.total}" if study.total else ""
         chosen = " ".join(text(key, value) for key, value in trial.parameters.items())
-        said = {FINISHED: "", STOPPED: " (stopped early)"}.get(trial.status)
-        if said is None:
+        ending = {FINISHED: "", STOPPED: " (stopped early)"}.get(trial.status)
+        if ending is None:
             log = study.plan.path(trial.fold, trial.job) / LOG
             lines = (trial.reason or "").strip().splitlines() or ["no reason"]
-            say(f"[{len(study.ended)}{of}] {trial.title} FAILED: {lines[0]} ({chosen}; {log})")
+            say(f"[{len(study.ended)}{total}] {trial.title} FAILED: {lines[0]} ({chosen}; {log})")
             return
         leader = study.leader(trial.fold)
         best = f", best {leader.objective:.4f}" if leader and leader.objective is not None else ""
         value = "none" if trial.objective is None else f"{trial.objective:.4f}"
-        say(f"[{len(study.ended)}{of}] {trial.title}: {study.plan.sweep.metric} {value}{said}{best} ({chosen})")
+        say(f"[{len(study.ended)}{total}] {trial.title}: {study.plan.sweep.metric} {value}{ending}{best} ({chosen})")
 
 
 def _death(trial: TuneTrial) -> str:
-    """Why a worker is gone, in a few words."""
-    told = str(trial.get_error() or "")
-    if "memory" in told.lower() and ("oom" in told.lower() or "out of memory" in told.lower()):
+    """Return the cause of a worker's death in a few words."""
+    error = str(trial.get_error() or "")
+    if "memory" in error.lower() and ("oom" in error.lower() or "out of memory" in error.lower()):
         return "its worker ran out of memory and was ended"
     return "its worker was lost (killed, or its machine went away)"

@@ -12,6 +12,7 @@ from experiments.training.mappings import require_one_mapping
 from experiments.training.parents import label_space
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
+from fer_id.evaluation.config import SPLITS
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.models.transfer import transfer
@@ -54,7 +55,7 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     """What a finished training learned from and was judged on, with its configuration.
 
     Raises:
-        RunError: its store was made again since.
+        RunError: its store was made again since, or its configuration was edited so that it tests other children.
         StoreError: its store is gone or damaged.
     """
     config = read(TrainConfig, run.path / "config.yaml")
@@ -62,6 +63,7 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     fold = run.job().get("fold") or of.name  # older runs did not note it, and lie in a folder of that name
     data = open_data(config, fold if config.protocol.name in ("kfold", "loso") else None, run.part)
     run.require_store(data.fingerprint)
+    run.require_split({split: data.subjects(getattr(data.fold, split)) for split in SPLITS})
     return config, data
 
 

@@ -12,14 +12,14 @@ from experiments.config import InitConfig, TrainConfig
 from experiments.settings.loading import chosen_by_name
 from experiments.verbs.train import train
 from fer_id.evaluation.config import ProtocolConfig
-from fer_id.settings import Clash, setting
+from fer_id.settings import SELECTOR, Clash, setting
 
 
 @dataclass
 class AdaptConfig(TrainConfig):
     """One adaptation; every key of a training, with the defaults of an adaptation."""
 
-    recipe: str = setting("adapt", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    recipe: str = setting("adapt", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("loso"))
     init: InitConfig = field(default_factory=lambda: InitConfig(transfer=True))
 

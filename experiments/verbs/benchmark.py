@@ -19,12 +19,11 @@ from experiments.verbs.models import ModelFile, model_file
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
 from fer_id.explain.config import ExplainConfig
-from fer_id.files import read_json
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
-from fer_id.settings import PATH, Clash, setting
+from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
@@ -58,9 +57,9 @@ class BenchmarkConfig:
     """Several models, trained and judged alike."""
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
-    recipe: str = setting("paper", selector=True, help="how to train: optim, loss, augment, trainer, batch_size")
+    recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     # After the recipe, so that a benchmark's own budget wins over it.
-    benchmark: str = setting("small", selector=True, help="how much: seeds, part of the store, and the budget")
+    benchmark: str = setting("small", kind=SELECTOR, help="how much: seeds, part of the store, and the budget")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
     models: list[str] = setting(PAPER, help="shipped models by name, or your own by the path of their .yaml file")
     reference: str = setting("cnn_lstm", help="the temporal one of `models` that the others are tested against")
@@ -69,7 +68,7 @@ class BenchmarkConfig:
     )
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     seeds: list[int] = setting([0], min=0, max=2**32 - 1, help="every model is trained with each")
-    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", name=PATH)
+    name: str | None = setting(None, help="folder of the runs under runs.root; null: benchmark-<benchmark>", kind=PATH)
     out: str = setting("compare/benchmark", help="folder of the page and the tables")
     batch_size: int = setting(32, min=1, max=65_536, help="clips in a step")
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -234,13 +233,25 @@ def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
     """``controls.json`` of each training, made where it is missing or of another version; or why there is none."""
     from experiments.verbs.controls import judge_controls
     from fer_id.evaluation.controls import CONTROLS
+    from fer_id.reporting.result_shapes import Controls
+    from fer_id.runs.records import read_record
 
     found = []
     for run in runs:
         path = run.path / "controls.json"
         try:
-            known = read_json(path, RunError) if path.is_file() else {"accuracy": {}}
+            again = f"`fer-id controls {run.path}` makes it again"
+            known = read_record(Controls, path, again) if path.is_file() else {"accuracy": {}}
             found.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)
+    if any(_extent(other) != _extent(found[0]) for other in found):
+        return "controls.json of its trainings are not of the same clips; `fer-id controls RUN` makes each again"
     return found
+
+
+def _extent(found: dict[str, Any]) -> list[Any]:
+    """What ``controls.json`` of several trainings must share to be pooled: subjects, clips, frames, bins."""
+    bins = [[[*each["accuracy"]] for each in found[key]["bins"] or []] for key in ("peak", "delay")]
+    frames = {reader: len(values) for reader, values in found["by_frame"].items()}
+    return [found["per_subject"]["subjects"], found["per_subject"]["clips"], frames, bins]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_id.errors import Problems
+from fer_id.errors import Problems, RunError
 from fer_id.settings import setting
 
 
@@ -32,16 +32,20 @@ def compare(config: CompareConfig) -> Path:
     """Writes the page and the table; gives the page's path.
 
     Raises:
-        RunError: a path stands for no finished run, or a run's files are missing or damaged; all is listed.
+        RunError: a path stands for no finished run, or a run's files are missing or damaged (all is listed); or
+            ``out`` holds another page.
     """
     from experiments.run_paths import find_runs
     from fer_id.reporting.comparison.page import write_comparison
 
+    out = Path(config.out)
+    if (out / "index.html").exists() and not (out / "comparison.csv").exists():
+        raise RunError(f"out={out}: its index.html is of something else and would be lost; choose another folder")
     problems = Problems("compare")
     found = find_runs(config.runs, problems, config.reference, config.unfinished)
     return write_comparison(
         found.runs,
-        Path(config.out),
+        out,
         names=found.names,
         left_out=found.left_out,
         swept=found.swept,

@@ -73,15 +73,24 @@ def evaluate(config: EvaluateConfig) -> str:
 
 
 def _require_outside(path: Path, run: RunDir) -> None:
-    """Check, before anything is computed, that the public file takes the place of no file of a run and of no folder.
+    """Check, before anything is computed, that the public file takes the place of nothing but an older one.
 
     Raises:
-        DataError: ``path`` is a folder, or lies inside a run.
+        DataError: ``path`` is a folder, lies inside a run, or is a file that is no public view of groups.
     """
+    from fer_id.files import read_json
+
     if path.is_dir():
         raise DataError(f"public={path}: is a folder; name a file in it, such as {path / 'groups.json'}")
     if any((folder / "config.yaml").is_file() for folder in path.resolve().parents):
         raise DataError(f"public={path}: lies inside a run, among its own files; choose a file outside of {run.path}")
+    if path.exists():
+        try:
+            old = read_json(path, DataError)
+        except DataError:
+            old = {}
+        if not {"provenance", "min_subjects", "columns"} <= set(old):
+            raise DataError(f"public={path}: is there already, and holds no public view of groups; choose another name")
 
 
 def _write_public(metrics: dict[str, Any], path: Path) -> None:

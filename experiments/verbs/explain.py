@@ -196,11 +196,11 @@ def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
     """Film strips of clips worth looking at: the worst leakage, the surest errors, what was right, by class, and what
     other methods say of some of those that were checked."""
     from fer_id.explain.attribution import GRAD_CAM
-    from fer_id.explain.shares import leakage
+    from fer_id.explain.shares import off_face_attribution
     from fer_id.reporting.explanation import METHOD_NAMES
     from fer_id.reporting.gallery import film_strip
 
-    rows = rows.assign(leakage=leakage(rows))
+    rows = rows.assign(leakage=off_face_attribution(rows))
     asked = rows[rows["target"] >= 0].sort_values("confidence", ascending=False)
     right = asked[asked["label"] == asked["predicted"]]
     others = {clip: maps for part in parts if part.checked for clip, maps in part.checked.maps.items()}

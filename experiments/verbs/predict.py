@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data_modules.cohort.video_consent import Permitted
     from experiments.training.video_model import Opened
     from fer_id.video.inference import Watched
-    from fer_id.video.timeline import About, Timeline
+    from fer_id.video.timeline import About, Timeline, Video
 
 UNCHECKED = (
     "Nobody's consent was checked: no cohort was given. Showing somebody to this model takes their guardian's consent "
@@ -159,7 +159,8 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
         watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
-    about = _about(opened, watched, stride, config.least_face, permitted, marked=bool(marks))
+    about = _about(opened, watched, stride, config.least_face, permitted)
+    about = replace(about, of_video=_of_video(shown, watched, marked=bool(marks)))
     times = spans(watched.windows, watcher.fps, shown.length_s)
     seen = with_face(times, watched.frames)
     windows = judge_windows(
@@ -173,7 +174,8 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         config.least_face,
     )
     faces = watched.faces if config.thumbnails else ()
-    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces))
+    subject = permitted.subject if permitted is not None else ""
+    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces), subject)
 
 
 def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
@@ -188,9 +190,7 @@ def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
     return places if inside and len({time for time, _, _ in places}) == len(parts) else None
 
 
-def _about(
-    opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None, *, marked: bool
-) -> About:
+def _about(opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None) -> About:
     """What is known of the model, and of how it looked at this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
@@ -202,19 +202,32 @@ def _about(
         "min_eye_distance": watcher.min_eye_distance,
         "precision": watcher.precision,
     }
+    if permitted is not None and permitted.subject in opened.learned_from:
+        notes.append("The model learned from this very person: it is surer of them than of anybody new.")
+    return replace(opened.about, settings=settings, notes=tuple(notes))
+
+
+def _of_video(video: Video, watched: Watched, *, marked: bool) -> tuple[str, ...]:
+    """Return whose face was followed, where it may be another's, and what of the video may mislead."""
+    from fer_id.preprocessing.hdr import HDR_NOTE
+
+    notes = []
     if watched.restarts:
         notes.append(
             f"The face was lost and looked for anew {watched.restarts} times: from there on it may be somebody else's."
         )
     if watched.several_faces:
-        larger = "the larger, more central one (say face=x,y@t where that is not it)"
+        larger = (
+            "the larger, more central one. If that is somebody else, predict again and say where the right face is: "
+            "face=0.3,0.45@2 means three tenths of the picture from its left edge, 0.45 from its upper edge, at 2 s"
+        )
         whose = "the one that was said" if marked else larger
         notes.append(
             f"More than one face in {watched.several_faces} of {len(watched.frames)} frames: followed was {whose}."
         )
-    if permitted is not None and permitted.subject in opened.learned_from:
-        notes.append("The model learned from this very person: it is surer of them than of anybody new.")
-    return replace(opened.about, settings=settings, notes=tuple(notes))
+    if video.hdr:
+        notes.append(f"{HDR_NOTE}.")
+    return tuple(notes)
 
 
 def _consent(permitted: Permitted | None) -> str:

@@ -141,7 +141,7 @@ def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
 
 
 def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule) -> str:
-    from experiments.sweeping.results import require_whole, told, write_results
+    from experiments.sweeping.results import require_whole, summary_text, write_results
     from experiments.sweeping.selection import select
     from experiments.sweeping.study import Study
 
@@ -161,7 +161,7 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
     if folded:
         _tell_configurations(study)
     ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
-    text = told(study, selected, data.provenance)
+    text = summary_text(study, selected, data.provenance)
     require_whole(study, text)
     return text
 

@@ -77,14 +77,18 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
         if class_names(table) != labels.names:
             problems.add(f"{run.path} tells {', '.join(class_names(table))}, the first one {', '.join(labels.names)}")
             continue
-        check_predictions(table, labels)
+        check_predictions(table, labels, run.path / "predictions.parquet")
         tests.append(table[table["split"] == "test"].set_index("clip_id").sort_index())
         told = tests[-1][["subject_id", "label"]]
         if not told.index.is_unique:
             problems.add(f"{run.path}: a clip was tested in more than one fold")
         elif not told.fillna("").equals(tests[0][["subject_id", "label"]].fillna("")):
             problems.add(f"{run.path} was tested on other clips, or on others' labels, than {runs[0].path}")
-    problems.raise_if_any(RunError, "An ensemble needs the same store and protocol; only seed= may differ.")
+    problems.raise_if_any(
+        RunError,
+        "An ensemble needs the same store and protocol; only seed= may differ, and with protocol=holdout or kfold "
+        "another seed= tests other subjects: train its members with protocol=official or loso.",
+    )
     known = np.logical_and.reduce([test["predicted"].notna().to_numpy() for test in tests])
     if not known.any():
         raise RunError(f"{runs[0].path}: no test clip has a prediction in every run")

@@ -17,7 +17,7 @@ from fer_id.explain.attribution import GRAD_CAM
 from fer_id.explain.clips import Explained, explain_clips
 from fer_id.explain.layers import choose_layer
 from fer_id.explain.regions import REGIONS
-from fer_id.explain.shares import SHARE, leakage
+from fer_id.explain.shares import SHARE, off_face_attribution
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.progress import say
@@ -95,7 +95,7 @@ class GradCamPanel(pl.Callback):
         if self._silent or not self.chosen or not (last or epoch % self.every == 0):
             return
         explained, confidences = self._explain(trainer, pl_module)
-        rows = explained.rows.assign(leakage=leakage(explained.rows))
+        rows = explained.rows.assign(leakage=off_face_attribution(explained.rows))
         numbers = {f"val/attribution/{name.replace(' ', '_')}": rows[f"{SHARE}{name}"].mean() for name in REGIONS}
         numbers["val/attribution/off_face"] = rows["leakage"].mean()
         known = {name: float(value) for name, value in numbers.items() if np.isfinite(value)}

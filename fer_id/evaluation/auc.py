@@ -1,8 +1,8 @@
-"""One-vs-rest area under the ROC curve, and what it becomes without each subject.
+"""One-vs-rest area under the ROC curve, of all clips and with each subject left out.
 
 The AUC of a class is the probability that a clip of it gets a higher score for it than a clip of another class, ties
 counting one half (Hanley and McNeil 1982, doi:10.1148/radiology.143.1.7063747). It is a sum over pairs of clips, so the
-AUC without one subject is that sum less the pairs the subject takes part in: exact, and no dearer than two sorts. This
+AUC without one subject is that sum less the pairs with a clip of the subject: exact, at the cost of two sorts. This
 is the delete-one-cluster form of Obuchowski's clustered ROC analysis (1997, doi:10.2307/2533958).
 
 Written here because torchmetrics gives 0.0 for a class that is absent and averages it in.
@@ -16,7 +16,7 @@ from fer_id.evaluation.scores import Floats, Ints
 
 
 def auc_by_class(scores: Floats, truth: Ints) -> Floats:
-    """AUC of each class against the rest.
+    """Compute the AUC of each class against the rest.
 
     Args:
         scores: (N, K) probabilities or any score that grows with belief in the class.
@@ -29,7 +29,7 @@ def auc_by_class(scores: Floats, truth: Ints) -> Floats:
 
 
 def auc_without_each(scores: Floats, truth: Ints, subjects: Ints, n_subjects: int) -> Floats:
-    """AUC by class when one subject after the other is left out, (n_subjects, K).
+    """Compute the AUC by class with each subject left out in turn, (n_subjects, K).
 
     Args:
         subjects: (N,) indices in ``[0, n_subjects)``.
@@ -38,7 +38,7 @@ def auc_without_each(scores: Floats, truth: Ints, subjects: Ints, n_subjects: in
 
 
 def macro_auc(by_class: Floats) -> Floats:
-    """Mean over the classes whose AUC is defined, (...,) from (..., K); NaN if none is."""
+    """Average over the classes whose AUC is defined, (..., K) -> (...); NaN if none is."""
     defined = ~np.isnan(by_class)
     total = np.where(defined, by_class, 0.0).sum(-1)
     number = defined.sum(-1)
@@ -46,7 +46,7 @@ def macro_auc(by_class: Floats) -> Floats:
 
 
 def _auc_without(scores: Floats, truth: Ints, groups: Ints, n_groups: int) -> tuple[Floats, Floats]:
-    """(K,) AUC of all clips and (n_groups, K) AUC without each group."""
+    """Compute the (K,) AUC of all clips and the (n_groups, K) AUC without each group."""
     columns = [_one_class(scores[:, k], truth == k, groups, n_groups) for k in range(scores.shape[1])]
     return np.array([whole for whole, _ in columns]), np.stack([without for _, without in columns], axis=-1)
 
@@ -56,7 +56,8 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
         return np.bincount(groups[rows], weights=values[rows], minlength=n_groups).astype(np.float64)
 
     ones, everyone = np.ones(len(score)), np.zeros(len(score), dtype=np.int64)
-    below = _midranks(score, everyone) - _midranks(score, positive.astype(np.int64))  # clips of the other side below
+    # (N,) clips of the other side with a lower score, ties one half
+    below = _midranks(score, everyone) - _midranks(score, positive.astype(np.int64))
     below_within = _midranks(score, groups) - _midranks(score, groups * 2 + positive)
     n_positive, n_negative = by_group(ones, positive), by_group(ones, ~positive)
     won = by_group(below, positive)
@@ -70,7 +71,7 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
 
 
 def _midranks(score: Floats, groups: Ints) -> Floats:
-    """Rank of each score within its group, from 1; equal scores share the middle of their ranks."""
+    """Rank each score within its group, from 1; equal scores share the middle of their ranks."""
     order = np.lexsort((score, groups))
     group, value = groups[order], score[order]
     new_group = np.ones(len(score), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""What can be set about a protocol, and what comes out of it: folds."""
+"""Settings of an evaluation protocol, the folds it makes, and the breakdown of scores by group."""
 
 from __future__ import annotations
 
@@ -15,42 +15,44 @@ OWN_FRACTION, GAP_S = 0.5, 1.0
 SPLITS = ("train", "validation", "test")
 
 LEAST_FACE = 0.5
-"""Share of a clip's, or window's, frames that have to show the face before what the model says of it is an answer."""
+"""Smallest share of a clip's, or window's, frames with a face for its prediction to count as an answer."""
 
 MIN_SUBJECTS = 5
-"""Subjects below which a group is shown, but enters no gap."""
+"""Fewest subjects of a group that enters a gap; smaller groups are reported all the same."""
 
 
 @dataclass
 class ProtocolConfig:
-    """How clips become train, inner validation and test."""
+    """Settings of the division of clips into training, inner validation and test."""
 
     name: str = setting(
         "official",
         choices=("official", "holdout", "kfold", "loso"),
         help="official: the dataset's own splits; holdout: one test set of groups; kfold; loso: leave one group out",
     )
-    group: str = setting("subject_id", help="column whose values stay together; site leaves one site out")
+    group: str = setting("subject_id", help="column whose groups are never divided; site leaves one site out")
     folds: int = setting(5, min=2, max=1000, help="number of folds of kfold")
     test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
     validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
     only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
     train_groups: int | None = setting(
-        None, min=1, max=1_000_000, help="learn from so many groups alone, drawn by seed; null: all"
+        None, min=1, max=1_000_000, help="number of groups to train on, drawn by seed; null: all"
     )
     at_most: list[int] = setting(
         [],
         min=1,
         max=100_000_000,
-        help="[train, validation, test]: so many clips of each, whole subjects in an order that no seed changes, at "
-        "least one subject; empty: all",
+        help="[train, validation, test]: most clips of each, whole subjects in an order that no seed changes, at least "
+        "one subject; empty: all",
     )
     mode: str = setting(
         "inductive",
         choices=("inductive", "transductive", "personalised"),
-        help="what may be seen of those who are tested: nothing; their clips without labels; their earlier clips",
+        help="what training may use of the tested subjects: nothing; their clips without labels; their earlier clips",
     )
-    own_fraction: float = setting(OWN_FRACTION, above=0, below=1, help="personalised: share of a video that is earlier")
+    own_fraction: float = setting(
+        OWN_FRACTION, above=0, below=1, help="personalised: share of a video's clips that are its earlier ones"
+    )
     own_clips: int | None = setting(
         None, min=0, max=1_000_000, help="personalised: earlier clips of each child used; null: all"
     )
@@ -61,12 +63,12 @@ class ProtocolConfig:
         0,
         min=0,
         max=1000,
-        help="parts of the training and validation children, each predicted by a further training without it, for "
-        "temperature, threshold and prediction sets: that many trainings more in every fold; 0: inner validation alone",
+        help="parts of the training and validation children; a further training per fold predicts each part "
+        "without it, for temperature, threshold and prediction sets; 0: inner validation alone",
     )
 
     def clashes(self) -> Iterator[Clash]:
-        """The dataset's own splits and a mode that is about a child who is left out."""
+        """Yield the combinations of settings that contradict each other."""
         if self.name == "official" and (self.mode != "inductive" or self.train_groups is not None):
             yield Clash(("mode", "train_groups"), "say who is left out first: protocol=loso, kfold or holdout")
         if self.at_most and len(self.at_most) != len(SPLITS):
@@ -76,7 +78,7 @@ class ProtocolConfig:
         if self.cross_fit and self.mode != "inductive":
             yield Clash(
                 ("cross_fit", "mode"),
-                f"of the children to calibrate on nothing is seen, of the tested ones something ({self.mode})",
+                f"the calibration children would be unseen, the tested ones partly seen ({self.mode})",
             )
         ours, usual = (self.own_clips, self.own_fraction, self.gap_s), (None, OWN_FRACTION, GAP_S)
         if self.mode != "personalised" and ours != usual:
@@ -85,15 +87,15 @@ class ProtocolConfig:
 
 @dataclass(frozen=True)
 class Fold:
-    """Row numbers of one train / inner validation / test division.
+    """Row numbers of one division into training, inner validation and test.
 
     Attributes:
         name: ``official``, ``holdout``, the fold's number, or the group left out.
         train, validation, test: int64 row numbers into the table of clips.
-        dropped: rows left out, counted by reason.
-        unlabelled: rows that may be learned from without their labels.
-        own: rows of ``train`` that are earlier clips of those who are tested.
-        part: of cross-fitting, the number of the part whose children stand in ``test``; None for the fold itself.
+        dropped: number of rows left out, by reason.
+        unlabelled: test rows that training may use without their labels.
+        own: rows of ``train`` that are earlier clips of the tested subjects.
+        part: in cross-fitting, the number of the part whose children are in ``test``; None for the fold itself.
     """
 
     name: str
@@ -107,18 +109,18 @@ class Fold:
 
     @property
     def mode(self) -> str:
-        """What was seen of those who are tested; a protocol that found nothing to show is inductive."""
+        """Mode by the clips of the tested subjects that training uses; ``inductive`` where it uses none."""
         return "personalised" if len(self.own) else "transductive" if len(self.unlabelled) else "inductive"
 
 
 @dataclass(frozen=True)
 class Breakdown:
-    """What scores are broken down by.
+    """Group columns that scores are broken down by.
 
     Attributes:
-        columns: group columns; empty for all that are fit for it.
+        columns: group columns; empty for all suitable ones.
         pairs: ``first:second``, two columns crossed.
-        min_subjects: below so many subjects a group enters no gap.
+        min_subjects: fewest subjects of a group that enters a gap.
     """
 
     columns: Sequence[str] = ()

@@ -1,7 +1,7 @@
-"""Does time matter? What controls say beside a temporal model, each judged on the same clips, child by child.
+"""Temporal controls: accuracy of a model on whole clips against single, averaged, shuffled and reversed frames.
 
-A control sees less than the model: one frame, the mean of all, or the frames in another order. What the model knows
-beyond a control is what it owes to what the control lacks.
+A control gets less information than the model: one frame, the mean of all, or the frames in another order. The gain of
+the whole clip over a control, paired by child on the same clips, is due to the information that the control lacks.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ CONTROLS = {
     HINDSIGHT: "as the chosen frame, but the best on the test clips themselves: it flatters the frame, so it is not "
     "tested",
 }
-"""What each row is, exactly."""
+"""Exact definition of each row."""
 
 TESTED = (MEAN, CHOSEN, SHUFFLED, REVERSED)
-"""The controls that the whole clip is tested against; one family, corrected together (Holm)."""
+"""Controls that the whole clip is tested against: one family of tests, corrected together (Holm)."""
 
 BINS = 4
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What was right about N labelled test clips.
+    """Correctness of each control on N labelled test clips.
 
     Attributes:
-        right: control -> (N,) in [0, 1]; a mean over orders or trainings need not be whole. A clip without a face is
-            wrong.
+        right: control -> (N,) in [0, 1]; a mean over orders or trainings need not be whole. A clip without a face
+            counts as wrong.
         by_frame: reader -> (T,) accuracy of each frame alone.
-        subjects: (N,) whose clips they are.
-        peak, delay: (N,) as :func:`peak_and_delay` gives them.
+        subjects: (N,) names of the clips' subjects.
+        peak, delay: (N,) results of :func:`peak_and_delay`.
     """
 
     right: Mapping[str, Floats]
@@ -61,11 +61,11 @@ class Answers:
 
 
 def summary(answers: Answers) -> dict[str, Any]:
-    """The content of ``controls.json`` that follows from the answers: accuracies with intervals, tests, and bins.
+    """Compute the accuracies with intervals, tests and bins of ``controls.json`` from the answers.
 
     Returns:
         ``n_clips n_subjects accuracy against_whole_clip by_frame per_subject peak delay``; shares lie in [0, 1], an
-        interval that is undefined is null with its ``reason``.
+        undefined interval is null with its ``reason``.
     """
     names, codes = np.unique(np.asarray(answers.subjects, dtype=str), return_inverse=True)
     tables = {name: _tables(right, codes, len(names)) for name, right in answers.right.items()}
@@ -83,65 +83,67 @@ def summary(answers: Answers) -> dict[str, Any]:
 
 
 def against_whole(tables: Mapping[str, Floats]) -> dict[str, dict[str, Any]]:
-    """The whole clip minus each control of ``TESTED``, in accuracy, with its interval, p, and p corrected for all.
+    """Compute the accuracy of the whole clip minus each control of ``TESTED``: difference, interval, p, corrected p.
 
     Args:
         tables: control -> (S, 1, 2) right and wrong clips of each subject.
     """
-    found = {name: contrast_counts(tables[WHOLE], tables[name]) for name in TESTED}
-    adjusted = holm({name: one.p for name, one in found.items()})
+    contrasts = {name: contrast_counts(tables[WHOLE], tables[name]) for name in TESTED}
+    adjusted = holm({name: contrast.p for name, contrast in contrasts.items()})
     return {
-        name: {"difference": one.value, **_interval(one.interval), "p": one.p, "p_holm": adjusted[name]}
-        for name, one in found.items()
+        name: {"difference": contrast.value, **_interval(contrast.interval), "p": contrast.p, "p_holm": adjusted[name]}
+        for name, contrast in contrasts.items()
     }
 
 
 def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What :func:`summary` says of one model trained with several seeds: means, with the interval over subjects.
+    """Pool :func:`summary` of one model trained with several seeds: means, with intervals over subjects.
 
     Args:
         runs: ``controls.json`` of each training, on the same clips.
 
     Returns:
-        as :func:`summary`; in the bins the mean alone, without an interval, where there are several.
+        as :func:`summary`; of several trainings the bins hold means without intervals.
     """
     first = runs[0]
     if len(runs) == 1:
         return dict(first)
-    tables = _mean_tables([one["per_subject"] for one in runs])
+    tables = _mean_tables([run["per_subject"] for run in runs])
     return {
         **{key: first[key] for key in first if key != "per_subject"},
         "accuracy": {name: _accuracy(table) | {"what": CONTROLS[name]} for name, table in tables.items()},
         "against_whole_clip": against_whole(tables),
-        "by_frame": {name: np.mean([one["by_frame"][name] for one in runs], 0).tolist() for name in first["by_frame"]},
-        **{key: _mean_bins([one[key] for one in runs]) for key in ("peak", "delay")},
+        "by_frame": {name: np.mean([run["by_frame"][name] for run in runs], 0).tolist() for name in first["by_frame"]},
+        **{key: _mean_bins([run[key] for run in runs]) for key in ("peak", "delay")},
     }
 
 
 def _mean_tables(runs: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
-    """``per_subject`` of several trainings as one table of right and wrong clips: control -> (S, 1, 2)."""
+    """Average ``per_subject`` of several trainings into tables of right and wrong clips: control -> (S, 1, 2)."""
     clips = np.array(runs[0]["clips"], float)
-    right = {name: np.mean([one["right"][name] for one in runs], axis=0) for name in runs[0]["right"]}
-    return {name: np.stack([each, clips - each], axis=-1)[:, None] for name, each in right.items()}
+    right = {name: np.mean([run["right"][name] for run in runs], axis=0) for name in runs[0]["right"]}
+    return {name: np.stack([counts, clips - counts], axis=-1)[:, None] for name, counts in right.items()}
 
 
 def _mean_bins(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Bins of several trainings, which are the same clips, with the mean of their accuracies."""
+    """Average the accuracies in the bins of several trainings, whose bins hold the same clips."""
     if runs[0]["bins"] is None:
         return dict(runs[0])
     bins = []
-    for same in zip(*(one["bins"] for one in runs), strict=True):
-        means = {name: float(np.mean([one["accuracy"][name]["value"] for one in same])) for name in same[0]["accuracy"]}
+    for parts in zip(*(run["bins"] for run in runs), strict=True):
+        means = {
+            name: float(np.mean([part["accuracy"][name]["value"] for part in parts])) for name in parts[0]["accuracy"]
+        }
         reason = "the mean of several trainings"
         accuracy = {name: {"value": mean, "low": None, "high": None, "reason": reason} for name, mean in means.items()}
-        bins.append({**same[0], "accuracy": accuracy})
+        bins.append({**parts[0], "accuracy": accuracy})
     return {**runs[0], "bins": bins}
 
 
 def peak_and_delay(intensity: Sequence[float] | None) -> tuple[float, float]:
-    """Highest true intensity of a clip, and the first frame (from 0) that reaches half of it.
+    """Return the highest true intensity of a clip, and the first frame (from 0) that reaches half of it.
 
-    NaN both where the intensity is not known, or where nothing was shown (a neutral clip).
+    Both are NaN where the intensity is unknown or always 0 (a neutral clip).
     """
     course = np.asarray([] if intensity is None else intensity, float)
     peak = float(course.max(initial=0.0))
@@ -149,7 +151,7 @@ def peak_and_delay(intensity: Sequence[float] | None) -> tuple[float, float]:
 
 
 def _tables(right: Floats, codes: Ints, subjects: int) -> Floats:
-    """(S, 1, 2): right and wrong clips, which is a table of counts of one class whose errors got no prediction."""
+    """Count right and wrong clips by subject, (S, 1, 2): a table of one class whose errors are missing predictions."""
     sums = np.bincount(codes, weights=right, minlength=subjects)
     wrong = np.bincount(codes, minlength=subjects) - sums
     return np.stack([sums, wrong], axis=-1)[:, None]
@@ -166,24 +168,24 @@ def _interval(interval: Interval) -> dict[str, Any]:
 
 
 def _by_bin(answers: Answers, values: Floats, codes: Ints, subjects: int) -> dict[str, Any]:
-    """Accuracy in up to ``BINS`` bins of about as many clips; the values decide the edges, no answer does."""
+    """Compute accuracy in up to ``BINS`` bins of about equally many clips, with edges from the values alone."""
     known = np.isfinite(values)
     if not known.any():
         reason = "the store does not say how strong the expression is in each frame (intensity)"
         return {"bins": None, "n_without": int((~known).sum()), "reason": reason}
     edges = np.unique(np.quantile(values[known], np.linspace(0, 1, BINS + 1)[1:-1]))
-    inner = edges[edges > values[known].min()]  # a bin begins at its edge; delays are few whole numbers
+    inner = edges[edges > values[known].min()]  # delays are few whole numbers: quantiles may coincide with the minimum
     place = np.digitize(values, inner)
     bins = [_bin(answers, values, known & (place == number), codes, subjects) for number in range(len(inner) + 1)]
-    return {"bins": [one for one in bins if one], "n_without": int((~known).sum()), "reason": None}
+    return {"bins": [part for part in bins if part], "n_without": int((~known).sum()), "reason": None}
 
 
 def _bin(answers: Answers, values: Floats, rows: Bools, codes: Ints, subjects: int) -> dict[str, Any]:
     if not rows.any():
         return {}
     present = np.unique(codes[rows])
-    shown = {name: answers.right[name][rows] for name in (WHOLE, MEAN, CHOSEN)}
-    tables = {name: _tables(right, codes[rows], subjects)[present] for name, right in shown.items()}
+    compared = {name: answers.right[name][rows] for name in (WHOLE, MEAN, CHOSEN)}
+    tables = {name: _tables(right, codes[rows], subjects)[present] for name, right in compared.items()}
     return {
         "from": float(values[rows].min()),
         "to": float(values[rows].max()),

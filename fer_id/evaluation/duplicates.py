@@ -1,19 +1,19 @@
-"""Leakage audit: which images stand more than once, byte for byte or nearly, and on which sides of a split.
+"""Leakage audit: groups of byte-identical and near-identical images within and across splits.
 
 Three steps, each a pure function: :func:`fingerprint` (images -> about 1 kB each), :func:`find_duplicates` (-> groups
-of images that must not be separated) and ``leakage_summary.summarise`` (-> counts by kind and split, label conflicts by
-id).
+of images that no split may separate) and ``duplicates_summary.summarise`` (-> counts by kind and split, label conflicts
+by id).
 
-Near-identical means: the same photograph, re-encoded, re-cropped by a few pixels, re-lit or watermarked; never "another
-picture of the same pose". A perceptual hash (`imagehash.phash`, Zauner 2010) proposes pairs, and the correlation of the
-two images, the best over small shifts, decides.
+Near-identical images are the same photograph, re-encoded, re-cropped by a few pixels, re-lit or watermarked; not
+another picture of the same pose. A perceptual hash (`imagehash.phash`, Zauner 2010) proposes pairs, and the correlation
+of the two images, the best over small shifts, decides.
 
-The thresholds were chosen by looking at pairs of FER2013. Of 120 pairs drawn from correlations of 0.92 to 0.94 with
+The thresholds were chosen by inspecting pairs of FER2013. Of 120 pairs drawn from correlations of 0.92 to 0.94 with
 hashes 10 to 12 bits apart, five or more show different people (mostly half-lit frontal faces); of 120 from 0.94 to
 0.95, one; of several hundred above 0.95, none. Correlations of the 68,000 proposed pairs have two modes, with the
-valley at 0.91. On 600 real faces changed on purpose both steps found again all that were compressed (JPEG
-40), darkened or gamma-corrected, 99 % of those moved by a pixel of 64 and 70 % of those moved by two; hardly any that
-were moved by more, cut tighter by two or more pixels on each side, or mirrored.
+valley at 0.91. Of 600 real faces changed on purpose both steps detect all compressed (JPEG 40), darkened or
+gamma-corrected copies, 99 % of those shifted by one pixel of 64 and 70 % of those shifted by two; hardly any shifted
+further, cropped tighter by two or more pixels on each side, or mirrored.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 RADIUS = 12
-"""Bits (of 64) by which two perceptual hashes may differ for a pair to be looked at."""
+"""Largest Hamming distance (of 64 bits) of two perceptual hashes for a pair to be compared."""
 
 CORRELATION = 0.95
-"""Correlation of two thumbnails, best over shifts, from which they are one photograph."""
+"""Smallest correlation of two thumbnails, best over shifts, of one photograph."""
 
 THUMBNAIL = 32
 """Side in pixels of the gray thumbnails that are hashed and compared."""
@@ -53,13 +53,13 @@ _COMPARED_AT_ONCE = 2**21  # hash pairs per block: 16 MB of XORs, whatever the n
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """What the audit keeps of N images.
+    """Digests, thumbnails and perceptual hashes of N images.
 
     Attributes:
         digests: bytes (N,) of 16, equal where shape and pixels are equal.
         thumbnails: uint8 (N, 32, 32), gray.
         hashes: uint64 (N,), perceptual.
-        constant: bool (N,), images of one single colour; they are never called near-identical to anything.
+        constant: bool (N,), images of one single colour; they are near-identical to no image.
     """
 
     digests: NDArray[np.bytes_]
@@ -70,7 +70,7 @@ class Fingerprints:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Which of N images belong together.
+    """Groups of duplicates among N images.
 
     Attributes:
         content: int64 (N,), equal where images are byte-identical; numbered from 0 by first appearance.
@@ -86,7 +86,7 @@ class Duplicates:
 
 
 def fingerprint(images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
-    """Fingerprints of images taken one at a time; the images themselves are not kept.
+    """Compute the fingerprints of images one at a time, without holding the images.
 
     Args:
         images: uint8 (H, W) gray or (H, W, 3) RGB, of any size.
@@ -119,42 +119,42 @@ def find_duplicates(
     radius: int = RADIUS,
     correlation: float = CORRELATION,
 ) -> Duplicates:
-    """Groups images that are byte-identical or near-identical, directly or through others.
+    """Group images that are byte-identical or near-identical, directly or through other images.
 
     Args:
-        prints: of N images.
-        between: N keys (for example the child); near-identity is then looked for between different keys only, as
+        prints: fingerprints of N images.
+        between: N keys (for example the child); near-identical pairs are then sought between different keys only, as
             neighbouring frames of one video are always near-identical.
         radius: see :data:`RADIUS`.
         correlation: see :data:`CORRELATION`.
 
-    Time: all pairs of hashes are compared, so it grows with the square of N: a second for 32,000 images.
+    All pairs of hashes are compared, so time grows with the square of N: a second for 32,000 images.
     """
     _, first, inverse = np.unique(prints.digests, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
     content, firsts = rank[inverse].astype(np.int64), np.sort(first)
-    looked_at = np.flatnonzero(~prints.constant[firsts])
-    keys = None if between is None else _sole_keys(content, between)[looked_at]
-    hashes, thumbnails = prints.hashes[firsts[looked_at]], prints.thumbnails[firsts[looked_at]]
-    found = [
-        (looked_at[i], looked_at[j])
+    compared = np.flatnonzero(~prints.constant[firsts])
+    keys = None if between is None else _sole_keys(content, between)[compared]
+    hashes, thumbnails = prints.hashes[firsts[compared]], prints.thumbnails[firsts[compared]]
+    pairs = [
+        (compared[i], compared[j])
         for i, j in hamming_pairs(hashes, radius, keys)
         if shifted_correlation(thumbnails[i], thumbnails[j]) >= correlation
     ]
-    near = np.array(found, np.int64).reshape(-1, 2)
+    near = np.array(pairs, np.int64).reshape(-1, 2)
     graph = coo_matrix((np.ones(len(near)), (near[:, 0], near[:, 1])), shape=(len(firsts), len(firsts)))
     component = connected_components(graph, directed=False)[1].astype(np.int64)
     return Duplicates(content=content, near=near, group=component[content], constant=prints.constant)
 
 
 def alike(images: Iterable[tuple[str, NDArray[np.uint8]]]) -> dict[str, int]:
-    """Pairs of children of whom there are identical or near-identical pictures: perhaps one child under two names.
+    """Find pairs of children who share identical or near-identical pictures: perhaps one child under two names.
 
     Args:
         images: (child, picture), one at a time; pictures as for :func:`fingerprint`.
 
     Returns:
-        ``"a & b"`` -> groups of equal pictures that both have, most first; empty where no two share one.
+        ``"a & b"`` -> number of groups of duplicates with pictures of both, most first; empty where no pair shares one.
     """
     children: list[str] = []
 
@@ -164,15 +164,15 @@ def alike(images: Iterable[tuple[str, NDArray[np.uint8]]]) -> dict[str, int]:
             yield picture
 
     prints, shared = fingerprint(pictures()), dict[int, set[str]]()
-    found = find_duplicates(prints, between=children)
-    for child, group in zip(children, found.group.tolist(), strict=True):
+    duplicates = find_duplicates(prints, between=children)
+    for child, group in zip(children, duplicates.group.tolist(), strict=True):
         shared.setdefault(group, set()).add(child)
     pairs = Counter(pair for group in shared.values() for pair in combinations(sorted(group), 2))
-    return {f"{one} & {other}": count for (one, other), count in pairs.most_common()}
+    return {f"{first} & {second}": count for (first, second), count in pairs.most_common()}
 
 
 def _sole_keys(content: NDArray[np.int64], keys: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Per content the number of its key; one under several keys, to be compared with everything, gets its own."""
+    """Number the key of each content; a content under several keys gets its own number, to be compared with all."""
     of_image = np.unique(np.asarray(keys, dtype=str), return_inverse=True)[1]
     lowest = np.full(int(content.max(initial=-1)) + 1, len(keys), np.int64)
     highest = np.full(len(lowest), -1, np.int64)
@@ -184,7 +184,7 @@ def _sole_keys(content: NDArray[np.int64], keys: Sequence[Hashable]) -> NDArray[
 def hamming_pairs(
     hashes: NDArray[np.uint64], radius: int, keys: NDArray[np.integer[Any]] | None = None
 ) -> Iterator[tuple[int, int]]:
-    """All pairs i < j of hashes that differ in at most ``radius`` bits (and in their key, where keys are given)."""
+    """Yield pairs i < j of hashes that differ in at most ``radius`` bits and, if ``keys`` is passed, in their key."""
     count = len(hashes)
     block = max(1, _COMPARED_AT_ONCE // max(count, 1))
     for start in range(0, count, block):
@@ -196,26 +196,26 @@ def hamming_pairs(
         yield from zip((rows[later] + start).tolist(), (columns[later] + start).tolist(), strict=True)
 
 
-def shifted_correlation(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Pearson correlation of the inner part of ``other`` with ``one``, the best over shifts by half pixels; in [-1, 1].
+def shifted_correlation(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Compute the Pearson correlation of two images, the best over shifts by half pixels; in [-1, 1].
 
-    Half pixels matter: between two of them a sharp picture correlates with itself at 0.93 only. They are tried where
-    whole pixels come near (0.8), as most pairs do not.
+    The inner part of ``other`` is shifted over ``image``. Half pixels matter: shifted by half a pixel, a sharp picture
+    correlates with itself at 0.93 only. They are tried where whole pixels give at least 0.8, which few pairs reach.
 
     Args:
-        one: uint8 (H, W), not constant.
+        image: uint8 (H, W), not constant.
         other: same shape.
     """
-    best = _best_match(one, other)
+    best = _best_match(image, other)
     if best < _NEAR_ENOUGH:
         return best
     return max(
-        best, *(_best_match(cv2.warpAffine(one, shift, one.shape[::-1], None, *_SMOOTH), other) for shift in _HALF)
+        best, *(_best_match(cv2.warpAffine(image, shift, image.shape[::-1], None, *_SMOOTH), other) for shift in _HALF)
     )
 
 
-def _best_match(one: NDArray[Any], other: NDArray[np.uint8]) -> float:
+def _best_match(image: NDArray[Any], other: NDArray[np.uint8]) -> float:
     inner = other[SHIFT:-SHIFT, SHIFT:-SHIFT]
     if inner.min() == inner.max():
         return 0.0  # undefined; a flat centre says nothing about the photograph
-    return float(cv2.matchTemplate(one, inner, cv2.TM_CCOEFF_NORMED).max())
+    return float(cv2.matchTemplate(image, inner, cv2.TM_CCOEFF_NORMED).max())

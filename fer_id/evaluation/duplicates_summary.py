@@ -1,4 +1,4 @@
-"""What a leakage audit found, in numbers: repeats and twins by kind and split, and label conflicts by id."""
+"""Summary of a leakage audit: numbers of duplicates by kind and split, and label conflicts by id."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from fer_id.evaluation.duplicates import Duplicates
 
 
 def summarise(
-    found: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
+    duplicates: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
 ) -> dict[str, Any]:
-    """Counts by kind and split, and every label conflict by id: what ``card.audit`` holds.
+    """Count duplicates by kind and split, and list every label conflict by id, for ``card.audit``.
 
     Args:
-        found: the groups of N images.
+        duplicates: the groups of N images.
         ids: N names.
-        splits: N splits (or children: any key across which nothing may be shared).
+        splits: N splits (or children: any key across which no image may be shared).
         labels: N labels, None where unlabelled.
 
     Returns:
         a plain dictionary: ``images`` and ``constant`` per split; per kind (``byte_identical``, ``near_identical``)
-        ``within`` (split -> ``repeats``: images beyond the first of each; ``repeated``: distinct images that stand
+        ``within`` (split -> ``repeats``: images beyond the first of each; ``repeated``: distinct images that occur
         there more than once; ``repeated_under_two_labels``) and ``across`` (``a in b`` -> images of ``a`` that have a
         twin in ``b``); ``groups`` and the size of the largest; ``conflicts``: one entry per group under two labels.
     """
-    names, of = np.unique(np.asarray(splits, dtype=str), return_inverse=True)
-    conflicts = _conflicting_contents(found, of, labels)
-    copies = np.zeros((int(found.content.max(initial=-1)) + 1, len(names)), np.int64)
-    np.add.at(copies, (found.content, of), 1)
+    names, split = np.unique(np.asarray(splits, dtype=str), return_inverse=True)
+    conflicts = _conflicting_contents(duplicates, split, labels)
+    copies = np.zeros((int(duplicates.content.max(initial=-1)) + 1, len(names)), np.int64)
+    np.add.at(copies, (duplicates.content, split), 1)
     twins = np.zeros(copies.shape, np.bool_)
-    for one, other in (found.near.T, found.near.T[::-1]):
-        np.logical_or.at(twins, one, copies[other] > 0)
-    sizes = np.bincount(found.group) if len(found.group) else np.zeros(1, np.int64)
+    for first, second in (duplicates.near.T, duplicates.near.T[::-1]):
+        np.logical_or.at(twins, first, copies[second] > 0)
+    sizes = np.bincount(duplicates.group) if len(duplicates.group) else np.zeros(1, np.int64)
     return {
-        "images": {str(name): int((of == s).sum()) for s, name in enumerate(names)},
-        "constant": {str(name): int(found.constant[of == s].sum()) for s, name in enumerate(names)},
+        "images": {str(name): int((split == s).sum()) for s, name in enumerate(names)},
+        "constant": {str(name): int(duplicates.constant[split == s].sum()) for s, name in enumerate(names)},
         "byte_identical": {
             "within": {
                 str(name): {
@@ -52,48 +52,50 @@ def summarise(
             "across": _across(names, copies, copies > 0),
         },
         "near_identical": {
-            "pairs": len(found.near),
+            "pairs": len(duplicates.near),
             "within": {str(name): {"images": int(copies[twins[:, s], s].sum())} for s, name in enumerate(names)},
             "across": _across(names, copies, twins),
         },
         "groups": {"of_two_or_more": int((sizes > 1).sum()), "largest": int(sizes.max())},
-        "conflicts": label_conflicts(found, ids, splits, labels),
+        "conflicts": label_conflicts(duplicates, ids, splits, labels),
     }
 
 
-def _across(names: NDArray[np.str_], copies: NDArray[np.int64], there: NDArray[np.bool_]) -> dict[str, int]:
-    """``a in b`` -> images of split a whose content (or a twin of it) is in split b; every ordered pair a != b."""
+def _across(names: NDArray[np.str_], copies: NDArray[np.int64], present: NDArray[np.bool_]) -> dict[str, int]:
+    """Count images of split a whose content (or a twin of it) is in split b: ``a in b`` -> number, for all a != b."""
     return {
-        f"{a} in {b}": int(copies[there[:, j], i].sum())
+        f"{a} in {b}": int(copies[present[:, j], i].sum())
         for i, a in enumerate(names)
         for j, b in enumerate(names)
         if i != j
     }
 
 
-def _conflicting_contents(found: Duplicates, split: NDArray[np.int64], labels: Sequence[str | None]) -> dict[int, int]:
-    """Per split number, how many distinct images stand in it under more than one label."""
-    seen = {(s, c, label) for s, c, label in zip(split, found.content, labels, strict=True) if label is not None}
+def _conflicting_contents(
+    duplicates: Duplicates, split: NDArray[np.int64], labels: Sequence[str | None]
+) -> dict[int, int]:
+    """Count, per split number, the distinct images that occur in the split under more than one label."""
+    seen = {(s, c, label) for s, c, label in zip(split, duplicates.content, labels, strict=True) if label is not None}
     of_image = Counter((int(s), int(c)) for s, c, _ in seen)
     return Counter(s for (s, _), count in of_image.items() if count > 1)
 
 
 def label_conflicts(
-    found: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
+    duplicates: Duplicates, ids: Sequence[str], splits: Sequence[str], labels: Sequence[str | None]
 ) -> list[dict[str, Any]]:
-    """Groups whose images carry more than one label, in order of first appearance.
+    """List the groups whose images carry more than one label, in order of first appearance.
 
     Returns:
         per group ``kind`` (``byte_identical`` where two equal images disagree, else ``near_identical``) and ``images``,
         a list of ``{"id", "split", "label"}``.
     """
-    order = np.argsort(found.group, kind="stable")
-    starts = np.flatnonzero(np.diff(found.group[order], prepend=-1))
+    order = np.argsort(duplicates.group, kind="stable")
+    starts = np.flatnonzero(np.diff(duplicates.group[order], prepend=-1))
     conflicts = []
     for members in np.split(order, starts[1:]) if len(order) else []:
         if len({labels[m] for m in members} - {None}) < 2:
             continue
-        seen = {(found.content[m], labels[m]) for m in members if labels[m] is not None}
+        seen = {(duplicates.content[m], labels[m]) for m in members if labels[m] is not None}
         identical = len({content for content, _ in seen}) < len(seen)
         conflicts.append(
             {

@@ -1,16 +1,16 @@
-"""How large a difference between two models is, child by child and free of its unit.
+"""Effect sizes of paired differences between two models: Hedges' g_av and the probability of superiority.
 
-A difference in points says what is gained, an interval and a p how sure that is; neither says how it compares with the
-spread between children, nor how many of them gain. Both effects here are about accuracies *by subject*, each subject
-counting once, with as many clips as each has: with few clips a child, chance within children is part of the spread.
+They complement the difference in points with its interval and p: they relate it to the spread between children, and
+count the children who gain. Both take the accuracy of each *subject*, however many clips it has; with few clips per
+child, chance within children is part of the spread.
 
-* **Hedges' g_av**: the mean difference in units of the children's own spread, the root of the mean of both variances,
-  corrected for few subjects by the gamma function (Cumming 2012; Lakens 2013, doi:10.3389/fpsyg.2013.00863, who advises
-  it for paired samples: unlike d_z it does not grow with how alike the two models' rankings of the children are). The
-  limits invert the noncentral t (Algina and Keselman 2003, doi:10.1177/0013164403256358) and take differences for
-  normal; they speak of the uncorrected effect, whose estimate the correction only draws towards zero.
-* **Probability of superiority**: the share of subjects for whom one model is better, those served alike counted half
-  (Grissom and Kim 2012, chapter 6). Limits of Clopper and Pearson (1934), which hold at least their level.
+* **Hedges' g_av**: the mean difference in units of the spread between children, the root of the mean of both variances,
+  corrected for few subjects by the gamma function (Cumming 2012; Lakens 2013, doi:10.3389/fpsyg.2013.00863, who
+  recommends it for paired samples: unlike d_z it does not grow with the correlation of the two models' scores). Its
+  limits invert the noncentral t (Algina and Keselman 2003, doi:10.1177/0013164403256358), assuming normal differences;
+  they are those of the uncorrected effect, whose estimate the correction draws towards zero.
+* **Probability of superiority**: the share of subjects for whom one model is better, ties counted half (Grissom and Kim
+  2012, chapter 6). Its limits are those of Clopper and Pearson (1934), whose coverage is at least nominal.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from fer_id.evaluation.intervals import LEVEL, Interval
 from fer_id.evaluation.scores import Floats
 
 FEWEST = 3
-"""Subjects below which there is no g: its correction for few subjects is zero at two."""
+"""Fewest subjects for g: its small-sample correction is zero at two."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """Of ``run - reference``, over S subjects.
+    """Effect sizes of ``run - reference`` over S subjects.
 
     Attributes:
         better, worse, alike: subjects by sign of their difference; they add up to S.
         superiority: in [0, 1]; NaN without a subject.
         superiority_interval: its limits.
-        g: Hedges' g_av; NaN where it is undefined, with the reason in its interval.
+        g: Hedges' g_av; NaN where it is undefined; its interval has the reason.
         g_interval: its limits.
     """
 
@@ -49,7 +49,7 @@ class Effect:
 
 
 def effect(run: Floats, reference: Floats) -> Effect:
-    """The effect sizes of paired scores.
+    """Compute the effect sizes of paired scores.
 
     Args:
         run, reference: (S,) scores of the same subjects in the same order.
@@ -62,10 +62,10 @@ def effect(run: Floats, reference: Floats) -> Effect:
 
 
 def superiority(wins: float, subjects: int) -> tuple[float, Interval]:
-    """Share of subjects won and its Clopper-Pearson interval.
+    """Compute the share of subjects won and its Clopper-Pearson interval.
 
     Args:
-        wins: a subject served alike is half a win.
+        wins: subjects for whom the run is better; a tie is half a win.
         subjects: S.
     """
     if not subjects:
@@ -77,7 +77,7 @@ def superiority(wins: float, subjects: int) -> tuple[float, Interval]:
 
 
 def hedges_g(run: Floats, reference: Floats) -> tuple[float, Interval]:
-    """Hedges' g_av of paired scores (S,) and its interval; NaN with the reason where it is undefined."""
+    """Compute Hedges' g_av of paired scores (S,) and its interval; NaN with the reason where it is undefined."""
     subjects, nan = len(run), float("nan")
     if subjects < FEWEST:
         return nan, Interval.undefined(f"needs at least {FEWEST} subjects", subjects)

@@ -1,36 +1,36 @@
-"""Intervals that treat the child as the unit.
+"""Subject-level confidence intervals: delete-one-subject jackknife and cluster bootstrap.
 
-Clips of one child resemble each other, so what is resampled, or left out, is whole subjects: copying every clip ten
-times must not make anything narrower. All intervals are conditional on the fitted models.
+Clips of one child resemble each other, so whole subjects are resampled or left out: copying every clip ten times must
+not narrow an interval. All intervals are conditional on the fitted models.
 
 * Fewer than 2 subjects: no interval, and the reason.
 * Fewer than 40: the delete-one-subject jackknife with Student's t; of a share in [0, 1] on the logit scale, where
-  its limits miss on both sides alike and stay within the range.
-* From 40 on: the percentile cluster bootstrap (2,000 resamples of subjects, seeded), which takes no scale and no
-  symmetry for granted.
-* Scores that are no functions of counts (the AUC, calibration, risk at a coverage) take the jackknife at every size:
+  both limits miss equally often and stay within the range.
+* From 40 on: the percentile cluster bootstrap (2,000 resamples of subjects, seeded), which assumes no scale and
+  no symmetry.
+* Scores that are not functions of counts (the AUC, calibration, risk at a coverage) take the jackknife at every size:
   exact, see :mod:`fer_id.evaluation.auc` and :mod:`fer_id.evaluation.confidence.intervals`.
 
 Measured coverage of nominal 95 %, lowest and highest of accuracy, macro-F1, macro recall and the recall of a rare
-class, in 2,000 cohorts of made-up children a size
+class, in 2,000 cohorts of simulated children per size
 (``python -m experiments.measure.interval_coverage``; Monte-Carlo error half a point):
 
     subjects       6           12          20          40          80
     jackknife   .942-.954   .942-.962   .941-.954   .946-.950   .945-.953
     bootstrap   .826-.842   .891-.901   .903-.912   .922-.938   .934-.950
 
-With few children the bootstrap claims too much. Its model is right on 71 % of the clips; of one right on 97 %
-(``easier=2.4``, 1,000 cohorts) accuracy, where it has an interval at all, is held in
+With few children the bootstrap undercovers. The simulated model is right on 71 % of the clips; for a model right on
+97 % (``easier=2.4``, 1,000 cohorts) the coverage of accuracy, where it has an interval at all, is
 
     subjects       6      12      20      40      80     160
     jackknife    .914    .928    .958    .962    .951    .944
     bootstrap    .841    .812    .840    .889    .917    .915
 
-so near the end of its range a bootstrap's lower limit is too high more often than its 2.5 %, with 160 subjects still.
-Other scores stand in ``HELD``; the report says how often its intervals hold.
+so near the end of the range the bootstrap's lower limit is too high more often than 2.5 %, even with 160 subjects. The
+coverage of other scores is in ``HELD``; the report states it.
 
-When every subject scores alike (all perfect, say), resampling sees no variation and would claim certainty; there is no
-interval then either. References: Efron and Tibshirani (1993), chapter 11; Cameron, Gelbach and Miller (2008,
+Where every subject has the same score (all perfect, say), resampling sees no variation and would claim certainty; there
+is no interval then either. References: Efron and Tibshirani (1993), chapter 11; Cameron, Gelbach and Miller (2008,
 doi:10.1162/rest.90.3.414) for resampling clusters.
 """
 
@@ -73,12 +73,12 @@ _HELD = {
     "superiority": (0.996, 0.995, 0.988, 0.983),
 }
 HELD = {size: {score: shares[place] for score, shares in _HELD.items()} for place, size in enumerate(_SIZES)}
-"""Subjects -> score -> share of simulated cohorts whose nominal 95 % interval, as it is chosen here, held the truth."""
+"""Number of subjects -> score -> measured coverage of the nominal 95 % interval of this module in simulated cohorts."""
 
 HEADLINE = ("accuracy", "macro_f1", "macro_recall", "recall of a rare class", "auc")
-"""The scores in ``HELD`` that a report's table has."""
+"""Scores of ``HELD`` in the report's table."""
 
-# A resample may miss a rare class altogether; when more than this share do, percentiles of the rest mean little.
+# A resample may miss a rare class; where more than this share do, percentiles of the others mean little.
 _MOST_UNDEFINED = 0.05
 
 
@@ -86,8 +86,8 @@ _MOST_UNDEFINED = 0.05
 class Interval:
     """A two-sided interval, or the reason why there is none.
 
-    ``low`` and ``high`` are None together, exactly when ``reason`` is set. ``n_subjects`` are those the statistic
-    speaks of: the children with a clip of that class, for its recall.
+    ``low`` and ``high`` are None together, exactly when ``reason`` is set. ``n_subjects`` counts the subjects that
+    contribute to the statistic: for the recall of a class, the children with a clip of it.
     """
 
     low: float | None
@@ -101,7 +101,7 @@ class Interval:
         return Interval(None, None, None, n_subjects, reason)
 
     def as_json(self) -> dict[str, Any] | None:
-        """What ``metrics.json`` holds; None when undefined (the reason is kept beside it)."""
+        """Return the entry of ``metrics.json``; None where undefined (its ``reasons`` say why)."""
         if self.low is None:
             return None
         return {
@@ -121,13 +121,14 @@ def count_intervals(
     seed: int = 0,
     bootstrap_from: int = BOOTSTRAP_FROM,
 ) -> dict[str, Interval]:
-    """Subject-level intervals of several statistics of the pooled counts.
+    """Compute subject-level intervals of several statistics of the pooled counts.
 
     Args:
         counts: (S, ..., K, K + 1), one table of counts per subject (or several, for a difference between runs).
-        statistics: name -> statistic; its value maps (..., K, K + 1), or whatever one subject's table is, to (...).
+        statistics: name -> statistic; its value maps (..., K, K + 1), or the shape of one subject's table, to (...).
         bounds: the range of the statistics.
-        bootstrap_from: subjects from which on the bootstrap is taken.
+        seed: seed of the bootstrap.
+        bootstrap_from: smallest number of subjects for the bootstrap.
     """
     drawn: Floats | None = None
     intervals = {}
@@ -149,16 +150,16 @@ def count_intervals(
 def ratio_interval(
     above: Floats, below: Floats, subjects: Sequence[str], *, bounds: tuple[float, float], seed: int = 0
 ) -> tuple[float, Interval]:
-    """A sum over a sum, such as a mean, of values that each belong to a subject, and its subject-level interval.
+    """Compute a ratio of sums (a mean, for example) over clips, and its subject-level interval.
 
     Args:
-        above: (N,) what is summed; where it is NaN both are left out.
-        below: (N,) of what it is a share, above 0; ones for a mean.
-        subjects: N names.
+        above: (N,) summands of the numerator; a row with NaN is left out of both sums.
+        below: (N,) summands of the denominator, above 0; ones for a mean.
+        subjects: (N,) names of the clips' subjects.
         bounds: the range of the ratio.
 
     Returns:
-        the ratio, NaN with the reason in the interval where nothing is defined.
+        the ratio, NaN with the reason in the interval where no row is defined.
     """
     return ratio_intervals({"ratio": (above, below)}, subjects, bounds=bounds, seed=seed)["ratio"]
 
@@ -170,8 +171,8 @@ def ratio_intervals(
     bounds: tuple[float, float],
     seed: int = 0,
 ) -> dict[str, tuple[float, Interval]]:
-    """:func:`ratio_interval` of several ratios of the same rows; subjects are drawn once for all."""
-    found: dict[str, tuple[float, Interval]] = {}
+    """Compute :func:`ratio_interval` of several ratios of the same rows with the same resamples of subjects."""
+    results: dict[str, tuple[float, Interval]] = {}
     _, codes = np.unique(np.asarray(subjects, dtype=str), return_inverse=True)
     sums = np.zeros((codes.max(initial=-1) + 1, len(ratios), 2))
     statistics = {}
@@ -180,18 +181,18 @@ def ratio_intervals(
         for side, values in enumerate((above, below)):
             sums[:, place, side] = np.bincount(codes, weights=np.where(known, values, 0.0), minlength=len(sums))
         if not known.any():
-            found[name] = (float("nan"), Interval.undefined("defined for no clip", 0))
+            results[name] = (float("nan"), Interval.undefined("defined for no clip", 0))
             continue
         reads = np.zeros((len(ratios), 2), np.bool_)
         reads[place] = True
         statistics[name] = Statistic(partial(_first_over_second, place), reads)
     intervals = count_intervals(sums, statistics, bounds=bounds, seed=seed)
-    found |= {name: (float(one.value(sums.sum(0))), intervals[name]) for name, one in statistics.items()}
-    return found
+    results |= {name: (float(statistic.value(sums.sum(0))), intervals[name]) for name, statistic in statistics.items()}
+    return results
 
 
 def _first_over_second(place: int, sums: Floats) -> Floats:
-    """(..., R, 2) -> (...); NaN where nothing is left, as without the only subject."""
+    """Divide the two sums of a ratio, (..., R, 2) -> (...); NaN where the denominator is 0."""
     above, below = sums[..., place, 0], sums[..., place, 1]
     ratio: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
     return ratio
@@ -200,20 +201,21 @@ def _first_over_second(place: int, sums: Floats) -> Floats:
 def jackknife(
     estimate: float, without_each: Floats, *, bounds: tuple[float, float] = UNIT_RANGE, scale: str | None = None
 ) -> Interval:
-    """Delete-one-subject jackknife with Student's t on S - 1 degrees of freedom.
+    """Compute the delete-one-subject jackknife interval with Student's t on S - 1 degrees of freedom.
 
-    ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the statistic without subject i on a scale on which its
-    limits lie evenly around it; the statistic itself where that is infinite, as where nobody, or everybody, is right.
+    ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the transformed statistic without subject i; untransformed
+    where the transform is infinite, as the logit of 0 or 1.
 
     Args:
+        estimate: the statistic of all subjects.
         without_each: (S,) the statistic without each subject.
         bounds: the range of the statistic; limits are clipped to it.
         scale: ``logit``, ``log`` or ``plain``; None: the logit of a share in [0, 1], and plain for any other range.
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
-        found = "only one subject" if n_subjects else "no subject"
-        return Interval.undefined(f"{found}, and an interval over subjects needs at least 2", n_subjects)
+        few = "only one subject" if n_subjects else "no subject"
+        return Interval.undefined(f"{few}, and an interval over subjects needs at least 2", n_subjects)
     if np.isnan(estimate) or np.isnan(without_each).any():
         return Interval.undefined("undefined when one of the subjects is left out", n_subjects)
     if _jackknife_error(without_each) < 1e-12:
@@ -241,7 +243,7 @@ def _jackknife_error(without_each: Floats) -> float:
 
 
 def percentile_interval(values: Floats, n_subjects: int) -> Interval:
-    """Percentiles of resampled values, (B,)."""
+    """Compute the percentile interval of resampled values (B,)."""
     defined = values[~np.isnan(values)]
     if len(defined) < (1 - _MOST_UNDEFINED) * len(values):
         return Interval.undefined("undefined in too many resamples: a class is too rare", n_subjects)
@@ -252,10 +254,10 @@ def percentile_interval(values: Floats, n_subjects: int) -> Interval:
 
 
 def resample(counts: Floats, seed: int) -> Floats:
-    """Pooled counts of ``RESAMPLES`` draws of S subjects with replacement, (RESAMPLES, ...) from (S, ...).
+    """Draw ``RESAMPLES`` resamples of S subjects with replacement and pool their counts, (S, ...) -> (RESAMPLES, ...).
 
-    Subjects with equal tables are exchangeable, so what is drawn is how often each *distinct* table occurs: the same
-    distribution, and some hundred columns instead of thousands on a benchmark where a subject is one picture.
+    Subjects with equal tables are exchangeable, so the number of draws of each *distinct* table is drawn: the same
+    distribution, with hundreds of columns instead of thousands on a benchmark where a subject is one picture.
     """
     tables, times = np.unique(counts.reshape(len(counts), -1), axis=0, return_counts=True)
     chunks = np.array_split(np.arange(RESAMPLES), max(1, RESAMPLES * len(tables) // 5_000_000))  # at most 40 MB each
@@ -268,6 +270,6 @@ def resample(counts: Floats, seed: int) -> Floats:
 
 @lru_cache(maxsize=1)
 def _often(times: tuple[int, ...], resamples: int, seed: int) -> Floats:
-    """How often each distinct table is drawn, (resamples, len(times)); kept for the next run of the same subjects."""
+    """Draw how often each distinct table occurs, (resamples, len(times)); cached for runs of the same subjects."""
     share = np.array(times) / sum(times)
     return np.random.default_rng(seed).multinomial(sum(times), share, size=resamples).astype(np.float64)

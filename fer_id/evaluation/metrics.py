@@ -1,8 +1,8 @@
-"""Predictions -> ``metrics.json``: pure, without the model, the same for one split and for pooled folds.
+"""Computation of ``metrics.json`` from predictions alone, for one split or for pooled folds.
 
-Scores speak of the test clips that have a label and a prediction; ``coverage`` says what share of the labelled clips
-that is, ``accuracy_with_missing`` counts the others as errors. Under cross-validation the rows of all folds are pooled;
-the AUC then compares probabilities of different models, as is usual and worth knowing.
+Scores are those of the test clips that have a label and a prediction; ``coverage`` is their share of the labelled test
+clips, and ``accuracy_with_missing`` counts the other labelled ones as errors. Under cross-validation the rows of all
+folds are pooled; the AUC then compares probabilities of different models, as is usual and worth knowing.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from fer_id.labels import LabelSpace
 from fer_id.store.card import PROVENANCES
 
 Section = tuple[dict[str, Any], dict[str, str]]
-"""A part of ``metrics.json``, and the reasons of what is None in it."""
+"""A part of ``metrics.json``, and the reasons of its undefined values."""
 
 
 def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> dict[str, Any]:
-    """The content of ``metrics.json``.
+    """Compute the content of ``metrics.json``.
 
     Args:
         predictions: the columns of ``predictions.parquet``.
         labels: the classes, in the order of the confusion matrix.
         provenance: ``real``, ``simulated`` or ``synthetic``.
-        seed: of the cluster bootstrap.
+        seed: seed of the cluster bootstrap.
 
     Returns:
         ``provenance labels n_clips n_unlabelled n_missing n_subjects coverage accuracy accuracy_with_missing
         macro_precision macro_recall macro_f1 auc specificity calibration selective per_class confusion_matrix
-        per_subject intervals reasons``. Shares lie in [0, 1]. ``n_clips`` are the labelled test clips. The confusion
+        per_subject intervals reasons``. Shares lie in [0, 1]. ``n_clips`` counts the labelled test clips. The confusion
         matrix has the true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by
         name, and ``per_class.<label>.recall`` and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold
-        their own. A value that is undefined is None, and ``reasons`` says why under its dotted name.
+        their own. An undefined value is None, and ``reasons`` says why under its dotted name.
 
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
@@ -145,44 +145,44 @@ def _per_subject(counts: Floats, judged: Judged) -> dict[str, dict[str, Any]]:
 
 
 def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> Section:
-    """Of the raw probabilities, and of the calibrated ones where there are any, on the clips that have both."""
+    """Score the raw probabilities, and the calibrated ones on the clips that have them."""
     raw, reasons = _calibration_of(judged, judged.probabilities, judged.covered)
-    found: dict[str, Any] = {"bins": BINS, **raw, "calibrated": None}
+    section: dict[str, Any] = {"bins": BINS, **raw, "calibrated": None}
     if all(f"q_{name}" in predictions for name in labels.names):
         q = judge(predictions, labels, probabilities="q").probabilities
-        both = judged.covered & np.isfinite(q).all(axis=1)
-        if both.any():
-            after, why = _calibration_of(judged, q, both)
-            found["calibrated"] = after | {"n_clips": int(both.sum())}
-            reasons |= {f"calibrated.{name}": reason for name, reason in why.items()}
-    return found, {f"calibration.{name}": reason for name, reason in reasons.items()}
+        calibrated_rows = judged.covered & np.isfinite(q).all(axis=1)
+        if calibrated_rows.any():
+            calibrated, why_calibrated = _calibration_of(judged, q, calibrated_rows)
+            section["calibrated"] = calibrated | {"n_clips": int(calibrated_rows.sum())}
+            reasons |= {f"calibrated.{name}": reason for name, reason in why_calibrated.items()}
+    return section, {f"calibration.{name}": reason for name, reason in reasons.items()}
 
 
 def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> Section:
-    told = calibration_intervals(p[rows], judged.truth[rows], judged.subjects[rows])
-    values = calibration_scores(p[rows], judged.truth[rows]) | {"overconfidence": told["overconfidence"][0]}
-    intervals, reasons = _intervals(told)
+    scored = calibration_intervals(p[rows], judged.truth[rows], judged.subjects[rows])
+    values = calibration_scores(p[rows], judged.truth[rows]) | {"overconfidence": scored["overconfidence"][0]}
+    intervals, reasons = _intervals(scored)
     return {name: _number(value) for name, value in values.items()} | intervals, reasons
 
 
 def _selective(judged: Judged) -> Section:
-    """Risk against coverage of the raw confidence; a temperature of a single fold does not change the order."""
+    """Compute risk against coverage of the raw confidence, whose order within a fold no temperature changes."""
     confidence, rows = confidences(judged), judged.covered
     right = judged.truth[rows] == judged.predicted[rows]
     intervals, reasons = _intervals(selective_intervals(confidence, right, judged.subjects[rows]))
-    found = plain(selective_scores(confidence, right)) | intervals
-    return found, {f"selective.{name}": reason for name, reason in reasons.items()}
+    section = plain(selective_scores(confidence, right)) | intervals
+    return section, {f"selective.{name}": reason for name, reason in reasons.items()}
 
 
-def _intervals(told: Scored) -> Section:
-    """``intervals`` by score, and the reason of each that is None under its dotted name."""
-    named = {name: interval for name, (_, interval) in told.items()}
-    reasons = {f"intervals.{name}": each.reason for name, each in named.items() if each.reason}
-    return {"intervals": {name: each.as_json() for name, each in named.items()}}, reasons
+def _intervals(scored: Scored) -> Section:
+    """Return ``intervals`` by score, and the reason of each undefined one under its dotted name."""
+    named = {name: interval for name, (_, interval) in scored.items()}
+    reasons = {f"intervals.{name}": interval.reason for name, interval in named.items() if interval.reason}
+    return {"intervals": {name: interval.as_json() for name, interval in named.items()}}, reasons
 
 
 def confidences(judged: Judged) -> Floats:
-    """(M,) the probability given to the predicted class, of the clips that have a prediction."""
+    """Return the probability of the predicted class, (M,), of the clips that have a prediction."""
     rows = np.flatnonzero(judged.covered)
     return np.asarray(judged.probabilities[rows, judged.predicted[rows]])
 
@@ -202,14 +202,14 @@ def _reasons(
     for subject, row in metrics["per_subject"].items():
         if row["accuracy"] is None:
             reasons[f"per_subject.{subject}"] = "no clip with a prediction"
-    return reasons | {f"intervals.{name}": each.reason for name, each in intervals.items() if each.reason}
+    return reasons | {f"intervals.{name}": interval.reason for name, interval in intervals.items() if interval.reason}
 
 
 _HEADLINE = ("coverage", "accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "ece")
 
 
 def _class_reasons(label: str, *, present: bool, one_class: str) -> dict[str, str]:
-    """Why a score of a class is undefined, by score."""
+    """Return the reason for which each score of a class would be undefined."""
     absent = f"no test clip of class {label} has a prediction"
     never = f"{label} was never predicted" + ("; counts as 0 in the macro mean" if present else "")
     return {

@@ -1,13 +1,14 @@
-"""Two runs on the same clips: the difference within each subject, which cancels how difficult the subject is.
+"""Paired comparison of two runs on the same clips: differences with intervals, a sign-flip test, Holm's correction.
 
-The difference of the pooled scores gets a subject-level interval in which a subject is left out, or drawn, from both
-runs at once. Accuracy counts clips without a prediction as errors, so that both runs answer for the same clips.
+Pairing by subject cancels the difficulty of each subject. The difference of the pooled scores has a subject-level
+interval in which a subject is left out of, or drawn for, both runs at once. Accuracy counts clips without a prediction
+as errors, so that both runs are judged on the same clips.
 
-The test beside it flips the sign of whole subjects: were both alike, which of the two a subject's answers came from
-would not matter (Fisher's randomisation test of paired samples; exact where answers are counted whole). It is the only
-one, as Wilcoxon's signed ranks drop the subjects served alike, tie wherever children have few clips, and test another
-quantity than the difference shown; and two p for one question invite a choice between them. Over several runs the p
-are corrected by Holm's method.
+The test flips the sign of whole subjects: under the null hypothesis the two runs' predictions for a subject are
+exchangeable (Fisher's randomisation test of paired samples; exact for whole counts of clips). It is the only test here:
+Wilcoxon's signed ranks drop tied subjects, have many ties where children have few clips, and test another quantity than
+the difference reported; and two p for one question invite a choice between them. Over several runs the p are corrected
+by Holm's method.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One run beside the reference.
+    """Comparison of a run with the reference.
 
     Attributes:
         differences: of the scores of ``PAIRED``.
@@ -52,7 +53,7 @@ PAIRED = {"accuracy_with_missing": scores.accuracy_with_missing, "macro_f1": sco
 
 
 def why_not_paired(run: Judged, reference: Judged) -> str | None:
-    """None when both judged the same clips of the same subjects under the same labels; otherwise what differs."""
+    """Return None where both runs have the same clips, subjects and labels, otherwise the difference in words."""
     if _listed_alike(run, reference):
         return None
     ours, theirs = _clips(run), _clips(reference)
@@ -69,10 +70,10 @@ def why_not_paired(run: Judged, reference: Judged) -> str | None:
 
 
 def compare_runs(run: Judged, reference: Judged, classes: int, *, seed: int = 0) -> Comparison:
-    """Differences, effect sizes and the test. Call :func:`why_not_paired` first."""
-    ours, theirs = (_counts(each, classes) for each in (run, reference))
-    by_subject = [scores.accuracy_with_missing(each) for each in (ours, theirs)]
-    right = [np.trace(each[..., :-1], axis1=-2, axis2=-1) for each in (ours, theirs)]
+    """Compute differences, effect sizes and the test; :func:`why_not_paired` must return None for these runs."""
+    ours, theirs = (_counts(judged, classes) for judged in (run, reference))
+    by_subject = [scores.accuracy_with_missing(counts) for counts in (ours, theirs)]
+    right = [np.trace(counts[..., :-1], axis1=-2, axis2=-1) for counts in (ours, theirs)]
     differences = difference_intervals(np.stack([ours, theirs], axis=1), seed=seed)
     return Comparison(differences, effect(*by_subject), sign_flip(*right, seed=seed))
 
@@ -80,7 +81,7 @@ def compare_runs(run: Judged, reference: Judged, classes: int, *, seed: int = 0)
 def difference_intervals(
     counts: Floats, *, seed: int = 0, bootstrap_from: int = BOOTSTRAP_FROM
 ) -> dict[str, Difference]:
-    """Differences in the scores of ``PAIRED``, from tables of counts (S, 2, K, K + 1), the reference's second."""
+    """Compute differences in the scores of ``PAIRED`` from counts (S, 2, K, K + 1): the run, then the reference."""
     reads = np.ones(counts.shape[-2:], dtype=np.bool_)
     statistics = {name: Statistic(_minus(score), reads) for name, score in PAIRED.items()}
     intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE, seed=seed, bootstrap_from=bootstrap_from)
@@ -89,17 +90,18 @@ def difference_intervals(
 
 
 def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
-    """Two-sided p that two models answer alike, from the right answers of each subject.
+    """Compute the two-sided p of the sign-flip test from the number of correct predictions of each subject.
 
-    Clips are counted, not shares: subjects with more clips weigh more, as in the accuracy that is compared. Of whole
-    numbers p is exact with any number of subjects, so that it can be small enough for many tests at once.
+    Counts rather than shares: subjects with more clips weigh more, as in the accuracy compared. For whole numbers p is
+    exact with any number of subjects, so it can be small enough for many tests at once.
 
     Args:
-        right, reference: (S,) right answers of each subject, on the same clips; means over trainings need not be whole.
-        seed: of the 9,999 flips that are drawn where answers are not whole and there are more than 13 subjects.
+        right, reference: (S,) correct predictions of each subject, on the same clips; means over trainings need not be
+            whole.
+        seed: seed of the 9,999 flips drawn where counts are not whole and there are more than 13 subjects.
 
     Returns:
-        p in (0, 1]; NaN with fewer than two subjects, whom nothing can be told of.
+        p in (0, 1]; NaN with fewer than two subjects.
     """
     difference = right - reference
     if len(difference) < 2:
@@ -107,7 +109,7 @@ def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
     whole = np.rint(difference)
     if np.array_equal(whole, difference):
         return _flip_whole(whole.astype(np.int64))
-    found = stats.permutation_test(
+    test = stats.permutation_test(
         (difference,),
         np.sum,
         permutation_type="samples",
@@ -115,14 +117,14 @@ def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
         n_resamples=9_999,
         rng=np.random.default_rng(seed),
     )
-    return float(found.pvalue)
+    return float(test.pvalue)
 
 
 def _flip_whole(difference: Ints) -> float:
-    """Exact p over all sign flips, by the distribution of their sum (Pagano and Tritchler 1983, JASA 78:435): a subject
-    after the other adds its difference to the positive side or does not, either as likely."""
+    """Compute the exact p over all sign flips from the distribution of their sum, which is built up subject by subject
+    (Pagano and Tritchler 1983, JASA 78:435)."""
     sizes = np.abs(difference[difference != 0])
-    chance = np.zeros(int(sizes.sum()) + 1)  # of each sum of the differences that come out positive
+    chance = np.zeros(int(sizes.sum()) + 1)  # probability of each sum of the positive differences
     chance[0] = 1.0
     for size in sizes.tolist():
         moved = np.zeros_like(chance)
@@ -133,20 +135,20 @@ def _flip_whole(difference: Ints) -> float:
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
-    """Adjusts the p of a family of tests so that one false alarm in all of them is as rare as in one (Holm, 1979).
+    """Adjust the p of a family of tests to control its family-wise error rate (Holm, 1979).
 
-    What is NaN stays NaN and does not count as a test.
+    NaN stays NaN and does not count as a test.
     """
     tests = sorted((p, name) for name, p in values.items() if not np.isnan(p))
     adjusted, highest = dict.fromkeys(values, float("nan")), 0.0
-    for done, (p, name) in enumerate(tests):
-        highest = max(highest, min(1.0, (len(tests) - done) * p))
+    for place, (p, name) in enumerate(tests):
+        highest = max(highest, min(1.0, (len(tests) - place) * p))
         adjusted[name] = highest
     return adjusted
 
 
 def _listed_alike(run: Judged, reference: Judged) -> bool:
-    """Whether both list the same clips in the same order, each once; the usual case, and quickly seen."""
+    """Return True where both runs list the same clips in the same order, each once: a fast check of the usual case."""
     return (
         bool(run.clip_ids)
         and run.clip_ids == reference.clip_ids

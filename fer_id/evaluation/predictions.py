@@ -1,7 +1,7 @@
-"""``predictions.parquet`` as arrays to judge: the checks, and the rows that count.
+"""``predictions.parquet`` as arrays: checks of the table, and selection of the rows for evaluation and calibration.
 
-Judged are the test rows with a label. A row without a label is counted and left alone; a row without a prediction (no
-face was found) is counted, and an error in ``accuracy_with_missing``.
+Evaluation uses the labelled test rows. Test rows without a label are counted and left out; a row without a prediction
+(no face was found) is counted, and is an error in ``accuracy_with_missing``.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import pandas as pd
 
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.scores import Bools, Floats, Ints
-from fer_id.labels import LabelSpace
+from fer_id.labels import SUM_TOLERANCE, LabelSpace
 
 SPLITS = ("test", "validation", "calibration")
-"""``calibration``: children of training and inner validation, predicted by trainings that saw nothing of them."""
+"""``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
 
-SUM_TOLERANCE = 1e-3  # of probabilities stored as float32, computed in bfloat16 at worst
 _KEYS = ["clip_id", "fold", "split"]
 
 
@@ -36,12 +35,12 @@ class Judged:
 
     @property
     def covered(self) -> np.ndarray:
-        """(N,) whether the clip has a prediction."""
+        """(N,) bool, True where the clip has a prediction."""
         return np.asarray(self.predicted >= 0)
 
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
-    """Class names in order, as the columns ``logit_<class>`` spell them.
+    """Return the class names in the order of the columns ``logit_<class>``.
 
     Raises:
         DataError: there is no such column.
@@ -54,16 +53,19 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     return names
 
 
-def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p") -> Judged:
-    """Checks a table of predictions and takes the labelled test rows out of it.
+def judge(
+    predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p", where: object = "predictions"
+) -> Judged:
+    """Check a table of predictions and return its labelled test rows as arrays.
 
     Args:
         probabilities: prefix of the probability columns: ``p`` (raw) or ``q`` (calibrated).
+        where: the file, for the message.
 
     Raises:
         DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
     """
-    check_predictions(predictions, labels)
+    check_predictions(predictions, labels, where)
     rows = judged_rows(predictions)
     codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
     return Judged(
@@ -78,17 +80,19 @@ def judge(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str =
 
 
 def judged_rows(predictions: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are judged, in their order: labelled, of the test split."""
+    """Return the labelled test rows in their order."""
     rows: pd.DataFrame = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
     return rows
 
 
 def calibration_rows(fold: pd.DataFrame) -> Bools:
-    """Which rows of one fold confidence, thresholds and sets are learned from: labelled clips with a prediction, those
-    of cross-fitting (``calibration``) where there are any, else those of inner validation; never a test row.
+    """Select the rows of one fold that temperature, threshold and prediction sets are fitted on.
+
+    These are the labelled clips with a prediction, of cross-fitting (``calibration``) where there are any, else of
+    inner validation; never a test row.
 
     Args:
-        fold: its rows of ``predictions.parquet``.
+        fold: rows of ``predictions.parquet`` of one fold.
 
     Returns:
         (N,) mask.
@@ -99,9 +103,9 @@ def calibration_rows(fold: pd.DataFrame) -> Bools:
     return np.asarray(known, dtype=np.bool_)
 
 
-def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:
-    """Raises DataError with everything that is wrong with the table, or does nothing."""
-    problems = Problems("predictions")
+def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:
+    """Raise DataError, if there is any problem, with every problem of the table (``where``: its file)."""
+    problems = Problems(str(where))
     logits, raw = ([f"{prefix}_{name}" for name in labels.names] for prefix in ("logit", "p"))
     needed = ["clip_id", "subject_id", "fold", "split", "label", "predicted", *logits, *raw]
     for column in needed:
@@ -123,16 +127,16 @@ def check_predictions(predictions: pd.DataFrame, labels: LabelSpace) -> None:
 
 
 def _check_numbers(problems: Problems, predictions: pd.DataFrame, logits: list[str], raw: list[str]) -> None:
-    given = predictions["predicted"].notna().to_numpy()
+    answered = predictions["predicted"].notna().to_numpy()
     logit, p = _numbers(predictions, logits), _numbers(predictions, raw)
     finite = np.isfinite(p).all(1)
-    _add(problems, predictions, given & ~np.isfinite(logit).all(1), "a logit is NaN or infinite")
-    _add(problems, predictions, given & ~finite, "a probability p_<class> is NaN or infinite")
-    outside = given & finite & ((p < 0) | (p > 1)).any(1)
+    _add(problems, predictions, answered & ~np.isfinite(logit).all(1), "a logit is NaN or infinite")
+    _add(problems, predictions, answered & ~finite, "a probability p_<class> is NaN or infinite")
+    outside = answered & finite & ((p < 0) | (p > 1)).any(1)
     _add(problems, predictions, outside, "a probability is outside [0, 1]")
-    off = given & finite & (np.abs(p.sum(1) - 1) > SUM_TOLERANCE)
+    off = answered & finite & (np.abs(p.sum(1) - 1) > SUM_TOLERANCE)
     _add(problems, predictions, off, "the probabilities do not sum to 1")
-    _add(problems, predictions, ~given & np.isfinite(p).any(1), "there are probabilities but no predicted class")
+    _add(problems, predictions, ~answered & np.isfinite(p).any(1), "there are probabilities but no predicted class")
 
 
 def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what: str) -> None:
@@ -146,12 +150,12 @@ def _indices(column: pd.Series, labels: LabelSpace) -> Ints:
 
 
 def probabilities(rows: pd.DataFrame, labels: LabelSpace, *, prefix: str = "p") -> Floats:
-    """(N, K) the columns ``p_<class>`` (or ``q_<class>``, ``logit_<class>``) of a checked table; NaN where null."""
+    """Return the columns ``p_<class>`` (or ``q_``, ``logit_``) of a checked table, (N, K); NaN where null."""
     return _numbers(rows, [f"{prefix}_{name}" for name in labels.names])
 
 
 def _numbers(rows: pd.DataFrame, columns: list[str]) -> Floats:
-    """(N, len(columns)); what is no number is NaN, and found by the checks."""
+    """Return the columns as floats, (N, len(columns)); text becomes NaN, which the checks report."""
     try:
         numbers = rows[columns].to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Who is learned from, who is chosen by, who is judged: folds over groups that share no subject."""
+"""Folds of an evaluation protocol: training, inner validation and test sets that share no subject."""
 
 from __future__ import annotations
 
@@ -10,26 +10,27 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fer_id.errors import DataError, LeakageError, Problems
+from fer_id.errors import SHOWN, DataError, LeakageError, Problems, quoted
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
 from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
+from fer_id.settings import PATH, is_name
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
 BEYOND = "beyond protocol.at_most"
 OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
-"""Reasons that count clips of those whom a fold tests, so that folds add up."""
+"""Reasons that count clips of the tested subjects, so that their counts add up over folds."""
 
 
 def make_folds(
     clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool
 ) -> list[Fold]:
-    """All folds of a protocol.
+    """Make all folds of a protocol.
 
     Args:
         clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
-            ``for_training`` and ``for_evaluation`` (bool) where consent decides who is learned from and who is judged.
+            ``for_training`` and ``for_evaluation`` (bool) where consent limits the use of a subject.
         config: the protocol.
-        seed: of the division into groups; the folds are a function of it and of the table.
+        seed: seed of the division into groups; the folds depend on it and on the table alone.
         images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
         deduplicate: leave repeats out of training; only where ``images``.
 
@@ -41,15 +42,16 @@ def make_folds(
     unlabelled = clips["label"].isna().to_numpy()
     made, unjudged = [], list[str]()
     for fold in folds:
+        of_no_split = fold.dropped
         if config.at_most:
             fold = _at_most(clips, fold, config.at_most)
         fold, dropped = _with_consent(clips, fold)
         fold, more = give_access(clips, fold, config)
         dropped |= more
         if dropped and not len(fold.test):
-            unjudged.append(fold.name)  # nobody left out by this fold may be judged, or nothing later is left of them
+            unjudged.append(fold.name)  # no tested subject consented to evaluation, or none has a later clip
             continue
-        dropped |= {"unlabelled": int(unlabelled[fold.train].sum())}
+        dropped |= of_no_split | {"unlabelled": int(unlabelled[fold.train].sum())}
         train = fold.train[~unlabelled[fold.train]]
         validation, test = judged_once(clips, fold.validation), judged_once(clips, fold.test)
         judged = len(validation) + len(test)
@@ -76,39 +78,39 @@ def make_folds(
 
 
 def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
-    """The fold with at most so many clips of each split: whole subjects, the first ones of an order all folds share."""
+    """Limit the clips of each split to ``most``: whole subjects, the first of an order that all folds share."""
     names, subject = np.unique(clips["subject_id"].to_numpy(str), return_inverse=True)
-    place = np.random.default_rng(0).permutation(len(names))[subject]  # of every clip's subject in that order
-    kept: dict[str, Rows] = {}
+    place = np.random.default_rng(0).permutation(len(names))[subject]  # (N,) place of each clip's subject in that order
+    parts: dict[str, Rows] = {}
     for split, limit in zip(SPLITS, most, strict=True):
         rows: Rows = getattr(fold, split)
         places, sizes = np.unique(place[rows], return_counts=True)
         within = np.union1d(places[np.cumsum(sizes) <= limit], places[:1])
-        kept[split] = rows[np.isin(place[rows], within)]
-    beyond = sum(len(getattr(fold, split)) - len(rows) for split, rows in kept.items())
+        parts[split] = rows[np.isin(place[rows], within)]
+    beyond = sum(len(getattr(fold, split)) - len(rows) for split, rows in parts.items())
     dropped = fold.dropped | ({BEYOND: beyond} if beyond else {})
-    return replace(fold, train=kept["train"], validation=kept["validation"], test=kept["test"], dropped=dropped)
+    return replace(fold, train=parts["train"], validation=parts["validation"], test=parts["test"], dropped=dropped)
 
 
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:
-    """The fold with those alone who consented to what it does with them, and how many clips that left out."""
+    """Return the fold without clips that lack consent to their use in it, and the number of these clips by reason."""
     needed = {"train": "for_training", "validation": "for_training", "test": "for_evaluation"}
-    kept, dropped = {}, Counter[str](fold.dropped)
+    consenting, dropped = {}, Counter[str](fold.dropped)
     for split, column in needed.items():
         rows: Rows = getattr(fold, split)
-        may = clips[column].to_numpy(bool)[rows] if column in clips else np.ones(len(rows), bool)
-        kept[split] = rows[may]
-        dropped[NOT_LEARNED if column == "for_training" else NOT_JUDGED] += int((~may).sum())
-    return replace(fold, **kept), {reason: count for reason, count in dropped.items() if count}
+        consents = clips[column].to_numpy(bool)[rows] if column in clips else np.ones(len(rows), bool)
+        consenting[split] = rows[consents]
+        dropped[NOT_LEARNED if column == "for_training" else NOT_JUDGED] += int((~consents).sum())
+    return replace(fold, **consenting), {reason: count for reason, count in dropped.items() if count}
 
 
 def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Rows, dict[str, int]]:
-    """Training rows without the near-identical images that validation and test hold, and one of each group at most.
+    """Remove training images that are near-identical to one of validation and test, or to each other.
 
-    A group whose copies carry different labels teaches nothing sure and is left out whole.
+    Of each group of near-identical images the first stays; a group under different labels is left out whole.
 
     Returns:
-        the rows kept, in order, and how many were dropped by reason.
+        the remaining training rows, in order, and the number of rows dropped, by reason.
     """
     groups, labels = clips["subject_id"].to_numpy(), clips["label"].to_numpy()
     elsewhere = _groups_of(clips, train, judged)
@@ -124,9 +126,9 @@ def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Row
 
 
 def judged_once(clips: pd.DataFrame, rows: Rows) -> Rows:
-    """The rows of one judged split without the copies of a picture that another store brings into it.
+    """Remove copies of a picture that several stores bring into a judged split.
 
-    The copy with a label stays, of several the one of the store named first. Copies within one store are as published.
+    A labelled copy stays, of several that of the store named first. Copies within one store stay as published.
     """
     if "picture" not in clips:
         return rows
@@ -137,7 +139,7 @@ def judged_once(clips: pd.DataFrame, rows: Rows) -> Rows:
 
 
 def _groups_of(clips: pd.DataFrame, rows: Rows, others: Rows) -> NDArray[np.bool_]:
-    """Whether each of ``rows`` has its subject among ``others``."""
+    """Return a mask (N,) of the ``rows`` whose subject is among those of ``others``."""
     subjects = clips["subject_id"]
     return subjects.iloc[rows].isin(set(subjects.iloc[others])).to_numpy()
 
@@ -150,7 +152,9 @@ def _official(clips: pd.DataFrame) -> Fold:
             f"the store has no {' and no '.join(empty)} split; "
             "use protocol=holdout, kfold or loso, which make their own"
         )
-    return Fold("official", rows["train"], rows["validation"], rows["test"], {})
+    others = len(clips) - sum(map(len, rows.values()))
+    dropped = {f"split is none of {', '.join(SPLITS)}": others} if others else {}
+    return Fold("official", rows["train"], rows["validation"], rows["test"], dropped)
 
 
 def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator[Fold]:
@@ -164,14 +168,14 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         raise DataError(
             f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}"
         )
-    may = clips["for_training"].to_numpy(bool) if "for_training" in clips else np.ones(len(clips), bool)
-    willing: NDArray[np.str_] = np.unique(of_row[may])
+    may_train = clips["for_training"].to_numpy(bool) if "for_training" in clips else np.ones(len(clips), bool)
+    trainable: NDArray[np.str_] = np.unique(of_row[may_train])
     order = np.random.default_rng(seed).permutation(groups)
     names, tests = _test_groups(groups, order, config)
     for number, (name, test) in enumerate(zip(names, tests, strict=True)):
         if config.only and name not in config.only:
             continue
-        rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(willing, test))
+        rest = np.random.default_rng([seed, number]).permutation(np.setdiff1d(trainable, test))
         if len(rest) < 2:
             raise DataError(
                 f"fold {name}: {len(rest)} groups of {config.group} to learn from, expected at least 2, one of them "
@@ -182,7 +186,7 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         limit = len(train) if config.train_groups is None else config.train_groups
         if limit > len(train):
             raise DataError(f"protocol.train_groups={limit}: fold {name} has {len(train)} to learn from")
-        # The first ones: what more groups teach, they teach beside what fewer did.
+        # Always the first groups: a larger train_groups adds to the groups of a smaller one.
         parts = [np.flatnonzero(np.isin(of_row, part)) for part in (train[:limit], validation, test, train[limit:])]
         of_train, of_validation, of_test, beyond = parts
         dropped = {NOT_LEARNED: len(of_row) - sum(map(len, parts)), "beyond protocol.train_groups": len(beyond)}
@@ -194,8 +198,9 @@ def _test_groups(
 ) -> tuple[list[str], list[NDArray[np.str_]]]:
     if config.name == "loso":
         names, tests = groups.tolist(), [np.array([group]) for group in groups]
-        if unfit := [name for name in names if "/" in name or name in ("", ".", "..")]:
-            raise DataError(f"protocol.group={config.group}: {', '.join(map(repr, unfit))} cannot name a fold's folder")
+        if unfit := [name for name in names if "/" in name or not is_name(name, {"name": PATH})]:
+            examples = ", ".join(map(quoted, unfit[:SHOWN]))
+            raise DataError(f"protocol.group={config.group}: {examples} cannot name a fold's folder")
     elif config.name == "kfold":
         if config.folds > len(groups):
             raise DataError(f"protocol.folds={config.folds}, but there are only {len(groups)} groups of {config.group}")
@@ -210,18 +215,19 @@ def _test_groups(
 
 
 def _most_own(clips: pd.DataFrame, fold: Fold) -> int:
-    """Earlier clips of that tested child of whom most are learned from."""
+    """Return the largest number of earlier clips of one tested child in training."""
     return int(clips["subject_id"].iloc[fold.own].value_counts().max()) if len(fold.own) else 0
 
 
 def check_folds(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repeats: bool) -> None:
-    """No subject on two sides, but for the tested child's own earlier clips; something of each class to learn.
+    """Check that folds leak no subject and can be trained.
 
-    Of a ``few`` children not every class is expected: that is what an adaptation curve shows.
+    Earlier clips of a tested child (``own``) may be in training. With ``few`` training groups, as in an adaptation
+    curve, a class may be absent from training.
 
     Raises:
-        LeakageError: a subject on two sides.
-        DataError: a class that cannot be learned, no labelled clip to choose the best epoch by.
+        LeakageError: a subject is in two splits of a fold, unless ``allow_repeats``.
+        DataError: a class without a training clip, or no labelled validation clip to choose the best epoch by.
     """
     problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
     subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()
@@ -229,7 +235,7 @@ def check_folds(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repe
     for fold in folds:
         others = np.setdiff1d(fold.train, fold.own)
         rows = {"train": others, "validation": fold.validation, "test": fold.test}
-        parts = {split: set(subjects[one]) for split, one in rows.items()}
+        parts = {split: set(subjects[part]) for split, part in rows.items()}
         for first, second in (("train", "validation"), ("train", "test"), ("validation", "test")):
             if (shared := sorted(parts[first] & parts[second])) and not allow_repeats:
                 problems.add(f"fold {fold.name}: {len(shared)} in {first} and {second}: {', '.join(shared[:5])}")

@@ -1,4 +1,4 @@
-"""What a fold may see of a tested child: nothing, its clips without their labels, or its earlier clips with them."""
+"""Inductive, transductive and personalised protocols: the clips of a tested child that training may use."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ _TIMES = ["video_id", "t0_s", "fps"]
 
 
 def give_access(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig) -> tuple[Fold, dict[str, int]]:
-    """The fold under ``config.mode``, and how many of its clips that leaves out, by reason.
+    """Return the fold under ``config.mode``, and the number of clips that the mode leaves out, by reason.
 
-    ``transductive`` adds the test clips without their labels; ``personalised`` moves the earlier ones to training. Both
-    use only clips of children who consented to training.
+    ``transductive`` adds the test clips without their labels; ``personalised`` moves the earlier test clips to
+    training. Both use only clips of children who consented to training.
     """
     if config.mode == "inductive":
         return fold, {}
     if config.mode == "personalised" and not clips["video_id"].duplicated().any():
         raise DataError("protocol.mode=personalised: no video has two clips, so none is earlier than another")
-    may = clips["for_training"].to_numpy(bool)[fold.test] if "for_training" in clips else np.ones(len(fold.test), bool)
+    trainable = (
+        clips["for_training"].to_numpy(bool)[fold.test] if "for_training" in clips else np.ones(len(fold.test), bool)
+    )
     if config.mode == "transductive":
-        return replace(fold, unlabelled=fold.test[may]), {NOT_SHOWN: int((~may).sum())}
-    return _personalised(clips, fold, config, may)
+        return replace(fold, unlabelled=fold.test[trainable]), {NOT_SHOWN: int((~trainable).sum())}
+    return _personalised(clips, fold, config, trainable)
 
 
 def _personalised(
-    clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, may: NDArray[np.bool_]
+    clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, trainable: NDArray[np.bool_]
 ) -> tuple[Fold, dict[str, int]]:
-    """In each video of the child the first clips are its earlier ones; what follows within the gap is left out.
+    """Move the first clips of each video of the child to training, and leave out the clips within the gap after them.
 
-    Which clips are tested does not depend on ``own_clips``, so that results for different numbers compare.
+    The tested clips do not depend on ``own_clips``, so that results for different numbers compare.
     """
-    table = clips.iloc[fold.test][["subject_id", *_TIMES, "length", "label"]].assign(row=fold.test, may=may)
+    table = clips.iloc[fold.test][["subject_id", *_TIMES, "length", "label"]].assign(row=fold.test, trainable=trainable)
     if missing := int(table[_TIMES].isna().any(axis=1).sum()):
         raise DataError(
             f"protocol.mode=personalised: {missing} clips of fold {fold.name} do not say when they were filmed "
             f"({', '.join(_TIMES)})"
         )
     table = table.sort_values(["t0_s", "video_id", "row"], kind="stable")
-    each = [table["subject_id"], table["video_id"]]  # two children may follow one another in one video
-    place, size = table.groupby(each).cumcount(), table.groupby(each)["row"].transform("size")
+    by_video = [table["subject_id"], table["video_id"]]  # two children may share a video
+    place, size = table.groupby(by_video).cumcount(), table.groupby(by_video)["row"].transform("size")
     earlier = place < (config.own_fraction * size).astype(int)
-    end = (table["t0_s"] + table["length"] / table["fps"]).where(earlier).groupby(each).transform("max")
+    end = (table["t0_s"] + table["length"] / table["fps"]).where(earlier).groupby(by_video).transform("max")
     near = ~earlier & (table["t0_s"] < end + config.gap_s)
-    own = table[earlier & table["may"] & table["label"].notna()]
+    own = table[earlier & table["trainable"] & table["label"].notna()]
     if config.own_clips is not None:
         own = own[own.groupby("subject_id").cumcount() < config.own_clips]
     learned: Rows = np.sort(own["row"].to_numpy(np.int64))

@@ -1,13 +1,13 @@
-"""Scores as functions of counts, for one table or for thousands at once.
+"""Classification scores as vectorised functions of tables of counts (confusion matrices with a missing column).
 
 Everything but the AUC is a function of one table of *counts*, ``(..., K, K + 1)``: ``counts[..., t, p]`` clips of class
-``t`` were taken for class ``p``, and the last column counts the clips that got no prediction (no face was found). The
-leading axes are free: subjects, folds, resamples. So the same few lines give the score of a run, of each child, and of
-two thousand resamples.
+``t`` are predicted as class ``p``, and the last column counts the clips without a prediction (no face was found). The
+leading axes are free: subjects, folds, resamples. So one function gives the score of a run, of each child, and of two
+thousand resamples.
 
 Conventions (those of scikit-learn with ``zero_division=0`` over the classes that occur): a macro score is the mean over
-the classes with support, a class that was never predicted has precision and F1 0 in it. What is undefined is NaN here,
-and null with its reason in ``metrics.json``.
+the classes with support, in which a class that was never predicted has precision and F1 0. An undefined score is NaN
+here, and null with its reason in ``metrics.json``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Score = Callable[[Floats], Floats]  # (..., K, K + 1) counts -> (...)
 
 
 def count_clips(truth: Ints, predicted: Ints, groups: Ints, n_groups: int, classes: int) -> Floats:
-    """Tables of counts, one per group.
+    """Count the clips into one table per group.
 
     Args:
         truth: (N,) class indices in ``[0, classes)``.
@@ -103,14 +103,14 @@ def macro_specificity(counts: Floats) -> Floats:
 
 
 class Statistic(NamedTuple):
-    """A score of a table of counts, and the cells it reads (which say what subjects it speaks of)."""
+    """A score of a table of counts, and the cells it reads: a subject without counts there does not contribute."""
 
     value: Score
     reads: Bools  # (K, K + 1)
 
 
 def overall_statistics(classes: int) -> dict[str, Statistic]:
-    """The headline scores under their names in ``metrics.json``; the AUC is not one, it needs the probabilities."""
+    """Return the headline scores under their names in ``metrics.json``, without the AUC, which needs probabilities."""
     everything = np.ones((classes, classes + 1), dtype=np.bool_)
     predicted = everything.copy()
     predicted[:, -1] = False
@@ -125,7 +125,7 @@ def overall_statistics(classes: int) -> dict[str, Statistic]:
 
 
 def class_statistics(classes: int) -> dict[tuple[int, str], Statistic]:
-    """Recall and F1 of each class, keyed by (class index, score)."""
+    """Return recall and F1 of each class, keyed by (class index, score)."""
     statistics: dict[tuple[int, str], Statistic] = {}
     for index in range(classes):
         row = np.zeros((classes, classes + 1), dtype=np.bool_)

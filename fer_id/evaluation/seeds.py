@@ -1,8 +1,8 @@
-"""One model trained with several seeds: its mean score, with the interval over subjects, and beside another model.
+"""Mean scores of a model trained with several seeds, with intervals over subjects, and the contrast with another model.
 
-The seeds are a sample of trainings, the subjects a sample of children. The interval is about other children, for the
-mean of these trainings: a subject is left out, or drawn, from all of them at once. How far trainings differ is given
-beside it as their standard deviation. With one seed everything here is what ``metrics.json`` says of that run.
+The seeds are a sample of trainings, the subjects a sample of children. The interval is over children, for the mean of
+these trainings: a subject is left out of, or drawn for, all of them at once. The spread between trainings is given
+beside it as a standard deviation. With one seed all values equal those of that run's ``metrics.json``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OVERALL = ("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score in [0, 1], the mean over seeds; NaN where one of them has none.
+    """Mean of a score in [0, 1] over seeds; NaN where the score of a seed is undefined.
 
     Attributes:
         value: the mean.
@@ -39,7 +39,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Contrast:
-    """Accuracy of one model minus that of another on the same clips, those without a prediction counted as errors.
+    """Difference in accuracy between two models on the same clips; a clip without a prediction is an error.
 
     Attributes:
         value: in [-1, 1].
@@ -53,30 +53,31 @@ class Contrast:
 
 
 def mean_scores(runs: Sequence[Judged], classes: int) -> dict[str, Estimate]:
-    """The scores of ``OVERALL``, ``auc``, and the recall of each class as ``recall.<index>``.
+    """Compute the scores of ``OVERALL``, ``auc``, and the recall of each class as ``recall.<index>``.
 
     Args:
         runs: one per seed, on the same clips.
         classes: K.
     """
     counts = seed_counts(runs, classes)
-    chosen = {name: one for name, one in scores.overall_statistics(classes).items() if name in OVERALL}
+    chosen = {name: statistic for name, statistic in scores.overall_statistics(classes).items() if name in OVERALL}
     of_class = scores.class_statistics(classes)
-    chosen |= {f"recall.{index}": one for (index, score), one in of_class.items() if score == "recall"}
-    intervals = count_intervals(counts, {name: Statistic(_mean(one.value), one.reads) for name, one in chosen.items()})
-    by_seed = {name: np.asarray(one.value(counts.sum(0))) for name, one in chosen.items()}
-    found = {name: _estimate(by_seed[name], intervals[name]) for name in chosen}
-    return found | {"auc": _auc(runs)}
+    chosen |= {f"recall.{index}": statistic for (index, score), statistic in of_class.items() if score == "recall"}
+    means = {name: Statistic(_mean(statistic.value), statistic.reads) for name, statistic in chosen.items()}
+    intervals = count_intervals(counts, means)
+    by_seed = {name: np.asarray(statistic.value(counts.sum(0))) for name, statistic in chosen.items()}
+    estimates = {name: _estimate(by_seed[name], intervals[name]) for name in chosen}
+    return estimates | {"auc": _auc(runs)}
 
 
 def contrast(runs: Sequence[Judged], reference: Sequence[Judged], classes: int) -> Contrast:
-    """How much more accurate ``runs`` are than ``reference``, each the mean over its seeds; all on the same clips."""
-    ours, theirs = (seed_counts(each, classes).mean(1) for each in (runs, reference))
+    """Compute the accuracy of ``runs`` minus that of ``reference``, means over their seeds, all on the same clips."""
+    ours, theirs = (seed_counts(judged, classes).mean(1) for judged in (runs, reference))
     return contrast_counts(ours, theirs)
 
 
 def contrast_counts(ours: Floats, theirs: Floats) -> Contrast:
-    """:func:`contrast` from tables of counts (S, K, K + 1), which may be means over trainings or draws."""
+    """Compute :func:`contrast` from tables of counts (S, K, K + 1), which may be means over trainings or draws."""
     pair = np.stack([ours, theirs], axis=1)
     everything = np.ones(pair.shape[-2:], np.bool_)
 
@@ -85,25 +86,25 @@ def contrast_counts(ours: Floats, theirs: Floats) -> Contrast:
         return np.asarray(first - second)
 
     interval = count_intervals(pair, {"accuracy": Statistic(difference, everything)}, bounds=DIFFERENCE_RANGE)
-    right = [np.trace(each[..., :-1], axis1=-2, axis2=-1) for each in (ours, theirs)]
+    right = [np.trace(table[..., :-1], axis1=-2, axis2=-1) for table in (ours, theirs)]
     return Contrast(float(difference(pair.sum(0))), interval["accuracy"], sign_flip(*right))
 
 
 def seed_counts(runs: Sequence[Judged], classes: int) -> Floats:
-    """Tables of counts by subject and seed, (S, R, K, K + 1); the subjects in the order of their names."""
-    tables = [scores.count_clips(one.truth, one.predicted, one.subjects, len(one.subject_ids), classes) for one in runs]
+    """Count the clips by subject and seed, (S, R, K, K + 1); the subjects in the order of their names."""
+    tables = [scores.count_clips(run.truth, run.predicted, run.subjects, len(run.subject_ids), classes) for run in runs]
     return np.stack(tables, axis=1)
 
 
 def _auc(runs: Sequence[Judged]) -> Estimate:
     by_seed, without = [], []
-    for one in runs:
-        rows = one.covered
-        codes, subjects = np.unique(one.subjects[rows], return_inverse=True)
-        args = one.probabilities[rows], one.truth[rows]
+    for run in runs:
+        rows = run.covered
+        codes, subjects = np.unique(run.subjects[rows], return_inverse=True)
+        args = run.probabilities[rows], run.truth[rows]
         by_seed.append(float(macro_auc(auc_by_class(*args))))
         without.append(macro_auc(auc_without_each(*args, subjects, len(codes))))
-    if len({len(each) for each in without}) > 1:
+    if len({len(scores) for scores in without}) > 1:
         interval = Interval.undefined("a subject has predictions in some of the trainings only", len(without[0]))
     else:
         interval = jackknife(float(np.mean(by_seed)), np.mean(without, axis=0))
@@ -116,5 +117,5 @@ def _estimate(by_seed: Floats, interval: Interval) -> Estimate:
 
 
 def _mean(score: scores.Score) -> scores.Score:
-    """The mean of a score over the axis of seeds: (..., R, K, K + 1) -> (...)."""
+    """Return the score averaged over the axis of seeds: (..., R, K, K + 1) -> (...)."""
     return lambda counts: np.asarray(score(counts).mean(-1))

@@ -1,1 +1,1 @@
-"""Where a model looks, measured: attribution, facial regions, and checks that the maps mean something."""
+"""Explanations of a trained model: attribution maps, their shares on facial regions, and sanity checks of the maps."""

@@ -1,8 +1,8 @@
-"""Attribution of a clip's logit to places and moments, by captum: Grad-CAM, integrated gradients, occlusion.
+"""Attribution of a clip's class logit to pixels and frames, with captum: Grad-CAM, integrated gradients, occlusion.
 
-Every method answers for the logit of one class per clip and gives maps that are not negative: how much each place of
-each frame speaks for (Grad-CAM, occlusion) or moves (integrated gradients) that logit. A frame without a face is not
-seen by the model, and its map is zero.
+Every method explains the logit of one class per clip with nonnegative maps: how much each pixel of each frame raises
+(Grad-CAM, occlusion) or changes (integrated gradients) that logit. The model does not see a frame without a face, and
+its map is zero.
 
 References: Selvaraju et al. (2017, doi:10.1109/ICCV.2017.74); Sundararajan et al. (2017, arXiv:1703.01365); Zeiler and
 Fergus (2014, doi:10.1007/978-3-319-10590-1_53).
@@ -22,25 +22,25 @@ from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, ClipBatch
 
 WINDOW, STRIDE = 16, 12
-"""Pixels: side and step of the square that occlusion hides, a mouth or an eye."""
+"""Side and step in pixels of the square that occlusion blurs, the size of a mouth or an eye."""
 
 STEPS = 10
-"""Of the path of integrated gradients; captum's rule is Gauss-Legendre, which needs few."""
+"""Steps on the path of integrated gradients; captum's Gauss-Legendre rule needs few."""
 
 
 def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str) -> Tensor:
-    """Grad-CAM of every frame: with a temporal head the gradient comes through it, so late frames know of early ones.
+    """Return the Grad-CAM of every frame; through a temporal head maps of late frames depend on early frames.
 
     Args:
         model: in evaluation mode.
         batch: B clips of T frames; at least one frame of the batch is valid.
-        target: (B,) the class asked about.
-        layer: of the encoder, from ``fer_id.explain.layers.choose_layer``.
+        target: (B,) index of the explained class.
+        layer: name of an encoder layer, from ``fer_id.explain.layers.choose_layer``.
 
     Returns:
-        (B, T, h, w) float32, the layer's cells, at least 0.
+        (B, T, h, w) float32 at the layer's resolution, at least 0.
     """
-    with as_map(model.encoder, layer) as window, _questioned(model):
+    with as_map(model.encoder, layer) as window, _attributing(model):
         cam = LayerGradCam(model, window).attribute(
             batch["frames"],
             target=target,
@@ -50,15 +50,15 @@ def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str
     seen = batch["valid"].flatten()
     cells: Tensor = cam[:, 0].detach().float()
     maps = cells.new_zeros(len(seen), *cells.shape[1:])
-    maps[seen] = cells  # the model encodes valid frames alone, in this order
+    maps[seen] = cells  # the model encodes only the valid frames, in this order
     return maps.view(*batch["valid"].shape, *cells.shape[1:])
 
 
 def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """|integrated gradients| from the blurred clip to the clip, summed over the colours, (B, T, 64, 64)."""
+    """Return |integrated gradients| from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
     frames = batch["frames"]
-    with _questioned(model):
-        found = IntegratedGradients(model).attribute(
+    with _attributing(model):
+        attribution = IntegratedGradients(model).attribute(
             frames,
             baselines=blurred(frames),
             target=target,
@@ -66,15 +66,15 @@ def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor
             n_steps=STEPS,
             internal_batch_size=len(frames),
         )
-    return _seen(found.detach().float().abs().sum(dim=2), batch["valid"])
+    return _seen(attribution.detach().float().abs().sum(dim=2), batch["valid"])
 
 
 def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """How far the logit falls when a square is blurred in all frames at once, (B, T, 64, 64), alike in all frames."""
+    """Return the fall of the logit when a square is blurred in all frames, (B, T, 64, 64), equal in all frames."""
     frames = batch["frames"]
     count = frames.shape[1]
-    with torch.inference_mode(), _questioned(model):
-        found = Occlusion(model).attribute(
+    with torch.inference_mode(), _attributing(model):
+        attribution = Occlusion(model).attribute(
             frames,
             sliding_window_shapes=(count, 3, WINDOW, WINDOW),
             strides=(count, 3, STRIDE, STRIDE),
@@ -82,31 +82,31 @@ def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor
             target=target,
             additional_forward_args=(batch["valid"], batch["landmarks"]),
         )
-    return _seen(found.float().mean(dim=2).clamp(min=0), batch["valid"])
+    return _seen(attribution.float().mean(dim=2).clamp(min=0), batch["valid"])
 
 
 def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor, features: Tensor | None = None) -> Tensor:
-    """How far the logit falls when a frame is taken for one without a face, (B, T); NaN where it was one already.
+    """Return the fall of the logit when a frame counts as one without a face, (B, T).
 
-    Each frame is encoded once; the head is asked again. Negative where the clip speaks more clearly without the frame;
-    NaN too for the only valid frame of a clip, without which there is no answer.
+    Frames are encoded once; only the head is repeated. Negative where the logit is higher without the frame; NaN for a
+    frame without a face and for the only valid frame of a clip, without which there is no prediction.
 
     Args:
-        features: what the head was given (:func:`heads_input`), where the clips were encoded before.
+        features: the input of the head (:func:`heads_input`), where the clips have been encoded before.
     """
     valid = batch["valid"]
     with torch.inference_mode():
         if features is None:
             features = model.encode(batch["frames"], valid, batch["landmarks"])
         whole = _of(model.classify(model.pool(features, valid)), target)
-        found = torch.full(valid.shape, torch.nan)
+        drops = torch.full(valid.shape, torch.nan)
         for t in range(valid.shape[1]):
             without = valid.clone()
             without[:, t] = False
             can = (valid[:, t] & without.any(dim=1)).cpu()
             drop = whole - _of(model.classify(model.pool(features, without)), target)
-            found[can, t] = drop.float().cpu()[can]
-    return found
+            drops[can, t] = drop.float().cpu()[can]
+    return drops
 
 
 GRAD_CAM = "grad_cam"
@@ -114,9 +114,9 @@ GRAD_CAM = "grad_cam"
 
 @contextmanager
 def heads_input(model: ClipClassifier) -> Iterator[list[Tensor]]:
-    """Gathers the features (B, T, D) that the head is given meanwhile, so that nothing is encoded twice."""
+    """Yield a list that collects the head's input features (B, T, D), so that nothing is encoded twice."""
     seen: list[Tensor] = []
-    handle = model.head.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach()))
+    handle = model.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
     try:
         yield seen
     finally:
@@ -127,42 +127,42 @@ METHODS: dict[str, Callable[[ClipClassifier, ClipBatch, Tensor], Tensor]] = {
     "integrated_gradients": integrated_gradients,
     "occlusion": occlusion,
 }
-"""What stands beside Grad-CAM, by name."""
+"""Attribution methods beside Grad-CAM, by name."""
 
 
 def importance(maps: Tensor) -> Tensor:
-    """Share of each frame in a clip's attribution, (B, T) from (B, T, h, w); NaN where all of it is zero."""
+    """Return each frame's share of a clip's attribution, (B, T) from (B, T, h, w); NaN without attribution."""
     mass = maps.sum(dim=(2, 3))
-    return mass / mass.sum(dim=1, keepdim=True)  # 0 / 0 is NaN: nothing spoke for the class
+    return mass / mass.sum(dim=1, keepdim=True)  # 0 / 0 is NaN: no attribution at all
 
 
 def enlarged(maps: Tensor) -> Tensor:
-    """Maps (B, T, h, w) at the size of the crop, (B, T, 64, 64), bilinearly."""
+    """Return maps (B, T, h, w) at the size of the crop, (B, T, 64, 64), by bilinear interpolation."""
     if maps.shape[-1] == CROP:
         return maps
     return torch.nn.functional.interpolate(maps, size=(CROP, CROP), mode="bilinear", align_corners=False)
 
 
 def blurred(frames: Tensor) -> Tensor:
-    """Frames (B, T, 3, 64, 64) in which no feature of a face is left, only light and skin: the mean of 16x16 pixels,
-    bilinearly in between. What "nothing to see here" looks like."""
+    """Return frames (B, T, 3, 64, 64) without facial features, only light and skin: means of 16x16 pixels, interpolated
+    bilinearly. The baseline of integrated gradients and occlusion."""
     coarse = torch.nn.functional.adaptive_avg_pool2d(frames.flatten(0, 1), CROP // 16)
     soft = torch.nn.functional.interpolate(coarse, size=(CROP, CROP), mode="bilinear", align_corners=False)
     return soft.view(frames.shape)
 
 
 @contextmanager
-def _questioned(model: ClipClassifier) -> Iterator[None]:
-    """No gradient for the weights, which nobody asks for; and a backward pass of an LSTM that is not in training."""
-    wanted = [one for one in model.parameters() if one.requires_grad]
+def _attributing(model: ClipClassifier) -> Iterator[None]:
+    """Freeze the weights, and allow the backward pass of an LSTM in evaluation mode."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
-        for one in wanted:
-            one.requires_grad_(False)
+        for parameter in wanted:
+            parameter.requires_grad_(False)
         with torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has no backward in evaluation mode
             yield
     finally:
-        for one in wanted:
-            one.requires_grad_(True)
+        for parameter in wanted:
+            parameter.requires_grad_(True)
 
 
 def _seen(maps: Tensor, valid: Tensor) -> Tensor:

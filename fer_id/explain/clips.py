@@ -1,4 +1,4 @@
-"""Clips explained one batch at a time: Grad-CAM, importance of each frame, and the share of each facial region."""
+"""Explanation of clips batch by batch: Grad-CAM, importance of each frame, and share of each facial region."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _COLUMNS = [
 
 
 class Explained(NamedTuple):
-    """What was found of the clips of one model.
+    """Explanations of a model's clips.
 
     Attributes:
-        rows: a row per clip: ``clip_id, subject_id, target, reason`` (None where regions are known), ``share <region>``
+        rows: one per clip: ``clip_id, subject_id, target, reason`` (None where shares are defined), ``share <region>``
             and ``area <region>``, ``importance`` and ``occlusion`` (lists with a value per frame).
-        maps: clip -> Grad-CAM (T, h, w), the layer's cells, as a part of the clip's highest; of clips with a face.
+        maps: clip with a face -> Grad-CAM (T, h, w) at the layer's resolution, divided by the clip's maximum.
     """
 
     rows: pd.DataFrame
@@ -46,14 +46,14 @@ def explain_clips(
     layer: str,
     lengths: Mapping[str, int] | None = None,
 ) -> Explained:
-    """Explains every clip by the logit of one class.
+    """Explain the logit of one class for every clip.
 
     Args:
         model: in evaluation mode.
-        batches: the clips; memory grows with a batch and the coarse maps, not with the clips' frames.
-        targets: clip -> the class asked about; clips without one had no face.
-        layer: of the Grad-CAM.
-        lengths: clip -> its frames, where a batch holds more, added to make clips alike; None: as many as the batch.
+        batches: the clips; memory grows with the batch size and the coarse maps, not with the number of frames.
+        targets: clip -> index of the explained class; clips without one have no face.
+        layer: layer of the Grad-CAM.
+        lengths: clip -> its number of frames, where a batch is padded; None: no padding.
     """
     rows: list[dict[str, Any]] = []
     maps: dict[str, Maps] = {}
@@ -63,10 +63,10 @@ def explain_clips(
             for clip, subject in zip(whole["clip_id"], whole["subject_id"], strict=True)
             if clip not in targets
         ]
-        asked = with_targets(whole, targets, next(model.parameters()).device)
-        if asked is None:
+        selection = with_targets(whole, targets, next(model.parameters()).device)
+        if selection is None:
             continue
-        batch, target = asked
+        batch, target = selection
         with heads_input(model) as seen:
             cells = grad_cam(model, batch, target, layer)
         dropped = frame_occlusion(model, batch, target, seen[-1]).numpy()
@@ -77,13 +77,13 @@ def explain_clips(
             row = {"clip_id": clip, "subject_id": batch["subject_id"][i], "target": int(target[i])}
             when = {"importance": moments[i, own].tolist(), "occlusion": dropped[i, own].tolist()}
             rows.append({**row, **regions[i], **when})
-            peak = cells[i].amax().clamp(min=1e-30)  # half precision has no room for very small maps
+            peak = cells[i].amax().clamp(min=1e-30)  # very small maps would underflow in half precision
             maps[clip] = (cells[i, own] / peak).cpu().numpy().astype(np.float16)
     return Explained(pd.DataFrame(rows, columns=_COLUMNS), maps)
 
 
 def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.device) -> tuple[ClipBatch, Tensor] | None:
-    """The clips of a batch that have a target, on the device, and the targets; None where none has."""
+    """Return the clips of a batch that have a target, on the device, with their targets; None where no clip has one."""
     keep = [clip in targets for clip in batch["clip_id"]]
     if not any(keep):
         return None
@@ -93,16 +93,16 @@ def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.dev
         if isinstance(value, Tensor):
             chosen[key] = value[mask].to(device)
         else:
-            chosen[key] = [one for one, wanted in zip(cast("list[str]", value), keep, strict=True) if wanted]
+            chosen[key] = [text for text, wanted in zip(cast("list[str]", value), keep, strict=True) if wanted]
     return chosen, torch.tensor([targets[clip] for clip in chosen["clip_id"]], device=device)
 
 
 def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
-    """Columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
+    """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
     big, points = enlarged(maps).cpu().numpy(), batch["landmarks"].cpu().numpy()
-    found = []
+    rows = []
     for clip in range(len(big)):
         shares, areas, reason = region_shares(big[clip], region_masks(points[clip]))
         values = {f"{SHARE}{name}": value for name, value in zip(REGIONS, shares, strict=True)}
-        found.append({"reason": reason, **values, **{f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}})
-    return found
+        rows.append({"reason": reason, **values, **{f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}})
+    return rows

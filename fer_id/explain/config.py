@@ -1,4 +1,4 @@
-"""What can be set about explanations."""
+"""Settings of explanations."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from fer_id.settings import setting
 
 @dataclass
 class ExplainConfig:
-    """Where the model looks: Grad-CAM on facial regions, and the checks of its maps."""
+    """Grad-CAM of test clips with facial regions, and the checks of its maps."""
 
     clips: int | None = setting(
         None,
         min=0,
         max=1_000_000,
-        help="test clips, as many of every class, the same ones of a store for every run; null: all; 0: no explanation",
+        help="test clips, as many of every class, the same for every run on a store; null: all; 0: no explanation",
     )
     checks: int = setting(
-        32, min=0, max=1_000_000, help="of those, clips whose maps are checked and asked of other methods; 0: none"
+        32,
+        min=0,
+        max=1_000_000,
+        help="number of these clips whose maps are checked and compared with other methods; 0: none",
     )
-    layer: str | None = setting(None, help="of the encoder, for Grad-CAM; null: its latest map of 8x8 cells or more")
-    batch_size: int = setting(16, min=1, max=65_536, help="clips at a time; what memory is needed for")
+    layer: str | None = setting(
+        None, help="encoder layer of Grad-CAM; null: the latest with a map of at least 8x8 cells"
+    )
+    batch_size: int = setting(16, min=1, max=65_536, help="clips at a time; determines the memory needed")

@@ -1,7 +1,7 @@
-"""The layer that a Grad-CAM is taken from: a map of the face that is neither too coarse nor too early.
+"""Choice of the encoder layer for Grad-CAM: the latest feature map that is not too coarse.
 
-At 64x64 a network made for photographs ends in a map of 4x4 or 2x2 cells, where a mouth is a part of one; so the latest
-map of at least :data:`SIDE` cells a side is taken, 8 pixels each.
+At 64x64 pixels a network made for photographs ends in a map of 4x4 or 2x2 cells, each larger than a mouth; so the
+latest map of at least :data:`SIDE` cells a side is used (cells of 8 pixels).
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from fer_id.models.encoders import Encoder
 from fer_id.types import CROP
 
 SIDE = 8
-"""Cells a side that the chosen map has at least, where the network has such a map."""
+"""Minimum number of cells a side of the chosen map, where the network has such a map."""
 
 
-def choose_layer(encoder: Encoder, asked: str | None = None) -> str:
-    """The name of the layer of an encoder whose map is looked at: the one asked for, or the latest useful one.
+def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
+    """Return the name of the encoder layer for Grad-CAM: the requested layer, or the latest useful one.
 
     Args:
-        encoder: any; of one that names no maps (``Encoder.map_names``) every module is tried, to a depth of three.
-        asked: a module's name in the encoder, as ``named_modules`` gives it.
+        encoder: any encoder; where it names no maps (``Encoder.map_names``) every module to a depth of three is tried.
+        wanted: a module's name in the encoder, as ``named_modules`` gives it.
 
     Raises:
-        ConfigError: there is no such layer, or its output is no map; those that can be had are listed.
+        ConfigError: no such layer, or its output is no map; the possible layers are listed.
     """
     if hasattr(getattr(encoder, "net", None), "unroll"):  # Hiera
         raise ConfigError("the encoder's tokens are not in the order of the picture, so there is no Grad-CAM of it")
-    sides = map_sides(encoder, [asked] if asked else [])
-    if asked is not None:
-        if sides.get(asked, 0) > 1:
-            return asked
+    sides = map_sides(encoder, [wanted] if wanted else [])
+    if wanted is not None:
+        if sides.get(wanted, 0) > 1:
+            return wanted
         known = map_sides(encoder)
         raise ConfigError(
-            f"layer={asked}: the encoder has no map of that name. Known: {_listed(known)}; or any other module whose "
+            f"layer={wanted}: the encoder has no map of that name. Known: {_listed(known)}; or any other module whose "
             "output has a height and a width"
         )
     useful = {name: side for name, side in sides.items() if side > 1}
@@ -50,18 +50,18 @@ def choose_layer(encoder: Encoder, asked: str | None = None) -> str:
 
 
 def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int]:
-    """Cells a side of the maps of these modules, in the order in which they are computed; those without one left out.
+    """Return the cells a side of the modules' output maps, in order of computation; modules without a map are left out.
 
     Args:
-        names: None or empty: those that the encoder names itself, or all to a depth of three.
+        names: modules; None or empty: the encoder's own list (``map_names``), or all modules to a depth of three.
     """
     modules = dict(encoder.named_modules())
     if not names:
         own = encoder.map_names()
-        if own and (found := map_sides(encoder, own)):
-            return found
+        if own and (sides := map_sides(encoder, own)):
+            return sides
         names = [name for name in modules if name and name.count(".") < 3]
-    sides: dict[str, int] = {}
+    sides = {}
 
     def note(name: str, output: object) -> None:
         if isinstance(output, Tensor) and (side := _side(output, encoder)) > 1:
@@ -86,10 +86,10 @@ def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int
 
 @contextmanager
 def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
-    """A module whose output is the layer's, as a map (N, C, h, w), of tokens and of channels that come last as well.
+    """Yield a module whose output is the layer's as a map (N, C, h, w), also for tokens and channels-last layers.
 
-    What it gives goes on through the network, so its gradient is the layer's. Captum's Grad-CAM expects such a layer;
-    of a transformer's tokens (N, L, D) it would average the gradient over the channels instead of the places.
+    The output is passed on through the network, so its gradient is the layer's. Captum's Grad-CAM expects such a map;
+    for a transformer's tokens (N, L, D) it would average the gradient over the channels instead of the positions.
     """
     layer, window = encoder.get_submodule(name), nn.Identity()
 
@@ -103,7 +103,7 @@ def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
             tokens = patches.transpose(1, 2)
             seen = window(tokens.reshape(*tokens.shape[:2], side, side))
             return torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
-        # a clone: what follows may write into its input (ReLU in place), and the map is needed as it was
+        # a clone: the next module may overwrite its input (in-place ReLU), and the map must not change
         return window(output).clone()  # type: ignore[no-any-return]
 
     handle = layer.register_forward_hook(look)
@@ -114,7 +114,7 @@ def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
 
 
 def _side(output: Tensor, encoder: Encoder) -> int:
-    """Cells a side of what a layer gives; 0 where that is no square map."""
+    """Return the cells a side of a layer's output; 0 where the output is no square map."""
     if output.ndim == 4:
         sides = output.shape[1:3] if _channels_last(output) else output.shape[2:4]
         return int(min(sides)) if sides[0] == sides[1] else 0
@@ -128,7 +128,7 @@ def _side(output: Tensor, encoder: Encoder) -> int:
 
 
 def _channels_last(output: Tensor) -> bool:
-    """Whether (N, a, b, c) is (N, h, w, C), as in Swin; a convolution gives (N, C, h, w)."""
+    """Return True for (N, h, w, C), as in Swin; a convolution gives (N, C, h, w)."""
     return output.shape[1] == output.shape[2] != output.shape[3]
 
 

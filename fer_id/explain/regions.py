@@ -1,9 +1,9 @@
-"""Facial regions from 68 landmarks: soft masks that follow the face and share out every pixel of a crop.
+"""Facial regions from 68 landmarks: soft masks that follow the face and divide every pixel of a crop among regions.
 
-The regions are those in which the action units of an emotion show; what is no face is split into the hairline, where
-the paper saw attribution leak, and the background. The hairline follows from the landmarks by the canon of facial
-thirds: it is as far above the brows as the base of the nose is below them (Farkas et al., 1985, Plast Reconstr Surg
-75(3):328-338, who also measured how widely people differ from it), so it is a guess where hair is, not a finding.
+The regions are those in which the action units of an emotion show; the rest of the crop is the hairline, where the
+paper saw attribution leak, and the background. The hairline follows from the landmarks by the canon of facial thirds:
+it is as far above the brows as the base of the nose is below them (Farkas et al., 1985, Plast Reconstr Surg
+75(3):328-338, who also measured how widely people differ from it), so it is an estimate, not a detection of hair.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ REGIONS = (
     *("chin and jaw", "cheeks", "forehead", "hairline", "background"),
 )
 OUTSIDE = ("hairline", "background")
-"""What a model has no business looking at: attribution there is leakage."""
+"""Regions outside the face; see ``fer_id.explain.shares.off_face_attribution``."""
 
 UNIT_REGIONS: dict[int, tuple[str, ...]] = {
     1: ("brows", "forehead"),
@@ -39,7 +39,7 @@ UNIT_REGIONS: dict[int, tuple[str, ...]] = {
     23: ("mouth",),
     26: ("mouth", "chin and jaw"),
 }
-"""Where each action unit changes the face: Ekman, Friesen and Hager, *Facial Action Coding System*, 2002."""
+"""Action unit -> regions of the face that it changes: Ekman, Friesen and Hager, *Facial Action Coding System*, 2002."""
 
 EMOTION_UNITS: dict[str, tuple[int, ...]] = {
     "happy": (6, 12),
@@ -51,27 +51,27 @@ EMOTION_UNITS: dict[str, tuple[int, ...]] = {
     "contempt": (12, 14),
 }
 """Action units of the emotions: Friesen and Ekman, *EMFACS-7*, 1983. They describe adults without disabilities, so
-attribution elsewhere is a question to ask about a child, not a fault of the model."""
+attribution elsewhere is no proof of a faulty model."""
 
 _SCALE = 2  # masks are painted this much larger and averaged down, for soft edges
-_SOFT = 0.8  # pixels, standard deviation: landmarks are not more exact than that
-_SHIFT = 4  # binary digits behind the point in OpenCV's coordinates
+_SOFT = 0.8  # standard deviation in pixels: landmarks are no more exact
+_SHIFT = 4  # fractional bits of OpenCV's coordinates
 
 
 def expected(emotion: str) -> tuple[str, ...]:
-    """Regions in which the emotion shows by FACS, in the order of ``REGIONS``; none for neutral."""
-    found = {region for unit in EMOTION_UNITS.get(emotion, ()) for region in UNIT_REGIONS[unit]}
-    return tuple(region for region in REGIONS if region in found)
+    """Return the regions in which the emotion shows by FACS, in the order of ``REGIONS``; none for neutral."""
+    regions = {region for unit in EMOTION_UNITS.get(emotion, ()) for region in UNIT_REGIONS[unit]}
+    return tuple(region for region in REGIONS if region in regions)
 
 
 def region_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Share of every pixel that belongs to each region.
+    """Return the share of every pixel that belongs to each region.
 
     Args:
-        landmarks: (N, 68, 2), crop pixels; they may lie outside the crop.
+        landmarks: (N, 68, 2) in crop pixels; points may lie outside the crop.
 
     Returns:
-        (N, 10, 64, 64) in [0, 1], summing to 1 over the regions; all NaN for a frame with a landmark that is NaN.
+        (N, 10, 64, 64) in [0, 1], summing to 1 over the regions; all NaN for a frame with a NaN landmark.
     """
     masks = np.full((len(landmarks), len(REGIONS), CROP, CROP), np.nan, np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
@@ -81,13 +81,13 @@ def region_masks(landmarks: NDArray[np.floating]) -> Floats:
 
 
 def face_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """How much of every pixel is face, from the jaw to the forehead below the hair: what training may be confined to.
+    """Return the share of every pixel that is face, from the jaw to the forehead: training may be confined to it.
 
     Args:
-        landmarks: (N, 68, 2), crop pixels.
+        landmarks: (N, 68, 2) in crop pixels.
 
     Returns:
-        (N, 64, 64) in [0, 1]; all 1 for a frame with a landmark that is NaN, of which nobody knows where the face is.
+        (N, 64, 64) in [0, 1]; all 1 for a frame with a NaN landmark, whose face is not located.
     """
     masks = np.ones((len(landmarks), CROP, CROP), np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
@@ -107,7 +107,7 @@ def _soft(labels: NDArray[np.uint8]) -> Floats:
 
 
 def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """The region of every pixel of a larger crop, uint8 (128, 128); what is painted later covers what was before."""
+    """Return the region index of every pixel of a larger crop, uint8 (128, 128); later regions cover earlier ones."""
     across, down = _axes(points)
     eyes = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
     unit = max(1.0, float(np.linalg.norm(eyes[1] - eyes[0])))
@@ -121,12 +121,12 @@ def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
     _fill(labels, _crown(points, across, down, brow_line - 1.25 * third, 1.12), "hairline")
     inside = np.zeros_like(labels)
     _fill(inside, _face(points), "background")  # any index but 0
-    for name, here in (
+    for name, area in (
         ("cheeks", height > brow_line),
         ("chin and jaw", height > mouth_line),
         ("forehead", height <= brow_line),
     ):
-        labels[(inside > 0) & here] = _index(name)
+        labels[(inside > 0) & area] = _index(name)
 
     for wing, corner in ((31, 48), (35, 54)):
         outward = across * (0.12 * unit) * (-1 if wing == 31 else 1)
@@ -136,26 +136,26 @@ def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
     for eye, brow in (((36, 42), (17, 22)), ((42, 48), (22, 27))):
         _blob(labels, points[slice(*eye)], 0.16 * unit, "eyes")
         _line(labels, points[slice(*brow)], 0.22 * unit, "brows")
-    _line(labels, points[[21, 22]], 0.22 * unit, "brows")  # frowns stand between them
+    _line(labels, points[[21, 22]], 0.22 * unit, "brows")  # frown lines lie between the brows
     _blob(labels, points[48:60], 0.10 * unit, "mouth")
     return labels
 
 
 def _face(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Outline of the face, its hair left out."""
+    """Return the outline of the face without hair."""
     across, down = _axes(points)
     top = float((points[17:27] @ down).mean()) - 0.85 * _third(points, down)
     return np.concatenate([points[:17], _crown(points, across, down, top, 1.0)])
 
 
 def _third(points: NDArray[np.float64], down: NDArray[np.float64]) -> float:
-    """From the brows to the base of the nose, pixels; at least three tenths of the distance between the eyes."""
+    """Return the distance from brows to base of the nose in pixels, at least 0.3 of the distance between the eyes."""
     eyes = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
     return max(0.3 * float(np.linalg.norm(eyes)), float(points[33] @ down) - float((points[17:27] @ down).mean()), 1.0)
 
 
 def _axes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Unit vectors of the face: from its right eye to its left one, and down."""
+    """Return the unit vectors of the face: from its right eye to its left eye, and down."""
     across = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
     across = across / max(1e-6, float(np.linalg.norm(across)))
     return across, np.array([-across[1], across[0]])
@@ -164,7 +164,7 @@ def _axes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.
 def _crown(
     points: NDArray[np.float64], across: NDArray[np.float64], down: NDArray[np.float64], top: float, wider: float
 ) -> NDArray[np.float64]:
-    """Half an ellipse from the left temple over the head to the right one, its highest point at ``top``."""
+    """Return half an ellipse from the left temple over the head to the right one, its highest point at ``top``."""
     middle = (points[0] + points[16]) / 2
     radius = wider * float(np.linalg.norm(points[16] - points[0])) / 2
     rise = max(1.0, float(middle @ down) - top)
@@ -177,7 +177,7 @@ def _index(name: str) -> int:
 
 
 def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Crop pixels as OpenCV's fixed-point pixels of the larger crop."""
+    """Convert crop pixels to OpenCV's fixed-point pixels of the larger crop."""
     return np.asarray(np.rint(((points + 0.5) * _SCALE - 0.5).clip(-1e4, 1e4) * 2**_SHIFT), np.int32)
 
 
@@ -191,7 +191,7 @@ def _line(labels: NDArray[np.uint8], points: NDArray[np.float64], width: float, 
 
 
 def _blob(labels: NDArray[np.uint8], points: NDArray[np.float64], margin: float, name: str) -> None:
-    """The hull of the points and what lies within ``margin`` of it."""
+    """Fill the convex hull of the points and a margin around it."""
     hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
     _fill(labels, hull, name)
     _line(labels, np.concatenate([hull, hull[:1]]), 2 * margin, name)

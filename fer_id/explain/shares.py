@@ -1,8 +1,8 @@
-"""How much of a clip's attribution falls on each facial region, and whether that is more than the region's size.
+"""Share of a clip's attribution on each facial region, relative to the region's area.
 
-A share alone says little: a large region gets much of any map. So every share stands beside the one that a map without
-a preference would have given it; their ratio is 1 where the model looks no more than by chance. **Leakage** is that
-ratio for what is no face: hairline and background together.
+A share alone is not informative: a large region gets much of any map. So every share is divided by the region's area,
+its share under a uniform map; the ratio is 1 where attribution is no higher than by chance. **Off-face attribution** is
+that ratio for hairline and background together (``leakage`` in ``explain.json``).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from fer_id.explain.regions import OUTSIDE
 Floats = NDArray[np.floating]
 
 SHARE, AREA = "share ", "area "
-"""Beginnings of the columns: of attribution, and of the pixels of the frames that attribution falls on."""
+"""Column prefixes: share of the attribution, and share of the pixels, weighted by each frame's attribution."""
 
 GROUP = "group "
-"""Beginning of the group columns: a site may call one of them as we call ours."""
+"""Prefix of the group columns, whose own names may clash with other columns."""
 
 NO_LANDMARKS = "no frame has landmarks"
 NO_ATTRIBUTION = "nothing spoke for the class"
@@ -32,15 +32,15 @@ _DEALS = 1_999
 
 
 def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None]:
-    """Shares of one clip's attribution, and what a map that is even within each frame would have given.
+    """Return the shares of a clip's attribution, and the shares that a map uniform within each frame would have.
 
     Args:
         maps: (T, 64, 64), at least 0.
-        masks: (T, R, 64, 64) as ``regions.region_masks`` gives them; frames that are NaN are left out.
+        masks: (T, R, 64, 64) from ``regions.region_masks``; NaN frames are left out.
 
     Returns:
-        shares (R,) and areas (R,), each summing to 1, NaN where undefined; and the reason in that case. A frame's area
-        counts as much as its attribution, so that a map even within every frame gives shares equal to areas.
+        Shares (R,) and areas (R,), each summing to 1, NaN where undefined, and the reason in that case. A frame's area
+        is weighted by its attribution, so that a map uniform within every frame gives shares equal to areas.
     """
     undefined = np.full(masks.shape[1], np.nan)
     known = np.isfinite(masks[:, 0, 0, 0])
@@ -55,9 +55,9 @@ def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDA
 
 
 def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tuple[float, Interval]:
-    """Attribution on these regions relative to their area over all clips of a table, and its interval over subjects.
+    """Return attribution on regions relative to their area over all clips, with its interval over subjects.
 
-    Clips without shares are left out; NaN where there is no other.
+    Clips without shares are left out; NaN where no clip is left.
     """
     return ratios(table, {"": regions}, seed=seed)[""]
 
@@ -65,28 +65,31 @@ def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tupl
 def ratios(
     table: pd.DataFrame, regions: Mapping[str, Sequence[str]], *, seed: int = 0
 ) -> dict[str, tuple[float, Interval]]:
-    """:func:`ratio` of several sets of regions by name."""
+    """Return :func:`ratio` for several sets of regions by name."""
     subjects = table["subject_id"].astype(str).tolist()
-    sums = {name: [one.to_numpy().astype(np.float64) for one in _sums(table, some)] for name, some in regions.items()}
-    both = {name: (above, below) for name, (above, below) in sums.items()}
-    return ratio_intervals(both, subjects, bounds=(0.0, np.inf), seed=seed)
+    sums = {
+        name: [column.to_numpy().astype(np.float64) for column in _sums(table, subset)]
+        for name, subset in regions.items()
+    }
+    pairs = {name: (above, below) for name, (above, below) in sums.items()}
+    return ratio_intervals(pairs, subjects, bounds=(0.0, np.inf), seed=seed)
 
 
-def leakage(table: pd.DataFrame) -> pd.Series[float]:
-    """Of every clip: attribution on hairline and background relative to their area; NaN where undefined."""
+def off_face_attribution(table: pd.DataFrame) -> pd.Series[float]:
+    """Return each clip's attribution on hairline and background relative to their area; NaN where undefined."""
     share, area = _sums(table, OUTSIDE)
     return share / area.where(area > 0)
 
 
 def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed: int = 0) -> tuple[float, float]:
-    """Largest minus smallest :func:`ratio` among the groups of a column, and its p.
+    """Return the largest minus the smallest :func:`ratio` among the groups of a column, and its p-value.
 
-    The groups are dealt out to the subjects anew, at random: a largest minus smallest is never below zero, so whether
-    an interval of it holds zero would tell nothing.
+    A permutation test of the groups across subjects: a largest minus smallest value is never below zero, so an interval
+    of it could not show whether it differs from zero.
 
     Returns:
-        the gap, NaN with fewer than two groups; and p in (0, 1], NaN too where subjects belong to several groups or a
-        group has fewer than two.
+        The gap, NaN with fewer than two groups; and p in (0, 1], also NaN where subjects belong to several groups or a
+        group has fewer than two subjects.
     """
     share, area = _sums(table, regions)
     known = share.notna() & table[column].notna()
@@ -111,6 +114,6 @@ def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed:
 
 
 def _sums(table: pd.DataFrame, regions: Sequence[str]) -> tuple[pd.Series[float], pd.Series[float]]:
-    """Share and area of these regions together, of every clip; NaN where undefined."""
+    """Return share and area of several regions together, per clip; NaN where undefined."""
     share, area = (table[[start + name for name in regions]].sum(axis=1, skipna=False) for start in (SHARE, AREA))
     return share, area

@@ -1,4 +1,4 @@
-"""Whether maps pass their checks (``fer_id.explain.checks``), from what each check found of each clip."""
+"""Verdicts on attribution maps, from the results of ``fer_id.explain.checks``."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pandas as pd
 from fer_id.evaluation.intervals import ratio_intervals
 
 MOST_ALIKE_WHEN_RANDOM = 0.5
-"""Rank correlation with the map of a model of random weights above which a map is too much the picture's own."""
+"""Maximum rank correlation with the map of a random-weights model; above it the map shows mostly the picture."""
 
 LEAST_ALIKE_UNDER_NOISE = 0.7
-"""Rank correlation with the map of the same clip under noise below which a map is too much chance's."""
+"""Minimum rank correlation with the map of the same clip under noise; below it the map is mostly chance."""
 
 LEAST_EFFECT = 0.02
-"""Mean change of the probability when everything is blurred, below which deletion and insertion say nothing."""
+"""Minimum mean change of the probability when everything is blurred; below it deletion and insertion are undecided."""
 
 _ALIKE = 1e-9
 
 RANDOM_WEIGHTS = "random weights"
-"""Name of the leakage of the same model with weights drawn anew: what its build, not its learning, looks at."""
+"""Name of the same model with random weights: its off-face attribution comes from architecture, not learning."""
 
 DECISIVE = {
     "random everything": "the map of a model of random weights is much like it",
@@ -27,27 +27,29 @@ DECISIVE = {
     "deletion": "blurring what it marks costs the class no more than blurring anything",
     "insertion": "showing what it marks gives the class no more than showing anything",
 }
-"""The checks that maps must pass, and what a failed one means."""
+"""Check that maps must pass -> meaning of a failure."""
 
 
 def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
-    """What each check found over all clips and whether the maps pass it; None where the subjects cannot tell.
+    """Return each check's mean over all clips and whether maps pass; None where too few subjects decide.
 
     Args:
-        rows: of ``fer_id.explain.checks.check_clips``, of one fold or of several.
+        rows: from ``fer_id.explain.checks.check_clips``, of one fold or of several.
     """
     subjects, ones = rows["subject_id"].astype(str).tolist(), np.ones(len(rows))
     columns = {str(name): rows[name].to_numpy(float) for name in rows.columns.drop(["clip_id", "subject_id"])}
-    told = ratio_intervals({name: (one, ones) for name, one in columns.items()}, subjects, bounds=(-1.0, 1.0))
-    moved = told["effect"][0] >= LEAST_EFFECT if "effect" in told else True
-    found: dict[str, dict[str, object]] = {}
-    for name, (mean, interval) in told.items():
+    intervals = ratio_intervals(
+        {name: (values, ones) for name, values in columns.items()}, subjects, bounds=(-1.0, 1.0)
+    )
+    moved = intervals["effect"][0] >= LEAST_EFFECT if "effect" in intervals else True
+    results: dict[str, dict[str, object]] = {}
+    for name, (mean, interval) in intervals.items():
         low, high = interval.low, interval.high
         if low is None and interval.n_subjects > 1 and np.ptp(columns[name][~np.isnan(columns[name])]) < _ALIKE:
-            low = high = mean  # all clips say the same: no interval can be had, and none is needed
+            low = high = mean  # all clips have the same value: no interval is defined, and none is needed
         value = None if np.isnan(mean) else mean
-        found[name] = {"value": value, "low": low, "high": high, "passed": _passed(name, low, high, moved)}
-    return found
+        results[name] = {"value": value, "low": low, "high": high, "passed": _passed(name, low, high, moved)}
+    return results
 
 
 def _passed(name: str, low: float | None, high: float | None, moved: bool) -> bool | None:

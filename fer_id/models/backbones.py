@@ -1,8 +1,8 @@
-"""Any timm backbone as an encoder of 64x64 crops.
+"""timm backbones as encoders of 64x64 crops.
 
 At 64x64 a network made for 224x224 ends in a 2x2 map. Backbones are therefore built with half the stride at their
 entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last map is 4x4 or
-more and every layer, with its pretrained weights, sees the face at twice the resolution it otherwise would. A
+more and every pretrained layer sees the face at twice its usual resolution. A
 training step of ResNet-50 or EfficientNet-B0 then takes about three times as long. Dilating the last stage instead
 (timm's ``output_stride=16``) would take 1.2 to 2 times, but leaves 16x16 cells after a ResNet's stem, where a brow or
 the corner of a mouth is one or two of them.
@@ -35,16 +35,16 @@ PATCH = 8
 
 
 class TimmEncoder(Encoder):
-    """Any timm backbone, fitted to 64x64 (see the module), pooled as timm pools it.
+    """A timm backbone, fitted to 64x64 (see the module), pooled as timm pools it.
 
     Args:
         name: timm's name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
         pretrained: download timm's weights.
-        weights: local file of those weights instead.
+        weights: local file of timm's weights instead.
 
     Raises:
         ConfigError: the backbone cannot take 64x64.
-        CheckpointError: the weights cannot be had, read, or fitted.
+        CheckpointError: the weights cannot be downloaded, read, or fitted.
     """
 
     def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
@@ -64,24 +64,24 @@ class TimmEncoder(Encoder):
         return list(self.net.children())
 
     def map_names(self) -> list[str]:
-        """timm's own list of stages; of a transformer each block's first norm, behind which its patches still count.
+        """Return timm's own list of stages; for a transformer the first norm of each block.
 
-        A class token alone is read at the end: behind the last block the patches have no gradient any more.
+        After a transformer's last block only the class token is read, and the patches have no gradient.
         """
         modules = dict(self.net.named_modules())
         listed = [info["module"] for info in getattr(self.net, "feature_info", ())]
-        stages = [name for name in listed if name in modules]  # some lists name what is not there
+        stages = [name for name in listed if name in modules]  # some lists name modules that do not exist
         return [f"net.{name}.norm1" if hasattr(modules[name], "norm1") else f"net.{name}" for name in stages]
 
 
 class Fit(NamedTuple):
-    """How a timm backbone is built for 64x64.
+    """Construction of a timm backbone for 64x64.
 
     Attributes:
         sizes: keyword arguments of ``timm.create_model``.
-        halve: whether the stride of its stem is halved.
+        halve: True where the stride of its stem is halved.
         dim: D.
-        side: of its last feature map; 0 where it ends in a row of tokens.
+        side: cells a side of its last feature map; 0 where it ends in a row of tokens.
     """
 
     sizes: dict[str, Any]
@@ -92,9 +92,9 @@ class Fit(NamedTuple):
 
 @lru_cache(maxsize=64)
 def fit_to_crop(name: str) -> Fit:
-    """Tries a backbone on the meta device (nothing is allocated or computed) and says how to build it for 64x64.
+    """Return how to build a backbone for 64x64, by trials on the meta device (nothing is allocated or computed).
 
-    As timm makes it where that ends in tokens or in a map of 4x4 or more, else with half the stride, else as timm does.
+    Unchanged where it ends in tokens or in a map of at least 4x4, else with half the stride, else unchanged.
 
     Raises:
         ConfigError: no way of building it takes a 64x64 image.
@@ -119,7 +119,7 @@ def fit_to_crop(name: str) -> Fit:
 
 
 def _sizes(name: str) -> list[dict[str, Any]]:
-    """Arguments to try, best first: for a backbone of fixed input size a smaller patch, else the image size alone."""
+    """Return the arguments to try, best first: for a fixed input size a smaller patch, else the image size alone."""
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return [{}]
@@ -170,7 +170,7 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
     with torch.device("meta"):
         expected = timm.create_model(name, num_classes=0, **fit.sizes).state_dict()
     usable(expected, tensors, path)
-    # timm resamples patches and positions only while it loads what it takes for published weights
+    # timm resamples patches and positions only while it loads published weights, so the file is declared as such
     overlay = {"file": path, "source": "timm", "custom_load": False}
     try:
         with _silent():
@@ -178,11 +178,11 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
                 timm.create_model(name, pretrained=True, num_classes=0, pretrained_cfg_overlay=overlay, **fit.sizes)
                 for _ in range(2)
             )
-    except Exception as error:  # timm renames the weights of many sources, each in its own way
+    except Exception as error:  # timm converts the weights of many sources, with various errors
         raise CheckpointError(f"{path}: not the weights of timm:{name} ({_first_line(error)})") from error
-    # timm passes over weights that it does not find: they are the ones that chance made differ between two builds
+    # timm skips missing weights silently: those are the weights that differ between two random initialisations
     pairs = zip(net.state_dict().items(), again.state_dict().values(), strict=True)
-    missing = [key for (key, one), other in pairs if not torch.equal(one, other)]
+    missing = [key for (key, first), second in pairs if not torch.equal(first, second)]
     if missing:
         problems = Problems(f"{path}: not the weights of timm:{name}")
         problems.found = [f"{key}: missing" for key in missing]
@@ -193,7 +193,7 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
 
 
 def _reason(error: Exception | None) -> str:
-    """Return why a backbone refused, in its own words, or where it gave none the place in its code."""
+    """Return a backbone's own message of refusal, or else the place in its code."""
     if error is None:
         return "it cannot be built"
     place = traceback.extract_tb(error.__traceback__)[-1]
@@ -225,7 +225,7 @@ def _first_strided(net: nn.Module) -> nn.Conv2d | None:
 
 
 def _halve_stem(net: nn.Module) -> None:
-    """Halves the stride of the first strided convolution; its weights stay as they are."""
+    """Halve the stride of the first strided convolution; its weights do not change."""
     conv = _first_strided(net)
     if conv is None:
         return

@@ -1,9 +1,9 @@
-"""From a ModelConfig to a model.
+"""Construction of a model from a ModelConfig.
 
-The paper's five are points of the grid encoder x head. Their recommended configs:
+The paper's five models are points of the grid encoder x head. Their recommended configs:
 
 =================  =================================  ======  ==============================================
-name               encoder                            head    further
+name               encoder                            head    notes
 =================  =================================  ======  ==============================================
 shallow_cnn        shallow                            mean
 resnet50           timm:resnet50                      mean
@@ -40,7 +40,7 @@ HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
     "attention": Attention,
     "transformer": Transformer,
 }
-"""Name of a head -> its class, called with D, ``hidden`` and ``dropout``."""
+"""Name of a head -> its class, constructed with D, ``hidden`` and ``dropout``."""
 
 
 def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipClassifier:
@@ -52,7 +52,7 @@ def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipCla
 
     Raises:
         ConfigError: the config names an unknown part or an impossible value (all of them listed).
-        CheckpointError: its pretrained weights cannot be had, read or fitted.
+        CheckpointError: its pretrained weights cannot be downloaded, read or fitted.
     """
     config = named_model(config) if isinstance(config, str) else config
     classes = len(classes) if isinstance(classes, LabelSpace) else classes
@@ -72,9 +72,7 @@ def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipCla
 
 def _build_encoder(config: ModelConfig) -> Encoder:
     if config.encoder.startswith(TIMM):
-        from fer_id.models.backbones import (
-            TimmEncoder,
-        )  # timm takes seconds to import, and our own encoders need it not
+        from fer_id.models.backbones import TimmEncoder  # timm takes seconds to import, and is not always needed
 
         return TimmEncoder(config.encoder.removeprefix(TIMM), pretrained=config.pretrained, weights=config.weights)
     encoder = ConvEncoder(*conv_blocks(config), residual=config.residual)

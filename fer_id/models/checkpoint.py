@@ -1,4 +1,4 @@
-"""Weights from files, and nothing but weights: a file that would run code is refused before it can."""
+"""Safe loading of model weights: files that would run code are refused before they are unpickled."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ MODEL = "model."
 """Prefix of the model's weights in a training checkpoint, where a task holds it as ``self.model``."""
 
 CONTAINERS = ("state_dict", "model")
-"""Keys under which a file may hold its weights: Lightning's and timm's, and a common older one."""
+"""Keys under which a file may hold its weights: that of Lightning and timm, and a common older one."""
 
 
 REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE)
-"""How torch's weights-only reader says that a file names something other than weights and plain containers."""
+"""Message of torch's weights-only reader about a file with more than weights and plain containers."""
 
 
 NARROW = (torch.float16, torch.bfloat16)
-"""Formats whose every value is one of float32 as well."""
+"""Formats that convert to float32 without loss."""
 
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How a file of weights begins that torch wrote before it wrote zip files."""
+"""First bytes of a file of weights in torch's format before zip files."""
 
 
 class DamagedError(CheckpointError):
-    """A file of weights is not whole: truncated, with flipped bits, or something else altogether."""
+    """A file of weights is truncated, has flipped bits, or is of another format."""
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Every weight of a file (safetensors, a torch file of weights, a training checkpoint) by its name, on the CPU.
+    """Return every weight of a file (safetensors, torch weights, training checkpoint) by name, on the CPU.
 
     Raises:
-        CheckpointError: no such file; truncated or otherwise damaged; more than weights and plain containers (nothing
-            of it is run); no weights.
+        CheckpointError: no such file; truncated or otherwise damaged; more than weights and plain containers (none
+            of its code is run); no weights.
     """
     path = Path(path)
     content = read_checkpoint(path)
@@ -66,10 +66,10 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
-    """The weights of the model in a training checkpoint, without the task's prefix; any other file of weights as it is.
+    """Return the model's weights in a training checkpoint, without the task's prefix; of other files all weights.
 
     Raises:
-        CheckpointError: as ``read_tensors``.
+        CheckpointError: see ``read_tensors``.
     """
     tensors = read_tensors(path)
     model = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
@@ -77,35 +77,35 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_model(model: ClipClassifier, path: str | Path) -> None:
-    """Loads all weights of a model of the same config and classes.
+    """Load all weights of a model of the same config and classes.
 
     Raises:
-        CheckpointError: as ``read_tensors``, or the file is of another model; the model is then unchanged.
+        CheckpointError: see ``read_tensors``, or the file is of another model; the model is then unchanged.
     """
     load_into(model, path)
 
 
 def load_encoder(model: ClipClassifier, path: str | Path) -> None:
-    """Loads the encoder's weights alone: from a checkpoint of any model with the same encoder, or a file of an encoder.
+    """Load only the encoder's weights, from a checkpoint of any model with it, or from a file of an encoder.
 
     Raises:
-        CheckpointError: as ``read_tensors``, or the file is of another encoder; the model is then unchanged.
+        CheckpointError: see ``read_tensors``, or the file is of another encoder; the model is then unchanged.
     """
     load_into(model.encoder, path, part="encoder")
 
 
 def write_checkpoint(task: nn.Module, path: Path) -> None:
-    """Writes the weights of a task that was not trained, where and as training would have left them."""
+    """Write the weights of an untrained task in the format of a training checkpoint."""
     content = io.BytesIO()
     torch.save({"state_dict": task.state_dict()}, content)
     atomic_write_bytes(path, content.getvalue())
 
 
 def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
-    """Loads a module from a file, or from the ``part`` of the file's model that has this name, if it has one.
+    """Load a module from a file, or from the part of the file's model named ``part``, where there is one.
 
     Raises:
-        CheckpointError: as ``load_model``.
+        CheckpointError: see ``load_model``.
     """
     state = load_state(path)
     prefix = f"{part}."
@@ -115,20 +115,20 @@ def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
     module.load_state_dict(usable(expected, state, path))
 
 
-def usable(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Return the given tensors in the number format that is expected: ``float16`` and ``bfloat16`` are widened.
+def usable(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
+    """Return the file's tensors in the expected number format: ``float16`` and ``bfloat16`` are widened.
 
     Args:
         expected: tensors of a module by name.
-        given: tensors of a file; those that are not expected are left out.
+        state: tensors of a file; unexpected ones are left out.
         path: the file, for the message.
 
     Raises:
-        CheckpointError: a tensor is NaN or infinite somewhere, or of a format that would be cast to another meaning
-            (integer, complex, quantised, sparse); all of them listed, by name.
+        CheckpointError: a tensor has NaN or infinite values, or a format whose cast would change its meaning (integer,
+            complex, quantised, sparse); all such tensors are listed by name.
     """
     problems, widened = Problems(f"{path}: not usable as weights"), set[str]()
-    tensors = {name: value for name, value in sorted(given.items()) if name in expected}
+    tensors = {name: value for name, value in sorted(state.items()) if name in expected}
     for name, value in tensors.items():
         problem = unusable(value, expected[name].dtype)
         if problem is not None:
@@ -145,7 +145,7 @@ def usable(expected: Mapping[str, Tensor], given: Mapping[str, Tensor], path: st
 
 
 def unusable(value: Tensor, expected: torch.dtype) -> str | None:
-    """Return why a tensor cannot be loaded as one of the expected format; None where it can."""
+    """Return the reason why a tensor cannot be loaded in the expected format; None where it can."""
     if value.layout is not torch.strided or value.is_quantized or value.is_meta:
         return "sparse, quantised or without values, expected a plain tensor"
     if value.dtype != expected and not (expected is torch.float32 and value.dtype in NARROW):
@@ -154,7 +154,7 @@ def unusable(value: Tensor, expected: torch.dtype) -> str | None:
 
 
 def is_finite(value: Tensor) -> bool:
-    """Return whether no value is NaN or infinite."""
+    """Return True unless a value is NaN or infinite."""
     if not value.numel() or not value.is_floating_point():
         return True
     return all(bool(torch.isfinite(bound)) for bound in torch.aminmax(value.detach()))
@@ -165,11 +165,11 @@ def _format(dtype: torch.dtype) -> str:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a file of weights holds, weights on the CPU; nothing but weights and plain containers.
+    """Return the content of a file of weights, on the CPU: nothing but weights and plain containers.
 
     Raises:
-        DamagedError: it is not whole; checksums are compared, which torch does not do.
-        CheckpointError: no such file, or it holds more than weights; nothing of it is run.
+        DamagedError: the file is incomplete; checksums are compared, which torch does not do.
+        CheckpointError: no such file, or one with more than weights; none of its code is run.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of weights")
@@ -189,7 +189,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _explained(path: Path, error: Exception) -> CheckpointError:
-    """Why a file could not be read, and what to do: it wanted to run code, or it is damaged."""
+    """Return an error with the reason why a file could not be read (code inside, or damage) and what to do."""
     code = REFUSED.search(str(error))
     if code is not None:
         return CheckpointError(
@@ -210,7 +210,7 @@ def _explained(path: Path, error: Exception) -> CheckpointError:
 
 
 def _foreign(path: Path) -> str | None:
-    """Return what a file is that may run code where it is unpacked; None where it is neither."""
+    """Return the kind of a file that may run code when it is unpacked; None for other files."""
     if tarfile.is_tarfile(path):
         return "a tar archive"
     with path.open("rb") as file:
@@ -218,15 +218,15 @@ def _foreign(path: Path) -> str | None:
     return "a pickle" if beginning[:1] == b"\x80" and beginning != _LEGACY[: len(beginning)] else None
 
 
-def _require_same(expected: dict[str, Tensor], given: dict[str, Tensor], path: str | Path) -> None:
+def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: str | Path) -> None:
     problems = Problems(f"{path}: weights of another model")
-    for name in expected.keys() & given.keys():
-        if expected[name].shape != given[name].shape:
-            shapes = f"{tuple(given[name].shape)}, expected {tuple(expected[name].shape)}"
+    for name in expected.keys() & state.keys():
+        if expected[name].shape != state[name].shape:
+            shapes = f"{tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
             problems.add(f"{name}: shape {shapes}")
-    for name in expected.keys() - given.keys():
+    for name in expected.keys() - state.keys():
         problems.add(f"{name}: missing")
-    for name in given.keys() - expected.keys():
+    for name in state.keys() - expected.keys():
         problems.add(f"{name}: not part of this model")
     problems.found.sort()
     problems.raise_if_any(CheckpointError, "Give a checkpoint of the same encoder, head, sizes and classes.")

@@ -1,15 +1,17 @@
-"""The typed configuration of a model, and every reason to refuse one. Imports no torch, so that a CLI may import it."""
+"""Model configuration and its validation, without importing torch."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from fer_id.errors import ConfigError
-from fer_id.settings import limits_text, setting, within_limits
+from fer_id.inputs import look_alike
+from fer_id.settings import PATH, limits_text, setting, within_limits
 
 TIMM = "timm:"
 """Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
@@ -18,13 +20,13 @@ CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "conv4": ((32, 64, 128, 256), (1, 2, 2, 2)),
     "shallow": ((32, 64, 128), (1, 1, 1)),
 }
-"""Our own encoders: name -> (channels of each block, convolutions in each block) where the config says nothing."""
+"""Built-in encoders: name -> default (channels of each block, convolutions in each block)."""
 
 HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")
 """Names of the temporal heads."""
 
 LARGEST_WIDTH = 16_384
-"""Channels or units of a layer at most: more is a slip of the finger, and no machine has memory for it."""
+"""Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
 
 TRANSFORMER_HEADS = 4
 """Attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it."""
@@ -32,10 +34,10 @@ TRANSFORMER_HEADS = 4
 
 @dataclass
 class ModelConfig:
-    """Which model to build: an encoder (frame -> feature) and a temporal head (features -> clip).
+    """Model configuration: an encoder (frame -> feature) and a temporal head (features -> clip).
 
     Attributes:
-        name: what the model is called in tables; changes nothing else.
+        name: name of the model in tables, without other effect.
         encoder: ``conv4`` | ``shallow`` | ``timm:<any timm name>``.
         head: one of ``HEADS``.
         hidden: size of the state of the recurrent and transformer heads; the other heads have no such state.
@@ -45,10 +47,10 @@ class ModelConfig:
         widths: channels of each block of ``conv4`` (four) or ``shallow`` (two or three); empty: the encoder's own.
         convs: convolutions in each block, likewise.
         residual: add to each convolution after the first of a block its own input (``conv4``, ``shallow``).
-        landmarks: size of the feature of a second stream that sees the normalised landmarks; 0: frames alone.
+        landmarks: size of the feature of a second stream on the normalised landmarks; 0: frames alone.
     """
 
-    name: str = "cnn_lstm"
+    name: str = setting("cnn_lstm", kind=PATH)
     encoder: str = "conv4"
     head: str = "lstm"
     hidden: int = setting(128, min=1, max=LARGEST_WIDTH)
@@ -93,13 +95,15 @@ def named_model(name: str) -> ModelConfig:
 
 
 def model_problems(config: ModelConfig) -> list[str]:
-    """Everything that is wrong with a model config, one line each, empty if nothing. Reads and builds nothing large."""
-    found = [*_limit_problems(config), *_encoder_problems(config), *_weight_problems(config)]
+    """Return a line for every problem of a model config. Reads and builds nothing large."""
+    problems = [*_limit_problems(config), *_encoder_problems(config), *_weight_problems(config)]
     if config.head not in HEADS:
-        found.append(_unknown("model.head", config.head, HEADS))
+        problems.append(_unknown("model.head", config.head, HEADS))
     if config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
-        found.append(f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer")
-    return found
+        problems.append(
+            f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer"
+        )
+    return problems
 
 
 def _limit_problems(config: ModelConfig) -> list[str]:
@@ -112,14 +116,14 @@ def _limit_problems(config: ModelConfig) -> list[str]:
 
 
 def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:
-    """A line that says that ``value`` is not known, which one was perhaps meant, and which ones there are."""
+    """Return a line on an unknown value, with the closest known value and all known values."""
     close = get_close_matches(value, known, n=1)
     meant = f" (did you mean {close[0]!r}?)" if close else ""
     return f"{key}: {value!r} is unknown{meant}; known: {', '.join(known)}"
 
 
 def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Channels and convolutions of each block of ``conv4`` or ``shallow``: the config's, or else the encoder's own."""
+    """Return channels and convolutions of each block of ``conv4`` or ``shallow``: the config's or the defaults."""
     widths, convs = CONV_ENCODERS[config.encoder]
     return tuple(config.widths) or widths, tuple(config.convs) or convs
 
@@ -135,7 +139,7 @@ def _encoder_problems(config: ModelConfig) -> list[str]:
 
 
 def _foreign_problems(config: ModelConfig) -> list[str]:
-    """Settings of our own encoders that a timm encoder does not have."""
+    """Return a line for each setting of the built-in encoders that a timm encoder does not have."""
     ours = {"widths": "[]", "convs": "[]", "residual": "false"}
     return [
         f"model.{key}: {json.dumps(value)}, but {config.encoder} has no such setting, only {', '.join(CONV_ENCODERS)} "
@@ -148,14 +152,14 @@ def _foreign_problems(config: ModelConfig) -> list[str]:
 def _block_problems(config: ModelConfig) -> list[str]:
     widths, convs = conv_blocks(config)
     blocks = (4,) if config.encoder == "conv4" else (2, 3)
-    found = []
+    problems = []
     for key, values in (("widths", widths), ("convs", convs)):
         if len(values) not in blocks:
             wanted = " or ".join(str(n) for n in blocks)
-            found.append(f"model.{key}: {list(values)}, expected {wanted} positive integers for {config.encoder}")
-    if not found and len(widths) != len(convs):
-        found.append(f"model.widths has {len(widths)} blocks, model.convs {len(convs)}; expected as many")
-    return found
+            problems.append(f"model.{key}: {list(values)}, expected {wanted} positive integers for {config.encoder}")
+    if not problems and len(widths) != len(convs):
+        problems.append(f"model.widths: has {len(widths)} blocks, model.convs {len(convs)}: say both")
+    return problems
 
 
 def _timm_problems(name: str) -> list[str]:
@@ -173,17 +177,19 @@ def _timm_problems(name: str) -> list[str]:
 
 
 def nearest(name: str, known: Sequence[str], most: int = 5) -> list[str]:
-    """Return the names most like ``name``, the likeliest first and of equally likely ones the shortest."""
+    """Return the names most similar to ``name``, most similar first, the shortest first among equally similar ones."""
+    name = re.sub(r"[\s-]", "_", name.strip().casefold())
     likeness = {other: SequenceMatcher(None, other, name).ratio() for other in get_close_matches(name, known, n=50)}
     return sorted(likeness, key=lambda other: (-likeness[other], len(other), other))[:most]
 
 
 def _weight_problems(config: ModelConfig) -> list[str]:
-    found = []
+    problems = []
     if config.pretrained and config.weights:
-        found.append("model.pretrained and model.weights: give one of them, the download or the file")
+        problems.append("model.pretrained and model.weights: give one of them, the download or the file")
     if config.pretrained and config.encoder in CONV_ENCODERS:
-        found.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
+        problems.append(f"model.pretrained: {config.encoder} has no published weights; give a file as model.weights")
     if config.weights and not Path(config.weights).is_file():
-        found.append(f"model.weights: no file {config.weights!r}")
-    return found
+        kind = "no regular file" if Path(config.weights).exists() else "no file"
+        problems.append(f"model.weights: {kind} {config.weights!r}{look_alike(Path(config.weights))}")
+    return problems

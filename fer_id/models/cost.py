@@ -1,4 +1,4 @@
-"""What a model costs: parameters and multiply-adds, counted without computing anything (on torch's meta device)."""
+"""Cost of a model in parameters and multiply-adds, counted on torch's meta device without computing anything."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fer_id.types import CROP, LANDMARKS
 
 @dataclass(frozen=True)
 class ModelCost:
-    """One row of the table.
+    """Cost of a model.
 
     Attributes:
-        name, encoder, head: of the config.
-        parameters: all trainable ones, classifier included.
+        name, encoder, head: names from the config.
+        parameters: number of trainable parameters, classifier included.
         frame: multiply-adds of encoding one 64x64 frame.
         clip: multiply-adds of one clip, head and classifier included.
     """
@@ -33,13 +33,13 @@ class ModelCost:
 
 
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
-    """Cost of one model for clips of ``frames`` frames.
+    """Return the cost of a model for clips of ``frames`` frames.
 
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
 
     Raises:
-        ConfigError: the config is not one of a model.
+        ConfigError: the config is invalid.
     """
     with torch.device("meta"):
         model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
@@ -54,7 +54,7 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
 
 
 def cost_table(configs: Iterable[ModelConfig], classes: int = 5, frames: int = 10) -> list[ModelCost]:
-    """One row per config, in their order."""
+    """Return the cost of every config, in order."""
     return [model_cost(config, classes, frames) for config in configs]
 
 

@@ -1,4 +1,4 @@
-"""Monte-Carlo dropout: one model, several answers, because its dropout is left on."""
+"""Monte-Carlo dropout: repeated predictions of one model with dropout switched on."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout
 
 
 def dropout_layers(model: nn.Module) -> list[nn.Module]:
-    """Layers that drop something with a probability above 0."""
+    """Return the dropout layers with a probability above 0."""
     return [layer for layer in model.modules() if isinstance(layer, DROPOUT) and layer.p > 0]
 
 
 @contextmanager
 def dropping(model: nn.Module) -> Iterator[None]:
-    """The model in evaluation mode but for its dropout: batch norm keeps its statistics.
+    """Put the model into evaluation mode but for its dropout: batch norm keeps its statistics.
 
     Raises:
-        CheckpointError: it has no dropout.
+        CheckpointError: the model has no dropout.
     """
     if not (layers := dropout_layers(model)):
         raise CheckpointError(
@@ -35,7 +35,7 @@ def dropping(model: nn.Module) -> Iterator[None]:
         )
     model.eval()
     fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # in evaluation mode it passes a transformer's dropout by
+    torch.backends.mha.set_fastpath_enabled(False)  # in evaluation mode the fast path skips a transformer's dropout
     for layer in layers:
         layer.train()
     try:
@@ -48,22 +48,22 @@ def dropping(model: nn.Module) -> Iterator[None]:
 def sampled_answers(
     model: ClipClassifier, batches: Iterable[ClipBatch], members: int, *, seed: int
 ) -> tuple[list[str], Any]:
-    """Probabilities of clips by ``members`` draws of dropout.
+    """Return the probabilities of clips under ``members`` draws of dropout.
 
     Args:
-        model: on the device where it computes.
-        batches: clips; those without a face are left out.
-        members: draws.
-        seed: of the draws; they depend on the size of the batches too.
+        model: on its device.
+        batches: clips; clips without a face are left out.
+        members: number of draws.
+        seed: random seed of the draws, which also depend on the batch size.
 
     Returns:
-        names of N clips, and their probabilities, a float64 array (members, N, K).
+        Names of N clips, and their probabilities, a float64 array (members, N, K).
 
     Raises:
         CheckpointError: the model has no dropout.
     """
     device = next(model.parameters()).device
-    once = not dropout_layers(model.encoder)  # nothing drops in there: every clip is encoded once
+    once = not dropout_layers(model.encoder)  # without dropout in the encoder every clip is encoded once
     names: list[str] = []
     parts = []
     with dropping(model), torch.inference_mode(), torch.random.fork_rng():

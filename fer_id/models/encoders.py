@@ -1,4 +1,4 @@
-"""Encoders: one face crop -> one feature vector. Each normalises in buffers of its own, so every input is in [0, 1]."""
+"""Frame encoders: face crop in [0, 1] -> feature vector. Each encoder normalises its input in its own buffers."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import torch
 from torch import Tensor, nn
 
 HALVES = (0.5, 0.5, 0.5)
-"""Mean and standard deviation that bring [0, 1] to [-1, 1]: the normalisation of a network that starts from nothing."""
+"""Mean and standard deviation that map [0, 1] to [-1, 1]: the normalisation of a randomly initialised network."""
 
 
 class Encoder(nn.Module):
-    """Frames (N, 3, 64, 64) in [0, 1] -> features (N, D).
+    """Base class of encoders: frames (N, 3, 64, 64) in [0, 1] -> features (N, D).
 
     Attributes:
         dim: D.
-        any_size: whether it takes images of another size than 64x64 as well.
-        mean, std: buffers (1, 3, 1, 1), saved with the weights that were trained under them.
+        any_size: True where images of another size than 64x64 are accepted too.
+        mean, std: buffers (1, 3, 1, 1), saved with the weights.
     """
 
     any_size = True
@@ -31,22 +31,22 @@ class Encoder(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, frames: Tensor) -> Tensor:
-        """Normalises in the memory format of the weights (the frames' own would overrule it), then encodes."""
+        """Normalise in the memory format of the weights (the frames' own would override it), then encode."""
         frames = frames.contiguous(memory_format=_memory_format(self))
         return self.features((frames - self.mean) / self.std)
 
     def features(self, images: Tensor) -> Tensor:
-        """Normalised images (N, 3, 64, 64) -> (N, D)."""
+        """Encode normalised images (N, 3, 64, 64) -> (N, D)."""
         raise NotImplementedError
 
     def stages(self) -> list[nn.Module]:
-        """Its parts from the pixels to the feature, for what treats early ones unlike late ones."""
+        """Return the parts from the pixels to the feature, to treat early and late parts differently."""
         return list(self.children())
 
     def map_names(self) -> list[str]:
-        """Names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, from the pixels on.
+        """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order.
 
-        What looks into a network chooses among them. None known: an empty list, and whoever looks tries its stages.
+        Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules.
         """
         return []
 
@@ -59,7 +59,7 @@ class ConvBlock(nn.Module):
         self.residual = residual
         self.entry = _conv_norm(inputs, outputs)
         self.rest = nn.ModuleList(_conv_norm(outputs, outputs) for _ in range(convs - 1))
-        self.map = nn.Identity()  # so that the map before it is pooled can be looked at
+        self.map = nn.Identity()  # gives hooks access to the map before pooling
         self.pool = nn.MaxPool2d(2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -100,7 +100,7 @@ def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def _memory_format(module: nn.Module) -> torch.memory_format:
-    """Channels last if the module's first convolution of more than one pixel is, else contiguous."""
+    """Return channels last where the module's first convolution larger than 1x1 is stored so, else contiguous."""
     weight = next((p for p in module.parameters() if p.ndim == 4 and p.shape[-1] > 1), None)
     is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if is_last else torch.contiguous_format

@@ -1,12 +1,11 @@
-"""Temporal heads: features of a clip's frames (B, T, D) and which of them are valid (B, T) -> one vector (B, H).
+"""Temporal heads: features of a clip's frames (B, T, D) and their validity (B, T) -> one vector (B, H).
 
-A frame that is not valid changes nothing: its features are set to zero before anything is computed, and never weighed.
-A clip without one valid frame gets finite values that mean nothing; ``valid.any(1)`` tells the caller which clips those
-are. Any T from 1 works.
+Invalid frames change nothing: their features are set to zero before any computation, and get no weight. A clip without
+a valid frame gets finite but meaningless values; the caller finds such clips by ``valid.any(1)``. Any T from 1 works.
 
 The recurrent heads move the valid frames to the front (in their own order), run over the whole row, and take the state
-at the last valid step. A state depends on the steps before it only, so this equals packing, without the lengths on the
-host that packing needs (a wait for the GPU), and under autocast it works in every precision.
+at the last valid step. A state depends only on the steps before it, so this equals packing, without the lengths on the
+host that packing needs (a wait for the GPU), and it works in every precision of autocast.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from fer_id.models.config import TRANSFORMER_HEADS
 
 
 class Head(nn.Module):
-    """Base of the heads.
+    """Base class of temporal heads.
 
     Attributes:
-        dim: H, the size of what a clip becomes.
+        dim: H, the size of a clip's vector.
     """
 
     def __init__(self, dim: int) -> None:
@@ -31,11 +30,11 @@ class Head(nn.Module):
         self.dim = dim
 
     def forward(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Features (B, T, D), valid bool (B, T) -> (B, H)."""
+        """Pool features (B, T, D) with valid bool (B, T) -> (B, H)."""
         return self.reduce(features.masked_fill(~valid.unsqueeze(-1), 0.0), valid)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
-        """As ``forward``, where the features of invalid frames are already zero."""
+        """Pool features whose invalid frames are zero already; shapes as in ``forward``."""
         raise NotImplementedError
 
 
@@ -68,9 +67,9 @@ class Attention(Head):
         self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
 
     def weights(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Weight of every frame (B, T): zero where not valid, else they sum to one."""
+        """Return the weight of every frame (B, T): zero for invalid frames, summing to one over the others."""
         scores: Tensor = self.score(features).squeeze(-1).float()
-        lowest = torch.finfo(scores.dtype).min  # not -inf: a row of them would be NaN
+        lowest = torch.finfo(scores.dtype).min  # not -inf: a row of -inf would give NaN
         return scores.masked_fill(~valid, lowest).softmax(dim=1).masked_fill(~valid, 0.0)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
@@ -102,7 +101,7 @@ class GRU(Recurrent):
 
 
 class BiLSTM(Head):
-    """One LSTM forwards and one backwards over the valid frames; both last states, H = 2 ``hidden``."""
+    """Two LSTMs over the valid frames, forwards and backwards; both last states, H = 2 ``hidden``."""
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__(2 * hidden)
@@ -118,9 +117,9 @@ class BiLSTM(Head):
 
 
 class Transformer(Head):
-    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, which it returns.
+    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, its output.
 
-    Frames keep their own time (sinusoidal positions, Vaswani et al., 2017), so a gap of invalid frames stays a gap.
+    Frames keep their positions in time (sinusoidal, Vaswani et al., 2017), so a gap of invalid frames stays a gap.
     """
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
@@ -141,24 +140,24 @@ class Transformer(Head):
 
 
 def _valid_first(valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Order (B, T) that puts the valid frames first and keeps their own order; position (B,) of the last of them."""
+    """Return the order (B, T) with the valid frames first, as they came, and the position (B,) of the last."""
     places = valid.shape[1] * valid.int() - torch.arange(valid.shape[1], device=valid.device)
-    order = places.argsort(dim=1, descending=True)  # no two are equal; ONNX knows no stable sort
+    order = places.argsort(dim=1, descending=True)  # without ties, since ONNX has no stable sort
     return order, (valid.sum(dim=1) - 1).clamp(min=0)
 
 
 def _take(features: Tensor, order: Tensor) -> Tensor:
-    """Features (B, T, D) in the order (B, T)."""
+    """Return features (B, T, D) in the order (B, T)."""
     return features.gather(1, order.unsqueeze(-1).expand_as(features))
 
 
 def _at(features: Tensor, step: Tensor) -> Tensor:
-    """Features (B, T, D) at one step (B,) of each clip -> (B, D)."""
+    """Return the features (B, D) at one step (B,) of each clip."""
     return features[torch.arange(len(features), device=features.device), step]
 
 
 def _positions(steps: int, dim: int, like: Tensor) -> Tensor:
-    """Sinusoidal positions (steps, dim), in the type and on the device of ``like``."""
+    """Return sinusoidal positions (steps, dim), in the type and on the device of ``like``."""
     rate = torch.exp(torch.arange(0, dim, 2, device=like.device) * (-math.log(10_000.0) / dim))
     angle = torch.arange(steps, device=like.device).unsqueeze(1) * rate
     return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1).to(like.dtype)

@@ -1,4 +1,4 @@
-"""The second stream of a fused model: where the landmarks are, told apart from where the head is."""
+"""Landmark stream of a fused model: features of facial landmarks, independent of head position, size and tilt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
 
 
 class LandmarkStream(nn.Module):
-    """Landmarks (B, T, 68, 2) in crop pixels -> features (B, T, L); zero where a frame has none.
+    """Landmarks (B, T, 68, 2) in crop pixels -> features (B, T, L); zero where a frame has no landmarks.
 
     Args:
         dim: L.
@@ -30,13 +30,15 @@ class LandmarkStream(nn.Module):
 
 
 def normalised(landmarks: Tensor) -> Tensor:
-    """Landmarks (..., 68, 2) seen from between the eyes: their middle at 0, turned level, one eye distance long.
+    """Return landmarks (..., 68, 2) centred between the eyes, turned level, in units of the distance between the eyes.
 
-    Place, size and tilt of the head are gone; what an expression moves stays. NaN where a point is missing or the eyes
-    fall on one another.
+    Position, size and tilt of the head are removed; movements of an expression remain. NaN where a point is missing or
+    the eyes coincide.
     """
     left, right = landmarks[..., _LEFT_EYE, :].mean(-2), landmarks[..., _RIGHT_EYE, :].mean(-2)
     x, y = (right - left).unbind(-1)
-    level = torch.stack([torch.stack([x, y], -1), torch.stack([-y, x], -1)], -2)  # rows: along the eyes, and down
+    level = torch.stack(
+        [torch.stack([x, y], -1), torch.stack([-y, x], -1)], -2
+    )  # rows: axis through the eyes, and downwards
     about = landmarks - ((left + right) / 2).unsqueeze(-2)
     return about @ level.transpose(-1, -2) / (x**2 + y**2)[..., None, None]

@@ -1,4 +1,4 @@
-"""The one shape of every model: frames -> features -> clip -> logits, in three steps that can each be used alone."""
+"""ClipClassifier: frames -> features -> clip vector -> logits, in three steps that can also be called separately."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fer_id.models.landmarks import LandmarkStream
 
 
 class ClipClassifier(nn.Module):
-    """An encoder, a temporal head and a linear classifier.
+    """Encoder, temporal head and linear classifier.
 
     Args:
         encoder: frame -> feature.
         head: features of a clip -> one vector.
         classes: K.
         dropout: probability of dropping a pooled feature before the classifier.
-        landmarks: a second stream, whose features stand behind the encoder's; None: frames alone.
+        landmarks: a second stream, whose features are appended to the encoder's; None: frames alone.
 
     Attributes:
         config: what it was built from; None where its parts were put together by hand.
@@ -42,11 +42,11 @@ class ClipClassifier(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(head.dim, classes))
 
     def encode(self, frames: Tensor, valid: Tensor | None = None, landmarks: Tensor | None = None) -> Tensor:
-        """Frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D), with a landmark stream (B, T, D + L).
+        """Encode frames (B, T, 3, 64, 64) in [0, 1] -> features (B, T, D), with a landmark stream (B, T, D + L).
 
         With ``valid`` (B, T) only the valid frames are encoded and the others' features are zero: a frame without a
         face then costs nothing and does not enter the batch norm's statistics. Without it every frame is encoded.
-        Without ``landmarks`` (B, T, 68, 2) their stream says what it says of frames that have none.
+        Without ``landmarks`` (B, T, 68, 2) the features of the landmark stream are zero.
         """
         seen = self._encode_frames(frames, valid)
         if self.landmarks is None:
@@ -63,24 +63,24 @@ class ClipClassifier(nn.Module):
         if keep is None or bool(keep.all()):
             features: Tensor = self.encoder(flat)
         elif not bool(keep.any()):
-            features = frames.new_zeros(len(flat), self.encoder.dim)  # batch norm cannot train on no frame at all
+            features = frames.new_zeros(len(flat), self.encoder.dim)  # batch norm cannot train on an empty batch
         else:
             seen = self.encoder(flat[keep])
             features = seen.new_zeros(len(flat), self.encoder.dim).masked_scatter(keep.unsqueeze(1), seen)
         return features.view(*frames.shape[:2], -1)
 
     def pool(self, features: Tensor, valid: Tensor) -> Tensor:
-        """Features (B, T, D) and valid bool (B, T) -> one vector per clip (B, H), whatever invalid frames hold."""
+        """Pool features (B, T, D) with valid bool (B, T) -> one vector per clip (B, H); invalid frames are ignored."""
         return self.head(features, valid)  # type: ignore[no-any-return]
 
     def classify(self, pooled: Tensor) -> Tensor:
-        """Pooled (B, H) -> logits (B, K)."""
+        """Classify clip vectors (B, H) -> logits (B, K)."""
         return self.classifier(pooled)  # type: ignore[no-any-return]
 
     def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor | None = None) -> Tensor:
-        """Frames (B, T, 3, 64, 64), valid bool (B, T) -> logits (B, K).
+        """Compute logits (B, K) from frames (B, T, 3, 64, 64) and valid bool (B, T).
 
-        ``landmarks`` (B, T, 68, 2) belong to the batch that every model takes; one without a stream for them does not
-        look at them. The logits of a clip without one valid frame (``~valid.any(1)``) are finite and mean nothing.
+        ``landmarks`` (B, T, 68, 2) are part of every batch; a model without a landmark stream ignores them. The logits
+        of a clip without a valid frame (``~valid.any(1)``) are finite but meaningless.
         """
         return self.classify(self.pool(self.encode(frames, valid, landmarks), valid))

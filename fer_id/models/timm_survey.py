@@ -1,4 +1,4 @@
-"""timm's backbones at 64x64: which can be built, and how large their last feature map is."""
+"""Survey of timm's backbones at 64x64: which can be built, and the size of their last feature map."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Backbone(NamedTuple):
     """A timm model at 64x64.
 
     Attributes:
-        name: timm's.
+        name: timm's name.
         family: module of timm that defines it, such as ``resnet``.
-        side: of its last feature map, cells; 0 where it ends in tokens; None where it cannot be built.
-        reason: why it cannot be built; empty where it can.
+        side: cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built.
+        reason: reason why it cannot be built, or empty.
     """
 
     name: str
@@ -32,10 +32,10 @@ class Backbone(NamedTuple):
 
 
 def survey(pattern: str) -> Iterator[Backbone]:
-    """Try every timm model whose name fits a pattern with ``*``, on the meta device: nothing is allocated or computed.
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device (nothing is computed).
 
     Raises:
-        ConfigError: none has such a name.
+        ConfigError: no model has such a name.
     """
     names = timm.list_models(pattern)
     if not names:
@@ -56,7 +56,7 @@ class Family:
     members: Sequence[Backbone]
 
     def cells(self) -> list[str]:
-        """Return a row of the table: family, how many can be built, their last maps, those that cannot and why."""
+        """Return a row of the table: family, number that can be built, last maps, and the others with their reasons."""
         built = [member for member in self.members if member.side is not None]
         sides = sorted({member.side for member in built if member.side is not None})
         maps = ", ".join(f"{side}x{side}" + (" (coarse)" if side < MAP else "") if side else "tokens" for side in sides)

@@ -1,4 +1,4 @@
-"""Weights of one model as the beginning of another that tells other classes, or has another temporal head."""
+"""Initialisation of a model from the weights of another with other classes or another temporal head."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fer_id.models.network import ClipClassifier
 
 
 class Transferred(NamedTuple):
-    """What a model took over.
+    """Weights that a model took over.
 
     Attributes:
-        weights: name -> value, copies of all that was transferred.
-        head: whether the temporal head was; it is new where the source has another.
-        classes: those whose logit was taken over; the other classes' is new.
+        weights: name -> copy of each transferred weight.
+        head: True where the temporal head was transferred; False where the source has another head.
+        classes: classes whose classifier row was transferred; the other rows are new.
     """
 
     weights: dict[str, Tensor]
@@ -28,18 +28,18 @@ class Transferred(NamedTuple):
 
 
 def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: LabelSpace) -> Transferred:
-    """Loads the encoder of a checkpoint, and as much of what follows it as fits.
+    """Load the encoder of a checkpoint, and as many of the later parts as fit.
 
-    The temporal head comes along where it is the same. Then the classifier's rows of the classes that both label spaces
-    name do too, so that a model that told seven emotions begins by telling those five of them that are asked for.
+    The temporal head is transferred where it is the same, and with it the classifier's rows of the classes common to
+    both label spaces, so that a model of seven emotions begins as a model of five of them.
 
     Args:
-        model: is changed.
+        model: the model to change.
         path: checkpoint of a model with the same encoder.
         source, target: label spaces of the checkpoint and of ``model``.
 
     Raises:
-        CheckpointError: damaged, or of another encoder; the model is then unchanged.
+        CheckpointError: a damaged file, or one of another encoder; the model is then unchanged.
     """
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
@@ -48,9 +48,9 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     usable(own, {name: state[name] for name in state if not name.startswith("encoder.")}, path)
     load_encoder(model, path)
     names = {name for name in own if name.startswith("encoder.")}
-    heads = ({name: one[name].shape for name in one if name.startswith("head.")} for one in (own, state))
+    heads = ({name: weights[name].shape for name in weights if name.startswith("head.")} for weights in (own, state))
     mine, theirs = heads
-    # A head without weights, such as the mean, is the same as another without; the classifier then tells by its inputs.
+    # Heads without weights, such as the mean, look the same; the classifier's input size then decides.
     same = mine == theirs and own["classifier.1.weight"].shape[1] == state["classifier.1.weight"].shape[1]
     classes = [name for name in target.names if name in source.names] if same else []
     if same:
@@ -76,7 +76,7 @@ def _require_classifier(state: dict[str, Tensor], source: LabelSpace, path: Path
 def _take_rows(
     model: ClipClassifier, state: dict[str, Tensor], source: LabelSpace, target: LabelSpace, classes: list[str]
 ) -> None:
-    """The classifier's weights of these classes."""
+    """Copy the classifier's rows of these classes."""
     to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
     now = model.state_dict()
     for name in ("classifier.1.weight", "classifier.1.bias"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,10 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import av
+from av import logging
 from av.error import FFmpegError
 from av.stream import Disposition
 
+from fer_id import inputs
 from fer_id.errors import DataError
+from fer_id.preprocessing.hdr import is_hdr
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """What is opened, by content and not by name: a playlist (HLS, concat) would open other files and addresses."""
@@ -23,6 +28,13 @@ FASTEST = 1000.0
 LARGEST = 10_000 * 10_000
 """Pixels of a frame, likewise."""
 
+LONGEST_S = 86_400.0
+"""Seconds of a video; a time stamp beyond a day is taken to be damaged."""
+
+BACK_S = 0.5
+"""Seconds by which time stamps may go back; beyond it a file holds several recordings, one after the other."""
+
+_CROPPING = re.compile(r"Stream #\d+:(\d+)|Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)")
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
 _B_FRAME = 3  # FFmpeg's AV_PICTURE_TYPE_B
 _LONGEST_RUN = 16  # B frames between two others, at most; some encoders write nothing but B frames
@@ -36,12 +48,16 @@ class VideoFacts:
         width, height: pixels as stored, before any rotation.
         duration_s: seconds; 0 where the header does not say.
         fps: mean frames a second.
+        hdr: whether the transfer curve is that of HLG or PQ.
+        cropping: pixels at the left, right, upper and lower edge that the container says not to show.
     """
 
     width: int
     height: int
     duration_s: float
     fps: float
+    hdr: bool = False
+    cropping: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Picture(NamedTuple):
@@ -138,15 +154,29 @@ class OpenVideo:
         """Seconds from the beginning to the end of the last picture, from the packets, without decoding them.
 
         Raises:
-            DataError: the file cannot be read on, or holds no picture.
+            DataError: the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its time
+                stamps go back, so that a moment of it would be two.
         """
-        end = -1.0
+        end, latest = -1.0, -1.0
         for packet in self._packets():
+            if packet.dts is not None:
+                time = float(packet.dts * packet.time_base) - self.begin
+                if time < latest - BACK_S:
+                    raise DataError(
+                        f"{self.path}: its time stamps go back from {latest:.2f} to {time:.2f} s: several recordings "
+                        "were put together; cut it into one file for each, or convert it to one with a single time line"
+                    )
+                latest = max(latest, time)
             if packet.pts is not None:
                 lasts = packet.duration or 1 / (self.stream.average_rate * packet.time_base)
                 end = max(end, float((packet.pts + lasts) * packet.time_base) - self.begin)
         if end <= 0:
             raise DataError(f"{self.path}: no picture in it")
+        if end > LONGEST_S:
+            raise DataError(
+                f"{self.path}: its last picture is at {end:.0f} s, expected at most {LONGEST_S:.0f} (a day); a time "
+                "stamp is damaged, or the video has to be cut into parts"
+            )
         return end
 
 
@@ -176,10 +206,9 @@ def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
 
 @contextmanager
 def _container(path: Path) -> Iterator[Any]:
-    if not path.is_file():
-        raise DataError(f"{path}: {'a folder, not a video' if path.is_dir() else 'no such file'}")
-    if not path.stat().st_size:
-        raise DataError(f"{path}: empty")
+    with inputs.opened(path, DataError, most=sys.maxsize):  # a regular file, and nothing that is waited for
+        if not path.stat().st_size:
+            raise DataError(f"{path}: empty")
     try:
         container = av.open(
             str(path.absolute()), options={"format_whitelist": CONTAINERS, "protocol_whitelist": "file"}
@@ -231,7 +260,28 @@ def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
         raise DataError(
             f"{path}: frame rate {given}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
         )
-    return VideoFacts(width, height, float((container.duration or 0) / av.time_base), float(rate))
+    cropping = _cropping(container, stream.index)
+    if cropping[0] + cropping[1] >= width or cropping[2] + cropping[3] >= height:
+        raise DataError(f"{path}: cropped by more than its {width}x{height} pixels; the file is damaged")
+    duration = float((container.duration or 0) / av.time_base)
+    return VideoFacts(width, height, duration, float(rate), is_hdr(stream.codec_context), cropping)
+
+
+def _cropping(container: Any, index: int) -> tuple[int, int, int, int]:
+    """Return what MP4's ``clap`` or Matroska's ``PixelCrop`` takes off; PyAV tells it in FFmpeg's description only."""
+    level, stream = logging.get_level(), -1
+    logging.set_level(logging.INFO)
+    try:
+        description = container.dumps_format()
+    finally:
+        logging.set_level(level)
+    for match in _CROPPING.finditer(description):
+        if match[1] is not None:
+            stream = int(match[1])
+        elif stream == index:
+            left, right, top, bottom = map(int, match.groups()[1:])
+            return left, right, top, bottom
+    return 0, 0, 0, 0
 
 
 def _reason(problem: BaseException) -> str:

@@ -16,16 +16,20 @@ class Display:
     """How the pictures of a stream are to be shown.
 
     Matrix coefficients and colour range are applied as the frame states them (unspecified: BT.601, limited, as FFmpeg
-    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), the sample
-    aspect ratio makes pixels square, and the display matrix turns and mirrors. A stream whose size changes half-way
-    keeps that of its header, so that places of faces stay comparable.
+    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), what the
+    container crops is left out, the sample aspect ratio makes pixels square, and the display matrix turns and mirrors.
+    A stream whose size changes half-way keeps that of its header, so that places of faces stay comparable.
 
     Args:
         stream: PyAV's ``VideoStream``.
+        cropping: pixels at the left, right, upper and lower edge that are not shown.
     """
 
-    def __init__(self, stream: Any) -> None:
-        width, height, aspect = stream.codec_context.width, stream.codec_context.height, stream.sample_aspect_ratio
+    def __init__(self, stream: Any, cropping: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
+        self._coded, aspect = (stream.codec_context.width, stream.codec_context.height), stream.sample_aspect_ratio
+        left, right, top, bottom = cropping
+        width, height = self._coded[0] - left - right, self._coded[1] - top - bottom
+        self._shown = slice(top, top + height), slice(left, left + width)
         self._stored = width, height
         self._size = max(1, round(width * aspect)) if aspect and 0.1 <= aspect <= 10 else width, height
 
@@ -34,7 +38,10 @@ class Display:
         image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else frame.to_ndarray(format="rgb24")
         if frame.interlaced_frame:
             image = without_combs(image)
-        if self._size != (frame.width, frame.height) and _same_shape(self._stored, (frame.width, frame.height)):
+        if self._coded == (frame.width, frame.height):
+            image = image[self._shown]
+        size = image.shape[1], image.shape[0]
+        if self._size != size and _same_shape(self._stored, size):
             image = _resized(image, *self._size)
         return oriented(image, _display_matrix(frame))
 

@@ -11,6 +11,10 @@ from numpy.typing import NDArray
 WHITE_NITS = 203.0
 """Luminance that becomes white; what is brighter is cut off. Faces lie far below it."""
 
+HDR_NOTE = (
+    f"HDR is shown with its white at {WHITE_NITS:g} nits (ITU-R BT.2408): where a camera put it lower, faces stay dark"
+)
+
 _PQ, _HLG = 16, 18  # FFmpeg's AVColorTransferCharacteristic
 _P3, _BT709 = 12, 1  # its AVColorPrimaries
 _BT2020_MATRIX, _UNSPECIFIED = 9, 2  # its AVColorSpace

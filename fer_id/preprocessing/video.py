@@ -49,7 +49,7 @@ def pictures_end(path: Path) -> float:
     browser recorded.
 
     Raises:
-        DataError: as :func:`video_facts`, or there is no picture in it.
+        DataError: as :func:`video_facts`, or as :meth:`fer_id.preprocessing.container.OpenVideo.end`.
     """
     with opened(path) as video:
         return video.end()
@@ -86,7 +86,7 @@ def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -
     if not moments:
         return
     with _from(path, moments[0]) as (video, pictures):
-        display, place = Display(video.stream), 0
+        display, place = Display(video.stream, video.facts.cropping), 0
         before: Picture | None = None
         for picture in pictures:
             while place < len(moments) and moments[place] <= picture.time:

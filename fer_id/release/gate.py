@@ -13,7 +13,7 @@ from fer_id.release.bundle import DEMONSTRATION, Unfit
 from fer_id.release.evidence import Record, only, reason_of
 from fer_id.release.group_rules import gap_reasons, group_reasons, unfit_groups
 from fer_id.release.policy import CHECKS, RESTRICTED, Policy
-from fer_id.runs.run_dir import FREE_KEYS, differences
+from fer_id.runs.configs import FREE_KEYS, differences
 
 MAY_DIFFER = (
     *FREE_KEYS,

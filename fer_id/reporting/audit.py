@@ -1,7 +1,7 @@
-"""The leakage audit of a store for people: what it found in sentences, every count, and the label conflicts by id.
+"""Sentences, counts and label conflicts from the leakage audit of a store.
 
-Read is what stands in ``card.audit``: of a benchmark (``data_modules.benchmark``), of a drawn cohort, or of several
-stores by name. Keys that are not known have no sentence, but are among the counts.
+The source is ``card.audit`` of a benchmark (``data_modules.benchmark``), of a drawn cohort, or of several stores by
+name. Unknown keys have no sentence, but appear among the counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from fer_id.reporting.words import counted
 
 MOST_CONFLICTS = 50
-"""Label conflicts that a page lists; the rest are counted."""
+"""Maximum number of label conflicts on a page; further ones are only counted."""
 
 _NAMES = {
     "images": "images",
@@ -31,10 +31,10 @@ _KINDS = {"byte_identical": "byte for byte", "near_identical": "nearly"}
 
 @dataclass(frozen=True)
 class Conflict:
-    """Images that are one photograph, but carry several labels.
+    """Images of one photograph with several labels.
 
     Attributes:
-        same: how they are the same, in words.
+        same: how the images are the same, in words.
         ids: label -> names of the images that carry it.
     """
 
@@ -44,14 +44,14 @@ class Conflict:
 
 @dataclass(frozen=True)
 class Findings:
-    """What a page shows of an audit.
+    """Findings of an audit for a page.
 
     Attributes:
-        sentences: what was found; empty where the audit holds nothing that is known.
-        counts: (what was counted, how many) of everything, as :func:`audit_rows`.
-        conflicts: the first :data:`MOST_CONFLICTS`.
-        n_conflicts: how many there are.
-        images: whether repeated images were looked for.
+        sentences: the findings; empty where the audit has no known key.
+        counts: (name, count) of everything, from :func:`audit_rows`.
+        conflicts: the first :data:`MOST_CONFLICTS` conflicts.
+        n_conflicts: number of all conflicts.
+        images: True where the audit searched for repeated images.
     """
 
     sentences: list[str] = field(default_factory=list)
@@ -62,29 +62,31 @@ class Findings:
 
 
 def read_audit(store: dict[str, Any]) -> Findings:
-    """The audit that ``job.json`` holds under ``store``: of one store, or of several by name."""
+    """Return the findings of the audit in ``job.json`` under ``store``: of one store, or of several by name."""
     audit: dict[str, Any] = store.get("audit") or {}
     names = str(store.get("name")).split(" + ")
     pooled = len(names) > 1 and set(audit) == set(names)
     audits = {name: part or {} for name, part in audit.items()} if pooled else {"": audit}
-    said = {name: _sentences(part) for name, part in audits.items()}
-    found = [conflict for part in audits.values() for conflict in (part.get("published") or {}).get("conflicts", [])]
+    sentences_of = {name: _sentences(part) for name, part in audits.items()}
+    conflicts = [
+        conflict for part in audits.values() for conflict in (part.get("published") or {}).get("conflicts", [])
+    ]
     if pooled:
-        sentences = [f"{name}: {' '.join(of) or 'no audit that is known.'}" for name, of in said.items()]
+        sentences = [f"{name}: {' '.join(lines) or 'no audit that is known.'}" for name, lines in sentences_of.items()]
         sentences.append("Images that these stores have in common were not looked for.")
     else:
-        sentences = said[""]
+        sentences = sentences_of[""]
     return Findings(
         sentences=sentences,
         counts=audit_rows(audit),
-        conflicts=[_conflict(one) for one in found[:MOST_CONFLICTS]],
-        n_conflicts=len(found),
+        conflicts=[_conflict(conflict) for conflict in conflicts[:MOST_CONFLICTS]],
+        n_conflicts=len(conflicts),
         images=any(part.get("published") for part in audits.values()),
     )
 
 
 def reasons_words(counts: dict[str, Any]) -> str:
-    """``{"no face": 3, "unreadable": 1}`` -> ``no face (3), unreadable (1)``."""
+    """Format ``{"no face": 3, "unreadable": 1}`` as ``no face (3), unreadable (1)``."""
     return ", ".join(
         f"{reason.replace('_', ' ')} ({f'{count:,}' if isinstance(count, int) else count})"
         for reason, count in counts.items()
@@ -92,7 +94,7 @@ def reasons_words(counts: dict[str, Any]) -> str:
 
 
 def audit_rows(audit: dict[str, Any]) -> list[tuple[str, Any]]:
-    """Flattens the audit to (what was counted, how many); a list counts as its length."""
+    """Flatten the audit to (name, count); a list counts as its length."""
     return list(_rows(audit, ()))
 
 
@@ -106,31 +108,31 @@ def _rows(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
 
 def _sentences(audit: dict[str, Any]) -> list[str]:
     published = audit.get("published") or {}
-    said = list(_of_images(published)) if published.keys() >= _SUMMARY else []
+    sentences = list(_of_images(published)) if published.keys() >= _SUMMARY else []
     if left_out := audit.get("left_out"):
-        said.append(f"Left out when the store was made: {reasons_words(left_out)}.")
+        sentences.append(f"Left out when the store was made: {reasons_words(left_out)}.")
     if (without := audit.get("frames_without_face")) is not None:
-        said.append(f"Frames of the store that show no face: {without:,}.")
+        sentences.append(f"Frames of the store that show no face: {without:,}.")
     if alike := audit.get("alike"):
-        said.append(f"Subjects who share pictures, perhaps one child under two names: {reasons_words(alike)}.")
+        sentences.append(f"Subjects who share pictures, perhaps one child under two names: {reasons_words(alike)}.")
     if annotators := audit.get("annotators"):
-        said.append(_of_annotators(annotators))
-    return said
+        sentences.append(_of_annotators(annotators))
+    return sentences
 
 
-def _of_annotators(found: dict[str, Any]) -> str:
-    """A sentence about :func:`fer_id.evaluation.agreement.agreement`."""
-    who = f"{counted(found['annotators'], 'annotator')}, {counted(found['clips'], 'clip')} labelled by at least two"
-    if found["alpha"] is None:
-        return f"{who}; their agreement is undefined: {found['reason']}."
+def _of_annotators(votes: dict[str, Any]) -> str:
+    """Return a sentence about :func:`fer_id.evaluation.agreement.agreement`."""
+    who = f"{counted(votes['annotators'], 'annotator')}, {counted(votes['clips'], 'clip')} labelled by at least two"
+    if votes["alpha"] is None:
+        return f"{who}; their agreement is undefined: {votes['reason']}."
     return (
-        f"{who}: Krippendorff's alpha {found['alpha']:.2f}; one of them is right about what the majority of the others "
-        f"says in {found['ceiling']:.0%}. No model can be expected to agree with people more than they do."
+        f"{who}: Krippendorff's alpha {votes['alpha']:.2f}; one of them is right about what the majority of the others "
+        f"says in {votes['ceiling']:.0%}. No model can be expected to agree with people more than they do."
     )
 
 
 def _of_images(published: dict[str, Any]) -> Iterator[str]:
-    """Sentences about :func:`fer_id.evaluation.duplicates_summary.summarise` over the splits as published."""
+    """Yield sentences about :func:`fer_id.evaluation.duplicates_summary.summarise` over the published splits."""
     sizes: dict[str, int] = published["images"]
     same, near = published["byte_identical"], published["near_identical"]
     trainings = [split for split in sizes if split.lower().startswith("train")]

@@ -1,4 +1,4 @@
-"""Figures of ``explain.json``: regions against their size, classes by region, moments, and the checks' curves."""
+"""Figures of ``explain.json``: attribution by region, class and frame, and curves of the map checks."""
 
 from __future__ import annotations
 
@@ -12,42 +12,42 @@ from fer_id.explain.regions import OUTSIDE, REGIONS
 from fer_id.reporting import style
 
 EVEN = 1.0
-"""Where a map without a preference lies."""
+"""Attribution relative to area under a uniform map."""
 
 
-def mark(said: Mapping[str, Any]) -> str:
-    """What has to stand wherever the maps appear; empty where they passed, or were checked without a verdict."""
-    if said["failed"]:
-        return f"these maps failed: {', '.join(said['failed'])}"
-    return "" if said["checks"] else "these maps were not checked"
+def mark(report: Mapping[str, Any]) -> str:
+    """Return the warning that must accompany the maps; empty where they passed, or were checked without a verdict."""
+    if report["failed"]:
+        return f"these maps failed: {', '.join(report['failed'])}"
+    return "" if report["checks"] else "these maps were not checked"
 
 
-def draw(said: Mapping[str, Any]) -> dict[str, Figure]:
-    """All figures that have something to show, by name."""
-    made = {
-        "regions": regions_figure(said),
-        "classes": classes_figure(said),
-        "frames": frames_figure(said),
-        "checks": curves_figure(said),
+def draw(report: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return the figures that have content, by name."""
+    figures = {
+        "regions": regions_figure(report),
+        "classes": classes_figure(report),
+        "frames": frames_figure(report),
+        "checks": curves_figure(report),
     }
-    return {name: figure for name, figure in made.items() if figure is not None}
+    return {name: figure for name, figure in figures.items() if figure is not None}
 
 
-def regions_figure(said: Mapping[str, Any]) -> Figure | None:
-    """Attribution of each region relative to its area, with intervals; what is no face in another colour."""
-    if said["regions"][REGIONS[0]]["value"] is None:
+def regions_figure(report: Mapping[str, Any]) -> Figure | None:
+    """Draw each region's attribution relative to its area, with intervals; off-face regions in another colour."""
+    if report["regions"][REGIONS[0]]["value"] is None:
         return None
     with style.styled():
-        figure = _figure(said, 7.4, 4.0, "Where the attribution falls")
+        figure = _figure(report, 7.4, 4.0, "Where the attribution falls")
         axes = figure.subplots()
         for place, name in enumerate(REGIONS):
-            one = said["regions"][name]
+            region = report["regions"][name]
             colour = style.VERMILION if name in OUTSIDE else style.BLUE
-            axes.barh(place, one["value"] or 0.0, color=colour, height=0.62, alpha=0.85)
-            if one["low"] is not None:
-                axes.plot([one["low"], one["high"]], [place, place], color=style.INK, linewidth=1.4)
-            text = f"{100 * one['share']:.0f}\u202f% on {100 * one['area']:.0f}\u202f% of the picture"
-            end = max(one["value"] or 0.0, one["high"] or 0.0)
+            axes.barh(place, region["value"] or 0.0, color=colour, height=0.62, alpha=0.85)
+            if region["low"] is not None:
+                axes.plot([region["low"], region["high"]], [place, place], color=style.INK, linewidth=1.4)
+            text = f"{100 * region['share']:.0f}\u202f% on {100 * region['area']:.0f}\u202f% of the picture"
+            end = max(region["value"] or 0.0, region["high"] or 0.0)
             axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7.5)
         axes.axvline(EVEN, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)))
         axes.set_yticks(range(len(REGIONS)), REGIONS)
@@ -58,43 +58,45 @@ def regions_figure(said: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def classes_figure(said: Mapping[str, Any]) -> Figure | None:
-    """Region by class: attribution relative to area; framed where FACS expects the emotion."""
-    classes = {name: one for name, one in said["by_class"].items() if one["leakage"]["value"] is not None}
+def classes_figure(report: Mapping[str, Any]) -> Figure | None:
+    """Draw region by class: attribution relative to area; framed where FACS expects the emotion."""
+    classes = {name: result for name, result in report["by_class"].items() if result["leakage"]["value"] is not None}
     if not classes:
         return None
-    values = np.array([[one["regions"][region]["value"] or 0.0 for region in REGIONS] for one in classes.values()])
+    values = np.array(
+        [[result["regions"][region]["value"] or 0.0 for region in REGIONS] for result in classes.values()]
+    )
     with style.styled():
-        figure = _figure(said, 8.6, 1.9 + 0.44 * len(classes), "By predicted class")
+        figure = _figure(report, 8.6, 1.9 + 0.44 * len(classes), "By predicted class")
         axes = figure.subplots()
         # logarithmic: half as much is as far from even as twice as much
-        shown = axes.imshow(np.log2(values.clip(0.25, 4)), cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
-        for row, one in enumerate(classes.values()):
+        image = axes.imshow(np.log2(values.clip(0.25, 4)), cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+        for row, result in enumerate(classes.values()):
             for column, region in enumerate(REGIONS):
                 strong = abs(np.log2(max(values[row, column], 0.25))) > 1.5
                 colour = "white" if strong else style.INK
                 axes.text(column, row, f"{values[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
-                if region in one["expected"]["regions"]:
+                if region in result["expected"]["regions"]:
                     box = (column - 0.46, row - 0.44)
                     axes.add_patch(_frame(box, 0.92, 0.88))
         axes.set_xticks(range(len(REGIONS)), REGIONS, rotation=30, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(classes)), list(classes))
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        bar = figure.colorbar(shown, ax=axes, shrink=0.9, ticks=[-2, -1, 0, 1, 2])
+        bar = figure.colorbar(image, ax=axes, shrink=0.9, ticks=[-2, -1, 0, 1, 2])
         bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
         bar.outline.set_visible(False)
         axes.set_xlabel("attribution relative to area; framed: where FACS expects the emotion to show")
     return figure
 
 
-def frames_figure(said: Mapping[str, Any]) -> Figure | None:
-    """Moments of the clip: the mean share of each frame, and how far the logit falls without it."""
-    if not said["by_frame"]:
+def frames_figure(report: Mapping[str, Any]) -> Figure | None:
+    """Draw the mean share of each frame of a clip, and the fall of the logit without it."""
+    if not report["by_frame"]:
         return None
-    importance, occlusion = (np.array(said["by_frame"][name], float) for name in ("importance", "occlusion"))
+    importance, occlusion = (np.array(report["by_frame"][name], float) for name in ("importance", "occlusion"))
     with style.styled():
-        figure = _figure(said, 7.4, 2.9, "When: the mean over clips")
+        figure = _figure(report, 7.4, 2.9, "When: the mean over clips")
         left = figure.subplots()
         moments = np.arange(1, len(importance) + 1)
         left.bar(moments, importance, color=style.BLUE, width=0.7, alpha=0.85, label="share of the Grad-CAM")
@@ -108,21 +110,21 @@ def frames_figure(said: Mapping[str, Any]) -> Figure | None:
             moments, occlusion, color=style.VERMILION, marker="o", markersize=3.5, label="fall of the logit without it"
         )
         low, high = min(0.0, float(np.nanmin(occlusion))), max(0.05, float(np.nanmax(occlusion)))
-        right.set_ylim(1.1 * low, 1.1 * high)  # noise about nothing is not made to look like a trend
+        right.set_ylim(1.1 * low, 1.1 * high)  # so that noise around zero does not look like a trend
         right.set_ylabel("logit")
-        handles = [one for axes in (left, right) for one in axes.get_legend_handles_labels()[0]]
-        names = [one for axes in (left, right) for one in axes.get_legend_handles_labels()[1]]
+        handles = [handle for axes in (left, right) for handle in axes.get_legend_handles_labels()[0]]
+        names = [name for axes in (left, right) for name in axes.get_legend_handles_labels()[1]]
         left.legend(handles, names, frameon=False, fontsize=8, loc="upper left", ncol=3, bbox_to_anchor=(0, 1.16))
     return figure
 
 
-def curves_figure(said: Mapping[str, Any]) -> Figure | None:
-    """Probability of the class while places are blurred, or come back, in the order of the map and at random."""
-    curves = said.get("curves") or {}
+def curves_figure(report: Mapping[str, Any]) -> Figure | None:
+    """Draw the probability of the class while cells are blurred, or restored, in the order of the map and at random."""
+    curves = report.get("curves") or {}
     if not curves:
         return None
     with style.styled():
-        figure = _figure(said, 7.4, 2.9, "Deletion and insertion")
+        figure = _figure(report, 7.4, 2.9, "Deletion and insertion")
         for axes, name, colour in zip(figure.subplots(1, 2), ("deletion", "insertion"), style.CYCLE, strict=False):
             share = np.linspace(0, 1, len(curves[name]))
             axes.plot(share, curves[name], color=colour, label="in the order of the map")
@@ -136,10 +138,10 @@ def curves_figure(said: Mapping[str, Any]) -> Figure | None:
     return figure
 
 
-def _figure(said: Mapping[str, Any], width: float, height: float, title: str) -> Figure:
-    """Marked where the maps failed a check, so that the picture cannot be shown without it."""
-    figure = style.new_figure(width, height + 0.1, title, said["provenance"])
-    if words := mark(said):
+def _figure(report: Mapping[str, Any], width: float, height: float, title: str) -> Figure:
+    """Return an empty figure, marked where the maps failed a check, so that it cannot be shown without the warning."""
+    figure = style.new_figure(width, height + 0.1, title, report["provenance"])
+    if words := mark(report):
         figure.text(0.5, 0.995, words, ha="center", va="top", fontsize=8, color=style.VERMILION, fontweight="bold")
     return figure
 

@@ -1,4 +1,4 @@
-"""The figures of one run, each a function of its numbers that returns a matplotlib Figure (for the report and W&B)."""
+"""Figures of one run, as functions from numbers to a matplotlib Figure (for the report and W&B)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROOM_FOR_TEXT = 0.12  # share of the axis that a percentage takes
 
 
 def confusion_matrix(metrics: Metrics) -> Figure:
-    """True class in rows; the colour and the percentage are shares of the row, the count stands below."""
+    """Draw the confusion matrix, true classes in rows, with shares of the row (colour, percentage) and counts."""
     names, counts = metrics["labels"], np.array(metrics["confusion_matrix"], dtype=float)
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
@@ -61,11 +61,11 @@ def confusion_matrix(metrics: Metrics) -> Figure:
 
 
 def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None) -> Figure:
-    """Recall with its interval and F1 by class, worst last; the most common error in words, as the paper's Table 5.
+    """Draw recall with its interval and F1 by class, worst last, with the most common error, as the paper's Table 5.
 
     Args:
-        metrics: of the run.
-        human: recall of one annotator against the majority of the others by class, where several labelled the clips.
+        metrics: metrics of the run.
+        human: class -> recall of one annotator against the majority of the others, where several labelled the clips.
     """
     rows = metrics["per_class"]
     people = {name: value for name, value in (human or {}).items() if name in rows and value is not None}
@@ -86,8 +86,8 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        told = "bar: recall, black line: its 95\u202f% interval, thin bar: F1"
-        axes.set_xlabel(f"{told}\ngreen: one person against the others" if people else told)
+        legend = "bar: recall, black line: its 95\u202f% interval, thin bar: F1"
+        axes.set_xlabel(f"{legend}\ngreen: one person against the others" if people else legend)
         notes.set_axis_off()
         notes.set_xlim(0, 1)
     return figure
@@ -100,18 +100,18 @@ def _class_bar(axes: Axes, position: int, row: dict[str, Any], interval: dict[st
     axes.barh(position + 0.24, row["f1"], height=0.13, color=style.VERMILION)
     if interval is not None:
         axes.plot([interval["low"], interval["high"]], [position - 0.1] * 2, color=style.INK, linewidth=1.4)
-    # A patch of the bar's colour keeps the number legible where the interval crosses it; on a short bar it would lie.
+    # A patch of the bar's colour keeps the number legible over the interval; on a short bar it would lengthen the bar.
     patch = {"facecolor": style.SKY, "edgecolor": "none", "pad": 1.0} if row["recall"] > _ROOM_FOR_TEXT else None
     axes.text(0.012, position - 0.1, percent(row["recall"], 0), va="center", fontsize=8, fontweight="bold", bbox=patch)
 
 
 def reliability_diagram(bins: Reliability, provenance: str, after: Reliability | None = None) -> Figure:
-    """Accuracy against confidence, and below it how many clips each bin holds.
+    """Draw accuracy against confidence, and below it the number of clips per bin.
 
     Args:
-        bins: of the raw probabilities.
-        provenance: of the clips.
-        after: of the calibrated ones, as a line.
+        bins: reliability of the raw probabilities.
+        provenance: provenance of the clips.
+        after: reliability of the calibrated probabilities, drawn as a line.
     """
     middle = (bins.edges[:-1] + bins.edges[1:]) / 2
     width = np.diff(bins.edges)[0]
@@ -141,13 +141,13 @@ def reliability_diagram(bins: Reliability, provenance: str, after: Reliability |
 
 
 def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Metrics | None = None) -> Figure:
-    """How often the model errs among the clips that it answers, if it leaves the least sure to a person.
+    """Draw the error rate of the answered clips against their share, the least confident clips left to a person.
 
     Args:
-        curve: of the test clips; its points are chosen with hindsight.
-        provenance: of the run.
-        review: ``review`` of the metrics: where the threshold chosen on inner validation lies. It may lie off the
-            curve, which puts the clips of all folds in one order, by their raw probabilities.
+        curve: curve of the test clips, whose points are chosen with hindsight.
+        provenance: provenance of the run.
+        review: ``review`` of the metrics: the point of the threshold chosen on inner validation. The point may lie off
+            the curve, which ranks the clips of all folds together by their raw probabilities.
     """
     with style.styled():
         figure = style.new_figure(4.9, 3.6, "If unsure clips go to a person", provenance)
@@ -173,7 +173,7 @@ def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Metrics | 
     return figure
 
 
-_FEW = 10  # clips in a bin, below which its bar is noise and drawn pale
+_FEW = 10  # bins with fewer clips are noise, drawn pale
 
 
 def _reliability_note(bins: Reliability) -> str:
@@ -182,7 +182,7 @@ def _reliability_note(bins: Reliability) -> str:
 
 
 def training_curves(curve: pd.DataFrame, provenance: str, monitor: str = "val/macro_f1") -> Figure | None:
-    """Loss and macro-F1 by epoch, marked where ``monitor`` is best; None where nothing was logged by epoch."""
+    """Draw loss and macro-F1 by epoch, marked where ``monitor`` is best; None where nothing was logged by epoch."""
     epochs = by_epoch(curve)
     losses = [column for column in ("train/loss", "val/loss") if column in epochs]
     scores = [column for column in ("train/macro_f1", "val/macro_f1") if column in epochs]
@@ -209,7 +209,7 @@ _MONITOR_NAMES = {"val/macro_f1": "best macro-F1", "val/loss": "lowest validatio
 
 
 def fold_curves(curves: Sequence[pd.DataFrame], provenance: str) -> Figure | None:
-    """Validation macro-F1 by epoch, one thin line per fold and their median; None where nothing was logged."""
+    """Draw the validation macro-F1 by epoch, a thin line per fold and their median; None where nothing was logged."""
     by_fold = [by_epoch(curve) for curve in curves]
     scores = [epochs["val/macro_f1"].dropna() for epochs in by_fold if "val/macro_f1" in epochs]
     if not scores:
@@ -228,7 +228,7 @@ def fold_curves(curves: Sequence[pd.DataFrame], provenance: str) -> Figure | Non
 
 
 def by_epoch(curve: pd.DataFrame) -> pd.DataFrame:
-    """One row per epoch: the mean of what was logged in it."""
+    """Return one row per epoch: the mean of the values logged in it."""
     if "epoch" not in curve:
         return pd.DataFrame()
     numbers: pd.DataFrame = curve.apply(pd.to_numeric, errors="coerce").dropna(subset=["epoch"])
@@ -236,7 +236,7 @@ def by_epoch(curve: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
-    """The epoch whose checkpoint was kept: the first with the lowest loss, or with the highest of another score."""
+    """Mark the epoch of the best checkpoint: the first with the lowest loss, or else with the highest score."""
     if monitor not in epochs:  # a column without a number was dropped
         return
     scores = epochs[monitor]
@@ -246,10 +246,10 @@ def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
 
 
 def subject_accuracy(metrics: Metrics, ceiling: float | None = None) -> Figure | None:
-    """Each subject a dot, sorted, its size the number of clips; None where nobody was judged.
+    """Draw the accuracy of each subject as a dot, sorted, sized by the number of clips; None without any accuracy.
 
     Args:
-        metrics: of the run.
+        metrics: metrics of the run.
         ceiling: accuracy of one annotator against the majority of the others, where several labelled the clips.
     """
     rows = {name: row for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}

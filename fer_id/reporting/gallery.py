@@ -1,4 +1,4 @@
-"""Film strips of explained clips: the frames, the same with their maps, and the importance of each moment below."""
+"""Film strips of explained clips: frames, frames with attribution maps, and the importance of each frame."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _GRAY, _PAPER, _BAR, _OCCLUDED = (150, 150, 150), 255, (0, 114, 178), (213, 94, 
 
 
 class Shown(NamedTuple):
-    """One clip of the gallery.
+    """A clip of the gallery.
 
     Attributes:
-        kind: why it is shown.
-        picture: RGB, uint8.
-        title, note: what it is, in words; the note names subject and clip.
-        rows: what stands below one another, where that is more than one map.
-        right: whether the model was; None without a label.
-        provenance: of the clip's own store.
-        shareable: whether the picture may leave the machine.
-        clip_id, subject_id: whose it is.
+        kind: heading of its part of the gallery.
+        picture: (H, W, 3) RGB, uint8.
+        title, note: captions; the note names subject and clip.
+        rows: description of the picture's rows, where there is more than one map.
+        right: True where the prediction is right; None without a label.
+        provenance: provenance of the clip's own store.
+        shareable: True where the picture may leave the machine.
+        clip_id, subject_id: names of the clip and its subject.
     """
 
     kind: str
@@ -54,22 +54,22 @@ def film_strip(
     provenance: str,
     shareable: bool,
 ) -> Shown:
-    """A clip of the gallery.
+    """Return a clip of the gallery.
 
     Args:
         clip: T frames.
-        maps: method -> (T, h, w), at least 0; the first one is that of the table.
-        row: of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
+        maps: method -> (T, h, w), at least 0; the first is the map of the table.
+        row: row of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
             occlusion, reason``.
-        provenance: of its store.
-        shareable: whether its picture may leave the machine.
+        provenance: provenance of the clip's store.
+        shareable: True where its picture may leave the machine.
     """
     picture = strip_picture(clip, list(maps.values()), row["importance"], row["occlusion"])
     label = row["label"] if isinstance(row["label"], str) else None
     title = f"{row['predicted']} ({100 * row['confidence']:.0f} %)" + (f", labelled {label}" if label else ", no label")
     leaked = row["leakage"] == row["leakage"]
-    told = f"leakage {row['leakage']:.2f}" if leaked else f"regions unknown: {row['reason']}"
-    note = f"subject {row['subject_id']} · clip {row['clip_id']} · {told}"
+    regions = f"leakage {row['leakage']:.2f}" if leaked else f"regions unknown: {row['reason']}"
+    note = f"subject {row['subject_id']} · clip {row['clip_id']} · {regions}"
     if len(clip.frames) > _MOST_FRAMES:
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
     rows = f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else ""
@@ -81,13 +81,13 @@ def film_strip(
 def strip_picture(
     clip: StoredClip, maps: Sequence[NDArray[np.float32]], importance: list[float], occlusion: list[float]
 ) -> NDArray[np.uint8]:
-    """Frames above, each of the maps over them in the middle, and below each frame its share of the clip's attribution
-    (bar) and how far the logit falls without it (orange line, of the largest fall)."""
+    """Return a picture of three kinds of rows: the frames, each map over the frames, and for each frame its share of
+    the clip's attribution (bar) and the fall of the logit without it (orange line, relative to the largest fall)."""
     count = len(clip.frames)
     chosen = np.linspace(0, count - 1, min(count, _MOST_FRAMES)).round().astype(int)
     height = (1 + len(maps)) * (SIDE + GAP) + (_BARS if count > 1 else 0)
     picture = np.full((height, len(chosen) * (SIDE + GAP), 3), _PAPER, np.uint8)
-    tops = [max(float(each.max()), 1e-12) for each in maps]
+    tops = [max(float(values.max()), 1e-12) for values in maps]
     falls = np.nan_to_num(np.clip(np.array(occlusion, float), 0, None))
     for place, t in enumerate(chosen.tolist()):
         left = place * (SIDE + GAP)
@@ -95,9 +95,9 @@ def strip_picture(
         frame = cv2.resize(clip.frames[t], (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
         seen = bool(clip.valid[t])
         picture[:SIDE, cell] = frame if seen else _GRAY
-        for line, (each, top) in enumerate(zip(maps, tops, strict=True), start=1):
+        for line, (values, top) in enumerate(zip(maps, tops, strict=True), start=1):
             upper = line * (SIDE + GAP)
-            picture[upper : upper + SIDE, cell] = overlay(frame, each[t] / top) if seen else _GRAY
+            picture[upper : upper + SIDE, cell] = overlay(frame, values[t] / top) if seen else _GRAY
         if count > 1:
             floor, scale = height - 2, _BARS - 6
             bar = round(scale * min(1.0, np.nan_to_num(importance[t]) * count / 3))
@@ -108,7 +108,7 @@ def strip_picture(
 
 
 def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A map (h, w) in [0, 1] over a frame in shades of gray, in a colour scale that is even to the eye."""
+    """Blend a map (h, w) in [0, 1] over a grayscale frame, in a perceptually uniform colour scale."""
     side = len(frame)
     big = cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR).clip(0, 1)[..., None]
     colours = mpl.colormaps["inferno"](big[..., 0])[..., :3] * 255
@@ -142,6 +142,6 @@ def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, ink: int) -> N
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:
-    """A picture as a PNG file."""
+    """Encode a picture as PNG."""
     _, content = cv2.imencode(".png", picture[..., ::-1])
     return content.tobytes()

@@ -1,4 +1,4 @@
-"""Groups in pictures: accuracy as a forest plot, with its verdict above every column, and reliability of each group."""
+"""Figures of subgroups: forest plots of accuracy with verdicts, and reliability diagrams by group."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _ACROSS = 4  # panels side by side
 
 
 def forest(metrics: Mapping[str, Any]) -> Figure | None:
-    """A point and its interval for every group that has one; None where there are no groups.
+    """Draw a point with its interval for every group that has an accuracy; None without groups.
 
-    Pale: groups with too few subjects to be compared. The line is the accuracy of all clips.
+    Groups with too few subjects for a comparison are pale. The line is the accuracy of all clips.
     """
     subgroups = metrics.get("subgroups")
     if not subgroups or metrics["accuracy"] is None:
@@ -39,13 +39,13 @@ def forest(metrics: Mapping[str, Any]) -> Figure | None:
     heights = [0.5 + len(groups) + 0.85 * (titles[name].count("\n") + 1) for name, groups in panels.items()]
     with style.styled():
         figure = style.new_figure(8.6, 0.9 + 0.29 * sum(heights), "Accuracy by group", metrics["provenance"])
-        every = figure.subplots(len(panels), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
-        for axes, (name, groups) in zip(every, panels.items(), strict=True):
+        panel_axes = figure.subplots(len(panels), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
+        for axes, (name, groups) in zip(panel_axes, panels.items(), strict=True):
             _panel(axes, groups, metrics["accuracy"], subgroups["min_subjects"])
             axes.set_title(titles[name], loc="left", fontsize=8.5, linespacing=1.35)
-        every[-1].xaxis.set_major_formatter(style.percent_ticks())
-        every[-1].tick_params(axis="x", labelbottom=True)
-        every[-1].set_xlabel(
+        panel_axes[-1].xaxis.set_major_formatter(style.percent_ticks())
+        panel_axes[-1].tick_params(axis="x", labelbottom=True)
+        panel_axes[-1].set_xlabel(
             "share right, with its 95\u202f% interval over subjects\n"
             f"line: all clips, {percent(metrics['accuracy'])}; pale: fewer than {subgroups['min_subjects']} subjects"
         )
@@ -53,21 +53,21 @@ def forest(metrics: Mapping[str, Any]) -> Figure | None:
 
 
 def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure | None:
-    """A small reliability diagram for every group with enough subjects; None without one. Pairs are in the table.
+    """Draw a reliability diagram for every group with enough subjects, pairs left out; None without one.
 
-    The area of a point is its share of the group's clips: with few of them the small points are noise.
+    The area of a point is its share of the group's clips: small points are noise where a group has few clips.
 
     Args:
         predictions: the columns of ``predictions.parquet``.
-        metrics: of these, with the columns that were asked for.
+        metrics: metrics of these predictions, with the broken-down columns.
     """
     subgroups = metrics.get("subgroups") or {"columns": {}}
-    columns = [name for name, one in subgroups["columns"].items() if len(one["of"]) == 1]
+    columns = [name for name, column in subgroups["columns"].items() if len(column["of"]) == 1]
     if not columns:
         return None
-    labels, asked = LabelSpace("run", tuple(metrics["labels"])), Breakdown(columns, [], subgroups["min_subjects"])
-    bins = group_reliability(predictions, labels, asked)
-    groups = [(f"{column}: {value}", one) for column, found in bins.items() for value, one in found.items()]
+    labels, breakdown = LabelSpace("run", tuple(metrics["labels"])), Breakdown(columns, [], subgroups["min_subjects"])
+    bins = group_reliability(predictions, labels, breakdown)
+    groups = [(f"{column}: {value}", curve) for column, curves in bins.items() for value, curve in curves.items()]
     groups = groups[:_MOST_PANELS]
     if not groups:
         return None
@@ -75,18 +75,18 @@ def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any])
     with style.styled():
         title = f"Reliability by group, {subgroups['probabilities']} probabilities"
         figure = style.new_figure(8.6, 0.9 + 2.1 * rows, title, metrics["provenance"])
-        every = figure.subplots(rows, _ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, (name, one) in zip(every, groups, strict=False):
-            seen = one.counts > 0
+        panels = figure.subplots(rows, _ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, (name, curve) in zip(panels, groups, strict=False):
+            seen = curve.counts > 0
             axes.plot([0, 1], [0, 1], color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
-            axes.plot(one.confidence[seen], one.accuracy[seen], color=style.SKY, linewidth=0.9)
-            size = 220 * one.counts[seen] / one.counts.sum()
-            axes.scatter(one.confidence[seen], one.accuracy[seen], s=size, color=style.BLUE, linewidth=0, zorder=3)
-            axes.set_title(_literal(f"{name}\nECE {percent(one.ece)}, {one.counts.sum():.0f} clips"), fontsize=8)
+            axes.plot(curve.confidence[seen], curve.accuracy[seen], color=style.SKY, linewidth=0.9)
+            size = 220 * curve.counts[seen] / curve.counts.sum()
+            axes.scatter(curve.confidence[seen], curve.accuracy[seen], s=size, color=style.BLUE, linewidth=0, zorder=3)
+            axes.set_title(_literal(f"{name}\nECE {percent(curve.ece)}, {curve.counts.sum():.0f} clips"), fontsize=8)
             axes.set_xlim(0, 1)
             axes.set_ylim(-0.03, 1.03)
             axes.tick_params(labelbottom=True)
-        for axes in every[len(groups) :]:
+        for axes in panels[len(groups) :]:
             axes.set_visible(False)
         figure.supxlabel(
             "confidence (probability of the predicted class); area: share of the group's clips", fontsize=8
@@ -96,15 +96,15 @@ def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any])
 
 
 def _panels(columns: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """The groups of each column that have an accuracy; as many columns as one can look at."""
-    found: list[tuple[str, dict[str, Any]]] = []
+    """Return the groups of each column that have an accuracy, for as many columns as fit on a figure."""
+    panels: list[tuple[str, dict[str, Any]]] = []
     rows = 0
     for name, column in columns.items():
         groups = {value: group for value, group in column["groups"].items() if group["accuracy"] is not None}
         rows += len(groups)
         if groups and rows <= _MOST_ROWS:
-            found.append((name, groups))
-    return found
+            panels.append((name, groups))
+    return panels
 
 
 def _title(name: str, column: Mapping[str, Any]) -> str:
@@ -112,7 +112,7 @@ def _title(name: str, column: Mapping[str, Any]) -> str:
 
 
 def _literal(text: str) -> str:
-    """A dollar in a name begins no formula."""
+    """Escape dollar signs, which would begin a formula."""
     return text.replace("$", r"\$")
 
 

@@ -1,4 +1,4 @@
-"""Subgroups in sentences: where a gap is shown, where none is, and where the evidence is too thin to say."""
+"""Sentences on subgroups: gaps shown, gaps not shown, and too little evidence."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ _ORDER = (GAP, NO_GAP, TOO_LITTLE)
 
 
 def gap_sentences(subgroups: Mapping[str, Any] | None) -> list[str]:
-    """A sentence for every column: the clearest of its verdicts, and on which score; none without groups."""
+    """Return a sentence per column with the clearest of its verdicts and its score; none without groups."""
     if subgroups is None:
         return []
     return [f"{name}: {verdict_words(column)}." for name, column in subgroups["columns"].items()]
 
 
 def verdict_words(column: Mapping[str, Any]) -> str:
-    """``gap: severe 22.1 points below mild in accuracy (p = .008)``."""
-    score = min(TESTED, key=lambda one: _ORDER.index(column["gaps"][one]["verdict"]))  # accuracy where they agree
+    """Return a verdict such as ``gap: severe 22.1 points below mild in accuracy (p = .008)``."""
+    score = min(TESTED, key=lambda name: _ORDER.index(column["gaps"][name]["verdict"]))  # accuracy where they agree
     return gap_words(column["gaps"][score], score)
 
 
 def gap_words(gap: Mapping[str, Any], score: str) -> str:
-    """The verdict on one score, with what it rests on."""
+    """Return the verdict on one score, with the numbers behind it."""
     if gap["verdict"] == TOO_LITTLE:
         return f"{TOO_LITTLE} ({gap['reason']})"
     p = p_words(gap["p_holm"])
@@ -37,12 +37,12 @@ def gap_words(gap: Mapping[str, Any], score: str) -> str:
 
 
 def points(share: float) -> str:
-    """``0.221`` -> ``22.1 points``."""
+    """Format ``0.221`` as ``22.1 points``."""
     return f"{100 * share:.1f} points"
 
 
 def small_groups(subgroups: Mapping[str, Any]) -> str:
-    """Which groups enter no gap for want of subjects; empty where all do."""
+    """Return a sentence on the groups with too few subjects to enter a gap; empty where there is none."""
     least = subgroups["min_subjects"]
     small = [
         f"{value} ({group['n_subjects']})"

@@ -1,4 +1,4 @@
-"""The records of a run as the pages read them: every key is there, or it is said which is not."""
+"""Records of a run for the pages, with absent keys filled in or reported."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _MOST_NAMED = 8
 
 
 def run_name(run: RunDir) -> str:
-    """``study/name``, the folder and the one it lies in; ``study/name, fold s03`` for a fold, also of a sweep."""
+    """Return ``study/name`` of a run's folder, or ``study/name, fold s03`` for a fold, also of a sweep."""
     path = run.path.resolve()
     if run.part is not None:
         return f"{run_name(RunDir(path.parent.parent))}, part {path.name}"
@@ -57,7 +57,7 @@ def run_name(run: RunDir) -> str:
 
 
 def described(job: dict[str, Any]) -> dict[str, Any]:
-    """``job.json`` with its absent keys filled in: None, or empty."""
+    """Return ``job.json`` with its absent keys filled in: None, or empty."""
     filled = dict.fromkeys(_PLAIN) | job
     filled |= {key: _table(job.get(key)) for key in _TABLES}
     filled["cost"] = _COST | _table(job.get("cost"))
@@ -66,10 +66,10 @@ def described(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_metrics(run: RunDir) -> dict[str, Any]:
-    """``metrics.json`` as :func:`fer_id.evaluation.metrics.compute_metrics` makes it.
+    """Return ``metrics.json`` with the keys of :func:`fer_id.evaluation.metrics.compute_metrics`.
 
     Raises:
-        RunError: missing, damaged, or without some of its keys, as one of an older version may be.
+        RunError: the file is missing, damaged, or without some of its keys, as in an older version.
     """
     metrics = run.metrics()
     missing = [key for key in _METRICS if key not in metrics] or _missing_inside(metrics)
@@ -80,7 +80,7 @@ def read_metrics(run: RunDir) -> dict[str, Any]:
             f"`fer-id evaluate {run.path}` computes it again from the predictions"
         )
     metrics["calibration"] = _UNCALIBRATED | metrics["calibration"]
-    metrics.setdefault("subgroups", None)  # of before they were computed
+    metrics.setdefault("subgroups", None)  # absent in files of older versions
     return metrics
 
 
@@ -112,7 +112,7 @@ def _missing_inside(metrics: dict[str, Any]) -> list[str]:
 
 
 def _named(gap: dict[str, Any]) -> list[str]:
-    """Return the groups that a gap is between, where it is known."""
+    """Return the known groups at the two ends of a gap."""
     return [str(gap[end]) for end in ("worst", "best") if gap.get(end) is not None]
 
 

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: templates that escape what they are given, pictures inlined, nothing fetched."""
+"""Self-contained HTML pages: autoescaping templates, inlined pictures, no requests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, prov
 
 
 def write_page(path: Path, template: str, *, mode: int | None = None, **content: Any) -> Path:
-    """Renders ``templates/<template>`` into a file, whole or not at all; ``mode`` as of ``atomic_write_bytes``."""
+    """Render ``templates/<template>`` into a file atomically; ``mode`` as in ``atomic_write_bytes``."""
     atomic_write_text(path, _environment().get_template(template).render(**content), mode=mode)
     return path
 
@@ -41,19 +41,19 @@ def _environment() -> Environment:
 
 
 def data_uri(svg: bytes) -> str:
-    """An SVG as an address that needs no file. As an ``img`` it runs no script and its ids stay its own."""
+    """Return an SVG as a data URI. As an ``img`` it runs no script, and its ids do not clash."""
     return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
 
 
 def p_value(p: float | None) -> str:
-    """``.031``, ``< .001``; an en dash without a test."""
+    """Format a p-value as ``.031`` or ``< .001``; an en dash without a test."""
     if p is None:
         return "–"
     return "< .001" if p < 0.0005 else f"{p:.3f}".replace("0.", ".", 1)
 
 
 def duration(seconds: float | None) -> str:
-    """``4210`` -> ``1 h 10 min``; an en dash where it was not measured."""
+    """Format seconds: ``4210`` -> ``1 h 10 min``; an en dash where no time was measured."""
     if seconds is None:
         return "–"
     if seconds < 90:

@@ -1,4 +1,4 @@
-"""One run as one page: ``report.html``, readable in a minute, with nothing outside the file."""
+"""Report of one run as a self-contained page, ``report.html``."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def evaluate_run(
     level: float = LEVEL,
     least_face: float = LEAST_FACE,
 ) -> Metrics:
-    """Writes calibration, who is flagged, prediction sets, ``metrics.json``, the figures and the report anew, from
-    ``predictions.parquet`` alone; arguments and errors as :func:`judged_anew`.
-    """
+    """Write calibration, review flags, prediction sets, ``metrics.json``, figures and report again, from
+    ``predictions.parquet`` alone; arguments and errors as in :func:`judged_anew`."""
     predictions, metrics = judged_anew(run, groups, risk=risk, level=level, least_face=least_face)
     run.write_predictions(predictions)
     run.write_metrics(metrics)
@@ -76,13 +75,13 @@ def judged_anew(
     level: float = LEVEL,
     least_face: float = LEAST_FACE,
 ) -> tuple[pd.DataFrame, Metrics]:
-    """What ``predictions.parquet`` and ``metrics.json`` of a run should hold; nothing is written.
+    """Return the content that ``predictions.parquet`` and ``metrics.json`` of a run should have; nothing is written.
 
     Args:
-        run: its folder.
-        groups: what to break the scores down by.
-        risk: share of wrong among the answered that flagging is to keep, in (0, 1).
-        level: of the prediction sets, in (0, 1).
+        run: the run.
+        groups: columns to break the scores down by.
+        risk: maximum error rate among the unflagged clips, in (0, 1).
+        level: nominal coverage of the prediction sets, in (0, 1).
         least_face: share of a clip's frames that must show the face, in [0, 1].
 
     Raises:
@@ -91,7 +90,7 @@ def judged_anew(
     """
     predictions = run.predictions()
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
-    check_predictions(predictions, labels)
+    check_predictions(predictions, labels, run.path / "predictions.parquet")
     predictions, temperatures, why = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)
@@ -112,7 +111,7 @@ def judged_anew(
 
 
 def draw_figures(run: RunDir) -> dict[str, Figure]:
-    """The figures of a run by name, in the order of the report; one that has nothing to show is not there."""
+    """Return the figures of a run by name, in the order of the report; figures without content are left out."""
     metrics, folds = read_metrics(run), run.folds
     labels = LabelSpace("run", tuple(metrics["labels"]))
     judged = judge(run.predictions(), labels)
@@ -140,7 +139,7 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
 
 
 def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliability | None:
-    """Of the calibrated probabilities; None where no fold has any."""
+    """Return the reliability of the calibrated probabilities; None where no fold has any."""
     judged = judge(predictions, labels, probabilities="q")
     known = judged.covered & np.isfinite(judged.probabilities).all(axis=1)
     if not known.any():
@@ -149,7 +148,7 @@ def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliabi
 
 
 def human_ceiling(job: dict[str, Any]) -> float | None:
-    """How often one annotator agrees with the majority of the others, where the run's store tells it."""
+    """Return how often one annotator agrees with the majority of the others, where the run's store records it."""
     ceiling: float | None = _annotators(job).get("ceiling")
     return ceiling
 
@@ -159,7 +158,7 @@ def _annotators(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_figures(run: RunDir) -> dict[str, Path]:
-    """Writes :func:`draw_figures` into ``figures/`` as SVG and removes the outdated ones; the files by name."""
+    """Write :func:`draw_figures` into ``figures/`` as SVG, remove outdated files, and return the files by name."""
     drawn = draw_figures(run)
     for name in set(FIGURES) - set(drawn):
         (run.figures / f"{name}.svg").unlink(missing_ok=True)
@@ -170,7 +169,7 @@ def write_figures(run: RunDir) -> dict[str, Path]:
 
 
 def write_report(run: RunDir) -> Path:
-    """Writes ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk.
+    """Write ``report.html`` from ``metrics.json``, ``job.json``, ``config.yaml`` and the figures on disk.
 
     Raises:
         RunError: a file of the run is missing, damaged or incomplete.
@@ -217,22 +216,24 @@ def write_report(run: RunDir) -> Path:
 
 
 def _monitor(run: RunDir) -> str:
-    """What the best checkpoint was chosen by; the default of the configuration where an older one does not say."""
+    """Return the score that chose the best checkpoint; for a run of an older version the default."""
     return str((run.config().get("trainer") or {}).get("monitor") or "val/macro_f1")
 
 
 def _left_out(run: RunDir, dropped: dict[str, Any], audit: Findings) -> list[str]:
-    """What this run did not use of its store, in sentences."""
-    said = []
+    """Return sentences on the parts of its store that this run did not use."""
+    sentences = []
     if dropped:
         counts = {reason: n for reason, n in dropped.items() if isinstance(n, int) and not reason.startswith("folds ")}
         total = words.counted(sum(counts.values()), "clip")
-        said.append(f"This run left out {total}: {reasons_words(dropped)}.")
+        sentences.append(f"This run left out {total}: {reasons_words(dropped)}.")
     if audit.images and (run.config().get("data") or {}).get("drop_duplicates") is False:
-        said.append("This run kept the repeats in training, as data.drop_duplicates=false says: its scores flatter it.")
+        sentences.append(
+            "This run kept the repeats in training, as data.drop_duplicates=false says: its scores flatter it."
+        )
     elif audit.images and run.folds:
-        said.append("Which repeats each fold left out stands in the fold's own report.")
-    return said
+        sentences.append("Which repeats each fold left out stands in the fold's own report.")
+    return sentences
 
 
 def _provenance(run: RunDir) -> str:
@@ -267,11 +268,11 @@ def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _selective_rows(metrics: Metrics) -> list[dict[str, Any]]:
-    """What would still be wrong if the least sure clips went to a person; nothing for metrics of an older version."""
-    found = metrics.get("selective") or {}
-    if "intervals" not in found or (value := found["risk_at_coverage"]["0.8"]) is None:
+    """Return the row of the error rate at 80 % coverage; none for metrics of an older version."""
+    selective = metrics.get("selective") or {}
+    if "intervals" not in selective or (value := selective["risk_at_coverage"]["0.8"]) is None:
         return []
-    interval, why = found["intervals"]["risk_at_coverage.0.8"], metrics["reasons"]
+    interval, why = selective["intervals"]["risk_at_coverage.0.8"], metrics["reasons"]
     text = words.extent(interval, why.get("selective.intervals.risk_at_coverage.0.8"))
     return [{"title": "Wrong among the surest 80\u202f%", "value": value, "interval": interval, "words": text}]
 
@@ -289,7 +290,7 @@ def _class_rows(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
-    """Subjects from the one served worst; the report of the fold of that name, where there is one."""
+    """Return the subjects from the lowest accuracy up, each with the report of its own fold, where there is one."""
     reports = {fold.path.name for fold in run.folds if (fold.path / "report.html").is_file()}
     rows = [
         {"name": name, **row, "report": f"folds/{name}/report.html" if name in reports else None}
@@ -300,7 +301,7 @@ def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
-    """What each picture says, for those who do not see it."""
+    """Return a text alternative for each picture."""
     patterns = "; ".join(f"{name}: {words.error_pattern(metrics, name)}" for name in metrics["labels"])
     worst = words.worst_subject(metrics) if people else None
     return {

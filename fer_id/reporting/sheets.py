@@ -1,4 +1,4 @@
-"""Contact sheets: every clip of a subject on one picture, and frames with several faces, for a person to look at."""
+"""Contact sheets for visual checks: all clips of a subject on one picture, and frames with several faces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Strip = tuple[str, NDArray[np.uint8], NDArray[np.float32], NDArray[np.bool_]]
 _ZOOM = 2
 _SIDE = CROP * _ZOOM
 _GAP, _CAPTION = 4, 18
-_MOST = 60  # clips on one sheet; of more as many are shown, evenly spaced
+_MOST = 60  # maximum number of clips on a sheet; of more clips an evenly spaced selection
 _MISSING, _POINT, _PAPER, _INK = (120, 120, 120), (80, 230, 90), 250, (40, 40, 40)
 _PAPER_COLOUR = (_PAPER,) * 3
 _FRAME_WIDTH = 960
@@ -27,12 +27,12 @@ _BLOCKS, _FACE_BLOCKS = 80, 5  # squares along the longer side of a frame, and o
 
 
 def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
-    """Writes a PNG, readable by its owner only: a row per clip, landmarks as dots, gray where there is no face.
+    """Write a PNG, readable by its owner only: a row per clip, landmarks as dots, gray for frames without a face.
 
     Args:
         strips: the clips, with at least one frame in all.
-        title: above them.
-        path: its folder is made.
+        title: text above the clips.
+        path: the file; its folder is created.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     chosen = np.unique(np.linspace(0, len(strips) - 1, min(_MOST, len(strips))).round().astype(int))
@@ -44,28 +44,28 @@ def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
         caption, frames, landmarks, valid = strips[number]
         top = _CAPTION + 8 + row * (_SIDE + _CAPTION + _GAP)
         _write(sheet, caption, (_GAP, top + 12))
-        for column, (frame, points, found) in enumerate(zip(frames, landmarks, valid, strict=True)):
+        for column, (frame, points, visible) in enumerate(zip(frames, landmarks, valid, strict=True)):
             left = _GAP + column * (_SIDE + _GAP)
             cell = sheet[top + _CAPTION : top + _CAPTION + _SIDE, left : left + _SIDE]
-            cell[:] = _picture(frame, points) if found else _MISSING
+            cell[:] = _picture(frame, points) if visible else _MISSING
     _save(sheet, path)
 
 
 def faces_sheet(
     image: NDArray[np.uint8], boxes: Sequence[Box], title: str, path: Path, *, child: int | None, followed: int | None
 ) -> None:
-    """Writes a PNG, readable by its owner only: a frame with a numbered box on every face, and where each face lies.
+    """Write a PNG, readable by its owner only: a frame with numbered boxes on its faces, and their positions.
 
-    The whole frame is coarse, so that nobody whose face the detector missed is known by it; faces are coarser still.
-    Only the child's own face is shown, once a person has said which one that is.
+    The whole frame is pixelated, so that a face missed by the detector cannot be recognised; detected faces are coarser
+    still. Only the child's own face is clear, once a person has identified it.
 
     Args:
         image: uint8 (H, W, 3), RGB.
         boxes: left, top, right, bottom of each face, in shares of the picture.
-        title: above the frame.
-        path: its folder is there.
-        child: place of the child's face among the boxes, as a person said; None: not said, or not there.
-        followed: place of the face that was followed; None: not there.
+        title: text above the frame.
+        path: the file, in an existing folder.
+        child: index of the child's box, as identified by a person; None: not identified, or not visible.
+        followed: index of the tracked face; None: not visible.
     """
     height, width = round(_FRAME_WIDTH * image.shape[0] / image.shape[1]), _FRAME_WIDTH
     clear = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
@@ -78,7 +78,7 @@ def faces_sheet(
         left, top, right, bottom = corners[child]
         own = np.zeros(frame.shape[:2], np.bool_)
         own[top:bottom, left:right] = True
-        for x0, y0, x1, y1 in others:  # a face that the child's overlaps stays coarse
+        for x0, y0, x1, y1 in others:  # another face that overlaps the child's stays coarse
             own[y0:y1, x0:x1] = False
         frame[own] = clear[own]
     lines = [title]
@@ -96,7 +96,7 @@ def faces_sheet(
 
 
 def _corners(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
-    """A box in pixels, a quarter larger on each side: the mesh ends at the hairline."""
+    """Return a box in pixels, enlarged by a quarter on each side, since the mesh ends at the hairline."""
     left, top, right, bottom = box
     dx, dy = (right - left) / 4, (bottom - top) / 4
     x = np.clip([(left - dx) * width, (right + dx) * width], 0, width).astype(int)
@@ -105,7 +105,7 @@ def _corners(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _coarse(image: NDArray[np.uint8], blocks: int) -> NDArray[np.uint8]:
-    """An image as squares of one colour, so many along its longer side."""
+    """Pixelate an image into ``blocks`` squares along its longer side."""
     height, width = image.shape[:2]
     side = max(height, width) / blocks
     small = cv2.resize(image, (max(1, round(width / side)), max(1, round(height / side))), interpolation=cv2.INTER_AREA)

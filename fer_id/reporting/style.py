@@ -1,6 +1,6 @@
-"""One look for every figure: colours that colour-blind readers tell apart, small type, no ornament.
+"""Common style of all figures: a colour-blind safe palette, small type, no ornament.
 
-Figures are made without pyplot, so nothing is kept alive between runs and no display is needed.
+Figures are made without pyplot, so no figure stays in memory and no display is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 INK, MUTED, LINE, PAPER = "#1b2430", "#5a6675", "#d9dee5", "#ffffff"
-# Okabe and Ito (2008), the usual eight without yellow (too light for lines on white) and black (our ink).
+# Okabe and Ito (2008): their eight without yellow (too light for lines on white) and black (INK replaces it).
 BLUE, VERMILION, GREEN, ORANGE, SKY, PURPLE = "#0072b2", "#d55e00", "#009e73", "#e69f00", "#56b4e9", "#cc79a7"
 CYCLE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
 
@@ -46,13 +46,13 @@ _STYLE: Any = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The style, for as long as a figure is being made."""
+    """Apply the style while a figure is made."""
     with mpl.rc_context(_STYLE):
         yield
 
 
 def new_figure(width: float, height: float, title: str, provenance: str) -> Figure:
-    """An empty figure (inches) with its title, and the provenance drawn into it unless it is real."""
+    """Return an empty figure (size in inches) with its title, and a badge with the provenance unless it is real."""
     layout = ConstrainedLayoutEngine(rect=(0.0, 0.0, 1.0, 1.0 - 0.36 / height), h_pad=0.06, w_pad=0.08)
     figure = Figure(figsize=(width, height), layout=layout)
     figure.text(0.1 / width, 1 - 0.08 / height, title, ha="left", va="top", fontsize=11, fontweight="bold")
@@ -65,19 +65,19 @@ def new_figure(width: float, height: float, title: str, provenance: str) -> Figu
 
 
 def epoch_axis(axes: Axes) -> None:
-    """Whole epochs along x, a light grid along y."""
+    """Set whole epochs along x and a light grid along y."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(axis="y")
 
 
 def percent_ticks() -> FuncFormatter:
-    """Formats shares as per cent."""
+    """Return a tick formatter of shares as percentages."""
     return FuncFormatter(lambda value, _: f"{100 * value:.0f}\u202f%")
 
 
 def svg(figure: Figure) -> bytes:
-    """A figure as SVG: sharp at any size, the same bytes for the same content."""
+    """Return a figure as SVG: the same bytes for the same content."""
     buffer = io.BytesIO()
     with styled():
         figure.savefig(buffer, format="svg", metadata={"Date": None})

@@ -1,4 +1,4 @@
-"""The picture of a sweep: how its objective rose, and what it depends on."""
+"""Figure of a sweep: progress of its objective, and the objective over each parameter."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from fer_id.reporting import style
 COLUMNS = 3
 MOST_AXES = 11
 PANEL = (3.6, 2.6)
-"""Width and height of a panel, inches."""
+"""Width and height of a panel in inches."""
 
 KINDS = {"done": (style.BLUE, "o", "done"), "stopped": (style.ORANGE, "x", "stopped early")}
 
 
 class Axis(NamedTuple):
-    """A parameter that was varied.
+    """A varied parameter.
 
     Attributes:
-        key: dotted.
-        log: drawn on a logarithmic axis.
-        choice: its values are names.
+        key: dotted key.
+        log: True for a logarithmic axis.
+        choice: True where its values are names.
     """
 
     key: str
@@ -39,19 +39,19 @@ class Axis(NamedTuple):
 def draw_sweep(
     name: str, trials: pd.DataFrame, axes: Sequence[Axis], *, metric: str, goal: str, provenance: str
 ) -> bytes:
-    """A PNG: the objective of every trial in order with the best so far, then over each parameter.
+    """Return a PNG: the objective of every trial in order with the best so far, then over each parameter.
 
     Args:
-        name: of the study.
+        name: name of the study.
         trials: one row each: ``number``, ``fold`` (None: one split), ``status``, ``objective``, and a column per axis.
-        axes: what was varied; the first eleven are drawn.
+        axes: varied parameters; the first eleven are drawn.
         metric: name of the objective.
         goal: ``maximize`` or ``minimize``.
-        provenance: of the data, drawn into the picture unless it is real.
+        provenance: provenance of the data, drawn into the picture unless it is real.
     """
-    shown = list(axes)[:MOST_AXES]
+    drawn = list(axes)[:MOST_AXES]
     known = trials[trials["objective"].notna() & trials["status"].isin(list(KINDS))]
-    panels = 1 + len(shown)
+    panels = 1 + len(drawn)
     columns = min(COLUMNS, panels)
     rows = math.ceil(panels / columns)
     failed = int((trials["status"] == "failed").sum())
@@ -60,7 +60,7 @@ def draw_sweep(
         figure = style.new_figure(max(columns * PANEL[0], 7.2), rows * PANEL[1] + 0.5, title, provenance)
         grid: Any = np.atleast_1d(figure.subplots(rows, columns)).ravel()
         _history(grid[0], known, metric, goal)
-        for place, axis in zip(grid[1:], shown, strict=False):
+        for place, axis in zip(grid[1:], drawn, strict=False):
             _over(place, known, axis)
         for place in grid[panels:]:
             place.set_visible(False)
@@ -70,7 +70,7 @@ def draw_sweep(
 
 
 def _history(axes: Axes, trials: pd.DataFrame, metric: str, goal: str) -> None:
-    """Every trial by its number; of each fold, and of folds their mean, the best so far."""
+    """Draw every trial by its number, and the best so far (mean over folds)."""
     axes.set_xlabel("trial")
     axes.set_ylabel(metric)
     axes.grid(axis="y")
@@ -99,7 +99,7 @@ def _over(axes: Axes, trials: pd.DataFrame, axis: Axis) -> None:
         if axis.log:
             axes.set_xscale("log")
             inside = trials[axis.key].to_numpy(float)
-            few = bool(len(inside)) and inside.max() < 10 * inside.min()  # a power of ten alone may not lie among them
+            few = bool(len(inside)) and inside.max() < 10 * inside.min()  # powers of ten alone might give no tick
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,), numticks=6))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
@@ -110,9 +110,9 @@ def _over(axes: Axes, trials: pd.DataFrame, axis: Axis) -> None:
         names.sort(key=float)
     except ValueError:
         names.sort()
-    place = {one: index for index, one in enumerate(names)}
+    place = {name: index for index, name in enumerate(names)}
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(trials))  # so that equal dots do not hide each other
-    _dots(axes, trials, np.array([place[one] for one in trials[axis.key]], float) + spread)
+    _dots(axes, trials, np.array([place[name] for name in trials[axis.key]], float) + spread)
     slanted = sum(map(len, names)) > 28
     axes.set_xticks(
         range(len(names)), names, rotation=25 if slanted else 0, ha="right" if slanted else "center", fontsize=8

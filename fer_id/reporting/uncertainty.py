@@ -1,4 +1,4 @@
-"""``uncertainty/`` of a run: its table and numbers, and the page with the picture of both kinds of doubt."""
+"""Output of ``fer-id uncertainty``: table, numbers, and a page with aleatoric and epistemic uncertainty."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fer_id.errors import RunError
-from fer_id.files import atomic_write_bytes, read_json, write_json
+from fer_id.files import atomic_write_bytes, write_json
 from fer_id.reporting import style
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
+from fer_id.runs.records import Uncertainty, read_record
 from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
@@ -21,34 +21,35 @@ _MOST_SHOWN = 12  # clips of each list
 
 
 def read_uncertainty(run: RunDir) -> dict[str, Any] | None:
-    """What ``uncertainty.json`` of a run holds; None where nobody asked.
+    """Return the content of a run's ``uncertainty.json``; None without one.
 
     Raises:
-        RunError: it is damaged.
+        RunError: the file is damaged.
     """
     path = run.path / FOLDER / "uncertainty.json"
-    return read_json(path, RunError) if path.is_file() else None
+    again = f"`fer-id uncertainty {run.path}` makes it again"
+    return read_record(Uncertainty, path, again) if path.is_file() else None
 
 
-def write_uncertainty(run: RunDir, table: pd.DataFrame, found: dict[str, Any], provenance: str) -> Path:
-    """Writes ``uncertainty.parquet``, ``uncertainty.json`` and ``index.html``; gives the page's path.
+def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: dict[str, Any], provenance: str) -> Path:
+    """Write ``uncertainty.parquet``, ``uncertainty.json`` and ``index.html``; return the page's path.
 
     Args:
-        run: whose folder keeps them.
-        table: of :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_table`.
-        found: of :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_scores`.
-        provenance: of the clips.
+        run: the run.
+        table: from :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_table`.
+        scores: from :func:`fer_id.evaluation.confidence.uncertainty.uncertainty_scores`.
+        provenance: provenance of the clips.
     """
     folder = run.path / FOLDER
     atomic_write_bytes(folder / "uncertainty.parquet", table.to_parquet(index=False))
-    write_json(folder / "uncertainty.json", found)
+    write_json(folder / "uncertainty.json", scores)
     return write_page(
         folder / "index.html",
         "uncertainty.html.j2",
         title=run_name(run),
         provenance=provenance,
-        found=found,
-        sentences=uncertainty_sentences(found),
+        found=scores,
+        sentences=uncertainty_sentences(scores),
         picture=data_uri(style.svg(doubt_figure(table, provenance))),
         lists={
             "Most unlike anything seen": _most(table, "epistemic"),
@@ -58,7 +59,7 @@ def write_uncertainty(run: RunDir, table: pd.DataFrame, found: dict[str, Any], p
 
 
 def doubt_figure(table: pd.DataFrame, provenance: str) -> Figure:
-    """Each clip a dot: how ambiguous it is, how unlike anything seen, and whether the answer is right."""
+    """Draw each clip as a dot by aleatoric and epistemic uncertainty, coloured by whether the prediction is right."""
     kinds = {
         "right": (table["right"].fillna(False).astype(bool), "o", style.BLUE),
         "wrong": (~table["right"].fillna(True).astype(bool), "X", style.VERMILION),

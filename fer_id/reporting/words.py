@@ -1,7 +1,4 @@
-"""Numbers as sentences: what a busy person reads first.
-
-Everything is derived from ``metrics.json``; nothing is claimed that its intervals do not carry.
-"""
+"""Sentences from ``metrics.json`` for the top of a report. They claim no more than the intervals support."""
 
 from __future__ import annotations
 
@@ -32,71 +29,71 @@ MODE_CAVEATS = {
     "personalised": "The model learned from earlier labelled clips of the tested children and was tested on later "
     "ones: a new child cannot expect this.",
 }
-"""What goes with every number of a protocol that shows something of those who are tested."""
+"""Mode -> caveat of every number of a protocol whose model saw data of the tested children."""
 
 PROVENANCE_NAMES = {"real": "real faces", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
 
-# Up to this many clips per subject (median), a subject is a group of near-identical pictures rather than a person.
+# Up to this median number of clips per subject, a subject is a group of near-identical pictures, not a person.
 _PICTURES_PER_GROUP = 2
 
 
 def percent(share: float | None, digits: int = 1) -> str:
-    """``0.6821`` -> ``68.2 %``; an undefined value is an en dash."""
+    """Format ``0.6821`` as ``68.2 %``; an undefined value is an en dash."""
     return "–" if share is None else f"{100 * share:.{digits}f}\u202f%"
 
 
 def counted(number: int, noun: str) -> str:
-    """``1 subject``, ``12 subjects``."""
+    """Format ``1 subject``, ``12 subjects``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
-    """``66.7 to 69.8 %``, or why there is no interval."""
+    """Return an interval as ``66.7 to 69.8 %``, or the reason why there is none."""
     return extent(metrics["intervals"].get(name), metrics["reasons"].get(f"intervals.{name}"), digits)
 
 
 def extent(interval: Metrics | None, why_not: str | None, digits: int = 1) -> str:
-    """An interval of a share, or why there is none, as :func:`interval_words` says it."""
+    """Return an interval of a share in the format of :func:`interval_words`, or the reason why there is none."""
     if interval is None:
         return f"no interval: {why_not or 'not computed'}"
     return f"{100 * interval['low']:.{digits}f} to {percent(interval['high'], digits)}"
 
 
 def held(n_subjects: int) -> str:
-    """How often intervals over so few subjects hold the truth, in a sentence."""
+    """Return a sentence on the simulated coverage of intervals over so few subjects."""
     size = max((size for size in HELD if size <= n_subjects), default=min(HELD))
     shares = [round(100 * HELD[size][score]) for score in HEADLINE]
-    told = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
+    span = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
     fewer = "; fewer children were not tried" if n_subjects < size else ""
     return (
-        f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {told}\u202f% "
+        f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {span}\u202f% "
         f"of the cohorts, those of the calibration error in {percent(HELD[size]['ece'], 0)}{fewer}. That was with a "
         "model right on seven clips of ten; nearer to all of them they hold it less often."
     )
 
 
 def calibration_note(calibration: Metrics) -> str:
-    """What stands beside the ECE: its bins, its interval, and whether the model is too sure on average."""
-    said = f"{calibration['bins']} equal-width bins of the raw probabilities; 0 is best"
-    within = calibration.get("intervals") or {}
-    if interval := within.get("ece"):
-        said += f"; 95\u202f%: {extent(interval, None)}"
+    """Return a note on the ECE: its bins, its interval, and the mean overconfidence."""
+    note = f"{calibration['bins']} equal-width bins of the raw probabilities; 0 is best"
+    intervals = calibration.get("intervals") or {}
+    if interval := intervals.get("ece"):
+        note += f"; 95\u202f%: {extent(interval, None)}"
     if (excess := calibration.get("overconfidence")) is not None:
-        said += f". On average {'too sure' if excess > 0 else 'not sure enough'} by {abs(100 * excess):.1f} points"
-        if interval := within.get("overconfidence"):
-            said += f" (confidence less accuracy {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f})"
-    return said
+        note += f". On average {'too sure' if excess > 0 else 'not sure enough'} by {abs(100 * excess):.1f} points"
+        if interval := intervals.get("overconfidence"):
+            note += f" (confidence less accuracy {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f})"
+    return note
 
 
 def provenance_caveat(provenance: str) -> str:
-    """The sentence that goes with every number of that provenance; empty for real faces."""
+    """Return the caveat of every number of that provenance; empty for real faces."""
     return PROVENANCE_CAVEATS.get(provenance, "")
 
 
 def subjects_are_people(metrics: Metrics, store: dict[str, Any]) -> bool:
-    """Whether a subject is a person, rather than a group of near-identical pictures of a benchmark.
+    """Return whether a subject is a person, not a group of near-identical pictures of a benchmark.
 
-    The store's card knows (``shard_by``); without it, a subject of one or two clips is taken for such a group.
+    The store's card records it (``shard_by``); without that key, subjects of one or two clips (median) are such groups.
     """
     if store.get("shard_by") is not None:
         return bool(store["shard_by"] == "subject_id")
@@ -105,7 +102,7 @@ def subjects_are_people(metrics: Metrics, store: dict[str, Any]) -> bool:
 
 
 def baselines(metrics: Metrics) -> tuple[str, float, float] | None:
-    """The commonest class, its share of the judged clips, and the share a blind guess gets right."""
+    """Return the commonest class, its share of the scored clips, and the accuracy of a blind guess."""
     support = {label: row["support"] for label, row in metrics["per_class"].items()}
     total = sum(support.values())
     if not total:
@@ -115,7 +112,7 @@ def baselines(metrics: Metrics) -> tuple[str, float, float] | None:
 
 
 def error_pattern(metrics: Metrics, label: str) -> str:
-    """The most common error with clips of one class: ``most often taken for surprise (21 % of its clips)``."""
+    """Return the most common error on clips of one class: ``most often taken for surprise (21 % of its clips)``."""
     names = metrics["labels"]
     row = metrics["confusion_matrix"][names.index(label)]
     support = sum(row)
@@ -135,29 +132,29 @@ def error_pattern(metrics: Metrics, label: str) -> str:
 
 
 def worst_classes(metrics: Metrics) -> list[str]:
-    """The classes with the lowest recall, several where they tie; none when none has support."""
+    """Return the classes with the lowest recall, several where they tie; none where no class has support."""
     recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
     lowest = min(recalls.values(), default=None)
     return [label for label, recall in recalls.items() if recall == lowest]
 
 
 def listed(names: Sequence[str]) -> str:
-    """``angry``, ``angry and fear``, ``angry, disgust and fear``; of more than three ``angry, disgust and 3 more``."""
-    shown = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
-    return " and ".join(filter(None, (", ".join(shown[:-1]), *shown[-1:])))
+    """Join names: ``angry and fear``, ``angry, disgust and fear``; more than three: ``angry, disgust and 3 more``."""
+    parts = list(names) if len(names) <= 3 else [*names[:2], f"{len(names) - 2} more"]
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def worst_subject(metrics: Metrics) -> str | None:
-    """The subject with the lowest accuracy; None when nobody was judged."""
+    """Return the subject with the lowest accuracy; None where no subject has an accuracy."""
     judged = {name: row["accuracy"] for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}
     return min(judged, key=lambda name: judged[name]) if judged else None
 
 
 def summary(metrics: Metrics, *, people: bool) -> list[str]:
-    """A run in a few sentences.
+    """Return a run's result in a few sentences.
 
     Args:
-        people: whether a subject is a person (:func:`subjects_are_people`).
+        people: True where a subject is a person (:func:`subjects_are_people`).
     """
     if metrics["accuracy"] is None:
         return [f"There is no accuracy: {metrics['reasons'].get('accuracy', 'not computed')}.", *_caveat(metrics)]

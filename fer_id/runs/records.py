@@ -6,16 +6,26 @@ be undefined. Which keys a page needs is for the page to say.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from fer_id.shapes import Count, Number, Text
+from fer_id.errors import RunError
+from fer_id.files import read_json
+from fer_id.shapes import Count, Number, Text, checked
 
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
 Numbers = dict[str, Number | None]
 Provenance = Literal["real", "simulated", "synthetic"]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return names that stand once each; raise ValueError otherwise."""
+    if len(set(names)) < len(names):
+        raise ValueError("each name once")
+    return names
 
 
 class Part(BaseModel):
@@ -186,11 +196,27 @@ class Subgroups(Part):
     probabilities: Text | None = None
 
 
+class Uncertainty(Part):
+    """``uncertainty/uncertainty.json``, and the same in ``metrics.json``."""
+
+    method: Text
+    members: Count
+    n_clips: Count
+    aleatoric: Number
+    epistemic: Number
+    auroc_error: dict[str, Share | None]
+    intervals: Intervals
+    accuracy: Share | None = None
+    reason: Text | None = None
+    provenance: Provenance | None = None
+    precision: Text | None = None
+
+
 class Metrics(Part):
     """``metrics.json``."""
 
     provenance: Provenance = "real"
-    labels: list[Text] = []
+    labels: Annotated[list[Text], AfterValidator(_distinct)] = []
     n_clips: Count = 0
     n_unlabelled: Count = 0
     n_missing: Count = 0
@@ -213,35 +239,7 @@ class Metrics(Part):
     review: Review | None = None
     conformal: Conformal | None = None
     subgroups: Subgroups | None = None
-
-
-class Ratio(Part):
-    """Attribution relative to area."""
-
-    value: Number | None
-    low: Number | None
-    high: Number | None
-    reason: Text | None
-
-
-class Check(Part):
-    """Whether maps can be believed, by one check."""
-
-    passed: bool | None
-
-
-class Explanation(Part):
-    """``explain/explain.json``, as pages, the gate and the card read it."""
-
-    n_clips: Count
-    left_out: dict[str, Count]
-    leakage: Ratio
-    regions: dict[str, Ratio]
-    by_method: dict[str, Ratio]
-    checks: dict[str, Check]
-    failed: list[Text]
-    undecided: list[Text]
-    provenance: Provenance | None = None
+    uncertainty: Uncertainty | None = None
 
 
 class Cost(Part):
@@ -312,3 +310,20 @@ class Job(Part):
     processes: Count | None = None
     seconds: Number | None = None
     peak_memory_bytes: Number | None = None
+
+
+def read_record(shape: type[Part], path: Path, hint: str = "") -> dict[str, Any]:
+    """Return the JSON object in a run's file, once it has the shape.
+
+    Args:
+        shape: one of the records here or in ``fer_id.reporting.result_shapes``.
+        path: the file.
+        hint: what makes the file again.
+
+    Raises:
+        RunError: it is missing, damaged, or of another shape, each place named.
+    """
+    try:
+        return checked(shape, read_json(path, RunError), str(path), RunError)
+    except RunError as problem:
+        raise RunError(f"{problem}; {hint}" if hint else str(problem)) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,22 +11,19 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from fer_id.errors import RunError
-from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json, read_json_lines, sweep, write_json
+from fer_id.errors import RunError, cut
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sweep, write_json
 from fer_id.parquet import read_parquet
-from fer_id.runs.records import Job, Metrics
-from fer_id.shapes import Number, checked, record
+from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
+from fer_id.runs.records import Job, Metrics, read_record
+from fer_id.shapes import Number, record
 from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """What makes a row of ``predictions.parquet`` unique."""
 
-FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
-"""Settings, or beginnings of them, that may change while a run is resumed."""
-
 LEARNED_FROM = ("train", "validation", "unlabelled", "source")
 """Lists of ``subjects`` in ``job.json`` whose members a model has seen; the others it was only judged on."""
-
 
 CROSS_FIT = "crossfit"
 """Folder in a run of the trainings that predict its calibration children; they are told apart by their number."""
@@ -155,7 +151,7 @@ class RunDir:
             config: what is asked for.
             usual: defaults of every setting: the run was trained with that of a setting which did not exist yet.
         """
-        found = differences(_filled(self.config(), usual or {}), config)
+        found = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
     def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +173,23 @@ class RunDir:
             raise RunError(
                 f"{self.path} was begun with another store, or its store was made again since: what it learned from "
                 "may be tested now. Bring that store back, or train under another name="
+            )
+
+    def require_split(self, subjects: dict[str, list[str]]) -> None:
+        """Checks that a configuration divides subjects as this run was trained: an edited one may test those it saw.
+
+        Args:
+            subjects: split -> pseudonyms, sorted.
+
+        Raises:
+            RunError: a split has other subjects than ``job.json`` records.
+        """
+        recorded = self.job().get("subjects") or {}
+        if moved := [split for split, names in subjects.items() if sorted(recorded.get(split) or names) != names]:
+            raise RunError(
+                f"{self.path / 'config.yaml'} gives other subjects for {', '.join(moved)} than job.json records, so "
+                "that what the model learned from may be tested: its seed, protocol or data were edited. Put the file "
+                "back, or train again under another name="
             )
 
     def require_consent(self) -> None:
@@ -255,7 +268,7 @@ class RunDir:
 
     def job(self) -> dict[str, Any]:
         """Command, versions, commit, seed, store fingerprint, subjects of each split, parent runs."""
-        return checked(Job, read_json(self.path / "job.json", RunError), str(self.path / "job.json"), RunError)
+        return read_record(Job, self.path / "job.json")
 
     def write_job(self, job: dict[str, Any]) -> None:
         """Writes ``job.json``."""
@@ -267,11 +280,8 @@ class RunDir:
         Raises:
             RunError: missing or damaged.
         """
-        try:
-            path = self.path / "metrics.json"
-            return checked(Metrics, read_json(path, RunError), str(path), RunError)
-        except RunError as problem:
-            raise RunError(f"{problem}; `fer-id evaluate {self.path}` makes it again from the predictions") from None
+        hint = f"`fer-id evaluate {self.path}` makes it again from the predictions"
+        return read_record(Metrics, self.path / "metrics.json", hint)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Writes ``metrics.json``."""
@@ -291,7 +301,19 @@ class RunDir:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():
             raise RunError(f"{path}: {', '.join(PREDICTION_KEYS)} is not unique; a clip was predicted twice")
+        self._require_tested(table, hint)
         return table
+
+    def _require_tested(self, table: pd.DataFrame, hint: str) -> None:
+        """Raise RunError where predictions test a subject that the run did not: they are another run's."""
+        recorded = (self.job().get("subjects") or {}).get("test") if (self.path / "job.json").exists() else None
+        if not recorded or "subject_id" not in table:
+            return
+        if strangers := sorted({*table["subject_id"][table["split"] == "test"].astype(str)} - {*recorded}):
+            raise RunError(
+                f"{self.path / 'predictions.parquet'}: tests {cut(strangers[0])} (of {len(strangers)} subjects), whom "
+                f"job.json does not: the file is another run's. Put its own back, or {hint}"
+            )
 
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Writes ``predictions.parquet`` at once or not at all."""
@@ -327,52 +349,3 @@ class RunDir:
         path = self.path / "metrics.jsonl"
         lines: list[dict[str, Any]] = read_json_lines(path, RunError)
         return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))
-
-
-def job_hash(config: dict[str, Any]) -> str:
-    """A name for what a configuration makes a model learn: equal for equal trainings, whatever their run is called.
-
-    Args:
-        config: a whole resolved configuration, as in ``config.yaml``; :data:`FREE_KEYS` and ``name`` do not count.
-
-    Returns:
-        the first twelve hexadecimal digits of a SHA-256.
-
-    >>> job_hash({"name": "a", "seed": 1}) == job_hash({"seed": 1, "name": "b", "resume": False})
-    True
-    >>> job_hash({"seed": 1}) == job_hash({"seed": 2})
-    False
-    """
-    counted = {key: value for key, value in _leaves(config) if key != "name" and not key.startswith(FREE_KEYS)}
-    if not counted.get("trainer.callbacks", True):  # a younger setting: older trials keep their names
-        del counted["trainer.callbacks"]
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in config.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two configurations, with both values (None where absent)."""
-    found: dict[str, tuple[Any, Any]] = {}
-    for key in {**left, **right}:
-        a, b = left.get(key), right.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found |= differences(a, b, f"{prefix}{key}.")
-        elif a != b:
-            found[f"{prefix}{key}"] = (a, b)
-    return found
-
-
-def _filled(config: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with what it does not name as it usually is."""
-    filled = {**usual, **config}
-    for key in usual.keys() & config.keys():
-        if isinstance(usual[key], dict) and isinstance(config[key], dict):
-            filled[key] = _filled(config[key], usual[key])
-    return filled

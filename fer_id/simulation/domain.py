@@ -1,7 +1,7 @@
-"""The simulated target domain in numbers: how children with intellectual disabilities are assumed to show an emotion.
+"""Settings of the simulated target domain: assumed expressions of children with intellectual disabilities.
 
-Every number is an assumption, not a measurement: no published distribution exists. They follow what the paper names
-(later, weaker, shorter, interrupted) and are there to be changed. What has a reason for its size has it beside it.
+Every number is an assumption, not a measurement: no published distribution exists. They follow the paper (expressions
+later, weaker, shorter, interrupted) and can be changed. The reason for a value, where there is one, stands beside it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T", Dynamics, Setting)
 
 @dataclass
 class DomainConfig:
-    """How stills become clips of simulated subjects."""
+    """Settings of the simulation of clips and subjects from stills."""
 
     subjects: int = setting(
         0, "simulated subjects in each split at most; 0: as many as its stills allow", min=0, max=100_000
@@ -33,9 +33,7 @@ class DomainConfig:
     frames: int = setting(10, "frames per clip; the paper's T", min=2, max=1000)
     fps: float = setting(5.0, "frames per second: ten are two seconds, time for a late expression", min=0.5, max=120)
     seed: int = setting(7, "draws subjects, their traits and their clips", min=0, max=2**32 - 1)
-    gaps: float = setting(
-        1.0, "how much of what group traits do is kept; 0: nothing, so that there is no gap to be found", min=0, max=1
-    )
+    gaps: float = setting(1.0, "factor on the differences between groups; 0: none, so that no gap exists", min=0, max=1)
     shares: list[float] = setting(
         list(SEVERITY_SHARES),
         "of mild, moderate, severe: most school cohorts are mild, a test needs some of each",
@@ -54,64 +52,64 @@ class DomainConfig:
     gender_peak: float = setting(
         0.06, "peak of female above male subjects; the sign follows Chaplin & Aldao (2013)", min=-0.5, max=0.5
     )
-    young_onset: float = setting(1.25, "factor on the onset of the youngest, who answer later", min=0.1, max=10)
+    young_onset: float = setting(1.25, "factor on the onset of the youngest, who react later", min=0.1, max=10)
     strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
-    gaze: float = setting(0.06, "how far the eyes wander, eye distances; 0.06 is half of an iris", min=0, max=0.2)
+    gaze: float = setting(0.06, "amplitude of gaze, eye distances; 0.06 is half of an iris", min=0, max=0.2)
     landmark_noise: float = setting(
         0.015,
-        "how far a detector misses each point (standard deviation), eye distances; an assumption",
+        "standard deviation of a detector's error at each point, eye distances; an assumption",
         min=0,
         max=0.2,
     )
     noise: float = setting(0.02, "largest standard deviation of sensor noise, of the full range", min=0, max=0.2)
     agreement: float = setting(
-        0.8, "votes for neutral from which a face teaches what neutral is, where the store has votes", min=0, max=1
+        0.8, "neutral faces with a smaller share of votes for neutral do not enter the model of rest", min=0, max=1
     )
     max_turn: float = setting(
-        0.2, "stills that look aside further are left out; 0.2 eye distances are about 20 degrees", above=0, max=2
+        0.2, "stills turned aside further are left out; 0.2 eye distances are about 20 degrees", above=0, max=2
     )
     max_misfit: float = setting(
         0.025,
-        "stills whose temples, nose and eyes fit no neutral face by this are left out, eye distances",
+        "stills whose temples, nose and eyes fit a neutral face worse than this are left out, eye distances",
         above=0,
         max=1,
     )
     max_fold: float = setting(
-        0.01, "stills of which a larger share folds over on the way to rest are left out", min=0, max=1
+        0.01, "stills of which a larger share folds over when brought to rest are left out", min=0, max=1
     )
 
     @property
     def times(self) -> Array:
-        """Seconds (frames,) of each frame."""
+        """(frames,) time of each frame in seconds."""
         return np.arange(self.frames) / self.fps
 
     @property
     def degrees(self) -> dict[str, Dynamics]:
-        """The severities; with ``gaps`` below 1, drawn towards their mean, weighed by their shares."""
-        made = {"mild": self.mild, "moderate": self.moderate, "severe": self.severe}
-        return _drawn_together(made, self.gaps, self.parts)
+        """Dynamics by severity; with ``gaps`` below 1, shrunk towards their mean, weighted by their shares."""
+        degrees = {"mild": self.mild, "moderate": self.moderate, "severe": self.severe}
+        return _drawn_together(degrees, self.gaps, self.parts)
 
     @property
     def parts(self) -> Array:
-        """The shares of mild, moderate and severe (3,), which sum to 1."""
+        """(3,) shares of mild, moderate and severe, which sum to 1."""
         return np.array(self.shares, float) / sum(self.shares)
 
     @property
     def contexts(self) -> dict[str, Setting]:
-        """Where clips are filmed; with ``gaps`` below 1, more alike."""
-        made = {"classroom": self.classroom, "therapy": self.therapy, "home": self.home}
-        return _drawn_together(made, self.gaps, np.full(3, 1 / 3))
+        """Settings by context; with ``gaps`` below 1, shrunk towards their mean."""
+        contexts = {"classroom": self.classroom, "therapy": self.therapy, "home": self.home}
+        return _drawn_together(contexts, self.gaps, np.full(3, 1 / 3))
 
     def clashes(self) -> Iterator[Clash]:
-        """Distributions that cannot be."""
+        """Yield the impossible distributions."""
         if len(self.shares) != 3 or sum(self.shares) <= 0:
             yield Clash(("shares",), "expected three numbers that are not all 0: of mild, moderate, severe")
         for name in ("classroom", "therapy", "home"):
             place: Setting = getattr(self, name)
             for key in ("gain", "warmth", "shadow"):
-                found = getattr(place, key)
-                if len(found) != 2 or found[0] > found[1]:
-                    yield Clash((f"{name}.{key}",), f"is {found}, expected [low, high]")
+                limits = getattr(place, key)
+                if len(limits) != 2 or limits[0] > limits[1]:
+                    yield Clash((f"{name}.{key}",), f"is {limits}, expected [low, high]")
         for name in ("mild", "moderate", "severe"):
             degree: Dynamics = getattr(self, name)
             length = float(self.times[-1])
@@ -128,17 +126,17 @@ class DomainConfig:
                 )
 
 
-def _drawn_together(made: dict[str, T], gaps: float, weights: Array) -> dict[str, T]:
-    """Each number moved towards the weighted mean of its like; ``gaps`` is what is left of the difference."""
+def _drawn_together(distributions: dict[str, T], gaps: float, weights: Array) -> dict[str, T]:
+    """Shrink each number towards the weighted mean over the names; ``gaps`` is the factor on the differences."""
     if gaps == 1:
-        return made
-    tables: dict[str, dict[str, Any]] = {name: asdict(one) for name, one in made.items()}
-    pulled: dict[str, T] = {}
-    for name, one in made.items():
+        return distributions
+    tables: dict[str, dict[str, Any]] = {name: asdict(distribution) for name, distribution in distributions.items()}
+    shrunk: dict[str, T] = {}
+    for name, distribution in distributions.items():
         values = {}
-        for key in (one_field.name for one_field in fields(one)):
+        for key in (attribute.name for attribute in fields(distribution)):
             mean = weights @ np.array([table[key] for table in tables.values()], float)
             value = mean + gaps * (np.array(tables[name][key], float) - mean)
             values[key] = value.tolist()
-        pulled[name] = type(one)(**values)
-    return pulled
+        shrunk[name] = type(distribution)(**values)
+    return shrunk

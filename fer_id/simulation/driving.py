@@ -1,8 +1,8 @@
-"""A still at its apex, driven through time by its landmarks: rest, expression, and all that is not expression.
+"""Animation of a still by its landmarks: from a face at rest to the apex, with head motion, lids, light and obstacles.
 
-Moving the landmarks back to rest is not enough: furrows, teeth, shading and what warping leaves of them tell a network
-the expression before it begins (measured in docs/RESULTS.md). So a face at rest is, within its outline, the picture of
-another neutral face of the same shape, and the expression comes in as in any morph of two aligned faces.
+Moving the landmarks to rest is not enough: furrows, teeth, shading and their warped traces disclose the expression to a
+network before its onset (measured in docs/RESULTS.md). So within its outline a face at rest is the picture of another
+neutral face of the same shape, and the expression is a morph of two aligned faces.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from fer_id.simulation.neutral_shape import EYE_DISTANCE
 from fer_id.simulation.warping import backward_maps, folded
 from fer_id.types import CROP, StoredClip
 
-_CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from the eyes' middle -> pixels
+_CAMERA = np.array([[EYE_DISTANCE, 0, 31.5], [0, EYE_DISTANCE, 24.0]])  # eye distances from between the eyes -> pixels
 _LIDS = ((range(36, 42), (37, 38), (40, 41)), (range(42, 48), (43, 44), (46, 47)))
-_INNER, _SOFT = 0.9, 2.0  # where two faces meet: share of the way from the nose to the outline, and pixels of blur
+_INNER, _SOFT = 0.9, 2.0  # border between two faces: share of the way from the nose to the outline, and blur in pixels
 _FOREHEAD = 0.35  # eye distances above the brows
-_GAINS = (0.75, 1.33)  # of contrast between two pictures; beyond them noise is made, or a face washed out
+_GAINS = (0.75, 1.33)  # allowed contrast ratio of two pictures; beyond it noise is amplified, or a face washed out
 _PLANE = np.stack([np.ones(CROP * CROP), *(np.mgrid[:CROP, :CROP].reshape(2, -1) / CROP)], axis=1)
 _HEAD = landmarks(HeadShape(), np.zeros(14))
 
@@ -40,9 +40,9 @@ class Still:
     Attributes:
         picture: uint8 (64, 64, 3), an aligned crop.
         points: (68, 2) its landmarks, pixels.
-        rest: (68, 2) where they would be at rest.
-        calm, calm_points: a neutral face of somebody else: what is seen within the outline while it rests.
-        gray: whether its light has no colour.
+        rest: (68, 2) estimated landmarks of the same face at rest.
+        calm, calm_points: another person's neutral face, visible within the outline at rest, and its landmarks.
+        gray: True where the pictures have no colour.
     """
 
     picture: NDArray[np.uint8]
@@ -54,11 +54,11 @@ class Still:
 
 
 class Driven(NamedTuple):
-    """A clip of a still.
+    """Clip made from a still.
 
     Attributes:
-        clip: frames, landmarks and valid flags; a frame in which no face would be found is black.
-        folded: (T,) share of each frame that the motion folded over itself.
+        clip: frames, landmarks and valid flags; a frame in which a detector would miss the face is black.
+        folded: (T,) share of each frame that the motion folds over itself.
     """
 
     clip: StoredClip
@@ -75,14 +75,14 @@ def drive(
     landmark_noise: float = 0.015,
     noise: float = 0.02,
 ) -> Driven:
-    """One clip of a still.
+    """Animate a still.
 
     Args:
         still: the face.
-        act: what happens; its ``intensity`` scales the still's own expression, its ``activation`` moves the face
-            beside it, and must hold no expression of its own.
+        act: performance; its ``intensity`` scales the still's own expression, its ``activation`` adds movements and
+            must contain no expression.
         times: (T,) seconds of the frames.
-        rng: of alignment, noise and the eyes.
+        rng: randomness of alignment, sensor noise and landmark errors.
         gaze, landmark_noise, noise: as in ``DomainConfig``.
     """
     points = _aligned(_moved(still, act), rng)
@@ -93,14 +93,14 @@ def drive(
     grain = rng.standard_normal((len(times), CROP, CROP, 1), np.float32) * (255 * rng.uniform(0, noise))
     frames = np.zeros((len(times), CROP, CROP, 3), np.uint8)
     valid = np.zeros(len(times), np.bool_)
-    for t, shown in enumerate(act.intensity):
+    for t, intensity in enumerate(act.intensity):
         own, other = _warp(still.picture, maps[t]), _warp(calm, calm_maps[t])
-        rests = (1 - np.float32(shown)) * inner_face(points[t])
-        lit = cv2.multiply(own + rests * (other - own), field, dtype=cv2.CV_8U)
-        passed, hidden = _obstructed(np.asarray(lit, np.uint8), act, points[t], float(times[t]), still.gray)
+        resting = (1 - np.float32(intensity)) * inner_face(points[t])
+        lit = cv2.multiply(own + resting * (other - own), field, dtype=cv2.CV_8U)
+        obstructed, hidden = _obstructed(np.asarray(lit, np.uint8), act, points[t], float(times[t]), still.gray)
         valid[t] = not (act.away[t] or hidden > HIDDEN)
         if valid[t]:
-            frames[t] = np.clip(passed + grain[t], 0, 255).round()
+            frames[t] = np.clip(obstructed + grain[t], 0, 255).round()
     missed = landmark_noise * EYE_DISTANCE * rng.standard_normal(points.shape)
     placed = np.where(valid[:, None, None], points + missed, np.nan).astype(np.float32)
     return Driven(StoredClip(frames, placed, valid), folded(maps))
@@ -112,14 +112,14 @@ def _warp(picture: NDArray[np.uint8], where: NDArray[np.float32]) -> NDArray[np.
 
 
 def _moved(still: Still, act: Performance) -> Array:
-    """Where the points go (T, 68, 2): from rest by the expression, and with head, lids and stray movements."""
+    """Compute the landmarks (T, 68, 2) under expression, head motion, lids and stray movements."""
     expression = act.intensity[:, None, None] * (still.points - still.rest)
     heads = landmarks(HeadShape(), act.activation)
     seen = [Pose(*place).project(head) for place, head in zip(act.head.tolist(), heads, strict=True)]
     beside = (np.stack(seen) - _HEAD[:, :2]) * EYE_DISTANCE
     moved: Array = still.rest + expression
     for eye, upper, lower in _LIDS:
-        # Drawn lids close a drawn eye: scaled to this one, so that they meet and do not cross.
+        # The lid motion is that of a drawn eye: scaled to this eye, so that its lids meet and do not cross.
         opening = moved[:, lower, 1].mean(axis=1) - moved[:, upper, 1].mean(axis=1)
         drawn = (_HEAD[list(lower), 1].mean() - _HEAD[list(upper), 1].mean()) * EYE_DISTANCE
         middle = beside[:, list(eye)].mean(axis=1, keepdims=True)
@@ -129,7 +129,7 @@ def _moved(still: Still, act: Performance) -> Array:
 
 
 def _aligned(points: Array, rng: np.random.Generator) -> Array:
-    """The points (T, 68, 2) as crops show them: each frame by its own eye centres, as a detector misses them."""
+    """Align the points (T, 68, 2) of each frame by its eye centres with a detector's error, as crops are aligned."""
     off = ALIGN_NOISE * EYE_DISTANCE * rng.normal(size=(len(points), 2, 2))
     placed = np.empty_like(points)
     for t, shape in enumerate(points):
@@ -138,8 +138,10 @@ def _aligned(points: Array, rng: np.random.Generator) -> Array:
 
 
 def _maps(still: Still, points: Array, gaze: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Where each pixel of each frame comes from in the still (T, 64, 64, 2), and in the neutral face, which has one
-    map more (T + 1, 64, 64, 2), onto the still; the irises move as points of their own."""
+    """Compute backward maps of the frames into the still (T, 64, 64, 2) and into the neutral face (T + 1, 64, 64, 2).
+
+    The last map lays the neutral face over the still. The irises move as points of their own.
+    """
     eyes = [list(eye) for eye, _, _ in _LIDS]
 
     def with_irises(shapes: Array, looking: Array) -> Array:
@@ -153,10 +155,11 @@ def _maps(still: Still, points: Array, gaze: Array) -> tuple[NDArray[np.float32]
 
 
 def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The neutral face in the light of the still: one contrast, and brightness by a plane, where the two will meet.
+    """Match the neutral face to the still's light along their common border: one contrast, and a plane of brightness.
 
     Args:
-        over: (64, 64, 2) map of the neutral face onto the still.
+        still: the still and its neutral face.
+        over: (64, 64, 2) backward map that lays the neutral face over the still.
     """
     laid = cv2.remap(still.calm, over[..., 0], over[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     inner = inner_face(still.points)[..., 0]
@@ -169,14 +172,14 @@ def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _spread(values: Array, weight: Array) -> Array:
-    """Standard deviation of each channel (N, 3) -> (3,) under weights (N, 1)."""
+    """Compute the standard deviation of each channel under weights (N, 1), (N, 3) -> (3,)."""
     share = weight / weight.sum()
     spread: Array = np.sqrt((share * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0))
     return spread
 
 
 def inner_face(points: Array) -> NDArray[np.float32]:
-    """Soft mask (64, 64, 1) of what lies within the outline and some way up the forehead."""
+    """Return a soft mask (64, 64, 1) of the face within its outline and the lower forehead."""
     forehead = points[[19, 24]] - [0, _FOREHEAD * EYE_DISTANCE]
     middle = points[30]
     outline = np.concatenate([points[:17], forehead[::-1]])
@@ -189,7 +192,7 @@ def inner_face(points: Array) -> NDArray[np.float32]:
 def _obstructed(
     picture: NDArray[np.uint8], act: Performance, points: Array, time: float, gray: bool
 ) -> tuple[NDArray[np.uint8], float]:
-    """The picture with whatever passes before it, and the share of the landmarks that this hides."""
+    """Paint the obstacle over the picture; return the picture and the share of hidden landmarks."""
     if act.obstacle is None:
         return picture, 0.0
     colour = (float(np.mean(act.obstacle.colour)),) * 3 if gray else act.obstacle.colour

@@ -1,8 +1,8 @@
-"""What a face would look like at rest: a shape model of a benchmark's own neutral faces.
+"""Shape model of a benchmark's neutral faces, which estimates the landmarks of a face at rest.
 
-A face's neutral shape is the likeliest one whose still parts (temples, bridge of the nose, eye corners) lie where the
-face has them. Identity and pose move those parts and are kept; expression moves the others, and is what is left:
-``shape - neutral_of(shape)`` is the expression's displacement.
+A face's neutral shape is the likeliest one given the positions of its still parts (temples, bridge of the nose, eye
+corners). Identity and pose move these parts and are preserved; expression moves the others:
+``shape - neutral_of(shape)`` is the displacement by the expression.
 
 The model is linear-Gaussian (Cootes et al., 1995, Active Shape Models, with the prior of probabilistic PCA, Tipping &
 Bishop, 1999).
@@ -23,24 +23,24 @@ Shapes = NDArray[np.float64]
 STILL_POINTS = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 """Points that expression moves least: temples, bridge of the nose, eye corners.
 
-With the base of the nose and more of the jaw, which do move, two thirds of a smile's width stayed in the face at rest
-(FER+: mouths 21.2 pixels wide where neutral ones have 18.3); with these 18.2 do."""
+With the base of the nose and more of the jaw, which do move, two thirds of a smile's width remain in the face at rest
+(FER+: mouths 21.2 pixels wide, of neutral faces 18.3); with these points the width is 18.2."""
 
 COMPONENTS = 12
-"""Principal components: identity and pose."""
+"""Number of principal components, which model identity and pose."""
 
 EYE_DISTANCE = EYES_64[1][0] - EYES_64[0][0]
-"""Between the eye centres of an aligned crop, pixels: the unit in which errors and motion are told."""
+"""Distance of the eye centres of an aligned crop, pixels: the unit of errors and motion."""
 
 
 @dataclass(frozen=True)
 class NeutralShapes:
-    """Fitted by :meth:`fit`; speaks of aligned crops, whose eyes are at ``EYES_64``.
+    """Shape model of neutral faces in aligned crops, whose eyes are at ``EYES_64``; see :meth:`fit`.
 
     Attributes:
         mean: (136,) the mean neutral shape.
         components: (k, 136), orthonormal.
-        solver: (k, 2 S) from the places of the still points to the components.
+        solver: (k, 2 S) maps the positions of the S still points to component scores.
     """
 
     mean: NDArray[np.float64]
@@ -49,7 +49,7 @@ class NeutralShapes:
 
     @classmethod
     def fit(cls, shapes: Shapes, components: int = COMPONENTS) -> NeutralShapes:
-        """From neutral faces (N, 68, 2) of any size and place.
+        """Fit the model to neutral faces (N, 68, 2) of any size and position.
 
         Raises:
             DataError: fewer than four faces per component.
@@ -70,34 +70,34 @@ class NeutralShapes:
         return cls(mean, basis, solver)
 
     def neutral_of(self, shapes: Shapes) -> Shapes:
-        """Faces (..., 68, 2) of aligned crops -> the same faces at rest (..., 68, 2)."""
+        """Estimate faces at rest from faces of aligned crops, (..., 68, 2) -> (..., 68, 2)."""
         still = _coordinates(STILL_POINTS)
         flat = shapes.reshape(*shapes.shape[:-2], -1) - self.mean
         rest: Shapes = (self.mean + flat[..., still] @ self.solver.T @ self.components).reshape(shapes.shape)
         return rest
 
     def misfit(self, shapes: Shapes) -> NDArray[np.float64]:
-        """How far the still points of faces (..., 68, 2) lie from any neutral face's (...,), root mean square in eye
-        distances: profiles, hands before the face and wrong landmarks stand out."""
+        """Return the root mean square distance of the still points from a neutral face's, (..., 68, 2) -> (...,), in
+        eye distances: large for profiles, hands before the face and wrong landmarks."""
         points = list(STILL_POINTS)
         off = np.linalg.norm((shapes - self.neutral_of(shapes))[..., points, :], axis=-1)
-        found: NDArray[np.float64] = np.sqrt((off**2).mean(axis=-1)) / EYE_DISTANCE
-        return found
+        misfit: NDArray[np.float64] = np.sqrt((off**2).mean(axis=-1)) / EYE_DISTANCE
+        return misfit
 
 
 def to_crop(shape: NDArray[np.floating]) -> Shapes:
-    """A face (68, 2) turned, scaled and moved until its eyes are where those of an aligned crop are."""
+    """Rotate, scale and shift a face (68, 2) so that its eyes are at ``EYES_64``."""
     return move_points(eye_similarity(shape), shape).astype(np.float64)
 
 
 def turned(shapes: Shapes) -> NDArray[np.float64]:
-    """How far faces (..., 68, 2) of aligned crops look aside (...,): the tip of the nose beside the middle of the eye
-    corners, in eye distances; about 0.55 times the sine of the angle, above 0 to the right of the picture."""
+    """Return the offset of the nose tip from the middle of the eye corners, (..., 68, 2) -> (...,), in eye distances:
+    about 0.55 times the sine of the yaw, positive to the right of the picture."""
     middle = shapes[..., [36, 39, 42, 45], 0].mean(axis=-1)
-    found: NDArray[np.float64] = (shapes[..., 30, 0] - middle) / EYE_DISTANCE
-    return found
+    offset: NDArray[np.float64] = (shapes[..., 30, 0] - middle) / EYE_DISTANCE
+    return offset
 
 
 def _coordinates(points: tuple[int, ...]) -> NDArray[np.int64]:
-    """Places of x and y of those points in a flattened shape (136,)."""
+    """Return the indices of x and y of ``points`` in a flattened shape (136,)."""
     return (2 * np.array(points)[:, None] + np.arange(2)).ravel()

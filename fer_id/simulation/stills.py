@@ -1,4 +1,4 @@
-"""Which stills of a benchmark can be driven: with landmarks, near frontal, and whole on the way to rest."""
+"""Selection of the stills of a benchmark that can be animated: with landmarks, near frontal, without folds at rest."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from fer_id.store.reader import ClipStore
 Rows = NDArray[np.int64]
 
 NEAREST, THUMB = 40, 16
-"""Neutral faces that are compared by their looks, and pixels along a side at which they are."""
+"""Number of neutral faces compared by appearance, and the side in pixels of the compared pictures."""
 
 
 @dataclass
 class Stills:
-    """The stills of a store that can be driven.
+    """Stills of a store that can be animated.
 
     Attributes:
-        store: where they lie.
-        points, rest: (N, 68, 2) landmarks of every row of the store and where they would be at rest; NaN without.
-        rows: split -> emotion -> rows of the store that can be used; no face in two splits.
-        left_out: how many were not used, by reason.
-        taught: faces that taught what neutral is.
+        store: store of the stills.
+        points, rest: (N, 68, 2) landmarks of every row of the store and their estimate at rest; NaN without a face.
+        rows: split -> emotion -> usable rows of the store; no face is in two splits.
+        left_out: number of unused stills, by reason.
+        taught: number of faces that the model of neutral faces is fitted to.
     """
 
     store: ClipStore
@@ -49,11 +49,11 @@ class Stills:
 
     @property
     def tag(self) -> str:
-        """A few characters that stand for the source in the names of its subjects."""
+        """Short identifier of the source in the names of its subjects."""
         return self.store.fingerprint[:4]
 
     def still(self, row: int) -> Still:
-        """One of them, and whose face is seen while it rests."""
+        """Read a still, and the neutral face that replaces it at rest."""
         gray = self.store.card.geometry.get("colour") == "gray"
         picture, other = self.store.read(row).frames[0].copy(), self.neutral_like(row)
         return Still(
@@ -66,10 +66,10 @@ class Stills:
         )
 
     def neutral_like(self, row: int) -> int:
-        """The neutral still of the same split that looks most like this face at rest, and is not itself.
+        """Return the row of the neutral still of the same split that is most similar to this face at rest, not itself.
 
-        Of the :data:`NEAREST` in shape at rest, the one whose surroundings are most alike: hair, age and light show
-        there, and neither knows the expression. Were the whole face compared, the choice would tell it.
+        Of the :data:`NEAREST` shapes at rest, it is the one with the most similar surroundings: they show hair, age
+        and light, and depend on no expression. A comparison of the whole face would disclose the expression.
         """
         split = next(name for name, rows in self.rows.items() if any(row in mine for mine in rows.values()))
         neutral = self.rows[split]["neutral"]
@@ -81,7 +81,7 @@ class Stills:
         return int(neutral[near[unlike.argmin()]])
 
     def _thumbs(self, split: str) -> NDArray[np.float32]:
-        """The neutral faces of a split, small, (N, THUMB, THUMB, 3); read once."""
+        """Return thumbnails of the neutral faces of a split, (N, THUMB, THUMB, 3); read once."""
         if split not in self._small:
             self._small[split] = np.stack([self._thumb(int(row)) for row in self.rows[split]["neutral"]])
         return self._small[split]
@@ -92,11 +92,11 @@ class Stills:
 
 
 def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
-    """Looks through a benchmark's store.
+    """Select the stills of a benchmark's store that can be animated.
 
     Raises:
-        StoreError: it cannot be a source at all, with every reason; or its classes or splits are missing.
-        DataError: too few neutral faces to learn what neutral is.
+        StoreError: the store cannot be a source, with every reason; or a split has too few stills of a class.
+        DataError: too few neutral faces for the model of neutral faces.
     """
     check_source(store)
     clips = store.clips
@@ -105,12 +105,12 @@ def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
     names, unnamed = map_labels(clips["label"].tolist(), TARGET)
     labels = np.array([name or "" for name in names])
     points = np.stack([store.read(row).landmarks[0] for row in range(len(store))]).astype(np.float64)
-    found = np.asarray(~np.isnan(points).any(axis=(1, 2)))
+    has_landmarks = np.asarray(~np.isnan(points).any(axis=(1, 2)))
     sound = np.array([_sound(shape) for shape in points])
-    teachers = fold.train[sound[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
-    shapes = NeutralShapes.fit(points[teachers])
+    neutral = fold.train[sound[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
+    shapes = NeutralShapes.fit(points[neutral])
     rest = shapes.neutral_of(points)
-    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": found, "landmarks that are none": sound}
+    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": has_landmarks, "landmarks that are none": sound}
     with np.errstate(invalid="ignore"):
         usable["looks aside"] = np.abs(turned(points)) <= config.max_turn
         usable["landmarks fit no face"] = shapes.misfit(points) <= config.max_misfit
@@ -128,11 +128,11 @@ def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
         mine = mine[alone]
         rows[split] = {name: mine[labels[mine] == name] for name in TARGET.names}
     _require_classes(store, rows, config.clips_per_emotion)
-    return Stills(store, points, rest, rows, {k: n for k, n in left_out.items() if n}, len(teachers))
+    return Stills(store, points, rest, rows, {k: n for k, n in left_out.items() if n}, len(neutral))
 
 
 def check_source(store: ClipStore) -> None:
-    """Raises StoreError, with every reason, unless the store holds real stills of aligned faces."""
+    """Raise StoreError, with every reason, unless the store holds real stills of aligned faces."""
     problems = Problems(f"source {store.path}")
     card = store.card
     if card.provenance != "real":
@@ -147,17 +147,17 @@ def check_source(store: ClipStore) -> None:
 
 
 def _surely_neutral(store: ClipStore, agreement: float) -> NDArray[np.bool_]:
-    """Which faces (N,) are neutral; where there are votes, by so large a share of them."""
+    """Return a mask (N,) of neutral faces; where there are votes, with at least this share of them for neutral."""
     neutral = (store.clips["label"] == "neutral").to_numpy()
     place = store.labels.index("neutral")
     shares = store.clips["soft_label"]
-    votes = [float(one[place]) if voted else 1.0 for one, voted in zip(shares, shares.notna(), strict=True)]
+    votes = [float(share[place]) if has_votes else 1.0 for share, has_votes in zip(shares, shares.notna(), strict=True)]
     sure: NDArray[np.bool_] = neutral & (np.array(votes) >= agreement)
     return sure
 
 
 def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: float) -> NDArray[np.bool_]:
-    """Which faces (N,) stay whole when they are brought to rest; only candidates are tried, the others pass."""
+    """Return a mask (N,) of faces that do not fold when brought to rest; only candidates are tried, others pass."""
     whole = np.ones(len(points), np.bool_)
     for row in track(np.flatnonzero(candidates), "bringing faces to rest"):
         whole[row] = folded(backward_maps(points[row][None], rest[row][None])[0])[0] <= most
@@ -165,7 +165,7 @@ def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: fl
 
 
 def _sound(shape: Shapes) -> bool:
-    """Whether landmarks (68, 2) can be worked with: all there, and two eyes apart."""
+    """Return True where all landmarks (68, 2) are finite and the eye centres at least a pixel apart."""
     if not np.isfinite(shape).all():
         return False
     left, right = eye_centres(shape)
@@ -175,12 +175,12 @@ def _sound(shape: Shapes) -> bool:
 def _require_classes(store: ClipStore, rows: dict[str, dict[str, Rows]], clips_per_emotion: int) -> None:
     problems = Problems(f"source {store.path}")
     for split, by_emotion in rows.items():
-        few = {name: len(found) for name, found in by_emotion.items() if len(found) < clips_per_emotion}
+        few = {name: len(stills) for name, stills in by_emotion.items() if len(stills) < clips_per_emotion}
         if few:
             counts = ", ".join(f"{count or 'no'} usable stills of {name}" for name, count in few.items())
             problems.add(f"{split} has {counts}, expected {clips_per_emotion} of each for one subject")
         elif len(by_emotion["neutral"]) < 2:
-            problems.add(f"{split} has one neutral face, and at rest a face is that of another; expected 2 at least")
-    most = min(len(found) for by_emotion in rows.values() for found in by_emotion.values())
+            problems.add(f"{split} has one neutral face, expected at least 2: at rest a face is that of another person")
+    most = min(len(stills) for by_emotion in rows.values() for stills in by_emotion.values())
     hint = f"clips_per_emotion={most} would do." if most else "Widen max_turn, max_misfit or max_fold."
     problems.raise_if_any(StoreError, f"{hint} Or take a larger source.")

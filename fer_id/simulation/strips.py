@@ -1,4 +1,4 @@
-"""Film strips for people to judge: emotion by severity (of drawn adults by person), the intensity under each frame."""
+"""Film strips for visual inspection: emotion by severity (adults: by person), with the intensity under each frame."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fer_id.simulation.drawn.traits import SEVERITIES
 
 _SIDE = 96  # pixels of one frame
 _GAP = 4
-_MOST_FRAMES = 16  # of a longer clip as many are shown, evenly spaced: a picture has to fit on a screen
+_MOST_FRAMES = 16  # frames of a longer clip in a strip, evenly spaced: the picture has to fit on a screen
 
 
 def film_strips(config: SyntheticConfig, out: Path) -> Path:
-    """Draws the first clip of every emotion at every severity and writes a picture for a person to judge.
+    """Draw the first clip of every emotion at every severity into one picture for visual inspection.
 
     Args:
-        config: the cohort; for each severity its first subject of that severity is shown, or would be the first if a
-            small cohort has none. Of adults, its first three.
+        config: the cohort; a severity is represented by the first subject that has it, drawn beyond the cohort where
+            a small cohort has none. Adults: the first three.
         out: the PNG to write; its folder must exist.
 
     Returns:
@@ -36,20 +36,20 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
         ConfigError: values that cannot be drawn, all listed.
     """
     config.validate()
-    shown = shown_frames(config.frames)
+    frames = strip_frames(config.frames)
     people = _people(config)
     titles = [f"{person.traits.severity} ({person.traits.subject_id})" for person in people]
-    strips = [[_strip(config, person, emotion, shown) for person in people] for emotion in TARGET.names]
+    strips = [[_strip(config, person, emotion, frames) for person in people] for emotion in TARGET.names]
     return draw(strips, titles, "synthetic: drawn faces; the line is the intensity e(t)", out)
 
 
-def shown_frames(frames: int) -> NDArray[np.int64]:
-    """Which of a clip's frames are shown: all, or as many as fit."""
+def strip_frames(frames: int) -> NDArray[np.int64]:
+    """Return the indices of the frames in a strip: all, or as many as fit, evenly spaced."""
     return np.linspace(0, frames - 1, min(frames, _MOST_FRAMES)).round().astype(int)
 
 
 def draw(strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str], caption: str, out: Path) -> Path:
-    """Strips by row (as many for each emotion) and column, with the intensity under each; readable by its owner."""
+    """Write strips by row (equally many per emotion) and column, with the intensity below, to a PNG of mode 0600."""
     from matplotlib.figure import Figure
 
     count, step = len(strips[0][0][1]), len(strips) // len(TARGET.names)
@@ -75,7 +75,7 @@ def draw(strips: list[list[tuple[NDArray[np.uint8], Array]]], titles: list[str],
 
 
 def film(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crops (N, 64, 64, 3) enlarged and side by side, uint8 (96, W, 3)."""
+    """Place square pictures (N, S, S, 3) side by side, enlarged to 96 pixels, uint8 (96, W, 3)."""
     picture = np.full((_SIDE, len(frames) * (_SIDE + _GAP), 3), 255, np.uint8)
     for place, frame in enumerate(frames):
         left = place * (_SIDE + _GAP)
@@ -93,13 +93,12 @@ def _people(config: SyntheticConfig) -> list[Subject]:
 
 
 def _strip(
-    config: SyntheticConfig, subject: Subject, emotion: str, shown: NDArray[np.int64]
+    config: SyntheticConfig, subject: Subject, emotion: str, frames: NDArray[np.int64]
 ) -> tuple[NDArray[np.uint8], Array]:
-    """The shown frames of one clip side by side, uint8 (96, W, 3), and their intensity (N,)."""
+    """Draw frames of one clip side by side, uint8 (96, W, 3); return them and their intensity (N,)."""
     performance, painter, _ = stage_clip(subject, emotion, 0, config)
-    picture = np.full((_SIDE, len(shown) * (_SIDE + _GAP), 3), 255, np.uint8)
-    for place, frame in enumerate(shown.tolist()):
+    pictures = []
+    for frame in frames.tolist():
         camera = eye_camera(painter.points(frame), np.zeros((2, 2)), _SIDE)
-        left = place * (_SIDE + _GAP)
-        picture[:, left : left + _SIDE] = painter.paint(frame, (_SIDE, _SIDE), camera)[0]
-    return picture, performance.intensity[shown]
+        pictures.append(painter.paint(frame, (_SIDE, _SIDE), camera)[0])
+    return film(np.stack(pictures)), performance.intensity[frames]

@@ -1,7 +1,7 @@
-"""``fer-id simulate``: real stills become clips of simulated subjects, provenance ``simulated``.
+"""``fer-id simulate``: clips of simulated subjects from real stills, with provenance ``simulated``.
 
-A simulated subject is a seeded group of stills of one split, with traits of its own that have nothing to do with the
-people in the pictures. Intervals over them describe simulated subjects.
+A simulated subject is a seeded group of stills of one split, with simulated traits that are unrelated to the people in
+the pictures. Intervals over subjects describe simulated subjects.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import StoredClip
 
 GROUPS = ("age_group", "gender", "severity", "context")
-"""Group columns; ethnicity is not among them: a made-up one beside a real face would be a lie one could see."""
+"""Group columns, without ethnicity: a simulated value beside a real face would be visibly false."""
 
 
-class Made(NamedTuple):
-    """A clip, its row of the store's table, and how many of its frames fold over by more than ``max_fold``."""
+class SimulatedClip(NamedTuple):
+    """Clip with its row of the store's table and the number of its frames that fold by more than ``max_fold``."""
 
     row: dict[str, Any]
     clip: StoredClip
@@ -48,12 +48,12 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Casting:
-    """A simulated subject and the stills it is made of.
+    """Simulated subject with its stills.
 
     Attributes:
-        subject: who; the expression is not in its ``habits`` but in the stills.
-        split: where all its stills come from.
-        stills: emotion -> a still per clip, with the name of each.
+        subject: the subject; its ``habits`` are zero, as the expression is in the stills.
+        split: split of all its stills.
+        stills: emotion -> (name, still) of each clip.
     """
 
     subject: Subject
@@ -62,18 +62,18 @@ class Casting:
 
 
 def cast(stills: Stills, config: DomainConfig) -> Iterator[tuple[str, int, dict[str, list[int]]]]:
-    """Deals the stills of each split out to subjects: split, number, and the rows of each emotion; none twice."""
-    for which, split in enumerate(SPLITS):
-        rng = np.random.default_rng([config.seed, which])
+    """Yield split, number and rows by emotion of each subject; every still is used at most once."""
+    for place, split in enumerate(SPLITS):
+        rng = np.random.default_rng([config.seed, place])
         shuffled = {name: rng.permutation(rows) for name, rows in stills.rows[split].items()}
-        most = min(len(rows) for rows in shuffled.values()) // config.clips_per_emotion
-        for number in range(min(most, config.subjects) if config.subjects else most):
-            mine = slice(number * config.clips_per_emotion, (number + 1) * config.clips_per_emotion)
-            yield split, number, {name: rows[mine].tolist() for name, rows in shuffled.items()}
+        available = min(len(rows) for rows in shuffled.values()) // config.clips_per_emotion
+        for number in range(min(available, config.subjects) if config.subjects else available):
+            part = slice(number * config.clips_per_emotion, (number + 1) * config.clips_per_emotion)
+            yield split, number, {name: rows[part].tolist() for name, rows in shuffled.items()}
 
 
 def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> Subject:
-    """The traits of a simulated subject; a function of the seed, the split and the number. ``tag`` is in its name."""
+    """Draw a simulated subject, a function of the seed, the split and the number; ``tag`` is part of its name."""
     rng = np.random.default_rng([config.seed, SPLITS.index(split), number])
     drawn = sample_traits(number, config.seed, rng, config.degrees, config.parts.tolist(), config.gaps)
     own, sign = drawn.dynamics, 1 if drawn.gender == "female" else -1
@@ -90,13 +90,13 @@ def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> 
     return Subject(traits, look, np.zeros(units), still_face, np.ones((2, units)))
 
 
-def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> Made:
-    """One clip and its row of the store's table."""
+def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> SimulatedClip:
+    """Simulate one clip and its row of the store's table."""
     traits = casting.subject.traits
     name, still = casting.stills[emotion][number]
     act, rng = stage(casting, emotion, number, config)
-    shown = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
-    clip, folds = drive(still, act, config.times, rng, **shown)
+    amplitudes = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
+    clip, folds = drive(still, act, config.times, rng, **amplitudes)
     intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
     row = {
         "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
@@ -113,14 +113,14 @@ def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainCon
         "severity": traits.severity,
         "context": act.context,
     }
-    return Made(row, clip, int((clip.valid & (folds > config.max_fold)).sum()))
+    return SimulatedClip(row, clip, int((clip.valid & (folds > config.max_fold)).sum()))
 
 
 def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> tuple[Performance, np.random.Generator]:
-    """What happens in a clip, and the randomness left for its pictures.
+    """Draw the performance of a clip; return it and the random generator for its pictures.
 
-    A neutral face goes through the same curve as the others, from the model's rest to the picture and back: that the
-    picture is warped never tells the label.
+    A neutral face follows the same intensity curve as the others, from the estimated rest to the picture and back, so
+    that warping does not disclose the label.
     """
     subject = casting.subject
     place = int(subject.traits.subject_id.rsplit("-", 1)[1])
@@ -134,7 +134,7 @@ def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> 
 def write_simulated_store(
     stills: Stills, config: DomainConfig, out: Path, *, overwrite: bool = False, workers: int = 0
 ) -> StoreCard:
-    """Simulates every subject into a ClipStore at ``out``; identical for any number of workers.
+    """Simulate every subject into a ClipStore at ``out``; identical for any number of workers.
 
     Raises:
         StoreError: ``out`` exists, or cannot be written.
@@ -142,8 +142,8 @@ def write_simulated_store(
     castings = list(cast(stills, config))
     with ClipStoreWriter(out, _card(stills, config), overwrite=overwrite) as writer:
         lost = folds = 0
-        for made in track(_simulated(stills, config, castings, workers), "simulating subjects", len(castings)):
-            for row, clip, folded in made:
+        for clips in track(_simulated(stills, config, castings, workers), "simulating subjects", len(castings)):
+            for row, clip, folded in clips:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost, folds = lost + int((~clip.valid).sum()), folds + folded
         film_strips(stills, config, writer.draft / "strips.png")
@@ -152,52 +152,53 @@ def write_simulated_store(
 
 
 def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
-    """A picture for a person to judge: of test subjects, one of each severity, the first two clips of each emotion.
+    """Write strips for visual inspection: a test subject of each severity, the first two clips of each emotion.
 
     Args:
-        stills: what is simulated from.
+        stills: source of the simulation.
         config: the domain.
         out: the PNG to write; its folder must exist.
     """
-    shown, most = strips.shown_frames(config.frames), min(2, config.clips_per_emotion)
-    people = [casting_of(stills, config, *one) for one in cast(stills, config) if one[0] == "test"]
-    by = {person.subject.traits.severity: person for person in reversed(people)}
-    chosen = [by[severity] for severity in SEVERITIES if severity in by]
-    titles = [f"{one.subject.traits.severity} ({one.subject.traits.subject_id})" for one in chosen]
+    frames, most = strips.strip_frames(config.frames), min(2, config.clips_per_emotion)
+    people = [casting_of(stills, config, *deal) for deal in cast(stills, config) if deal[0] == "test"]
+    by_severity = {person.subject.traits.severity: person for person in reversed(people)}
+    chosen = [by_severity[severity] for severity in SEVERITIES if severity in by_severity]
+    titles = [f"{person.subject.traits.severity} ({person.subject.traits.subject_id})" for person in chosen]
     rows = []
     for emotion in TARGET.names:
         for number in range(most):
-            made = [simulate_clip(one, emotion, number, config) for one in chosen]
-            rows.append([(strips.film(clip.frames[shown]), np.array(row["intensity"])[shown]) for row, clip, _ in made])
+            clips = [simulate_clip(person, emotion, number, config) for person in chosen]
+            strip = [(strips.film(clip.frames[frames]), np.array(row["intensity"])[frames]) for row, clip, _ in clips]
+            rows.append(strip)
     caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
     return strips.draw(rows, titles, caption, out)
 
 
 def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:
-    """A simulated subject with its stills read."""
+    """Build a simulated subject and read its stills."""
     names = stills.store.clips["clip_id"]
-    held = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in mine] for emotion, mine in rows.items()}
-    return Casting(subject_of(split, number, config, stills.tag), split, held)
+    named = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in part] for emotion, part in rows.items()}
+    return Casting(subject_of(split, number, config, stills.tag), split, named)
 
 
 def _simulated(
     stills: Stills, config: DomainConfig, castings: list[tuple[str, int, dict[str, list[int]]]], workers: int
-) -> Iterator[list[Made]]:
+) -> Iterator[list[SimulatedClip]]:
     workers = workers or os.cpu_count() or 1
     if workers == 1 or len(castings) == 1:
-        yield from (_simulate_subject((casting_of(stills, config, *one), config)) for one in castings)
+        yield from (_simulate_subject((casting_of(stills, config, *deal), config)) for deal in castings)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        ahead: deque[Future[list[Made]]] = deque()  # what waits for the writer is bounded, so memory stays flat
-        for one in castings:
-            if len(ahead) == 4 * workers:
-                yield ahead.popleft().result()
-            ahead.append(pool.submit(_simulate_subject, (casting_of(stills, config, *one), config)))
-        while ahead:
-            yield ahead.popleft().result()
+        pending: deque[Future[list[SimulatedClip]]] = deque()  # bounded, so memory stays flat if the writer is slower
+        for deal in castings:
+            if len(pending) == 4 * workers:
+                yield pending.popleft().result()
+            pending.append(pool.submit(_simulate_subject, (casting_of(stills, config, *deal), config)))
+        while pending:
+            yield pending.popleft().result()
 
 
-def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[Made]:
+def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[SimulatedClip]:
     casting, config = call
     return [
         simulate_clip(casting, emotion, number, config)

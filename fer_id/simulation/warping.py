@@ -1,7 +1,7 @@
-"""Moves a picture with its landmarks: thin-plate splines from where points are to where they come from.
+"""Image warping by landmarks: backward maps from thin-plate splines.
 
-The map goes backwards (each pixel of the new picture asks where it comes from), so there are no holes; points outside
-the picture stay, so its background does; and pixels are read by linear interpolation, which does not ring.
+A backward map gives the source position of each pixel of the new picture, so there are no holes. Anchor points outside
+the picture stay, and so does the background. Pixels are read by linear interpolation, which does not ring.
 
 Bookstein, F. L. (1989), Principal warps: thin-plate splines and the decomposition of deformations, IEEE PAMI 11(6).
 """
@@ -20,32 +20,32 @@ Maps = NDArray[np.float32]
 Points = NDArray[np.float64]
 
 GRID = 16
-"""Nodes along a side at which the spline is evaluated; between them it is interpolated (linearly)."""
+"""Number of nodes along a side at which the spline is evaluated; linear interpolation between them."""
 
 STIFFNESS = 2e-5
-"""Smoothing: points that close on each other (lips) pull against one another instead of tearing the picture."""
+"""Smoothing, which keeps points that move onto each other (lips) from tearing the picture."""
 
 FOLD = 0.05
-"""A part of the picture shrunk to less than this share of its area counts as folded."""
+"""Share of its area below which a shrunk part of the picture counts as folded."""
 
 _SIDE = (np.arange(GRID) + 0.5) / GRID - 0.5 / CROP
-_NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # in sides of the picture
+_NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # unit: side of the picture
 _AFFINE = np.concatenate([np.ones((GRID * GRID, 1)), _NODES], axis=1)
 _PIXELS = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1).astype(np.float32)
 _EDGE = np.linspace(-12.0, CROP + 11.0, 5)
 ANCHORS: Points = np.array([(x, y) for x in _EDGE for y in _EDGE if not (-12 < x < CROP + 11 and -12 < y < CROP + 11)])
-"""Sixteen points outside the picture that never move."""
+"""Sixteen fixed points outside the picture."""
 
 
 def backward_maps(sources: Points, targets: Points) -> Maps:
-    """For pictures in which points have moved, where each pixel comes from.
+    """Compute the backward maps of pictures whose points move.
 
     Args:
-        sources: (S, P, 2) the points in each of the pictures at hand, pixels; a second one costs little.
-        targets: (T, P, 2) where they are in each of T new pictures.
+        sources: (S, P, 2) points in each of S source pictures, pixels; a second source costs little.
+        targets: (T, P, 2) positions of the points in each of T new pictures.
 
     Returns:
-        float32 (S, T, 64, 64, 2): x, y in the picture at hand, for ``cv2.remap``.
+        float32 (S, T, 64, 64, 2): x, y in the source picture, for ``cv2.remap``.
     """
     maps = np.empty((len(sources), len(targets), CROP, CROP, 2), np.float32)
     for frame, shifts in enumerate(_shifts(sources, targets)):
@@ -56,9 +56,10 @@ def backward_maps(sources: Points, targets: Points) -> Maps:
 
 
 def folded(maps: Maps) -> NDArray[np.float64]:
-    """Share of each picture that is folded over itself, where the map turns round, or nearly: (T, 64, 64, 2) -> (T,).
+    """Compute the share of each picture that is folded over itself, (T, 64, 64, 2) -> (T,).
 
-    A closing mouth shrinks to nothing and is no fold: the backward map there stretches, it does not turn round.
+    A fold is where the map's orientation reverses, or nearly. A closing mouth is no fold: there the backward map
+    stretches without reversing.
     """
     corner = maps[:, :-1, :-1]
     down, right = maps[:, 1:, :-1] - corner, maps[:, :-1, 1:] - corner
@@ -68,9 +69,9 @@ def folded(maps: Maps) -> NDArray[np.float64]:
 
 
 def _shifts(sources: Points, targets: Points) -> Iterator[NDArray[np.float64]]:
-    """At each node, from a new picture back to those at hand: (GRID * GRID, 2 S), x and y of each; of every picture.
+    """Yield, for each new picture, the shifts of the nodes to the sources: (GRID * GRID, 2 S), x and y by source.
 
-    What is costly, the system of the knots, depends on the targets alone. One picture at a time fits into the
+    The costly linear system of the knots depends on the targets alone. One picture at a time fits into the
     processor's cache.
     """
     for target in targets / CROP:
@@ -80,14 +81,14 @@ def _shifts(sources: Points, targets: Points) -> Iterator[NDArray[np.float64]]:
         system[:count, :count] = _bend(knots, knots) + STIFFNESS * np.eye(count)
         system[:count, count], system[:count, count + 1 :] = 1.0, knots
         system[count:, :count] = system[:count, count:].T
-        wanted = np.zeros((count + 3, 2 * len(sources)))
-        wanted[:points] = (sources / CROP - target).transpose(1, 0, 2).reshape(points, -1)
-        weights = np.linalg.solve(system, wanted)
+        shift = np.zeros((count + 3, 2 * len(sources)))
+        shift[:points] = (sources / CROP - target).transpose(1, 0, 2).reshape(points, -1)
+        weights = np.linalg.solve(system, shift)
         yield (_bend(_NODES, knots) @ weights[:count] + _AFFINE @ weights[count:]) * CROP
 
 
 def _bend(at: Points, knots: Points) -> NDArray[np.float64]:
-    """r^2 log r^2 between points (M, 2) and knots (N, 2): (M, N)."""
+    """Compute r^2 log r^2 between points (M, 2) and knots (N, 2), (M, N)."""
     square: NDArray[np.float64] = (at**2).sum(axis=1)[:, None] + (knots**2).sum(axis=1)
     square -= 2 * at @ knots.T
     np.maximum(square, 1e-12, out=square)

@@ -44,10 +44,16 @@ class Kept(BaseModel):
     purposes: list[Text]
 
 
+class Geometry(BaseModel):
+    """Where the eyes lie in every crop: x, y of the right one and the left one; None: where the dataset put them."""
+
+    eyes: tuple[tuple[Number, Number], tuple[Number, Number]] | None = None
+
+
 class CardShape(BaseModel):
     """The kinds within ``card.json``."""
 
-    geometry: dict[str, Any] = {}
+    geometry: Geometry = Geometry()
     parameters: Parameters = Parameters()
     versions: dict[str, Text | None] = {}
     audit: Audit = Audit()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from fer_id.errors import quoted
+from fer_id.errors import cut, quoted
 from fer_id.inputs import is_file_name
-from fer_id.labels import LabelSpace, get_space
+from fer_id.labels import SUM_TOLERANCE, LabelSpace, get_space
 from fer_id.store.card import StoreCard
 from fer_id.types import CROP, LANDMARKS
 
@@ -31,9 +35,20 @@ def label_problems(label: object, soft_label: object, space: LabelSpace) -> list
     found = []
     if isinstance(label, str) and label not in space.names:
         found.append(f"label {label!r} is not in {space.name}: {', '.join(space.names)}")
-    if isinstance(soft_label, list | tuple | np.ndarray) and len(soft_label) != len(space):
-        found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
+    if isinstance(soft_label, list | tuple | np.ndarray):
+        if len(soft_label) != len(space):
+            found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
+        elif not _are_shares(soft_label):
+            found.append(f"soft_label is {cut(list(soft_label))}, expected shares that sum to 1")
     return found
+
+
+def _are_shares(values: Sequence[object] | NDArray[Any]) -> bool:
+    try:
+        shares = np.asarray(values, np.float64)
+    except (TypeError, ValueError):
+        return False
+    return bool((shares >= 0).all() and abs(shares.sum() - 1) <= SUM_TOLERANCE)
 
 
 def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
@@ -47,8 +62,18 @@ def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
     for column in dict.fromkeys(("clip_id", "subject_id", card.shard_by)):
         if clips[column].isna().any():
             found.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
-        if outside := [one for one in clips[column].dropna().unique() if not is_file_name(str(one))]:
-            found.append(f"column {column} holds {quoted(outside[0])}, which names no file in a folder")
+        if strange := [one for one in clips[column].dropna() if not (isinstance(one, str) and is_file_name(one))]:
+            found.append(f"column {column} holds {quoted(strange[0])}, expected text that can name a file in a folder")
+    for column, least, expected in (("fps", 0, "a number above 0"), ("t0_s", -math.inf, "a finite number")):
+        numbers = pd.to_numeric(clips[column], errors="coerce")
+        wrong = clips[column][clips[column].notna() & ~((numbers > least) & np.isfinite(numbers))]
+        if len(wrong):
+            found.append(f"column {column} holds {cut(wrong.iloc[0])}, expected {expected}")
+    for column in card.groups:
+        if column in CLIP_COLUMNS:
+            found.append(f"card.json: the group column {column} means something else")
+        elif strange := [one for one in clips[column] if not pd.api.types.is_scalar(one)]:
+            found.append(f"column {cut(column)} holds {quoted(strange[0])}, expected text")
     if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
         found.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
     space = get_space(card.label_space)

@@ -7,6 +7,7 @@ A shard is a subject (so that one child can be erased) or, for a benchmark witho
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from datetime import date
 from functools import cached_property
@@ -144,6 +145,8 @@ class ClipStore:
             try:
                 self._open_parts[key] = np.lib.format.open_memmap(path, mode="r")
             except (ValueError, OSError) as problem:
+                if isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                    raise  # it is the machine's fault, not the store's
                 raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
         return self._open_parts[key]
 

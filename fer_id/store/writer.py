@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import Problems, StoreError
-from fer_id.files import atomic_folder, write_json
+from fer_id.files import atomic_folder, naming, write_json
 from fer_id.labels import get_space
 from fer_id.store.card import StoreCard
 from fer_id.store.format import CLIP_COLUMNS, PARTS, label_problems
@@ -98,11 +98,12 @@ class ClipStoreWriter:
         start = self._lengths.get(shard, 0)
         for part, array in parts.items():  # not kept open: a store may have more shards than a process open files
             path = self.draft / part / f"{shard}.npy"
-            path.touch(mode=0o600)  # faces are for their owner only
-            with path.open("ab") as file:
-                if not start:
-                    file.write(b"\0" * _HEADER)
-                file.write(np.ascontiguousarray(array).data)
+            with naming(self.path / part / path.name):
+                path.touch(mode=0o600)  # faces are for their owner only
+                with path.open("ab") as file:
+                    if not start:
+                        file.write(b"\0" * _HEADER)
+                    file.write(np.ascontiguousarray(array).data)
         self._lengths[shard] = start + length
         self._ids.add(row["clip_id"])
         n_valid = int(parts["valid"].sum())

@@ -1,4 +1,4 @@
-"""The one supervised task: clips to labels, one step for train, validation and test."""
+"""LightningModule for supervised clip classification, with one step for training, validation and test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fer_id.types import CROP, ClipBatch
 
 
 class ClipClassification(pl.LightningModule):
-    """Cross-entropy on a :class:`ClipClassifier`, or on any module that is called as one.
+    """Cross-entropy training of a :class:`ClipClassifier`, or of any module that is called as one.
 
     It logs ``train/loss``, ``train/accuracy``, ``train/macro_f1`` and the same of ``val/`` and ``test/``. Its steps
     return ``logits`` (B, K), which callbacks count.
@@ -35,16 +35,16 @@ class ClipClassification(pl.LightningModule):
     Args:
         model: called with frames (B, T, 3, 64, 64), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
         labels: the K classes.
-        optim: optimiser and schedule; None: as the paper.
-        loss: targets; None: as the paper.
+        optim: settings of optimiser and schedule; None: those of the paper.
+        loss: settings of the loss; None: those of the paper.
         lr: learning rate, where it is not that of ``optim``.
         test_views: predict the mean of the logits over these views of a clip, see ``fer_id.tasks.views``.
-        strategy: what of the model learns, and how fast; None: all of it, alike.
+        strategy: which parts of the model learn, and how fast; None: all parts at one rate.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
-        bank: shared with other trainings that start from the same weights; used where the classifier alone learns.
+        bank: features shared with other trainings from the same weights; used where only the classifier learns.
 
-    A clip without one valid frame is neither learned from nor judged here; predictions carry it as not covered.
+    Clips without a valid frame enter neither loss nor metrics; predictions mark them as not covered.
     """
 
     def __init__(
@@ -84,17 +84,17 @@ class ClipClassification(pl.LightningModule):
         self.metrics = nn.ModuleDict(clones)
 
     def forward(self, batch: ClipBatch) -> Tensor:
-        """Logits (B, K) of a batch."""
+        """Return the logits (B, K) of a batch."""
         logits: Tensor = self.model(batch["frames"], batch["valid"], batch["landmarks"])
         return logits
 
     def on_train_batch_start(self, batch: ClipBatch, batch_idx: int) -> None:
-        """At the first batch of an epoch: validation puts everything into training mode again."""
+        """Apply the strategy at the first batch of an epoch: validation puts all parts into training mode again."""
         if batch_idx == 0:
             self.strategy.begin_epoch(self.model, self._share())
 
     def training_step(self, batch: ClipBatch, batch_idx: int) -> Tensor | None:
-        """Loss of the covered, labelled clips; None where the batch has none."""
+        """Return the loss of the covered, labelled clips; None where the batch has none."""
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
@@ -111,13 +111,13 @@ class ClipClassification(pl.LightningModule):
         return loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
-        """As training, without augmentation; gives ``logits`` (B, K) for callbacks that count."""
+        """Log loss and metrics without augmentation; return ``logits`` (B, K) for callbacks that count."""
         logits, _ = self._logits(batch, None)
         self._judge(logits, batch, "validation")
         return {"logits": logits}
 
     def test_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Any]:
-        """As :meth:`predict_step`, whose logits are judged."""
+        """Log loss and metrics of a test batch; return what :meth:`predict_step` returns."""
         predicted = self.predict_step(batch, batch_idx)
         self._judge(predicted["logits"].to(batch["label"].device), batch, "test")
         return predicted
@@ -142,8 +142,8 @@ class ClipClassification(pl.LightningModule):
         loss = F.cross_entropy(logits[judged], target[judged], label_smoothing=smoothing)
 
         def sound() -> Tensor:
-            each = F.cross_entropy(logits, target.clamp(min=0), label_smoothing=smoothing, reduction="none")
-            return each.isfinite() | ~judged
+            losses = F.cross_entropy(logits, target.clamp(min=0), label_smoothing=smoothing, reduction="none")
+            return losses.isfinite() | ~judged
 
         require_finite(loss, sound, batch["clip_id"], split, self._when)
         metrics = cast(MetricCollection, self.metrics[f"{split}_scores"])
@@ -155,7 +155,7 @@ class ClipClassification(pl.LightningModule):
         return loss
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Logits with what they belong to: ``clip_id``, ``logits`` (B, K), ``covered`` (B,)."""
+        """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,)."""
         logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0)
         return {
             "clip_id": batch["clip_id"],
@@ -164,7 +164,7 @@ class ClipClassification(pl.LightningModule):
         }
 
     def configure_optimizers(self) -> Any:
-        """The optimiser, and a schedule over all steps where one is asked for."""
+        """Return the optimiser, with a schedule over all steps where the settings name one."""
         beside = [] if self.critic is None else [(self.critic, 1.0)]
         rates = [*self.strategy.rates(self.model), *beside]
         optimiser = make_optimiser(self.optim, rates, self.strategy.held(self.model))
@@ -182,10 +182,10 @@ class ClipClassification(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Before a checkpoint takes the place of a good one.
+        """Check the weights before a checkpoint replaces a good one.
 
         Raises:
-            NotFiniteError: there is nothing good to save.
+            NotFiniteError: some weights are NaN or infinite.
         """
         require_finite_weights(self.model, self._when)
 
@@ -194,18 +194,18 @@ class ClipClassification(pl.LightningModule):
         return f"epoch {self.current_epoch}, step {self.global_step}, at learning rate {rate:.3g}"
 
     def _side(self) -> int:
-        """Side of the training frames now, in pixels."""
+        """Return the current side of the training frames in pixels."""
         begun = [pixels for start, pixels in self.resolution if self._share() >= start]
         return begun[-1] if begun else CROP
 
     def _share(self) -> float:
-        """How much of the training is over, in [0, 1)."""
+        """Return the elapsed share of the training, in [0, 1)."""
         epochs = self.trainer.max_epochs or 1
         return self.current_epoch / epochs if epochs > 0 else 0.0
 
 
 def _judged(batch: ClipBatch) -> Tensor:
-    """(B,) which clips are learned from or judged: those with a face and a label."""
+    """Return True for each clip that enters loss and metrics, (B,): clips with a face and a label."""
     return batch["valid"].any(dim=1) & (batch["label"] >= 0)
 
 
@@ -216,12 +216,12 @@ def _short(split: str) -> str:
 def make_optimiser(
     config: OptimConfig, rates: Sequence[tuple[nn.Module, float]], held: Sequence[nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
-    """The optimiser; weight decay on matrices and kernels only.
+    """Return the optimiser, with weight decay on matrices and kernels only.
 
     Args:
-        config: its settings.
-        rates: parts of a model and the factor on the learning rate of each, as a strategy gives them.
-        held: parameters without weight decay, because something else holds them.
+        config: settings of the optimiser.
+        rates: parts of a model with their factors on the learning rate, from ``Strategy.rates``.
+        held: parameters without weight decay, because a penalty regularises them.
     """
     groups, spared = [], {id(p) for p in held}
 
@@ -240,6 +240,6 @@ def make_optimiser(
 
 
 def _shrink(frames: Tensor, side: int) -> Tensor:
-    """Frames (B, T, 3, H, W) -> (B, T, 3, side, side)."""
+    """Resize frames (B, T, 3, H, W) to (B, T, 3, side, side)."""
     small = F.interpolate(frames.flatten(0, 1), (side, side), mode="bilinear", antialias=True, align_corners=False)
     return small.reshape(*frames.shape[:3], side, side)

@@ -1,4 +1,4 @@
-"""Settings of the task; apart from it, so that reading them does not import torch."""
+"""Settings of optimiser, loss and adaptation, in a module that does not import torch."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ VIEWS: dict[str, tuple[bool, tuple[tuple[int, int], ...]]] = {
 """Name -> (mirrored too, shifts right and down in pixels); ``ten`` after the ten crops of Krizhevsky et al. (2012)."""
 
 ALIGNING = ("coral", "dann")
-"""Strategies that learn from the source's clips beside the cohort's."""
+"""Strategies that train on the source's clips beside the cohort's."""
 
 BY_PICTURES = ("adabn", *ALIGNING)
-"""Strategies to which a clip without a label tells something."""
+"""Strategies that use unlabelled clips."""
 
 
 @dataclass
 class OptimConfig:
-    """How weights move. The defaults are the paper's Table 3."""
+    """Optimiser and learning-rate schedule. The defaults are the paper's Table 3."""
 
     name: str = setting("adam", choices=("adam", "adamw"), help="optimiser")
     lr: float = setting(1e-4, above=0, max=10, help="learning rate; the peak of a schedule")
@@ -33,14 +33,14 @@ class OptimConfig:
 
 @dataclass
 class LossConfig:
-    """Cross-entropy and what is done to its targets."""
+    """Cross-entropy and its label smoothing."""
 
     label_smoothing: float = setting(0.0, min=0, below=1, help="mass spread evenly over all classes")
 
 
 @dataclass
 class AdaptationConfig:
-    """How a pretrained model is fitted to new subjects; see ``fer_id.tasks.strategies``."""
+    """Adaptation of a pretrained model to new subjects; see ``fer_id.tasks.strategies``."""
 
     strategy: str = setting(
         "full",

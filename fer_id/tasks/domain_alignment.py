@@ -1,4 +1,4 @@
-"""How far apart the features of two domains are, as losses."""
+"""Domain-alignment losses: CORAL and domain-adversarial training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _WIDTH = 64
 
 
 def coral(source: Tensor, target: Tensor) -> Tensor:
-    """Squared distance of the covariances of features (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko, 2016).
+    """Return the squared distance of the covariances of (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko, 2016).
 
-    At least two rows each. Computed in the precision they come in, as a covariance loses too much in bf16.
+    At least two rows each. Computed outside autocast, since a covariance loses too much precision in bf16.
     """
     with torch.autocast(source.device.type, enabled=False):
         apart = torch.cov(source.T) - torch.cov(target.T)
@@ -22,7 +22,7 @@ def coral(source: Tensor, target: Tensor) -> Tensor:
 
 
 class Critic(nn.Module):
-    """Tells the domain of features (B, d) and turns its gradient round, so that they learn to hide it.
+    """Domain classifier on features (B, d) that reverses its gradient, so that the features become domain-invariant.
 
     The domain-adversarial loss of Ganin et al. (2016).
     """
@@ -32,14 +32,14 @@ class Critic(nn.Module):
         self.net = nn.Sequential(nn.Linear(dim, _WIDTH), nn.ReLU(), nn.Linear(_WIDTH, 2))
 
     def forward(self, features: Tensor, domain: Tensor, strength: float) -> Tensor:
-        """Cross-entropy of the domain, int64 (B,), both weighing alike; ``strength`` is of the turned gradient."""
-        logits = self.net(_Turned.apply(features, strength))
+        """Return the domain's cross-entropy, int64 (B,), domains weighted equally, gradient times ``-strength``."""
+        logits = self.net(_GradientReversal.apply(features, strength))
         weight = 1 / torch.bincount(domain, minlength=2).clamp(min=1).float()
         return F.cross_entropy(logits, domain, weight=weight)
 
 
-class _Turned(torch.autograd.Function):
-    """The identity, whose gradient is turned round and scaled."""
+class _GradientReversal(torch.autograd.Function):
+    """Identity with a reversed and scaled gradient."""
 
     @staticmethod
     def forward(context: Any, features: Tensor, strength: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""Features that the folds of a cross-validation share, where nothing that makes them learns."""
+"""Cache of pooled features for the folds of a cross-validation with frozen encoder and head."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fer_id.types import ClipBatch
 
 
 class FeatureBank:
-    """Remembers the pooled features of each clip as it looks in each epoch; in memory only, gone with the process.
+    """Pooled features of each clip in each epoch, in memory only.
 
     Augmentation is a function of seed, epoch and clip, so under a frozen encoder and head every fold sees the same
-    features. Clips are encoded one by one: what is found does not depend on which fold asked first, or with which
-    others in a batch.
+    features. Clips are encoded one by one, so that a feature depends neither on the fold that computes it first nor on
+    the batch.
 
     Args:
-        limit: bytes that are kept at most; what comes later is computed whenever it is asked for.
+        limit: maximum number of bytes; features beyond it are computed at every call.
     """
 
     def __init__(self, limit: int = 2**30) -> None:
@@ -25,22 +25,22 @@ class FeatureBank:
         self._known: dict[tuple[str, int | None], Tensor] = {}
 
     def pooled(self, model: ClipClassifier, batch: ClipBatch, epoch: int | None) -> Tensor:
-        """Pooled features (B, H), without gradient.
+        """Return pooled features (B, H), without gradient.
 
         Args:
-            model: whose encoder and head are frozen, and the same at every call.
+            model: a model with frozen encoder and head, the same at every call.
             batch: B clips.
-            epoch: whose augmentation the clips bear; None: none.
+            epoch: epoch of the clips' augmentation; None: no augmentation.
         """
-        return torch.cat([self._one(model, batch, row, epoch) for row in range(len(batch["clip_id"]))])
+        return torch.cat([self._pooled_clip(model, batch, row, epoch) for row in range(len(batch["clip_id"]))])
 
-    def _one(self, model: ClipClassifier, batch: ClipBatch, row: int, epoch: int | None) -> Tensor:
-        key, one = (batch["clip_id"][row], epoch), slice(row, row + 1)
+    def _pooled_clip(self, model: ClipClassifier, batch: ClipBatch, row: int, epoch: int | None) -> Tensor:
+        key, clip = (batch["clip_id"][row], epoch), slice(row, row + 1)
         if (known := self._known.get(key)) is not None:
             return known.to(batch["frames"].device)
         with torch.no_grad():
-            valid = batch["valid"][one]
-            pooled = model.pool(model.encode(batch["frames"][one], valid, batch["landmarks"][one]), valid)
+            valid = batch["valid"][clip]
+            pooled = model.pool(model.encode(batch["frames"][clip], valid, batch["landmarks"][clip]), valid)
         size = pooled.numel() * pooled.element_size()
         if self._held + size <= self.limit:
             self._known[key] = pooled.cpu()

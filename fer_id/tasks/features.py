@@ -1,4 +1,4 @@
-"""Clips as features of their frames: encoded once, then pooled and classified as often as a question needs."""
+"""Cached frame features of clips, for probes and controls that pool and classify the same clips several times."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fer_id.types import ClipBatch
 
 @dataclass(frozen=True)
 class Features:
-    """N labelled clips of T frames.
+    """Frame features of N labelled clips of T frames.
 
     Attributes:
-        values: (N, T, D) float, what ``encode`` gives; zero for a frame without a face.
+        values: (N, T, D) float, the output of ``encode``; zero for a frame without a face.
         valid: (N, T) bool, whether the frame shows a face.
         label: (N,) int64.
         clip_ids: names of the clips.
@@ -32,7 +32,7 @@ class Features:
 
     @classmethod
     def of(cls, model: ClipClassifier, batches: Iterable[ClipBatch]) -> Self:
-        """Encodes the labelled clips of ``batches``, as the model sees them when it judges.
+        """Encode the labelled clips of ``batches``, as at test time.
 
         Args:
             model: in evaluation mode.
@@ -48,12 +48,12 @@ class Features:
                 features = model.encode(frames, valid, points).float().cpu()
                 parts.append((features, batch["valid"][known], batch["label"][known]))
                 names += [name for name, keep in zip(batch["clip_id"], known.tolist(), strict=True) if keep]
-        values, valid, label = (torch.cat(each) for each in zip(*parts, strict=True))
+        values, valid, label = (torch.cat(column) for column in zip(*parts, strict=True))
         return cls(values, valid, label, names)
 
     @property
     def covered(self) -> Tensor:
-        """(N,) whether the clip has a frame with a face."""
+        """True for each clip with a valid frame, (N,)."""
         return self.valid.any(dim=1)
 
     @property
@@ -65,28 +65,28 @@ class Features:
 
     @property
     def mean(self) -> Tensor:
-        """(N, D) the mean over the valid frames; zero without one."""
+        """Mean over the valid frames, (N, D); zero without a valid frame."""
         total = self.values.masked_fill(~self.valid.unsqueeze(-1), 0.0).sum(dim=1)
         return total / self.valid.sum(dim=1, keepdim=True).clamp(min=1)
 
     def reversed(self) -> Features:
-        """The last frame first."""
+        """Return the clips with their frames in reverse order."""
         return replace(self, values=self.values.flip(1), valid=self.valid.flip(1))
 
     def shuffled(self, seed: int) -> Features:
-        """The frames of each clip in an order of its own, which only ``seed`` and the clip's place decide."""
+        """Return the clips with their frames in random order, by ``seed`` and the clip's index alone."""
         noise = torch.from_numpy(np.random.default_rng(seed).random(self.valid.shape))
         order = noise.argsort(dim=1)
         values = self.values.gather(1, order.unsqueeze(-1).expand_as(self.values))
         return replace(self, values=values, valid=self.valid.gather(1, order))
 
     def judged(self, model: ClipClassifier) -> Tensor:
-        """Logits (N, K) of the model's own head and classifier."""
+        """Return the logits (N, K) of the model's own head and classifier."""
         with torch.inference_mode():
             return model.classify(self.pooled(model).to(next(model.parameters()).device)).float().cpu()
 
     def pooled(self, model: ClipClassifier, batch: int = 1024) -> Tensor:
-        """(N, H) what the model's own head makes of the frames."""
+        """Return the clip vectors (N, H) of the model's own head."""
         device = next(model.parameters()).device
         with torch.inference_mode():
             parts = [
@@ -101,16 +101,16 @@ Reader = Callable[[Tensor], Tensor]
 
 
 def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float) -> Reader:
-    """A linear classifier fitted on features that do not move: multinomial logistic regression, by L-BFGS.
+    """Fit a linear classifier on fixed features: multinomial logistic regression, by L-BFGS.
 
-    ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features; the bias is not held. Convex, so that
-    nothing depends on a seed.
+    ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features, no penalty on the bias. Convex, so the
+    result depends on no seed.
 
     Args:
         features: (N, D).
         label: (N,) int64.
         classes: K.
-        penalty: of the weights, above 0.
+        penalty: L2 penalty of the weights, above 0.
     """
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     x = ((features - mean) / scale).double()
@@ -126,4 +126,4 @@ def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float)
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
     weight, bias = weight.detach(), bias.detach()
-    return lambda seen: ((seen - mean) / scale).double() @ weight.T + bias
+    return lambda values: ((values - mean) / scale).double() @ weight.T + bias

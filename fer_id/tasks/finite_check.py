@@ -1,4 +1,4 @@
-"""A training that has left the numbers stops at once, and says where: what it learned until then stays."""
+"""Check for NaN and infinite losses or weights, which ends a training and keeps its last good checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from fer_id.errors import FerIdError
 
 NAMED = 64
-"""Clips that a message names at most."""
+"""Maximum number of names in a message."""
 
 HINT = (
     "The checkpoint of the last whole epoch stays. If the clips are sound, train under another name= (a run goes on "
@@ -19,38 +19,38 @@ HINT = (
 
 
 class NotFiniteError(FerIdError):
-    """The loss or the weights became NaN or infinite; the message names the epoch, the step and the clips."""
+    """A loss or weight became NaN or infinite; the message names the epoch, the step and the clips."""
 
 
 def require_finite(
-    loss: Tensor, sound: Callable[[], Tensor], clips: Sequence[str], what: str, when: Callable[[], str]
+    loss: Tensor, sound: Callable[[], Tensor], clips: Sequence[str], split: str, when: Callable[[], str]
 ) -> None:
-    """Checks a loss.
+    """Raise unless a loss is finite.
 
     Args:
         loss: a scalar.
-        sound: tells of each clip (B,) whether it alone would be finite.
+        sound: returns whether each clip's own loss is finite, bool (B,).
         clips: names of the B clips.
-        what: whose loss: ``train``, ``validation``, ``test``.
-        when: tells epoch, step and learning rate.
+        split: ``train``, ``validation`` or ``test``.
+        when: returns epoch, step and learning rate as text.
 
     Raises:
-        NotFiniteError: it is NaN or infinite.
+        NotFiniteError: the loss is NaN or infinite.
     """
     if bool(torch.isfinite(loss)):
         return
     spoilt = [name for name, is_sound in zip(clips, sound().tolist(), strict=True) if not is_sound]
-    whose = f" Not finite is that of {_named(spoilt)}." if 0 < len(spoilt) < len(clips) else ""
+    cause = f" Not finite is that of {_named(spoilt)}." if 0 < len(spoilt) < len(clips) else ""
     raise NotFiniteError(
-        f"{what} loss is {loss.item()} in {when()}; clips of the batch: {_named(clips)}.{whose} {HINT}"
+        f"{split} loss is {loss.item()} in {when()}; clips of the batch: {_named(clips)}.{cause} {HINT}"
     )
 
 
 def require_finite_weights(model: nn.Module, when: Callable[[], str]) -> None:
-    """Checks weights and running statistics before they are saved.
+    """Raise unless weights and running statistics are finite, before they are saved.
 
     Raises:
-        NotFiniteError: some are NaN or infinite.
+        NotFiniteError: some values are NaN or infinite.
     """
     wrong = [
         name

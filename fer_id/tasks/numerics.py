@@ -1,4 +1,4 @@
-"""Precision and memory format: what a device can compute in, and which is fastest, by timing a few training steps."""
+"""Precision and memory format of a device: which it supports, and which is fastest by timing a few training steps."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from fer_id.types import CROP
 
 PRECISIONS = {"32": torch.float32, "bf16": torch.bfloat16}
 FORMATS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
-"""The format that wins on most machines first, so that the others are compared with it."""
+"""Formats by name; the fastest on most machines comes first, so that the others are compared with it."""
 
 BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16", "bf16")
 """Processor features (x86, x86, ARM) that compute in bfloat16; without one torch emulates it, slower than float32."""
 
 STEPS = 3
-"""Timed steps of each candidate; the fastest counts, since everything else on the machine only makes steps slower."""
+"""Timed steps of each candidate; the fastest counts, since other load on the machine only makes steps slower."""
 
 HOPELESS = 3.0
 """A candidate whose first step takes this many times as long as the shortest first step so far is not timed further."""
 
 FRAMES = 32
-"""Frames of a timed step on a CPU, which is busy with that many: the time of a step is proportional to its frames from
-there on, so that the ranking is that of the whole batch. A GPU is not, and is timed on the whole batch."""
+"""Frames of a timed step on a CPU: beyond that number a step's time is proportional to its frames, so that the ranking
+is that of the whole batch. A GPU needs more frames and is timed on the whole batch."""
 
 
 class Numerics(NamedTuple):
@@ -40,7 +40,7 @@ class Numerics(NamedTuple):
     Attributes:
         precision: ``32`` or ``bf16`` (autocast; weights stay in 32 bits).
         memory_format: ``contiguous`` or ``channels_last``.
-        seconds: of the fastest timed step; of a hopeless candidate its only one.
+        seconds: duration of the fastest timed step; of a hopeless candidate its only step.
     """
 
     precision: str
@@ -49,16 +49,16 @@ class Numerics(NamedTuple):
 
 
 def supports(precision: str, device: torch.device) -> bool:
-    """Whether a device computes in a precision by itself; bfloat16 that torch emulates does not count.
+    """Return whether a device computes in a precision natively; bfloat16 that torch emulates does not count.
 
-    Of a CPU both the processor and oneDNN are asked, which heeds ``ONEDNN_MAX_CPU_ISA``.
+    On a CPU both the processor and oneDNN must support it; oneDNN obeys ``ONEDNN_MAX_CPU_ISA``.
     """
     return precision != "bf16" or _has_bf16(device.type)
 
 
 def usable(precision: str, device: torch.device) -> str:
-    """Precision in which ``device`` computes what was trained in ``precision``: the same, or ``32`` where it has no
-    such arithmetic, which one line on stderr says once in a process."""
+    """Return the precision in which ``device`` runs a model trained in ``precision``: the same, or ``32`` where the
+    device lacks it, with one message per process."""
     if supports(precision, device):
         return precision
     _note_fallback(precision, device.type)
@@ -66,7 +66,7 @@ def usable(precision: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> torch.autocast:
-    """Context in which a model computes in ``precision`` as far as :func:`usable` on ``device``."""
+    """Return a context in which a model computes in ``precision`` as far as :func:`usable` on ``device``."""
     return torch.autocast(device.type, torch.bfloat16, enabled=usable(precision, device) == "bf16")
 
 
@@ -78,14 +78,14 @@ def measure(
     precisions: Sequence[str] = tuple(PRECISIONS),
     formats: Sequence[str] = tuple(FORMATS),
 ) -> list[Numerics]:
-    """Times training steps of a copy of the model in every combination that the device supports; fastest first.
+    """Time training steps of a copy of the model in every combination that the device supports; fastest first.
 
-    The random state stays as it was. A candidate without an operator in its precision is left out with a line.
+    The random state is restored. A candidate without an operator in its precision is left out with a message.
 
     Args:
         model: a ``ClipClassifier``; unchanged.
         shape: (B, T) of a training batch; see :data:`FRAMES`.
-        device: where it will train.
+        device: device of the training.
         precisions, formats: the candidates.
     """
     shape = _timed_shape(shape, device)
@@ -97,7 +97,7 @@ def measure(
                 continue
             step = _training_step(model, shape, device, precision, memory_format)
             try:
-                first = _seconds(step)  # it sets things up
+                first = _seconds(step)  # includes set-up
             except RuntimeError as problem:
                 if precision == "32":
                     raise
@@ -111,7 +111,7 @@ def measure(
 
 
 def _timed_shape(shape: Sequence[int], device: torch.device) -> tuple[int, int]:
-    """(B, T) of a timed step: on a CPU as many whole clips as :data:`FRAMES` allows, two at least for batch norm."""
+    """Return (B, T) of a timed step: on a CPU as many clips as :data:`FRAMES` allows, at least two (batch norm)."""
     clips, frames = shape
     return (clips if device.type == "cuda" else min(clips, max(2, FRAMES // frames)), frames)
 
@@ -119,7 +119,7 @@ def _timed_shape(shape: Sequence[int], device: torch.device) -> tuple[int, int]:
 def _training_step(
     model: nn.Module, shape: tuple[int, int], device: torch.device, precision: str, memory_format: str
 ) -> Callable[[], None]:
-    """Forward and backward pass of a copy of the model on noise."""
+    """Return a function for the forward and backward pass of a copy of the model on noise."""
     model = copy.deepcopy(model).to(device).to(memory_format=FORMATS[memory_format]).train()
     frames = torch.rand(*shape, CROP, CROP, 3, device=device).permute(0, 1, 4, 2, 3)
     valid = torch.ones(*shape, dtype=torch.bool, device=device)
@@ -144,10 +144,10 @@ def _seconds(step: Callable[[], None]) -> float:
 
 @cache
 def _has_bf16(device_type: str) -> bool:
-    """Whether the kind of device has bfloat16 arithmetic, and torch an LSTM in it."""
+    """Return whether the kind of device has bfloat16 arithmetic, and torch an LSTM in it."""
     if device_type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device_type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch's
+    if device_type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]  # torch has no types here
         return False
     features = torch.cpu.get_capabilities()
     arithmetic = any(features.get(name) for name in BF16_INSTRUCTIONS)
@@ -155,7 +155,7 @@ def _has_bf16(device_type: str) -> bool:
 
 
 def _lstm_in_bf16() -> bool:
-    """Whether a CPU's LSTM, the operator that oneDNN has for the fewest processors, runs in bfloat16."""
+    """Return whether a CPU's LSTM, the operator that oneDNN has for the fewest processors, runs in bfloat16."""
     with torch.random.fork_rng([]), torch.autocast("cpu", torch.bfloat16):
         try:
             nn.LSTM(2, 2)(torch.zeros(1, 1, 2))

@@ -1,4 +1,4 @@
-"""One training in several processes, each with its share of every batch: what makes them learn as one would."""
+"""Loss weighting for training in several processes, each with a share of every batch."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from torch import Tensor, distributed, nn
 
 
 def processes() -> int:
-    """How many processes train together; 1: this one alone."""
+    """Return the number of processes that train together; 1 for a single process."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def share_of_loss(loss: Tensor | None, judged: int, module: nn.Module) -> Tensor | None:
-    """The loss of one process, weighted so that the mean of the processes' gradients is that of the whole batch.
+    """Return the loss of one process, weighted so that the mean of the processes' gradients is that of the whole batch.
 
-    Each process knows the mean over its own clips, and one may have fewer that count, or none; its gradients must come
-    all the same, because the others wait for them.
+    Each process has the mean over its own labelled clips. A process with fewer of them, or none, must still contribute
+    gradients, because the others wait for them.
 
     Args:
-        loss: mean over this process's clips that count; None where none does.
-        judged: how many do.
-        module: whose parameters learn.
+        loss: mean over this process's clips with a face and a label; None where it has none.
+        judged: number of these clips.
+        module: the module that learns.
 
     Returns:
-        ``loss`` itself where this process is alone.
+        ``loss`` itself where there is one process.
     """
     if (count := processes()) == 1:
         return loss

@@ -1,7 +1,7 @@
-"""How a pretrained model is fitted to a new cohort: what of it learns, how fast, and what holds it back.
+"""Adaptation strategies for a pretrained model: which parts learn, at which rates, and with which regularisation.
 
-A model has *stages*, in the order in which a face passes through them: the blocks of the encoder, the temporal head,
-the classifier. A strategy decides about stages; the loss, the data and the loop are those of any training.
+A model has *stages* in the order of its forward pass: the blocks of the encoder, the temporal head, the classifier. A
+strategy acts on stages; loss, data and training loop are those of any training.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from fer_id.types import COHORT, SOURCE
 
 
 class Strategy:
-    """Full fine-tuning: everything learns at one rate. The base of the others.
+    """Full fine-tuning: everything learns at one rate. Base class of the other strategies.
 
     Args:
-        config: its numbers.
-        start: the transferred weights by name, as the adaptation begins; empty for a model that starts from nothing.
+        config: settings of the strategy.
+        start: transferred weights by name at the beginning of the adaptation; empty for a randomly initialised model.
 
     Attributes:
-        learns: whether there is a training at all.
-        classifier_only: whether nothing else learns, so that features can be kept.
+        learns: False for a strategy without training.
+        classifier_only: True where only the classifier learns, so that features can be cached.
     """
 
     learns = True
@@ -37,47 +37,47 @@ class Strategy:
         self.config, self.start = config, dict(start)
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
-        """Called before each epoch.
+        """Prepare the model for an epoch.
 
         Args:
-            model: what learns.
-            share: of the training that is over, in [0, 1).
+            model: the model in training.
+            share: elapsed share of the training, in [0, 1).
         """
 
     def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
-        """Each part that will ever learn, with the factor on its learning rate."""
+        """Return each part that learns at any time, with the factor on its learning rate."""
         return [(model, 1.0)]
 
     def critic(self, dim: int) -> Critic | None:
-        """A network that learns beside the model, on its pooled features (B, dim)."""
+        """Return a network that learns beside the model on its pooled features (B, dim), or None."""
         return None
 
     def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
-        """What is added to the loss of a batch.
+        """Return a term to add to the loss of a batch, or None.
 
         Args:
-            model: what learns.
+            model: the model in training.
             pooled: one vector per clip that shows a face (B, H).
-            domain: int64 (B,), ``SOURCE`` or ``COHORT``; None where only the cohort is there.
+            domain: int64 (B,), ``SOURCE`` or ``COHORT``; None for the cohort alone.
         """
         return None
 
     def held(self, model: ClipClassifier) -> list[nn.Parameter]:
-        """What the penalty holds back already, so that weight decay must not pull it elsewhere."""
+        """Return the parameters that the penalty regularises, which weight decay must leave alone."""
         return []
 
     def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-        """Where nothing learns: what is done with the training clips instead, frames (B, T, ...) and valid (B, T)."""
+        """Adapt without training: frames (B, T, ...) and valid (B, T) of the training clips."""
 
 
 class SourceOnly(Strategy):
-    """The source model as it is: what adaptation has to beat."""
+    """The source model unchanged: the baseline of every adaptation."""
 
     learns = False
 
 
 class LinearProbe(Strategy):
-    """The classifier alone learns, on features that stay as they are."""
+    """Training of the classifier alone, on fixed features."""
 
     classifier_only = True
 
@@ -89,8 +89,8 @@ class LinearProbe(Strategy):
 
 
 class Head(Strategy):
-    """The temporal head and the classifier learn, on frame features that stay as they are: a third of the arithmetic
-    of a whole training, as nothing is propagated back through the encoder."""
+    """Training of temporal head and classifier on fixed frame features: a third of the arithmetic of a full training,
+    since no gradient passes through the encoder."""
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         learn_only(model, [model.head, model.classifier])
@@ -100,7 +100,7 @@ class Head(Strategy):
 
 
 class Gradual(Strategy):
-    """Stages begin to learn one after another, the last first, the earlier ones more slowly (Howard & Ruder, 2018)."""
+    """Stages begin to learn one by one from the last, earlier ones at lower rates (Howard & Ruder, 2018)."""
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
         parts = stages(model)
@@ -113,10 +113,10 @@ class Gradual(Strategy):
 
 
 class L2SP(Strategy):
-    """Weights are pulled to where they started instead of to zero (Li et al., 2018).
+    """Weight decay towards the starting weights instead of towards zero (Li et al., 2018).
 
-    ``strength / 2`` times the squared distance of the transferred weights from their start; what is new is left to the
-    optimiser's own weight decay.
+    The penalty is ``strength / 2`` times the squared distance of the transferred weights from their start; new weights
+    are left to the optimiser's own weight decay.
     """
 
     def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
@@ -132,13 +132,13 @@ class L2SP(Strategy):
 
 
 class AdaBN(Strategy):
-    """Nothing learns; the batch norms take their statistics from the children to adapt to (Li et al., 2017)."""
+    """Batch-norm statistics of the cohort to adapt to, without training (Li et al., 2017)."""
 
     learns = False
 
     def settle(self, model: ClipClassifier, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
         norms = [part for part in model.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        kept = [norm.momentum for norm in norms]
+        momenta = [norm.momentum for norm in norms]
         model.eval()
         for norm in norms:
             norm.reset_running_stats()
@@ -147,13 +147,13 @@ class AdaBN(Strategy):
         with torch.no_grad():
             for frames, valid in batches:
                 model.encode(frames, valid)
-        for norm, momentum in zip(norms, kept, strict=True):
+        for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         model.eval()
 
 
 class CORAL(Strategy):
-    """Everything learns, and the covariances of the source's and the cohort's features are brought together."""
+    """Full training with an alignment of the covariances of source and cohort features."""
 
     def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
         if domain is None or torch.bincount(domain, minlength=2).min() < 2:  # a covariance needs two clips
@@ -162,7 +162,7 @@ class CORAL(Strategy):
 
 
 class DANN(Strategy):
-    """Everything learns, and a critic that tells source from cohort is left nothing to tell by."""
+    """Full training against a critic that distinguishes source from cohort features."""
 
     _share = 0.0
     _critic: Critic | None = None
@@ -178,8 +178,8 @@ class DANN(Strategy):
         if domain is None or self._critic is None or not len(domain):
             return None
         rising = 2 / (1 + math.exp(-10 * self._share)) - 1  # Ganin et al.: the critic has to learn first
-        found: Tensor = self._critic(pooled.float(), domain, self.config.alignment * rising)
-        return found
+        loss: Tensor = self._critic(pooled.float(), domain, self.config.alignment * rising)
+        return loss
 
 
 STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strategy]] = {
@@ -193,18 +193,18 @@ STRATEGIES: dict[str, Callable[[AdaptationConfig, Mapping[str, Tensor]], Strateg
     "coral": CORAL,
     "dann": DANN,
 }
-"""By name; what ``adapt.strategy`` may say."""
+"""Strategies by the names of ``adapt.strategy``."""
 
 
 def stages(model: ClipClassifier) -> list[nn.Module]:
-    """The parts of a model from the pixels to the classes, those without weights left out."""
+    """Return the parts of a model from the pixels to the classes, without parts that have no weights."""
     streams = [] if model.landmarks is None else [model.landmarks]
     parts = [*model.encoder.stages(), *streams, model.head, model.classifier]
     return [part for part in parts if any(True for _ in part.parameters())]
 
 
 def learn_only(model: ClipClassifier, parts: Iterable[nn.Module]) -> None:
-    """Lets those parts learn and no other; the batch norms of the others keep their statistics."""
+    """Let only these parts learn; the batch norms of the others keep their statistics."""
     model.requires_grad_(False).eval()
     for part in parts:
         part.requires_grad_(True).train()

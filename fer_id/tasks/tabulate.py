@@ -1,4 +1,4 @@
-"""From predicted batches to the rows of ``predictions.parquet``."""
+"""Conversion of predicted batches into rows of ``predictions.parquet``."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def prediction_table(
     split: str,
     groups: list[str],
 ) -> pd.DataFrame:
-    """Rows of ``predictions.parquet`` for one split.
+    """Return the rows of ``predictions.parquet`` for one split.
 
     Args:
-        batches: what ``ClipClassification.predict_step`` gave: ``clip_id``, ``logits`` (B, K), ``covered`` (B,).
-        rows: the clips' rows of the store, in any order; they may be more than were predicted. Their ``n_valid`` and
-            ``length`` give the share of a clip's frames that show the face.
+        batches: output of ``ClipClassification.predict_step``: ``clip_id``, ``logits`` (B, K), ``covered`` (B,).
+        rows: rows of the store for at least the predicted clips, in any order; ``n_valid`` and ``length`` give the
+            share of a clip's frames with a face.
         labels: the K classes.
-        fold, split: written into every row.
+        fold, split: values for every row.
         groups: group columns to carry along.
 
     Returns:
-        one row per predicted clip; a clip without a valid frame has null predictions and is flagged.
+        One row per predicted clip; a clip without a valid frame has null predictions and is flagged.
     """
 
     logits = torch.cat([batch["logits"] for batch in batches]).double()

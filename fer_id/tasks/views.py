@@ -1,4 +1,4 @@
-"""Views of a clip whose logits are averaged when judging: the clip, its mirror image, and both a little aside."""
+"""Test-time augmentation: views of a clip (itself, mirrored, shifted) whose logits are averaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_id.types import CROP, FLIP_68, ClipBatch
 
 
 def views(batch: ClipBatch, name: str) -> Iterator[ClipBatch]:
-    """Every view of a batch, the batch itself first; the edge of a crop is repeated into what a shift uncovers."""
+    """Yield every view of a batch, the batch itself first; a shift repeats the edge pixels of the crop."""
     mirror, shifts = VIEWS[name]
     for right, down in shifts:
         view = _shifted(batch, right, down) if right or down else batch

@@ -20,13 +20,12 @@ from pydantic import BaseModel, Field
 from fer_id.errors import DataError, Problems
 from fer_id.files import read_json
 from fer_id.inputs import MOST_ANNOTATIONS, read_text
-from fer_id.progress import say
 from fer_id.shapes import LATEST_S, Number, Seconds, Text, misfits, record, shown
-from fer_id.video.boris_writer import SHA256_MARK, is_models
-from fer_id.video.corrections import Corrected, Opinion, corrected, plays
+from fer_id.video.boris_writer import NOBODY, SHA256_MARK, SUBJECT_MARK, is_models
+from fer_id.video.corrections import Corrected, Opinion, corrected
 
-NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)")
-OFFSET = "Time offset (s)"
+OFFSET, SUBJECT = "Time offset (s)", "Subject"
+NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)
 MEDIA_COLUMNS = ("Source", "Media file")
 """What BORIS 8 and BORIS 7 call the column of an observation's media files."""
 
@@ -91,14 +90,15 @@ def read_project(path: Path) -> Corrected:
     types = {behaviour.code: behaviour.type for behaviour in project.behaviors_conf.values()}
     events = list(_events(observation.events, types, problems))
     opinions = list(_paired(events, offset, problems))
-    problems.raise_if_any(DataError, "Mend it in BORIS (events: Fix unpaired events), and save it again.")
+    _require_one_person({event.subject for _, event in events}, problems)
+    problems.raise_if_any(DataError, "Mend it in BORIS, and save it again.")
     return _of_observation(path, ours[0], opinions)
 
 
 def read_table(path: Path) -> Corrected:
     """Return what was coded, from a table of aggregated events of ours or of any version of BORIS.
 
-    Cells are separated by commas, semicolons or tabs. A table without ``Time offset (s)`` (BORIS 7) has no offset.
+    Cells are separated by commas, semicolons or tabs.
 
     Raises:
         DataError: not such a table, of several observations, or not begun by ``fer-id predict``; a row that cannot be
@@ -109,10 +109,12 @@ def read_table(path: Path) -> Corrected:
     if len(names) != 1:
         raise DataError(f"{path}: {len(names)} observations; expected one, of the video that was reviewed")
     file, problems, opinions = _of_observation(path, names[0], []), Problems(str(path)), list[Opinion]()
+    people = set[str]()
     for line, row in rows:
         label = row["Behavior"].strip()
         if not label or is_models(label):
             continue
+        people.add(row.get(SUBJECT, ""))
         try:
             offset = _table_offset(row, file)
             start, end = (_decimal(row[name]) - offset for name in ("Start (s)", "Stop (s)"))
@@ -120,6 +122,7 @@ def read_table(path: Path) -> Corrected:
         except ValueError as problem:
             times = f"from {shown(row['Start (s)'])!r} to {shown(row['Stop (s)'])!r}"
             problems.add(f"line {line}: {shown(label)!r} {times}: {problem}")
+    _require_one_person(people, problems)
     problems.raise_if_any(DataError)
     return _of_observation(path, names[0], opinions)
 
@@ -127,7 +130,7 @@ def read_table(path: Path) -> Corrected:
 def _offset(observation: Observation, corrected_file: Corrected, problems: Problems) -> float:
     """Return the observation's time at which the reviewed video begins, in seconds."""
     players = {player: files for player, files in observation.file.items() if files}
-    ours = [player for player, files in players.items() if any(plays(file, *corrected_file.reviewed) for file in files)]
+    ours = [player for player, files in players.items() if any(map(corrected_file.is_played_by, files))]
     if len(ours) != 1:
         named = ", ".join(shown(file) for files in players.values() for file in files)[:300] or "none"
         problems.add(f"its media files are {named}; expected the reviewed video {shown(corrected_file.video)!r} once")
@@ -180,7 +183,20 @@ def _paired(events: Iterable[tuple[int, Event]], offset: float, problems: Proble
         except ValueError as problem:
             problems.add(f"events {first} and {number}: {shown(event.behaviour)!r} {problem}")
     for number, event in begun.values():
-        problems.add(f"event {number}: {shown(event.behaviour)!r} begins at {event.time:.3f} s and never ends")
+        problems.add(
+            f"event {number}: {shown(event.behaviour)!r} begins at {event.time:.3f} s and never ends "
+            "(BORIS: Fix unpaired events)"
+        )
+
+
+def _require_one_person(subjects: set[str], problems: Problems) -> None:
+    """Note a problem where events are about several people: the labels are to be of the one whose face was followed."""
+    people = sorted(subjects - {"", NOBODY}) + [NOBODY] * bool(subjects & {"", NOBODY})
+    if len(people) > 1:
+        named = ", ".join(map(shown, people))[:300]
+        problems.add(
+            f"its focal subjects are {named}; expected one, the person whose face was followed: remove the others"
+        )
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -202,16 +218,15 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     except csv.Error as problem:
         raise DataError(f"{path}: line {line}: a quotation mark is opened and not closed ({problem})") from None
     missing = [name for name in NEEDED if name not in header]
-    twice = [name for name in (*NEEDED, OFFSET, *MEDIA_COLUMNS) if header.count(name) > 1]
+    twice = [name for name in (*NEEDED, SUBJECT, *MEDIA_COLUMNS) if header.count(name) > 1]
     if missing or twice or not (rows or len(problems)):
         wrong = f"columns missing: {', '.join(missing)}" if missing else f"columns there twice: {', '.join(twice)}"
         raise DataError(
             f"{path}: {wrong if missing or twice else 'no row'}; expected the aggregated events of an observation, as "
-            "BORIS exports them"
+            "a current BORIS exports them. An older one leaves the time offset out: save the project, and give its "
+            ".boris file"
         )
     problems.raise_if_any(DataError)
-    if OFFSET not in header:
-        say(f"{path}: has no column {OFFSET!r}; its times are taken for the video's")
     yield from rows
 
 
@@ -219,9 +234,9 @@ def _table_offset(row: dict[str, str], file: Corrected) -> Decimal:
     """Return the observation's time at which the reviewed video begins, or raise ValueError."""
     for column in MEDIA_COLUMNS:
         first = _first_player(row[column]) if column in row else None
-        if first is not None and not (plays(first, *file.reviewed) and first.count(";") == file.video.count(";")):
+        if first is not None and not (file.is_played_by(first) and first.count(";") == file.video.count(";")):
             raise ValueError(f"column {column} is {shown(row[column])!r}, {_ALONE}, the first")
-    return _decimal(row[OFFSET] or "0") if OFFSET in row else Decimal(0)
+    return _decimal(row[OFFSET] or "0")
 
 
 def _first_player(cell: str) -> str:
@@ -237,14 +252,16 @@ def _decimal(cell: str) -> Decimal:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite() or abs(value) > LATEST_S:
-        raise ValueError(f"{shown(cell)!r} is no number of seconds")
+        hint = " (a decimal comma; expected a point)" if re.fullmatch(r"-?\d+,\d+", cell.strip()) else ""
+        raise ValueError(f"{shown(cell)!r} is no number of seconds{hint}")
     return value
 
 
 def _of_observation(path: Path, name: str, opinions: list[Opinion]) -> Corrected:
     """Return the checked file; the observation's name says which video it belongs to."""
-    video, _, sha256 = name.rpartition(SHA256_MARK)
-    return corrected(path, video.strip(), sha256.strip(), opinions)
+    video, _, rest = name.rpartition(SHA256_MARK)
+    sha256, _, subject = rest.partition(SUBJECT_MARK)
+    return corrected(path, video.strip(), sha256.strip(), subject.strip(), opinions)
 
 
 def _opinion(start: float, end: float, label: str) -> Opinion:

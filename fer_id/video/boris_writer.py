@@ -17,14 +17,14 @@ from fer_id.video.timeline import ANSWERED, NO_FACE, STATUSES, Segment, Timeline
 COLUMNS = (
     *("Observation id", "Observation date", "Description", "Media file", "Total length", "FPS"),
     *("Subject", "Behavior", "Behavioral category", "Modifiers", "Behavior type"),
-    *("Start (s)", "Stop (s)", "Duration (s)", "Comment start", "Comment stop"),
+    *("Start (s)", "Stop (s)", "Duration (s)", "Comment start", "Comment stop", "Time offset (s)"),
 )
-"""Of a table of aggregated events, as BORIS 7 exports them."""
+"""Of a table of aggregated events, as BORIS 7 exports them, and the offset that BORIS 8 adds."""
 
 MODEL, SEEN = "model", "seen"
 NOBODY = "No focal subject"
-SHA256_MARK = "sha256:"
-"""Stands in the observation's name before the checksum of its video."""
+SHA256_MARK, SUBJECT_MARK = "sha256:", "subject:"
+"""Stand in the observation's name before the checksum of its video, and before the pseudonym of who was followed."""
 
 LEFT = tuple(status for status in STATUSES if status != ANSWERED)
 """What the model says of a stretch that it does not answer."""
@@ -44,7 +44,7 @@ def write_table(timeline: Timeline, media: str) -> bytes:
     seen = (_observation(timeline), _now(), timeline.about.sentence, media, f"{video.length_s:.3f}", f"{video.fps:.3f}")
     for one in _events(timeline):
         times = (f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.end_s - one.start_s:.3f}")
-        rows.append((*seen, NOBODY, _behaviour(one), MODEL, "", "STATE", *times, one.words, ""))
+        rows.append((*seen, NOBODY, _behaviour(one), MODEL, "", "STATE", *times, one.words, "", "0"))
     return csv_text(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows)).encode()
 
 
@@ -117,8 +117,9 @@ def _ethogram(timeline: Timeline) -> dict[str, dict[str, str]]:
 
 
 def _observation(timeline: Timeline) -> str:
-    """The observation's name, by which the video is known again."""
-    return f"{timeline.video.name} {SHA256_MARK}{timeline.video.sha256}"
+    """The observation's name, by which the video is known again, and the person."""
+    person = f" {SUBJECT_MARK}{timeline.subject}" if timeline.subject else ""
+    return f"{timeline.video.name} {SHA256_MARK}{timeline.video.sha256}{person}"
 
 
 def _now() -> str:

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -37,21 +38,33 @@ class Corrected:
         path: the file.
         video: name of the video that was reviewed.
         sha256: of that video's content.
+        subject: pseudonym of the person whose face was followed; empty: nobody said.
         opinions: by time.
     """
 
     path: Path
     video: str
     sha256: str
+    subject: str
     opinions: tuple[Opinion, ...]
 
-    @property
-    def reviewed(self) -> tuple[Path, str, str]:
-        """What :func:`plays` compares a media file with."""
-        return self.path, self.video, self.sha256
+    def is_played_by(self, *addresses: str) -> bool:
+        """Return whether a media file of an annotation tool is the reviewed video: by its content, else by its name.
+
+        Args:
+            addresses: of the one media file, as the tool writes them: paths, or ``file://`` addresses; relative ones
+                count from the folder of the tool's own file. Where a file is there, its content decides: a shorter
+                copy of the same name has other times.
+        """
+        spelled = [text for address in addresses for text in (address, unquote(address))]
+        for place in (self.path.parent / text.removeprefix("file://") for text in spelled if text.isprintable()):
+            with suppress(OSError):
+                if place.is_file():
+                    return _digest(place, place.stat().st_mtime_ns) == self.sha256
+        return _file_name(self.video) in map(_file_name, spelled)
 
 
-def corrected(path: Path, video: str, sha256: str, opinions: list[Opinion]) -> Corrected:
+def corrected(path: Path, video: str, sha256: str, subject: str, opinions: list[Opinion]) -> Corrected:
     """A corrected file, checked.
 
     Raises:
@@ -62,26 +75,14 @@ def corrected(path: Path, video: str, sha256: str, opinions: list[Opinion]) -> C
             f"{path}: does not say which video it belongs to; expected a file that `fer-id predict` made and a person "
             "corrected"
         )
-    return Corrected(path, video, sha256, tuple(sorted(opinions)))
+    return Corrected(path, video, sha256, subject, tuple(sorted(opinions)))
 
 
-def plays(address: str, path: Path, video: str, sha256: str) -> bool:
-    """Return whether a media file of an annotation tool is the reviewed video: by its name, or by its content.
-
-    Args:
-        address: of the media file, as the tool writes it: a path, or a ``file://`` address.
-        path: the tool's own file, from whose folder relative addresses count.
-        video, sha256: of the reviewed video.
-    """
-    addresses = (address, unquote(address))
-    if _file_name(video) in map(_file_name, addresses):
-        return True
-    for place in (path.parent / text.removeprefix("file://") for text in addresses if text.isprintable()):
-        with suppress(OSError):
-            if place.is_file():
-                with place.open("rb") as file:
-                    return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    return False
+@cache
+def _digest(path: Path, changed_ns: int) -> str:
+    """Return the SHA-256 of a file, read once as long as it does not change."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _file_name(address: str) -> str:

@@ -15,8 +15,8 @@ from xml.etree import ElementTree as ET
 from fer_id.errors import DataError, Problems
 from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
 from fer_id.shapes import LATEST_S, shown
-from fer_id.video.corrections import Corrected, Opinion, corrected, plays
-from fer_id.video.elan_writer import CORRECTED, VIDEO, VIDEO_SHA256
+from fer_id.video.corrections import Corrected, Opinion, corrected
+from fer_id.video.elan_writer import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
 
 MILLISECONDS = "milliseconds"
 
@@ -52,8 +52,8 @@ def read(path: Path) -> Corrected:
         names = ", ".join(shown(tier.get("TIER_ID")) for tier in root.iter("TIER"))
         raise DataError(f"{path}: has no tier {CORRECTED!r}; its tiers are {names[:300] or 'none'}")
     properties = {item.get("NAME"): (item.text or "").strip() for item in root.iter("PROPERTY")}
-    video, sha256, problems = properties.get(VIDEO, ""), properties.get(VIDEO_SHA256, ""), Problems(str(path))
-    checked = corrected(path, video, sha256, [])
+    video, sha256, subject = (properties.get(name, "") for name in (VIDEO, VIDEO_SHA256, SUBJECT))
+    checked, problems = corrected(path, video, sha256, subject, []), Problems(str(path))
     origin = _origin(root, checked, problems)
     slots = _time_slots(root, problems)
     opinions = list[Opinion]()
@@ -64,7 +64,7 @@ def read(path: Path) -> Corrected:
         except ValueError as problem:
             problems.add(f"tier {CORRECTED}, {annotation.name}: {shown(annotation.label)!r} {problem}")
     problems.raise_if_any(DataError)
-    return corrected(path, video, sha256, opinions)
+    return corrected(path, video, sha256, subject, opinions)
 
 
 def _parsed(path: Path) -> ET.Element:
@@ -86,16 +86,14 @@ def _origin(root: ET.Element, file: Corrected, problems: Problems) -> int:
         problems.add(f"TIME_UNITS is {shown(units)}, expected {MILLISECONDS}; save it with a current ELAN")
     media = list(root.iter("MEDIA_DESCRIPTOR"))
     reviewed = [
-        item
-        for item in media
-        if any(plays(item.get(key, ""), *file.reviewed) for key in ("MEDIA_URL", "RELATIVE_MEDIA_URL"))
+        item for item in media if file.is_played_by(item.get("MEDIA_URL", ""), item.get("RELATIVE_MEDIA_URL", ""))
     ]
     origins = {item.get("TIME_ORIGIN", "0") for item in reviewed}
     if not reviewed:
         names = ", ".join(shown(item.get("MEDIA_URL", "")) for item in media[:3]) or "none"
         problems.add(
-            f"its media are {names}; expected the reviewed video {shown(file.video)!r}, whose time the labels are in. "
-            "Link it again in ELAN (Edit, Linked Files)"
+            f"its media are {names}; expected the reviewed video {shown(file.video)!r}, whose time the labels are in, "
+            "and no other file of its name. Link it again in ELAN (Edit, Linked Files)"
         )
         return 0
     if len(origins) > 1:

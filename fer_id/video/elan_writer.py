@@ -15,7 +15,7 @@ ABOUT, EMOTION, REVIEW, GAPS, CORRECTED = "about", "emotion", "for_review", "no_
 TIERS = (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED)
 VOCABULARY = "emotions"
 
-VIDEO, VIDEO_SHA256 = "fer_id video", "fer_id video sha256"
+VIDEO, VIDEO_SHA256, SUBJECT = "fer_id video", "fer_id video sha256", "fer_id subject"
 _MS = 1000
 
 
@@ -37,6 +37,7 @@ def write(timeline: Timeline, media: str) -> bytes:
     eaf.add_linked_file(media, relpath=media, mimetype=kind)  # ELAN takes its addresses as they are, spaces and all
     eaf.add_property(VIDEO, timeline.video.name)
     eaf.add_property(VIDEO_SHA256, timeline.video.sha256)
+    eaf.add_property(SUBJECT, timeline.subject)
     segments = timeline.segments()
     _annotate(eaf, ABOUT, segments[0].start_s, segments[-1].end_s, timeline.about.sentence)
     for one in segments:

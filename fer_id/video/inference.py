@@ -90,7 +90,7 @@ def open_video(path: Path) -> Video:
     facts = video_facts(path)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Video(path, path.stat().st_size, digest, pictures_end(path), facts.fps)
+    return Video(path, path.stat().st_size, digest, pictures_end(path), facts.fps, facts.hdr)
 
 
 def watch(

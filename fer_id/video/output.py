@@ -16,7 +16,7 @@ import pandas as pd
 
 from fer_id.csv_text import table_csv
 from fer_id.files import atomic_write_bytes, write_json
-from fer_id.preprocessing.tracking import FOUND, OUTCOMES
+from fer_id.preprocessing.tracking import FOUND, OUTCOMES, SOMEONE_ELSE, TOO_SMALL
 from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import counted
@@ -32,15 +32,16 @@ ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
 )
 NO_FACE_ANYWHERE = "No face in any frame"
+NOT_READABLE_ANYWHERE = "The face cannot be read in any frame"
 
 THUMBNAILS = "thumbnails"
 """Folder beside the page; the page names its pictures and does not hold them, so that it shows nobody where it goes."""
 
 _SECONDS = {
     ANSWERED: "are answered",
-    FOR_REVIEW: "are for review by a person, as the model is not sure enough",
+    FOR_REVIEW: "are for review by a person",
     TOO_LITTLE: "show too little of the face to say",
-    NO_FACE: "show no face",
+    NO_FACE: "do not show the face",
 }
 _SETTINGS = {
     "fps": "Frames looked at in a second of video",
@@ -49,6 +50,7 @@ _SETTINGS = {
     "least_face": "Share of a window's frames that must show the face before the model is listened to",
     "colour": "Colour of the faces that the model sees",
     "min_eye_distance": "Pixels between the eyes below which a face is too small to read",
+    "precision": "Precision in which the model computes",
 }
 _DPI = 130
 _MOST_SHOWN = 400  # windows in the page's table; the CSV has all
@@ -115,14 +117,18 @@ def outcomes(timeline: Timeline) -> dict[str, int]:
 def sentences(timeline: Timeline) -> list[str]:
     """What came out, in a few sentences that count seconds of the video."""
     frames, seconds = outcomes(timeline), timeline.seconds
-    lost = ", ".join(f"{count} {name}" for name, count in frames.items() if count and name != FOUND)
+    lost = ", ".join(f"{name} in {count}" for name, count in frames.items() if count and name != FOUND)
     if not frames[FOUND]:
         looked = counted(sum(frames.values()), "frame")
+        reasons = "" if frames[NO_FACE] == len(timeline.frames) else f": {lost}"
+        nobody = not frames[SOMEONE_ELSE] + frames[TOO_SMALL]
         return [
-            f"{NO_FACE_ANYWHERE}. The model says nothing about this video, and there is nothing to review "
-            f"({looked} looked at: {lost})."
+            f"{NO_FACE_ANYWHERE if nobody else NOT_READABLE_ANYWHERE}.",
+            f"The model says nothing about this video, and there is nothing to review ({looked} looked at{reasons}).",
         ]
-    parts = [f"{duration(seconds[status])} {words}" for status, words in _SECONDS.items() if seconds[status]]
+    unsure = ", as the model is not sure enough" if timeline.about.threshold is not None else ""
+    words = {**_SECONDS, FOR_REVIEW: _SECONDS[FOR_REVIEW] + unsure}
+    parts = [f"{duration(seconds[status])} {words[status]}" for status in words if seconds[status]]
     told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
     if lost:
         told.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")
@@ -130,9 +136,10 @@ def sentences(timeline: Timeline) -> list[str]:
 
 
 def notes(timeline: Timeline) -> tuple[str, ...]:
-    """What has to be known of the model's answers; empty where the model had nothing to say."""
+    """What has to be known of the video, and, where the model said something, of its answers."""
     asked = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
-    return timeline.about.notes if asked else ()
+    seen = timeline.about.of_video if outcomes(timeline)[NO_FACE] < len(timeline.frames) else ()
+    return (*seen, *(timeline.about.notes if asked else ()))
 
 
 def _thumbnails(timeline: Timeline) -> dict[str, bytes]:

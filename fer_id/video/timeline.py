@@ -58,6 +58,7 @@ class Video:
         sha256: of its content.
         length_s: seconds to the end of its last picture.
         fps: frames a second that its header says.
+        hdr: whether its colours are of a high dynamic range.
     """
 
     path: Path
@@ -65,6 +66,7 @@ class Video:
     sha256: str
     length_s: float
     fps: float
+    hdr: bool = False
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ class About:
         threshold: top probability below which a window is left to a person; None: all are.
         settings: how the video was shown to it.
         notes: sentences for whoever reads the answers, the most important first.
+        of_video: sentences on whose face was followed, and on what of the video may mislead.
     """
 
     model: str
@@ -91,6 +94,7 @@ class About:
     threshold: float | None
     settings: dict[str, Any]
     notes: tuple[str, ...] = ()
+    of_video: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -108,6 +112,7 @@ class Timeline:
         frames: ``time_s, outcome`` of every frame that was looked at.
         windows: see :func:`judge_windows`.
         faces: a small picture (JPEG) of the followed face in each window; None where there is none; empty: not wanted.
+        subject: pseudonym of the person whose face was followed; empty: nobody said.
     """
 
     video: Video
@@ -116,6 +121,7 @@ class Timeline:
     frames: pd.DataFrame
     windows: pd.DataFrame
     faces: tuple[bytes | None, ...] = ()
+    subject: str = ""
 
     @property
     def kind(self) -> str:

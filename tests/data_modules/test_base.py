@@ -442,3 +442,17 @@ def test_a_source_without_any_of_the_classes_is_refused(tmp_path: Path) -> None:
     source = module(write(tmp_path / "source", others, label_space="fer7"))
     with pytest.raises(DataError, match="no training clip of happy, sad"):
         ours.align_with(source)
+
+
+def test_the_same_clips_under_other_names_are_refused(tmp_path: Path) -> None:
+    """Prepared again after clips or children were renamed: they would count twice, or be tested on as known ones."""
+    rows = [{**row, "picture": number} for number, row in enumerate(labelled())]
+    renamed = [{**row, "subject_id": f"other-{n}", "clip_id": f"z{n}"} for n, row in enumerate(rows)]
+    first, second = write(tmp_path / "first", rows), write(tmp_path / "second", renamed)
+    with pytest.raises(StoreError, match=rf"share {len(rows)} clips \(.* of .* is z0 of other-0"):
+        module(first, second)
+
+
+def test_every_store_that_cannot_be_opened_is_named(tmp_path: Path, tiny_store: Factory) -> None:
+    with pytest.raises(StoreError, match=r"nothing is not a ClipStore[\s\S]*neither is not a ClipStore"):
+        module(tmp_path / "nothing", tiny_store(), tmp_path / "neither")

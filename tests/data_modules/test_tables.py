@@ -47,6 +47,9 @@ def test_columns_may_stand_in_any_order(tmp_path: Path) -> None:
         (b"a\n1\n", "column b is missing"),
         (b"a,b,c\n1,2,3\n", "unexpected column 'c'"),
         (b"a,b,b\n1,2,3\n", "column b stands 2 times"),
+        (b"A,b\n1,2\n", "header: column a is missing; 'A' is not it"),
+        (b"a,b\nx,1,5\n", r"row 0 \(line 2\): 3 cells, expected 2; a number with a decimal comma is two cells"),
+        (b"a,b,,\n1,2,,\n", "header: 2 of 4 columns without a name; remove or name them"),
         (
             b"a,b\n1\n1,2,3\n",
             r"2 problems[\s\S]*row 0 \(line 2\): 1 cells[\s\S]*row 1 \(line 3\): 3 cells[\s\S]*Mend it.",
@@ -92,7 +95,7 @@ def test_empty_lines_may_stand_at_the_end_alone(tmp_path: Path) -> None:
     path.write_text("a,b\n1,2\n3,4\n\n\n")
     assert [number for number, _ in Table(path, ("a", "b")).rows()] == [0, 1]
     path.write_text("a,b\n1,2\n\n3,4\n")
-    with pytest.raises(DataError, match=r"row 1 \(line 3\): 0 cells, expected 2"):
+    with pytest.raises(DataError, match=r"row 1 \(line 3\): an empty line between rows; remove it"):
         list(Table(path, ("a", "b")).rows())
     path.write_text("a,b\n1,2\n,\n")
     assert [cells for _, cells in Table(path, ("a", "b")).rows()][1] == {"a": "", "b": ""}

@@ -1,4 +1,4 @@
-"""Tables of predictions made on the spot."""
+"""Fixtures: tables of simulated predictions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,7 @@ TablesFrom = Callable[..., pd.DataFrame]
 
 @pytest.fixture(scope="session")
 def table_from() -> TablesFrom:
-    """A factory: ``table_from(labels, truth, logits, subjects)`` -> the columns of ``predictions.parquet``."""
+    """Return a factory: ``table_from(labels, truth, logits, subjects)`` -> the columns of ``predictions.parquet``."""
 
     def make(
         labels: LabelSpace,
@@ -47,7 +47,7 @@ def table_from() -> TablesFrom:
 
 @pytest.fixture(scope="session")
 def random_table(table_from: TablesFrom) -> TablesFrom:
-    """A factory of plausible predictions: ``random_table(labels, clips=120, subjects=12)``."""
+    """Return a factory of plausible predictions: ``random_table(labels, clips=120, subjects=12)``."""
 
     def make(
         labels: LabelSpace, clips: int = 120, subjects: int = 12, seed: int = 0, skill: float = 1.5

@@ -1,4 +1,4 @@
-"""Annotators: soft labels, agreement beyond chance, and the ceiling that one person reaches against the others."""
+"""Annotators: soft labels, Krippendorff's alpha and the human ceiling."""
 
 import warnings
 
@@ -14,11 +14,11 @@ from fer_id.labels import TARGET
 
 
 def table(votes: dict[str, dict[str, str]], confidence: float = float("nan")) -> pd.DataFrame:
-    """Votes as ``{clip: {annotator: label}}``."""
+    """Tabulate votes ``{clip: {annotator: label}}``."""
     rows = [
         {"clip_id": clip, "annotator": who, "label": label, "confidence": confidence}
-        for clip, given_ in votes.items()
-        for who, label in given_.items()
+        for clip, labels in votes.items()
+        for who, label in labels.items()
     ]
     return pd.DataFrame(rows)
 
@@ -34,7 +34,7 @@ def test_shares_are_votes_weighed_by_confidence() -> None:
     assert "c2" not in vote_shares(votes.assign(confidence=[1, 1, 1, 0.0]), TARGET)
 
 
-def test_alpha_is_the_published_one() -> None:
+def test_alpha_equals_the_published_example() -> None:
     """Krippendorff's own example with missing votes (Computing Krippendorff's Alpha-Reliability, 2011): 0.743."""
     observers = {
         "A": [1, 2, 3, 3, 2, 1, 4, 1, 2, None, None, None],
@@ -53,35 +53,37 @@ def test_alpha_is_the_published_one() -> None:
     assert agreement(votes, TARGET)["alpha"] == pytest.approx(0.743, abs=5e-4)
 
 
-def test_the_ceiling_is_one_against_the_majority_of_the_others() -> None:
+def test_the_ceiling_compares_each_annotator_with_the_majority_of_the_others() -> None:
     votes = {
         "c1": {"a": "happy", "b": "happy", "c": "happy"},
         "c2": {"a": "sad", "b": "sad", "c": "fear"},
         "c3": {"a": "fear", "b": "angry", "c": "neutral"},
     }
-    found = agreement(table(votes), TARGET)
+    metrics = agreement(table(votes), TARGET)
     # a: right, others tied between sad (b) and fear (c): half, none; b: right, half, none; c: right, none, none.
-    assert found["ceiling"] == pytest.approx(np.mean([(1 + 0.5 + 0) / 3, (1 + 0.5 + 0) / 3, (1 + 0 + 0) / 3]))
-    assert (found["annotators"], found["clips"]) == (3, 3)
+    assert metrics["ceiling"] == pytest.approx(np.mean([(1 + 0.5 + 0) / 3, (1 + 0.5 + 0) / 3, (1 + 0 + 0) / 3]))
+    assert (metrics["annotators"], metrics["clips"]) == (3, 3)
 
 
 @given(codes=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=30))
-def test_of_two_people_the_ceiling_is_how_often_they_agree(codes: list[tuple[int, int]]) -> None:
+def test_the_ceiling_of_two_annotators_is_their_agreement(codes: list[tuple[int, int]]) -> None:
     names = [(TARGET.names[a], TARGET.names[b]) for a, b in codes]
-    found = agreement(table({f"c{n}": {"a": a, "b": b} for n, (a, b) in enumerate(names)}), TARGET)
-    if found["ceiling"] is None:
+    metrics = agreement(table({f"c{n}": {"a": a, "b": b} for n, (a, b) in enumerate(names)}), TARGET)
+    if metrics["ceiling"] is None:
         assert len({name for pair in names for name in pair}) == 1
     else:
-        one, other = zip(*names, strict=True)
-        assert found["ceiling"] == pytest.approx(accuracy_score(one, other))
+        first, second = zip(*names, strict=True)
+        assert metrics["ceiling"] == pytest.approx(accuracy_score(first, second))
         settings = {"labels": TARGET.names, "average": None, "zero_division": np.nan}
         with warnings.catch_warnings(action="ignore"):  # of a class that nobody named: nan
-            expected = np.nanmean([recall_score(one, other, **settings), recall_score(other, one, **settings)], axis=0)
-        by_class = np.array([found["ceiling_by_class"][name] for name in TARGET.names], float)
+            expected = np.nanmean(
+                [recall_score(first, second, **settings), recall_score(second, first, **settings)], axis=0
+            )
+        by_class = np.array([metrics["ceiling_by_class"][name] for name in TARGET.names], float)
         np.testing.assert_allclose(by_class, expected)
 
 
-def test_what_cannot_be_said_is_none_with_a_reason() -> None:
+def test_undefined_agreement_is_none_with_a_reason() -> None:
     alone = agreement(table({"c1": {"a": "sad"}, "c2": {"b": "happy"}}), TARGET)
     assert alone["alpha"] is None
     assert alone["ceiling"] is None

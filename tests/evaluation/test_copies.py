@@ -1,4 +1,4 @@
-"""What the unit is: copying every clip ten times tells nothing new and narrows no interval; more children do."""
+"""The child as the unit of intervals: copies of clips narrow no interval, more children do."""
 
 import itertools
 
@@ -23,13 +23,13 @@ SELECTIVE = {"aurc", "risk_at_coverage.0.5", "risk_at_coverage.0.8", "risk_at_co
 
 
 def cohort(seed: int, subjects: tuple[int, int], runs: int = 1) -> list[pd.DataFrame]:
-    """Tables of the same clips: unequal children, unequal numbers of clips, some clips without a face."""
+    """Draw tables of the same clips: unequal children, unequal numbers of clips, some clips without a face."""
     rng = np.random.default_rng(seed)
     names = [f"s{index}" for index in range(rng.integers(*subjects))]
     who = np.repeat(names, rng.integers(1, 12, len(names)))
     truth, missing = rng.choice(K, len(who), p=(0.4, 0.3, 0.15, 0.1, 0.05)), rng.random(len(who)) < 0.1
     ability = dict(zip(names, rng.normal(1.2, 1, len(names)), strict=True))
-    made = []
+    tables = []
     for _ in range(runs):
         logits = np.round(rng.normal(size=(len(who), K)), 1)  # ties happen
         logits[np.arange(len(who)), truth] += [ability[name] for name in who]
@@ -41,8 +41,8 @@ def cohort(seed: int, subjects: tuple[int, int], runs: int = 1) -> list[pd.DataF
         for index, name in enumerate(TARGET.names):
             table[f"logit_{name}"] = np.where(missing, np.nan, logits[:, index])
             table[f"p_{name}"], table[f"q_{name}"] = p[:, index], q[:, index]
-        made.append(table)
-    return made
+        tables.append(table)
+    return tables
 
 
 def tenfold(table: pd.DataFrame) -> pd.DataFrame:
@@ -50,13 +50,13 @@ def tenfold(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def twins(table: pd.DataFrame) -> pd.DataFrame:
-    """Every child twice."""
+    """Return the table with every child twice."""
     again = table.assign(clip_id=table["clip_id"] + "-twin", subject_id=table["subject_id"] + "-twin")
     return pd.concat([table, again], ignore_index=True)
 
 
-def told(metrics: dict) -> dict[str, dict | None]:
-    """Every interval of ``metrics.json``."""
+def intervals_of(metrics: dict) -> dict[str, dict | None]:
+    """Return every interval of ``metrics.json``."""
     calibration, selective = metrics["calibration"], metrics["selective"]
     assert set(calibration["intervals"]) == set(calibration["calibrated"]["intervals"]) == CALIBRATION
     assert set(selective["intervals"]) == SELECTIVE
@@ -65,7 +65,7 @@ def told(metrics: dict) -> dict[str, dict | None]:
 
 
 def limits(interval: Interval | dict | None) -> tuple[float, float]:
-    """Low and high; NaN where there is none."""
+    """Return low and high; NaN where there is none."""
     if isinstance(interval, Interval):
         interval = interval.as_json()
     return (interval["low"], interval["high"]) if interval else (np.nan, np.nan)
@@ -82,18 +82,18 @@ def assert_alike(once: dict, copied: dict) -> None:
 @given(seed=st.integers(0, 2**32 - 1))
 def test_copying_every_clip_ten_times_narrows_no_interval_of_a_run(subjects: tuple[int, int], seed: int) -> None:
     (table,) = cohort(seed, subjects)
-    once, copied = (compute_metrics(each, TARGET, "real") for each in (table, tenfold(table)))
-    assert_alike(told(once), told(copied))
+    once, copied = (compute_metrics(clips, TARGET, "real") for clips in (table, tenfold(table)))
+    assert_alike(intervals_of(once), intervals_of(copied))
     assert once["reasons"] == copied["reasons"]
 
 
 @pytest.mark.parametrize("subjects", [FEW, MANY])
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_nor_of_a_comparison(subjects: tuple[int, int], seed: int) -> None:
+def test_copying_every_clip_ten_times_narrows_no_interval_of_a_comparison(subjects: tuple[int, int], seed: int) -> None:
     tables = cohort(seed, subjects, runs=2)
-    plain, tens = ([judge(each, TARGET) for each in some] for some in (tables, [tenfold(each) for each in tables]))
-    once, copied = (compare_runs(*each, K) for each in (plain, tens))
+    plain, tens = ([judge(table, TARGET) for table in some] for some in (tables, [tenfold(table) for table in tables]))
+    once, copied = (compare_runs(*pair, K) for pair in (plain, tens))
     assert copied.p == pytest.approx(once.p, nan_ok=True)
     for name, difference in once.differences.items():
         assert limits(copied.differences[name].interval) == pytest.approx(limits(difference.interval), nan_ok=True)
@@ -101,17 +101,19 @@ def test_nor_of_a_comparison(subjects: tuple[int, int], seed: int) -> None:
         (once.effect.g, once.effect.superiority), nan_ok=True
     )
     for kind in ("g_interval", "superiority_interval"):
-        ours, theirs = (limits(getattr(each.effect, kind)) for each in (copied, once))
+        ours, theirs = (limits(getattr(comparison.effect, kind)) for comparison in (copied, once))
         assert ours == pytest.approx(theirs, abs=1e-6, nan_ok=True)
-    one, ten = (contrast([each[0]], [each[1]], K).interval for each in (plain, tens))
-    assert limits(ten) == pytest.approx(limits(one), nan_ok=True)
-    seeds, ten_seeds = ({name: one.interval for name, one in mean_scores(each, K).items()} for each in (plain, tens))
+    single, ten = (contrast([run], [reference], K).interval for run, reference in (plain, tens))
+    assert limits(ten) == pytest.approx(limits(single), nan_ok=True)
+    seeds, ten_seeds = (
+        {name: estimate.interval for name, estimate in mean_scores(runs, K).items()} for runs in (plain, tens)
+    )
     assert_alike(seeds, ten_seeds)
 
 
 @pytest.mark.parametrize("subjects", [FEW, MANY])
 @given(seed=st.integers(0, 2**32 - 1))
-def test_nor_of_a_mean(subjects: tuple[int, int], seed: int) -> None:
+def test_copying_every_clip_ten_times_narrows_no_interval_of_a_mean(subjects: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     names = [f"s{index}" for index in range(rng.integers(*subjects))]
     who, ones = np.repeat(names, 3).tolist(), np.ones(3 * len(names))
@@ -124,15 +126,15 @@ def test_nor_of_a_mean(subjects: tuple[int, int], seed: int) -> None:
 @pytest.mark.parametrize("subjects", [(8, 12), MANY])
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_more_children_do_narrow_them(subjects: tuple[int, int], seed: int) -> None:
+def test_more_children_narrow_intervals(subjects: tuple[int, int], seed: int) -> None:
     (table,) = cohort(seed, subjects)
-    once, doubled = (told(compute_metrics(each, TARGET, "real")) for each in (table, twins(table)))
+    once, doubled = (intervals_of(compute_metrics(clips, TARGET, "real")) for clips in (table, twins(table)))
     for name in ("accuracy", "macro_f1", "macro_recall", "auc", "brier", "nll", "overconfidence", "ece", "aurc"):
         (low, high), (lower, higher) = limits(once[name]), limits(doubled[name])
         assert higher - lower < 0.95 * (high - low), name
 
 
-def test_limits_hold_the_value_they_are_of() -> None:
+def test_intervals_contain_their_value() -> None:
     for seed, subjects in itertools.product(range(10), (FEW, MANY)):
         (table,) = cohort(seed, subjects)
         metrics = compute_metrics(table, TARGET, "real")

@@ -1,4 +1,4 @@
-"""The leakage audit against brute force, against pictures changed on purpose, and on the real FER2013."""
+"""Leakage audit against brute force, on pictures changed on purpose, and on the real FER2013."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +26,7 @@ Gray = NDArray[np.uint8]
 
 
 def photo(seed: int, side: int = 64) -> Gray:
-    """Smooth noise with the coarse structure of a photograph."""
+    """Draw smooth noise with the coarse structure of a photograph."""
     coarse = np.random.default_rng(seed).normal(size=(7, 7))
     large = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(20 + 200 * (large - large.min()) / np.ptp(large), np.uint8)
@@ -47,7 +47,7 @@ def darker(image: Gray) -> Gray:
 
 
 def marked(image: Gray) -> Gray:
-    """With a watermark as image banks lay it over their previews: half transparent."""
+    """Add a half-transparent watermark, as on previews of image banks."""
     text = np.zeros_like(image)
     cv2.putText(text, "stock", (8, 54), cv2.FONT_HERSHEY_SIMPLEX, 0.4, 255)
     return np.where(text > 0, 0.7 * image + 0.3 * text, image).astype(np.uint8)
@@ -57,24 +57,24 @@ def groups(images: list[Gray], **settings: float) -> list[int]:
     return find_duplicates(fingerprint(images), **settings).group.tolist()  # type: ignore[arg-type]
 
 
-def test_equal_pixels_are_one_content_whatever_the_object() -> None:
-    found = find_duplicates(fingerprint([photo(0), photo(1), photo(0).copy(), np.asfortranarray(photo(1))]))
-    assert found.content.tolist() == [0, 1, 0, 1]
-    assert not len(found.near)
+def test_equal_pixels_are_one_content_in_any_memory_layout() -> None:
+    duplicates = find_duplicates(fingerprint([photo(0), photo(1), photo(0).copy(), np.asfortranarray(photo(1))]))
+    assert duplicates.content.tolist() == [0, 1, 0, 1]
+    assert not len(duplicates.near)
 
 
 def test_one_changed_pixel_is_another_content_but_the_same_group() -> None:
     other = photo(0)
     other[3, 3] ^= 1
-    found = find_duplicates(fingerprint([photo(0), other]))
-    assert found.content.tolist() == [0, 1]
-    assert found.near.tolist() == [[0, 1]]
-    assert found.group.tolist() == [0, 0]
+    duplicates = find_duplicates(fingerprint([photo(0), other]))
+    assert duplicates.content.tolist() == [0, 1]
+    assert duplicates.near.tolist() == [[0, 1]]
+    assert duplicates.group.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize("change", [jpeg, moved, darker, marked])
 @pytest.mark.parametrize("seed", range(5))
-def test_a_changed_photograph_is_found_again(change, seed: int) -> None:
+def test_a_changed_photograph_is_detected(change, seed: int) -> None:
     assert groups([photo(seed), photo(seed + 100), change(photo(seed))]) == [0, 1, 0]
 
 
@@ -83,52 +83,52 @@ def test_different_pictures_stay_apart() -> None:
 
 
 def test_colour_and_gray_of_one_picture_are_near_but_not_identical() -> None:
-    found = find_duplicates(fingerprint([photo(0), np.repeat(photo(0)[..., None], 3, axis=2)]))
-    assert found.content.tolist() == [0, 1]
-    assert found.group.tolist() == [0, 0]
+    duplicates = find_duplicates(fingerprint([photo(0), np.repeat(photo(0)[..., None], 3, axis=2)]))
+    assert duplicates.content.tolist() == [0, 1]
+    assert duplicates.group.tolist() == [0, 0]
 
 
 def test_constant_images_are_identical_to_their_like_and_near_to_nothing() -> None:
     images = [np.full((64, 64), value, np.uint8) for value in (0, 0, 255)]
     almost = images[0].copy()
     almost[0, 0] = 255  # no constant, but its centre is
-    found = find_duplicates(fingerprint([*images, almost, photo(0)]))
-    assert found.constant.tolist() == [True, True, True, False, False]
-    assert found.group.tolist() == [0, 0, 1, 2, 3]
+    duplicates = find_duplicates(fingerprint([*images, almost, photo(0)]))
+    assert duplicates.constant.tolist() == [True, True, True, False, False]
+    assert duplicates.group.tolist() == [0, 0, 1, 2, 3]
 
 
-def test_groups_reach_through_others() -> None:
+def test_groups_are_transitive() -> None:
     chain = [photo(0)]
     for _ in range(4):
         chain.append(moved(chain[-1]))
-    found = find_duplicates(fingerprint(chain))
-    assert (0, 4) not in {tuple(pair) for pair in found.near.tolist()}
-    assert set(found.group.tolist()) == {0}
+    duplicates = find_duplicates(fingerprint(chain))
+    assert (0, 4) not in {tuple(pair) for pair in duplicates.near.tolist()}
+    assert set(duplicates.group.tolist()) == {0}
 
 
-def test_between_looks_across_keys_only() -> None:
+def test_between_compares_across_keys_only() -> None:
     images = [photo(0), moved(photo(0)), jpeg(photo(0))]
-    found = find_duplicates(fingerprint(images), between=["anna", "anna", "ben"])
-    assert {tuple(pair) for pair in found.near.tolist()} <= {(0, 2), (1, 2)}
+    duplicates = find_duplicates(fingerprint(images), between=["anna", "anna", "ben"])
+    assert {tuple(pair) for pair in duplicates.near.tolist()} <= {(0, 2), (1, 2)}
     apart = find_duplicates(fingerprint(images[:2]), between=["anna", "anna"])
     assert apart.group.tolist() == [0, 1]
 
 
 def test_between_sees_a_content_that_two_keys_share() -> None:
-    """The twin stands under the key of a copy, not of the content's first appearance."""
+    """The twin has the key of a copy, not of the content's first appearance."""
     images = [photo(0), photo(0), jpeg(photo(0))]
-    found = find_duplicates(fingerprint(images), between=["anna", "ben", "anna"])
-    assert found.group.tolist() == [0, 0, 0]
+    duplicates = find_duplicates(fingerprint(images), between=["anna", "ben", "anna"])
+    assert duplicates.group.tolist() == [0, 0, 0]
 
 
-def test_nothing_gives_nothing() -> None:
-    found = find_duplicates(fingerprint([]))
-    assert found.group.shape == (0,)
-    summary = summarise(found, [], [], [])
+def test_no_image_gives_no_group() -> None:
+    duplicates = find_duplicates(fingerprint([]))
+    assert duplicates.group.shape == (0,)
+    summary = summarise(duplicates, [], [], [])
     assert (summary["groups"]["largest"], summary["conflicts"]) == (0, [])
 
 
-def test_hashes_are_those_of_the_library() -> None:
+def test_hashes_equal_those_of_imagehash() -> None:
     prints = fingerprint([photo(3)])
     expected = imagehash.phash(Image.fromarray(prints.thumbnails[0])).hash
     assert np.unpackbits(prints.hashes.view(np.uint8)).tolist() == expected.ravel().tolist()
@@ -160,10 +160,10 @@ def _windows(image: Gray, side: int) -> Iterator[Gray]:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_shifted_correlation_is_the_best_pearson_correlation(seed: int) -> None:
-    one, other = photo(seed, 32), photo(seed + 50, 32)
+    image, other = photo(seed, 32), photo(seed + 50, 32)
     inner = other[SHIFT:-SHIFT, SHIFT:-SHIFT]
-    best = max(np.corrcoef(window.ravel(), inner.ravel())[0, 1] for window in _windows(one, 32 - 2 * SHIFT))
-    assert shifted_correlation(one, other) == pytest.approx(best, abs=1e-4)
+    best = max(np.corrcoef(window.ravel(), inner.ravel())[0, 1] for window in _windows(image, 32 - 2 * SHIFT))
+    assert shifted_correlation(image, other) == pytest.approx(best, abs=1e-4)
 
 
 def test_shifted_correlation_sees_half_pixels() -> None:
@@ -173,7 +173,7 @@ def test_shifted_correlation_sees_half_pixels() -> None:
 
 
 def hand_made() -> Duplicates:
-    """Contents 0 0 0 1 2 3, of which 1 and 2 are near; image 5 is constant."""
+    """Return contents 0 0 0 1 2 3, of which 1 and 2 are near; image 5 is constant."""
     return Duplicates(
         content=np.array([0, 0, 0, 1, 2, 3]),
         near=np.array([[1, 2]]),
@@ -220,8 +220,8 @@ def fer2013(shared_data: Path) -> tuple[dict, Duplicates]:
             names.append((still.clip_id, still.split, still.label))
             yield align(still.image, None)[0]
 
-    found = find_duplicates(fingerprint(crops()))
-    return summarise(found, *zip(*names, strict=True)), found
+    duplicates = find_duplicates(fingerprint(crops()))
+    return summarise(duplicates, *zip(*names, strict=True)), duplicates
 
 
 @pytest.mark.slow
@@ -235,8 +235,8 @@ def test_real_byte_identical_images_are_those_known(fer2013: tuple[dict, Duplica
 
 @pytest.mark.slow
 def test_real_near_identical_images_are_plausible(fer2013: tuple[dict, Duplicates]) -> None:
-    """The pairs that hundreds of looks found to be one photograph each; the largest group is one much-used baby."""
-    summary, found = fer2013
+    """Hundreds of these pairs were inspected: each is one photograph; the largest group is a picture of a baby."""
+    summary, duplicates = fer2013
     assert 2300 <= summary["near_identical"]["pairs"] <= 2800
     assert summary["groups"]["largest"] < 40
-    assert len(found.group) == 32298
+    assert len(duplicates.group) == 32298

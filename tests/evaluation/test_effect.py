@@ -1,4 +1,4 @@
-"""Effect sizes: by hand, against scipy's t, its noncentral t and its exact binomial, and over every outcome."""
+"""Effect sizes by hand, against scipy's t, noncentral t and exact binomial, and over every outcome."""
 
 import math
 import statistics
@@ -33,7 +33,7 @@ def test_g_by_hand() -> None:
 
 
 @given(Shares)
-def test_the_interval_of_g_holds_zero_exactly_where_the_paired_t_test_says_nothing(
+def test_the_interval_of_g_contains_zero_exactly_where_the_paired_t_test_is_not_significant(
     pairs: list[tuple[int, int]],
 ) -> None:
     run, reference = np.array(pairs).T / 20
@@ -50,9 +50,9 @@ def test_the_interval_of_g_holds_zero_exactly_where_the_paired_t_test_says_nothi
 
 
 @given(Shares, st.floats(0.5, 3), st.floats(-1, 1))
-def test_g_has_no_unit_and_no_zero(pairs: list[tuple[int, int]], unit: float, zero: float) -> None:
+def test_g_is_invariant_to_unit_and_zero_of_the_scores(pairs: list[tuple[int, int]], unit: float, zero: float) -> None:
     run, reference = np.array(pairs).T / 20
-    once, again = (hedges_g(*each)[0] for each in ((run, reference), (zero + unit * run, zero + unit * reference)))
+    once, again = (hedges_g(*pair)[0] for pair in ((run, reference), (zero + unit * run, zero + unit * reference)))
     assert again == pytest.approx(once, abs=1e-6, nan_ok=True)
 
 
@@ -65,26 +65,26 @@ def test_without_ties_superiority_has_the_exact_binomial_limits() -> None:
 
 
 @pytest.mark.parametrize("subjects", [6, 12])
-def test_with_ties_the_limits_of_superiority_hold_at_least_their_level(subjects: int) -> None:
-    """Over every outcome of so many subjects, for worlds with any shares of better, worse and alike."""
+def test_with_ties_the_limits_of_superiority_have_at_least_nominal_coverage(subjects: int) -> None:
+    """Over every outcome of ``subjects`` subjects, for a grid of shares of better, worse and tied."""
     outcomes = [(better, alike) for better in range(subjects + 1) for alike in range(subjects + 1 - better)]
     limits = [superiority(better + alike / 2, subjects)[1] for better, alike in outcomes]
     for alike in np.arange(0, 1, 0.1):
         for better in np.linspace(0, 1 - alike, 12):
             truth = better + alike / 2
-            held = [one.low - 1e-9 <= truth <= one.high + 1e-9 for one in limits]
+            held = [interval.low - 1e-9 <= truth <= interval.high + 1e-9 for interval in limits]
             world = stats.multinomial(subjects, [better, alike, max(0.0, 1 - better - alike)])
             chances = [world.pmf([b, a, subjects - b - a]) for b, a in outcomes]
             assert np.sum(np.array(chances)[held]) >= 0.95
 
 
 def test_subjects_are_counted_by_the_sign_of_their_difference() -> None:
-    found = effect(RUN, REFERENCE)
-    assert (found.better, found.worse, found.alike) == (3, 1, 1)
-    assert found.superiority == pytest.approx(3.5 / 5)
+    effects = effect(RUN, REFERENCE)
+    assert (effects.better, effects.worse, effects.alike) == (3, 1, 1)
+    assert effects.superiority == pytest.approx(3.5 / 5)
 
 
-def test_what_cannot_be_told_has_a_reason() -> None:
+def test_undefined_effects_have_a_reason() -> None:
     same = np.full(4, 0.5)
     assert "no spread" in str(hedges_g(same, same)[1].reason)
     value, interval = hedges_g(RUN, RUN - 0.1)

@@ -37,7 +37,7 @@ def test_jackknife_of_clips_leaves_out_whole_subjects():
     assert interval.method == "jackknife"
 
 
-def test_a_share_without_a_logit_is_taken_as_it_is():
+def test_a_share_of_0_uses_the_plain_scale():
     right = np.array([10, 0, 0])  # without the first nobody is right
     without_each = (right.sum() - right) / 20
     error = np.sqrt(2 / 3 * ((without_each - without_each.mean()) ** 2).sum())
@@ -62,7 +62,7 @@ def test_one_subject_has_no_interval_and_says_why(random_table):
 
 
 @pytest.mark.parametrize("subjects", [5, 50])
-def test_subjects_that_all_score_alike_give_no_certainty(subjects):
+def test_subjects_with_equal_scores_give_no_interval(subjects):
     interval = count_intervals(coin_flips([10] * subjects, [0] * subjects), ACCURACY)["accuracy"]
     assert interval.as_json() is None
     assert "scores alike" in interval.reason
@@ -89,7 +89,7 @@ def test_the_bootstrap_repeats_with_its_seed_and_differs_with_another(random_tab
     assert first["intervals"]["accuracy"] != other["intervals"]["accuracy"]
 
 
-def test_a_statistic_counts_the_subjects_it_speaks_of():
+def test_an_interval_counts_the_contributing_subjects():
     counts = np.zeros((3, 2, 3))
     counts[:, 0, 0] = [4, 5, 6]
     counts[0, 1] = [1, 3, 0]

@@ -17,7 +17,7 @@ NAMES = np.array(TARGET.names)
 
 @st.composite
 def predicted_clips(draw):
-    """Few clips and few classes among them, so that absent, never predicted and tied cases are common."""
+    """Draw few clips of few classes, so that absent, never predicted and tied cases are common."""
     n = draw(st.integers(1, 30))
     truth = np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)))
     logits = np.array(
@@ -140,7 +140,7 @@ def test_missing_columns_are_listed_together(random_table):
     assert all(f"column {name} is missing" in str(caught.value) for name in ("subject_id", "p_fear", "logit_sad"))
 
 
-def test_all_that_contradicts_the_contract_is_listed_together(random_table):
+def test_contradictions_of_the_contract_are_listed_together(random_table):
     table = random_table(TARGET)
     table.loc[0, "logit_happy"] = np.nan
     table.loc[1, "p_happy"] += 0.5
@@ -168,7 +168,7 @@ def test_all_that_contradicts_the_contract_is_listed_together(random_table):
         assert part in message
 
 
-def test_a_word_among_the_probabilities_is_found(random_table):
+def test_text_among_the_probabilities_is_refused(random_table):
     table = random_table(TARGET).astype({"p_sad": object})
     table.loc[3, "p_sad"] = "high"
     with pytest.raises(DataError, match="NaN or infinite in 1 of 120 rows"):

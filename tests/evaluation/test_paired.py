@@ -43,7 +43,7 @@ def test_rows_in_another_order_are_the_same_clips(random_table):
     assert difference["accuracy_with_missing"].value == 0
 
 
-def test_other_clips_labels_or_subjects_are_not_paired(random_table):
+def test_runs_with_other_clips_labels_or_subjects_are_not_paired(random_table):
     table = random_table(TARGET)
     fewer = judge(table.iloc[:100], TARGET)
     assert why_not_paired(fewer, judge(table, TARGET)) == "other test clips: 100 in common of 100 and 120"
@@ -55,7 +55,7 @@ def test_other_clips_labels_or_subjects_are_not_paired(random_table):
 
 
 @pytest.mark.parametrize("subjects", [2, 9, 13])
-def test_the_sign_flip_is_that_of_scipy_where_scipy_goes_through_every_flip(subjects):
+def test_the_sign_flip_equals_scipys_exact_permutation_test(subjects):
     for seed in range(8):
         gains = np.random.default_rng(seed).integers(-4, 6, subjects).astype(float)
         expected = stats.permutation_test((gains,), np.sum, permutation_type="samples", n_resamples=9_999).pvalue

@@ -1,4 +1,4 @@
-"""Folds: no subject on two sides, every group judged once, all of it a function of the seed."""
+"""Folds: no subject in two splits, every group tested once, reproducible from the seed."""
 
 from typing import Any
 
@@ -17,14 +17,14 @@ GROUPED = st.sampled_from(["holdout", "kfold", "loso"])
 
 
 def people(subjects: int, clips: int = 4, **columns: Any) -> pd.DataFrame:
-    """A cohort in which everybody has every class."""
+    """Make a cohort in which every subject has every class."""
     rows = [(f"s{s}", CLASSES[c % 2]) for s in range(subjects) for c in range(clips)]
     table = pd.DataFrame(rows, columns=["subject_id", "label"], dtype=object)
     return table.assign(clip_id=[f"c{i}" for i in range(len(table))], **columns)
 
 
 def benchmark(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
-    """Images as (group of near-identical images, label, split)."""
+    """Tabulate images given as (group of near-identical images, label, split)."""
     table = pd.DataFrame(rows, columns=["subject_id", "label", "split"], dtype=object)
     return table.assign(clip_id=[f"i{i}" for i in range(len(table))])
 
@@ -41,7 +41,7 @@ def ids(clips: pd.DataFrame, fold: Fold, split: str) -> list[str]:
 
 @st.composite
 def cohorts(draw: st.DrawFn) -> pd.DataFrame:
-    """Cohorts of uneven size in random order; everybody has every class, some clips have no label."""
+    """Draw cohorts of uneven size in random order; every subject has every class, some clips have no label."""
     sizes = draw(st.lists(st.integers(2, 6), min_size=3, max_size=9))
     rows = [(f"s{s}", CLASSES[c] if c < 2 else None, f"site{s % 4}") for s, n in enumerate(sizes) for c in range(n)]
     table = pd.DataFrame(draw(st.permutations(rows)), columns=["subject_id", "label", "site"], dtype=object)
@@ -49,13 +49,13 @@ def cohorts(draw: st.DrawFn) -> pd.DataFrame:
 
 
 @given(cohorts(), GROUPED, st.integers(2, 3), st.floats(0.01, 0.9), st.floats(0.01, 0.9), st.integers(0, 2**32 - 1))
-def test_no_subject_is_on_two_sides_and_no_clip_is_lost(
+def test_no_subject_is_in_two_splits_and_no_clip_is_lost(
     clips: pd.DataFrame, name: str, folds: int, test: float, validation: float, seed: int
 ) -> None:
     config = ProtocolConfig(name, folds=folds, test_fraction=test, validation_fraction=validation)
     groups = clips["subject_id"].nunique()
     if name == "kfold" and groups == 3 and folds == 2:
-        with pytest.raises(DataError, match="no labelled validation clip"):  # one fold tests two of three
+        with pytest.raises(DataError, match="1 groups of subject_id to learn from"):  # one fold tests two of three
             make_folds(clips, config, seed=seed, images=False, deduplicate=True)
         return
     made = make_folds(clips, config, seed=seed, images=False, deduplicate=True)
@@ -78,13 +78,13 @@ def test_no_subject_is_on_two_sides_and_no_clip_is_lost(
 def test_folds_are_a_function_of_the_seed(clips: pd.DataFrame, name: str, seed: int) -> None:
     config = ProtocolConfig(name, folds=3)
     first, second = (make_folds(clips, config, seed=seed, images=False, deduplicate=True) for _ in range(2))
-    for one, other in zip(first, second, strict=True):
+    for fold, again in zip(first, second, strict=True):
         for split in SPLITS:
-            np.testing.assert_array_equal(getattr(one, split), getattr(other, split))
+            np.testing.assert_array_equal(getattr(fold, split), getattr(again, split))
 
 
 @pytest.mark.parametrize("name", ["holdout", "kfold"])
-def test_another_seed_divides_otherwise(name: str) -> None:
+def test_another_seed_gives_another_division(name: str) -> None:
     clips = people(12)
     divisions = {tuple(ids(clips, folds_of(clips, seed, name=name)[0], "test")) for seed in range(8)}
     assert len(divisions) > 4
@@ -120,7 +120,7 @@ def test_a_group_that_divides_a_subject_is_leakage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "says"),
+    ("config", "message"),
     [
         (
             {"name": "loso", "group": "school"},
@@ -134,11 +134,11 @@ def test_a_group_that_divides_a_subject_is_leakage() -> None:
         ({"name": "official"}, r"the store has no train and no validation and no test split; use protocol=holdout"),
     ],
 )
-def test_what_cannot_be_divided_says_why(config: dict[str, Any], says: str) -> None:
+def test_an_impossible_division_is_refused_with_its_reason(config: dict[str, Any], message: str) -> None:
     clips = people(4, split=None)
     clips["site"] = [None if row < 2 else subject for row, subject in enumerate(clips["subject_id"])]
     clips["ward"] = clips["subject_id"].map({"s0": "../up", "s1": "..", "s2": "a", "s3": "b"})
-    with pytest.raises(DataError, match=says):
+    with pytest.raises(DataError, match=message):
         folds_of(clips, **config)
 
 
@@ -148,7 +148,7 @@ def test_two_people_are_too_few(name: str) -> None:
         folds_of(people(2), name=name)
 
 
-def test_a_fold_without_a_class_to_learn_names_both() -> None:
+def test_a_fold_without_a_training_clip_of_a_class_is_refused() -> None:
     clips = people(4)
     clips.loc[clips["subject_id"] != "s2", "label"] = "happy"  # sad is s2's alone
     with pytest.raises(DataError) as caught:
@@ -167,7 +167,7 @@ def test_a_fold_without_labelled_validation_is_refused() -> None:
 
 
 def official(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
-    """The given images, beside enough others for the splits to stand."""
+    """Tabulate the images with further ones that fill every split."""
     filler = [(f"filler {split} {label}", label, split) for split in SPLITS for label in CLASSES]
     return benchmark([*rows, *filler])
 
@@ -179,6 +179,11 @@ def test_the_official_splits_hold() -> None:
     for split in SPLITS:
         assert clips["split"].iloc[getattr(fold, split)].eq(split).all()
     assert fold.dropped == {}
+
+
+def test_clips_of_no_official_split_are_counted() -> None:
+    (fold,) = folds_of(official([("a", "happy", "tset"), ("b", "sad", "")]), images=True)
+    assert fold.dropped == {"split is none of train, validation, test": 2}
 
 
 def test_one_missing_split_is_named() -> None:
@@ -193,7 +198,7 @@ def test_people_in_two_official_splits_are_leakage() -> None:
         folds_of(clips)
 
 
-def test_training_drops_what_is_judged_repeated_or_contradictory() -> None:
+def test_training_drops_judged_repeated_and_contradictory_images() -> None:
     clips = official(
         [
             ("in test", "happy", "train"),  # 0
@@ -211,8 +216,8 @@ def test_training_drops_what_is_judged_repeated_or_contradictory() -> None:
         ]
     )
     (fold,) = folds_of(clips, images=True)
-    kept = [f"i{i}" for i in (6, 12, 13)]
-    assert ids(clips, fold, "train") == kept
+    remaining = [f"i{i}" for i in (6, 12, 13)]
+    assert ids(clips, fold, "train") == remaining
     assert "i4" not in ids(clips, fold, "validation")
     assert {"i1", "i5"} <= set(ids(clips, fold, "test"))  # the test set stays as published
     assert fold.dropped == {
@@ -224,14 +229,14 @@ def test_training_drops_what_is_judged_repeated_or_contradictory() -> None:
     }
 
 
-def test_repeats_stay_where_asked() -> None:
+def test_repeats_stay_without_deduplication() -> None:
     clips = official([("in test", "happy", "train"), ("in test", "happy", "test"), ("unlabelled", None, "train")])
     (fold,) = folds_of(clips, images=True, keep=True)
     assert "i0" in ids(clips, fold, "train")
     assert fold.dropped == {"unlabelled": 1}
 
 
-def test_a_training_set_that_stands_in_test_whole_says_what_is_missing() -> None:
+def test_a_training_set_contained_in_test_is_refused() -> None:
     clips = benchmark([(f"g{i}", CLASSES[i % 2], split) for split in SPLITS for i in range(4)])
     with pytest.raises(DataError, match="fold official: no training clip of happy, sad") as caught:
         folds_of(clips, images=True)
@@ -244,7 +249,7 @@ def test_a_training_set_that_stands_in_test_whole_says_what_is_missing() -> None
         max_size=40,
     )
 )
-def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(
+def test_after_deduplication_no_image_is_in_two_splits_and_counts_add_up(
     rows: list[tuple[str, str | None, str]],
 ) -> None:
     clips = official(rows)
@@ -258,7 +263,7 @@ def test_after_deduplication_no_image_is_on_two_sides_and_counts_add_up(
     np.testing.assert_array_equal(np.sort(fold.train), fold.train)
 
 
-def test_only_the_willing_are_learned_from_and_judged() -> None:
+def test_only_subjects_with_consent_are_trained_on_and_tested() -> None:
     clips = pd.DataFrame(
         [(f"s{child}", label) for child in range(6) for label in ("happy", "sad")] * 2, columns=["subject_id", "label"]
     )
@@ -281,12 +286,12 @@ def test_only_the_willing_are_learned_from_and_judged() -> None:
         make_folds(clips.assign(for_evaluation=False), ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
 
 
-# --- what may be seen of those who are tested -------------------------------------------------------------------------
+# --- clips of the tested subjects in training -------------------------------------------------------------------------
 
 
 @st.composite
 def filmed(draw: st.DrawFn) -> pd.DataFrame:
-    """Children with one to three videos, several clips in each, in random order; the first video may be one for all."""
+    """Draw children with one to three videos of several clips, in random order; all may share their first video."""
     rows, together = [], draw(st.booleans())
     for child in range(draw(st.integers(3, 5))):
         for video in range(draw(st.integers(1, 3))):
@@ -300,7 +305,9 @@ def filmed(draw: st.DrawFn) -> pd.DataFrame:
 
 @settings(max_examples=20)  # each makes the folds twice
 @given(filmed(), st.floats(0.1, 0.9), st.integers(0, 2), st.floats(0, 4))
-def test_a_child_is_learned_from_before_it_is_tested(clips: pd.DataFrame, share: float, own: int, gap: float) -> None:
+def test_personalised_training_clips_precede_the_tested_ones(
+    clips: pd.DataFrame, share: float, own: int, gap: float
+) -> None:
     settings: dict[str, Any] = {"mode": "personalised", "own_fraction": share, "gap_s": gap}
     try:
         folds = folds_of(clips, name="loso", own_clips=own, **settings)
@@ -322,7 +329,7 @@ def test_a_child_is_learned_from_before_it_is_tested(clips: pd.DataFrame, share:
         assert used + sum(n for why, n in fold.dropped.items() if "folds" not in why) == len(clips)
 
 
-def test_a_tested_child_is_seen_without_labels_where_it_may_be_learned_from() -> None:
+def test_transductive_mode_uses_test_clips_of_children_with_training_consent() -> None:
     clips = people(5)
     clips["for_training"] = clips["subject_id"] != "s0"
     clips["for_evaluation"] = True
@@ -350,12 +357,12 @@ def test_videos_of_one_clip_have_no_earlier_ones() -> None:
         folds_of(clips, name="loso", mode="personalised")
 
 
-def test_fewer_groups_to_learn_from_are_the_first_of_more() -> None:
+def test_fewer_training_groups_are_a_subset_of_more() -> None:
     clips = people(9)
     made = [folds_of(clips, name="loso", train_groups=number) for number in (1, 2, 4)]
     for few, more, most in zip(*made, strict=True):
         seen = [set(clips["subject_id"].iloc[fold.train]) for fold in (few, more, most)]
-        assert [len(one) for one in seen] == [1, 2, 4]
+        assert [len(subjects) for subjects in seen] == [1, 2, 4]
         assert seen[0] < seen[1] < seen[2]
         assert few.dropped["beyond protocol.train_groups"] == 4 * (6 - 1)
         np.testing.assert_array_equal(few.validation, most.validation)
@@ -364,7 +371,7 @@ def test_fewer_groups_to_learn_from_are_the_first_of_more() -> None:
 
 
 def test_two_children_in_one_video_have_earlier_clips_of_their_own() -> None:
-    """Both tested by one fold: who comes second in the video must not be taken for what is later of the first."""
+    """One fold tests both children: the second child's clips are not later clips of the first."""
     clips = people(6, clips=6).assign(length=10, fps=5.0, site="b", video_id="one")
     clips["t0_s"] = 5.0 * np.arange(len(clips))
     clips.loc[clips["subject_id"].isin(["s0", "s1"]), "site"] = "a"
@@ -383,7 +390,7 @@ def test_a_divided_subject_is_leakage_in_every_mode(mode: str) -> None:
 
 
 @pytest.mark.parametrize("column", ["video_id", "t0_s", "fps"])
-def test_clips_that_do_not_say_when_have_no_earlier_ones(column: str) -> None:
+def test_clips_without_times_have_no_earlier_ones(column: str) -> None:
     clips = people(4).assign(length=10, fps=5.0)
     clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
     clips.loc[clips["clip_id"] == "c1", column] = None
@@ -391,14 +398,14 @@ def test_clips_that_do_not_say_when_have_no_earlier_ones(column: str) -> None:
         folds_of(clips, name="loso", mode="personalised")
 
 
-def test_more_own_clips_than_there_are_are_refused() -> None:
+def test_more_own_clips_than_available_are_refused() -> None:
     clips = people(4).assign(length=10, fps=5.0)
     clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
     with pytest.raises(DataError, match="no child has more than 2 earlier clips"):
         folds_of(clips, name="loso", mode="personalised", own_clips=3)
 
 
-def test_of_few_children_not_every_class_is_expected() -> None:
+def test_few_training_children_may_lack_a_class() -> None:
     clips = people(6)
     clips = clips[~((clips["label"] == "sad") & clips["subject_id"].isin(["s1", "s2", "s3", "s4"]))].reset_index(
         drop=True

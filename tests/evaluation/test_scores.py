@@ -14,7 +14,7 @@ def test_counts_keep_groups_apart_and_missing_predictions_in_the_last_column():
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_scores_of_many_tables_are_those_of_each(seed):
+def test_scores_of_many_tables_equal_those_of_single_tables(seed):
     counts = np.random.default_rng(seed).integers(0, 3, (2, 3, 4, 5)).astype(float)
     for score in (scores.accuracy, scores.accuracy_with_missing, scores.macro_f1, scores.macro_specificity):
         together = score(counts)
@@ -42,12 +42,12 @@ def test_auc_equals_sklearn_with_ties(seed):
     np.testing.assert_allclose(auc_by_class(score, truth), expected)
 
 
-def test_macro_auc_leaves_out_what_is_undefined():
+def test_macro_auc_leaves_out_undefined_classes():
     assert macro_auc(np.array([0.5, np.nan, 1.0])) == 0.75
     assert np.isnan(macro_auc(np.array([np.nan, np.nan])))
     assert np.isnan(auc_by_class(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))).all()
 
 
 @pytest.mark.parametrize("score", [scores.macro_f1, scores.macro_recall, scores.accuracy])
-def test_no_clip_no_score(score):
+def test_scores_without_clips_are_nan(score):
     assert np.isnan(score(np.zeros((3, 4))))

@@ -1,4 +1,4 @@
-"""Several trainings of one model: checked against each run's own metrics, scipy's tests and a hand-worked table."""
+"""Scores over several seeds against each run's own metrics, scipy's tests and an example by hand."""
 
 import numpy as np
 import pytest
@@ -11,41 +11,41 @@ from fer_id.evaluation.seeds import contrast, mean_scores
 from fer_id.labels import TARGET
 
 
-def test_one_seed_says_what_the_run_says(random_table):
+def test_one_seed_equals_the_metrics_of_its_run(random_table):
     table = random_table(TARGET, clips=200, subjects=8)
-    metrics, found = compute_metrics(table, TARGET, "synthetic"), mean_scores([judge(table, TARGET)], len(TARGET))
+    metrics, estimates = compute_metrics(table, TARGET, "synthetic"), mean_scores([judge(table, TARGET)], len(TARGET))
     for name in ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc"):
-        assert found[name].value == pytest.approx(metrics[name])
-        assert found[name].interval.low == pytest.approx(metrics["intervals"][name]["low"])
-        assert found[name].spread is None
+        assert estimates[name].value == pytest.approx(metrics[name])
+        assert estimates[name].interval.low == pytest.approx(metrics["intervals"][name]["low"])
+        assert estimates[name].spread is None
     for index, label in enumerate(TARGET.names):
-        assert found[f"recall.{index}"].value == pytest.approx(metrics["per_class"][label]["recall"])
+        assert estimates[f"recall.{index}"].value == pytest.approx(metrics["per_class"][label]["recall"])
 
 
 def test_several_seeds_are_averaged_and_the_interval_is_still_over_subjects(random_table):
     tables = [random_table(TARGET, clips=200, subjects=8, seed=seed) for seed in range(3)]
-    for table in tables[1:]:  # another training answers otherwise about the same clips
+    for table in tables[1:]:  # another training predicts otherwise on the same clips
         table[["label", "subject_id"]] = tables[0][["label", "subject_id"]]
     metrics = [compute_metrics(table, TARGET, "synthetic") for table in tables]
-    found = mean_scores([judge(table, TARGET) for table in tables], len(TARGET))
-    accuracies = [one["accuracy"] for one in metrics]
-    assert found["accuracy"].value == pytest.approx(np.mean(accuracies))
-    assert found["accuracy"].spread == pytest.approx(np.std(accuracies, ddof=1))
-    assert found["auc"].value == pytest.approx(np.mean([one["auc"] for one in metrics]))
-    assert found["accuracy"].interval.n_subjects == 8
+    estimates = mean_scores([judge(table, TARGET) for table in tables], len(TARGET))
+    accuracies = [run["accuracy"] for run in metrics]
+    assert estimates["accuracy"].value == pytest.approx(np.mean(accuracies))
+    assert estimates["accuracy"].spread == pytest.approx(np.std(accuracies, ddof=1))
+    assert estimates["auc"].value == pytest.approx(np.mean([run["auc"] for run in metrics]))
+    assert estimates["accuracy"].interval.n_subjects == 8
     doubled = mean_scores([judge(table, TARGET) for table in [*tables, *tables]], len(TARGET))
-    assert doubled["accuracy"].interval.low == pytest.approx(found["accuracy"].interval.low)
+    assert doubled["accuracy"].interval.low == pytest.approx(estimates["accuracy"].interval.low)
 
 
 def test_a_contrast_is_paired_by_subject(random_table):
     worse, better = (random_table(TARGET, clips=240, subjects=9, skill=skill) for skill in (1.0, 2.5))
     better[["label", "subject_id"]] = worse[["label", "subject_id"]]
     ours, theirs = judge(better, TARGET), judge(worse, TARGET)
-    found = contrast([ours], [theirs], len(TARGET))
+    difference = contrast([ours], [theirs], len(TARGET))
     paired = compare_runs(ours, theirs, len(TARGET)).differences["accuracy_with_missing"]
-    assert (found.value, found.interval) == (pytest.approx(paired.value), paired.interval)
+    assert (difference.value, difference.interval) == (pytest.approx(paired.value), paired.interval)
     opposite = contrast([theirs], [ours], len(TARGET))
-    assert (opposite.value, opposite.p) == (pytest.approx(-found.value), pytest.approx(found.p))
+    assert (opposite.value, opposite.p) == (pytest.approx(-difference.value), pytest.approx(difference.p))
 
 
 def test_the_sign_test_goes_through_every_flip_of_few_subjects():

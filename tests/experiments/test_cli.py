@@ -285,3 +285,9 @@ def test_a_name_is_one_as_a_folder_a_cell_and_a_line(key: str, name: str, capsys
 def test_folds_are_no_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "name=study/folds/x"]) == USERS_FAULT
     assert "none of folds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_is_no_fault(closed: str) -> None:
+    command = f"{sys.executable} -m experiments.cli --help {closed}"
+    assert subprocess.run(command, shell=True, check=False).returncode == DONE

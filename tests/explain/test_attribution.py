@@ -1,4 +1,5 @@
-"""Attributions against ones computed by hand: own hooks, torch.autograd, and loops over what is hidden."""
+"""Attributions against values computed by hand: with own hooks, with torch.autograd, and with loops over hidden
+pixels."""
 
 from collections.abc import Callable
 
@@ -107,78 +108,78 @@ def around(encoder: Encoder, classes: int = 3) -> ClipClassifier:
 
 
 def gradient_and_map(model: ClipClassifier, batch: ClipBatch, clip: int, target: int, layer: str) -> list[Tensor]:
-    """Of one clip alone, at its valid frames."""
-    kept: list[Tensor] = []
+    """Return the gradient of a clip's logit for a layer's output and that output, at the clip's valid frames."""
+    outputs: list[Tensor] = []
 
     def keep(_: nn.Module, __: object, output: Tensor) -> Tensor:
-        kept.append(output)
+        outputs.append(output)
         return output.clone()
 
     handle = model.encoder.get_submodule(layer).register_forward_hook(keep)
-    one = slice(clip, clip + 1)
-    logits = model(batch["frames"][one], batch["valid"][one], batch["landmarks"][one])
+    row = slice(clip, clip + 1)
+    logits = model(batch["frames"][row], batch["valid"][row], batch["landmarks"][row])
     handle.remove()
-    return [torch.autograd.grad(logits[0, target], kept[0])[0], kept[0].detach()]
+    return [torch.autograd.grad(logits[0, target], outputs[0])[0], outputs[0].detach()]
 
 
-def close(found: Tensor, expected: Tensor) -> None:
-    """Equal but for rounding, relative to the largest value, which is not zero."""
+def close(actual: Tensor, expected: Tensor) -> None:
+    """Assert equality but for rounding, relative to the largest value, which is not zero."""
     largest = float(expected.abs().max())
     assert largest > 0
-    torch.testing.assert_close(found / largest, expected / largest, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(actual / largest, expected / largest, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_grad_cam_equals_one_by_hand_frame_by_frame(name: str) -> None:
     model, batch = make(name), clips()
     for target in range(2):
-        found = grad_cam(model, batch, torch.full((4,), target), LAYER)
+        maps = grad_cam(model, batch, torch.full((4,), target), LAYER)
         expected = torch.zeros(4, 3, 8, 8)
         for clip in (0, 2, 3):
             gradient, values = gradient_and_map(model, batch, clip, target, LAYER)
             weights = gradient.sum(dim=(2, 3)) / 64
             expected[clip, batch["valid"][clip]] = torch.einsum("tc,tchw->thw", weights, values).clamp(min=0)
-        close(found, expected)
-        assert (found[~batch["valid"]] == 0).all()
-        assert found.dtype == torch.float32
+        close(maps, expected)
+        assert (maps[~batch["valid"]] == 0).all()
+        assert maps.dtype == torch.float32
 
 
-def test_grad_cam_asks_every_clip_about_its_own_class() -> None:
+def test_grad_cam_explains_each_clips_own_class() -> None:
     model, batch = make("lstm"), clips()
     mixed = torch.tensor([0, 1, 2, 3])
-    found = grad_cam(model, batch, mixed, LAYER)
+    maps = grad_cam(model, batch, mixed, LAYER)
     for clip in (0, 2, 3):
         alone = grad_cam(model, batch, torch.full((4,), int(mixed[clip])), LAYER)
-        torch.testing.assert_close(found[clip], alone[clip])
+        torch.testing.assert_close(maps[clip], alone[clip])
 
 
 def test_grad_cam_of_tokens_equals_one_by_hand() -> None:
     torch.manual_seed(0)
     model, batch = build_model(ModelConfig(encoder="timm:test_vit", head="lstm", hidden=8), 5).eval(), clips()
     layer = choose_layer(model.encoder)
-    found = grad_cam(model, batch, torch.full((4,), 2), layer)
+    result = grad_cam(model, batch, torch.full((4,), 2), layer)
     expected = torch.zeros(4, 3, 8, 8)
     for clip in (0, 2, 3):
         gradient, tokens = (values[:, 1:] for values in gradient_and_map(model, batch, clip, 2, layer))
         maps = (tokens * gradient.mean(dim=1, keepdim=True)).sum(dim=2).clamp(min=0)
         expected[clip, batch["valid"][clip]] = maps.view(-1, 8, 8)
-    close(found, expected)
+    close(result, expected)
 
 
 def test_grad_cam_of_channels_that_come_last_and_are_overwritten() -> None:
     torch.manual_seed(5)
     model, batch = around(WritesInPlace()), clips()
-    found = grad_cam(model, batch, torch.full((4,), 1), "norm")
+    result = grad_cam(model, batch, torch.full((4,), 1), "norm")
     expected = torch.zeros(4, 3, 8, 8)
     for clip in (0, 2, 3):
         gradient, values = gradient_and_map(model, batch, clip, 1, "norm")
         maps = (values * gradient.mean(dim=(1, 2), keepdim=True)).sum(dim=3).clamp(min=0)
         expected[clip, batch["valid"][clip]] = maps
-    close(found, expected)
+    close(result, expected)
 
 
 @pytest.mark.parametrize(("name", "felt"), [("mean", False), ("lstm", True)])
-def test_a_later_frame_is_felt_in_an_earlier_map_only_through_a_temporal_head(name: str, felt: bool) -> None:
+def test_a_later_frame_affects_an_earlier_map_only_through_a_temporal_head(name: str, felt: bool) -> None:
     model, batch = make(name), clips()
     target = torch.ones(4, dtype=torch.int64)
     before = grad_cam(model, batch, target, LAYER)
@@ -201,7 +202,7 @@ def test_grad_cam_in_half_the_precision_is_nearly_the_same() -> None:
 
 
 @pytest.mark.parametrize(("name", "method"), ASKED, ids=[name for name, _ in ASKED])
-def test_the_model_is_left_as_it_was(name: str, method: Method) -> None:
+def test_the_model_is_not_changed(name: str, method: Method) -> None:
     model, batch = make("lstm"), clips(batch=3, steps=2)
     frozen = "encoder.blocks.0.entry.0.weight"
     model.get_parameter(frozen).requires_grad_(False)
@@ -210,8 +211,8 @@ def test_the_model_is_left_as_it_was(name: str, method: Method) -> None:
     method(model, batch, torch.zeros(3, dtype=torch.int64))
     with pytest.raises((IndexError, RuntimeError, AssertionError)):
         method(model, batch, torch.full((3,), 99))
-    assert [key for key, one in model.named_parameters() if not one.requires_grad] == [frozen]
-    assert all(one.grad is None for one in model.parameters())
+    assert [key for key, parameter in model.named_parameters() if not parameter.requires_grad] == [frozen]
+    assert all(parameter.grad is None for parameter in model.parameters())
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
     assert torch.equal(batch["frames"], frames)
     assert not batch["frames"].requires_grad
@@ -221,21 +222,21 @@ def test_the_model_is_left_as_it_was(name: str, method: Method) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_other_methods_give_one_map_per_frame_and_nothing_without_a_face(name: str) -> None:
     batch = clips(batch=3, steps=2)
-    found = METHODS[name](make("lstm"), batch, torch.ones(3, dtype=torch.int64))
-    assert found.shape == (3, 2, 64, 64)
-    assert (found >= 0).all()
-    assert (found[~batch["valid"]] == 0).all()
-    assert (found[batch["valid"]].amax(dim=(1, 2)) > 0).all()
+    maps = METHODS[name](make("lstm"), batch, torch.ones(3, dtype=torch.int64))
+    assert maps.shape == (3, 2, 64, 64)
+    assert (maps >= 0).all()
+    assert (maps[~batch["valid"]] == 0).all()
+    assert (maps[batch["valid"]].amax(dim=(1, 2)) > 0).all()
 
 
 def test_integrated_gradients_of_a_linear_model_are_its_weights_times_the_difference() -> None:
     model, batch = around(Weighed()), clips(batch=4, steps=3)
     target = torch.tensor([0, 1, 2, 0])
-    found = integrated_gradients(model, batch, target)
+    maps = integrated_gradients(model, batch, target)
     weights = model.classifier[-1].weight @ model.encoder.get_parameter("weights.weight") / 0.5
     per_frame = weights[target].view(4, 1, 3, 64, 64) / batch["valid"].sum(dim=1).clamp(min=1).view(4, 1, 1, 1, 1)
     expected = (per_frame * (batch["frames"] - blurred(batch["frames"]))).abs().sum(dim=2)
-    close(found, (expected * batch["valid"][..., None, None]).detach())
+    close(maps, (expected * batch["valid"][..., None, None]).detach())
 
 
 @pytest.mark.parametrize(("top", "left"), [(24, 12), (0, 48), (36, 24)])
@@ -248,14 +249,14 @@ def test_occlusion_finds_the_one_place_that_is_read(top: int, left: int) -> None
     target = model.classifier[-1].weight.argmax().expand(3)
     with torch.no_grad():
         model.classifier[-1].weight.abs_()
-    found = occlusion(model, batch, target)
+    maps = occlusion(model, batch, target)
     for clip, frame in batch["valid"].nonzero().tolist():
-        row, column = divmod(int(found[clip, frame].argmax()), 64)
+        row, column = divmod(int(maps[clip, frame].argmax()), 64)
         assert top <= row < top + 16
         assert left <= column < left + 16
     beyond = torch.ones(64, 64, dtype=torch.bool)
     beyond[max(0, top - 15) : top + 31, max(0, left - 15) : left + 31] = False  # no square there touches the place
-    assert (found[..., beyond] == 0).all()
+    assert (maps[..., beyond] == 0).all()
 
 
 def test_occlusion_is_the_mean_fall_over_the_squares_that_hide_a_pixel() -> None:
@@ -280,11 +281,11 @@ def test_occlusion_is_the_mean_fall_over_the_squares_that_hide_a_pixel() -> None
 def test_frame_occlusion_equals_the_whole_model_without_the_frame(name: str) -> None:
     model, batch = make(name), clips()
     target = torch.tensor([4, 0, 1, 2])
-    found = frame_occlusion(model, batch, target)
+    maps = frame_occlusion(model, batch, target)
     valid = batch["valid"]
-    assert found[0].isnan().all()  # its only face, and two frames without one
-    assert found[1].isnan().all()
-    assert not found[2].isnan().any()
+    assert maps[0].isnan().all()  # its only face, and two frames without one
+    assert maps[1].isnan().all()
+    assert not maps[2].isnan().any()
     with torch.no_grad():
         whole = model(batch["frames"], valid, batch["landmarks"])
         for t in range(3):
@@ -292,8 +293,8 @@ def test_frame_occlusion_equals_the_whole_model_without_the_frame(name: str) -> 
             without[:, t] = False
             drop = (whole - model(batch["frames"], without, batch["landmarks"]))[range(4), target]
             defined = valid[:, t] & without.any(dim=1)
-            assert torch.equal(found[:, t].isnan(), ~defined)
-            torch.testing.assert_close(found[defined, t], drop[defined], rtol=1e-4, atol=1e-4)
+            assert torch.equal(maps[:, t].isnan(), ~defined)
+            torch.testing.assert_close(maps[defined, t], drop[defined], rtol=1e-4, atol=1e-4)
 
 
 @given(seed=st.integers(0, 2**16), batch=st.integers(1, 3), steps=st.integers(1, 4))
@@ -304,7 +305,7 @@ def test_importance_is_each_frames_part_of_the_whole(seed: int, batch: int, step
     torch.testing.assert_close(shares[0, 0] * maps[0].sum(), maps[0, 0].sum())
 
 
-def test_importance_is_unknown_where_nothing_speaks_for_the_class() -> None:
+def test_importance_is_nan_without_attribution() -> None:
     maps = torch.zeros(2, 3, 8, 8)
     maps[1, 2, 4, 4] = 5
     assert importance(maps)[0].isnan().all()

@@ -1,4 +1,4 @@
-"""The checks of maps, on models of which it is known where they look, and on one that does not look at all."""
+"""Checks of attribution maps, on models that read known places and on a model that ignores the picture."""
 
 import numpy as np
 import pandas as pd
@@ -45,7 +45,7 @@ class Look(nn.Module):
 
 
 def reader(weights: Tensor, gain: float = 400.0) -> ClipClassifier:
-    """Two classes: that it is bright there, and that it is not."""
+    """Return a model with two classes: bright at the weighted cells, and dark there."""
     model = ClipClassifier(Reader(weights), Mean(1, 1, 0.0), 2).eval()
     with torch.no_grad():
         model.classifier[-1].weight.copy_(torch.tensor([[gain], [-gain]]))
@@ -82,7 +82,7 @@ def clips(names: str = "abcdefgh", steps: int = 2) -> ClipBatch:
 
 
 def checked(model: ClipClassifier, fresh: ClipClassifier, seed: int = 0) -> Checked:
-    """In two batches."""
+    """Return the checks of eight clips in two batches."""
     batches = [(batch, torch.zeros(len(batch["valid"]), dtype=torch.int64)) for batch in (clips(), clips("ijkl"))]
     return check_clips(model, fresh, batches, "look", seed=seed)
 
@@ -109,18 +109,18 @@ def test_the_maps_of_every_clip_bear_the_names_of_their_methods(of_reader: Check
 
 
 @given(st.integers(0, 2**20), st.integers(1, 4))
-def test_likeness_is_the_rank_correlation_over_the_valid_frames(seed: int, steps: int) -> None:
+def test_rank_correlation_is_the_rank_correlation_over_the_valid_frames(seed: int, steps: int) -> None:
     rng = np.random.default_rng(seed)
-    one, other = rng.integers(0, 6, (2, 3, steps, 4, 4)).astype(np.float32)
+    first, second = rng.integers(0, 6, (2, 3, steps, 4, 4)).astype(np.float32)
     valid = rng.random((3, steps)) < 0.7
     valid[:, 0] = True
-    found = alike(torch.tensor(one), torch.tensor(other), torch.tensor(valid))
+    correlations = alike(torch.tensor(first), torch.tensor(second), torch.tensor(valid))
     for clip in range(3):
-        a, b = (maps[clip][valid[clip]].ravel() for maps in (one, other))
-        assert found[clip] == pytest.approx(stats.spearmanr(a, b).statistic)
+        a, b = (maps[clip][valid[clip]].ravel() for maps in (first, second))
+        assert correlations[clip] == pytest.approx(stats.spearmanr(a, b).statistic)
 
 
-def test_likeness_is_of_ranks_and_of_valid_frames_alone() -> None:
+def test_rank_correlation_is_of_ranks_and_of_valid_frames_alone() -> None:
     maps = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     valid = torch.tensor([[True, True, False], [True, True, True]])
     other = maps.exp()
@@ -129,13 +129,13 @@ def test_likeness_is_of_ranks_and_of_valid_frames_alone() -> None:
     assert alike(maps, -maps, valid) == pytest.approx([-1, -1])
 
 
-def test_likeness_with_a_map_that_is_the_same_everywhere_is_unknown() -> None:
+def test_rank_correlation_with_a_map_that_is_the_same_everywhere_is_unknown() -> None:
     maps = torch.rand(3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     flat = maps.clone()
     flat[0], flat[1, 0] = 0, 3  # the second clip only in the frame that counts
     valid = torch.tensor([[True, True], [True, False], [False, False]])
-    for one, other in ((maps, flat), (flat, maps)):
-        assert np.isnan(alike(one, other, valid)).tolist() == [True, True, True]
+    for first, second in ((maps, flat), (flat, maps)):
+        assert np.isnan(alike(first, second, valid)).tolist() == [True, True, True]
     assert not np.isnan(alike(maps, maps, valid)[:2]).any()
 
 
@@ -152,9 +152,9 @@ def test_cells_are_means() -> None:
         ("mean", ["classifier", "encoder 3", "encoder 2", "encoder 1", "everything"]),
     ],
 )
-def test_weights_are_drawn_anew_from_the_classifier_down(head: str, parts: list[str]) -> None:
+def test_weights_are_randomised_from_the_classifier_down(head: str, parts: list[str]) -> None:
     model, fresh = small(head, 0, landmarks=3), small(head, 1, landmarks=3)
-    own, new = ({key: value.clone() for key, value in one.state_dict().items()} for one in (model, fresh))
+    own, new = ({key: value.clone() for key, value in network.state_dict().items()} for network in (model, fresh))
     differing = {key for key in own if not torch.equal(own[key], new[key])}
     named = {"classifier": "classifier.", "head": "head.", **{f"encoder {i}": f"encoder.blocks.{i}." for i in range(4)}}
     seen: list[str] = []
@@ -167,19 +167,19 @@ def test_weights_are_drawn_anew_from_the_classifier_down(head: str, parts: list[
         assert not drawn.training
     assert seen == parts
     assert all(torch.equal(state[key], new[key]) for key in new)
-    for one, before in ((model, own), (fresh, new)):
-        assert all(torch.equal(value, before[key]) for key, value in one.state_dict().items())
+    for network, before in ((model, own), (fresh, new)):
+        assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_a_model_that_reads_one_place_passes(of_reader: Checked) -> None:
-    found = verdicts(of_reader.rows)
-    assert {name: found[name]["passed"] for name in DECISIVE} == dict.fromkeys(DECISIVE, True)
+    verdict = verdicts(of_reader.rows)
+    assert {name: verdict[name]["passed"] for name in DECISIVE} == dict.fromkeys(DECISIVE, True)
     for name in ("deletion", "insertion"):
-        assert found[name]["low"] > 0.1
-    assert found["stability"]["value"] > 0.9
+        assert verdict[name]["low"] > 0.1
+    assert verdict["stability"]["value"] > 0.9
 
 
-def test_what_is_asked_of_every_clip(of_reader: Checked) -> None:
+def test_the_columns_of_every_clip(of_reader: Checked) -> None:
     rows = of_reader.rows
     assert rows["clip_id"].tolist() == list("abcdefghijkl")
     assert rows["subject_id"].nunique() == 7
@@ -195,19 +195,19 @@ def test_what_is_asked_of_every_clip(of_reader: Checked) -> None:
 def test_curves_run_between_the_clip_and_the_blurred_clip(of_reader: Checked) -> None:
     model, batch = reader(one_place()), clips()
     with torch.no_grad():
-        shown, gone = (
+        full, blank = (
             model(frames, batch["valid"]).softmax(dim=1)[:, 0].numpy()
             for frames in (batch["frames"], blurred(batch["frames"]))
         )
-    for name, ends in {"deletion": (shown, gone), "insertion": (gone, shown), "at random": (shown, gone)}.items():
+    for name, ends in {"deletion": (full, blank), "insertion": (blank, full), "at random": (full, blank)}.items():
         curve = of_reader.curves[name]
         assert curve.shape == (12, STEPS + 1)
         np.testing.assert_allclose(curve[:8, 0], ends[0], rtol=1e-5)
         np.testing.assert_allclose(curve[:8, -1], ends[1], rtol=1e-5)
-    # The place is one of the first cells to go and to come back, and nothing else matters.
-    np.testing.assert_allclose(of_reader.curves["deletion"][:8, 1], gone, rtol=1e-5)
-    np.testing.assert_allclose(of_reader.curves["insertion"][:8, 1], shown, rtol=1e-5)
-    assert (shown - gone).min() > 0.3
+    # The place is one of the first cells to be blurred or restored, and nothing else matters.
+    np.testing.assert_allclose(of_reader.curves["deletion"][:8, 1], blank, rtol=1e-5)
+    np.testing.assert_allclose(of_reader.curves["insertion"][:8, 1], full, rtol=1e-5)
+    assert (full - blank).min() > 0.3
 
 
 def test_scores_are_areas_between_the_curves(of_reader: Checked) -> None:
@@ -224,14 +224,14 @@ def test_checks_are_repeatable_and_leave_the_model_alone(of_reader: Checked) -> 
     pd.testing.assert_frame_equal(again.rows, of_reader.rows)
     assert not np.array_equal(other.curves["at random"], again.curves["at random"])
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
-    assert all(one.requires_grad and one.grad is None for one in model.parameters())
+    assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
 
 
 def test_a_model_that_does_not_look_at_the_picture_passes_nothing() -> None:
-    found = verdicts(checked(reader(one_place(), gain=0.0), reader(elsewhere(), gain=0.0)).rows)
-    assert set(DECISIVE) <= found.keys()
-    assert not any(one["passed"] for one in found.values())
-    assert found["stability"] == {"value": None, "low": None, "high": None, "passed": None}
+    verdict = verdicts(checked(reader(one_place(), gain=0.0), reader(elsewhere(), gain=0.0)).rows)
+    assert set(DECISIVE) <= verdict.keys()
+    assert not any(check["passed"] for check in verdict.values())
+    assert verdict["stability"] == {"value": None, "low": None, "high": None, "passed": None}
 
 
 def test_maps_that_mark_the_wrong_places_fail() -> None:
@@ -251,14 +251,14 @@ def test_maps_that_mark_the_wrong_places_fail() -> None:
 
 
 @pytest.mark.parametrize("head", ["lstm", "mean"])
-def test_a_network_of_convolutions_can_be_asked_everything(head: str) -> None:
+def test_all_checks_run_on_a_convolutional_network(head: str) -> None:
     batch = clips("abc")
     batch["landmarks"] = 64 * torch.rand(3, 2, 68, 2, generator=torch.Generator().manual_seed(0))
-    found = check_clips(small(head, 0), small(head, 1), [(batch, torch.tensor([0, 1, 2]))], "blocks.3.map", seed=0)
-    numbers = found.rows.drop(columns=["clip_id", "subject_id"])
+    checks = check_clips(small(head, 0), small(head, 1), [(batch, torch.tensor([0, 1, 2]))], "blocks.3.map", seed=0)
+    numbers = checks.rows.drop(columns=["clip_id", "subject_id"])
     assert numbers.abs().max(axis=None) <= 1
     assert numbers.notna().mean(axis=None) > 0.5
-    for table in found.methods.values():
+    for table in checks.methods.values():
         known = table[table["reason"].isna()]
         np.testing.assert_allclose(known[[f"{SHARE}{name}" for name in REGIONS]].sum(axis=1), 1, atol=1e-4)
 
@@ -273,7 +273,7 @@ def test_a_model_compared_with_itself_is_quite_like_itself() -> None:
 
 
 def table(**columns: list[float]) -> pd.DataFrame:
-    """One clip of each subject."""
+    """Return a table of the checks with one clip per subject."""
     size = len(next(iter(columns.values())))
     names = [f"c{i}" for i in range(size)]
     return pd.DataFrame({"clip_id": names, "subject_id": names, **{k.replace("_", " "): v for k, v in columns.items()}})
@@ -303,16 +303,16 @@ def table(**columns: list[float]) -> pd.DataFrame:
         ("random_head", [0.9, 0.8], None),
     ],
 )
-def test_the_verdict_on_what_was_found(name: str, values: list[float], passed: bool | None) -> None:
-    found = verdicts(table(**{name: values}))
-    assert list(found) == [name.replace("_", " ")]
-    one = found[name.replace("_", " ")]
-    assert one["passed"] is passed
-    assert one["value"] == (None if np.isnan(values).all() else pytest.approx(np.nanmean(values)))
+def test_the_verdict_follows_from_the_values(name: str, values: list[float], passed: bool | None) -> None:
+    verdict = verdicts(table(**{name: values}))
+    assert list(verdict) == [name.replace("_", " ")]
+    check = verdict[name.replace("_", " ")]
+    assert check["passed"] is passed
+    assert check["value"] == (None if np.isnan(values).all() else pytest.approx(np.nanmean(values)))
 
 
 def test_a_verdict_counts_subjects_and_not_clips() -> None:
-    """Twelve clips of two children that disagree show nothing, nor does what nothing depends on."""
+    """Twelve clips of two children that disagree decide nothing, nor do deletion and insertion without an effect."""
     values = [0.01, 0.6] * 6
     rows = table(deletion=values)
     assert verdicts(rows)["deletion"]["passed"] is True

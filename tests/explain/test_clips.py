@@ -1,4 +1,4 @@
-"""Clips of several lengths in one batch: what was added to make them alike is no part of them."""
+"""Clips of several lengths in one batch: padding is no part of a clip."""
 
 import pytest
 import torch
@@ -37,32 +37,32 @@ def batch(names: list[str], steps: int) -> ClipBatch:
     return made
 
 
-def by_clip(found: Explained) -> dict[str, dict[str, object]]:
-    return {row["clip_id"]: row for row in found.rows.to_dict("records")}
+def by_clip(explained: Explained) -> dict[str, dict[str, object]]:
+    return {row["clip_id"]: row for row in explained.rows.to_dict("records")}
 
 
-def test_what_is_said_of_a_clip_does_not_depend_on_who_shares_its_batch(model: ClipClassifier) -> None:
+def test_a_clips_explanation_does_not_depend_on_its_batch(model: ClipClassifier) -> None:
     targets = {"long": 1, "short": 2}
     together = explain_clips(model, [batch(["long", "short"], 4)], targets, "blocks.3.map", LENGTHS)
     alone = explain_clips(
         model, [batch(["long"], 4), batch(["short"], 2)], targets, "blocks.3.map", {"long": 4, "short": 2}
     )
-    one, other = by_clip(together), by_clip(alone)
+    padded, single = by_clip(together), by_clip(alone)
     for name, length in LENGTHS.items():
-        assert len(one[name]["importance"]) == len(one[name]["occlusion"]) == length  # type: ignore[arg-type]
+        assert len(padded[name]["importance"]) == len(padded[name]["occlusion"]) == length  # type: ignore[arg-type]
         assert together.maps[name].shape == (length, 8, 8)
         assert together.maps[name].max() == 1
-        assert one[name]["importance"] == pytest.approx(other[name]["importance"], abs=1e-5, nan_ok=True)
+        assert padded[name]["importance"] == pytest.approx(single[name]["importance"], abs=1e-5, nan_ok=True)
         for column in [f"{start}{region}" for start in (SHARE, AREA) for region in REGIONS]:
-            assert one[name][column] == pytest.approx(other[name][column], abs=1e-5)
+            assert padded[name][column] == pytest.approx(single[name][column], abs=1e-5)
 
 
-def test_what_a_frame_is_worth_is_told_without_encoding_twice(model: ClipClassifier) -> None:
-    given, calls = batch(["long", "short"], 4), []
+def test_frame_occlusion_needs_no_second_encoding(model: ClipClassifier) -> None:
+    clips, calls = batch(["long", "short"], 4), []
     handle = model.encoder.register_forward_hook(lambda *_: calls.append(1))
-    found = by_clip(explain_clips(model, [given], {"long": 1, "short": 2}, "blocks.3.map"))
+    rows = by_clip(explain_clips(model, [clips], {"long": 1, "short": 2}, "blocks.3.map"))
     handle.remove()
     assert len(calls) == 1
-    expected = frame_occlusion(model, given, torch.tensor([1, 2])).numpy()
+    expected = frame_occlusion(model, clips, torch.tensor([1, 2])).numpy()
     for row, values in zip(("long", "short"), expected, strict=True):
-        assert found[row]["occlusion"] == pytest.approx(values.tolist(), abs=1e-5, nan_ok=True)
+        assert rows[row]["occlusion"] == pytest.approx(values.tolist(), abs=1e-5, nan_ok=True)

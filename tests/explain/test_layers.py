@@ -1,4 +1,5 @@
-"""The layer of a Grad-CAM: chosen by its size, seen as a map whatever its shape, and left as it was found."""
+"""The encoder layer of Grad-CAM: its choice by size, its output as a map whatever the shape, and an unchanged
+network."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ IMAGES = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
 class Plain(Encoder):
-    """Somebody else's encoder: names no maps, and has one ReLU for all layers, which writes in place."""
+    """An encoder that names no maps and uses one in-place ReLU for all layers."""
 
     def __init__(self) -> None:
         super().__init__(dim=6)
@@ -149,22 +150,22 @@ def vit() -> TimmEncoder:
 
 
 def record(encoder: Encoder, name: str) -> Tensor:
-    """What the layer gives when nobody looks."""
-    kept: list[Tensor] = []
-    handle = encoder.get_submodule(name).register_forward_hook(lambda _, __, output: kept.append(output.clone()))
+    """Return the layer's output without any map hook."""
+    outputs: list[Tensor] = []
+    handle = encoder.get_submodule(name).register_forward_hook(lambda _, __, output: outputs.append(output.clone()))
     with torch.no_grad():
         encoder(IMAGES)
     handle.remove()
-    return kept[-1]
+    return outputs[-1]
 
 
 def through(encoder: Encoder, name: str) -> tuple[Tensor, Tensor]:
-    """The features of a network that is looked at, and the map that is seen."""
-    kept: list[Tensor] = []
+    """Return the features of a network with the map hook, and the map."""
+    maps: list[Tensor] = []
     with torch.no_grad(), as_map(encoder, name) as window:
-        window.register_forward_hook(lambda _, __, output: kept.append(output.clone()))
+        window.register_forward_hook(lambda _, __, output: maps.append(output.clone()))
         features = encoder(IMAGES)
-    return features, kept[-1]
+    return features, maps[-1]
 
 
 def hooks(encoder: Encoder) -> int:
@@ -185,18 +186,18 @@ def test_the_layer_of_the_shipped_models(name: str) -> None:
         assert map_sides(encoder)[layer] == side >= 8
 
 
-def test_the_layer_asked_for_is_taken_also_where_the_encoder_does_not_name_it() -> None:
+def test_the_requested_layer_is_used_even_if_the_encoder_does_not_name_it() -> None:
     encoder = ConvEncoder([4, 4, 8, 8], [1, 1, 1, 1])
     assert choose_layer(encoder, "blocks.1.map") == "blocks.1.map"
     assert choose_layer(encoder, "blocks.3.entry") == "blocks.3.entry"
 
 
-@pytest.mark.parametrize("asked", ["blocks.4.map", "block", ""])
-def test_an_unknown_layer_is_refused_and_the_known_ones_listed_with_their_sizes(asked: str) -> None:
+@pytest.mark.parametrize("wanted", ["blocks.4.map", "block", ""])
+def test_an_unknown_layer_is_refused_and_the_known_ones_listed_with_their_sizes(wanted: str) -> None:
     encoder = ConvEncoder([4, 4, 8, 8], [1, 1, 1, 1])
     known = r"blocks\.0\.map \(64x64\), blocks\.1\.map \(32x32\), blocks\.2\.map \(16x16\), blocks\.3\.map \(8x8\)"
-    with pytest.raises(ConfigError, match=rf"layer={asked}: .*{known}"):
-        choose_layer(encoder, asked)
+    with pytest.raises(ConfigError, match=rf"layer={wanted}: .*{known}"):
+        choose_layer(encoder, wanted)
 
 
 def test_a_layer_that_gives_no_map_is_refused(vit: TimmEncoder) -> None:
@@ -231,7 +232,7 @@ def test_an_encoder_that_names_no_maps() -> None:
     assert choose_layer(encoder) == "second"
 
 
-def test_an_encoder_without_weights_of_its_own_is_looked_at_too() -> None:
+def test_an_encoder_without_weights_has_a_layer_too() -> None:
     class Fixed(Encoder):
         def __init__(self) -> None:
             super().__init__(dim=3)
@@ -294,11 +295,11 @@ def test_tokens_are_laid_out_as_the_pixels_are(vit: TimmEncoder) -> None:
     changed[:, :, 16:24, 40:48] = 0  # cell (2, 5)
     maps = []
     for images in (IMAGES, changed):
-        kept: list[Tensor] = []
+        outputs: list[Tensor] = []
         with torch.no_grad(), as_map(vit, "net.blocks.0.norm1") as window:
-            window.register_forward_hook(lambda _, __, output, kept=kept: kept.append(output.clone()))
+            window.register_forward_hook(lambda _, __, output, outputs=outputs: outputs.append(output.clone()))
             vit(images)
-        maps.append(kept[0])
+        maps.append(outputs[0])
     assert (maps[0] != maps[1]).any(dim=1)[0].nonzero().tolist() == [[2, 5]]
 
 
@@ -316,27 +317,25 @@ def test_channels_that_come_last_are_seen_as_channels() -> None:
     [(Plain, "second"), (ChannelsLast, "norm"), (lambda: TimmEncoder("test_vit"), None)],
     ids=["overwritten", "channels last", "tokens"],
 )
-def test_what_is_seen_is_what_the_layer_gave_and_has_its_gradient(
-    make: Callable[[], Encoder], name: str | None
-) -> None:
+def test_the_map_is_the_layers_output_and_has_its_gradient(make: Callable[[], Encoder], name: str | None) -> None:
     torch.manual_seed(1)
     encoder = make().eval()
     name = name or choose_layer(encoder)
-    raw, kept = record(encoder, name), []
+    raw, outputs = record(encoder, name), []
     nudge, images = torch.zeros_like(raw).requires_grad_(), IMAGES.clone().requires_grad_()
     handle = encoder.get_submodule(name).register_forward_hook(lambda _, __, output: output + nudge)
     expected = torch.autograd.grad(encoder(images).square().sum(), [nudge, images])
     handle.remove()
     with as_map(encoder, name) as window:
-        window.register_forward_hook(lambda _, __, output: kept.append(output))
-        found = torch.autograd.grad(encoder(images).square().sum(), [kept[0], images])
-    for seen, gave in ((kept[0].detach(), raw), (found[0], expected[0])):
+        window.register_forward_hook(lambda _, __, output: outputs.append(output))
+        gradients = torch.autograd.grad(encoder(images).square().sum(), [outputs[0], images])
+    for seen, gave in ((outputs[0].detach(), raw), (gradients[0], expected[0])):
         if gave.ndim == 3:
             gave = gave[:, 1:].transpose(1, 2).reshape(seen.shape)
         elif name == "norm":
             gave = gave.permute(0, 3, 1, 2)
         torch.testing.assert_close(seen, gave)
-    torch.testing.assert_close(found[1], expected[1])
+    torch.testing.assert_close(gradients[1], expected[1])
 
 
 def test_hooks_are_gone_afterwards_also_after_an_exception(vit: TimmEncoder) -> None:
@@ -352,7 +351,7 @@ def test_hooks_are_gone_afterwards_also_after_an_exception(vit: TimmEncoder) -> 
     assert hooks(vit) == 0
 
 
-def test_an_encoder_that_fails_is_left_as_it_was() -> None:
+def test_an_encoder_that_fails_is_not_changed() -> None:
     class Broken(Plain):
         def features(self, images: Tensor) -> Tensor:
             raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""Facial regions: every pixel shared out once, where an anatomist would look for them, and moving with the face."""
+"""Facial regions: every pixel divided once, regions where anatomy has them, and masks that move with the face."""
 
 from functools import cache
 
@@ -34,7 +34,7 @@ def face(subject: int = 0, emotion: str = "neutral") -> np.ndarray:
 
 
 def turned(points: np.ndarray, degrees: float = 0, scale: float = 1, shift: tuple[float, float] = (0, 0)) -> np.ndarray:
-    """About the middle of the crop."""
+    """Return the points turned, scaled and shifted about the middle of the crop."""
     a = np.deg2rad(degrees)
     return (points - 31.5) @ np.array([[np.cos(a), np.sin(a)], [-np.sin(a), np.cos(a)]]) * scale + 31.5 + shift
 
@@ -66,7 +66,7 @@ def middles(points: np.ndarray) -> dict[str, list[np.ndarray]]:
 
 @settings(max_examples=25)
 @given(st.integers(0, 2), angles, st.floats(0.2, 3), shifts)
-def test_every_pixel_is_shared_out_once(subject: int, degrees: float, scale: float, shift: tuple[float, float]) -> None:
+def test_every_pixel_is_divided_once(subject: int, degrees: float, scale: float, shift: tuple[float, float]) -> None:
     masks = region_masks(turned(face(subject), degrees, scale, shift)[None])
     assert masks.shape == (1, len(REGIONS), 64, 64)
     assert masks.min() >= 0
@@ -194,11 +194,11 @@ def test_the_corners_of_a_crop_are_no_face() -> None:
 
 
 @pytest.mark.parametrize("emotion", EMOTIONS)
-def test_where_an_emotion_is_expected(emotion: str) -> None:
-    found = expected(emotion)
-    assert set(found) <= set(REGIONS) - set(OUTSIDE)
-    assert list(found) == sorted(found, key=REGIONS.index)
-    assert bool(found) == (emotion != "neutral")
+def test_expected_regions_lie_in_the_face(emotion: str) -> None:
+    regions = expected(emotion)
+    assert set(regions) <= set(REGIONS) - set(OUTSIDE)
+    assert list(regions) == sorted(regions, key=REGIONS.index)
+    assert bool(regions) == (emotion != "neutral")
 
 
 def test_a_smile_is_expected_at_the_mouth_and_the_eyes_and_anger_at_the_brows() -> None:

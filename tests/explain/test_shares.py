@@ -1,4 +1,4 @@
-"""Shares of regions against loops and hand-made sums; groups against scipy's permutation test."""
+"""Shares of regions against loops and sums by hand; group gaps against scipy's permutation test."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from fer_id.explain.shares import (
     NO_LANDMARKS,
     SHARE,
     group_gap,
-    leakage,
+    off_face_attribution,
     ratio,
     region_shares,
 )
@@ -67,10 +67,10 @@ def test_shares_and_areas_equal_a_loop_over_the_frames(seed: int, frames: int) -
     maps, masks = rng.exponential(size=(frames, 64, 64)) * rng.random((frames, 1, 1)), some_masks(rng, frames)
     shares, areas, _ = region_shares(maps.astype(np.float32), masks.astype(np.float32))
     on_each, by_chance = np.zeros(len(REGIONS)), np.zeros(len(REGIONS))
-    for one, mask in zip(maps, masks, strict=True):
+    for values, mask in zip(maps, masks, strict=True):
         for region, part in enumerate(mask):
-            on_each[region] += (one * part).sum()
-            by_chance[region] += one.sum() * part.mean()
+            on_each[region] += (values * part).sum()
+            by_chance[region] += values.sum() * part.mean()
     np.testing.assert_allclose(shares, on_each / maps.sum(), rtol=1e-4)
     np.testing.assert_allclose(areas, by_chance / maps.sum(), rtol=1e-4)
 
@@ -103,10 +103,10 @@ def test_scale_does_not_matter() -> None:
     ("maps", "known", "reason"),
     [(1.0, False, NO_LANDMARKS), (0.0, True, NO_ATTRIBUTION), (np.nan, True, NO_ATTRIBUTION)],
 )
-def test_what_cannot_be_told_is_nan_with_the_reason(maps: float, known: bool, reason: str) -> None:
+def test_undefined_shares_are_nan_with_the_reason(maps: float, known: bool, reason: str) -> None:
     masks = some_masks(np.random.default_rng(0), 2) if known else np.full((2, len(REGIONS), 64, 64), np.nan)
-    shares, areas, said = region_shares(np.full((2, 64, 64), maps), masks)
-    assert said == reason
+    shares, areas, why = region_shares(np.full((2, 64, 64), maps), masks)
+    assert why == reason
     assert shares.shape == areas.shape == (len(REGIONS),)
     assert np.isnan(shares).all()
     assert np.isnan(areas).all()
@@ -121,15 +121,15 @@ def test_attribution_on_the_background_alone_leaks_as_much_as_can_be() -> None:
     row = {f"{SHARE}{n}": s for n, s in zip(REGIONS, shares, strict=True)}
     row |= {f"{AREA}{n}": a for n, a in zip(REGIONS, areas, strict=True)}
     outside = (64 * 16 + 8 * 48) / 64**2
-    assert leakage(pd.DataFrame([row])).tolist() == pytest.approx([1 / outside])
+    assert off_face_attribution(pd.DataFrame([row])).tolist() == pytest.approx([1 / outside])
 
 
-def test_leakage_is_unknown_without_shares_and_without_anything_outside() -> None:
+def test_off_face_attribution_is_nan_without_shares_and_without_anything_outside() -> None:
     table = some_clips(np.random.default_rng(0), 3, clips=1)
     columns = [f"{start}{name}" for start in (SHARE, AREA) for name in OUTSIDE]
     table.loc[1, [name for name in table if name.startswith((SHARE, AREA))]] = np.nan
     table.loc[2, columns] = 0.0
-    assert leakage(table).isna().tolist() == [False, True, True]
+    assert off_face_attribution(table).isna().tolist() == [False, True, True]
 
 
 @pytest.mark.parametrize("regions", [("mouth",), OUTSIDE, REGIONS])
@@ -174,15 +174,15 @@ def test_clips_without_shares_are_left_out_of_a_ratio() -> None:
 def test_the_p_of_two_groups_is_that_of_a_permutation_test(strength: float, subjects: int) -> None:
     table = some_clips(np.random.default_rng(6), subjects, strength=strength)
     share, area = sums(table, OUTSIDE)
-    each = pd.DataFrame({"s": table["subject_id"], "g": table["group"], "share": share, "area": area})
-    each = each.groupby("s").agg({"g": "first", "share": "sum", "area": "sum"})
-    above, below = each["share"].to_numpy(), each["area"].to_numpy()
+    sums_by_subject = pd.DataFrame({"s": table["subject_id"], "g": table["group"], "share": share, "area": area})
+    sums_by_subject = sums_by_subject.groupby("s").agg({"g": "first", "share": "sum", "area": "sum"})
+    above, below = sums_by_subject["share"].to_numpy(), sums_by_subject["area"].to_numpy()
 
-    def difference(one: np.ndarray, other: np.ndarray) -> float:
-        one, other = one.astype(int), other.astype(int)
-        return abs(above[one].sum() / below[one].sum() - above[other].sum() / below[other].sum())
+    def difference(first: np.ndarray, second: np.ndarray) -> float:
+        first, second = first.astype(int), second.astype(int)
+        return abs(above[first].sum() / below[first].sum() - above[second].sum() / below[second].sum())
 
-    groups = [np.flatnonzero(each["g"] == name) for name in "ab"]
+    groups = [np.flatnonzero(sums_by_subject["g"] == name) for name in "ab"]
     exact = stats.permutation_test(
         groups, difference, permutation_type="independent", vectorized=False, alternative="greater"
     )
@@ -208,7 +208,7 @@ def test_two_groups_far_apart_have_a_small_p() -> None:
     assert p == 1 / 2000
 
 
-def test_no_p_where_subjects_cannot_be_dealt_out() -> None:
+def test_no_p_where_groups_cannot_be_permuted() -> None:
     table = some_clips(np.random.default_rng(9), 6)
     crossed = table.assign(group=["a", "b", "a"] * 6)
     gap, p = group_gap(crossed, "group", OUTSIDE)

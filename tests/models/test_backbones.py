@@ -86,7 +86,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_file_that_lacks_a_few_weights_is_refused(tmp_path: Path) -> None:
-    """timm itself would load the rest and leave those to chance."""
+    """timm itself would load the others and leave the missing weights random."""
     state = timm.create_model("test_resnet").state_dict()
     del state["layer2.0.conv1.weight"]
     save_file(state, tmp_path / "weights.safetensors")

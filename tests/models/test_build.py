@@ -1,4 +1,4 @@
-"""From a config to a model, and every way of refusing one."""
+"""Construction of a model from a config, and every refusal of a config."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ def test_all_problems_are_listed_together() -> None:
     assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, lstm" in message
     for part in ("model.hidden: 0", "model.dropout: 1.5", "no file 'nowhere.pt'", "classes: 1"):
         assert part in message
-    assert "model.convs" not in message  # whose they are is not known before the encoder is
+    assert "model.convs" not in message  # their meaning depends on the encoder
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,10 @@ def test_all_problems_are_listed_together() -> None:
         (ModelConfig(encoder="timm:resnet18.nonsense"), "resnet18.a1_in1k"),
         (ModelConfig(encoder="timm:hf-hub:somebody/model"), "timm has no model 'hf-hub:somebody/model'"),
         (ModelConfig(encoder="timm:"), "timm has no model ''"),
+        (ModelConfig(encoder="timm:RESNET18"), "(did you mean one of timm:resnet18,"),
+        (ModelConfig(encoder="timm:efficientnet-b0"), "(did you mean one of timm:efficientnet_b0,"),
         (ModelConfig(widths=[8, 8]), "expected 4 positive integers for conv4"),
-        (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths has 2 blocks, model.convs 3"),
+        (ModelConfig(encoder="shallow", widths=[8, 8]), "model.widths: has 2 blocks, model.convs 3"),
         (ModelConfig(encoder="shallow", widths=[8, 0, 8]), "[8, 0, 8], expected at least 1"),
         (ModelConfig(head="transformer", hidden=6), "a multiple of 4"),
         (ModelConfig(pretrained=True), "conv4 has no published weights"),
@@ -62,9 +64,9 @@ def test_all_problems_are_listed_together() -> None:
     ],
 )
 def test_each_problem_says_what_was_expected(config: ModelConfig, expected: str) -> None:
-    found = model_problems(config)
-    assert len(found) == 1
-    assert expected in found[0]
+    problems = model_problems(config)
+    assert len(problems) == 1
+    assert expected in problems[0]
 
 
 def test_every_head_passes() -> None:

@@ -1,4 +1,4 @@
-"""Weights from files: what is loaded, and what is refused with one clear message."""
+"""Loading of weights from files, and refusals with one clear message."""
 
 import os
 import zipfile
@@ -31,8 +31,8 @@ def training_checkpoint(model: ClipClassifier, path: Path) -> Path:
     return path
 
 
-def equal(one: ClipClassifier, other: ClipClassifier, part: str = "") -> bool:
-    left, right = one.state_dict(), other.state_dict()
+def equal(first: ClipClassifier, second: ClipClassifier, part: str = "") -> bool:
+    left, right = first.state_dict(), second.state_dict()
     return all(torch.equal(value, right[name]) for name, value in left.items() if name.startswith(part))
 
 

@@ -1,4 +1,5 @@
-"""The ONNX of every head gives torch's logits, with frames missing anywhere, one frame at a time where it can."""
+"""The ONNX of every head gives torch's logits, with frames missing anywhere, frame by frame where the head allows
+it."""
 
 from functools import cache
 
@@ -40,82 +41,82 @@ OTHER_HEADS = [
 
 @pytest.mark.parametrize("head", OTHER_HEADS)
 def test_every_head_gives_torchs_logits(head: str) -> None:
-    model, found = exported(head)
-    same = parity(model, found, noise_clips(12, FRAMES, seed=2))
+    model, onnx = exported(head)
+    same = parity(model, onnx, noise_clips(12, FRAMES, seed=2))
     assert same["max_difference"] < TOLERANCE
     assert (same["clips"], same["frames_without_face"] > 0) == (12, True)
-    assert found.exported.kind == (STEP if head in ("gru", "mean", "last") else CLIP)
+    assert onnx.exported.kind == (STEP if head in ("gru", "mean", "last") else CLIP)
     shorter = next(noise_clips(1, FRAMES - 2, seed=3))
-    assert parity(model, found, [shorter])["max_difference"] < TOLERANCE
+    assert parity(model, onnx, [shorter])["max_difference"] < TOLERANCE
 
 
 def test_the_lstm_steps_through_clips_of_any_length(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
-    model, found = lstm
-    assert found.exported.state == {"h": 8, "c": 8}
+    model, onnx = lstm
+    assert onnx.exported.state == {"h": 8, "c": 8}
     for length in (1, FRAMES, 30):
-        assert parity(model, found, noise_clips(6, length, seed=length))["max_difference"] < TOLERANCE
+        assert parity(model, onnx, noise_clips(6, length, seed=length))["max_difference"] < TOLERANCE
 
 
-def test_each_step_says_what_the_clip_so_far_says(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
-    model, found = lstm
+def test_each_step_gives_the_logits_of_the_clip_so_far(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    model, onnx = lstm
     frames, valid, landmarks = next(noise_clips(1, 8, seed=4))
     valid[0, :2], valid[0, 2], valid[0, 4:6] = False, True, False
-    state = found.start()
+    state = onnx.start()
     for step in range(8):
-        said = found.run([frames[:, step], valid[:, step]], state)
-        state = {"h": said["next_h"], "c": said["next_c"]}
+        outputs = onnx.run([frames[:, step], valid[:, step]], state)
+        state = {"h": outputs["next_h"], "c": outputs["next_c"]}
         if valid[0, : step + 1].any():
             with torch.inference_mode():
                 expected = model(frames[:, : step + 1], valid[:, : step + 1], landmarks)
-            assert np.abs(said["logits"] - expected.numpy()).max() < TOLERANCE
+            assert np.abs(outputs["logits"] - expected.numpy()).max() < TOLERANCE
 
 
 def test_frames_without_a_face_change_nothing_whatever_they_hold(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
-    _, found = lstm
-    state = found.start()
+    _, onnx = lstm
+    state = onnx.start()
     for frame in (torch.zeros(1, 3, 64, 64), torch.full((1, 3, 64, 64), float("nan"))):
-        said = found.run([frame, torch.tensor([False])], state)
-        assert not said["next_h"].any()
-        assert not said["next_c"].any()
+        outputs = onnx.run([frame, torch.tensor([False])], state)
+        assert not outputs["next_h"].any()
+        assert not outputs["next_c"].any()
 
 
 def test_clips_without_one_face_are_left_out(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
-    model, found = lstm
+    model, onnx = lstm
     frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=5))
-    same = parity(model, found, [(frames, torch.zeros_like(valid), landmarks)])
+    same = parity(model, onnx, [(frames, torch.zeros_like(valid), landmarks)])
     assert (same["clips"], same["max_difference"]) == (0, None)
 
 
-def test_another_models_logits_are_found_out(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
-    _, found = lstm
+def test_another_models_logits_differ(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
+    _, onnx = lstm
     torch.manual_seed(2)
     other = build_model(ModelConfig(head="lstm", **SMALL), 5).eval()
-    assert parity(other, found, noise_clips(2, FRAMES, seed=6))["max_difference"] > TOLERANCE
+    assert parity(other, onnx, noise_clips(2, FRAMES, seed=6))["max_difference"] > TOLERANCE
 
 
 @pytest.mark.parametrize("head", ["lstm", pytest.param("attention", marks=pytest.mark.slow)])
 def test_landmarks_go_in_too(head: str) -> None:
-    model, found = exported(head, landmarks=16)
+    model, onnx = exported(head, landmarks=16)
     frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=7))
     valid[:] = True
     gone = landmarks.clone()
     gone[:, 1] = float("nan")
-    assert parity(model, found, [(frames, valid, landmarks), (frames, valid, gone)])["max_difference"] < TOLERANCE
-    moved = np.abs(found.logits((frames, valid, landmarks)) - found.logits((frames, valid, gone))).max()
+    assert parity(model, onnx, [(frames, valid, landmarks), (frames, valid, gone)])["max_difference"] < TOLERANCE
+    moved = np.abs(onnx.logits((frames, valid, landmarks)) - onnx.logits((frames, valid, gone))).max()
     assert moved > TOLERANCE
 
 
 def test_a_clip_that_is_too_long_is_refused() -> None:
-    _, found = exported("attention")
+    _, onnx = exported("attention")
     with pytest.raises(ValueError, match="6 frames for a model of 5"):
-        found.logits(next(noise_clips(1, 6, seed=0)))
+        onnx.logits(next(noise_clips(1, 6, seed=0)))
 
 
 def test_marks_stay_with_the_file(lstm: tuple[ClipClassifier, OnnxModel]) -> None:
     content = marked(lstm[1].exported.content, {"kind": "demonstration"})
     model = onnx.load_from_string(content)
     onnx.checker.check_model(model, full_check=True)
-    assert {one.key: one.value for one in model.metadata_props} == {"kind": "demonstration"}
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"kind": "demonstration"}
 
 
 def test_latency_is_of_one_call(lstm: tuple[ClipClassifier, OnnxModel]) -> None:

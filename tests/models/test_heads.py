@@ -1,4 +1,4 @@
-"""What every temporal head promises: invalid frames change nothing, order of the valid ones is kept, any T works."""
+"""Properties of every temporal head: invalid frames change nothing, the order of valid frames counts, any T works."""
 
 import pytest
 import torch
@@ -51,14 +51,14 @@ def test_invalid_frames_change_nothing(name: str, seed: int, steps: int, junk: f
 
 @pytest.mark.parametrize("name", [name for name in HEADS if name != "transformer"])
 def test_invalid_frames_might_as_well_not_be_there(name: str) -> None:
-    """Dropping them gives the same, for all but the transformer, whose frames keep their own time."""
+    """Dropping invalid frames gives the same, except for the transformer, whose frames keep their positions in time."""
     head = make(name)
     features, valid = clips(1)
     with torch.no_grad():
         whole = head(features, valid)
         for index in range(1, len(features)):
-            kept = features[index][valid[index]].unsqueeze(0)
-            alone = head(kept, torch.ones(kept.shape[:2], dtype=torch.bool))
+            valid_features = features[index][valid[index]].unsqueeze(0)
+            alone = head(valid_features, torch.ones(valid_features.shape[:2], dtype=torch.bool))
             torch.testing.assert_close(whole[index], alone[0])
 
 

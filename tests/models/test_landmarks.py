@@ -1,4 +1,4 @@
-"""The landmark stream: blind to place, size and tilt of the head, silent where there are no landmarks."""
+"""The landmark stream: invariant to position, size and tilt of the head, and zero without landmarks."""
 
 import math
 
@@ -38,7 +38,7 @@ def test_eyes_end_level_half_a_unit_to_each_side() -> None:
     )
 
 
-def test_a_frame_without_landmarks_says_nothing() -> None:
+def test_a_frame_without_landmarks_has_zero_features() -> None:
     torch.manual_seed(0)
     stream, points = LandmarkStream(8), faces(4)
     points[0, 1] = float("nan")
@@ -52,7 +52,7 @@ def test_a_frame_without_landmarks_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("head", ["mean", "lstm", "attention", "transformer"])
-def test_a_fused_model_looks_at_both(head: str) -> None:
+def test_a_fused_model_uses_frames_and_landmarks(head: str) -> None:
     torch.manual_seed(0)
     config = ModelConfig(head=head, hidden=8, widths=[4, 4, 4, 8], convs=[1, 1, 1, 1], landmarks=6)
     model = build_model(config, len(TARGET)).eval()
@@ -65,7 +65,7 @@ def test_a_fused_model_looks_at_both(head: str) -> None:
         torch.testing.assert_close(model(frames, valid), model(frames, valid, torch.full_like(points, float("nan"))))
 
 
-def test_what_an_invalid_frame_holds_changes_nothing() -> None:
+def test_the_content_of_an_invalid_frame_changes_nothing() -> None:
     torch.manual_seed(0)
     config = ModelConfig(head="lstm", hidden=8, widths=[4, 4, 4, 8], convs=[1, 1, 1, 1], landmarks=6)
     model, points = build_model(config, len(TARGET)).eval(), faces(3)

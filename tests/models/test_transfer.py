@@ -1,4 +1,4 @@
-"""What a model takes over from one that tells other classes or has another head."""
+"""Transfer of weights from a model with other classes or another head."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def saved(source: ClipClassifier, path: Path) -> Path:
 
 
 @pytest.mark.parametrize("head", ["lstm", "mean"])
-def test_common_classes_are_told_as_before(head: str, tmp_path: Path) -> None:
+def test_common_classes_keep_their_logits(head: str, tmp_path: Path) -> None:
     source, target = model(head, FER7, 1), model(head, TARGET, 2)
     taken = transfer(target, saved(source, tmp_path / "a.ckpt"), FER7, TARGET)
     frames, valid = torch.rand(3, 2, 3, 64, 64), torch.ones(3, 2, dtype=torch.bool)
@@ -52,10 +52,10 @@ def test_a_class_the_source_does_not_know_stays_new(tmp_path: Path) -> None:
     before = target.state_dict()["classifier.1.weight"].clone()
     taken = transfer(target, saved(source, tmp_path / "a.ckpt"), few, TARGET)
     assert taken.classes == ["happy", "sad"]
-    now, theirs = (one.state_dict()["classifier.1.weight"] for one in (target, source))
+    now, theirs = (model.state_dict()["classifier.1.weight"] for model in (target, source))
     torch.testing.assert_close(now[:2], theirs[[1, 0]])
     assert torch.equal(now[2:], before[2:])
-    assert "classifier.1.weight" not in taken.weights  # it has new rows, which nothing should hold back
+    assert "classifier.1.weight" not in taken.weights  # it has new rows, which L2-SP must not hold back
 
 
 def test_another_encoder_is_refused_and_changes_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Frames as a player shows them: colours, square pixels, upright, not mirrored, without combs."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.display import oriented, without_combs
-from fer_id.preprocessing.video import sample_frames
+from fer_id.preprocessing.video import sample_frames, video_facts
 
 from .conftest import Encode, colours
 
@@ -84,6 +85,40 @@ def test_pixels_become_square(encode: Encode) -> None:
     assert off(shown, colours(width=128)) < 5
 
 
+def test_what_mp4_crops_is_not_shown(encode: Encode) -> None:
+    upright = colours()
+    path = encode("clap.mp4", [upright] * 3, display=(0, 1, -1, 0))
+    content = bytearray(path.read_bytes())
+    width, height, right, down = 64, 48, 20, -10  # the middle of what is shown lies so far from that of the picture
+    box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
+    entry = content.index(b"avc1", content.index(b"stsd")) - 4
+    end = entry + int.from_bytes(content[entry : entry + 4])
+    for place in (*(content.index(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")), entry):
+        content[place : place + 4] = (int.from_bytes(content[place : place + 4]) + len(box)).to_bytes(4)
+    content[end:end] = box
+    path.write_bytes(content)
+    top, left = (96 - height) // 2 + down, (128 - width) // 2 + right
+    shown = np.rot90(upright[top : top + height, left : left + width], -1)
+    assert first(path).shape == shown.shape == (64, 48, 3)
+    assert off(first(path), shown) < 5
+
+
+def test_what_matroska_crops_is_not_shown(encode: Encode) -> None:
+    upright = colours()
+    path = encode("crop.mkv", [upright] * 3, matrix=1, transfer=1, primaries=1)
+    content = bytearray(path.read_bytes())
+    colour = content.index(b"\x55\xb0")  # the element of colours gives its place to the crop, and to nothing
+    length = 3 + (content[colour + 2] & 0x7F)
+    crop = b"\x54\xcc\x81\x20\x54\xbb\x81\x08\xec"  # PixelCropLeft 32, PixelCropTop 8, Void
+    void = length - len(crop) - 1
+    content[colour : colour + length] = crop + bytes([0x80 | void]) + bytes(void)
+    tracks = content.index(b"\x16\x54\xae\x6b")
+    crc = content.index(b"\xbf\x84", tracks)
+    content[crc : crc + 6] = b"\xec\x84" + bytes(4)  # the checksum of the tracks
+    path.write_bytes(content)
+    assert first(path).shape == (88, 96, 3)
+
+
 def test_a_stream_that_changes_its_size_keeps_the_size_of_its_header(tmp_path: Path) -> None:
     """As calls recorded in a browser do where the network gets slower."""
     path = tmp_path / "call.webm"
@@ -136,6 +171,12 @@ def test_hdr_is_mapped_to_the_brightness_of_its_sdr_original(encode: Encode, tra
     assert off(shown, picture) < 5
     raw = next(av.open(str(path)).decode(video=0)).to_ndarray(format="rgb24")
     assert off(raw, picture) > 15  # what an SDR reading would make of it
+
+
+@pytest.mark.parametrize(("transfer", "hdr"), [(18, True), (16, True), (1, False)])
+def test_a_header_says_whether_its_colours_are_hdr(encode: Encode, transfer: int, hdr: bool) -> None:
+    path = encode("tagged.mp4", [colours()] * 2, matrix=9, transfer=transfer, primaries=9)
+    assert video_facts(path).hdr is hdr
 
 
 def _hdr(signal: NDArray[np.float64], transfer: int) -> NDArray[np.float64]:

@@ -1,5 +1,6 @@
 """Frames by presentation time, upright, from one file and nothing else."""
 
+import os
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -24,7 +25,7 @@ from fer_id.preprocessing.video import (
     video_facts,
 )
 
-from .conftest import Encode
+from .conftest import Encode, colours
 
 Write = Callable[..., Path]
 MS = 1000  # the time base of what is written here
@@ -253,6 +254,27 @@ def test_no_file_a_folder_nothing_and_text(tmp_path: Path) -> None:
     fails(tmp_path / "empty.mp4", "empty")
     (tmp_path / "text.mp4").write_text("not a video" * 100)
     fails(tmp_path / "text.mp4", "not a video that can be opened")
+
+
+def test_a_pipe_a_device_and_a_link_to_itself_are_not_called_missing(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "link.mp4").symlink_to(tmp_path / "link.mp4")
+    fails(tmp_path / "pipe.mp4", "a pipe, expected a file")
+    fails(Path("/dev/zero"), "a device, expected a file")
+    fails(tmp_path / "link.mp4", "a link that leads to itself")
+
+
+def test_recordings_that_were_put_together_have_no_moments(encode: Encode, tmp_path: Path) -> None:
+    parts = [encode(f"{n}.ts", [colours(n)] * n).read_bytes() for n in (10, 20)]
+    whole = tmp_path / "both.ts"
+    whole.write_bytes(b"".join(parts))
+    with pytest.raises(DataError, match=r"both\.ts: its time stamps go back from \S+ to \S+ s: several recordings"):
+        pictures_end(whole)
+
+
+def test_a_time_stamp_weeks_later_is_refused_before_its_moments_are_listed(write: Write) -> None:
+    with pytest.raises(DataError, match=r"its last picture is at 2592000 s, expected at most 86400 \(a day\)"):
+        pictures_end(write("weeks.mkv", [0.0, 0.1, 0.2, 30 * 86_400.0]))
 
 
 @pytest.mark.parametrize(

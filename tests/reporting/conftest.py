@@ -1,4 +1,4 @@
-"""Finished runs made on the spot, with plausible random predictions."""
+"""Fixtures of finished runs with plausible random predictions."""
 
 import json
 from collections.abc import Callable

@@ -8,12 +8,14 @@ from fer_id.reporting.audit import MOST_CONFLICTS, Conflict, read_audit, reasons
 
 @pytest.fixture
 def published():
-    """Five pictures: three of training, the first of which stands there twice, and two of the test, one of them new."""
+    """Audit of five pictures: three in training, the first of them twice, and two in the test, one of them new."""
     noise = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
     plain = np.full((48, 48), 9, np.uint8)
     images = [noise[0], noise[0], plain, noise[0], noise[1]]
-    found = find_duplicates(fingerprint(images))
-    return summarise(found, list("abcde"), ["Training"] * 3 + ["PublicTest"] * 2, ["sad", "fear", "sad", None, "happy"])
+    duplicates = find_duplicates(fingerprint(images))
+    return summarise(
+        duplicates, list("abcde"), ["Training"] * 3 + ["PublicTest"] * 2, ["sad", "fear", "sad", None, "happy"]
+    )
 
 
 def store(audit, name="tiny"):
@@ -21,8 +23,8 @@ def store(audit, name="tiny"):
 
 
 def test_a_benchmark_in_sentences(published):
-    found = read_audit(store({"published": published, "left_out": {"no_face": 1200, "unreadable": 1}}))
-    assert found.sentences == [
+    findings = read_audit(store({"published": published, "left_out": {"no_face": 1200, "unreadable": 1}}))
+    assert findings.sentences == [
         "As published, Training holds 1 of the 2 images of PublicTest byte for byte, and a near-identical one "
         "(re-encoded, re-cropped or re-lit) of none.",
         "Inside Training: 1 byte-identical repeat among 3 images, and 0 images with a near-identical one.",
@@ -30,9 +32,9 @@ def test_a_benchmark_in_sentences(published):
         "Of one single colour: 1 image of Training.",
         "Left out when the store was made: no face (1,200), unreadable (1).",
     ]
-    assert found.conflicts == [Conflict("byte for byte", {"sad": ["a"], "fear": ["b"], "unlabelled": ["d"]})]
-    assert ("published, byte-identical, across splits, PublicTest in Training", 1) in found.counts
-    assert found.images
+    assert findings.conflicts == [Conflict("byte for byte", {"sad": ["a"], "fear": ["b"], "unlabelled": ["d"]})]
+    assert ("published, byte-identical, across splits, PublicTest in Training", 1) in findings.counts
+    assert findings.images
 
 
 def test_a_clean_benchmark(published):
@@ -53,14 +55,14 @@ def test_a_clean_benchmark(published):
 
 def test_only_the_first_conflicts_are_listed(published):
     many = published | {"conflicts": published["conflicts"] * 60}
-    found = read_audit(store({"published": many}))
-    assert (len(found.conflicts), found.n_conflicts) == (MOST_CONFLICTS, 60)
+    findings = read_audit(store({"published": many}))
+    assert (len(findings.conflicts), findings.n_conflicts) == (MOST_CONFLICTS, 60)
 
 
 def test_a_drawn_cohort_has_frames_without_a_face_and_no_pictures_to_repeat():
-    found = read_audit(store({"frames_without_face": 62}))
-    assert found.sentences == ["Frames of the store that show no face: 62."]
-    assert not found.images
+    findings = read_audit(store({"frames_without_face": 62}))
+    assert findings.sentences == ["Frames of the store that show no face: 62."]
+    assert not findings.images
 
 
 @pytest.mark.parametrize("audit", [None, {}])
@@ -70,20 +72,20 @@ def test_no_audit(audit):
 
 
 def test_an_unknown_audit_is_counted():
-    found = read_audit(store({"blinks": {"left": 3}}))
-    assert (found.sentences, found.counts) == ([], [("blinks, left", 3)])
+    findings = read_audit(store({"blinks": {"left": 3}}))
+    assert (findings.sentences, findings.counts) == ([], [("blinks, left", 3)])
 
 
-def test_several_stores_are_told_apart(published):
+def test_several_stores_have_sentences_of_their_own(published):
     pooled = store({"faces": {"published": published}, "drawn": {"frames_without_face": 2}, "bare": {}})
-    found = read_audit(pooled | {"name": "faces + drawn + bare"})
-    assert found.sentences[0].startswith("faces: As published, Training holds 1 of")
-    assert found.sentences[1:] == [
+    findings = read_audit(pooled | {"name": "faces + drawn + bare"})
+    assert findings.sentences[0].startswith("faces: As published, Training holds 1 of")
+    assert findings.sentences[1:] == [
         "drawn: Frames of the store that show no face: 2.",
         "bare: no audit that is known.",
         "Images that these stores have in common were not looked for.",
     ]
-    assert (found.n_conflicts, found.images) == (1, True)
+    assert (findings.n_conflicts, findings.images) == (1, True)
 
 
 def test_reasons_words():
@@ -91,10 +93,10 @@ def test_reasons_words():
 
 
 def test_annotators_in_a_sentence():
-    found = {"annotators": 3, "clips": 60, "alpha": 0.6234, "ceiling": 0.807}
-    (said,) = read_audit({"name": "site", "audit": {"annotators": found}}).sentences
+    agreement = {"annotators": 3, "clips": 60, "alpha": 0.6234, "ceiling": 0.807}
+    (sentence,) = read_audit({"name": "site", "audit": {"annotators": agreement}}).sentences
     for expected in ("3 annotators", "60 clips", "alpha 0.62", "81%"):
-        assert expected in said
-    alone = {**found, "alpha": None, "ceiling": None, "reason": "no clip was labelled by two people"}
-    (said,) = read_audit({"name": "site", "audit": {"annotators": alone}}).sentences
-    assert "undefined: no clip was labelled by two people" in said
+        assert expected in sentence
+    alone = {**agreement, "alpha": None, "ceiling": None, "reason": "no clip was labelled by two people"}
+    (sentence,) = read_audit({"name": "site", "audit": {"annotators": alone}}).sentences
+    assert "undefined: no clip was labelled by two people" in sentence

@@ -1,4 +1,4 @@
-"""The benchmark's page from finished runs: what it claims is what the runs hold, and no more."""
+"""The benchmark's page from finished runs: it claims only what the runs support."""
 
 import pandas as pd
 import pytest
@@ -15,7 +15,7 @@ def bench(runs, out, **more):
 
 
 def verdict(head="lstm", **differences):
-    """What is said where the whole clip is so much better than each control, and surely so unless it is zero."""
+    """Return the verdict for the given gains of the whole clip over each control, significant unless zero."""
     names = {"mean": MEAN, "chosen": CHOSEN, "shuffled": SHUFFLED, "reversed": REVERSED}
     gaps = {names[key]: value for key, value in differences.items()}
     against = {
@@ -28,7 +28,7 @@ def verdict(head="lstm", **differences):
 
 
 @pytest.mark.parametrize(
-    ("gaps", "said"),
+    ("gaps", "sentence"),
     [
         ((0.1, 0.1, 0.1, 0.1), "The LSTM earns its place here, and the order of the frames is part"),
         ((0.1, 0.1, 0.0, 0.0), "earns its place here, but it is not shown that the order"),
@@ -37,9 +37,9 @@ def verdict(head="lstm", **differences):
         ((-0.1, 0.1, 0.0, 0.0), "does not earn its place here: it does worse than the mean of the frames."),
     ],
 )
-def test_the_verdict_says_what_its_tests_carry(gaps, said):
+def test_the_verdict_follows_from_its_tests(gaps, sentence):
     answer, tests = verdict(**dict(zip(("mean", "chosen", "shuffled", "reversed"), gaps, strict=True)))
-    assert said in answer
+    assert sentence in answer
     assert len(tests) == 4 + 1
 
 
@@ -49,7 +49,7 @@ def test_a_head_that_cannot_see_order_is_not_tested_on_it():
     assert len(tests) == 2 + 1
 
 
-def test_a_reference_that_loses_is_said_to_lose(make_run, tmp_path):
+def test_a_reference_that_loses_is_reported_to_lose(make_run, tmp_path):
     runs = {
         "compact_vit": [make_run("study/compact_vit", skill=3.0, seed=1, subjects=12)],
         "cnn_lstm": [make_run("study/cnn_lstm", skill=0.8, subjects=12)],
@@ -68,17 +68,17 @@ def test_a_reference_that_loses_is_said_to_lose(make_run, tmp_path):
 
 
 def test_models_that_are_equally_accurate_win_together():
-    said = winner("cnn_lstm", {"cnn_lstm": 0.5, "mean": 0.5, "shallow_cnn": 0.4}, {})
-    assert said[0] == "cnn_lstm and mean have the highest accuracy of 3 models, 50.0\N{NARROW NO-BREAK SPACE}%."
+    sentences = winner("cnn_lstm", {"cnn_lstm": 0.5, "mean": 0.5, "shallow_cnn": 0.4}, {})
+    assert sentences[0] == "cnn_lstm and mean have the highest accuracy of 3 models, 50.0\N{NARROW NO-BREAK SPACE}%."
 
 
-def test_too_few_subjects_are_said_to_show_nothing(make_run, tmp_path):
+def test_too_few_subjects_show_nothing(make_run, tmp_path):
     runs = {name: [make_run(f"study/{name}", subjects=5)] for name in ("resnet50", "cnn_lstm")}
     bench(runs, tmp_path / "out")
     assert "With 5 subjects no difference can be shown" in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_seeds_are_averaged_and_their_spread_is_told(make_run, tmp_path):
+def test_seeds_are_averaged_and_their_spread_is_reported(make_run, tmp_path):
     runs = {
         name: [make_run(f"study/{name}-s{seed}", skill=skill, seed=seed) for seed in range(3)]
         for name, skill in (("resnet50", 1.0), ("cnn_lstm", 1.5))
@@ -98,6 +98,6 @@ def test_runs_on_other_clips_are_refused(make_run, tmp_path):
         bench(runs, tmp_path / "out")
 
 
-def test_the_papers_numbers_contradict_themselves_as_we_say():
+def test_the_papers_numbers_contradict_themselves():
     assert sum(TABLE5.values()) / 5 == pytest.approx(0.809, abs=5e-4)
     assert TABLE4["cnn_lstm"]["macro_recall"] == 0.793

@@ -90,22 +90,22 @@ def test_runs_on_other_clips_are_not_paired_and_it_says_why(make_run, tmp_path):
 
 
 def test_nothing_is_chosen_between_runs_that_were_tested_on_other_clips(make_run, tmp_path):
-    """As the trials of two folds: each is validated and tested on children of its own."""
+    """Each is validated and tested on its own children, like trials of two folds."""
     pooled, fold = make_run("study/selected", skill=0.5), make_run("study/fold", skill=2.5, clips=100)
-    one, other = (make_run(f"study/{name}", skill=1.0, seed=seed) for name, seed in (("one", 1), ("other", 2)))
-    for run, score in ((pooled, 0.2), (fold, 0.9), (one, 0.4), (other, 0.3)):
+    first, other = (make_run(f"study/{name}", skill=1.0, seed=seed) for name, seed in (("one", 1), ("other", 2)))
+    for run, score in ((pooled, 0.2), (fold, 0.9), (first, 0.4), (other, 0.3)):
         (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0, "val/macro_f1": score}) + "\n")
     page = write_comparison([pooled, fold], tmp_path / "folds").read_text()
     assert "No other run was tested on the clips of selected, so none is chosen here" in page
     assert "Inner validation chooses" not in page
     assert ">chosen<" not in page
-    page = write_comparison([pooled, fold, one, other], tmp_path / "mixed").read_text()
+    page = write_comparison([pooled, fold, first, other], tmp_path / "mixed").read_text()
     assert "Inner validation chooses, of 3 on the same test clips, one (macro-F1 40.0" in page
     assert page.count(">chosen<") == 1
-    assert "is that of fold" not in page  # the highest test accuracy, on clips that nobody else saw
+    assert "is that of fold" not in page  # the highest test accuracy, on clips of no other run
 
 
-def test_only_what_differs_in_the_configuration_is_shown(make_run, tmp_path):
+def test_only_differing_settings_are_shown(make_run, tmp_path):
     first = make_run(
         "study/a", config={"name": "a", "optim": {"lr": 0.1, "name": "adam"}, "trainer": {"max_epochs": 5}}
     )
@@ -149,7 +149,7 @@ def test_flatten():
 
 
 class Cells(HTMLParser):
-    """Rows of the table of runs, each the texts of its cells; and what the page would fetch."""
+    """Parser for the texts of all cells of the table of runs, and for addresses that the page would fetch."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ def test_two_hundred_runs_stand_on_one_page_the_best_on_inner_validation_first(m
     assert {len(row) for row in rows} == {len(heads)}
     assert [row[0][: len("run000")] for row in rows] == table["run"].tolist()
     assert "corrected for 199 tests (Holm)" in page
-    # Copies of the reference cannot be told from it; four subjects cannot show anything over 199 tests.
+    # Copies of the reference equal it; four subjects cannot show anything over 199 tests.
     assert table.set_index("run").loc["run004", "p"] == 1
     assert "With 4 subjects no difference can be shown, however clear" in page
 
@@ -258,13 +258,13 @@ def test_numbers_are_those_of_other_libraries(study, tmp_path):
 def test_a_group_below_the_least_number_of_subjects_is_no_lowest_group():
     group = {"n_clips": 9, "intervals": {}}
     values = {"mild": group | {"accuracy": 0.6, "n_subjects": 7}, "severe": group | {"accuracy": 0.1, "n_subjects": 2}}
-    found = lowest_group({"subgroups": {"min_subjects": 5, "columns": {"severity": {"groups": values}}}})
-    assert found is not None
-    assert found[:2] == (0.6, "severity mild")
+    lowest = lowest_group({"subgroups": {"min_subjects": 5, "columns": {"severity": {"groups": values}}}})
+    assert lowest is not None
+    assert lowest[:2] == (0.6, "severity mild")
 
 
 @pytest.mark.parametrize(("monitor", "first"), [("val/macro_f1", "b"), ("val/loss", "a"), ("val/accuracy", "b")])
-def test_rows_begin_in_the_order_of_what_chose_the_epochs(make_run, tmp_path, monitor, first):
+def test_rows_are_sorted_by_the_score_that_chose_the_epochs(make_run, tmp_path, monitor, first):
     scores = {"a": (0.4, 1.0), "b": (0.6, 2.0)}
     for name, (f1, loss) in scores.items():
         run = make_run(f"study/{name}", config={"name": name, "trainer": {"monitor": monitor}})
@@ -272,8 +272,8 @@ def test_rows_begin_in_the_order_of_what_chose_the_epochs(make_run, tmp_path, mo
         (run.path / "metrics.jsonl").write_text(json.dumps({"epoch": 0} | logged) + "\n")
     page = write_comparison([RunDir(tmp_path / "study" / name) for name in scores], tmp_path / "out").read_text()
     assert pd.read_csv(tmp_path / "out" / "comparison.csv")["run"][0] == first
-    said = {"val/macro_f1": "macro-F1 60.0\u202f%", "val/loss": "loss 1.000", "val/accuracy": "accuracy 60.0\u202f%"}
-    assert f"Inner validation chooses {first} ({said[monitor]})" in page
+    best = {"val/macro_f1": "macro-F1 60.0\u202f%", "val/loss": "loss 1.000", "val/accuracy": "accuracy 60.0\u202f%"}
+    assert f"Inner validation chooses {first} ({best[monitor]})" in page
 
 
 def test_a_run_that_logged_no_validation_comes_last_and_is_counted(make_run, tmp_path):
@@ -299,7 +299,7 @@ def test_a_fold_without_a_record_leaves_no_mean_of_the_others(make_run, tmp_path
 
 def test_the_strip_spans_whole_tens_around_all_intervals_and_the_mark(make_run):
     compared = compare_with_first([make_run("study/a", skill=1.0), make_run("study/b", skill=1.2)])
-    ends = [one.metrics["intervals"]["accuracy"][side] for one in compared for side in ("low", "high")]
+    ends = [run.metrics["intervals"]["accuracy"][side] for run in compared for side in ("low", "high")]
     low, high = strip_bounds(compared, 0.35)
     assert (low, high) == (np.floor(10 * min(0.35, *ends)) / 10, np.ceil(10 * max(ends)) / 10)
     assert low > 0
@@ -357,7 +357,7 @@ def test_names_and_settings_are_text_and_not_markup(make_run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("config.yaml", None, "config.yaml"),
         ("config.yaml", "a: [", "config.yaml: not readable as YAML"),
@@ -371,13 +371,13 @@ def test_names_and_settings_are_text_and_not_markup(make_run, tmp_path):
         ("metrics.jsonl", '{"epoch": 0\n{"epoch": 1}\n', "metrics.jsonl, line 1: not JSON"),
     ],
 )
-def test_a_missing_or_damaged_file_is_named(make_run, tmp_path, name, content, told):
+def test_a_missing_or_damaged_file_is_named(make_run, tmp_path, name, content, message):
     runs = [make_run("study/a"), make_run("study/b")]
     path = runs[1].path / name
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(RunError) as caught:
         write_comparison(runs, tmp_path / "out")
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "1 problem" in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -389,7 +389,7 @@ def test_metrics_of_other_predictions_are_refused(make_run, tmp_path):
         write_comparison(runs, tmp_path / "out")
 
 
-def test_what_was_wrong_before_is_told_together_with_what_is_wrong_in_the_files(make_run, tmp_path):
+def test_earlier_problems_are_reported_with_those_of_the_files(make_run, tmp_path):
     runs = [make_run("study/a"), make_run("study/b")]
     (runs[1].path / "job.json").write_text("[]")
     problems = Problems("compare")

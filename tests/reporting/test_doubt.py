@@ -22,7 +22,7 @@ def doubting(make_run):
     return make_run(table=pd.concat([known, test], ignore_index=True))
 
 
-def test_the_report_says_what_goes_to_a_person_and_how_good_sets_are(doubting):
+def test_the_report_describes_review_and_prediction_sets(doubting):
     metrics = evaluate_run(doubting)
     table = doubting.predictions()
     test = table[table["split"] == "test"]
@@ -31,10 +31,10 @@ def test_the_report_says_what_goes_to_a_person_and_how_good_sets_are(doubting):
         np.mean([label in text.split("|") for label, text in zip(test["label"], test["set"], strict=True)])
     )
     page = html.unescape((doubting.path / "report.html").read_text())
-    said = sentences(metrics, people=True)
-    assert len(said) >= 2
-    assert all(sentence in page for sentence in said)
-    assert "20\u202f% of the answers are wrong" in said[0]
+    lines = sentences(metrics, people=True)
+    assert len(lines) >= 2
+    assert all(sentence in page for sentence in lines)
+    assert "20\u202f% of the answers are wrong" in lines[0]
     assert "chosen beforehand" in (doubting.figures / "risk_coverage.svg").read_text()
 
 
@@ -52,9 +52,9 @@ def test_evaluating_again_changes_nothing(doubting):
 
 
 def test_without_inner_validation_the_report_says_why_everything_is_flagged(make_run):
-    said = sentences(evaluate_run(make_run()), people=True)
-    assert any("Everything is flagged: 0 subjects" in sentence for sentence in said)
-    assert any("insufficient evidence" in sentence for sentence in said)
+    lines = sentences(evaluate_run(make_run()), people=True)
+    assert any("Everything is flagged: 0 subjects" in sentence for sentence in lines)
+    assert any("insufficient evidence" in sentence for sentence in lines)
 
 
 def test_metrics_of_an_older_version_say_nothing(make_run):
@@ -62,18 +62,18 @@ def test_metrics_of_an_older_version_say_nothing(make_run):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"p_happy": 0.9}, "do not sum to 1"),
         ({"logit_happy": np.nan}, "a logit is NaN or infinite"),
         ({"split": "training"}, "split is none of test, validation, calibration"),
     ],
 )
-def test_bad_predictions_are_refused_and_nothing_is_written(doubting, change, told):
+def test_bad_predictions_are_refused_and_nothing_is_written(doubting, change, message):
     table = doubting.predictions().assign(**change)
     doubting.write_predictions(table)
     before = (doubting.path / "metrics.json").read_bytes()
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         evaluate_run(doubting)
     assert (doubting.path / "metrics.json").read_bytes() == before
     pd.testing.assert_frame_equal(doubting.predictions(), table)

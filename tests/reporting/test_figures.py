@@ -74,13 +74,13 @@ def test_nothing_logged_no_figure():
         ("train/lr", None),
     ],
 )
-def test_marked_is_the_epoch_that_was_kept(monitor, mark):
+def test_the_epoch_of_the_best_checkpoint_is_marked(monitor, mark):
     scores = {"val/macro_f1": [0.1, 0.5, 0.5], "val/loss": [3.0, 2.0, 1.0], "val/accuracy": [0.9, None, 0.2]}
     text = words_of(figures.training_curves(pd.DataFrame({"epoch": [0, 1, 2]} | scores), "real", monitor))
     assert mark in text if mark else "epoch 0" not in text
 
 
-def test_curves_take_the_mean_of_what_an_epoch_logged():
+def test_curves_are_means_over_each_epoch():
     curve = pd.DataFrame(
         {"epoch": [0, 0, 1, None], "train/loss": [1.0, 3.0, None, 9.0], "note": ["x", None, None, None]}
     )
@@ -98,7 +98,7 @@ def curves(count):
 
 
 def test_of_many_learning_curves_the_best_and_the_reference_are_named():
-    reached = {name: found[0].max() for name, found in curves(200).items()}
+    reached = {name: folds[0].max() for name, folds in curves(200).items()}
     figure = learning_curves(curves(200), ["simulated"], reference="run 150", reached=reached)
     text = words_of(figure)
     assert "best 6 of 200 by inner validation;\nthe others in grey" in text
@@ -126,10 +126,14 @@ def test_every_setting_has_a_panel_of_its_own_kind():
         "init.run": [f"run{index}" for index in range(30)],
     }
     figure = settings_figure(settings, [index / 30 for index in range(30)], ["synthetic"], "macro-F1")
-    shown = [axes for axes in figure.axes if axes.get_visible()]
-    assert [axes.get_title(loc="left") for axes in shown] == ["optim.lr", "model.name", "seed"]  # a name a run is none
-    assert [axes.get_xscale() for axes in shown] == ["log", "linear", "linear"]
-    medians = [line.get_ydata()[0] for line in shown[2].lines[:2]]
+    visible = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in visible] == [
+        "optim.lr",
+        "model.name",
+        "seed",
+    ]  # a name a run is none
+    assert [axes.get_xscale() for axes in visible] == ["log", "linear", "linear"]
+    medians = [line.get_ydata()[0] for line in visible[2].lines[:2]]
     assert medians == pytest.approx([14 / 30, 15 / 30])
     assert "synthetic data" in words_of(figure)
     assert settings_figure(settings, [0.1, 0.2], ["synthetic"], "macro-F1") is None

@@ -1,4 +1,4 @@
-"""Groups in the report: the plot, the table, the verdicts in words, and who has none of it."""
+"""Subgroups in the report: figure, table, verdicts in words, and runs without groups."""
 
 import re
 
@@ -56,7 +56,7 @@ def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
     assert re.fullmatch(r"severity: gap: severe [\d.]+ points below mild in accuracy \(p [=<] \.\d+\)\.", severity)
     assert gender.startswith("gender: no gap shown in accuracy (")
     assert ward == "ward: insufficient evidence (fewer than two groups have 5 subjects with a prediction)."
-    assert severity in page  # what stands for the picture
+    assert severity in page  # text alternative of the picture
     assert "<strong>gap</strong>" in page
     assert "for want of 5 subjects: &lt;b&gt;north&lt;/b&gt; (1)." in page
     assert "<b>north" not in page
@@ -86,7 +86,7 @@ def test_a_benchmark_has_no_groups(grouped_run):
     assert not (run.figures / "groups.svg").exists()
 
 
-def test_numbers_of_before_there_were_groups_still_make_a_report(grouped_run):
+def test_metrics_without_groups_still_make_a_report(grouped_run):
     run = grouped_run()
     evaluate_run(run)
     metrics = run.metrics()

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("sketched_figures")
 
 
 class Links(HTMLParser):
-    """What a browser would fetch, and the texts that stand for pictures."""
+    """Parser for addresses that a browser would fetch, and for texts of pictures."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ def test_the_report_is_one_file_that_fetches_nothing(make_run):
     assert all(links.alternatives)
 
 
-def test_the_report_says_the_numbers_the_provenance_the_audit_and_the_limits(make_run):
+def test_the_report_has_numbers_provenance_audit_and_limits(make_run):
     run = make_run()
     metrics = evaluate_run(run)
     page = re.sub(r"[ \n]+", " ", (run.path / "report.html").read_text())
@@ -86,7 +86,7 @@ def test_the_report_says_the_numbers_the_provenance_the_audit_and_the_limits(mak
     assert "lr: 0.0001" in page
 
 
-def test_what_a_run_left_out_or_kept_is_said(make_run):
+def test_the_report_lists_clips_left_out_and_repeats(make_run):
     run = make_run(config={"name": "a", "data": {"drop_duplicates": False}})
     run.write_job(run.job() | {"dropped": {"label contempt not in fer7": 1200, "unlabelled": 1}})
     evaluate_run(run)

@@ -50,7 +50,7 @@ def test_listed(names, text):
     assert words.listed(names) == text
 
 
-def test_summary_says_what_matters(metrics):
+def test_summary_of_a_run(metrics):
     text = " ".join(words.summary(metrics, people=True))
     assert f"right on {words.percent(metrics['accuracy'])} of 120 test clips of 6 subjects" in text
     assert words.interval_words(metrics, "accuracy") in text
@@ -95,13 +95,13 @@ def test_subjects_of_a_benchmark_are_no_people(metrics):
 
 
 @pytest.mark.parametrize(("subjects", "size"), [(2, 6), (6, 6), (13, 12), (39, 20), (40, 40), (3000, 40)])
-def test_how_often_intervals_hold_is_said_of_the_next_smaller_cohort(subjects, size):
-    said = words.held(subjects)
-    assert f"simulated cohorts of {size} children" in said
-    assert ("fewer children were not tried" in said) == (subjects < 6)
+def test_coverage_is_that_of_the_next_smaller_cohort(subjects, size):
+    sentence = words.held(subjects)
+    assert f"simulated cohorts of {size} children" in sentence
+    assert ("fewer children were not tried" in sentence) == (subjects < 6)
     shares = [HELD[size][score] for score in HEADLINE]
-    assert f"{100 * min(shares):.0f} to {100 * max(shares):.0f}\u202f% of the cohorts" in said
-    assert f"calibration error in {100 * HELD[size]['ece']:.0f}\u202f%" in said
+    assert f"{100 * min(shares):.0f} to {100 * max(shares):.0f}\u202f% of the cohorts" in sentence
+    assert f"calibration error in {100 * HELD[size]['ece']:.0f}\u202f%" in sentence
 
 
 def test_calibration_in_words():

@@ -5,11 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fer_id.errors import RunError
-from fer_id.runs.records import Job, Metrics
+from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, TESTED, WHOLE
+from fer_id.explain.regions import REGIONS
+from fer_id.reporting.benchmark.verdicts import time_verdict
+from fer_id.reporting.control_figures import control_figure, intensity_figure
+from fer_id.reporting.doubt import uncertainty_sentences
+from fer_id.reporting.explanation import sentences as explanation_sentences
+from fer_id.reporting.result_shapes import Controls, Explanation
+from fer_id.reporting.uncertainty import read_uncertainty
+from fer_id.runs.records import Job, Metrics, Uncertainty
 from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import misfits
 
@@ -58,7 +67,7 @@ def test_every_problem_of_an_edited_file_is_named_with_its_place(tmp_path: Path)
         RunDir(tmp_path).metrics()
     for words in (
         f"{tmp_path / 'metrics.json'}: 3 problems",
-        "accuracy is high, expected a finite number",
+        "accuracy is 'high', expected a finite number",
         "n_clips is -1, expected greater than or equal to 0",
         "confusion_matrix, item 1, item 2 is null, expected a finite number",
         "fer-id evaluate",
@@ -79,3 +88,99 @@ def test_no_kind_of_value_passes_for_another(shape: type, good: dict[str, object
 
 def test_a_file_of_an_older_version_may_say_less() -> None:
     assert misfits(Metrics, {}) == misfits(Job, {"a new key": [1]}) == []
+
+
+def test_a_class_that_is_named_twice_is_refused() -> None:
+    assert misfits(Metrics, {"labels": ["happy", "happy"]}) == ["labels is a list, expected each name once"]
+
+
+INTERVAL = {"value": 0.5, "low": 0.1, "high": 0.9, "reason": None}
+UNDEFINED = {"value": None, "low": None, "high": None, "reason": "no clip"}
+EXPLANATION = {
+    "n_clips": 4,
+    "left_out": {"no landmarks": 1},
+    "leakage": INTERVAL,
+    "regions": dict.fromkeys(REGIONS, INTERVAL),
+    "by_method": {"grad_cam": INTERVAL, "random weights": UNDEFINED},
+    "checks": {"stability": {"passed": True}, "deletion": {"passed": None}},
+    "failed": ["stability"],
+    "undecided": ["deletion"],
+}
+DOUBT = {
+    "method": "ensemble",
+    "members": 3,
+    "n_clips": 4,
+    "aleatoric": 0.1,
+    "epistemic": 0.2,
+    "auroc_error": {"total": 0.5, "confidence": None},
+    "intervals": {"total": {"low": 0.1, "high": 0.9}, "confidence": None},
+}
+SCORES = dict.fromkeys(CONTROLS, INTERVAL)
+BINS = {
+    "bins": [
+        {
+            "from": 0.1,
+            "to": 0.5,
+            "n_clips": 4,
+            "n_subjects": 2,
+            "accuracy": dict.fromkeys((WHOLE, MEAN, CHOSEN), INTERVAL),
+        }
+    ]
+}
+COMPARED = {
+    "provenance": "synthetic",
+    "model": "cnn_lstm",
+    "head": "lstm",
+    "n_clips": 4,
+    "n_subjects": 2,
+    "accuracy": SCORES,
+    "against_whole_clip": {
+        name: {"difference": 0.5, "low": 0.1, "high": 0.9, "reason": None, "p": 0.01, "p_holm": 0.02} for name in TESTED
+    },
+    "by_frame": {"the model itself": [0.5, 0.5], "linear classifier": [0.2, 0.5]},
+    "per_subject": {"subjects": ["a", "b"], "clips": [2, 2], "right": {name: [1.0, 2.0] for name in CONTROLS}},
+    "peak": BINS,
+    "delay": BINS,
+}
+
+
+def _control_pages(found: dict[str, Any], place: str) -> None:
+    """What the benchmark's page makes of ``controls.json``; a figure takes long, and is drawn where it may fail."""
+    if {*found["accuracy"]} == {*CONTROLS}:  # else they are computed again
+        time_verdict(found)
+        if place.startswith(".by_frame"):
+            control_figure(found)
+        if place.startswith(".delay"):
+            intensity_figure(found)
+
+
+@pytest.mark.parametrize(
+    ("shape", "good", "reader"),
+    [
+        (Explanation, EXPLANATION, lambda found, _: explanation_sentences(found)),
+        (Uncertainty, DOUBT, lambda found, _: uncertainty_sentences(found)),
+        (Controls, COMPARED, _control_pages),
+    ],
+    ids=["explain", "uncertainty", "controls"],
+)
+def test_what_fits_can_be_read(
+    shape: type, good: dict[str, Any], reader: Callable[[dict[str, Any], str], object], spoilt: Spoilt
+) -> None:
+    """No edit by hand gets past the record and then stops a page."""
+    assert misfits(shape, good) == []
+    reader(good, ".delay")
+    refused = 0
+    for place, value in spoilt(good):
+        if misfits(shape, value):
+            refused += 1
+        else:
+            assert isinstance(value, dict), place
+            reader(value, place)
+    assert refused > len(good)
+
+
+def test_an_edited_result_is_named_with_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    (tmp_path / "uncertainty").mkdir()
+    (tmp_path / "uncertainty" / "uncertainty.json").write_text("{}")
+    with pytest.raises(RunError, match=r"aleatoric is missing[\s\S]*`fer-id uncertainty .*` makes it again"):
+        read_uncertainty(RunDir(tmp_path))

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from fer_id.errors import RunError
-from fer_id.runs.run_dir import RunDir, differences
+from fer_id.runs.configs import differences
+from fer_id.runs.run_dir import RunDir
 
 CONFIG: dict[str, Any] = {"seed": 1, "optim": {"lr": 1e-5, "name": "adam"}, "data": {"store": ["a"]}}
 
@@ -139,3 +140,13 @@ def test_differences_are_dotted_and_symmetric() -> None:
     right = {"a": {"b": 1, "c": {"d": 3}}, "same": [1], "new": None, "e": 4}
     assert differences(left, right) == {"a.c.d": (2, 3), "e": (None, 4)}
     assert differences(right, left) == {"a.c.d": (3, 2), "e": (4, None)}
+
+
+def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "a", {}, {"subjects": {"train": ["s1"], "test": ["s2", "s3"]}})
+    rows = {"clip_id": ["c1", "c2"], "fold": ["f", "f"], "split": ["test", "validation"]}
+    run.write_predictions(pd.DataFrame(rows | {"subject_id": ["s2", "s1"]}))
+    assert len(run.predictions()) == 2
+    run.write_predictions(pd.DataFrame(rows | {"subject_id": ["s1", "s1"]}))
+    with pytest.raises(RunError, match=r"predictions\.parquet: tests s1 .* is another run's"):
+        run.predictions()

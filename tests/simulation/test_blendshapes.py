@@ -1,4 +1,4 @@
-"""An independent reader of faces looks at the drawings: MediaPipe's blendshapes against the drawn action units."""
+"""Drawn action units against MediaPipe's blendshapes, an independent reading of the drawings."""
 
 from collections.abc import Iterator
 
@@ -30,7 +30,7 @@ def landmarker(landmark_model: str) -> Iterator[FaceLandmarker]:
 
 @pytest.fixture(scope="module")
 def readings(landmarker: FaceLandmarker) -> dict[str, list[dict[str, float]]]:
-    """Blendshapes of every subject in every expression, and how far the eyes were found from where they were drawn."""
+    """Return blendshapes of every subject in every expression, and the error of the detected eye corners."""
     return {
         name: [_read(landmarker, subject, activation) for subject in range(SUBJECTS)]
         for name, activation in EXPRESSIONS.items()
@@ -51,18 +51,18 @@ def _read(landmarker: FaceLandmarker, subject: int, activation: Array) -> dict[s
 
 
 def mean(readings: dict[str, list[dict[str, float]]], expression: str, shape: str) -> float:
-    """Over subjects and both sides of the face."""
+    """Average a blendshape over subjects and both sides of the face."""
     names = [shape] if shape in readings["neutral"][0] else [f"{shape}Left", f"{shape}Right"]
     return float(np.mean([[reading[name] for name in names] for reading in readings[expression]]))
 
 
-def test_a_face_is_found_in_every_drawing(readings: dict[str, list[dict[str, float]]]) -> None:
-    missed = [(name, subject) for name, row in readings.items() for subject, found in enumerate(row) if not found]
+def test_a_face_is_detected_in_every_drawing(readings: dict[str, list[dict[str, float]]]) -> None:
+    missed = [(name, subject) for name, row in readings.items() for subject, reading in enumerate(row) if not reading]
     assert not missed
 
 
-def test_eye_corners_are_found_where_they_were_drawn(readings: dict[str, list[dict[str, float]]]) -> None:
-    assert max(found["corners"] for row in readings.values() for found in row) < 0.05  # interocular distances
+def test_detected_eye_corners_are_where_they_are_drawn(readings: dict[str, list[dict[str, float]]]) -> None:
+    assert max(reading["corners"] for row in readings.values() for reading in row) < 0.05  # interocular distances
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_eye_corners_are_found_where_they_were_drawn(readings: dict[str, list[di
 def test_the_drawn_units_are_read(
     readings: dict[str, list[dict[str, float]]], expression: str, shape: str, least: float, margin: float
 ) -> None:
-    """At least ``least``, and ``margin`` above the same people at rest."""
+    """The reading is at least ``least``, and ``margin`` above that of the same people at rest."""
     read = mean(readings, expression, shape)
     assert read >= least
     assert read - mean(readings, "neutral", shape) >= margin
@@ -93,5 +93,5 @@ def test_rest_is_read_as_rest(readings: dict[str, list[dict[str, float]]]) -> No
         assert mean(readings, "neutral", shape) < 0.1
 
 
-def test_anger_takes_the_inner_brows_down(readings: dict[str, list[dict[str, float]]]) -> None:
+def test_anger_lowers_the_inner_brows(readings: dict[str, list[dict[str, float]]]) -> None:
     assert mean(readings, "angry", "browInnerUp") < mean(readings, "neutral", "browInnerUp") - 0.2

@@ -1,4 +1,4 @@
-"""Simulated children: from a benchmark of stills to a store, and what may not be in it."""
+"""Simulated target domain: stores, their sources, and the absence of shortcuts to the label."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from fer_id.types import CROP
 
 CONFIG = DomainConfig(clips_per_emotion=1, max_turn=0.3, max_misfit=0.06)
 ARGUMENTS = ["clips_per_emotion=1", "max_turn=0.3", "max_misfit=0.06"]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def simulated(stills_store: Path, tmp_path_factory: pytest.TempPathFactory) -> C
     return ClipStore.open(out)
 
 
-def test_the_store_says_what_it_is(simulated: ClipStore, stills_store: Path) -> None:
+def test_the_card_describes_the_simulated_store(simulated: ClipStore, stills_store: Path) -> None:
     card, clips = simulated.card, simulated.clips
     assert card.provenance == "simulated"
     assert card.geometry == ClipStore.open(stills_store).card.geometry
@@ -52,12 +52,12 @@ def test_the_store_says_what_it_is(simulated: ClipStore, stills_store: Path) -> 
 
 
 def lost_frames(path: Path) -> int:
-    """Drawn stills in which no face was found, of the five emotions."""
+    """Count the drawn stills of the five emotions without a detected face."""
     clips = ClipStore.open(path).clips
     return int(((clips["n_valid"] == 0) & (clips["clip_id"] != "lost")).sum())
 
 
-def test_no_still_serves_twice_and_none_in_two_splits(simulated: ClipStore) -> None:
+def test_no_still_is_used_twice_or_in_two_splits(simulated: ClipStore) -> None:
     assert simulated.clips["video_id"].is_unique
     assert (simulated.clips.groupby("subject_id")["split"].nunique() == 1).all()
 
@@ -72,7 +72,7 @@ def test_the_intensity_is_that_of_the_expression(simulated: ClipStore) -> None:
 
 def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
     def motion(label: str) -> float:
-        """Median over clips of how far the points go between frames, pixels; the eyes are fixed by the alignment."""
+        """Return the median motion of the points between frames, pixels; the eyes are fixed by the alignment."""
         rows = np.flatnonzero(simulated.clips["label"] == label)
         return float(np.nanmedian([np.abs(np.diff(simulated.read(row).landmarks, axis=0)) for row in rows]))
 
@@ -80,7 +80,9 @@ def test_neutral_clips_move_as_the_others_do(simulated: ClipStore) -> None:
 
 
 @pytest.mark.slow
-def test_every_worker_gives_the_same(stills_store: Path, simulated: ClipStore, tmp_path: Path) -> None:
+def test_the_number_of_workers_does_not_change_the_store(
+    stills_store: Path, simulated: ClipStore, tmp_path: Path
+) -> None:
     arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'two'}", "workers=2", *ARGUMENTS]
     assert main(arguments) == DONE
     other = ClipStore.open(tmp_path / "two")
@@ -91,52 +93,52 @@ def test_every_worker_gives_the_same(stills_store: Path, simulated: ClipStore, t
         )
 
 
-def test_shares_are_those_asked_for() -> None:
+def test_shares_of_severities_are_those_of_the_config() -> None:
     config = DomainConfig(shares=[0, 1, 3])
-    found = [subject_of("train", number, config).traits.severity for number in range(400)]
-    assert found.count("mild") == 0
-    assert found.count("severe") / 400 == pytest.approx(0.75, abs=0.07)
+    severities = [subject_of("train", number, config).traits.severity for number in range(400)]
+    assert severities.count("mild") == 0
+    assert severities.count("severe") / 400 == pytest.approx(0.75, abs=0.07)
 
 
 def test_a_weak_peak_stays_weak() -> None:
     config = DomainConfig()
     config.severe.peak = 0.15
     peaks = [subject_of("train", number, config).traits for number in range(300)]
-    found = np.mean([person.dynamics.peak for person in peaks if person.severity == "severe"])
-    assert found == pytest.approx(0.15, abs=0.03)
+    mean = np.mean([person.dynamics.peak for person in peaks if person.severity == "severe"])
+    assert mean == pytest.approx(0.15, abs=0.03)
 
 
-def test_what_breaks_an_expression_off_is_seen(stills: Stills) -> None:
-    """With every expression broken off, and no other involuntary movement, the face moves beside the expression."""
+def test_interruptions_of_an_expression_are_visible(stills: Stills) -> None:
+    """Interruptions of every expression, without other involuntary movements, add movement to the face."""
 
     def beside(lapse: float) -> float:
         config = replace(CONFIG, strays=0.0)
         for degree in (config.mild, config.moderate, config.severe):
             degree.lapse, degree.jerk = lapse, 0.0
-        one = casting_of(stills, config, *next(iter(cast(stills, config))))
-        acts = [stage(one, emotion, 0, config)[0] for emotion in TARGET.names]
+        casting = casting_of(stills, config, *next(iter(cast(stills, config))))
+        acts = [stage(casting, emotion, 0, config)[0] for emotion in TARGET.names]
         return float(np.mean([np.abs(act.activation).max() for act in acts]))
 
-    kept = [replace(degree) for degree in (CONFIG.mild, CONFIG.moderate, CONFIG.severe)]
+    originals = [replace(degree) for degree in (CONFIG.mild, CONFIG.moderate, CONFIG.severe)]
     try:
         assert beside(1.0) > 1.3 * beside(0.0)
     finally:
-        CONFIG.mild, CONFIG.moderate, CONFIG.severe = kept
+        CONFIG.mild, CONFIG.moderate, CONFIG.severe = originals
 
 
-def test_copies_of_a_picture_serve_once(stills_store: Path, tmp_path: Path) -> None:
+def test_copies_of_a_picture_are_used_once(stills_store: Path, tmp_path: Path) -> None:
     source = changed(stills_store, tmp_path / "source")
     table = pd.read_parquet(source / "clips.parquet")
     tests = table.index[(table["split"] == "test") & (table["label"] == "neutral") & (table["n_valid"] > 0)][:3]
     table.loc[tests, "subject_id"] = "one"
     table.to_parquet(source / "clips.parquet")
-    found = choose_stills(ClipStore.open(source), CONFIG)
-    used = found.rows["test"]["neutral"]
+    chosen = choose_stills(ClipStore.open(source), CONFIG)
+    used = chosen.rows["test"]["neutral"]
     assert len(set(used) & set(tests)) == 1
-    assert found.left_out["repeats within test"] == 2
+    assert chosen.left_out["repeats within test"] == 2
 
 
-def test_landmarks_that_are_none_are_counted(stills_store: Path, tmp_path: Path) -> None:
+def test_degenerate_landmarks_are_counted(stills_store: Path, tmp_path: Path) -> None:
     source = changed(stills_store, tmp_path / "source")
     table = pd.read_parquet(source / "clips.parquet")
     row = table[(table["split"] == "train") & (table["label"] == "happy") & (table["n_valid"] > 0)].iloc[0]
@@ -147,8 +149,8 @@ def test_landmarks_that_are_none_are_counted(stills_store: Path, tmp_path: Path)
     assert choose_stills(ClipStore.open(source), CONFIG).left_out["landmarks that are none"] == before + 1
 
 
-def test_at_the_apex_stands_the_still_and_before_it_the_rest(stills: Stills) -> None:
-    """Without anything beside the expression, and against the picture itself."""
+def test_the_apex_shows_the_still_and_the_start_the_face_at_rest(stills: Stills) -> None:
+    """Without any movement but the expression, compared with the still."""
     still = stills.still(int(stills.rows["train"]["happy"][0]))
     still = replace(still, points=aligned(still.points), rest=aligned(still.rest))
     act = quiet(np.array([0.0, 0.5, 1.0]))
@@ -161,26 +163,26 @@ def test_at_the_apex_stands_the_still_and_before_it_the_rest(stills: Stills) -> 
     assert off[2] < off[1] < off[0]
 
 
-def test_at_rest_nothing_within_the_outline_is_of_the_still(stills: Stills) -> None:
-    """What an expression wrote into the picture (teeth, furrows) may not be seen before it begins."""
+def test_at_rest_no_pixel_within_the_outline_is_from_the_still(stills: Stills) -> None:
+    """Traces of the expression in the picture (teeth, furrows) are invisible before its onset."""
     still = stills.still(int(stills.rows["test"]["happy"][0]))
     mouth = (inner_face(still.points)[..., 0] > 0.999) & (np.mgrid[:CROP, :CROP][0] > still.points[30, 1] + 3)
     assert mouth.sum() > 50
     marked = replace(still, picture=np.where(mouth[..., None], np.uint8(255), still.picture))
     at_rest, at_apex = (
         [
-            drive(one, quiet(np.full(2, level)), np.arange(2) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
-            for one in (still, marked)
+            drive(source, quiet(np.full(2, level)), np.arange(2) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
+            for source in (still, marked)
         ]
         for level in (0.0, 1.0)
     )
     spared = inner_face(still.rest)[..., 0] < 0.999  # a pixel that shows both faces may show the mark
-    for frame, other in zip(*(one.clip.frames.astype(int) for one in at_rest), strict=True):
+    for frame, other in zip(*(driven.clip.frames.astype(int) for driven in at_rest), strict=True):
         assert np.abs(frame - other)[~spared].max() <= 1
-    assert np.abs(np.subtract(*(one.clip.frames.astype(int) for one in at_apex)))[:, mouth].max() > 40
+    assert np.abs(np.subtract(*(driven.clip.frames.astype(int) for driven in at_apex)))[:, mouth].max() > 40
 
 
-def test_who_is_seen_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills) -> None:
+def test_the_face_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills) -> None:
     for split, by_emotion in stills.rows.items():
         for rows in by_emotion.values():
             for row in rows.tolist():
@@ -190,7 +192,7 @@ def test_who_is_seen_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills)
 
 
 class Motionless(np.random.Generator):
-    """A detector and a sensor without errors."""
+    """Generator of zeros: a detector and a sensor without errors."""
 
     def __init__(self) -> None:
         super().__init__(np.random.PCG64(0))
@@ -206,7 +208,7 @@ def aligned(points: np.ndarray) -> np.ndarray:
 
 
 def quiet(intensity: np.ndarray) -> Performance:
-    """Nothing but the expression, under light that changes nothing."""
+    """Return a performance of the expression alone, under neutral light."""
     frames = len(intensity)
     return Performance(
         "happy", intensity, np.zeros((frames, 2, 14)), np.zeros((frames, 5)), np.zeros((frames, 2)),
@@ -218,8 +220,8 @@ def test_severity_gender_and_age_move_the_expression_by_what_the_config_says() -
     people = [subject_of("train", number, DomainConfig()).traits for number in range(600)]
 
     def mean(value: str, **groups: str) -> float:
-        chosen = [one for one in people if all(getattr(one, name) == group for name, group in groups.items())]
-        return float(np.mean([getattr(one.dynamics, value) for one in chosen]))
+        chosen = [person for person in people if all(getattr(person, name) == group for name, group in groups.items())]
+        return float(np.mean([getattr(person.dynamics, value) for person in chosen]))
 
     assert mean("peak", severity="mild") > mean("peak", severity="moderate") > mean("peak", severity="severe")
     gap = mean("peak", severity="severe", gender="female") - mean("peak", severity="severe", gender="male")
@@ -241,16 +243,16 @@ def test_without_gaps_groups_are_alike() -> None:
 
 def test_a_subject_is_a_function_of_seed_split_and_number(stills: Stills) -> None:
     fewer = replace(CONFIG, subjects=1)
-    first = [one for one in cast(stills, CONFIG) if one[1] == 0]
+    first = [deal for deal in cast(stills, CONFIG) if deal[1] == 0]
     assert list(cast(stills, fewer)) == first
-    one = casting_of(stills, CONFIG, *first[0])
-    acts = [stage(one, "sad", 0, CONFIG)[0].intensity for _ in range(2)]
+    casting = casting_of(stills, CONFIG, *first[0])
+    acts = [stage(casting, "sad", 0, CONFIG)[0].intensity for _ in range(2)]
     np.testing.assert_array_equal(*acts)
     assert subject_of("test", 0, CONFIG).traits != subject_of("train", 0, CONFIG).traits
 
 
 def changed(source: Path, out: Path, **card: object) -> Path:
-    """A copy of a store whose card says something else."""
+    """Copy a store and change entries of its card."""
     import shutil
 
     from fer_id.errors import StoreError
@@ -261,12 +263,12 @@ def changed(source: Path, out: Path, **card: object) -> Path:
     return out
 
 
-def test_a_source_that_is_none_is_refused_with_every_reason(drawn_store: Path, tmp_path: Path, capsys: Told) -> None:
+def test_an_unsuitable_source_is_refused_with_every_reason(drawn_store: Path, tmp_path: Path, capsys: Capture) -> None:
     source = changed(drawn_store, tmp_path / "source", geometry={"eyes": None, "colour": "rgb"})
     assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     for reason in ("is synthetic; expected real faces", "holds clips of people", "its faces are not aligned"):
-        assert reason in told
+        assert reason in message
     assert not (tmp_path / "out").exists()
 
 
@@ -275,37 +277,37 @@ def drawn_store(tiny_store) -> Path:  # type: ignore[no-untyped-def]
     return tiny_store()  # type: ignore[no-any-return]
 
 
-def test_a_simulation_is_no_source(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+def test_a_simulated_store_is_refused_as_source(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     source = changed(stills_store, tmp_path / "source", provenance="simulated")
     assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
     assert "is simulated; expected real faces" in capsys.readouterr().err
 
 
-def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", "max_turn=0.0001"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "validation has no usable stills of" in told
-    assert "test has no usable stills of" in told
+    message = capsys.readouterr().err
+    assert "validation has no usable stills of" in message
+    assert "test has no usable stills of" in message
 
 
-def test_too_many_clips_for_the_stills_are_refused(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+def test_too_many_clips_for_the_stills_are_refused(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *ARGUMENTS[1:], "clips_per_emotion=7"]
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "expected 7 of each for one subject" in told
-    assert "clips_per_emotion=" in told
+    message = capsys.readouterr().err
+    assert "expected 7 of each for one subject" in message
+    assert "clips_per_emotion=" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Told) -> None:
+def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     wrong = ["shares=[0,0,0]", "home.gain=[1,0.5]", "severe.onset_s=5", "mild.peak=1.5"]
     assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *wrong]) == USERS_FAULT
-    told = capsys.readouterr().err
+    message = capsys.readouterr().err
     for key in ("shares", "home.gain", "severe.onset_s", "mild.peak"):
-        assert key in told
+        assert key in message
 
 
-def test_frames_without_a_face_are_black_and_say_so(simulated: ClipStore) -> None:
+def test_frames_without_a_face_are_black_and_counted(simulated: ClipStore) -> None:
     clips = [simulated.read(row) for row in range(len(simulated))]
     lost = sum(int((~clip.valid).sum()) for clip in clips)
     assert simulated.card.audit["frames_without_face"] == lost
@@ -315,7 +317,7 @@ def test_frames_without_a_face_are_black_and_say_so(simulated: ClipStore) -> Non
         assert clip.frames.shape[1:] == (CROP, CROP, 3)
 
 
-def test_a_still_holds_what_its_row_holds(stills: Stills) -> None:
+def test_a_still_has_the_picture_and_landmarks_of_its_row(stills: Stills) -> None:
     row = int(stills.rows["test"]["neutral"][0])
     still: Still = stills.still(row)
     np.testing.assert_array_equal(still.picture, stills.store.read(row).frames[0])

@@ -1,4 +1,4 @@
-"""The spline against scipy's, and what it does to pictures."""
+"""Thin-plate splines against scipy's, and their effect on pictures."""
 
 import cv2
 import numpy as np
@@ -17,7 +17,7 @@ def some_points(seed: int, count: int = 30) -> np.ndarray:
     return np.random.default_rng(seed).uniform(8, 56, (count, 2))
 
 
-def test_it_is_the_spline_of_scipy() -> None:
+def test_the_spline_equals_scipys() -> None:
     source = some_points(0)
     target = source + np.random.default_rng(1).normal(0, 1.5, source.shape)
     knots = np.concatenate([target, ANCHORS]) / CROP
@@ -32,7 +32,7 @@ def test_it_is_the_spline_of_scipy() -> None:
     np.testing.assert_allclose(maps - pixels, between, atol=1e-3)
 
 
-def test_nothing_moves_where_no_point_does() -> None:
+def test_no_pixel_moves_where_no_point_does() -> None:
     points = some_points(2)
     pixels = np.stack(np.meshgrid(np.arange(CROP), np.arange(CROP)), axis=-1)
     np.testing.assert_allclose(backward_maps(points[None], points[None])[0, 0], pixels, atol=1e-4)
@@ -40,14 +40,14 @@ def test_nothing_moves_where_no_point_does() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), size=st.floats(0, 2))
-def test_a_pixel_where_a_point_is_now_comes_from_where_it_was(seed: int, size: float) -> None:
-    axis = np.linspace(10, 54, 5)  # a lattice: what points closer than the grid do apart is lost
+def test_a_pixel_at_a_target_point_comes_from_its_source_point(seed: int, size: float) -> None:
+    axis = np.linspace(10, 54, 5)  # a lattice: differences between points closer than the grid are lost
     source = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
     target = source + size * np.random.default_rng(seed).uniform(-1, 1, source.shape)
     maps = backward_maps(source[None], target[None])[0, 0]
     x, y = np.float32(target[:, 0]), np.float32(target[:, 1])
-    come = cv2.remap(maps, x, y, cv2.INTER_LINEAR).reshape(-1, 2)
-    assert np.abs(come - source).max() < 0.4 * size + 0.01
+    origin = cv2.remap(maps, x, y, cv2.INTER_LINEAR).reshape(-1, 2)
+    assert np.abs(origin - source).max() < 0.4 * size + 0.01
 
 
 def test_the_background_stays() -> None:

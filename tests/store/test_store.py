@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pickle
 import re
@@ -39,6 +40,10 @@ def row(clip_id: str = "a-0", subject_id: str = "a", **columns: Any) -> dict[str
     return {"clip_id": clip_id, "subject_id": subject_id, "label": "happy", **columns}
 
 
+def shares(weights: list[float]) -> list[float]:
+    return [weight / sum(weights) for weight in weights]
+
+
 def edit_table(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
     table = pd.read_parquet(path / "clips.parquet")
     changed = change(table)
@@ -71,7 +76,7 @@ def clips(draw: st.DrawFn) -> list[dict[str, Any]]:
                 "clip_id": f"clip {number}",
                 "subject_id": draw(st.sampled_from(["a", "b-1", "C.x_2"])),
                 "label": draw(st.sampled_from([None, "happy", "sad", "neutral"])),
-                "soft_label": draw(st.none() | st.lists(st.floats(0, 1), min_size=5, max_size=5)),
+                "soft_label": draw(st.none() | st.lists(st.floats(0.01, 1), min_size=5, max_size=5).map(shares)),
                 "intensity": draw(st.none() | st.lists(st.floats(0, 1), min_size=length, max_size=length)),
                 "t0_s": draw(st.none() | st.floats(0, 100)),
                 "age_group": draw(st.none() | st.sampled_from(["6-9", "10-13"])),
@@ -291,10 +296,17 @@ def nulls(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
         (lambda t: t.assign(subject_id="s99"), "frames/s99.npy: missing"),
         (lambda t: t.iloc[:0], "no clip"),
         *(
-            (lambda t, column=column, name=name: t.assign(**{column: name}), "which names no file in a folder")
+            (lambda t, column=column, name=name: t.assign(**{column: name}), "expected text that can name a file")
             for column in ("subject_id", "clip_id")
-            for name in ("../../x", "/etc/passwd", "..", "a\0b")
+            for name in ("../../x", "/etc/passwd", "..", "a\0b", "a\nb", "a\x1b[31mb", 7)
         ),
+        (
+            lambda t: t.assign(soft_label=[[2.0, -1.0, 0.0, 0.0, 0.0]] * len(t)),
+            "expected shares that sum to 1",
+        ),
+        (lambda t: t.assign(soft_label=[[math.nan] * 5] * len(t)), "expected shares that sum to 1"),
+        (lambda t: t.assign(fps=0.0), "column fps holds 0.0, expected a number above 0"),
+        (lambda t: t.assign(t0_s=math.inf), "column t0_s holds inf, expected a finite number"),
     ],
 )
 def test_a_table_that_disagrees_is_named(
@@ -305,6 +317,22 @@ def test_a_table_that_disagrees_is_named(
     message = complaint(path)
     assert says in message
     assert "clips.parquet" in message or "s99.npy" in message
+
+
+def test_group_columns_hold_text_and_mean_nothing_else(tiny_store: Factory) -> None:
+    path = tiny_store(subjects=1, clips=2)
+    edit_card(path, groups=["label", "gender"])
+    edit_table(path, lambda t: t.assign(gender=[["a", "b"]] * len(t)))
+    message = complaint(path)
+    assert "card.json: the group column label means something else" in message
+    assert "column gender holds" in message
+
+
+@pytest.mark.parametrize("eyes", [[[20, 24]], [[20, 24], [44, "24"]], "20,24", [[20, 24], [math.nan, 24]]])
+def test_eyes_that_are_no_two_places_are_refused(tiny_store: Factory, eyes: object) -> None:
+    path = tiny_store(subjects=1, clips=1)
+    edit_card(path, geometry={"eyes": eyes})
+    assert "card.json: 1 problem" in complaint(path) or "geometry.eyes" in complaint(path)
 
 
 @pytest.mark.parametrize("part", ["clips.parquet", "card.json", "frames/s00.npy", "valid/s00.npy"])
@@ -506,3 +534,16 @@ def test_a_failed_overwrite_keeps_the_old_store(tmp_path: Path, monkeypatch: pyt
 
 def test_faces_are_readable_by_their_owner_only(tiny_store: Factory) -> None:
     assert tiny_store().stat().st_mode & 0o077 == 0
+
+
+def test_too_many_open_files_are_not_taken_for_a_damaged_store(
+    tiny_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tiny_store()
+
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(np.lib.format, "open_memmap", refused)
+    with pytest.raises(OSError, match="Too many open files"):
+        ClipStore.open(path)

@@ -1,4 +1,4 @@
-"""Batches and tasks small enough to train in a moment."""
+"""Fixtures with tiny batches and tasks."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""The task: what is learned from, what is judged, and how the learning rate and the frames change over a training."""
+"""ClipClassification: which clips it learns from and scores, learning-rate schedules, and progressive resizing."""
 
 import copy
 from collections.abc import Callable
@@ -30,7 +30,7 @@ LABELS = [0, 1, 2, 3, 4, 0, 1, 2]
 
 
 class Watch(pl.Callback):
-    """What every training step saw: learning rate, side of the frames, loss."""
+    """Callback that records learning rate, side of the frames and loss of every training step."""
 
     def __init__(self) -> None:
         self.lr: list[float] = []
@@ -85,7 +85,7 @@ def test_steps_lower_the_loss_of_a_tiny_batch(make_task: MakeTask, make_batch: M
     assert loss_of(task, batch).item() < before / 2
 
 
-# --- what counts ------------------------------------------------------------------------------------------------------
+# --- clips that count -------------------------------------------------------------------------------------------------
 
 
 def without_a_face(batch: ClipBatch, *rows: int) -> ClipBatch:
@@ -106,10 +106,10 @@ def test_clips_without_a_face_or_a_label_are_not_learned_from(
     other = copy.deepcopy(task)
     loss_of(task, hidden).backward()
     loss_of(other, few).backward()
-    for (name, one), two in zip(task.model.named_parameters(), other.model.parameters(), strict=True):
-        torch.testing.assert_close(one.grad, two.grad, msg=lambda text, name=name: f"{name}: {text}")
-    for one, two in zip(task.model.buffers(), other.model.buffers(), strict=True):
-        torch.testing.assert_close(one, two)  # nor do they move the batch norm
+    for (name, parameter), two in zip(task.model.named_parameters(), other.model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, two.grad, msg=lambda text, name=name: f"{name}: {text}")
+    for buffer, two in zip(task.model.buffers(), other.model.buffers(), strict=True):
+        torch.testing.assert_close(buffer, two)  # nor do they move the batch norm
 
 
 def test_a_batch_without_anything_to_learn_changes_no_weight(make_task: MakeTask, make_batch: MakeBatch) -> None:

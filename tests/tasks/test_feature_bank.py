@@ -1,4 +1,4 @@
-"""Features that folds share are the ones each would have found alone, found once."""
+"""Shared features equal those that each fold would compute alone, and are computed once."""
 
 from collections.abc import Callable
 
@@ -26,7 +26,7 @@ def model() -> ClipClassifier:
 
 @pytest.fixture
 def encoded(model: ClipClassifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many frames each call of the encoder saw."""
+    """Number of frames of each call of the encoder."""
     seen: list[int] = []
     forward = model.encoder.forward
 
@@ -69,7 +69,7 @@ def test_folds_that_overlap_encode_a_clip_once_an_epoch(
     assert len(encoded) == 12
 
 
-def test_what_it_finds_does_not_depend_on_who_asked_first(model: ClipClassifier, make_batch: MakeBatch) -> None:
+def test_features_do_not_depend_on_the_first_batch(model: ClipClassifier, make_batch: MakeBatch) -> None:
     batch = make_batch([0, 1, 2, 3])
     whole = FeatureBank().pooled(model, batch, 0)
     late = FeatureBank()
@@ -79,9 +79,9 @@ def test_what_it_finds_does_not_depend_on_who_asked_first(model: ClipClassifier,
 
 def test_a_full_bank_computes_again(model: ClipClassifier, make_batch: MakeBatch, encoded: list[int]) -> None:
     batch, bank = make_batch([0, 1]), FeatureBank(limit=8 * 4)
-    found = [bank.pooled(model, batch, 0) for _ in range(3)]
+    features = [bank.pooled(model, batch, 0) for _ in range(3)]
     assert len(encoded) == 2 + 1 + 1
-    assert torch.equal(found[0], found[2])
+    assert torch.equal(features[0], features[2])
 
 
 @pytest.mark.parametrize(("strategy", "used"), [("linear_probe", True), ("full", False), ("gradual", False)])

@@ -1,4 +1,4 @@
-"""Cached features: what is asked of them is what the model would say, and the linear reader is logistic regression."""
+"""Cached features give the model's own logits, and the linear reader is logistic regression."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def batch() -> ClipBatch:
     }
 
 
-def test_what_is_cached_is_what_the_model_says(model: ClipClassifier, batch: ClipBatch) -> None:
+def test_cached_features_give_the_models_logits(model: ClipClassifier, batch: ClipBatch) -> None:
     features = Features.of(model, [batch, batch])
     assert features.clip_ids == [*"abdef"] * 2  # without the clip that has no label
     known = batch["label"] >= 0
@@ -48,8 +48,8 @@ def test_what_is_cached_is_what_the_model_says(model: ClipClassifier, batch: Cli
     torch.testing.assert_close(features.judged(model)[:5][covered], whole[covered])
     torch.testing.assert_close(features.reversed().judged(model)[:5][covered], backwards[covered])
     single = features.frames.judged(model).reshape(10, 4, 5)[:5, 2]
-    shown = batch["valid"][known][:, 2]
-    torch.testing.assert_close(single[shown], third[shown])
+    with_face = batch["valid"][known][:, 2]
+    torch.testing.assert_close(single[with_face], third[with_face])
 
 
 def test_shuffling_keeps_each_clips_frames_with_their_faces(model: ClipClassifier, batch: ClipBatch) -> None:

@@ -1,4 +1,4 @@
-"""What a device computes in, and which numerics are timed: how many steps of which, with everything left as it was."""
+"""Supported precisions of a device, and the timing of candidates, which leaves model and random state unchanged."""
 
 import copy
 import os
@@ -20,7 +20,7 @@ ASK = "import torch; from fer_id.tasks.numerics import supports; print(supports(
 
 
 class Timed(torch.nn.Module):
-    """A model that advances a clock of its own by what the precision costs, and counts its steps and clips."""
+    """A model with its own clock, which advances by the cost of the precision; it counts its steps and clips."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
         super().__init__()
@@ -55,20 +55,20 @@ def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_limit_of_onednn_takes_bf16_away() -> None:
-    """As a processor without it would be seen."""
+    """The limit makes the processor look like one without bf16."""
     limited = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
     done = subprocess.run([sys.executable, "-c", ASK], env=limited, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
 
-def test_what_is_supported_runs() -> None:
+def test_a_supported_precision_runs() -> None:
     assert supports("32", CPU)
     state = torch.random.get_rng_state()
     numerics._has_bf16.cache_clear()
     features = torch.rand(2, 3, 4)
     torch.random.set_rng_state(state)
     supports("bf16", CPU)
-    assert torch.equal(torch.random.get_rng_state(), state)  # asking draws nothing
+    assert torch.equal(torch.random.get_rng_state(), state)  # the check draws no random number
     with autocast("bf16", CPU):
         states = torch.nn.LSTM(4, 5, batch_first=True)(features)[0]
     assert states.dtype == (torch.bfloat16 if supports("bf16", CPU) else torch.float32)
@@ -85,7 +85,7 @@ def test_the_processor_is_asked_as_well_as_onednn(instruction: str, monkeypatch:
     assert numerics._has_bf16.__wrapped__("cpu") == (instruction != "avx512_f")
 
 
-def test_what_is_missing_is_computed_in_float32_and_said_once(
+def test_a_missing_precision_falls_back_to_float32_with_one_message(
     without_bf16: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(3):
@@ -103,49 +103,49 @@ def test_what_is_missing_is_computed_in_float32_and_said_once(
 def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..., ClipClassification]) -> None:
     model = make_task(head="lstm").model.eval()
     before, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
-    found = measure(model, (2, 3), device=CPU)
+    timed = measure(model, (2, 3), device=CPU)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
         assert value.stride() == before[name].stride(), name
-    assert {(one.precision, one.memory_format) for one in found} == {
+    assert {(candidate.precision, candidate.memory_format) for candidate in timed} == {
         (precision, memory_format)
         for precision in PRECISIONS
         for memory_format in ("contiguous", "channels_last")
         if supports(precision, CPU)
     }
-    assert [one.seconds for one in found] == sorted(one.seconds for one in found)
-    assert found[0].seconds > 0
+    assert [candidate.seconds for candidate in timed] == sorted(candidate.seconds for candidate in timed)
+    assert timed[0].seconds > 0
 
 
-def test_only_the_candidates_asked_for_are_timed(make_task: Callable[..., ClipClassification]) -> None:
-    (one,) = measure(make_task().model, (2, 1), device=CPU, precisions=["32"], formats=["channels_last"])
-    assert (one.precision, one.memory_format) == ("32", "channels_last")
+def test_only_the_given_candidates_are_timed(make_task: Callable[..., ClipClassification]) -> None:
+    (candidate,) = measure(make_task().model, (2, 1), device=CPU, precisions=["32"], formats=["channels_last"])
+    assert (candidate.precision, candidate.memory_format) == ("32", "channels_last")
 
 
 def test_a_precision_that_the_device_lacks_is_not_tried(without_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Timed(monkeypatch)
-    found = measure(model, (4, 2), device=CPU)
+    timed = measure(model, (4, 2), device=CPU)
     assert model.steps == {("32", "channels_last"): 1 + STEPS, ("32", "contiguous"): 1 + STEPS}
-    assert {candidate.precision for candidate in found} == {"32"}
+    assert {candidate.precision for candidate in timed} == {"32"}
 
 
 def test_a_hopeless_candidate_takes_one_step(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Timed(monkeypatch, **{"32_contiguous": 2.9, "bf16_contiguous": 3.1, "bf16_channels_last": 0.9})
-    found = measure(model, (4, 2), device=CPU)
+    timed = measure(model, (4, 2), device=CPU)
     assert model.steps == {
         ("32", "channels_last"): 1 + STEPS,
         ("32", "contiguous"): 1 + STEPS,
         ("bf16", "channels_last"): 1 + STEPS,
         ("bf16", "contiguous"): 1,
     }
-    assert [round(candidate.seconds, 6) for candidate in found] == [0.9, 1.0, 2.9, 3.1]
-    assert found[0][:2] == ("bf16", "channels_last")
+    assert [round(candidate.seconds, 6) for candidate in timed] == [0.9, 1.0, 2.9, 3.1]
+    assert timed[0][:2] == ("bf16", "channels_last")
 
 
-def test_a_slow_candidate_that_comes_first_stops_nobody(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_first_candidate_stops_no_other(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Timed(monkeypatch, **{"32_channels_last": 100.0})
     assert measure(model, (4, 2), device=CPU)[-1][:2] == ("32", "channels_last")
     assert set(model.steps.values()) == {1 + STEPS}
@@ -173,9 +173,9 @@ def test_a_candidate_without_an_operator_is_left_out_with_a_line(
             return super().forward(frames, valid)
 
     assert {candidate.precision for candidate in measure(Partial(monkeypatch), (2, 1), device=CPU)} == {"32"}
-    said = capsys.readouterr().err
-    assert "bf16 channels_last is not tried: could not create a primitive descriptor\n" in said
-    assert "and so on" not in said
+    message = capsys.readouterr().err
+    assert "bf16 channels_last is not tried: could not create a primitive descriptor\n" in message
+    assert "and so on" not in message
 
 
 def test_the_random_state_survives_a_model_that_fails() -> None:

@@ -1,4 +1,4 @@
-"""What of a model learns under each strategy, and how far it moves."""
+"""The parts of a model that learn under each strategy, and how far they move."""
 
 import copy
 from collections.abc import Callable
@@ -37,7 +37,7 @@ def weights(module: nn.Module) -> Weights:
 def fitted(
     strategy: str, batches: list[ClipBatch], *, epochs: int = 2, l2sp: float = 0.01
 ) -> tuple[ClipClassifier, Weights]:
-    """The model after a short training under a strategy, and what it was before."""
+    """Return the model after a short training under a strategy, and the model before it."""
     model = small_model()
     before = weights(model)
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy, l2sp=l2sp), before)
@@ -67,9 +67,11 @@ def test_each_lowers_the_loss_of_what_it_learns_from(strategy: str, batches: lis
     start.load_state_dict(before)
     frames, valid, label = batches[0]["frames"], batches[0]["valid"], batches[0]["label"]
     losses = []
-    for one in (start, model):
-        STRATEGIES[strategy](AdaptationConfig(strategy), {}).begin_epoch(one.train(), 0.99)  # batch norms as it learns
-        losses.append(nn.functional.cross_entropy(one(frames, valid), label).item())
+    for network in (start, model):
+        STRATEGIES[strategy](AdaptationConfig(strategy), {}).begin_epoch(
+            network.train(), 0.99
+        )  # batch norms as it learns
+        losses.append(nn.functional.cross_entropy(network(frames, valid), label).item())
     assert losses[1] < losses[0]
 
 
@@ -127,7 +129,7 @@ def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
     assert away.item() == pytest.approx(0.3 / 2 * 0.01 * count, rel=1e-3)
 
 
-def test_what_the_pull_holds_is_not_decayed() -> None:
+def test_weights_held_by_the_penalty_do_not_decay() -> None:
     model = small_model()
     start = {f"encoder.{name}": value for name, value in weights(model.encoder).items()}
     chosen = STRATEGIES["l2sp"](AdaptationConfig("l2sp"), start)
@@ -156,10 +158,14 @@ def test_new_batch_statistics_are_those_of_the_cohort(batches: list[ClipBatch]) 
         maps = [conv((batch["frames"].flatten(0, 1) - 0.5) / 0.5).transpose(0, 1).flatten(1) for batch in batches]
     assert first.running_mean is not None
     assert first.running_var is not None
-    torch.testing.assert_close(first.running_mean, torch.stack([one.mean(dim=1) for one in maps]).mean(dim=0))
-    torch.testing.assert_close(first.running_var, torch.stack([one.var(dim=1) for one in maps]).mean(dim=0))
-    for (name, one), two in zip(model.named_parameters(), before.parameters(), strict=True):
-        assert torch.equal(one, two), name
+    torch.testing.assert_close(
+        first.running_mean, torch.stack([channel_maps.mean(dim=1) for channel_maps in maps]).mean(dim=0)
+    )
+    torch.testing.assert_close(
+        first.running_var, torch.stack([channel_maps.var(dim=1) for channel_maps in maps]).mean(dim=0)
+    )
+    for (name, parameter), two in zip(model.named_parameters(), before.parameters(), strict=True):
+        assert torch.equal(parameter, two), name
     assert not model.training
     assert first.momentum == 0.1
 
@@ -171,7 +177,7 @@ def test_coral_is_the_distance_of_the_covariances() -> None:
     assert coral(torch.from_numpy(source), torch.from_numpy(target)).item() == pytest.approx(expected)
 
 
-def test_the_critic_learns_and_what_it_looks_at_unlearns() -> None:
+def test_the_critic_learns_and_the_features_become_alike() -> None:
     critic, features = Critic(4), torch.randn(6, 4, requires_grad=True)
     domain = torch.tensor([SOURCE] * 4 + [COHORT] * 2)
     critic(features, domain, 0.5).backward()
@@ -184,7 +190,7 @@ def test_the_critic_learns_and_what_it_looks_at_unlearns() -> None:
 
 
 @pytest.mark.parametrize("strategy", ["coral", "dann"])
-def test_what_cannot_be_aligned_is_not(strategy: str) -> None:
+def test_a_batch_of_one_domain_is_not_aligned(strategy: str) -> None:
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy), {})
     chosen.critic(8)
     model = small_model()
@@ -206,7 +212,7 @@ def _aligns(strategy: Strategy) -> bool:
 
 
 @pytest.mark.parametrize(("strategy", "scale", "offset"), [("coral", 3.0, 0.0), ("dann", 1.0, 1.0)])
-def test_what_sets_the_domains_apart_is_unlearned(strategy: str, scale: float, offset: float) -> None:
+def test_differences_between_domains_are_unlearned(strategy: str, scale: float, offset: float) -> None:
     """The cohort's features are the source's, stretched and moved by two numbers, which alone may change."""
     torch.manual_seed(0)
     source, cohort = torch.randn(2, 128, 8)

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,7 +88,7 @@ def test_boris_table_has_the_columns_that_boris_exports(make) -> None:
     rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE, None]), MEDIA).decode())))
     expected = (
         "Observation id,Observation date,Description,Media file,Total length,FPS,Subject,Behavior,Behavioral category,"
-        "Modifiers,Behavior type,Start (s),Stop (s),Duration (s),Comment start,Comment stop"
+        "Modifiers,Behavior type,Start (s),Stop (s),Duration (s),Comment start,Comment stop,Time offset (s)"
     )
     assert list(rows[0]) == expected.split(",")
     assert [row["Behavior"] for row in rows] == ["model: happy", "for review", "no face"]
@@ -175,3 +176,11 @@ def test_a_window_for_review_never_names_one_label(make, drawn: list[list[float]
         named = [name for name in TARGET.names if name in cell]
         assert not named or named == list(TARGET.names)
     assert timeline.windows["answer"].isna().all()
+
+
+def test_the_files_of_both_tools_say_whose_face_was_followed(make, tmp_path: Path) -> None:
+    timeline = replace(make([SURE]), subject="s0123456789abcdef")
+    for name, content in (("a.eaf", elan.write), ("a.boris", boris.write_project), ("a.csv", boris.write_table)):
+        (tmp_path / name).write_bytes(content(timeline, MEDIA))
+        found = read_corrected(tmp_path / name)
+        assert (found.video, found.sha256, found.subject) == ("a.mp4", "ab" * 32, "s0123456789abcdef")

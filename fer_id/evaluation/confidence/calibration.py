@@ -1,11 +1,11 @@
-"""Does a confidence of 80 % mean right in 80 % of the cases, and what makes it so?
+"""Temperature scaling and calibration errors of predicted probabilities.
 
 * Reliability in ``BINS`` = 15 equal-width bins of the top probability, and the expected calibration error (ECE): the
   mean over clips of |accuracy - confidence| of their bin (Guo et al. 2017, arXiv:1706.04599). Bins are [low, high), the
   last one closed, as in torchmetrics. The adaptive ECE has bins of equally many clips (Nguyen and O'Connor 2015,
-  arXiv:1508.05154), so that no bin is a handful.
+  arXiv:1508.05154), so that no bin has only a few.
 * Brier score (sum over classes, 0 to 2) and mean negative log-likelihood (natural logarithm) of all probabilities.
-* **Temperature** (Guo et al.): one number a fold divides the logits, fitted on the fold's own inner validation alone,
+* **Temperature** (Guo et al.): one number per fold that divides the logits, fitted on the fold's own inner validation,
   or on its cross-fitted children where there are any. It changes no prediction.
 """
 
@@ -24,18 +24,18 @@ from fer_id.labels import LabelSpace
 BINS = 15
 
 SCORES = ("ece", "adaptive_ece", "brier", "nll")
-"""Of probabilities; the less the better."""
+"""Scores of probabilities; lower is better."""
 
 FEWEST = 20
-"""Labelled clips of inner validation below which no temperature is fitted."""
+"""Fewest labelled clips of inner validation to fit a temperature on."""
 
 _LOG_RANGE = (np.log(0.05), np.log(20.0))
-_SMALLEST = 1e-12  # probability that counts as none: its logarithm stays finite
+_SMALLEST = 1e-12  # lower limit of probabilities, which keeps logarithms finite
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Counts, mean confidence and accuracy by bin, each (bins,); the two means are NaN in an empty bin."""
+    """Reliability diagram: counts, mean confidence and accuracy by bin, each (bins,); an empty bin has NaN means."""
 
     edges: Floats  # (bins + 1,)
     counts: Floats
@@ -56,7 +56,8 @@ def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliabi
 
     Args:
         confidence: (N,) the probability of the predicted class, in [0, 1].
-        correct: (N,) whether the prediction is right.
+        correct: (N,) True where the prediction is right.
+        bins: number of equal-width bins.
     """
     edges, index = np.linspace(0.0, 1.0, bins + 1), bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins).astype(np.float64)
@@ -67,13 +68,13 @@ def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliabi
 
 
 def bin_of(confidence: Floats, bins: int = BINS) -> Ints:
-    """(N,) index of the equal-width bin of each confidence (N,)."""
+    """Return the index of the equal-width bin of each confidence, (N,) -> (N,)."""
     edges = np.linspace(0.0, 1.0, bins + 1)
     return np.asarray(np.clip(np.searchsorted(edges, confidence, side="right") - 1, 0, bins - 1), dtype=np.int64)
 
 
 def adaptive_ece(confidence: Floats, correct: Bools, bins: int = BINS) -> float:
-    """ECE over bins of equally many clips, give or take one; NaN without a clip."""
+    """Compute the ECE over bins of equally many clips, within one; NaN without a clip."""
     if not len(confidence):
         return float("nan")
     order = np.argsort(confidence, kind="stable")
@@ -83,7 +84,7 @@ def adaptive_ece(confidence: Floats, correct: Bools, bins: int = BINS) -> float:
 
 
 def calibration_scores(p: Floats, truth: Ints) -> dict[str, float]:
-    """``ece``, ``adaptive_ece``, ``brier`` and ``nll`` of probabilities (N, K); NaN without a clip."""
+    """Compute ``ece``, ``adaptive_ece``, ``brier`` and ``nll`` of probabilities (N, K); NaN without a clip."""
     if not len(truth):
         return dict.fromkeys(SCORES, float("nan"))
     confidence, correct = p.max(axis=1), p.argmax(axis=1) == truth
@@ -96,17 +97,17 @@ def calibration_scores(p: Floats, truth: Ints) -> dict[str, float]:
 
 
 def brier_by_clip(p: Floats, truth: Ints) -> Floats:
-    """(N,) squared distance of the probabilities (N, K) from the truth, summed over classes: 0 to 2."""
+    """Return the Brier score of each clip (N,): squared error of probabilities (N, K) summed over classes, 0 to 2."""
     return np.asarray(((p - np.eye(p.shape[1])[truth]) ** 2).sum(axis=1))
 
 
 def nll_by_clip(p: Floats, truth: Ints) -> Floats:
-    """(N,) negative logarithm of the true class's probability."""
+    """Return the negative logarithm of the true class's probability, (N,)."""
     return np.asarray(-np.log(p[np.arange(len(truth)), truth].clip(_SMALLEST)))
 
 
 def fit_temperature(logits: Floats, truth: Ints) -> float:
-    """The temperature, 0.05 to 20, under which these clips are likeliest.
+    """Fit the temperature, 0.05 to 20, that maximises the likelihood of the true classes.
 
     Args:
         logits: (N, K).
@@ -117,19 +118,19 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
         scaled = special.log_softmax(logits / np.exp(log_temperature), axis=1)
         return float(-scaled[np.arange(len(truth)), truth].mean())
 
-    found = optimize.minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
-    return float(np.exp(found.x))
+    minimum = optimize.minimize_scalar(nll, bounds=_LOG_RANGE, method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(minimum.x))
 
 
 def calibrated(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
-    """Fills the columns ``q_<class>`` of predictions, each fold by the temperature of its own inner validation.
+    """Fill the columns ``q_<class>`` of predictions, each fold by the temperature of its own inner validation.
 
     Args:
         predictions: the columns of ``predictions.parquet``, checked.
         labels: the classes.
 
     Returns:
-        the table; the temperature of each fold; and why a fold has none, whose ``q`` are then null.
+        the table; the temperature of each fold; and the reason where a fold has none, whose ``q`` are then null.
     """
     table = predictions.copy()
     q = [f"q_{name}" for name in labels.names]

@@ -1,25 +1,25 @@
-"""Prediction sets: the classes that a clip may show, such that the true one is among them in nine of ten cases.
+"""Conformal prediction sets of classes with the child as the unit of calibration.
 
-Split conformal prediction with the **child** as the unit. Clips of one child are not exchangeable with those of
-another, children are: hierarchical conformal prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; Dunn,
-Wasserman and Ramdas 2022, doi:10.1080/01621459.2022.2060112) gives every calibration child the same weight. With ``K``
-of them the p-value of class ``y`` for a clip ``x`` is
+Split conformal prediction with **children** as exchangeable units, which their clips are not: hierarchical conformal
+prediction (Lee, Barber and Willett 2023, arXiv:2306.06342; Dunn, Wasserman and Ramdas 2022,
+doi:10.1080/01621459.2022.2060112) gives every calibration child the same weight. With ``K`` children the p-value of
+class ``y`` for a clip ``x`` is
 
     p(x, y) = (1 + sum over children of the share of the child's clips whose score is at least s(x, y)) / (K + 1)
 
-and the set holds every class with p above ``1 - level``. A clip drawn from a new child then shows a class of its set
-with a probability of at least ``level``, on average over children, whatever the model: a child whom it fails is not
-helped by that, so coverage is given by child and class too. With one clip a child this is ordinary conformal
-prediction, and in general the mean of its p-values over all draws of one clip a child.
+and the set holds every class with p above ``1 - level``. The true class of a clip drawn from a new child is in its set
+with a probability of at least ``level``, on average over children, whatever the model; a child on whom the model fails
+may have less, so coverage by child and by class is reported too. With one clip per child this is ordinary conformal
+prediction, and in general the mean of its p-values over all draws of one clip per child.
 
 The score is 1 - p of the class (Sadinle, Lei and Wasserman 2019, doi:10.1080/01621459.2017.1395341): it gives the
-smallest sets, and an empty one says that no class looks as the calibration children's did; adaptive scores (APS) spread
-the coverage more evenly but name more classes to a person who has to read them. It takes the raw ``p``: a temperature
-was fitted on these very clips, and their scores would not be exchangeable with those of a new child.
+smallest sets, and an empty set where no class fits as in the calibration children; adaptive scores (APS) spread the
+coverage more evenly but in larger sets, which a person has to read. It uses the raw ``p``: a temperature is fitted on
+these very clips, so their calibrated scores would not be exchangeable with those of a new child.
 
 Fewer than ``level / (1 - level)`` calibration children, 9 for 90 %, can exclude no class: "insufficient evidence".
-Cross-fitted rows come from several models, each of fewer children than the fold's (cross-conformal prediction, Vovk
-2015, doi:10.1007/s10472-013-9368-4); coverage then is no theorem, in practice near its level or above.
+Cross-fitted rows come from several models, each trained on fewer children than the fold's (cross-conformal prediction,
+Vovk 2015, doi:10.1007/s10472-013-9368-4); coverage is then not guaranteed, in practice near its level or above.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ _FIGURES = ("coverage", "interval", "subject_coverage", "mean_size", "singletons
 
 
 def fewest_subjects(level: float) -> int:
-    """Calibration children below which no p-value gets down to ``1 - level``."""
+    """Return the fewest calibration children with which a p-value can be as small as ``1 - level``."""
     return math.ceil(level / (1 - level) - 1e-9)
 
 
 def hierarchical_p_values(scores: Floats, calibration: Floats, subjects: Sequence[str]) -> Floats:
-    """p of every score as the module says, the shape of ``scores``.
+    """Compute the p-value of every score, in the shape of ``scores``; see the module for the formula.
 
     Args:
-        scores: of any shape; the higher, the less the class fits.
+        scores: nonconformity scores of any shape; a higher score is a worse fit of the class.
         calibration: (M,) scores of the true classes of the calibration clips.
-        subjects: M names, whose clips these are.
+        subjects: (M,) names of the calibration clips' subjects.
     """
     _, codes, sizes = np.unique(np.asarray(subjects, dtype=str), return_inverse=True, return_counts=True)
     order = np.argsort(calibration, kind="stable")
-    below = np.concatenate([[0.0], np.cumsum((1 / sizes[codes])[order])])  # weight of the lowest so many scores
+    below = np.concatenate([[0.0], np.cumsum((1 / sizes[codes])[order])])  # total weight of the lowest 0 to M scores
     at_least = below[-1] - below[np.searchsorted(calibration[order], scores, side="left")]
     return np.asarray((1 + at_least.clip(0)) / (len(sizes) + 1))
 
@@ -65,9 +65,9 @@ def hierarchical_p_values(scores: Floats, calibration: Floats, subjects: Sequenc
 def prediction_sets(
     predictions: pd.DataFrame, labels: LabelSpace, level: float = LEVEL
 ) -> tuple[pd.DataFrame, dict[str, int], dict[str, str]]:
-    """Adds the column ``set`` to predictions: of test clips the classes joined by ``|``, in the order of ``labels``.
+    """Add the column ``set`` to predictions: for test clips the classes joined by ``|``, in the order of ``labels``.
 
-    An empty text is the empty set; null is no set: no test clip, no prediction, or too few calibration children.
+    An empty text is the empty set; null means no set: not a test clip, no prediction, or too few calibration children.
 
     Args:
         predictions: the columns of ``predictions.parquet``, checked.
@@ -75,7 +75,7 @@ def prediction_sets(
         level: in (0, 1).
 
     Returns:
-        the table; the number of calibration children of each fold; and why a fold has no sets.
+        the table; the number of calibration children of each fold; and the reason where a fold has no sets.
     """
     p = probabilities(predictions, labels)
     sets = np.full(len(predictions), None, dtype=object)
@@ -87,8 +87,9 @@ def prediction_sets(
         known = calibration_rows(part)
         subjects = part["subject_id"][known].astype(str)
         children[str(name)] = subjects.nunique()
-        if (found := children[str(name)]) < (needed := fewest_subjects(level)):
-            reasons[str(name)] = f"{found} subjects to calibrate on, sets of level {level:g} need {needed} at least"
+        if (number := children[str(name)]) < (needed := fewest_subjects(level)):
+            people = f"{number} subject{'' if number == 1 else 's'} to calibrate on"
+            reasons[str(name)] = f"{people}, sets of level {level:g} need {needed} at least"
             continue
         truth = pd.Categorical(part["label"][known], categories=list(names)).codes
         calibration = 1 - p[rows[known], truth]
@@ -106,26 +107,26 @@ def conformal_scores(
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """``conformal`` of ``metrics.json`` and its reasons, from a table with the column ``set``.
+    """Compute ``conformal`` of ``metrics.json`` and its reasons, from a table with the column ``set``.
 
-    Speaks of the labelled test clips that have a set, those of all folds together; ``interval`` is that of the coverage
-    over subjects, ``subject_coverage`` the mean over subjects, ``per_class`` has the coverage of each class.
+    Values are those of the labelled test clips with a set, of all folds together; ``interval`` is the interval of the
+    coverage over subjects, ``subject_coverage`` the mean over subjects, ``per_class`` the coverage of each class.
     """
     reasons = {f"conformal.n_subjects_calibration.{fold}": reason for fold, reason in why.items()}
     test = predictions[(predictions["split"] == "test") & predictions["label"].notna() & predictions["set"].notna()]
     enough = len(children) > len(why)
-    found: dict[str, Any] = {"level": level, "verdict": OK if enough else INSUFFICIENT}
-    found |= {"n_subjects_calibration": children, "n_clips": len(test), **dict.fromkeys(_FIGURES), "per_class": None}
+    entry: dict[str, Any] = {"level": level, "verdict": OK if enough else INSUFFICIENT}
+    entry |= {"n_subjects_calibration": children, "n_clips": len(test), **dict.fromkeys(_FIGURES), "per_class": None}
     if not len(test):
         reason = "no labelled test clip has a prediction" if enough else next(iter(why.values()), "no prediction")
-        return found, reasons | {f"conformal.{name}": reason for name in (*_FIGURES, "per_class")}
+        return entry, reasons | {f"conformal.{name}": reason for name in (*_FIGURES, "per_class")}
     sets = [set(filter(None, text.split(SEPARATOR))) for text in test["set"]]
-    size = np.array([len(one) for one in sets])
-    holds = np.array([label in one for label, one in zip(test["label"], sets, strict=True)], dtype=np.float64)
+    size = np.array([len(classes) for classes in sets])
+    holds = np.array([label in classes for label, classes in zip(test["label"], sets, strict=True)], dtype=np.float64)
     subjects = test["subject_id"].astype(str)
     value, interval = ratio_interval(holds, np.ones(len(holds)), subjects.tolist(), bounds=UNIT_RANGE, seed=seed)
     by_class = {name: holds[(test["label"] == name).to_numpy(np.bool_)] for name in labels.names}
-    found |= {
+    entry |= {
         "coverage": value,
         "interval": interval.as_json(),
         "subject_coverage": float(pd.Series(holds).groupby(subjects.to_numpy()).mean().mean()),
@@ -133,11 +134,13 @@ def conformal_scores(
         "singletons": float((size == 1).mean()),
         "empty": float((size == 0).mean()),
         "per_class": {
-            name: {"coverage": float(each.mean()) if len(each) else None, "n_clips": len(each)}
-            for name, each in by_class.items()
+            name: {"coverage": float(covered.mean()) if len(covered) else None, "n_clips": len(covered)}
+            for name, covered in by_class.items()
         },
     }
     absent = {
-        f"conformal.per_class.{name}": "no clip of it has a set" for name, each in by_class.items() if not len(each)
+        f"conformal.per_class.{name}": "no clip of it has a set"
+        for name, covered in by_class.items()
+        if not len(covered)
     }
-    return found, reasons | absent | ({"conformal.interval": interval.reason} if interval.reason else {})
+    return entry, reasons | absent | ({"conformal.interval": interval.reason} if interval.reason else {})

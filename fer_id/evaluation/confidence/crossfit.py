@@ -1,9 +1,10 @@
-"""Cross-fitting: calibration children from among those a fold learns from.
+"""Cross-fitting: predictions for a fold's training and validation children by models that were not trained on them.
 
-Inner validation of a small cohort is two or three children, too few to choose a threshold on or to build sets from. So
-the children of training and inner validation are divided into parts, and each part is predicted by a further training
-that saw none of it, neither to learn from nor to choose its epoch by. Their clips stand for new children then, a little
-cautiously, since those trainings had fewer children than the fold's own. The tested children are in none of this.
+Inner validation of a small cohort is two or three children, too few for a threshold or for prediction sets. So the
+children of training and inner validation are divided into parts, and each part is predicted by a further training that
+uses none of it, neither as training data nor to choose its epoch. The clips of a part then represent new children,
+slightly pessimistically, since these trainings have fewer children than the fold's own. The tested children take no
+part.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ from fer_id.evaluation.protocol import check_folds
 
 
 def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: int) -> list[Fold]:
-    """One division for each of ``config.cross_fit`` parts: its children are the ``test``, the others learn and choose.
+    """Make one division per part: the part's children are ``test``, the others training and validation.
 
     Args:
-        clips: the table that the rows of ``fold`` number.
-        fold: whose training and validation children are divided, by ``subject_id``.
-        config: the protocol, ``cross_fit`` of at least 2.
-        seed: of the division.
+        clips: the table that ``fold`` indexes.
+        fold: fold whose training and validation children are divided, by ``subject_id``.
+        config: the protocol, with ``cross_fit`` parts, at least 2.
+        seed: seed of the division.
 
     Raises:
         DataError: too few children, or a part leaves a class without a training clip.
-        LeakageError: a child would be on two sides, or is tested by the fold itself.
+        LeakageError: a child is in two splits, or is tested by the fold itself.
     """
     subjects = clips["subject_id"].to_numpy(str)
     rows = np.concatenate([fold.train, fold.validation])
@@ -41,17 +42,17 @@ def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: 
             f"validation, expected {max(config.cross_fit, 3)} at least"
         )
     order = np.random.default_rng([seed, len(names)]).permutation(names)
-    made = []
+    divisions = []
     for number, part in enumerate(np.array_split(order, config.cross_fit)):
         rest = order[~np.isin(order, part)]
         n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
         validation, train = rest[:n_validation], rest[n_validation:]
-        of_train, of_validation, of_part = (_rows_of(subjects, rows, who) for who in (train, validation, part))
+        of_train, of_validation, of_part = (_rows_of(subjects, rows, side) for side in (train, validation, part))
         labelled = clips["label"].notna().to_numpy()[of_train]
-        made.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))
-    check_folds(clips, made, few=config.train_groups is not None, allow_repeats=False)
-    return made
+        divisions.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))
+    check_folds(clips, divisions, few=config.train_groups is not None, allow_repeats=False)
+    return divisions
 
 
-def _rows_of(subjects: NDArray[np.str_], rows: Rows, who: NDArray[np.str_]) -> Rows:
-    return np.sort(rows[np.isin(subjects[rows], who)])
+def _rows_of(subjects: NDArray[np.str_], rows: Rows, names: NDArray[np.str_]) -> Rows:
+    return np.sort(rows[np.isin(subjects[rows], names)])

@@ -1,9 +1,9 @@
-"""What if a model answers only where it is sure, and a person sees the rest? Risk against coverage.
+"""Selective prediction: risk-coverage curve, its area (AURC), and risk at a coverage.
 
-Clips are answered from the surest down. *Coverage* is the share answered, *risk* the share of wrong among the answered
-(El-Yaniv and Wiener, 2010, JMLR 11:1605-1641); clips that are equally sure are answered together, so that nothing
-depends on their order. The area under the curve (AURC) is the mean risk over the clips, each at the coverage that
-takes it in; beside it stands what the best possible order of the same answers would have.
+Clips are answered in order of confidence, the most confident first. *Coverage* is the share of answered clips, *risk*
+the share of errors among them (El-Yaniv and Wiener, 2010, JMLR 11:1605-1641); clips with equal confidence are answered
+together, so the result does not depend on their order. The area under the curve (AURC) is the mean over clips of the
+risk at the coverage that first includes the clip; it is compared with the AURC of the best order of the same answers.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ COVERAGES = (0.5, 0.8, 0.9)
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """One point for every distinct confidence, from the surest down; each (P,).
+    """Risk-coverage curve with one point per distinct confidence, in descending order; each (P,).
 
     Attributes:
-        threshold: clips at least as sure as this are answered.
-        coverage: share answered, rising to 1.
-        risk: share of wrong among the answered.
+        threshold: lowest confidence of an answered clip.
+        coverage: share of answered clips, rising to 1.
+        risk: share of errors among the answered clips.
     """
 
     threshold: Floats
@@ -40,32 +40,32 @@ class RiskCoverage:
         return float((np.diff(self.coverage, prepend=0.0) * self.risk).sum())
 
     def coverage_at(self, risk: float) -> float:
-        """The largest coverage whose risk is at most this; 0 where there is none."""
+        """Return the largest coverage whose risk is at most ``risk``; 0 where there is none."""
         reached = self.coverage[self.risk <= risk + 1e-12]
         return float(reached.max()) if len(reached) else 0.0
 
     def risk_at(self, coverage: float) -> float:
-        """The risk where at least this share is answered, and no more than must be; NaN without a clip."""
+        """Return the risk at the smallest coverage of at least ``coverage``; NaN without a clip."""
         enough = np.flatnonzero(self.coverage >= coverage - 1e-12)
         return float(self.risk[enough[0]]) if len(enough) else float("nan")
 
 
 def risk_coverage(confidence: Floats, correct: Bools) -> RiskCoverage:
-    """The curve.
+    """Compute the risk-coverage curve.
 
     Args:
-        confidence: (N,) how sure the model is of each answer; only the order counts.
-        correct: (N,) whether the answer is right.
+        confidence: (N,) confidence in each answer; only the order counts.
+        correct: (N,) True where the answer is right.
     """
     order = np.argsort(-confidence, kind="stable")
     sorted_, wrong = confidence[order], np.cumsum(~correct[order])
-    last = np.flatnonzero(np.diff(sorted_, append=-np.inf) != 0)  # of each group of equally sure clips
+    last = np.flatnonzero(np.diff(sorted_, append=-np.inf) != 0)  # last clip of each distinct confidence
     answered = last + 1.0
     return RiskCoverage(sorted_[last], answered / max(len(confidence), 1), wrong[last] / answered)
 
 
 def best_aurc(correct: Bools) -> float:
-    """The AURC of these answers in the best order, all right ones first; what no confidence can beat."""
+    """Compute the AURC of these answers in the best order, all right ones first: a lower bound for any confidence."""
     if not len(correct):
         return float("nan")
     risks = np.cumsum(~np.sort(correct)[::-1]) / np.arange(1, len(correct) + 1)
@@ -73,7 +73,7 @@ def best_aurc(correct: Bools) -> float:
 
 
 def selective_scores(confidence: Floats, correct: Bools) -> dict[str, object]:
-    """``aurc``, ``aurc_best``, ``coverage_at_risk`` and ``risk_at_coverage`` (by :data:`RISKS`, :data:`COVERAGES`)."""
+    """Compute ``aurc``, ``aurc_best``, ``coverage_at_risk`` and ``risk_at_coverage`` (see ``RISKS``, ``COVERAGES``)."""
     curve = risk_coverage(confidence, correct)
     return {
         "aurc": curve.aurc,

@@ -1,26 +1,26 @@
-"""Which clips go to a person: those less sure than a threshold, chosen so that few answers are wrong.
+"""Selection of clips for human review by a confidence threshold that bounds the risk of the answered clips.
 
 A clip is answered where its top probability (calibrated where the fold has a temperature, else raw) reaches the
-threshold of its fold, and ``flagged`` otherwise, as is one without a prediction, or one of which too few frames show
-the face: what is said of two frames of ten is no answer about the other eight. The threshold is chosen on the rows with
-enough of the face among those that :func:`fer_id.evaluation.predictions.calibration_rows` names, never on a test row:
-the lowest one at which an upper bound of the *risk*, the share of wrong among the answered, is no more than what was
-asked for.
+threshold of its fold, and ``flagged`` for review otherwise. A clip without a prediction is flagged, and so is one with
+too few frames with a face: a prediction from two frames of ten is no answer about the other eight. The threshold is
+chosen on the rows of :func:`fer_id.evaluation.predictions.calibration_rows` with enough of the face, never on a test
+row: the lowest one at which an upper bound of the *risk*, the share of errors among the answered clips, is at most the
+requested risk.
 
 **The bound.** The lowest threshold whose observed risk is low enough is mostly too low: in simulated draws of 4 to 40
-children the risk of new children was above the one asked for in every second draw. So a bound is asked for, over
-children, as the clips of one resemble each other: one-sided 95 %, the delete-one-subject jackknife with Student's t as
-for all intervals of few subjects here, after one further child was added with a single answer, a wrong one. Without
-that child a flawless inner validation would claim certainty, and the few clips of the strictest thresholds would too.
-New children then exceed the risk in 2 to 8 of 100 draws (8 to 17 where a model is sure of itself and fails every fifth
-child outright, which no confidence shows). What holds for any distribution asks for more children than a site has:
+children the risk of new children exceeded the requested one in every second draw. So the bound is an upper confidence
+limit over children, as the clips of a child resemble each other: one-sided 95 %, the delete-one-subject jackknife with
+Student's t as for all intervals of few subjects here, with one further child added that has a single, wrong answer.
+Without that child a flawless inner validation would claim certainty, and so would the few clips of the strictest
+thresholds. New children then exceed the risk in 2 to 8 of 100 draws (8 to 17 where a confident model fails every fifth
+child outright, which no confidence reveals). Distribution-free bounds need more children than a site has:
 Learn-then-Test with children as the unit (Angelopoulos et al. 2021, arXiv:2110.01052) needs 14 without a single error
 for a risk of 0.2, and conformal risk control (Angelopoulos et al. 2022, arXiv:2208.02814), which adds a child that is
 answered and wrong in every clip, flagged everything in 99 of 100 draws of 8 children and in 35 of 100 of 20.
 
-Thresholds are not corrected for how many are looked at: neighbours share nearly all their clips, and the draws above
-were made with the choice. The rows of inner validation also chose the epoch, so that they flatter the model a little;
-cross-fitted ones did not.
+There is no correction for the number of candidate thresholds: neighbours share nearly all their clips, and the draws
+above include the choice. The rows of inner validation also chose the epoch, so they are slightly optimistic;
+cross-fitted rows are not.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ from fer_id.evaluation.scores import Bools, Floats
 from fer_id.labels import LabelSpace
 
 RISK = 0.2
-"""Share of wrong among the answered that is asked for where nobody says otherwise."""
+"""Default of the requested risk: share of errors among the answered clips."""
 
 FACE_SHARE = "face_share"
-"""Column of ``predictions.parquet`` with the share of a clip's frames that show the face; tables of older versions have
-none, and all of their clips count."""
+"""Column of ``predictions.parquet`` with the share of a clip's frames with a face. Tables of older versions lack it:
+all of their clips count."""
 
 BOUND_LEVEL = 0.95
 FEWEST_SUBJECTS = 5
-"""Children below which no threshold is chosen."""
+"""Fewest children to choose a threshold on."""
 
-_MOST_CANDIDATES = 200  # thresholds looked at
+_MOST_CANDIDATES = 200  # candidate thresholds
 
 
 def top_probability(rows: pd.DataFrame, labels: LabelSpace) -> Floats:
-    """(N,) calibrated where it is known, else raw; NaN for a clip without a prediction."""
+    """Return the top probability (N,), calibrated where available, else raw; NaN for a clip without a prediction."""
     raw = probabilities(rows, labels).max(axis=1, initial=-np.inf)
     known = [f"q_{name}" in rows for name in labels.names]
     q = (
@@ -65,23 +65,23 @@ def top_probability(rows: pd.DataFrame, labels: LabelSpace) -> Floats:
 
 
 def risk_bound(wrong: Floats, answered: Floats) -> Floats:
-    """Upper bound of the share of wrong among the answered, as the module says.
+    """Compute the upper bound of the share of errors among the answered clips; see the module.
 
     Args:
-        wrong, answered: (..., S) clips of each subject.
+        wrong, answered: (..., S) numbers of clips of each subject.
 
     Returns:
-        (...); infinite where fewer than ``FEWEST_SUBJECTS`` have an answered clip.
+        (...); infinite where fewer than ``FEWEST_SUBJECTS`` subjects have an answered clip.
     """
     further = [(0, 0)] * (wrong.ndim - 1) + [(0, 1)]
-    wrong, answered = (np.pad(each, further, constant_values=1.0) for each in (wrong, answered))
+    wrong, answered = (np.pad(counts, further, constant_values=1.0) for counts in (wrong, answered))
     has, n = answered > 0, (answered > 0).sum(-1)
     all_wrong, all_answered = wrong.sum(-1, keepdims=True), answered.sum(-1, keepdims=True)
     rest = all_answered - answered
     without = np.divide(all_wrong - wrong, rest, out=np.zeros_like(rest), where=has & (rest > 0))
     mean = without.sum(-1, keepdims=True) / n[..., None]
     error = np.sqrt((n - 1) / n * (np.where(has, without - mean, 0.0) ** 2).sum(-1))
-    enough = n > FEWEST_SUBJECTS  # the further child is one of them
+    enough = n > FEWEST_SUBJECTS  # the added child counts in n
     quantile = stats.t.ppf(BOUND_LEVEL, np.where(enough, n - 1, 1))
     return np.asarray(np.where(enough, (all_wrong / all_answered)[..., 0] + quantile * error, np.inf))
 
@@ -89,26 +89,27 @@ def risk_bound(wrong: Floats, answered: Floats) -> Floats:
 def choose_threshold(
     confidence: Floats, correct: Bools, subjects: pd.Series, risk: float
 ) -> tuple[float | None, str | None]:
-    """The lowest threshold at which :func:`risk_bound` is at most ``risk``, or None and why there is none.
+    """Choose the lowest threshold at which :func:`risk_bound` is at most ``risk``; None and the reason where none is.
 
     Args:
-        confidence: (N,) top probability of each clip that may be learned from.
-        correct: (N,) whether its prediction is right.
-        subjects: (N,) whose clip it is.
+        confidence: (N,) top probability of each calibration clip.
+        correct: (N,) True where its prediction is right.
+        subjects: (N,) names of the clips' subjects.
         risk: in (0, 1).
     """
     codes, names = pd.factorize(subjects.astype(str))
     if len(names) < FEWEST_SUBJECTS:
-        few = f"{len(names)} subjects to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
+        people = f"{len(names)} subject{'' if len(names) == 1 else 's'}"
+        few = f"{people} to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
         return None, f"{few}; protocol.cross_fit=5 takes those of training as well"
     candidates = np.unique(confidence)
     if len(candidates) > _MOST_CANDIDATES:
         candidates = np.unique(np.quantile(candidates, np.linspace(0, 1, _MOST_CANDIDATES), method="nearest"))
-    order = np.searchsorted(candidates, confidence, side="right") - 1  # the strictest candidate that a clip passes
+    order = np.searchsorted(candidates, confidence, side="right") - 1  # the strictest candidate that the clip passes
     shape = (len(candidates), len(names))
     cells = order * len(names) + codes
-    each = (np.bincount(cells, weights=w, minlength=shape[0] * shape[1]).reshape(shape) for w in (~correct, correct))
-    wrong, right = (np.cumsum(table[::-1], axis=0)[::-1].astype(np.float64) for table in each)
+    tables = (np.bincount(cells, weights=w, minlength=shape[0] * shape[1]).reshape(shape) for w in (~correct, correct))
+    wrong, right = (np.cumsum(table[::-1], axis=0)[::-1].astype(np.float64) for table in tables)
     bounds = risk_bound(wrong, wrong + right)
     if not (bounds <= risk).any():
         lowest = f", the lowest is {bounds.min():.2f}" if np.isfinite(bounds.min()) else ""
@@ -119,16 +120,16 @@ def choose_threshold(
 def flagged(
     predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK, least_face: float = LEAST_FACE
 ) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
-    """Fills the column ``flagged`` of predictions, each fold by its own threshold.
+    """Fill the column ``flagged`` of predictions by the threshold of each fold.
 
     Args:
-        predictions: the columns of ``predictions.parquet``, checked, ``q_<class>`` filled where they can be.
+        predictions: the columns of ``predictions.parquet``, checked, ``q_<class>`` filled where available.
         labels: the classes.
-        risk: asked for, in (0, 1).
+        risk: requested risk, in (0, 1).
         least_face: see :data:`fer_id.evaluation.config.LEAST_FACE`.
 
     Returns:
-        the table; the threshold of each fold, None where everything is flagged; and why a fold has none.
+        the table; the threshold of each fold, None where every clip is flagged; and the reason where a fold has none.
     """
     table = predictions.copy()
     confidence, enough = top_probability(table, labels), shows_enough(table, least_face)
@@ -150,7 +151,7 @@ def flagged(
 
 
 def shows_enough(predictions: pd.DataFrame, least_face: float) -> Bools:
-    """(N,) whether enough frames of a clip show the face; all do where the table does not say."""
+    """Return a mask (N,) of clips with enough frames with a face; all True without the column ``FACE_SHARE``."""
     if FACE_SHARE not in predictions:
         return np.ones(len(predictions), np.bool_)
     return np.asarray(predictions[FACE_SHARE].fillna(1.0) >= least_face - 1e-9, np.bool_)
@@ -164,7 +165,7 @@ def review_scores(
     seed: int = 0,
     least_face: float = LEAST_FACE,
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
+    """Compute ``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
 
     Shares are of the labelled test clips; ``interval`` is that of ``risk_answered`` over subjects.
     """
@@ -172,18 +173,18 @@ def review_scores(
     test = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
     sent = test["flagged"].to_numpy(np.bool_)
     answered = test[~sent]
-    found: dict[str, Any] = {"risk": risk, "thresholds": thresholds, "flagged": None, "risk_answered": None}
-    found |= {"interval": None, "coverage": None, "n_clips": len(test), "least_face": least_face}
-    found["too_little_face"] = int((~shows_enough(test, least_face)).sum())
+    review: dict[str, Any] = {"risk": risk, "thresholds": thresholds, "flagged": None, "risk_answered": None}
+    review |= {"interval": None, "coverage": None, "n_clips": len(test), "least_face": least_face}
+    review["too_little_face"] = int((~shows_enough(test, least_face)).sum())
     if not len(test):
         nothing = dict.fromkeys(("flagged", "risk_answered", "interval", "coverage"), "no labelled test clip")
-        return found, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
-    found |= {"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())}
+        return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
+    review |= {"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())}
     if not len(answered):
         nothing = dict.fromkeys(("risk_answered", "interval"), "every test clip is flagged")
-        return found, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
+        return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
     wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
     subjects = answered["subject_id"].astype(str).tolist()
     value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
-    found |= {"risk_answered": value, "interval": interval.as_json()}
-    return found, reasons | ({"review.interval": interval.reason} if interval.reason else {})
+    review |= {"risk_answered": value, "interval": interval.as_json()}
+    return review, reasons | ({"review.interval": interval.reason} if interval.reason else {})

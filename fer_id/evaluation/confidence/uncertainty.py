@@ -1,15 +1,15 @@
-"""Two kinds of doubt: a clip that is ambiguous, and one unlike anything the model has seen.
+"""Aleatoric and epistemic uncertainty of ensembles and of Monte-Carlo dropout.
 
-Several members answer one clip: trainings with other seeds (deep ensemble, Lakshminarayanan et al. 2017,
-arXiv:1612.01474), or one model with its dropout left on (Gal and Ghahramani 2016, arXiv:1506.02142). The entropy of
-their mean answer is the sum of two (Depeweg et al. 2018, arXiv:1710.07283):
+Several members predict each clip: trainings with different seeds (deep ensemble, Lakshminarayanan et al. 2017,
+arXiv:1612.01474), or passes of one model with active dropout (Gal and Ghahramani 2016, arXiv:1506.02142). The entropy
+of their mean prediction is a sum of two parts (Depeweg et al. 2018, arXiv:1710.07283):
 
-* *aleatoric*, the mean entropy of each member's answer: all of them see several emotions, the clip is ambiguous;
-* *epistemic*, the rest, the mutual information of answer and member: each is sure of another, the clip is unlike what
-  they learned from, and more data of its kind would help.
+* *aleatoric*, the mean entropy of the members' predictions: high where all members are undecided, an ambiguous clip;
+* *epistemic*, the rest, the mutual information of prediction and member: high where confident members disagree, a clip
+  unlike the training data; more data of its kind would help.
 
-In nats, 0 to ln K. Members that are alike for another reason (dropout in one layer, seeds from the same pretrained
-encoder) differ less than models could: a small epistemic part is no proof that a clip is familiar.
+Both are in nats, 0 to ln K. Members that are similar for another reason (dropout in one layer, seeds from the same
+pretrained encoder) differ less than models could: a small epistemic part is no proof that a clip is familiar.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from scipy import special
 from fer_id.errors import DataError
 from fer_id.evaluation.auc import auc_by_class, auc_without_each
 from fer_id.evaluation.intervals import Interval, jackknife
-from fer_id.evaluation.predictions import SUM_TOLERANCE
 from fer_id.evaluation.scores import Bools, Floats, Ints
+from fer_id.labels import SUM_TOLERANCE
 
 MEASURES = ("total", "aleatoric", "epistemic", "confidence")
-"""Columns of the table; of ``confidence``, the probability of the answer, less is more doubt."""
+"""Columns of the table; ``confidence`` is the probability of the prediction: low where uncertainty is high."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Doubt:
 
 
 def decompose(members: Floats) -> Doubt:
-    """Splits the entropy of the mean answer.
+    """Decompose the entropy of the mean prediction.
 
     Args:
         members: (M, N, K) probabilities of each class by M members.
@@ -64,13 +64,13 @@ def decompose(members: Floats) -> Doubt:
 
 
 def uncertainty_table(members: Floats, clips: pd.DataFrame, classes: tuple[str, ...], provenance: str) -> pd.DataFrame:
-    """A row per clip: ``clip_id subject_id fold label predicted right``, the ``MEASURES``, ``provenance``.
+    """Tabulate each clip: ``clip_id subject_id fold label predicted right``, the ``MEASURES``, ``provenance``.
 
     Args:
-        members: (M, N, K).
+        members: (M, N, K) probabilities by M members.
         clips: (N,) with ``clip_id``, ``subject_id``, ``fold`` and ``label``.
         classes: K names.
-        provenance: of the clips, written into every row.
+        provenance: provenance of the clips, written into every row.
     """
     doubt, mean = decompose(members), members.mean(0)
     table = clips[["clip_id", "subject_id", "fold", "label"]].reset_index(drop=True)
@@ -88,14 +88,17 @@ def uncertainty_table(members: Floats, clips: pd.DataFrame, classes: tuple[str, 
 
 
 def error_auroc(doubt: Floats, right: Bools, subjects: Ints) -> tuple[float, Interval]:
-    """Probability that a wrong answer has more doubt than a right one, ties one half, and its interval over subjects.
+    """Compute the AUROC of errors by ``doubt`` and its interval over subjects.
+
+    It is the probability that an error has a higher value than a correct prediction, ties one half.
 
     Args:
-        doubt, right: (N,) of each clip.
-        subjects: (N,) indices of its subject, none left out.
+        doubt: (N,) uncertainty of each clip.
+        right: (N,) True where the prediction is correct.
+        subjects: (N,) subject indices from 0, without gaps.
 
     Returns:
-        NaN, and an undefined interval, without both right and wrong answers.
+        the AUROC and its interval; NaN and undefined without both errors and correct predictions.
     """
     scores, wrong = np.stack([-doubt, doubt], axis=1), (~right).astype(np.int64)
     auroc = float(auc_by_class(scores, wrong)[1])
@@ -104,11 +107,11 @@ def error_auroc(doubt: Floats, right: Bools, subjects: Ints) -> tuple[float, Int
 
 
 def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[str, Any]:
-    """``uncertainty`` of ``metrics.json``: means in nats, and ``auroc_error`` of each measure on labelled clips,
-    with ``intervals`` over subjects.
+    """Compute ``uncertainty`` of ``metrics.json``.
 
-    An AUROC is None where no answer is wrong, or none is right; ``reason`` then says so. An interval is None where
-    there is one subject, or one of them has all the wrong, or all the right, answers.
+    It has means in nats, and ``auroc_error`` of each measure on labelled clips, with ``intervals`` over subjects. An
+    AUROC is None, with ``reason``, where no prediction is wrong, or none is right. An interval is None with one
+    subject, or where one subject has all wrong, or all right, predictions.
     """
     known = table[table["right"].notna()]
     right = known["right"].to_numpy(np.bool_)

@@ -1,17 +1,17 @@
-"""Does a model serve one group worse than another? Gaps between groups, and whether chance alone makes such gaps.
+"""Gaps in scores between groups, and permutation tests of these gaps.
 
-A largest minus smallest is never below zero, so an interval of it cannot hold zero and shows nothing. Instead the
-groups are dealt out anew among the subjects (:mod:`fer_id.evaluation.groups.permutation`): were they of no importance,
-any such deal would have been as likely.
+The largest minus the smallest score is never negative, so an interval of it cannot contain zero and shows nothing.
+Instead the group labels are permuted among the subjects (:mod:`fer_id.evaluation.groups.permutation`): if group and
+result are independent, all permutations are equally likely.
 
-**Families.** Accuracy, macro recall and macro-F1 of a column ask one question three times: their p are corrected for
-the three by the same deals, and then for the number of columns by Holm, score by score. So the chance that any gap at
-all is claimed in a run that has none is at most ``ALPHA``. A test whose p could not have fallen below ``ALPHA`` with
-these subjects, however the groups had fallen among them, is no evidence that there is no gap, and is not counted in the
-family (what it could have given does not depend on how the groups did fall: Tarone 1990, doi:10.2307/2531456).
+**Families.** Accuracy, macro recall and macro-F1 of a column are three tests of one question: their p are corrected for
+the three by the same permutations, and then for the number of columns by Holm, score by score. So the probability that
+any gap is claimed in a run without one is at most ``ALPHA``. A test whose p cannot fall below ``ALPHA`` with these
+subjects under any permutation is no evidence of equality, and does not count in the family (the smallest possible p
+does not depend on the observed permutation: Tarone 1990, doi:10.2307/2531456).
 
-What is tested is that group and result have nothing to do with one another. Groups that are equally well served, but
-one more evenly than the other, can give a small p with very unequal group sizes.
+The null hypothesis is the independence of group and result. Groups with equal mean scores but unequal spread can give a
+small p where group sizes are very unequal.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ GAP, NO_GAP, TOO_LITTLE = "gap", "no gap shown", "insufficient evidence"
 
 @dataclass(frozen=True)
 class Gap:
-    """Largest minus smallest score among the groups with enough subjects.
+    """Largest minus smallest score among the groups with enough subjects, and its test.
 
     Attributes:
-        gap, ratio: largest minus, and smallest by largest; None where fewer than two groups can be compared.
-        worst, best: their names.
-        p: that chance alone makes such a gap; NaN where it was not tested.
-        p_scores: corrected for the three scores.
-        p_holm: corrected for the columns too.
-        least: the smallest ``p_scores`` that these subjects could have given.
+        gap, ratio: largest minus smallest, and smallest by largest score; None with fewer than two comparable groups.
+        worst, best: names of the groups with the smallest and the largest score.
+        p: probability of a gap at least as large under permutation; NaN where not tested.
+        p_scores: ``p`` corrected for the three scores.
+        p_holm: ``p_scores`` corrected for the number of columns.
+        least: smallest ``p_scores`` possible with these subjects.
         verdict: ``GAP``, ``NO_GAP`` or ``TOO_LITTLE``.
-        reason: why there is too little evidence.
+        reason: why the evidence is insufficient.
     """
 
     gap: float | None = None
@@ -63,7 +63,7 @@ class Gap:
     reason: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds."""
+        """Return the entry of ``metrics.json``."""
         numbers = {name: None if np.isnan(p) else p for name, p in (("p", self.p), ("p_holm", self.p_holm))}
         named = {"gap": self.gap, "ratio": self.ratio, "worst": self.worst, "best": self.best}
         return {**named, **numbers, "verdict": self.verdict, "reason": self.reason}
@@ -72,15 +72,15 @@ class Gap:
 def find_gaps(
     tables: Floats, values: Sequence[str], classes: Sequence[str], min_subjects: int, *, seed: int, draws: int = DRAWS
 ) -> dict[str, Gap]:
-    """The gaps of one column in the scores of ``TESTED``; their verdicts wait for :func:`judge_gaps`.
+    """Compute the gaps of one column in the scores of ``TESTED``, without verdicts: see :func:`judge_gaps`.
 
     Args:
         tables: (S, G, K, K + 1) counts of every subject in every group.
         values: names of the G groups.
         classes: names of the K classes.
-        min_subjects: groups with fewer subjects that have a prediction are left out.
-        seed: of the deals.
-        draws: how many.
+        min_subjects: fewest subjects with a prediction of a group; smaller ones are left out.
+        seed: seed of the permutations.
+        draws: number of permutations.
     """
     enough = np.flatnonzero(subjects_in(tables) >= min_subjects)
     if len(enough) < 2:
@@ -88,19 +88,19 @@ def find_gaps(
         return dict.fromkeys(TESTED, Gap(reason=few))
     tables, names = tables[:, enough], [values[index] for index in enough.tolist()]
     total = tables.sum(0)
-    found = {name: _gap(score(total), names) for name, score in TESTED.items()}
+    gaps = {name: _gap(score(total), names) for name, score in TESTED.items()}
     if (why := _other_classes(total, names, classes)) is not None:
-        found |= {name: Gap(reason=why) for name in ("macro_recall", "macro_f1")}
-    tested = [name for name, one in found.items() if one.gap is not None]
+        gaps |= {name: Gap(reason=why) for name in ("macro_recall", "macro_f1")}
+    tested = [name for name, gap in gaps.items() if gap.gap is not None]
     for name, test in zip(
         tested, permute_groups(tables, [TESTED[n] for n in tested], seed=seed, draws=draws), strict=True
     ):
-        found[name] = replace(found[name], p=test.p, p_scores=test.corrected, least=test.least)
-    return found
+        gaps[name] = replace(gaps[name], p=test.p, p_scores=test.corrected, least=test.least)
+    return gaps
 
 
 def judge_gaps(columns: Mapping[str, Mapping[str, Gap]]) -> dict[str, dict[str, Gap]]:
-    """The gaps of all columns with ``p_holm`` and verdicts; a test that could not succeed is not in the family."""
+    """Return the gaps of all columns with ``p_holm`` and verdicts; see the module for the families of tests."""
     judged: dict[str, dict[str, Gap]] = {column: {} for column in columns}
     for score in TESTED:
         family = {
@@ -114,29 +114,29 @@ def judge_gaps(columns: Mapping[str, Mapping[str, Gap]]) -> dict[str, dict[str, 
 
 
 def subjects_in(tables: Floats) -> Ints:
-    """(G,) subjects with a prediction in each group, of (S, G, K, K + 1) counts."""
+    """Count the subjects with a prediction in each group, (S, G, K, K + 1) counts -> (G,)."""
     return np.asarray((tables[..., :-1].sum((2, 3)) > 0).sum(0), dtype=np.int64)
 
 
 def equalised_odds(
     tables: Floats, classes: Sequence[str], min_subjects: int
 ) -> tuple[float | None, str | None, str | None]:
-    """Largest difference between groups in how often a class is recognised, or named where it is another one.
+    """Compute the equalised-odds difference: the largest difference between groups in a true or false positive rate.
 
-    The equalised-odds difference of Hardt, Price and Srebro (2016, arXiv:1610.02413), each class against the rest. A
-    group counts where enough subjects have clips of the class, or of others. The largest of many differences is large
-    by chance alone in small groups; it is not tested.
+    After Hardt, Price and Srebro (2016, arXiv:1610.02413), each class against the rest. A rate of a group counts where
+    enough subjects have clips of the class, or of the other classes. It is not tested: the largest of many differences
+    is large by chance in small groups.
 
     Args:
         tables: (S, G, K, K + 1) counts of every subject in every group.
 
     Returns:
-        the gap in [0, 1] and the class; or None, None, and why.
+        the gap in [0, 1], its class and None; or None, None and the reason.
     """
-    shown = tables[..., :-1].sum(-1)  # (S, G, K) clips of each class
-    others = shown.sum(-1, keepdims=True) - shown
+    support = tables[..., :-1].sum(-1)  # (S, G, K) clips of each class
+    others = support.sum(-1, keepdims=True) - support
     total = tables.sum(0)
-    rates = ((shown, scores.recall(total)), (others, 1 - scores.specificity(total)))
+    rates = ((support, scores.recall(total)), (others, 1 - scores.specificity(total)))
     largest = np.stack([_spread(rate, (clips > 0).sum(0) >= min_subjects) for clips, rate in rates]).max(0)
     if np.isneginf(largest).all():
         return None, None, f"of no class have two groups {min_subjects} subjects"
@@ -145,31 +145,33 @@ def equalised_odds(
 
 
 def _spread(rates: Floats, counted: Bools) -> Floats:
-    """(K,) largest minus smallest of (G, K) rates that count; minus infinity where fewer than two do."""
+    """Return the largest minus smallest of the counted rates, (G, K) -> (K,); minus infinity with fewer than two."""
     high = np.where(counted, rates, -np.inf).max(0)
     low = np.where(counted, rates, np.inf).min(0)
     return np.where(counted.sum(0) > 1, high - low, -np.inf)
 
 
 def _gap(values: Floats, names: Sequence[str]) -> Gap:
-    """Of the G scores of groups that all have one."""
+    """Return the untested gap between the (G,) scores of the groups, none of them NaN."""
     worst, best = int(values.argmin()), int(values.argmax())
     ratio = float(values[worst] / values[best]) if values[best] > 0 else None
     return Gap(float(values[best] - values[worst]), ratio, names[worst], names[best])
 
 
 def _other_classes(total: Floats, names: Sequence[str], classes: Sequence[str]) -> str | None:
-    """Why means over the classes of these groups, (G, K, K + 1), do not compare; None where they do."""
-    there: list[list[bool]] = (scores.support(total) > 0).tolist()
-    anywhere = [any(column) for column in zip(*there, strict=True)]
-    for group, clips in zip(names, there, strict=True):
-        if lacking := [name for name, here, some in zip(classes, clips, anywhere, strict=True) if some and not here]:
+    """Return why macro means of these groups, (G, K, K + 1), do not compare; None where all have the same classes."""
+    present: list[list[bool]] = (scores.support(total) > 0).tolist()
+    anywhere = [any(column) for column in zip(*present, strict=True)]
+    for group, clips in zip(names, present, strict=True):
+        if lacking := [
+            name for name, has, elsewhere in zip(classes, clips, anywhere, strict=True) if elsewhere and not has
+        ]:
             return f"{group} has no clip of {', '.join(lacking)}, so its mean is over other classes than the others'"
     return None
 
 
 def _verdict(gap: Gap, p_holm: float, size: int) -> Gap:
-    """Says what the corrected p of one of ``size`` tests shows."""
+    """Return the gap with the verdict that its corrected p in a family of ``size`` tests gives."""
     if gap.reason is not None:
         return gap
     if np.isnan(p_holm):

@@ -1,7 +1,7 @@
-"""Who is in which group: the group columns of ``predictions.parquet``, and pairs of them, as codes of the judged clips.
+"""Group columns of ``predictions.parquet``, and pairs of them, as group codes of the judged clips.
 
-Whatever column the cohort's tables had beyond the contract is a group column (age group, gender, severity, context,
-site ...). All of them are text; a missing cell puts a clip into no group.
+Every text column beyond the contract of predictions is a group column (age group, gender, severity, context, site ...).
+A clip with a missing cell is in no group.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fer_id.evaluation.scores import Ints
 from fer_id.labels import LabelSpace
 
 MOST_VALUES = 12
-"""Values of a column beyond which its groups are no groups any more (names, times)."""
+"""Most values of a group column; a column with more holds names or times rather than groups."""
 
 NOT_ASKED = "not asked for"
 
@@ -28,12 +28,12 @@ _CONTRACT = ("clip_id", "subject_id", "fold", "split", "label", "predicted", "fl
 
 @dataclass(frozen=True)
 class Grouping:
-    """One column, or a pair as ``a x b``.
+    """Division of the judged clips by a group column, or by a pair of columns.
 
     Attributes:
-        name: of the column.
-        of: the column, or the two of a pair.
-        values: its groups, sorted; those that occur among the validation clips alone are here too.
+        name: name of the column, or ``a x b`` of a pair.
+        of: the column, or the two columns of a pair.
+        values: the groups, sorted, including those of validation clips alone.
         codes: (N,) index into ``values`` of every judged clip; -1 where it is in no group.
     """
 
@@ -44,7 +44,7 @@ class Grouping:
 
 
 def group_columns(predictions: pd.DataFrame, labels: LabelSpace) -> list[str]:
-    """Names of the group columns, in their order: text beyond the columns of the contract."""
+    """Return the names of the group columns in their order: text columns beyond the contract."""
     contract = {*_CONTRACT, *(f"{kind}_{name}" for kind in ("logit", "p", "q") for name in labels.names)}
     return [
         str(column)
@@ -54,46 +54,46 @@ def group_columns(predictions: pd.DataFrame, labels: LabelSpace) -> list[str]:
 
 
 def make_groupings(
-    predictions: pd.DataFrame, labels: LabelSpace, asked: Breakdown
+    predictions: pd.DataFrame, labels: LabelSpace, breakdown: Breakdown
 ) -> tuple[list[Grouping], dict[str, str]]:
-    """The groupings asked for, and why a column is left out.
+    """Make the requested groupings, and give the reason for every column left out.
 
     Args:
         predictions: the columns of ``predictions.parquet``, checked.
         labels: the classes.
-        asked: columns and pairs.
+        breakdown: columns and pairs.
 
     Raises:
-        DataError: a column that is asked for does not exist; the known ones are listed.
+        DataError: a requested column does not exist; the known ones are listed.
     """
     known = group_columns(predictions, labels)
-    _require(asked, known)
-    found = {name: _column(predictions, name) for name in known}
-    why = {name: reason for name, one in found.items() if (reason := _unfit(one))}
-    chosen = list(dict.fromkeys(asked.columns)) or known
+    _require(breakdown, known)
+    by_column = {name: _column(predictions, name) for name in known}
+    why = {name: reason for name, grouping in by_column.items() if (reason := _unfit(grouping))}
+    chosen = list(dict.fromkeys(breakdown.columns)) or known
     left_out = {name: why.get(name, NOT_ASKED) for name in known if name in why or name not in chosen}
-    groupings = [found[name] for name in chosen if name not in why]
-    for first, second in (pair.split(":") for pair in dict.fromkeys(asked.pairs)):
+    groupings = [by_column[name] for name in chosen if name not in why]
+    for first, second in (pair.split(":") for pair in dict.fromkeys(breakdown.pairs)):
         unfit = [f"{name}: {why[name]}" for name in (first, second) if name in why]
         if unfit:
             left_out[pair_name(first, second)] = "; ".join(unfit)
         else:
-            groupings.append(_crossed(found[first], found[second]))
+            groupings.append(_crossed(by_column[first], by_column[second]))
     return groupings, left_out
 
 
 def pair_name(first: str, second: str) -> str:
-    """How a pair is called in ``metrics.json``, and a group of it: ``severity x gender``, ``mild x female``."""
+    """Return the name of a pair, or of its group, in ``metrics.json``: ``severity x gender``, ``mild x female``."""
     return f"{first} x {second}"
 
 
-def _require(asked: Breakdown, known: Sequence[str]) -> None:
+def _require(breakdown: Breakdown, known: Sequence[str]) -> None:
     problems = Problems("groups of the predictions")
-    for pair in asked.pairs:
+    for pair in breakdown.pairs:
         names = pair.split(":")
         if len(names) != 2 or names[0] == names[1]:
             problems.add(f"pairs={pair}: expected two different columns as first:second")
-    wanted = dict.fromkeys([*asked.columns, *(name for pair in asked.pairs for name in pair.split(":"))])
+    wanted = dict.fromkeys([*breakdown.columns, *(name for pair in breakdown.pairs for name in pair.split(":"))])
     for name in wanted:
         if name not in known:
             problems.add(f"no group column {name!r}")
@@ -109,13 +109,13 @@ def _column(predictions: pd.DataFrame, name: str) -> Grouping:
 
 
 def texts(column: pd.Series) -> pd.Series:
-    """As text; what is missing or blank is None."""
+    """Convert a column to text; missing and blank cells become None."""
     text = column.astype(str)
     return text.where(column.notna() & (text.str.strip() != ""), None)
 
 
 def _unfit(grouping: Grouping) -> str | None:
-    """Why a column makes no groups of the judged clips."""
+    """Return why a column makes no groups of the judged clips; None where it does."""
     tested = len(np.unique(grouping.codes[grouping.codes >= 0]))
     if tested < 2:
         return "all test clips are of one group" if tested else "no test clip has a value"
@@ -124,9 +124,9 @@ def _unfit(grouping: Grouping) -> str | None:
     return None
 
 
-def _crossed(one: Grouping, other: Grouping) -> Grouping:
-    """Every value of one with every value of the other; a pair that occurs nowhere is an empty group."""
-    values = tuple(pair_name(a, b) for a in one.values for b in other.values)
-    both = (one.codes >= 0) & (other.codes >= 0)
-    codes = np.where(both, one.codes * len(other.values) + other.codes, -1)
-    return Grouping(pair_name(one.name, other.name), (one.name, other.name), values, codes)
+def _crossed(first: Grouping, second: Grouping) -> Grouping:
+    """Cross two groupings, every value of the first with every value of the second; some groups may be empty."""
+    values = tuple(pair_name(a, b) for a in first.values for b in second.values)
+    grouped = (first.codes >= 0) & (second.codes >= 0)
+    codes = np.where(grouped, first.codes * len(second.values) + second.codes, -1)
+    return Grouping(pair_name(first.name, second.name), (first.name, second.name), values, codes)

@@ -1,12 +1,12 @@
-"""The permutation test of a gap: the groups are dealt out anew among the subjects.
+"""Permutation test of score gaps: group labels are permuted across subjects.
 
 **A subject moves as a whole.** Where a column varies within a subject (a context), the subject's clips of one group
-stay together as a block: the list of a subject's groups goes as a whole to a subject with as many of them, and is dealt
-anew among its blocks. For a column of subjects that is the usual permutation of subjects; for one of which every
-subject has all values it is a permutation of blocks within each subject.
+form a block: the list of a subject's groups is assigned to a subject with equally many groups, and permuted among its
+blocks. For a column of subjects that is the usual permutation of subjects; where every subject has all values it is a
+permutation of blocks within each subject.
 
-p is the share of deals with a gap at least as large. The deal that was found is one of them, so p is never 0 and the
-test holds however few deals there are (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585).
+p is the share of permutations with a gap at least as large. The observed assignment is one of them, so p is never 0 and
+the test is valid with any number of permutations (Phipson and Smyth 2010, doi:10.2202/1544-6115.1585).
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from fer_id.evaluation.scores import Bools, Floats, Score
 
 DRAWS = 1_999
 
-_CHUNK = 2_000_000  # entries of the arrays that hold some deals at once
+_CHUNK = 2_000_000  # entries of the arrays over a chunk of permutations
 
 
 class GapTest(NamedTuple):
-    """Of one score.
+    """Result of the permutation test of one score.
 
     Attributes:
-        p: that such a gap is chance.
-        corrected: for the scores tested together, by the same deals: the share of those in which any score's p is as
-            small (minP, Westfall and Young 1993, which knows how much alike the scores are).
-        least: the smallest ``corrected`` of any deal: these subjects could not have given less.
+        p: share of permutations with a gap at least as large.
+        corrected: p corrected for the scores tested together: the share of permutations in which any score's p is as
+            small (minP, Westfall and Young 1993, which allows for the correlation of the scores).
+        least: smallest possible ``corrected`` with these subjects.
     """
 
     p: float
@@ -41,13 +41,13 @@ class GapTest(NamedTuple):
 
 
 def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws: int = DRAWS) -> list[GapTest]:
-    """Tests the largest minus smallest of some scores among groups.
+    """Test the largest minus smallest group value of several scores.
 
     Args:
         tables: (S, G, K, K + 1) counts of every subject in every group.
         tested: scores, defined for every group.
-        seed: of the deals.
-        draws: how many, beside the one that was found.
+        seed: seed of the permutations.
+        draws: number of permutations beside the observed assignment.
     """
     blocks = tables[..., :-1].sum((2, 3)) > 0  # (S, G)
     counts = tables[blocks]
@@ -59,7 +59,7 @@ def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws:
     ]
     gaps = np.concatenate(chunks)
     p = rankdata(-gaps.round(10), method="max", axis=0) / len(gaps)
-    smallest = p.min(axis=1, keepdims=True)  # of the scores, in every deal
+    smallest = p.min(axis=1, keepdims=True)  # over scores, by permutation
 
     def reached(bound: Floats) -> Floats:
         return np.asarray((smallest <= bound + 1e-12).mean(axis=0))
@@ -69,21 +69,22 @@ def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws:
 
 
 def deal(blocks: Bools, draws: int, generator: np.random.Generator) -> NDArray[np.int16]:
-    """Deals the groups out anew.
+    """Permute the groups across subjects.
 
     Args:
-        blocks: (S, G) whether a subject has clips in a group.
-        draws: how many deals.
+        blocks: (S, G) bool, True where a subject has clips in a group.
+        draws: number of permutations.
+        generator: source of randomness.
 
     Returns:
-        (draws + 1, blocks) the group of every block, in the order of ``blocks.nonzero()``; first as it was found.
+        (draws + 1, blocks) the group of every block, in the order of ``blocks.nonzero()``; the first row is observed.
     """
     subject, codes = blocks.nonzero()
     group = codes.astype(np.int16)
     labels: NDArray[np.int16] = np.tile(group, (draws + 1, 1))
     size = blocks.sum(1)
     for number in np.unique(size[size > 0]):
-        places = np.flatnonzero(size[subject] == number).reshape(-1, number)  # a row for each subject with so many
+        places = np.flatnonzero(size[subject] == number).reshape(-1, number)  # a row per subject with so many blocks
         orders = generator.permuted(np.tile(np.arange(len(places)), (draws, 1)), axis=1)
         lists = group[places][orders]  # (draws, subjects, number)
         labels[1:, places] = generator.permuted(lists, axis=2) if number > 1 else lists
@@ -91,7 +92,7 @@ def deal(blocks: Bools, draws: int, generator: np.random.Generator) -> NDArray[n
 
 
 def _statistics(labels: NDArray[np.int16], counts: Floats, groups: int, tested: Sequence[Score]) -> Floats:
-    """(D, scores) gaps of D deals (D, N) of N blocks of counts (N, K, K + 1)."""
+    """Compute the gaps (D, scores) of D permutations (D, N) of N blocks of counts (N, K, K + 1)."""
     flat = counts.reshape(len(counts), -1).astype(np.float32)  # exact: sums of counts below 2^24
     sums = [(labels == group).astype(np.float32) @ flat for group in range(groups)]
     tables = np.stack(sums, axis=1).reshape(len(labels), groups, *counts.shape[1:]).astype(np.float64)

@@ -1,17 +1,17 @@
-"""Which cells of tables of counts may be shown, so that none of the others can be worked out from them.
+"""Disclosure control of tables of counts: primary and complementary suppression of small cells.
 
-A cell with few subjects or clips is hidden. So are others, where a hidden one could be worked out: from the total (what
-is left when all other groups are known), or from a table of pairs and its margins. What a reader knows is taken to be
-everything that could be known: the exact counts of all cells that are shown, and the total. This is the usual
-complementary suppression of official statistics (Hundepool et al. 2012, Statistical Disclosure Control, chapter 4):
+A cell with few subjects or clips is hidden, and so are further cells where a hidden count could be derived: from the
+total less all other groups, or from a table of pairs and its margins. The reader is assumed to know the exact counts of
+all visible cells, and the total. This is the usual complementary suppression of official statistics (Hundepool et al.
+2012, Statistical Disclosure Control, chapter 4):
 
-* Where cells add up to something known, those hidden among them are never a single one, and together are no small cell
-  themselves.
-* Beyond single sums, a linear programme asks of every hidden cell whether all that is known leaves it one value only;
-  as long as it does, a neighbour is hidden too.
+* Where cells add up to a known count, a single cell among them is never hidden alone, and the hidden cells are not
+  small together.
+* Beyond single sums, a linear programme computes the range of every hidden cell that the known counts leave; where that
+  is a single value, a neighbour is hidden too.
 
-Scores are shares of the same clips, so what does not give a count away does not give its score away either. What this
-does not cover: two versions of one cohort, of which a reader has both, and a reader who is one of the group.
+Scores are shares of the same clips, so a score is protected where its count is. Not covered: a reader with two versions
+of one cohort, and a reader who is a member of the group.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import numpy as np
 from scipy.optimize import linprog
 
 FEWEST_SUBJECTS = 5
-"""Subjects below which a cell is never shown outside, whatever smaller number is asked for."""
+"""Fewest subjects of a visible cell; settings can only raise it."""
 
 FEWEST_CLIPS = 10
-"""Clips below which it is not."""
+"""Fewest clips of a visible cell."""
 
 Place = tuple[str, str | None]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """How many clips a group has, and of how many subjects."""
+    """Number of clips of a group, and of the subjects in them."""
 
     clips: int
     subjects: int
@@ -44,10 +44,10 @@ class Table:
     """Counts by group.
 
     Attributes:
-        name: of the column or pair.
-        cells: group -> counts; the clips that are in no group stand under None and are never shown.
-        margins: for a pair, what its cells add up to: (column, group) -> groups of the pair.
-        splits_subjects: whether a subject may be in several groups, so that subjects do not add up.
+        name: name of the column or pair.
+        cells: group -> counts; the clips in no group are under None, which is always hidden.
+        margins: for a pair, the groups of the pair that add up to each (column, group).
+        splits_subjects: True where a subject may be in several groups, so that subjects do not add up.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Table:
 
 @dataclass(frozen=True)
 class _Sum:
-    """Cells that add up to another cell, or to the known total where there is no such cell."""
+    """Cells that add up to another cell (``whole``), or to the known total where ``whole`` is None."""
 
     cells: tuple[Place, ...]
     whole: Place | None
@@ -66,15 +66,15 @@ class _Sum:
 
 
 def hidden_groups(tables: Sequence[Table], min_subjects: int = FEWEST_SUBJECTS) -> set[Place]:
-    """The (table, group) that must not be shown; small ones, and those that would give them away.
+    """Return the (table, group) to hide: small cells, and cells that would disclose them.
 
     Args:
-        tables: all that is to be shown of one set of clips.
-        min_subjects: subjects that a cell needs; never less than ``FEWEST_SUBJECTS``.
+        tables: all tables of one set of clips to be published.
+        min_subjects: fewest subjects of a visible cell; ``FEWEST_SUBJECTS`` where that is more.
     """
     least = max(min_subjects, FEWEST_SUBJECTS)
     cells = {(table.name, group): cell for table in tables for group, cell in table.cells.items()}
-    sums = [one for table in tables for one in _sums(table, cells)]
+    sums = [equation for table in tables for equation in _sums(table, cells)]
     hidden = {place for place, cell in cells.items() if place[1] is None or _small([cell], least, together=True)}
     while (more := _exposed_by_sum(sums, cells, hidden, least) or _determined(sums, cells, hidden)) is not None:
         hidden.add(more)
@@ -89,38 +89,38 @@ def _sums(table: Table, cells: Mapping[Place, Cell]) -> Iterator[_Sum]:
 
 
 def _exposed_by_sum(sums: Sequence[_Sum], cells: Mapping[Place, Cell], hidden: set[Place], least: int) -> Place | None:
-    """A cell to hide because some sum would give hidden ones away; None where none does."""
-    for one in sums:
-        unknown = [place for place in one.cells if place in hidden]
-        whole_known = one.whole is None or one.whole not in hidden
+    """Return a cell to hide because a sum would disclose hidden cells; None where no sum does."""
+    for equation in sums:
+        unknown = [place for place in equation.cells if place in hidden]
+        whole_known = equation.whole is None or equation.whole not in hidden
         if not unknown and whole_known:
             continue
         alone = len(unknown) + (not whole_known) == 1
-        few = whole_known and _small([cells[place] for place in unknown], least, together=not one.splits_subjects)
-        if (alone or few) and (more := _smallest(one, cells, hidden)) is not None:
+        few = whole_known and _small([cells[place] for place in unknown], least, together=not equation.splits_subjects)
+        if (alone or few) and (more := _smallest(equation, cells, hidden)) is not None:
             return more
     return None
 
 
 def _determined(sums: Sequence[_Sum], cells: Mapping[Place, Cell], hidden: set[Place]) -> Place | None:
-    """A cell to hide because all sums together leave a hidden one a single value; None where they do not."""
+    """Return a cell to hide because all sums together determine a hidden cell; None where they do not."""
     for place in sorted(hidden, key=str):
         low, high = _range(sums, cells, hidden, place)
         if high - low > 0.5:
             continue
-        near = [one for one in sums if place in one.cells or place == one.whole]
-        found = [more for one in near if (more := _smallest(one, cells, hidden)) is not None]
-        if found:
-            return found[0]
+        touching = [equation for equation in sums if place in equation.cells or place == equation.whole]
+        candidates = [more for equation in touching if (more := _smallest(equation, cells, hidden)) is not None]
+        if candidates:
+            return candidates[0]
     return None
 
 
 def _range(sums: Sequence[_Sum], cells: Mapping[Place, Cell], hidden: set[Place], place: Place) -> tuple[float, float]:
-    """Fewest and most clips that a hidden cell can have, for all that is known."""
+    """Return the fewest and most clips of a hidden cell that are consistent with all known counts."""
     unknown = sorted(hidden, key=str)
     rows, right = [], []
-    for one in sums:
-        signs = dict.fromkeys(one.cells, 1.0) | ({one.whole: -1.0} if one.whole else {})
+    for equation in sums:
+        signs = dict.fromkeys(equation.cells, 1.0) | ({equation.whole: -1.0} if equation.whole else {})
         rows.append([signs.get(cell, 0.0) for cell in unknown])
         right.append(sum(signs[cell] * cells[cell].clips for cell in unknown if cell in signs))
     goal = np.array([float(cell == place) for cell in unknown])
@@ -128,15 +128,15 @@ def _range(sums: Sequence[_Sum], cells: Mapping[Place, Cell], hidden: set[Place]
     return float(least.fun), float("inf") if most.fun is None else -float(most.fun)
 
 
-def _small(some: Sequence[Cell], least: int, *, together: bool) -> bool:
-    """Whether cells are too small to be known as one; where subjects do not add up, they may all be the same ones."""
-    subjects = [cell.subjects for cell in some]
-    return (sum(subjects) if together else max(subjects)) < least or sum(cell.clips for cell in some) < FEWEST_CLIPS
+def _small(selected: Sequence[Cell], least: int, *, together: bool) -> bool:
+    """Return True where cells are too small in sum; with ``together`` False their subjects may be the same ones."""
+    subjects = [cell.subjects for cell in selected]
+    return (sum(subjects) if together else max(subjects)) < least or sum(cell.clips for cell in selected) < FEWEST_CLIPS
 
 
-def _smallest(one: _Sum, cells: Mapping[Place, Cell], hidden: set[Place]) -> Place | None:
-    """The smallest cell of a sum that is still shown, its whole last of all."""
-    shown = [place for place in one.cells if place not in hidden]
-    if not shown:
-        return one.whole if one.whole is not None and one.whole not in hidden else None
-    return min(shown, key=lambda place: (cells[place].clips, place))
+def _smallest(equation: _Sum, cells: Mapping[Place, Cell], hidden: set[Place]) -> Place | None:
+    """Return the smallest visible cell of a sum, else its whole; None where all are hidden."""
+    visible = [place for place in equation.cells if place not in hidden]
+    if not visible:
+        return equation.whole if equation.whole is not None and equation.whole not in hidden else None
+    return min(visible, key=lambda place: (cells[place].clips, place))

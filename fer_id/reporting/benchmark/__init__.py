@@ -1,1 +1,1 @@
-"""The paper's five models under one protocol: page, tables and the sentences that their tests support."""
+"""Benchmark of the paper's five models under one protocol: page, tables, and sentences that its tests support."""

@@ -1,4 +1,4 @@
-"""The figure of a benchmark's scores: ours with intervals, the paper's beside them."""
+"""Figure of a benchmark's accuracies beside the paper's."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from fer_id.reporting.words import percent
 
 
 def accuracy_figure(scores: Mapping[str, Estimate], majority: float | None, provenance: str) -> Figure:
-    """Accuracy of each model with its interval over subjects; hollow diamonds are the paper's.
+    """Draw the accuracy of each model with its interval over subjects; hollow diamonds are the paper's values.
 
     Args:
         scores: model -> accuracy.
-        majority: what always answering the commonest class would reach.
-        provenance: of the clips.
+        majority: accuracy of always answering the commonest class.
+        provenance: provenance of the clips.
     """
     with style.styled():
         figure = style.new_figure(12.0, 1.4 + 0.34 * len(scores), "Accuracy on the test clips", provenance)

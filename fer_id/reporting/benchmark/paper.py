@@ -1,4 +1,4 @@
-"""What Ramteke & Kumar report, as they print it: shown beside ours, never a target.
+"""Results reported by Ramteke & Kumar, shown beside ours, never a target.
 
 Facial Emotion Recognition for Intellectually Disabled Children Using an Explainable CNN-LSTM Framework, Tables 4 and 5.
 """
@@ -30,4 +30,4 @@ CONTRADICTIONS = (
     "mean of its Table 5 is 80.9 %, and its Table 4 gives the CNN-LSTM 79.3 %.",
     "It judges a simulation that it does not specify, so that its numbers cannot be repeated; it gives no interval.",
 )
-"""Where the paper contradicts itself, and what its numbers lack."""
+"""Contradictions within the paper, and limits of its numbers."""

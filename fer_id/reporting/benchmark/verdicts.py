@@ -1,4 +1,4 @@
-"""What a benchmark shows, in sentences that its tests carry, and none that they do not."""
+"""Sentences on a benchmark's results, limited to what its tests support."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ HEAD_NAMES = {
     "last": "last frame",
 }
 ORDER_FREE = ("mean", "attention")
-"""Heads that cannot tell one order of the frames from another."""
+"""Heads whose output does not depend on the order of the frames."""
 
 _WITHOUT_TIME = (MEAN, CHOSEN)
 
 
 def p_words(p: float | None) -> str:
-    """``p = .031``, ``p < .001``; without a test, that."""
+    """Format a p-value as ``p = .031`` or ``p < .001``; a remark where there is no test."""
     if p is None or math.isnan(p):
         return "no test: fewer than two subjects"
     return "p < .001" if p < 0.0005 else f"p = {p:.3f}".replace("0.", ".", 1)
 
 
 def points(value: float, low: float | None, high: float | None) -> str:
-    """``+1.2 points (−0.3 to +2.7)``."""
+    """Format a difference as ``+1.2 points (−0.3 to +2.7)``."""
     extent = "no interval" if low is None or high is None else f"{_signed(low)} to {_signed(high)}"
     return f"{_signed(value)} points ({extent})"
 
 
 def too_few(subjects: int, tests: int) -> str | None:
-    """Says so where the smallest p that so few subjects can give is not small enough, corrected; None where it is.
+    """Return a sentence where the smallest corrected p-value of so few subjects is not significant; else None.
 
-    Of S subjects 2 of 2^S sign flips are as extreme as the clearest difference.
+    With S subjects, 2 of 2^S sign flips are as extreme as the clearest difference.
     """
     smallest = tests * 2.0 ** (1 - subjects)
     if smallest < ALPHA:
@@ -53,7 +53,7 @@ def too_few(subjects: int, tests: int) -> str | None:
 
 
 def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str, tuple[Contrast, float]]) -> list[str]:
-    """Whether the reference wins, and over whom that is shown.
+    """Return sentences on whether the reference wins, and which differences are significant.
 
     Args:
         reference: a model.
@@ -66,31 +66,31 @@ def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str
     first = f"{listed(best)} {have} the highest accuracy of {len(accuracy)} models, {percent(highest)}"
     if reference not in best:
         first = f"{reference} does not win: {first} against {percent(accuracy[reference])}"
-    shown = {name: one.value for name, (one, p) in contrasts.items() if p < ALPHA}
-    said = [f"{first}."]
-    for names, what in (
-        ([name for name, value in shown.items() if value < 0], "is shown to be more accurate than"),
-        ([name for name, value in shown.items() if value > 0], "is shown to be less accurate than"),
-        ([name for name in contrasts if name not in shown], "is not shown to differ from"),
+    differences = {name: contrast.value for name, (contrast, p) in contrasts.items() if p < ALPHA}
+    sentences = [f"{first}."]
+    for names, relation in (
+        ([name for name, value in differences.items() if value < 0], "is shown to be more accurate than"),
+        ([name for name, value in differences.items() if value > 0], "is shown to be less accurate than"),
+        ([name for name in contrasts if name not in differences], "is not shown to differ from"),
     ):
         if names:
-            said.append(f"{reference} {what} {listed(names) if len(names) <= 3 else ', '.join(names)}.")
-    return [*said, "Shown: paired by subject, corrected for the number of models (Holm), p below .05."]
+            sentences.append(f"{reference} {relation} {listed(names) if len(names) <= 3 else ', '.join(names)}.")
+    return [*sentences, "Shown: paired by subject, corrected for the number of models (Holm), p below .05."]
 
 
-def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Whether a temporal head earns its place, and the tests behind the answer.
+def time_verdict(controls: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return whether a temporal head is worth having, and the tests behind the answer.
 
-    It does where the whole clip beats both the mean of the frames and the chosen frame; that it is the order that pays
-    is another question, which the shuffled frames answer.
+    It is where the whole clip beats both the mean of the frames and the chosen frame. Whether the order of the frames
+    matters is another question, which the shuffled frames answer.
 
     Args:
-        found: ``controls.json``, or several pooled.
+        controls: content of ``controls.json``, or of several pooled.
 
     Returns:
-        the answer, a sentence for each test, and one about how far the model was trained.
+        The answer; a sentence for each test, and one on the refitted classifier.
     """
-    head, against = HEAD_NAMES.get(found["head"], found["head"]), found["against_whole_clip"]
+    head, against = HEAD_NAMES.get(controls["head"], controls["head"]), controls["against_whole_clip"]
     won = [name for name in against if _significant(against[name]) and against[name]["difference"] > 0]
     lost = [name for name in _WITHOUT_TIME if _significant(against[name]) and against[name]["difference"] < 0]
     failed = [name for name in _WITHOUT_TIME if name not in won]
@@ -101,7 +101,7 @@ def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
             f"It is not shown that the {head} earns its place here: whole clips are not shown to tell it more than the "
             f"{' or the '.join(failed)}."
         )
-    elif found["head"] in ORDER_FREE:
+    elif controls["head"] in ORDER_FREE:
         answer = f"The {head} earns its place here, weighing frames; it cannot see their order."
     elif SHUFFLED in won:
         answer = f"The {head} earns its place here, and the order of the frames is part of what it knows."
@@ -110,14 +110,14 @@ def time_verdict(found: Mapping[str, Any]) -> tuple[str, list[str]]:
             f"The {head} earns its place here, but it is not shown that the order of the frames matters: a head that "
             "cannot see it might do as well."
         )
-    whole = found["accuracy"][WHOLE]["value"]
+    whole = controls["accuracy"][WHOLE]["value"]
     tests = [
-        f"Whole clip {percent(whole)}, {name} {percent(found['accuracy'][name]['value'])}: "
+        f"Whole clip {percent(whole)}, {name} {percent(controls['accuracy'][name]['value'])}: "
         f"{points(row['difference'], row['low'], row['high'])}, {p_words(row['p_holm'])}."
         for name, row in against.items()
-        if not (found["head"] in ORDER_FREE and name in (SHUFFLED, REVERSED))
+        if not (controls["head"] in ORDER_FREE and name in (SHUFFLED, REVERSED))
     ]
-    refitted = percent(found["accuracy"][REFITTED]["value"])
+    refitted = percent(controls["accuracy"][REFITTED]["value"])
     return answer, [*tests, f"With its classifier fitted as long as the mean's, the whole clip gives {refitted}."]
 
 

@@ -1,4 +1,4 @@
-"""What stands in the table of a comparison: cells, columns, and groups of columns shown or hidden together."""
+"""Cells, columns and column groups of a comparison table."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell.
+    """A cell of the table.
 
     Attributes:
-        text: what it says.
-        small: below it.
-        value: what it is sorted by; None: last.
-        told: the same in a sentence, for who points at it.
-        css: further classes.
-        share: how dark it is shaded, in [0, 1]; None: not.
+        text: main text.
+        small: small text below it.
+        value: sort key; None sorts last.
+        told: tooltip.
+        css: further CSS classes.
+        share: darkness of its shade, in [0, 1]; None: no shade.
         strip: value and interval to draw, each in [0, 1].
     """
 
@@ -37,7 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """A heading, what it means, and what stands in it for a run."""
+    """A column: title, function from a run to its cell, and meaning."""
 
     title: str
     cell: Callable[[Compared], Cell]
@@ -51,10 +51,10 @@ class Group:
     """Columns that are shown or hidden together.
 
     Attributes:
-        key: of its box on the page.
-        title: of its box and above its columns.
-        columns: from left to right.
-        shown: whether it is, at first.
+        key: key of its checkbox on the page.
+        title: title of its checkbox and above its columns.
+        columns: columns from left to right.
+        shown: True where the group is visible at first.
     """
 
     key: str
@@ -64,12 +64,12 @@ class Group:
 
 
 def counted_cell(number: float | None) -> Cell:
-    """A number with its thousands apart."""
+    """Return a cell with a number and thousands separators."""
     return Cell() if number is None else Cell(f"{number:,}", value=number)
 
 
 def signed_cell(scale: float, value: float, interval: Interval, digits: int, css: str = "") -> Cell:
-    """A difference with its sign and its interval, or why there is none."""
+    """Return a cell with a signed difference and its interval, or the reason why there is none."""
     if math.isnan(value):
         return Cell(told=interval.reason or "", css=css)
     if interval.low is None or interval.high is None:

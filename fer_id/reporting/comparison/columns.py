@@ -1,4 +1,4 @@
-"""The columns of a comparison that every run has: scores, and the run beside the reference."""
+"""Columns of a comparison table: scores, and differences from the reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fer_id.reporting.comparison.panels import class_columns, cost_columns, gap_
 from fer_id.reporting.words import listed, worst_classes
 
 MOST_SETTINGS = 10
-"""Differing settings that are shown at once; the others wait in a group of their own."""
+"""Maximum number of differing settings visible at first; further ones are in a hidden group."""
 
 
 def table_groups(
@@ -24,15 +24,15 @@ def table_groups(
     swept: Sequence[str],
     bounds: tuple[float, float] = (0.0, 1.0),
 ) -> list[Group]:
-    """The groups that have something to show, from left to right.
+    """Return the column groups that have content, from left to right.
 
     Args:
         compared: all runs.
-        reference: the one of them that the others are paired with.
-        monitor: column of ``MONITORS`` that the rows begin sorted by.
+        reference: the run that the others are paired with.
+        monitor: column of ``MONITORS`` that the rows are sorted by at first.
         keys: configuration keys that differ, the swept ones first.
-        swept: those that a sweep varied.
-        bounds: of the strip that pictures the test accuracy.
+        swept: keys that a sweep varied.
+        bounds: range of the strip that shows the test accuracy.
     """
     labels = reference.metrics["labels"]
     first = max(MOST_SETTINGS, sum(key in swept for key in keys))
@@ -51,18 +51,18 @@ def table_groups(
 def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, float]) -> list[Column]:
     scale = 1 if monitor == "val/loss" else 100
 
-    def reached(one: Compared) -> Cell:
-        value = one.reached.get(monitor)
+    def reached(run: Compared) -> Cell:
+        value = run.reached.get(monitor)
         return Cell(f"{scale * value:.{3 if scale == 1 else 1}f}", value=value) if value is not None else Cell()
 
     low, high = bounds
 
-    def picture(one: Compared) -> Cell:
-        if one.metrics["accuracy"] is None:
+    def picture(run: Compared) -> Cell:
+        if run.metrics["accuracy"] is None:
             return Cell("")
-        interval = one.metrics["intervals"].get("accuracy") or {}
+        interval = run.metrics["intervals"].get("accuracy") or {}
         place = {name: (interval[name] - low) / (high - low) for name in ("low", "high") if name in interval}
-        return Cell("", strip=((one.metrics["accuracy"] - low) / (high - low), place or None))
+        return Cell("", strip=((run.metrics["accuracy"] - low) / (high - low), place or None))
 
     title = f"Inner validation {MONITORS[monitor]}{'' if scale == 1 else ', %'}"
     return [
@@ -74,41 +74,43 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
         Column("AUC, %", _score("auc"), "one class against the rest, mean over the classes"),
         Column("Calibration error, %", _ece, "of the raw probabilities (ECE); 0 is best"),
         Column("Lowest recall, %", _lowest, "of the class recognised least"),
-        *(column for column in _extents() if len({column.cell(one) for one in compared}) > 1),
+        *(column for column in _extents() if len({column.cell(run) for run in compared}) > 1),
     ]
 
 
 def _extents() -> list[Column]:
-    """What is mostly the same in all runs, and then told below the table."""
+    """Return the columns that are mostly equal in all runs, and then listed below the table."""
     return [
         Column("Coverage, %", _coverage, "share of clips that have a prediction"),
-        Column("Clips", lambda one: counted_cell(one.metrics["n_clips"]), "labelled ones that were tested"),
-        Column("Subjects", lambda one: counted_cell(one.metrics["n_subjects"]), "that were tested"),
+        Column("Clips", lambda run: counted_cell(run.metrics["n_clips"]), "labelled ones that were tested"),
+        Column("Subjects", lambda run: counted_cell(run.metrics["n_subjects"]), "that were tested"),
     ]
 
 
 def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[float, float]:
-    """Whole tens of per cent, ten at least, that hold all accuracies with their intervals, and the mark."""
+    """Return whole tens of per cent, at least ten apart, around all accuracies, intervals and ``mark``."""
     ends = [mark] if mark is not None else []
-    for one in compared:
-        interval = one.metrics["intervals"].get("accuracy") or {}
-        values = (one.metrics["accuracy"], interval.get("low"), interval.get("high"))
+    for run in compared:
+        interval = run.metrics["intervals"].get("accuracy") or {}
+        values = (run.metrics["accuracy"], interval.get("low"), interval.get("high"))
         ends += [value for value in values if value is not None]
     low = min(math.floor(10 * min(ends, default=0.0)), 9)
     return low / 10, max(math.ceil(10 * max(ends, default=1.0)), low + 1) / 10
 
 
 def alike(compared: Sequence[Compared]) -> list[str]:
-    """What has no column, as it is the same in all runs."""
-    found = {column.title: {column.cell(one) for one in compared} for column in _extents()}
-    same = {title: next(iter(cells)).text for title, cells in found.items() if len(cells) == 1}
-    said = [f"{title.removesuffix(', %').lower()} {text}{' %' if '%' in title else ''}" for title, text in same.items()]
-    return [f"The same in all runs: {', '.join(said)}."] if said else []
+    """Return a sentence on the values that are equal in all runs and so have no column."""
+    cells_of = {column.title: {column.cell(run) for run in compared} for column in _extents()}
+    same = {title: next(iter(cells)).text for title, cells in cells_of.items() if len(cells) == 1}
+    values = [
+        f"{title.removesuffix(', %').lower()} {text}{' %' if '%' in title else ''}" for title, text in same.items()
+    ]
+    return [f"The same in all runs: {', '.join(values)}."] if values else []
 
 
 def _score(name: str) -> Callable[[Compared], Cell]:
-    def cell(one: Compared) -> Cell:
-        value, interval = one.metrics[name], one.metrics["intervals"].get(name)
+    def cell(run: Compared) -> Cell:
+        value, interval = run.metrics[name], run.metrics["intervals"].get(name)
         if value is None:
             return Cell()
         extent = f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f}" if interval else "no interval"
@@ -117,8 +119,8 @@ def _score(name: str) -> Callable[[Compared], Cell]:
     return cell
 
 
-def _ece(one: Compared) -> Cell:
-    calibration = one.metrics["calibration"]
+def _ece(run: Compared) -> Cell:
+    calibration = run.metrics["calibration"]
     interval = (calibration.get("intervals") or {}).get("ece")
     if calibration["ece"] is None:
         return Cell()
@@ -126,22 +128,22 @@ def _ece(one: Compared) -> Cell:
     return Cell(f"{100 * calibration['ece']:.1f}", extent, calibration["ece"])
 
 
-def _lowest(one: Compared) -> Cell:
-    worst = worst_classes(one.metrics)
+def _lowest(run: Compared) -> Cell:
+    worst = worst_classes(run.metrics)
     if not worst:
         return Cell()
-    recall = one.metrics["per_class"][worst[0]]["recall"]
+    recall = run.metrics["per_class"][worst[0]]["recall"]
     return Cell(f"{100 * recall:.0f}", listed(worst), recall)
 
 
-def _coverage(one: Compared) -> Cell:
-    share = one.metrics["coverage"]
+def _coverage(run: Compared) -> Cell:
+    share = run.metrics["coverage"]
     return Cell() if share is None else Cell(f"{100 * share:.1f}", value=share)
 
 
 def _paired() -> list[Column]:
     def effect(cell: Callable[[Any], Cell]) -> Callable[[Compared], Cell]:
-        return lambda one: cell(one.paired.effect) if one.paired else Cell()
+        return lambda run: cell(run.paired.effect) if run.paired else Cell()
 
     return [
         Column("Accuracy, points", _difference("accuracy_with_missing"), "clips without a prediction are errors"),
@@ -154,19 +156,19 @@ def _paired() -> list[Column]:
 
 
 def _difference(name: str) -> Callable[[Compared], Cell]:
-    def cell(one: Compared) -> Cell:
-        if one.paired is None:
-            first = name == "accuracy_with_missing" and one.unpaired
-            return Cell("", f"not paired: {one.unpaired}", css="words") if first else Cell()
-        each = one.paired.differences[name]
-        sure = name == "accuracy_with_missing" and one.p_holm is not None and one.p_holm < ALPHA
-        return signed_cell(100, each.value, each.interval, 1, css="sure" if sure else "")
+    def cell(run: Compared) -> Cell:
+        if run.paired is None:
+            first = name == "accuracy_with_missing" and run.unpaired
+            return Cell("", f"not paired: {run.unpaired}", css="words") if first else Cell()
+        difference = run.paired.differences[name]
+        sure = name == "accuracy_with_missing" and run.p_holm is not None and run.p_holm < ALPHA
+        return signed_cell(100, difference.value, difference.interval, 1, css="sure" if sure else "")
 
     return cell
 
 
-def _test(one: Compared) -> Cell:
-    return Cell(p_words(one.p_holm), value=one.p_holm) if one.paired else Cell()
+def _test(run: Compared) -> Cell:
+    return Cell(p_words(run.p_holm), value=run.p_holm) if run.paired else Cell()
 
 
 def _subjects(effect: Any) -> Cell:

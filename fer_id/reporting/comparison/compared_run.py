@@ -1,4 +1,4 @@
-"""One run beside the reference: what a comparison keeps of it, so that hundreds of runs take little memory."""
+"""Data of one run in a comparison, small enough for hundreds of runs in memory."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_pai
 from fer_id.evaluation.predictions import Judged
 from fer_id.reporting import words
 from fer_id.reporting.comparison.entries import MONITOR, Entry, read_entries
-from fer_id.runs.run_dir import FREE_KEYS, RunDir
+from fer_id.runs.configs import FREE_KEYS
+from fer_id.runs.run_dir import RunDir
 
 MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
-"""Columns of ``metrics.jsonl`` that a run's best epoch may be chosen by, and what they are called."""
+"""Columns of ``metrics.jsonl`` that may choose a run's best epoch -> their names on the page."""
 
 _LARGE = ("per_subject", "confusion_matrix", "reasons", "selective", "review", "conformal", "uncertainty")
 _JOB = ("mode", "cost", "seconds", "peak_memory_bytes", "machine", "precision", "seed", "git_commit")
@@ -26,22 +27,22 @@ _JOB = ("mode", "cost", "seconds", "peak_memory_bytes", "machine", "precision", 
 
 @dataclass
 class Compared:
-    """One run of a comparison.
+    """A run of a comparison.
 
     Attributes:
-        name: of its row.
+        name: name of its row.
         path: its folder.
-        metrics: ``metrics.json`` without what a comparison does not show.
-        job: of ``job.json`` what a comparison shows.
-        store: the name and fingerprint of the store it was judged on.
-        people: whether its subjects are people.
-        config: by dotted keys.
-        curves: column of ``MONITORS`` -> inner-validation score by epoch, the mean over folds; those that all logged.
+        metrics: the part of ``metrics.json`` that a comparison shows.
+        job: the part of ``job.json`` that a comparison shows.
+        store: name and fingerprint of the store it was tested on.
+        people: True where its subjects are people.
+        config: configuration by dotted keys.
+        curves: column of ``MONITORS`` -> inner-validation score by epoch, mean over folds; only if all folds logged it.
         reached: column of ``MONITORS`` -> its best value over the epochs, the mean over folds.
-        folds: of a cross-validation; 1 of a single training.
-        paired: beside the reference; None for the reference, and where the two cannot be paired.
-        unpaired: why they cannot.
-        p_holm: of ``paired.p``, corrected for the number of runs tested.
+        folds: number of folds; 1 for a single training.
+        paired: comparison with the reference; None for the reference, and where the two cannot be paired.
+        unpaired: reason why they cannot be paired.
+        p_holm: ``paired.p`` corrected for the number of runs tested.
     """
 
     name: str
@@ -67,12 +68,12 @@ class Compared:
 def compare_with_first(
     runs: Sequence[RunDir], names: Mapping[Path, str] | None = None, problems: Problems | None = None
 ) -> list[Compared]:
-    """Every run beside the first, which is the reference, in their order.
+    """Return every run compared with the first, which is the reference, in their order.
 
     Args:
-        runs: finished ones; one that is named twice counts once.
-        names: what to call them, by resolved folder.
-        problems: found before, and told with those that are found here.
+        runs: finished runs; a run that is named twice counts once.
+        names: names of the runs, by resolved folder.
+        problems: earlier problems, reported together with those of this function.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
@@ -80,18 +81,18 @@ def compare_with_first(
     reference: list[tuple[Compared, Judged]] = []
 
     def take(entry: Entry) -> Compared:
-        one = _kept(entry)
+        run = _compared(entry)
         if not reference:
-            reference.append((one, entry.judged))
-            return one
+            reference.append((run, entry.judged))
+            return run
         first, judged = reference[0]
-        one.unpaired = _why_not(one, first) or why_not_paired(entry.judged, judged)
-        if one.unpaired is None:
-            one.paired = compare_runs(entry.judged, judged, len(one.metrics["labels"]))
-        return one
+        run.unpaired = _why_not(run, first) or why_not_paired(entry.judged, judged)
+        if run.unpaired is None:
+            run.paired = compare_runs(entry.judged, judged, len(run.metrics["labels"]))
+        return run
 
     compared = read_entries(runs, take, names, problems)
-    tested = {place: one.paired.p for place, one in enumerate(compared) if one.paired}
+    tested = {place: run.paired.p for place, run in enumerate(compared) if run.paired}
     adjusted = holm({str(place): p for place, p in tested.items()})
     for place in tested:
         p = adjusted[str(place)]
@@ -100,35 +101,35 @@ def compare_with_first(
 
 
 def monitor_of(compared: Iterable[Compared]) -> str:
-    """What the best epochs were chosen by, where all runs agree and logged it; else macro-F1."""
+    """Return the score that chose the best epochs, where all runs agree and logged it; else macro-F1."""
     compared = list(compared)
-    chosen = {one.config.get("trainer.monitor", MONITOR) for one in compared}
+    chosen = {run.config.get("trainer.monitor", MONITOR) for run in compared}
     agreed = chosen.pop() if len(chosen) == 1 else MONITOR
-    return agreed if agreed in MONITORS and any(agreed in one.reached for one in compared) else MONITOR
+    return agreed if agreed in MONITORS and any(agreed in run.reached for run in compared) else MONITOR
 
 
 def better_first(compared: Sequence[Compared], monitor: str) -> list[Compared]:
-    """The best on inner validation first; those that logged none last, in their order."""
+    """Return the runs with the best on inner validation first; runs without such a score last, in their order."""
     sign = 1 if monitor == "val/loss" else -1
-    return sorted(compared, key=lambda one: sign * one.reached[monitor] if monitor in one.reached else np.inf)
+    return sorted(compared, key=lambda run: sign * run.reached[monitor] if monitor in run.reached else np.inf)
 
 
 def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> list[str]:
-    """Configuration keys that are not the same in all runs: the swept ones first, and last those that decide nothing
-    that is learned, or that differ only in being no setting of some runs (as those of another version)."""
-    known = dict.fromkeys(key for one in compared for key in one.config)
+    """Return the configuration keys that differ between runs: swept keys first; last keys that do not affect learning,
+    and keys that differ only by being absent in some runs (as those of another version)."""
+    known = dict.fromkeys(key for run in compared for key in run.config)
     keys = sorted(known, key=lambda key: swept.index(key) if key in swept else len(swept))
-    values = {key: {repr(one.config[key]) for one in compared if key in one.config} for key in keys}
-    everywhere = {key: all(key in one.config for one in compared) for key in keys}
+    values = {key: {repr(run.config[key]) for run in compared if key in run.config} for key in keys}
+    everywhere = {key: all(key in run.config for run in compared) for key in keys}
     differing = [key for key in keys if key != "name" and (len(values[key]) > 1 or not everywhere[key])]
     return sorted(differing, key=lambda key: key not in swept and (key.startswith(FREE_KEYS) or len(values[key]) == 1))
 
 
-def _kept(entry: Entry) -> Compared:
+def _compared(entry: Entry) -> Compared:
     store = entry.job["store"]
-    # Where a fold has not logged a score, the mean of the others would be over other children: there is none.
+    # Where a fold has not logged a score, the mean over the others would be over other children, so it is left out.
     logged = {column: entry.curves_of(column) for column in MONITORS}
-    folds = {column: found for column, found in logged.items() if found and len(found) == len(entry.records)}
+    folds = {column: curves for column, curves in logged.items() if curves and len(curves) == len(entry.records)}
     return Compared(
         name=entry.name,
         path=entry.run.path,
@@ -137,8 +138,8 @@ def _kept(entry: Entry) -> Compared:
         store={key: store[key] for key in ("name", "fingerprint")},
         people=words.subjects_are_people(entry.metrics, store),
         config=entry.config,
-        curves={column: pd.concat(found, axis=1).mean(axis=1) for column, found in folds.items()},
-        reached={column: _reached(found, column) for column, found in folds.items()},
+        curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
+        reached={column: _reached(curves, column) for column, curves in folds.items()},
         folds=len(entry.records),
     )
 
@@ -148,8 +149,8 @@ def _reached(folds: Sequence[pd.Series], column: str) -> float:
     return sum(best) / len(best)
 
 
-def _why_not(one: Compared, reference: Compared) -> str | None:
-    """Clips of two cohorts may bear the same names; of two provenances they are never the same."""
-    if one.provenance != reference.provenance:
-        return f"{one.provenance} clips, the reference's are {reference.provenance}"
+def _why_not(run: Compared, reference: Compared) -> str | None:
+    """Return why runs of different provenance cannot be paired, although their clips may have equal names."""
+    if run.provenance != reference.provenance:
+        return f"{run.provenance} clips, the reference's are {reference.provenance}"
     return None

@@ -1,4 +1,4 @@
-"""``comparison.csv``: one row a run, and what each of its columns means."""
+"""``comparison.csv``: one row per run, and the meaning of each column."""
 
 from __future__ import annotations
 
@@ -41,41 +41,41 @@ COLUMNS = {
     "parameters, multiply_adds_per_clip, seconds, peak_memory_bytes, machine, precision": "what it cost",
     "config.*": "settings that are not the same in all runs; empty: not a setting of that run",
 }
-"""Names, or patterns of them, and what they mean."""
+"""Column names or patterns -> meaning."""
 
 
 def comparison_table(compared: Sequence[Compared], reference: Compared, keys: Sequence[str]) -> pd.DataFrame:
-    """One row a run in their order; a column that no run has anything for is left out, but for the usual ones."""
-    rows = [_row(one, compared, one is reference, keys) for one in compared]
+    """Return one row per run in their order."""
+    rows = [_row(run, compared, run is reference, keys) for run in compared]
     return pd.DataFrame(rows)
 
 
 def meaning_of(column: str) -> str | None:
-    """What a column of the table means; None where it is not told."""
+    """Return the meaning of a column of the table; None for an unknown one."""
     for names, meaning in COLUMNS.items():
         if any(fnmatchcase(column, name) for name in names.split(", ")):
             return meaning
     return None
 
 
-def _row(one: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> dict[str, Any]:
-    metrics = one.metrics
-    row: dict[str, Any] = {"run": one.name, "folder": str(one.path), "provenance": one.provenance}
-    row |= {"mode": one.job["mode"], "store": one.store["name"], "reference": reference}
-    row |= {f"validation_{column.removeprefix('val/')}": one.reached.get(column) for column in MONITORS}
+def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> dict[str, Any]:
+    metrics = run.metrics
+    row: dict[str, Any] = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
+    row |= {"mode": run.job["mode"], "store": run.store["name"], "reference": reference}
+    row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in MONITORS}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
         row |= _extent(name, metrics[name], metrics["intervals"].get(name))
     row["ece"] = metrics["calibration"]["ece"]
-    for label, found in metrics["per_class"].items():
-        row |= _extent(f"recall_{label}", found["recall"], metrics["intervals"].get(f"per_class.{label}.recall"))
-        row |= {f"{score}_{label}": found[score] for score in _PER_CLASS if score != "recall"}
-    row |= _paired(one.paired) if one.paired else {}
-    row |= {"p_holm": one.p_holm, "not_paired": one.unpaired}
+    for label, scores in metrics["per_class"].items():
+        row |= _extent(f"recall_{label}", scores["recall"], metrics["intervals"].get(f"per_class.{label}.recall"))
+        row |= {f"{score}_{label}": scores[score] for score in _PER_CLASS if score != "recall"}
+    row |= _paired(run.paired) if run.paired else {}
+    row |= {"p_holm": run.p_holm, "not_paired": run.unpaired}
     row |= _groups(metrics, group_columns(compared))
-    row |= {name: one.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
-    row |= {name: one.job[name] for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
-    return row | {f"config.{key}": one.config.get(key) for key in keys}
+    row |= {name: run.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
+    row |= {name: run.job[name] for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
+    return row | {f"config.{key}": run.config.get(key) for key in keys}
 
 
 def _extent(name: str, value: Any, interval: Mapping[str, float] | None) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def _extent(name: str, value: Any, interval: Mapping[str, float] | None) -> dict
 def _paired(paired: Comparison) -> dict[str, Any]:
     row: dict[str, Any] = {}
     effect = paired.effect
-    measured = {f"{name}_difference": (each.value, each.interval) for name, each in paired.differences.items()}
+    measured = {f"{name}_difference": (score.value, score.interval) for name, score in paired.differences.items()}
     measured |= {"g_av": (effect.g, effect.g_interval)}
     measured |= {"superiority": (effect.superiority, effect.superiority_interval)}
     for name, (value, interval) in measured.items():
@@ -96,7 +96,7 @@ def _paired(paired: Comparison) -> dict[str, Any]:
 
 
 def _groups(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Of every column some run was broken down by: its gap, and each of its groups."""
+    """Return the gap of every broken-down column, and the scores of each of its groups."""
     if not names:
         return {}
     lowest = lowest_group(metrics)
@@ -104,7 +104,7 @@ def _groups(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     row["lowest_group_accuracy"] = lowest[0] if lowest else None
     for name, column in ((metrics["subgroups"] or {}).get("columns", {})).items():
         gap = column["gaps"]["accuracy"]
-        row |= {f"gap.{name}.{what}": gap[key] for what, key in _GAP.items()}
+        row |= {f"gap.{name}.{suffix}": gap[key] for suffix, key in _GAP.items()}
         for value, group in column["groups"].items():
             row |= _extent(f"group.{name}.{value}.accuracy", group["accuracy"], group["intervals"].get("accuracy"))
             row |= {f"group.{name}.{value}.{count}": group[count] for count in ("n_clips", "n_subjects")}

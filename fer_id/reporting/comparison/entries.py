@@ -1,4 +1,4 @@
-"""Finished runs as pages over several of them read them: records, configuration, curves, and what was judged."""
+"""Finished runs with records, configuration, curves and test predictions, for pages over several runs."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _SAME = 1e-9
 
 @dataclass
 class Entry:
-    """One run of several.
+    """A finished run among several.
 
     Attributes:
-        name: of its row.
-        run: its folder.
+        name: name of its row.
+        run: the run.
         metrics: ``metrics.json``.
         job: ``job.json``, absent keys filled in.
-        config: by dotted keys.
+        config: configuration by dotted keys.
         records: ``metrics.jsonl``, one table per fold.
         judged: its labelled test clips.
     """
@@ -46,16 +46,16 @@ class Entry:
 
     @property
     def curves(self) -> list[pd.Series]:
-        """Inner-validation macro-F1 by epoch, one per fold that logged it."""
+        """Inner-validation macro-F1 by epoch, one curve per fold that logged it."""
         return self.curves_of(MONITOR)
 
     def curves_of(self, column: str) -> list[pd.Series]:
-        """A column of ``metrics.jsonl`` by epoch, one per fold that logged it."""
+        """Return a column of ``metrics.jsonl`` by epoch, one curve per fold that logged it."""
         return [curve for table in self.records if (curve := _curve(table, column)) is not None]
 
 
 def load_entries(runs: Sequence[RunDir]) -> list[Entry]:
-    """Finished runs of one label space, in their order, each once.
+    """Return finished runs of one label space, in their order, each once.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
@@ -69,13 +69,13 @@ def read_entries(
     names: Mapping[Path, str] | None = None,
     problems: Problems | None = None,
 ) -> list[T]:
-    """What ``take`` makes of each run, in their order, each run once; a run is let go before the next one is read.
+    """Return the result of ``take`` for each run in order, each once; runs are released one by one.
 
     Args:
-        runs: of one label space.
-        take: called with those that can be read, as long as they are of the first one's label space.
-        names: what to call them, by resolved folder; others get the shortest names that tell them apart.
-        problems: found before, and told with those that are found here.
+        runs: runs of one label space.
+        take: called with each readable run, as long as all have the label space of the first.
+        names: names of the runs, by resolved folder; the others get the shortest distinct names.
+        problems: earlier problems, reported together with those of this function.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
@@ -105,28 +105,30 @@ def read_entries(
 
 
 def read_entry(run: RunDir, name: str) -> Entry:
-    """One finished run.
+    """Return one finished run.
 
     Args:
-        run: its folder.
-        name: of its row; a protocol that shows something of the tested children is added to it.
+        run: the run.
+        name: name of its row; the mode is added where the model saw data of the tested children.
 
     Raises:
-        RunError: a file is missing or damaged, or its numbers are not those of its predictions.
+        RunError: a file is missing or damaged, or the metrics do not match the predictions.
         DataError: its predictions contradict their contract.
     """
     metrics = read_metrics(run)
-    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics["labels"])))
+    judged = judge(
+        run.predictions(), LabelSpace("run", tuple(metrics["labels"])), where=run.path / "predictions.parquet"
+    )
     _check_alike(run, metrics, judged)
     job = described(run.job())
     if job["mode"] in words.MODE_CAVEATS:
-        name = f"{name} ({job['mode']})"  # wherever it is named: it must not pass for a result on new children
+        name = f"{name} ({job['mode']})"  # everywhere, so that it cannot pass for a result on new children
     records = [part.learning_curve() for part in run.folds or [run]]
     return Entry(name, run, metrics, job, flatten(run.config()), records, judged)
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:
-    """The shortest names that tell folders apart: below their common folder."""
+    """Return the shortest distinct names of folders: paths below their common folder."""
     if len(paths) < 2:
         return {path: path.name for path in paths}
     common = os.path.commonpath(paths)
@@ -135,7 +137,7 @@ def short_names(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A nested configuration under dotted keys."""
+    """Return a nested configuration under dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in config.items():
         if isinstance(value, dict) and value:
@@ -146,11 +148,11 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_alike(run: RunDir, metrics: dict[str, Any], judged: Judged) -> None:
-    """Raises where ``metrics.json`` is not of these predictions, as after a copy that took one file of two."""
+    """Raise where ``metrics.json`` does not match the predictions, as after an incomplete copy."""
     clips = len(judged.truth)
     right = int((judged.truth == judged.predicted).sum())
-    found = metrics["accuracy_with_missing"] or 0.0
-    if metrics["n_clips"] != clips or (clips and abs(found - right / clips) > _SAME):
+    accuracy = metrics["accuracy_with_missing"] or 0.0
+    if metrics["n_clips"] != clips or (clips and abs(accuracy - right / clips) > _SAME):
         raise RunError(
             f"{run.path}: metrics.json is not of these predictions ({right} of {clips} clips are right in "
             f"predictions.parquet); `fer-id evaluate {run.path}` computes it again"

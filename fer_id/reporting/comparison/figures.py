@@ -1,4 +1,4 @@
-"""Figures over several runs."""
+"""Figures over several runs: learning curves, scores by setting, and adaptation curves."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from fer_id.reporting.words import CEILING, percent
 _GREY = "#b5bdc7"
 _MOST_PANELS = 8
 _FEWEST_RUNS = 5
-_FEW = 6  # distinct values that are shown side by side rather than along an axis
-_MOST_WORDS = 8  # of which more would be one for each run, as names are
-_WIDE = 20  # largest by smallest, from which on an axis is logarithmic
+_FEW = 6  # up to this many distinct values are drawn side by side, not along an axis
+_MOST_WORDS = 8  # settings with more distinct words are left out: names differ in every run
+_WIDE = 20  # ratio of largest to smallest value above which an axis is logarithmic
 _ROOM = 30  # characters below a panel
 
 
@@ -31,14 +31,14 @@ def learning_curves(
     reference: str | None = None,
     reached: Mapping[str, float] | None = None,
 ) -> Figure | None:
-    """An inner-validation score by epoch, one line per run (the mean of its folds); None where nothing was logged.
+    """Draw an inner-validation score by epoch, one line per run (mean of its folds); None where nothing was logged.
 
     Args:
-        curves: run -> scores by epoch, one series per fold; the best first, as they get the colours.
-        provenances: of the runs.
-        score: what it is a score of, as the axis calls it.
-        reference: a run that is drawn in black, wherever it stands.
-        reached: the best score of each run, for the legend.
+        curves: run -> scores by epoch, one series per fold; the best runs first, since the first get the colours.
+        provenances: provenances of the runs.
+        score: name of the score on the axis.
+        reference: a run that is drawn in black, whatever its rank.
+        reached: best score of each run, for the legend.
     """
     means = {name: pd.concat(list(folds), axis=1).mean(axis=1) for name, folds in curves.items() if folds}
     if not means:
@@ -79,27 +79,27 @@ def learning_curves(
 def settings_figure(
     settings: Mapping[str, Sequence[Any]], reached: Sequence[float], provenances: Sequence[str], score: str
 ) -> Figure | None:
-    """The inner-validation score of every run over each setting; None where there is nothing to see.
+    """Draw the inner-validation score of every run over each setting; None without varied settings or with few runs.
 
     Args:
         settings: key -> its value in each run.
-        reached: the score of each run.
-        provenances: of the runs.
-        score: what it is a score of.
+        reached: score of each run.
+        provenances: provenances of the runs.
+        score: name of the score.
     """
-    shown = [key for key, values in settings.items() if _numbers(values) or len(set(values)) <= _MOST_WORDS][
+    drawn = [key for key, values in settings.items() if _numbers(values) or len(set(values)) <= _MOST_WORDS][
         :_MOST_PANELS
     ]
-    if not shown or len(reached) < _FEWEST_RUNS:
+    if not drawn or len(reached) < _FEWEST_RUNS:
         return None
-    rows, columns = -(-len(shown) // 4), min(4, len(shown))
+    rows, columns = -(-len(drawn) // 4), min(4, len(drawn))
     with style.styled():
         title = f"{score[:1].upper() + score[1:]} on inner validation, by setting: one point a run"
         figure = style.new_figure(10.5, 0.6 + 2.5 * rows, title, " and ".join(provenances))
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes, key in zip(panels.flat, shown, strict=False):
+        for axes, key in zip(panels.flat, drawn, strict=False):
             _setting_panel(axes, key, settings[key], np.asarray(reached, np.float64))
-        for axes in panels.flat[len(shown) :]:
+        for axes in panels.flat[len(drawn) :]:
             axes.set_visible(False)
         for row in panels:
             row[0].set_ylabel(score)
@@ -107,7 +107,7 @@ def settings_figure(
 
 
 def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats) -> None:
-    """Numbers along an axis, logarithmic where they span much; words and few numbers side by side."""
+    """Draw numbers along an axis, logarithmic over a wide range; words and few numbers side by side."""
     distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
     if len(distinct) > _FEW and _numbers(distinct):
         places = np.asarray(values, np.float64)
@@ -115,7 +115,7 @@ def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats)
             axes.set_xscale("log")
     else:
         centres = np.array([distinct.index(value) for value in values])
-        places = centres + np.random.default_rng(0).uniform(-0.2, 0.2, len(centres))  # beside, not upon, one another
+        places = centres + np.random.default_rng(0).uniform(-0.2, 0.2, len(centres))  # so that points do not overlap
         for centre in range(len(distinct)):
             middle = np.median(reached[centres == centre])
             axes.plot([centre - 0.3, centre + 0.3], [middle, middle], color=style.VERMILION, linewidth=1.8, zorder=3)
@@ -133,30 +133,30 @@ def _numbers(values: Sequence[Any]) -> bool:
 
 
 def _marker(curve: pd.Series) -> str | None:
-    """Points, where a line would be too short to see."""
+    """Return a point marker for curves too short for a line."""
     return "o" if len(curve) < 3 else None
 
 
 def _short(name: str, most: int = 38) -> str:
-    """The end of a long name tells runs apart; a dollar begins no formula."""
+    """Shorten a name to its end, by which runs differ, and escape dollar signs, which would begin a formula."""
     return (name if len(name) <= most else f"…{name[1 - most :]}").replace("$", r"\$")
 
 
 def adaptation_curve(points: pd.DataFrame, over: str, ceiling: float | None) -> Figure:
-    """Accuracy against how much was learned from, with its interval and the child served worst.
+    """Draw accuracy against the amount of adaptation data, with its interval and the child with the lowest accuracy.
 
     Args:
-        points: one row per size, rising: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, ``mode``,
+        points: one row per size, ascending: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, ``mode``,
             ``provenance``.
         over: ``children`` or ``clips``.
         ceiling: accuracy of one annotator against the others, where several labelled the clips.
     """
-    what = {"children": "children learned from", "clips": "earlier clips of the tested child learned from"}[over]
+    label_x = {"children": "children learned from", "clips": "earlier clips of the tested child learned from"}[over]
     with style.styled():
         mode, provenance = points["mode"].iloc[0], points["provenance"].iloc[0]
         figure = style.new_figure(7.2, 3.6, f"Adaptation curve ({mode}): accuracy on the tested child", provenance)
         axes = figure.subplots()
-        places = range(len(points))  # even steps: sizes double mostly, and zero has no logarithm
+        places = range(len(points))  # even steps: sizes mostly double, and zero has no logarithm
         known = points[["low", "high"]].notna().all(axis=1).to_numpy()
         low, high = (points[name].to_numpy(float) for name in ("low", "high"))
         axes.vlines([p for p in places if known[p]], low[known], high[known], color=style.BLUE, linewidth=1.4)
@@ -169,7 +169,7 @@ def adaptation_curve(points: pd.DataFrame, over: str, ceiling: float | None) -> 
                 ceiling, color=style.GREEN, linewidth=1.2, linestyle=(0, (1, 1.5)), label=CEILING + percent(ceiling)
             )
         axes.set_xticks(list(places), [str(size) for size in points["size"]])
-        axes.set_xlabel(what)
+        axes.set_xlabel(label_x)
         axes.set_ylim(0, 1.03)
         axes.yaxis.set_major_formatter(style.percent_ticks())
         axes.grid(axis="y")

@@ -1,7 +1,7 @@
-"""Many runs on one page, for people without W&B: ``index.html`` and ``comparison.csv``.
+"""Comparison of many runs on one page, for users without W&B: ``index.html`` and ``comparison.csv``.
 
-The first run given is the reference of the paired differences. The rows start sorted by the inner-validation score,
-which is the one a run may be chosen by; a click sorts by another column. The page fetches nothing. Groups of columns
+The first run is the reference of the paired differences. The rows start sorted by the inner-validation score, the only
+score a run may be chosen by; a click sorts by another column. The page fetches nothing. Groups of columns
 are shown and hidden without JavaScript; sorting and filtering need it.
 """
 
@@ -37,12 +37,12 @@ from fer_id.runs.run_dir import RunDir
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run that was named, and is not compared.
+    """A named run that is not compared.
 
     Attributes:
-        name: of the run.
+        name: name of the run.
         status: ``stopped``, ``failed``, ``unfinished`` or ``quarantined``.
-        reason: why.
+        reason: reason of that status.
     """
 
     name: str
@@ -59,18 +59,18 @@ def write_comparison(
     swept: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> Path:
-    """Compares finished runs of one label space.
+    """Write the comparison of finished runs of one label space.
 
     Args:
         runs: the first is the reference of the paired differences.
         out: folder; its ``index.html`` and ``comparison.csv`` are replaced.
-        names: what to call runs, by resolved folder; others get the shortest names that tell them apart.
-        left_out: what is told of runs that are not compared.
+        names: names of the runs, by resolved folder; the others get the shortest distinct names.
+        left_out: runs to list as not compared.
         swept: dotted keys of the configuration that a sweep varied.
-        problems: found before, and told with those that are found here.
+        problems: earlier problems, reported together with those of this function.
 
     Returns:
-        the path of ``index.html``.
+        The path of ``index.html``.
 
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
@@ -81,7 +81,7 @@ def write_comparison(
     compared = better_first(compared, monitor)
     best = choice(compared, reference, monitor)
     keys = differing_keys(compared, swept)
-    children = any(one.people and one.provenance == "real" for one in compared)
+    children = any(run.people and run.provenance == "real" for run in compared)
     baselines = words.baselines(reference.metrics)
     low, high = bounds = strip_bounds(compared, baselines[1] if baselines else None)
     groups = table_groups(compared, reference, monitor, keys, swept, bounds)
@@ -92,22 +92,22 @@ def write_comparison(
         out / "index.html",
         "compare.html.j2",
         mode=permissions,
-        rows=[_row(one, reference, best, groups, keys, out) for one in compared],
+        rows=[_row(run, reference, best, groups, keys, out) for run in compared],
         groups=groups,
         reference=reference,
         summary=summary(compared, reference, monitor),
         score=MONITORS[monitor],
         labels=reference.metrics["labels"],
-        provenances=sorted({one.provenance for one in compared}),
-        modes=sorted({str(one.job["mode"]) for one in compared}),
+        provenances=sorted({run.provenance for run in compared}),
+        modes=sorted({str(run.job["mode"]) for run in compared}),
         children=children,
         baselines=baselines,
         mark=(baselines[1] - low) / (high - low) if baselines else None,
         alike=alike(compared) if len(compared) > 1 else [],
-        n_tested=sum(one.p_holm is not None for one in compared),
-        other_store=sum(one.paired is not None and _elsewhere(one, reference) for one in compared),
-        unrecorded=sum(monitor not in one.reached for one in compared),
-        same_keys=len({key for one in compared for key in one.config}) - len(keys),
+        n_tested=sum(run.p_holm is not None for run in compared),
+        other_store=sum(run.paired is not None and _elsewhere(run, reference) for run in compared),
+        unrecorded=sum(monitor not in run.reached for run in compared),
+        same_keys=len({key for run in compared for key in run.config}) - len(keys),
         left_out=left_out,
         explained=COLUMNS,
         pictures=_pictures(compared, reference, monitor, [key for key in keys if key in swept] or keys[:MOST_SETTINGS]),
@@ -115,39 +115,39 @@ def write_comparison(
 
 
 def _row(
-    one: Compared,
+    run: Compared,
     reference: Compared,
     best: Compared | None,
     groups: Sequence[Group],
     keys: Sequence[str],
     out: Path,
 ) -> dict[str, Any]:
-    settings = [f"{key}={one.config[key]}" for key in keys if key in one.config]
-    mode = str(one.job["mode"] or "inductive")
+    settings = [f"{key}={run.config[key]}" for key in keys if key in run.config]
+    mode = str(run.job["mode"] or "inductive")
     return {
-        "name": one.name,
-        "report": _report_link(one.path, out),
-        "about": one.provenance if mode == "inductive" else f"{one.provenance}, {mode}",
-        "marks": [word for word, run in (("reference", reference), ("chosen", best)) if run is one],
-        "found_by": " ".join([one.name, one.path.name, one.provenance, mode, *settings]).lower(),
-        "cells": [(group.key, column.numeric, column.cell(one)) for group in groups for column in group.columns],
+        "name": run.name,
+        "report": _report_link(run.path, out),
+        "about": run.provenance if mode == "inductive" else f"{run.provenance}, {mode}",
+        "marks": [word for word, other in (("reference", reference), ("chosen", best)) if other is run],
+        "found_by": " ".join([run.name, run.path.name, run.provenance, mode, *settings]).lower(),
+        "cells": [(group.key, column.numeric, column.cell(run)) for group in groups for column in group.columns],
     }
 
 
 def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, keys: Sequence[str]) -> dict[str, str]:
-    provenances = sorted({one.provenance for one in compared})
-    recorded = [one for one in compared if monitor in one.reached]
+    provenances = sorted({run.provenance for run in compared})
+    recorded = [run for run in compared if monitor in run.reached]
     drawn = {
         "learning": comparison_figures.learning_curves(
-            {one.name: [one.curves[monitor]] for one in recorded},
+            {run.name: [run.curves[monitor]] for run in recorded},
             provenances,
-            reached={one.name: one.reached[monitor] for one in recorded},
+            reached={run.name: run.reached[monitor] for run in recorded},
             score=MONITORS[monitor],
             reference=reference.name,
         ),
         "settings": comparison_figures.settings_figure(
-            {key: _plottable([one.config.get(key) for one in recorded]) for key in keys},
-            [one.reached[monitor] for one in recorded],
+            {key: _plottable([run.config.get(key) for run in recorded]) for key in keys},
+            [run.reached[monitor] for run in recorded],
             provenances,
             MONITORS[monitor],
         ),
@@ -156,14 +156,14 @@ def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, k
 
 
 def _plottable(values: Sequence[Any]) -> list[Any]:
-    """Numbers as they are where all are numbers, else words."""
+    """Return numbers unchanged where all values are numbers, else texts."""
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     return list(values) if numbers else [str(value) for value in values]
 
 
-def _elsewhere(one: Compared, reference: Compared) -> bool:
-    """Whether it was judged on another store: the same names of clips need not be the same pictures."""
-    return bool(one.store["fingerprint"] != reference.store["fingerprint"])
+def _elsewhere(run: Compared, reference: Compared) -> bool:
+    """Return whether the run was tested on another store: equal clip names need not mean equal pictures."""
+    return bool(run.store["fingerprint"] != reference.store["fingerprint"])
 
 
 def _report_link(run: Path, out: Path) -> str | None:

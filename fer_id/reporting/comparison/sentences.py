@@ -1,4 +1,4 @@
-"""A comparison in sentences: which run its inner validation chooses, and what is shown of the others."""
+"""Sentences on a comparison: the run chosen by inner validation, and the significant differences."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ ACROSS_FOLDS = (
 
 
 def candidates(compared: Sequence[Compared], reference: Compared) -> list[Compared]:
-    """The runs that one may choose between, in their order: those tested on the clips of the reference.
+    """Return the runs that one may choose between, in their order: those tested on the clips of the reference.
 
-    The others answer for other children, as the trials of two folds do: their scores say nothing of one another.
+    The others are tested on other children, as the trials of two folds are: their scores are not comparable.
     """
-    return [one for one in compared if one is reference or one.unpaired is None]
+    return [run for run in compared if run is reference or run.unpaired is None]
 
 
 def choice(compared: Sequence[Compared], reference: Compared, monitor: str) -> Compared | None:
-    """The best on inner validation of those that one may choose between; None where there is nothing to choose.
+    """Return the best candidate on inner validation; None where there is nothing to choose.
 
     Args:
-        compared, reference, monitor: as of :func:`summary`.
+        compared, reference, monitor: as in :func:`summary`.
     """
     among = candidates(compared, reference)
     return among[0] if len(among) > 1 and monitor in among[0].reached else None
 
 
 def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
-    """A few sentences.
+    """Return a comparison in a few sentences.
 
     Args:
         compared: all runs, the best on inner validation first.
-        reference: the one of them that the others are paired with.
-        monitor: column of ``MONITORS`` that chose the order.
+        reference: the run that the others are paired with.
+        monitor: column of ``MONITORS`` that determines the order.
     """
     if len(compared) < 2:
         return []
@@ -47,42 +47,42 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
         return [
             f"No other run was tested on the clips of {reference.name}, so none is chosen here: scores on other "
             "children say nothing of one another.",
-            *_shown(compared, reference),
+            *_differences(compared, reference),
         ]
     if best is None:
-        said = ["No run has a record of its inner validation, so none can be chosen here."]
+        sentences = ["No run has a record of its inner validation, so none can be chosen here."]
     else:
-        said = _chosen(
+        sentences = _chosen(
             best,
             reference,
             monitor,
             "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,",
         )
-    leak = [ACROSS_FOLDS] if any(one.folds > 1 for one in among) else []
-    return [*said, *leak, *_flattering(among, best), *_shown(compared, reference)]
+    leak = [ACROSS_FOLDS] if any(run.folds > 1 for run in among) else []
+    return [*sentences, *leak, *_flattering(among, best), *_differences(compared, reference)]
 
 
 def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> list[str]:
     value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
-    said = [
+    sentences = [
         f"Inner validation chooses{among} {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
         f"{percent(best.metrics['accuracy'])} ({_extent(best)})."
     ]
     if best is not reference and best.paired:
-        each = best.paired.differences["accuracy_with_missing"]
-        gained = points(each.value, each.interval.low, each.interval.high)
-        said.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
-    return said
+        difference = best.paired.differences["accuracy_with_missing"]
+        gained = points(difference.value, difference.interval.low, difference.interval.high)
+        sentences.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
+    return sentences
 
 
-def _extent(one: Compared) -> str:
-    interval = one.metrics["intervals"].get("accuracy")
+def _extent(run: Compared) -> str:
+    interval = run.metrics["intervals"].get("accuracy")
     return f"95\u202f% {100 * interval['low']:.1f} to {percent(interval['high'])}" if interval else "no interval"
 
 
 def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
-    judged = [one for one in among if one.metrics["accuracy"] is not None]
-    highest = max(judged, key=lambda one: one.metrics["accuracy"], default=best)
+    judged = [run for run in among if run.metrics["accuracy"] is not None]
+    highest = max(judged, key=lambda run: run.metrics["accuracy"], default=best)
     if best is None or highest is None or highest is best:
         return []
     return [
@@ -91,26 +91,28 @@ def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
     ]
 
 
-def _shown(compared: Sequence[Compared], reference: Compared) -> list[str]:
-    tested = [one for one in compared if one.p_holm is not None]
-    unpaired = sum(one.unpaired is not None for one in compared)
-    said = []
+def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]:
+    tested = [run for run in compared if run.p_holm is not None]
+    unpaired = sum(run.unpaired is not None for run in compared)
+    sentences = []
     if tested:
-        shown = [one.paired.differences["accuracy_with_missing"].value for one in tested if one.paired and _sure(one)]
-        more, less = sum(value > 0 for value in shown), sum(value < 0 for value in shown)
-        said.append(
+        differences = [
+            run.paired.differences["accuracy_with_missing"].value for run in tested if run.paired and _sure(run)
+        ]
+        more, less = sum(value > 0 for value in differences), sum(value < 0 for value in differences)
+        sentences.append(
             f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} {_are(more)} shown to be more "
             f"accurate and {less} {_are(less)} shown to be less (p below .05, corrected for the number of tests)."
         )
         if (hopeless := too_few(reference.metrics["n_subjects"], len(tested))) is not None:
-            said.append(hopeless)
+            sentences.append(hopeless)
     if unpaired:
-        said.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
-    return said
+        sentences.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
+    return sentences
 
 
-def _sure(one: Compared) -> bool:
-    return one.p_holm is not None and one.p_holm < ALPHA
+def _sure(run: Compared) -> bool:
+    return run.p_holm is not None and run.p_holm < ALPHA
 
 
 def _are(number: int) -> str:

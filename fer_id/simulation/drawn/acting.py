@@ -1,7 +1,8 @@
-"""What one subject does in one clip: action units, head, gaze and obstacles, frame by frame.
+"""Performance of a drawn subject in a clip: action units, head, gaze and obstacles, frame by frame.
 
-A single frame is ambiguous on purpose. Resting faces differ (low brows look angry, hanging corners look sad), so only
-the change against the subject's own rest tells; and stray movements resemble an expression for a frame or two.
+A single frame is ambiguous on purpose. Resting faces differ (low brows look angry, lowered mouth corners look sad), so
+only the change from the subject's own rest is informative; and stray movements resemble an expression for a frame or
+two.
 """
 
 from __future__ import annotations
@@ -19,25 +20,25 @@ from fer_id.simulation.drawn.scene import Light, Obstacle, sample_light, sample_
 from fer_id.simulation.drawn.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting, Traits, sample_traits
 
 LATEST = 0.65
-"""Share of the clip after which no expression begins: it would not be seen."""
+"""Share of the clip after which no expression begins, as too little of it would be visible."""
 
 CAUSE_WITHIN = 0.4
-"""Share of the clip in which its cause comes, anywhere: whoever cuts clips does not know the moment."""
+"""Share of the clip, from its start, in which the cause of the emotion occurs: clips are cut without knowing it."""
 
 FALL = 1.2
-"""An expression fades in so many times its rise: onsets are quicker than offsets."""
+"""Ratio of the fall of an expression to its rise: onsets are quicker than offsets."""
 
 BLINK_EVERY_S, BLINK_S = 3.0, 0.2
-"""Seconds from blink to blink on the average, about 20 a minute at rest, and of each."""
+"""Mean seconds between blinks, about 20 a minute at rest, and duration of a blink."""
 
 AWAY = 0.04
-"""Probability that somebody turns away for two frames, so that no face is seen."""
+"""Probability per clip that the subject turns away for two frames, without a visible face."""
 
 HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
 """Standard deviations of yaw, pitch, roll (radians), x, y (eye distances) in a calm place: 2 to 4 degrees."""
 
 HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)
-"""The same of a jerk: 10 to 15 degrees, within what a detector follows."""
+"""The same for a jerk: 10 to 15 degrees, within the range of a detector."""
 
 FIXED = {
     "cause_within": CAUSE_WITHIN,
@@ -49,29 +50,29 @@ FIXED = {
     "head_motion": HEAD_MOTION,
     "head_jerk": HEAD_JERK,
 }
-"""What no configuration changes; a store's card says it."""
+"""Constants outside the configuration, recorded in a store's card."""
 
 REST_SPREAD: dict[int, tuple[float, float]] = {
     1: (0.02, 0.12), 2: (0.02, 0.12), 4: (0.10, 0.24), 5: (0.02, 0.18), 6: (0.05, 0.10),
     7: (0.05, 0.15), 12: (0.00, 0.16), 15: (0.06, 0.22), 20: (0.05, 0.12), 25: (0.05, 0.12),
 }  # fmt: skip
-"""Mean and standard deviation, over subjects, of what a unit shows in a resting face."""
+"""Mean and standard deviation over subjects of each action unit's activation in a resting face."""
 
 STRAYS: tuple[dict[str, float], ...] = (
     {"AU12": 0.8}, {"AU15": 0.8}, {"AU4": 0.8}, {"AU1": 0.8, "AU2": 0.8}, {"AU20": 0.7, "AU25": 0.6},
     {"AU25": 0.8, "AU26": 0.7}, {"AU5": 0.9}, {"AU7": 0.8, "AU4": 0.5}, {"AU23": 0.8, "AU17": 0.6},
 )  # fmt: skip
-"""Involuntary movements; each is part of some expression."""
+"""Involuntary movements; each resembles part of an expression."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A drawn person: traits, looks, and the way their face rests and moves.
+    """Drawn person: traits, appearance, resting face and individual expressions.
 
     Attributes:
         rest: (14,) action units of the resting face; may be negative.
-        habits: emotion -> (14,) their own mixture of the emotion's units at full intensity.
-        imbalance: (2, 14) factor on the left and right half of the picture.
+        habits: emotion -> (14,) individual activations of the emotion at full intensity.
+        imbalance: (2, 14) factors on the left and right half of the picture.
     """
 
     traits: Traits
@@ -83,18 +84,18 @@ class Subject:
 
 @dataclass(frozen=True)
 class Performance:
-    """One clip before it is drawn; T frames.
+    """Performance of a subject in a clip of T frames, before rendering.
 
     Attributes:
-        emotion: what is expressed.
+        emotion: expressed emotion.
         intensity: (T,) e(t), 0 to 1; all 0 for neutral.
         activation: (T, 2, 14) action units per half of the face.
         head: (T, 5) yaw, pitch, roll in radians, x, y in interocular distances.
         gaze: (T, 2), -1 to 1.
-        away: (T,) turned away: no face to be seen.
-        obstacle: what passes before the face, if anything.
-        light: of the whole clip.
-        context: where it is filmed.
+        away: (T,) bool, True where the subject is turned away.
+        obstacle: obstacle that passes before the face, or None.
+        light: light of the whole clip.
+        context: context of filming.
     """
 
     emotion: str
@@ -111,13 +112,13 @@ class Performance:
 def sample_subject(
     index: int, seed: int, resting: float, emotions: tuple[str, ...], population: str = "children"
 ) -> Subject:
-    """Draws a subject; the same ``seed`` and ``index`` give the same one, whoever else is drawn.
+    """Draw a subject, a function of ``seed`` and ``index``, independent of other subjects.
 
     Args:
         index: number of the subject.
-        seed: of the cohort.
-        resting: factor on how much resting faces differ; 0 makes them all alike.
-        emotions: those the subject will show.
+        seed: seed of the cohort.
+        resting: factor on the differences between resting faces; 0: none.
+        emotions: emotions of the subject's clips.
         population: ``children`` or ``adults``.
     """
     rng = np.random.default_rng([seed, index])
@@ -143,18 +144,18 @@ def perform(
     contexts: Mapping[str, Setting] = CONTEXTS,
     interrupting: bool = False,
 ) -> Performance:
-    """Draws one clip of a subject.
+    """Draw the performance of a subject in one clip.
 
     Args:
-        subject: who.
-        emotion: what.
+        subject: the subject.
+        emotion: emotion to express.
         times: (T,) seconds of the frames, from 0.
-        rng: of this clip alone.
-        subtlety: 0 as the traits say; towards 1 weaker; below 0 stronger.
-        strays: factor on how often involuntary movements come.
-        contexts: where it may be filmed.
-        interrupting: whether what breaks an expression off is seen, as a stray movement at that moment; with drawn
-            subjects it is not.
+        rng: random generator of this clip alone.
+        subtlety: share taken from the peak intensity; below 0 makes it stronger.
+        strays: factor on the number of involuntary movements.
+        contexts: contexts to draw from.
+        interrupting: add a visible stray movement at the moment that interrupts an expression; False for drawn
+            subjects.
     """
     context = str(rng.choice(list(contexts)))
     setting, length = contexts[context], float(times[-1])
@@ -202,7 +203,7 @@ def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length:
 
 
 def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float) -> Array:
-    """A smooth random curve (T,) of standard deviation ``size``, losing its memory in about ``period_s``."""
+    """Draw a smooth random curve (T,) of standard deviation ``size`` and correlation time of about ``period_s``."""
     weights, scale = _smoothing(tuple(times.tolist()), period_s)
     curve: Array = (weights @ (rng.normal(size=weights.shape[1]) * size)) / scale
     return curve
@@ -210,7 +211,7 @@ def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float
 
 @lru_cache(maxsize=64)
 def _smoothing(times: tuple[float, ...], period_s: float) -> tuple[Array, Array]:
-    """Weights (T, K) of values that lie ``period_s`` apart, and the standard deviation (T,) of what they make."""
+    """Return weights (T, K) of values ``period_s`` apart, and the standard deviation (T,) of the weighted sum."""
     grid = np.arange(-2, int(times[-1] / period_s) + 4) * period_s
     weights = np.exp(-0.5 * ((np.array(times)[:, None] - grid) / (0.6 * period_s)) ** 2)
     return weights, np.sqrt((weights**2).sum(axis=1))
@@ -229,7 +230,7 @@ def _strays(subject: Subject, rng: np.random.Generator, times: Array, factor: fl
 
 
 def _stray(rng: np.random.Generator, times: Array, at: float | None) -> Array:
-    """One involuntary movement (T, 14), at a moment or any time."""
+    """Draw one involuntary movement (T, 14) at a time in seconds, or at a random time."""
     movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
     pulse = _pulse(times, rng.uniform(0, times[-1]) if at is None else at, rng.uniform(0.2, 0.35))
     moved: Array = rng.uniform(0.5, 1.0) * pulse[:, None] * movement
@@ -237,7 +238,7 @@ def _stray(rng: np.random.Generator, times: Array, at: float | None) -> Array:
 
 
 def _restless(rng: np.random.Generator, times: Array) -> Array:
-    """No face is quite still: every unit but the blink wanders a little."""
+    """Draw small random movements (T, 14) of every action unit but the blink."""
     noise = np.stack([_wander(rng, times, 0.035, 0.3) for _ in ACTION_UNITS], axis=1)
     noise[:, AU_INDEX[45]] = 0
     return noise

@@ -1,4 +1,4 @@
-"""A small painter: filled smooth shapes, soft glows and gradients, through a camera, on an RGB picture."""
+"""Canvas for smooth filled shapes, lines, soft glows and gradients on an RGB picture, seen through a camera."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Colour = tuple[float, float, float]
 cv2.setNumThreads(0)
 _SHIFT = 4  # fractional bits of cv2's fixed-point coordinates
 _ONE = 1 << _SHIFT
-_FAINT = 0.04  # what would change a pixel by less than this share of a colour is not drawn
-_SHARP = 0.75  # pixels; an edge softer by less than this looks like an antialiased one
-_SMALL = 200_000  # bytes of a picture
+_FAINT = 0.04  # smallest weight of a colour that is painted
+_SHARP = 0.75  # pixels; an edge with less blur looks like an antialiased one
+_SMALL = 200_000  # largest picture, in bytes, that is copied whole
 _SPOT = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
 
 
 @lru_cache(maxsize=64)
 def _spline_basis(count: int, closed: bool, steps: int) -> Points:
-    """Matrix (M, count) that turns control points into points of a Catmull-Rom curve through them."""
+    """Return the matrix (M, count) from control points to points of a Catmull-Rom curve through them."""
     segments = count if closed else count - 1
     t = np.arange(steps) / steps
     weights = 0.5 * np.stack(
@@ -42,26 +42,26 @@ def _spline_basis(count: int, closed: bool, steps: int) -> Points:
 
 
 def smooth(points: Points, closed: bool = True, steps: int = 6) -> Points:
-    """The Catmull-Rom spline (a chain of cubic Bezier curves) through ``points`` (N, D) -> (M, D)."""
+    """Return the Catmull-Rom spline (a chain of cubic Bezier curves) through ``points``, (N, D) -> (M, D)."""
     return _spline_basis(len(points), closed, steps) @ points
 
 
 @lru_cache(maxsize=1)
 def _blob() -> NDArray[np.float32]:
-    """A round spot (33, 33): 1 in the middle, 0 with zero slope at the rim."""
+    """Return a round spot (33, 33): 1 in the middle, 0 with zero slope at the rim."""
     axis = np.linspace(-1, 1, 33)
     radius = np.minimum(np.hypot(axis[:, None], axis[None, :]), 1)
     return ((1 - radius**2) ** 2).astype(np.float32)
 
 
 def mix(a: Colour, b: Colour, share: float) -> tuple[float, float, float]:
-    """``a`` with ``share`` (0 to 1) of ``b`` mixed in."""
+    """Mix ``share`` (0 to 1) of ``b`` into ``a``."""
     rest = 1 - share
     return a[0] * rest + b[0] * share, a[1] * rest + b[1] * share, a[2] * rest + b[2] * share
 
 
 class Canvas:
-    """A picture of ``size`` (height, width) that is painted in scene units through ``camera``.
+    """Picture that is painted in scene units through a camera.
 
     Args:
         size: height and width in pixels.
@@ -77,25 +77,25 @@ class Canvas:
         self._shift_xy: list[float] = camera[:, 2].tolist()
 
     def to_pixels(self, points: Points) -> Points:
-        """Scene points (N, 2) -> pixels (N, 2), where (0, 0) is the middle of the first pixel."""
+        """Map scene points to pixels, (N, 2) -> (N, 2); (0, 0) is the middle of the first pixel."""
         mapped: Points = points @ self._linear + self._shift
         return mapped
 
     def fill(self, points: Points, colour: Colour) -> None:
-        """Paints the polygon ``points`` (N, 2) with an antialiased edge."""
+        """Paint the polygon ``points`` (N, 2) with an antialiased edge."""
         cv2.fillPoly(self.pixels, [_fixed(self.to_pixels(points))], _scalar(colour), cv2.LINE_AA, _SHIFT)
 
     def disc(self, centre: Points, radius: float, colour: Colour) -> None:
-        """Paints a circle with an antialiased edge."""
+        """Paint a circle with an antialiased edge."""
         x, y = _fixed(self.to_pixels(centre)).tolist()
         cv2.circle(self.pixels, (x, y), round(radius * self.scale * _ONE), _scalar(colour), -1, cv2.LINE_AA, _SHIFT)
 
     def line(self, points: Points, colour: Colour, width: float, alpha: float = 1.0) -> None:
-        """Draws an open line of ``width`` scene units; thinner than a pixel it fades instead of vanishing."""
+        """Paint an open line of ``width`` scene units; a line thinner than a pixel is fainter."""
         self.lines([points], colour, width, alpha)
 
     def lines(self, curves: list[Points], colour: Colour, width: float, alpha: float = 1.0) -> None:
-        """Draws several open lines alike."""
+        """Paint several open lines of one colour and width."""
         thick = width * self.scale
         cover = min(thick, 1.0) * alpha
         if cover < _FAINT:
@@ -105,7 +105,7 @@ class Canvas:
         if cover >= 1:
             cv2.polylines(self.pixels, fixed, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
             return
-        if self.pixels.size <= _SMALL:  # to find the part that changes would take longer than to copy all
+        if self.pixels.size <= _SMALL:  # copying a small picture is faster than finding the changed part
             over = self.pixels.copy()
             cv2.polylines(over, fixed, False, _scalar(colour), thickness, cv2.LINE_AA, _SHIFT)
             cv2.addWeighted(over, cover, self.pixels, 1 - cover, 0, dst=self.pixels)
@@ -121,9 +121,9 @@ class Canvas:
             under[:] = cv2.addWeighted(over, cover, np.ascontiguousarray(under), 1 - cover, 0)
 
     def mask(self, points: Points, soft: float = 0.0) -> NDArray[np.float32]:
-        """Coverage (H, W) in [0, 1] of a polygon, its edge blurred over ``soft`` scene units.
+        """Return the coverage (H, W) in [0, 1] of a polygon whose edge is blurred over ``soft`` scene units.
 
-        Wide blurs are made on a coarse grid, which the eye cannot tell and which costs a tenth.
+        Wide blurs are computed on a coarse grid: no visible difference, at a tenth of the cost.
         """
         return self._mask(points, soft).astype(np.float32) * np.float32(1 / 255)
 
@@ -135,25 +135,25 @@ class Canvas:
         fixed = _fixed((self.to_pixels(points) + 0.5) / step - 0.5)
         cv2.fillPoly(small, [fixed], (255,), cv2.LINE_AA, _SHIFT)
         if radius > _SHARP:
-            side = 2 * round(2.45 * radius / step) + 1  # its triangle then has the Gaussian's standard deviation
+            side = 2 * round(2.45 * radius / step) + 1  # gives the triangle the Gaussian's standard deviation
             small = cv2.stackBlur(small, (side, side))
         if step > 1:
             small = cv2.resize(small, (small.shape[1] * step, small.shape[0] * step), interpolation=cv2.INTER_LINEAR)
         return np.asarray(small[:height, :width], np.uint8)
 
     def round_off(self, points: Points, soft: float, edge: Colour, middle: Colour) -> None:
-        """Fills the canvas with ``middle`` inside ``points``, running over to ``edge`` near them, as a ball does."""
+        """Fill the canvas with ``middle`` inside ``points``, shading to ``edge`` near the outline, as on a ball."""
         share = np.clip(np.arange(256) / 255 * 1.9 - 0.85, 0, 1)[:, None]
         table = np.rint(share * middle + (1 - share) * edge).astype(np.uint8)
         self.pixels[:] = cv2.applyColorMap(self._mask(points, soft), table[:, None])
 
     def blend(self, colour: Colour | Picture, weight: NDArray[np.float32]) -> None:
-        """Lays a colour or a whole picture over this one with ``weight`` (H, W) in [0, 1]."""
+        """Blend a colour or a whole picture over the canvas with ``weight`` (H, W) in [0, 1]."""
         over = colour if isinstance(colour, np.ndarray) else _flat(colour, weight.shape)
         self.pixels[:] = cv2.blendLinear(over, self.pixels, weight, 1 - weight)
 
     def soft_fill(self, points: Points, colour: Colour, soft: float, alpha: float = 1.0) -> None:
-        """Paints a polygon whose edge fades over ``soft`` scene units, touching only the pixels around it."""
+        """Paint a polygon whose edge fades over ``soft`` scene units, computing only the pixels around it."""
         if alpha < _FAINT:
             return
         if alpha > 0.9 and soft * self.scale < _SHARP:
@@ -165,7 +165,7 @@ class Canvas:
             self._put(patch)
 
     def glow(self, centre: Points, radii: tuple[float, float], colour: Colour, alpha: float, turn: float = 0.0) -> None:
-        """A soft elliptic spot: ``radii`` in scene units along its own axes, ``turn`` in radians, strongest inside."""
+        """Paint a soft elliptic spot, strongest inside: ``radii`` in scene units by axis, ``turn`` in radians."""
         rx, ry = radii[0] * self.scale, radii[1] * self.scale
         if alpha * min(rx, ry, 1.0) < _FAINT:
             return
@@ -188,11 +188,11 @@ class Canvas:
         region[:] = cv2.blendLinear(_flat(colour, spot.shape), np.ascontiguousarray(region), spot, 1 - spot)
 
     def inside(self, points: Points) -> Canvas | None:
-        """A canvas over the polygon's surroundings, to be given to ``paste`` when painted; None outside the picture."""
+        """Return a canvas of the pixels around the polygon, for ``paste``; None outside the picture."""
         return self._patch(points, 0.0)
 
     def paste(self, patch: Canvas, outline: Points) -> None:
-        """Puts back what was painted inside ``outline``: how an iris stays between its lids."""
+        """Copy the pixels of ``patch`` inside ``outline`` back, so that an iris stays between its lids."""
         x, y = patch.corner
         height, width = patch.pixels.shape[:2]
         under = self.pixels[y : y + height, x : x + width]
@@ -200,7 +200,7 @@ class Canvas:
         under[:] = cv2.blendLinear(patch.pixels, np.ascontiguousarray(under), weight, 1 - weight)
 
     def _patch(self, points: Points, margin: float) -> Canvas | None:
-        """A canvas of its own over the pixels around ``points``; None if none of them exist."""
+        """Return a separate canvas of the pixels around ``points``; None where all lie outside the picture."""
         pixels = self.to_pixels(points)
         (x0, y0), (x1, y1) = pixels.min(axis=0).tolist(), pixels.max(axis=0).tolist()
         height, width = self.pixels.shape[:2]
@@ -219,7 +219,7 @@ class Canvas:
         (x, y), (height, width) = patch.corner, patch.pixels.shape[:2]
         self.pixels[y : y + height, x : x + width] = patch.pixels
 
-    corner: tuple[int, int] = (0, 0)  # where a patch lies in its parent, in pixels
+    corner: tuple[int, int] = (0, 0)  # (x, y) of a patch in its parent, in pixels
 
 
 def _fixed(pixels: Points) -> NDArray[np.int32]:
@@ -234,5 +234,5 @@ def _flat(colour: Colour, shape: tuple[int, ...]) -> Picture:
     row = np.empty((shape[1], 3), np.uint8)
     row[:] = [round(value) for value in colour]
     picture = np.empty((*shape[:2], 3), np.uint8)
-    picture[:] = row  # whole rows at once: three times as fast as pixel by pixel
+    picture[:] = row  # row by row: three times as fast as pixel by pixel
     return picture

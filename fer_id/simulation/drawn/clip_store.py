@@ -1,4 +1,4 @@
-"""The drawn cohort as a ClipStore: embedded, free to show, provenance ``synthetic``."""
+"""``fer-id synth``: a drawn cohort as a ClipStore, with provenance ``synthetic``; no real person is depicted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
 WORTHWHILE = 50
-"""Clips that take longer to draw than a process takes to start."""
+"""Fewest clips per process: drawing fewer takes less time than a process takes to start."""
 
 Call = TypeVar("Call")
 Drawn = TypeVar("Drawn")
@@ -38,7 +38,7 @@ _PATCHES = ((230, 60, 50), (60, 90, 230), (60, 180, 75), (240, 200, 60), (170, 7
 
 @dataclass
 class SyntheticConfig:
-    """A drawn cohort."""
+    """Settings of a drawn cohort."""
 
     subjects: int = setting(12, "people", min=1, max=10_000)
     population: str = setting(
@@ -62,38 +62,38 @@ class SyntheticConfig:
         0.0, "share taken from every peak intensity; below 0 makes expressions stronger", min=-0.5, max=0.9
     )
     resting: float = setting(
-        1.0, "factor on how much resting faces differ; 0 makes them alike and single frames easy", min=0, max=3
+        1.0, "factor on the differences between resting faces; 0: none, which makes single frames easy", min=0, max=3
     )
     shortcut: str = setting(
         "none",
         choices=("none", "patch"),
-        help="patch: a square in a corner of every frame whose colour tells the label, the control of `explain`: a "
-        "model that learns it must be found out; its scores mean nothing",
+        help="patch: a square in a corner of every frame whose colour encodes the label, a control of `explain`, which "
+        "must expose a model that learns it; its scores mean nothing",
     )
-    strays: float = setting(1.0, "factor on how often involuntary movements come; 0: never", min=0, max=10)
+    strays: float = setting(1.0, "factor on the number of involuntary movements; 0: none", min=0, max=10)
 
     @property
     def times(self) -> Array:
-        """Seconds (frames,) of each frame."""
+        """(frames,) time of each frame in seconds."""
         return np.arange(self.frames) / self.fps
 
     def subject(self, index: int) -> Subject:
-        """The person of that number."""
+        """Return the subject with this number."""
         return sample_subject(index, self.seed, self.resting, TARGET.names, self.population)
 
     def validate(self) -> None:
-        """Raises ConfigError with everything that cannot be drawn."""
+        """Raise ConfigError with every value outside its limits."""
         problems = Problems("synth")
-        for one in fields(self):
-            if not within_limits(value := getattr(self, one.name), one.metadata):
-                problems.add(f"{one.name} is {value!r}, expected {limits_text(one.metadata)}")
+        for attribute in fields(self):
+            if not within_limits(value := getattr(self, attribute.name), attribute.metadata):
+                problems.add(f"{attribute.name} is {value!r}, expected {limits_text(attribute.metadata)}")
         problems.raise_if_any(ConfigError)
 
 
 def draw_clip(
     subject: Subject, emotion: str, number: int, config: SyntheticConfig
 ) -> tuple[dict[str, Any], StoredClip]:
-    """One clip and its row of the store's table; depends on the seed, subject, emotion and number alone."""
+    """Draw one clip and its row of the store's table, a function of seed, subject, emotion and number."""
     performance, painter, rng = stage_clip(subject, emotion, number, config)
     traits = subject.traits
     row = {
@@ -116,7 +116,7 @@ def draw_clip(
 
 
 def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredClip:
-    """A square of the label's colour in one of the lower corners; place and light differ a little between clips."""
+    """Paint a square of the label's colour into a lower corner, with small differences between clips."""
     frames = clip.frames.copy()
     side = 14
     top = CROP - side - int(rng.integers(0, 3))
@@ -129,7 +129,7 @@ def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredCl
 def stage_clip(
     subject: Subject, emotion: str, number: int, config: SyntheticConfig
 ) -> tuple[Performance, ClipPainter, np.random.Generator]:
-    """What the subject does in that clip, who paints it, and the randomness left for its crops."""
+    """Draw the performance of a clip; return it, its painter and the random generator for its crops."""
     index = int(subject.traits.subject_id.rsplit("-", 1)[1])
     rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
     performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
@@ -139,14 +139,14 @@ def stage_clip(
 def write_synthetic_store(
     config: SyntheticConfig, out: Path, *, overwrite: bool = False, workers: int = 1
 ) -> StoreCard:
-    """Draws the cohort into a ClipStore at ``out``.
+    """Draw the cohort into a ClipStore at ``out``.
 
     Args:
         config: the cohort.
         out: the folder.
-        overwrite: replace an older store of that name.
-        workers: processes; 0: one per core, each with at least :data:`WORTHWHILE` clips. They change nothing in the
-            result.
+        overwrite: replace an existing store.
+        workers: number of processes, which does not change the result; 0: one per core, each with at least
+            :data:`WORTHWHILE` clips.
 
     Raises:
         ConfigError: values that cannot be drawn, all listed.
@@ -167,7 +167,7 @@ def write_synthetic_store(
 
 
 def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[dict[str, Any], StoredClip]]:
-    """Every clip of one subject, with its row."""
+    """Draw every clip of one subject, with its row."""
     config, index = call
     subject = config.subject(index)
     return [
@@ -178,7 +178,7 @@ def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[dict[str, Any
 
 
 def in_processes(function: Callable[[Call], Drawn], calls: Sequence[Call], workers: int) -> Iterable[Drawn]:
-    """Results of ``function`` in the order of ``calls``, computed by ``workers`` processes (0: one per core)."""
+    """Yield results of ``function`` in the order of ``calls``, computed by ``workers`` processes (0: one per core)."""
     workers = min(workers or os.cpu_count() or 1, len(calls))
     if workers == 1:
         yield from map(function, calls)

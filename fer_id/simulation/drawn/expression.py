@@ -1,4 +1,4 @@
-"""Emotions as facial action units, and how far they have come at a moment: onset, apex, offset.
+"""Emotions as facial action units, and their time course: onset, apex, offset.
 
 Source of the units: Ekman, Friesen & Hager, *Facial Action Coding System*, 2002, and the prototypes of its
 Investigator's Guide (table 10-1) for the five emotions of the paper.
@@ -43,10 +43,10 @@ PROTOTYPES: dict[str, dict[int, float]] = {
 
 
 def units(**activation: float) -> Array:
-    """A vector of activations from names such as ``AU12=0.8``; the others rest.
+    """Return a vector of activations from keywords such as ``AU12=0.8``; all others are 0.
 
     Raises:
-        KeyError: for a unit that is not drawn.
+        KeyError: an action unit that is not drawn.
     """
     vector = np.zeros(len(ACTION_UNITS))
     for name, value in activation.items():
@@ -55,7 +55,7 @@ def units(**activation: float) -> Array:
 
 
 def prototype(emotion: str) -> Array:
-    """The activations of ``emotion`` at full intensity.
+    """Return the activations of ``emotion`` at full intensity.
 
     >>> float(prototype("happy")[AU_INDEX[12]])
     1.0
@@ -65,9 +65,10 @@ def prototype(emotion: str) -> Array:
 
 @dataclass(frozen=True)
 class TimeCourse:
-    """When an expression comes and goes, in seconds after the clip begins; ``peak`` is its intensity, 0 to 1.
+    """Time course of an expression in seconds from the start of the clip; ``peak`` is its intensity, 0 to 1.
 
-    ``lapse`` is the moment an involuntary movement breaks the expression off (None: never), for ``lapse_s`` seconds.
+    ``lapse`` is the moment at which an involuntary movement interrupts the expression (None: never), for ``lapse_s``
+    seconds.
     """
 
     onset_s: float
@@ -79,12 +80,12 @@ class TimeCourse:
     lapse_s: float = 0.3
 
     def intensity(self, times: Array) -> Array:
-        """e(t) in [0, peak] at ``times`` (T,) seconds: a smooth rise, a plateau, a slower smooth fall."""
+        """Return e(t) in [0, peak] at ``times`` (T,) seconds: a smooth rise, a plateau, a smooth fall."""
         rise = _smoothstep((times - self.onset_s) / self.rise_s)
         fall = _smoothstep((times - self.onset_s - self.rise_s - self.apex_s) / self.fall_s)
         curve: Array = self.peak * rise * (1 - fall)
         if self.lapse is not None:
-            # Half a lapse each side of its middle; a tenth of the expression stays, as muscles do not let go at once.
+            # Half the lapse on each side of its middle; a tenth of the expression stays, as muscles relax slowly.
             curve = curve * (1 - 0.9 * np.exp(-0.5 * ((times - self.lapse) / (self.lapse_s / 2)) ** 2))
         return curve
 

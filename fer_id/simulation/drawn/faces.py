@@ -1,7 +1,7 @@
-"""Draws a person: head, features moved by action units, glasses, clothes, at any size.
+"""Drawing of a person at any size: head, features moved by action units, glasses, clothes.
 
-Painted back to front in scene units (``geometry``), so the same drawing serves the 64-pixel crop of a store and a
-480p video.
+A person is painted back to front in scene units (``geometry``), so the same code draws the 64-pixel crop of a store and
+a 480p video.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ def draw_person(
     gaze: tuple[float, float] = (0, 0),
     head: Points | None = None,
 ) -> Points:
-    """Paints one person and returns where the 68 landmarks came to lie.
+    """Paint a person and return the 68 landmarks.
 
     Args:
-        canvas: already holds the background.
+        canvas: canvas with the background.
         look: the person.
         activation: action units, (14,) or (2, 14), see ``geometry.landmarks``.
-        pose: where the head is and how it is turned.
-        gaze: where the eyes look, -1 to 1 to the right and down; 0 is the viewer.
-        head: ``landmarks(look.shape, activation)``, if they are known already.
+        pose: position and rotation of the head.
+        gaze: direction of the eyes, -1 to 1 to the right and down; 0 is the viewer.
+        head: ``landmarks(look.shape, activation)``, where already computed.
 
     Returns:
         (68, 2), pixels of ``canvas``.
@@ -74,7 +74,7 @@ def draw_person(
 
 
 def draw_back_of_head(canvas: Canvas, look: Look, pose: Pose) -> None:
-    """Paints someone who has turned away: no face is to be seen."""
+    """Paint a person from behind, without a visible face."""
     paint_behind(canvas, look, pose)
     _body(canvas, look, pose)
     _ears(canvas, look, pose)
@@ -86,7 +86,7 @@ def draw_back_of_head(canvas: Canvas, look: Look, pose: Pose) -> None:
 
 
 def _body(canvas: Canvas, look: Look, pose: Pose) -> None:
-    """Neck and shirt; they follow half of the head's movement."""
+    """Paint neck and shirt, which follow 60 % of the head's movement."""
     base = np.array([pose.x * 0.6, pose.y * 0.6])
     chin = look.shape.chin
     wide = 0.50 + 0.12 * look.age
@@ -109,7 +109,7 @@ def _ears(canvas: Canvas, look: Look, pose: Pose) -> None:
 
 
 def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, a: Array) -> None:
-    """The face with its own shading, painted apart and laid on through the outline of the face."""
+    """Paint the face with its shading on a separate canvas, and paste it within the outline of the face."""
     outline = pose.project(smooth(np.concatenate([head[JAW], skull(look.shape)[::-1][1:-1]]), steps=4))
     face = canvas.inside(outline)
     if face is None:
@@ -142,7 +142,7 @@ def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, 
 
 
 def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
-    """The fold from nose to mouth corner and the crow's feet, which deepen as the cheek is raised."""
+    """Paint the nasolabial fold and the crow's feet, which deepen as the cheek is raised."""
     wing, corner = (points[31], points[48]) if side < 0 else (points[35], points[54])
     depth = 0.10 + 0.55 * max(a[AU_INDEX[12]], 0) + 0.25 * max(a[AU_INDEX[15]], 0) + 0.2 * max(a[AU_INDEX[20]], 0)
     start, end = wing + [side * 0.06, -0.02], corner + [side * 0.10, -0.04]
@@ -156,7 +156,7 @@ def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
 
 
 def _frown_lines(c: Canvas, look: Look, points: Points, a: Array) -> None:
-    """Upright lines between lowered brows, lines across the forehead over raised ones."""
+    """Paint upright lines between lowered brows and lines across the forehead over raised ones."""
     lower, inner, outer = (max(a[AU_INDEX[unit]], 0.0) for unit in (4, 1, 2))
     middle = (points[21] + points[22]) / 2
     c.glow(middle, (0.26, 0.22), shade(look, 0.8), 0.55 * lower)

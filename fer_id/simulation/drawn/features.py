@@ -1,4 +1,4 @@
-"""The features of a drawn face: eyes, brows, nose, mouth, glasses, painted around the landmarks."""
+"""Features of a drawn face: eyes, brows, nose, mouth and glasses, painted around the landmarks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DARK: Colour = (40, 18, 16)
 
 
 def shade(look: Look, amount: float) -> Colour:
-    """Skin in shadow: darker and warmer, as light scattered in skin is."""
+    """Return the colour of skin in shadow: darker and warmer, as light scatters in skin."""
     return mix(look.skin, (96, 34, 22), amount)
 
 
@@ -31,7 +31,7 @@ def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[flo
     c = canvas.inside(outline) if opening > 0.015 else None
     if c is not None:
         c.pixels[:] = (244, 240, 238)
-        # The iris keeps its place when the lids move, so a raised lid shows the white above it.
+        # The iris stays when the lids move, so a raised lid uncovers the white above it.
         rest = (eye[0] + eye[3]) / 2 - 0.035 * down
         middle = rest + right * 0.09 * gaze[0] + down * 0.06 * gaze[1]
         radius = 0.118 + 0.01 * (1 - look.age)
@@ -56,7 +56,7 @@ def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[flo
 
 
 def paint_brow(canvas: Canvas, look: Look, brow: Points) -> None:
-    """Thick at the inner end, fine at the outer one; the landmarks run along its middle."""
+    """Paint a brow along its landmarks, thick at the inner end and fine at the outer one."""
     thick = look.shape.brow_thick * np.array([0.30, 0.75, 0.95, 1.0, 0.75])
     if brow[0, 0] > brow[:, 0].mean() or abs(brow[0, 0]) < abs(brow[4, 0]):
         thick = thick[::-1]
@@ -101,7 +101,7 @@ def paint_mouth(canvas: Canvas, look: Look, points: Points) -> None:
 
 
 def _open_mouth(canvas: Canvas, inner: Points, opening: float) -> None:
-    """Dark inside, upper teeth hanging from the upper lip, the tongue below where there is room."""
+    """Paint an open mouth: dark inside, teeth below the upper lip, the tongue where there is room."""
     outline = smooth(inner)
     c = canvas.inside(outline)
     if c is None:

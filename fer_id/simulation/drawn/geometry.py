@@ -1,4 +1,4 @@
-"""The shape of a drawn head and how action units move it: exact 68 landmarks in three dimensions.
+"""Geometry of a drawn head: 68 landmarks in three dimensions from head shape and action units.
 
 Unit of length: one interocular distance (about 6 cm in a child). The origin lies between the eye centres, x points to
 the right of the picture, y down, z to the viewer.
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fer_id.simulation.drawn.arrays import Array, columns, even
 from fer_id.simulation.drawn.expression import AU_INDEX
@@ -18,12 +17,12 @@ from fer_id.simulation.drawn.expression import AU_INDEX
 JAW, BROWS, BRIDGE, NOSTRILS = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(27, 31), slice(31, 36)
 EYES, OUTER_LIP, INNER_LIP = (slice(36, 42), slice(42, 48)), slice(48, 60), slice(60, 68)
 
-_LEFT, _RIGHT = -1, 1  # sides of the picture
+_LEFT, _RIGHT = -1, 1  # signs of the sides of the picture
 
 
 @dataclass(frozen=True)
 class HeadShape:
-    """Proportions of one face, in interocular distances; defaults are those of a child of about nine."""
+    """Proportions of a face in interocular distances; the defaults are those of a child of about nine."""
 
     half_width: float = 1.08
     chin: float = 1.62
@@ -33,7 +32,7 @@ class HeadShape:
     hairline: float = -0.98
     eye_width: float = 0.47
     eye_height: float = 0.20
-    eye_tilt: float = 0.02  # outer corner higher by this much
+    eye_tilt: float = 0.02  # height of the outer corner above the inner one
     brow_height: float = 0.29
     brow_arch: float = 0.07
     brow_thick: float = 0.07
@@ -47,7 +46,7 @@ class HeadShape:
 
 @dataclass(frozen=True)
 class Pose:
-    """Place of the head and its rotation in radians (yaw: to the right, pitch: down, roll: clockwise)."""
+    """Position of the head and its rotation in radians (yaw: to the right, pitch: down, roll: clockwise)."""
 
     yaw: float = 0.0
     pitch: float = 0.0
@@ -56,7 +55,7 @@ class Pose:
     y: float = 0.0
 
     def project(self, points: Array) -> Array:
-        """Head points (..., 3) -> scene points (..., 2): turned about the neck, seen from far away."""
+        """Rotate head points about the neck and project them orthographically, (..., 3) -> scene points (..., 2)."""
         seen: Array = points @ self._matrix + self._shift
         return seen
 
@@ -68,7 +67,7 @@ class Pose:
 
     @cached_property
     def _matrix(self) -> Array:
-        """(3, 2): turned by pitch, yaw and roll, then seen along z."""
+        """(3, 2) rotation by pitch, yaw and roll, then projection along z."""
         (cy, sy), (cp, sp), (cr, sr) = ((np.cos(a), np.sin(a)) for a in (self.yaw, self.pitch, self.roll))
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
@@ -78,12 +77,13 @@ class Pose:
 
 
 def landmarks(shape: HeadShape, activation: Array) -> Array:
-    """The 68 iBUG points (..., 68, 3) of faces whose action units are ``activation``.
+    """Compute the 68 iBUG points (..., 68, 3) of faces with action units ``activation``.
 
     Args:
         shape: the face.
         activation: (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the picture.
-            Values are 0 to 1; a resting face may have slightly negative ones (brows or corners that sit the other way).
+            Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
+            way).
 
     Raises:
         ValueError: ``activation`` has another shape.
@@ -109,7 +109,7 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
 
 
 Places = tuple[Array, Array, Array]
-"""x, y and z of some points, each (..., N) or (N,) where no action unit moves it."""
+"""x, y and z of N points, each (..., N), or (N,) where no action unit moves it."""
 
 
 def _put(points: Array, places: Places) -> None:
@@ -118,7 +118,7 @@ def _put(points: Array, places: Places) -> None:
 
 
 def _au(activation: Array, unit: int) -> Array:
-    """(..., 14) -> (..., 1)."""
+    """Return the activation of one action unit, (..., 14) -> (..., 1)."""
     return activation[..., AU_INDEX[unit], None]
 
 
@@ -137,7 +137,7 @@ def _jaw(shape: HeadShape, a: Array) -> Places:
 
 
 def skull(shape: HeadShape, points: int = 15) -> Array:
-    """Outline over the top of the head (N, 3), from the left temple to the right one, at eye level."""
+    """Return the outline (N, 3) over the top of the head, from the left temple to the right one, at eye level."""
     angle = even(np.pi, 2 * np.pi, points)
     cos, sin = np.cos(angle), np.sin(angle)
     x, y = np.sign(cos) * np.abs(cos) ** 0.85, -(np.abs(sin) ** 0.85)
@@ -145,7 +145,7 @@ def skull(shape: HeadShape, points: int = 15) -> Array:
 
 
 def _brow(shape: HeadShape, a: Array, side: int) -> Places:
-    """Five points from the outer end inwards."""
+    """Return five brow points from the outer end inwards."""
     share = even(0, 1, 5)
     inner, outer, lower = _au(a, 1), _au(a, 2), _au(a, 4)
     x = 0.86 - 0.66 * share - 0.07 * lower * share**2
@@ -157,7 +157,7 @@ def _brow(shape: HeadShape, a: Array, side: int) -> Places:
 
 
 def _eye(shape: HeadShape, a: Array, side: int) -> Places:
-    """Outer corner, two points above, inner corner, two points below (inner first)."""
+    """Return six eye points: outer corner, two points above, inner corner, two points below (inner first)."""
     raise_, cheek, tight, blink = _au(a, 5), _au(a, 6), _au(a, 7), _share(_au(a, 45))
     smile, frown = _au(a, 12), np.maximum(0.0, _au(a, 4))
     upper = shape.eye_height * (0.56 + 0.52 * raise_ - 0.20 * tight - 0.06 * cheek - 0.10 * frown)
@@ -185,7 +185,7 @@ def _nostrils(shape: HeadShape, sides: Array) -> Places:
 
 
 def _mouth(shape: HeadShape, sides: Array, mean: Array) -> Places:
-    """Outer lip 48-59, inner lip 60-67."""
+    """Return the mouth points: outer lip 48-59, inner lip 60-67."""
     part = _share(_au(mean, 25)) * (1 - 0.5 * _share(_au(mean, 23)))
     drop, tight, chin = _share(_au(mean, 26)), _au(mean, 23), _au(mean, 17)
     upper_lip = shape.upper_lip * (1 - 0.45 * tight - 0.12 * _au(mean, 12))
@@ -208,8 +208,3 @@ def _mouth(shape: HeadShape, sides: Array, mean: Array) -> Places:
     bend = -0.21 * smile * corner + 0.03 * smile + frown * (0.16 * sag - 0.03) + 0.05 * stretch * corner
     bend = bend - 0.03 * chin * (1 - corner) * (1 - part)
     return t * reach, shape.mouth_y + y + bend, 0.56 - 0.22 * t**2
-
-
-def eye_centres(points: NDArray[np.floating]) -> Array:
-    """Mean of the six points of each eye, left of the picture first: (68, D) -> (2, D)."""
-    return np.stack([points[EYES[0]].mean(axis=0), points[EYES[1]].mean(axis=0)]).astype(float)

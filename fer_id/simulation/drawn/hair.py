@@ -1,4 +1,4 @@
-"""Hair: what hangs behind the head and what lies over the forehead, for each style."""
+"""Hair styles, painted in two layers: behind the head, and over the skull and forehead."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fer_id.simulation.drawn.look import Look
 
 @dataclass(frozen=True)
 class Style:
-    """How hair is cut; lengths in interocular distances, heights counted down from the eyes."""
+    """Hair cut; lengths in interocular distances, heights counted downwards from the eyes."""
 
     volume: float  # over the skull
-    fringe: float  # how far the hairline comes down: 0 not at all, 1 to the brows
-    sides: float  # height where sideburns or curtains end
-    parting: float = 0.0  # -1 to 1: where the hairline is highest; 0 is a symmetric arch
-    length: float | None = None  # height where the hair behind the head ends; None: nothing to be seen there
+    fringe: float  # lowering of the hairline: 0 none, 1 to the brows
+    sides: float  # height of the lower end of sideburns or curtains
+    parting: float = 0.0  # -1 to 1: position of the highest point of the hairline; 0 is a symmetric arch
+    length: float | None = None  # height of the lower end of the hair behind the head; None: no such hair
     waves: int = 0  # scallops of a curly outline
     knot: tuple[float, float, float] | None = None  # x, y, radius of a bun or a ponytail's root
 
@@ -42,12 +42,12 @@ STYLES: dict[str, Style] = {
 
 
 def covers_ears(look: Look) -> bool:
-    """Whether the hair hides the ears."""
+    """Return True where the hair hides the ears."""
     return STYLES[look.style].sides > 0.5
 
 
 def paint_behind(canvas: Canvas, look: Look, pose: Pose) -> None:
-    """Hair that the head and the neck hide in part."""
+    """Paint the hair behind head and neck."""
     style, dark = STYLES[look.style], mix(look.hair, (0, 0, 0), 0.28)
     width = look.shape.half_width + style.volume
     if style.knot is not None:
@@ -66,7 +66,7 @@ def paint_behind(canvas: Canvas, look: Look, pose: Pose) -> None:
 
 
 def _fall(canvas: Canvas, look: Look, style: Style, end: float, pose: Pose, colour: Colour) -> None:
-    """Straight hair that falls behind the shoulders."""
+    """Paint straight hair that falls behind the shoulders."""
     width = look.shape.half_width + style.volume
     flare = 0.10 if end > 1 else 0.0
     wide = 1 + flare
@@ -77,7 +77,7 @@ def _fall(canvas: Canvas, look: Look, style: Style, end: float, pose: Pose, colo
 
 
 def paint_front(canvas: Canvas, look: Look, pose: Pose) -> None:
-    """Hair over the skull, with the hairline over the forehead, strands and a highlight."""
+    """Paint the hair over the skull, with the hairline over the forehead, strands and a highlight."""
     flat = pose.project(_outline(look))
     canvas.soft_fill(flat + [0.0, 0.05], mix(look.skin, (60, 20, 10), 0.55), 0.06, 0.45)
     canvas.soft_fill(flat, look.hair, 0.012 if look.style != "buzz" else 0.05, 1.0 if look.style != "buzz" else 0.85)
@@ -86,7 +86,7 @@ def paint_front(canvas: Canvas, look: Look, pose: Pose) -> None:
 
 @lru_cache(maxsize=64)
 def _outline(look: Look) -> Array:
-    """Edge (N, 3) of the hair in front; the same in every frame."""
+    """Return the outline (N, 3) of the hair in front; the same in every frame."""
     style, shape = STYLES[look.style], look.shape
     outer = skull(shape, 15)
     outer[:, :2] *= 1 + style.volume / np.array([shape.half_width, -shape.crown])
@@ -96,7 +96,7 @@ def _outline(look: Look) -> Array:
 
 
 def _wavy(points: Array, style: Style, half_width: float) -> Array:
-    """Scallops along the outline of curly hair."""
+    """Add scallops to the outline (N, 3) of curly hair."""
     if not style.waves:
         return points
     dense = smooth(points, closed=False, steps=4)
@@ -106,7 +106,7 @@ def _wavy(points: Array, style: Style, half_width: float) -> Array:
 
 
 def _hairline(look: Look, style: Style) -> Array:
-    """From the right temple to the left one, over the forehead."""
+    """Return the hairline (9, 3) over the forehead, from the right temple to the left one."""
     shape = look.shape
     t = even(1, -1, 9)
     brow = -shape.brow_height - 0.12
@@ -120,7 +120,7 @@ def _hairline(look: Look, style: Style) -> Array:
 
 
 def _sides(look: Look, style: Style) -> tuple[Array, Array]:
-    """Sideburns or curtains, left and right: down along the outline of the face and up again inside it."""
+    """Return sideburns or curtains, left and right: down along the outline of the face and up again inside it."""
     shape, end = look.shape, style.sides
     edge = shape.half_width
     if end <= 0.5:
@@ -149,7 +149,7 @@ def _shine(canvas: Canvas, look: Look, style: Style, pose: Pose) -> None:
 
 @lru_cache(maxsize=64)
 def _strands(look: Look) -> list[Array]:
-    """Nine lines (N, 3) from the crown to the hairline; the same in every frame."""
+    """Return nine strands (N, 3) from the crown to the hairline; the same in every frame."""
     style, shape = STYLES[look.style], look.shape
     root = np.array([style.parting * 0.6, (shape.crown - style.volume) * 0.98])
     strands = []

@@ -1,4 +1,4 @@
-"""What a drawn person looks like: skin, hair, eyes, glasses, clothes, proportions, and how they are drawn at random."""
+"""Appearance of a drawn person (skin, hair, eyes, glasses, clothes, proportions) and its random sampling."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SKIN_BY_ETHNICITY: dict[str, tuple[int, int]] = {
     "latin_american": (2, 5),
     "south_asian": (4, 7),
 }
-"""Range of skin tones drawn for each group. Looks only: no group's expressions differ by it (see ``traits``)."""
+"""Range of skin tones by group. It affects looks only: expressions do not depend on it (see ``traits``)."""
 
 STYLES: dict[str, tuple[str, ...]] = {
     "female": ("long", "bob", "fringe_long", "bun", "ponytail", "side", "curly"),
@@ -53,7 +53,7 @@ _IRISES: tuple[RGB, ...] = ((66, 42, 28), (86, 58, 34), (84, 110, 72), (78, 120,
 
 @dataclass(frozen=True)
 class Look:
-    """One person's appearance; colours are RGB, 0 to 255. ``age``: 0 a child of six, 1 seventeen, above 1 an adult."""
+    """Appearance of a person; colours are RGB, 0 to 255; ``age`` is 0 at six years, 1 at seventeen, more for adults."""
 
     shape: HeadShape
     skin: RGB
@@ -67,7 +67,7 @@ class Look:
 
 
 def sample_look(age_group: str, gender: str, ethnicity: str, rng: np.random.Generator) -> Look:
-    """Draws a person; the groups set the ranges, chance the rest."""
+    """Draw the appearance of a person at random, within the ranges of its groups."""
     age = {"05-08": 0.1, "09-12": 0.45, "13-17": 0.85, "18+": 1.15}[age_group] + rng.uniform(-0.1, 0.1)
     low, high = SKIN_BY_ETHNICITY[ethnicity]
     skin = SKIN[int(rng.integers(low, high + 1))]
@@ -89,7 +89,7 @@ def sample_look(age_group: str, gender: str, ethnicity: str, rng: np.random.Gene
 
 
 def _sample_shape(age: float, gender: str, ethnicity: str, rng: np.random.Generator) -> HeadShape:
-    """Proportions: with age the face grows longer under the eyes and the eyes smaller (Farkas, 1994, in outline)."""
+    """Draw proportions: with age the face grows longer below the eyes and the eyes smaller (after Farkas, 1994)."""
 
     def around(middle: float, spread: float) -> float:
         return float(middle + spread * np.clip(rng.normal(), -2, 2))

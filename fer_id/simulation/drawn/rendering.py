@@ -1,4 +1,4 @@
-"""Draws a performance, frame by frame, as an aligned 64x64 crop or through the camera of a video."""
+"""Rendering of a performance, frame by frame, as aligned 64x64 crops or through the camera of a video."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fer_id.simulation.drawn.geometry import Pose, landmarks
 from fer_id.simulation.drawn.scene import draw_room, lay_room
 from fer_id.types import CROP, LANDMARKS, StoredClip
 
-SUPERSAMPLE = 2  # crops are drawn this much larger and averaged down
-HIDDEN = 0.55  # share of landmarks behind an obstacle from which no detector would find the face
+SUPERSAMPLE = 2  # factor by which crops are drawn larger, then averaged down
+HIDDEN = 0.55  # share of landmarks behind an obstacle above which a detector would miss the face
 ALIGN_NOISE = 0.010  # interocular distances; eye centres of a landmark detector are off by about 1 % of their distance
 _SENSOR_NOISE = 2.5  # grey levels, standard deviation
 
 
 class ClipPainter:
-    """Draws the frames of one clip; the room is drawn once.
+    """Painter of the frames of one clip; the room is drawn once.
 
     Args:
-        subject: who is seen.
-        performance: what happens.
-        times: (T,) seconds of its frames.
-        rng: for the room.
+        subject: the person.
+        performance: the person's performance.
+        times: (T,) seconds of the frames.
+        rng: randomness of the room.
     """
 
     def __init__(self, subject: Subject, performance: Performance, times: Array, rng: np.random.Generator) -> None:
@@ -39,23 +39,23 @@ class ClipPainter:
         self._light: dict[tuple[int, int], NDArray[np.float32]] = {}
 
     def pose(self, frame: int) -> Pose:
-        """Where the head is."""
+        """Return the pose of the head in a frame."""
         return Pose(*(float(value) for value in self.performance.head[frame]))
 
     def points(self, frame: int) -> Array:
-        """The 68 landmarks (68, 2) in scene units."""
+        """Return the landmarks (68, 2) of a frame in scene units."""
         if frame not in self._points:
             self._points[frame] = self.pose(frame).project(self.heads[frame])
         return self._points[frame]
 
     def visible(self, frame: int) -> bool:
-        """Whether there is a face to be found."""
+        """Return False where the face is turned away or hidden by an obstacle."""
         act = self.performance
         hidden = act.obstacle is not None and act.obstacle.hides(self.points(frame), self.times[frame]) > HIDDEN
         return not (hidden or act.away[frame])
 
     def paint(self, frame: int, size: tuple[int, int], camera: Array) -> tuple[NDArray[np.uint8], Array]:
-        """One frame through a camera.
+        """Paint one frame through a camera.
 
         Args:
             frame: its number.
@@ -63,7 +63,7 @@ class ClipPainter:
             camera: (2, 3), scene units (``geometry``) to pixels.
 
         Returns:
-            RGB picture, and landmarks (68, 2) in its pixels, NaN where there is no face to be found.
+            RGB picture, and landmarks (68, 2) in its pixels, NaN where the face is not visible.
         """
         act, pose = self.performance, self.pose(frame)
         canvas = Canvas(size, camera)
@@ -75,17 +75,17 @@ class ClipPainter:
             draw_person(canvas, self.subject.look, act.activation[frame], pose, (float(x), float(y)), self.heads[frame])
         if act.obstacle is not None:
             act.obstacle.paint(canvas, float(self.times[frame]))
-        found = canvas.to_pixels(self.points(frame)) if self.visible(frame) else np.full((LANDMARKS, 2), np.nan)
+        landmarks_px = canvas.to_pixels(self.points(frame)) if self.visible(frame) else np.full((LANDMARKS, 2), np.nan)
         if size not in self._light:
             self._light[size] = act.light.field(*size)
         lit = cv2.multiply(canvas.pixels, self._light[size], dtype=cv2.CV_8U)
-        return np.asarray(lit, np.uint8), found
+        return np.asarray(lit, np.uint8), landmarks_px
 
 
 def paint_crops(painter: ClipPainter, rng: np.random.Generator) -> StoredClip:
-    """The whole clip as aligned crops: each frame by its own eye centres, as the detector's small errors leave them.
+    """Paint the whole clip as crops, each frame aligned by its eye centres with a detector's small errors.
 
-    A frame without a face keeps the alignment of the one before.
+    A frame without a visible face keeps the alignment of the frame before.
     """
     count, big = len(painter.times), CROP * SUPERSAMPLE
     frames = np.empty((count, CROP, CROP, 3), np.uint8)
@@ -97,16 +97,16 @@ def paint_crops(painter: ClipPainter, rng: np.random.Generator) -> StoredClip:
         valid[frame] = painter.visible(frame)
         if valid[frame]:
             camera = eye_camera(painter.points(frame), noise[frame], big)
-        picture, found = painter.paint(frame, (big, big), camera)
+        picture, drawn = painter.paint(frame, (big, big), camera)
         small = cv2.resize(picture, (CROP, CROP), interpolation=cv2.INTER_AREA)
         frames[frame] = cv2.add(small, grain[frame], dtype=cv2.CV_8U)
-        points[frame] = (found + 0.5) / SUPERSAMPLE - 0.5
+        points[frame] = (drawn + 0.5) / SUPERSAMPLE - 0.5
     return StoredClip(frames, points, valid)
 
 
 def eye_camera(points: Array, noise: Array, size: int) -> Array:
-    """The camera (2, 3) that puts the eye centres, moved by ``noise`` (2, 2), where every crop has them."""
-    pixels_per_unit = 100.0  # eye_similarity speaks of pixels and refuses eyes less than one apart
+    """Return the camera (2, 3) that maps the eye centres, shifted by ``noise`` (2, 2), to those of an aligned crop."""
+    pixels_per_unit = 100.0  # eye_similarity takes pixels and refuses eyes less than one pixel apart
     moved = points.copy()
     moved[36:42] += noise[0]
     moved[42:48] += noise[1]

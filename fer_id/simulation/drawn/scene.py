@@ -1,4 +1,4 @@
-"""Where a drawn person is filmed: the room behind, the light, and what passes before the face."""
+"""Scene of a drawn clip: the room in the background, the light, and obstacles in front of the face."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _THINGS: tuple[Colour, ...] = ((196, 148, 118), (120, 82, 60), (70, 110, 160), (
 
 @dataclass(frozen=True)
 class Light:
-    """Light of a clip: brightness factor, colour (see ``Setting``), darkening of one side, where it comes from."""
+    """Light of a clip: brightness factor, colour (see ``Setting``), darkening of one side, and its direction."""
 
     gain: float
     warmth: float
@@ -28,7 +28,7 @@ class Light:
     angle: float
 
     def field(self, height: int, width: int) -> NDArray[np.float32]:
-        """Factor (H, W, 3) on every pixel of a picture."""
+        """Return the factor (H, W, 3) on every pixel of a picture."""
         x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
         side = np.clip(0.5 + 0.5 * (x[None, :] * np.cos(self.angle) + y[:, None] * np.sin(self.angle)), 0, 1)
         bright = (self.gain * (1 - self.shadow * side)).astype(np.float32)
@@ -38,12 +38,12 @@ class Light:
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Something that crosses the picture: a hand, a book, a toy.
+    """Obstacle that crosses the picture: a hand, a book, a toy.
 
     Attributes:
         colour: RGB.
         radii: half width and height, interocular distances.
-        start, speed: place (x, y) at time 0 and velocity per second.
+        start, speed: position (x, y) at time 0 and velocity per second.
     """
 
     colour: tuple[float, float, float]
@@ -52,11 +52,11 @@ class Obstacle:
     speed: tuple[float, float]
 
     def place(self, time: float) -> Array:
-        """Its middle (2,) at a time, in seconds."""
+        """Return the centre (2,) at a time in seconds."""
         return np.array(self.start) + time * np.array(self.speed)
 
     def paint(self, canvas: Canvas, time: float) -> None:
-        """Paints it as a soft-edged rounded block."""
+        """Paint the obstacle as a soft-edged rounded block."""
         angle = np.linspace(0, 2 * np.pi, 28, endpoint=False)
         cos, sin = np.cos(angle), np.sin(angle)
         block = np.stack([np.sign(cos) * np.abs(cos) ** 0.5, np.sign(sin) * np.abs(sin) ** 0.5], axis=1)
@@ -66,13 +66,13 @@ class Obstacle:
         canvas.glow(middle - [0.2, 0.2], inner, mix(self.colour, (255, 255, 255), 0.3), 0.5)
 
     def hides(self, points: Points, time: float) -> float:
-        """Share of ``points`` (N, 2), scene units, that lie behind it."""
+        """Return the share of ``points`` (N, 2), scene units, that the obstacle hides."""
         distance = np.abs(points - self.place(time)) / self.radii
         return float(np.mean((distance**4).sum(axis=1) < 1))
 
 
 def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
-    """Draws the light of a clip from its setting."""
+    """Draw the light of a clip at random from its setting."""
     gain, warmth, shadow = (
         float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow)
     )
@@ -85,7 +85,7 @@ def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
 
 
 def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
-    """Draws something that passes before the face once in ``length`` seconds; one in four hides it wholly."""
+    """Draw an obstacle that passes before the face once in ``length`` seconds; one in four hides it entirely."""
     big = rng.random() < 0.25
     radius = rng.uniform(1.5, 1.8) if big else rng.uniform(0.35, 0.65)
     middle = np.array([0.0, rng.uniform(0.3, 0.6) if big else rng.uniform(-0.4, 1.5)])
@@ -100,7 +100,7 @@ def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
 
 
 def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """A blurred room (200, 280, 3) behind the person; drawn once per clip."""
+    """Draw a blurred room (200, 280, 3) as the background of a clip."""
     camera = np.array([[ROOM_SCALE, 0, ROOM_SIZE[1] / 2], [0, ROOM_SCALE, 0.4 * ROOM_SIZE[0]]])
     canvas = Canvas(ROOM_SIZE, camera)
     walls: dict[str, Colour] = {"classroom": (206, 212, 206), "therapy": (214, 208, 226), "home": (224, 206, 182)}
@@ -111,7 +111,7 @@ def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def lay_room(canvas: Canvas, room: NDArray[np.uint8], shift: Array) -> None:
-    """Paints the room behind everything, ``shift`` (2,) scene units aside."""
+    """Paint the room over the whole canvas, shifted by ``shift`` (2,) scene units."""
     unscale = np.array([[1 / ROOM_SCALE, 0], [0, 1 / ROOM_SCALE]])
     linear = canvas.camera[:, :2] @ unscale
     origin = np.array([-ROOM_SIZE[1] / 2, -0.4 * ROOM_SIZE[0]]) / ROOM_SCALE + shift

@@ -1,4 +1,4 @@
-"""The drawn cohort as a site would hand it over: its tables (subjects, clips, annotations, consent) and videos."""
+"""A drawn cohort as a cohort folder of a site: tables of subjects, clips, annotations and consent, and videos."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fer_id.simulation.drawn.rendering import ClipPainter
 WIDTH, HEIGHT = 640, 480
 VIDEO_FPS = 15
 EYES_PX = 64.0
-"""Pixels between the eyes: a face fills about a third of the picture's width, as in a session filmed across a table."""
+"""Pixels between the eyes: a face fills about a third of the picture's width, as if filmed across a table."""
 
 _CAMERA = np.array([[EYES_PX, 0, WIDTH / 2], [0, EYES_PX, 0.45 * HEIGHT]])
 _RECORDED_ON, _EXPIRES_ON = "2026-01-15", "2099-12-31"
@@ -33,12 +33,12 @@ cohort.json says that it is synthetic, and so does everything that is made of it
 
 
 class Shot(NamedTuple):
-    """One clip in a video: what is drawn, and from when to when it is seen.
+    """One clip of a video, with its label, times and intensity.
 
     Attributes:
         clip_id, label, context: as in ``clips.csv``.
         start_s, end_s: seconds in the video.
-        intensity: e(t) of each frame.
+        intensity: (T,) e(t) of each frame.
     """
 
     clip_id: str
@@ -50,13 +50,13 @@ class Shot(NamedTuple):
 
 
 def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool = False, workers: int = 0) -> None:
-    """Draws the cohort as videos, one for each subject and emotion, at 480p; the folder appears whole or not at all.
+    """Draw the cohort as 480p videos, one per subject and emotion, into a cohort folder, written atomically.
 
     Args:
         config: the cohort. Its frames and fps give the length of a clip; the videos have :data:`VIDEO_FPS`.
         out: the folder.
-        overwrite: replace an older cohort folder of that name.
-        workers: processes; 0: one per core. They change nothing in the result.
+        overwrite: replace an existing cohort folder.
+        workers: number of processes, which does not change the result; 0: one per core.
 
     Raises:
         ConfigError: values that cannot be drawn, all listed.
@@ -66,19 +66,19 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
     jobs = [(index, emotion) for index in range(config.subjects) for emotion in TARGET.names]
     with atomic_folder(out, replaces="cohort.json" if overwrite else None) as draft:
         (draft / "videos").mkdir()
-        clips, shown = list[dict[str, Any]](), list[Shot]()
+        clips, filmed_shots = list[dict[str, Any]](), list[Shot]()
         calls = [(config, index, emotion, draft) for index, emotion in jobs]
-        filmed = track(in_processes(_film_one, calls, workers), "filming", len(jobs))
-        for (index, emotion), shots in zip(jobs, filmed, strict=True):
-            who = subjects[index].traits.subject_id
-            video = f"videos/{who}-{emotion}.mp4"
-            shown += shots
+        videos = track(in_processes(_film_call, calls, workers), "filming", len(jobs))
+        for (index, emotion), shots in zip(jobs, videos, strict=True):
+            subject_id = subjects[index].traits.subject_id
+            video = f"videos/{subject_id}-{emotion}.mp4"
+            filmed_shots += shots
             for shot in shots:
                 times = {"start_s": f"{shot.start_s:.3f}", "end_s": f"{shot.end_s:.3f}"}
                 clips.append(
                     {
                         "clip_id": shot.clip_id,
-                        "subject_id": who,
+                        "subject_id": subject_id,
                         "video": video,
                         **times,
                         "label": shot.label,
@@ -87,14 +87,14 @@ def write_cohort_folder(config: SyntheticConfig, out: Path, *, overwrite: bool =
                 )
         _write_csv(draft / "subjects.csv", SUBJECT_COLUMNS, map(_subject_row, subjects))
         _write_csv(draft / "clips.csv", CLIP_ROW_COLUMNS, clips)
-        _write_csv(draft / "annotations.csv", ANNOTATION_COLUMNS, _votes(shown, config.seed))
+        _write_csv(draft / "annotations.csv", ANNOTATION_COLUMNS, _votes(filmed_shots, config.seed))
         _write_csv(draft / "consent.csv", CONSENT_COLUMNS, map(_consent_row, subjects))
         (draft / "README.txt").write_text(_ABOUT, encoding="utf-8")
         (draft / "cohort.json").write_text(json.dumps({"provenance": "synthetic"}) + "\n", encoding="utf-8")
 
 
 def film(subject: Subject, emotion: str, config: SyntheticConfig, path: Path) -> list[Shot]:
-    """One video of a subject: its clips of one emotion, one after another."""
+    """Draw one video of a subject, its clips of one emotion in sequence, and return them."""
     shots, begin, length = list[Shot](), 0.0, config.frames / config.fps
     times = np.arange(round(length * VIDEO_FPS)) / VIDEO_FPS
     index = int(subject.traits.subject_id.rsplit("-", 1)[1])
@@ -112,13 +112,13 @@ def film(subject: Subject, emotion: str, config: SyntheticConfig, path: Path) ->
 
 
 def draw_frames(painter: ClipPainter) -> Iterator[tuple[NDArray[np.uint8], Array]]:
-    """Pictures uint8 (480, 640, 3) of a clip as a video sees it, and their landmarks (68, 2), NaN where hidden."""
+    """Yield pictures uint8 (480, 640, 3) of a clip, and their landmarks (68, 2), NaN where the face is hidden."""
     for frame in range(len(painter.times)):
         yield painter.paint(frame, (HEIGHT, WIDTH), _CAMERA)
 
 
 def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int = VIDEO_FPS) -> None:
-    """Writes pictures (H, W, 3) as H.264 in an mp4; the same pictures give the same bytes."""
+    """Write pictures (H, W, 3) as H.264 in an mp4; the same pictures give the same bytes."""
     import av
 
     with av.open(str(path), "w", options={"fflags": "+bitexact", "movflags": "+faststart"}) as container:
@@ -133,7 +133,7 @@ def write_video(path: Path, pictures: Iterable[NDArray[np.uint8]], fps: int = VI
         container.mux(stream.encode())
 
 
-def _film_one(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:
+def _film_call(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:
     config, index, emotion, draft = call
     subject = config.subject(index)
     return film(subject, emotion, config, draft / "videos" / f"{subject.traits.subject_id}-{emotion}.mp4")
@@ -152,7 +152,7 @@ def _subject_row(subject: Subject) -> dict[str, str]:
 
 
 def _consent_row(subject: Subject) -> dict[str, str]:
-    """A full consent: what is drawn may be shown."""
+    """Return a row of full consent, since drawn people need no protection."""
     return {
         "subject_id": subject.traits.subject_id,
         "recorded_on": _RECORDED_ON,
@@ -166,18 +166,18 @@ def _consent_row(subject: Subject) -> dict[str, str]:
 
 
 def _votes(shots: Iterable[Shot], seed: int) -> Iterator[dict[str, str]]:
-    """Three drawn annotators: the weaker an expression, the more often one of them takes it for neutral or another."""
+    """Yield the votes of three simulated annotators, who err more often on weaker expressions."""
     rng = np.random.default_rng([seed, 1])
     for shot in shots:
-        clear = 0.9 if shot.label == "neutral" else 0.45 + 0.5 * float(shot.intensity.max())
+        accuracy = 0.9 if shot.label == "neutral" else 0.45 + 0.5 * float(shot.intensity.max())
         for name in ("a", "b", "c"):
-            seen = shot.label
-            if rng.random() > clear:
+            vote = shot.label
+            if rng.random() > accuracy:
                 others = [label for label in TARGET.names if label != shot.label]
                 chances = np.array([3.0 if label == "neutral" else 1.0 for label in others])
-                seen = str(rng.choice(others, p=chances / chances.sum()))
-            sure = round(float(np.clip(clear + 0.15 * rng.normal(), 0.2, 1)), 2)
-            yield {"clip_id": shot.clip_id, "annotator": name, "label": seen, "confidence": str(sure)}
+                vote = str(rng.choice(others, p=chances / chances.sum()))
+            confidence = round(float(np.clip(accuracy + 0.15 * rng.normal(), 0.2, 1)), 2)
+            yield {"clip_id": shot.clip_id, "annotator": name, "label": vote, "confidence": str(confidence)}
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict[str, Any]]) -> None:

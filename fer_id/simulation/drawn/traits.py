@@ -1,9 +1,9 @@
-"""Who the drawn subjects are, and what their traits do to an expression.
+"""Traits of drawn subjects (age group, gender, severity, ethnicity) and their effect on expressions.
 
 The numbers are assumptions, not measurements: no published distribution exists for children with intellectual
 disabilities. They follow the qualitative findings the paper builds on (expressions later, weaker, shorter, interrupted)
 and are set so that the task is hard but learnable. Gender and ethnicity of drawn subjects change looks only, never
-movement, so a model's gap between those groups is the model's own.
+movement, so a gap between those groups is due to the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ETHNICITIES = tuple(SKIN_BY_ETHNICITY)
 
 @dataclass
 class Dynamics:
-    """How expressions run at one degree of severity; medians over subjects."""
+    """Time course of expressions at one degree of severity; medians over subjects."""
 
     peak: float = setting(1.0, "intensity at the apex, as a share of the full expression", above=0, max=1)
     onset_s: float = setting(0.0, "seconds from the cause of the emotion until the face starts to move", min=0, max=60)
@@ -47,20 +47,20 @@ SEVERITIES: dict[str, Dynamics] = {
     "severe": Dynamics(peak=0.72, onset_s=0.60, rise_s=0.45, apex_s=0.50, lapse=0.33, stray=0.60, jerk=0.30),
 }
 YOUNG = {"jerk": 0.5, "wander": 0.25}
-"""By which share of it children under nine jerk their head more often, and let it wander further."""
+"""Relative increase of head jerks and of head motion in children under nine."""
 
 SPREAD = {"peak": 0.07, "times": 0.2}
-"""Between subjects of one severity: standard deviation of the peak, and of the logarithm of all times."""
+"""Standard deviations between subjects of one severity: of the peak, and of the logarithm of all times."""
 
 LEAST_PEAK = 0.05
-"""No expression is weaker, whatever is drawn."""
+"""Lower limit of the peak intensity."""
 
 SEVERITY_SHARES = (0.4, 0.35, 0.25)
 """Shares of mild, moderate and severe among subjects: most school cohorts are mild, but a test needs some of each."""
 
 
 ADULTS: dict[str, Dynamics] = {
-    # As benchmarks show them: at once, in full, held, and not interrupted.
+    # As in benchmarks: immediate, full, held, and not interrupted.
     "none": Dynamics(peak=0.97, onset_s=0.05, rise_s=0.25, apex_s=1.1, lapse=0.0, stray=0.10, jerk=0.02),
 }
 POPULATIONS = {"children": SEVERITIES, "adults": ADULTS}
@@ -68,7 +68,7 @@ POPULATIONS = {"children": SEVERITIES, "adults": ADULTS}
 
 @dataclass
 class Setting:
-    """Where a clip is filmed; ranges are [low, high]."""
+    """Filming conditions of a context; ranges are [low, high]."""
 
     gain: list[float] = setting([1.0, 1.0], "brightness factor of the picture", above=0, max=3)
     warmth: list[float] = setting([0.0, 0.0], "0.1: a tenth more red, a tenth less blue (colour only)", min=-1, max=1)
@@ -86,9 +86,9 @@ CONTEXTS: dict[str, Setting] = {
 
 @dataclass(frozen=True)
 class Traits:
-    """One subject. The numbers are drawn around the medians of its severity, so that groups overlap.
+    """Traits of one subject, with dynamics drawn around the medians of its severity, so that groups overlap.
 
-    ``restless`` is a factor on how far the head wanders.
+    ``restless`` is a factor on the amplitude of head motion.
     """
 
     subject_id: str
@@ -108,16 +108,16 @@ def sample_traits(
     shares: Sequence[float] = SEVERITY_SHARES,
     young: float = 1.0,
 ) -> Traits:
-    """Draws the subject with that number of the cohort of that seed, whose name holds both: two cohorts share nobody.
+    """Draw the traits of a subject, whose name contains seed and index, so that cohorts of two seeds share no subject.
 
-    Gender and age group go round in turn, so that a dozen subjects hold some of each; severity and ethnicity are drawn.
-    Between subjects, times and peak vary by :data:`SPREAD`; children under nine move as :data:`YOUNG` says. Adults are
-    all of one age group and severity.
+    Gender and age group alternate, so that a dozen subjects include each; severity and ethnicity are drawn at random.
+    Times and peak vary between subjects by :data:`SPREAD`; children under nine also move by :data:`YOUNG`. All adults
+    have one age group and severity.
 
     Args:
-        degrees: what the severities mean; :data:`ADULTS` for adults.
-        shares: of the three severities; they sum to 1.
-        young: how much of what is said of children under nine holds.
+        degrees: dynamics by severity; :data:`ADULTS` for adults.
+        shares: shares of the three severities; they sum to 1.
+        young: factor on :data:`YOUNG`.
     """
     severity = str(rng.choice(list(SEVERITIES), p=shares))
     age_group = AGE_GROUPS[(index // 2) % 3]

@@ -38,12 +38,15 @@ def site(drawn_site: Path, tmp_path: Path) -> Path:
 def back(site: Path, tmp_path: Path) -> Back:
     """``back([(0, 1.2, "sad")])``: a table that a person filled in for the video."""
 
-    def make(rows: Sequence[tuple[float, float, str]], *, name: str = "back.csv", video: str = VIDEO) -> Path:
+    def make(
+        rows: Sequence[tuple[float, float, str]], *, name: str = "back.csv", video: str = VIDEO, subject: str = ""
+    ) -> Path:
         shown = open_video(site / video)
         with (tmp_path / name).open("w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(["Observation id", "Behavior", "Start (s)", "Stop (s)"])
-            writer.writerows([f"{shown.name} sha256:{shown.sha256}", label, start, end] for start, end, label in rows)
+            writer.writerow(["Observation id", "Behavior", "Start (s)", "Stop (s)", "Time offset (s)"])
+            observation = f"{shown.name} sha256:{shown.sha256}{subject and f' subject:{subject}'}"
+            writer.writerows([observation, label, start, end, 0] for start, end, label in rows)
         return tmp_path / name
 
     return make
@@ -149,6 +152,30 @@ def test_nobody_who_does_not_take_part_is_spoken_of(site: Path, back: Back, add:
     table.write_text(table.read_text().replace("drawn7-000,2026-01-15,given", "drawn7-000,2026-01-15,refused"))
     with pytest.raises(DataError, match="none of those who take part"):
         add([file])
+
+
+def test_of_several_children_in_a_video_only_the_one_who_was_followed_gets_the_label(
+    site: Path, back: Back, add: Add, tmp_path: Path
+) -> None:
+    table = site / "clips.csv"
+    kept = [line for line in table.read_text().splitlines() if VIDEO not in line]
+    rows = [f"one,drawn7-000,{VIDEO},0.0,0.6,,home", f"other,drawn7-001,videos/./{Path(VIDEO).name},0.6,1.2,,home"]
+    table.write_text("\n".join([*kept, *rows]) + "\n")
+    (site / "annotations.csv").unlink()
+    with pytest.raises(DataError, match=r"several children in .*, and the file does not say which .* subject=NAME"):
+        add([back([(0.0, 1.2, "sad")])])
+    assert not (site / "annotations.csv").exists()
+    name = open_keys(tmp_path / "keys")[0].pseudonym("subject", "drawn7-001")
+    add([back([(0.0, 1.2, "sad")], subject=name)])
+    assert [vote["clip_id"] for vote in votes(site)] == ["other"]
+
+
+def test_a_label_after_the_videos_end_was_given_to_another_video(site: Path, back: Back, add: Add) -> None:
+    end = open_video(site / VIDEO).length_s
+    with pytest.raises(
+        DataError, match=rf"'sad' ends at {end + 1:.2f} s, the video at {end:.2f} s: .* link the reviewed"
+    ):
+        add([back([(0.0, end + 1, "sad")])])
 
 
 # --- what covers a clip -----------------------------------------------------------------------------------------------

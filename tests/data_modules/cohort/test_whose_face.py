@@ -192,6 +192,9 @@ def test_a_row_belongs_to_the_child_whose_clip_it_lies_in(site: Path) -> None:
     rows[2] = ["q2", "k02", "videos/two.mp4", "0.9", "1.0", "sad", "home"]
     (site / "clips.csv").write_text("\n".join(map(",".join, rows)) + "\n")
     assert "lies in no clip, and several children are in" in problems(site, "videos/two.mp4,0.85,0.5,0.5\n")
+    rows[2][3] = rows[1][4]
+    (site / "clips.csv").write_text("\n".join(map(",".join, rows)) + "\n")
+    assert "lies in clips of several children: " in problems(site, f"videos/two.mp4,{rows[1][4]},0.5,0.5\n")
     (site / "faces.csv").write_text("video,time_s,x,y\nvideos/two.mp4,0.5,0.5,0.5\nvideos/two.mp4,0.95,0.5,0.5\n")
     faces = read_manifests(site).faces
     assert faces is not None

@@ -28,7 +28,7 @@ def test_bins_hold_every_clip_and_edges_go_up():
     assert result.ece == pytest.approx((0 + 0.8 + 0.5 + 0) / 4)
 
 
-def test_no_clip_no_calibration_error():
+def test_calibration_error_without_clips_is_nan():
     assert np.isnan(reliability(np.zeros(0), np.zeros(0, dtype=bool)).ece)
 
 
@@ -60,7 +60,7 @@ def test_adaptive_bins_hold_equally_many(n, seed):
 
 
 @pytest.mark.parametrize("true", [0.3, 1.0, 4.0])
-def test_the_temperature_of_the_data_is_found(true):
+def test_fit_temperature_recovers_the_temperature_of_the_data(true):
     rng = np.random.default_rng(2)
     logits = rng.normal(size=(20_000, 5)) * 2
     p = softmax(logits / true, axis=1)
@@ -68,7 +68,7 @@ def test_the_temperature_of_the_data_is_found(true):
     assert fit_temperature(logits, truth) == pytest.approx(true, rel=0.05)
 
 
-def test_each_fold_is_calibrated_on_its_own_validation_and_no_test_label_is_looked_at():
+def test_each_fold_is_calibrated_on_its_own_validation_without_test_labels():
     rng = np.random.default_rng(3)
     rows = []
     for fold, scale in (("a", 3.0), ("b", 0.5), ("few", 1.0)):
@@ -76,21 +76,21 @@ def test_each_fold_is_calibrated_on_its_own_validation_and_no_test_label_is_look
             for number in range(10 if fold == "few" else 400):
                 true = int(rng.integers(5))
                 logits = scale * (rng.normal(size=5) + 1.5 * np.eye(5)[true])
-                said = {f"logit_{name}": value for name, value in zip(TARGET.names, logits, strict=True)}
+                logit_columns = {f"logit_{name}": value for name, value in zip(TARGET.names, logits, strict=True)}
                 label, predicted = TARGET.names[true], TARGET.names[int(logits.argmax())]
                 key = {"clip_id": f"{fold}{split}{number}", "subject_id": "s", "fold": fold, "split": split}
-                rows.append({**key, "label": label, "predicted": predicted, **said})
+                rows.append({**key, "label": label, "predicted": predicted, **logit_columns})
     table = pd.DataFrame(rows)
     table.loc[5, ["predicted", *(f"logit_{name}" for name in TARGET.names)]] = None
-    found, temperatures, reasons = calibrated(table, TARGET)
+    table_calibrated, temperatures, reasons = calibrated(table, TARGET)
     assert temperatures["a"] == pytest.approx(6 * temperatures["b"], rel=0.2)
     assert set(reasons) == {"few"}
     assert "10 labelled clips" in reasons["few"]
-    q = found[[f"q_{name}" for name in TARGET.names]]
-    assert q[found["fold"] == "few"].isna().all(axis=None)
+    q = table_calibrated[[f"q_{name}" for name in TARGET.names]]
+    assert q[table_calibrated["fold"] == "few"].isna().all(axis=None)
     assert q.iloc[5].isna().all()
-    rest = (found["fold"] != "few") & found["predicted"].notna()
+    rest = (table_calibrated["fold"] != "few") & table_calibrated["predicted"].notna()
     np.testing.assert_allclose(q[rest].sum(axis=1), 1)
-    assert (q[rest].to_numpy().argmax(1) == found["predicted"][rest].map(list(TARGET.names).index)).all()
+    assert (q[rest].to_numpy().argmax(1) == table_calibrated["predicted"][rest].map(list(TARGET.names).index)).all()
     table.loc[table["split"] == "test", "label"] = "neutral"
     pd.testing.assert_frame_equal(calibrated(table, TARGET)[0][q.columns], q)

@@ -32,7 +32,7 @@ def test_with_one_clip_a_child_the_p_values_are_those_of_crepes(children, seed):
 def test_the_p_values_are_the_mean_over_all_draws_of_one_clip_a_child():
     rng = np.random.default_rng(0)
     children = [rng.integers(0, 10, size) / 10 for size in (1, 2, 3, 4)]
-    names = [f"s{i}" for i, one in enumerate(children) for _ in one]
+    names = [f"s{i}" for i, clip_scores in enumerate(children) for _ in clip_scores]
     scores = rng.integers(0, 10, (6, 5)) / 10
     draws = np.stack(np.meshgrid(*children), axis=-1).reshape(-1, len(children))
     assert len(draws) == 24
@@ -41,7 +41,7 @@ def test_the_p_values_are_the_mean_over_all_draws_of_one_clip_a_child():
 
 
 @pytest.mark.parametrize(("level", "needed"), [(0.9, 9), (0.8, 4), (0.95, 19), (0.5, 1)])
-def test_fewer_children_than_the_level_needs_can_exclude_nothing(level, needed):
+def test_fewer_children_than_the_level_needs_exclude_no_class(level, needed):
     assert fewest_subjects(level) == needed
 
     def lowest(children):
@@ -52,7 +52,7 @@ def test_fewer_children_than_the_level_needs_can_exclude_nothing(level, needed):
 
 
 def hierarchy(rng, children, clips, *, prefix, split):
-    """Predictions of children who differ in how well they are read, and in how many clips they have."""
+    """Predictions of children who differ in accuracy and in their number of clips."""
     sizes = rng.integers(1, clips + 1, children)
     subject = np.repeat(np.arange(children), sizes)
     truth = rng.integers(5, size=len(subject))
@@ -78,14 +78,14 @@ def hierarchy(rng, children, clips, *, prefix, split):
 
 
 def judged(table, level=0.9):
-    found, children, why = prediction_sets(table, TARGET, level)
-    return found, *conformal_scores(found, TARGET, children, why, level)
+    table_with_sets, children, why = prediction_sets(table, TARGET, level)
+    return table_with_sets, *conformal_scores(table_with_sets, TARGET, children, why, level)
 
 
 @pytest.mark.parametrize(
     ("children", "level"), [(9, 0.9), *(pytest.param(20, level, marks=pytest.mark.slow) for level in (0.9, 0.8))]
 )
-def test_a_clip_of_a_new_child_shows_a_class_of_its_set_as_often_as_promised(children, level):
+def test_coverage_for_new_children_is_at_its_level(children, level):
     rng = np.random.default_rng(children)
     coverage = []
     for _ in range(150):
@@ -103,11 +103,11 @@ def test_sets_are_written_for_test_clips_with_a_prediction_only():
     new = hierarchy(rng, 6, 10, prefix="n", split="test")
     new.loc[0, ["predicted", *(c for c in new if c.startswith(("p_", "logit_")))]] = None
     new.loc[1, "label"] = None
-    found, said, reasons = judged(pd.concat([known, new], ignore_index=True))
-    test = found[found["split"] == "test"].reset_index(drop=True)
-    assert found[found["split"] != "test"]["set"].isna().all()
+    sets, conformal, reasons = judged(pd.concat([known, new], ignore_index=True))
+    test = sets[sets["split"] == "test"].reset_index(drop=True)
+    assert sets[sets["split"] != "test"]["set"].isna().all()
     assert test["set"].isna().tolist() == [True] + [False] * (len(test) - 1)
-    assert group_columns(found, TARGET) == []  # what a model says of a clip is no group of clips
+    assert group_columns(sets, TARGET) == []  # prediction sets are not a group column
     order = {name: place for place, name in enumerate(TARGET.names)}
     for text in test["set"].dropna():
         places = [order[name] for name in text.split("|") if name]
@@ -115,17 +115,17 @@ def test_sets_are_written_for_test_clips_with_a_prediction_only():
     counted = test.iloc[2:]
     sizes = np.array([len([name for name in text.split("|") if name]) for text in counted["set"]])
     holds = [label in text.split("|") for label, text in zip(counted["label"], counted["set"], strict=True)]
-    assert said["n_clips"] == len(counted)
-    assert said["coverage"] == pytest.approx(np.mean(holds))
-    assert said["mean_size"] == pytest.approx(sizes.mean())
-    assert said["singletons"] == pytest.approx((sizes == 1).mean())
-    assert said["empty"] == pytest.approx((sizes == 0).mean())
-    assert said["verdict"] == "ok"
-    assert said["interval"] is not None or "conformal.interval" in reasons
+    assert conformal["n_clips"] == len(counted)
+    assert conformal["coverage"] == pytest.approx(np.mean(holds))
+    assert conformal["mean_size"] == pytest.approx(sizes.mean())
+    assert conformal["singletons"] == pytest.approx((sizes == 1).mean())
+    assert conformal["empty"] == pytest.approx((sizes == 0).mean())
+    assert conformal["verdict"] == "ok"
+    assert conformal["interval"] is not None or "conformal.interval" in reasons
     by_class = {
-        name: np.mean([h for h, one in zip(holds, counted["label"], strict=True) if one == name]) for name in order
+        name: np.mean([h for h, label in zip(holds, counted["label"], strict=True) if label == name]) for name in order
     }
-    assert {name: row["coverage"] for name, row in said["per_class"].items()} == pytest.approx(by_class)
+    assert {name: row["coverage"] for name, row in conformal["per_class"].items()} == pytest.approx(by_class)
 
 
 def test_too_few_children_are_insufficient_evidence_and_folds_with_enough_are_pooled():
@@ -134,24 +134,24 @@ def test_too_few_children_are_insufficient_evidence_and_folds_with_enough_are_po
     for fold, children in (("a", 8), ("b", 10)):
         for number, split in ((children, "validation"), (3, "test")):
             parts.append(hierarchy(rng, number, 6, prefix=f"{fold}{split}", split=split).assign(fold=fold))
-    found, said, reasons = judged(pd.concat(parts, ignore_index=True))
-    assert said["n_subjects_calibration"] == {"a": 8, "b": 10}
-    assert said["verdict"] == "ok"
-    assert found[found["fold"] == "a"]["set"].isna().all()
-    assert said["n_clips"] == ((found["fold"] == "b") & (found["split"] == "test")).sum()
+    sets, conformal, reasons = judged(pd.concat(parts, ignore_index=True))
+    assert conformal["n_subjects_calibration"] == {"a": 8, "b": 10}
+    assert conformal["verdict"] == "ok"
+    assert sets[sets["fold"] == "a"]["set"].isna().all()
+    assert conformal["n_clips"] == ((sets["fold"] == "b") & (sets["split"] == "test")).sum()
     assert "8 subjects" in reasons["conformal.n_subjects_calibration.a"]
     few = pd.concat(parts[:2], ignore_index=True)
-    _, said, reasons = judged(few)
-    assert said["verdict"] == INSUFFICIENT
-    nulls = [name for name, value in said.items() if value is None]
+    _, conformal, reasons = judged(few)
+    assert conformal["verdict"] == INSUFFICIENT
+    nulls = [name for name, value in conformal.items() if value is None]
     assert set(nulls) == {"coverage", "interval", "subject_coverage", "mean_size", "singletons", "empty", "per_class"}
     assert all(f"conformal.{name}" in reasons for name in nulls)
-    _, said, reasons = judged(few[few["split"] == "test"])
-    assert said["n_subjects_calibration"] == {"a": 0}
-    assert said["verdict"] == INSUFFICIENT
+    _, conformal, reasons = judged(few[few["split"] == "test"])
+    assert conformal["n_subjects_calibration"] == {"a": 0}
+    assert conformal["verdict"] == INSUFFICIENT
 
 
-def test_sets_do_not_look_at_the_labels_of_the_tested():
+def test_sets_do_not_depend_on_test_labels():
     rng = np.random.default_rng(7)
     known, new = (hierarchy(rng, 12, 8, prefix=s, split=s) for s in ("validation", "test"))
     before = judged(pd.concat([known, new], ignore_index=True))[0]["set"]

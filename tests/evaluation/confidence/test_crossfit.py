@@ -22,7 +22,7 @@ def cohort(children, clips=2):
     st.sampled_from(["loso", "kfold", "holdout"]),
     st.integers(0, 2**32 - 1),
 )
-def test_nobody_tested_calibrates_and_nobody_calibrates_who_was_seen(children, parts, name, seed):
+def test_calibration_training_validation_and_test_children_are_disjoint(children, parts, name, seed):
     clips = cohort(children)
     config = ProtocolConfig(name=name, folds=3, cross_fit=parts)
     subjects = clips["subject_id"].to_numpy(str)
@@ -42,10 +42,10 @@ def test_nobody_tested_calibrates_and_nobody_calibrates_who_was_seen(children, p
             assert sum(map(len, sides)) == len(set().union(*sides))
             assert sorted(np.concatenate([part.train, part.validation, part.test])) == sorted(learned)
         again = cross_fit(clips, fold, config, seed=seed)
-        assert all((one.test == other.test).all() for one, other in zip(made, again, strict=True))
+        assert all((first.test == second.test).all() for first, second in zip(made, again, strict=True))
 
 
-def test_a_tested_child_among_those_learned_from_is_a_leak():
+def test_a_tested_child_in_training_is_leakage():
     clips = cohort(6)
     rows = clips.groupby("subject_id").indices
     train = np.concatenate([rows[f"s{child:02d}"] for child in range(4)])
@@ -54,7 +54,7 @@ def test_a_tested_child_among_those_learned_from_is_a_leak():
         cross_fit(clips, fold, ProtocolConfig(cross_fit=2), seed=0)
 
 
-def test_clips_without_a_label_are_predicted_but_not_learned_from():
+def test_unlabelled_clips_are_predicted_but_not_trained_on():
     clips = cohort(8)
     clips.loc[::7, "label"] = None
     config = ProtocolConfig(name="holdout", cross_fit=3)
@@ -63,7 +63,7 @@ def test_clips_without_a_label_are_predicted_but_not_learned_from():
         assert clips["label"].iloc[part.train].notna().all()
 
 
-def test_a_class_that_one_child_alone_shows_cannot_be_cross_fitted():
+def test_a_class_of_one_child_alone_cannot_be_cross_fitted():
     clips = cohort(8)
     clips["label"] = clips["label"].where((clips["label"] != "happy") | (clips["subject_id"] == "s00"))
     of = {name: np.flatnonzero(clips["subject_id"] == name) for name in ("s06", "s07")}
@@ -74,6 +74,6 @@ def test_a_class_that_one_child_alone_shows_cannot_be_cross_fitted():
 
 def test_one_part_and_other_modes_are_refused():
     assert [clash.keys for clash in ProtocolConfig(name="loso", cross_fit=1).clashes()] == [("cross_fit",)]
-    both = ProtocolConfig(name="loso", cross_fit=2, mode="personalised").clashes()
-    assert [clash.keys for clash in both] == [("cross_fit", "mode")]
+    clashes = ProtocolConfig(name="loso", cross_fit=2, mode="personalised").clashes()
+    assert [clash.keys for clash in clashes] == [("cross_fit", "mode")]
     assert not list(ProtocolConfig(name="loso", cross_fit=2).clashes())

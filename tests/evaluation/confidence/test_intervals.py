@@ -1,4 +1,4 @@
-"""Intervals of scores that read confidences: each child really left out, and the score computed by its own function."""
+"""Intervals of calibration and selective scores against an explicit leave-one-subject-out loop."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ Seeds = st.integers(0, 2**32 - 1)
 
 
 def answers(seed: int, *, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Probabilities (with many ties where there are few steps), classes and subjects of some clips."""
+    """Probabilities (with many ties for small ``steps``), classes and subjects of random clips."""
     rng = np.random.default_rng(seed)
     subjects = np.repeat(rng.choice(100, 5, replace=False), rng.integers(1, 9, 5))
     p = rng.integers(1, steps, (len(subjects), 4)).astype(float)
@@ -22,51 +22,57 @@ def answers(seed: int, *, steps: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 @given(Seeds, st.sampled_from([4, 1000]))
-def test_calibration_is_what_leaving_each_subject_out_gives(seed: int, steps: int) -> None:
+def test_calibration_intervals_equal_leaving_each_subject_out(seed: int, steps: int) -> None:
     p, truth, subjects = answers(seed, steps=steps)
-    rows = [subjects != one for one in np.unique(subjects)]
+    rows = [subjects != subject for subject in np.unique(subjects)]
     whole, without = calibration_scores(p, truth), [calibration_scores(p[keep], truth[keep]) for keep in rows]
-    found = calibration_intervals(p, truth, subjects)
+    scored = calibration_intervals(p, truth, subjects)
     for name, high, scale in (("ece", 1.0, "plain"), ("brier", 2.0, "log"), ("nll", np.inf, "log")):
-        value, interval = found[name]
+        value, interval = scored[name]
         assert value == pytest.approx(whole[name])
-        expected = jackknife(whole[name], np.array([one[name] for one in without]), bounds=(0.0, high), scale=scale)
+        expected = jackknife(
+            whole[name], np.array([scores[name] for scores in without]), bounds=(0.0, high), scale=scale
+        )
         assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     excess = p.max(axis=1) - (p.argmax(axis=1) == truth)
     expected = jackknife(excess.mean(), np.array([excess[keep].mean() for keep in rows]), bounds=(-1.0, 1.0))
-    assert found["overconfidence"][0] == pytest.approx(excess.mean())
-    assert found["overconfidence"][1].low == pytest.approx(expected.low)
+    assert scored["overconfidence"][0] == pytest.approx(excess.mean())
+    assert scored["overconfidence"][1].low == pytest.approx(expected.low)
 
 
 @given(Seeds, st.integers(2, 8), st.sampled_from([1, 7, 2_000_000]))
-def test_selective_scores_are_what_leaving_each_subject_out_gives(seed: int, levels: int, at_once: int) -> None:
+def test_selective_intervals_equal_leaving_each_subject_out(seed: int, levels: int, at_once: int) -> None:
     rng = np.random.default_rng(seed)
     _, _, subjects = answers(seed, steps=9)
     confidence, correct = rng.integers(levels, size=len(subjects)) / levels, rng.random(len(subjects)) < 0.7
     curves = [
-        risk_coverage(confidence[keep], correct[keep]) for one in np.unique(subjects) if (keep := subjects != one).any()
+        risk_coverage(confidence[keep], correct[keep])
+        for subject in np.unique(subjects)
+        if (keep := subjects != subject).any()
     ]
     whole = risk_coverage(confidence, correct)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer_id.evaluation.confidence.intervals._AT_ONCE", at_once)
-        found = selective_intervals(confidence, correct, subjects)
-    asked = {"aurc": lambda curve: curve.aurc}
-    asked |= {f"risk_at_coverage.{share}": lambda curve, share=share: curve.risk_at(share) for share in COVERAGES}
-    assert found.keys() == asked.keys()
-    for name, of in asked.items():
-        expected = jackknife(of(whole), np.array([of(curve) for curve in curves]))
-        value, interval = found[name]
-        assert value == pytest.approx(of(whole))
+        scored = selective_intervals(confidence, correct, subjects)
+    expected_scores = {"aurc": lambda curve: curve.aurc}
+    expected_scores |= {
+        f"risk_at_coverage.{share}": lambda curve, share=share: curve.risk_at(share) for share in COVERAGES
+    }
+    assert scored.keys() == expected_scores.keys()
+    for name, score in expected_scores.items():
+        expected = jackknife(score(whole), np.array([score(curve) for curve in curves]))
+        value, interval = scored[name]
+        assert value == pytest.approx(score(whole))
         assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
 
 
 def test_without_clips_or_with_one_subject_there_is_a_reason() -> None:
     nothing = np.zeros(0, np.int64)
-    for found in (
+    for scored in (
         calibration_intervals(np.zeros((0, 3)), nothing, nothing),
         selective_intervals(np.zeros(0), np.zeros(0, bool), nothing),
     ):
-        assert all(np.isnan(value) and "no subject" in str(interval.reason) for value, interval in found.values())
-    one = selective_intervals(np.array([0.9, 0.8]), np.array([True, False]), np.zeros(2, np.int64))
-    assert one["aurc"][0] == pytest.approx(0.25)
-    assert "only one subject" in str(one["aurc"][1].reason)
+        assert all(np.isnan(value) and "no subject" in str(interval.reason) for value, interval in scored.values())
+    single = selective_intervals(np.array([0.9, 0.8]), np.array([True, False]), np.zeros(2, np.int64))
+    assert single["aurc"][0] == pytest.approx(0.25)
+    assert "only one subject" in str(single["aurc"][1].reason)

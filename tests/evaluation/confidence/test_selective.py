@@ -1,4 +1,4 @@
-"""Risk against coverage: by counting, by another library's area, and at its ends."""
+"""Risk-coverage curves against direct counting and scikit-learn's area, and edge cases."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ Answers = st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_
 
 
 @given(Answers)
-def test_every_point_is_what_counting_gives(answers: list[tuple[int, bool]]) -> None:
+def test_every_point_equals_direct_counting(answers: list[tuple[int, bool]]) -> None:
     confidence, correct = np.array([c for c, _ in answers]) / 6, np.array([right for _, right in answers])
     curve = risk_coverage(confidence, correct)
     assert curve.threshold.tolist() == sorted(set(confidence.tolist()), reverse=True)
@@ -31,7 +31,7 @@ def test_every_point_is_what_counting_gives(answers: list[tuple[int, bool]]) -> 
 
 
 @given(Answers, st.integers(0, 2**32 - 1))
-def test_the_order_of_equally_sure_clips_does_not_matter(answers: list[tuple[int, bool]], seed: int) -> None:
+def test_the_order_of_clips_with_equal_confidence_does_not_matter(answers: list[tuple[int, bool]], seed: int) -> None:
     confidence, correct = np.array([float(c) for c, _ in answers]), np.array([right for _, right in answers])
     order = np.random.default_rng(seed).permutation(len(answers))
     assert risk_coverage(confidence[order], correct[order]).aurc == pytest.approx(
@@ -39,7 +39,7 @@ def test_the_order_of_equally_sure_clips_does_not_matter(answers: list[tuple[int
     )
 
 
-def test_the_area_is_near_that_of_the_trapezoids() -> None:
+def test_the_area_is_close_to_the_trapezoid_rule() -> None:
     rng = np.random.default_rng(0)
     confidence = rng.random(5000)
     curve = risk_coverage(confidence, rng.random(5000) < confidence)
@@ -47,10 +47,10 @@ def test_the_area_is_near_that_of_the_trapezoids() -> None:
     assert curve.aurc < 0.5 * curve.risk[-1] + 0.1
 
 
-def test_right_answers_first_is_the_best_order_and_no_clip_has_none() -> None:
+def test_right_answers_first_is_the_best_order_and_without_clips_it_is_nan() -> None:
     correct = np.array([True, True, False, False])
     assert risk_coverage(np.array([0.9, 0.8, 0.2, 0.1]), correct).aurc == pytest.approx(best_aurc(correct))
     assert best_aurc(correct) == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
-    found = selective_scores(np.zeros(0), np.zeros(0, bool))
-    assert np.isnan(found["aurc"])  # type: ignore[arg-type]
-    assert set(found["coverage_at_risk"].values()) == {0.0}  # type: ignore[attr-defined]
+    scores = selective_scores(np.zeros(0), np.zeros(0, bool))
+    assert np.isnan(scores["aurc"])  # type: ignore[arg-type]
+    assert set(scores["coverage_at_risk"].values()) == {0.0}  # type: ignore[attr-defined]

@@ -20,7 +20,7 @@ from fer_id.labels import TARGET
 
 
 def children(rng, number, clips=15, skill=1.2, spread=0.8):
-    """Confidence and correctness (number, clips) of children whom a model serves unequally well."""
+    """Confidence and correctness (number, clips) of children with different accuracy."""
     served = rng.normal(skill, spread, (number, 1)) + rng.normal(0, 1.2, (number, clips))
     right = rng.random((number, clips)) < 1 / (1 + np.exp(-served))
     confidence = 1 / (1 + np.exp(-(skill + 0.7 * (served - skill) + rng.normal(0, 0.5, (number, clips)))))
@@ -34,24 +34,24 @@ def choose(confidence, right, risk=0.2):
 
 @pytest.fixture
 def table(random_table):
-    """Eight children of inner validation and eight others who are tested."""
+    """Predictions of eight children of inner validation and eight test children."""
     validation = random_table(TARGET, clips=240, subjects=8, seed=1, skill=4).assign(split="validation")
     test = random_table(TARGET, clips=240, subjects=8, seed=2, skill=4)
     test = test.assign(subject_id="t" + test["subject_id"], clip_id="t" + test["clip_id"])
     return pd.concat([validation, test], ignore_index=True)
 
 
-def test_the_bound_is_the_jackknifes_with_one_wrong_answer_of_a_further_child():
+def test_the_bound_is_the_jackknife_with_a_further_child_of_one_wrong_answer():
     wrong, answered = np.array([1.0, 0, 3, 2, 0, 1]), np.array([10.0, 12, 9, 15, 0, 11])
     w, a = np.append(wrong, 1), np.append(answered, 1)
     seen = a > 0
     without = ((w.sum() - w) / (a.sum() - a))[seen]
-    both = jackknife(w.sum() / a.sum(), without, bounds=(-np.inf, np.inf))
-    margin = (both.high - w.sum() / a.sum()) * stats.t.ppf(BOUND_LEVEL, 5) / stats.t.ppf(0.975, 5)
+    two_sided = jackknife(w.sum() / a.sum(), without, bounds=(-np.inf, np.inf))
+    margin = (two_sided.high - w.sum() / a.sum()) * stats.t.ppf(BOUND_LEVEL, 5) / stats.t.ppf(0.975, 5)
     assert risk_bound(wrong, answered) == pytest.approx(w.sum() / a.sum() + margin)
 
 
-def test_a_flawless_validation_is_no_certainty_and_few_children_are_no_evidence():
+def test_a_flawless_validation_has_a_positive_bound_and_few_children_an_infinite_one():
     none = np.zeros(8)
     bound = risk_bound(none, np.full(8, 15.0))
     assert 1 / 121 < bound < 0.05
@@ -73,7 +73,7 @@ def test_the_threshold_is_the_lowest_whose_bound_holds(number, seed, risk):
     assert (reason is None) == bool(holding)
 
 
-def test_copying_every_clip_ten_times_makes_the_threshold_no_bolder():
+def test_copying_every_clip_ten_times_does_not_lower_the_threshold():
     confidence, right = children(np.random.default_rng(4), 12)
     chosen, _ = choose(confidence, right)
     copied, _ = choose(np.repeat(confidence, 10, 1), np.repeat(right, 10, 1))
@@ -83,7 +83,7 @@ def test_copying_every_clip_ten_times_makes_the_threshold_no_bolder():
 
 
 @pytest.mark.parametrize("number", [6, 12, 30])
-def test_new_children_rarely_exceed_the_risk_and_the_observed_risk_alone_would_let_them(number):
+def test_new_children_rarely_exceed_the_risk_unlike_with_the_observed_risk_alone(number):
     rng = np.random.default_rng(number)
     confidence, right = children(rng, 20_000)
 
@@ -105,7 +105,7 @@ def test_new_children_rarely_exceed_the_risk_and_the_observed_risk_alone_would_l
     assert naive / draws > 0.3
 
 
-def test_each_clip_is_judged_by_its_calibrated_probability_where_there_is_one(table):
+def test_top_probability_is_calibrated_where_available(table):
     filled, _, _ = calibrated(table, TARGET)
     q = filled[[f"q_{name}" for name in TARGET.names]].to_numpy(float)
     np.testing.assert_allclose(top_probability(filled, TARGET), q.max(1))
@@ -113,17 +113,17 @@ def test_each_clip_is_judged_by_its_calibrated_probability_where_there_is_one(ta
     np.testing.assert_allclose(top_probability(table, TARGET), raw.max(1))
 
 
-def test_clips_below_the_threshold_and_those_without_a_prediction_are_flagged(table):
+def test_clips_below_the_threshold_or_without_a_prediction_are_flagged(table):
     table.loc[300, ["predicted", *(c for c in table if str(c).startswith(("logit_", "p_")))]] = None
-    found, thresholds, reasons = flagged(table, TARGET)
+    result, thresholds, reasons = flagged(table, TARGET)
     assert not reasons
     threshold = thresholds["holdout"]
-    below = ~(top_probability(found, TARGET) >= threshold)
-    assert (found["flagged"] == below).all()
-    assert found["flagged"][300]
+    below = ~(top_probability(result, TARGET) >= threshold)
+    assert (result["flagged"] == below).all()
+    assert result["flagged"][300]
     assert 0 < below.mean() < 1
-    review, why = review_scores(found, thresholds, reasons, 0.2)
-    test = found[found["split"] == "test"]
+    review, why = review_scores(result, thresholds, reasons, 0.2)
+    test = result[result["split"] == "test"]
     answered = test[~test["flagged"]]
     assert review["coverage"] == pytest.approx(len(answered) / len(test))
     assert review["flagged"] == pytest.approx(1 - review["coverage"])
@@ -132,7 +132,7 @@ def test_clips_below_the_threshold_and_those_without_a_prediction_are_flagged(ta
     assert not why
 
 
-def test_the_threshold_does_not_look_at_the_test_rows(table):
+def test_the_threshold_does_not_depend_on_test_rows(table):
     before = flagged(table, TARGET)[1]
     test = table["split"] == "test"
     table.loc[test, "label"] = "neutral"
@@ -143,27 +143,27 @@ def test_the_threshold_does_not_look_at_the_test_rows(table):
     assert flagged(table[~test], TARGET)[1] == before
 
 
-def test_cross_fitted_children_decide_where_there_are_any(table):
+def test_cross_fitted_rows_replace_inner_validation(table):
     rng = np.random.default_rng(0)
     others = table[table["split"] == "validation"].assign(split="calibration")
     others = others.assign(clip_id="c" + others["clip_id"], subject_id=rng.permutation(others["subject_id"]))
     others["label"] = rng.permutation(others["label"])  # they are mostly wrong: everything is flagged then
-    found, thresholds, reasons = flagged(pd.concat([table, others], ignore_index=True), TARGET)
+    result, thresholds, reasons = flagged(pd.concat([table, others], ignore_index=True), TARGET)
     assert thresholds == {"holdout": None}
     assert "no threshold" in reasons["holdout"]
-    assert found["flagged"].all()
+    assert result["flagged"].all()
 
 
-def test_without_inner_validation_everything_is_flagged_and_it_is_said_why(random_table):
-    found, thresholds, reasons = flagged(random_table(TARGET), TARGET)
-    assert found["flagged"].all()
+def test_without_inner_validation_every_clip_is_flagged_with_a_reason(random_table):
+    result, thresholds, reasons = flagged(random_table(TARGET), TARGET)
+    assert result["flagged"].all()
     assert thresholds == {"holdout": None}
-    review, why = review_scores(found, thresholds, reasons, 0.2)
+    review, why = review_scores(result, thresholds, reasons, 0.2)
     assert (review["flagged"], review["coverage"], review["risk_answered"]) == (1.0, 0.0, None)
     assert "0 subjects" in why["review.thresholds.holdout"]
     assert why["review.risk_answered"] == "every test clip is flagged"
-    nobody, why = review_scores(found.assign(label=None), thresholds, reasons, 0.2)
-    assert nobody["flagged"] is None
+    unlabelled, why = review_scores(result.assign(label=None), thresholds, reasons, 0.2)
+    assert unlabelled["flagged"] is None
     assert why["review.flagged"] == "no labelled test clip"
 
 
@@ -181,11 +181,11 @@ def test_clips_with_too_little_of_the_face_are_flagged_and_do_not_choose_the_thr
     few = known & (np.arange(len(table)) % 5 == 0)
     spoilt = table.assign(face_share=np.where(few, 0.4, 1.0))
     spoilt.loc[few, "label"] = np.where(spoilt.loc[few, "predicted"] == "happy", "sad", "happy")  # all of them wrong
-    found, thresholds, _ = flagged(spoilt, TARGET)
+    result, thresholds, _ = flagged(spoilt, TARGET)
     assert thresholds == flagged(table[~few], TARGET)[1]
-    assert found.loc[few, "flagged"].all()
+    assert result.loc[few, "flagged"].all()
     assert thresholds != flagged(spoilt, TARGET, least_face=0.4)[1]
     half = flagged(table.assign(face_share=0.5), TARGET)[0]
     pd.testing.assert_frame_equal(half.drop(columns="face_share"), flagged(table, TARGET)[0])
-    review, _ = review_scores(found.assign(face_share=0.2), thresholds, {}, 0.2)
+    review, _ = review_scores(result.assign(face_share=0.2), thresholds, {}, 0.2)
     assert (review["least_face"], review["too_little_face"]) == (0.5, review["n_clips"])

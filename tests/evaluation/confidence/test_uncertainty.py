@@ -23,21 +23,23 @@ def test_the_entropy_of_the_mean_is_the_sum_of_both_kinds(number, classes, sharp
     np.testing.assert_allclose(doubt.total, entropy(p.mean(0), axis=-1), atol=1e-10)
     np.testing.assert_allclose(doubt.aleatoric, entropy(p, axis=-1).mean(0), atol=1e-10)
     np.testing.assert_allclose(doubt.total, doubt.aleatoric + doubt.epistemic)
-    divergences = np.mean([entropy(one, p.mean(0), axis=-1) for one in p], axis=0)  # mutual information, otherwise
+    divergences = np.mean(
+        [entropy(member, p.mean(0), axis=-1) for member in p], axis=0
+    )  # mutual information, otherwise
     np.testing.assert_allclose(doubt.epistemic, divergences, atol=1e-10)
     assert (doubt.epistemic >= 0).all()
     assert (doubt.total <= np.log(classes) + 1e-10).all()
 
 
-def test_agreed_ambiguity_is_aleatoric_and_sure_disagreement_epistemic():
-    torn, one, other = [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
-    doubt = decompose(np.array([[torn, one], [torn, other]]))
+def test_shared_ambiguity_is_aleatoric_and_confident_disagreement_epistemic():
+    torn, first, second = [0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]
+    doubt = decompose(np.array([[torn, first], [torn, second]]))
     np.testing.assert_allclose(doubt.aleatoric, [np.log(2), 0])
     np.testing.assert_allclose(doubt.epistemic, [0, np.log(2)], atol=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (members(0)[:1], "1 members"),
         (members(0) * 1.01, "do not sum to 1"),
@@ -45,8 +47,8 @@ def test_agreed_ambiguity_is_aleatoric_and_sure_disagreement_epistemic():
         (np.array([[[1.5, -0.5]], [[0.5, 0.5]]]), r"outside \[0, 1\]"),
     ],
 )
-def test_what_is_no_probability_is_refused(wrong, told):
-    with pytest.raises(DataError, match=told):
+def test_invalid_probabilities_are_refused(wrong, message):
+    with pytest.raises(DataError, match=message):
         decompose(wrong)
 
 
@@ -62,7 +64,7 @@ def test_the_auroc_of_a_doubt_is_that_of_scikit_learn():
     assert interval.n_subjects == 7
 
 
-def test_the_table_says_what_was_answered_and_whether_it_was_right():
+def test_the_table_has_predictions_and_their_correctness():
     p = members(2, clips=40, sharpness=0.5)
     labels = np.random.default_rng(3).choice(TARGET.names, 40).astype(object)
     labels[0] = None
@@ -71,14 +73,16 @@ def test_the_table_says_what_was_answered_and_whether_it_was_right():
     best = p.mean(0).argmax(-1)
     assert table["predicted"].tolist() == [TARGET.names[k] for k in best]
     assert pd.isna(table["right"][0])
-    assert table["right"][1:].tolist() == [TARGET.names[k] == one for k, one in zip(best[1:], labels[1:], strict=True)]
+    assert table["right"][1:].tolist() == [
+        TARGET.names[k] == label for k, label in zip(best[1:], labels[1:], strict=True)
+    ]
     assert set(table["provenance"]) == {"simulated"}
-    found = uncertainty_scores(table, "ensemble", 4)
-    assert (found["n_clips"], found["members"], found["reason"]) == (40, 4, None)
+    scores = uncertainty_scores(table, "ensemble", 4)
+    assert (scores["n_clips"], scores["members"], scores["reason"]) == (40, 4, None)
     wrong = ~table["right"][1:].astype(bool)
-    assert found["auroc_error"]["confidence"] == pytest.approx(roc_auc_score(wrong, -table["confidence"][1:]))
-    assert found["auroc_error"]["epistemic"] == pytest.approx(roc_auc_score(wrong, table["epistemic"][1:]))
-    assert set(found["intervals"].values()) == {None}  # of one subject
+    assert scores["auroc_error"]["confidence"] == pytest.approx(roc_auc_score(wrong, -table["confidence"][1:]))
+    assert scores["auroc_error"]["epistemic"] == pytest.approx(roc_auc_score(wrong, table["epistemic"][1:]))
+    assert set(scores["intervals"].values()) == {None}  # of one subject
     nothing = uncertainty_scores(table.assign(right=True), "ensemble", 4)
     assert set(nothing["auroc_error"].values()) == {None}
     assert nothing["reason"]

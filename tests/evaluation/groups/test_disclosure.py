@@ -1,4 +1,4 @@
-"""The public view: nothing that is hidden can be worked out from what is shown, in any way a solver finds."""
+"""Public view of subgroups: a linear-programme solver derives no hidden cell from the visible ones."""
 
 import itertools
 import json
@@ -18,28 +18,28 @@ from fer_id.labels import TARGET
 
 
 def table_of(name: str, codes: list, values: list, margins: dict | None = None, clips: int = 4) -> Table:
-    """Subjects with so many clips each, in these groups; None: in no group."""
+    """Table of subjects with ``clips`` clips each and group ``codes``; None: in no group."""
     there = {value: codes.count(value) for value in values} | ({None: codes.count(None)} if None in codes else {})
     return Table(name, {v: Cell(clips * n, n) for v, n in there.items()}, margins or {}, splits_subjects=False)
 
 
 def tables_of(first: list, second: list) -> list[Table]:
-    """Columns ``a`` and ``b`` of subjects, and the pair."""
+    """Tables of the columns ``a`` and ``b`` of subjects, and of the pair."""
     a, b = ["x", "y", "z"], ["u", "v"]
     groups = [f"{i} x {j}" for i in a for j in b]
-    pair = [None if None in both else " x ".join(both) for both in zip(first, second, strict=True)]
+    pair = [None if None in values else " x ".join(values) for values in zip(first, second, strict=True)]
     margins = {("a", i): [f"{i} x {j}" for j in b] for i in a} | {("b", j): [f"{i} x {j}" for i in a] for j in b}
     return [table_of("a", first, a), table_of("b", second, b), table_of("a x b", pair, groups, margins)]
 
 
 class Reader:
-    """Who knows every count that is shown, the total, who is in no group, and how the tables hang together."""
+    """Reader who knows every visible count, the total, and the relations between the tables."""
 
     def __init__(self, first: list, second: list, hidden: set, clips: int = 4) -> None:
         a, b = ["x", "y", "z", None], ["u", "v", None]
-        self.atoms = list(itertools.product(a, b))  # how many subjects have this pair of values
+        self.atoms = list(itertools.product(a, b))  # pairs of values, whose numbers of subjects are the unknowns
         rows, right = [np.ones(len(self.atoms))], [len(first)]
-        truth = np.array([sum(one == atom for one in zip(first, second, strict=True)) for atom in self.atoms])
+        truth = np.array([sum(values == atom for values in zip(first, second, strict=True)) for atom in self.atoms])
         for name, value in self.cells():
             if (name, value) not in hidden:
                 rows.append(self.row(name, value))
@@ -56,7 +56,7 @@ class Reader:
         return np.array([float(spelled[name](i, j) == value) for i, j in self.atoms])
 
     def knows(self, name: str, value: str) -> tuple[float, float]:
-        """Fewest and most subjects that a cell can have."""
+        """Return the fewest and most subjects of a cell that are consistent with the visible counts."""
         ends = [
             linprog(sign * self.row(name, value), A_eq=self.rows, b_eq=self.right, method="highs") for sign in (1, -1)
         ]
@@ -73,7 +73,7 @@ children = st.integers(10, 60).flatmap(
 
 @settings(max_examples=15, deadline=None)
 @given(children)
-def test_no_hidden_cell_is_determined_by_what_is_shown(drawn):
+def test_no_hidden_cell_is_determined_by_visible_cells(drawn):
     first, second = drawn
     hidden = hidden_groups(tables_of(first, second))
     reader = Reader(first, second, hidden)
@@ -90,33 +90,33 @@ def test_no_hidden_cell_is_determined_by_what_is_shown(drawn):
 
 @settings(max_examples=30, deadline=None)
 @given(children)
-def test_what_is_left_of_a_sum_is_no_small_group_itself(drawn):
-    """Total less all groups that are shown: known to everybody, so it must be of enough children, or of none."""
+def test_the_hidden_cells_of_a_sum_are_not_small_together(drawn):
+    """The total less all visible groups is known to every reader, so it must have enough children, or none."""
     tables = tables_of(*drawn)
     hidden = hidden_groups(tables)
     for table in tables:
         left = [cell.subjects for value, cell in table.cells.items() if (table.name, value) in hidden]
-        shown = len(table.cells) - len(left)
-        assert not left or not shown or (len(left) > 1 and sum(left) >= FEWEST_SUBJECTS)
+        visible = len(table.cells) - len(left)
+        assert not left or not visible or (len(left) > 1 and sum(left) >= FEWEST_SUBJECTS)
 
 
-def test_a_single_small_group_takes_the_next_smallest_with_it():
+def test_a_single_small_group_hides_the_next_smallest_too():
     codes = ["mild"] * 9 + ["moderate"] * 7 + ["severe"] * 2
     assert hidden_groups([table_of("s", codes, ["mild", "moderate", "severe"])]) == {("s", "severe"), ("s", "moderate")}
 
 
-def test_groups_that_are_small_together_take_another_with_them():
+def test_groups_that_are_small_together_hide_another_too():
     codes = ["a"] * 9 + ["b"] * 7 + ["c", "d"]
     hidden = hidden_groups([table_of("s", codes, list("abcd"))])
     assert hidden == {("s", "b"), ("s", "c"), ("s", "d")}
 
 
-def test_those_without_a_value_are_a_group_too():
+def test_subjects_without_a_value_count_as_a_hidden_group():
     codes = ["a"] * 9 + ["b"] * 7 + [None] * 2
     assert hidden_groups([table_of("s", codes, ["a", "b"])]) == {("s", None), ("s", "b")}
 
 
-def test_few_clips_are_as_bad_as_few_subjects():
+def test_groups_with_few_clips_are_hidden():
     cells = {"a": Cell(200, 20), "b": Cell(90, 9), "c": Cell(FEWEST_CLIPS - 1, 9)}
     assert hidden_groups([Table("s", cells, {}, splits_subjects=False)]) == {("s", "b"), ("s", "c")}
 
@@ -127,7 +127,7 @@ def test_the_same_few_children_in_two_contexts_are_few_together():
     assert hidden_groups([contexts]) == {("context", "bus"), ("context", "trip"), ("context", "school")}
 
 
-def test_no_smaller_number_can_be_asked_for():
+def test_a_setting_can_only_raise_the_fewest_subjects():
     codes = ["a"] * 9 + ["b"] * 4 + ["c"] * 8
     table = table_of("s", codes, list("abc"))
     assert hidden_groups([table], 1) == hidden_groups([table]) == {("s", "b"), ("s", "c")}
@@ -146,10 +146,10 @@ def cohort(random_table) -> pd.DataFrame:
 
 
 def test_the_view_holds_no_small_group_no_subject_and_no_exact_count(cohort):
-    found, _ = compute_subgroups(cohort, TARGET, Breakdown(pairs=["severity:gender"]))
-    view = public_view(found)
+    subgroups, _ = compute_subgroups(cohort, TARGET, Breakdown(pairs=["severity:gender"]))
+    view = public_view(subgroups)
     assert list(view["columns"]["gender"]["groups"]) == ["female", "male"]
-    assert list(view["columns"]["severity"]["groups"]) == ["moderate"]  # by mild one could work severe out
+    assert list(view["columns"]["severity"]["groups"]) == ["moderate"]  # mild would disclose severe
     assert view["columns"]["severity"]["hidden"] == 2
     text = json.dumps(view)
     assert "severe" not in text.replace("severity", "")
@@ -157,15 +157,15 @@ def test_the_view_holds_no_small_group_no_subject_and_no_exact_count(cohort):
         assert word not in text
     assert {group["at_least_subjects"] for group in view["columns"]["gender"]["groups"].values()} == {15}
     male = view["columns"]["gender"]["groups"]["male"]
-    assert male["accuracy"] == found["columns"]["gender"]["groups"]["male"]["accuracy"]
+    assert male["accuracy"] == subgroups["columns"]["gender"]["groups"]["male"]["accuracy"]
     assert set(male["intervals"]["accuracy"]) == {"low", "high", "level"}
 
 
-def test_gaps_are_among_the_groups_that_are_shown(cohort):
-    found, _ = compute_subgroups(cohort, TARGET, Breakdown())
-    view = public_view(found)["columns"]
-    told = found["columns"]["gender"]["gaps"]["accuracy"]
-    assert view["gender"]["gaps"]["accuracy"] == told | {"reason": None}
+def test_gaps_are_among_visible_groups(cohort):
+    subgroups, _ = compute_subgroups(cohort, TARGET, Breakdown())
+    view = public_view(subgroups)["columns"]
+    gap = subgroups["columns"]["gender"]["gaps"]["accuracy"]
+    assert view["gender"]["gaps"]["accuracy"] == gap | {"reason": None}
     hidden = view["severity"]["gaps"]["accuracy"]
     assert hidden["reason"] == "a group that was compared is not shown"
     assert {hidden[key] for key in hidden if key != "reason"} == {None}

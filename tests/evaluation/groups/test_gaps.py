@@ -1,4 +1,4 @@
-"""Gaps between groups: found where they are planted, claimed no more often than stated where there are none."""
+"""Gaps between groups: power for planted gaps, and the rate of false claims without gaps."""
 
 import itertools
 
@@ -14,7 +14,7 @@ CLASSES = ("happy", "sad", "fear")
 
 
 def answers(skill: np.ndarray, clips: int, rng: np.random.Generator, classes: int = 3) -> np.ndarray:
-    """(..., K, K + 1) counts: of each class so many clips, right with this probability, else any other class."""
+    """Draw counts (..., K, K + 1): ``clips`` clips of each class, right with probability ``skill``."""
     right = rng.binomial(clips, np.repeat(skill[..., None], classes, axis=-1))
     counts = np.zeros((*skill.shape, classes, classes + 1))
     for label in range(classes):
@@ -24,7 +24,7 @@ def answers(skill: np.ndarray, clips: int, rng: np.random.Generator, classes: in
 
 
 def in_groups(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
-    """(S, G, K, K + 1) from tables of subjects that are each in one group."""
+    """Return (S, G, K, K + 1) from tables (S, K, K + 1) of subjects that are each in one group."""
     tables = np.zeros((len(counts), number, *counts.shape[1:]))
     tables[np.arange(len(counts)), groups] = counts
     return tables
@@ -33,7 +33,7 @@ def in_groups(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray
 def subjects(
     rng: np.random.Generator, number: int, *, drop: float = 0.0, groups: int = 2, clips: int = 5
 ) -> np.ndarray:
-    """Subjects of very different skill in two groups or more; those of the last one are worse by ``drop``."""
+    """Draw subjects of very different skill in two or more groups; the last group is worse by ``drop``."""
     group = np.arange(number) % groups
     skill = rng.beta(6, 4, size=number) - drop * (group == groups - 1)
     return in_groups(answers(skill.clip(0, 1), clips, rng), group, groups)
@@ -44,11 +44,11 @@ def names(number: int) -> list[str]:
 
 
 def verdicts(*columns: np.ndarray, draws: int = 199, seed: int = 0) -> dict[str, dict[str, str]]:
-    found = {
+    gaps_of = {
         f"column{place}": find_gaps(tables, names(tables.shape[1]), CLASSES, 5, seed=seed, draws=draws)
         for place, tables in enumerate(columns)
     }
-    return {name: {score: gap.verdict for score, gap in gaps.items()} for name, gaps in judge_gaps(found).items()}
+    return {name: {score: gap.verdict for score, gap in gaps.items()} for name, gaps in judge_gaps(gaps_of).items()}
 
 
 def test_the_p_of_two_groups_is_that_of_an_exact_permutation_test():
@@ -62,9 +62,9 @@ def test_the_p_of_two_groups_is_that_of_an_exact_permutation_test():
 
     exact = stats.permutation_test((right[group == 0], right[group == 1]), gap, alternative="greater", vectorized=True)
     assert exact.pvalue > 0.02  # 252 deals
-    found = find_gaps(tables, names(2), CLASSES, 5, seed=0)["accuracy"]
-    assert found.gap == pytest.approx(gap(right[group == 0], right[group == 1], 0) / 15)
-    assert found.p == pytest.approx(exact.pvalue, abs=4 * np.sqrt(exact.pvalue / 2000))
+    accuracy = find_gaps(tables, names(2), CLASSES, 5, seed=0)["accuracy"]
+    assert accuracy.gap == pytest.approx(gap(right[group == 0], right[group == 1], 0) / 15)
+    assert accuracy.p == pytest.approx(exact.pvalue, abs=4 * np.sqrt(exact.pvalue / 2000))
 
 
 def test_the_p_of_blocks_within_subjects_is_that_of_all_their_orders():
@@ -88,30 +88,30 @@ def test_a_subject_moves_as_a_whole():
     assert first == blocks.nonzero()[1].tolist()
     pairs = {(tuple(row[0:2]), tuple(row[2:4]), tuple(row[4:6])) for row in others}
     lists = {tuple(sorted(map(tuple, map(sorted, row)))) for row in pairs}
-    assert lists == {((0, 1), (0, 1), (1, 2))}  # the lists of the three with two groups, whoever has them
-    assert len(pairs) == 3 * 2**3  # who gets (1, 2), and every order
+    assert lists == {((0, 1), (0, 1), (1, 2))}  # the lists of the three subjects with two groups, in any assignment
+    assert len(pairs) == 3 * 2**3  # assignments of (1, 2), times orders
     assert {tuple(row[6:]) for row in others} == {(2, 0), (0, 2)}
 
 
 def test_copying_every_clip_ten_times_does_not_change_p():
     tables = subjects(np.random.default_rng(3), 14, drop=0.2)
-    once, ten_times = (find_gaps(each, names(2), CLASSES, 5, seed=0) for each in (tables, 10 * tables))
+    once, ten_times = (find_gaps(counts, names(2), CLASSES, 5, seed=0) for counts in (tables, 10 * tables))
     assert [gap.p for gap in once.values()] == [gap.p for gap in ten_times.values()]
 
 
-def test_a_planted_gap_is_found_and_named():
+def test_a_planted_gap_is_detected_in_its_group():
     rng = np.random.default_rng(7)
     planted, neutral = subjects(rng, 24, drop=0.35, groups=3), subjects(rng, 24)
-    found = judge_gaps(
+    judged = judge_gaps(
         {
             "planted": find_gaps(planted, names(3), CLASSES, 5, seed=0),
             "neutral": find_gaps(neutral, names(2), CLASSES, 5, seed=0),
         }
     )
-    assert {gap.verdict for gap in found["planted"].values()} == {GAP}
-    assert {gap.worst for gap in found["planted"].values()} == {"g2"}
-    assert {gap.verdict for gap in found["neutral"].values()} == {NO_GAP}
-    accuracy = found["planted"]["accuracy"]
+    assert {gap.verdict for gap in judged["planted"].values()} == {GAP}
+    assert {gap.worst for gap in judged["planted"].values()} == {"g2"}
+    assert {gap.verdict for gap in judged["neutral"].values()} == {NO_GAP}
+    accuracy = judged["planted"]["accuracy"]
     assert accuracy.p <= accuracy.p_scores <= accuracy.p_holm < ALPHA
     assert accuracy.ratio < 1
 
@@ -120,15 +120,15 @@ def test_small_groups_never_enter_a_gap():
     rng = np.random.default_rng(2)
     counts = answers(np.array([0.6] * 12 + [0.0] * 4), 5, rng)
     tables = in_groups(counts, np.array([0, 1] * 6 + [2] * 4), 3)
-    found = find_gaps(tables, names(3), CLASSES, 5, seed=0)
-    assert {gap.worst for gap in found.values()} <= {"g0", "g1"}
+    gaps = find_gaps(tables, names(3), CLASSES, 5, seed=0)
+    assert {gap.worst for gap in gaps.values()} <= {"g0", "g1"}
     alone = find_gaps(tables[:, 1:], names(2), CLASSES, 5, seed=0)
     assert {gap.verdict for gap in alone.values()} == {TOO_LITTLE}
     assert {gap.reason for gap in alone.values()} == {"fewer than two groups have 5 subjects with a prediction"}
     assert all(gap.gap is None and np.isnan(gap.p) for gap in alone.values())
 
 
-def test_what_could_not_have_been_shown_is_insufficient_evidence():
+def test_a_gap_that_no_permutation_could_show_is_insufficient_evidence():
     rng = np.random.default_rng(5)
     few = in_groups(answers(np.array([0.95, 0.95, 0.1, 0.1]), 5, rng), np.array([0, 0, 1, 1]), 2)
     (gaps,) = judge_gaps({"column": find_gaps(few, names(2), CLASSES, 2, seed=0)}).values()
@@ -149,13 +149,13 @@ def test_a_hopeless_test_does_not_cost_the_others():
     assert alone["a"] == beside["a"]
 
 
-def test_means_over_other_classes_are_not_compared():
+def test_macro_means_over_different_classes_are_not_compared():
     tables = subjects(np.random.default_rng(0), 12)
     tables[:, 1, 2] = 0  # nobody of the second group has a clip of fear
-    found = find_gaps(tables, names(2), CLASSES, 5, seed=0)
-    assert found["accuracy"].gap is not None
-    assert found["macro_f1"].gap is None
-    assert "g1 has no clip of fear" in found["macro_f1"].reason
+    gaps = find_gaps(tables, names(2), CLASSES, 5, seed=0)
+    assert gaps["accuracy"].gap is not None
+    assert gaps["macro_f1"].gap is None
+    assert "g1 has no clip of fear" in gaps["macro_f1"].reason
 
 
 def test_equalised_odds_by_hand():
@@ -171,22 +171,22 @@ def test_equalised_odds_by_hand():
 
 
 def false_claims(draw, repeats: int) -> float:
-    """Share of runs without a gap in which any is claimed, in any column and score."""
+    """Return the share of runs without a gap in which any column or score claims one."""
     claimed = 0
     for seed in range(repeats):
         rng = np.random.default_rng([77, seed])
-        told = verdicts(*draw(rng), seed=seed)
-        claimed += any(verdict == GAP for column in told.values() for verdict in column.values())
+        column_verdicts = verdicts(*draw(rng), seed=seed)
+        claimed += any(verdict == GAP for column in column_verdicts.values() for verdict in column.values())
     return claimed / repeats
 
 
 def at_most(rate: float, repeats: int) -> float:
-    """What a rate is seen to be at most, of so many draws, but for one time in a thousand."""
+    """Return the 99.9 % quantile of the observed rate in ``repeats`` draws."""
     return float(stats.binom.ppf(0.999, repeats, rate) / repeats)
 
 
 def neutral(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A column of two groups, one of three unequal ones, and a context; children differ, and so do their contexts."""
+    """Draw columns without gaps: two groups, three unequal ones, a context; children and contexts differ in skill."""
     skill = rng.beta(6, 4, size=number)
     counts = answers(skill, 5, rng)
     unequal = rng.permutation(np.repeat([0, 1, 2], [number - 2 * (number // 4), number // 4, number // 4]))
@@ -208,14 +208,14 @@ def test_no_more_false_claims_than_stated_over_many_draws(number):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "drop", "least"), [(20, 0.3, 0.6), (40, 0.3, 0.95), (40, 0.2, 0.6)])
-def test_planted_gaps_are_found(number, drop, least):
-    repeats, found = 200, 0
+def test_planted_gaps_are_detected(number, drop, least):
+    repeats, detected = 200, 0
     for seed in range(repeats):
         rng = np.random.default_rng([78, seed])
-        told = verdicts(subjects(rng, number, drop=drop), *neutral(rng, number), draws=399, seed=seed)
-        found += told["column0"]["accuracy"] == GAP
-    print(f"{number} subjects, {drop:.0%} worse: found in {found / repeats:.2f} of {repeats} runs")
-    assert found / repeats >= least
+        column_verdicts = verdicts(subjects(rng, number, drop=drop), *neutral(rng, number), draws=399, seed=seed)
+        detected += column_verdicts["column0"]["accuracy"] == GAP
+    print(f"{number} subjects, {drop:.0%} worse: found in {detected / repeats:.2f} of {repeats} runs")
+    assert detected / repeats >= least
 
 
 def test_every_score_is_tested():

@@ -1,4 +1,4 @@
-"""Scores by group: against fairlearn and scikit-learn called directly, and where there is little to score."""
+"""Scores by group against fairlearn and scikit-learn, and groups with few or no clips."""
 
 import json
 
@@ -32,12 +32,12 @@ def cohort(random_table) -> pd.DataFrame:
     )
 
 
-def told(table: pd.DataFrame, **asked) -> dict:
-    return compute_subgroups(table, TARGET, Breakdown(**asked))[0]
+def subgroups_of(table: pd.DataFrame, **breakdown) -> dict:
+    return compute_subgroups(table, TARGET, Breakdown(**breakdown))[0]
 
 
 def test_point_scores_are_those_of_fairlearn_and_sklearn(cohort):
-    groups = told(cohort)["columns"]["severity"]["groups"]
+    groups = subgroups_of(cohort)["columns"]["severity"]["groups"]
     present = {"labels": list(TARGET.names), "average": "macro", "zero_division": 0}
     frame = MetricFrame(
         metrics={
@@ -64,14 +64,14 @@ def test_point_scores_are_those_of_fairlearn_and_sklearn(cohort):
 
 
 def test_gap_ratio_and_equalised_odds_are_fairlearns(cohort):
-    found = told(cohort)["columns"]["severity"]
+    subgroups = subgroups_of(cohort)["columns"]["severity"]
     frame = MetricFrame(
         metrics=sk.accuracy_score,
         y_true=cohort["label"],
         y_pred=cohort["predicted"],
         sensitive_features=cohort["severity"],
     )
-    gap = found["gaps"]["accuracy"]
+    gap = subgroups["gaps"]["accuracy"]
     assert gap["gap"] == pytest.approx(frame.difference())
     assert gap["ratio"] == pytest.approx(frame.ratio())
     assert (gap["worst"], gap["best"]) == (frame.by_group.idxmin(), frame.by_group.idxmax())
@@ -81,14 +81,14 @@ def test_gap_ratio_and_equalised_odds_are_fairlearns(cohort):
         )
         for label in TARGET.names
     }
-    assert found["equalised_odds"]["gap"] == pytest.approx(max(odds.values()))
-    assert found["equalised_odds"]["label"] == max(odds, key=odds.__getitem__)
+    assert subgroups["equalised_odds"]["gap"] == pytest.approx(max(odds.values()))
+    assert subgroups["equalised_odds"]["label"] == max(odds, key=odds.__getitem__)
 
 
 def test_columns_that_make_no_groups_are_left_out_with_the_reason(cohort):
-    found = told(cohort.assign(ward="one", unknown=None))
-    assert list(found["columns"]) == ["gender", "severity", "site", "context"]
-    assert found["left_out"] == {
+    subgroups = subgroups_of(cohort.assign(ward="one", unknown=None))
+    assert list(subgroups["columns"]) == ["gender", "severity", "site", "context"]
+    assert subgroups["left_out"] == {
         "note": "600 values, and no more than 12 make groups",
         "ward": "all test clips are of one group",
         "unknown": "no test clip has a value",
@@ -96,21 +96,21 @@ def test_columns_that_make_no_groups_are_left_out_with_the_reason(cohort):
     assert "intensity" not in group_columns(cohort, TARGET)
 
 
-def test_only_what_is_asked_for_and_pairs(cohort):
-    found = told(cohort, columns=["gender"], pairs=["severity:gender", "gender:note"])
-    assert list(found["columns"]) == ["gender", "severity x gender"]
-    pair = found["columns"]["severity x gender"]
+def test_requested_columns_and_pairs_alone_are_broken_down(cohort):
+    subgroups = subgroups_of(cohort, columns=["gender"], pairs=["severity:gender", "gender:note"])
+    assert list(subgroups["columns"]) == ["gender", "severity x gender"]
+    pair = subgroups["columns"]["severity x gender"]
     assert pair["of"] == ["severity", "gender"]
     rows = cohort[(cohort["severity"] == "mild") & (cohort["gender"] == "male")]
     assert pair["groups"]["mild x male"]["accuracy"] == pytest.approx((rows["label"] == rows["predicted"]).mean())
     note = "600 values, and no more than 12 make groups"
     unasked = dict.fromkeys(("severity", "site", "context"), NOT_ASKED)
-    assert found["left_out"] == {**unasked, "note": note, "gender x note": f"note: {note}"}
+    assert subgroups["left_out"] == {**unasked, "note": note, "gender x note": f"note: {note}"}
 
 
-def test_columns_that_do_not_exist_are_named_with_those_that_do(cohort):
+def test_unknown_columns_are_named_with_the_known_ones(cohort):
     with pytest.raises(DataError) as caught:
-        told(cohort, columns=["sevrity", "gender"], pairs=["gender:sight", "gender"])
+        subgroups_of(cohort, columns=["sevrity", "gender"], pairs=["gender:sight", "gender"])
     message = str(caught.value)
     for part in ("no group column 'sevrity'", "no group column 'sight'", "pairs=gender: expected two"):
         assert part in message
@@ -118,12 +118,12 @@ def test_columns_that_do_not_exist_are_named_with_those_that_do(cohort):
 
 
 def test_a_group_of_one_subject_is_shown_without_interval_or_gap(cohort):
-    found, reasons = compute_subgroups(cohort, TARGET, Breakdown(columns=["site"]))
-    north = found["columns"]["site"]["groups"]["north"]
+    subgroups, reasons = compute_subgroups(cohort, TARGET, Breakdown(columns=["site"]))
+    north = subgroups["columns"]["site"]["groups"]["north"]
     assert (north["n_subjects"], north["n_clips"]) == (1, 20)
     assert north["intervals"]["accuracy"] is None
     assert "only one subject" in reasons["subgroups.columns.site.groups.north.intervals.accuracy"]
-    gap = found["columns"]["site"]["gaps"]["accuracy"]
+    gap = subgroups["columns"]["site"]["gaps"]["accuracy"]
     assert (gap["verdict"], gap["gap"], gap["p"]) == ("insufficient evidence", None, None)
     assert gap["reason"] == "fewer than two groups have 5 subjects with a prediction"
 
@@ -132,24 +132,30 @@ def test_all_predictions_of_one_class(cohort, table_from):
     truth = [i // 30 % 5 for i in range(600)]  # every child has four clips of each class
     table = table_from(TARGET, truth, np.tile([5.0, 0, 0, 0, 0], (600, 1)), cohort["subject_id"])
     table["gender"] = cohort["gender"]
-    found = told(table)["columns"]["gender"]
-    assert {group["accuracy"] for group in found["groups"].values()} == {0.2}
-    assert found["groups"]["male"]["recall"] == {"happy": 1.0, "sad": 0.0, "angry": 0.0, "fear": 0.0, "neutral": 0.0}
-    assert found["gaps"]["accuracy"]["gap"] == 0
-    assert found["gaps"]["accuracy"]["verdict"] == "insufficient evidence"
-    assert found["equalised_odds"]["gap"] == 0
+    subgroups = subgroups_of(table)["columns"]["gender"]
+    assert {group["accuracy"] for group in subgroups["groups"].values()} == {0.2}
+    assert subgroups["groups"]["male"]["recall"] == {
+        "happy": 1.0,
+        "sad": 0.0,
+        "angry": 0.0,
+        "fear": 0.0,
+        "neutral": 0.0,
+    }
+    assert subgroups["gaps"]["accuracy"]["gap"] == 0
+    assert subgroups["gaps"]["accuracy"]["verdict"] == "insufficient evidence"
+    assert subgroups["equalised_odds"]["gap"] == 0
 
 
-def test_what_is_absent_is_null_with_its_reason_and_never_0(cohort):
+def test_absent_values_are_null_with_their_reason_and_never_0(cohort):
     table = cohort[(cohort["severity"] != "severe") | (cohort["label"] != "fear")].reset_index(drop=True)
     table.loc[table["severity"] == "mild", "predicted"] = None
     table.loc[table["severity"] == "mild", [c for c in table if str(c).startswith(("p_", "logit_"))]] = np.nan
     extra = table.iloc[:1].assign(split="validation", severity="profound")
     table = pd.concat([table, extra], ignore_index=True)
-    found, reasons = compute_subgroups(table, TARGET, Breakdown(columns=["severity"], pairs=["severity:site"]))
-    json.dumps(found, allow_nan=False)
-    assert plain(found) == found
-    groups = found["columns"]["severity"]["groups"]
+    subgroups, reasons = compute_subgroups(table, TARGET, Breakdown(columns=["severity"], pairs=["severity:site"]))
+    json.dumps(subgroups, allow_nan=False)
+    assert plain(subgroups) == subgroups
+    groups = subgroups["columns"]["severity"]["groups"]
     place = "subgroups.columns.severity.groups"
     assert groups["severe"]["recall"]["fear"] is None
     assert reasons[f"{place}.severe.recall.fear"] == "no clip of class fear has a prediction"
@@ -157,23 +163,23 @@ def test_what_is_absent_is_null_with_its_reason_and_never_0(cohort):
     assert reasons[f"{place}.mild.accuracy"] == "no labelled test clip with a prediction"
     assert (groups["profound"]["n_clips"], groups["profound"]["abstention"]) == (0, None)
     assert reasons[f"{place}.profound.accuracy"] == "no labelled test clip"
-    pair = found["columns"]["severity x site"]["groups"]
+    pair = subgroups["columns"]["severity x site"]["groups"]
     assert pair["severe x north"]["accuracy"] is None
     assert set(pair) == {f"{a} x {b}" for a in groups for b in ("north", "south")}
 
     def nulls(value, name):
         if isinstance(value, dict):
-            return [found for key, one in value.items() for found in nulls(one, f"{name}.{key}")]
+            return [null for key, item in value.items() for null in nulls(item, f"{name}.{key}")]
         return [name] if value is None else []
 
-    for column, one in found["columns"].items():
-        for name in nulls(one["groups"], f"subgroups.columns.{column}.groups"):
+    for column, entry in subgroups["columns"].items():
+        for name in nulls(entry["groups"], f"subgroups.columns.{column}.groups"):
             assert name in reasons, name
 
 
 def test_flagged_and_missing_clips_abstain(cohort):
     table = cohort.assign(flagged=(cohort["gender"] == "male") & (np.arange(600) < 300))
-    groups = told(table)["columns"]["gender"]["groups"]
+    groups = subgroups_of(table)["columns"]["gender"]["groups"]
     assert groups["male"]["abstention"] == 0.5
     assert groups["female"]["abstention"] == 0
 
@@ -181,27 +187,27 @@ def test_flagged_and_missing_clips_abstain(cohort):
 def test_calibrated_probabilities_are_taken_where_all_have_them(cohort):
     q = [f"q_{name}" for name in TARGET.names]
     even = cohort.assign(**dict.fromkeys(q, 0.2))
-    assert told(cohort)["probabilities"] == "raw"
-    found = told(even, columns=["gender"])
-    assert found["probabilities"] == "calibrated"
-    male = found["columns"]["gender"]["groups"]["male"]
+    assert subgroups_of(cohort)["probabilities"] == "raw"
+    subgroups = subgroups_of(even, columns=["gender"])
+    assert subgroups["probabilities"] == "calibrated"
+    male = subgroups["columns"]["gender"]["groups"]["male"]
     assert male["ece"] == pytest.approx(abs(male["accuracy"] - 0.2))
     even.loc[0, q] = None
-    assert told(even)["probabilities"] == "raw"
+    assert subgroups_of(even)["probabilities"] == "raw"
 
 
 def test_a_child_in_several_contexts_is_in_each_of_them(cohort):
-    found = told(cohort)["columns"]
-    assert found["context"]["varies"] == "within subjects"
-    assert found["gender"]["varies"] == "between subjects"
-    assert {group["n_subjects"] for group in found["context"]["groups"].values()} == {30}
+    subgroups = subgroups_of(cohort)["columns"]
+    assert subgroups["context"]["varies"] == "within subjects"
+    assert subgroups["gender"]["varies"] == "between subjects"
+    assert {group["n_subjects"] for group in subgroups["context"]["groups"].values()} == {30}
 
 
 def test_clips_without_a_value_are_counted_apart(cohort):
     table = cohort.assign(gender=cohort["gender"].where(cohort["subject_id"] != "s0001", " "))
-    found = told(table)["columns"]["gender"]
-    assert found["in_no_group"] == {"n_clips": 20, "n_subjects": 1}
-    assert found["groups"]["male"]["n_subjects"] == 14
+    subgroups = subgroups_of(table)["columns"]["gender"]
+    assert subgroups["in_no_group"] == {"n_clips": 20, "n_subjects": 1}
+    assert subgroups["groups"]["male"]["n_subjects"] == 14
 
 
 def test_validation_and_unlabelled_clips_are_not_judged_and_order_does_not_matter(cohort):
@@ -209,23 +215,23 @@ def test_validation_and_unlabelled_clips_are_not_judged_and_order_does_not_matte
     unlabelled = cohort.assign(clip_id="u" + cohort["clip_id"], label=None)
     expected = compute_subgroups(cohort, TARGET, Breakdown())
     mixed = pd.concat([more, unlabelled, cohort]).sample(frac=1, random_state=0)
-    found = compute_subgroups(mixed, TARGET, Breakdown())
-    assert found[1] == expected[1]
-    for column, one in expected[0]["columns"].items():
-        again = found[0]["columns"][column]
-        assert again["gaps"] == one["gaps"]
-        for value, group in one["groups"].items():
+    subgroups = compute_subgroups(mixed, TARGET, Breakdown())
+    assert subgroups[1] == expected[1]
+    for column, entry in expected[0]["columns"].items():
+        again = subgroups[0]["columns"][column]
+        assert again["gaps"] == entry["gaps"]
+        for value, group in entry["groups"].items():
             assert again["groups"][value]["intervals"] == group["intervals"]
             assert again["groups"][value]["ece"] == pytest.approx(group["ece"])
 
 
-def test_a_column_has_the_same_p_whatever_else_is_asked_for(cohort):
-    alone = told(cohort, columns=["gender"])["columns"]["gender"]["gaps"]
-    beside = told(cohort)["columns"]["gender"]["gaps"]
+def test_the_p_of_a_column_does_not_depend_on_other_columns(cohort):
+    alone = subgroups_of(cohort, columns=["gender"])["columns"]["gender"]["gaps"]
+    beside = subgroups_of(cohort)["columns"]["gender"]["gaps"]
     assert {score: gap["p"] for score, gap in alone.items()} == {score: gap["p"] for score, gap in beside.items()}
 
 
 def test_without_a_judged_clip_there_are_no_groups(cohort):
-    found = told(cohort.assign(label=None))
-    assert found["columns"] == {}
-    assert found["left_out"]["gender"] == "no test clip has a value"
+    subgroups = subgroups_of(cohort.assign(label=None))
+    assert subgroups["columns"] == {}
+    assert subgroups["left_out"]["gender"] == "no test clip has a value"

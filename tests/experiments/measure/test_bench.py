@@ -1,4 +1,4 @@
-"""The table of ``make bench``: verdicts, what cannot be measured, unknown names; the measuring itself takes minutes."""
+"""Table of ``make bench``: verdicts, skipped measurements, unknown names; the measurements themselves take minutes."""
 
 import json
 import os
@@ -39,16 +39,16 @@ def test_one_line_for_each_result(
     monkeypatch.setattr(bench, "BENCHMARKS", {"one": lambda: iter(results)})
     monkeypatch.setattr(bench, "OUT", tmp_path / "bench.json")
     assert main([]) == 1  # a limit was missed
-    told = capsys.readouterr().out
-    assert told.strip() == table(results).strip()
-    assert [told.splitlines()[1][:12], told.splitlines()[1][-9:]] == ["open a store", "slow disk"]
+    output = capsys.readouterr().out
+    assert output.strip() == table(results).strip()
+    assert [output.splitlines()[1][:12], output.splitlines()[1][-9:]] == ["open a store", "slow disk"]
     written = json.loads((tmp_path / "bench.json").read_text())
-    assert [one["verdict"] for one in written["results"]] == ["MISSED", "skipped"]
+    assert [row["verdict"] for row in written["results"]] == ["MISSED", "skipped"]
     assert written["machine"]
 
 
 @pytest.mark.parametrize("bf16", [True, False])
-def test_the_kind_of_machine_stands_above_the_table(
+def test_the_machine_is_printed_above_the_table(
     bf16: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: bf16)
@@ -66,7 +66,7 @@ def test_an_unknown_name_lists_the_known_ones(capsys: pytest.CaptureFixture[str]
     assert "Known: help, store, augment" in capsys.readouterr().err
 
 
-def test_the_made_up_run_is_one_that_can_be_judged(tmp_path: Path) -> None:
+def test_the_synthetic_run_can_be_evaluated(tmp_path: Path) -> None:
     run = made_up_run(tmp_path / "run", clips=200, subjects=8)
     metrics = evaluate_run(run)
     assert (metrics["n_clips"], metrics["n_subjects"], metrics["provenance"]) == (200, 8, "synthetic")

@@ -1,4 +1,4 @@
-"""How often the shipped intervals hold the truth: the simulation itself, and what is claimed from it."""
+"""The coverage simulation itself, and the published coverage of the shipped intervals."""
 
 import math
 
@@ -22,13 +22,13 @@ HEADLINE = ("accuracy", "macro_f1", "macro_recall", "recall of a rare class", "d
 
 
 def margin(share: float, *draws: int) -> float:
-    """Four Monte-Carlo standard errors of a share, or of the difference between two measurements of it."""
+    """Return four Monte-Carlo standard errors of a share, or of the difference between two measurements of it."""
     return 4 * math.sqrt(sum(share * (1 - share) / each for each in draws))
 
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, float]:
-    """Of a cohort smaller than the one that is used for real, which is exact enough for few draws."""
+    """Scores of a population smaller than the default one, exact enough for few draws."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coverage, "POPULATION", 10_000)
         return population_scores(seed=5)
@@ -75,8 +75,8 @@ def test_counting_by_hand() -> None:
     assert (tally.held, tally.below, tally.above, tally.undefined) == (2, 1, 1, 1)
 
 
-def test_where_theory_knows_the_coverage_it_is_found() -> None:
-    """Means of normal values: there the jackknife is Student's interval, and exact."""
+def test_coverage_agrees_with_theory() -> None:
+    """On means of normal values the jackknife is Student's interval, and exact."""
     rng, tally = np.random.default_rng(1), Tally()
     for values in rng.normal(size=(3000, 8)):
         tally.add(jackknife(values.mean(), (values.sum() - values) / 7, bounds=(-np.inf, np.inf)), 0.0)
@@ -84,30 +84,30 @@ def test_where_theory_knows_the_coverage_it_is_found() -> None:
 
 
 @pytest.mark.slow
-def test_few_draws_at_twelve_subjects_agree_with_what_is_claimed(truth: dict[str, float]) -> None:
+def test_few_draws_at_twelve_subjects_agree_with_the_published_coverage(truth: dict[str, float]) -> None:
     rows = measure(12, 300, truth, seed=3, methods=("shipped",))
-    found = {row.score: row.coverage for row in rows}
+    coverages = {row.score: row.coverage for row in rows}
     for score, claimed in HELD[12].items():
-        assert found[score] == pytest.approx(claimed, abs=margin(claimed, 300, 2000)), score
+        assert coverages[score] == pytest.approx(claimed, abs=margin(claimed, 300, 2000)), score
     assert all(row.coverage + row.below + row.above == pytest.approx(1) for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("subjects", [6, 12, 20, 40])
-def test_what_is_claimed_is_found_again(subjects: int) -> None:
-    """Other draws, other seed, the same shares within the Monte-Carlo error of both measurements."""
+def test_the_published_coverage_is_reproduced(subjects: int) -> None:
+    """Other draws and another seed give the same shares within the Monte-Carlo error of both measurements."""
     rows = measure(subjects, 2000, population_scores(seed=11), seed=11, methods=("shipped", "jackknife", "bootstrap"))
-    found = {(row.score, row.method): row for row in rows}
-    shipped = {score: row.coverage for (score, method), row in found.items() if method not in coverage.METHODS}
-    shipped |= {score: row.coverage for (score, method), row in found.items() if (score, "shipped") not in found}
+    cells = {(row.score, row.method): row for row in rows}
+    shipped = {score: row.coverage for (score, method), row in cells.items() if method not in coverage.METHODS}
+    shipped |= {score: row.coverage for (score, method), row in cells.items() if (score, "shipped") not in cells}
     assert HELD[subjects].keys() <= shipped.keys()
     for score, claimed in HELD[subjects].items():
         assert shipped[score] == pytest.approx(claimed, abs=margin(claimed, 2000, 2000)), score
     lowest = {6: 0.89, 12: 0.90, 20: 0.91, 40: 0.92}[subjects]
     for score in HEADLINE:
-        claimed = found[score, "shipped"].coverage
+        claimed = cells[score, "shipped"].coverage
         assert lowest - margin(lowest, 2000) < claimed < 0.97 + margin(0.97, 2000)
-        jackknifed, drawn = (found[score, method].coverage for method in ("jackknife", "bootstrap"))
+        jackknifed, drawn = (cells[score, method].coverage for method in ("jackknife", "bootstrap"))
         assert jackknifed > drawn - margin(0.95, 2000), "below the threshold the jackknife is taken for a reason"
 
 

@@ -1,4 +1,4 @@
-"""The control of the subgroup tests, through its own command line on tiny data."""
+"""Control of the subgroup tests, through its own command line on tiny data."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,13 +26,13 @@ def test_every_cohort_is_counted_with_a_gap_and_without(
     assert fer_id(arguments) == DONE
     run = tmp_path / "tiny" / "run"
     assert main([f"run={run}", f"source={stills_store}", "draws=2", "policy=demonstration"]) == 0
-    found = read_json(run / "planted.json", RunError)
-    assert found["provenance"] == "simulated"
+    results = read_json(run / "planted.json", RunError)
+    assert results["provenance"] == "simulated"
     for name in ("planted", "neutral"):
-        claimed = found[name]["claimed"]
+        claimed = results[name]["claimed"]
         assert {"severity", "gender", "age_group", "context", ANY} >= set(claimed) >= {ANY}
-        for one in (*claimed.values(), found[name]["refused"]):
-            exact = stats.binomtest(round(one["share"] * 2), 2).proportion_ci(0.95)
-            assert (one["low"], one["high"]) == pytest.approx((exact.low, exact.high))
-        assert claimed[ANY]["share"] >= max(one["share"] for one in claimed.values())
+        for share in (*claimed.values(), results[name]["refused"]):
+            exact = stats.binomtest(round(share["share"] * 2), 2).proportion_ci(0.95)
+            assert (share["low"], share["high"]) == pytest.approx((exact.low, exact.high))
+        assert claimed[ANY]["share"] >= max(share["share"] for share in claimed.values())
     assert "2 simulated cohorts each" in capsys.readouterr().out

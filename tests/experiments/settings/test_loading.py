@@ -17,7 +17,7 @@ from experiments.settings.registry import DATASETS
 from experiments.settings.sources import GROUPS, group_names
 from experiments.verbs.prepare import PrepareConfig
 from fer_id.errors import ConfigError
-from fer_id.runs.run_dir import differences
+from fer_id.runs.configs import differences
 from fer_id.settings import Clash, limits_text, setting, within_limits
 
 STORE = ["data=synthetic", "data.store=data/drawn"]

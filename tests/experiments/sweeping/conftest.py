@@ -1,4 +1,4 @@
-"""Sweep files made on the spot, and trials without Ray."""
+"""Fixtures of the sweep tests: sweep files and plans made on the spot, and trials trained without Ray."""
 
 import sys
 from collections.abc import Callable
@@ -26,7 +26,7 @@ WriteSweep = Callable[..., Path]
 
 @pytest.fixture
 def write_sweep(tmp_path: Path) -> WriteSweep:
-    """``write_sweep(method="random", run_cap=3)``: a sound file with these keys; None leaves a key out."""
+    """Return a function that writes a valid sweep file with the given keys; None leaves a key out."""
 
     def write(**changes: Any) -> Path:
         table = {key: value for key, value in (SWEEP | changes).items() if value is not None}
@@ -39,7 +39,7 @@ def write_sweep(tmp_path: Path) -> WriteSweep:
 
 @pytest.fixture
 def make_plan(write_sweep: WriteSweep, tmp_path: Path) -> Callable[..., Plan]:
-    """The plan of such a file; ``overrides`` are those of the command line."""
+    """Return a function that makes the plan of such a file; ``overrides`` are those of the command line."""
 
     def make(overrides: tuple[str, ...] = (), **changes: Any) -> Plan:
         return Plan(read_sweep(write_sweep(**changes)), "tiny", str(tmp_path / "runs"), overrides)
@@ -49,20 +49,20 @@ def make_plan(write_sweep: WriteSweep, tmp_path: Path) -> Callable[..., Plan]:
 
 @pytest.fixture
 def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Train the trials of a sweep in this process, one after the other: a worker of Ray imports torch first."""
+    """Train the trials of a sweep in this process, one after the other (each worker of Ray would import torch)."""
     monkeypatch.chdir(Path.cwd())  # a trial changes both
     monkeypatch.setattr(sys, "argv", sys.argv)
     monkeypatch.setattr("experiments.verbs.sweep._tune", _tune_here)
 
 
 def _tune_here(config: Any, study: Any) -> None:
-    """Do as Ray Tune does around the same suggestions, worker function, early stopping and records."""
+    """Run the suggestions, the worker function, early stopping and the records as Ray Tune does."""
     from experiments.sweeping import trial as worker
-    from experiments.sweeping.tuning import Bookkeeper, Given, Stopper, Suggestions
+    from experiments.sweeping.tuning import Bookkeeper, RunningTrials, Stopper, Suggestions
     from fer_id.callbacks.trial_report import EndedOutside
 
-    given = Given(study)
-    suggestions, stopper, bookkeeper = Suggestions(given, threads=config.cpus), Stopper(study), Bookkeeper(given)
+    running = RunningTrials(study)
+    suggestions, stopper, bookkeeper = Suggestions(running, threads=config.cpus), Stopper(study), Bookkeeper(running)
     number = 0
     while isinstance(assignment := suggestions.suggest(f"ray-{number}"), dict):
         trial: Any = SimpleNamespace(trial_id=f"ray-{number}", config=assignment, last_result=None)

@@ -1,4 +1,4 @@
-"""From a trial's parameters to its configuration and its name."""
+"""A trial's configuration, job hash and folder."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from experiments.sweeping.plan import Plan, read_plan
 from fer_id.errors import ConfigError
-from fer_id.runs.run_dir import job_hash
+from fer_id.runs.configs import job_hash
 from tests.experiments.sweeping.conftest import COMMAND, WriteSweep
 
 MakePlan = Callable[..., Plan]
@@ -23,7 +23,7 @@ def test_parameters_reach_the_configuration(make_plan: MakePlan) -> None:
     plan = make_plan(parameters=parameters, metric={"name": "val/loss", "goal": "minimize"})
     config = plan.check()
     assert (config.optim.lr, config.model.name, config.model.widths) == (0.5, "conv4", [8, 8, 8, 8])
-    assert config.trainer.monitor == "val/loss"  # the best epoch is chosen by what the sweep is about
+    assert config.trainer.monitor == "val/loss"  # the sweep's objective also chooses the best epoch
 
 
 def test_overrides_win_over_the_command(make_plan: MakePlan) -> None:
@@ -40,19 +40,19 @@ def test_equal_trainings_have_one_name(make_plan: MakePlan) -> None:
         Plan(plan.sweep, "another", "elsewhere"),
         make_plan(("optim.name=adam",)),  # as it is anyway
     ]
-    assert {one.job(first) for one in same} == {plan.job(first)}
+    assert {arguments.job(first) for arguments in same} == {plan.job(first)}
     others = [plan.job({"optim.lr": 0.002}), make_plan(("seed=1",)).job(first), make_plan(("data.store=b",)).job(first)]
     assert len({plan.job(first), *others}) == 4
 
 
-def test_names_stay_what_they_are() -> None:
-    """Or every study that was begun would train all of its trials again."""
+def test_job_hashes_do_not_change() -> None:
+    """Another hash would make every existing study train all of its trials again."""
     config = {"seed": 0, "name": "a", "optim": {"lr": 1e-4, "name": "adam"}, "data": {"store": ["a"], "num_workers": 2}}
     assert job_hash(config) == "50ae7b10f5ed"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "changes", "told"),
+    ("overrides", "changes", "message"),
     [
         ((), {"parameters": {"optim.rate": {"values": [1, 2]}}}, "optim.rate=1 (this sweep): unknown key"),
         ((), {"parameters": {"optim.lr": {"values": [0.1, -1]}}}, "optim.lr=-1 (this sweep): expected above 0"),
@@ -70,12 +70,12 @@ def test_names_stay_what_they_are() -> None:
         ((), {"command": [*COMMAND, "optim.lr=1"]}, "optim.lr is given twice"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_tried(
-    overrides: tuple[str, ...], changes: dict[str, Any], told: str, make_plan: MakePlan
+def test_invalid_parameters_and_overrides_are_refused(
+    overrides: tuple[str, ...], changes: dict[str, Any], message: str, make_plan: MakePlan
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         make_plan(overrides, **changes).check()
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_seeds_can_be_varied_where_they_divide_nobody(make_plan: MakePlan) -> None:
@@ -98,7 +98,7 @@ def test_problems_of_the_file_and_of_the_configuration_come_together(write_sweep
     assert "trainer.max_epochs" in str(caught.value)
 
 
-def test_nothing_is_blamed_on_what_could_be_read_of_a_file(write_sweep: WriteSweep, tmp_path: Path) -> None:
+def test_settings_missing_from_an_unreadable_part_are_no_problems(write_sweep: WriteSweep, tmp_path: Path) -> None:
     command = [*COMMAND[:-1], "data.frames=frame", "${args}", COMMAND[-1]]
     path = write_sweep(command=command, parameters={"model": {"values": ["conv4", "conv4"]}})
     with pytest.raises(ConfigError, match="2 problems") as caught:

@@ -1,4 +1,4 @@
-"""What is tried next: within its bounds, as W&B means it, and the same after a crash."""
+"""Hyperparameter search: suggestions within their bounds, distributed as in W&B, and repeatable after a crash."""
 
 import math
 from collections.abc import Mapping
@@ -28,13 +28,13 @@ def never(parameters: Mapping[str, Value]) -> bool:
 
 def draws(parameter: Parameter, count: int) -> list[Any]:
     search = Search(sweep(parameter, run_cap=count), seed=3)
-    found = [search.suggest(number, never) for number in range(1, count + 1)]
-    return [one[parameter.key] for one in found if one is not None]
+    suggestions = [search.suggest(number, never) for number in range(1, count + 1)]
+    return [parameters[parameter.key] for parameters in suggestions if parameters is not None]
 
 
 @st.composite
 def ranges(draw: st.DrawFn) -> dict[str, Any]:
-    """Bounds as a file may give them."""
+    """Draw the definition of a range as a sweep file may have it."""
     kind = draw(st.sampled_from(["uniform", "int_uniform", "log_uniform", "log_uniform_values", "q_uniform"]))
     if kind == "int_uniform":
         low = draw(st.integers(-1000, 1000))
@@ -49,18 +49,18 @@ def ranges(draw: st.DrawFn) -> dict[str, Any]:
     return {"min": low_, "max": low_ + draw(st.floats(1e-3, 100)), "distribution": kind}
 
 
-@given(told=ranges())
+@given(spec=ranges())
 @settings(max_examples=40)
-def test_every_draw_keeps_the_bounds(told: dict[str, Any]) -> None:
+def test_every_draw_keeps_the_bounds(spec: dict[str, Any]) -> None:
     problems = Problems("a")
-    (parameter,) = read_parameters({"k": told}, problems)
+    (parameter,) = read_parameters({"k": spec}, problems)
     low, high = parameter.low, parameter.high
     for value in draws(parameter, 12):
         assert low <= value <= high
         if parameter.points is not None:
             assert value in parameter.points
-        if told.get("distribution") == "log_uniform":
-            assert math.exp(told["min"]) <= value <= math.exp(told["max"])
+        if spec.get("distribution") == "log_uniform":
+            assert math.exp(spec["min"]) <= value <= math.exp(spec["max"])
     points = parameter.points
     if points is not None:
         assert points[0] == pytest.approx(low)
@@ -69,22 +69,22 @@ def test_every_draw_keeps_the_bounds(told: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("spec", "expected"),
     [
         ({"min": 2.0, "max": 5.0}, stats.uniform(2, 3)),
         ({"min": 1e-4, "max": 1.0, "distribution": "log_uniform_values"}, stats.loguniform(1e-4, 1)),
         ({"min": -4, "max": 1, "distribution": "log_uniform"}, stats.loguniform(math.exp(-4), math.exp(1))),
     ],
 )
-def test_draws_are_spread_as_wandb_spreads_them(told: dict[str, Any], expected: Any) -> None:
-    (parameter,) = read_parameters({"k": told}, Problems("a"))
+def test_draws_are_spread_as_wandb_spreads_them(spec: dict[str, Any], expected: Any) -> None:
+    (parameter,) = read_parameters({"k": spec}, Problems("a"))
     assert stats.kstest(draws(parameter, 300), expected.cdf).pvalue > 0.01
 
 
 def test_whole_numbers_are_drawn_alike() -> None:
-    found = draws(Parameter("k", "int", low=1, high=4, step=1), 400)
-    assert stats.chisquare([found.count(value) for value in (1, 2, 3, 4)]).pvalue > 0.01
-    assert all(isinstance(one, int) for one in found)
+    values = draws(Parameter("k", "int", low=1, high=4, step=1), 400)
+    assert stats.chisquare([values.count(value) for value in (1, 2, 3, 4)]).pvalue > 0.01
+    assert all(isinstance(value, int) for value in values)
 
 
 def test_lists_and_truth_values_come_back_as_they_were() -> None:
@@ -95,16 +95,16 @@ def test_lists_and_truth_values_come_back_as_they_were() -> None:
 def test_a_grid_is_gone_through_in_order_and_once() -> None:
     a, b = Parameter("a", "choice", (1, 2)), Parameter("b", "int", low=0, high=2, step=1)
     search, seen = Search(sweep(a, b, method="grid", run_cap=None), seed=0), list[dict[str, Value]]()
-    while (found := search.suggest(len(seen) + 1, lambda one: one in seen)) is not None:
-        seen.append(found)
-    assert [tuple(one.values()) for one in seen] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
+    while (point := search.suggest(len(seen) + 1, lambda known: known in seen)) is not None:
+        seen.append(point)
+    assert [tuple(point.values()) for point in seen] == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2)]
 
 
-def test_what_is_known_is_not_tried_again() -> None:
+def test_known_jobs_are_not_suggested_again() -> None:
     search, seen = Search(sweep(Parameter("a", "choice", (1, 2, 3))), seed=0), list[dict[str, Value]]()
-    while (found := search.suggest(len(seen) + 1, lambda one: one in seen)) is not None:
-        seen.append(found)
-    assert sorted(one["a"] for one in seen) == [1, 2, 3]  # type: ignore[type-var]
+    while (point := search.suggest(len(seen) + 1, lambda point: point in seen)) is not None:
+        seen.append(point)
+    assert sorted(point["a"] for point in seen) == [1, 2, 3]  # type: ignore[type-var]
 
 
 LR = Parameter("lr", "float", low=1e-4, high=1.0, log=True)
@@ -116,13 +116,14 @@ def loss(parameters: Mapping[str, Any], best: float = 0.01) -> float:
 
 
 def searched(method: str, count: int, *, best: float = 0.01, crashes: bool = False) -> list[Trial]:
-    """Trials one after another; every third is stopped early. With crashes, each is asked of a new search."""
-    asked, trials = sweep(LR, SIDE, method=method), list[Trial]()
-    search = Search(asked, seed=5)
+    """Return trials searched one after another, every third stopped early; with ``crashes`` each is suggested by a new
+    search."""
+    space, trials = sweep(LR, SIDE, method=method), list[Trial]()
+    search = Search(space, seed=5)
     for number in range(1, count + 1):
         if crashes:
-            curves = {one.number: [float(one.objective or 0) + 1, float(one.objective or 0)] for one in trials}
-            search = Search(asked, seed=5, past=trials, curves=curves)
+            curves = {trial.number: [float(trial.objective or 0) + 1, float(trial.objective or 0)] for trial in trials}
+            search = Search(space, seed=5, past=trials, curves=curves)
         parameters = search.suggest(number, never)
         assert parameters is not None
         trial = Trial(number, None, f"{number}", parameters)
@@ -140,21 +141,21 @@ def test_a_crash_changes_nothing(method: str) -> None:
 
 
 def test_an_interrupted_trial_counts_as_under_way() -> None:
-    """Several workers would else be sent to the same place."""
-    asked, past = sweep(LR, SIDE, method="bayes"), searched("bayes", 18)
-    first = Search(asked, seed=5, past=past).suggest(30, never)
+    """Otherwise several workers would get nearly the same parameters."""
+    space, past = sweep(LR, SIDE, method="bayes"), searched("bayes", 18)
+    first = Search(space, seed=5, past=past).suggest(30, never)
     assert first is not None
     under_way = [Trial(number, None, f"{number}", first) for number in range(19, 30)]
-    assert Search(asked, seed=5, past=[*past, *under_way]).suggest(30, never) != first
+    assert Search(space, seed=5, past=[*past, *under_way]).suggest(30, never) != first
 
 
 def test_folds_searched_at_random_try_the_same() -> None:
-    one, other = searched("random", 10), searched("random", 10, best=0.5)
-    assert [trial.parameters for trial in one] == [trial.parameters for trial in other]
+    first, other = searched("random", 10), searched("random", 10, best=0.5)
+    assert [trial.parameters for trial in first] == [trial.parameters for trial in other]
 
 
 def test_bayes_learns_from_its_own_fold() -> None:
-    """Far apart optima pull two folds apart, and both do better than chance."""
+    """Two folds with distant optima search different regions, and both do better than chance."""
     low, high = searched("bayes", 40, best=3e-4), searched("bayes", 40, best=0.5)
     last = [sorted(float(trial.parameters["lr"]) for trial in trials[-15:])[7] for trials in (low, high)]  # type: ignore[arg-type]
     assert last[0] < 0.005 < last[1]

@@ -1,4 +1,4 @@
-"""Sweep files: what is read from them, and that every mistake is told at once."""
+"""Sweep files: their content, and the report of all mistakes at once."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_sound_file(write_sweep: WriteSweep) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("spec", "expected"),
     [
         ({"value": 3}, Parameter("k", "choice", (3,))),
         ({"values": [[1, 2], "a", True]}, Parameter("k", "choice", ((1, 2), "a", True))),
@@ -37,13 +37,13 @@ def test_a_sound_file(write_sweep: WriteSweep) -> None:
         ({"min": 8, "max": 32, "q": 8}, Parameter("k", "int", low=8, high=32, step=8)),
     ],
 )  # fmt: skip
-def test_distributions(told: dict[str, Any], expected: Parameter, write_sweep: WriteSweep) -> None:
-    sweep = read_sweep(write_sweep(method="random", run_cap=1, parameters={"k": told}))
+def test_distributions(spec: dict[str, Any], expected: Parameter, write_sweep: WriteSweep) -> None:
+    sweep = read_sweep(write_sweep(method="random", run_cap=1, parameters={"k": spec}))
     assert sweep.parameters == (expected,)
 
 
 @pytest.mark.parametrize(
-    ("told", "stopping"),
+    ("definition", "stopping"),
     [
         ({"min_iter": 3}, Stopping(3, math.inf, 3)),
         ({"min_iter": 2, "eta": 2}, Stopping(2, math.inf, 2)),
@@ -52,12 +52,12 @@ def test_distributions(told: dict[str, Any], expected: Parameter, write_sweep: W
         ({"max_iter": 10}, Stopping(4, 4, 3)),
     ],
 )
-def test_early_termination(told: dict[str, Any], stopping: Stopping, write_sweep: WriteSweep) -> None:
-    assert read_sweep(write_sweep(early_terminate={"type": "hyperband", **told})).stopping == stopping
+def test_early_termination(definition: dict[str, Any], stopping: Stopping, write_sweep: WriteSweep) -> None:
+    assert read_sweep(write_sweep(early_terminate={"type": "hyperband", **definition})).stopping == stopping
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"metod": "grid"}, "unknown: metod. Known: name, command, method"),
         ({"method": "annealing"}, "method annealing: expected one of grid, random, bayes"),
@@ -72,7 +72,7 @@ def test_early_termination(told: dict[str, Any], stopping: Stopping, write_sweep
         ({"metric": {"name": "val/accuracy"}}, "goal minimize (W&B's default) is the wrong way"),
         ({"method": "random"}, "run_cap: is needed"),
         ({"run_cap": 0}, "run_cap 0: expected a whole number"),
-        ({"name": "../up"}, "name '../up': expected letters"),
+        ({"name": "../up"}, "name '../up': expected a name without"),
         ({"parameters": {}}, "parameters: expected at least one"),
         ({"parameters": {"optim.lr": {"values": []}}}, "values []: expected a list of at least one value"),
         ({"parameters": {"optim.lr": {"values": [1, 1]}}}, "one is there twice"),
@@ -102,10 +102,10 @@ def test_early_termination(told: dict[str, Any], stopping: Stopping, write_sweep
         ({"early_terminate": {"type": "hyperband", "max_iter": 2, "s": 2}}, "is less than 1"),
     ],
 )  # fmt: skip
-def test_problems(changes: dict[str, Any], told: str, write_sweep: WriteSweep) -> None:
+def test_problems(changes: dict[str, Any], message: str, write_sweep: WriteSweep) -> None:
     with pytest.raises(ConfigError) as caught:
         read_sweep(write_sweep(**changes))
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_all_problems_come_together(write_sweep: WriteSweep) -> None:
@@ -116,7 +116,7 @@ def test_all_problems_come_together(write_sweep: WriteSweep) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "- a", "a: [", ""])
-def test_what_is_no_sweep_file(text: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_sweep_is_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.yaml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=r"broken\.yaml"):

@@ -1,4 +1,4 @@
-"""The record of a study, the turns of its folds, and who leads; no training, no Ray."""
+"""Record of a study, alternation of its folds, and ranking of trials; without training and without Ray."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ RANDOM = {
 
 @pytest.fixture
 def make_study(make_plan: MakePlan) -> Callable[..., Study]:
-    """A study; called again with the same changes it is what a new process finds."""
+    """Return a function that makes a study; with the same changes it opens the study as a new process would."""
 
     def make(folds: tuple[str | None, ...] = FOLDS, **changes: Any) -> Study:
         plan = make_plan(**(RANDOM | changes))
@@ -43,58 +43,60 @@ def make_study(make_plan: MakePlan) -> Callable[..., Study]:
 MakeStudy = Callable[..., Study]
 
 
-def given(study: Study, count: int) -> list[Trial]:
+def suggested(study: Study, count: int) -> list[Trial]:
     trials = [study.next() for _ in range(count)]
-    return [one for one in trials if one is not None]
+    return [trial for trial in trials if trial is not None]
 
 
 def test_folds_take_turns_and_try_the_same_at_random(make_study: MakeStudy) -> None:
     study = make_study()
-    trials = given(study, 13)
-    assert [(one.number, one.fold) for one in trials] == [(n, fold) for n in (1, 2, 3, 4) for fold in FOLDS]
+    trials = suggested(study, 13)
+    assert [(trial.number, trial.fold) for trial in trials] == [(n, fold) for n in (1, 2, 3, 4) for fold in FOLDS]
     assert study.total == len(trials) == 12
     for number in (1, 2, 3, 4):
-        of_number = [one for one in trials if one.number == number]
-        assert len({one.job for one in of_number}) == len({str(one.parameters) for one in of_number}) == 1
-    assert len({one.job for one in trials}) == 4
+        of_number = [trial for trial in trials if trial.number == number]
+        assert len({trial.job for trial in of_number}) == len({str(trial.parameters) for trial in of_number}) == 1
+    assert len({trial.job for trial in trials}) == 4
     assert not study.has_more()
 
 
-def test_looking_whether_more_is_left_takes_nothing_away(make_study: MakeStudy) -> None:
+def test_has_more_takes_no_trial_away(make_study: MakeStudy) -> None:
     study = make_study((None,), run_cap=1)
     assert study.has_more()
     assert study.has_more()
-    assert len(given(study, 3)) == 1
+    assert len(suggested(study, 3)) == 1
 
 
 def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> None:
-    whole = [one.parameters for one in given(make_study(name="whole"), 12)]
+    whole = [trial.parameters for trial in suggested(make_study(name="whole"), 12)]
     study = make_study()
-    first = given(study, 5)
+    first = suggested(study, 5)
     run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, {})
     run.finish()
     study.over(first[0], FINISHED, objective=0.5)
     study.over(first[1], FAILED, reason="no luck")
     again = make_study()
-    assert [(one.number, one.fold) for one in again.ended] == [(1, "s00"), (1, "s01")]
-    rest = given(again, 20)
-    # Those that were under way, and the one that failed, come first; what is done does not come again.
-    assert [(one.number, one.fold) for one in rest[:4]] == [(1, "s01"), (1, "s02"), (2, "s00"), (2, "s01")]
-    assert all(one.status == SUGGESTED and one.reason is None for one in rest)
-    assert len(rest) == 11
-    assert sorted(str(one.parameters) for one in (first[0], *rest)) == sorted(map(str, whole))
+    assert [(trial.number, trial.fold) for trial in again.ended] == [(1, "s00"), (1, "s01")]
+    remaining = suggested(again, 20)
+    # Interrupted and failed trials come first; finished trials are not repeated.
+    assert [(trial.number, trial.fold) for trial in remaining[:4]] == [(1, "s01"), (1, "s02"), (2, "s00"), (2, "s01")]
+    assert all(trial.status == SUGGESTED and trial.reason is None for trial in remaining)
+    assert len(remaining) == 11
+    assert sorted(str(trial.parameters) for trial in (first[0], *remaining)) == sorted(map(str, whole))
 
 
-def test_a_configuration_that_cannot_be_is_noted_and_left(make_study: MakeStudy) -> None:
-    """`gradual` needs a model to start from; full does not."""
+def test_an_invalid_configuration_is_recorded_as_failed(make_study: MakeStudy) -> None:
+    """The strategy ``gradual`` needs a pretrained model, ``full`` does not."""
     parameters = {"adapt.strategy": {"values": ["full", "gradual", "l2sp"]}}
     study = make_study((None,), parameters=parameters, run_cap=None, method="grid")
-    assert [one.parameters["adapt.strategy"] for one in given(study, 5)] == ["full"]
-    failed = [one for one in study.ended if one.status == FAILED]
-    assert [one.parameters["adapt.strategy"] for one in failed] == ["gradual", "l2sp"]
+    assert [trial.parameters["adapt.strategy"] for trial in suggested(study, 5)] == ["full"]
+    failed = [trial for trial in study.ended if trial.status == FAILED]
+    assert [trial.parameters["adapt.strategy"] for trial in failed] == ["gradual", "l2sp"]
     assert "needs a model to start from" in str(failed[0].reason)
     assert not failed[0].job
-    assert [one.status for one in make_study((None,), parameters=parameters, run_cap=None, method="grid").ended] == [
+    assert [
+        trial.status for trial in make_study((None,), parameters=parameters, run_cap=None, method="grid").ended
+    ] == [
         FAILED,
         FAILED,
     ]
@@ -102,39 +104,39 @@ def test_a_configuration_that_cannot_be_is_noted_and_left(make_study: MakeStudy)
 
 def test_the_leader_of_a_fold_is_its_own(make_study: MakeStudy) -> None:
     study = make_study(("a", "b"))
-    trials = {(one.fold, one.number): one for one in given(study, 8)}
+    trials = {(trial.fold, trial.number): trial for trial in suggested(study, 8)}
     for number, value in enumerate((0.1, 0.4, 0.3, 0.4), start=1):
         study.over(trials["a", number], FINISHED, objective=value)
     study.over(trials["b", 1], FINISHED, objective=0.2)
     study.over(trials["b", 2], STOPPED, objective=0.9)  # has no predictions
     study.over(trials["b", 3], FAILED, reason="x")
     leaders = [study.leader(fold) for fold in ("a", "b")]
-    assert [one.number for one in leaders if one] == [2, 1]  # the first of equals
+    assert [trial.number for trial in leaders if trial] == [2, 1]  # the first of equals
     study.over(trials["b", 4], FINISHED, objective=1.0)
     assert study.leader("a") == leaders[0]
 
 
 def test_the_smaller_loss_leads(make_study: MakeStudy) -> None:
     study = make_study((None,), metric={"name": "val/loss", "goal": "minimize"})
-    for trial, value in zip(given(study, 3), (1.5, 0.5, 0.7), strict=True):
+    for trial, value in zip(suggested(study, 3), (1.5, 0.5, 0.7), strict=True):
         study.over(trial, FINISHED, objective=value)
     leader = study.leader(None)
     assert leader is not None
     assert leader.objective == 0.5
 
 
-def test_a_line_cut_by_a_power_loss_is_taken_off_by_who_writes_the_next(make_study: MakeStudy) -> None:
+def test_an_incomplete_last_line_is_removed_before_the_next(make_study: MakeStudy) -> None:
     study = make_study((None,))
-    given(study, 2)
+    suggested(study, 2)
     path = study.plan.folder / "trials.jsonl"
     whole = path.read_text()
     path.write_text(whole + '{"number": 3, "fo')
     ledger = Ledger.open(study.plan.folder)
     assert len(ledger.trials) == 2
-    assert path.read_text() != whole  # who only looks changes nothing
+    assert path.read_text() != whole  # reading changes nothing
     ledger.note(replace(ledger.trials[None, 1], status=FINISHED, objective=0.5))
     assert path.read_text().startswith(whole)
-    assert [one.status for one in Ledger.open(study.plan.folder).of(None)] == [FINISHED, SUGGESTED]
+    assert [trial.status for trial in Ledger.open(study.plan.folder).of(None)] == [FINISHED, SUGGESTED]
     path.write_text('{"number": 1, "fo')
     ledger.note(ledger.trials[None, 2])
     assert list(Ledger.open(study.plan.folder).trials) == [(None, 2)]
@@ -163,17 +165,17 @@ def test_damaged_and_foreign_studies_are_refused(make_study: MakeStudy, tmp_path
 
 def test_trials_survive_the_file(tmp_path: Path) -> None:
     ledger = Ledger.create(tmp_path / "a", "text", {})
-    one = Trial(1, "s00", "abc", {"w": (1, 2), "x": 1e-4, "y": True}, FINISHED, 0.5, 3, 1.25)
-    ledger.note(replace(one, status=SUGGESTED, objective=None))
-    ledger.note(one)
-    assert Ledger.open(tmp_path / "a").trials == {("s00", 1): one}
+    trial = Trial(1, "s00", "abc", {"w": (1, 2), "x": 1e-4, "y": True}, FINISHED, 0.5, 3, 1.25)
+    ledger.note(replace(trial, status=SUGGESTED, objective=None))
+    ledger.note(trial)
+    assert Ledger.open(tmp_path / "a").trials == {("s00", 1): trial}
 
 
 # --------------------------------------------------------------------------------------------------- the objective
 
 
 def made_up(path: Path, curve: list[dict[str, float | None]]) -> RunDir:
-    """A finished run whose test numbers are as good as can be."""
+    """Return a finished run with perfect test scores."""
     run = RunDir.create(path, {}, {"store": {"label_space": TARGET.name}, "seconds": 4.5})
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
     names = [*TARGET.names] * 4
@@ -200,7 +202,7 @@ def test_the_best_validation_counts(tmp_path: Path) -> None:
     assert measured(run, "val/loss")["objective"] == 1.2
 
 
-def test_what_learned_nothing_is_judged_as_a_validation_would(tmp_path: Path) -> None:
+def test_an_untrained_run_is_scored_by_its_validation_predictions(tmp_path: Path) -> None:
     run = made_up(tmp_path / "a", [])
     table = run.predictions().dropna(subset=["label", "predicted"])
     judged = table[table["split"] == "validation"]
@@ -215,7 +217,7 @@ def test_what_learned_nothing_is_judged_as_a_validation_would(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("curve", [[], [{"epoch": 0, "val/macro_f1": 0.25}]])
-def test_nothing_of_the_test_is_looked_at(curve: list[dict[str, float | None]], tmp_path: Path) -> None:
+def test_test_scores_never_become_the_objective(curve: list[dict[str, float | None]], tmp_path: Path) -> None:
     run = made_up(tmp_path / "a", curve)
     before = measured(run, "val/macro_f1")
     table = run.predictions()
@@ -227,13 +229,13 @@ def test_nothing_of_the_test_is_looked_at(curve: list[dict[str, float | None]], 
 
 def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStudy) -> None:
     study = make_study((None,), run_cap=1)
-    (trial,) = given(study, 1)
+    (trial,) = suggested(study, 1)
     run = RunDir.create(study.plan.path(None, trial.job), {}, {})
     run.finish()
     study.over(trial, FINISHED, objective=0.5)
     assert not make_study((None,), run_cap=1).has_more()
     (run.path / "DONE").unlink()
-    assert [one.job for one in given(make_study((None,), run_cap=1), 2)] == [trial.job]
+    assert [trial.job for trial in suggested(make_study((None,), run_cap=1), 2)] == [trial.job]
 
 
 def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
@@ -241,7 +243,7 @@ def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
 ) -> None:
     study = make_study((None,))
     for value in (0.5, 0.9):
-        (trial,) = given(study, 1)
+        (trial,) = suggested(study, 1)
         run = study.plan.path(None, trial.job)
         run.mkdir(parents=True)
         (run / "DONE").touch()

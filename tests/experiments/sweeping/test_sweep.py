@@ -1,4 +1,4 @@
-"""``fer-id sweep`` from its arguments to its exit code, with one Ray for all tests that need it."""
+"""``fer-id sweep`` from its arguments to its exit code; all tests that need Ray share one."""
 
 import json
 import os
@@ -32,7 +32,7 @@ TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "mo
 
 @pytest.fixture(scope="module")
 def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Two workers; a sweep that finds Ray running uses it."""
+    """Run Ray with two workers; a sweep uses a Ray that is running."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
         with machines(SweepConfig(file="a"), shared=tmp_path_factory.mktemp("ray")):
@@ -45,14 +45,15 @@ BOTH_WAYS = pytest.mark.parametrize("trained", ["here", pytest.param("by Ray", m
 
 @pytest.fixture
 def trained(request: pytest.FixtureRequest) -> str:
-    """Where the trials of a sweep are trained: in this process, or by workers of Ray."""
+    """Place of training: this process, or workers of Ray."""
     request.getfixturevalue("without_ray" if request.param == "here" else "ray")
     return str(request.param)
 
 
 @pytest.fixture
 def write_file(tmp_path: Path, drawn: Path) -> WriteFile:
-    """A sweep of tiny trainings on four drawn children; ``also`` are words of its command."""
+    """Return a function that writes a sweep of tiny trainings on four drawn children; ``also`` are words of its
+    command."""
 
     def write(*also: str, **changes: Any) -> Path:
         words = [
@@ -88,7 +89,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
 ) -> None:
     if trained == "here" and torch.cuda.is_available():
         pytest.skip("there is a GPU, which Ray would hide")
-    accelerators = {"values": ["cpu", "gpu"]}  # no trial sees a GPU that was not asked for
+    accelerators = {"values": ["cpu", "gpu"]}  # a trial sees only the GPUs that it reserved
     file = write_file(parameters={"optim.lr": {"values": [0.01, 0.02]}, "trainer.accelerator": accelerators})
     text = yaml.safe_load(file.read_text())
     text["command"].remove("trainer.accelerator=cpu")
@@ -96,10 +97,10 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
     arguments = ["sweep", "run", str(file), f"runs.root={tmp_path}/runs", "gpus=0"]
     folder = tmp_path / "runs" / "tiny"
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "2 of 4 trials failed" in told
-    assert "there is no GPU that torch can use" in told
-    assert f"fer-id sweep resume {folder}" in told
+    output = capsys.readouterr().err
+    assert "2 of 4 trials failed" in output
+    assert "there is no GPU that torch can use" in output
+    assert f"fer-id sweep resume {folder}" in output
     trials = study(folder)
     assert [trials[None, number].status for number in (1, 2, 3, 4)] == ["done", "failed", "done", "failed"]
     assert "there is no GPU" in (folder / trials[None, 2].job / "log.txt").read_text()
@@ -117,7 +118,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
         assert command.startswith("fer-id train data=synthetic")
         assert f"name=tiny/{trials[None, number].job}" in command
 
-    # Again: what is done stays as it is; what failed fails again.
+    # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
     assert main(["sweep", "resume", str(folder)]) == USERS_FAULT
     assert "2 trials are over and stay as they are, 2 failed and are tried again" in capsys.readouterr().err
@@ -127,7 +128,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
 
 
 def written(folder: Path, *jobs: str) -> dict[Path, int]:
-    """When each file of some runs was written."""
+    """Return the modification time of each file of some runs."""
     files = [path for job in jobs for path in (folder / job).rglob("*") if path.is_file() and path.name != "log.txt"]
     return {path: path.stat().st_mtime_ns for path in files}
 
@@ -145,13 +146,13 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
         early_terminate={"type": "hyperband", "min_iter": 1, "eta": 2},
     )
     assert main(["sweep", "run", str(file), f"runs.root={tmp_path}/runs"]) == DONE
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     folder, trials = tmp_path / "runs" / "tiny", study(tmp_path / "runs" / "tiny")
     folds = sorted({fold for fold, _ in trials if fold})
     assert len(folds) == 4
     assert len(trials) == 8
 
-    # By hand, from what the trainings wrote down: the best validation of each fold alone, of those that ended.
+    # By hand, from the records of the finished trainings: the best validation of each fold alone.
     selected = RunDir.open(folder / "selected")
     for fold in folds:
         scores = {}
@@ -173,10 +174,10 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
     tested = table[table["split"] == "test"]
     assert (tested["subject_id"] == tested["fold"]).all()
     assert selected.metrics()["n_subjects"] == 4
-    assert f"{selected.path}/report.html" in told
+    assert f"{selected.path}/report.html" in output
     assert main(["evaluate", str(selected.path)]) == DONE
 
-    # The test numbers of a trial are nobody's business: poisoned, the same are selected, and nothing is trained.
+    # Test scores of a trial are never used: with poisoned ones the same trials are selected, without training.
     for _, trial in trials.items():
         if trial.status == "done":
             run = RunDir(folder / "folds" / str(trial.fold) / trial.job)
@@ -202,7 +203,7 @@ def test_more_configurations_go_on_where_it_ended(write_file: WriteFile, tmp_pat
     assert main([*arguments, "run_cap=2"]) == DONE
     assert written(tmp_path / "grown", first.job) == before
     trials = study(tmp_path / "grown")
-    assert [one.status for one in trials.values()] == ["done", "done"]
+    assert [trial.status for trial in trials.values()] == ["done", "done"]
     assert first in trials.values()
     capsys.readouterr()
     assert main(["sweep", "resume", f"{tmp_path}/grown"]) == DONE  # as it was extended
@@ -248,15 +249,15 @@ POLITE = {signal.SIGTERM: TERMINATED, signal.SIGINT: INTERRUPTED}
 
 
 def holders(path: Path) -> list[int]:
-    """Processes that have a file open."""
-    found = []
+    """Return the ids of the processes that hold a file open."""
+    pids = []
     for link in Path("/proc").glob("[0-9]*/fd/*"):
         try:
             if link.readlink() == path.resolve():
-                found.append(int(link.parts[2]))
+                pids.append(int(link.parts[2]))
         except OSError:
             continue
-    return sorted({*found} - {os.getpid()})
+    return sorted({*pids} - {os.getpid()})
 
 
 @pytest.mark.slow
@@ -276,13 +277,13 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
         time.sleep(0.02)
     assert first.poll() is None, "it ended before it could be killed"
     os.kill(first.pid, sent)
-    _, told = first.communicate(timeout=120)
+    _, output = first.communicate(timeout=120)
     if sent in POLITE:
         assert first.returncode == POLITE[sent]
-        assert f"go on with: fer-id sweep resume {folder}" in told
+        assert f"go on with: fer-id sweep resume {folder}" in output
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
-        time.sleep(0.1)  # workers notice within seconds that nobody is there any more
+        time.sleep(0.1)  # workers notice within seconds that the sweep has ended
     assert not left
     finished = {path.parent for path in folder.glob("*/DONE")}
     begun = {path.parent.parent for path in folder.glob("*/checkpoints/last.ckpt")} - finished
@@ -305,16 +306,16 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
 
 
 def _half_way(folder: Path) -> bool:
-    """One is finished, and another has a checkpoint to go on from."""
+    """Return whether one trial has finished and another has a checkpoint."""
     finished = {path.parent for path in folder.glob("*/DONE")}
     return bool(finished) and bool({path.parents[1] for path in folder.glob("*/checkpoints/last.ckpt")} - finished)
 
 
-def test_a_cluster_that_does_not_answer_is_told_before_a_study_is_begun(
+def test_a_cluster_that_does_not_answer_is_reported_before_a_study_begins(
     write_file: WriteFile, tmp_path: Path, capsys: Told
 ) -> None:
-    asked = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs", "ray.address=127.0.0.1:1"]
-    assert main(asked) == USERS_FAULT
+    arguments = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs", "ray.address=127.0.0.1:1"]
+    assert main(arguments) == USERS_FAULT
     assert "ray.address=127.0.0.1:1 does not answer" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
@@ -333,29 +334,29 @@ def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: P
     (tmp_path / "runs" / "tiny" / "cnn_lstm").mkdir(parents=True)
     assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]) == USERS_FAULT
     assert "holds other runs (cnn_lstm); choose another name=" in capsys.readouterr().err
-    assert sorted(one.name for one in (tmp_path / "runs" / "tiny").iterdir()) == [".lock", "cnn_lstm"]
+    assert sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir()) == [".lock", "cnn_lstm"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["run"], "file is required"),
         (["run", "nothing"], "no such sweep file. Shipped: drawn"),
         (["walk", "drawn"], "expected one of run, resume"),
         (["resume", "nowhere"], "nowhere is no study of a sweep"),
-        (["run", "drawn", "name=a/b"], "expected letters, digits, dots, dashes"),
+        (["run", "drawn", "name=a/b"], "expected a name without"),
         (["run", "drawn", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (["run", "drawn", "data.store=nowhere"], "nowhere"),
         (["run", "drawn", "ray.address=somewhere"], "expected host:port"),
         (["resume", "nowhere", "optim.lr=1"], "a study goes on with the settings it was begun with"),
     ],
 )
-def test_what_is_refused_before_anything_is_trained(
-    arguments: list[str], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_bad_arguments_are_refused_before_training(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", *arguments]) == USERS_FAULT
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.rglob("sweep.json"))
 
 
@@ -364,7 +365,7 @@ def test_what_is_refused_before_anything_is_trained(
 
 @pytest.fixture(scope="module")
 def source(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run to adapt, on adults that are nobody in the cohort."""
+    """Return a pretrained run whose drawn adults are not in the cohort."""
     root = tmp_path_factory.mktemp("source")
     adults = root / "adults"
     assert (
@@ -401,7 +402,9 @@ def test_every_shipped_file_is_run() -> None:
     indirect=["trained"],
 )
 def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
-    quick = [word for word in QUICK if word.partition("=")[0] not in {one.partition("=")[0] for one in SHIPPED[name]}]
+    quick = [
+        word for word in QUICK if word.partition("=")[0] not in {setting.partition("=")[0] for setting in SHIPPED[name]}
+    ]
     also = [f"init.run={source}"] if name == "strategies" else []
     arguments = [*SHIPPED[name], *quick, *also, f"data.store={drawn}", "trainer.max_epochs=1", "batch_size=8"]
     assert main(["sweep", "run", name, f"runs.root={tmp_path}", "run_cap=1", "concurrent=1", *arguments]) == DONE

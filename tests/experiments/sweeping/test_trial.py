@@ -1,4 +1,4 @@
-"""One trial as a worker trains it, in this process and without Ray."""
+"""Training of one trial by the worker function, in this process and without Ray."""
 
 import os
 import sys
@@ -28,7 +28,8 @@ Tiny = Callable[..., list[str]]
 
 @pytest.fixture
 def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
-    """``assigned("optim.lr=0.1")``: what a worker is told. It may change its process: that is put back."""
+    """Yield a function that makes an assignment (``assigned("optim.lr=0.1")``); the process state that the worker
+    changes is restored."""
     before = Path.cwd(), sys.argv
 
     def make(*more: str, fold: str | None = None, home: Path = tmp_path) -> dict[str, Any]:
@@ -40,25 +41,25 @@ def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., 
     sys.argv = before[1]
 
 
-def test_it_trains_where_it_is_told_and_only_once(
+def test_a_trial_trains_in_its_folder_and_only_once(
     assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[tuple[int, float, bool]] = []
-    monkeypatch.setattr(worker, "_report", lambda *one: told.append(one))
+    reports: list[tuple[int, float, bool]] = []
+    monkeypatch.setattr(worker, "_report", lambda *report: reports.append(report))
     outcome = run_trial(assigned("trainer.max_epochs=2"))[OUTCOME]
     run = RunDir.open(tmp_path / "runs" / "a" / "b")
     curve = run.learning_curve()["val/macro_f1"]
-    assert told == [(1, pytest.approx(curve[0]), False), (2, pytest.approx(curve[1]), True)]
+    assert reports == [(1, pytest.approx(curve[0]), False), (2, pytest.approx(curve[1]), True)]
     assert outcome == {
         "status": "done", "reason": None, "objective": curve.max(), "epochs": 2, "seconds": run.job()["seconds"]
     }  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != "log.txt"}
     assert run_trial(assigned("trainer.max_epochs=2"))[OUTCOME] == outcome
     assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert len(told) == 2
+    assert len(reports) == 2
 
 
-def test_what_a_training_raises_is_said_and_logged(
+def test_errors_of_a_training_are_returned_and_logged(
     assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "runs" / "a" / "b" / "log.txt"
@@ -76,7 +77,7 @@ def test_what_a_training_raises_is_said_and_logged(
     assert not (log.parent / "DONE").exists()
 
 
-def test_a_worker_of_a_killed_sweep_is_waited_for(
+def test_a_trial_waits_for_the_worker_of_a_killed_sweep(
     assigned: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "_report", lambda *_: None)
@@ -103,15 +104,15 @@ def test_a_machine_without_the_folder_says_so(assigned: Callable[..., dict[str, 
     assert "all machines of a cluster must see the same folders" in outcome["reason"]
 
 
-def test_an_ended_trial_goes_on_and_tells_what_was_before(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
-    """As after a lost worker: whoever compares curves needs all of them."""
+def test_a_resumed_trial_reports_its_earlier_validations_too(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
+    """A lost worker's trial: ASHA compares whole curves."""
     words = tiny(drawn, tmp_path, "name=a", "trainer.max_epochs=4", "trainer.validate_every=2")[1:]
     config, run = load(schema("train"), words), RunDir(tmp_path / "a")
-    told: list[tuple[int, float, bool]] = []
+    reports: list[tuple[int, float, bool]] = []
 
-    def tell(*one: Any) -> None:
-        told.append(one)
-        if len(told) == 1:
+    def tell(*report: Any) -> None:
+        reports.append(report)
+        if len(reports) == 1:
             raise EndedOutside
 
     for _ in range(2):
@@ -124,6 +125,6 @@ def test_an_ended_trial_goes_on_and_tells_what_was_before(drawn: Path, tiny: Tin
     curve = run.learning_curve()
     values = curve["val/loss"].dropna().tolist()
     assert curve["epoch"].tolist() == [0, 1, 2, 3]
-    assert [one[0] for one in told] == [1, 1, 2]
-    assert [one[1] for one in told[1:]] == pytest.approx(values)
-    assert [one[2] for one in told] == [False, False, True]
+    assert [report[0] for report in reports] == [1, 1, 2]
+    assert [report[1] for report in reports[1:]] == pytest.approx(values)
+    assert [report[2] for report in reports] == [False, False, True]

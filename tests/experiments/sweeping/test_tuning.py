@@ -1,4 +1,4 @@
-"""Early stopping as Ray decides it, and the machines it runs on; no cluster is started."""
+"""Early stopping by Ray's ASHA, and the resources of Ray; no cluster is started."""
 
 import socket
 from collections.abc import Callable
@@ -21,8 +21,8 @@ GO_ON, STOP = "CONTINUE", "STOP"
 MakePlan = Callable[..., Plan]
 
 
-class Asked:
-    """What the scheduler is given of a trial of Ray's."""
+class RayTrial:
+    """A trial as Ray passes it to the scheduler."""
 
     def __init__(self, name: str, fold: str | None = None) -> None:
         self.trial_id, self.config = name, {"fold": fold}
@@ -32,18 +32,18 @@ def stopper(plan: Plan, folds: tuple[str | None, ...] = (None,)) -> Stopper:
     return Stopper(Study(plan, Ledger.create(plan.folder, plan.sweep.text, {}), folds, seed=0))
 
 
-def decisions(scheduler: Any, trial: Asked, values: list[float]) -> str:
-    """Of each validation: g to go on, S to stop; the last is told as such."""
+def decisions(scheduler: Any, trial: RayTrial, values: list[float]) -> str:
+    """Return the decision at each validation: g to go on, S to stop; the last validation is marked as last."""
     scheduler.on_trial_add(None, trial)
-    said = ""
+    letters = ""
     for validation, value in enumerate(values, start=1):
         result = {VALUE: value, VALIDATION: validation, LAST: validation == len(values)}
-        said += {GO_ON: "g", STOP: "S"}[scheduler.on_trial_result(None, trial, result)]
-    return said
+        letters += {GO_ON: "g", STOP: "S"}[scheduler.on_trial_result(None, trial, result)]
+    return letters
 
 
 @pytest.mark.parametrize(
-    ("told", "where"),
+    ("spec", "stops"),
     [
         ({"min_iter": 2, "eta": 2}, {2, 4, 8, 16}),
         ({"min_iter": 1, "eta": 3}, {1, 3, 9, 27}),
@@ -54,41 +54,43 @@ def decisions(scheduler: Any, trial: Asked, values: list[float]) -> str:
     ],
 )
 def test_decisions_fall_where_wandb_has_its_brackets(
-    told: dict[str, Any], where: set[int], make_plan: MakePlan
+    spec: dict[str, Any], stops: set[int], make_plan: MakePlan
 ) -> None:
-    scheduler = stopper(make_plan(early_terminate={"type": "hyperband", **told}))
-    assert decisions(scheduler, Asked("good"), [0.9] * 30) == "g" * 30
-    found = decisions(scheduler, Asked("bad"), [0.1] * 30)
-    assert {place for place, one in enumerate(found, start=1) if one == "S"} == where - {30}
+    scheduler = stopper(make_plan(early_terminate={"type": "hyperband", **spec}))
+    assert decisions(scheduler, RayTrial("good"), [0.9] * 30) == "g" * 30
+    letters = decisions(scheduler, RayTrial("bad"), [0.1] * 30)
+    assert {place for place, letter in enumerate(letters, start=1) if letter == "S"} == stops - {30}
 
 
 def test_without_early_terminate_nothing_stops(make_plan: MakePlan) -> None:
     scheduler = stopper(make_plan())
-    assert decisions(scheduler, Asked("good"), [0.9] * 9) + decisions(scheduler, Asked("bad"), [0.1] * 9) == "g" * 18
+    assert (
+        decisions(scheduler, RayTrial("good"), [0.9] * 9) + decisions(scheduler, RayTrial("bad"), [0.1] * 9) == "g" * 18
+    )
 
 
 def test_the_last_validation_ends_nothing(make_plan: MakePlan) -> None:
-    """The training is over then; stopped it would have no predictions."""
+    """After it the training is over; a stopped trial would have no predictions."""
     scheduler = stopper(make_plan(early_terminate={"type": "hyperband", "min_iter": 2, "eta": 2}))
-    assert decisions(scheduler, Asked("good"), [0.9] * 4) == "gggg"
-    assert decisions(scheduler, Asked("bad"), [0.1] * 4) == "gSgg"
+    assert decisions(scheduler, RayTrial("good"), [0.9] * 4) == "gggg"
+    assert decisions(scheduler, RayTrial("bad"), [0.1] * 4) == "gSgg"
 
 
 def test_a_loss_is_better_when_it_is_smaller(make_plan: MakePlan) -> None:
     metric = {"name": "val/loss", "goal": "minimize"}
     scheduler = stopper(make_plan(metric=metric, early_terminate={"type": "hyperband", "min_iter": 1}))
-    assert decisions(scheduler, Asked("good"), [0.1, 0.1]) == "gg"
-    assert decisions(scheduler, Asked("bad"), [0.9, 0.9]) == "Sg"
+    assert decisions(scheduler, RayTrial("good"), [0.1, 0.1]) == "gg"
+    assert decisions(scheduler, RayTrial("bad"), [0.9, 0.9]) == "Sg"
 
 
 def test_folds_are_not_compared(make_plan: MakePlan) -> None:
     scheduler = stopper(make_plan(early_terminate={"type": "hyperband", "min_iter": 1}), ("a", "b"))
-    assert decisions(scheduler, Asked("good", "a"), [0.9] * 2) == "gg"
-    assert decisions(scheduler, Asked("bad", "b"), [0.1] * 2) == "gg"
-    assert decisions(scheduler, Asked("worse", "b"), [0.05] * 2) == "Sg"
+    assert decisions(scheduler, RayTrial("good", "a"), [0.9] * 2) == "gg"
+    assert decisions(scheduler, RayTrial("bad", "b"), [0.1] * 2) == "gg"
+    assert decisions(scheduler, RayTrial("worse", "b"), [0.05] * 2) == "Sg"
 
 
-def test_what_ended_before_a_crash_is_compared_with(make_plan: MakePlan) -> None:
+def test_trials_ended_before_a_crash_are_compared_with(make_plan: MakePlan) -> None:
     plan = make_plan(early_terminate={"type": "hyperband", "min_iter": 2})
     study = Study(plan, Ledger.create(plan.folder, plan.sweep.text, {}), (None,), seed=0)
     trial = study.next()
@@ -99,11 +101,11 @@ def test_what_ended_before_a_crash_is_compared_with(make_plan: MakePlan) -> None
     (run / "metrics.jsonl").write_text("".join(lines))
     study.over(trial, FINISHED, objective=0.9)
     resumed = Stopper(Study(plan, Ledger.open(plan.folder), (None,), seed=0))
-    assert decisions(resumed, Asked("bad"), [0.1] * 3) == "gSg"
+    assert decisions(resumed, RayTrial("bad"), [0.1] * 3) == "gSg"
 
 
 @pytest.mark.parametrize(
-    ("asked", "there", "expected"),
+    ("settings", "resources", "expected"),
     [
         ({}, {"CPU": 4.0}, (4, 0.0)),
         ({"cpus": 3}, {"CPU": 8.0}, (2, 0.0)),
@@ -114,19 +116,19 @@ def test_what_ended_before_a_crash_is_compared_with(make_plan: MakePlan) -> None
         ({"gpus": 0.0}, {"CPU": 16.0, "GPU": 2.0}, (16, 0.0)),
     ],
 )
-def test_as_many_side_by_side_as_fit(
-    asked: dict[str, Any], there: dict[str, float], expected: tuple[int, float]
+def test_as_many_trials_run_at_a_time_as_fit(
+    settings: dict[str, Any], resources: dict[str, float], expected: tuple[int, float]
 ) -> None:
-    found = fitting(SweepConfig(file="a", **asked), there, Path("a"))
-    assert (found.concurrent, found.gpus_each) == expected
+    machines = fitting(SweepConfig(file="a", **settings), resources, Path("a"))
+    assert (machines.concurrent, machines.gpus_each) == expected
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"), [({"cpus": 5}, "cpus=5: there are 4"), ({"gpus": 1.0}, "gpus=1: there are 0")]
+    ("settings", "message"), [({"cpus": 5}, "cpus=5: there are 4"), ({"gpus": 1.0}, "gpus=1: there are 0")]
 )
-def test_a_trial_that_never_fits_is_refused(asked: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
-        fitting(SweepConfig(file="a", **asked), {"CPU": 4.0}, Path("a"))
+def test_a_trial_that_never_fits_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fitting(SweepConfig(file="a", **settings), {"CPU": 4.0}, Path("a"))
 
 
 @pytest.mark.parametrize("address", ["somewhere", "127.0.0.1:port"])
@@ -137,12 +139,12 @@ def test_an_address_needs_a_port(address: str) -> None:
 
 def test_an_address_that_does_not_answer() -> None:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))  # nobody listens there
+        free.bind(("127.0.0.1", 0))  # no server listens there
         with pytest.raises(ConfigError, match="does not answer"):
             require_answer(f"127.0.0.1:{free.getsockname()[1]}")
 
 
-def test_somebody_else_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_of_another_service_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE_OF_RAY_S", 3.0)
     with (
         socket.create_server(("127.0.0.1", 0)) as other,
@@ -152,17 +154,17 @@ def test_somebody_else_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "cause"),
     [
         ("The actor died because its worker ran out of memory (OOM) and was killed", "ran out of memory"),
         ("The actor died unexpectedly before finishing this task.", "was lost"),
         (None, "was lost"),
     ],
 )
-def test_why_a_worker_is_gone(error: str | None, told: str) -> None:
+def test_the_cause_of_a_worker_death(error: str | None, cause: str) -> None:
     class Gone:
         def get_error(self) -> str | None:
             return error
 
     gone: Any = Gone()
-    assert told in _death(gone)
+    assert cause in _death(gone)

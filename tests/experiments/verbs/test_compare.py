@@ -52,3 +52,12 @@ def test_every_problem_of_every_path_is_told_at_once(
     assert "3 problems" in told
     assert all(word in told for word in ("metrics.json: not JSON", "is not finished", "no such folder"))
     assert not (tmp_path / "out").exists()
+
+
+def test_the_page_of_something_else_is_not_replaced(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "index.html").write_text("a prediction")
+    assert main(["compare", str(study), f"out={tmp_path}"]) == USERS_FAULT
+    assert "its index.html is of something else" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -1,6 +1,7 @@
 """``fer-id evaluate``: groups and pairs by argument, and the public view in a file of its own."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,25 @@ def test_the_public_view_takes_the_place_of_no_file_of_a_run(
     assert main(["evaluate", str(run.path), f"public={tmp_path / place}"]) == USERS_FAULT
     assert "public=" in capsys.readouterr().err
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("content", ["clip_id,label\n", '{"provenance": "real", "groups": []}', ""])
+def test_the_public_view_replaces_nothing_but_an_older_one(
+    run: RunDir, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``public=site/clips.csv`` or a store's card, by completion of the wrong name."""
+    (tmp_path / "file").write_text(content)
+    assert main(["evaluate", str(run.path), f"public={tmp_path / 'file'}"]) == USERS_FAULT
+    assert "holds no public view of groups; choose another name" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == content
+    assert not (run.path / "metrics.json").exists()
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["evaluate", str(run.path), f"public={tmp_path / 'pipe'}"]) == USERS_FAULT
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_run_whose_predictions_were_edited_is_named(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+    table = run.predictions()
+    run.write_predictions(table.assign(**{f"p_{TARGET.names[0]}": 2.0}))
+    assert main(["evaluate", str(run.path)]) == USERS_FAULT
+    assert f"{run.path / 'predictions.parquet'}: 2 problems" in capsys.readouterr().err

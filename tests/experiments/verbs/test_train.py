@@ -19,6 +19,7 @@ from experiments.config import TrainConfig
 from experiments.settings.loading import load, plain, read, usual
 from experiments.training.setup import open_run_data
 from fer_id.callbacks.record import Record
+from fer_id.errors import RunError
 from fer_id.models.checkpoint import read_tensors
 from fer_id.reporting.jobs import run_name
 from fer_id.runs.run_dir import RunDir
@@ -442,6 +443,18 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_
 
     data = open_run_data(run.parts[1])[1]
     assert data.subjects(data.fold.test) == run.parts[1].job()["subjects"]["test"]
+
+
+def test_an_edited_configuration_that_would_test_what_the_model_learned_from_is_refused(
+    drawn: Path, tiny: Tiny, tmp_path: Path
+) -> None:
+    assert main(tiny(drawn, tmp_path, "name=a", "protocol=holdout", "seed=0")) == DONE
+    run = RunDir.open(tmp_path / "a")
+    data = open_run_data(run)[1]
+    assert data.subjects(data.fold.test) == run.job()["subjects"]["test"]
+    run.write_config(run.config() | {"seed": 1})
+    with pytest.raises(RunError, match=r"config\.yaml gives other subjects for .*test"):
+        open_run_data(run)
 
 
 def test_a_run_that_learned_from_the_children_to_calibrate_on_is_refused(

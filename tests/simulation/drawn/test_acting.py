@@ -1,4 +1,4 @@
-"""Subjects and clips: repeatable, with the distributions that the tables promise, and hard in the way that is meant."""
+"""Drawn subjects and performances: reproducibility, distributions of traits, and the need for temporal context."""
 
 import numpy as np
 import pytest
@@ -71,7 +71,7 @@ def test_neutral_faces_move_too() -> None:
     assert np.ptp(clip("neutral").activation, axis=0).max() > 0.05
 
 
-def test_change_tells_more_than_any_single_frame() -> None:
+def test_change_is_more_informative_than_any_single_frame() -> None:
     """Logistic regression, leave one subject out: features of change beat the best frame by 5 points or more."""
     shapes, labels, who = [], [], []
     for index in range(10):
@@ -82,7 +82,7 @@ def test_change_tells_more_than_any_single_frame() -> None:
             labels.append(emotion)
             who.append(index)
     x = np.array(shapes)
-    # The moment of greatest change is not known beforehand: the extremes of every coordinate against the first frames.
+    # The moment of greatest change is unknown: the extremes of every coordinate against the first frames.
     change = x - np.median(x[:, :3], axis=1, keepdims=True)
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=1000))
 

@@ -1,4 +1,4 @@
-"""The painter against areas and positions that are known."""
+"""Canvas operations against known areas and positions."""
 
 import numpy as np
 import pytest
@@ -65,7 +65,7 @@ def test_paste_leaves_what_lies_outside_the_outline() -> None:
 
 
 @given(st.floats(-50, 50), st.floats(-50, 50), st.floats(0.01, 20))
-def test_nothing_fails_beyond_the_picture(x: float, y: float, size: float) -> None:
+def test_painting_outside_the_picture_does_not_fail(x: float, y: float, size: float) -> None:
     c = canvas()
     shape = SQUARE * size + [x, y]
     c.fill(shape, WHITE)

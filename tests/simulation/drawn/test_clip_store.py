@@ -1,4 +1,4 @@
-"""The drawn store: whole, repeatable, in the geometry of every other crop."""
+"""Drawn stores: complete, reproducible, and in the geometry of all crops."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ClipStore:
     return ClipStore.open(path)
 
 
-def test_the_table(store: ClipStore) -> None:
+def test_the_table_of_a_drawn_store(store: ClipStore) -> None:
     assert len(store) == 3 * 5
     assert (store.card.provenance, store.card.landmarks_from) == ("synthetic", "drawn")
     assert store.card.groups == list(GROUPS)
@@ -43,7 +43,7 @@ def test_the_table(store: ClipStore) -> None:
     assert store.clips["intensity"].map(len).eq(6).all()
 
 
-def test_landmarks_are_there_exactly_where_a_face_is(store: ClipStore) -> None:
+def test_landmarks_are_finite_exactly_where_a_face_is_visible(store: ClipStore) -> None:
     for row in range(len(store)):
         clip = store.read(row)
         np.testing.assert_array_equal(np.isfinite(clip.landmarks).all(axis=(1, 2)), clip.valid)
@@ -57,7 +57,7 @@ def test_eyes_lie_where_every_crop_has_them(store: ClipStore) -> None:
     assert 0.1 < eyes.std(axis=0).mean() < 0.5  # the detector's own uncertainty
 
 
-def test_the_drawing_is_where_the_landmarks_say(store: ClipStore) -> None:
+def test_the_drawn_eyes_are_at_the_landmarks(store: ClipStore) -> None:
     """Irises, the darkest part inside an eye, and the sclera make eyes contrast with the cheek below them."""
     for row in range(len(store)):
         clip = store.read(row)
@@ -76,7 +76,7 @@ def test_two_processes_draw_the_same_store_as_one(store: ClipStore, tmp_path: Pa
     assert ClipStore.open(tmp_path / "two").clips.equals(store.clips)
 
 
-def test_the_same_seed_draws_the_same_bytes_whoever_else_is_drawn(store: ClipStore, tmp_path: Path) -> None:
+def test_a_clip_does_not_depend_on_the_size_of_the_cohort(store: ClipStore, tmp_path: Path) -> None:
     write_synthetic_store(replace(SMALL, subjects=1, clips_per_emotion=2), tmp_path / "again")
     again = ClipStore.open(tmp_path / "again")
     rows = {name: row for row, name in enumerate(again.clips["clip_id"])}
@@ -86,7 +86,7 @@ def test_the_same_seed_draws_the_same_bytes_whoever_else_is_drawn(store: ClipSto
                 np.testing.assert_array_equal(ours, theirs)
 
 
-def test_another_seed_draws_others() -> None:
+def test_another_seed_draws_other_clips() -> None:
     clips = [
         draw_clip(sample_subject(0, seed, 1.0, TARGET.names), "happy", 0, replace(SMALL, seed=seed)) for seed in (1, 2)
     ]
@@ -127,7 +127,7 @@ def test_film_strips_of_long_clips_fit_on_a_screen(tmp_path: Path) -> None:
     assert Image.open(picture).width < 4000
 
 
-def test_the_planted_shortcut_tells_the_label_outside_the_face() -> None:
+def test_the_planted_shortcut_encodes_the_label_outside_the_face() -> None:
     config = SyntheticConfig(frames=3, fps=1.5)
     planted, subject = replace(config, shortcut="patch"), config.subject(1)
     colours = []

@@ -1,4 +1,4 @@
-"""Landmarks: iBUG order and symmetry, and each action unit moving what FACS says it moves."""
+"""Landmarks of a drawn head: iBUG order, symmetry, and displacements by action units after FACS."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ REST = landmarks(SHAPE, units())
 
 
 def moved(**activation: float) -> Array:
-    """How far each point moves from rest, (68, 3)."""
+    """Return the displacement of each point from rest, (68, 3)."""
     return landmarks(SHAPE, units(**activation)) - REST
 
 
@@ -40,7 +40,7 @@ def test_the_eyes_are_one_unit_apart() -> None:
     assert left[1] == pytest.approx(right[1])
 
 
-def test_units_move_what_facs_says() -> None:
+def test_action_units_move_the_points_that_facs_names() -> None:
     inner, outer = [21, 22], [17, 26]
     assert (moved(AU1=1)[inner, 1] < -0.1).all()
     assert np.abs(moved(AU1=1)[outer, 1]).max() < 0.02
@@ -64,7 +64,7 @@ def test_a_blink_closes_the_eyes() -> None:
     assert np.abs(closed[[37, 38], 1] - closed[[41, 40], 1]).max() < 0.03
 
 
-def test_lips_part_only_when_told() -> None:
+def test_lips_part_only_with_au25() -> None:
     assert np.abs(REST[61:64, 1] - REST[[67, 66, 65], 1]).max() < 1e-9
     parted = landmarks(SHAPE, units(AU25=1))
     assert (parted[[67, 66, 65], 1] - parted[61:64, 1] > 0.05).all()
@@ -89,6 +89,6 @@ def test_pose_turns_the_near_points_most() -> None:
 
 def test_faces_of_a_clip_are_those_of_its_frames() -> None:
     course = np.random.default_rng(0).uniform(-0.3, 1.2, (5, 2, len(ACTION_UNITS)))
-    np.testing.assert_array_equal(landmarks(SHAPE, course), np.stack([landmarks(SHAPE, one) for one in course]))
+    np.testing.assert_array_equal(landmarks(SHAPE, course), np.stack([landmarks(SHAPE, frame) for frame in course]))
     with pytest.raises(ValueError, match=r"\(5, 14\): expected"):
         landmarks(SHAPE, course[:, 0])
