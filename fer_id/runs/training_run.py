@@ -28,6 +28,9 @@ class TrainingRun(RunDir):
     Who writes what: :meth:`begin` writes ``config.yaml`` and ``job.json``; ``RunLogger`` writes ``metrics.jsonl``;
     :meth:`callbacks` write ``checkpoints/``, the Trainer's settings into ``config.yaml`` and, in ``trainer.test``,
     ``predictions.parquet``; :func:`evaluate` writes ``metrics.json``, ``figures/``, ``report.html`` and ``DONE``.
+
+    Order, augmentation and dropout are functions of the data module's seed; new weights are whatever torch draws, so
+    ``pl.seed_everything(seed)`` before the model is built makes a training repeatable.
     """
 
     @classmethod
