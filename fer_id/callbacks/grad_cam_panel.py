@@ -112,7 +112,7 @@ class GradCamPanel(pl.Callback):
         training = {name: module.training for name, module in model.named_modules()}
         targets: dict[str, int] = {}
         confidences: dict[str, float] = {}
-        batches = [_on(one, pl_module.device) for one in self.chosen.values()]
+        batches = [_on(sample, pl_module.device) for sample in self.chosen.values()]
         try:
             model.eval()
             with trainer.precision_plugin.forward_context():
@@ -137,11 +137,11 @@ class GradCamPanel(pl.Callback):
         from fer_id.reporting.gallery import film_strip
 
         clip = row["clip_id"]
-        one, card = self.chosen[clip], _card_of(trainer, clip)
-        named = {"predicted": labels.names[row["target"]], "label": labels.names[int(one["label"])]}
+        sample, card = self.chosen[clip], _card_of(trainer, clip)
+        named = {"predicted": labels.names[row["target"]], "label": labels.names[int(sample["label"])]}
         return film_strip(
             KIND,
-            _stored(one),
+            _stored(sample),
             {METHOD_NAMES[GRAD_CAM]: explained.maps[clip].astype(np.float32)},
             {str(key): value for key, value in row.items()} | named | {"confidence": confidences[clip]},
             provenance="real" if card is None else card.provenance,
@@ -166,7 +166,7 @@ def _spread(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
 def _one_clip(batch: Any, i: int) -> ClipBatch:
     """Return one clip of a batch as a batch of its own on the CPU, without the frames that only fill the batch up."""
     frames = int(batch["valid"][i].nonzero().max()) + 1
-    one: ClipBatch = {
+    sample: ClipBatch = {
         "frames": batch["frames"][i : i + 1, :frames].detach().cpu().clone(),
         "valid": batch["valid"][i : i + 1, :frames].cpu().clone(),
         "landmarks": batch["landmarks"][i : i + 1, :frames].cpu().clone(),
@@ -174,7 +174,7 @@ def _one_clip(batch: Any, i: int) -> ClipBatch:
         "clip_id": [batch["clip_id"][i]],
         "subject_id": [batch["subject_id"][i]],
     }
-    return one
+    return sample
 
 
 def _on(batch: ClipBatch, device: torch.device) -> ClipBatch:
@@ -183,9 +183,9 @@ def _on(batch: ClipBatch, device: torch.device) -> ClipBatch:
     return moved  # type: ignore[no-any-return]
 
 
-def _stored(one: ClipBatch) -> StoredClip:
-    frames = (one["frames"][0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    return StoredClip(frames, one["landmarks"][0].numpy(), one["valid"][0].numpy())
+def _stored(sample: ClipBatch) -> StoredClip:
+    frames = (sample["frames"][0] * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    return StoredClip(frames, sample["landmarks"][0].numpy(), sample["valid"][0].numpy())
 
 
 def _card_of(trainer: pl.Trainer, clip: str) -> Any:
@@ -197,8 +197,8 @@ def _card_of(trainer: pl.Trainer, clip: str) -> Any:
 def _few_children(trainer: pl.Trainer, chosen: dict[str, ClipBatch]) -> bool:
     """Return whether fewer than five real people are among the subjects of the clips, and any."""
     real = set()
-    for clip, one in chosen.items():
+    for clip, sample in chosen.items():
         card = _card_of(trainer, clip)
         if card is None or card.provenance == "real":
-            real.add(one["subject_id"][0])
+            real.add(sample["subject_id"][0])
     return 0 < len(real) < FEWEST_SUBJECTS

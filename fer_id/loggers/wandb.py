@@ -78,9 +78,13 @@ class PrivateWandbLogger(WandbLogger):
         if config is None:
             config = run.config() if (run.path / "config.yaml").is_file() else {}
         name = _public_name(run) if name is None else name
-        shown = public({**config, "name": name})  # a configuration names a fold after its child
-        self._details = Details(run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, shown)
-        self.rules = Rules.of(job, job_type, few_validated([one.job() for one in folds]) if folds and not job else None)
+        settings = public({**config, "name": name})  # a configuration names a fold after its child
+        self._details = Details(
+            run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, settings
+        )
+        self.rules = Rules.of(
+            job, job_type, few_validated([fold.job() for fold in folds]) if folds and not job else None
+        )
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
         self._opened: list[wandb.Run | None] = []
         self._media: dict[str, Any] = {}  # until the row of their epoch is sent
