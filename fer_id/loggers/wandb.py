@@ -36,9 +36,9 @@ class PrivateWandbLogger(WandbLogger):
     axis ``epoch``; after resuming, each epoch once. Of a split with fewer than five real children no number is sent, of
     a ``trial`` none of its test clips, of real children only the public view of groups. Drawn faces may be sent; a real
     one only with ``faces=True`` and the child's consent to ``media_sharing``. :attr:`experiment` obeys the same rules,
-    whoever uses it; W&B's own globals, ``wandb.log`` and ``wandb.run``, do not. Tables are sent as ``Html`` and matrices
-    as ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests hold the absolute path
-    of a local file.
+    whoever uses it; W&B's own globals, ``wandb.log`` and ``wandb.run``, do not. Tables go as ``Html`` and matrices as
+    ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests hold the absolute path of
+    a local file.
 
     A W&B that refuses, or does not answer within seconds, costs a line, never the training: the run is then recorded
     offline, and the line says how to send it. An active W&B run is finished first.
