@@ -30,7 +30,7 @@ from fer_id.release.bundle import verify_bundle
 from fer_id.release.policy import read_policy
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
-from fer_id.video.corrections import read_corrected
+from fer_id.video.reader import read_corrected
 
 ROOT = Path(__file__).resolve().parents[1]
 Reader = Callable[[Path], object]
@@ -108,8 +108,8 @@ def test_what_nests_deeper_than_python_bears_is_damage(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("content", ["<a>" * 200_000, "<a>" * 200_000 + "</a>" * 200_000], ids=["open", "closed"])
 def test_xml_that_nests_deeply_is_none_of_elans(tmp_path: Path, content: str) -> None:
-    (tmp_path / "x.eaf").write_text(content)
-    assert "cannot be read as a file of ELAN" in refusal(read_corrected, tmp_path / "x.eaf")
+    (tmp_path / "x.eaf").write_text(f"<ANNOTATION_DOCUMENT>{content}</ANNOTATION_DOCUMENT>")
+    assert "cannot be read as a file of ELAN (nested more than 100 deep)" in refusal(read_corrected, tmp_path / "x.eaf")
 
 
 @pytest.mark.parametrize("name", ["x.eaf", "events.csv", "events.tsv", "x.boris"])
@@ -289,6 +289,8 @@ def test_parsers_and_writers_are_called_in_one_place() -> None:
 
 
 def test_a_key_given_twice_is_refused_where_json_would_lose_one_of_its_values() -> None:
-    with pytest.raises(RunError, match=r"card\.json: not JSON \(the key provenance is given twice\)"):
+    with pytest.raises(
+        RunError, match=r"card\.json: not JSON \('provenance' is given twice, so that one of its values would be lost\)"
+    ):
         parse_json('{"a": {"provenance": "synthetic", "n": 1, "provenance": "real"}}', "card.json", RunError)
     assert parse_json('[{"n": 1}, {"n": 2}]', "card.json", RunError) == [{"n": 1}, {"n": 2}]

@@ -13,7 +13,7 @@ from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import LEARNED_FROM, RunDir
 from fer_id.store.card import StoreCard
-from fer_id.video.inference import Watcher
+from fer_id.video.inference import VideoModel
 from fer_id.video.timeline import About
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Opened:
         demonstration: whether it may be shown only.
     """
 
-    watcher: Watcher
+    watcher: VideoModel
     about: About
     learned_from: frozenset[str] = frozenset()
     unfit: tuple[Unfit, ...] = ()
@@ -67,17 +67,20 @@ def open_run(path: str, fps: float | None) -> Opened:
             "Train one model on all children (protocol=holdout), or, to see what a left-out child's own fold says of "
             f"it, name that fold: run={run.folds[0].path}"
         )
-    trained, job, review = TrainedModel.open(run), run.job(), run.metrics()
-    training = trained.config
+    job, review = run.job(), run.metrics()
     store = job.get("store") or {}
     gray = _gray(store.get("geometry"), path)
     known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
-    require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=training.model.landmarks > 0)
+    require_one_mapping(
+        {path: known, "the video": [MESH_MAPPING]}, landmarks=run.config()["model"].get("landmarks", 0) > 0
+    )
+    trained = TrainedModel.open(run)
+    training = trained.config
     frames = int(job["cost"]["frames"])
     fold = str(run.predictions()["fold"].iloc[0])
     temperature, threshold, notes = _judged(review, fold, path)
     return Opened(
-        Watcher(
+        VideoModel(
             model=trained.model,
             labels=trained.labels,
             fps=_agreed(_known_fps(store, training.data.store, frames), fps, path),
@@ -114,7 +117,7 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
     if released.threshold is None:
         notes.insert(0, "Every window is for review: its release has no threshold that keeps the risk asked for.")
     return Opened(
-        Watcher(
+        VideoModel(
             model=released.model,
             labels=released.labels,
             fps=_agreed(takes["fps"] or (STILLS_FPS if takes["frames"] == 1 else None), fps, path),

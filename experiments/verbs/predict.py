@@ -20,7 +20,7 @@ from fer_id.settings import Clash, setting
 if TYPE_CHECKING:
     from data_modules.cohort.video_consent import Permitted
     from experiments.training.video_model import Opened
-    from fer_id.video.inference import Watched
+    from fer_id.video.inference import VideoPrediction
     from fer_id.video.timeline import About, Timeline, Video
 
 UNCHECKED = (
@@ -143,7 +143,7 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     from fer_id.preprocessing.landmarker_file import find_bundle
     from fer_id.preprocessing.landmarks import FaceLandmarker
     from fer_id.preprocessing.tracking import MOST_FACES
-    from fer_id.video.inference import open_video, watch
+    from fer_id.video.inference import open_video, predict_windows
     from fer_id.video.timeline import Timeline, judge_windows, spans, with_face
 
     watcher = opened.watcher
@@ -158,7 +158,9 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     if not marks and permitted is not None:
         marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
-        watched = watch(shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks)
+        watched = predict_windows(
+            shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
+        )
     about = _about(opened, watched, stride, config.least_face, permitted)
     about = replace(about, of_video=_of_video(shown, watched, marked=bool(marks)))
     times = spans(watched.windows, watcher.fps, shown.length_s)
@@ -190,7 +192,9 @@ def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
     return places if inside and len({time for time, _, _ in places}) == len(parts) else None
 
 
-def _about(opened: Opened, watched: Watched, stride: int, least_face: float, permitted: Permitted | None) -> About:
+def _about(
+    opened: Opened, watched: VideoPrediction, stride: int, least_face: float, permitted: Permitted | None
+) -> About:
     """What is known of the model, and of how it looked at this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
@@ -207,7 +211,7 @@ def _about(opened: Opened, watched: Watched, stride: int, least_face: float, per
     return replace(opened.about, settings=settings, notes=tuple(notes))
 
 
-def _of_video(video: Video, watched: Watched, *, marked: bool) -> tuple[str, ...]:
+def _of_video(video: Video, watched: VideoPrediction, *, marked: bool) -> tuple[str, ...]:
     """Return whose face was followed, where it may be another's, and what of the video may mislead."""
     from fer_id.preprocessing.hdr import HDR_NOTE
 

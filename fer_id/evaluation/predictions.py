@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.special import softmax
 
-from fer_id.errors import DataError, Problems
+from fer_id.errors import SHOWN, DataError, Problems
 from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.labels import SUM_TOLERANCE, LabelSpace
 
@@ -101,6 +102,24 @@ def calibration_rows(fold: pd.DataFrame) -> Bools:
     chosen = "calibration" if (split == "calibration").any() else "validation"
     known = (split == chosen) & fold["label"].notna().to_numpy() & fold["predicted"].notna().to_numpy()
     return np.asarray(known, dtype=np.bool_)
+
+
+def check_answers(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:
+    """Raise DataError where ``predicted`` is not the class of the highest logit, or ``p_<class>`` not its softmax.
+
+    For a table that :func:`check_predictions` accepted: a training writes all three from the same logits, so a row in
+    which they differ was edited.
+    """
+    rows = predictions[predictions["predicted"].notna()]
+    logits, p = (_numbers(rows, [f"{prefix}_{name}" for name in labels.names]) for prefix in ("logit", "p"))
+    predicted = np.take_along_axis(logits, _indices(rows["predicted"], labels)[:, None], axis=1)[:, 0]
+    wrong = (predicted < logits.max(axis=1, initial=-np.inf)) | (np.abs(softmax(logits, axis=1) - p) > 1e-3).any(axis=1)
+    if wrong.any():
+        clips = ", ".join(rows["clip_id"].astype(str)[wrong].head(SHOWN))
+        raise DataError(
+            f"{where}: {int(wrong.sum())} rows whose predicted class, logits and probabilities contradict each other "
+            f"({clips}), so the file was edited; the same `fer-id train` command, without the file, predicts again"
+        )
 
 
 def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:

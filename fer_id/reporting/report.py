@@ -18,7 +18,7 @@ from fer_id.evaluation.confidence.threshold import RISK, flagged, review_scores
 from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
 from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.metrics import compute_metrics, confidences
-from fer_id.evaluation.predictions import check_predictions, class_names, judge
+from fer_id.evaluation.predictions import check_answers, check_predictions, class_names, judge
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.reporting import doubt, figures, group_figures, words
@@ -91,6 +91,7 @@ def judged_anew(
     predictions = run.predictions()
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
     check_predictions(predictions, labels, run.path / "predictions.parquet")
+    check_answers(predictions, labels, run.path / "predictions.parquet")
     predictions, temperatures, why = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)

@@ -39,7 +39,7 @@ def label_problems(label: object, soft_label: object, space: LabelSpace) -> list
         if len(soft_label) != len(space):
             found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
         elif not _are_shares(soft_label):
-            found.append(f"soft_label is {cut(list(soft_label))}, expected shares that sum to 1")
+            found.append(f"soft_label is {cut(np.asarray(soft_label).tolist())}, expected shares that sum to 1")
     return found
 
 

@@ -1,8 +1,8 @@
-"""What a person coded in BORIS on its way back: projects and tables of aggregated events, in the reviewed video's time.
+"""Reader of corrections made in BORIS: projects and tables of aggregated events, in the reviewed video's time.
 
-BORIS writes an event's time as that of the observation: the time in its first player and the observation's ``time
-offset``. A further player shows its video later by the offset of its own. Both are taken off here, as BORIS does where
-it jumps to an event; an observation whose time cannot be turned into the reviewed video's is refused.
+BORIS writes an event's time as that of the observation: the time in its first player plus the observation's ``time
+offset``. A further player shows its video later by an offset of its own. Both offsets are subtracted here, as BORIS
+does where it jumps to an event; an observation whose time cannot be converted to the reviewed video's is refused.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from fer_id.video.corrections import Corrected, Opinion, corrected
 OFFSET, SUBJECT = "Time offset (s)", "Subject"
 NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)
 MEDIA_COLUMNS = ("Source", "Media file")
-"""What BORIS 8 and BORIS 7 call the column of an observation's media files."""
+"""Column of an observation's media files in BORIS 8 and in BORIS 7."""
 
 _ALONE = "expected the reviewed video alone in its player"
 _PLAYER = re.compile(r"(?:^|[|\s])player #(\d+): ?")
 
 
 class Event(BaseModel):
-    """An event of a project: the fields that a list begins with; further ones differ between versions."""
+    """The leading fields of a project's event, which is a list; later fields differ between versions of BORIS."""
 
     time: Seconds
     subject: Text
@@ -50,7 +50,7 @@ class Behaviour(BaseModel):
 
 
 class MediaInfo(BaseModel):
-    """What a project knows of an observation's media: seconds by which each player starts late."""
+    """Media facts of an observation: seconds by which each player starts late."""
 
     offset: dict[str, Number] = {}
 
@@ -74,10 +74,10 @@ class Project(BaseModel):
 
 
 def read_project(path: Path) -> Corrected:
-    """Return what was coded in the observation that ``fer-id predict`` made; events begin and end in turn.
+    """Return the opinions coded in the observation that ``fer-id predict`` made, whose events begin and end in turn.
 
     Raises:
-        DataError: no project, or one without that observation; an event that is none, begins and never ends, or lies
+        DataError: not a project, or one without that observation; an event that is malformed, never ends or lies
             outside of the video; a time that is not the reviewed video's; all problems together.
     """
     project = record(Project, read_json(path, DataError), str(path), DataError)
@@ -96,12 +96,12 @@ def read_project(path: Path) -> Corrected:
 
 
 def read_table(path: Path) -> Corrected:
-    """Return what was coded, from a table of aggregated events of ours or of any version of BORIS.
+    """Return the opinions in a table of aggregated events, from ``fer-id predict`` or any version of BORIS.
 
     Cells are separated by commas, semicolons or tabs.
 
     Raises:
-        DataError: not such a table, of several observations, or not begun by ``fer-id predict``; a row that cannot be
+        DataError: not such a table, several observations, or not begun by ``fer-id predict``; a row that cannot be
             read, or whose time is not the reviewed video's; all problems together.
     """
     rows = list(_rows(path))
@@ -149,7 +149,7 @@ def _offset(observation: Observation, corrected_file: Corrected, problems: Probl
 
 
 def _events(events: list[Any], types: dict[str, str], problems: Problems) -> Iterator[tuple[int, Event]]:
-    """Yield the events that a person coded, with their numbers; note what is wrong with the others."""
+    """Yield a person's events with their numbers; add the malformed events to ``problems``."""
     for number, raw in enumerate(events, start=1):
         if not isinstance(raw, list):
             problems.add(f"event {number} is {shown(raw)}, expected a list of {', '.join(Event.model_fields)}")
@@ -170,7 +170,7 @@ def _events(events: list[Any], types: dict[str, str], problems: Problems) -> Ite
 
 
 def _paired(events: Iterable[tuple[int, Event]], offset: float, problems: Problems) -> Iterator[Opinion]:
-    """Yield the stretches between a state event's beginning and its end."""
+    """Yield the stretch between each state event's beginning and end; add events without an end to ``problems``."""
     begun = dict[tuple[str, str, str | None], tuple[int, Event]]()
     for number, event in sorted(events, key=lambda item: item[1].time):
         key = (event.subject, event.behaviour, event.modifiers or None)
@@ -190,7 +190,7 @@ def _paired(events: Iterable[tuple[int, Event]], offset: float, problems: Proble
 
 
 def _require_one_person(subjects: set[str], problems: Problems) -> None:
-    """Note a problem where events are about several people: the labels are to be of the one whose face was followed."""
+    """Add a problem where events have several focal subjects: labels belong to the person whose face was tracked."""
     people = sorted(subjects - {"", NOBODY}) + [NOBODY] * bool(subjects & {"", NOBODY})
     if len(people) > 1:
         named = ", ".join(map(shown, people))[:300]
@@ -200,7 +200,7 @@ def _require_one_person(subjects: set[str], problems: Problems) -> None:
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield the rows of a table with their lines; raise DataError with every row that is not whole."""
+    """Yield the rows of a table with their line numbers; raise DataError with every malformed row."""
     text = read_text(path, DataError, most=MOST_ANNOTATIONS)
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     reader, problems = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), Problems(str(path))
@@ -240,13 +240,13 @@ def _table_offset(row: dict[str, str], file: Corrected) -> Decimal:
 
 
 def _first_player(cell: str) -> str:
-    """Return what the first player plays: a path, or several with semicolons between them."""
+    """Return the path that the first player plays, or several paths separated by semicolons."""
     parts = _PLAYER.split(cell)
     return dict(zip(parts[1::2], parts[2::2], strict=True)).get("1", parts[0]).strip()
 
 
 def _decimal(cell: str) -> Decimal:
-    """Return a number of seconds as it is written, or raise ValueError."""
+    """Return the exact number of seconds in a cell, or raise ValueError."""
     try:
         value = Decimal(cell.strip())
     except InvalidOperation:
@@ -258,14 +258,14 @@ def _decimal(cell: str) -> Decimal:
 
 
 def _of_observation(path: Path, name: str, opinions: list[Opinion]) -> Corrected:
-    """Return the checked file; the observation's name says which video it belongs to."""
+    """Return the checked corrections; the observation's name identifies the video."""
     video, _, rest = name.rpartition(SHA256_MARK)
     sha256, _, subject = rest.partition(SUBJECT_MARK)
     return corrected(path, video.strip(), sha256.strip(), subject.strip(), opinions)
 
 
 def _opinion(start: float, end: float, label: str) -> Opinion:
-    """Return a labelled stretch, or raise ValueError with what is wrong with its times in the video."""
+    """Return a labelled stretch of the video, or raise ValueError where its times are outside or reversed."""
     start, end = round(start, 6), round(end, 6)
     if start < 0:
         raise ValueError(f"begins at {start:.3f} s of the video, before the video does")

@@ -1,8 +1,8 @@
-"""BORIS: the timeline as a table of aggregated events, and as a project, which is what BORIS itself opens.
+"""Writer of a timeline for BORIS: a table of aggregated events, and a project.
 
-BORIS exports aggregated events and does not read them back: a person opens ``review.boris``, codes what they see with
-the behaviours of the category ``seen``, and saves it or exports it. What the model said is in the category ``model``
-and is never taken for somebody's opinion.
+BORIS exports aggregated events and does not read them back: a person opens ``review.boris``, codes the video with the
+behaviours of the category ``seen``, and saves or exports the project. The model's predictions are in the category
+``model`` and are never read back as a person's opinion.
 """
 
 from __future__ import annotations
@@ -19,46 +19,55 @@ COLUMNS = (
     *("Subject", "Behavior", "Behavioral category", "Modifiers", "Behavior type"),
     *("Start (s)", "Stop (s)", "Duration (s)", "Comment start", "Comment stop", "Time offset (s)"),
 )
-"""Of a table of aggregated events, as BORIS 7 exports them, and the offset that BORIS 8 adds."""
+"""Columns of a table of aggregated events as BORIS 7 exports it, and the offset that BORIS 8 adds."""
 
 MODEL, SEEN = "model", "seen"
 NOBODY = "No focal subject"
 SHA256_MARK, SUBJECT_MARK = "sha256:", "subject:"
-"""Stand in the observation's name before the checksum of its video, and before the pseudonym of who was followed."""
+"""Prefixes, in the observation's name, of the video's checksum and of the tracked person's pseudonym."""
 
 LEFT = tuple(status for status in STATUSES if status != ANSWERED)
-"""What the model says of a stretch that it does not answer."""
+"""Statuses of segments without an answer."""
 
 _PREFIX = f"{MODEL}: "
 _TICK = 0.001  # seconds: one event ends before the next of the same behaviour begins
 
 
 def write_table(timeline: Timeline, media: str) -> bytes:
-    """A row per stretch; ``Behavior`` is ``model: <class>``, or what it is where there is no answer.
+    """Return a CSV table with a row per segment; ``Behavior`` is ``model: <class>``, or the status without an answer.
 
     Args:
-        timeline: what is shown.
+        timeline: predictions to write.
         media: path of the video as seen from the folder of the file.
     """
     video, rows = timeline.video, list[tuple[str, ...]]()
-    seen = (_observation(timeline), _now(), timeline.about.sentence, media, f"{video.length_s:.3f}", f"{video.fps:.3f}")
-    for one in _events(timeline):
-        times = (f"{one.start_s:.3f}", f"{one.end_s:.3f}", f"{one.end_s - one.start_s:.3f}")
-        rows.append((*seen, NOBODY, _behaviour(one), MODEL, "", "STATE", *times, one.words, "", "0"))
+    facts = (
+        _observation(timeline),
+        _now(),
+        timeline.about.sentence,
+        media,
+        f"{video.length_s:.3f}",
+        f"{video.fps:.3f}",
+    )
+    for segment in _events(timeline):
+        start, end = segment.start_s, segment.end_s
+        times = (f"{start:.3f}", f"{end:.3f}", f"{end - start:.3f}")
+        rows.append((*facts, NOBODY, _behaviour(segment), MODEL, "", "STATE", *times, segment.words, "", "0"))
     return csv_text(COLUMNS, (dict(zip(COLUMNS, row, strict=True)) for row in rows)).encode()
 
 
 def write_project(timeline: Timeline, media: str) -> bytes:
-    """A project with one observation of the video, and the classes as behaviours to code with."""
+    """Return a project (JSON) with one observation of the video and the classes as behaviours."""
     video, name = timeline.video, _observation(timeline)
     events: list[tuple[float, str, str, str, str]] = []
-    for one in _events(timeline):
-        events.append((round(one.start_s, 3), "", _behaviour(one), "", one.words))
-        events.append((round(one.end_s - _TICK, 3), "", _behaviour(one), "", ""))
-    kept = {"file": {str(player): [media] if player == 1 else [] for player in range(1, 9)}, "type": "MEDIA"}
+    for segment in _events(timeline):
+        behaviour = _behaviour(segment)
+        events.append((round(segment.start_s, 3), "", behaviour, "", segment.words))
+        events.append((round(segment.end_s - _TICK, 3), "", behaviour, "", ""))
+    media_files = {"file": {str(player): [media] if player == 1 else [] for player in range(1, 9)}, "type": "MEDIA"}
     facts = {"length": {media: video.length_s}, "fps": {media: video.fps}, "hasVideo": {media: True}}
     observation = {
-        **kept,
+        **media_files,
         "date": _now().replace(" ", "T"),
         "description": timeline.about.sentence,
         "time offset": 0.0,
@@ -89,22 +98,22 @@ def write_project(timeline: Timeline, media: str) -> bytes:
 
 
 def _events(timeline: Timeline) -> Iterator[Segment]:
-    """What the model said, and the frames without a face, by time; no window twice."""
-    told = [one for one in timeline.segments() if one.status != NO_FACE]
-    yield from sorted([*told, *timeline.gaps()], key=lambda one: (one.start_s, one.status))
+    """Yield the segments with a face, and the gaps instead of the segments without, by time."""
+    segments = [segment for segment in timeline.segments() if segment.status != NO_FACE]
+    yield from sorted([*segments, *timeline.gaps()], key=lambda segment: (segment.start_s, segment.status))
 
 
-def _behaviour(one: Segment) -> str:
-    return f"{_PREFIX}{one.answer}" if one.status == ANSWERED else one.status
+def _behaviour(segment: Segment) -> str:
+    return f"{_PREFIX}{segment.answer}" if segment.status == ANSWERED else segment.status
 
 
 def is_models(behaviour: str) -> bool:
-    """Return whether a behaviour is what the model said, and nobody's opinion."""
+    """Return whether a behaviour is the model's prediction, not a person's opinion."""
     return behaviour.startswith(_PREFIX) or behaviour in LEFT
 
 
 def _ethogram(timeline: Timeline) -> dict[str, dict[str, str]]:
-    """The behaviours: what a person codes, each with a key, and what the model said."""
+    """Return the project's behaviours: a person's, each with a key, and the model's."""
     keys = iter("123456789abcdefghijklmnopqrstuvwxyz")
     codes = [(label, SEEN, next(keys)) for label in timeline.labels.names]
     codes += [(f"{_PREFIX}{label}", MODEL, "") for label in timeline.labels.names]
@@ -117,7 +126,7 @@ def _ethogram(timeline: Timeline) -> dict[str, dict[str, str]]:
 
 
 def _observation(timeline: Timeline) -> str:
-    """The observation's name, by which the video is known again, and the person."""
+    """Return the observation's name, which identifies the video and the person when the file is read back."""
     person = f" {SUBJECT_MARK}{timeline.subject}" if timeline.subject else ""
     return f"{timeline.video.name} {SHA256_MARK}{timeline.video.sha256}{person}"
 

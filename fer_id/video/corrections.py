@@ -1,4 +1,4 @@
-"""What comes back from a person: labelled stretches of one video, and which video that is."""
+"""Corrections by a person: labelled stretches of one video, and the identity of that video."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Opinion(NamedTuple):
-    """A stretch that a person gave a label.
+    """A stretch of video that a person labelled.
 
     Attributes:
         start_s, end_s: seconds in the video.
-        label: of any label space; whoever stores it checks.
+        label: of any label space, unchecked.
     """
 
     start_s: float
@@ -32,14 +32,14 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Corrected:
-    """A corrected file.
+    """Content of a file that a person corrected.
 
     Attributes:
         path: the file.
-        video: name of the video that was reviewed.
+        video: name of the reviewed video.
         sha256: of that video's content.
-        subject: pseudonym of the person whose face was followed; empty: nobody said.
-        opinions: by time.
+        subject: pseudonym of the person whose face was tracked; empty: unknown.
+        opinions: ordered by time.
     """
 
     path: Path
@@ -49,12 +49,13 @@ class Corrected:
     opinions: tuple[Opinion, ...]
 
     def is_played_by(self, *addresses: str) -> bool:
-        """Return whether a media file of an annotation tool is the reviewed video: by its content, else by its name.
+        """Return whether an annotation tool's media file is the reviewed video: by content if the file exists,
+        else by name.
+
+        Content decides first because a shorter copy of the same name has other times.
 
         Args:
-            addresses: of the one media file, as the tool writes them: paths, or ``file://`` addresses; relative ones
-                count from the folder of the tool's own file. Where a file is there, its content decides: a shorter
-                copy of the same name has other times.
+            addresses: spellings of one media file: paths or ``file://`` addresses, relative to the annotation file.
         """
         spelled = [text for address in addresses for text in (address, unquote(address))]
         for place in (self.path.parent / text.removeprefix("file://") for text in spelled if text.isprintable()):
@@ -65,10 +66,10 @@ class Corrected:
 
 
 def corrected(path: Path, video: str, sha256: str, subject: str, opinions: list[Opinion]) -> Corrected:
-    """A corrected file, checked.
+    """Return checked corrections, ordered by time.
 
     Raises:
-        DataError: it does not say which video it speaks of.
+        DataError: ``sha256`` is no checksum, so that the file belongs to no video.
     """
     if not _SHA256.fullmatch(sha256):
         raise DataError(
@@ -80,7 +81,7 @@ def corrected(path: Path, video: str, sha256: str, subject: str, opinions: list[
 
 @cache
 def _digest(path: Path, changed_ns: int) -> str:
-    """Return the SHA-256 of a file, read once as long as it does not change."""
+    """Return the SHA-256 of a file, cached until the file changes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,7 +1,7 @@
-"""ELAN's ``.eaf`` on its way back: the tier ``corrected``, its times moved from ELAN's clock to the reviewed video's.
+"""Reader of corrections made in ELAN (``.eaf``): the tier ``corrected``, in the reviewed video's time.
 
-ELAN counts an annotation's time from the moment that its media descriptor calls ``TIME_ORIGIN``: a video whose
-beginning was cut off in the synchronisation mode by 1000 ms shows at 0 ms what it has at 1000 ms.
+ELAN counts an annotation's time from ``TIME_ORIGIN`` of the media descriptor: of a video whose first 1000 ms were cut
+off in the synchronisation mode, ELAN's 0 ms is the video's 1000 ms.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 from fer_id.errors import DataError, Problems
-from fer_id.inputs import MOST_ANNOTATIONS, read_bytes
+from fer_id.inputs import MOST_ANNOTATIONS, MOST_NESTING, read_bytes
 from fer_id.shapes import LATEST_S, shown
 from fer_id.video.corrections import Corrected, Opinion, corrected
 from fer_id.video.elan_writer import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
@@ -25,12 +25,12 @@ _WHOLE = re.compile(r"[+-]?\d{1,13}")
 
 
 class Annotation(NamedTuple):
-    """A labelled segment as it stands in the file.
+    """A labelled segment of the file.
 
     Attributes:
         name: ``annotation a7``, for messages.
         label: its text.
-        start, end: names of its time slots; None where it has none of its own.
+        start, end: names of its time slots; None without a slot.
     """
 
     name: str
@@ -40,11 +40,11 @@ class Annotation(NamedTuple):
 
 
 def read(path: Path) -> Corrected:
-    """Return what a person wrote into the tier ``corrected``; empty segments say nothing.
+    """Return the labelled segments of the tier ``corrected``; segments without a label are ignored.
 
     Raises:
-        DataError: not an ``.eaf``, not one of ours, or the tier is gone; the times are not the reviewed video's, and
-            cannot be turned into them; a label without a stretch of time; all problems together.
+        DataError: not an ``.eaf``, not made by ``fer-id predict``, or without the tier; times that cannot be
+            converted to the reviewed video's; a label without a stretch of time; all problems together.
     """
     root = _parsed(path)
     tiers = [tier for tier in root.iter("TIER") if tier.get("TIER_ID") == CORRECTED]
@@ -67,10 +67,27 @@ def read(path: Path) -> Corrected:
     return corrected(path, video, sha256, subject, opinions)
 
 
+class _ShallowTree(ET.TreeBuilder):
+    """Builder of a document that nests at most :data:`MOST_NESTING` elements; raises ValueError beyond."""
+
+    depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str], /) -> ET.Element:
+        self.depth += 1
+        if self.depth > MOST_NESTING:
+            raise ValueError(f"nested more than {MOST_NESTING} deep")
+        return super().start(tag, attrs)
+
+    def end(self, tag: str, /) -> ET.Element:
+        self.depth -= 1
+        return super().end(tag)
+
+
 def _parsed(path: Path) -> ET.Element:
     """Return the root of the document, or raise DataError."""
     try:
-        root = ET.fromstring(read_bytes(path, DataError, most=MOST_ANNOTATIONS))
+        content = read_bytes(path, DataError, most=MOST_ANNOTATIONS)
+        root: ET.Element = ET.XML(content, ET.XMLParser(target=_ShallowTree()))
     except (ET.ParseError, ValueError, LookupError) as problem:
         raise DataError(f"{path}: cannot be read as a file of ELAN ({str(problem)[:200]})") from None
     if root.tag != "ANNOTATION_DOCUMENT":
@@ -107,7 +124,7 @@ def _origin(root: ET.Element, file: Corrected, problems: Problems) -> int:
 
 
 def _time_slots(root: ET.Element, problems: Problems) -> dict[str, int | None]:
-    """Return milliseconds by the name of the time slot; None for one that ELAN has not aligned."""
+    """Return milliseconds by time slot's name; None for a slot that ELAN has not aligned."""
     slots = dict[str, int | None]()
     for slot in root.iter("TIME_SLOT"):
         name, value = slot.get("TIME_SLOT_ID", ""), slot.get("TIME_VALUE")
@@ -120,7 +137,7 @@ def _time_slots(root: ET.Element, problems: Problems) -> dict[str, int | None]:
 
 
 def _annotations(tier: ET.Element) -> Iterator[Annotation]:
-    """Yield every annotation of a tier, those without a text and without a time of their own included."""
+    """Yield every annotation of a tier, including annotations without text or without time slots."""
     for kind in ("ALIGNABLE_ANNOTATION", "REF_ANNOTATION"):
         for number, item in enumerate(tier.iter(kind), start=1):
             label = "".join("".join(value.itertext()) for value in item.iter("ANNOTATION_VALUE")).strip()
@@ -129,7 +146,7 @@ def _annotations(tier: ET.Element) -> Iterator[Annotation]:
 
 
 def _moment(slots: dict[str, int | None], name: str | None) -> int:
-    """Return the milliseconds of a time slot, or raise ValueError with what is wrong with it."""
+    """Return the milliseconds of a time slot, or raise ValueError where it is absent or not aligned."""
     if name is None:
         raise ValueError("has no time; align it in ELAN")
     if name not in slots:
@@ -140,7 +157,7 @@ def _moment(slots: dict[str, int | None], name: str | None) -> int:
 
 
 def _opinion(start: int, end: int, label: str) -> Opinion:
-    """Return a labelled stretch of the video, or raise ValueError with what is wrong with its times."""
+    """Return a labelled stretch of the video, or raise ValueError where its times are outside or reversed."""
     if start < 0:
         raise ValueError(f"begins at {start / _MS:.3f} s of the video, before the video does")
     if end <= start or end > LATEST_S * _MS:

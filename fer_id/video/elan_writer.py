@@ -1,7 +1,7 @@
-"""ELAN's ``.eaf``: the timeline as tiers, and a tier in which a person says what they see.
+"""Writer of a timeline for ELAN (``.eaf``): tiers of predictions, and a tier ``corrected`` for a person's labels.
 
-The tier ``corrected`` has a segment wherever there is something to say, each of them empty: a label in it is somebody's
-opinion, and nobody's opinion is made of an answer that was never looked at.
+The tier ``corrected`` has an empty segment for each segment with a face: only a label that a person enters counts as an
+opinion, never a prediction that nobody reviewed.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _MS = 1000
 
 
 def write(timeline: Timeline, media: str) -> bytes:
-    """The file's content.
+    """Return the content of an ``.eaf``.
 
     Args:
-        timeline: what is shown.
+        timeline: predictions to write.
         media: path of the video as seen from the folder of the file.
     """
     from pympi.Elan import Eaf, to_string
@@ -40,13 +40,13 @@ def write(timeline: Timeline, media: str) -> bytes:
     eaf.add_property(SUBJECT, timeline.subject)
     segments = timeline.segments()
     _annotate(eaf, ABOUT, segments[0].start_s, segments[-1].end_s, timeline.about.sentence)
-    for one in segments:
-        if one.status == NO_FACE:
+    for segment in segments:
+        if segment.status == NO_FACE:
             continue
-        tier = EMOTION if one.status == ANSWERED else REVIEW
-        text = f"{one.status}: {one.words}" if one.words else one.answer or one.status
-        _annotate(eaf, tier, one.start_s, one.end_s, text)
-        _annotate(eaf, CORRECTED, one.start_s, one.end_s, "")
+        tier = EMOTION if segment.status == ANSWERED else REVIEW
+        text = f"{segment.status}: {segment.words}" if segment.words else segment.answer or segment.status
+        _annotate(eaf, tier, segment.start_s, segment.end_s, text)
+        _annotate(eaf, CORRECTED, segment.start_s, segment.end_s, "")
     for gap in timeline.gaps():
         _annotate(eaf, GAPS, gap.start_s, gap.end_s, gap.words)
     content: bytes = to_string(eaf, encoding="UTF-8")
@@ -54,7 +54,7 @@ def write(timeline: Timeline, media: str) -> bytes:
 
 
 def _add_vocabulary(eaf: Any, labels: tuple[str, ...]) -> None:
-    """The labels as a list to choose from, on the tiers that hold them."""
+    """Add the labels as a controlled vocabulary, for the tiers that hold labels."""
     eaf.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
     eaf.add_controlled_vocabulary(VOCABULARY)
     eaf.add_cv_description(VOCABULARY, "und", "how the expression looks")
@@ -72,7 +72,7 @@ def _add_vocabulary(eaf: Any, labels: tuple[str, ...]) -> None:
 
 
 def _annotate(eaf: Any, tier: str, start_s: float, end_s: float, text: str) -> None:
-    """An annotation in whole milliseconds, which is all that ELAN knows; neighbours share theirs."""
+    """Add an annotation in whole milliseconds, ELAN's resolution; neighbours share their border."""
     start, end = round(start_s * _MS), round(end_s * _MS)
     if end > start:
         eaf.add_annotation(tier, start, end, text)

@@ -1,6 +1,6 @@
-"""A whole video before a model: one face followed as `fer-id prepare data=cohort` does, cut into windows, and judged.
+"""Inference on a whole video: the face is tracked as in `fer-id prepare data=cohort` and classified window by window.
 
-What is held in memory is one window of crops and one batch, however long the video is.
+Memory holds one window of crops and one batch, however long the video is.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ _BATCH = 16  # windows
 
 
 @dataclass(frozen=True)
-class Watcher:
-    """A model, and how a video has to be shown to it.
+class VideoModel:
+    """A clip classifier with the sampling and crop settings that it was trained with.
 
     Attributes:
         model: on its device, in evaluation mode.
         labels: its classes.
-        fps: frames a second.
-        frames: T of a window.
-        gray: whether crops are without colour.
-        min_eye_distance: pixels between the eyes below which a face is too small to read.
+        fps: sampled frames per second.
+        frames: T, frames in a window.
+        gray: whether crops are grayscale.
+        min_eye_distance: pixels between the eyes below which a face is too small.
         test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
-        precision: ``32`` or ``bf16``, in which it computes.
+        precision: ``32`` or ``bf16``.
     """
 
     model: ClipClassifier
@@ -59,16 +59,16 @@ class Watcher:
     precision: str = "32"
 
 
-class Watched(NamedTuple):
-    """What came of watching.
+class VideoPrediction(NamedTuple):
+    """Logits of every window of a video, with the face tracking that they rest on.
 
     Attributes:
         frames: ``time_s, outcome`` of every frame.
         windows: (start, end) in frames.
         valid: frames with a face, and all frames, of each window.
         logits: (N, K).
-        restarts: how often the face was looked for anew.
-        faces: a small picture (JPEG) of the followed face in each window; None where no frame shows it.
+        restarts: number of times that tracking began anew.
+        faces: thumbnail (JPEG) of the tracked face per window; None where no frame shows the face.
         several_faces: frames with more than one face.
     """
 
@@ -82,7 +82,7 @@ class Watched(NamedTuple):
 
 
 def open_video(path: Path) -> Video:
-    """What the video is.
+    """Return a video's identity, length and frame rate.
 
     Raises:
         DataError: no such file, not a video, damaged, or without a picture.
@@ -93,70 +93,70 @@ def open_video(path: Path) -> Video:
     return Video(path, path.stat().st_size, digest, pictures_end(path), facts.fps, facts.hdr)
 
 
-def watch(
+def predict_windows(
     video: Video,
-    watcher: Watcher,
+    model: VideoModel,
     landmarker: FaceLandmarker,
     *,
     stride: int,
     reacquire_s: float | None = None,
     marks: Sequence[Mark] = (),
-) -> Watched:
-    """Follows the face through the whole video and asks the model about every window.
+) -> VideoPrediction:
+    """Track the face through the whole video and classify every window.
 
     Args:
-        video: of :func:`open_video`.
-        watcher: the model.
+        video: from :func:`open_video`.
+        model: classifier and sampling settings.
         landmarker: with ``max_faces`` of ``MOST_FACES``.
-        stride: frames from one window to the next, at most ``watcher.frames``.
-        reacquire_s: see :class:`fer_id.preprocessing.tracking.Follower`; of no use with marks.
-        marks: places on the face to follow; without any the larger, more central one is followed.
+        stride: frames from one window to the next, at most ``model.frames``.
+        reacquire_s: see :class:`fer_id.preprocessing.tracking.Follower`; ignored with marks.
+        marks: positions of the face to track; without marks the larger, more central face is tracked.
 
     Raises:
         MarkError: a mark is on no face.
         DataError: the video is damaged, most of its pictures are, or it is shorter than half a frame.
-        RunError: the model gives no finite numbers.
+        RunError: a logit is NaN or infinite.
     """
-    times = sample_times(0.0, video.length_s, watcher.fps)
-    cuts = windows(len(times), watcher.frames, stride)
+    times = sample_times(0.0, video.length_s, model.fps)
+    cuts = windows(len(times), model.frames, stride)
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
     outcomes: list[str] = []
     face_counts: list[int] = []
     follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
     if marks:
-        follower = follow_marks(video.path, marks, times.tolist(), watcher.fps, landmarker)
-    seen = follow_face(
-        sample_frames(video.path, times, gap_s(watcher.fps)),
+        follower = follow_marks(video.path, marks, times.tolist(), model.fps, landmarker)
+    tracked = follow_face(
+        sample_frames(video.path, times, gap_s(model.fps)),
         times,
         landmarker,
-        min_eye_distance=watcher.min_eye_distance,
-        gray=watcher.gray,
+        min_eye_distance=model.min_eye_distance,
+        gray=model.gray,
         follower=follower,
     )
-    clips = cut(_noted(track(seen, "following the face", len(times)), outcomes, face_counts), cuts)
+    clips = cut(_recorded(track(tracked, "following the face", len(times)), outcomes, face_counts), cuts)
     valid: list[tuple[int, int]] = []
     parts, faces = [], list[bytes | None]()
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
         faces += [_thumbnail(clip) for clip in batch]
-        parts.append(_logits(watcher, batch))
+        parts.append(_logits(model, batch))
     check_damage(video.path, times.tolist(), outcomes)
     logits = np.concatenate(parts)
-    covered = np.array([found > 0 for found, _ in valid])
+    covered = np.array([n_valid > 0 for n_valid, _ in valid])
     if not np.isfinite(logits[covered]).all():
         raise RunError("the model gives NaN or infinite logits; it is damaged, or its training failed: train it again")
     frames = pd.DataFrame({"time_s": times, "outcome": outcomes})
     several = sum(count > 1 for count in face_counts)
-    return Watched(frames, cuts, valid, logits, follower.restarts, faces, several)
+    return VideoPrediction(frames, cuts, valid, logits, follower.restarts, faces, several)
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
-    """Windows of a stream of frames, one at a time; only frames that a later window needs are held.
+    """Yield the windows of a stream of frames, holding only the frames that a later window needs.
 
     Args:
         frames: in order.
-        cuts: (start, end), ascending, without a frame between two of them.
+        cuts: (start, end) of each window in frames, ascending, without gaps between windows.
     """
     source, held, first = iter(frames), deque[Seen](), 0
     for start, end in cuts:
@@ -165,39 +165,40 @@ def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[Sto
         held.extend(islice(source, end - start - len(held)))
         first = start
         yield StoredClip(
-            np.stack([one.crop for one in held]),
-            np.stack([one.landmarks for one in held]),
-            np.array([one.outcome == FOUND for one in held], np.bool_),
+            np.stack([frame.crop for frame in held]),
+            np.stack([frame.landmarks for frame in held]),
+            np.array([frame.outcome == FOUND for frame in held], np.bool_),
         )
 
 
 def _thumbnail(clip: StoredClip) -> bytes | None:
-    """Return the crop in the middle of those that show the face, as a JPEG; nobody else's face is in it."""
+    """Return the middle one of the crops with a valid face as a JPEG (no other face is in a crop), or None."""
     from PIL import Image
 
-    found = np.flatnonzero(clip.valid)
-    if not len(found):
+    valid = np.flatnonzero(clip.valid)
+    if not len(valid):
         return None
     out = io.BytesIO()
-    Image.fromarray(clip.frames[found[len(found) // 2]]).save(out, "JPEG", quality=80)
+    Image.fromarray(clip.frames[valid[len(valid) // 2]]).save(out, "JPEG", quality=80)
     return out.getvalue()
 
 
-def _noted(frames: Iterable[Seen], outcomes: list[str], face_counts: list[int]) -> Iterator[Seen]:
-    for one in frames:
-        outcomes.append(one.outcome)
-        face_counts.append(len(one.boxes))
-        yield one
+def _recorded(frames: Iterable[Seen], outcomes: list[str], face_counts: list[int]) -> Iterator[Seen]:
+    """Yield the frames, adding each one's outcome and number of faces to the two lists."""
+    for frame in frames:
+        outcomes.append(frame.outcome)
+        face_counts.append(len(frame.boxes))
+        yield frame
 
 
-def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
-    """Logits (B, K) of windows of one length."""
+def _logits(model: VideoModel, clips: list[StoredClip]) -> NDArray[np.float64]:
+    """Return the logits (B, K) of windows of equal length, averaged over the test views."""
     import torch
 
     from fer_id.tasks.numerics import autocast
     from fer_id.tasks.views import views
 
-    device = next(watcher.model.parameters()).device
+    device = next(model.model.parameters()).device
     frames = torch.from_numpy(np.stack([clip.frames for clip in clips])).to(device)
     batch: ClipBatch = {
         "frames": frames.permute(0, 1, 4, 2, 3).float().div_(255),
@@ -207,9 +208,9 @@ def _logits(watcher: Watcher, clips: list[StoredClip]) -> NDArray[np.float64]:
         "clip_id": [],
         "subject_id": [],
     }
-    with torch.inference_mode(), autocast(watcher.precision, device):
-        asked = [
-            watcher.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, watcher.test_views)
+    with torch.inference_mode(), autocast(model.precision, device):
+        outputs = [
+            model.model(view["frames"], view["valid"], view["landmarks"]) for view in views(batch, model.test_views)
         ]
-        answered: Any = torch.stack(asked).mean(dim=0).double().cpu().numpy()
-    return np.asarray(answered, np.float64)
+        logits: Any = torch.stack(outputs).mean(dim=0).double().cpu().numpy()
+    return np.asarray(logits, np.float64)

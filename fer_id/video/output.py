@@ -1,6 +1,7 @@
-"""The folder that ``fer-id predict`` leaves: tables, timeline, page, and the files for ELAN and BORIS.
+"""The output folder of ``fer-id predict``: tables, timeline, page, and the files for ELAN and BORIS.
 
-It speaks of one person, and no store or run knows of it: for its owner only, and deleted by hand where consent ends.
+The folder shows one person and no store or run lists it: its files are readable by their owner only, and are deleted
+by hand where consent ends.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from fer_id.video.picture import clock, colour, draw
 from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
 
 RECORD = "prediction.json"
-"""Written last; marks the folder as one of these."""
+"""Written last; marks a folder as an output of ``fer-id predict``."""
 
 ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
@@ -35,7 +36,7 @@ NO_FACE_ANYWHERE = "No face in any frame"
 NOT_READABLE_ANYWHERE = "The face cannot be read in any frame"
 
 THUMBNAILS = "thumbnails"
-"""Folder beside the page; the page names its pictures and does not hold them, so that it shows nobody where it goes."""
+"""Folder beside the page. The page links its pictures and does not embed them: a copied page shows no face."""
 
 _SECONDS = {
     ANSWERED: "are answered",
@@ -53,17 +54,17 @@ _SETTINGS = {
     "precision": "Precision in which the model computes",
 }
 _DPI = 130
-_MOST_SHOWN = 400  # windows in the page's table; the CSV has all
+_MOST_ROWS = 400  # of the page's table; the CSV has every window
 
 
 def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -> None:
-    """Fills the folder.
+    """Write all files of an output folder, readable by their owner only.
 
     Args:
-        timeline: what is written.
-        folder: where, empty.
-        place: the folder's final name, from which the video is linked.
-        consent: a sentence on whose consent was checked.
+        timeline: predictions to write.
+        folder: empty folder to fill.
+        place: the folder's final path, from which the video is linked.
+        consent: a sentence on the consent that was checked.
     """
     media = _relative(timeline.video.path, place)
     windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
@@ -79,10 +80,8 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
         "review_boris.csv": boris.write_table(timeline, media),
         "review.boris": boris.write_project(timeline, media),
     }
-    for name, one in content.items():
-        atomic_write_bytes(folder / name, one)
-    for name, face in _thumbnails(timeline).items():
-        atomic_write_bytes(folder / name, face)
+    for name, data in {**content, **_thumbnails(timeline)}.items():
+        atomic_write_bytes(folder / name, data)
     write_page(folder / "index.html", "predict.html.j2", **_page(timeline, picture, place, media, consent))
     write_json(folder / RECORD, record(timeline, consent))
     for path in folder.rglob("*"):
@@ -90,7 +89,7 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
 
 
 def record(timeline: Timeline, consent: str) -> dict[str, Any]:
-    """What ``prediction.json`` says."""
+    """Return the content of ``prediction.json``."""
     about, video = timeline.about, timeline.video
     return {
         "use": about.sentence,
@@ -110,12 +109,12 @@ def record(timeline: Timeline, consent: str) -> dict[str, Any]:
 
 
 def outcomes(timeline: Timeline) -> dict[str, int]:
-    """Frames by what was found in them."""
+    """Number of frames per tracking outcome."""
     return {name: int((timeline.frames["outcome"] == name).sum()) for name in OUTCOMES}
 
 
 def sentences(timeline: Timeline) -> list[str]:
-    """What came out, in a few sentences that count seconds of the video."""
+    """Summary of the predictions in a few sentences, in seconds of video."""
     frames, seconds = outcomes(timeline), timeline.seconds
     lost = ", ".join(f"{name} in {count}" for name, count in frames.items() if count and name != FOUND)
     if not frames[FOUND]:
@@ -129,31 +128,31 @@ def sentences(timeline: Timeline) -> list[str]:
     unsure = ", as the model is not sure enough" if timeline.about.threshold is not None else ""
     words = {**_SECONDS, FOR_REVIEW: _SECONDS[FOR_REVIEW] + unsure}
     parts = [f"{duration(seconds[status])} {words[status]}" for status in words if seconds[status]]
-    told = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
+    lines = [f"Of {duration(timeline.video.length_s)} of video, {'; '.join(parts)}."]
     if lost:
-        told.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")
-    return told
+        lines.append(f"{frames[FOUND]} of {sum(frames.values())} frames that were looked at show the face ({lost}).")
+    return lines
 
 
 def notes(timeline: Timeline) -> tuple[str, ...]:
-    """What has to be known of the video, and, where the model said something, of its answers."""
-    asked = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
-    seen = timeline.about.of_video if outcomes(timeline)[NO_FACE] < len(timeline.frames) else ()
-    return (*seen, *(timeline.about.notes if asked else ()))
+    """Return the caveats of the video and, where a window has probabilities, those of the model."""
+    judged = timeline.windows["status"].isin((ANSWERED, FOR_REVIEW)).any()
+    of_video = timeline.about.of_video if outcomes(timeline)[NO_FACE] < len(timeline.frames) else ()
+    return (*of_video, *(timeline.about.notes if judged else ()))
 
 
 def _thumbnails(timeline: Timeline) -> dict[str, bytes]:
-    """Pictures of the followed face by their path in the folder, of the windows that the page shows."""
-    shown = zip(timeline.windows["window"], timeline.windows["status"], timeline.faces, strict=False)
+    """Thumbnails of the tracked face by their path in the folder, for the windows in the page's table."""
+    windows = zip(timeline.windows["window"], timeline.windows["status"], timeline.faces, strict=False)
     return {
         f"{THUMBNAILS}/{number:04d}.jpg": face
-        for number, status, face in islice(shown, _MOST_SHOWN)
-        if face is not None and status != NO_FACE  # it may be seen at the window's edge, outside of its own time
+        for number, status, face in islice(windows, _MOST_ROWS)
+        if face is not None and status != NO_FACE  # its face is outside of the time that the window stands for
     }
 
 
 def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
-    """A table whose rows say what they are, wherever they are copied to."""
+    """Return the table with provenance and use in every row, so that a copied row keeps them."""
     return table.assign(model_provenance=timeline.about.provenance, use="assists, does not diagnose")
 
 
@@ -169,7 +168,7 @@ def _png(figure: Any) -> bytes:
 
 
 def _relative(video: Path, place: Path) -> str:
-    """The video as seen from the folder, with slashes: the two may move together. Printable, as XML has to be."""
+    """Return the video's path relative to the folder, with slashes (both may move together) and printable (for XML)."""
     path = Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
     return printable(path if path.startswith("../") else f"./{path}")
 
@@ -183,10 +182,10 @@ def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: 
         "sentences": sentences(timeline),
         "picture": data_uri(picture),
         "notes": notes(timeline),
-        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_SHOWN]],
+        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
         "settings": [(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
         "thumbnails": bool(thumbnails),
-        "left_out": max(len(rows) - _MOST_SHOWN, 0),
+        "left_out": max(len(rows) - _MOST_ROWS, 0),
         "colours": [(name, colour(name)) for name in timeline.labels.names],
         "media": media,
         "place": place,
@@ -197,7 +196,7 @@ def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: 
 
 
 def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
-    """A window as the page's table shows it."""
+    """Return a window's row of the page's table."""
     picture = f"{THUMBNAILS}/{row['window']:04d}.jpg"
     shares: Sequence[tuple[str, float]] = [
         (name, 100 * row[f"{timeline.kind}_{name}"])

@@ -1,4 +1,4 @@
-"""The timeline as a picture: probabilities stacked over time, below them the answers and where a face was seen."""
+"""Figure of a timeline: class probabilities stacked over time, below them lanes of answers and of detected faces."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ COLOURS = {
     "disgust": "#8c6d31",
     "contempt": style.SKY,
 }
-"""A class has one colour in every picture."""
+"""Colour of a class in every figure."""
 
 WIDTH = 11.0  # inches
 LONGEST_ROW_S = 300.0
 MOST_ROWS = 12
 
 _ABSENT, _HATCH = "#e4e7ec", "////"
-_LANE = (-0.26, -0.06)  # below the probabilities: answers
-_FACES = (-0.38, -0.31)  # below those: frames with and without a face
-_SHARE_OF_ROW = 0.05  # of a row, below which a stretch is too short for a word
+_LANE = (-0.26, -0.06)  # lane of answers, below the probabilities
+_FACES = (-0.38, -0.31)  # lane of frames with and without a face, below the answers
+_SHARE_OF_ROW = 0.05  # share of a row below which a segment is too short for its word
 
 
 def draw(timeline: Timeline) -> Figure:
-    """Stacked probabilities; hatched and pale where the answer is left to a person, gray where there is no face.
+    """Draw the stacked probabilities: pale and hatched where a window is for review, gray where there is no face.
 
-    A long video goes on in further rows of one length, so that a window stays wide enough to be seen.
+    A long video continues in further rows of equal length, so that a window stays wide enough to be visible.
     """
     rows = _rows(timeline.video.length_s)
     height = 1.15 + 1.7 * len(rows)
@@ -61,26 +61,27 @@ def draw(timeline: Timeline) -> Figure:
             frameon=False,
             fontsize=8,
         )
-        said = "assists, does not diagnose"
-        figure.text(1 - 0.12 / WIDTH, 0.12 / height, said, ha="right", va="bottom", fontsize=8, color=style.MUTED)
+        use = "assists, does not diagnose"
+        figure.text(1 - 0.12 / WIDTH, 0.12 / height, use, ha="right", va="bottom", fontsize=8, color=style.MUTED)
     return figure
 
 
 def _rows(length_s: float) -> list[tuple[float, float]]:
-    """Equal parts of the video, at most :data:`LONGEST_ROW_S` long unless there would be too many."""
+    """Return (start, end) of equal parts, of :data:`LONGEST_ROW_S` at most unless that needs over :data:`MOST_ROWS`."""
     count = min(max(1, math.ceil(length_s / LONGEST_ROW_S)), MOST_ROWS)
     part = length_s / count
     return [(part * number, part * (number + 1)) for number in range(count)]
 
 
 def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
+    """Draw one row of the figure: the probabilities from ``start`` to ``end`` and both lanes."""
     windows = timeline.windows
-    shown = windows[(windows["to_s"] > start) & (windows["from_s"] < end)]
-    _stack(axes, timeline, shown, shown["status"] == ANSWERED, 1.0)
-    _stack(axes, timeline, shown, shown["status"] == FOR_REVIEW, 0.45)
-    axes.vlines(shown["from_s"], 0, 1, color=style.PAPER, linewidth=min(0.6, 120 / len(shown)))
+    windows = windows[(windows["to_s"] > start) & (windows["from_s"] < end)]
+    _stack(axes, timeline, windows, windows["status"] == ANSWERED, 1.0)
+    _stack(axes, timeline, windows, windows["status"] == FOR_REVIEW, 0.45)
+    axes.vlines(windows["from_s"], 0, 1, color=style.PAPER, linewidth=min(0.6, 120 / len(windows)))
     gaps = [
-        (one.start_s, one.end_s - one.start_s) for one in timeline.gaps() if one.end_s > start and one.start_s < end
+        (gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps() if gap.end_s > start and gap.start_s < end
     ]
     axes.broken_barh(gaps, (_FACES[0], 1 - _FACES[0]), facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
     _draw_answers(axes, timeline, start, end)
@@ -95,7 +96,7 @@ def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
 
 
 def _stack(axes: Axes, timeline: Timeline, windows: pd.DataFrame, chosen: pd.Series, alpha: float) -> None:
-    """The probabilities of the chosen windows, one class upon the other; each class a single shape, however long."""
+    """Draw the probabilities of the chosen windows as one stacked area per class."""
     if not chosen.any():
         return
     edges = np.append(windows["from_s"].to_numpy(), windows["to_s"].iloc[-1])
@@ -112,20 +113,19 @@ def _stack(axes: Axes, timeline: Timeline, windows: pd.DataFrame, chosen: pd.Ser
 
 
 def _area(axes: Axes, edges: Array, low: Array, high: Array, **look: Any) -> None:
-    """Steps between two heights; NaN where there is none. Each step is given by both its ends, so that it ends too."""
+    """Fill between two step functions, with gaps at NaN; each step is drawn with both its ends."""
     x = np.repeat(edges, 2)[1:-1]
     low, high = (np.repeat(values[:-1], 2) for values in (low, high))
     axes.fill_between(x, low, high, linewidth=0, **look)
 
 
 def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
-    """The lane below the probabilities: one word a stretch, or none."""
+    """Draw the lane of answers, with a word on each segment that is long enough for it."""
     low, high = _LANE
-    for one in _joined(timeline):
-        begin, stop = max(one[0], start), min(one[1], end)
+    for segment_start, segment_end, status, answer in _joined(timeline):
+        begin, stop = max(segment_start, start), min(segment_end, end)
         if stop <= begin:
             continue
-        status, answer = one[2], one[3]
         look: dict[str, Any] = {
             ANSWERED: {"facecolor": colour(answer or ""), "edgecolor": style.PAPER},
             FOR_REVIEW: {"facecolor": style.PAPER, "edgecolor": style.MUTED, "hatch": _HATCH},
@@ -141,21 +141,21 @@ def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> N
 
 
 def _joined(timeline: Timeline) -> list[tuple[float, float, str, str | None]]:
-    """Stretches as the lane shows them: those for review that touch are one."""
-    found: list[tuple[float, float, str, str | None]] = []
-    for one in timeline.segments():
-        if found and found[-1][2:] == (one.status, one.answer):
-            found[-1] = (found[-1][0], one.end_s, one.status, one.answer)
+    """Return (start, end, status, answer) of segments, neighbours of equal status and answer joined."""
+    joined: list[tuple[float, float, str, str | None]] = []
+    for segment in timeline.segments():
+        if joined and joined[-1][2:] == (segment.status, segment.answer):
+            joined[-1] = (joined[-1][0], segment.end_s, segment.status, segment.answer)
         else:
-            found.append((one.start_s, one.end_s, one.status, one.answer))
-    return found
+            joined.append((segment.start_s, segment.end_s, segment.status, segment.answer))
+    return joined
 
 
 def _draw_faces(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
-    """The lowest lane: ink where the face was found."""
+    """Draw the lowest lane: dark where the face was found."""
     low, high = _FACES
     axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
-    gaps = [(one.start_s, one.end_s - one.start_s) for one in timeline.gaps()]
+    gaps = [(gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps()]
     axes.broken_barh(gaps, (low, high - low), facecolor=_ABSENT, linewidth=0)
 
 
@@ -172,7 +172,7 @@ def colour(label: str) -> str:
 
 
 def clock(seconds: float, *, tenths: bool = False) -> str:
-    """``75.5`` -> ``1:15``, with ``tenths`` ``1:15.5``."""
+    """Return seconds as minutes and seconds: ``75.5`` -> ``1:16``, with ``tenths`` ``1:15.5``."""
     seconds = round(seconds, 1) if tenths else round(seconds)
     minutes, rest = divmod(seconds, 60)
     return f"{minutes:.0f}:{rest:04.1f}" if tenths else f"{minutes:.0f}:{rest:02.0f}"

@@ -1,4 +1,4 @@
-"""Files of annotation tools that a person corrected, read by their ending."""
+"""Reader of annotation files that a person corrected, chosen by the file's suffix."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fer_id.video.corrections import Corrected
 
 
 def read_corrected(path: Path) -> Corrected:
-    """Reads what came back from ELAN (``.eaf``) or BORIS (``.csv`` or ``.tsv`` of aggregated events, or ``.boris``).
+    """Read the corrections from a file of ELAN (``.eaf``) or BORIS (``.csv``, ``.tsv``: aggregated events; ``.boris``).
 
     Raises:
         DataError: no such file, of another kind, damaged, or not made by ``fer-id predict``.

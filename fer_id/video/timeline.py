@@ -1,8 +1,8 @@
-"""What a model says of a video over time: windows with probabilities, and the stretches that a person reads.
+"""Predictions over the time of a video: windows with probabilities, joined to segments that a person reads.
 
-A window is what the model sees at once; where windows overlap, each *stands for* the time up to the middle between its
-centre and its neighbours', so that every moment has one answer. A window that is left to a person has probabilities and
-no answer: not here, and so nowhere.
+A window is the model's input. Where windows overlap, each *stands for* the time up to the middle between its centre and
+its neighbours', so that every moment has one answer. A window for review has probabilities and no answer, here and
+therefore in every output.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE = "answered", "for review", "too littl
 STATUSES = (ANSWERED, FOR_REVIEW, TOO_LITTLE, NO_FACE)
 ASSISTS = "It assists a person who knows the child. It does not diagnose, and an expression is not a feeling."
 
-
 LEAST_S = 1.0
-"""Windows for review that begin within so many seconds are read as one stretch: a model of single frames has five."""
+"""Seconds within which windows for review are joined to one segment: a model of single frames has five a second."""
 
 
 class Segment(NamedTuple):
-    """A stretch of the video that is read as one.
+    """A stretch of the video with one status and answer.
 
     Attributes:
         start_s, end_s: seconds.
         status: one of :data:`STATUSES`.
-        answer: the class, of an answered one; else None.
-        words: its probabilities, of one for review (the mean of its windows); else empty.
+        answer: the class of an answered segment; else None.
+        words: of a segment for review its mean probabilities, of a gap its reason; else empty.
     """
 
     start_s: float
@@ -50,15 +49,15 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Video:
-    """What tells a video from others.
+    """Identity, length and format of a video file.
 
     Attributes:
         path: the file.
         size: bytes.
         sha256: of its content.
         length_s: seconds to the end of its last picture.
-        fps: frames a second that its header says.
-        hdr: whether its colours are of a high dynamic range.
+        fps: frames per second, from its header.
+        hdr: whether its colours have a high dynamic range.
     """
 
     path: Path
@@ -76,16 +75,16 @@ class Video:
 
 @dataclass(frozen=True)
 class About:
-    """What has to be known of the model whenever its answers are seen.
+    """Facts and caveats of a model that accompany its answers.
 
     Attributes:
-        model: how it is called.
-        provenance: of the data that it was judged on.
+        model: its name.
+        provenance: of its evaluation data.
         temperature: divides the logits; None: the probabilities are raw.
-        threshold: top probability below which a window is left to a person; None: all are.
-        settings: how the video was shown to it.
-        notes: sentences for whoever reads the answers, the most important first.
-        of_video: sentences on whose face was followed, and on what of the video may mislead.
+        threshold: top probability below which a window is for review; None: every window is.
+        settings: sampling and crop settings by name.
+        notes: caveats of the answers, the most important first.
+        of_video: caveats of the video and of the choice of the face.
     """
 
     model: str
@@ -98,21 +97,21 @@ class About:
 
     @property
     def sentence(self) -> str:
-        """One line that goes with every file."""
+        """One line of use and provenance for every output file."""
         judged = f"judged on {self.provenance} data{'' if self.provenance == 'real' else ' only: no evidence'}"
         return f"{ASSISTS} Model: {self.model}, {judged}."
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """Everything that the outputs are made of.
+    """A video's predictions and all else that its outputs contain.
 
     Attributes:
-        video, about, labels: whose, by what, in which classes.
-        frames: ``time_s, outcome`` of every frame that was looked at.
+        video, about, labels: the video, the model and its classes.
+        frames: ``time_s, outcome`` of every sampled frame.
         windows: see :func:`judge_windows`.
-        faces: a small picture (JPEG) of the followed face in each window; None where there is none; empty: not wanted.
-        subject: pseudonym of the person whose face was followed; empty: nobody said.
+        faces: thumbnail (JPEG) of the tracked face per window; None without a face; empty: no thumbnails.
+        subject: pseudonym of the person whose face was tracked; empty: unknown.
     """
 
     video: Video
@@ -125,65 +124,64 @@ class Timeline:
 
     @property
     def kind(self) -> str:
-        """Prefix of the probabilities that decided: ``q``, or ``p`` where nothing is calibrated."""
+        """Prefix of the deciding probabilities: ``q``, or ``p`` without a calibration."""
         return "p" if self.about.temperature is None else "q"
 
     @property
     def seconds(self) -> dict[str, float]:
-        """How long each of :data:`STATUSES` lasts."""
+        """Total seconds of each of :data:`STATUSES`."""
         spans = (self.windows["to_s"] - self.windows["from_s"]).groupby(self.windows["status"]).sum()
         return {status: float(spans.get(status, 0.0)) for status in STATUSES}
 
     def segments(self) -> list[Segment]:
-        """Neighbouring windows of one answer, or without a face, as one; those for review one by one, unless they are
-        shorter than :data:`LEAST_S`."""
-        found = []
+        """Return windows joined to segments: neighbours of equal status and answer; windows for review only within
+        :data:`LEAST_S`."""
+        segments = []
         for (status, answer, _), group in groupby(self.windows.to_dict("records"), key=_stretch):
             rows = list(group)
             words = self.probabilities(rows) if status == FOR_REVIEW else ""
-            found.append(Segment(rows[0]["from_s"], rows[-1]["to_s"], status, answer, words))
-        return found
+            segments.append(Segment(rows[0]["from_s"], rows[-1]["to_s"], status, answer, words))
+        return segments
 
     def gaps(self) -> list[Segment]:
-        """Runs of frames without a usable face, with the reason as their words."""
+        """Return runs of frames without a usable face, with the reason as their words."""
         step = 1 / self.about.settings["fps"]
-        found = []
+        gaps = []
         rows = zip(self.frames["time_s"], self.frames["outcome"], strict=True)
         for outcome, group in groupby(rows, key=lambda row: row[1]):
             times = [time for time, _ in group]
             if outcome != FOUND:
                 end = min(times[-1] + step, self.video.length_s)
-                found.append(Segment(times[0], end, NO_FACE, None, outcome))
-        return found
+                gaps.append(Segment(times[0], end, NO_FACE, None, outcome))
+        return gaps
 
     def probabilities(self, rows: Sequence[dict[Any, Any]]) -> str:
-        """``happy 41 %, sad 33 %, ...``, the mean of windows, in the order of the classes: the first is no answer."""
+        """Return ``happy 41 %, sad 33 %, ...``, means over windows in the order of the classes, which is no ranking."""
         shares = [(name, np.mean([row[f"{self.kind}_{name}"] for row in rows])) for name in self.labels.names]
         return ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares)
 
 
 def printable(text: str) -> str:
-    """Text without what no XML, table or page can hold, such as a file's name in another encoding."""
-    return "".join(one if one.isprintable() else "?" for one in text)
+    """Return text with ``?`` for each unprintable character, which XML and tables cannot hold."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _stretch(row: dict[Any, Any]) -> tuple[str, str | None, int]:
-    """What neighbouring windows have in common that are read as one."""
+    """Return the key (status, answer, second) that windows of one segment share."""
     second = int(round(row["from_s"], 6) / LEAST_S) if row["status"] == FOR_REVIEW else -1
     return row["status"], row["answer"], second
 
 
 def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd.DataFrame:
-    """When windows of frames begin and end, and which time each stands for.
+    """Return when windows of frames begin and end, and which time each stands for.
 
     Args:
         windows: (start, end) in frames, ascending.
-        fps: frames a second.
-        length_s: of the video; nothing ends after it.
+        fps: sampled frames per second.
+        length_s: of the video; no window ends after it.
 
     Returns:
-        ``start_s, end_s, from_s, to_s``, a row each; from the first ``from_s`` to the last ``to_s`` no moment lacks,
-        and none has two.
+        ``start_s, end_s, from_s, to_s``, a row per window; ``from_s`` to ``to_s`` have no gap and no overlap.
     """
     ends = np.minimum(np.array(windows, dtype=np.float64).reshape(-1, 2) / fps, length_s)
     centres = ends.mean(axis=1)
@@ -199,58 +197,58 @@ def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd
 
 
 def with_face(times: pd.DataFrame, frames: pd.DataFrame) -> NDArray[np.bool_]:
-    """Whether there is a face in the time that each window stands for; elsewhere in the window does not count.
+    """Return a mask (N,) of windows with a face in the time they stand for; a face elsewhere in them does not count.
 
     Args:
-        times: of :func:`spans`.
+        times: from :func:`spans`.
         frames: ``time_s, outcome``.
     """
-    found = frames["time_s"][frames["outcome"] == FOUND].to_numpy()
+    face_times = frames["time_s"][frames["outcome"] == FOUND].to_numpy()
     tick = 1e-6  # a frame at the border belongs to the later window
-    first, last = (np.searchsorted(found, times[name].to_numpy() - tick) for name in ("from_s", "to_s"))
+    first, last = (np.searchsorted(face_times, times[name].to_numpy() - tick) for name in ("from_s", "to_s"))
     return np.asarray(last > first)
 
 
 def judge_windows(
     times: pd.DataFrame,
     valid: Sequence[tuple[int, int]],
-    seen: NDArray[np.bool_],
+    with_face: NDArray[np.bool_],
     logits: NDArray[np.floating[Any]],
     labels: LabelSpace,
     temperature: float | None,
     threshold: float | None,
     least_face: float = LEAST_FACE,
 ) -> pd.DataFrame:
-    """Probabilities of every window, and whether they are an answer.
+    """Return the probabilities of every window with its status and answer.
 
     Args:
-        times: of :func:`spans`.
+        times: from :func:`spans`.
         valid: frames with a face, and all frames, of each window.
-        seen: of :func:`with_face`.
-        logits: (N, K); of a window without a face they mean nothing.
+        with_face: (N,), from :func:`with_face`.
+        logits: (N, K); ignored for a window without a face.
         labels: the K classes.
-        temperature: divides the logits for ``q_<class>``; None: there are none, and ``p_<class>`` decide.
-        threshold: top probability from which a window is answered; None: none is.
-        least_face: share of a window's frames that must show the face; below it the model is not listened to.
+        temperature: divides the logits for ``q_<class>``; None: those are NaN, and ``p_<class>`` decide.
+        threshold: top probability from which a window is answered; None: no window is.
+        least_face: share of a window's frames that must show the face for the model's output to count.
 
     Returns:
         ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``; ``answer`` is
         None unless answered; the probabilities of a window without a face, or with too little of it, are NaN.
     """
-    enough = np.array([found >= least_face * total - 1e-9 for found, total in valid], np.bool_)
-    face, seen = seen, seen & enough
-    raw = np.where(seen[:, None], special.softmax(np.asarray(logits, np.float64), axis=1), np.nan)
+    enough = np.array([n_valid >= least_face * total - 1e-9 for n_valid, total in valid], np.bool_)
+    judged = with_face & enough
+    raw = np.where(judged[:, None], special.softmax(np.asarray(logits, np.float64), axis=1), np.nan)
     scaled = np.asarray(logits, np.float64) / (temperature or 1.0)
-    q = np.where(seen[:, None] & (temperature is not None), special.softmax(scaled, axis=1), np.nan)
+    q = np.where(judged[:, None] & (temperature is not None), special.softmax(scaled, axis=1), np.nan)
     deciding = raw if temperature is None else q
-    top = np.where(seen, deciding.max(axis=1, initial=0.0), 0.0)  # NaN where there is no face
-    sure = seen & (threshold is not None) & (top >= (threshold or 0.0))
+    top = np.where(judged, deciding.max(axis=1, initial=0.0), 0.0)  # NaN where there is no face
+    sure = judged & (threshold is not None) & (top >= (threshold or 0.0))
     best = np.nan_to_num(deciding).argmax(axis=1)
-    answers = [labels.names[index] if one else None for index, one in zip(best, sure, strict=True)]
-    status = np.select([sure, seen, face], [ANSWERED, FOR_REVIEW, TOO_LITTLE], NO_FACE)
+    answers = [labels.names[index] if is_sure else None for index, is_sure in zip(best, sure, strict=True)]
+    status = np.select([sure, judged, with_face], [ANSWERED, FOR_REVIEW, TOO_LITTLE], NO_FACE)
     table = times.assign(
         n_frames=[total for _, total in valid],
-        n_valid=[found for found, _ in valid],
+        n_valid=[n_valid for n_valid, _ in valid],
         status=status.astype(object),
         answer=pd.Series(answers, index=times.index, dtype=object),
     )

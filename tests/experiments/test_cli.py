@@ -284,7 +284,7 @@ def test_a_name_is_one_as_a_folder_a_cell_and_a_line(key: str, name: str, capsys
 
 def test_folds_are_no_study(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, "name=study/folds/x"]) == USERS_FAULT
-    assert "none of folds" in capsys.readouterr().err
+    assert "not called folds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])

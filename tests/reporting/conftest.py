@@ -78,18 +78,19 @@ def make_run(tmp_path: Path) -> Callable[..., RunDir]:
         table: pd.DataFrame | None = None,
     ) -> RunDir:
         labels = SPACES[space]
+        if table is None:
+            table = predictions(labels, clips=clips, subjects=subjects, skill=skill, seed=seed)
+        tested = sorted(table["subject_id"][table["split"] == "test"].unique())
         job = {
             "command": "fer-id train",
             "seed": seed,
             "store": {"name": "tiny", "provenance": provenance, "label_space": space, "audit": AUDIT},
-            "subjects": {"train": ["a", "b"], "validation": ["c"], "test": [f"s{i:02d}" for i in range(subjects)]},
+            "subjects": {"train": ["a", "b"], "validation": ["c"], "test": tested},
             "clips": {"train": 400, "validation": 40, "test": 10 * subjects},
             "cost": {"parameters": 390_000, "multiply_adds_per_clip": 80_000_000},
             "seconds": 4210.0,
         }
         run = RunDir.create(tmp_path / name, config or {"name": name, "optim": {"lr": 1e-4}}, job)
-        if table is None:
-            table = predictions(labels, clips=clips, subjects=subjects, skill=skill, seed=seed)
         run.write_predictions(table)
         run.write_metrics(compute_metrics(table, labels, provenance))
         lines = [{"epoch": e, "train/loss": 2 - e / 5, "val/loss": 2 - e / 9, "val/macro_f1": e / 10} for e in range(5)]

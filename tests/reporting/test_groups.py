@@ -31,8 +31,15 @@ def grouped_run(make_run):
         )
         failed = (table["severity"] == "severe") & (np.arange(len(table)) % 3 > 0)
         names = np.array(["happy", "sad", "angry", "fear", "neutral"])
-        wrong = names[(pd.Index(names).get_indexer(table["label"]) + 1) % 5]
-        table["predicted"] = table["predicted"].where(~failed, wrong)
+        rows = np.flatnonzero(failed)
+        predicted, label = (pd.Index(names).get_indexer(table[name])[rows] for name in ("predicted", "label"))
+        wrong = (label + 1) % 5
+        for prefix in ("logit", "p"):  # what spoke for the predicted class speaks for the wrong one
+            columns = [f"{prefix}_{name}" for name in names]
+            values = table[columns].to_numpy(copy=True)
+            values[rows, predicted], values[rows, wrong] = values[rows, wrong], values[rows, predicted]
+            table[columns] = values
+        table["predicted"] = np.array(names)[table[columns].to_numpy().argmax(axis=1)]
         run.write_predictions(table)
         job = run.job()
         job["store"] |= store

@@ -109,6 +109,8 @@ def test_hostile_names_are_text(make_run):
     table = run.predictions()
     table["subject_id"] = "<script>alert(1)</script>" + table["subject_id"]
     run.write_predictions(table)
+    job = run.job()
+    run.write_job(job | {"subjects": {"test": sorted(table["subject_id"].unique())}})
     evaluate_run(run)
     assert "script" not in Links((run.path / "report.html").read_text()).tags
 

@@ -1,4 +1,4 @@
-"""Timelines made by hand, without a video or a model."""
+"""Timelines of chosen probabilities, without a video or a model."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ Make = Callable[..., Timeline]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """``make([[.6, .1, .1, .1, .1], None, ...])``: a window of two seconds for each, None where there is no face."""
+    """``make([[.6, .1, .1, .1, .1], None, ...])``: a timeline of one window (2 s) per item, None for no face."""
 
     def build(
         shares: Sequence[Sequence[float] | None],

@@ -1,4 +1,4 @@
-"""Files of annotation tools on their way back: offsets are applied or refused, and whatever is damaged is named."""
+"""Corrected files of annotation tools: offsets are applied or refused, and damage is named."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ Spoilt = Callable[[object], Iterator[tuple[str, object]]]
 
 
 def at(seconds: float) -> tuple[Opinion, ...]:
-    """The labelled stretches, so much later in the video."""
-    return tuple(Opinion(round(one.start_s + seconds, 3), round(one.end_s + seconds, 3), one.label) for one in LABELLED)
+    """Return the labelled stretches moved to later times of the video."""
+    return tuple(
+        Opinion(round(opinion.start_s + seconds, 3), round(opinion.end_s + seconds, 3), opinion.label)
+        for opinion in LABELLED
+    )
 
 
 # --- ELAN -------------------------------------------------------------------------------------------------------------
@@ -67,13 +70,13 @@ def eaf(tmp_path: Path) -> Callable[[ET.Element], Path]:
     return write
 
 
-def test_elans_media_offset_moves_a_label_to_where_the_person_saw_it(document: ET.Element, eaf) -> None:
+def test_elans_media_offset_is_added_to_a_labels_times(document: ET.Element, eaf) -> None:
     next(document.iter("MEDIA_DESCRIPTOR")).set("TIME_ORIGIN", "1000")
     opinions = read_corrected(eaf(document)).opinions
     assert opinions == at(1.0)
     clips = pd.DataFrame({"clip_id": ["seen", "shifted"], "start_s": [0.0, 1.0], "end_s": [1.2, 2.2]})
-    found, _ = votes_of([one for one in opinions if one.label == "happy"], clips)
-    assert found == {"shifted": "happy"}
+    votes, _ = votes_of([opinion for opinion in opinions if opinion.label == "happy"], clips)
+    assert votes == {"shifted": "happy"}
 
 
 def test_of_several_media_the_reviewed_videos_offset_counts(document: ET.Element, eaf) -> None:
@@ -86,13 +89,13 @@ def test_of_several_media_the_reviewed_videos_offset_counts(document: ET.Element
 
 
 @pytest.mark.parametrize("address", ["file:///C:/My%20videos/a.mp4", r"D:\videos\a.mp4", "a.mp4"])
-def test_the_reviewed_video_is_known_wherever_it_lies(document: ET.Element, eaf, address: str) -> None:
+def test_the_reviewed_video_is_recognised_in_any_folder(document: ET.Element, eaf, address: str) -> None:
     media = next(document.iter("MEDIA_DESCRIPTOR"))
     media.attrib |= {"MEDIA_URL": address, "RELATIVE_MEDIA_URL": ""}
     assert read_corrected(eaf(document)).opinions == LABELLED
 
 
-def test_a_renamed_video_is_known_by_its_content(make, tmp_path: Path) -> None:
+def test_a_renamed_video_is_recognised_by_its_content(make, tmp_path: Path) -> None:
     from hashlib import sha256
 
     (tmp_path / "renamed.mp4").write_bytes(b"a video")
@@ -136,7 +139,7 @@ def _set(path: str, **attributes: str | None) -> Callable[[ET.Element], None]:
         (_set(".//*[@TIME_SLOT_ID='x01']", TIME_SLOT_ID="x02"), "time slot x02 stands there twice"),
     ],
 )
-def test_what_elan_may_hold_and_no_label_can_be_read_from(document: ET.Element, eaf, change, words: str) -> None:
+def test_an_eaf_whose_labels_have_no_readable_time_is_refused(document: ET.Element, eaf, change, words: str) -> None:
     change(document)
     with pytest.raises(DataError, match=re.escape(words)):
         read_corrected(eaf(document))
@@ -169,13 +172,13 @@ def test_no_damage_to_a_document_loses_a_label(document: ET.Element, eaf) -> Non
         except FerIdError as problem:
             lengths.append(len(str(problem)))
             continue
-        labels = [one.label for one in opinions]
+        labels = [opinion.label for opinion in opinions]
         assert labels == ["happy", "sad"] or "ANNOTATION_VALUE" in place or " gone" in place, place
     assert max(lengths) < 2000
 
 
 def _damaged(root: ET.Element) -> Iterator[tuple[str, ET.Element]]:
-    """Copies with one attribute or text replaced, or one element gone: ``gone`` if it held a label."""
+    """Yield copies with one attribute or text replaced, or one element removed (``gone`` if it held a label)."""
     count = len(list(root.iter()))
     for index in range(count):
         here = list(root.iter())[index]
@@ -210,7 +213,7 @@ def project(make) -> dict[str, Any]:
 
 
 def of(project: dict[str, Any]) -> dict[str, Any]:
-    """The only observation."""
+    """Return the project's only observation."""
     (observation,) = project["observations"].values()
     return observation
 
@@ -225,11 +228,11 @@ def saved(tmp_path: Path) -> Callable[[object], Path]:
     return write
 
 
-def test_a_project_says_what_was_coded(project: dict[str, Any], saved) -> None:
+def test_a_projects_coded_stretches_are_read(project: dict[str, Any], saved) -> None:
     assert read_corrected(saved(project)).opinions == LABELLED
 
 
-def test_an_observations_time_offset_is_taken_off(project: dict[str, Any], saved) -> None:
+def test_an_observations_time_offset_is_subtracted(project: dict[str, Any], saved) -> None:
     of(project)["time offset"] = 10.0
     with pytest.raises(DataError, match=r"events 5 and 6: 'happy' begins at -10\.000 s of the video"):
         read_corrected(saved(project))
@@ -238,7 +241,7 @@ def test_an_observations_time_offset_is_taken_off(project: dict[str, Any], saved
     assert read_corrected(saved(project)).opinions == LABELLED
 
 
-def test_a_second_player_shows_its_video_later(project: dict[str, Any], saved) -> None:
+def test_a_second_players_offset_is_subtracted(project: dict[str, Any], saved) -> None:
     observation = of(project)
     observation["file"] |= {"1": ["side.mp4"], "2": [MEDIA]}
     observation["media_info"]["offset"] = {"1": 0.0, "2": -0.5}
@@ -253,8 +256,8 @@ def test_a_second_player_shows_its_video_later(project: dict[str, Any], saved) -
         ({"file": {"1": ["b.mp4"]}}, "its media files are b.mp4; expected the reviewed video"),
         ({"media_creation_date_as_offset": True}, "its times are dates"),
         ({"media_info": {"offset": {"1": 2.0}}}, "player 1, whose time is the observation's, has the offset 2 s"),
-        ({"type": "LIVE"}, "type is LIVE, expected 'MEDIA'"),
-        ({"time offset": "soon"}, "time offset is soon, expected seconds"),
+        ({"type": "LIVE"}, "type is 'LIVE', expected 'MEDIA'"),
+        ({"time offset": "soon"}, "time offset is 'soon', expected seconds"),
     ],
 )
 def test_a_time_that_is_not_the_videos_is_refused(project: dict[str, Any], saved, change, words: str) -> None:
@@ -276,23 +279,25 @@ def test_a_time_that_is_not_the_videos_is_refused(project: dict[str, Any], saved
         ([5.0, "", "fear", "", ""], "event 9: 'fear' begins at 5.000 s and never ends"),
     ],
 )
-def test_an_event_that_is_none_is_named(project: dict[str, Any], saved, event: object, words: str) -> None:
+def test_a_malformed_event_is_named(project: dict[str, Any], saved, event: object, words: str) -> None:
     of(project)["events"].append(event)
     with pytest.raises(DataError, match=re.escape(words)):
         read_corrected(saved(project))
 
 
-def test_an_event_that_ends_as_it_begins_and_a_point_event_are_named(project: dict[str, Any], saved) -> None:
+def test_an_event_without_duration_and_a_point_event_are_named(project: dict[str, Any], saved) -> None:
     of(project)["events"] += [[5.0, "", "fear", "", ""], [5.0, "", "fear", "", ""]]
     with pytest.raises(DataError, match=r"events 9 and 10: 'fear' lasts from 5\.000 to 5\.000 s"):
         read_corrected(saved(project))
     of(project)["events"] = of(project)["events"][:-2]
-    next(one for one in project["behaviors_conf"].values() if one["code"] == "sad")["type"] = "Point event"
+    next(behaviour for behaviour in project["behaviors_conf"].values() if behaviour["code"] == "sad")["type"] = (
+        "Point event"
+    )
     with pytest.raises(DataError, match="event 7: 'sad' is a point event; expected a state event"):
         read_corrected(saved(project))
 
 
-def test_what_was_coded_of_somebody_else_is_no_label_of_the_person_followed(project, saved, table) -> None:
+def test_events_of_several_focal_subjects_are_refused(project, saved, table) -> None:
     of(project)["events"] += [[5.0, "the therapist", "fear", "", ""], [6.0, "the therapist", "fear", "", ""]]
     words = "its focal subjects are the therapist, No focal subject; expected one, the person whose face was followed"
     with pytest.raises(DataError, match=words):
@@ -321,7 +326,7 @@ def test_no_damage_to_a_project_loses_a_label(project: dict[str, Any], saved, sp
 
 @pytest.fixture
 def table(make, tmp_path: Path) -> Callable[..., Path]:
-    """``table({"Time offset (s)": "10"})``: what was labelled, as BORIS exports it, with these cells."""
+    """``table({"Time offset (s)": "10"})``: the labelled stretches as BORIS exports them, with these cells."""
 
     def write(cells: dict[str, str], change: Callable[[str], str] = lambda text: text) -> Path:
         row = next(csv.DictReader(io.StringIO(boris.write_table(make([SURE]), MEDIA).decode())))
@@ -339,7 +344,7 @@ def table(make, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-def test_a_tables_time_offset_is_taken_off_or_the_table_refused(table) -> None:
+def test_a_tables_time_offset_is_subtracted_or_the_table_refused(table) -> None:
     assert read_corrected(table({"Time offset (s)": "-1.0"})).opinions == at(1.0)
     assert read_corrected(table({})).opinions == LABELLED
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""ELAN's and BORIS's files: what they show, that their own library reads them, and what comes back."""
+"""Files for ELAN and BORIS: their content, their validity for pympi, and the corrections read back."""
 
 import csv
 import io
@@ -48,22 +48,22 @@ def test_elans_tiers_have_the_times_of_the_timeline(eaf: Path) -> None:
     assert read.get_parameters_for_linguistic_type(corrected)["CONTROLLED_VOCABULARY_REF"] == "emotions"
 
 
-def test_nobody_has_said_anything_before_they_did(eaf: Path) -> None:
+def test_an_uncorrected_file_has_no_opinions(eaf: Path) -> None:
     assert read_corrected(eaf).opinions == ()
 
 
-def test_what_is_written_into_elan_comes_back(eaf: Path) -> None:
+def test_a_label_entered_in_elan_is_read_back(eaf: Path) -> None:
     edited = Eaf(str(eaf))
     edited.remove_annotation("corrected", 5000)
     edited.add_annotation("corrected", 4200, 5700, " sad ")
     edited.to_file(str(eaf))
-    found = read_corrected(eaf)
-    assert found.opinions == (Opinion(4.2, 5.7, "sad"),)
-    assert (found.video, found.sha256) == ("a.mp4", "ab" * 32)
+    corrections = read_corrected(eaf)
+    assert corrections.opinions == (Opinion(4.2, 5.7, "sad"),)
+    assert (corrections.video, corrections.sha256) == ("a.mp4", "ab" * 32)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda text: text[: len(text) // 2], "cannot be read"),
         (lambda text: "time;label\n1;happy\n", "cannot be read"),
@@ -71,16 +71,16 @@ def test_what_is_written_into_elan_comes_back(eaf: Path) -> None:
         (lambda text: text.replace("fer_id video sha256", "another"), "which video it belongs to"),
     ],
 )
-def test_other_files_are_refused(eaf: Path, change, told: str) -> None:
+def test_damaged_and_foreign_files_are_refused(eaf: Path, change, message: str) -> None:
     eaf.write_text(change(eaf.read_text()))
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_corrected(eaf)
 
 
-@pytest.mark.parametrize(("name", "told"), [("none.eaf", "no such file"), ("a.txt", "expected a file of ELAN")])
-def test_files_of_nobody(tmp_path: Path, name: str, told: str) -> None:
+@pytest.mark.parametrize(("name", "message"), [("none.eaf", "no such file"), ("a.txt", "expected a file of ELAN")])
+def test_an_absent_file_and_another_suffix_are_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_corrected(tmp_path / name)
 
 
@@ -103,7 +103,7 @@ def test_boris_table_has_the_columns_that_boris_exports(make) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_what_is_coded_in_a_table_comes_back_and_the_models_rows_do_not(make, tmp_path: Path, delimiter: str) -> None:
+def test_a_tables_coded_rows_are_read_and_the_models_rows_ignored(make, tmp_path: Path, delimiter: str) -> None:
     rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE]), MEDIA).decode())))
     rows[1]["Behavior"] = "fear"
     path = tmp_path / ("back.tsv" if delimiter == "\t" else "back.csv")
@@ -111,13 +111,13 @@ def test_what_is_coded_in_a_table_comes_back_and_the_models_rows_do_not(make, tm
         writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
         writer.writeheader()
         writer.writerows(rows)
-    found = read_corrected(path)
-    assert found.opinions == (Opinion(2.0, 4.0, "fear"),)
-    assert (found.video, found.sha256) == ("a.mp4", "ab" * 32)
+    corrections = read_corrected(path)
+    assert corrections.opinions == (Opinion(2.0, 4.0, "fear"),)
+    assert (corrections.video, corrections.sha256) == ("a.mp4", "ab" * 32)
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"Observation id": "monday"}, "which video"),
         ({"Behavior": "sad", "Stop (s)": "NA"}, "line 2: 'sad' from '0.000' to 'NA'"),
@@ -125,21 +125,21 @@ def test_what_is_coded_in_a_table_comes_back_and_the_models_rows_do_not(make, tm
         ({"Behavior": None}, "columns missing: Behavior"),
     ],
 )
-def test_other_tables_are_refused(make, tmp_path: Path, change: dict[str, str | None], told: str) -> None:
+def test_foreign_tables_are_refused(make, tmp_path: Path, change: dict[str, str | None], message: str) -> None:
     row = next(csv.DictReader(io.StringIO(boris.write_table(make([SURE]), MEDIA).decode())))
     row = {name: cell for name, cell in {**row, **change}.items() if cell is not None}
     with (tmp_path / "back.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(row))
         writer.writeheader()
         writer.writerow(row)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_corrected(tmp_path / "back.csv")
 
 
 def test_a_project_of_boris_pairs_its_events(make, tmp_path: Path) -> None:
     project = json.loads(boris.write_project(make([SURE, UNSURE, UNSURE, None]), MEDIA))
     (observation,) = project["observations"].values()
-    codes = {one["code"] for one in project["behaviors_conf"].values()}
+    codes = {behaviour["code"] for behaviour in project["behaviors_conf"].values()}
     assert {event[2] for event in observation["events"]} <= codes
     assert set(TARGET.names) <= codes
     times = [event[0] for event in observation["events"]]
@@ -164,23 +164,23 @@ shares = st.lists(st.integers(1, 30), min_size=5, max_size=5).map(lambda one: [x
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.one_of(st.none(), shares), min_size=1, max_size=6))
 def test_a_window_for_review_never_names_one_label(make, drawn: list[list[float] | None]) -> None:
-    """With a threshold of one all windows are for review: nowhere does a class stand without all the others."""
+    """With a threshold of 1 all windows are for review: no cell names a class without all the others."""
     timeline = make(drawn, threshold=1.0)
     rows = csv.DictReader(io.StringIO(boris.write_table(timeline, MEDIA).decode()))
     cells = [cell for row in rows for name, cell in row.items() if name != "Description"]
     events = next(iter(json.loads(boris.write_project(timeline, MEDIA))["observations"].values()))["events"]
     cells += [str(cell) for event in events for cell in event]
     text = elan.write(timeline, MEDIA).decode().split("<CONTROLLED_VOCABULARY")[0]
-    cells += [one.split("<")[0] for one in text.split("<ANNOTATION_VALUE>")[1:]]
+    cells += [part.split("<")[0] for part in text.split("<ANNOTATION_VALUE>")[1:]]
     for cell in cells:
         named = [name for name in TARGET.names if name in cell]
         assert not named or named == list(TARGET.names)
     assert timeline.windows["answer"].isna().all()
 
 
-def test_the_files_of_both_tools_say_whose_face_was_followed(make, tmp_path: Path) -> None:
+def test_the_files_of_both_tools_name_the_tracked_person(make, tmp_path: Path) -> None:
     timeline = replace(make([SURE]), subject="s0123456789abcdef")
     for name, content in (("a.eaf", elan.write), ("a.boris", boris.write_project), ("a.csv", boris.write_table)):
         (tmp_path / name).write_bytes(content(timeline, MEDIA))
-        found = read_corrected(tmp_path / name)
-        assert (found.video, found.sha256, found.subject) == ("a.mp4", "ab" * 32, "s0123456789abcdef")
+        corrections = read_corrected(tmp_path / name)
+        assert (corrections.video, corrections.sha256, corrections.subject) == ("a.mp4", "ab" * 32, "s0123456789abcdef")

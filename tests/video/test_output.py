@@ -1,4 +1,4 @@
-"""What the page and the terminal tell a person who is no engineer."""
+"""Sentences of the page and the terminal for readers who are no engineers."""
 
 from dataclasses import replace
 
@@ -43,7 +43,7 @@ def test_a_model_without_a_threshold_is_not_called_unsure(make, threshold: float
     ]
 
 
-def test_whose_face_was_followed_is_told_also_where_the_model_said_nothing(make) -> None:
+def test_caveats_of_the_video_are_given_also_without_an_answer(make) -> None:
     timeline = make([SURE], lost=range(8))
     timeline = replace(timeline, about=replace(timeline.about, notes=("of answers",), of_video=("whose",)))
     assert notes(timeline) == ("whose",)

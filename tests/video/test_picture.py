@@ -1,4 +1,4 @@
-"""The timeline as a picture: true at any length, and never a word where there is no answer."""
+"""Figure of a timeline: heights, rows and words."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def words(figure) -> list[str]:
     return [text.get_text() for axes in figure.axes for text in axes.texts]
 
 
-def test_a_stretch_has_its_answer_or_none(make) -> None:
+def test_a_segment_has_its_answer_or_its_status(make) -> None:
     assert words(draw(make([SURE, UNSURE, None]))) == ["happy", "for review", "no face"]
     assert words(draw(make([SURE, SURE], threshold=None))) == ["for review"]
 
 
 def test_heights_are_the_probabilities(make) -> None:
     (axes,) = draw(make([UNSURE, SURE, None])).axes
-    areas = [one for one in axes.collections if len(one.get_facecolor())]
+    areas = [collection for collection in axes.collections if len(collection.get_facecolor())]
     for time, shares in ((1, UNSURE), (3, SURE), (5, [0.0] * 5)):
         heights = {
             name: sum(
@@ -33,7 +33,7 @@ def test_heights_are_the_probabilities(make) -> None:
 
 
 def _height(area, time: float) -> float:
-    """How high a shape is at a time."""
+    """Return the height of a stacked area at a time."""
     for path in area.get_paths():
         x, y = path.vertices.T
         if x.min() < time < x.max():
@@ -41,7 +41,7 @@ def _height(area, time: float) -> float:
     return 0.0
 
 
-def test_a_long_video_goes_on_in_rows(make) -> None:
+def test_a_long_video_continues_in_rows(make) -> None:
     count = int(LONGEST_ROW_S)  # windows of two seconds: two rows
     figure = draw(make([SURE] * count))
     limits = [axes.get_xlim() for axes in figure.axes]
@@ -49,10 +49,10 @@ def test_a_long_video_goes_on_in_rows(make) -> None:
     assert len(draw(make([SURE] * count * MOST_ROWS)).axes) == MOST_ROWS  # however long it is
 
 
-def test_the_clock() -> None:
+def test_clock_formats_minutes_and_seconds() -> None:
     assert [clock(0), clock(75.4), clock(3599.6), clock(75.46, tenths=True)] == ["0:00", "1:15", "60:00", "1:15.5"]
 
 
-def test_provenance_is_drawn_into_it(make) -> None:
+def test_the_figure_names_a_provenance_that_is_not_real(make) -> None:
     assert "synthetic data" in [text.get_text() for text in draw(make([SURE])).texts]
     assert "synthetic data" not in [text.get_text() for text in draw(make([SURE], provenance="real")).texts]

@@ -1,4 +1,4 @@
-"""Which moment a window stands for, what is an answer, and what a person reads as one stretch."""
+"""Timelines: the time that a window stands for, its answer, and the joining to segments."""
 
 from dataclasses import replace
 
@@ -18,7 +18,9 @@ SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 
 
 @given(length=st.integers(1, 200), size=st.integers(1, 30), stride=st.integers(1, 30), fps=st.floats(0.5, 60))
-def test_every_moment_belongs_to_one_window_which_saw_it(length: int, size: int, stride: int, fps: float) -> None:
+def test_every_moment_belongs_to_exactly_one_window_that_contains_it(
+    length: int, size: int, stride: int, fps: float
+) -> None:
     table = spans(windows(length, size, min(stride, size)), fps, length / fps)
     assert table["from_s"].iloc[0] == 0
     assert table["to_s"].iloc[-1] == pytest.approx(length / fps)
@@ -28,14 +30,14 @@ def test_every_moment_belongs_to_one_window_which_saw_it(length: int, size: int,
     assert (table["to_s"] <= table["end_s"] + 1e-9).all()
 
 
-def test_windows_that_touch_stand_for_themselves_and_the_last_for_what_is_left() -> None:
+def test_windows_that_touch_stand_for_their_own_time() -> None:
     table = spans([(0, 10), (10, 20), (15, 25)], 5.0, 5.0)
     assert table["from_s"].tolist() == [0, 2, 3.5]
     assert table["to_s"].tolist() == [2, 3.5, 5]
     assert table["start_s"].tolist() == [0, 2, 3]
 
 
-def test_a_face_elsewhere_in_the_window_is_no_face_where_it_stands() -> None:
+def test_a_face_outside_the_time_that_a_window_stands_for_does_not_count() -> None:
     frames = pd.DataFrame({"time_s": np.arange(20) / 5, "outcome": [FOUND] * 6 + [NO_FACE] * 14})
     times = spans([(0, 10), (5, 15), (10, 20)], 5.0, 4.0)  # they stand for 0 to 1.5, to 2.5, to 4
     assert with_face(times, frames).tolist() == [True, False, False]
@@ -52,7 +54,7 @@ def test_only_a_window_that_is_sure_enough_has_an_answer(
 ) -> None:
     seen = np.array(data.draw(st.lists(st.booleans(), min_size=len(logits), max_size=len(logits))))
     times = spans(windows(len(logits), 1, 1), 1.0, float(len(logits)))
-    valid = [(int(one), 1) for one in seen]
+    valid = [(int(visible), 1) for visible in seen]
     table = judge_windows(times, valid, seen, np.array(logits), TARGET, temperature, threshold)
     expected = special.softmax(np.array(logits) / (temperature or 1), axis=1)
     for row, shares, face in zip(table.to_dict("records"), expected, seen, strict=True):
@@ -60,15 +62,15 @@ def test_only_a_window_that_is_sure_enough_has_an_answer(
         assert row["answer"] == (TARGET.names[int(shares.argmax())] if sure else None)
         assert row["status"] == (ANSWERED if sure else FOR_REVIEW if face else module.NO_FACE)
         kind = "p" if temperature is None else "q"
-        found = [row[f"{kind}_{name}"] for name in TARGET.names]
-        np.testing.assert_allclose(found, shares if face else [np.nan] * 5, rtol=1e-9)
+        probabilities = [row[f"{kind}_{name}"] for name in TARGET.names]
+        np.testing.assert_allclose(probabilities, shares if face else [np.nan] * 5, rtol=1e-9)
         assert temperature is not None or np.isnan(row["q_happy"])
 
 
-def test_answers_that_touch_are_one_stretch_and_windows_for_review_are_not(make) -> None:
+def test_equal_neighbouring_answers_are_joined_and_windows_for_review_are_not(make) -> None:
     timeline = make([SURE, SURE, UNSURE, UNSURE, None, None, SURE])
-    found = [(one.start_s, one.end_s, one.status, one.answer) for one in timeline.segments()]
-    assert found == [
+    segments = [(segment.start_s, segment.end_s, segment.status, segment.answer) for segment in timeline.segments()]
+    assert segments == [
         (0, 4, ANSWERED, "happy"),
         (4, 6, FOR_REVIEW, None),
         (6, 8, FOR_REVIEW, None),
@@ -79,38 +81,38 @@ def test_answers_that_touch_are_one_stretch_and_windows_for_review_are_not(make)
     assert timeline.seconds == {ANSWERED: 6.0, FOR_REVIEW: 4.0, TOO_LITTLE: 0.0, module.NO_FACE: 4.0}
 
 
-def test_windows_for_review_of_a_fifth_of_a_second_are_read_by_the_second(make) -> None:
+def test_windows_for_review_are_joined_within_one_second(make) -> None:
     timeline = make([UNSURE])
     times = spans([(n, n + 1) for n in range(7)], 5.0, 1.4)
     logits = np.log([[0.4, 0.3, 0.1, 0.1, 0.1]] * 4 + [[0.2, 0.5, 0.1, 0.1, 0.1]] * 3)
-    windows_ = judge_windows(times, [(1, 1)] * 7, np.ones(7, bool), logits, TARGET, 1.0, None)
-    found = replace(timeline, windows=windows_).segments()
-    assert [(one.start_s, round(one.end_s, 6)) for one in found] == [(0, 1), (1, 1.4)]
-    assert [one.words.split(", neu")[0] for one in found] == [
+    table = judge_windows(times, [(1, 1)] * 7, np.ones(7, bool), logits, TARGET, 1.0, None)
+    segments = replace(timeline, windows=table).segments()
+    assert [(segment.start_s, round(segment.end_s, 6)) for segment in segments] == [(0, 1), (1, 1.4)]
+    assert [segment.words.split(", neu")[0] for segment in segments] == [
         "happy 36 %, sad 34 %, angry 10 %, fear 10 %",
         "happy 20 %, sad 50 %, angry 10 %, fear 10 %",
     ]
 
 
-def test_gaps_are_told_by_frame_and_reason(make) -> None:
+def test_gaps_have_times_and_a_reason(make) -> None:
     timeline = make([SURE, None], lost=[3, 4])
     timeline.frames.loc[4, "outcome"] = SOMEONE_ELSE
-    found = [(round(one.start_s, 6), round(one.end_s, 6), one.words) for one in timeline.gaps()]
-    assert found == [(0.6, 0.8, "no face"), (0.8, 1.0, "another face only"), (2.0, 4.0, "no face")]
+    gaps = [(round(gap.start_s, 6), round(gap.end_s, 6), gap.words) for gap in timeline.gaps()]
+    assert gaps == [(0.6, 0.8, "no face"), (0.8, 1.0, "another face only"), (2.0, 4.0, "no face")]
 
 
-def test_every_sentence_says_what_it_is_for_and_from(make) -> None:
+def test_the_models_sentence_names_use_and_provenance(make) -> None:
     assert "does not diagnose" in make([SURE]).about.sentence
     assert "synthetic data only" in make([SURE]).about.sentence
     assert "only" not in make([SURE], provenance="real").about.sentence
 
 
 @pytest.mark.parametrize(
-    ("found", "status"), [(10, ANSWERED), (5, ANSWERED), (4, TOO_LITTLE), (1, TOO_LITTLE), (0, module.NO_FACE)]
+    ("n_valid", "status"), [(10, ANSWERED), (5, ANSWERED), (4, TOO_LITTLE), (1, TOO_LITTLE), (0, module.NO_FACE)]
 )
-def test_five_of_ten_frames_are_enough_of_a_face_and_four_are_not(found: int, status: str) -> None:
+def test_five_of_ten_frames_are_enough_of_a_face_and_four_are_not(n_valid: int, status: str) -> None:
     times = spans([(0, 10)], 5.0, 2.0)
-    table = judge_windows(times, [(found, 10)], np.array([found > 0]), np.log([SURE]), TARGET, 1.0, 0.5)
+    table = judge_windows(times, [(n_valid, 10)], np.array([n_valid > 0]), np.log([SURE]), TARGET, 1.0, 0.5)
     assert table["status"].tolist() == [status]
     assert table["answer"].tolist() == ["happy" if status == ANSWERED else None]
     assert table["q_happy"].isna().tolist() == [status != ANSWERED]
@@ -121,7 +123,7 @@ def test_too_little_of_a_face_may_be_labelled_and_never_names_a_class(make) -> N
     from fer_id.video import elan_writer as elan
 
     timeline = make([SURE, SURE], lost=[0, 1, 2, 3, 4, 5])
-    assert [one.status for one in timeline.segments()] == [TOO_LITTLE, ANSWERED]
+    assert [segment.status for segment in timeline.segments()] == [TOO_LITTLE, ANSWERED]
     text = elan.write(timeline, "a.mp4").decode()
     assert text.count(f"<ANNOTATION_VALUE>{TOO_LITTLE}<") == 1
     assert boris.is_models(TOO_LITTLE)
