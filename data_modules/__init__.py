@@ -1,1 +1,18 @@
-"""What we train on: a file for each dataset's reader, ``base`` for what turns stores into batches."""
+"""What a model is trained on: a LightningDataModule for each dataset, and the readers that prepare their stores."""
+
+from fer_id.exports import lazy_exports
+
+__all__ = [
+    "AffectNetDataModule",
+    "CohortDataModule",
+    "FER2013DataModule",
+    "FerDataModule",
+    "FolderDataModule",
+    "SimulatedDataModule",
+    "SyntheticDataModule",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {name: "data_modules.base" if name == "FerDataModule" else "data_modules.modules" for name in __all__},
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, batch_bytes, begin_worker
+from data_modules.description import describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pool import holds_images, pool, require_distinct
 from fer_id.errors import ConfigError, DataError, FerIdError, LeakageError, Problems, StoreError
@@ -23,6 +25,7 @@ from fer_id.labels import LabelSpace, get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
+from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
@@ -37,30 +40,37 @@ class FerDataModule(pl.LightningDataModule):
     """Train, inner validation and test batches of one fold.
 
     Args:
-        config: which stores, and how they are read.
-        protocol: how they are divided.
+        store: folder of a ClipStore, or several that are pooled; or a ``DataConfig``, which says how they are read too.
+        protocol: how they are divided, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``.
         augment: augmentation of training clips; None for none.
         batch_size: clips per batch.
         seed: of order and augmentation; the division into folds takes it too.
         fold: name of the fold; the first by default.
 
     Attributes:
+        dataset: its name, for stores that are given as folders.
+        config: which stores, and how they are read.
         stores, clips, labels: the opened stores, the pooled table, the label space.
         images: whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person.
         dropped_labels: samples without a name in the label space, by name.
     """
 
+    dataset = ""
+
     def __init__(
         self,
-        config: DataConfig,
-        protocol: ProtocolConfig,
+        store: DataConfig | str | Path | Sequence[str | Path],
+        protocol: ProtocolConfig | str = "official",
         *,
-        augment: AugmentConfig | None,
-        batch_size: int,
-        seed: int,
+        augment: AugmentConfig | None = None,
+        batch_size: int = 32,
+        seed: int = 0,
         fold: str | None = None,
     ) -> None:
         super().__init__()
+        config = store if isinstance(store, DataConfig) else self._config(store)
+        if isinstance(protocol, str):
+            protocol = ProtocolConfig(protocol)
         if not config.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.config, self.augment, self.batch_size, self.seed = config, augment, batch_size, seed
@@ -78,6 +88,11 @@ class FerDataModule(pl.LightningDataModule):
         self._first_epoch = 0
         self._source: ClipDataset | None = None
         self._short: str | None = None
+
+    @classmethod
+    def _config(cls, store: str | Path | Sequence[str | Path]) -> DataConfig:
+        folders = [store] if isinstance(store, str | Path) else store
+        return DataConfig(name=cls.dataset, store=[str(folder) for folder in folders])
 
     def _named(self, name: str | None) -> Fold:
         if name is None:
@@ -128,6 +143,11 @@ class FerDataModule(pl.LightningDataModule):
         found = enumerate(self.stores)
         return [number for number, one in found if one.card.provenance == "real" and not holds_images(one)]
 
+    def card_of(self, clip_id: str) -> StoreCard:
+        """Return the card of the store that a clip lies in."""
+        place: int = self.clips.loc[self.clips["clip_id"] == clip_id, "store"].iloc[0]
+        return self.stores[place].card
+
     @property
     def fingerprint(self) -> str:
         """Of all stores, in their order: what a run records to say which data it saw."""
@@ -146,6 +166,26 @@ class FerDataModule(pl.LightningDataModule):
     def subjects(self, rows: Rows) -> list[str]:
         """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
+
+    def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
+        """Return what ``job.json`` says of the data: stores, and subjects, real children and clips of each split.
+
+        Args:
+            folds: whose subjects and clips are united; None: the one that is trained.
+        """
+        folds = folds or [self.fold]
+        rows = united(folds)
+        labels = {f"label {name} not in {self.labels.name}": n for name, n in self.dropped_labels.items()}
+        return {
+            "fold": folds[0].name if len(folds) == 1 else None,
+            "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
+            "dataset": self.config.name,
+            "store": describe_stores(self.stores, self.clips, self.labels, self.provenance),
+            "subjects": {split: self.subjects(of) for split, of in rows.items()},
+            "children": {split: self.n_children(of) for split, of in rows.items()},
+            "clips": {split: len(of) for split, of in rows.items()},
+            "dropped": dropped(folds) | labels,
+        }
 
     def align_with(self, source: FerDataModule) -> None:
         """From now on a training batch holds as many training clips of ``source`` as of this, and says which is which.

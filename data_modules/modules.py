@@ -8,22 +8,34 @@ from data_modules.base import FerDataModule
 class FER2013DataModule(FerDataModule):
     """Stores of :mod:`data_modules.fer2013`: seven classes, or FER+'s eight."""
 
+    dataset = "fer2013"
+
 
 class AffectNetDataModule(FerDataModule):
     """Stores of :mod:`data_modules.affectnet`: eight classes."""
+
+    dataset = "affectnet"
 
 
 class FolderDataModule(FerDataModule):
     """Stores of :mod:`data_modules.folders`."""
 
+    dataset = "folder"
+
 
 class CohortDataModule(FerDataModule):
     """Stores of :mod:`data_modules.cohort.reader`: a site's children, a subject a shard."""
+
+    dataset = "cohort"
 
 
 class SyntheticDataModule(FerDataModule):
     """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""
 
+    dataset = "synthetic"
+
 
 class SimulatedDataModule(FerDataModule):
     """Real stills in made-up motion, made by ``fer-id simulate``: the five target classes, a subject a shard."""
+
+    dataset = "simulated"

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from data_modules.config import DataConfig
 from experiments.settings.loading import chosen_by_name
 from experiments.settings.registry import data_config
-from fer_id.callbacks.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
+from fer_id.callbacks.registry import known_callbacks
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
+from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
@@ -51,6 +52,10 @@ class TrainerConfig:
         help="judge the mean logits of: the clip; it and its mirror image; both, each in place and 3 pixels aside",
     )
     gradient_clip: float = setting(0.0, min=0, max=1_000_000, help="largest norm of the gradient; 0: no limit")
+    callbacks: list[str] = setting(
+        [],
+        help="further callbacks by name: grad_cam_panel, or one that an installed package or register_callback offers",
+    )
     resolution: list[tuple[float, int]] = setting(
         [],
         min=0,
@@ -64,7 +69,9 @@ class TrainerConfig:
         return self.devices * self.num_nodes
 
     def clashes(self) -> Iterator[Clash]:
-        """Steps of ``resolution`` that are no shares, no sides, or not in order."""
+        """Steps of ``resolution`` that are no shares, no sides, or not in order; callbacks that nobody offers."""
+        if unknown := [name for name in self.callbacks if name not in known_callbacks()]:
+            yield Clash(("callbacks",), f"{', '.join(unknown)}: unknown. Known: {', '.join(known_callbacks())}")
         shares = [share for share, _ in self.resolution]
         if any(not 0 <= share < 1 for share in shares) or shares != sorted(set(shares)):
             yield Clash(("resolution",), f"shares {shares}: expected rising ones, at least 0 and below 1")
@@ -93,6 +100,10 @@ class LoggingConfig:
         None, help="runs that belong together; null: the study, the first part of name", kind=PATH
     )
     tags: list[str] = setting([], help="further tags; dataset, provenance and model are always there", kind=PATH)
+
+    faces: bool = setting(
+        False, help="send film strips of children whose consent names media_sharing; drawn faces are always sent"
+    )
 
     def clashes(self) -> Iterator[Clash]:
         """Names that no W&B server takes, told before anything is opened."""

@@ -19,10 +19,13 @@ os.environ["FER_ID_KEYS"] = tempfile.mkdtemp(prefix="fer-id-test-keys-")
 
 import fcntl
 import hashlib
+import json
 import shutil
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -246,6 +249,56 @@ def _write_stills(out: Path) -> None:
                 {"clip_id": name, "subject_id": name, "label": label, "split": "train", "source": "fer2013"},
                 np.zeros((1, 64, 64, 3), np.uint8),
             )
+
+
+@pytest.fixture(scope="session")
+def wandb_run() -> Callable[[Path], SimpleNamespace]:
+    """What W&B would be sent of the one offline run in a RunDir.
+
+    It has ``name``, ``group``, ``job_type``, ``tags``, ``config``, ``rows`` (logged), ``summary`` (as it ends), and
+    ``axes`` (the x axis of each defined name)."""
+
+    def read(folder: Path) -> SimpleNamespace:
+        (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
+        found = SimpleNamespace(config={}, rows=[], summary={}, axes={})
+        for record in _records(path.read_bytes()):
+            kind = record.WhichOneof("record_type")
+            if kind == "run":
+                one = record.run
+                found.name, found.group, found.job_type = one.display_name, one.run_group, one.job_type
+                found.id, found.tags = one.run_id, list(one.tags)
+                found.config = {item.key: json.loads(item.value_json) for item in one.config.update}
+            elif kind == "history":
+                found.rows.append(_items(record.history.item))
+            elif kind == "summary":
+                found.summary |= _items(record.summary.update)
+            elif kind == "metric":
+                found.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        return found
+
+    return read
+
+
+def _items(items: Any) -> dict[str, Any]:
+    return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}
+
+
+def _records(content: bytes) -> Iterator[Any]:
+    """The records of a ``.wandb`` file: LevelDB's log format (blocks of 32 KiB) after a header of seven bytes."""
+    from wandb.proto import wandb_internal_pb2
+
+    place, held = 7, b""
+    while place + 7 <= len(content):
+        left = 32768 - place % 32768
+        if left < 7:
+            place += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, place)
+        held += content[place + 7 : place + 7 + length]
+        place += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield wandb_internal_pb2.Record.FromString(held)
+            held = b""
 
 
 UNFIT: tuple[object, ...] = (None, "a text", [], {}, [5], True, -1, float("inf"), float("nan"), 10**400)

@@ -35,7 +35,7 @@ CALLS = {
 """Functions that run what they are given, or fill in what a config asks for."""
 
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "BaseLoader", "CBaseLoader"}
-TABLES = {"experiments/cli.py", "experiments/settings/registry.py"}
+TABLES = {"experiments/cli.py", "experiments/settings/registry.py", "fer_id/exports.py"}
 """Where modules are imported by a name that stands in a table of the program itself."""
 
 

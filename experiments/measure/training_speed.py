@@ -16,13 +16,13 @@ from torch.nn import functional as F
 
 from experiments.config import TrainConfig
 from experiments.settings.loading import load, plain
-from experiments.training.mirrored import open_run_mirror
+from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import settled
 from experiments.training.setup import make_model, make_task, open_data
 from experiments.training.trainer import device, make_trainer, quiet
-from fer_id.callbacks.mirror import close_mirror
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
@@ -85,10 +85,11 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     model, start = make_model(config, data, None)
     task = make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
-    trainer = make_trainer(config, run, open_run_mirror(config, run, data, "bench"), data)
+    mirror = make_wandb_logger(config, run, data, "bench")
+    trainer = make_trainer(config, run, [RunLogger(run), mirror])
     trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
     trainer.fit(task, data)
-    close_mirror()
+    mirror.close()
     clips = rounds * steps * config.batch_size
     return Race(
         [bare / ours for ours, bare in zip(turns.ours, turns.bare, strict=True)],

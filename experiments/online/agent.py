@@ -20,8 +20,8 @@ from experiments.online.server import asking, require_server
 from experiments.sweeping.parameters import FLOAT, Parameter
 from experiments.sweeping.plan import Plan, read_plan
 from experiments.sweeping.spec import ARGUMENTS, find
-from fer_id.callbacks.mirror import PRIVATE_KEYS, holds_place
 from fer_id.errors import ConfigError
+from fer_id.loggers.disclosure import PRIVATE_KEYS, holds_place
 from fer_id.progress import say
 
 OF_SERVER = ("description", "early_terminate", "run_cap")

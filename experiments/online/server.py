@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fer_id.callbacks.mirror import without_reports
-from fer_id.callbacks.server import has_key, no_answer
 from fer_id.errors import FerIdError
+from fer_id.loggers.server import has_key, no_answer
+from fer_id.loggers.wandb_session import without_reports
 
 
 class OnlineError(FerIdError):

@@ -15,8 +15,6 @@ from typing import Any
 
 from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
-from fer_id.callbacks.curves import best_row, few_validated, mean_curve, summarise_best
-from fer_id.callbacks.mirror import close_mirror, open_mirror
 from fer_id.errors import RunError
 from fer_id.runs.run_dir import RunDir
 
@@ -99,12 +97,14 @@ def _can_be_read(run: RunDir) -> bool:
 
 
 def _tell(folder: Path, one: Configuration, *, mode: str, project: str, entity: str | None) -> None:
+    from fer_id.loggers.wandb import PrivateWandbLogger
+
     config: dict[str, Any] = one.runs[0].config()
     provenance = one.runs[0].job()["store"]["provenance"]
     name = f"{folder.name}/{one.job}"
     tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
-    run = open_mirror(
-        folder / PLACE / one.job,
+    logger = PrivateWandbLogger(
+        RunDir(folder / PLACE / one.job),
         mode=mode,
         project=project,
         entity=entity,
@@ -113,13 +113,9 @@ def _tell(folder: Path, one: Configuration, *, mode: str, project: str, entity: 
         name=name,
         tags=[*tags, "configuration"],
         config={**config, "study": {"group": folder.name, "name": name, "fold": None, "provenance": provenance}},
+        monitor=config["trainer"]["monitor"],
+        folds=one.runs,
     )
-    if run is None:
-        return
-    for row in mean_curve(one.runs):
-        run.log(row)
-    hidden = few_validated(one.runs)
-    run.summary.update({"provenance": provenance, "folds": len(one.runs), "note": NOTE})
-    run.summary.update({f"{word}/withheld": why for word, why in hidden.items()})
-    summarise_best(run, [best_row(fold.learning_curve(), config["trainer"]["monitor"]) for fold in one.runs], hidden)
-    close_mirror()
+    logger.log_mean_curve(one.runs)
+    logger.summarise({"provenance": provenance, "folds": len(one.runs), "note": NOTE})
+    logger.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.training.parents import ancestry
 from experiments.training.setup import open_run_data
+from experiments.training.trained_model import require_own_kind
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
 from fer_id.consent.records import known_withdrawals
@@ -58,6 +59,11 @@ def found_on_disk(run: RunDir, evidence: RunDir | None, logged: bool) -> tuple[F
         except RunError as problem:
             reasons.append(str(problem))
         reasons += _contradictions(one)
+    try:
+        require_own_kind(run)
+    except RunError as problem:
+        reasons.append(str(problem))
+        return None, reasons
     people = False
     for one in _line(run, reasons):
         reasons += _consent_problems(one)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from experiments.training.job import machine
 from experiments.training.mappings import mappings_of
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.card import sources_of
@@ -28,6 +27,7 @@ from fer_id.release.evidence import Record, only
 from fer_id.release.limits import limits, limits_file
 from fer_id.release.model_card import Release, model_card
 from fer_id.release.policy import Policy
+from fer_id.runs.environment import machine
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 from fer_id.types import CROP

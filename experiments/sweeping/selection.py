@@ -65,7 +65,7 @@ def _pooled(plan: Plan, chosen: dict[str, Trial], path: Path) -> RunDir:
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     job = describe_job(config, data, data.folds, starts, sources)
     record = plain_trials({fold: asdict(trial) for fold, trial in chosen.items()})
-    with RunDir.begin(path, plain(config), job | {"selected": record}) as parent:
+    with RunDir.claim(path, plain(config), job | {"selected": record}) as parent:
         folds = [_linked(runs[fold.name], path / "folds" / fold.name) for fold in data.folds]
         pool_folds(config, parent, folds, data)
         return parent

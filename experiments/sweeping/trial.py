@@ -84,9 +84,9 @@ def _outcome(assignment: Assignment) -> dict[str, Any]:
         return {"status": FAILED, "reason": f"{type(problem).__name__}: {problem}"}
     finally:
         if "wandb" in sys.modules:
-            from fer_id.callbacks.mirror import close_mirror
+            from fer_id.loggers.wandb_session import close_session
 
-            close_mirror()
+            close_session()
 
 
 def _train(assignment: Assignment) -> RunDir:
@@ -97,8 +97,9 @@ def _train(assignment: Assignment) -> RunDir:
     from experiments.sweeping.plan import schema
     from experiments.training.setup import open_data
     from experiments.training.trainer import quiet
-    from experiments.training.training import TRIAL, train_one
+    from experiments.training.training import train_one
     from fer_id.callbacks.trial_report import EndedOutside, Watch
+    from fer_id.loggers.disclosure import TRIAL
 
     run = RunDir(assignment.path)
     run.require_consent()

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain
-from experiments.training.job import machine
 from experiments.training.trainer import device
 from fer_id import __version__
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.files import locked, read_json, write_json
 from fer_id.models.build import build_model
 from fer_id.progress import say
+from fer_id.runs.environment import machine
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure, supports
 

@@ -17,6 +17,7 @@ from fer_id.errors import RunError
 from fer_id.labels import LabelSpace, get_space
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_model
+from fer_id.models.config import OWN_MODULE
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, autocast, usable
@@ -87,12 +88,27 @@ class TrainedModel:
         )
 
 
+def require_own_kind(run: RunDir) -> None:
+    """Check that fer_id can build the model of a run.
+
+    Raises:
+        RunError: it is an ``nn.Module`` of somebody's own.
+    """
+    model = run.config().get("model") or {}
+    if model.get("encoder") == OWN_MODULE:
+        raise RunError(
+            f"{run.path}: its model is a module of somebody's own ({model.get('name')}), which no configuration "
+            "builds: it trains, is evaluated and compared, but is not opened, explained, predicted with or released"
+        )
+
+
 def _config(run: RunDir) -> TrainConfig:
     if run.folds:
         raise RunError(
             f"{run.path} is a cross-validation: it has a model for each fold; open one of those, for instance "
             f"{run.folds[0].path}"
         )
+    require_own_kind(run)
     return read(TrainConfig, run.path / "config.yaml")
 
 

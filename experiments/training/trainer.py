@@ -10,29 +10,29 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.training.distributed import environment
-from fer_id.callbacks.curves import MirrorCurve
 from fer_id.callbacks.progress_lines import ProgressLines
 from fer_id.callbacks.record import Record
+from fer_id.callbacks.registry import make_callbacks
 from fer_id.callbacks.seeding import EpochSeed
-from fer_id.callbacks.subgroups import GroupAccuracy
-from fer_id.callbacks.telling import withheld
 from fer_id.errors import ConfigError
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    import wandb
     from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.loggers import Logger
+
+
+ALWAYS = ("class_metrics", "subgroup_fairness")
+"""Callbacks of every training, beside ``trainer.callbacks``."""
 
 
 def make_trainer(
     config: TrainConfig,
     run: RunDir,
-    mirror: wandb.Run | None,
-    data: FerDataModule,
+    loggers: Sequence[Logger],
     watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
     """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
@@ -49,29 +49,25 @@ def make_trainer(
     # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
     # an epoch is either recorded and saved or trained again.
     last = Checkpoint(folder, "last")
-    told = []
-    if mirror is not None:
-        hidden = withheld(run.job(), mirror.job_type or "")
-        told = [MirrorCurve(mirror, run.path / "metrics.jsonl", chosen.monitor, hidden)]
-    record = Record(run.path / "metrics.jsonl")
-    callbacks: list[Callback] = [OwnSignals(), EpochSeed(config.seed), record, *told, *watchers, best, last]
-    if not data.images:  # before Record, which writes down what is logged
-        validated = data.clips.iloc[data.fold.validation]
-        callbacks.insert(0, GroupAccuracy(validated, data.groups, public=data.has_children))
+    named = dict.fromkeys([*ALWAYS, *chosen.callbacks])  # before Record, which writes down what is logged
+    callbacks: list[Callback] = [*make_callbacks(list(named)), OwnSignals(), EpochSeed(config.seed), Record()]
+    callbacks += [*watchers, best, last]
     if chosen.patience:
         callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
     on_terminal = sys.stderr.isatty()
     name = os.path.relpath(run.path, config.runs.root)
     callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
     try:
-        return _trainer(config, run, callbacks, on_terminal)
+        return _trainer(config, run, loggers, callbacks, on_terminal)
     except MisconfigurationException as problem:  # other devices, or another number of processes, than there are
         raise ConfigError(
             f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
         ) from None
 
 
-def _trainer(config: TrainConfig, run: RunDir, callbacks: list[Callback], on_terminal: bool) -> pl.Trainer:
+def _trainer(
+    config: TrainConfig, run: RunDir, loggers: Sequence[Logger], callbacks: list[Callback], on_terminal: bool
+) -> pl.Trainer:
     import pytorch_lightning as pl
 
     from fer_id.callbacks.checkpoint import WholeFiles
@@ -91,7 +87,7 @@ def _trainer(config: TrainConfig, run: RunDir, callbacks: list[Callback], on_ter
         gradient_clip_val=chosen.gradient_clip or None,
         callbacks=callbacks,
         plugins=[WholeFiles(), environment(config)],
-        logger=False,  # our own record, which the mirror tells
+        logger=list(loggers),
         default_root_dir=run.path,
         enable_progress_bar=on_terminal,
         enable_model_summary=False,

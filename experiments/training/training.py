@@ -17,29 +17,29 @@ from experiments.settings.loading import plain, usual
 from experiments.training.distributed import alone, leave_group, silent
 from experiments.training.finishing import finish
 from experiments.training.job import describe_job
+from experiments.training.loggers import make_wandb_logger
 from experiments.training.memory import peak_bytes, reset_peak
-from experiments.training.mirrored import open_run_mirror
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_source
 from experiments.training.trainer import make_trainer
+from fer_id.callbacks.predictions import WritePredictions
 from fer_id.callbacks.resuming import Start, begin_at, find_start
 from fer_id.evaluation.config import Fold
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.tabulate import prediction_table
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
-    import wandb
     from pytorch_lightning.callbacks import Callback
+    from pytorch_lightning.loggers import Logger
 
     from fer_id.tasks.feature_bank import FeatureBank
 
-SINGLE, FOLD, PART, TRIAL = "train", "fold", "part", "trial"
-"""What a training is for: itself, a fold of a cross-validation, a part of a cross-fitted one, a trial of a sweep."""
+SINGLE, FOLD, PART = "train", "fold", "part"
+"""What a training is for, beside ``TRIAL``: itself, a fold of a cross-validation, a part of a cross-fitted one."""
 
 
 def train_one(
@@ -63,12 +63,12 @@ def train_one(
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
-    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as run:
-        mirror = open_run_mirror(config, run, data, job_type)
+    with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as run:
+        mirror = make_wandb_logger(config, run, data, job_type)
         began = time.monotonic()
         reset_peak()
         with interruptible():
-            run.write_predictions(_fit(config, run, data, task, mirror, watchers))
+            _fit(config, run, data, task, [RunLogger(run), mirror], watchers)
         curve = run.learning_curve()
         job = run.job()
         job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
@@ -77,7 +77,7 @@ def train_one(
             job["seconds"] += _cross_fit(config, run, data, bank)
             run.require_consent()
         run.write_job(job)
-        finish(config, run, data, mirror, explains=job_type == SINGLE)
+        finish(config, run, mirror, explains=job_type == SINGLE)
         return run
 
 
@@ -104,10 +104,10 @@ def _fit(
     run: RunDir,
     data: FerDataModule,
     task: ClipClassification,
-    mirror: wandb.Run | None,
+    loggers: Sequence[Logger],
     watchers: Sequence[Callback],
-) -> pd.DataFrame:
-    """Trains from where the run stopped, or from the beginning; gives what the best epoch's model predicts."""
+) -> None:
+    """Train from where the run stopped, or from the beginning; write what the best epoch's model predicts."""
     folder = run.path / "checkpoints"
     start = find_start(folder) if config.resume else Start(None, None, [], [])
     for path in start.damaged:
@@ -121,13 +121,13 @@ def _fit(
         say(f"{run.path}: {obstacle}: training from the beginning")
     if task.strategy.learns:
         if not trained:
-            _learn(config, run, data, task, mirror, watchers, last)
+            _learn(config, run, data, task, loggers, watchers, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
     run.require_consent()  # somebody may have withdrawn while it trained
-    return _predictions(make_trainer(alone(config), run, mirror, data), task, data)
+    make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
 
 
 def _learn(
@@ -135,14 +135,14 @@ def _learn(
     run: RunDir,
     data: FerDataModule,
     task: ClipClassification,
-    mirror: wandb.Run | None,
+    loggers: Sequence[Logger],
     watchers: Sequence[Callback],
     last: Path | None,
 ) -> None:
     """The epochs, from a checkpoint on where there is one."""
     if last is not None:
         load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
-    make_trainer(config, run, mirror, data, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    make_trainer(config, run, loggers, watchers).fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 
@@ -155,7 +155,7 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         data = open_data(config, None)
         config, task, *_ = _prepare(config, run.path, data, None)
     with interruptible():
-        _learn(config, run, data, task, None, (), find_start(folder).last if config.resume else None)
+        _learn(config, run, data, task, [], (), find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
@@ -183,21 +183,3 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
         seconds += part.job().get("seconds") or 0.0
     run.write_predictions(pd.concat(tables, ignore_index=True))
     return seconds
-
-
-def _predictions(trainer: pl.Trainer, task: ClipClassification, data: FerDataModule) -> pd.DataFrame:
-    """Logits and probabilities of every inner-validation and test clip; null where no face was found."""
-    judged = ("validation", "test")
-    batches = trainer.predict(task, datamodule=data) or []
-    parts = [
-        prediction_table(
-            one,
-            data.clips.iloc[getattr(data.fold, split)],
-            data.labels,
-            fold=data.fold.name,
-            split=split,
-            groups=data.groups,
-        )
-        for split, one in zip(judged, batches, strict=True)
-    ]
-    return pd.concat(parts, ignore_index=True)

@@ -154,7 +154,7 @@ def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
         f"  predictions, pictures and W&B files of it erased: {path}; then fer-id evaluate" for path in runs.cleaned
     ]
     lines += [f"  removed, a fold of this child alone: {path}" for path in runs.removed]
-    lines += [f"  DELETE BY HAND at W&B: run {name}" for name in runs.uploaded]
+    lines += [f"  DELETE BY HAND at W&B: run {name}{_with_pictures(name, runs)}" for name in runs.uploaded]
     if runs.quarantined:
         lines.append("to train again without the child: the command in the run's job.json under another name=")
     if not clips:
@@ -163,6 +163,12 @@ def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
         f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
     )
     return [*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"]
+
+
+def _with_pictures(wandb_run: str, runs: Erased) -> str:
+    """How many pictures of the child a W&B run was sent, in words."""
+    count = runs.pictures.get(wandb_run)
+    return f", which was sent {count} {'picture' if count == 1 else 'pictures'} of this child" if count else ""
 
 
 def _predictions(log: AuditLog, subject: str) -> list[str]:

@@ -13,7 +13,7 @@ from experiments.settings.loading import plain, usual
 from experiments.training.distributed import rank
 from experiments.training.finishing import finish
 from experiments.training.job import describe_job
-from experiments.training.mirrored import open_run_mirror
+from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_source
@@ -85,7 +85,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     job = describe_job(config, data, data.folds, starts, sources)
-    with RunDir.begin(path, plain(config), job, usual(config), changeable(config, path)) as parent:
+    with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as parent:
         banks = {start.path: FeatureBank() for start in distinct}
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
@@ -105,4 +105,4 @@ def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], dat
     job = parent.job()
     job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
     parent.write_job(job)
-    finish(config, parent, data, open_run_mirror(config, parent, data, "study"), explains=True)
+    finish(config, parent, make_wandb_logger(config, parent, data, "study"), explains=True)

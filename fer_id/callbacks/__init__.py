@@ -1,1 +1,15 @@
+"""Lightning callbacks: what is logged, explained, saved and resumed while a model trains, on batches of clips."""
 
+from fer_id.exports import lazy_exports
+
+__all__ = ["ClassMetrics", "GradCamPanel", "SubgroupFairness", "register_callback"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "ClassMetrics": "fer_id.callbacks.class_metrics",
+        "GradCamPanel": "fer_id.callbacks.grad_cam_panel",
+        "SubgroupFairness": "fer_id.callbacks.subgroup_fairness",
+        "register_callback": "fer_id.callbacks.registry",
+    },
+)

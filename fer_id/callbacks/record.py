@@ -1,52 +1,51 @@
-"""Our own record of a training: one JSON line per epoch in the RunDir, whatever W&B does or does not."""
+"""Record: the callback that completes the record of every epoch before its checkpoint is saved."""
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.files import atomic_write_text, plain
+from fer_id.files import plain
+from fer_id.loggers.run_logger import RunLogger
+from fer_id.loggers.wandb import PrivateWandbLogger
 
 
 class Record(pl.Callback):
-    """Writes ``metrics.jsonl`` after every epoch.
+    """Gives the loggers ``RunLogger`` and ``PrivateWandbLogger`` one row per epoch, with every number logged in it.
 
-    The checkpoint holds the lines too: a resumed run has those of its checkpoint, whatever a crash did to the file.
-
-    Args:
-        path: the file.
+    Lightning logs an epoch's training numbers after the checkpoint of the epoch is saved. A row is complete before, so
+    that an epoch is either recorded and saved, or trained again. The checkpoint holds the rows too: a resumed training
+    has those of its checkpoint, whatever a crash did to the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self) -> None:
         self._began = 0.0
         self._spent = 0.0
         self._validated = False
         self._rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Training seconds so far, so that a resumed run adds to them, and the lines."""
+        """Training seconds so far, so that a resumed run adds to them, and the rows."""
         return {"seconds": self._spent + time.monotonic() - self._began, "rows": list(self._rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the seconds and the lines of the interrupted run."""
+        """Take up the seconds and the rows of the interrupted run."""
         self._spent, self._rows = float(state_dict["seconds"]), list(state_dict["rows"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Drops the lines of epochs that will be trained again, and of an older training."""
+        """Hand the rows of earlier epochs to the loggers; epochs that are trained again are not among them."""
         self._began = time.monotonic()
-        self._write(trainer)
+        for logger in _loggers(trainer):
+            logger.begin(self._rows)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The epoch that ends now has validation numbers of its own."""
+        """Note that the epoch that ends has validation numbers of its own."""
         self._validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """One line: epoch, step, seconds, learning rate, and every number logged."""
+        """Complete the row: epoch, step, seconds, learning rate, and every number logged."""
         known = trainer.callback_metrics.items()  # Lightning keeps those of the last validation, however old
         numbers = {key: float(value) for key, value in known if self._validated or not key.startswith("val/")}
         self._validated = False
@@ -58,8 +57,11 @@ class Record(pl.Callback):
             **dict(sorted(numbers.items())),
         }
         self._rows.append(plain(row))
-        self._write(trainer)
+        for logger in _loggers(trainer):
+            logger.log_epoch(self._rows[-1])
 
-    def _write(self, trainer: pl.Trainer) -> None:
-        if trainer.is_global_zero:
-            atomic_write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in self._rows))
+
+def _loggers(trainer: pl.Trainer) -> list[RunLogger | PrivateWandbLogger]:
+    """Return the loggers that take rows, in the first process; the record before what mirrors it."""
+    ours = [logger for logger in trainer.loggers if isinstance(logger, RunLogger | PrivateWandbLogger)]
+    return sorted(ours, key=lambda logger: isinstance(logger, PrivateWandbLogger)) if trainer.is_global_zero else []

@@ -60,8 +60,7 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
     auc = auc_by_class(judged.probabilities[covered], judged.truth[covered])
     calibration, why_calibration = _calibration(judged, predictions, labels)
     selective, why_selective = _selective(judged)
-    statistics = scores.overall_statistics(len(labels))
-    overall = {name: _number(statistic.value(total)) for name, statistic in statistics.items()}
+    overall = headline_scores(judged, labels)
     n_clips = len(judged.truth)
     metrics: dict[str, Any] = {
         "provenance": provenance,
@@ -73,8 +72,7 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
         "coverage": float(covered.mean()) if n_clips else None,
         **{name: overall[name] for name in ("accuracy", "accuracy_with_missing")},
         **{name: overall[name] for name in ("macro_precision", "macro_recall", "macro_f1")},
-        "auc": _number(macro_auc(auc)),
-        "specificity": overall["specificity"],
+        **{name: overall[name] for name in ("auc", "specificity")},
         "calibration": calibration,
         "selective": selective,
         "per_class": _per_class(total, auc, labels),
@@ -85,6 +83,20 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
     metrics["intervals"] = {name: interval.as_json() for name, interval in intervals.items()}
     metrics["reasons"] = _reasons(metrics, total, labels, intervals) | why_calibration | why_selective
     return metrics
+
+
+def headline_scores(judged: Judged, labels: LabelSpace) -> dict[str, float | None]:
+    """Return accuracy, macro scores, AUC and specificity as ``metrics.json`` has them; None where undefined.
+
+    Args:
+        judged: the labelled test clips.
+        labels: the K classes.
+    """
+    one_group = np.zeros(len(judged.truth), np.int64)
+    total = scores.count_clips(judged.truth, judged.predicted, one_group, 1, len(labels))[0]
+    auc = auc_by_class(judged.probabilities[judged.covered], judged.truth[judged.covered])
+    overall = {name: _number(each.value(total)) for name, each in scores.overall_statistics(len(labels)).items()}
+    return overall | {"auc": _number(macro_auc(auc))}
 
 
 def _count_intervals(counts: Floats, labels: LabelSpace, seed: int) -> dict[str, Interval]:

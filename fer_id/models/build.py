@@ -21,8 +21,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fer_id.errors import ConfigError, Problems
+from fer_id.labels import LabelSpace
 from fer_id.models.checkpoint import load_into
-from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems
+from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems, named_model
 from fer_id.models.encoders import ConvEncoder, Encoder
 from fer_id.models.heads import GRU, LSTM, Attention, BiLSTM, Head, Last, Mean, Transformer
 from fer_id.models.landmarks import LandmarkStream
@@ -42,13 +43,19 @@ HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
 """Name of a head -> its class, constructed with D, ``hidden`` and ``dropout``."""
 
 
-def build_model(config: ModelConfig, classes: int) -> ClipClassifier:
-    """Build the model of a config for K = ``classes`` classes.
+def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipClassifier:
+    """Build a model for K classes; it remembers ``config``.
+
+    Args:
+        config: or the name of a shipped model, or ``timm:<name>``.
+        classes: their number, or the label space.
 
     Raises:
         ConfigError: the config names an unknown part or an impossible value (all of them listed).
         CheckpointError: its pretrained weights cannot be downloaded, read or fitted.
     """
+    config = named_model(config) if isinstance(config, str) else config
+    classes = len(classes) if isinstance(classes, LabelSpace) else classes
     problems = Problems("model")
     for problem in model_problems(config):
         problems.add(problem)
@@ -58,7 +65,9 @@ def build_model(config: ModelConfig, classes: int) -> ClipClassifier:
     encoder = _build_encoder(config)
     head = HEAD_CLASSES[config.head](encoder.dim + config.landmarks, config.hidden, config.dropout)
     stream = LandmarkStream(config.landmarks) if config.landmarks else None
-    return ClipClassifier(encoder, head, classes, config.dropout, stream)
+    model = ClipClassifier(encoder, head, classes, config.dropout, stream)
+    model.config = config
+    return model
 
 
 def _build_encoder(config: ModelConfig) -> Encoder:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
+from fer_id.errors import ConfigError
 from fer_id.inputs import look_alike
 from fer_id.settings import PATH, limits_text, setting, within_limits
 
@@ -62,6 +63,37 @@ class ModelConfig:
     landmarks: int = setting(0, min=0, max=LARGEST_WIDTH)
 
 
+MODELS = {
+    model.name: model
+    for model in (
+        ModelConfig("shallow_cnn", "shallow", "mean"),
+        ModelConfig("resnet50", "timm:resnet50", "mean"),
+        ModelConfig("efficientnet_b0", "timm:efficientnet_b0", "mean"),
+        ModelConfig("compact_vit", "timm:vit_tiny_patch16_224", "mean"),
+        ModelConfig("cnn_lstm", "conv4", "lstm", residual=True),
+        ModelConfig("cnn_lstm_landmarks", "conv4", "lstm", residual=True, landmarks=64),
+        ModelConfig("conv4", "conv4", "mean", residual=True, dropout=0.2),
+    )
+}
+"""Shipped models by name, as ``experiments/configs/model`` has them."""
+
+OWN_MODULE = "own"
+"""``encoder`` in the configuration of a run whose model is an ``nn.Module`` that fer_id did not build."""
+
+
+def named_model(name: str) -> ModelConfig:
+    """Return the configuration of a shipped model, or of ``timm:<name>`` with the head ``mean``.
+
+    Raises:
+        ConfigError: no such model; the known ones are listed.
+    """
+    if name.startswith(TIMM):
+        return ModelConfig(name, name, "mean")
+    if name not in MODELS:
+        raise ConfigError(_unknown("model", name, (*MODELS, f"{TIMM}<name>")))
+    return replace(MODELS[name])
+
+
 def model_problems(config: ModelConfig) -> list[str]:
     """Return a line for every problem of a model config. Reads and builds nothing large."""
     problems = [*_limit_problems(config), *_encoder_problems(config), *_weight_problems(config)]
@@ -99,6 +131,8 @@ def conv_blocks(config: ModelConfig) -> tuple[tuple[int, ...], tuple[int, ...]]:
 def _encoder_problems(config: ModelConfig) -> list[str]:
     if config.encoder in CONV_ENCODERS:
         return _block_problems(config)
+    if config.encoder == OWN_MODULE:
+        return [f"model.encoder: {config.name} is a module of somebody's own, which fer_id cannot build"]
     if config.encoder.startswith(TIMM):
         return [*_foreign_problems(config), *_timm_problems(config.encoder.removeprefix(TIMM))]
     return [_unknown("model.encoder", config.encoder, (*CONV_ENCODERS, f"{TIMM}<name>"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from fer_id.models.config import ModelConfig
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Head
 from fer_id.models.landmarks import LandmarkStream
@@ -19,7 +20,12 @@ class ClipClassifier(nn.Module):
         classes: K.
         dropout: probability of dropping a pooled feature before the classifier.
         landmarks: a second stream, whose features are appended to the encoder's; None: frames alone.
+
+    Attributes:
+        config: what it was built from; None where its parts were put together by hand.
     """
+
+    config: ModelConfig | None = None
 
     def __init__(
         self,

@@ -15,6 +15,7 @@ from fer_id.types import StoredClip
 SIDE, GAP = 80, 3
 _BARS = 34  # pixels of the row below the frames; three times an even share of the attribution fills it
 _MOST_FRAMES = 12
+_CELL, _INK = 56, 40  # of a confusion matrix: pixels of a cell, and the gray of its text
 _GRAY, _PAPER, _BAR, _OCCLUDED = (150, 150, 150), 255, (0, 114, 178), (213, 94, 0)
 
 
@@ -29,6 +30,7 @@ class Shown(NamedTuple):
         right: True where the prediction is right; None without a label.
         provenance: provenance of the clip's own store.
         shareable: True where the picture may leave the machine.
+        clip_id, subject_id: names of the clip and its subject.
     """
 
     kind: str
@@ -39,6 +41,8 @@ class Shown(NamedTuple):
     right: bool | None
     provenance: str
     shareable: bool
+    clip_id: str = ""
+    subject_id: str = ""
 
 
 def film_strip(
@@ -70,7 +74,8 @@ def film_strip(
         note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
     rows = f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else ""
     right = None if label is None else label == row["predicted"]
-    return Shown(kind, picture, title, note, rows, right, provenance, shareable)
+    whose = (str(row["clip_id"]), str(row["subject_id"]))
+    return Shown(kind, picture, title, note, rows, right, provenance, shareable, *whose)
 
 
 def strip_picture(
@@ -110,6 +115,30 @@ def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     gray = frame.mean(axis=2, keepdims=True) * np.ones(3)
     alpha = 0.15 + 0.6 * big
     return np.asarray((1 - alpha) * gray + alpha * colours, np.uint8)
+
+
+def matrix_picture(counts: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.uint8]:
+    """Return a confusion matrix as an RGB picture, in a hundredth of the time of the figure of a report.
+
+    Args:
+        counts: (K, K), true classes in rows; the colour is a count's share of its row.
+        names: of the K classes, in rows and columns.
+    """
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    colours = np.asarray(mpl.colormaps["Blues"](shares)[..., :3] * 255, np.uint8)
+    picture = np.full((_CELL * (len(names) + 1), _CELL * (len(names) + 2), 3), _PAPER, np.uint8)
+    picture[_CELL:, 2 * _CELL :] = colours.repeat(_CELL, axis=0).repeat(_CELL, axis=1)
+    for k, name in enumerate(names):
+        _write(picture, f"true {name}", 4, _CELL * (k + 1) + _CELL // 2, _INK)
+        _write(picture, name[:8], _CELL * (k + 2) + 2, _CELL // 2, _INK)
+    for (row, column), count in np.ndenumerate(counts):
+        ink = _PAPER if shares[row, column] > 0.5 else _INK
+        _write(picture, str(count), _CELL * (column + 2) + 6, _CELL * (row + 1) + _CELL // 2, ink)
+    return picture
+
+
+def _write(picture: NDArray[np.uint8], text: str, x: int, y: int, ink: int) -> None:
+    cv2.putText(picture, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (ink, ink, ink), 1, cv2.LINE_AA)
 
 
 def png(picture: NDArray[np.uint8]) -> bytes:

@@ -6,6 +6,7 @@ Erasing again what is erased does nothing, so that an interrupted withdrawal is 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Erased:
         cleaned: runs that only judged it, without their predictions of it and all pictures.
         removed: folds that tested nobody else.
         uploaded: W&B runs that were online, for deletion by hand.
+        pictures: W&B run, online or not -> number of pictures of the child that it holds.
         searched: how many runs were looked at.
         problems: runs that could not be read or cleaned.
     """
@@ -37,6 +39,7 @@ class Erased:
     cleaned: list[Path] = field(default_factory=list)
     removed: list[Path] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
+    pictures: dict[str, int] = field(default_factory=dict)
     searched: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -107,6 +110,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
             continue
         erased.uploaded += _uploaded(run)
         try:
+            erased.pictures |= Counter(line["wandb_run"] for line in run.uploads() if line["subject_id"] == subject)
             with locked(run.path, RunError):  # what is being trained now would write it all again
                 if _of_fold(run, subject):
                     shutil.rmtree(run.path)
@@ -188,6 +192,8 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
     for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
         _forget(one, subject)
     run.write_job(job)
+    if (run.path / "uploads.jsonl").exists():
+        run.write_uploads([line for line in run.uploads() if line["subject_id"] != subject])
     pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytorch_lightning as pl
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
+from fer_id.errors import ConfigError
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
@@ -25,13 +27,17 @@ from fer_id.types import CROP, ClipBatch
 
 
 class ClipClassification(pl.LightningModule):
-    """Cross-entropy training of a :class:`ClipClassifier`.
+    """Cross-entropy training of a :class:`ClipClassifier`, or of any module that is called as one.
+
+    It logs ``train/loss``, ``train/accuracy``, ``train/macro_f1`` and the same of ``val/`` and ``test/``. Its steps
+    return ``logits`` (B, K), which callbacks count.
 
     Args:
-        model: model with logits (B, K).
+        model: called with frames (B, T, 3, 64, 64), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
         labels: the K classes.
-        optim: settings of optimiser and schedule.
-        loss: settings of the loss.
+        optim: settings of optimiser and schedule; None: those of the paper.
+        loss: settings of the loss; None: those of the paper.
+        lr: learning rate, where it is not that of ``optim``.
         test_views: predict the mean of the logits over these views of a clip, see ``fer_id.tasks.views``.
         strategy: which parts of the model learn, and how fast; None: all parts at one rate.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
@@ -43,22 +49,31 @@ class ClipClassification(pl.LightningModule):
 
     def __init__(
         self,
-        model: ClipClassifier,
+        model: nn.Module,
         labels: LabelSpace,
-        optim: OptimConfig,
-        loss: LossConfig,
+        optim: OptimConfig | None = None,
+        loss: LossConfig | None = None,
         *,
+        lr: float | None = None,
         test_views: str = "one",
         resolution: list[tuple[float, int]] | None = None,
         strategy: Strategy | None = None,
         bank: FeatureBank | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.labels, self.optim, self.loss = model, labels, optim, loss
+        self.model: Any = model
+        self.labels, self.optim, self.loss = labels, optim or OptimConfig(), loss or LossConfig()
+        if lr is not None:
+            self.optim = replace(self.optim, lr=lr)
         self.test_views, self.resolution = test_views, resolution or []
         self.strategy = strategy or Strategy(AdaptationConfig(), {})
         self.bank = bank if self.strategy.classifier_only else None
-        self.critic = self.strategy.critic(model.head.dim)
+        if not isinstance(model, ClipClassifier) and type(self.strategy) is not Strategy:
+            raise ConfigError(
+                f"{type(self.strategy).__name__}: adapts the encoder or head of a ClipClassifier, and the model is a "
+                f"{type(model).__name__}: build one with build_model, or train all of it (Strategy)"
+            )
+        self.critic = self.strategy.critic(model.head.dim) if isinstance(model, ClipClassifier) else None
         metrics = MetricCollection(
             {
                 "accuracy": MulticlassAccuracy(len(labels), average="micro"),
@@ -83,10 +98,11 @@ class ClipClassification(pl.LightningModule):
         side = self._side()
         if side < CROP:
             batch["frames"] = _shrink(batch["frames"], side)
-        pooled = self._pooled(batch, self.current_epoch)
+        logits, pooled = self._logits(batch, self.current_epoch)
         covered, domain = batch["valid"].any(dim=1), batch.get("domain")
-        logits = self.model.classify(pooled)
         loss = share_of_loss(self._judge(logits, batch, "train"), int(_judged(batch).sum()), self.model)
+        if pooled is None:
+            return loss
         penalty = self.strategy.penalty(self.model, pooled[covered], None if domain is None else domain[covered])
         if loss is None or penalty is None:
             return loss
@@ -95,19 +111,27 @@ class ClipClassification(pl.LightningModule):
         return loss + penalty
 
     def validation_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Tensor]:
-        """Log loss and metrics without augmentation; return ``predicted`` (B,) for callbacks that count."""
-        logits = self.model.classify(self._pooled(batch, None))
+        """Log loss and metrics without augmentation; return ``logits`` (B, K) for callbacks that count."""
+        logits, _ = self._logits(batch, None)
         self._judge(logits, batch, "validation")
-        return {"predicted": logits.argmax(dim=1)}
+        return {"logits": logits}
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> None:
-        """Log loss and metrics of a test batch."""
-        self._judge(self(batch), batch, "test")
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Any]:
+        """Log loss and metrics of a test batch; return what :meth:`predict_step` returns."""
+        predicted = self.predict_step(batch, batch_idx)
+        self._judge(predicted["logits"].to(batch["label"].device), batch, "test")
+        return predicted
 
-    def _pooled(self, batch: ClipBatch, epoch: int | None) -> Tensor:
+    def _logits(self, batch: ClipBatch, epoch: int | None) -> tuple[Tensor, Tensor | None]:
+        """Return logits (B, K), and one vector per clip (B, H), which a module of somebody's own has not."""
+        if not isinstance(self.model, ClipClassifier):
+            return self(batch), None
         if self.bank is not None:
-            return self.bank.pooled(self.model, batch, epoch)
-        return self.model.pool(self.model.encode(batch["frames"], batch["valid"], batch["landmarks"]), batch["valid"])
+            pooled = self.bank.pooled(self.model, batch, epoch)
+        else:
+            features = self.model.encode(batch["frames"], batch["valid"], batch["landmarks"])
+            pooled = self.model.pool(features, batch["valid"])
+        return self.model.classify(pooled), pooled
 
     def _judge(self, logits: Tensor, batch: ClipBatch, split: str) -> Tensor | None:
         logits, judged = logits.float(), _judged(batch)

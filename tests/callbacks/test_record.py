@@ -1,4 +1,4 @@
-"""Our own record of a training, and a resumed training that goes on as if nothing had happened."""
+"""The record of a training, and a resumed training that goes on as if nothing had happened."""
 
 import json
 from collections.abc import Callable
@@ -16,8 +16,10 @@ from fer_id.callbacks.record import Record
 from fer_id.callbacks.seeding import EpochSeed
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import LossConfig, OptimConfig
 
@@ -58,8 +60,8 @@ def train(
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        logger=False,
-        callbacks=[Record(folder / "metrics.jsonl"), EpochSeed(3), watch, last],
+        logger=RunLogger(RunDir(folder)),
+        callbacks=[Record(), EpochSeed(3), watch, last],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

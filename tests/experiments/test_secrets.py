@@ -6,6 +6,7 @@ names of children and their pictures. The controls plant them in what is sent, t
 
 import base64
 import gzip
+import json
 import os
 import platform
 import shutil
@@ -25,9 +26,11 @@ import wandb
 from PIL import Image
 
 from experiments.cli import DONE, main
-from experiments.training import mirrored
-from fer_id.callbacks import mirror, telling
-from fer_id.callbacks.mirror import close_mirror
+from experiments.training import loggers
+from fer_id.loggers import disclosure, results
+from fer_id.loggers import wandb as private
+from fer_id.loggers.wandb_session import close_session
+from fer_id.runs.run_dir import RunDir
 
 FACE = (250, 10, 240)
 """Colour of all planted faces; no figure uses it."""
@@ -79,7 +82,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         "the working directory": str(Path.cwd()),
         "the checkout": str(ROOT),
         "the interpreter": sys.executable,
-        "the source of the program": "def open_run_mirror",
+        "the source of the program": "def make_wandb_logger",
         "a versioned requirement": "torch==",
     }
     if len(host := os.uname().nodename) > 5:  # a shorter one may stand anywhere
@@ -87,7 +90,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     if commit := _commit():
         found["the commit"] = commit
     yield found
-    close_mirror()
+    close_session()
 
 
 def _commit() -> str | None:
@@ -178,24 +181,39 @@ def test_of_drawn_children_faces_and_their_numbers_are_told_and_nothing_of_the_p
     assert b"val/macro_f1" in held
 
 
+@pytest.mark.parametrize(("setting", "sent"), [("logging.faces=false", False), ("logging.faces=true", True)])
+def test_a_real_face_leaves_by_consent_and_setting_and_is_noted(
+    setting: str, sent: bool, secrets: dict[str, str], tmp_path: Path, tiny: Callable[..., list[str]]
+) -> None:
+    store = cohort(tmp_path / "planted-store", "real", subjects=16)
+    card = json.loads((store / "card.json").read_text())
+    days = {"recorded_on": "2026-01-01", "expires_on": "2099-01-01"}
+    purposes = ("training", "evaluation", "media_sharing")  # the last one of half of the children
+    card["consent"] = {f"planted-child-{n}": {"purposes": purposes[: 2 + n % 2], **days} for n in range(16)}
+    (store / "card.json").write_text(json.dumps(card))
+    more = ("trainer.callbacks=[grad_cam_panel]", "protocol.validation_fraction=0.6", "trainer.max_epochs=1", setting)
+    runs = tmp_path / "planted-runs"
+    assert main(tiny(store, runs, *TOLD, "explain.clips=0", "name=study/single", *more)) == DONE
+    assert leaks(runs, secrets) == ({"a face"} if sent else set())
+    uploads = RunDir.open(runs / "study" / "single").uploads()
+    assert bool(uploads) is sent
+    assert {line["subject_id"] for line in uploads} <= {f"planted-child-{n}" for n in range(1, 16, 2)}
+
+
 # --------------------------------------------------------------------------------------------------------- controls
 
 
 def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Takes one precaution away."""
     if what == "settings":
-        monkeypatch.setattr(mirror, "public", dict)
+        monkeypatch.setattr(private, "public", dict)
     elif what == "folds":
-        monkeypatch.setattr(mirrored, "open_mirror", _named_after_children)
+        monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: ("/".join(path), "/".join(path), None))
     elif what == "faces":
-        shown = telling.mirror_explanation
-        monkeypatch.setattr(telling, "FEWEST_SUBJECTS", 0)
-        careless = lambda run, said, gallery: shown(run, said, _all(gallery))  # noqa: E731
-        monkeypatch.setattr("experiments.training.finishing.mirror_explanation", careless)
-
-
-def _named_after_children(folder: Path, *, name: str, **more: Any) -> Any:
-    return mirror.open_mirror(folder, name=f"{name} {folder.name}", **more)
+        shown = results.send_explanation
+        monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
+        careless = lambda run, said, gallery, faces: shown(run, said, _all(gallery), faces=True)  # noqa: E731
+        monkeypatch.setattr(private, "send_explanation", careless)
 
 
 def _all(gallery: list[Any]) -> list[Any]:

@@ -67,6 +67,17 @@ def test_what_one_part_may_not_be_used_for_the_run_may_not_either(cross_fitted: 
     assert set(erased.quarantined) == {cross_fitted.path, part.path, cross_fitted.path.parent / "source"}
 
 
+def test_pictures_of_the_child_that_were_sent_to_wandb_are_counted_and_their_note_goes(cross_fitted: RunDir) -> None:
+    pictures = [{"key": "val/grad_cam", "clip_id": "x", "subject_id": child} for child in ("c1", "c2", "c1")]
+    cross_fitted.note_uploads("abc1", pictures)
+    cross_fitted.note_uploads("abc1", pictures[:1])
+    (cross_fitted.path / "wandb" / "run-20260101_000000-abc1").mkdir(parents=True)  # it was online
+    erased = erase_from_runs(cross_fitted.path.parent, "c1", "c1 withdrew")
+    assert erased.uploaded == ["abc1"]
+    assert erased.pictures == {"abc1": 3}
+    assert [line["subject_id"] for line in cross_fitted.uploads()] == ["c2"]
+
+
 def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
     """Within folds, every trial of the fold that tests a child lies in a folder of its name."""
     study = tmp_path / "sweep"

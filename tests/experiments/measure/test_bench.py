@@ -9,8 +9,8 @@ import pytest
 from experiments.measure import bench
 from experiments.measure.bench import Result, main, table
 from experiments.measure.evaluate_speed import GROUPS, made_up_run
-from experiments.training.job import machine
 from fer_id.reporting.report import evaluate_run
+from fer_id.runs.environment import machine
 from fer_id.tasks import numerics
 
 

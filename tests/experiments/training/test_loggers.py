@@ -7,9 +7,11 @@ from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+import pytorch_lightning as pl
 import wandb
 
-from experiments.cli import DONE, INTERRUPTED, main
+from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from fer_id.callbacks import register_callback, registry
 from fer_id.callbacks.record import Record
 from fer_id.runs.run_dir import RunDir
 
@@ -97,7 +99,8 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     from experiments.config import TrainConfig
     from experiments.settings.loading import load
     from experiments.training.setup import open_data
-    from experiments.training.training import TRIAL, train_one
+    from experiments.training.training import train_one
+    from fer_id.loggers.disclosure import TRIAL
 
     subject = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[1]
     name = f"lr/folds/{subject}/0a1b"
@@ -110,6 +113,23 @@ def test_a_trial_within_a_fold_does_not_name_its_child(
     assert (told.config["study"]["name"], told.config["study"]["fold"]) == ("lr", 2)
     assert "lr" in told.tags
     assert subject.encode() not in b"".join(path.read_bytes() for path in tmp_path.rglob("*.wandb"))
+
+
+def test_a_callback_of_ones_own_joins_by_its_name(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Mine(pl.Callback):
+        def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            pl_module.log("train/mine", 0.25)
+
+    monkeypatch.setattr(registry, "_registered", {})
+    assert main(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")) == USERS_FAULT
+    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in capsys.readouterr().err
+    register_callback("mine", Mine)
+    assert main(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")) == DONE
+    (row,) = RunDir.open(tmp_path / "a").learning_curve().to_dict("records")
+    assert row["train/mine"] == 0.25
+    assert {"val/happy/specificity", "val/macro_f1"} <= set(row)
 
 
 def test_a_server_that_is_not_reachable_costs_a_line_and_never_the_training(

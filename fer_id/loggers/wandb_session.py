@@ -1,43 +1,52 @@
-"""The mirror of a run in Weights & Biases: how it is opened and closed, and which settings it is told.
+"""One W&B run inside a RunDir: how it is opened and closed, with no code, environment, host, path or command line.
 
-Numbers, figures without people, and no code, environment, host, path or command line. ``logging.wandb=auto`` is online
-where an API key is set and offline otherwise. The run's own folder stays the record; what it tells is in
-``fer_id.callbacks.telling`` and ``fer_id.callbacks.curves``.
+``mode=auto`` is online where an API key is set and offline otherwise. The run's own folder is the record; what W&B is
+sent is decided in ``fer_id.loggers.disclosure``.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fer_id.callbacks.server import RUN_ID, has_key, no_answer
 from fer_id.files import atomic_write_text
+from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.progress import say
 
 if TYPE_CHECKING:
     import wandb
-
-PRIVATE_KEYS = frozenset(
-    {
-        *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
-        *("votes", "row_flags", "images", "face_landmarker"),
-        *("only", "corrections", "annotator"),
-    }
-)
-"""Settings whose values are paths, names of places, or of people (a fold is named after its child): never sent."""
-
-NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
-"""Settings that hold a slash, or a list of words, and are no path. Any other such value stays here."""
 
 OPENING_S, CLOSING_S = 20, 120
 """Seconds that a server may take to open a run, and to take what is left at its end."""
 
 TAG = 64
 """Characters of a tag at most; W&B refuses longer ones."""
+
+
+class Details(NamedTuple):
+    """What a W&B run is opened with, whatever the mode.
+
+    Attributes:
+        folder: the RunDir, in which its files lie.
+        project, entity, name: as in W&B.
+        group: the study; its folds share it.
+        job_type: ``train``, ``fold``, ``study`` or ``trial``.
+        tags: of the run, each cut to 64 characters.
+        config: what may leave of the configuration.
+    """
+
+    folder: Path
+    project: str
+    entity: str | None
+    group: str
+    job_type: str
+    name: str
+    tags: Sequence[str]
+    config: dict[str, Any]
 
 
 def wandb_mode(mode: str) -> str:
@@ -54,32 +63,17 @@ def without_reports() -> None:
     os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
-def open_mirror(
-    folder: Path,
-    *,
-    mode: str,
-    project: str,
-    entity: str | None,
-    group: str,
-    job_type: str,
-    name: str,
-    tags: Sequence[str],
-    config: Mapping[str, Any],
-) -> wandb.Run | None:
-    """Starts a W&B run that lies inside the RunDir; None where ``mode`` is disabled, or another process tells it.
+def open_session(details: Details, mode: str) -> wandb.Run | None:
+    """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
     Where it cannot be opened online (no key, no answer, a refused name) a line says why, and it is recorded offline;
-    where not even that is possible, a line says so and there is none. Nothing is raised.
+    where not even that is possible, a line says so and None is returned. Nothing is raised.
 
-    A folder keeps its W&B run: opened again, as by a training that resumes, it is the same one, told anew from its
-    beginning.
+    A folder keeps its W&B run: opened again, as by a training that resumes, it is the same one, with an empty history.
 
     Args:
-        folder: the RunDir.
+        details: the run.
         mode: ``auto``, ``online``, ``offline`` or ``disabled``.
-        group: the study; its folds share it.
-        job_type: ``train``, ``fold``, ``study`` or ``trial``.
-        config: the resolved configuration; :func:`public` says what of it is sent.
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
@@ -87,17 +81,16 @@ def open_mirror(
     if mode == "disabled" or getattr(rank_zero_only, "rank", None):
         return None
     why = None if mode == "offline" else "no API key is known" if not has_key() else no_answer()
-    details = _Details(folder, project, entity, group, job_type, name, tags, public(config))
     if mode != "offline" and why is None:
         try:
             return _opened(details, mode)
         except Exception as problem:  # a refused key, a name, a server that falls silent: each in its own way
             why = short(problem)
-            _discard(folder / "wandb")
+            _discard(details.folder / "wandb")
     try:
         run = _opened(details, "offline")
     except Exception as problem:
-        _discard(folder / "wandb")
+        _discard(details.folder / "wandb")
         say(f"W&B: {why or short(problem)}. The training goes on without it; the run's own folder has everything")
         return None
     if why is not None:
@@ -105,20 +98,7 @@ def open_mirror(
     return run
 
 
-class _Details(NamedTuple):
-    """What a W&B run is opened with, whatever the mode; see :func:`open_mirror`."""
-
-    folder: Path
-    project: str
-    entity: str | None
-    group: str
-    job_type: str
-    name: str
-    tags: Sequence[str]
-    config: dict[str, Any]
-
-
-def _opened(details: _Details, mode: str) -> wandb.Run:
+def _opened(details: Details, mode: str) -> wandb.Run:
     """Return the W&B run, opened in one mode; raise whatever W&B's library raises."""
     home = details.folder / "wandb"
     # Its cache and staging folders would else be in the home directory, with copies of the tables.
@@ -128,7 +108,7 @@ def _opened(details: _Details, mode: str) -> wandb.Run:
 
     home.mkdir(parents=True, exist_ok=True)
     home.chmod(0o700)  # it may hold pictures of children who agreed
-    close_mirror()
+    close_session()
     identity = _identity(home)
     with _environment_id(identity):
         settings = wandb.Settings(
@@ -235,23 +215,7 @@ def short(problem: Exception) -> str:
     return type(problem).__name__ if text in ("", "<no message>") else text[:200].rstrip(".")
 
 
-def public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration without the settings that hold paths or names of people."""
-    return {
-        key: public(value) if isinstance(value, Mapping) else value
-        for key, value in config.items()
-        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not holds_place(value))
-    }
-
-
-def holds_place(value: object) -> bool:
-    """Whether a value may be a path, or a list of names of anything."""
-    if isinstance(value, list | tuple):
-        return any(isinstance(item, str | Path) or holds_place(item) for item in value)
-    return isinstance(value, str | Path) and bool(set(str(value)) & set("/\\~"))
-
-
-def close_mirror() -> None:
+def close_session() -> None:
     """Ends the active W&B run, if there is one, and removes W&B's own logs, which name folders of this machine."""
     import wandb
 

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fer_id.callbacks.curves import MirrorCurve, best_row, few_validated, mean_curve, summarise_best
-from fer_id.callbacks.telling import FEW
+from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
+from fer_id.loggers.disclosure import FEW, few_validated
+from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.runs.run_dir import RunDir
 
 
@@ -22,6 +23,14 @@ class Told:
 
     def log(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
+
+
+def make_logger(folder: Path, told: Told, validated: int = 0) -> PrivateWandbLogger:
+    """The logger of a run with ``validated`` real children in inner validation, that speaks to ``told``."""
+    RunDir(folder).write_job({"children": {"train": 9 * bool(validated), "validation": validated, "test": 0}})
+    logger = PrivateWandbLogger(RunDir(folder), monitor="val/loss")
+    logger._opened = [told]  # type: ignore[list-item]
+    return logger
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -47,30 +56,39 @@ def fold(root: Path, name: str, scores: list[float | None], validated: list[str]
 
 
 def test_every_epoch_is_told_once_and_a_resumed_training_tells_the_earlier_ones_first(tmp_path: Path) -> None:
-    path, rows = tmp_path / "metrics.jsonl", [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
+    rows = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
     first, resumed = Told(), Told()
-    trainer: Any = None
-    curve = MirrorCurve(first, path, "val/loss", {})  # type: ignore[arg-type]
-    curve.on_train_start(trainer, trainer)  # there is no file yet
-    for end in (1, 2):
-        write(path, rows[:end])
-        curve.on_train_epoch_end(trainer, trainer)
+    logger = make_logger(tmp_path, first)
+    logger.begin([])
+    for row in rows[:2]:
+        logger.log_epoch(row)
+        logger.log_metrics(row, step=1)  # as Lightning does, after the checkpoint
     assert first.rows == rows[:2]
 
-    curve = MirrorCurve(resumed, path, "val/loss", {})  # type: ignore[arg-type]
-    curve.on_train_start(trainer, trainer)
+    logger = make_logger(tmp_path, resumed)
+    logger.begin(rows[:2])
     assert resumed.rows == rows[:2]
-    write(path, rows)
-    curve.on_train_epoch_end(trainer, trainer)
+    logger.log_epoch(rows[2])
     assert resumed.rows == rows
     assert resumed.summary == {"val/loss": 0.5, "val/best_epoch": 2}
 
 
+def test_a_training_that_was_over_before_sends_its_recorded_epochs_once(tmp_path: Path) -> None:
+    rows = [{"epoch": epoch, "val/loss": 1.0 - epoch / 4} for epoch in range(3)]
+    write(tmp_path / "metrics.jsonl", rows)
+    told = Told()
+    logger = make_logger(tmp_path, told)
+    for _ in range(2):
+        logger.log_metrics({"test/accuracy": 0.5, "epoch": 3}, step=9)
+    assert told.rows == rows
+    assert told.summary["test/accuracy"] == 0.5
+    assert told.summary["val/loss"] == 0.5
+
+
 def test_withheld_and_undefined_numbers_are_not_told(tmp_path: Path) -> None:
-    path, told = tmp_path / "metrics.jsonl", Told()
+    told = Told()
     row = {"epoch": 0, "lr": 0.1, "train/loss": 2.0, "train/auc": None, "val/loss": 1.0, "val/group/site/a/accuracy": 1}
-    write(path, [row])
-    MirrorCurve(told, path, "val/loss", {"val": FEW}).on_train_start(None, None)  # type: ignore[arg-type]
+    make_logger(tmp_path, told, validated=3).log_epoch(row)
     assert told.rows == [{"epoch": 0, "lr": 0.1, "train/loss": 2.0}]
 
 
@@ -92,14 +110,10 @@ def test_a_training_that_validated_nothing_has_no_best_epoch() -> None:
 
 
 def test_the_summary_holds_the_mean_of_the_folds_best_epochs() -> None:
-    told: Any = Told()
     rows = [{"epoch": 2.0, "val/macro_f1": 0.5, "train/loss": 1.0}, {}, {"epoch": 5.0, "val/macro_f1": 0.75}]
-    summarise_best(told, rows, {})
-    assert told.summary == {"val/macro_f1": 0.625, "val/best_epoch": 3.5}
-    told.summary.clear()
-    summarise_best(told, rows, {"val": FEW})
-    summarise_best(told, [{}], {})
-    assert told.summary == {}
+    assert best_epoch_summary(rows, {}) == {"val/macro_f1": 0.625, "val/best_epoch": 3.5}
+    assert best_epoch_summary(rows, {"val": FEW}) == {}
+    assert best_epoch_summary([{}], {}) == {}
 
 
 # -------------------------------------------------------------------------------------------------- cross-validation
@@ -127,20 +141,20 @@ def test_of_real_children_the_mean_ends_where_fewer_than_five_are_validated(tmp_
     rows = list(mean_curve(folds))
     assert ["val/macro_f1" in row for row in rows] == [True, True, False]  # 6, 5 and 3 children
     assert all("train/loss" in row for row in rows)
-    assert few_validated(folds[:2]) == {}
-    assert few_validated(folds[:1]) == {"val": FEW}
+    assert few_validated([one.job() for one in folds[:2]]) == {}
+    assert few_validated([one.job() for one in folds[:1]]) == {"val": FEW}
 
 
 def test_where_real_children_are_among_drawn_ones_they_are_counted_carefully(tmp_path: Path) -> None:
     """Which of the names are real is not known: no more are taken to be there than one fold is known to have."""
     folds = [fold(tmp_path, name, [0.5], [f"{name}{i}" for i in range(6)], children=3) for name in "abc"]
-    assert few_validated(folds) == {"val": FEW}
+    assert few_validated([one.job() for one in folds]) == {"val": FEW}
     folds = [fold(tmp_path, name, [0.5], [f"{name}{i}" for i in range(6)], children=5) for name in "abc"]
-    assert few_validated(folds) == {}
+    assert few_validated([one.job() for one in folds]) == {}
 
 
 def test_runs_that_do_not_say_who_is_real_are_not_told_of(tmp_path: Path) -> None:
     run = fold(tmp_path, "a", [0.5], ["s1"])
     run.write_job({})
-    assert set(few_validated([run])) == {"train", "val", "test"}
+    assert set(few_validated([run.job()])) == {"train", "val", "test"}
     assert list(mean_curve([run])) == [{"epoch": 0, "folds": 1}]

@@ -1,4 +1,4 @@
-"""The mirror in W&B of a run, named and tagged after it."""
+"""The loggers of a run, named and tagged after it: its own record, and the mirror in W&B."""
 
 from __future__ import annotations
 
@@ -9,28 +9,30 @@ from typing import TYPE_CHECKING
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain
-from fer_id.callbacks.mirror import open_mirror
+from fer_id.loggers.disclosure import TRIAL
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
-    import wandb
+    from fer_id.loggers.wandb import PrivateWandbLogger
 
 
-def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> wandb.Run | None:
-    """The mirror of a run, named and tagged after it; None where there is none.
+def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
+    """Return the W&B logger of a run, named and tagged after it.
 
     A fold bears its number: its name is that of the child whom it tests. A training that an agent of a W&B sweep
     started is a trial of that sweep, whatever it is here.
     """
-    name, whole, number = _told_name(run.path.relative_to(config.runs.root).parts, data)
+    from fer_id.loggers.wandb import PrivateWandbLogger
+
+    name, whole, number = _wandb_name(run.path.relative_to(config.runs.root).parts, data)
     study = config.logging.group or name.partition("/")[0]
-    job_type = "trial" if os.environ.get("WANDB_SWEEP_ID") else job_type
+    job_type = TRIAL if os.environ.get("WANDB_SWEEP_ID") else job_type
     tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
     tags += [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
-    tags += [study] if job_type == "trial" else []
+    tags += [study] if job_type == TRIAL else []
     within = {"group": study, "name": whole, "fold": number, "provenance": data.provenance}
-    return open_mirror(
-        run.path,
+    return PrivateWandbLogger(
+        run,
         mode=config.logging.wandb,
         project=config.logging.project,
         entity=config.logging.entity,
@@ -39,10 +41,12 @@ def open_run_mirror(config: TrainConfig, run: RunDir, data: FerDataModule, job_t
         name=name,
         tags=[*tags, *config.logging.tags],
         config={**plain(config), "name": name, "study": within},
+        monitor=config.trainer.monitor,
+        faces=config.logging.faces,
     )
 
 
-def _told_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int | None]:
+def _wandb_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int | None]:
     """What W&B calls a run, the study that it is a fold of, and the fold's number; without folds: itself, and None."""
     names = [fold.name for fold in data.folds]
     for place in range(1, len(path)):

@@ -1,4 +1,4 @@
-"""The W&B mirror: how its mode is chosen, and that nothing of the place it runs in reaches it."""
+"""PrivateWandbLogger: how its mode is chosen, and that nothing of the place it runs in reaches W&B."""
 
 import dataclasses
 import importlib
@@ -18,11 +18,14 @@ import pytest
 import wandb
 
 from data_modules.config import DataConfig
-from fer_id.callbacks.mirror import close_mirror, harmless, open_mirror, public, wandb_mode
-from fer_id.callbacks.server import RUN_ID, has_key, no_answer
-from fer_id.callbacks.telling import CHOSEN_BY, FEW, mirror_explanation, mirror_results, withheld
 from fer_id.explain.regions import REGIONS
+from fer_id.loggers.disclosure import CHOSEN_BY, FEW, public, withheld
+from fer_id.loggers.results import send_explanation, send_results
+from fer_id.loggers.server import RUN_ID, has_key, no_answer
+from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
 from fer_id.reporting.gallery import Shown
+from fer_id.runs.run_dir import RunDir
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -39,7 +42,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     (tmp_path / "home").mkdir()
     yield
-    close_mirror()
+    close_session()
 
 
 # --- mode -------------------------------------------------------------------------------------------------------------
@@ -143,7 +146,7 @@ def test_a_mirror_that_cannot_be_opened_is_none_and_raises_nothing(
         raise fault
 
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setattr("fer_id.callbacks.mirror.no_answer", lambda: None)
+    monkeypatch.setattr("fer_id.loggers.wandb_session.no_answer", lambda: None)
     monkeypatch.setattr(wandb, "init", refuse)
     assert mirror(tmp_path / "run", {}, mode="online") is None
     told = capsys.readouterr().err
@@ -156,7 +159,7 @@ def test_a_mirror_that_cannot_be_opened_is_none_and_raises_nothing(
 def test_a_damaged_id_is_replaced_with_a_line(
     content: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fer_id.callbacks.mirror import _identity
+    from fer_id.loggers.wandb_session import _identity
 
     (tmp_path / "id").write_bytes(content)
     identity = _identity(tmp_path)
@@ -185,17 +188,17 @@ def test_a_mirror_that_fails_later_is_told_and_nothing_is_raised(capsys: pytest.
 
 
 def mirror(folder: Path, config: dict[str, Any], *, mode: str = "offline") -> Any:
-    return open_mirror(
-        folder,
+    """The W&B run that the logger of a run opens; None where it opens none."""
+    return PrivateWandbLogger(
+        RunDir(folder),
         mode=mode,
         project="fer-id",
-        entity=None,
         group="study",
         job_type="fold",
         name="study/run",
         tags=["drawn", "synthetic"],
         config=config,
-    )
+    )._open()
 
 
 METRICS = {
@@ -242,7 +245,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     logger = mirror(tmp_path / "run", config)
     logger.log({"epoch": 3, "val/macro_f1": 0.640625})
     figure = plt.figure()
-    mirror_results(
+    send_results(
         logger,
         METRICS,
         {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
@@ -250,6 +253,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         real=False,
         hidden={},
     )
+    close_session()
     plt.close("all")
 
     said = capfd.readouterr()
@@ -264,7 +268,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         "a planted path, host or user": "planted",
         "the folder of the run": str(tmp_path),
         "the working directory": str(Path.cwd()),
-        "the source of the program": "open_mirror",
+        "the source of the program": "PrivateWandbLogger",
         "the command line": "7f3a",
         "a value of the environment": "value-of-the-environment",
         "another value of it": "another-value-of-it",
@@ -310,14 +314,14 @@ def test_each_fold_is_a_run_of_its_own(tmp_path: Path) -> None:
     for fold in ("one", "two"):
         logger = mirror(tmp_path / fold, {})
         names.append(logger.id)
-    close_mirror()
+    close_session()
     assert len(set(names)) == 2
     assert all(list((tmp_path / fold / "wandb").glob("offline-run-*/*.wandb")) for fold in ("one", "two"))
 
 
 def test_a_run_that_is_opened_again_is_the_same_one_and_lies_there_once(tmp_path: Path) -> None:
     names = [mirror(tmp_path / "run", {}).id for _ in range(2)]
-    close_mirror()
+    close_session()
     assert len(set(names)) == 1
     assert len(list((tmp_path / "run" / "wandb").glob("offline-run-*"))) == 1
 
@@ -351,7 +355,7 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     run: Any = Run()
     figures: Any = {"confusion_matrix": 1, "subjects": 2}
-    mirror_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
+    send_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion_matrix" in logged
     assert Run.summary["provenance"] == provenance
@@ -382,7 +386,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
-    mirror_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
+    send_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
     assert run.summary["test/group/site/a/accuracy"] == 0.5
     assert ("test/group/site/c/accuracy" in run.summary) is not real
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
@@ -407,7 +411,7 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"confusion_matrix": 2}
     hidden = withheld({"children": {"test": subjects}}, "fold")
-    mirror_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
+    send_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
     assert run.summary["provenance"] == "real"
@@ -456,7 +460,7 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
             "sad": {"n_clips": 3, "leakage": told, "expected": {"regions": [], "value": None}, "regions": regions}
         },
     }
-    mirror_explanation(run, found, gallery)  # type: ignore[arg-type]
+    send_explanation(run, found, gallery, faces=True)  # type: ignore[arg-type]
     assert run.summary == {"explain/leakage": 1.5}
     assert len(logged["explain/clips"]) == 2
     assert all("real" in caption and "failed: deletion" in caption for _, caption in logged["explain/clips"])
@@ -465,8 +469,152 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
     assert "failed: deletion" in logged["explain/by_class"]
     logged.clear()
     found["failed"] = []
-    mirror_explanation(run, found, gallery[:1])  # type: ignore[arg-type]
+    send_explanation(run, found, gallery[:1], faces=True)  # type: ignore[arg-type]
     assert "not checked" in logged["explain/clips"][0][1]
     logged.clear()
-    mirror_explanation(run, found, gallery[1:2])  # type: ignore[arg-type]
+    send_explanation(run, found, gallery[1:2], faces=True)  # type: ignore[arg-type]
     assert "explain/clips" not in logged
+    send_explanation(run, found, gallery, faces=False)  # type: ignore[arg-type]
+    assert "explain/clips" not in logged  # consent alone is not enough: the run must say so too
+
+
+# ------------------------------------------------------------------------------------- the experiment, for other code
+
+
+def experiment(folder: Path, children: dict[str, int], *, drawn: bool = False, job_type: str = "train") -> Any:
+    """``.experiment`` of a run with so many real children in each split, one of them called s1-7f3a."""
+    job = {"children": children, "subjects": {"train": ["s1-7f3a"]}, "store": {"drawn": drawn}}
+    RunDir(folder).write_job(job)
+    return PrivateWandbLogger(RunDir(folder), mode="offline", job_type=job_type).experiment
+
+
+def test_other_code_sends_numbers_of_many_children_only(tmp_path: Path, wandb_run: Any, capsys: Any) -> None:
+    run = experiment(tmp_path, {"train": 9, "validation": 3, "test": 9})
+    run.log({"train/mine": 0.5, "val/mine": 0.25, "test/mine": 0.125, "unnamed": 2.0, "lr-Adam": 0.1, "epoch": 1})
+    run.log({"train/text": "text", "train/none": float("nan"), "train/s1-7f3a": 1.0, "train/acc_s1-7f3a": 1.0})
+    run.summary["val/best"] = 0.75
+    run.summary.update({"train/best": 0.625})
+    close_session()
+    wandb.teardown()
+    told = wandb_run(tmp_path)
+    (row,) = [{k: v for k, v in row.items() if not k.startswith("_")} for row in told.rows]
+    assert row == {"train/mine": 0.5, "test/mine": 0.125, "lr-Adam": 0.1, "epoch": 1}
+    assert told.summary["train/best"] == 0.625
+    assert "val/best" not in told.summary
+    lines = capsys.readouterr().err
+    assert f"val/mine is not sent: {FEW}" in lines
+    assert "unnamed is not sent" in lines
+
+
+def test_other_code_sends_no_file_picture_table_or_place(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "planted.txt").write_text("planted")
+    run = experiment(tmp_path / "run", {"train": 9, "validation": 9, "test": 9})
+    picture = wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="planted")
+    run.log({"train/face": picture, "train/faces": [picture], "train/table": wandb.Table(["a"], [["planted"]])})
+    run.config.update({"lr": 0.5, "data": {"store": str(tmp_path)}, "place": f"{tmp_path}/planted"})
+    run.config["root"] = str(tmp_path)
+    run.save(str(tmp_path / "planted.txt"))
+    run.log_artifact(str(tmp_path / "planted.txt"))
+    run.log_code(str(tmp_path))
+    run.alert("planted")
+    close_session()
+    held = content_of(tmp_path / "run")
+    assert b"planted" not in held
+    assert str(tmp_path).encode() not in held
+    assert b"PNG" not in held
+    assert b'"lr"' in held or b"lr" in held
+    lines = capsys.readouterr().err
+    for name in ("train/face ", "train/faces", "train/table", "save()", "log_artifact()", "log_code()", "alert()"):
+        assert f"W&B: {name.strip()} is not sent" in lines
+
+
+def test_the_loggers_own_methods_obey_too(tmp_path: Path, capsys: Any) -> None:
+    RunDir(tmp_path).write_job({"children": {"train": 9, "validation": 9, "test": 9}})
+    logger = PrivateWandbLogger(RunDir(tmp_path), mode="offline")
+    logger.log_image("train/face", [np.zeros((4, 4, 3), np.uint8)])
+    logger.log_table("train/table", columns=["a"], data=[["planted"]])
+    logger.log_text("train/text", columns=["a"], data=[["planted"]])
+    logger.log_hyperparams({"lr": 0.5, "file": "/planted/file"})
+    logger.watch(None)  # type: ignore[arg-type]
+    logger.close()
+    held = content_of(tmp_path)
+    assert b"planted" not in held
+    assert b"PNG" not in held
+    assert "train/face is not sent" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("drawn", "children", "sent"), [(True, 0, True), (True, 1, False), (False, 0, False)])
+def test_pictures_of_other_code_leave_where_every_face_is_drawn(
+    drawn: bool, children: int, sent: bool, tmp_path: Path
+) -> None:
+    run = experiment(tmp_path, dict.fromkeys(("train", "validation", "test"), children), drawn=drawn)
+    run.log({"train/face": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
+    run.log({"train/named": wandb.Image(np.zeros((4, 4, 3), np.uint8), caption="/a/place")})
+    close_session()
+    held = content_of(tmp_path)
+    assert (b"\x89PNG" in held) is sent
+    assert b"/a/place" not in held
+
+
+def test_a_trial_keeps_its_test_scores_from_other_code_too(tmp_path: Path, wandb_run: Any) -> None:
+    run = experiment(tmp_path, dict.fromkeys(("train", "validation", "test"), 0), job_type="trial")
+    run.log({"test/mine": 0.5, "anything": 2.0})
+    close_session()
+    wandb.teardown()
+    (row,) = wandb_run(tmp_path).rows
+    assert "test/mine" not in row
+    assert row["anything"] == 2.0
+
+
+def test_a_fold_is_named_by_its_number_unless_somebody_says_otherwise(tmp_path: Path) -> None:
+    for child in ("s1-7f3a", "s2-9b1c"):
+        (tmp_path / "study" / "folds" / child / "job").mkdir(parents=True)
+    folds = tmp_path / "study" / "folds"
+    assert PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details.name == "study/folds/02"
+    assert PrivateWandbLogger(RunDir(folds / "s1-7f3a" / "job"))._details.name == "study/folds/01/job"
+    assert PrivateWandbLogger(RunDir(tmp_path / "study" / "first"))._details.name == "study/first"
+    RunDir(folds / "s2-9b1c").write_config({"name": "folds/s2-9b1c", "seed": 3})
+    details = PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details
+    assert (details.group, details.config) == ("study", {"name": "study/folds/02", "seed": 3})
+
+
+# ------------------------------------------------------------------------------------------------------ film strips
+
+
+def strips(provenance: str) -> list[Shown]:
+    """Two clips, of which the second may leave by the child's consent."""
+    picture = np.full((4, 4, 3), 200, np.uint8)
+    return [
+        Shown("Kind", picture, "sad", "subject s", "", None, provenance, share, f"clip{n}", f"child{n}")
+        for n, share in enumerate((provenance == "synthetic", True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("provenance", "faces", "children", "sent"),
+    [
+        ("real", False, 9, 0),
+        ("real", True, 9, 1),
+        ("real", True, 3, 0),  # its caption tells how one of three children was recognised
+        ("synthetic", False, 0, 2),
+        ("simulated", False, 0, 0),
+    ],
+)
+def test_a_face_leaves_by_consent_and_setting_and_is_noted(
+    provenance: str, faces: bool, children: int, sent: int, tmp_path: Path, wandb_run: Any
+) -> None:
+    run = RunDir(tmp_path)
+    run.write_job({"children": dict.fromkeys(("train", "validation", "test"), children)})
+    logger = PrivateWandbLogger(run, mode="offline", faces=faces)
+    logger.begin([])
+    shown = [strip._replace(shareable=False) if provenance == "simulated" else strip for strip in strips(provenance)]
+    logger.log_panels({"val/grad_cam": shown})
+    logger.log_epoch({"epoch": 0, "val/loss": 1.0, "train/loss": 1.0})
+    identity = logger.version
+    logger.close()
+    wandb.teardown()
+    (row,) = wandb_run(tmp_path).rows  # the pictures stand in the row of their epoch
+    assert row["epoch"] == 0
+    assert row.get("val/grad_cam.count", 0) == sent
+    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in run.uploads()]
+    assert noted == [(identity, "val/grad_cam", "clip1", "child1")] * (sent if provenance == "real" else 0)

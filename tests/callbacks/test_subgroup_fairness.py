@@ -14,10 +14,12 @@ import torch
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
 from fer_id.callbacks.record import Record
-from fer_id.callbacks.subgroups import GroupAccuracy
+from fer_id.callbacks.subgroup_fairness import SubgroupFairness
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
+from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import ModelConfig, build_model
+from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import LossConfig, OptimConfig
 
@@ -37,15 +39,20 @@ def clips(subjects: int = 12, each: int = 4) -> pd.DataFrame:
     )
 
 
-def validate(callback: GroupAccuracy, table: pd.DataFrame, right: Callable[[str], bool]) -> dict[str, float]:
+def validate(callback: SubgroupFairness, table: pd.DataFrame, right: Callable[[str], bool]) -> dict[str, float]:
     """One validation in batches of five; what was logged."""
     logged: dict[str, float] = {}
-    module: Any = SimpleNamespace(log=logged.__setitem__, log_dict=logged.update)
-    trainer: Any = None
+    module: Any = SimpleNamespace(log_dict=lambda numbers, logger, batch_size: logged.update(numbers))
+    trainer: Any = SimpleNamespace(loggers=[], datamodule=None)
+    callback.setup(trainer, module, "fit")
     callback.on_validation_epoch_start(trainer, module)
     for start in range(0, len(table), 5):
         ids = table["clip_id"].iloc[start : start + 5].tolist()
-        batch = {"clip_id": ids, "label": torch.zeros(len(ids), dtype=torch.int64)}
+        batch = {
+            "clip_id": ids,
+            "label": torch.zeros(len(ids), dtype=torch.int64),
+            "valid": torch.ones(len(ids), 1, dtype=torch.bool),
+        }
         outputs = {"predicted": torch.tensor([0 if right(clip) else 3 for clip in ids])}
         callback.on_validation_batch_end(trainer, module, outputs, batch, start // 5)
     callback.on_validation_epoch_end(trainer, module)
@@ -54,7 +61,7 @@ def validate(callback: GroupAccuracy, table: pd.DataFrame, right: Callable[[str]
 
 def test_every_group_and_the_worst_of_each_column() -> None:
     table = clips()
-    callback = GroupAccuracy(table, ["gender", "context", "ward"], public=False)
+    callback = SubgroupFairness(table, ["gender", "context", "ward"], public=False)
     wrong = {"c0-0", "c1-1", "c6-0", "c11-0"}
     expected = {
         "val/group/gender/girl/accuracy": 22 / 24,
@@ -64,27 +71,35 @@ def test_every_group_and_the_worst_of_each_column() -> None:
         "val/group/context/school/accuracy": 23 / 24,
         "val/group/context/worst": 21 / 24,
     }
-    assert validate(callback, table, lambda clip: clip not in wrong) == pytest.approx(expected)
+    recalls = {name.replace("accuracy", "macro_recall"): value for name, value in expected.items() if "acc" in name}
+    worst = {"val/group/gender/worst_macro_recall": 22 / 24, "val/group/context/worst_macro_recall": 21 / 24}
+    gaps = {"gender": 15 / 16 - 22 / 24, "context": 2 / 24}  # one class alone: its recall is the accuracy
+    gaps = {f"val/group/{name}/gap{of}": gap for name, gap in gaps.items() for of in ("", "_macro_recall")}
+    logged = validate(callback, table, lambda clip: clip not in wrong)
+    assert logged == pytest.approx(expected | recalls | worst | gaps)
     again = validate(callback, table, lambda clip: True)  # the next validation counts from nothing
-    assert set(again.values()) == {1.0}
+    assert set(again.values()) == {0.0, 1.0}
+    assert all((value == 0.0) == ("gap" in name) for name, value in again.items())
 
 
 def test_clips_without_a_label_or_a_face_are_not_counted() -> None:
     table = clips()
     table.loc[0, "label"], table.loc[1, "n_valid"] = None, 0
-    callback = GroupAccuracy(table, ["gender"], public=False)
+    callback = SubgroupFairness(table, ["gender"], public=False)
     logged = validate(callback, table, lambda clip: clip not in ("c0-0", "c0-1"))
     assert logged["val/group/gender/girl/accuracy"] == 1.0
 
 
 def test_of_real_children_only_what_may_be_shown_outside_is_logged() -> None:
     table = clips()  # four boys, and two whose gender is not known
-    logged = validate(GroupAccuracy(table, ["gender", "context"], public=True), table, lambda clip: True)
-    assert set(logged) == {f"val/group/context/{name}" for name in ("home/accuracy", "school/accuracy", "worst")} | {
-        f"val/group/gender/{name}" for name in ("girl/accuracy", "worst")
-    }
+    logged = validate(SubgroupFairness(table, ["gender", "context"], public=True), table, lambda clip: True)
+    scores = ("accuracy", "macro_recall")
+    both = {f"val/group/context/{group}/{score}" for group in ("home", "school") for score in scores}
+    both |= {f"val/group/context/{name}{of}" for name in ("worst", "gap") for of in ("", "_macro_recall")}
+    one = {f"val/group/gender/girl/{score}" for score in scores}  # and no gap, for the boys are not told
+    assert set(logged) == both | one | {"val/group/gender/worst", "val/group/gender/worst_macro_recall"}
     few = table[table["subject_id"].isin(["s0", "s1", "s6"])]
-    assert validate(GroupAccuracy(few, ["gender", "context"], public=True), few, lambda clip: True) == {}
+    assert validate(SubgroupFairness(few, ["gender", "context"], public=True), few, lambda clip: True) == {}
 
 
 def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_store: Callable[..., Path]) -> None:
@@ -103,9 +118,9 @@ def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_stor
     trainer = pl.Trainer(
         max_epochs=2,
         accelerator="cpu",
-        logger=False,
+        logger=RunLogger(RunDir(tmp_path)),
         enable_checkpointing=False,
-        callbacks=[GroupAccuracy(validated, ["group"], public=False), Record(tmp_path / "metrics.jsonl")],
+        callbacks=[SubgroupFairness(validated, ["group"], public=False), Record()],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,

@@ -1,0 +1,7 @@
+from data_modules.base import FerDataModule as FerDataModule
+from data_modules.modules import AffectNetDataModule as AffectNetDataModule
+from data_modules.modules import CohortDataModule as CohortDataModule
+from data_modules.modules import FER2013DataModule as FER2013DataModule
+from data_modules.modules import FolderDataModule as FolderDataModule
+from data_modules.modules import SimulatedDataModule as SimulatedDataModule
+from data_modules.modules import SyntheticDataModule as SyntheticDataModule

@@ -1,0 +1,71 @@
+"""Callbacks that a configuration may name: fer_id's own, those registered in Python, and those of installed packages.
+
+A package offers its callbacks as entry points of the group ``fer_id.callbacks``. Nothing is imported by a name that a
+configuration, a checkpoint or a downloaded file makes up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from fer_id.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Callback
+
+GROUP = "fer_id.callbacks"
+"""Group of entry points: name -> a callable without arguments that returns a Lightning callback."""
+
+OWN = {
+    "class_metrics": "ClassMetrics",
+    "subgroup_fairness": "SubgroupFairness",
+    "grad_cam_panel": "GradCamPanel",
+}
+"""Name -> class of fer_id's own."""
+
+_registered: dict[str, Callable[[], Callback]] = {}
+
+
+def register_callback(name: str, make: Callable[[], Callback]) -> None:
+    """Let ``trainer.callbacks=[name]`` add a callback to every training of this process.
+
+    Args:
+        name: that no other callback has.
+        make: returns a new callback, for instance its class.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    if name in known_callbacks():
+        raise ConfigError(f"register_callback({name!r}): the name is taken. Known: {', '.join(known_callbacks())}")
+    _registered[name] = make
+
+
+def known_callbacks() -> list[str]:
+    """Return the names of all callbacks that a configuration may name; no package is imported for it."""
+    return [*OWN, *_registered, *entry_points(group=GROUP).names]
+
+
+def make_callbacks(names: Sequence[str]) -> list[Callback]:
+    """Return a new callback for each name, in their order.
+
+    Raises:
+        ConfigError: an unknown name; the known ones are listed.
+    """
+    return [_make(name) for name in names]
+
+
+def _make(name: str) -> Callback:
+    if name in OWN:
+        callback: Callback = getattr(import_module("fer_id.callbacks"), OWN[name])()
+        return callback
+    if name in _registered:
+        return _registered[name]()
+    for entry in entry_points(group=GROUP):
+        if entry.name == name:
+            made: Callback = entry.load()()
+            return made
+    raise ConfigError(f"trainer.callbacks: {name!r} is unknown. Known: {', '.join(known_callbacks())}")

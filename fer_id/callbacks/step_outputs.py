@@ -1,0 +1,78 @@
+"""What callbacks read of a validation or test step, and to which loggers its numbers may go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from fer_id.errors import ConfigError
+from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
+from fer_id.labels import LabelSpace
+from fer_id.loggers.run_logger import RunLogger
+from fer_id.loggers.wandb import PrivateWandbLogger
+
+
+def predicted_classes(callback: pl.Callback, outputs: Any) -> Tensor:
+    """Return the predicted classes (B,) of a step.
+
+    Args:
+        callback: who asks.
+        outputs: what the step returned.
+
+    Raises:
+        ConfigError: the step returned neither ``predicted`` (B,) nor ``logits`` (B, K).
+    """
+    known = outputs if isinstance(outputs, dict) else {}
+    predicted, logits = known.get("predicted"), known.get("logits")
+    if isinstance(predicted, Tensor):
+        return predicted
+    if isinstance(logits, Tensor):
+        return logits.argmax(dim=1)
+    raise ConfigError(
+        f"{type(callback).__name__}: the step of the LightningModule returned {type(outputs).__name__}, expected a "
+        'dict with "predicted" (B,) or "logits" (B, K): return {"logits": logits} from validation_step and test_step'
+    )
+
+
+def evaluated(batch: Any) -> Tensor:
+    """Return (B,) which clips of a ``ClipBatch`` are evaluated: those with a face and a label."""
+    labelled: Tensor = batch["valid"].any(dim=1) & (batch["label"] >= 0)
+    return labelled
+
+
+def label_space(callback: pl.Callback, trainer: pl.Trainer, pl_module: pl.LightningModule) -> LabelSpace:
+    """Return the classes, which the module or the data module has as ``labels``.
+
+    Raises:
+        ConfigError: neither has them.
+    """
+    for owner in (pl_module, getattr(trainer, "datamodule", None)):
+        if isinstance(labels := getattr(owner, "labels", None), LabelSpace):
+            return labels
+    raise ConfigError(f"{type(callback).__name__}: neither the LightningModule nor the data module has `labels`")
+
+
+def private_loggers(trainer: pl.Trainer) -> list[PrivateWandbLogger]:
+    """Return the loggers that pictures may be handed to, since they keep back what must stay here."""
+    return [logger for logger in trainer.loggers if isinstance(logger, PrivateWandbLogger) and logger.is_open]
+
+
+def every_logger(trainer: pl.Trainer, split: str) -> bool:
+    """Return whether numbers of a split may go to every logger of a trainer.
+
+    The record stays here and ``PrivateWandbLogger`` has rules of its own; any other logger gets numbers of no real
+    children or of five and more. Where the data module does not say how many there are, it gets none.
+
+    Args:
+        trainer: with loggers and a data module.
+        split: ``train``, ``validation`` or ``test``.
+    """
+    if all(isinstance(logger, RunLogger | PrivateWandbLogger) for logger in trainer.loggers):
+        return True
+    data: Any = getattr(trainer, "datamodule", None)
+    if not hasattr(data, "n_children") or not hasattr(data, "fold"):
+        return False
+    children = int(data.n_children(getattr(data.fold, split)))
+    return children == 0 or children >= FEWEST_SUBJECTS

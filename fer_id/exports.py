@@ -1,0 +1,23 @@
+"""Names of a package that are imported when they are used, so that importing the package loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
+    """Return a package's ``__getattr__``.
+
+    Args:
+        package: its name, for the error.
+        modules: exported name -> module that defines it.
+    """
+
+    def get(name: str) -> Any:
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}; it exports {', '.join(modules)}")
+        return getattr(import_module(modules[name]), name)
+
+    return get

@@ -1,0 +1,9 @@
+"""Lightning loggers: ``RunLogger`` (the record, ``metrics.jsonl``), ``PrivateWandbLogger``, and the rules both obey."""
+
+from fer_id.exports import lazy_exports
+
+__all__ = ["PrivateWandbLogger", "RunLogger"]
+
+__getattr__ = lazy_exports(
+    __name__, {"PrivateWandbLogger": "fer_id.loggers.wandb", "RunLogger": "fer_id.loggers.run_logger"}
+)

@@ -1,0 +1,2 @@
+from fer_id.loggers.run_logger import RunLogger as RunLogger
+from fer_id.loggers.wandb import PrivateWandbLogger as PrivateWandbLogger

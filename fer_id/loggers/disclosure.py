@@ -1,0 +1,215 @@
+"""Rules of disclosure: what of a run may leave the machine, whoever logs it and wherever it goes.
+
+Nothing leaves that speaks of fewer than five real children: neither a test score, as of a fold that leaves one child
+out, nor a learning curve of an inner validation of three. Of a trial of a sweep no test score leaves at all, so that
+nobody chooses a configuration by one. Paths and names of places or people never leave. Pictures leave where every face
+is drawn; a real face needs the child's consent to ``media_sharing`` and a logger that was told ``faces=True``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PRIVATE_KEYS = frozenset(
+    {
+        *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
+        *("votes", "row_flags", "images", "face_landmarker"),
+        *("only", "corrections", "annotator"),
+    }
+)
+"""Settings whose values are paths, names of places, or of people (a fold is named after its child): never sent."""
+
+NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
+"""Settings that hold a slash, or a list of words, and are no path. Any other such value stays here."""
+
+SPLITS = {"train": "train", "val": "validation", "test": "test"}
+"""First part of a number's name -> the split that it speaks of, as ``job.json`` calls it."""
+
+OF_NO_SPLIT = re.compile(r"(epoch|step|seconds|folds|lr([-/].*)?|trainer/global_step)")
+"""Names of numbers that speak of no clip."""
+
+OF_ALL = ("confusion_matrix", "per_class", "reliability", "risk_coverage")
+"""Figures that speak of all test clips together; others show groups, subjects, or the curve of every fold."""
+
+FEW = "of fewer than five children nothing is told"
+CHOSEN_BY = "a trial is chosen by inner validation; nothing is told of its test clips"
+TRIAL = "trial"
+"""Job type of a training that a sweep compares with others."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What may leave of one run.
+
+    Attributes:
+        hidden: first parts of names of numbers that stay here -> the reason, see :func:`withheld`.
+        real: whether real children are among the subjects, as far as is known.
+        drawn: whether every face is drawn, so that pictures may leave.
+        subjects: pseudonyms of the run's subjects, which no name of a number may hold.
+    """
+
+    hidden: Mapping[str, str] = field(default_factory=dict)
+    real: bool = True
+    drawn: bool = False
+    subjects: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, job: Mapping[str, Any], job_type: str, hidden: Mapping[str, str] | None = None) -> Rules:
+        """Return the rules for a run.
+
+        Args:
+            job: ``job.json``; of an empty one nothing leaves but what speaks of no clip.
+            job_type: ``trial`` withholds what is tested.
+            hidden: what is withheld, where the run is a mean over others; None: as :func:`withheld` says.
+        """
+        children, drawn = job.get("children"), (job.get("store") or {}).get("drawn", False)
+        real = children is None or any(children.values())
+        names = {name for split in (job.get("subjects") or {}).values() for name in split or ()}
+        if hidden is None:
+            hidden = withheld(job, job_type)
+        return cls(hidden, real, bool(drawn) and not real, frozenset(names) if real else frozenset())
+
+    def numbers(self, values: Mapping[str, Any]) -> dict[str, float]:
+        """Return the finite numbers that may leave."""
+        return {name: value for name, value in disclosed(values, self.hidden).items() if not self.names_subject(name)}
+
+    def names_subject(self, name: str) -> bool:
+        """Return whether a name holds the pseudonym of a subject as a word."""
+        return not self.subjects.isdisjoint([*re.split(r"[^A-Za-z0-9-]+", name), *name.split("/")])
+
+
+def withheld(job: Mapping[str, Any], job_type: str) -> dict[str, str]:
+    """Return which numbers of a run stay here, by the first part of their names, and why.
+
+    Args:
+        job: ``job.json``; ``children`` counts the real ones of each split. Of one without it everything is withheld.
+        job_type: ``trial`` withholds what is tested.
+    """
+    children = job.get("children")
+    hidden = {
+        word: FEW for word, split in SPLITS.items() if children is None or 0 < children.get(split, 0) < FEWEST_SUBJECTS
+    }
+    return hidden | ({"test": CHOSEN_BY} if job_type == TRIAL else {})
+
+
+def few_validated(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return which means over trainings are withheld because fewer than five real children stand behind them, and why.
+
+    Args:
+        jobs: ``job.json`` of each training.
+    """
+    return {word: FEW for word in SPLITS if few_of_split(word, jobs)}
+
+
+def few_of_split(word: str, jobs: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the real children of a split are too few, over all these trainings together.
+
+    Args:
+        word: a key of :data:`SPLITS`.
+        jobs: ``job.json`` of each training.
+    """
+    split = SPLITS[word]
+    if any(job.get("children") is None for job in jobs):
+        return True
+    counts = [job["children"].get(split, 0) for job in jobs]
+    names = [set((job.get("subjects") or {}).get(split, ())) for job in jobs]
+    # Where drawn subjects are among the names, no one here knows which: so many at least are real.
+    all_real = all(count == len(known) for count, known in zip(counts, names, strict=True))
+    children = len(set().union(*names)) if all_real else max(counts, default=0)
+    return 0 < children < FEWEST_SUBJECTS
+
+
+def disclosed(numbers: Mapping[str, Any], hidden: Mapping[str, str]) -> dict[str, float]:
+    """Return the finite numbers that are not withheld, see :func:`withheld`.
+
+    A number whose name begins with no split may speak of any: it stays here where a split has few children.
+    """
+    few = FEW in hidden.values()
+    return {
+        name: value
+        for name, value in numbers.items()
+        if (word := name.partition("/")[0]) not in hidden
+        and (not few or word in SPLITS or OF_NO_SPLIT.fullmatch(name))
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+    }
+
+
+def public(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration without the settings that hold paths or names of people."""
+    return {
+        key: public(value) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not holds_place(value))
+    }
+
+
+def holds_place(value: object) -> bool:
+    """Return whether a value may be a path, or a list of names of anything."""
+    if isinstance(value, list | tuple):
+        return any(isinstance(item, str | Path) or holds_place(item) for item in value)
+    return isinstance(value, str | Path) and bool(set(str(value)) & set("/\\~"))
+
+
+def public_figures(names: Iterable[str], provenance: str, *, real: bool) -> list[str]:
+    """Return the names of the figures that may leave.
+
+    Args:
+        names: of all figures; none may show a person.
+        provenance: of the run; the figure that names subjects leaves where they are drawn.
+        real: whether real children are among the subjects: then all but :data:`OF_ALL` stay.
+    """
+    leaving = [name for name in names if name in OF_ALL or not real]
+    return [name for name in leaving if name != "subjects" or provenance == "synthetic"]
+
+
+def result_numbers(metrics: Mapping[str, Any], per_class: pd.DataFrame, *, real: bool) -> dict[str, Any]:
+    """Return ``metrics.json`` as numbers under ``test/``: scores with their intervals, by class, and by group.
+
+    Args:
+        metrics: ``metrics.json``.
+        per_class: a row per class, its name in column ``class``.
+        real: whether real children are among the subjects; of their groups only the public view is returned.
+    """
+    from fer_id.evaluation.groups.disclosure import public_view
+
+    numbers: dict[str, Any] = {f"test/{name}": value for name, value in disclosed(metrics, {}).items()}
+    numbers |= {
+        f"test/{name}_{side}": bounds[side]
+        for name, bounds in (metrics.get("intervals") or {}).items()
+        for side in ("low", "high")
+        if isinstance(bounds, Mapping) and bounds.get(side) is not None
+    }
+    for row in per_class.to_dict("records"):
+        scores = disclosed({str(name): value for name, value in row.items()}, {})
+        numbers |= {f"test/{row['class']}/{name}": value for name, value in scores.items()}
+    if (subgroups := metrics.get("subgroups")) is not None:
+        numbers |= group_numbers(public_view(subgroups) if real else subgroups)
+    return numbers
+
+
+def group_numbers(subgroups: Mapping[str, Any]) -> dict[str, float | str]:
+    """Return subgroups as numbers to compare runs by: ``test/group/<column>/<group>/<score>``, and of every column
+    ``test/gap/<column>/<score>`` with its ``p`` and its verdict in words."""
+    numbers: dict[str, float | str] = {}
+    for column, parts in subgroups["columns"].items():
+        for group, scores in parts["groups"].items():
+            plain = {name: value for name, value in scores.items() if isinstance(value, int | float)}
+            numbers |= {f"test/group/{column}/{group}/{name}": value for name, value in plain.items()}
+        for score, gap in parts["gaps"].items():
+            values = {"": gap["gap"], "/ratio": gap["ratio"], "/p": gap["p_holm"], "/verdict": gap["verdict"]}
+            numbers |= {
+                f"test/gap/{column}/{score}{name}": value for name, value in values.items() if value is not None
+            }
+    return numbers

@@ -1,0 +1,137 @@
+"""GuardedRun: a W&B run for anybody's code, which sends only what the rules of disclosure let leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from fer_id.loggers.disclosure import Rules, holds_place, public
+from fer_id.progress import say
+
+if TYPE_CHECKING:
+    import wandb
+
+READABLE = frozenset({"id", "name", "project", "entity", "group", "job_type", "tags", "url", "offline", "mode", "step"})
+"""Attributes of a W&B run that tell nothing new to whoever has it."""
+
+
+class GuardedRun:
+    """What ``PrivateWandbLogger.experiment`` is: ``log``, ``summary``, ``config``, ``define_metric``, and its names.
+
+    ``log`` and ``summary`` send finite numbers (``fer_id.loggers.disclosure``), and images where every face is drawn.
+    ``config`` sends no path and no name. Whatever else a W&B run can do (files, artifacts, code, tables, alerts,
+    gradients) sends nothing, and a line says so once.
+
+    Args:
+        run: the W&B run; None where there is none, and everything does nothing.
+        rules: what may leave.
+    """
+
+    def __init__(self, run: wandb.Run | None, rules: Rules) -> None:
+        self._run, self._rules = run, rules
+        self._refused: set[str] = set()
+
+    def log(self, data: Mapping[str, Any], step: int | None = None, commit: bool | None = None) -> None:
+        """Send numbers and drawn images to the history; ``step`` and ``commit`` are W&B's."""
+        values = self._allowed(data)
+        if self._run is not None and values:
+            self._run.log(values, step=step, commit=commit)
+
+    @property
+    def summary(self) -> GuardedMapping:
+        """The summary, which takes what :meth:`log` takes."""
+        return GuardedMapping(self._summarise)
+
+    @property
+    def config(self) -> GuardedMapping:
+        """The configuration, which takes settings that hold neither a path nor a name of a place or person."""
+        return GuardedMapping(self._configure)
+
+    def define_metric(self, name: str, step_metric: str | None = None, summary: str | None = None) -> None:
+        """Choose the x axis of a number, and what of it stands in the summary, as W&B does."""
+        if self._run is not None:
+            self._run.define_metric(name, step_metric=step_metric, summary=summary)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if name in READABLE:
+            return getattr(self._run, name, None)
+        return lambda *args, **settings: self._refuse(f"{name}()", "files, code and artifacts stay here")
+
+    def _summarise(self, values: Mapping[str, Any]) -> None:
+        allowed = self._allowed(values)
+        if self._run is not None:
+            self._run.summary.update(allowed)
+
+    def _configure(self, values: Mapping[str, Any]) -> None:
+        if self._run is not None:
+            self._run.config.update(public(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
+
+    def _allowed(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the values that may leave; a line names each other one once."""
+        allowed: dict[str, Any] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
+        for key, value in data.items():
+            if key in allowed:
+                continue
+            if self._rules.drawn and _is_image(value):
+                allowed[key] = value
+            else:
+                self._refuse(key, self._why(key, value))
+        return allowed
+
+    def _why(self, key: str, value: Any) -> str:
+        if isinstance(_number(value), int | float):
+            hidden = self._rules.hidden.get(key.partition("/")[0])
+            return hidden or "it is not finite, or its name says neither train/, val/ nor test/, or names a subject"
+        return "only numbers leave, and images where every face is drawn"
+
+    def _refuse(self, what: str, why: str) -> None:
+        if what not in self._refused:
+            self._refused.add(what)
+            say(f"W&B: {what} is not sent: {why}")
+
+
+class GuardedMapping:
+    """A mapping that one can write to, of which only what may leave is kept.
+
+    Args:
+        update: takes the values.
+    """
+
+    def __init__(self, update: Callable[[Mapping[str, Any]], object]) -> None:
+        self._update = update
+
+    def update(self, values: Mapping[str, Any], allow_val_change: bool = True) -> None:
+        """Send several values."""
+        self._update(values)
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._update({key: value})
+
+
+def _number(value: Any) -> Any:
+    """Return a tensor or array of one value as a number, and whatever else as it is."""
+    count = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
+    return value.item() if count == 1 and hasattr(value, "item") else value
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that are plain JSON; an object may say where it lives."""
+    plain: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            plain[key] = _plain(value)
+        elif value is None or isinstance(value, str | int | float | bool | list | tuple):
+            plain[key] = value
+    return plain
+
+
+def _is_image(value: Any) -> bool:
+    """Return whether a value is an image, or a list of them, whose caption names no place."""
+    import wandb
+
+    images: Iterable[Any] = value if isinstance(value, list | tuple) else [value]
+    return bool(value) and all(
+        isinstance(image, wandb.Image) and not holds_place(getattr(image, "_caption", None) or "") for image in images
+    )

@@ -1,0 +1,106 @@
+"""RunLogger: a Lightning logger that writes ``metrics.jsonl`` of a run, one JSON line per epoch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.loggers.logger import Logger
+
+from fer_id.files import atomic_write_text, plain
+from fer_id.runs.run_dir import RunDir
+
+Row = dict[str, Any]
+
+
+class RunLogger(Logger):
+    """Writes ``metrics.jsonl``: of every epoch the number, step, seconds, learning rate and all that was logged.
+
+    The callback ``Record``, one of ``run.callbacks()``, completes the line of an epoch before the checkpoint of that
+    epoch is saved, and after resuming gives back the lines that the checkpoint knows: killed at any moment, a run has
+    each epoch once. In a Trainer without that callback a line has the numbers that Lightning logs, and an epoch may be
+    missing after a crash. Numbers of ``trainer.test`` are not written: ``metrics.json`` has them.
+
+    Args:
+        run: whose record it is.
+    """
+
+    def __init__(self, run: RunDir) -> None:
+        super().__init__()
+        self.run = run
+        self.rows: list[Row] = []
+        self._collector = EpochCollector()
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder."""
+        return self.run.path.name
+
+    @property
+    def version(self) -> str:
+        """Empty: a run is one training."""
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        """Folder of the run."""
+        return str(self.run.path)
+
+    def begin(self, rows: Sequence[Row]) -> None:
+        """Replace what stands in the file by the lines of the epochs that are behind a training."""
+        self._collector.off = True
+        self.rows = list(rows)
+        self._write()
+
+    def log_epoch(self, row: Row) -> None:
+        """Append the line of an epoch."""
+        self.rows.append(row)
+        self._write()
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Collect numbers into the line of their epoch, where no ``Record`` does so."""
+        for row in self._collector.add(metrics, step):
+            self.log_epoch(row)
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: ``config.yaml`` holds the settings."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write the line of the last epoch, where no ``Record`` did so."""
+        for row in self._collector.rest():
+            self.log_epoch(row)
+
+    @rank_zero_only
+    def _write(self) -> None:
+        atomic_write_text(self.run.path / "metrics.jsonl", "".join(f"{json.dumps(plain(row))}\n" for row in self.rows))
+
+
+class EpochCollector:
+    """Puts the numbers that Lightning logs together into one row per epoch.
+
+    Attributes:
+        off: whether ``Record`` gives the rows instead, so that nothing is collected.
+    """
+
+    def __init__(self) -> None:
+        self.off = False
+        self._row: Row = {}
+
+    def add(self, metrics: Mapping[str, float], step: int | None) -> list[Row]:
+        """Take numbers up; return the row of the epoch before, where they begin another one."""
+        numbers = {name: float(value) for name, value in metrics.items() if not name.startswith("test/")}
+        if self.off or "epoch" not in numbers or len(numbers) == 1:
+            return []
+        epoch = int(numbers.pop("epoch"))
+        complete = [] if self._row.get("epoch", epoch) == epoch else self.rest()
+        self._row = {"epoch": epoch, "step": step, **self._row, **numbers}
+        return complete
+
+    def rest(self) -> list[Row]:
+        """Return the row that is not complete yet, if there is one, and forget it."""
+        rows, self._row = [self._row] if self._row else [], {}
+        return rows

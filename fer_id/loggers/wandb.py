@@ -1,0 +1,295 @@
+"""PrivateWandbLogger: Lightning's ``WandbLogger`` with fer_id's rules of disclosure inside, for anybody's Trainer."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from lightning_fabric.utilities.rank_zero import rank_zero_only
+from pytorch_lightning.loggers import WandbLogger
+
+from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
+from fer_id.loggers.disclosure import Rules, few_validated, public
+from fer_id.loggers.guard import GuardedRun
+from fer_id.loggers.results import send_explanation, send_results, strip_images
+from fer_id.loggers.run_logger import EpochCollector
+from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
+from fer_id.runs.run_dir import RunDir
+
+if TYPE_CHECKING:
+    import numpy as np
+    import wandb
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from fer_id.reporting.gallery import Shown
+
+
+class PrivateWandbLogger(WandbLogger):
+    """Mirrors a run in Weights & Biases: numbers, figures without people, and no code, environment, host or path.
+
+    The files of the W&B run lie inside the RunDir, which remains the record. The history has one row per epoch, on the
+    axis ``epoch``; after resuming, each epoch once. Of a split with fewer than five real children no number is sent, of
+    a ``trial`` none of its test clips, of real children only the public view of groups. Drawn faces may be sent; a real
+    one only with ``faces=True`` and the child's consent to ``media_sharing``. :attr:`experiment` obeys the same rules,
+    whoever uses it; W&B's own globals, ``wandb.log`` and ``wandb.run``, do not. Tables go as ``Html`` and matrices as
+    ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests hold the absolute path of
+    a local file.
+
+    A W&B that refuses, or does not answer within seconds, costs a line, never the training: the run is then recorded
+    offline, and the line says how to send it. An active W&B run is finished first.
+
+    Args:
+        run: whose mirror it is; its ``job.json`` says who the subjects are, and without it no score is sent.
+        project, entity: in W&B.
+        mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
+        group: runs that belong together; None: the first part of ``name``.
+        job_type: ``train``, ``fold``, ``study`` or ``trial``.
+        name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
+        tags: further words.
+        config: settings to show; None: ``config.yaml``. Paths and names of people are left out.
+        monitor: chooses the best epoch, whose inner validation stands in the summary.
+        faces: whether faces of children with ``media_sharing`` consent may be sent.
+        folds: runs of which this one is a mean, where it has no ``job.json`` of its own.
+    """
+
+    def __init__(
+        self,
+        run: RunDir,
+        *,
+        project: str = "fer-id",
+        entity: str | None = None,
+        mode: str = "auto",
+        group: str | None = None,
+        job_type: str = "train",
+        name: str | None = None,
+        tags: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        monitor: str = "val/macro_f1",
+        faces: bool = False,
+        folds: Sequence[RunDir] = (),
+    ) -> None:
+        super().__init__(project=project, save_dir=str(run.path), log_model=False)
+        self.run, self.monitor, self.faces, self._mode = run, monitor, faces, mode
+        job = run.job() if (run.path / "job.json").is_file() else {}
+        if config is None:
+            config = run.config() if (run.path / "config.yaml").is_file() else {}
+        name = _public_name(run) if name is None else name
+        settings = public({**config, "name": name})  # a configuration names a fold after its child
+        self._details = Details(
+            run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, settings
+        )
+        self.rules = Rules.of(
+            job, job_type, few_validated([fold.job() for fold in folds]) if folds and not job else None
+        )
+        self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
+        self._opened: list[wandb.Run | None] = []
+        self._media: dict[str, Any] = {}  # until the row of their epoch is sent
+
+    @cached_property
+    def _guarded(self) -> GuardedRun:
+        return GuardedRun(self._open(), self.rules)
+
+    @property
+    def experiment(self) -> Any:
+        """The W&B run for other code, guarded by the rules of disclosure; opened when it is first asked for."""
+        return GuardedRun(None, self.rules) if getattr(rank_zero_only, "rank", None) else self._guarded
+
+    def _open(self) -> wandb.Run | None:
+        """Return the W&B run as it is, None where there is none; only for what has passed the rules."""
+        if not self._opened:
+            self._opened.append(open_session(self._details, self._mode))
+        return self._opened[0]
+
+    @property
+    def version(self) -> str | None:
+        """Id of the W&B run; None before it is opened."""
+        return self._opened[0].id if self._opened and self._opened[0] else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy in another process opens nothing: the first process speaks."""
+        return {**{key: value for key, value in self.__dict__.items() if key != "_guarded"}, "_opened": [None]}
+
+    # ------------------------------------------------------------------------------------------------- learning curve
+
+    @rank_zero_only
+    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Send the rows of the epochs that are behind a training, once."""
+        self._collector.off = True
+        for row in rows[len(self._rows) :]:
+            self.log_epoch(row)
+
+    @rank_zero_only
+    def log_epoch(self, row: Mapping[str, Any]) -> None:
+        """Send the row of an epoch, and the best epoch so far into the summary."""
+        self._rows.append(dict(row))
+        with harmless():
+            if (run := self._open()) is not None:
+                run.log({**self.rules.numbers(row), **self._media})
+                self._media = {}
+                run.summary.update(self._best([best_row(pd.DataFrame(self._rows), self.monitor)]))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary.
+
+        Pictures, from ``log_image``, go where :attr:`experiment` lets them.
+        """
+        numbers = {name: float(value) for name, value in metrics.items() if not isinstance(value, list)}
+        if len(numbers) < len(metrics):
+            self.experiment.log({name: value for name, value in metrics.items() if name not in numbers})
+        for row in self._collector.add(numbers, step):
+            self.log_epoch(row)
+        if tested := {name: value for name, value in numbers.items() if name.startswith("test/")}:
+            with harmless():
+                if (run := self._open()) is not None:
+                    self._catch_up()
+                    run.summary.update(self.rules.numbers(tested))
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Send the last epoch, where no ``Record`` did so; the run stays open for what comes after a training."""
+        for row in self._collector.rest():
+            self.log_epoch(row)
+        self._send_media()
+
+    def _send_media(self) -> None:
+        """Send the pictures that belong to no epoch, as those of a test."""
+        if self._media and (run := self._open()) is not None:
+            with harmless():
+                run.log(self._media)
+        self._media = {}
+
+    def log_mean_curve(self, folds: Sequence[RunDir]) -> None:
+        """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs."""
+        with harmless():
+            if (run := self._open()) is not None and folds:
+                for row in mean_curve(folds):
+                    run.log(row)
+                run.summary.update(self._best([best_row(fold.learning_curve(), self.monitor) for fold in folds]))
+
+    def _best(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        return self.rules.numbers(best_epoch_summary(rows, self.rules.hidden))
+
+    def _catch_up(self) -> None:
+        """Send the recorded epochs, where no training in this process did: opening a run again empties its history."""
+        if not self._collector.off and not self._rows:
+            self.begin(self.run.learning_curve().to_dict("records"))  # type: ignore[arg-type]  # its columns are texts
+
+    # -------------------------------------------------------------------------------------------------------- results
+
+    @rank_zero_only
+    def log_results(self, metrics: Mapping[str, Any]) -> None:
+        """Send ``metrics.json``, its table of classes and the figures that may leave, and close the W&B run."""
+        from fer_id.reporting.report import draw_figures
+
+        with harmless():
+            if (run := self._open()) is not None:
+                self._catch_up()
+                per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
+                figures = {} if "test" in self.rules.hidden else draw_figures(self.run)
+                send_results(run, metrics, figures, per_class, real=self.rules.real, hidden=self.rules.hidden)
+        self.close()
+
+    @rank_zero_only
+    def log_explanation(self, explanation: Mapping[str, Any], gallery: Sequence[Shown]) -> None:
+        """Send where the model looks, ``explain.json``, with the film strips that may leave."""
+        with harmless():
+            if (run := self._open()) is not None and "test" not in self.rules.hidden:
+                self.run.note_uploads(run.id, send_explanation(run, explanation, gallery, faces=self.faces))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a W&B run to send something to; it is opened for the answer."""
+        return self._open() is not None
+
+    @rank_zero_only
+    def log_confusion_matrix(self, key: str, counts: NDArray[np.int64], names: Sequence[str], provenance: str) -> None:
+        """Send a confusion matrix as a picture, with the row of its epoch.
+
+        Args:
+            key: begins with the split, ``val`` or ``test``; of fewer than five real children nothing is sent.
+            counts: (K, K), true classes in rows.
+            names: of the K classes.
+            provenance: of the clips.
+        """
+        import wandb
+
+        from fer_id.reporting.gallery import matrix_picture
+
+        if self.is_open and key.partition("/")[0] not in self.rules.hidden:
+            with harmless():
+                caption = f"{provenance}: true classes in rows"
+                self._media[key] = wandb.Image(matrix_picture(counts, names), caption=caption)
+
+    @rank_zero_only
+    def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:
+        """Send film strips by panel, with the row of their epoch: drawn ones, with ``faces=True`` those of who agreed.
+
+        Nothing is sent of a split with fewer than five real children, which the first part of a key names.
+        """
+        allowed = {key: strips for key, strips in panels.items() if key.partition("/")[0] not in self.rules.hidden}
+        with harmless():
+            if (run := self._open()) is not None:
+                images, uploads = strip_images(allowed, faces=self.faces)
+                self.run.note_uploads(run.id, uploads)
+                self._media |= images
+
+    def summarise(self, facts: Mapping[str, str | int]) -> None:
+        """Put facts about the run into the summary, such as its provenance, with what is withheld and why."""
+        with harmless():
+            if (run := self._open()) is not None:
+                run.summary.update({**facts, **{f"{word}/withheld": why for word, why in self.rules.hidden.items()}})
+
+    def close(self) -> None:
+        """End the W&B run; what is left is sent first."""
+        if self._opened and self._opened[0] is not None:
+            with harmless():
+                close_session()
+            self._opened = [None]
+
+    # --------------------------------------------------------------- Lightning's other ways to send something to W&B
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Send settings that hold neither a path nor a name of a place or person."""
+        self.experiment.config.update(vars(params) if isinstance(params, Namespace) else params)
+
+    @rank_zero_only
+    def log_table(
+        self,
+        key: str,
+        columns: list[str] | None = None,
+        data: list[list[Any]] | None = None,
+        dataframe: Any = None,
+        step: int | None = None,
+    ) -> None:
+        """Send nothing, with a line: a table may hold anything."""
+        self.experiment.log({key: data if dataframe is None else dataframe})
+
+    def watch(
+        self, model: nn.Module, log: str | None = "gradients", log_freq: int = 100, log_graph: bool = True
+    ) -> None:
+        """Send nothing, with a line."""
+        self.experiment.watch(model)
+
+    def use_artifact(self, artifact: str, artifact_type: str | None = None) -> Any:
+        """Fetch nothing, with a line."""
+        return self.experiment.use_artifact(artifact)
+
+    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
+        """Do nothing: weights stay in the run."""
+
+
+def _public_name(run: RunDir) -> str:
+    """Return ``<study>/<run>``, without the names of children, which folds bear."""
+    parts = run.path.resolve().parts
+    if "folds" not in parts:
+        return "/".join(parts[-2:])
+    place = parts.index("folds") + 1
+    names = sorted(path.name for path in Path(*parts[:place]).iterdir() if path.is_dir())
+    return "/".join((*parts[place - 2 : place], f"{names.index(parts[place]) + 1:02d}", *parts[place + 1 :]))

@@ -1,0 +1,108 @@
+"""``config.yaml`` and ``job.json`` of a run that is made from the parts of a training instead of a configuration."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from torch import nn
+
+from fer_id.errors import ConfigError
+from fer_id.models.config import OWN_MODULE
+from fer_id.models.cost import model_cost
+from fer_id.models.network import ClipClassifier
+from fer_id.runs.environment import environment, machine
+
+NO_AUGMENTATION = dict.fromkeys(
+    ("flip", "brightness", "contrast", "rotation_deg", "scale", "shift", "noise", "occlusion", "background"), 0.0
+)
+"""``augment`` in the configuration where training clips stay as they are."""
+
+PRECISIONS = {"bf16-mixed": "bf16"}
+"""Precision of a Trainer -> in the words of a configuration, where that is not ``32``."""
+
+
+def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
+    """Return ``config.yaml``: settings of the parts; those of the Trainer join when it begins to fit.
+
+    Args:
+        name: of the run.
+        task: a LightningModule with ``model``; of ``ClipClassification`` the optimiser and the loss are known too.
+        data: a data module of fer_id.
+
+    Raises:
+        ConfigError: the data module is of another kind.
+    """
+    if missing := [part for part in ("config", "protocol", "describe") if not hasattr(data, part)]:
+        raise ConfigError(
+            f"RunDir.begin: the data module is a {type(data).__name__} without {', '.join(missing)}, expected one of "
+            "data_modules: a run notes its stores, splits and subjects, so that nobody is judged on whom a model knows"
+        )
+    parts = {key: getattr(task, key, None) for key in ("optim", "loss")}
+    return {
+        "data": asdict(data.config),
+        "model": _model(task),
+        "recipe": "own",
+        "protocol": asdict(data.protocol),
+        "name": name,
+        "seed": data.seed,
+        "batch_size": data.batch_size,
+        **{key: asdict(part) for key, part in parts.items() if is_dataclass(part) and not isinstance(part, type)},
+        "augment": NO_AUGMENTATION if data.augment is None else asdict(data.augment),
+        "trainer": {
+            "precision": "32",
+            "memory_format": "contiguous",
+            "test_views": getattr(task, "test_views", "one"),
+            "resolution": [list(step) for step in getattr(task, "resolution", ())],
+        },
+    }
+
+
+def describe_trainer(trainer: Any, monitor: str) -> dict[str, Any]:
+    """Return section ``trainer`` of ``config.yaml`` as far as a Trainer decides it."""
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 100_000
+    return {
+        "max_epochs": epochs,
+        "validate_every": trainer.check_val_every_n_epoch or 1,
+        "monitor": monitor,
+        "precision": PRECISIONS.get(str(trainer.precision), "32"),
+        "gradient_clip": float(trainer.gradient_clip_val or 0.0),
+    }
+
+
+def describe_job(command: str, task: Any, data: Any) -> dict[str, Any]:
+    """Return ``job.json``: what must be known of a run beside its settings; of new weights, without a parent."""
+    frames = int(data.clips["length"].max())
+    return {
+        **environment(command),
+        "seed": data.seed,
+        "model": _model(task)["name"],
+        **data.describe(),
+        "parents": [],
+        "cost": _cost(task.model, len(data.labels), frames),
+        "precision": "32",
+        "memory_format": "contiguous",
+        "machine": machine(),
+        "processes": 1,
+    }
+
+
+def _model(task: Any) -> dict[str, Any]:
+    """Return section ``model``: what fer_id builds it from, or of a module of somebody's own its class."""
+    model = getattr(task, "model", None)
+    if not isinstance(model, nn.Module):
+        raise ConfigError(
+            f"RunDir.begin: {type(task).__name__}.model is a {type(model).__name__}, expected the nn.Module that is "
+            "trained, under the name `model`"
+        )
+    if isinstance(model, ClipClassifier) and model.config is not None:
+        return asdict(model.config)
+    return {"name": type(model).__name__, "encoder": OWN_MODULE, "head": "mean"}
+
+
+def _cost(model: nn.Module, classes: int, frames: int) -> dict[str, Any]:
+    if isinstance(model, ClipClassifier) and model.config is not None:
+        cost = model_cost(model.config, classes, frames)
+        return {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames}
+    parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return {"parameters": parameters, "multiply_adds_per_clip": None, "frames": frames}

@@ -1,0 +1,179 @@
+"""A run that is trained in this process: it begins from a task and data, brings its callbacks, and is evaluated."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from fer_id.callbacks.checkpoint import Checkpoint, WholeFiles
+from fer_id.callbacks.predictions import WritePredictions
+from fer_id.callbacks.record import Record
+from fer_id.callbacks.resuming import Start, begin_at, find_start, forget_previous
+from fer_id.callbacks.seeding import EpochSeed
+from fer_id.errors import RunError
+from fer_id.files import locked, sweep
+from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.progress import say
+from fer_id.reporting.report import evaluate_run
+from fer_id.runs.description import describe_config, describe_job, describe_trainer
+from fer_id.runs.run_dir import RunDir
+
+
+class TrainingRun(RunDir):
+    """A RunDir of a training in a script or notebook; the front door exports it as ``fer_id.RunDir``.
+
+    Who writes what: :meth:`begin` writes ``config.yaml`` and ``job.json``; ``RunLogger`` writes ``metrics.jsonl``;
+    :meth:`callbacks` write ``checkpoints/``, the Trainer's settings into ``config.yaml`` and, in ``trainer.test``,
+    ``predictions.parquet``; :func:`evaluate` writes ``metrics.json``, ``figures/``, ``report.html`` and ``DONE``.
+
+    Order, augmentation and dropout are functions of the data module's seed; new weights are whatever torch draws, so
+    ``pl.seed_everything(seed)`` before the model is built makes a training repeatable.
+    """
+
+    @classmethod
+    def begin(cls, path: str | Path, *, task: pl.LightningModule, data: pl.LightningDataModule) -> TrainingRun:
+        """Make the folder, or take an unfinished one of the same settings and data up again.
+
+        Args:
+            path: the folder, ``runs/<study>/<name>``.
+            task: with the nn.Module that is trained as ``model``.
+            data: a data module of fer_id.
+
+        Raises:
+            ConfigError: ``task`` or ``data`` is of another kind.
+            RunError: the folder holds a finished run, or one of other settings or data.
+        """
+        config = describe_config("/".join(Path(path).parts[-2:]), task, data)
+        run = cls(path)
+        run.require_whole()
+        if (run.path / "config.yaml").is_file():  # what the Trainer decided then
+            config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
+        command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
+        cls.create(path, config, describe_job(command, task, data))
+        return run
+
+    def callbacks(self, monitor: str = "val/macro_f1") -> list[pl.Callback]:
+        """Return what makes a training a run: whole checkpoints, the record, seeding, resuming, predictions.
+
+        ``trainer.fit`` goes on from the last whole checkpoint, where there is one; ``trainer.test(...,
+        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. They belong behind callbacks that
+        log numbers, so that a row of ``metrics.jsonl`` has these.
+
+        Args:
+            monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
+        """
+        folder, mode = self.path / "checkpoints", "min" if monitor.endswith("loss") else "max"
+        return [
+            ResumeRun(self, monitor),
+            EpochSeed(int(self.job()["seed"])),
+            Record(),
+            WritePredictions(self),
+            Checkpoint(folder, "best", monitor=monitor, mode=mode),
+            Checkpoint(folder, "last"),
+        ]
+
+
+class ResumeRun(pl.Callback):
+    """Goes on from the last whole checkpoint of a run, which no other process works on meanwhile.
+
+    Args:
+        run: that is trained.
+        monitor: noted in its ``config.yaml``, with what the Trainer decides.
+    """
+
+    def __init__(self, run: RunDir, monitor: str) -> None:
+        self.run, self.monitor = run, monitor
+        self._held = ExitStack()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check consent, write checkpoints at once or not at all, and choose the one to go on from.
+
+        Raises:
+            RunError: the run is finished or quarantined, or another process works on it.
+            CheckpointError: a checkpoint holds more than weights.
+        """
+        self.run.require_consent()
+        trainer.strategy.checkpoint_io = WholeFiles()
+        if stage != "fit":
+            return
+        if self.run.done:
+            raise RunError(f"{self.run.path} is a finished run; begin another one to train again")
+        last = self.run.path / "checkpoints" / "last.ckpt"
+        if trainer.is_global_zero:
+            self._held.enter_context(locked(self.run.path, RunError))
+            sweep(self.run.path)
+            start = find_start(last.parent)
+            self._tell(start)
+            begin_at(start, last.parent)
+        trainer.strategy.barrier()
+        if last.is_file():
+            # As fit(ckpt_path=...) does; a path that is chosen in setup would come too late for its argument.
+            trainer._checkpoint_connector.resume_start(last, weights_only=True)
+
+    def _tell(self, start: Start) -> None:
+        for path in start.damaged:
+            say(f"{path} is not whole: it is left out")
+        if start.last is not None:
+            say(f"resuming {self.run.path} from its last checkpoint")
+        elif obstacle := start.obstacle():
+            say(f"{self.run.path}: {obstacle}: training from the beginning")
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note what the Trainer decides."""
+        if trainer.is_global_zero:
+            config, job = self.run.config(), self.run.job()
+            config["trainer"] |= describe_trainer(trainer, self.monitor)
+            self.run.write_config(config)
+            self.run.write_job(job | {"precision": config["trainer"]["precision"], "processes": trainer.world_size})
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Let other processes work on the run again."""
+        self._held.close()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Let other processes work on the run again."""
+        self._held.close()
+
+
+def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> dict[str, Any]:
+    """Compute the metrics of a run from its predictions; write ``metrics.json``, figures, ``report.html`` and ``DONE``.
+
+    The W&B loggers of the task's trainer are sent what may leave, and closed.
+
+    Args:
+        run: that ``trainer.test`` wrote predictions of.
+        task: with the trainer that tested it.
+        data: that it was tested on.
+
+    Returns:
+        ``metrics.json``.
+
+    Raises:
+        RunError: no predictions, other data, or somebody withdrew meanwhile.
+    """
+    if not run.predicted:
+        raise RunError(
+            f'{run.path} has no predictions yet: trainer.test(task, data, ckpt_path="best") with *run.callbacks() '
+            "writes them"
+        )
+    run.require_consent()
+    run.require_store(data.fingerprint)
+    curve = run.learning_curve()
+    if len(curve) and "seconds" in curve:
+        run.write_job(run.job() | {"seconds": float(curve["seconds"].iloc[-1])})
+    metrics = evaluate_run(run)
+    trainer = task._trainer  # `task.trainer` raises where there is none
+    for logger in () if trainer is None else trainer.loggers:
+        if isinstance(logger, PrivateWandbLogger):
+            logger.log_results(metrics)
+    forget_previous(run.path / "checkpoints")
+    run.finish()
+    return metrics
+
+
+def _known(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a Trainer that the task decides."""
+    return {key: trainer[key] for key in ("test_views", "resolution")}

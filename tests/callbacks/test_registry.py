@@ -1,0 +1,42 @@
+"""Callbacks that a configuration may name, and that nothing else is imported by a name."""
+
+import sys
+from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
+
+import pytest
+import pytorch_lightning as pl
+
+from fer_id.callbacks import registry
+from fer_id.callbacks.registry import known_callbacks, make_callbacks, register_callback
+from fer_id.errors import ConfigError
+
+
+class Mine(pl.Callback):
+    """Anybody's callback."""
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_registered", {})
+
+
+def test_names_of_fer_id_of_python_and_of_installed_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = EntryPoint("theirs", "pytorch_lightning.callbacks:Timer", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: EntryPoints([entry]).select(group=group))
+    register_callback("mine", Mine)
+    assert known_callbacks() == [*registry.OWN, "mine", "theirs"]
+    names = [type(callback).__name__ for callback in make_callbacks(["grad_cam_panel", "theirs", "mine"])]
+    assert names == ["GradCamPanel", "Timer", "Mine"]
+    assert make_callbacks(["mine"])[0] is not make_callbacks(["mine"])[0]
+    with pytest.raises(ConfigError, match="the name is taken"):
+        register_callback("theirs", Mine)
+
+
+@pytest.mark.parametrize("name", ["evil", "evil:Callback", "evil.Callback", "", "fer_id.callbacks.class_metrics"])
+def test_a_name_that_nobody_offers_imports_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"is unknown\. Known: class_metrics"):
+        make_callbacks([name])
+    assert "evil" not in sys.modules
