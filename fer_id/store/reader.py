@@ -107,7 +107,7 @@ class ClipStore:
                 problems.add(f"clips.parquet: shard {shard}: {problem}")
 
     def allows(self, purpose: str) -> NDArray[np.bool_]:
-        """Mask (N,) of the clips allowed for ``training`` or ``evaluation``; all without consent in the card."""
+        """Mask (N,) of the clips allowed for ``training`` or ``evaluation``; all if the card holds no consent."""
         if not self.card.consent:
             return np.ones(len(self.clips), np.bool_)
         admitted = {subject for subject, terms in self.card.consent.items() if purpose in terms["purposes"]}
