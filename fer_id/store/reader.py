@@ -103,8 +103,8 @@ class ClipStore:
         if len(set(lengths.values())) > 1:
             problems.add(f"shard {shard}: files of different length: {lengths}")
         if not len(problems):
-            for problem in frames_problems(rows, self._part("valid", shard)):
-                problems.add(f"clips.parquet: shard {shard}: {problem}")
+            for mismatch in frames_problems(rows, self._part("valid", shard)):
+                problems.add(f"clips.parquet: shard {shard}: {mismatch}")
 
     def allows(self, purpose: str) -> NDArray[np.bool_]:
         """Mask (N,) of the clips allowed for ``training`` or ``evaluation``; all if the card holds no consent."""
