@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from fer_id.errors import FerIdError
+from fer_id.errors import FerIdError, RunError, cut
 from fer_id.evaluation.confidence.calibration import Reliability, calibrated, reliability
 from fer_id.evaluation.confidence.conformal import LEVEL, conformal_scores, prediction_sets
 from fer_id.evaluation.confidence.selective import risk_coverage
@@ -92,6 +92,7 @@ def judged_anew(
     labels, provenance = _label_space(class_names(predictions)), _provenance(run)
     check_predictions(predictions, labels, run.path / "predictions.parquet")
     check_answers(predictions, labels, run.path / "predictions.parquet")
+    _require_every_subject(run, predictions)
     predictions, temperatures, why = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)
@@ -109,6 +110,18 @@ def judged_anew(
     if (known := read_uncertainty(run)) is not None:
         metrics["uncertainty"] = known
     return predictions, metrics
+
+
+def _require_every_subject(run: RunDir, predictions: pd.DataFrame) -> None:
+    """Raise RunError where a subject that ``job.json`` tests has no row: scores would leave out children unseen."""
+    tested = predictions["subject_id"][predictions["split"] == "test"].astype(str)
+    missing = sorted({*((run.job().get("subjects") or {}).get("test") or ())} - {*tested})
+    if missing and not run.folds:
+        raise RunError(
+            f"{run.path / 'predictions.parquet'}: no test clip of {cut(missing[0])} (of {len(missing)} subjects), whom "
+            "job.json tests: rows were taken out. Remove the file and DONE, and say the same `fer-id train` command "
+            "again: it predicts again, without training"
+        )
 
 
 def draw_figures(run: RunDir) -> dict[str, Figure]:

@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from fer_id.errors import FerIdError, RunError
+from fer_id.errors import DataError, FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import TARGET
 from fer_id.reporting import words
@@ -142,7 +142,7 @@ def test_a_cross_validation_links_its_folds(make_run):
 @pytest.mark.parametrize("change", [{"label": None}, {"split": "validation"}])
 def test_a_run_with_nothing_to_judge_still_has_a_report(make_run, change):
     run = make_run()
-    run.write_predictions(run.predictions().assign(**change))
+    run = make_run("study/other", table=run.predictions().assign(**change))
     evaluate_run(run)
     assert "no labelled test clip" in (run.path / "report.html").read_text()
 
@@ -188,3 +188,18 @@ def test_intervals_over_few_children_say_how_often_they_hold(make_run):
     assert "Wrong among the surest 80" in page
     stills = make_run("study/stills", clips=60, subjects=60)
     assert "In simulated cohorts" not in write_report(stills).read_text()
+
+
+def test_predictions_without_a_tested_subject_or_with_an_edited_answer_are_refused(make_run):
+    run = make_run()
+    table = run.predictions()
+    run.write_predictions(table[table["subject_id"] != "s03"])
+    with pytest.raises(RunError, match=r"no test clip of s03 \(of 1 subjects\)"):
+        evaluate_run(run)
+    edited = table.copy()
+    edited.loc[7, "predicted"] = next(name for name in TARGET.names if name != table.loc[7, "predicted"])
+    run.write_predictions(edited)
+    with pytest.raises(DataError, match=rf"1 rows whose predicted class.*{edited.loc[7, 'clip_id']}"):
+        evaluate_run(run)
+    run.write_predictions(table)
+    evaluate_run(run)
