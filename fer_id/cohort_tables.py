@@ -1,4 +1,4 @@
-"""The tables of a cohort folder, column by column: what a site fills in, and what a drawn cohort is written as."""
+"""Columns of the tables in a cohort folder, real or drawn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV that is written: one dialect, no cell that a spreadsheet would run as a formula, no control character."""
+"""Writing of CSV: one dialect, no cell that a spreadsheet would run as a formula, no control character."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPERATORS = frozenset("+*/^&=<>|!(")
 
 
 def is_formula(text: str) -> bool:
-    """Whether a spreadsheet would take a cell for a formula; a negative number and a lone dash are none.
+    """Return whether a spreadsheet would take a cell for a formula; a negative number and a lone dash are none.
 
     >>> [is_formula(cell) for cell in ("=1+1", "@a", "-cmd", "-5", "-", "-2+3")]
     [True, True, True, False, False, True]
@@ -37,7 +37,7 @@ def _is_number(text: str) -> bool:
 
 
 def safe_cell(value: object) -> object:
-    """A value as it may stand in a cell: a text that is a formula gets an apostrophe, control characters an escape."""
+    """Return a value for a cell: a formula gets an apostrophe, control characters are escaped."""
     if not isinstance(value, str):
         return value
     text = value if value.isprintable() else "".join(map(_escaped, value))
@@ -51,13 +51,13 @@ def _escaped(character: str) -> str:
 def csv_text(
     columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, ends: str = "\n", header: bool = True
 ) -> str:
-    """Rows as CSV; a column that a row lacks is empty.
+    """Return rows as CSV; a column that a row lacks is empty.
 
     Args:
         columns: names, in order.
-        rows: by column.
+        rows: column -> value.
         ends: end of a line.
-        header: whether the names come first.
+        header: whether the first line holds the names.
     """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator=ends)
@@ -68,7 +68,7 @@ def csv_text(
 
 
 def table_csv(table: pd.DataFrame, float_format: str | None = None) -> str:
-    """A table as CSV, without its index."""
+    """Return a table as CSV, without its index."""
     texts = [name for name in table if table[name].dtype.kind == "O"]
     safe = table.assign(**{str(name): table[name].astype(object).map(safe_cell) for name in texts})
     safe.columns = [safe_cell(name) for name in table]

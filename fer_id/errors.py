@@ -1,4 +1,4 @@
-"""One tree of errors that the user can mend, and a collector that reports all problems of one input together."""
+"""Errors that the user can correct, and a collector that reports all problems of one input together."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ import re
 from collections.abc import Iterator
 
 SHOWN = 20
-"""Problems of one input that are listed; the others are counted."""
+"""Largest number of listed problems of one input; the others are counted."""
 
 MOST_CHARACTERS = 1900
-"""Length of a message, so that a screen holds it."""
+"""Largest length of a message, which fits a screen."""
 
 MOST_QUOTED = 60
-"""Characters of an input that a message quotes."""
+"""Largest number of characters of an input that a message quotes."""
 
 _VARIABLE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
 _WIDTHS = (MOST_CHARACTERS, 300, 150)  # characters of a problem, tried in this order until the message is short enough
 
 
 class FerIdError(Exception):
-    """Something the user can mend: the CLI prints the message without a traceback and exits with 2.
+    """Error that the user can correct: the CLI prints the message without a traceback and exits with 2.
 
     Attributes:
-        whole: the message is printed whole, however long: it is a list that must not be cut.
+        whole: print the message without shortening it, since it is a list that must be complete.
     """
 
     whole = False
 
 
 class ConfigError(FerIdError):
-    """A key, value or combination of the configuration is wrong."""
+    """Wrong key, value or combination in the configuration."""
 
 
 class DataError(FerIdError):
-    """Raw input (an image, a CSV row, an annotation) is not what was expected."""
+    """Invalid raw input (an image, a CSV row, an annotation)."""
 
 
 class StoreError(FerIdError):
-    """A ClipStore on disk disagrees with itself or with what was asked of it."""
+    """Inconsistent ClipStore on disk, or one that does not fit its use."""
 
 
 class RunError(FerIdError):
-    """A RunDir is unfinished, damaged, in use, or of another kind."""
+    """Unfinished or damaged RunDir, or one that is in use or of another kind."""
 
 
 class LeakageError(FerIdError):
@@ -49,22 +49,22 @@ class LeakageError(FerIdError):
 
 
 class CheckpointError(FerIdError):
-    """A file of weights is damaged, of another model, or more than weights."""
+    """Damaged file of weights, or one of another model or with more than weights."""
 
 
 def cut(text: object, most: int = MOST_QUOTED) -> str:
-    """The beginning of a text as a terminal may show it: at most ``most`` characters, control characters escaped.
+    """Return the beginning of a text for a terminal: at most ``most`` characters, control characters escaped.
 
     >>> cut("a" * 100, most=10)
     'aaaaaaa...'
     """
     beginning = str(text)[: most + 1]
-    shown = beginning if beginning.isprintable() else repr(beginning)[1:-1]
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+    escaped = beginning if beginning.isprintable() else repr(beginning)[1:-1]
+    return escaped if len(escaped) <= most else f"{escaped[: most - 3]}..."
 
 
 def quoted(value: object) -> str:
-    """``repr`` of a value that was found in an input, cut after :data:`MOST_QUOTED` characters of it.
+    """Return the ``repr`` of an input's value, cut after :data:`MOST_QUOTED` characters.
 
     >>> quoted("a" * 100) == "'" + "a" * 57 + "...'"
     True
@@ -75,16 +75,16 @@ def quoted(value: object) -> str:
 
 
 def brief(message: str, most: int = MOST_CHARACTERS) -> str:
-    """A message whose middle is left out where it is longer than ``most`` characters."""
+    """Return a message, without its middle where it is longer than ``most`` characters."""
     if len(message) <= most:
         return message
     return f"{message[: most * 2 // 3]}\n... ({len(message):,} characters) ...\n{message[-most // 4 :]}"
 
 
 class Problems:
-    """Collects what is wrong with one input, so that it is mended in one round instead of ten.
+    """Collector of all problems of one input, so that the user can correct them in one round.
 
-    Problems of one kind are shown by examples and a count, so that many trivial ones hide no other kind.
+    Problems of one kind are listed by examples and a count, so that many trivial problems hide no other kind.
 
     >>> problems = Problems("votes.csv")
     >>> problems.add("row 3, column happiness: 'x' is no number")
@@ -102,12 +102,12 @@ class Problems:
         return len(self.found)
 
     def add(self, problem: str, *, kind: str = "", grave: bool = False) -> None:
-        """Notes one problem: where (row, key), what was found, what was expected.
+        """Add one problem: place (row, key), actual value, expected value.
 
         Args:
             problem: ``place: what is wrong``.
-            kind: what it has in common with others; empty: what follows the place, numbers and quotations aside.
-            grave: listed before all that are not.
+            kind: groups similar problems; empty: the text after the place, without numbers and quotations.
+            grave: list the problem before all others.
         """
         self.found.append(problem)
         if kind:
@@ -116,20 +116,20 @@ class Problems:
             self._grave.add(problem)
 
     def include(self, other: Problems, prefix: str) -> None:
-        """Notes every problem of another input, with its name before it."""
+        """Add every problem of another input, prefixed by that input's name."""
         for problem in other.found:
             self.add(f"{prefix}: {problem}", kind=other.kind(problem), grave=problem in other._grave)
 
     def kind(self, problem: str) -> str:
-        """What a problem has in common with others of its kind."""
+        """Return the kind of a problem, by which similar problems are grouped."""
         return self._kinds.get(problem) or _VARIABLE.sub("#", problem.partition(": ")[2] or problem)
 
     def raise_if_any(self, error: type[FerIdError], hint: str = "") -> None:
-        """Raises ``error`` with the problems (of each kind some, and a count), or does nothing.
+        """Raise ``error`` with the problems (examples of each kind, and a count) if there are any.
 
         Args:
             error: the class to raise.
-            hint: what to do about it, as the last line.
+            hint: remedy, the last line.
         """
         if not self.found:
             return
@@ -138,7 +138,7 @@ class Problems:
         raise error("\n".join([*lines, hint] if hint else lines))
 
     def _lines(self, most: int) -> list[str]:
-        """The problems, the grave ones first, in at most ``most`` characters."""
+        """Return the lines of the problems, grave problems first, in at most ``most`` characters."""
         ordered = sorted(self.found, key=lambda problem: problem not in self._grave)
         whole = [f"  - {problem}" for problem in ordered]
         if len(whole) <= SHOWN and _length(whole) <= most:
@@ -155,7 +155,7 @@ class Problems:
 
 
 def _grouped(kinds: dict[str, list[str]], examples: int, width: int) -> Iterator[str]:
-    """Of each kind at most so many problems, each at most ``width`` characters, and how many more there are."""
+    """Yield at most ``examples`` problems of each kind, at most ``width`` characters long, and the number left out."""
     for problems in kinds.values():
         for problem in problems[:examples]:
             yield f"  - {problem if len(problem) <= width else problem[: width - 3] + '...'}"
@@ -164,7 +164,7 @@ def _grouped(kinds: dict[str, list[str]], examples: int, width: int) -> Iterator
 
 
 def _first_kinds(kinds: dict[str, list[str]], most: int) -> Iterator[str]:
-    """An example of each kind as far as they fit, then how many problems of other kinds there are."""
+    """Yield an example of each kind within ``most`` characters, then the number of problems of other kinds."""
     rest, names = dict(kinds), list(kinds)
     for name in names[: SHOWN - 1]:
         lines = list(_grouped({name: rest[name]}, 1, _WIDTHS[-1]))

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: everything is written beside its place and renamed onto it."""
+"""Atomic writing of files and folders (written to a temporary sibling, then renamed), JSON files, and folder locks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fer_id.inputs import MOST_JSON, parse_json, read_text
 from fer_id.progress import say
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""How a disk says that it has no locks, as some network disks have none."""
+"""Error numbers of a disk without locks, such as some network disks."""
 
 _RETRY_S = 0.1
 
@@ -29,15 +29,15 @@ _HELD: set[IO[str]] = set()
 
 
 def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | None = None) -> None:
-    """Writes a file at once or not at all; on the disk before the rename, so that a power cut keeps the old one.
+    """Write a file whole or not at all; it is synced before the rename, so that a power cut keeps the old file.
 
     Args:
-        path: the file; an older one is replaced.
+        path: the file; an existing file is replaced.
         content: of the whole file.
-        mode: permissions such as 0o600; None keeps those of the older file, else 0o644.
+        mode: permissions such as 0o600; None: the existing file's permissions, else 0o644.
 
     Raises:
-        OSError: it cannot be written; ``filename`` is the file that was meant.
+        OSError: the file cannot be written; ``filename`` is ``path``.
     """
     name = None
     try:
@@ -55,13 +55,13 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | N
             with suppress(FileNotFoundError):
                 os.unlink(name)
         if isinstance(problem, OSError) and problem.errno is not None:
-            problem.filename, problem.filename2 = str(path), None  # not the one it was to be renamed from
+            problem.filename, problem.filename2 = str(path), None  # not the temporary file
         raise
 
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Let an OSError of the block that names no file name this one: a write to a full disk names none."""
+    """Set this path as ``filename`` of the block's OSError where it has none, as in a write to a full disk."""
     try:
         yield
     except OSError as problem:
@@ -71,37 +71,37 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _settle(folder: Path) -> None:
-    """Waits until the names in a folder are on the disk: a rename alone may be undone by a power cut."""
+    """Sync the names in a folder to the disk: a power cut may undo a rename that was not synced."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as problem:
-        if problem.errno != errno.EINVAL:  # a disk that has no such thing
+        if problem.errno != errno.EINVAL:  # a disk without sync of folders
             raise
     finally:
         os.close(handle)
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Renames a whole file onto another, for good."""
+    """Rename a complete file onto another, and sync the folder."""
     os.replace(draft, path)
     _settle(path.parent)
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes left half-written in a folder; nobody else may be writing there."""
+    """Remove temporary files of killed processes from a folder, in which no other process may be writing."""
     for draft in folder.glob(".*.????????"):
         if draft.is_file():
             draft.unlink(missing_ok=True)
 
 
 def atomic_write_text(path: Path, content: str, *, mode: int | None = None) -> None:
-    """:func:`atomic_write_bytes` for UTF-8 text."""
+    """Write UTF-8 text by :func:`atomic_write_bytes`."""
     atomic_write_bytes(path, content.encode(), mode=mode)
 
 
 def plain(value: Any) -> Any:
-    """Numpy scalars and arrays as plain Python, NaN and infinities as None: what strict JSON can hold."""
+    """Return a value for strict JSON: NumPy scalars and arrays as plain Python, NaN and infinities as None."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -116,15 +116,15 @@ def plain(value: Any) -> Any:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Strict JSON, keys in the given order, readable by people; see :func:`plain`."""
+    """Write strict, indented JSON with the keys in their order; see :func:`plain`."""
     atomic_write_text(path, json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Read a JSON object from a file.
 
     Raises:
-        FerIdError: of class ``error``, where the file is missing, damaged or no regular file, or holds no JSON object.
+        FerIdError: of class ``error``: the file is missing, damaged or no regular file, or holds no JSON object.
     """
     value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
@@ -133,12 +133,12 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
 
 
 def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]:
-    """The JSON objects of a file that grows by lines; none where it is not there.
+    """Read the JSON objects of a file of JSON lines; an empty list where the file is missing.
 
-    What a crash leaves is dropped: a last line without its end.
+    A last line without its end, which a crash leaves, is dropped if it is no JSON.
 
     Raises:
-        FerIdError: of class ``error``, where the file cannot be read or another line holds no JSON object.
+        FerIdError: of class ``error``: the file cannot be read, or another line holds no JSON object.
     """
     if not os.path.lexists(path):
         return []
@@ -159,15 +159,15 @@ def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]
 
 @contextmanager
 def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
-    """A folder that appears complete under its name, or not at all.
+    """Create a folder that appears complete under its name, or not at all.
 
     Args:
-        path: the name it gets.
-        replaces: a file that marks an older folder of the same kind; one that holds it may be replaced, nothing else.
+        path: final name of the folder.
+        replaces: name of a file that marks a folder of the same kind; only an existing folder with it is replaced.
 
     Yields:
         a temporary sibling folder to fill, readable by its owner only (it may hold faces); renamed onto ``path`` when
-        the block ends well, removed when it raises.
+        the block succeeds, removed when it raises.
 
     Raises:
         FerIdError: ``path`` exists and may not be replaced.
@@ -177,7 +177,7 @@ def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
     draft = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield draft
-        _check_free(path, replaces)  # filling takes long: somebody else may have made the folder meanwhile
+        _check_free(path, replaces)  # another process may have created the folder meanwhile
         _put(draft, path)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -191,7 +191,7 @@ def _check_free(path: Path, replaces: str | None) -> None:
 
 
 def _put(draft: Path, path: Path) -> None:
-    """Renames ``draft`` onto ``path``; an older folder there is put back where that fails, else removed."""
+    """Rename ``draft`` onto ``path``; an existing folder is restored where that fails, else removed."""
     old = draft.with_name(f"{draft.name}.old")
     if path.exists():
         os.replace(path, old)
@@ -206,18 +206,18 @@ def _put(draft: Path, path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) -> Iterator[None]:
-    """Keeps other processes out of a folder for as long as this one works there, however it ends.
+    """Lock a folder against other processes for the duration of the block.
 
-    The kernel frees the lock when the process dies. On a network disk it is seen by other machines only where the
-    disk's own locking says so (NFS does, unless mounted with ``nolock`` or ``local_lock``).
+    The kernel frees the lock when the process dies. On a network disk other machines respect it only where the disk
+    supports it (NFS does, unless mounted with ``nolock`` or ``local_lock``).
 
     Args:
-        folder: whose lock file ``.lock`` is taken.
+        folder: holds the lock file ``.lock``.
         error: the class to raise.
-        patience_s: seconds to wait for another process that is there.
+        patience_s: seconds to wait for another process.
 
     Raises:
-        FerIdError: of class ``error``, where another process is there already.
+        FerIdError: of class ``error``: another process holds the lock.
     """
     with (folder / ".lock").open("a") as handle:
         try:
@@ -236,7 +236,7 @@ def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) ->
 
 
 def _take(handle: IO[str], until: float) -> None:
-    """Locks a file, trying again until a moment of the monotonic clock.
+    """Lock a file, trying again until a moment of the monotonic clock.
 
     Raises:
         BlockingIOError: another process holds the lock.
@@ -251,7 +251,7 @@ def _take(handle: IO[str], until: float) -> None:
 
 
 def _let_go() -> None:
-    """A forked process, such as one that loads batches, may outlive its parent, but must not hold its locks."""
+    """Release all locks in a forked process, such as a loader of batches: it may outlive its parent."""
     for handle in _HELD:
         handle.close()
     _HELD.clear()

@@ -1,4 +1,4 @@
-"""Input files: opened only where they are regular files, and read up to a stated size."""
+"""Safe reading of input files: regular files only, bounded in size, growth and nesting."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ MOST_ANNOTATIONS = 64 * MB
 """Bytes of a file of ELAN or BORIS."""
 
 MOST_NESTING = 100
-"""Lists and mappings within each other, in JSON and YAML."""
+"""Deepest nesting of lists and mappings in JSON and YAML."""
 
 MOST_GROWTH = 200
-"""How many times its own size a gzip file may unpack to, beyond the first :data:`FREE_GROWTH` bytes."""
+"""Largest ratio of unpacked size to size of a gzip file, beyond the first :data:`FREE_GROWTH` bytes."""
 
 FREE_GROWTH = 10 * MB
 MOST_ZIP_GROWTH = 4
-"""How many times its own size a zip of weights may claim to hold, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
+"""Largest ratio of claimed content to size of a zip of weights, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
 
 FREE_ZIP_GROWTH = 64 * MB
 MOST_ZIP_ENTRIES = 100_000
@@ -51,21 +51,21 @@ _REASONS = {
     errno.ENXIO: "a socket, expected a file",
 }
 _DIGITS = "integer string conversion"
-"""How Python says that a whole number has more digits than it reads (4,300)."""
+"""Part of Python's message for a whole number of more digits than it reads (4,300)."""
 
 
 @contextmanager
 def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[BinaryIO]:
-    """A regular file, open for reading bytes; nothing waits for a pipe, and nothing reads a device.
+    """Open a regular file for reading bytes, without blocking on a pipe or reading a device.
 
     Args:
         path: the file; links are followed.
         error: the class to raise.
-        most: bytes it may have.
+        most: largest size, bytes.
 
     Raises:
-        FerIdError: of class ``error``: no regular file, not readable, or too large; the file is named, and one whose
-            name differs only in capitals or in how its accents are composed.
+        FerIdError: of class ``error``: no regular file, not readable, or too large; the message names the file, and an
+            existing one whose name differs only in capitals or in the composition of its accents.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -81,14 +81,14 @@ def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[Binary
 
 
 def _refusal(facts: os.stat_result, most: int) -> str:
-    """Why something that was opened is not read; empty where it may be."""
+    """Return the reason not to read an opened file; empty for a regular file within the limit."""
     if not stat.S_ISREG(facts.st_mode):
         return f"{_KINDS.get(stat.S_IFMT(facts.st_mode), 'no file')}, expected a file"
     return f"{_size(facts.st_size)}, expected at most {_size(most)}" if facts.st_size > most else ""
 
 
 def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
-    """The content of a regular file of at most ``most`` bytes.
+    """Return the content of a regular file of at most ``most`` bytes.
 
     Raises:
         FerIdError: as :func:`opened`.
@@ -98,16 +98,16 @@ def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
             content = file.read(most + 1)
         except OSError as problem:
             raise error(f"{path}: cannot be read ({problem.strerror})") from None
-    if len(content) > most:  # it grew meanwhile, or its system tells no size, as in /proc
+    if len(content) > most:  # the file grew meanwhile, or has no stated size, as in /proc
         raise error(f"{path}: more than {_size(most)}")
     return content
 
 
 def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
-    """The text of a regular UTF-8 file, without a byte-order mark.
+    """Return the text of a regular UTF-8 file, without a byte-order mark.
 
     Raises:
-        FerIdError: as :func:`opened`, or it is no UTF-8.
+        FerIdError: as :func:`opened`, or the content is not UTF-8.
     """
     content = read_bytes(path, error, most=most)
     try:
@@ -120,7 +120,7 @@ def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
 
 
 def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
     Args:
         text: the text.
@@ -145,7 +145,7 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON; of a key that stands twice one value would be lost."""
+    """Return a JSON object; raise ValueError for a repeated key, one of whose values would be lost."""
     value = dict(pairs)
     if len(value) < len(pairs):
         twice = next(key for key, count in Counter(key for key, _ in pairs).items() if count > 1)
@@ -158,14 +158,14 @@ TOO_DEEP = f"nested too deeply; {_DAMAGED}"
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether lists and objects lie more than :data:`MOST_NESTING` deep within each other."""
+    """Return whether lists and objects are nested more than :data:`MOST_NESTING` deep."""
     level = [value]
     for _ in range(MOST_NESTING + 1):
         level = [
             item
-            for one in level
-            if isinstance(one, (dict, list))
-            for item in (one.values() if isinstance(one, dict) else one)
+            for branch in level
+            if isinstance(branch, (dict, list))
+            for item in (branch.values() if isinstance(branch, dict) else branch)
         ]
         if not level:
             return False
@@ -173,7 +173,7 @@ def _is_deep(value: Any) -> bool:
 
 
 def check_zip(path: Path, error: type[FerIdError]) -> None:
-    """Raises where a zip claims to hold much more than its size, from its directory alone: nothing is unpacked.
+    """Raise where a zip's directory claims much more content than the zip's size; nothing is unpacked.
 
     Raises:
         FerIdError: of class ``error``.
@@ -190,11 +190,11 @@ def check_zip(path: Path, error: type[FerIdError]) -> None:
 
 
 def look_alike(path: Path) -> str:
-    """``; there is NAME, ...`` where a name on the way to a file reads as one that is there; else nothing."""
+    """Return ``; there is NAME, ...`` where an existing name reads like a missing part of the path; else empty."""
     try:
         while not path.parent.exists():
             path = path.parent
-        same = [one.name for one in path.parent.iterdir() if _folded(one.name) == _folded(path.name)]
+        same = [entry.name for entry in path.parent.iterdir() if _folded(entry.name) == _folded(path.name)]
     except (OSError, ValueError):
         return ""
     if not same or path.name in same:
@@ -210,12 +210,12 @@ def _folded(name: str) -> str:
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a text names something in a folder, never a path out of it, and may stand in a line of text."""
+    """Return whether a text is a printable name of a file in a folder, not a path."""
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
 def _named(path: Path) -> str:
-    """A path as a message names it: whole, unless it is too long for any disk."""
+    """Return a path for a message, cut where it is too long for any disk."""
     return str(path) if len(path.name) <= 255 and len(str(path)) < 1024 else f"{cut(path)} ({len(str(path)):,} letters)"
 
 

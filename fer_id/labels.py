@@ -1,4 +1,4 @@
-"""Label spaces: the five target emotions, the benchmarks' own, and the mapping between them by name."""
+"""Label spaces of the target emotions and of the benchmarks, and the mapping between them by name."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from difflib import get_close_matches
 from fer_id.errors import ConfigError
 
 SUM_TOLERANCE = 1e-3
-"""By how much shares of all classes, stored as float32 and computed in bfloat16 at worst, may miss a sum of 1."""
+"""Tolerance of the sum of class shares around 1; they are stored as float32 and computed in bfloat16 at worst."""
 
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """An ordered set of class names; the order is that of every logit, table and figure.
+    """Ordered class names; their order is the order of all logits, tables and figures.
 
     Attributes:
-        name: what configs and cards call it.
+        name: of the space, in configs and cards.
         names: class names; the index in this tuple is the class index.
     """
 
@@ -29,7 +29,7 @@ class LabelSpace:
         return len(self.names)
 
     def index(self, label: str | None) -> int:
-        """Class index of ``label``, -1 for None (unlabelled).
+        """Return the class index of ``label``, -1 for None (unlabelled).
 
         Raises:
             ConfigError: the space has no such class.
@@ -50,10 +50,10 @@ SPACES = {space.name: space for space in (TARGET, FER7, FERPLUS8, AFFECTNET8)}
 
 
 def get_space(name: str) -> LabelSpace:
-    """The label space of that name.
+    """Return the label space of a name.
 
     Raises:
-        ConfigError: unknown; the known ones are listed.
+        ConfigError: unknown name; the message lists the known names.
     """
     if name not in SPACES:
         near = get_close_matches(name, SPACES, n=1)
@@ -63,10 +63,10 @@ def get_space(name: str) -> LabelSpace:
 
 
 def map_labels(labels: Sequence[str | None], to: LabelSpace) -> tuple[list[str | None], dict[str, int]]:
-    """Labels by name into another space; what it has no name for becomes None, and is counted.
+    """Map labels by name into another space; names that it lacks become None and are counted.
 
     Returns:
-        the labels, same length and order; and how many samples each missing name dropped.
+        the labels, same length and order; and the number of dropped samples by missing name.
     """
     dropped = Counter(label for label in labels if label is not None and label not in to.names)
     return [label if label in to.names else None for label in labels], dict(dropped)

@@ -1,4 +1,4 @@
-"""Parquet tables that somebody may have damaged or planted: opened as regular files, bounded before they are read."""
+"""Safe reading of Parquet tables: regular files only, with their size checked before they are read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from fer_id.inputs import MB, opened
 
 MOST_PARQUET = 2048 * MB
 MOST_CELLS = 500_000_000
-"""Rows times columns, as the file's own directory tells them: a few bytes may stand for a billion equal rows."""
+"""Largest number of rows times columns in the file's metadata: a few bytes may encode a billion equal rows."""
 
 
 def read_parquet(path: Path, error: type[FerIdError], hint: str, *, threads: bool = True) -> pd.DataFrame:
-    """The table of a Parquet file.
+    """Read the table of a Parquet file.
 
     Args:
         path: the file.
         error: the class to raise.
-        hint: what to do where it is missing or damaged.
+        hint: remedy for a missing or damaged file.
         threads: whether several threads may read it.
 
     Raises:

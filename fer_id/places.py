@@ -1,4 +1,4 @@
-"""Folders of the user outside of any project: the configuration, the cache, and what figures need."""
+"""Folders of the user outside of any project: configuration, cache, and matplotlib's cache."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def user_folder(variable: str, below_home: str, remedy: str) -> Path:
 
     Args:
         variable: of the XDG Base Directory Specification, such as ``XDG_CACHE_HOME``.
-        below_home: where it lies in the home folder, such as ``.cache``.
-        remedy: what to say where no home folder is known, as for a user of a container whom no table lists.
+        below_home: path in the home folder, such as ``.cache``.
+        remedy: end of the message where no home folder is known, as for an unlisted user of a container.
 
     Raises:
         ConfigError: neither the variable nor a home folder is known.
@@ -29,10 +29,10 @@ def user_folder(variable: str, below_home: str, remedy: str) -> Path:
 
 
 def expanded(path: str) -> Path:
-    """Return a path that somebody typed, with ``~`` as the home folder.
+    """Return a typed path with ``~`` replaced by the home folder.
 
     Raises:
-        ConfigError: it begins with ``~``, and there is no such home folder.
+        ConfigError: the path begins with ``~``, and there is no such home folder.
     """
     try:
         return Path(path).expanduser()
@@ -43,7 +43,7 @@ def expanded(path: str) -> Path:
 def figure_cache() -> Path:
     """Return a folder for matplotlib's list of fonts outside of the home folder, for this user alone.
 
-    It lies in the folder for temporary files, and is used again; one that somebody else made there is not.
+    The folder lies among the temporary files and is reused, unless it belongs to another user.
     """
     path = Path(tempfile.gettempdir()) / f"fer_id-figures-{os.getuid()}"
     try:

@@ -1,4 +1,4 @@
-"""Progress on long work: a Rich bar on a terminal, a line now and then in a log."""
+"""Progress of long work: a Rich bar on a terminal, a line every :data:`LOG_EVERY_S` seconds in a log."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ LOG_EVERY_S = 15.0
 
 
 def say(message: str) -> None:
-    """One line for the person who waits; standard error, so that standard output stays for results."""
+    """Print one line for the user to standard error; standard output is reserved for results."""
     try:
         print(message, file=sys.stderr, flush=True)
-    except BrokenPipeError:  # whoever read the log has gone: the work goes on
+    except BrokenPipeError:  # the reader of the log has ended: the work continues
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yields ``items`` while showing how far the work is.
+    """Yield ``items`` and report progress.
 
     Args:
-        items: what to go through.
-        description: what is being done, in a few words.
-        total: how many, where ``items`` cannot tell.
+        items: of the work.
+        description: of the work, in a few words.
+        total: number of items, where ``items`` has no length.
     """
     if total is None and isinstance(items, Sized):
         total = len(items)
@@ -36,10 +36,10 @@ def track(items: Iterable[T], description: str, total: int | None = None) -> Ite
 
         yield from rich_track(items, description, total=total, console=Console(stderr=True), transient=True)
         return
-    started = told = time.monotonic()
+    started = reported = time.monotonic()
     for done, item in enumerate(items):
         yield item
-        if time.monotonic() - told > LOG_EVERY_S:
-            told = time.monotonic()
+        if time.monotonic() - reported > LOG_EVERY_S:
+            reported = time.monotonic()
             of = f"/{total}" if total else ""
-            say(f"{description}: {done + 1}{of} ({told - started:.0f} s)")
+            say(f"{description}: {done + 1}{of} ({reported - started:.0f} s)")

@@ -1,4 +1,4 @@
-"""How a setting states its own limits: beside the field, where ``--help``, the loader and the reader all find them."""
+"""Settings as dataclass fields with help text and limits, shared by ``--help``, the loader and the validation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_id.inputs import is_file_name
 T = TypeVar("T")
 
 WORD, PATH = "a name without / \\ # ? % :", "a name such as study/run"
-"""Kinds of a setting that names something: one word, or words with slashes between."""
+"""Kinds of a setting that is a name: one word, or words separated by slashes."""
 
 SELECTOR, REST = "selector", "rest"
 """Kinds of a setting: a value that chooses a group of settings of the setting's own name; a list that takes every
@@ -24,15 +24,15 @@ MOST_BYTES = 200
 """Bytes of a word of a name in UTF-8; disks take 255."""
 
 RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
-"""Folders in a run, which no run and no study may be called; a trial of a sweep is ``study/folds/FOLD/TRIAL``."""
+"""Folders in a run, which are no valid names of runs or studies; a trial of a sweep is ``study/folds/FOLD/TRIAL``."""
 
 
 class Clash(NamedTuple):
-    """Two settings that cannot hold together. A config dataclass reports them from a method ``clashes()``.
+    """Conflict between settings, which a config dataclass reports from its method ``clashes()``.
 
     Attributes:
         keys: the settings involved, dotted, relative to the dataclass that reports them.
-        message: what is wrong and what to do about it.
+        message: problem and remedy.
     """
 
     keys: tuple[str, ...]
@@ -51,14 +51,14 @@ def setting(
     required: bool = False,
     kind: str = "",
 ) -> T:
-    """A dataclass field with its help text and limits; a mutable default is copied for each instance.
+    """Return a dataclass field with its help text and limits; a mutable default is copied for each instance.
 
     Args:
-        default: the value where nobody says otherwise.
-        help: what it does, with its unit; one line of ``fer-id VERB --help``.
-        min, max: inclusive limits; ``above``, ``below``: exclusive ones. For a list they hold for every item.
+        default: the default value.
+        help: meaning and unit; one line of ``fer-id VERB --help``.
+        min, max: inclusive limits; ``above``, ``below``: exclusive limits. For a list they hold for every item.
         choices: the allowed values.
-        required: nobody can guess it: leaving it empty is an error.
+        required: an empty value is an error.
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
@@ -80,7 +80,7 @@ def setting(
 
 
 def is_name(value: object, metadata: Mapping[str, Any]) -> bool:
-    """Whether a value, or every item of a list, may name a run, a group, a tag where the setting is a name.
+    """Return whether a value, or every item of a list, is a valid name; True for a setting that is no name.
 
     Such a name becomes a folder, a cell of a table, a line on a terminal and a name in W&B.
     """
@@ -97,12 +97,12 @@ def is_name(value: object, metadata: Mapping[str, Any]) -> bool:
 
 def _is_word(word: str) -> bool:
     plain = is_file_name(word) and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
-    hidden = "\\" in word or word.startswith((".", "-"))  # or an option, as a command that gets it would read it
+    hidden = "\\" in word or word.startswith((".", "-"))  # a leading - would be read as an option
     return plain and not hidden and not is_formula(word)
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
-    """The limits in words, such as ``above 0, at most 1``; empty where there are none."""
+    """Return the limits in words, such as ``above 0, at most 1``; empty without limits."""
     if "choices" in metadata:
         return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
     if "name" in metadata:
@@ -119,7 +119,7 @@ def _number(limit: float) -> str:
 
 
 def within_limits(value: object, metadata: Mapping[str, Any]) -> bool:
-    """Whether a value, or every item of a list, keeps the limits; None (not set) always does."""
+    """Return whether a value, or every item of a list, is within the limits; None (not set) always is."""
     if value is None:
         return True
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote, or may have edited: validated into typed records, each problem with its place."""
+"""Validation of untrusted JSON into typed records (pydantic), with the place of each problem."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_id.errors import FerIdError, Problems, quoted
 T = TypeVar("T")
 
 LATEST_S = float(2**31 - 1)
-"""Seconds that no moment lies beyond, which is BORIS's own limit."""
+"""Largest moment in seconds, the limit of BORIS."""
 
 _QUOTED = 60
 _EXPECTED = {
@@ -30,7 +30,7 @@ _EXPECTED = {
 
 
 def _seconds(value: object) -> float:
-    """Return a moment in seconds, or raise what pydantic reports with the field's place."""
+    """Return a moment in seconds, or raise an error that pydantic reports with the field's place."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LATEST_S:
         raise PydanticCustomError("expected", "seconds")
     return float(value)
@@ -43,7 +43,7 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
 def misfits(shape: Any, value: object) -> list[str]:
-    """Return what of a value has not the shape, a line each: ``time is null, expected seconds``."""
+    """Return the problems of a value against a shape, one line each: ``time is null, expected seconds``."""
     try:
         _adapter(shape).validate_python(value)
     except ValidationError as problem:
@@ -52,7 +52,7 @@ def misfits(shape: Any, value: object) -> list[str]:
 
 
 def checked(shape: Any, value: dict[str, Any], where: str, error: type[FerIdError], hint: str = "") -> dict[str, Any]:
-    """Return a JSON object as it is, once it has the shape; raise as :func:`record`."""
+    """Return a JSON object unchanged after validating its shape; raise as :func:`record`."""
     problems = Problems(where)
     problems.found = misfits(shape, value)
     problems.raise_if_any(error, hint)
@@ -63,14 +63,14 @@ def record(shape: type[T], value: object, where: str, error: type[FerIdError], h
     """Return a value as a typed record.
 
     Args:
-        shape: what pydantic validates: a model, a named tuple, or any annotation.
+        shape: a model, a named tuple, or any annotation that pydantic validates.
         value: parsed JSON.
         where: the file, and the place in it.
         error: class of the error.
-        hint: what to do about it.
+        hint: remedy.
 
     Raises:
-        FerIdError: of class ``error``, with the place of every part that has another shape.
+        FerIdError: of class ``error``, with the place of every part of another shape.
     """
     problems, anything = Problems(where), cast("Any", shape)
     problems.found = misfits(anything, value)
@@ -80,7 +80,7 @@ def record(shape: type[T], value: object, where: str, error: type[FerIdError], h
 
 
 def place(path: Sequence[int | str]) -> str:
-    """Return a place in a value, items counted from one: ``subjects.train, item 3``."""
+    """Return a place in a value as text, items counted from 1: ``subjects.train, item 3``."""
     parts = ""
     for part in path:
         if isinstance(part, int):
@@ -91,7 +91,7 @@ def place(path: Sequence[int | str]) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as a message quotes it: short, on one line, whatever it is."""
+    """Return any value as a short quotation on one line."""
     if isinstance(value, dict | list | tuple):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, float) and not math.isfinite(value):
@@ -108,7 +108,7 @@ def _adapter(shape: Any) -> TypeAdapter[Any]:
 
 
 def _line(error: ErrorDetails) -> str:
-    """Return one problem: place, what stands there, what is expected."""
+    """Return the line of one problem: place, actual value, expected value."""
     where = place(
         [part for part in error["loc"] if not str(part).startswith(("function-", "lax-or-strict", "nullable"))]
     )

@@ -1,4 +1,4 @@
-"""Shared memory, through which the processes that load batches hand them to the training."""
+"""Size of the shared memory through which DataLoader workers pass batches to the training."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SharedMemory(NamedTuple):
 
 
 def shared_memory() -> SharedMemory | None:
-    """Return how much there is; None where the system has it elsewhere."""
+    """Return free and total shared memory; None on a system without :data:`PLACE`."""
     try:
         facts = os.statvfs(PLACE)
     except OSError:

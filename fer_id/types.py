@@ -1,4 +1,4 @@
-"""The nouns that everything passes around: one clip as stored, one batch as learned from."""
+"""Shared data types and constants: stored clip, batch of clips, crop size, order of the landmarks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ LANDMARKS = 68
 """Points per face, in the iBUG 300-W order."""
 
 SOURCE, COHORT = 0, 1
-"""Domains of clips: what a model learned from first, and the cohort that it is adapted to."""
+"""Domains of clips: the source data of pretraining, and the cohort that a model is adapted to."""
 
 
 def _flip_68() -> tuple[int, ...]:
-    """Where each iBUG point comes from after a horizontal flip (Sagonas et al., 2016, figure 1)."""
+    """Return the permutation of the iBUG points under a horizontal flip (Sagonas et al., 2016, figure 1)."""
     pairs = [(i, 16 - i) for i in range(8)]
     pairs += [(17 + i, 26 - i) for i in range(5)] + [(31, 35), (32, 34)]
     pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
@@ -33,11 +33,11 @@ def _flip_68() -> tuple[int, ...]:
 
 
 FLIP_68 = _flip_68()
-"""Permutation of the 68 points that a horizontal flip needs after mirroring x; it is its own inverse."""
+"""Permutation of the 68 points after mirroring x in a horizontal flip; it is its own inverse."""
 
 
 class StoredClip(NamedTuple):
-    """One clip as it lies in a store.
+    """Clip of a store.
 
     Attributes:
         frames: uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing.
@@ -51,7 +51,7 @@ class StoredClip(NamedTuple):
 
 
 class ClipBatch(TypedDict):
-    """What a task learns from; the contract between data modules and tasks. A still is a clip with T=1.
+    """Batch of clips, the contract between data modules and tasks. A still is a clip with T=1.
 
     Keys:
         frames: float (B, T, 3, 64, 64) in [0, 1]; each model normalises in a buffer of its own.

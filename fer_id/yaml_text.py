@@ -1,4 +1,4 @@
-"""YAML from people: bounded in size and nesting before it is parsed, and in what its aliases swell to."""
+"""Safe reading of YAML: bounded in size and nesting before it is parsed, and in the expansion of its aliases."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ except ImportError:
     from yaml import BaseLoader, SafeLoader  # type: ignore[assignment]
 
 MOST_NODES = 50_000
-"""Values of a file, those that aliases repeat counted each time."""
+"""Largest number of values in a file, with every repetition by an alias counted."""
 
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def compose(text: str, where: object, error: type[FerIdError], *, aliases: bool = True) -> yaml.Node | None:
-    """The nodes of a YAML text, with their lines; None for an empty one.
+    """Return the root node of a YAML text, with line numbers; None for an empty text.
 
     Args:
         text: at most :data:`fer_id.inputs.MOST_YAML` characters.
@@ -59,10 +59,10 @@ def compose(text: str, where: object, error: type[FerIdError], *, aliases: bool 
 
 
 def read_yaml(path: Path, error: type[FerIdError], example: str = "seed: 1") -> tuple[dict[str, Any], str]:
-    """The mapping that a YAML file holds, and its text; ``example`` stands in the message where it holds none.
+    """Return the mapping in a YAML file, and the file's text; ``example`` is part of the message for no mapping.
 
     Raises:
-        FerIdError: of class ``error``: as :func:`compose`, or it cannot be read, or holds no mapping.
+        FerIdError: of class ``error``: as :func:`compose`, or the file cannot be read or holds no mapping.
     """
     text = read_text(path, error, most=MOST_YAML)
     node = compose(text, path, error)
@@ -78,7 +78,7 @@ def read_yaml(path: Path, error: type[FerIdError], example: str = "seed: 1") -> 
 
 
 def repeated_key(node: yaml.MappingNode) -> str:
-    """A key that stands twice in a mapping or in one below it: the first value would be lost; empty: none."""
+    """Return a repeated key of a mapping or of one below it, whose first value would be lost; empty: no such key."""
     todo, seen = [node], set[int]()
     while todo:
         mapping = todo.pop()
@@ -90,25 +90,25 @@ def repeated_key(node: yaml.MappingNode) -> str:
             if str(key.value) in names:
                 return str(key.value)
             names.add(str(key.value))
-            todo += [one for one in _below(value) if isinstance(one, yaml.MappingNode)]
+            todo += [child for child in _below(value) if isinstance(child, yaml.MappingNode)]
     return ""
 
 
 def _below(node: yaml.Node) -> list[yaml.Node]:
-    """A node, or the items of the list that it is."""
+    """Return the items of a list node, else the node itself."""
     return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
 
 
 def _brackets(text: str) -> int:
-    """How deep brackets open in a text, wherever they stand."""
-    return max(accumulate((_STEPS[one] for one in re.findall(r"[\[\]{}]", text)), initial=0))
+    """Return the deepest nesting of brackets in a text, inside quotations too."""
+    return max(accumulate((_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", text)), initial=0))
 
 
 def _nodes(node: yaml.Node, known: dict[int, int]) -> int:
-    """Number of values below a node and of itself, each as often as it is repeated."""
+    """Return the number of values in a node, itself included, with every repetition by an alias counted."""
     if id(node) not in known:
-        known[id(node)] = MOST_NODES  # of a value that holds itself
+        known[id(node)] = MOST_NODES  # the count for a value that contains itself
         inner = [] if isinstance(node, yaml.ScalarNode) else node.value
-        flat = [one for pair in inner for one in pair] if isinstance(node, yaml.MappingNode) else inner
-        known[id(node)] = 1 + sum(_nodes(one, known) for one in flat)
+        children = [child for pair in inner for child in pair] if isinstance(node, yaml.MappingNode) else inner
+        known[id(node)] = 1 + sum(_nodes(child, known) for child in children)
     return known[id(node)]

@@ -1,4 +1,4 @@
-"""What all tests share: one thread per process, no network, the real data, and small stores made on the spot."""
+"""Settings and fixtures of all tests: one thread per process, no network, the real data, and small stores."""
 
 import os
 
@@ -239,10 +239,10 @@ def _write_stills(out: Path) -> None:
             subject = config.subject(index)
             for emotion in ("neutral", ("happy", "sad", "angry", "fear")[index // 2 % 4]):
                 row, clip = draw_clip(subject, emotion, 0, config)
-                name, one = row["clip_id"], slice(1, 2)
+                name, still = row["clip_id"], slice(1, 2)
                 writer.add_clip(
                     {"clip_id": name, "subject_id": name, "label": emotion, "split": split, "source": "fer2013"},
-                    clip.frames[one], clip.landmarks[one], clip.valid[one],
+                    clip.frames[still], clip.landmarks[still], clip.valid[still],
                 )  # fmt: skip
         for name, label in (("odd", "surprise"), ("lost", "happy")):
             writer.add_clip(

@@ -23,7 +23,7 @@ HEAVY = {
     *("torch", "torchvision", "pytorch_lightning", "timm", "torchmetrics", "mediapipe", "cv2", "albumentations"),
     *("pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "PIL", "wandb", "ray"),
 }
-"""What `fer-id --help` must not wait for."""
+"""Packages too slow to import for `fer-id --help`."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ def chains(start: str) -> Iterator[tuple[str, ...]]:
     seen = {chain[-1] for chain in todo}
     while todo:
         chain = todo.pop(0)
-        for found in IMPORTS[chain[-1]]:
-            if not found.at_import_time:
+        for imported in IMPORTS[chain[-1]]:
+            if not imported.at_import_time:
                 continue
-            if found.target.partition(".")[0] not in MAY_IMPORT:
-                yield (*chain, found.target.partition(".")[0])
-            for name in _loaded_by(found.target):
+            if imported.target.partition(".")[0] not in MAY_IMPORT:
+                yield (*chain, imported.target.partition(".")[0])
+            for name in _loaded_by(imported.target):
                 if name not in seen:
                     seen.add(name)
                     todo.append((*chain, name))
@@ -134,17 +134,18 @@ def _inside(*packages: str) -> list[str]:
 
 def test_imports_run_downstairs_only() -> None:
     wrong = [
-        f"{HOUSE[name].relative_to(ROOT)}:{found.line} imports {found.target}"
+        f"{HOUSE[name].relative_to(ROOT)}:{imported.line} imports {imported.target}"
         for name, imports in IMPORTS.items()
-        for found in imports
-        if (storey := found.target.partition(".")[0]) in MAY_IMPORT and storey not in MAY_IMPORT[name.partition(".")[0]]
+        for imported in imports
+        if (storey := imported.target.partition(".")[0]) in MAY_IMPORT
+        and storey not in MAY_IMPORT[name.partition(".")[0]]
     ]
     assert not wrong, "the way is experiments -> data_modules -> fer_id:\n" + "\n".join(wrong)
 
 
 def circles(graph: dict[str, set[str]]) -> list[list[str]]:
     """Groups of modules that reach each other, by Tarjan's algorithm."""
-    order, lowest, stack, found = dict[str, int](), dict[str, int](), list[str](), list[list[str]]()
+    order, lowest, stack, groups = dict[str, int](), dict[str, int](), list[str](), list[list[str]]()
 
     def visit(name: str) -> None:
         order[name] = lowest[name] = len(order)
@@ -158,18 +159,18 @@ def circles(graph: dict[str, set[str]]) -> list[list[str]]:
             group = stack[stack.index(name) :]
             del stack[-len(group) :]
             if len(group) > 1:
-                found.append(sorted(group))
+                groups.append(sorted(group))
 
     for name in graph:
         if name not in order:
             visit(name)
-    return found
+    return groups
 
 
 def test_no_modules_import_each_other() -> None:
-    """Not even inside a function or for a type: such modules are one module in two files."""
+    """Imports inside functions and for types count too: modules that import each other are one module in two files."""
     graph = {
-        name: {target for found in imports if (target := _defined_in(found.target)) and target != name}
+        name: {target for imported in imports if (target := _defined_in(imported.target)) and target != name}
         for name, imports in IMPORTS.items()
     }
     assert not circles(graph)
@@ -187,10 +188,10 @@ def test_lightning_is_never_mixed_in() -> None:
         str(path.relative_to(ROOT)): imports_of(path.read_text("utf-8"), "tests") for path in ROOT.glob("tests/**/*.py")
     }
     wrong = [
-        f"{where}:{found.line}"
+        f"{where}:{imported.line}"
         for where, imports in {**IMPORTS, **tests}.items()
-        for found in imports
-        if found.target.partition(".")[0] == "lightning"
+        for imported in imports
+        if imported.target.partition(".")[0] == "lightning"
     ]
     assert not wrong, f"import pytorch_lightning instead: {wrong}"
 
@@ -240,6 +241,6 @@ def test_training_never_imports_mediapipe() -> None:
     ],
 )
 def test_the_reader_knows_when_an_import_runs(source: str, target: str, at_import_time: bool) -> None:
-    assert [(found.target, found.at_import_time) for found in imports_of(source, "fer_id.tasks")] == [
+    assert [(imported.target, imported.at_import_time) for imported in imports_of(source, "fer_id.tasks")] == [
         (target, at_import_time)
     ]

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILES = [path for storey in ("fer_id", "data_modules", "experiments") for path in sorted((ROOT / storey).rglob("*.py"))]
 
 RUN_WHAT_THEY_READ = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "hydra"}
-"""Modules that run, or import by name, what a file says."""
+"""Modules that execute the content of a file, or import by names in it."""
 
 CALLS = {
     *(
@@ -32,15 +32,15 @@ CALLS = {
     *("torch.jit.load", "torch.package.PackageImporter", "torch.hub.load", "pd.read_pickle", "pandas.read_pickle"),
     *("OmegaConf.register_new_resolver", "OmegaConf.register_resolver", "OmegaConf.load", "OmegaConf.resolve"),
 }
-"""Functions that run what they are given, or fill in what a config asks for."""
+"""Functions that execute their argument, or instantiate classes named by a config."""
 
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "BaseLoader", "CBaseLoader"}
 TABLES = {"experiments/cli.py", "experiments/settings/registry.py", "fer_id/exports.py"}
-"""Where modules are imported by a name that stands in a table of the program itself."""
+"""Files that import modules by names from a table of the program itself."""
 
 
 def problems(source: str, where: str) -> list[str]:
-    """What a source text does that would make code of data, with its line."""
+    """Return the statements of a source text that could execute data as code, with their lines."""
     return [f"{where}:{line}: {what}" for line, what in _problems(ast.parse(source), where)]
 
 
@@ -52,12 +52,12 @@ def _problems(tree: ast.Module, where: str) -> Iterator[tuple[int, str]]:
     }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
-            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
             for module in modules:
                 if module.partition(".")[0] in RUN_WHAT_THEY_READ:
                     yield node.lineno, f"imports {module}"
             if isinstance(node, ast.ImportFrom) and (node.module, "load") in {
-                (module, one.name) for module in ("torch", "yaml") for one in node.names
+                (module, alias.name) for module in ("torch", "yaml") for alias in node.names
             }:
                 yield node.lineno, f"takes load from {node.module}, so that its calls look harmless"
         elif isinstance(node, ast.Call):
@@ -68,22 +68,22 @@ def _problems(tree: ast.Module, where: str) -> Iterator[tuple[int, str]]:
 
 
 def _call_problems(node: ast.Call, own_loaders: set[str]) -> Iterator[str]:
-    name, given = _name(node.func), {one.arg: one.value for one in node.keywords}
+    name, kwargs = _name(node.func), {keyword.arg: keyword.value for keyword in node.keywords}
     if name in CALLS:
         yield f"calls {name}"
-    if name == "torch.load" and not _is(given.get("weights_only"), True):
+    if name == "torch.load" and not _is(kwargs.get("weights_only"), True):
         yield "torch.load without weights_only=True"
-    if "ckpt_path" in given and not _is(given["ckpt_path"], None) and not _is(given.get("weights_only"), True):
+    if "ckpt_path" in kwargs and not _is(kwargs["ckpt_path"], None) and not _is(kwargs.get("weights_only"), True):
         yield f"{name} loads a checkpoint without weights_only=True"
     if name.endswith("load_from_checkpoint"):
         yield "load_from_checkpoint makes what the checkpoint names"
     if name == "yaml.load":
-        loader = _name(given["Loader"] if "Loader" in given else node.args[1]) if len(node.args) > 1 or given else ""
+        loader = _name(kwargs["Loader"] if "Loader" in kwargs else node.args[1]) if len(node.args) > 1 or kwargs else ""
         if loader.split(".")[-1] not in SAFE_LOADERS | own_loaders:
             yield "yaml.load without a safe loader"
-    if "allow_pickle" in given and not _is(given["allow_pickle"], False):
+    if "allow_pickle" in kwargs and not _is(kwargs["allow_pickle"], False):
         yield f"{name} with allow_pickle"
-    if "shell" in given and not _is(given["shell"], False):
+    if "shell" in kwargs and not _is(kwargs["shell"], False):
         yield f"{name} through a shell"
 
 
@@ -96,9 +96,9 @@ def _is(node: ast.expr | None, value: object) -> bool:
 
 
 def test_nothing_read_is_run() -> None:
-    found = [line for path in FILES for line in problems(path.read_text("utf-8"), str(path.relative_to(ROOT)))]
+    lines = [line for path in FILES for line in problems(path.read_text("utf-8"), str(path.relative_to(ROOT)))]
     assert len(FILES) > 100
-    assert not found, "\n".join(found)
+    assert not lines, "\n".join(lines)
 
 
 @pytest.mark.parametrize(
@@ -164,20 +164,20 @@ KNOWN_BAD = {
     "onnx": {"1.16.0": "CVE-2024-5187: unpacking a model writes anywhere"},
     "scikit-learn": {"1.4.2": "CVE-2024-5206"},
 }
-"""Released versions with a known vulnerability that concerns what is done here -> which."""
+"""Package -> released version with a vulnerability that affects this program -> the vulnerability."""
 
 
 def test_no_version_with_a_known_vulnerability_can_be_installed() -> None:
-    asked: dict[str, list[Requirement]] = {}
+    requirements: dict[str, list[Requirement]] = {}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
-        one = Requirement(line)
-        asked.setdefault(one.name.lower(), []).append(one)
+        requirement = Requirement(line)
+        requirements.setdefault(requirement.name.lower(), []).append(requirement)
     allowed = [
-        f"{one}: allows {version} ({why})"
+        f"{requirement}: allows {version} ({why})"
         for name, versions in KNOWN_BAD.items()
         for version, why in versions.items()
-        for one in asked[name]
-        if one.specifier.contains(version)
+        for requirement in requirements[name]
+        if requirement.specifier.contains(version)
     ]
     assert not allowed

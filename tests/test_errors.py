@@ -57,20 +57,20 @@ def test_sixty_trivial_problems_hide_no_other_kind_and_the_gravest_comes_first()
     first, gravest, *rest = str(caught.value).splitlines()
     assert first == "cohort: 62 problems"
     assert "'../x.mp4'" in gravest
-    shown = sum("'joy" in line for line in rest)
-    assert f"    ... and {60 - shown} more like this" in rest
+    listed = sum("'joy" in line for line in rest)
+    assert f"    ... and {60 - listed} more like this" in rest
     assert any("column status: 'yes'" in line for line in rest)
 
 
 @given(st.lists(st.text(max_size=4000), min_size=1, max_size=60), st.text(max_size=300))
-def test_no_message_is_longer_than_a_screen_and_none_loses_count(found: list[str], hint: str) -> None:
+def test_no_message_is_longer_than_a_screen_and_none_loses_count(texts: list[str], hint: str) -> None:
     problems = Problems("input")
-    for problem in found:
+    for problem in texts:
         problems.add(problem)
     with pytest.raises(DataError) as caught:
         problems.raise_if_any(DataError, hint)
     assert len(str(caught.value)) <= MOST_CHARACTERS
-    assert f"{len(found)} problem" in str(caught.value)
+    assert f"{len(texts)} problem" in str(caught.value)
 
 
 def test_the_middle_of_a_long_message_is_left_out() -> None:

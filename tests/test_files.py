@@ -206,7 +206,7 @@ def test_a_locked_folder_lets_no_other_process_in_and_opens_when_its_process_die
         pass
 
 
-def test_whoever_has_patience_gets_in_when_the_other_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_with_patience_waits_for_the_other_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with ExitStack() as other:
         other.enter_context(locked(tmp_path, DataError))
         tries = list[float]()

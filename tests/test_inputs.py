@@ -100,14 +100,14 @@ def refusal(reader: Reader, path: Path) -> str:
 
 @pytest.mark.parametrize("content", DEEP.values(), ids=DEEP)
 @pytest.mark.parametrize(("name", "reader"), [*JSON.values(), *YAML.values()], ids=[*JSON, *YAML])
-def test_what_nests_deeper_than_python_bears_is_damage(tmp_path: Path, name: str, reader: Reader, content: str) -> None:
+def test_too_deep_nesting_is_reported_as_damage(tmp_path: Path, name: str, reader: Reader, content: str) -> None:
     path = tmp_path / name
     path.write_text(content + "\n")
     assert name.rpartition(".")[0] in refusal(reader, path)
 
 
 @pytest.mark.parametrize("content", ["<a>" * 200_000, "<a>" * 200_000 + "</a>" * 200_000], ids=["open", "closed"])
-def test_xml_that_nests_deeply_is_none_of_elans(tmp_path: Path, content: str) -> None:
+def test_deeply_nested_xml_is_refused_as_an_elan_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "x.eaf").write_text(f"<ANNOTATION_DOCUMENT>{content}</ANNOTATION_DOCUMENT>")
     assert "cannot be read as a file of ELAN (nested more than 100 deep)" in refusal(read_corrected, tmp_path / "x.eaf")
 
@@ -155,7 +155,7 @@ def test_a_socket_and_a_name_that_no_disk_takes(tmp_path: Path, monkeypatch: pyt
     assert "no file can have that name" in refusal(lambda path: read_text(path, DataError, most=9), Path("a\0b"))
 
 
-def test_a_name_that_is_written_otherwise(tmp_path: Path) -> None:
+def test_a_similar_existing_name_is_suggested(tmp_path: Path) -> None:
     (tmp_path / "Videos").mkdir()
     (tmp_path / "Videos" / "zoe\u0308.mp4").touch()
     assert look_alike(tmp_path / "Videos" / "zo\u00eb.mp4").startswith("; there is 'zoe\u0308.mp4', whose name differs")
@@ -212,7 +212,7 @@ def test_a_table_of_unpacked_growth_is_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_columns_are_counted_before_they_are_looked_at(tmp_path: Path) -> None:
-    """A header of 45,000 names was compared with itself 45,000 times."""
+    """A header of 45,000 names must not be compared name by name with all the others."""
     path = table(tmp_path, b",".join(b"c%d" % number for number in range(35_000)) + b"\n1\n")
     message = refusal(lambda at: list(Table(at, ("c1",), extra=True).rows()), path)
     assert message.endswith(f"35,000 columns, expected at most {MOST_COLUMNS}")

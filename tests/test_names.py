@@ -82,7 +82,7 @@ def test_a_word_that_is_reserved_may_stand_farther_up(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["a\nb", "a\x1b[31mb", "../../evil", "", "x" * 3000])
 def test_the_name_of_a_model_is_one_too(name: str, tmp_path: Path) -> None:
-    """It is in tables, on pages and, where nothing else was said, in the name of the run; a file names it as well."""
+    """A model's name stands in tables, on pages and in the default name of the run, and may come from a file."""
     arguments = ["data=synthetic", "data.store=x"]
     with pytest.raises(ConfigError, match=r"- model.name=.* \(command line\): expected a name "):
         load(TrainConfig, [*arguments, f"model.name={name}"])

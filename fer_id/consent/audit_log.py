@@ -1,8 +1,9 @@
-"""The audit log: who entered and left which store and run, in pseudonyms, so that no line can be changed unseen.
+"""Tamper-evident audit log of the subjects (pseudonyms) that enter and leave stores and runs.
 
-Each line carries a keyed hash (HMAC) over itself and the line before; the last hash and the number of lines lie beside
-the key, sealed by it. An edited, inserted or removed line breaks the chain; a log cut at its end no longer matches that
-head. Whoever can put back an older copy of both files is not seen: keep a copy of the head elsewhere.
+Each line carries a keyed hash (HMAC) over itself and the line before; the head, a file beside the key and sealed with
+it, holds the last hash and the number of lines. An edited, inserted or removed line breaks the chain; a log truncated
+at its end no longer matches the head. Restoring an older copy of both files is not detected: keep a copy of the head
+elsewhere.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _START = "0" * 64
 
 
 class AuditError(FerIdError):
-    """The audit log is not what was written."""
+    """The audit log was changed outside this program."""
 
 
 class AuditLog:
@@ -41,14 +42,14 @@ class AuditLog:
         self.path, self._head, self._key = home / "audit.jsonl", home / "audit.head.json", key
 
     def append(self, event: str, **facts: Any) -> None:
-        """Writes one line.
+        """Append one line.
 
         Args:
             event: what happened, such as ``prepared`` or ``withdrawn``.
             facts: plain values; people, clips and videos by pseudonym only.
 
         Raises:
-            AuditError: the log was changed since; nothing is appended to a broken chain.
+            AuditError: the log was changed; nothing is appended to a broken chain.
         """
         with self._locked():
             lines = self.verify()
@@ -65,10 +66,10 @@ class AuditLog:
             self._write_head(len(lines) + 1, line["mac"])
 
     def verify(self) -> list[dict[str, Any]]:
-        """All lines, checked.
+        """Return all lines after checking the chain and the head.
 
         Raises:
-            AuditError: naming the first line that is not as it was written, or what the head says otherwise.
+            AuditError: names the first changed line, or the head's disagreement with the log.
         """
         lines, before = [], _START
         for number, line in enumerate(self._read()):
@@ -80,7 +81,7 @@ class AuditLog:
             head = parse_json(read_text(self._head, AuditError, most=MB), self._head, AuditError)
         except AuditError:
             raise AuditError(f"{self._head}: missing or unreadable; the log cannot be checked without it") from None
-        # A stop between line and head leaves one line more, which nobody without the key could have written.
+        # An interruption between line and head leaves one more line, whose HMAC only the key's owner can compute.
         if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
             self._write_head(len(lines), before)
         elif head != self._sealed(len(lines), before):
@@ -91,11 +92,11 @@ class AuditLog:
         return lines
 
     def lines(self) -> list[dict[str, Any]]:
-        """What can be read of it, unchecked: for whoever must be found even if the log was damaged."""
+        """Return the readable lines unchecked, so that an erasure finds a subject even in a damaged log."""
         return [line for line in self._read() if isinstance(line, dict)]
 
     def begin(self) -> None:
-        """Starts the log of a new key; from then on a missing log or head is seen as such."""
+        """Start the log of a new key with an empty head; a log or head that is missing later is an error."""
         with self._locked():
             if not self._head.exists() and not self.path.exists():
                 self._write_head(0, _START)
@@ -105,17 +106,17 @@ class AuditLog:
         atomic_write_text(self._head, json.dumps(self._sealed(length, mac)) + "\n")
 
     def _sealed(self, length: int, mac: str) -> dict[str, Any]:
-        """The head, which only the key's owner can make."""
+        """Return the head, sealed with the key."""
         return {"length": length, "mac": mac, "seal": self._key.mac(f"head {length} {mac}".encode())}
 
     def _cut_torn_line(self) -> None:
-        """Removes the piece of a line that a full disk or a power cut left at the end."""
+        """Remove the incomplete line that a full disk or a power cut left at the end."""
         content = read_bytes(self.path, AuditError, most=MOST_LOG) if self.path.exists() else b""
         if content and not content.endswith(b"\n"):
             os.truncate(self.path, content.rfind(b"\n") + 1)
 
     def _read(self) -> Iterator[Any]:
-        """The lines, None for one that is no JSON. What stands after the last line end was never wholly written."""
+        """Yield the lines, None for one that is no JSON, without the incomplete line after the last line end."""
         content = read_bytes(self.path, AuditError, most=MOST_LOG) if os.path.lexists(self.path) else b""
         for line in content.decode("utf-8", "replace").split("\n")[:-1]:
             try:
@@ -129,7 +130,7 @@ class AuditLog:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """One writer at a time."""
+        """Hold the log's lock: one writer at a time."""
         self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(self.path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600)
         try:

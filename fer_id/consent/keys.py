@@ -1,4 +1,4 @@
-"""The site's secret, outside every store, and the pseudonyms made with it: who has only a store learns no name."""
+"""Secret key of a site, stored outside every store, and the pseudonyms computed with it: a store reveals no name."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from fer_id.places import expanded, user_folder
 
 HOME_VARIABLE = "FER_ID_KEYS"
 PSEUDONYM = re.compile(r"s[0-9a-f]{16}")
-"""Form of a subject's pseudonym: its kind's first letter and 64 bits."""
+"""Pattern of a subject's pseudonym: first letter of its kind and 64 bits."""
 
 _BYTES = 32
 
 
 def keys_home() -> Path:
     """Folder of the key, the audit log and the list of withdrawals: ``$FER_ID_KEYS``, else the user's configuration
-    (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``). No setting names it, so that no command can miss it."""
+    (``$XDG_CONFIG_HOME/fer_id``, ``~/.config/fer_id``). No setting changes it: all commands share one folder."""
     if named := os.environ.get(HOME_VARIABLE):
         return expanded(named)
     return user_folder("XDG_CONFIG_HOME", ".config", f"say {HOME_VARIABLE}=FOLDER, for the site's key") / "fer_id"
 
 
 class Key:
-    """The secret of a site, made once with :meth:`load`.
+    """Secret key of a site, created once by :meth:`load`.
 
     Args:
         secret: 32 bytes.
@@ -43,14 +43,14 @@ class Key:
 
     @classmethod
     def load(cls, home: Path, *, create: bool = False) -> Key:
-        """Reads ``home/key``.
+        """Read ``home/key``.
 
         Args:
             home: see :func:`keys_home`.
-            create: make it where there is none, readable by its owner only.
+            create: create a missing key, readable by its owner only.
 
         Raises:
-            ConfigError: there is none, others may read it, or it is damaged.
+            ConfigError: the key is missing, readable by others, or damaged.
         """
         path = home / "key"
         if create and not path.exists():
@@ -58,7 +58,7 @@ class Key:
             handle, draft = tempfile.mkstemp(dir=home)  # mode 0600
             with os.fdopen(handle, "w") as file:
                 file.write(secrets.token_hex(_BYTES) + "\n")
-            with suppress(FileExistsError):  # somebody else was first
+            with suppress(FileExistsError):  # another process created the key first
                 os.link(draft, path)
             Path(draft).unlink()
         try:
@@ -78,19 +78,19 @@ class Key:
         return cls(bytes.fromhex(text))
 
     def pseudonym(self, kind: str, name: str) -> str:
-        """The keyed hash (HMAC-SHA256, 64 bits) that stands for a name.
+        """Return the pseudonym of a name: its kind's first letter and a keyed hash (HMAC-SHA256, 64 bits).
 
         Args:
             kind: ``subject``, ``clip`` or ``video``; names of different kinds are never linked.
-            name: as in the manifests; differently composed Unicode of one text is one name.
+            name: as in the manifests; normalised to Unicode NFC.
         """
         return kind[0] + self.mac(f"{kind}\0{unicodedata.normalize('NFC', name)}".encode())[:16]
 
     @property
     def id(self) -> str:
-        """Tells keys apart without telling anything of them."""
+        """Identifier of the key that reveals nothing of the secret."""
         return self.mac(b"key id")[:16]
 
     def mac(self, content: bytes) -> str:
-        """HMAC-SHA256 of ``content``, hexadecimal."""
+        """Return the HMAC-SHA256 of ``content``, hexadecimal."""
         return hmac.new(self._secret, content, hashlib.sha256).hexdigest()

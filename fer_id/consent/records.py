@@ -1,7 +1,7 @@
-"""Consent: what a history of records allows today, and whom nobody may load any more.
+"""Consent records, the purposes they admit on a given day, and the list of withdrawals.
 
-``status`` follows ISO/IEC TS 27560. Only an explicit, unexpired yes of guardian and child admits; anything else,
-silence included, does not.
+``status`` follows ISO/IEC TS 27560. Only an explicit, unexpired yes of guardian and child admits; anything else, a
+missing record included, does not.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ASSENT = ("yes", "no", "not_capable", "not_asked")
 
 
 class ConsentError(FerIdError):
-    """Somebody's consent does not cover what was asked for."""
+    """A subject's consent does not cover the requested use."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class ConsentRecord:
     """One row of ``consent.csv``; see the design for its columns.
 
     Attributes:
-        purposes: those of :data:`PURPOSES` that are covered.
-        expires_on: last day on which it holds; None: until it is taken back.
+        purposes: the covered :data:`PURPOSES`.
+        expires_on: last day of validity; None: valid until withdrawn.
     """
 
     subject_id: str
@@ -49,12 +49,12 @@ class ConsentRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """What one subject's records allow.
+    """Purposes that one subject's records admit.
 
     Attributes:
-        purposes: empty: not admitted.
-        reason: why not; empty where admitted.
-        record: the one that counts, None where there is none.
+        purposes: the admitted :data:`PURPOSES`; empty: not admitted.
+        reason: reason of a refusal; empty where admitted.
+        record: the latest record, None where the subject has no record.
     """
 
     purposes: frozenset[str]
@@ -63,11 +63,11 @@ class Decision:
 
 
 def decide(records: Iterable[ConsentRecord], today: date, withdrawn_on: date | None = None) -> Decision:
-    """What the records of one subject allow today; the latest ``recorded_on`` counts.
+    """Decide which purposes the records of one subject admit; the record with the latest ``recorded_on`` counts.
 
     Args:
         records: of this subject.
-        today: the day.
+        today: day of the decision.
         withdrawn_on: day of a withdrawal by ``fer-id consent withdraw``; only a later record admits again.
 
     Raises:
@@ -100,7 +100,7 @@ def _refusal(record: ConsentRecord, today: date) -> str:
 
 
 def snapshot(decision: Decision) -> dict[str, Any]:
-    """What a store's card keeps of an admission; no name, no reference."""
+    """Return the entry of an admission in a store's card: purposes and dates, no name, no ethics reference."""
     record = decision.record
     if record is None or not decision.purposes:
         raise ValueError("only an admission has a snapshot")
@@ -112,21 +112,21 @@ def snapshot(decision: Decision) -> dict[str, Any]:
 
 
 def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: Mapping[str, date], today: date) -> None:
-    """Refuses a store that holds somebody whose consent ended after it was prepared.
+    """Raise ConsentError where the consent of a store's subjects ended after the store was prepared.
 
     Args:
         where: the store, for the message.
         consent: pseudonym -> :func:`snapshot`.
-        gone: of :func:`withdrawals`.
-        today: the day.
+        gone: pseudonym -> day, from :func:`withdrawals`.
+        today: day of the check.
 
     Raises:
-        ConsentError: all of them.
+        ConsentError: lists all these subjects.
     """
     problems = Problems(where)
-    for subject, kept in consent.items():
-        expires, withdrawn_on = kept["expires_on"], gone.get(subject)
-        if withdrawn_on is not None and date.fromisoformat(kept["recorded_on"]) <= withdrawn_on:
+    for subject, terms in consent.items():
+        expires, withdrawn_on = terms["expires_on"], gone.get(subject)
+        if withdrawn_on is not None and date.fromisoformat(terms["recorded_on"]) <= withdrawn_on:
             problems.add(f"{subject}: consent withdrawn on {withdrawn_on}")
         elif expires is not None and date.fromisoformat(expires) < today:
             problems.add(f"{subject}: consent expired on {expires}")
@@ -137,7 +137,7 @@ def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: M
 
 
 def withdrawals(home: Path) -> dict[str, date]:
-    """Who withdrew and when, from ``home/withdrawals.json``: pseudonym -> day; empty where nobody did."""
+    """Read ``home/withdrawals.json``: pseudonym -> day of withdrawal; empty where the file is missing."""
     path = home / "withdrawals.json"
     if not os.path.lexists(path):
         return {}
@@ -148,18 +148,18 @@ def withdrawals(home: Path) -> dict[str, date]:
 
 
 def remember_withdrawal(home: Path, subject: str, day: date) -> None:
-    """Notes a withdrawal: copies of a store, wherever they are, are refused from now on by whoever has this list."""
+    """Add a withdrawal to the list; every machine with this list then refuses all copies of the subject's stores."""
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
     known = withdrawals(home) | {subject: day}
     write_json(home / "withdrawals.json", {name: known[name].isoformat() for name in sorted(known)})
 
 
 def known_withdrawals(home: Path, log: AuditLog) -> dict[str, date]:
-    """:func:`withdrawals`, compared with the audit log.
+    """Return :func:`withdrawals` after comparing the list with the audit log.
 
     Raises:
         AuditError: the log was changed.
-        ConsentError: somebody's withdrawal stands in the log but no longer in the list.
+        ConsentError: a withdrawal stands in the log but not in the list.
     """
     gone = withdrawals(home)
     noted = {str(line["subject"]) for line in log.verify() if line["event"] == "withdrawn"}

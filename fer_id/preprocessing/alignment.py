@@ -1,4 +1,4 @@
-"""Face crops of one geometry: a similarity that puts the two eye centres where every crop has them."""
+"""Face alignment: crops by a similarity transform that maps the eye centres to fixed positions."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from fer_id.types import CROP, LANDMARKS
 
 EYES_64: tuple[tuple[float, float], tuple[float, float]] = ((20.0, 24.0), (44.0, 24.0))
 """Centres (x, y) of the eye on the left and on the right *of the image* in a 64x64 crop, in pixels, pixel centres at
-whole numbers. It is FER2013's own geometry (median eyes there, scaled to 64: (19.3, 24.6) and (43.2, 24.5)), so aligned
-and unaligned faces have one size; a frontal face fills the crop, its chin near the lower edge."""
+whole numbers. This is FER2013's geometry (its median eyes, scaled to 64: (19.3, 24.6) and (43.2, 24.5)), so aligned
+and unaligned faces have the same size; a frontal face fills the crop, its chin near the lower edge."""
 
 _MIN_EYE_DISTANCE = 1.0  # pixels; below it the angle of the line between the eyes is noise
 _SHARP_ENOUGH = 0.8  # a shrink weaker than this needs no area filter: cubic interpolation reads all the pixels
 
 
 def crop_geometry(*, aligned: bool, colour: str) -> dict[str, Any]:
-    """What a store's card says of its crops; stores that differ in it do not mix.
+    """Return the entry ``geometry`` of a store's card; stores of different geometry do not mix.
 
     Args:
-        aligned: eyes at :data:`EYES_64`; else crops as published.
+        aligned: True: eyes at :data:`EYES_64`; False: crops as published.
         colour: ``rgb`` or ``gray``.
     """
     return {"eyes": [list(eye) for eye in EYES_64] if aligned else None, "colour": colour}
 
 
 def check_image(image: NDArray[Any]) -> None:
-    """Raises :class:`DataError` unless the array is a non-empty uint8 (H, W, 3) image."""
+    """Raise :class:`DataError` unless the array is a non-empty uint8 (H, W, 3) image."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise DataError(f"image has shape {image.shape} of {image.dtype}; expected (H, W, 3) of uint8, RGB, not empty")
 
 
 def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Means of iBUG points 36-41 and 42-47.
+    """Return the eye centres, the means of iBUG points 36-41 and 42-47.
 
     Returns:
         float64 (2, 2): rows image-left eye and image-right eye (of an upright face), columns x and y.
@@ -48,10 +48,10 @@ def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
-    """The rotation, scale and shift that carry a face's eye centres to :data:`EYES_64`.
+    """Compute the similarity (rotation, scale, shift) that maps a face's eye centres to :data:`EYES_64`.
 
-    Two points fix a similarity exactly: seen as complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two
-    eye-to-eye vectors.
+    Two points determine a similarity: in complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two eye-to-eye
+    vectors.
 
     Args:
         landmarks68: (68, 2), iBUG order, image pixels.
@@ -61,8 +61,8 @@ def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArr
         float64 (2, 3), image pixels to crop pixels.
 
     Raises:
-        DataError: an eye point is NaN or infinite, or the eye centres are less than a pixel apart. There is no honest
-            crop of such a face: whoever prepares data counts it as not found.
+        DataError: an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data preparation
+            counts such a face as not found.
     """
     eyes = eye_centres(landmarks68)
     if not np.isfinite(eyes).all():
@@ -80,7 +80,7 @@ def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArr
 
 
 def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Points (..., 2) through an affine matrix (2, 3); NaN stays NaN."""
+    """Return points (..., 2) transformed by an affine matrix (2, 3); NaN stays NaN."""
     moved: NDArray[np.float32] = (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
     return moved
 
@@ -88,12 +88,12 @@ def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> N
 def align(
     image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None, size: int = CROP
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Cuts the face out of an image, eyes at their fixed places.
+    """Crop the face of an image with its eyes at :data:`EYES_64`.
 
     Args:
         image: uint8 (H, W, 3), RGB, any size.
-        landmarks: (68, 2) in image pixels; None or all NaN where no face was found. Points other than the eyes may be
-            NaN and stay so.
+        landmarks: (68, 2) in image pixels; None or all NaN without a detected face. Points other than the eyes may be
+            NaN and stay NaN.
         size: side of the crop.
 
     Returns:
@@ -101,7 +101,7 @@ def align(
         image is resized (made square by repeating its border, so that it keeps its proportions), with NaN landmarks.
 
     Raises:
-        DataError: not an RGB image, or landmarks that fix no similarity; see :func:`eye_similarity`.
+        DataError: not an RGB image, or landmarks that determine no similarity; see :func:`eye_similarity`.
     """
     check_image(image)
     if landmarks is None or np.isnan(landmarks).all():
@@ -112,10 +112,10 @@ def align(
 
 
 def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int = CROP) -> NDArray[np.uint8]:
-    """The square crop that a similarity (2, 3) cuts out of an image; what lies outside repeats the border.
+    """Return the square crop of an image under a similarity (2, 3); pixels outside the image repeat its border.
 
     Interpolation alone would skip pixels of a face much larger than its crop and alias, so such a face is first shrunk
-    by averaging over areas, to the size it has in the crop.
+    to its size in the crop by averaging over areas.
     """
     import cv2
 
@@ -129,7 +129,7 @@ def warp(image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int = CRO
 def _shrink(
     image: NDArray[np.uint8], matrix: NDArray[np.floating], size: int, scale: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-    """The part of an image that a crop sees, shrunk by ``scale``, and the matrix from there to the crop."""
+    """Return the part of an image inside the crop, shrunk by ``scale``, and the matrix from that part to the crop."""
     import cv2
 
     height, width = image.shape[:2]
@@ -140,14 +140,14 @@ def _shrink(
     x1, y1 = np.clip(np.ceil(seen.max(axis=0) + margin), [x0 + 1, y0 + 1], [width, height]).astype(int)
     small_w, small_h = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     small = cv2.resize(image[y0:y1, x0:x1], (small_w, small_h), interpolation=cv2.INTER_AREA)
-    # Rounding to whole pixels makes the two factors differ a little; the matrix back to the image takes that up.
+    # Rounding to whole pixels makes the two factors differ slightly; the matrix back to the image accounts for it.
     fx, fy = (x1 - x0) / small_w, (y1 - y0) / small_h
     back = np.array([[fx, 0, x0 + (fx - 1) / 2], [0, fy, y0 + (fy - 1) / 2], [0, 0, 1]])
     return np.asarray(small, dtype=np.uint8), np.asarray(matrix, dtype=np.float64) @ back
 
 
 def _whole(height: int, width: int, size: int) -> NDArray[np.float64]:
-    """The similarity that fits a whole image into the crop, centred."""
+    """Return the similarity that fits a whole image into the crop, centred."""
     scale = size / max(height, width)
     shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
     return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

@@ -1,9 +1,9 @@
-"""Training-time changes of a clip: one geometric and photometric draw for all its frames, fresh sensor noise per frame.
+"""Augmentation of clips: one geometric and photometric draw for all frames, independent sensor noise per frame.
 
 The draws come from albumentations' transforms, through the hooks that its own ``__call__`` uses. Its ``Compose`` is
-not used: it takes 0.06 ms to re-seed and twice as long for a still, knows nothing of left and right landmarks, and
-gives an occluder another colour in every frame. Rotation, scale, shift and flip become one matrix, so that pixels are
-resampled once, and the landmarks go through the same matrix.
+not used: re-seeding it takes 0.06 ms, it is half as fast for a still, does not swap left and right landmarks, and gives
+an occluder another colour in every frame. Rotation, scale, shift and flip are composed into one matrix, so that pixels
+are resampled once and the landmarks follow exactly.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MIRROR = np.array([[-1.0, 0.0, CROP - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 @dataclass
 class AugmentConfig:
-    """How far training clips are changed. 0 switches a change off; the defaults are the paper's six, mildly."""
+    """Strength of each augmentation of training clips; 0 disables it. The defaults are the paper's six, mildly."""
 
     flip: float = setting(0.5, "probability of a horizontal flip", min=0, max=1)
     brightness: float = setting(0.2, "most that is added or taken, as a part of the full range", min=0, max=1)
@@ -52,9 +52,9 @@ class AugmentConfig:
 
 
 class ClipAugmenter:
-    """Changes clips as an :class:`AugmentConfig` says; what it does is a pure function of (seed, epoch, clip_id).
+    """Augmentation of clips by an :class:`AugmentConfig`, a pure function of (seed, epoch, clip_id).
 
-    Stateless between calls and picklable, so any worker gives the same clip. The noise is one value for the three
+    Stateless between calls and picklable, so every worker gives the same clip. The noise is one value for the three
     channels of a pixel: a gray image stays gray, and cameras denoise colour harder than brightness.
 
     Raises:
@@ -66,11 +66,13 @@ class ClipAugmenter:
 
     def __init__(self, config: AugmentConfig) -> None:
         _check(config)
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"  # it asks the network for its newest version when imported
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
+            "1"  # albumentations otherwise looks up its newest version online when imported
+        )
         import albumentations as A
         import cv2
 
-        cv2.setNumThreads(0)  # one thread per worker: several only fight over the cores
+        cv2.setNumThreads(0)  # one thread per worker: more compete for the cores
         self.config = config
         self._flip = A.HorizontalFlip(p=config.flip)
         self._affine = A.Affine(
@@ -93,18 +95,18 @@ class ClipAugmenter:
         )
 
     def __reduce__(self) -> tuple[type[ClipAugmenter], tuple[AugmentConfig]]:
-        """Rebuilt, not copied, in a spawned worker: OpenCV's threads are a setting of the process."""
+        """Return the constructor's call for pickle: a spawned worker must also set its process's OpenCV threads."""
         return ClipAugmenter, (self.config,)
 
     def __call__(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Augments one clip; its arguments are never written to.
+        """Augment one clip; the arguments are not modified.
 
         Args:
             frames: uint8 (T, 64, 64, 3).
             landmarks: float32 (T, 68, 2), crop pixels; NaN stays NaN. They may end outside the crop.
-            seed, epoch, clip_id: all that the draws depend on.
+            seed, epoch, clip_id: determine the draws.
 
         Returns:
             frames and landmarks of the same shapes and dtypes; the arguments themselves where nothing was drawn.
@@ -122,7 +124,7 @@ class ClipAugmenter:
         return frames, landmarks
 
     def _seeded(self, seed: int, epoch: int, clip_id: str) -> np.random.Generator:
-        """Points all transforms to the generators of this clip in this epoch."""
+        """Seed all transforms for this clip in this epoch and return the random generator."""
         digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
         state = int.from_bytes(digest, "little")
         generator, py_random = np.random.default_rng(state), random.Random(state)
@@ -132,14 +134,14 @@ class ClipAugmenter:
 
     @staticmethod
     def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
-        """The parameters albumentations draws for one call of a transform."""
+        """Draw the parameters of one call of an albumentations transform."""
         drawn: dict[str, Any] = transform.get_params_dependent_on_data(_SHAPE, {"images": frames})
         return drawn
 
     def _move(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Flip, rotation, scale and shift, as one matrix for pixels and landmarks alike."""
+        """Apply flip, rotation, scale and shift as one matrix to pixels and landmarks."""
         import cv2
 
         flipped = self._flip.should_apply()
@@ -154,7 +156,7 @@ class ClipAugmenter:
         return moved, move_points(matrix[:2], landmarks)
 
     def _occlude(self, frames: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[np.uint8]:
-        """One rectangle of one colour over all frames: a hand, hair, an object before the lens."""
+        """Cover one rectangle of all frames with one colour, like a hand, hair or an object before the lens."""
         frames = frames.copy()
         for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
             frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
@@ -164,14 +166,14 @@ class ClipAugmenter:
 def exchange_background(
     frames: NDArray[np.uint8], landmarks: NDArray[np.float32], draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Everything but the face in colours drawn anew, smooth over the picture and alike in all frames of the clip.
+    """Replace everything but the face by random smooth colours, the same in all frames of the clip.
 
-    Gray pictures get gray ones, so that colour does not tell them apart.
+    Gray pictures get a gray background, so that colour does not distinguish them.
 
     Args:
         frames: uint8 (T, 64, 64, 3).
-        landmarks: (T, 68, 2); frames without landmarks stay as they are.
-        draws: where the colours come from.
+        landmarks: (T, 68, 2); frames without landmarks stay unchanged.
+        draws: source of the colours.
     """
     import cv2
 
@@ -194,21 +196,21 @@ def _check(config: AugmentConfig) -> None:
     problems.raise_if_any(ConfigError)
 
 
-# The 256 equally likely values of a normal distribution, scaled to unit variance: a random byte picks one.
+# 256 equally likely values of a normal distribution, scaled to unit variance; a random byte selects a value.
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 _QUANTILES /= _QUANTILES.std()
 
 
 def add_noise(frames: NDArray[np.uint8], std: float, draws: np.random.Generator) -> NDArray[np.uint8]:
-    """Gaussian sensor noise, independent between pixels and frames, equal in the channels of a pixel.
+    """Add Gaussian sensor noise, independent between pixels and frames, equal in the channels of a pixel.
 
-    Random bytes through a table of the normal distribution's quantiles: ten times cheaper than normal numbers, which
-    an 8-bit image could not hold anyway.
+    Random bytes index a table of the normal distribution's quantiles: ten times faster than drawing normal numbers,
+    whose precision an 8-bit image could not hold.
 
     Args:
         frames: uint8 (T, H, W, 3).
         std: standard deviation as a part of the full range, in [0, 0.2].
-        draws: where the random bytes come from.
+        draws: source of the random bytes.
 
     Returns:
         new frames, uint8 (T, H, W, 3), clipped to [0, 255].

@@ -1,4 +1,4 @@
-"""The video stream of one file: opened by content, chosen among several, decoded with what is damaged in it."""
+"""Video stream of one file: detection by content, choice among several streams, decoding with damage flagged."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from fer_id.errors import DataError
 from fer_id.preprocessing.hdr import is_hdr
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
-"""What is opened, by content and not by name: a playlist (HLS, concat) would open other files and addresses."""
+"""Accepted containers, detected by content; playlists (HLS, concat) are not, since they open other files and URLs."""
 
 FASTEST = 1000.0
-"""Frames per second beyond which a header is taken to be damaged."""
+"""Frames per second; a header with more is taken to be damaged."""
 
 LARGEST = 10_000 * 10_000
-"""Pixels of a frame, likewise."""
+"""Pixels of a frame; a header with more is taken to be damaged."""
 
 LONGEST_S = 86_400.0
 """Seconds of a video; a time stamp beyond a day is taken to be damaged."""
 
 BACK_S = 0.5
-"""Seconds by which time stamps may go back; beyond it a file holds several recordings, one after the other."""
+"""Seconds by which time stamps may go back; a file with larger steps back holds several recordings in a row."""
 
 _CROPPING = re.compile(r"Stream #\d+:(\d+)|Frame Cropping: (\d+)/(\d+)/(\d+)/(\d+)")
 _NO_VIDEO = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image | Disposition.dependent
@@ -42,14 +42,14 @@ _LONGEST_RUN = 16  # B frames between two others, at most; some encoders write n
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a file's header says.
+    """Properties of a video from its header.
 
     Attributes:
         width, height: pixels as stored, before any rotation.
-        duration_s: seconds; 0 where the header does not say.
+        duration_s: seconds; 0 where the header has none.
         fps: mean frames a second.
-        hdr: whether the transfer curve is that of HLG or PQ.
-        cropping: pixels at the left, right, upper and lower edge that the container says not to show.
+        hdr: whether the transfer curve is HLG or PQ.
+        cropping: hidden pixels at the left, right, upper and lower edge, from the container.
     """
 
     width: int
@@ -61,12 +61,12 @@ class VideoFacts:
 
 
 class Picture(NamedTuple):
-    """A decoded frame.
+    """Decoded frame.
 
     Attributes:
         frame: PyAV's ``VideoFrame``.
         time: seconds from the file's beginning.
-        damaged: the decoder or the container flags it, or a frame that it may be predicted from.
+        damaged: the decoder or the container flags this frame, or a frame that it may be predicted from.
     """
 
     frame: Any
@@ -76,13 +76,13 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """A file that is open for reading.
+    """Video file open for reading.
 
     Attributes:
         path: the file.
         container, stream: PyAV's.
         facts: of the stream.
-        begin: seconds of the file's first presentation time; moments count from there.
+        begin: seconds of the file's first presentation time, the origin of all moments.
     """
 
     path: Path
@@ -92,7 +92,7 @@ class OpenVideo:
     begin: float
 
     def jump(self, time: float) -> None:
-        """Go near a moment; where the container has no index this may land later than the moment.
+        """Seek to a key frame near a moment; without an index in the container it may lie after the moment.
 
         Raises:
             FFmpegError: the file cannot be read from the middle.
@@ -114,9 +114,9 @@ class OpenVideo:
         yield from _with_predicted(run)
 
     def _decoded(self) -> Iterator[Picture]:
-        """Pictures, each with its own damage and that of the frames shown before it since the last key frame."""
+        """Yield pictures; ``damaged`` includes damage of the earlier frames since the last key frame."""
         broken: set[int] = set()  # presentation times of packets that the container flags, or that cannot be decoded
-        awaited: set[int] = set()  # those of all packets, where each is a frame; HEVC's decoder drops frames unsaid
+        awaited: set[int] = set()  # presentation times of all packets, for HEVC, whose decoder drops frames silently
         time, damaged, last = 0.0, False, None
         for packet in self._packets():
             try:
@@ -140,7 +140,7 @@ class OpenVideo:
                 yield Picture(frame, time, damaged)
 
     def _packets(self) -> Iterator[Any]:
-        """Packets of the stream, in the order of the file."""
+        """Yield the packets of the stream, in the order of the file."""
         last = 0.0
         try:
             for packet in self.container.demux(self.stream):
@@ -151,11 +151,11 @@ class OpenVideo:
             raise DataError(f"{self.path}: damaged after {last:.2f} s ({_reason(problem)})") from None
 
     def end(self) -> float:
-        """Seconds from the beginning to the end of the last picture, from the packets, without decoding them.
+        """Compute the seconds from the beginning to the end of the last picture from the packets, without decoding.
 
         Raises:
             DataError: the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its time
-                stamps go back, so that a moment of it would be two.
+                stamps go back, which makes moments ambiguous.
         """
         end, latest = -1.0, -1.0
         for packet in self._packets():
@@ -195,9 +195,9 @@ def opened(path: Path) -> Iterator[OpenVideo]:
 
 
 def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
-    """A run of B frames and the frame after them, from which they may be predicted: damage is of the whole run.
+    """Yield a run of B frames and the frame after them; damage spreads over the run, whose frames predict each other.
 
-    The times of a run are put in order: AVI notes those of decoding, which are the same in another order.
+    The times of a run are sorted: AVI stores decoding times, which are the same times in another order.
     """
     damaged, times = any(picture.damaged for picture in run), sorted(picture.time for picture in run)
     for picture, time in zip(run, times, strict=True):
@@ -206,7 +206,7 @@ def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
 
 @contextmanager
 def _container(path: Path) -> Iterator[Any]:
-    with inputs.opened(path, DataError, most=sys.maxsize):  # a regular file, and nothing that is waited for
+    with inputs.opened(path, DataError, most=sys.maxsize):  # refuses anything but a regular file, without blocking
         if not path.stat().st_size:
             raise DataError(f"{path}: empty")
     try:
@@ -222,7 +222,7 @@ def _container(path: Path) -> Iterator[Any]:
 
 
 def _video_stream(path: Path, container: Any) -> Any:
-    """The moving pictures: the stream flagged default, of several (or of none) the largest; never a cover."""
+    """Return the video stream: the one flagged default, else the largest; never a cover picture."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
     known = [stream for stream in streams if stream.codec_context is not None]
     known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), _area(stream)), reverse=True)
@@ -242,7 +242,7 @@ def _area(stream: Any) -> int:
 
 
 def _several_pictures(path: Path, index: int) -> bool:
-    """Whether a stream has more than one picture; counted, since not every header says how many."""
+    """Return whether a stream has more than one picture; counted, since not every header has the number."""
     with _container(path) as container:
         try:
             pictures = (packet for packet in container.demux(container.streams[index]) if packet.size)
@@ -256,9 +256,9 @@ def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
     if width < 1 or height < 1 or width * height > LARGEST:
         raise DataError(f"{path}: frames of {width}x{height} pixels; the file is damaged")
     if rate is None or not 0 < rate <= FASTEST:
-        given = "none" if rate is None else f"{float(rate):g}"
+        stated = "none" if rate is None else f"{float(rate):g}"
         raise DataError(
-            f"{path}: frame rate {given}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
+            f"{path}: frame rate {stated}, expected above 0, at most {FASTEST:g} per second; it is damaged, or no video"
         )
     cropping = _cropping(container, stream.index)
     if cropping[0] + cropping[1] >= width or cropping[2] + cropping[3] >= height:
@@ -268,7 +268,7 @@ def _facts(path: Path, container: Any, stream: Any) -> VideoFacts:
 
 
 def _cropping(container: Any, index: int) -> tuple[int, int, int, int]:
-    """Return what MP4's ``clap`` or Matroska's ``PixelCrop`` takes off; PyAV tells it in FFmpeg's description only."""
+    """Return the cropping of MP4's ``clap`` or Matroska's ``PixelCrop``, which PyAV exposes only in FFmpeg's dump."""
     level, stream = logging.get_level(), -1
     logging.set_level(logging.INFO)
     try:

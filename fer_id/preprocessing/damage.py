@@ -1,4 +1,4 @@
-"""Which of several faces is followed: marks set by a person, and the choice at every moment that follows from them."""
+"""Choice of the target among several faces from marks that a person has set on it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MARGIN = 0.25  # of a face's size: a mark on hair or an ear, outside the mesh, 
 
 
 class MarkError(DataError):
-    """A mark that is on no face."""
+    """Mark that lies on no face."""
 
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """A place on the face that is to be followed.
+    """Point on the target's face at a moment.
 
     Attributes:
         time_s: seconds in the video.
-        x, y: shares of the picture as shown, from its left and its upper edge, in [0, 1].
-        row: where the mark comes from, for messages, such as ``faces.csv, line 2``.
+        x, y: shares of the displayed picture's width and height, from its left and upper edge, in [0, 1].
+        row: origin of the mark for messages, such as ``faces.csv, line 2``.
     """
 
     time_s: float
@@ -40,10 +40,10 @@ class Mark:
 
 
 class MarkedFace:
-    """The choice of :func:`follow_marks`, in the place of a :class:`fer_id.preprocessing.tracking.Follower`.
+    """Choice of the target by :func:`follow_marks`, instead of a :class:`fer_id.preprocessing.tracking.Follower`.
 
     Args:
-        places: moment -> place of the chosen face among the faces of that frame; none where it is not there.
+        places: moment -> index of the target among the faces of that frame; no entry where the target is absent.
     """
 
     restarts = 0
@@ -52,13 +52,13 @@ class MarkedFace:
         self._places = places
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """The marked face among those of a frame, None if it is not there."""
+        """Return the marked face among the faces of a frame, None where it is absent."""
         place = self._places.get(float(time))
         return None if place is None else faces[place]
 
 
 class _Glimpse(NamedTuple):
-    """The faces of a moment, without their meshes, and the size of the picture (0 where there is none)."""
+    """Faces at a moment, without their meshes, and the size of the picture (0 without a picture)."""
 
     time: float
     faces: list[Face]
@@ -69,19 +69,19 @@ class _Glimpse(NamedTuple):
 def follow_marks(
     path: Path, marks: Sequence[Mark], times: Sequence[float], fps: float, landmarker: FaceLandmarker
 ) -> MarkedFace:
-    """Follow a face from each mark, forwards and backwards; at any moment the mark nearest in time counts.
+    """Follow the target from each mark, forwards and backwards; at any moment the mark nearest in time counts.
 
-    Between a mark and moments far from it the video is looked at too, at ``fps`` frames a second.
+    Frames between a mark and the moments are sampled too, at ``fps`` frames a second.
 
     Args:
         path: the video.
-        marks: at least one.
-        times: the moments at which the face is wanted, seconds.
+        marks: at least one mark.
+        times: moments of the clip's frames, seconds.
         fps: frames a second of ``times``.
-        landmarker: the one that ``follow_face`` is given.
+        landmarker: the same as for ``follow_face``.
 
     Raises:
-        MarkError: marks after the video's end, or on no face; all of them, each with its row.
+        MarkError: lists all marks after the video's end or on no face, with their rows.
         DataError: the video cannot be read.
     """
     end = pictures_end(path)
@@ -97,7 +97,7 @@ def follow_marks(
     missed = []
     for mark in marks:
         try:
-            places |= _from_mark(mark, [one for one in glimpses if _nearest(marks, one.time) == mark])
+            places |= _from_mark(mark, [glimpse for glimpse in glimpses if _nearest(marks, glimpse.time) == mark])
         except MarkError as problem:
             missed.append(f"{problem} in {path}")
     if missed:
@@ -110,7 +110,7 @@ def _nearest(marks: Sequence[Mark], time: float) -> Mark:
 
 
 def _moments(marks: Sequence[Mark], times: Sequence[float], step: float) -> list[float]:
-    """The moments, those of the marks, and as many between as following one face from one to the next takes."""
+    """Return the sorted moments of ``times`` and ``marks``, with moments every ``step`` seconds between them."""
     wanted = sorted({*map(float, times), *(mark.time_s for mark in marks)})
     filled = wanted[:1]
     for before, after in pairwise(wanted):
@@ -128,28 +128,28 @@ def _glimpse(image: NDArray[np.uint8] | str, time: float, landmarker: FaceLandma
 
 
 def _from_mark(mark: Mark, glimpses: list[_Glimpse]) -> dict[float, int]:
-    """Places of the marked face at the moments for which this mark counts."""
-    at = next(one for one in glimpses if one.time == mark.time_s)
+    """Return moment -> index of the marked face, over the moments for which this mark counts."""
+    at = next(glimpse for glimpse in glimpses if glimpse.time == mark.time_s)
     marked = _marked(mark, at)
     places = {mark.time_s: marked}
-    after = [one for one in glimpses if one.time > mark.time_s]
-    before = [one for one in reversed(glimpses) if one.time < mark.time_s]
+    after = [glimpse for glimpse in glimpses if glimpse.time > mark.time_s]
+    before = [glimpse for glimpse in reversed(glimpses) if glimpse.time < mark.time_s]
     for sign, side in ((1, after), (-1, before)):
         follower = Follower()
         follower.begin(at.faces[marked], sign * mark.time_s)
-        for one in side:
-            face = follower.choose(one.faces, sign * one.time, one.width, one.height)
-            place = next((place for place, other in enumerate(one.faces) if other is face), None)
+        for glimpse in side:
+            face = follower.choose(glimpse.faces, sign * glimpse.time, glimpse.width, glimpse.height)
+            place = next((place for place, other in enumerate(glimpse.faces) if other is face), None)
             if place is not None:
-                places[one.time] = place
+                places[glimpse.time] = place
     return places
 
 
 def _marked(mark: Mark, at: _Glimpse) -> int:
-    """Place of the face that the mark is on, or of the nearest of several.
+    """Return the index of the face under the mark, of several faces the nearest.
 
     Raises:
-        MarkError: it is on none.
+        MarkError: the mark lies on no face.
     """
     x, y = mark.x * at.width, mark.y * at.height
     hit = {place: face for place, face in enumerate(at.faces) if _holds(face, x, y)}

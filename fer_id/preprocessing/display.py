@@ -1,4 +1,4 @@
-"""A decoded frame as a player shows it: colours, square pixels, upright and not mirrored, without combs."""
+"""Display of decoded frames as in a video player: colours, square pixels, orientation, deinterlacing."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 
 from fer_id.preprocessing.hdr import is_hdr, to_bt709
 
-_COMB = 10.0  # by how much (of 255) a line exceeds, or falls short of, both its neighbours where fields are combed
+_COMB = (
+    10.0  # least difference (of 255) of a line to both its neighbours, in the same direction, where fields are combed
+)
 
 
 class Display:
-    """How the pictures of a stream are to be shown.
+    """Conversion of a stream's frames to displayed RGB images.
 
     Matrix coefficients and colour range are applied as the frame states them (unspecified: BT.601, limited, as FFmpeg
-    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), what the
-    container crops is left out, the sample aspect ratio makes pixels square, and the display matrix turns and mirrors.
-    A stream whose size changes half-way keeps that of its header, so that places of faces stay comparable.
+    does), the transfer curves and primaries of HDR are mapped to BT.709 (:mod:`fer_id.preprocessing.hdr`), the
+    container's cropping and sample aspect ratio are applied, and the display matrix turns and mirrors. A stream whose
+    size changes half-way keeps the size of its header, so that positions of faces stay comparable.
 
     Args:
         stream: PyAV's ``VideoStream``.
-        cropping: pixels at the left, right, upper and lower edge that are not shown.
+        cropping: hidden pixels at the left, right, upper and lower edge.
     """
 
     def __init__(self, stream: Any, cropping: tuple[int, int, int, int] = (0, 0, 0, 0)) -> None:
@@ -34,7 +36,7 @@ class Display:
         self._size = max(1, round(width * aspect)) if aspect and 0.1 <= aspect <= 10 else width, height
 
     def rgb(self, frame: Any) -> NDArray[np.uint8]:
-        """uint8 (H, W, 3), RGB, of a PyAV ``VideoFrame``."""
+        """Return a PyAV ``VideoFrame`` as uint8 (H, W, 3), RGB."""
         image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else frame.to_ndarray(format="rgb24")
         if frame.interlaced_frame:
             image = without_combs(image)
@@ -47,12 +49,12 @@ class Display:
 
 
 def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:
-    """Turn and mirror an image (H, W, 3) as a display matrix says; other angles than quarter turns are rounded.
+    """Turn and mirror an image (H, W, 3) by a display matrix, rounded to quarter turns.
 
     Args:
         image: as stored.
-        matrix: int32 (3, 3) of the container, ``a b u, c d v, x y w``: what is stored at (p, q) is shown at
-            (a p + c q, b p + d q). None: as stored.
+        matrix: int32 (3, 3) of the container, ``a b u, c d v, x y w``: the pixel stored at (p, q) is displayed at
+            (a p + c q, b p + d q). None: unchanged.
     """
     if matrix is None:
         return np.ascontiguousarray(image)
@@ -63,10 +65,10 @@ def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDAr
 
 
 def without_combs(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An interlaced picture's first field, its second only where both agree: what moved between them is not doubled.
+    """Deinterlace a picture: lines of the second field are interpolated from the first where the fields differ.
 
     Args:
-        image: uint8 (H, W, 3); even lines are of one field, odd lines of the other.
+        image: uint8 (H, W, 3); even lines belong to the first field, odd lines to the second.
     """
     lines, result = image.astype(np.int16), image.copy()
     odd = lines[1::2]
@@ -85,9 +87,9 @@ def _display_matrix(frame: Any) -> NDArray[np.int32] | None:
     return None
 
 
-def _same_shape(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether two sizes have the same proportions, within a hundredth."""
-    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) < 0.01
+def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Return whether two sizes have the same proportions, within a hundredth."""
+    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) < 0.01
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""HDR frames (HLG or PQ) as SDR: BT.709 light of at most 203 nits, the reference white of ITU-R BT.2408."""
+"""Conversion of HDR frames (HLG or PQ) to SDR: BT.709, light up to 203 nits, the reference white of ITU-R BT.2408."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WHITE_NITS = 203.0
-"""Luminance that becomes white; what is brighter is cut off. Faces lie far below it."""
+"""Luminance mapped to white; brighter light is clipped. Faces lie far below it."""
 
 HDR_NOTE = (
     f"HDR is shown with its white at {WHITE_NITS:g} nits (ITU-R BT.2408): where a camera put it lower, faces stay dark"
@@ -30,7 +30,7 @@ _ROWS = 128  # rows at a time: a 4K frame of floats would take 100 MB several ti
 
 
 def is_hdr(frame: Any) -> bool:
-    """Whether a PyAV ``VideoFrame`` states the transfer curve of HLG or of PQ."""
+    """Return whether a PyAV ``VideoFrame`` states the transfer curve HLG or PQ."""
     return frame.color_trc in (_PQ, _HLG)
 
 
@@ -38,7 +38,7 @@ def to_bt709(frame: Any) -> NDArray[np.uint8]:
     """Map an HDR frame to BT.709 for a display of gamma 2.4; reference white (203 nits) becomes 255.
 
     Args:
-        frame: PyAV's, for which :func:`is_hdr` holds; its primaries are BT.2020 unless it states P3 or BT.709.
+        frame: PyAV's ``VideoFrame`` in HDR (:func:`is_hdr`); its primaries are BT.2020 unless stated as P3 or BT.709.
 
     Returns:
         uint8 (H, W, 3), RGB.
@@ -60,7 +60,7 @@ def _mapped(coded: NDArray[np.uint16], frame: Any) -> NDArray[np.uint8]:
 
 @functools.cache
 def _curve(transfer: int) -> NDArray[np.float32]:
-    """Light of each 16-bit code: HLG's of the scene in [0, 1], PQ's in units of :data:`WHITE_NITS`; ITU-R BT.2100."""
+    """Return the light of each 16-bit code (ITU-R BT.2100): HLG scene light in [0, 1], PQ in :data:`WHITE_NITS`."""
     code = np.linspace(0, 1, 2**16)
     if transfer == _HLG:
         a, b, c = 0.17883277, 0.28466892, 0.55991073

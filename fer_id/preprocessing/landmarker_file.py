@@ -1,4 +1,4 @@
-"""What MediaPipe needs and its wheels have not: the file of its models (since 0.10.30), and system libraries."""
+"""MediaPipe's model bundle (not in its wheels since 0.10.30) and the system libraries that MediaPipe loads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BUNDLE_URL = (
     "https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task"
 )
 BUNDLE_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-"""Of the official bundle (float16, version 1, Apache-2.0): landmarks of another model could not be compared."""
+"""Checksum of the official bundle (float16, version 1, Apache-2.0); landmarks of another model are not comparable."""
 BUNDLE_VARIABLE = "FER_ID_FACE_LANDMARKER"
 
 _BUNDLE_BYTES = 3_758_596
@@ -31,10 +31,10 @@ _DEBIAN = {"libGL.so.1": "libgl1", "libEGL.so.1": "libegl1", "libGLESv2.so.2": "
 
 
 def find_bundle(path: str | Path | None = None) -> Path:
-    """Where the bundle lies: ``path``, else ``$FER_ID_FACE_LANDMARKER``, else the user's cache, filled on first use.
+    """Return the bundle's path: ``path``, else ``$FER_ID_FACE_LANDMARKER``, else the user's cache, filled on first use.
 
     Raises:
-        ConfigError: the file named is missing or is not the official one, or the download failed; the message says
+        ConfigError: the named file is missing or not the official one, or the download failed; the message states
             where to put the file by hand.
     """
     named = path or os.environ.get(BUNDLE_VARIABLE)
@@ -47,30 +47,30 @@ def find_bundle(path: str | Path | None = None) -> Path:
 
 
 def cache_path() -> Path:
-    """The place of the bundle in the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
+    """Return the bundle's path in the user's cache (``$XDG_CACHE_HOME``, else ``~/.cache``)."""
     remedy = f"say {BUNDLE_VARIABLE}=FILE, or XDG_CACHE_HOME=FOLDER"
     return user_folder("XDG_CACHE_HOME", ".cache", remedy) / "fer_id" / "face_landmarker.task"
 
 
 def _checked(path: Path, origin: str) -> Path:
     try:
-        found = _sha256(read_bytes(path, ConfigError, most=_MOST_BYTES))
+        checksum = _sha256(read_bytes(path, ConfigError, most=_MOST_BYTES))
     except ConfigError as problem:
         reason = str(problem).removeprefix(f"{path}: ")
         raise ConfigError(f"{path} (from {origin}): {reason}; download it from {BUNDLE_URL}") from None
-    if found != BUNDLE_SHA256:
+    if checksum != BUNDLE_SHA256:
         raise ConfigError(
-            f"{path} (from {origin}): its sha256 is {found}, expected {BUNDLE_SHA256}; "
+            f"{path} (from {origin}): its sha256 is {checksum}, expected {BUNDLE_SHA256}; "
             f"it is damaged or another version. Replace it with {BUNDLE_URL}"
         )
     return path
 
 
 def _download(url: str, place: Path) -> bytes:
-    """The bundle's bytes, checked.
+    """Download the bundle and check its SHA-256.
 
     Raises:
-        ConfigError: no network, an error of the server, or other bytes than expected (a login page, for example).
+        ConfigError: no network, a server error, or unexpected content (a login page, for example).
     """
     by_hand = f"Download {BUNDLE_URL} elsewhere and put it at {place}, or set {BUNDLE_VARIABLE} to where it lies"
     say(f"fetching MediaPipe's face models (4 MB) from {url}")
@@ -90,7 +90,7 @@ def _sha256(content: bytes) -> str:
 
 @contextmanager
 def system_libraries() -> Iterator[None]:
-    """Names the Debian package where loading mediapipe fails for a system library that a bare machine lacks."""
+    """Raise ConfigError with the Debian package to install where loading mediapipe lacks a system library."""
     try:
         yield
     except (ImportError, OSError) as problem:
@@ -106,15 +106,15 @@ def system_libraries() -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Sends what native code writes to standard error nowhere: MediaPipe's start-up notes heed no log level.
+    """Discard standard error of native code: MediaPipe's start-up messages ignore every log level.
 
-    Errors are not lost, they come as exceptions.
+    Errors still arrive as exceptions.
     """
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    original, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(null)

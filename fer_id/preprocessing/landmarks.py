@@ -1,4 +1,4 @@
-"""Faces in images: MediaPipe's 478 mesh points, and the 68 iBUG points that everything else here speaks of."""
+"""Face landmarks by MediaPipe: 478 mesh points, and the 68 iBUG points that the project uses."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MESH_68: tuple[int, ...] = (
     *[61, 40, 37, 0, 267, 270, 291, 405, 314, 17, 84, 181],  # 48-59 outer lips
     *[78, 82, 13, 312, 308, 317, 14, 87],  # 60-67 inner lips
 )  # fmt: skip
-"""Which mesh point stands for each iBUG point.
+"""Index of the mesh point for each iBUG point.
 
 MediaPipe publishes no such mapping, and public ones (such as PeizhiYan/Mediapipe_2_Dlib_Landmarks) differ, mostly on
 the jaw. Here points with a meaning of their own are fixed (chin 152, eye corners 33/133 and 362/263, lip corners 61 and
@@ -47,21 +47,21 @@ MESH_MAPPING = "mesh-2"
 and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mouth's width from here."""
 
 STILL_SIDE = 192
-"""Pixels of the longer side that a smaller still is enlarged to."""
+"""Pixels to which the longer side of a smaller still is enlarged."""
 STILL_CONFIDENCE = 0.3
-"""Thresholds for stills that are known to show a face."""
+"""Confidence threshold for stills that are known to show a face."""
 
-_CHUNK = 32  # stills per message to a worker: long enough to hide the way there and back
+_CHUNK = 32  # stills per message to a worker: enough to hide the cost of the transfer
 
 
 @dataclass(frozen=True)
 class Face:
-    """One face. MediaPipe applies its confidence thresholds and does not tell the confidence itself.
+    """Detected face; MediaPipe applies its confidence thresholds but does not return the confidence.
 
     Attributes:
         points68: float32 (68, 2), iBUG order, image pixels (x, y), pixel centres at whole numbers; may lie outside.
-        points478: float32 (478, 2), mesh order, likewise.
-        blendshapes: name -> [0, 1], such as ``mouthSmileLeft``; empty unless asked for.
+        points478: float32 (478, 2), mesh order, image pixels.
+        blendshapes: name -> [0, 1], such as ``mouthSmileLeft``; empty unless enabled in the landmarker.
     """
 
     points68: NDArray[np.float32]
@@ -70,36 +70,36 @@ class Face:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """The rectangle around the mesh: left, top, right, bottom."""
+        """Bounding box of the mesh: left, top, right, bottom, pixels."""
         (x0, y0), (x1, y1) = self.points478.min(axis=0), self.points478.max(axis=0)
         return float(x0), float(y0), float(x1), float(y1)
 
 
 def mesh_to_68(points478: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mesh points (..., 478, 2) to iBUG points (..., 68, 2); see :data:`MESH_68`."""
+    """Return the iBUG points (..., 68, 2) of mesh points (..., 478, 2); see :data:`MESH_68`."""
     return points478[..., MESH_68, :]
 
 
 class FaceLandmarker:
-    """MediaPipe's FaceLandmarker in IMAGE mode: the same image gives the same points, whatever came before.
+    """MediaPipe's FaceLandmarker in IMAGE mode: the points depend on the image alone, not on earlier images.
 
-    MediaPipe sends usage metrics to its maker and has no switch against it. All of it runs in an
+    MediaPipe sends usage metrics to its maker, which no option disables. It runs in an
     :class:`~fer_id.preprocessing.offline.OfflineThread`, so nothing is sent, unless the process has used MediaPipe
     directly before.
 
-    Make one per process, after the fork or spawn, and close it::
+    Create one landmarker per process, after the fork or spawn, and close it::
 
         with FaceLandmarker() as landmarker:
             faces = landmarker.detect(image)
 
     Args:
         bundle: the model file; None finds or fetches it, see :func:`fer_id.preprocessing.landmarker_file.find_bundle`.
-        max_faces: at most so many faces per image.
+        max_faces: largest number of faces per image.
         confidence: threshold in [0, 1] of both the detector and the mesh's presence score.
-        blendshapes: also give the 52 expression coefficients.
+        blendshapes: also return the 52 expression coefficients.
 
     Raises:
-        ConfigError: no model file, no mediapipe, a system library that it needs is missing, or the system cannot keep
+        ConfigError: the model file, mediapipe or a system library of it is missing, or the system cannot keep
             MediaPipe from the network.
     """
 
@@ -111,12 +111,12 @@ class FaceLandmarker:
         confidence: float = 0.5,
         blendshapes: bool = False,
     ) -> None:
-        # Bytes instead of a path: MediaPipe takes a relative path from its own folder.
+        # Bytes instead of a path: MediaPipe resolves a relative path from its own folder.
         models = find_bundle(bundle).read_bytes()
         self._thread = OfflineThread()
         with system_libraries(), silence():
             self._mp, self._landmarker = self._thread.call(_load, models, max_faces, confidence, blendshapes)
-            self.detect(np.zeros((64, 64, 3), dtype=np.uint8))  # the first image makes it talk
+            self.detect(np.zeros((64, 64, 3), dtype=np.uint8))  # MediaPipe prints messages at the first image
         _ignore_profiling()
 
     def __enter__(self) -> Self:
@@ -128,19 +128,19 @@ class FaceLandmarker:
         self.close()
 
     def close(self) -> None:
-        """Frees the models; left to the interpreter's end, MediaPipe fails on its own half-removed modules."""
+        """Free the models; at the interpreter's end MediaPipe would fail on its own half-removed modules."""
         with suppress(RuntimeError):  # closed already, or the interpreter ends and its threads are gone
             self._thread.call(self._landmarker.close)
         self._thread.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Faces of an image, the largest first.
+        """Detect the faces of an image, the largest first.
 
         Args:
             image: uint8 (H, W, 3), RGB.
 
         Raises:
-            DataError: not such an image.
+            DataError: another shape or dtype, or an empty image.
         """
         check_image(image)
         result = self._thread.call(self._detect, image)
@@ -159,7 +159,7 @@ class FaceLandmarker:
 
 
 def _load(models: bytes, max_faces: int, confidence: float, blendshapes: bool) -> tuple[Any, Any]:
-    """The module ``mediapipe`` and a landmarker of it."""
+    """Return the module ``mediapipe`` and its landmarker."""
     import mediapipe
 
     mp: Any = mediapipe
@@ -175,10 +175,10 @@ def _load(models: bytes, max_faces: int, confidence: float, blendshapes: bool) -
 
 
 def _ignore_profiling() -> None:
-    """Tells Python what MediaPipe did behind its back: it ignores SIGPROF, and later sends it.
+    """Register in Python that SIGPROF is ignored, as MediaPipe's native code has set before it sends that signal.
 
-    A Lightning Trainer in the same process (a notebook) puts back the handlers that Python knows of when it ends; that
-    would be the default, which kills the process.
+    A Lightning Trainer in the same process (a notebook) restores the handlers known to Python when it ends: without
+    this the default handler, which kills the process.
     """
     main = threading.current_thread() is threading.main_thread()
     if main and signal.getsignal(signal.SIGPROF) is signal.SIG_DFL:
@@ -186,13 +186,13 @@ def _ignore_profiling() -> None:
 
 
 def landmarks_of_still(image: NDArray[np.uint8], landmarker: FaceLandmarker) -> NDArray[np.float32]:
-    """The points of the one face that fills a small image, such as FER2013's 48x48.
+    """Return the landmarks of the single face that fills a small image, such as FER2013's 48x48.
 
     The image is enlarged (cubic) until its longer side has 192 pixels, and gets a replicated border of half its size,
-    because the detector was trained on faces with surroundings. With thresholds of 0.3 it finds 93 % of FER2013.
+    because the detector was trained on faces with surroundings. With thresholds of 0.3 it detects 93 % of FER2013.
 
     Args:
-        image: uint8 (H, W, 3), RGB; one with 192 pixels or more keeps its size.
+        image: uint8 (H, W, 3), RGB; an image with 192 pixels or more keeps its size.
         landmarker: with ``confidence=STILL_CONFIDENCE`` for the rate above.
 
     Returns:
@@ -218,13 +218,13 @@ def landmarks_of_still(image: NDArray[np.uint8], landmarker: FaceLandmarker) -> 
 def landmarks_of_stills(
     images: Iterable[NDArray[np.uint8]], workers: int = 1, bundle: str | Path | None = None
 ) -> Iterator[NDArray[np.float32]]:
-    """:func:`landmarks_of_still` of many images, in their order, over processes.
+    """Yield :func:`landmarks_of_still` of many images in their order, computed by several processes.
 
-    The result does not depend on how many; memory is flat, images are drawn from the iterable as workers get free.
+    The result does not depend on their number; memory is constant, images are drawn as workers become free.
 
     Args:
         images: uint8 (H, W, 3), RGB.
-        workers: processes, each with a landmarker of its own; 1 works in this process.
+        workers: processes, each with a landmarker of its own; 1: this process.
         bundle: the model file, or None.
 
     Yields:
@@ -263,14 +263,14 @@ def _landmarks_of_chunk(images: list[NDArray[np.uint8]], bundle: Path) -> list[N
 
 @functools.cache
 def landmarker_of_process(bundle: Path, max_faces: int, confidence: float) -> FaceLandmarker:
-    """The one landmarker of a worker process, closed when the process ends."""
+    """Return the landmarker of a worker process, which is closed when the process ends."""
     from multiprocessing.util import Finalize
 
     import cv2
 
     cv2.setNumThreads(0)
     landmarker = FaceLandmarker(bundle, max_faces=max_faces, confidence=confidence)
-    Finalize(None, landmarker.close, exitpriority=1)  # a worker leaves without running atexit
+    Finalize(None, landmarker.close, exitpriority=1)  # a worker process ends without running atexit
     return landmarker
 
 

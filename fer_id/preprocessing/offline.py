@@ -30,11 +30,11 @@ _REFUSE, _PERMIT = 0x00050000 | 13, 0x7FFF0000  # SECCOMP_RET_ERRNO|EACCES, SECC
 
 
 class OfflineThread:
-    """A thread to call functions in; neither this thread nor any thread that it starts can open a socket.
+    """Thread that executes function calls; neither it nor any thread that it starts can open a socket.
 
     A seccomp filter refuses the system call ``socket``, so no host name is looked up (by DNS, nscd or systemd-resolved)
-    and nothing is connected, whatever proxies the environment names. The filter holds for this thread and the threads
-    that it starts; other threads and the environment of the process stay as they are.
+    and no connection is opened, whatever proxies the environment names. The filter holds for this thread and the
+    threads that it starts; other threads and the environment of the process are unchanged.
 
     Raises:
         ConfigError: the system cannot do this, and :data:`METRICS_VARIABLE` does not allow to go on without.
@@ -49,7 +49,7 @@ class OfflineThread:
             self.call(_refuse_sockets)
 
     def call(self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        """Return ``function(*args, **kwargs)``; what it raises is raised here.
+        """Return ``function(*args, **kwargs)``, or raise its exception.
 
         Raises:
             RuntimeError: the thread has ended, by :meth:`close` or since this process is a fork.
@@ -67,7 +67,7 @@ class OfflineThread:
 
 
 def _serve(calls: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None]) -> None:
-    """Answer calls one after the other until there is a None."""
+    """Execute the queue's calls in order until a None arrives."""
     while (call := calls.get()) is not None:
         future, function = call
         try:
@@ -103,5 +103,5 @@ def _install(*instructions: tuple[int, int, int, int]) -> None:
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *instruction) for instruction in instructions))
     program = ctypes.create_string_buffer(struct.pack("@HP", len(instructions), ctypes.addressof(code)))
     prctl, zero = ctypes.CDLL(None).prctl, ctypes.c_ulong(0)
-    prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), zero, zero, zero)  # a filter without being root needs it
+    prctl(_NO_NEW_PRIVILEGES, ctypes.c_ulong(1), zero, zero, zero)  # required to install a filter without root
     prctl(_SECCOMP, ctypes.c_ulong(_FILTER), program, zero, zero)

@@ -1,4 +1,4 @@
-"""From a stretch of video to aligned crops of one person's face, and from those to windows of T frames."""
+"""Tracking of one person's face through video frames, aligned crops of it, and windows of T frames."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from fer_id.types import CROP, LANDMARKS
 
 FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only", "too small"
 OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL, NO_PICTURE, DAMAGED)
-"""What a frame can be; all but the first are frames without a usable face, and why."""
+"""Outcomes of a frame; all but the first are reasons for a frame without a usable face."""
 
 MOST_FACES = 4
-"""Faces looked for in a frame, so that a therapist or a parent is told apart from the child."""
+"""Faces detected per frame, at most; enough to distinguish a therapist or a parent from the child."""
 
 PATIENCE_S = 1.0
-"""Seconds over which the place where a face may come back grows; it stays so for the rest of the clip."""
+"""Seconds of absence over which the search region of the target grows; then it stays constant."""
 
 Box = tuple[float, float, float, float]
 
@@ -32,14 +32,14 @@ _GROWTH = 1.6  # factor by which its size may change likewise
 
 
 class Seen(NamedTuple):
-    """One sampled frame.
+    """Sampled frame.
 
     Attributes:
-        crop: uint8 (64, 64, 3), RGB; black unless found: what else the camera saw is not kept.
+        crop: uint8 (64, 64, 3), RGB; black unless found, so that no other part of the picture is stored.
         landmarks: float32 (68, 2) in crop pixels, NaN unless found.
         outcome: one of :data:`OUTCOMES`.
-        boxes: left, top, right, bottom of every face in the frame, in shares of the picture.
-        chosen: place of the target among ``boxes``; None: not there.
+        boxes: left, top, right, bottom of every face in the frame, as shares of the picture's width and height.
+        chosen: index of the target in ``boxes``; None where the target is absent.
     """
 
     crop: NDArray[np.uint8]
@@ -50,10 +50,10 @@ class Seen(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Tells which face is the target's: a :class:`Follower`, or the choice that follows from a person's marks."""
+    """Choice of the target's face: a :class:`Follower`, or :class:`fer_id.preprocessing.damage.MarkedFace`."""
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """The target's face among those of a frame, None if it is not there."""
+        """Return the target's face among the faces of a frame, None where it is absent."""
 
 
 @dataclass(frozen=True)
@@ -65,16 +65,16 @@ class _Place:
 
 
 class Follower:
-    """Follows one face through time: at first the largest and most central, from then on the one that goes on from it.
+    """Tracker of one face: it begins with the largest and most central face and continues by position and size.
 
-    Nobody ever takes its place: a face that comes back elsewhere, or larger, is somebody else's for all that we know.
+    No other face takes the target's place: a face that returns elsewhere, or larger, is taken for another person's.
 
     Args:
         patience: seconds, see :data:`PATIENCE_S`.
-        reacquire_s: seconds without the target after which it is looked for as at first; None: never.
+        reacquire_s: seconds without the target after which tracking starts anew; None: never.
 
     Attributes:
-        restarts: how often that happened.
+        restarts: number of these new starts.
     """
 
     def __init__(self, patience: float = PATIENCE_S, reacquire_s: float | None = None) -> None:
@@ -82,11 +82,11 @@ class Follower:
         self._last: _Place | None = None
 
     def begin(self, face: Face, time: float) -> None:
-        """Follow this face, seen at ``time``, from now on."""
+        """Set the target to this face, seen at ``time``."""
         self._last = _Place(*middle(face), size(face), time)
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """The target's face among those of a frame, None if it is not there.
+        """Return the target's face among the faces of a frame, None where it is absent.
 
         Args:
             faces: of this frame, in its pixels.
@@ -118,15 +118,16 @@ def follow_face(
     gray: bool = False,
     follower: Chooser | None = None,
 ) -> Iterator[Seen]:
-    """The target's aligned crop in every frame.
+    """Yield the target's aligned crop in every frame.
 
     Args:
-        frames: uint8 (H, W, 3), RGB; or why there is none, as of :func:`fer_id.preprocessing.video.sample_frames`.
-        times: seconds of each.
+        frames: uint8 (H, W, 3), RGB, or the reason of a missing frame, see
+            :func:`fer_id.preprocessing.video.sample_frames`.
+        times: seconds of each frame.
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
-        min_eye_distance: pixels between the eye centres below which a face is too small to read.
-        gray: without colour, as FER2013 is.
-        follower: tells whose face it is; a new one by default.
+        min_eye_distance: pixels between the eye centres below which a face is too small.
+        gray: without colour, as FER2013.
+        follower: chooses the target's face; a new :class:`Follower` by default.
 
     Yields:
         a :class:`Seen` for each frame.
@@ -146,12 +147,13 @@ def follow_face(
         else:
             crop, landmarks = align(image, face.points68)
             seen = Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
-        boxes = tuple(_shares(one.box, width, height) for one in faces)
-        yield seen._replace(boxes=boxes, chosen=next((n for n, one in enumerate(faces) if one is face), None))
+        boxes = tuple(_shares(detected.box, width, height) for detected in faces)
+        chosen = next((index for index, detected in enumerate(faces) if detected is face), None)
+        yield seen._replace(boxes=boxes, chosen=chosen)
 
 
 def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
-    """Windows (start, end) over ``length`` frames; the last is moved back to end with the clip, so no frame is lost.
+    """Return windows (start, end) over ``length`` frames; the last is moved back to end with the clip.
 
     A clip shorter than a window gives one window of its own length.
 
@@ -167,7 +169,7 @@ def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
 
 
 def sample_times(start_s: float, end_s: float, fps: float) -> NDArray[np.float64]:
-    """Moments from ``start_s`` on, every 1/``fps`` seconds, before ``end_s``; at least one."""
+    """Return the moments from ``start_s`` on, every 1/``fps`` seconds, before ``end_s``; at least one moment."""
     count = max(1, math.ceil((end_s - start_s) * fps - 1e-6))
     times: NDArray[np.float64] = start_s + np.arange(count) / fps
     return times
@@ -178,13 +180,13 @@ def _unseen(outcome: str) -> Seen:
 
 
 def middle(face: Face) -> tuple[float, float]:
-    """Middle of a face's box, pixels."""
+    """Return the centre (x, y) of a face's box, pixels."""
     left, top, right, bottom = face.box
     return (left + right) / 2, (top + bottom) / 2
 
 
 def size(face: Face) -> float:
-    """Side of a square as large as a face's box, pixels."""
+    """Return the side of a square of the same area as a face's box, pixels."""
     left, top, right, bottom = face.box
     return max(math.sqrt(max(right - left, 0) * max(bottom - top, 0)), 1e-6)
 
@@ -200,14 +202,14 @@ def _shares(box: Box, width: int, height: int) -> Box:
 
 
 def _goes_on(face: Face, last: _Place, away: float) -> bool:
-    """Whether a face is where and as large as the target may be after so many seconds."""
+    """Return whether a face's position and size are possible for the target after ``away`` seconds."""
     slack = 1 + away
     growth = abs(math.log(size(face) / last.size))
     return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 
 
 def _prominence(face: Face, width: int, height: int) -> float:
-    """Area, less the farther from the middle: half at a quarter of the diagonal."""
+    """Return the area of a face, weighted by its distance from the picture's centre: half at 1/4 of the diagonal."""
     x, y = middle(face)
     off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
     return float(size(face) ** 2 * 0.5 ** (off**2))

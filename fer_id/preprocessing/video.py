@@ -1,4 +1,4 @@
-"""Frames of a video file at chosen moments, by presentation time, as a player shows them; no other file is opened."""
+"""Sampling of a video file's frames by presentation time, as displayed by a player; no other file is opened."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from fer_id.preprocessing.container import OpenVideo, Picture, VideoFacts, opene
 from fer_id.preprocessing.display import Display
 
 NO_PICTURE, DAMAGED = "no picture", "damaged"
-"""Why a moment has no frame: nothing was recorded near it, or what was recorded cannot be decoded faithfully."""
+"""Reasons for a moment without a frame: no picture was recorded near it, or it cannot be decoded faithfully."""
 
 MISSING_S = 0.5
-"""Seconds that may lack at the end against what the header says; many recorders round it up."""
+"""Seconds by which a video may end before its header's duration, which many recorders round up."""
 
 SHORTEST_GAP_S = 0.1
-"""Seconds; a picture that near stands for a moment, however fast the moments follow each other."""
+"""Seconds; a picture this near stands for a moment at any sampling rate."""
 
 MOST_DAMAGED = 0.5
-"""Share of the moments looked at that may be damaged; beyond it a video is unreadable."""
+"""Share of sampled moments that may be damaged; a video with more is unreadable."""
 
-_SEEK_S = 5.0  # from here on it pays to jump to the key frame before the first moment
-_BACK_S = 2.0  # how much farther back the second jump goes where the first lands late; doubled from jump to jump
+_SEEK_S = 5.0  # first moment from which seeking to the key frame before it is faster than decoding from the start
+_BACK_S = 2.0  # seconds by which a second jump goes farther back where the first lands late; doubled at every jump
 
 
 def video_facts(path: Path) -> VideoFacts:
-    """Return what the header says.
+    """Return the properties in a video's header.
 
     Raises:
         DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
@@ -43,10 +43,10 @@ def video_facts(path: Path) -> VideoFacts:
 
 
 def pictures_end(path: Path) -> float:
-    """Seconds from the video's beginning to the end of its last picture, from the packets, without decoding them.
+    """Compute the seconds from a video's beginning to the end of its last picture from the packets, without decoding.
 
-    The header may say more, where sound outlasts the pictures or the file is cut short, or nothing at all, as in what a
-    browser recorded.
+    The header's duration may be longer (sound outlasts the pictures, or the file is truncated) or missing (recordings
+    of a browser).
 
     Raises:
         DataError: as :func:`video_facts`, or as :meth:`fer_id.preprocessing.container.OpenVideo.end`.
@@ -56,7 +56,7 @@ def pictures_end(path: Path) -> float:
 
 
 def gap_s(fps: float) -> float:
-    """Seconds from a moment to the nearest picture beyond which the moment has none: a step at ``fps`` frames a second.
+    """Return the largest distance (s) from a moment to its picture: a step at ``fps`` frames a second.
 
     >>> gap_s(5.0), gap_s(30.0)
     (0.2, 0.1)
@@ -65,10 +65,10 @@ def gap_s(fps: float) -> float:
 
 
 def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -> Iterator[NDArray[np.uint8] | str]:
-    """For each moment the frame nearest to it in presentation time (of two equally near the earlier one).
+    """Yield for each moment the frame nearest in presentation time (of two equally near frames the earlier).
 
-    So variable frame rates come out right. The frames do not depend on where reading begins: a jump that lands after
-    the first moment, as in a transport stream without an index, is repeated from farther back.
+    Variable frame rates are therefore correct. The frames do not depend on where reading begins: a jump that lands
+    after the first moment, as in a transport stream without an index, is repeated from farther back.
 
     Args:
         path: the file.
@@ -76,11 +76,11 @@ def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -
         gap_s: seconds beyond which the nearest frame does not stand for a moment, see :func:`gap_s`.
 
     Yields:
-        uint8 (H, W, 3), RGB, as :class:`fer_id.preprocessing.display.Display` gives it, for each of ``times``; or why
-        there is none: :data:`NO_PICTURE` or :data:`DAMAGED`.
+        uint8 (H, W, 3), RGB, as :class:`fer_id.preprocessing.display.Display` returns it, for each of ``times``; or the
+        reason of a missing frame: :data:`NO_PICTURE` or :data:`DAMAGED`.
 
     Raises:
-        DataError: as :func:`video_facts`; it cannot be read on; or it ends before the last moment.
+        DataError: as :func:`video_facts`; the file cannot be read on, or ends before the last moment.
     """
     moments = [float(time) for time in times]
     if not moments:
@@ -109,7 +109,7 @@ def check_damage(path: Path, times: Sequence[float], outcomes: Sequence[str]) ->
     Args:
         path: the video, for the message.
         times: the moments, seconds.
-        outcomes: what became of each.
+        outcomes: of each moment.
     """
     damaged = [time for time, outcome in zip(times, outcomes, strict=True) if outcome == DAMAGED]
     if len(damaged) > MOST_DAMAGED * len(outcomes):
@@ -121,7 +121,7 @@ def check_damage(path: Path, times: Sequence[float], outcomes: Sequence[str]) ->
 
 @contextmanager
 def _from(path: Path, moment: float) -> Iterator[tuple[OpenVideo, Iterator[Picture]]]:
-    """The video, read from a key frame at or before a moment on; where no jump leads there, from its beginning."""
+    """Open the video and its pictures from a key frame at or before a moment, else from the beginning."""
     for target in _targets(moment):
         with opened(path) as video:
             pictures = video.pictures() if target is None else _after_jump(video, target, moment)
@@ -131,7 +131,7 @@ def _from(path: Path, moment: float) -> Iterator[tuple[OpenVideo, Iterator[Pictu
 
 
 def _targets(moment: float) -> Iterator[float | None]:
-    """Where to jump to, one after the other; None: read from the beginning."""
+    """Yield seek targets (s), each farther back than the last; None: read from the beginning."""
     target, back = moment if moment > _SEEK_S else 0.0, _BACK_S
     while target > 0:
         yield target
@@ -140,7 +140,7 @@ def _targets(moment: float) -> Iterator[float | None]:
 
 
 def _after_jump(video: OpenVideo, target: float, moment: float) -> Iterator[Picture] | None:
-    """The pictures after a jump; None where it led to no key frame at or before the moment."""
+    """Return the pictures after a jump; None where the jump reached no key frame at or before the moment."""
     try:
         video.jump(target)
         pictures = video.pictures()
@@ -159,7 +159,7 @@ def _frame(display: Display, picture: Picture, moment: float, gap_s: float) -> N
 
 
 def _too_short(video: OpenVideo, last: Picture | None, moment: float) -> str:
-    """What is wrong with a video whose pictures end before a moment."""
+    """Return the message for a video whose pictures end before a moment."""
     if last is None:
         return f"{video.path}: damaged; no picture in it can be decoded"
     duration = video.facts.duration_s

@@ -1,10 +1,10 @@
-"""A released model as a folder that tells whether anything in it was changed, and how to use it.
+"""Bundle: a released model as a signed folder with its contract, metrics, policy and model card.
 
     weights.safetensors   model.onnx   contract.json   metrics.json   policy.yaml   README.md (the model card)   LIMITS
     manifest.json (SHA-256 of each of these)   signature.json (Ed25519 over the manifest)
 
-``contract.json`` says what goes in (crops, frames a second, colour), what comes out (labels, temperature, threshold of
-review) and with whom the model must not be used. Nothing is loaded that was not verified.
+``contract.json`` describes the input (crops, frames a second, colour), the output (labels, temperature, threshold of
+review) and the groups with which the model must not be used. Loading verifies every file first.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Manifest(BaseModel):
 
 
 Size = Annotated[float, Field(strict=True, ge=0, le=4096)]
-"""A number of a model's configuration; a larger one is no model of ours, and would fill the memory."""
+"""A number of a model's configuration; the upper bound keeps a forged contract from filling the memory."""
 
 
 class Input(BaseModel):
-    """What a released model is shown."""
+    """Input of a released model."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -68,20 +68,20 @@ class Input(BaseModel):
 
 
 class Labels(BaseModel):
-    """The classes of a released model."""
+    """Classes of a released model."""
 
     space: Text
     names: Annotated[list[Text], Field(min_length=2)]
 
 
 class Threshold(BaseModel):
-    """From which probability a released model answers."""
+    """Least probability at which a released model answers without review."""
 
     threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 
 class UnfitShape(BaseModel):
-    """An entry of ``not_for_use_with``, see :class:`Unfit`."""
+    """Entry of ``not_for_use_with``, see :class:`Unfit`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -91,7 +91,7 @@ class UnfitShape(BaseModel):
 
 
 class Contract(BaseModel):
-    """``contract.json`` of a bundle, as far as it decides how the model is asked."""
+    """``contract.json`` of a bundle: the keys that inference depends on."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -106,17 +106,17 @@ class Contract(BaseModel):
 
 
 class BundleError(FerIdError):
-    """A bundle is damaged, was changed, or is signed by another key than the trusted one."""
+    """Damaged or changed bundle, or a bundle signed by another key than the trusted one."""
 
 
 @dataclass(frozen=True)
 class Unfit:
-    """A group with which a model must not be used.
+    """Group with which a model must not be used.
 
     Attributes:
         column: ``severity``, or ``severity x context`` of a pair.
-        group: its value.
-        reason: what was measured, or that there was too little to measure.
+        group: value of the column.
+        reason: the measured shortfall, or insufficient evidence.
     """
 
     column: str
@@ -129,14 +129,13 @@ class Unfit:
 
 @dataclass(frozen=True)
 class Verified:
-    """What a bundle's manifest and signature tell.
+    """Result of a bundle's verification.
 
     Attributes:
-        fingerprint: of the key that signed it.
-        trust: :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: then the signature shows that nothing was changed
-            since somebody signed it, and not who that was.
+        fingerprint: of the signing key.
+        trust: :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin.
         kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
-        name: of the run that was released.
+        name: of the released run.
     """
 
     fingerprint: str
@@ -155,17 +154,17 @@ class Verified:
 
 @dataclass(frozen=True)
 class Released:
-    """A released model, ready to be asked.
+    """Released model, ready for inference.
 
     Attributes:
-        model: on the CPU, float32, in evaluation mode; ``model(frames, valid, landmarks)`` gives logits (B, K).
+        model: on the CPU, float32, in evaluation mode; ``model(frames, valid, landmarks)`` returns logits (B, K).
         labels: the classes, in the order of the logits.
         temperature: divides the logits before the softmax.
-        threshold: a clip whose largest calibrated probability is below it goes to a person, in [0, 1]; None: all do.
+        threshold: in [0, 1]; clips with a lower largest calibrated probability go to a person; None: all clips do.
         contract: ``contract.json``; ``contract["input"]`` has ``geometry``, ``frames`` (T of a window) and ``fps``.
-        provenance: of the data it was judged on: ``real``, ``simulated`` or ``synthetic``.
-        not_for_use_with: groups that it fails, or of which too little is known.
-        verified: who signed it.
+        provenance: of the test data: ``real``, ``simulated`` or ``synthetic``.
+        not_for_use_with: groups below the policy's bound, or with insufficient evidence.
+        verified: result of :func:`verify_bundle`.
     """
 
     model: ClipClassifier
@@ -179,23 +178,23 @@ class Released:
 
     @property
     def demonstration(self) -> bool:
-        """Whether it may be shown only, and is no evidence about children."""
+        """True for a demonstration, which is no evidence about children."""
         return bool(self.contract["kind"] == DEMONSTRATION)
 
 
 def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind: str, name: str) -> None:
-    """Writes and signs a bundle, whole or not at all.
+    """Write and sign a bundle, whole or not at all.
 
     Args:
-        path: the folder; an older bundle there is not replaced.
-        files: content of every one of :data:`CONTENT`.
+        path: the folder; an existing bundle is not replaced.
+        files: content of each file of :data:`CONTENT`.
         signer: the releaser's key.
         kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
         name: of the run.
 
     Raises:
         FerIdError: ``path`` exists.
-        ValueError: a file is missing or is none of a bundle's.
+        ValueError: a file is missing or unknown.
     """
     if set(files) != set(CONTENT):
         raise ValueError(f"a bundle holds {CONTENT}, given were {sorted(files)}")
@@ -215,16 +214,16 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
 
 
 def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
-    """Checks every file of a bundle, and who signed it.
+    """Check every file of a bundle against its signed manifest.
 
     Args:
         path: the folder.
-        trusted_key: fingerprint of the releaser's key, as the releaser told it (64 hexadecimal digits); None: any key,
-            and the result says whether it is this machine's own.
+        trusted_key: fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits); None: any
+            key is accepted, and ``trust`` of the result states whether it is this machine's own.
 
     Raises:
-        BundleError: no bundle; a file changed, missing or added; or another key's.
-        SignatureError: the manifest was changed since it was signed.
+        BundleError: no bundle; a file was changed, removed or added; or another key signed it.
+        SignatureError: the manifest was changed after it was signed.
     """
     path = Path(path)
     content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
@@ -241,12 +240,12 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
 
 
 def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
-    """The model of a bundle, after :func:`verify_bundle`; its weights are read as weights and nothing else.
+    """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed.
 
     Raises:
-        BundleError: as :func:`verify_bundle`, or its contract is of a newer version.
-        SignatureError: likewise.
-        CheckpointError: the weights are not those of the model that the contract names.
+        BundleError: as :func:`verify_bundle`, or the contract is invalid.
+        SignatureError: as :func:`verify_bundle`.
+        CheckpointError: the weights do not fit the model of the contract.
     """
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
@@ -265,13 +264,13 @@ def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
         threshold=contract["review"]["threshold"],
         contract=contract,
         provenance=contract["provenance"],
-        not_for_use_with=tuple(Unfit(**one) for one in contract["not_for_use_with"]),
+        not_for_use_with=tuple(Unfit(**group) for group in contract["not_for_use_with"]),
         verified=verified,
     )
 
 
 def _object(path: Path) -> bytes:
-    """The bytes of a JSON object of a bundle."""
+    """Return the bytes of a bundle's file after checking that it holds a JSON object."""
     if not path.exists():
         raise BundleError(f"{path.parent} is not a bundle (no {path.name}); `fer-id release` makes one")
     try:
@@ -284,16 +283,16 @@ def _object(path: Path) -> bytes:
 
 
 def _check_files(path: Path, manifest: dict[str, Any]) -> None:
-    """Raises BundleError unless the folder holds what the signed manifest names, all of it and nothing else."""
+    """Raise BundleError unless the folder holds exactly the files of the signed manifest, unchanged."""
     if manifest.get("version") != VERSION:
         raise BundleError(f"{path}: of version {manifest.get('version')}, this program reads {VERSION}; update it")
-    said, problems = manifest.get("files"), Problems(str(path))
-    if not isinstance(said, dict) or set(said) != set(CONTENT):
+    checksums, problems = manifest.get("files"), Problems(str(path))
+    if not isinstance(checksums, dict) or set(checksums) != set(CONTENT):
         raise BundleError(f"{path}: its manifest does not name the files of a bundle: {', '.join(CONTENT)}")
     checked(Manifest, manifest, str(path / MANIFEST), BundleError)
-    for extra in sorted({one.name for one in path.iterdir()} - {*said, MANIFEST, SIGNATURE}):
+    for extra in sorted({file.name for file in path.iterdir()} - {*checksums, MANIFEST, SIGNATURE}):
         problems.add(f"{extra}: was added, the manifest does not name it")
-    for name, expected in said.items():
+    for name, expected in checksums.items():
         file = path / name
         if not file.is_file() or file.is_symlink():
             problems.add(f"{name}: missing")
@@ -302,15 +301,15 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
     problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
 
 
-def _as_fingerprint(given: str) -> str:
-    """A fingerprint as people type it (capitals, colons, spaces) in the form of ours.
+def _as_fingerprint(text: str) -> str:
+    """Return a typed fingerprint without spaces and colons, in lower case.
 
     Raises:
-        BundleError: it is none.
+        BundleError: the text is no fingerprint.
     """
-    plain = re.sub(r"[\s:]", "", given).lower()
+    plain = re.sub(r"[\s:]", "", text).lower()
     if not FINGERPRINT.fullmatch(plain):
-        raise BundleError(f"{given!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")
+        raise BundleError(f"{text!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")
     return plain
 
 

@@ -1,4 +1,4 @@
-"""What a run says of itself, as the gate and the model card read it; what is not there is empty."""
+"""Record of a run's files for the release gate and the model card; missing files are empty."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from fer_id.reporting.explanation import read_explanation
 from fer_id.runs.run_dir import LEARNED_FROM, RunDir
 
 _NAMED = ("cost", "seed", "mode", "started", "git_commit")
-"""Keys of ``job.json`` that the card names in any case."""
+"""Keys of ``job.json`` that the card always reads."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A run's own words.
+    """Content of a run's files.
 
     Attributes:
-        path: as people call it.
-        name: ``study/name``, which tells no place on a disk.
-        done: whether it is finished.
-        folds: paths of the trainings of a cross-validation; empty for a single one.
-        config, job, metrics: the files of that name; empty where they are not there.
-        explanation: ``explain/explain.json``; None where it was not explained.
+        path: of the run, as it was typed.
+        name: ``study/name``, which reveals no path on a disk.
+        done: whether the run is finished.
+        folds: paths of the trainings of a cross-validation; empty for a single training.
+        config, job, metrics: the files of that name; empty where they are missing.
+        explanation: ``explain/explain.json``; None where it is missing.
     """
 
     path: str
@@ -36,24 +36,24 @@ class Record:
 
     @property
     def store(self) -> dict[str, Any]:
-        """What ``job.json`` says of the store."""
+        """Entry ``store`` of ``job.json``."""
         return self.job.get("store") or {}
 
     def learned_from(self) -> set[str]:
-        """Pseudonyms of those whom it has seen."""
+        """Pseudonyms of the subjects that the run learned from."""
         subjects = self.job.get("subjects") or {}
-        return {one for split in LEARNED_FROM for one in subjects.get(split) or ()}
+        return {subject for split in LEARNED_FROM for subject in subjects.get(split) or ()}
 
     def tested(self) -> set[str]:
-        """Pseudonyms of those on whom it was judged."""
+        """Pseudonyms of the test subjects."""
         return set((self.job.get("subjects") or {}).get("test") or ())
 
 
 def read_record(run: RunDir, name: str) -> Record:
-    """A run's record.
+    """Read a run's record.
 
     Args:
-        run: with its ``config.yaml`` at least.
+        run: with at least its ``config.yaml``.
         name: see :class:`Record`.
 
     Raises:
@@ -72,18 +72,18 @@ def read_record(run: RunDir, name: str) -> Record:
 
 
 def only(metrics: dict[str, Any], section: str, name: str) -> float | None:
-    """The one value of something that is kept by fold, of a single training; None where there is none."""
+    """Return the value of a single training from an entry that is stored by fold; None for no value or several."""
     values = list(((metrics.get(section) or {}).get(name) or {}).values())
     return values[0] if len(values) == 1 else None
 
 
 def answers_nothing(metrics: dict[str, Any]) -> bool:
-    """Whether no threshold of review keeps the risk that was asked, so that everything goes to a person."""
+    """Return whether no threshold of review keeps the requested risk, so that every clip goes to a person."""
     thresholds = (metrics.get("review") or {}).get("thresholds") or {}
-    return bool(thresholds) and all(one is None for one in thresholds.values())
+    return bool(thresholds) and all(threshold is None for threshold in thresholds.values())
 
 
 def reason_of(metrics: dict[str, Any], name: str) -> str:
-    """Why ``metrics.json`` says that a value is null; empty where it does not say."""
+    """Return the reason in ``metrics.json`` for a null value; empty where no reason is stated."""
     reasons = metrics.get("reasons") or {}
     return next((str(why) for key, why in reasons.items() if key == name or key.startswith(f"{name}.")), "")

@@ -1,7 +1,7 @@
-"""May this model leave? Pure: what runs say of themselves and a policy go in, every reason to refuse comes out.
+"""Release gate: every reason to refuse a model, from the records of its runs and a policy (a pure function).
 
-What is judged is a *procedure* where a cross-validation is the evidence, and the very weights where a run has a test
-set of its own. What was not measured is a reason to refuse, and so is evidence too small to tell.
+A cross-validation as evidence judges a training *procedure*; a run with a test set of its own judges these very
+weights. A missing measurement is a reason to refuse, and so is insufficient evidence.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ MAY_DIFFER = (
     ),
     *("trainer.precision", "trainer.memory_format", "trainer.accelerator"),
 )
-"""Settings, or beginnings of them, in which a run may differ from the cross-validation that is its evidence; which
-store it is, its fingerprint tells."""
+"""Prefixes of settings in which a run may differ from the cross-validation that is its evidence; the stores are
+compared by their fingerprints."""
 
 
 LEAST_LEARNED = 0.75
-"""Share of those whom the evidence judged that a run must have learned from: with fewer it is a weaker model."""
+"""Share of the evidence's test subjects that a run must have learned from: with fewer subjects its model is weaker."""
 
 
 class Verdict(NamedTuple):
-    """What the gate says.
+    """Decision of the release gate.
 
     Attributes:
-        reasons: why the model must not leave, all of them; empty: it may.
-        unfit: groups with which it must not be used where it leaves.
+        reasons: all reasons to refuse the release; empty: the model may be released.
+        unfit: groups with which the released model must not be used.
     """
 
     reasons: list[str]
     unfit: tuple[Unfit, ...]
 
 
-def judge_release(run: Record, policy: Policy, evidence: Record | None = None, found: Sequence[str] = ()) -> Verdict:
-    """Judges a run by a policy.
+def judge_release(run: Record, policy: Policy, evidence: Record | None = None, refusals: Sequence[str] = ()) -> Verdict:
+    """Judge a run by a policy.
 
     Args:
-        run: whose weights would leave.
+        run: with the weights to release.
         policy: the bounds.
-        evidence: the cross-validation whose numbers count, where the run was trained for use and has judged too few
-            children itself; None: the run's own numbers count.
-        found: reasons that others found, such as a store whose consent ended.
+        evidence: the cross-validation whose numbers count, for a run that was trained for use and has too few test
+            subjects of its own; None: the run's own numbers count.
+        refusals: reasons from the caller, such as a store whose consent ended.
     """
     judged = evidence or run
     reasons = [
-        *found,
+        *refusals,
         *_of_the_run(run, evidence),
         *(_of_the_evidence(run, evidence) if evidence else ()),
         *_of_its_answers(run, policy),
@@ -70,11 +70,11 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, f
 
 
 def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
-    """Whether there is one model, judged as it will be used."""
-    for one in (run, *([evidence] if evidence else ())):
-        if (mode := one.job.get("mode") or "inductive") != "inductive":
+    """Yield reasons to refuse a run that is not one finished model, tested the way it will be used."""
+    for record in (run, *([evidence] if evidence else ())):
+        if (mode := record.job.get("mode") or "inductive") != "inductive":
             yield (
-                f"{one.path} was judged {mode}: something of the tested children was seen before, which nobody will "
+                f"{record.path} was judged {mode}: something of the tested children was seen before, which nobody will "
                 "have seen of the next child; judge it with protocol.mode=inductive"
             )
     if not run.done:
@@ -96,12 +96,12 @@ def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
 
 
 def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
-    """Whether a cross-validation speaks of this run."""
+    """Yield reasons why a cross-validation is no evidence for this run."""
     if not evidence.done:
         yield f"{evidence.path} is not finished (no DONE); the same fer-id train command resumes it"
     if not evidence.folds:
         yield f"{evidence.path} is a single training, of other weights; evidence is a cross-validation (protocol=loso)"
-    stores = [one.store.get("fingerprint") for one in (run, evidence)]
+    stores = [record.store.get("fingerprint") for record in (run, evidence)]
     if None in stores or stores[0] != stores[1]:
         yield f"{evidence.path} is of another store than {run.path}, or the store was made again between the two"
     changed = differences(evidence.config, run.config)
@@ -121,7 +121,7 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
 
 
 def _of_its_answers(run: Record, policy: Policy) -> Iterator[str]:
-    """Whether the weights that leave have a temperature and a threshold of review; of many models nobody asks."""
+    """Yield reasons where a single training lacks a temperature or a threshold of review for the policy's risk."""
     if run.folds:
         return
     if only(run.metrics, "calibration", "temperatures") is None:
@@ -137,7 +137,7 @@ def _of_its_answers(run: Record, policy: Policy) -> Iterator[str]:
 
 
 def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:
-    """Where the model would go, and whether what it was judged on allows that."""
+    """Yield reasons where the law or the provenance of the test data rules out the policy's setting or kind."""
     if policy.setting in RESTRICTED and (policy.exception == "none" or not policy.exception_record.strip()):
         yield (
             f"setting {policy.setting}: inferring emotions is forbidden there except for medical or safety reasons "
@@ -154,7 +154,7 @@ def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:
 
 
 def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
-    """Subjects, accuracy and calibration."""
+    """Yield reasons where subjects, accuracy or calibration miss their bounds."""
     metrics = judged.metrics
     if judged.store.get("shard_by") == "split":
         yield "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child"
@@ -173,27 +173,27 @@ def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
 
 
 def _of_the_maps(judged: Record, policy: Policy) -> Iterator[str]:
-    """Where it looks, and whether the maps that say so can be believed."""
-    said, again = judged.explanation, f"run fer-id explain {judged.path}"
-    if said is None:
+    """Yield reasons where off-face attribution exceeds its bound, or a check of the attribution maps failed."""
+    explanation, again = judged.explanation, f"run fer-id explain {judged.path}"
+    if explanation is None:
         yield f"where it looks was not measured; {again}"
         return
-    leakage = (said.get("leakage") or {}).get("high")
+    leakage = (explanation.get("leakage") or {}).get("high")
     if leakage is None:
-        yield f"leakage: no interval ({(said.get('leakage') or {}).get('reason') or 'not measured'}); {again}"
+        yield f"leakage: no interval ({(explanation.get('leakage') or {}).get('reason') or 'not measured'}); {again}"
     elif leakage > policy.max_leakage:
         yield f"leakage may be as high as {leakage:.3f}, expected {policy.max_leakage} at most"
-    checks = said.get("checks") or {}
+    checks = explanation.get("checks") or {}
     for name in policy.required_checks:
         passed = (checks.get(CHECKS[name]) or {}).get("passed")
         if CHECKS[name] not in checks:
             yield f"check {name}: not made; {again}"
         elif passed is None:
             yield f"check {name}: undecided, insufficient evidence; {again} checks=<more clips>"
-    for failed in said.get("failed") or ():
+    for failed in explanation.get("failed") or ():
         yield f"check {failed}: failed, so the maps cannot be believed"
 
 
 def not_measured(what: str, run: Record, reason: str) -> str:
-    """A line for what is absent."""
+    """Return the line for a missing measurement."""
     return f"{what}: {reason}" if reason else f"{what}: not measured; run fer-id evaluate {run.path}"

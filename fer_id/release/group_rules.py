@@ -1,4 +1,4 @@
-"""What the gate asks of groups: who is failed badly enough to keep the model here, and who must be named."""
+"""Rules of the release gate for subgroups: reasons to refuse a model, and groups to name as unfit."""
 
 from __future__ import annotations
 
@@ -19,53 +19,53 @@ Groups = dict[str, dict[str, Any]]
 
 
 def unfit_groups(metrics: dict[str, Any], policy: Policy) -> tuple[Unfit, ...]:
-    """The groups whose accuracy may be below what is asked of all (``min_accuracy``), or of whom too little is known.
+    """Return the groups whose accuracy may be below ``min_accuracy``, or whose evidence is insufficient.
 
-    A pair of groups is named where it fails; that many pairs hold too few children to tell is said once, elsewhere.
-    Strangers read this: numbers stand only where the public view shows the group, and never how many children it has.
+    Pairs of groups with too few children are left out here; the file LIMITS mentions them once. The result is public:
+    numbers stand only where the public view shows the group, and never its number of children.
     """
-    found, shown = [], (disclosed_subgroups(metrics) or {}).get("columns") or {}
+    unfit, public = [], (disclosed_subgroups(metrics) or {}).get("columns") or {}
     for column, groups in _columns(metrics).items():
-        for group, one in groups.items():
-            low = _low(metrics, one)
+        for group, scores in groups.items():
+            low = _low(metrics, scores)
             if low is None and PAIR not in column:
-                found.append(Unfit(column, group, f"{TOO_LITTLE}, too few children were judged"))
+                unfit.append(Unfit(column, group, f"{TOO_LITTLE}, too few children were judged"))
             elif low is not None and low < policy.min_accuracy:
-                seen = group in ((shown.get(column) or {}).get("groups") or {})
-                value = f"as low as {low:.2f}" if seen else "lower"
-                found.append(Unfit(column, group, f"its accuracy may be {value}; {policy.min_accuracy} is asked for"))
-    return tuple(found)
+                disclosed = group in ((public.get(column) or {}).get("groups") or {})
+                value = f"as low as {low:.2f}" if disclosed else "lower"
+                unfit.append(Unfit(column, group, f"its accuracy may be {value}; {policy.min_accuracy} is asked for"))
+    return tuple(unfit)
 
 
 def group_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
-    """Why groups keep a model here: not measured, nobody to use it with, or one of them failed badly."""
+    """Yield reasons to refuse: groups not measured, no fit group, or a group below ``min_worst_group_accuracy``."""
     if metrics.get("subgroups") is None:
         yield f"subgroups: {reason_of(metrics, 'subgroups') or 'not measured; run fer-id evaluate'}"
         return
     unfit, columns = unfit_groups(metrics, policy), _columns(metrics)
     left_out = metrics["subgroups"].get("left_out") or {}
     for name in policy.groups:
-        named = {one.group for one in unfit if one.column == name}
+        named = {entry.group for entry in unfit if entry.column == name}
         if name not in columns:
             yield f"groups of {name}: {left_out.get(name) or 'not measured'}"
-        elif all(_low(metrics, one) is None for one in columns[name].values()):
+        elif all(_low(metrics, scores) is None for scores in columns[name].values()):
             yield f"groups of {name}: {TOO_LITTLE}, in no group were enough children judged"
         elif named >= set(columns[name]):
             yield f"groups of {name}: it is fit for none of them"
     if hidden := [name for name, why in left_out.items() if why == NOT_ASKED and name not in policy.groups]:
         yield f"groups of {', '.join(hidden)}: {NOT_ASKED}; run fer-id evaluate again without groups="
     for column, groups in columns.items():
-        for group, one in groups.items():
-            low = _low(metrics, one)
+        for group, scores in groups.items():
+            low = _low(metrics, scores)
             if low is not None and low < policy.min_worst_group_accuracy:
                 floor = policy.min_worst_group_accuracy
                 yield f"{column} {group}: its accuracy may be as low as {low:.3f}, expected {floor} of any group"
 
 
 def gap_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
-    """Gaps in accuracy above the bound, whether or not chance could make them: the burden of proof is the model's."""
-    for column, one in ((metrics.get("subgroups") or {}).get("columns") or {}).items():
-        gap = (one.get("gaps") or {}).get("accuracy") or {}
+    """Yield gaps in accuracy above the bound, significant or not: the burden of proof is the model's."""
+    for column, content in ((metrics.get("subgroups") or {}).get("columns") or {}).items():
+        gap = (content.get("gaps") or {}).get("accuracy") or {}
         if gap.get("gap") is not None and gap["gap"] > policy.max_gap:
             yield (
                 f"{column}: accuracy differs by {gap['gap']:.3f} between {gap.get('worst')} and {gap.get('best')} "
@@ -76,13 +76,13 @@ def gap_reasons(metrics: dict[str, Any], policy: Policy) -> Iterator[str]:
 
 
 def _columns(metrics: dict[str, Any]) -> dict[str, Groups]:
-    """Groups by column."""
+    """Return column -> group -> its metrics."""
     columns = (metrics.get("subgroups") or {}).get("columns") or {}
-    return {str(column): one.get("groups") or {} for column, one in columns.items()}
+    return {str(column): content.get("groups") or {} for column, content in columns.items()}
 
 
 def _low(metrics: dict[str, Any], group: dict[str, Any]) -> float | None:
-    """Lower end of the interval of a group's accuracy; None where it has too few subjects, whatever was asked for."""
+    """Return the lower end of the interval of a group's accuracy; None with fewer subjects than the minimum."""
     least = max(MIN_SUBJECTS, (metrics.get("subgroups") or {}).get("min_subjects") or 0)
     interval = (group.get("intervals") or {}).get("accuracy") or {}
     low: float | None = interval.get("low")

@@ -1,4 +1,4 @@
-"""What must be known before a model is used, in sentences: the end of its card, and the file LIMITS of a bundle."""
+"""Limits of a model's use in sentences, for the end of its card and the file LIMITS of a bundle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAW = (
 
 
 def title(name: str, provenance: object, policy: Policy | None) -> str:
-    """The model's name with what must be said in the same breath."""
+    """Return the model's name, marked as a demonstration or by a provenance other than real."""
     words = []
     if policy is not None and policy.kind == DEMONSTRATION:
         words.append("DEMONSTRATION")
@@ -30,12 +30,12 @@ def title(name: str, provenance: object, policy: Policy | None) -> str:
 
 
 def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) -> list[str]:
-    """The limits of a run's model.
+    """Return the limits of a run's model, one sentence or two per line.
 
     Args:
-        run: whose weights it is about.
-        evidence: the cross-validation whose numbers count; None: the run's own.
-        pretrained_elsewhere: whether it started from what it learned from other data.
+        run: with the weights.
+        evidence: the cross-validation whose numbers count; None: the run's own numbers.
+        pretrained_elsewhere: whether the run started from weights that were trained on other data.
     """
     judged = evidence or run
     metrics, lines = judged.metrics, [ASSISTS]
@@ -73,9 +73,9 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
 
 
 def limits_file(name: str, policy: Policy, provenance: object, unfit: Sequence[Unfit], sentences: Sequence[str]) -> str:
-    """The file LIMITS: plain text, for whoever opens the folder."""
+    """Return the text of the file LIMITS."""
     nobody = "no group is known that it fails; groups that the card does not name were not judged"
-    named = [f"  - {one}" for one in unfit or (nobody,)]
+    named = [f"  - {group}" for group in unfit or (nobody,)]
     return "\n".join(
         [
             title(name, provenance, policy),

@@ -1,7 +1,7 @@
-"""The model card: what a model is for, what it learned from, what it can do, and what it must not be used for.
+"""Model card: intended use, training data, performance and forbidden uses of a model.
 
-In the Hugging Face format (Mitchell et al., 2019, arXiv:1810.03993; metadata of ``huggingface_hub``), offline. Of real
-children it tells only what strangers may see.
+In the Hugging Face format (Mitchell et al., 2019, arXiv:1810.03993; metadata of ``huggingface_hub``), offline. The
+metrics of real children pass disclosure control (:mod:`fer_id.release.disclosed`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ HEADLINE = {
 
 @dataclass(frozen=True)
 class Source:
-    """Data that a model learned from or was judged on.
+    """Data that a model was trained or tested on.
 
     Attributes:
-        dataset: its name.
+        dataset: name.
         provenance: ``real``, ``simulated`` or ``synthetic``; ``unknown``.
-        role: what it was used for.
-        licence: of the data; ``unknown`` where nobody said.
-        consent: how many children agreed to each purpose, and ``children``; None where it holds no consent.
+        role: use of the data.
+        licence: of the data; ``unknown`` where none is stated.
+        consent: purpose -> number of children who agreed, and ``children``; None for data without consent records.
     """
 
     dataset: str
@@ -49,12 +49,12 @@ class Source:
 
 @dataclass(frozen=True)
 class Release:
-    """What a card tells of a release.
+    """Content of a card's part on the release.
 
     Attributes:
-        policy: under which it leaves.
+        policy: of the release.
         contract: ``contract.json``.
-        fingerprint: of the key that signs.
+        fingerprint: of the signing key.
     """
 
     policy: Policy
@@ -65,12 +65,12 @@ class Release:
 def model_card(
     run: Record, sources: Sequence[Source], *, evidence: Record | None = None, release: Release | None = None
 ) -> str:
-    """The card, Markdown under YAML metadata.
+    """Return the card: Markdown under YAML metadata.
 
     Args:
-        run: whose weights it describes.
-        sources: of its data, the nearest first.
-        evidence: the cross-validation whose numbers count; None: the run's own.
+        run: with the weights.
+        sources: of the run's data, the nearest first.
+        evidence: the cross-validation whose numbers count; None: the run's own numbers.
         release: of a bundle; None: the run was not released.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -79,7 +79,7 @@ def model_card(
     metrics = disclosed(judged.metrics)
     environment = Environment(
         loader=PackageLoader("fer_id.release"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # of Markdown nothing is escaped but what would break a table
+    )  # no automatic escaping: the filter ``cell`` escapes text that would break a table
     environment.filters |= {
         "percent": percent,
         "cell": cell,
@@ -113,18 +113,18 @@ def model_card(
 
 
 def cell(value: object) -> str:
-    """Text that stays in its cell of a table, and is no markup."""
+    """Return the text on one line, escaped for a cell of a Markdown table."""
     text = " ".join(str(value).split())
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "\\`")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number, or an en dash where it is undefined."""
+    """Return the formatted number, or an en dash for None."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
-    """YAML that their own library makes and reads again."""
+    """Return the YAML metadata as ``huggingface_hub`` writes it."""
     from huggingface_hub import EvalResult, ModelCardData
 
     provenance = str(metrics.get("provenance") or "unknown")
@@ -156,7 +156,7 @@ def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
 
 
 def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Name, value and interval of the main scores."""
+    """Return name, value and interval of each main score."""
     if "intervals" not in metrics:
         return []
     return [
@@ -166,7 +166,7 @@ def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def _per_class(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
-    """Class, its numbers, and the interval of its recall."""
+    """Return each class, its metrics, and the interval of its recall."""
     if "intervals" not in metrics:
         return []
     return [
@@ -176,6 +176,6 @@ def _per_class(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], st
 
 
 def _subjects(judged: Record) -> dict[str, int]:
-    """How many subjects each part of the data has."""
+    """Return the number of subjects of each split."""
     subjects = judged.job.get("subjects") or {}
     return {split: len(members or ()) for split, members in subjects.items()}

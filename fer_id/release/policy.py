@@ -1,6 +1,6 @@
-"""What a model must show before it may leave, and where it may go: a policy, read from YAML.
+"""Release policy, read from YAML: the bounds that a model must meet, its setting and its forbidden uses.
 
-No bound has a default: a policy that forgets one is refused, since whoever wrote it would believe that it holds.
+No bound has a default: a policy without it is refused, since its author would believe that the bound holds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESTRICTED = ("education", "workplace")
 or safety reasons."""
 
 FORBIDDEN = ("punishment", "exclusion", "grading", "surveillance", "diagnosis")
-"""Uses that every policy must forbid; one may forbid more."""
+"""Uses that every policy must forbid, at least."""
 
 CHECKS = {
     "randomisation": "random everything",
@@ -33,34 +33,34 @@ CHECKS = {
     "deletion": "deletion",
     "insertion": "insertion",
 }
-"""Checks of the maps as a policy names them, and as ``explain.json`` does."""
+"""Name of each check of the attribution maps in a policy -> its name in ``explain.json``."""
 
 WORDS: dict[Any, str] = {int: "a whole number", float: "a number", str: "text", list[str]: "a list of texts"}
 
 
 class PolicyError(ConfigError):
-    """A policy names unknown keys, misses some, or asks for the impossible."""
+    """Unknown or missing keys of a policy, or impossible values."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The bounds of a release. Intervals are those of 95 % over subjects.
+    """Bounds of a release. Intervals are 95 % intervals over subjects.
 
     Attributes:
-        kind: ``release``, or ``demonstration``: of a model judged on drawn or simulated children, for showing only.
-        setting: where it is used.
-        legal_basis: in words: what allows using it there, and on whose decision.
-        exception: of the settings in which the AI Act forbids inferring emotions: why it is allowed here.
-        exception_record: what records that: who decided, when, in which document; empty without an exception.
-        min_subjects: children that it must have been judged on.
+        kind: ``release``, or ``demonstration`` for a model tested on drawn or simulated children only.
+        setting: place of use.
+        legal_basis: in words: the legal ground of the use in this setting, and who decided on it.
+        exception: ground for use in a setting where the AI Act forbids inferring emotions.
+        exception_record: who decided on the exception, when, in which document; empty without an exception.
+        min_subjects: least number of test subjects.
         min_accuracy: least lower end of the interval of the accuracy; groups below it are named as unfit.
-        min_worst_group_accuracy: least lower end of any group's interval; below it nothing is released.
+        min_worst_group_accuracy: least lower end of any group's interval; below it the release is refused.
         max_gap: largest difference in accuracy between two groups of a column.
         max_ece: largest expected calibration error of the calibrated probabilities.
-        max_risk: largest share of wrong answers that the threshold of review may have been chosen for.
-        max_leakage: largest upper end of the interval of what the maps mark outside the face, 1 is no preference.
-        groups: columns by which it must have been judged.
-        required_checks: checks that the maps must have passed.
+        max_risk: largest error rate that the threshold of review may have been chosen for.
+        max_leakage: largest upper end of the interval of the off-face attribution; 1 is no preference for the face.
+        groups: columns whose groups must have been evaluated.
+        required_checks: checks that the attribution maps must have passed.
         forbidden_uses: at least :data:`FORBIDDEN`.
     """
 
@@ -81,15 +81,15 @@ class Policy:
     forbidden_uses: list[str] = bounded([])
 
     def as_yaml(self) -> str:
-        """The file that gives this policy."""
+        """Return the policy as the YAML text that :func:`read_policy` reads."""
         return yaml.safe_dump(asdict(self), sort_keys=False, allow_unicode=True, width=120)
 
 
 def read_policy(path: Path) -> Policy:
-    """A policy from a YAML file.
+    """Read a policy from a YAML file.
 
     Raises:
-        PolicyError: everything that is wrong with it.
+        PolicyError: lists all problems.
     """
     raw, _ = read_yaml(path, PolicyError, "min_subjects: 12")
     problems = Problems(str(path))
@@ -100,26 +100,26 @@ def read_policy(path: Path) -> Policy:
 
 
 def policy_problems(raw: dict[str, Any]) -> list[str]:
-    """Everything that is wrong with the content of a policy, one line each."""
-    known, found = {one.name: one for one in fields(Policy)}, list[str]()
-    found += [f"{key}: unknown; known: {', '.join(known)}" for key in raw if key not in known]
-    found += [f"{name}: missing" for name in known if name not in raw]
+    """Return all problems of a policy's content, one line each."""
+    known, problems = {field.name: field for field in fields(Policy)}, list[str]()
+    problems += [f"{key}: unknown; known: {', '.join(known)}" for key in raw if key not in known]
+    problems += [f"{name}: missing" for name in known if name not in raw]
     hints = get_type_hints(Policy)
     sound = dict[str, Any]()
     for name in (name for name in known if name in raw):
         problem = _value_problem(raw[name], hints[name], dict(known[name].metadata))
         if problem:
-            found.append(f"{name}: {raw[name]!r}, expected {problem}")
+            problems.append(f"{name}: {raw[name]!r}, expected {problem}")
         else:
             sound[name] = raw[name]
-    return found + _combinations(sound)
+    return problems + _combinations(sound)
 
 
 def _value_problem(value: object, hint: Any, limits: dict[str, Any]) -> str:
-    """What was expected instead of a value; empty where it is as it should be."""
+    """Return the expected kind and limits of a wrong value; empty for a valid one."""
     limited = limits_text(limits)
     expected = f"{WORDS[hint]}{f', {limited}' if limited else ''}"
-    if isinstance(value, bool):  # which Python takes for a number
+    if isinstance(value, bool):  # a subclass of int
         return expected
     if hint is float:
         right = isinstance(value, int | float) and math.isfinite(value)
@@ -131,13 +131,13 @@ def _value_problem(value: object, hint: Any, limits: dict[str, Any]) -> str:
 
 
 def _combinations(raw: dict[str, Any]) -> list[str]:
-    """What is wrong with values that are sound one by one."""
-    found = []
+    """Return the problems of values that are valid one by one but not together, and of empty or incomplete ones."""
+    problems = []
     if "legal_basis" in raw and not raw["legal_basis"].strip():
-        found.append("legal_basis: empty; say what allows using the model there, and who decided so")
+        problems.append("legal_basis: empty; say what allows using the model there, and who decided so")
     floor, bound = raw.get("min_worst_group_accuracy"), raw.get("min_accuracy")
     if floor is not None and bound is not None and floor > bound:
-        found.append(f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})")
+        problems.append(f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})")
     if missing := [use for use in FORBIDDEN if use not in raw.get("forbidden_uses", FORBIDDEN)]:
-        found.append(f"forbidden_uses: does not forbid {', '.join(missing)}; every policy must")
-    return found
+        problems.append(f"forbidden_uses: does not forbid {', '.join(missing)}; every policy must")
+    return problems

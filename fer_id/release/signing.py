@@ -1,7 +1,7 @@
-"""Who released a bundle: an Ed25519 signature (RFC 8032) by the releaser's own key, made once beside the site's key.
+"""Ed25519 signatures (RFC 8032) of bundles by the releaser's key, which is created once beside the site's key.
 
-Checksums alone show damage. A signature shows forgery too, but only to whoever knows the releaser's key from elsewhere:
-a bundle brings its public key along, and so could a forger's.
+Checksums alone detect damage. A signature detects forgery too, but only for a recipient who has the key's fingerprint
+from the releaser: a bundle contains its public key, and so does a forged one.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 
 
 class SignatureError(FerIdError):
-    """A signature is missing, of another content, or by another key than the trusted one."""
+    """Missing signature, or one of another content or by another key."""
 
 
 class Signer:
-    """The releaser's private key, made once with :meth:`load`.
+    """Private key of the releaser, created once by :meth:`load`.
 
     Args:
         private: Ed25519.
@@ -40,14 +40,14 @@ class Signer:
 
     @classmethod
     def load(cls, home: Path, *, create: bool = False) -> Signer:
-        """Reads ``home/release_key.pem`` (PKCS 8, not encrypted: whoever can read it can release).
+        """Read ``home/release_key.pem`` (PKCS 8, not encrypted: everybody who can read the file can release).
 
         Args:
             home: see :func:`fer_id.consent.keys.keys_home`.
-            create: make it where there is none, readable by its owner only.
+            create: create a missing key, readable by its owner only.
 
         Raises:
-            ConfigError: there is none, others may read it, or it is damaged.
+            ConfigError: the key is missing, readable by others, or damaged.
         """
         path = home / NAME
         if create and not path.exists():
@@ -71,7 +71,7 @@ class Signer:
 
     @property
     def public(self) -> str:
-        """The public key, 64 hexadecimal digits."""
+        """Public key, 64 hexadecimal digits."""
         return self._private.public_key().public_bytes_raw().hex()
 
     @property
@@ -80,12 +80,12 @@ class Signer:
         return fingerprint(self.public)
 
     def sign(self, content: bytes) -> str:
-        """Signature of ``content``, hexadecimal."""
+        """Return the signature of ``content``, hexadecimal."""
         return self._private.sign(content).hex()
 
 
 def own_fingerprint(home: Path) -> str | None:
-    """Fingerprint of the key of whoever works here; None where there is none (one that is damaged counts as none)."""
+    """Return the fingerprint of this machine's release key; None where the key is missing or damaged."""
     try:
         return Signer.load(home).fingerprint
     except ConfigError:
@@ -93,7 +93,7 @@ def own_fingerprint(home: Path) -> str | None:
 
 
 def fingerprint(public: str) -> str:
-    """What people compare instead of a key: SHA-256 of the public key's 32 bytes, 64 hexadecimal digits.
+    """Return the SHA-256 of the public key's 32 bytes, 64 hexadecimal digits, for people to compare.
 
     Args:
         public: hexadecimal.
@@ -102,10 +102,10 @@ def fingerprint(public: str) -> str:
 
 
 def check_signature(content: bytes, signature: object, public: object, where: str) -> None:
-    """Checks a signature under a public key, both hexadecimal.
+    """Check the signature of ``content`` under a public key, both hexadecimal.
 
     Raises:
-        SignatureError: no signature, none of this content, or no key.
+        SignatureError: no signature, a signature of another content, or no key.
     """
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(public)))
@@ -117,7 +117,7 @@ def check_signature(content: bytes, signature: object, public: object, where: st
 
 
 def _make(path: Path) -> None:
-    """Writes a new key, unless somebody else was first."""
+    """Write a new key, unless another process has just created one."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()

@@ -1,4 +1,4 @@
-"""``card.json``: what must be known of a store before anyone trains on it."""
+"""``card.json``: provenance, label space, geometry, consent and expiry of a ClipStore."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _JSON_KINDS: dict[str, tuple[type, str]] = {
 
 
 class Parameters(BaseModel):
-    """What was chosen when a store was made, as far as it is read again."""
+    """Settings of a store's preparation that are read again."""
 
     fps: Number | None = None
     min_eye_distance: Number | None = None
@@ -38,20 +38,20 @@ class Parameters(BaseModel):
     from_fingerprint: Text | None = None
 
 
-class Kept(BaseModel):
-    """Of a child's consent, as it was when a store was made."""
+class ConsentShape(BaseModel):
+    """A subject's consent at the time of a store's preparation."""
 
     purposes: list[Text]
 
 
 class Geometry(BaseModel):
-    """Where the eyes lie in every crop: x, y of the right one and the left one; None: where the dataset put them."""
+    """Position (x, y) of the right and the left eye in every crop; None: as the dataset aligned its faces."""
 
     eyes: tuple[tuple[Number, Number], tuple[Number, Number]] | None = None
 
 
 class CardShape(BaseModel):
-    """The kinds within ``card.json``."""
+    """Types of the values within ``card.json``."""
 
     geometry: Geometry = Geometry()
     parameters: Parameters = Parameters()
@@ -59,25 +59,25 @@ class CardShape(BaseModel):
     audit: Audit = Audit()
     groups: list[Text] = []
     notes: list[Text] = []
-    consent: dict[str, Kept] = {}
+    consent: dict[str, ConsentShape] = {}
 
 
 @dataclass
 class StoreCard:
-    """What must be known of a store before anyone trains on it; ``card.json``.
+    """Description of a store, ``card.json``.
 
     Attributes:
         provenance: ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn).
-        label_space: name of the space that ``label`` and ``soft_label`` speak.
+        label_space: name of the label space of ``label`` and ``soft_label``.
         shard_by: ``subject_id`` or ``split``.
         source: dataset name.
         geometry: eye positions in crop pixels, colour or gray; stores of different geometry do not mix.
-        parameters: everything that was chosen when it was made.
-        versions: of the libraries whose results it holds.
-        audit: what the leakage audit found, and every count of samples left out.
+        parameters: all settings of the store's preparation.
+        versions: of the libraries that computed the store's content.
+        audit: results of the leakage audit, and every count of samples left out.
         groups: the group columns (age group, severity, ...).
-        landmarks_from: one of :data:`LANDMARKS_FROM`; of a simulated store that of its source.
-        consent: of a cohort, pseudonym -> ``purposes`` and ``expires_on``, as they were when it was made.
+        landmarks_from: one of :data:`LANDMARKS_FROM`; a simulated store has its source's.
+        consent: of a cohort, pseudonym -> ``purposes`` and ``expires_on`` at the time of the preparation.
         expires_on: day (ISO) after which the store refuses to open; empty: never.
     """
 
@@ -96,16 +96,16 @@ class StoreCard:
     expires_on: str = ""
 
     def shareable(self, subject: str) -> bool:
-        """Whether pictures of a subject may leave the machine: drawn faces, and people who agreed to ``media_sharing``.
+        """Return whether pictures of a subject may leave the machine: drawn faces, and consent to ``media_sharing``.
 
-        A simulated clip inherits what its source allows, and benchmarks allow nothing.
+        A simulated clip inherits its source's permission, and benchmarks give none.
         """
         agreed = (self.consent.get(subject) or {}).get("purposes", ())
         return self.provenance == "synthetic" or (self.provenance == "real" and "media_sharing" in agreed)
 
     @property
     def mesh_mapping(self) -> str | None:
-        """The version of ``MESH_68`` that gave the landmarks; None where they come from elsewhere, or there are none.
+        """Version of ``MESH_68`` that the landmarks were computed with; None for every other origin, or no landmarks.
 
         Landmarks of two versions are not the same points of a face. Other origins mix with every version.
         """
@@ -113,7 +113,7 @@ class StoreCard:
 
     @classmethod
     def read(cls, path: Path) -> StoreCard:
-        """Reads and checks ``card.json``; StoreError lists what is wrong with it."""
+        """Read and check ``card.json``; StoreError lists all problems."""
         raw = read_json(path, StoreError)
         known, problems = {f.name for f in fields(cls)}, Problems(str(path))
         for key in sorted({"provenance", "label_space", "shard_by", "source"} - set(raw)):
@@ -138,7 +138,7 @@ class StoreCard:
 
 
 def _earlier_landmarks(raw: dict[str, Any]) -> str:
-    """Origin of the landmarks of a store that was written before cards had ``landmarks_from``."""
+    """Infer the origin of the landmarks of a store written before cards had ``landmarks_from``."""
     if raw["source"] == "synth":
         return "drawn"
     setting = raw.get("parameters", {}).get("landmarks")  # of a benchmark
@@ -146,17 +146,17 @@ def _earlier_landmarks(raw: dict[str, Any]) -> str:
 
 
 def _term_problems(raw: dict[str, Any]) -> list[str]:
-    """What is wrong with the days and permissions that a card states."""
+    """Return the problems of a card's dates and consent entries."""
     days, consent = {"expires_on": raw.get("expires_on") or None}, raw.get("consent")
-    found = []
-    for subject, kept in consent.items() if isinstance(consent, dict) else ():
-        if not isinstance(kept, dict) or not {"purposes", "recorded_on", "expires_on"} <= set(kept):
-            found.append(f"consent of {subject} is {kept!r}, expected purposes, recorded_on and expires_on")
+    problems = []
+    for subject, terms in consent.items() if isinstance(consent, dict) else ():
+        if not isinstance(terms, dict) or not {"purposes", "recorded_on", "expires_on"} <= set(terms):
+            problems.append(f"consent of {subject} is {terms!r}, expected purposes, recorded_on and expires_on")
             continue
-        days |= {f"consent of {subject}: {key}": kept[key] for key in ("recorded_on", "expires_on")}
+        days |= {f"consent of {subject}: {key}": terms[key] for key in ("recorded_on", "expires_on")}
     for key, day in days.items():
         try:
             date.fromisoformat(day or "2000-01-01")
         except (TypeError, ValueError):
-            found.append(f"{key} is {day!r}, expected a date such as 2026-01-31")
-    return found
+            problems.append(f"{key} is {day!r}, expected a date such as 2026-01-31")
+    return problems

@@ -1,4 +1,4 @@
-"""What a ClipStore's table and arrays must look like, and what is wrong with them."""
+"""Format of a ClipStore's table and arrays, and its checks."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
 
 
 def label_problems(label: object, soft_label: object, space: LabelSpace) -> list[str]:
-    """What is wrong with the label and the soft label of one clip; None and NaN mean that it has none."""
-    found = []
+    """Return the problems of one clip's label and soft label; None and NaN stand for a missing label."""
+    problems = []
     if isinstance(label, str) and label not in space.names:
-        found.append(f"label {label!r} is not in {space.name}: {', '.join(space.names)}")
+        problems.append(f"label {label!r} is not in {space.name}: {', '.join(space.names)}")
     if isinstance(soft_label, list | tuple | np.ndarray):
         if len(soft_label) != len(space):
-            found.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
+            problems.append(f"soft_label has {len(soft_label)} values, expected the {len(space)} of {space.name}")
         elif not _are_shares(soft_label):
-            found.append(f"soft_label is {cut(np.asarray(soft_label).tolist())}, expected shares that sum to 1")
-    return found
+            problems.append(f"soft_label is {cut(np.asarray(soft_label).tolist())}, expected shares that sum to 1")
+    return problems
 
 
 def _are_shares(values: Sequence[object] | NDArray[Any]) -> bool:
@@ -52,37 +52,39 @@ def _are_shares(values: Sequence[object] | NDArray[Any]) -> bool:
 
 
 def table_problems(clips: pd.DataFrame, card: StoreCard) -> list[str]:
-    """What is wrong with the table by itself; one line for each kind of problem."""
-    found = []
+    """Return the problems of ``clips.parquet`` that need no array to be seen; one line for each kind of problem."""
+    problems = []
     if not len(clips):
-        found.append("no clip")
+        problems.append("no clip")
     for column in ("start", "length", "n_valid"):
         if clips[column].dtype.kind not in "iu":
-            found.append(f"column {column} is {clips[column].dtype}, expected whole numbers without gaps")
+            problems.append(f"column {column} is {clips[column].dtype}, expected whole numbers without gaps")
     for column in dict.fromkeys(("clip_id", "subject_id", card.shard_by)):
         if clips[column].isna().any():
-            found.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
-        if strange := [one for one in clips[column].dropna() if not (isinstance(one, str) and is_file_name(one))]:
-            found.append(f"column {column} holds {quoted(strange[0])}, expected text that can name a file in a folder")
+            problems.append(f"column {column} is empty in {clips[column].isna().sum()} rows")
+        if strange := [name for name in clips[column].dropna() if not (isinstance(name, str) and is_file_name(name))]:
+            problems.append(
+                f"column {column} holds {quoted(strange[0])}, expected text that can name a file in a folder"
+            )
     for column, least, expected in (("fps", 0, "a number above 0"), ("t0_s", -math.inf, "a finite number")):
         numbers = pd.to_numeric(clips[column], errors="coerce")
         wrong = clips[column][clips[column].notna() & ~((numbers > least) & np.isfinite(numbers))]
         if len(wrong):
-            found.append(f"column {column} holds {cut(wrong.iloc[0])}, expected {expected}")
+            problems.append(f"column {column} holds {cut(wrong.iloc[0])}, expected {expected}")
     for column in card.groups:
         if column in CLIP_COLUMNS:
-            found.append(f"card.json: the group column {column} means something else")
-        elif strange := [one for one in clips[column] if not pd.api.types.is_scalar(one)]:
-            found.append(f"column {cut(column)} holds {quoted(strange[0])}, expected text")
+            problems.append(f"card.json: the group column {column} means something else")
+        elif strange := [value for value in clips[column] if not pd.api.types.is_scalar(value)]:
+            problems.append(f"column {cut(column)} holds {quoted(strange[0])}, expected text")
     if twice := clips["clip_id"][clips["clip_id"].duplicated()].tolist():
-        found.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
+        problems.append(f"clip_id not unique: {', '.join(map(str, twice[:5]))}")
     space = get_space(card.label_space)
     pairs = zip(clips["label"], clips["soft_label"], strict=True)
-    return found + sorted({problem for pair in pairs for problem in label_problems(*pair, space)})
+    return problems + sorted({problem for pair in pairs for problem in label_problems(*pair, space)})
 
 
 def frames_problems(rows: pd.DataFrame, valid: NDArray[np.bool_]) -> list[str]:
-    """What the clips of a shard say about its frames that is not so; its files have the length that they reach to."""
+    """Return where ``rows``, the clips of one shard, disagree with ``valid`` (N,); the last clip ends at frame N."""
     rows = rows.sort_values("start")
     start, end = rows["start"].to_numpy(), (rows["start"] + rows["length"]).to_numpy()
     if start[0] or (start[1:] != end[:-1]).any():

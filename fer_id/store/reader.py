@@ -1,4 +1,4 @@
-"""ClipStore: the one folder format that every dataset becomes. Frames are memory-mapped and never read whole.
+"""ClipStore: the folder format that every dataset is prepared into. Frames are memory-mapped and never read whole.
 
     clips.parquet, card.json, frames/<shard>.npy, landmarks/<shard>.npy, valid/<shard>.npy
 
@@ -32,7 +32,7 @@ _MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and 
 
 
 class ClipStore:
-    """A store opened for reading: ``ClipStore.open(path)``.
+    """Store opened for reading: ``ClipStore.open(path)``.
 
     Attributes:
         path: the folder.
@@ -47,11 +47,11 @@ class ClipStore:
 
     @classmethod
     def open(cls, path: str | Path) -> ClipStore:
-        """Opens and checks a store: table, shapes, dtypes, lengths and card. No frame is read.
+        """Open and check a store: table, shapes, dtypes, lengths and card. No frame is read.
 
         Raises:
-            StoreError: naming the file and what was expected; all disagreements together. Or its time is over.
-            ConsentError: somebody in it withdrew since, or a consent expired.
+            StoreError: all disagreements together, each with its file and the expected value; or the store has expired.
+            ConsentError: a subject's consent was withdrawn or expired since the preparation.
         """
         path = Path(path)
         if not (path / "card.json").is_file():
@@ -69,7 +69,8 @@ class ClipStore:
             problems.raise_if_any(StoreError)
         for problem in table_problems(clips, card):
             problems.add(f"clips.parquet: {problem}")
-        if any(not is_file_name(str(shard)) for shard in clips[card.shard_by].unique()):  # told above; none is followed
+        if any(not is_file_name(str(shard)) for shard in clips[card.shard_by].unique()):
+            # listed by table_problems; a path with such a name is not opened
             problems.raise_if_any(StoreError)
         store = cls(path, card, clips)
         for shard, rows in clips.groupby(card.shard_by, sort=True):
@@ -102,24 +103,24 @@ class ClipStore:
         if len(set(lengths.values())) > 1:
             problems.add(f"shard {shard}: files of different length: {lengths}")
         if not len(problems):
-            for found in frames_problems(rows, self._part("valid", shard)):
-                problems.add(f"clips.parquet: shard {shard}: {found}")
+            for mismatch in frames_problems(rows, self._part("valid", shard)):
+                problems.add(f"clips.parquet: shard {shard}: {mismatch}")
 
     def allows(self, purpose: str) -> NDArray[np.bool_]:
-        """Which clips (N,) may be used for ``training`` or ``evaluation``; all where the card speaks of no consent."""
+        """Mask (N,) of the clips allowed for ``training`` or ``evaluation``; all if the card holds no consent."""
         if not self.card.consent:
             return np.ones(len(self.clips), np.bool_)
-        willing = {name for name, kept in self.card.consent.items() if purpose in kept["purposes"]}
-        return self.clips["subject_id"].isin(willing).to_numpy()
+        admitted = {subject for subject, terms in self.card.consent.items() if purpose in terms["purposes"]}
+        return self.clips["subject_id"].isin(admitted).to_numpy()
 
     @property
     def labels(self) -> LabelSpace:
-        """The label space of ``label``."""
+        """Label space of ``label``."""
         return get_space(self.card.label_space)
 
     @cached_property
     def fingerprint(self) -> str:
-        """sha256 (hex) of the table and the card: what a run records to say which data it saw."""
+        """SHA-256 (hexadecimal) of the table and the card, which a run records to identify its data."""
         digest = hashlib.sha256()
         for name in ("clips.parquet", "card.json"):
             digest.update((self.path / name).read_bytes())
@@ -129,7 +130,7 @@ class ClipStore:
         return len(self.clips)
 
     def read(self, row: int) -> StoredClip:
-        """The clip of that row of :attr:`clips`, as views of the memory map."""
+        """Return the clip of a row of :attr:`clips`, as views of the memory map."""
         shard, start, length = self._index[row]
         frames, landmarks, valid = (self._part(part, shard)[start : start + length] for part in PARTS)
         return StoredClip(frames, landmarks, valid)
@@ -140,23 +141,23 @@ class ClipStore:
             while len(self._open_parts) >= _MAPS:
                 del self._open_parts[next(iter(self._open_parts))]
             path = self.path / part / f"{shard}.npy"
-            if not path.is_file():  # a pipe would be waited for
+            if not path.is_file():  # reading from a named pipe would block
                 raise StoreError(f"{part}/{shard}.npy: missing")
             try:
                 self._open_parts[key] = np.lib.format.open_memmap(path, mode="r")
             except (ValueError, OSError) as problem:
                 if isinstance(problem, OSError) and problem.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
-                    raise  # it is the machine's fault, not the store's
+                    raise  # out of file descriptors or memory: the store is not damaged
                 raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
         return self._open_parts[key]
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker process opens its own memory maps instead of receiving the frames."""
+        """Return the state without memory maps: a worker process opens its own instead of receiving the frames."""
         return {**self.__dict__, "_open_parts": {}}
 
 
 def _check_permission(path: Path, card: StoreCard) -> None:
-    """Refuses a store after its last day, and one with somebody whose consent has ended."""
+    """Raise StoreError where a store has expired, ConsentError where a subject's consent has ended."""
     today = date.today()
     if card.expires_on and date.fromisoformat(card.expires_on) < today:
         raise StoreError(f"{path}: to be kept until {card.expires_on} and no longer; remove it, or prepare it anew")
@@ -171,7 +172,7 @@ def _check_permission(path: Path, card: StoreCard) -> None:
 
 
 def _with_none(clips: pd.DataFrame) -> pd.DataFrame:
-    """Missing text as None, which pandas may give back as NaN."""
+    """Return the table with missing text as None, which pandas may read as NaN."""
     text = [name for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
     columns = {str(name): clips[name].astype(object).where(clips[name].notna(), None) for name in text}
     return clips.assign(**columns)

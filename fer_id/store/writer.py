@@ -1,4 +1,4 @@
-"""Writes a ClipStore clip by clip; half a store is never left behind."""
+"""Writer of a ClipStore, clip by clip; an interrupted one leaves no folder behind."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from fer_id.store.format import CLIP_COLUMNS, PARTS, label_problems
 from fer_id.store.reader import ClipStore
 from fer_id.types import LANDMARKS
 
-_HEADER = 128  # bytes; room for the .npy header, written with the final length when the store is
+_HEADER = 128  # bytes reserved for the .npy header, which is written once the final length is known
 _SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 class ClipStoreWriter:
-    """Writes a store clip by clip with flat memory; the folder appears whole when the ``with`` block ends well.
+    """Writer of a store, clip by clip in constant memory; the folder appears whole when the ``with`` block succeeds.
 
     Args:
         path: the store's folder.
-        card: may still be filled in (``writer.card``) until the block ends.
-        overwrite: replace an older store of that name.
+        card: may still be changed (``writer.card``) until the block ends.
+        overwrite: replace an existing store at ``path``.
 
     Attributes:
-        draft: inside the block, the folder that becomes the store; for pictures that belong to it.
+        draft: inside the block, the folder that becomes the store; for additional files such as pictures.
 
     Example:
         >>> with ClipStoreWriter(path, card) as writer:  # doctest: +SKIP
@@ -76,16 +76,16 @@ class ClipStoreWriter:
         landmarks: NDArray[np.float32] | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Appends one clip.
+        """Append one clip.
 
         Args:
-            row: columns of the table; ``start``, ``length`` and ``n_valid`` are filled in here.
+            row: columns of the table; ``start``, ``length`` and ``n_valid`` are computed here.
             frames: uint8 (T, 64, 64, 3), RGB.
-            landmarks: float32 (T, 68, 2), crop pixels; None for none found.
-            valid: bool (T,); None for all.
+            landmarks: float32 (T, 68, 2), crop pixels; None: missing (NaN) in every frame.
+            valid: bool (T,); None: all True.
 
         Raises:
-            StoreError: a shape, dtype, column, label, clip_id or shard name that does not fit, all of them listed.
+            StoreError: a wrong shape, dtype, column, label, clip_id or shard name, all of them listed.
         """
         length = len(frames)
         parts: dict[str, NDArray[Any]] = {
@@ -96,10 +96,10 @@ class ClipStoreWriter:
         self._check(row, parts, length)
         shard = str(row[self.card.shard_by])
         start = self._lengths.get(shard, 0)
-        for part, array in parts.items():  # not kept open: a store may have more shards than a process open files
+        for part, array in parts.items():  # not left open: a store may have more shards than a process may open files
             path = self.draft / part / f"{shard}.npy"
             with naming(self.path / part / path.name):
-                path.touch(mode=0o600)  # faces are for their owner only
+                path.touch(mode=0o600)  # faces are readable by their owner only
                 with path.open("ab") as file:
                     if not start:
                         file.write(b"\0" * _HEADER)
@@ -143,7 +143,7 @@ class ClipStoreWriter:
 
 
 def _npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
-    """A version 1.0 ``.npy`` header padded to a fixed size, so that the length can be filled in at the end."""
+    """Return a version 1.0 ``.npy`` header, padded to a fixed size so that the final length can be written last."""
     described = f"{{'descr': {dtype.str!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     body = described.ljust(_HEADER - 11) + "\n"
     return b"\x93NUMPY\x01\x00" + (_HEADER - 10).to_bytes(2, "little") + body.encode("latin1")

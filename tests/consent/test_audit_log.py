@@ -1,4 +1,4 @@
-"""The audit log: what was written is told from what was changed."""
+"""The audit log: every change of its lines or its head is detected."""
 
 import json
 from pathlib import Path
@@ -49,7 +49,7 @@ def recounted(lines: list[str]) -> list[str]:
     ],
     ids=["edited", "first removed", "removed", "repeated", "swapped", "garbled", "added", "cut", "emptied"],
 )
-def test_every_change_is_seen_and_nothing_is_added_to_it(log: AuditLog, change: object) -> None:
+def test_every_change_is_detected_and_nothing_is_appended_to_a_changed_log(log: AuditLog, change: object) -> None:
     lines = log.path.read_text().splitlines()
     changed = change(lines)  # type: ignore[operator]
     log.path.write_text("".join(f"{line}\n" for line in changed))
@@ -60,22 +60,22 @@ def test_every_change_is_seen_and_nothing_is_added_to_it(log: AuditLog, change: 
     assert log.path.read_text().splitlines() == changed
 
 
-def test_a_removed_file_or_head_is_seen(log: AuditLog) -> None:
+def test_a_removed_file_or_head_is_detected(log: AuditLog) -> None:
     head = log.path.with_name("audit.head.json")
-    kept = head.read_text()
+    content = head.read_text()
     head.unlink()
     with pytest.raises(AuditError):
         log.verify()
     log.path.write_text(log.path.read_text().splitlines()[0] + "\n")
     with pytest.raises(AuditError):
         log.verify()
-    head.write_text(kept)
+    head.write_text(content)
     log.path.unlink()
     with pytest.raises(AuditError):
         log.verify()
 
 
-def test_both_files_gone_are_seen_and_so_is_a_head_that_fits_a_cut_log(log: AuditLog) -> None:
+def test_missing_files_and_a_head_edited_to_fit_a_truncated_log_are_detected(log: AuditLog) -> None:
     head, lines = log.path.with_name("audit.head.json"), log.path.read_text().splitlines()
     log.path.write_text(lines[0] + "\n")
     head.write_text(

@@ -33,9 +33,9 @@ def test_a_pseudonym_is_the_keyed_hash_of_kind_and_name() -> None:
 def test_every_name_gets_a_pseudonym_that_is_not_linked_between_kinds(name: str) -> None:
     key = Key(b"k" * 32)
     made = [key.pseudonym(kind, name) for kind in ("subject", "clip", "video")]
-    assert [bool(PSEUDONYM.fullmatch(one)) for one in made] == [True, False, False]
-    assert all(len(one) == 17 for one in made)
-    assert len({one[1:] for one in made}) == 3
+    assert [bool(PSEUDONYM.fullmatch(pseudonym)) for pseudonym in made] == [True, False, False]
+    assert all(len(pseudonym) == 17 for pseudonym in made)
+    assert len({pseudonym[1:] for pseudonym in made}) == 3
 
 
 def test_one_name_composed_in_two_ways_is_one_child() -> None:

@@ -1,4 +1,4 @@
-"""Who may take part: nothing but an explicit, unexpired yes of both admits."""
+"""Consent decisions: only an explicit, unexpired yes of guardian and child admits a subject."""
 
 from dataclasses import replace
 from datetime import date, timedelta
@@ -43,7 +43,7 @@ records = st.builds(
 
 @given(record=records)
 def test_every_condition_is_needed(record: ConsentRecord) -> None:
-    """Stated once more as one sentence, apart from the code's chain of refusals."""
+    """The decision equals one boolean expression, written independently of the code's chain of refusals."""
     admits = (
         record.status in {"given", "renewed"}
         and record.guardian == "yes"
@@ -83,15 +83,15 @@ def test_a_withdrawal_outlasts_an_older_yes_and_yields_to_a_newer() -> None:
 
 
 def test_a_store_is_refused_when_a_consent_in_it_has_ended(tmp_path: Path) -> None:
-    kept = {"s1": snapshot(decide([YES], TODAY)), "s2": snapshot(decide([replace(YES, expires_on=None)], TODAY))}
-    check_snapshot("store", kept, {}, date(2026, 12, 31))
+    consent = {"s1": snapshot(decide([YES], TODAY)), "s2": snapshot(decide([replace(YES, expires_on=None)], TODAY))}
+    check_snapshot("store", consent, {}, date(2026, 12, 31))
     with pytest.raises(ConsentError, match="s1: consent expired on 2026-12-31"):
-        check_snapshot("store", kept, {}, date(2027, 1, 1))
+        check_snapshot("store", consent, {}, date(2027, 1, 1))
     remember_withdrawal(tmp_path, "s2", date(2026, 5, 1))
     remember_withdrawal(tmp_path, "s3", date(2026, 5, 2))
     assert withdrawals(tmp_path) == {"s2": date(2026, 5, 1), "s3": date(2026, 5, 2)}
     with pytest.raises(ConsentError, match="s2: consent withdrawn on 2026-05-01"):
-        check_snapshot("store", kept, withdrawals(tmp_path), TODAY)
+        check_snapshot("store", consent, withdrawals(tmp_path), TODAY)
     log = AuditLog(tmp_path, Key.load(tmp_path, create=True))
     log.begin()
     log.append("withdrawn", subject="s2")

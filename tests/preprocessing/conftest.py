@@ -1,4 +1,4 @@
-"""Videos made on the spot, of frames that are known."""
+"""Fixtures that encode videos from known frames."""
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Faces land where every crop has them, and the picture goes with the points."""
+"""Alignment puts the eyes at their fixed positions, and moves pixels and landmarks together."""
 
 import cv2
 import numpy as np
@@ -42,9 +42,9 @@ def blob_near(image: np.ndarray, point: np.ndarray, radius: int) -> np.ndarray:
 @given(angle=st.floats(-3.1, 3.1), scale=st.floats(0.3, 40), x=st.floats(-500, 500), y=st.floats(-500, 500))
 def test_a_known_similarity_is_recovered(angle, scale, x, y):
     crop_to_image = similarity(angle, scale, x, y)
-    found = eye_similarity(move_points(crop_to_image, face_in_crop()))
+    matrix = eye_similarity(move_points(crop_to_image, face_in_crop()))
     # Points are float32: at 1000 pixels from the origin they are known to 0.00006 pixels.
-    np.testing.assert_allclose(found, cv2.invertAffineTransform(crop_to_image), atol=0.01)
+    np.testing.assert_allclose(matrix, cv2.invertAffineTransform(crop_to_image), atol=0.01)
 
 
 def test_the_similarity_equals_opencvs_estimate():

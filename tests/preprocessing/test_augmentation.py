@@ -1,4 +1,4 @@
-"""Augmentation is repeatable, the same for all frames of a clip, and takes the landmarks along."""
+"""Augmentation is repeatable, the same for all frames of a clip, and moves the landmarks with the pixels."""
 
 import pickle
 
@@ -65,16 +65,18 @@ def test_frames_get_different_noise():
 
 @given(epoch=st.integers(0, 10_000), index=st.sampled_from([8, 30, 36, 45, 48, 54]))
 def test_landmarks_follow_the_pixels(epoch, index):
-    """A dot drawn at a landmark is found where the augmented landmark says."""
+    """A dot drawn at a landmark lies at the augmented landmark afterwards."""
     points = np.random.default_rng(1).uniform(24, 40, (2, 68, 2)).astype(np.float32)
     y, x = np.mgrid[:64, :64]
     dots = [np.exp(-((x - p[index, 0]) ** 2 + (y - p[index, 1]) ** 2) / 8) for p in points]
     frames = np.repeat((255 * np.array(dots)).astype(np.uint8)[..., None], 3, axis=3)
     moved, landmarks = ClipAugmenter(MOVES)(frames, points, seed=1, epoch=epoch, clip_id="a")
     weights = moved[..., 0].astype(float)
-    found = np.stack([(weights * axis).sum(axis=(1, 2)) for axis in (x, y)], axis=1) / weights.sum(axis=(1, 2))[:, None]
+    centre = (
+        np.stack([(weights * axis).sum(axis=(1, 2)) for axis in (x, y)], axis=1) / weights.sum(axis=(1, 2))[:, None]
+    )
     # Which index the dot has now tells whether the clip was flipped.
-    distance = {name: np.abs(landmarks[:, name] - found).max() for name in {index, FLIP_68[index]}}
+    distance = {name: np.abs(landmarks[:, name] - centre).max() for name in {index, FLIP_68[index]}}
     assert min(distance.values()) < 0.1
     assert landmarks.dtype == np.float32
 
@@ -91,7 +93,7 @@ def test_a_flip_mirrors_pixels_and_names_and_undoes_itself():
     np.testing.assert_allclose(twice[1], points, atol=1e-5)
 
 
-def test_missing_landmarks_stay_missing_and_hinder_nobody():
+def test_missing_landmarks_stay_missing_and_leave_the_frames_unaffected():
     frames, points = clip()
     points[1] = np.nan
     points[2, 36] = np.nan
@@ -141,7 +143,7 @@ def test_an_occluder_is_one_rectangle_of_one_colour(epoch):
     assert (hidden == hidden[0, 0, 0]).all()
 
 
-def test_probabilities_are_kept():
+def test_changes_occur_with_the_set_probabilities():
     frames, points = clip(1)
     augment = ClipAugmenter(AugmentConfig(**OFF | {"flip": 0.3}))
     flips = sum((augment(frames, points, seed=0, epoch=e, clip_id="a")[0] != frames).any() for e in range(600))
@@ -182,23 +184,23 @@ def test_an_exchanged_background_keeps_the_face_and_nothing_else():
     frames, points = drawn_clip()
     face = face_masks(points)
     other = frames.copy()
-    other[face < 0.01] = 255 - other[face < 0.01]  # what the background was does not show through
-    one, two = (exchange_background(each, points, np.random.default_rng(3)) for each in (frames, other))
-    np.testing.assert_array_equal(one[face > 0.999], frames[face > 0.999])
-    np.testing.assert_array_equal(one[face < 0.001], two[face < 0.001])
-    assert np.abs(one[face < 0.001].astype(int) - frames[face < 0.001]).mean() > 20
+    other[face < 0.01] = 255 - other[face < 0.01]  # the result does not depend on the original background
+    first, second = (exchange_background(clip, points, np.random.default_rng(3)) for clip in (frames, other))
+    np.testing.assert_array_equal(first[face > 0.999], frames[face > 0.999])
+    np.testing.assert_array_equal(first[face < 0.001], second[face < 0.001])
+    assert np.abs(first[face < 0.001].astype(int) - frames[face < 0.001]).mean() > 20
     assert (face > 0.999).mean() > 0.3
     gray = np.repeat(frames[..., :1], 3, axis=-1)
     exchanged = exchange_background(gray, points, np.random.default_rng(3))
     assert (exchanged[..., 0] == exchanged[..., 2]).all()
 
 
-def test_backgrounds_are_exchanged_as_often_as_asked_and_alike_in_all_frames():
+def test_backgrounds_are_exchanged_with_the_set_probability_and_alike_in_all_frames():
     frames, points = drawn_clip()
     augment = ClipAugmenter(AugmentConfig(**OFF | {"background": 0.5}))
     changed = [augment(frames, points, seed=0, epoch=epoch, clip_id="a")[0] for epoch in range(200)]
-    assert stats.binomtest(sum((one != frames).any() for one in changed), 200, 0.5).pvalue > 1e-3
-    scene = next(one for one in changed if (one != frames).any())
+    assert stats.binomtest(sum((clip != frames).any() for clip in changed), 200, 0.5).pvalue > 1e-3
+    scene = next(clip for clip in changed if (clip != frames).any())
     outside = (face_masks(points) < 0.001).all(axis=0)
     assert (scene[0][outside] == scene[2][outside]).all()
     without = np.full_like(points, np.nan)

@@ -1,4 +1,4 @@
-"""The face that a person marked is followed, forwards and backwards, whoever else is in the picture."""
+"""A marked face is followed forwards and backwards, in the presence of other faces."""
 
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,16 @@ RED, GREEN = 0, 1
 
 
 class Squares:
-    """In the place of MediaPipe: a face for each red and each green square, the larger first."""
+    """Stand-in for MediaPipe: a face for each red and each green square, the larger first."""
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        found = []
+        faces = []
         for channel in (RED, GREEN):
             rows, columns = np.nonzero(image[..., channel].astype(int) - image[..., 1 - channel] > 100)
             if len(rows):
                 box = np.array([[columns.min(), rows.min()], [columns.max(), rows.max()]], np.float32)
-                found.append(Face(_points(box), box))
-        return sorted(found, key=lambda face: -float(np.ptp(face.points478[:, 0])))
+                faces.append(Face(_points(box), box))
+        return sorted(faces, key=lambda face: -float(np.ptp(face.points478[:, 0])))
 
 
 def _points(box: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -40,7 +40,7 @@ def _points(box: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def picture(red: int | None, green: int | None, size: int = 40) -> NDArray[np.uint8]:
-    """Squares with their left edges there: red of 50 pixels, green of ``size``."""
+    """Return a frame with squares at these left edges: red of 50 pixels, green of ``size``."""
     image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
     for channel, left, side in ((RED, red, 50), (GREEN, green, size)):
         if left is not None:
@@ -50,18 +50,21 @@ def picture(red: int | None, green: int | None, size: int = 40) -> NDArray[np.ui
 
 
 def colours_of(path: Path, times: list[float], follower: Any) -> list[str]:
-    """Whose face each crop shows: red, green, or why there is none."""
+    """Return the colour of the face in each crop, red or green, or the outcome of a frame without a face."""
     seen = follow_face(sample_frames(path, times), times, Squares(), min_eye_distance=8, follower=follower)  # type: ignore[arg-type]
     return [
-        one.outcome if one.outcome != FOUND else "red" if one.crop[..., RED].mean() > one.crop[..., GREEN].mean() else
-        "green"
-        for one in seen
-    ]  # fmt: skip
+        frame.outcome
+        if frame.outcome != FOUND
+        else "red"
+        if frame.crop[..., RED].mean() > frame.crop[..., GREEN].mean()
+        else "green"
+        for frame in seen
+    ]
 
 
 @pytest.fixture
 def two(encode: Encode) -> Path:
-    """Four seconds: the larger red one leaves for a second; the smaller green one stays."""
+    """Video of four seconds: the larger red face leaves for a second; the smaller green face stays."""
     return encode("two.mp4", [picture(None if 15 <= n < 25 else 60 + n // 4, 170 - n // 4) for n in range(41)])
 
 
@@ -85,19 +88,21 @@ def test_of_several_marks_the_nearest_in_time_counts(two: Path) -> None:
     assert colours_of(two, times, chosen) == ["red"] * 3 + ["green"] * 2
 
 
-def test_who_is_not_there_is_nobody_else(two: Path) -> None:
+def test_no_other_face_replaces_an_absent_marked_face(two: Path) -> None:
     times = sample_times(0.0, 3.0, 5.0).tolist()
     colours = colours_of(two, times, follow_marks(two, [Mark(0.4, 0.36, 0.4)], times, 5.0, Squares()))  # type: ignore[arg-type]
     assert colours[8:12] == [SOMEONE_ELSE] * 4
     assert set(colours) == {"red", SOMEONE_ELSE}
 
 
-def test_marks_on_nothing_are_named_all_together(two: Path, encode: Encode) -> None:
+def test_all_marks_on_no_face_stand_in_one_message(two: Path, encode: Encode) -> None:
     marks = [Mark(1.0, 0.99, 0.99, "row 1"), Mark(2.0, 0.77, 0.4, "row 2"), Mark(3.0, 0.62, 0.4, "row 3")]
-    with pytest.raises(MarkError, match=r"row 1: no face at x 0.99, y 0.99; faces are seen at \(0\..* at 1 s") as told:
+    with pytest.raises(
+        MarkError, match=r"row 1: no face at x 0.99, y 0.99; faces are seen at \(0\..* at 1 s"
+    ) as raised:
         follow_marks(two, marks, [0.0], 5.0, Squares())  # type: ignore[arg-type]
-    assert "row 3" in str(told.value)
-    assert "row 2" not in str(told.value)
+    assert "row 3" in str(raised.value)
+    assert "row 2" not in str(raised.value)
     with pytest.raises(MarkError, match=r"row 4: 9 s is after the end of .*two.mp4 at 4.10 s"):
         follow_marks(two, [Mark(9.0, 0.5, 0.5, "row 4")], [0.0], 5.0, Squares())  # type: ignore[arg-type]
     empty = encode("empty.mp4", [picture(None, None)] * 11)

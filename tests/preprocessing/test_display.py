@@ -1,4 +1,4 @@
-"""Frames as a player shows them: colours, square pixels, upright, not mirrored, without combs."""
+"""Displayed frames: colours, square pixels, orientation, deinterlacing, HDR."""
 
 import struct
 from fractions import Fraction
@@ -30,13 +30,13 @@ def first(path: Path) -> NDArray[np.uint8]:
 
 
 def off(image: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    """Mean difference, of 255."""
+    """Return the mean absolute difference, of 255."""
     assert image.shape == expected.shape
     return float(np.abs(image.astype(float) - expected).mean())
 
 
 def stored(upright: NDArray[np.uint8], matrix: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    """What has to be stored so that the matrix shows it upright: pixel by pixel, as QuickTime's specification says."""
+    """Return the stored image that the matrix displays upright: pixel by pixel, by QuickTime's specification."""
     a, b, c, d = matrix
     height, width = upright.shape[:2] if a else upright.shape[1::-1]
     left, top = upright.shape[1] - 1 if a + c < 0 else 0, upright.shape[0] - 1 if b + d < 0 else 0
@@ -66,7 +66,7 @@ def test_a_turn_or_mirror_moves_every_corner_as_its_matrix_says(matrix: tuple[in
     assert {value: int(seen[y - top, x - left, 0]) for value, (x, y) in places.items()} == {v: v for v in places}
 
 
-def test_no_matrix_and_a_matrix_of_nothing_leave_a_picture_as_it_is() -> None:
+def test_a_missing_or_identity_matrix_leaves_a_picture_unchanged() -> None:
     image = colours()
     assert (oriented(image, None) == image).all()
     assert (oriented(image, np.zeros((3, 3), np.int32)) == image).all()
@@ -81,15 +81,15 @@ def test_matrix_coefficients_and_colour_range_are_applied(encode: Encode, matrix
 
 def test_pixels_become_square(encode: Encode) -> None:
     narrow = colours(width=96)
-    shown = first(encode("narrow.mp4", [narrow] * 2, aspect=Fraction(4, 3)))
-    assert off(shown, colours(width=128)) < 5
+    displayed = first(encode("narrow.mp4", [narrow] * 2, aspect=Fraction(4, 3)))
+    assert off(displayed, colours(width=128)) < 5
 
 
-def test_what_mp4_crops_is_not_shown(encode: Encode) -> None:
+def test_cropping_of_mp4_is_applied(encode: Encode) -> None:
     upright = colours()
     path = encode("clap.mp4", [upright] * 3, display=(0, 1, -1, 0))
     content = bytearray(path.read_bytes())
-    width, height, right, down = 64, 48, 20, -10  # the middle of what is shown lies so far from that of the picture
+    width, height, right, down = 64, 48, 20, -10  # right, down: offset of the visible area's centre from the picture's
     box = struct.pack(">I4s8i", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
     entry = content.index(b"avc1", content.index(b"stsd")) - 4
     end = entry + int.from_bytes(content[entry : entry + 4])
@@ -98,12 +98,12 @@ def test_what_mp4_crops_is_not_shown(encode: Encode) -> None:
     content[end:end] = box
     path.write_bytes(content)
     top, left = (96 - height) // 2 + down, (128 - width) // 2 + right
-    shown = np.rot90(upright[top : top + height, left : left + width], -1)
-    assert first(path).shape == shown.shape == (64, 48, 3)
-    assert off(first(path), shown) < 5
+    visible = np.rot90(upright[top : top + height, left : left + width], -1)
+    assert first(path).shape == visible.shape == (64, 48, 3)
+    assert off(first(path), visible) < 5
 
 
-def test_what_matroska_crops_is_not_shown(encode: Encode) -> None:
+def test_cropping_of_matroska_is_applied(encode: Encode) -> None:
     upright = colours()
     path = encode("crop.mkv", [upright] * 3, matrix=1, transfer=1, primaries=1)
     content = bytearray(path.read_bytes())
@@ -120,7 +120,7 @@ def test_what_matroska_crops_is_not_shown(encode: Encode) -> None:
 
 
 def test_a_stream_that_changes_its_size_keeps_the_size_of_its_header(tmp_path: Path) -> None:
-    """As calls recorded in a browser do where the network gets slower."""
+    """Calls recorded in a browser change their size when the network becomes slower."""
     path = tmp_path / "call.webm"
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libvpx", rate=10)
@@ -166,9 +166,9 @@ def test_hdr_is_mapped_to_the_brightness_of_its_sdr_original(encode: Encode, tra
         "hdr.mp4", [wide] * 2, codec="libx265", options=options, pixels="yuv420p10le", matrix=9, transfer=transfer,
         primaries=9,
     )  # fmt: skip
-    shown = first(path)
-    assert abs(float(shown.mean()) - float(picture.mean())) < 5
-    assert off(shown, picture) < 5
+    displayed = first(path)
+    assert abs(float(displayed.mean()) - float(picture.mean())) < 5
+    assert off(displayed, picture) < 5
     raw = next(av.open(str(path)).decode(video=0)).to_ndarray(format="rgb24")
     assert off(raw, picture) > 15  # what an SDR reading would make of it
 

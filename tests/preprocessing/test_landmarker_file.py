@@ -1,4 +1,4 @@
-"""The model file is found, checked, fetched once; whoever lacks it is told what to do."""
+"""The model file is located, checked and downloaded once; without it the error states a remedy."""
 
 import io
 import urllib.error
@@ -13,24 +13,24 @@ from fer_id.preprocessing.landmarker_file import BUNDLE_URL, BUNDLE_VARIABLE, ca
 
 @pytest.fixture(autouse=True)
 def no_bundle(tmp_path, monkeypatch):
-    """A user who has neither a cache nor the variable, and no network."""
+    """Environment of a user without a cached file, without the variable and without a network."""
     monkeypatch.delenv(BUNDLE_VARIABLE, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     serve(monkeypatch, urllib.error.URLError("no route to host"))
 
 
 def serve(monkeypatch, content):
-    """The server answers with these bytes, or the connection fails with this exception."""
-    asked = []
+    """Let the server answer with these bytes, or the connection fail with this exception; return the requested URLs."""
+    requests = []
 
     def urlopen(url, timeout):
-        asked.append(url)
+        requests.append(url)
         if isinstance(content, Exception):
             raise content
         return io.BytesIO(content)
 
     monkeypatch.setattr(bundle.urllib.request, "urlopen", urlopen)
-    return asked
+    return requests
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def test_another_file_is_refused(tmp_path, monkeypatch):
 
 
 def test_it_is_fetched_once_into_the_cache(official, monkeypatch):
-    asked = serve(monkeypatch, official.read_bytes())
+    requests = serve(monkeypatch, official.read_bytes())
     assert find_bundle() == cache_path()
     assert find_bundle() == cache_path()
-    assert asked == [BUNDLE_URL]
+    assert requests == [BUNDLE_URL]
     assert [path.name for path in cache_path().parent.iterdir()] == ["face_landmarker.task"]
 
 

@@ -1,4 +1,4 @@
-"""MediaPipe's points on real faces, and what is made of them."""
+"""MediaPipe's landmarks on real faces, and the 68 points computed from them."""
 
 import csv
 import gzip
@@ -55,9 +55,9 @@ def test_the_mapping_is_68_points_with_the_agreed_ones():
 
 
 def test_faces_of_fer2013_are_found_at_the_known_rate(points):
-    found = np.isfinite(points).all(axis=(1, 2))
-    assert np.isnan(points[~found]).all()
-    assert 0.85 < found.mean() < 0.99
+    detected = np.isfinite(points).all(axis=(1, 2))
+    assert np.isnan(points[~detected]).all()
+    assert 0.85 < detected.mean() < 0.99
 
 
 def test_points_are_laid_out_as_a_face(points):
@@ -83,17 +83,17 @@ def test_lip_points_stand_where_annotators_put_them(points):
         (48, 54): {49: 0.174, 50: 0.361, 51: 0.494, 52: 0.633, 53: 0.825, 55: 0.834, 56: 0.647, 58: 0.35, 59: 0.167},
         (60, 64): {61: 0.336, 62: 0.496, 63: 0.664, 65: 0.669, 66: 0.498, 67: 0.333},
     }
-    found = points[np.isfinite(points).all(axis=(1, 2))]
+    faces = points[np.isfinite(points).all(axis=(1, 2))]
     for (left, right), places in expected.items():
-        line = found[:, [right]] - found[:, [left]]
-        along = ((found - found[:, [left]]) * line).sum(-1) / (line**2).sum(-1)
+        line = faces[:, [right]] - faces[:, [left]]
+        along = ((faces - faces[:, [left]]) * line).sum(-1) / (line**2).sum(-1)
         for index, place in places.items():
             limit = 0.075 if index in (49, 53) else 0.05  # there the mesh has no nearer point
             assert abs(np.median(along[:, index]) - place) < limit, index
 
 
 def test_left_and_right_belong_together(points, stills, landmarker):
-    """The mirrored picture has the mirrored points, under the names the flip gives them."""
+    """A mirrored picture has the mirrored points, in the order of ``FLIP_68``."""
     known = [i for i in range(40) if np.isfinite(points[i]).all()]
     mirrored = np.array([landmarks_of_still(stills[i][:, ::-1], landmarker) for i in known])
     expected = points[known][:, FLIP_68] * [-1, 1] + [47, 0]
@@ -112,10 +112,10 @@ def test_the_same_image_gives_the_same_points(stills, points, landmarker):
 def test_several_processes_give_the_same_in_order_and_draw_as_needed(stills, points, bundle):
     drawn = []
     images = [*stills[:40], np.full((48, 48, 3), 90, np.uint8), *stills[40:160]]
-    found = landmarks_of_stills((drawn.append(1) or image for image in images), workers=2, bundle=bundle)
-    first = next(found)
+    landmarks = landmarks_of_stills((drawn.append(1) or image for image in images), workers=2, bundle=bundle)
+    first = next(landmarks)
     assert len(drawn) < 160  # not all 161
-    result = np.array([first, *found])
+    result = np.array([first, *landmarks])
     np.testing.assert_array_equal(result[:40], points[:40])
     assert np.isnan(result[40]).all()
     np.testing.assert_array_equal(result[41:], points[40:160])

@@ -58,13 +58,13 @@ def strace() -> str:
 
 @pytest.fixture(params=[True, False], ids=["offline", "unprotected"])
 def protected(request: pytest.FixtureRequest) -> bool:
-    """Whether the protection holds; without it, the same process must be seen to try."""
+    """Protection on or off; with it off, the same process must be recorded trying to connect."""
     return bool(request.param)
 
 
 @pytest.fixture
 def attempts(strace: str, protected: bool, tmp_path: Path) -> Attempts:
-    """``attempts(arguments, environment)``: what a Python process, its threads and children tried to reach outside."""
+    """``attempts(arguments, environment)``: outside addresses that a Python process, its threads and children tried."""
 
     def record(arguments: list[str], environment: dict[str, str]) -> list[str]:
         trace, calls = tmp_path / "trace", ",".join(CALLS)

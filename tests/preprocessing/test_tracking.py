@@ -1,4 +1,4 @@
-"""Following one face among several, and cutting what was followed into windows."""
+"""Tracking of one face among several, and windows over its frames."""
 
 from collections import Counter
 from pathlib import Path
@@ -30,13 +30,13 @@ def test_the_largest_and_most_central_is_taken_first() -> None:
     central, aside, large_aside = face(320, 240, 100), face(80, 100, 110), face(60, 60, 120)
     assert followed([[aside, central]]) == [central]
     assert followed([[central, large_aside]]) == [central]
-    assert followed([[face(320, 240, 40), large_aside]]) == [large_aside]  # far larger: the one who is filmed
+    assert followed([[face(320, 240, 40), large_aside]]) == [large_aside]  # far larger: the filmed person
 
 
 def test_a_larger_face_that_comes_in_does_not_take_over() -> None:
     child = [face(300 + 10 * number, 240, 80) for number in range(6)]
     adult = face(500, 240, 200)
-    assert followed([[child[0]], *([adult, one] for one in child[1:])]) == child
+    assert followed([[child[0]], *([adult, moved] for moved in child[1:])]) == child
 
 
 def test_another_face_alone_is_never_the_target() -> None:
@@ -49,12 +49,12 @@ def test_a_face_comes_back_near_its_old_place_however_long_it_was_away() -> None
     assert followed([[child], *[[]] * 20, [far], [back]])[-2:] == [None, back]
 
 
-def test_a_face_is_looked_for_anew_only_where_that_is_asked_for() -> None:
+def test_tracking_starts_anew_only_with_reacquire_s() -> None:
     child, other = face(200, 240), face(500, 240)
     follower = Follower(reacquire_s=1.0)
     seen = [[child], *[[]] * 5, [other], [other]]
-    found = [follower.choose(faces, number * 0.2, WIDTH, HEIGHT) for number, faces in enumerate(seen)]
-    assert (found[5:], follower.restarts) == ([None, other, other], 1)
+    chosen = [follower.choose(faces, number * 0.2, WIDTH, HEIGHT) for number, faces in enumerate(seen)]
+    assert (chosen[5:], follower.restarts) == ([None, other, other], 1)
     assert followed(seen)[-1] is None
 
 
@@ -62,7 +62,7 @@ def test_a_jump_in_size_is_another_face() -> None:
     assert followed([[face(320, 240, 60)], [face(320, 240, 200)]])[1] is None
 
 
-def test_no_face_is_nobody() -> None:
+def test_a_frame_without_faces_has_no_target() -> None:
     assert followed([[], [face(320, 240)], []])[::2] == [None, None]
 
 
@@ -101,17 +101,17 @@ def test_the_real_videos_have_the_faces_they_are_known_for(
     with FaceLandmarker(shared_data / "models" / "face_landmarker.task", max_faces=4) as landmarker:
         frames = sample_frames(shared_data / "videos" / name, times)
         seen = list(follow_face(frames, times, landmarker, min_eye_distance=8))
-    assert Counter(one.outcome for one in seen) == outcomes
-    for one in seen:
-        assert np.isfinite(one.landmarks).all() == (one.outcome == FOUND)
-        assert one.crop.any() == (one.outcome == FOUND)  # without the face nothing of the picture is kept
+    assert Counter(frame.outcome for frame in seen) == outcomes
+    for frame in seen:
+        assert np.isfinite(frame.landmarks).all() == (frame.outcome == FOUND)
+        assert frame.crop.any() == (frame.outcome == FOUND)  # without the face no pixel of the picture is stored
 
 
 def test_a_face_that_leaves_is_found_until_then(shared_data: Path) -> None:
     times = sample_times(0, 6.3, 10)
     with FaceLandmarker(shared_data / "models" / "face_landmarker.task", max_faces=4) as landmarker:
         frames = sample_frames(shared_data / "videos" / "face_noface.mov", times)
-        found = [one.outcome == FOUND for one in follow_face(frames, times, landmarker, min_eye_distance=8)]
-    leaves = found.index(False)
+        detected = [frame.outcome == FOUND for frame in follow_face(frames, times, landmarker, min_eye_distance=8)]
+    leaves = detected.index(False)
     assert 2.0 <= times[leaves] <= 3.2  # its 72nd frame
-    assert not any(found[leaves:])
+    assert not any(detected[leaves:])

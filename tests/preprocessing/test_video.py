@@ -1,4 +1,4 @@
-"""Frames by presentation time, upright, from one file and nothing else."""
+"""Frames of a video by presentation time, upright, without opening any other file."""
 
 import os
 from collections.abc import Callable
@@ -57,7 +57,7 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
 
 
 def numbers(path: Path, times: list[float]) -> list[int]:
-    """Which frames came, told from their gray."""
+    """Return the numbers of the sampled frames, encoded in their gray value."""
     return [round(float(image[-1].mean()) / 8) for image in sample_frames(path, times)]
 
 
@@ -70,16 +70,16 @@ def variable(write: Write) -> Path:
 
 
 def test_the_nearest_frame_comes_also_where_the_rate_varies(variable: Path) -> None:
-    asked = [0.0, 0.05, 0.2, 0.25, 0.41, 0.7, 0.75, 1.01, 1.3, 2.0]
-    expected = [int(np.argmin([abs(shown - time) for shown in VARIABLE])) for time in asked]
-    assert numbers(variable, asked) == expected
+    moments = [0.0, 0.05, 0.2, 0.25, 0.41, 0.7, 0.75, 1.01, 1.3, 2.0]
+    expected = [int(np.argmin([abs(frame_time - time) for frame_time in VARIABLE])) for time in moments]
+    assert numbers(variable, moments) == expected
 
 
 @settings(max_examples=25, deadline=None)
-@given(asked=st.lists(st.floats(0, 2.0), min_size=1, max_size=12).map(sorted))
-def test_any_moments_give_their_nearest_frames(variable: Path, asked: list[float]) -> None:
-    for time, number in zip(asked, numbers(variable, asked), strict=True):
-        assert abs(VARIABLE[number] - time) <= min(abs(shown - time) for shown in VARIABLE) + 1e-9
+@given(moments=st.lists(st.floats(0, 2.0), min_size=1, max_size=12).map(sorted))
+def test_any_moments_give_their_nearest_frames(variable: Path, moments: list[float]) -> None:
+    for time, number in zip(moments, numbers(variable, moments), strict=True):
+        assert abs(VARIABLE[number] - time) <= min(abs(frame_time - time) for frame_time in VARIABLE) + 1e-9
 
 
 def test_a_late_clip_is_reached_by_a_jump_and_is_the_same(write: Write) -> None:
@@ -120,18 +120,18 @@ FILES = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_frame_is_the_same_wherever_reading_begins(encode: Encode, name: str) -> None:
-    """Key frames 10 s apart, of which a transport stream has no list."""
+    """Key frames are 10 s apart, and a transport stream has no index of them."""
     codec, options = FILES[name]
     path = encode(name, [counted(number) for number in range(130)], codec=codec, options=options)
     early, late = list(sample_frames(path, [0.0, 7.0, 8.2, 12.1])), list(sample_frames(path, [7.0, 8.2, 12.1]))
-    assert all(np.array_equal(one, other) for one, other in zip(early[1:], late, strict=True))
+    assert all(np.array_equal(image, other) for image, other in zip(early[1:], late, strict=True))
     delay = 1 if name == "b_frames.avi" else 0  # AVI notes the times of decoding only
     assert [count(image) + delay for image in late] == [70, 82, 121]
     assert [count(image) + delay for image in sample_frames(path, [10.0])] == [100]
 
 
 def counted(number: int) -> NDArray[np.uint8]:
-    """A picture that shows a number below 256 as eight bars, dark or light."""
+    """Return a picture that encodes a number below 256 as eight dark or light bars."""
     bars = np.array([40 + 180 * (number >> bit & 1) for bit in range(8)], np.uint8)
     return np.broadcast_to(np.repeat(bars, 16)[None, :, None], (48, 128, 3)).copy()
 
@@ -210,7 +210,7 @@ def test_a_single_picture_is_no_video(encode: Encode) -> None:
 
 
 @pytest.mark.parametrize("name", ["rot.mp4", "rot.mkv", "cut.ts"])
-def test_what_is_flagged_as_damaged_is_so_up_to_the_next_key_frame(encode: Encode, name: str) -> None:
+def test_damage_extends_to_the_next_key_frame(encode: Encode, name: str) -> None:
     """Bytes overwritten inside a frame, which the decoder notices; a piece of a stream lost: the container notices."""
     noise = np.random.default_rng(0)
     frames = [noise.integers(0, 255, (48, 128, 3), dtype=np.uint8) for _ in range(60)]
@@ -220,14 +220,16 @@ def test_what_is_flagged_as_damaged_is_so_up_to_the_next_key_frame(encode: Encod
     with av.open(str(path)) as container:
         packets: Any = [packet for packet in container.demux(video=0) if packet.size]
         begin = min(packet.pts for packet in packets)
-        shown = [round(float((packet.pts - begin) * packet.time_base) * 10) for packet in packets]
+        frame_numbers = [round(float((packet.pts - begin) * packet.time_base) * 10) for packet in packets]
     bad = next(n for n in range(25, 40) if not packets[n].is_disposable)  # others are predicted from it
-    key = min(number for number, packet in zip(shown, packets, strict=True) if packet.is_keyframe and number > 30)
+    key = min(
+        number for number, packet in zip(frame_numbers, packets, strict=True) if packet.is_keyframe and number > 30
+    )
     content, place = bytearray(path.read_bytes()), packets[bad].pos + packets[bad].size // 3 // 188 * 188
     content[place : place + 188] = b"" if name == "cut.ts" else noise.bytes(188)
     path.write_bytes(content)
     damaged = [number for number, image in enumerate(sample_frames(path, times)) if isinstance(image, str)]
-    assert set(range(shown[bad], key)) <= set(damaged) <= set(range(shown[bad] - 2, key))
+    assert set(range(frame_numbers[bad], key)) <= set(damaged) <= set(range(frame_numbers[bad] - 2, key))
     check_damage(path, times, [DAMAGED if number in damaged else "found" for number in range(60)])
     with pytest.raises(DataError, match=r"damaged inside: \d+ of 20 moments .* first at 2\.\d0 s"):
         check_damage(path, times[20:40], [DAMAGED if number in damaged else "found" for number in range(20, 40)])
@@ -242,9 +244,9 @@ def test_no_real_video_is_taken_for_a_damaged_one(shared_data: Path) -> None:
 
 
 def fails(path: Path, *words: str, times: tuple[float, ...] = (0.0,)) -> None:
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as raised:
         list(sample_frames(path, times))
-    assert all(word in str(told.value) for word in (str(path), *words)), told.value
+    assert all(word in str(raised.value) for word in (str(path), *words)), raised.value
 
 
 def test_no_file_a_folder_nothing_and_text(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Records of runs that pass every bound, to be spoilt one thing at a time."""
+"""Records of runs that pass every bound of a policy; tests change one value at a time."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +13,7 @@ Json = dict[str, Any]
 
 
 def interval(low: float | None, high: float = 0.95, subjects: int = 8) -> Json | None:
-    """As ``metrics.json`` holds it."""
+    """Return an interval in the form of ``metrics.json``; None without a lower end."""
     if low is None:
         return None
     return {"low": low, "high": high, "level": 0.95, "method": "jackknife", "n_subjects": subjects}
@@ -23,7 +23,7 @@ NAMES = ("happy", "sad", "angry", "fear", "neutral")
 
 
 def group(low: float | None, subjects: int = 8) -> Json:
-    """A group whose interval begins at ``low``."""
+    """Return the metrics of a group whose intervals begin at ``low``."""
     scores: Json = {"accuracy": 0.8, "macro_recall": 0.8, "macro_f1": 0.8, "ece": 0.05, "abstention": 0.1}
     scores |= {"adaptive_ece": 0.05, "brier": 0.3, "nll": 0.5, "recall": dict.fromkeys(NAMES, 0.8)}
     intervals = dict.fromkeys(("accuracy", "macro_recall", "macro_f1"), interval(low))
@@ -33,7 +33,7 @@ def group(low: float | None, subjects: int = 8) -> Json:
 def column(
     *of: str, gap: float | None = 0.05, verdict: str = "no gap shown", subjects: int = 8, **lows: float | None
 ) -> Json:
-    """A column of ``subgroups`` (of two columns: a pair) whose groups' intervals begin at ``lows``."""
+    """Return a column of ``subgroups`` (for two names: a pair) whose groups' intervals begin at ``lows``."""
     between = {
         "gap": gap,
         "ratio": 0.9,
@@ -54,10 +54,10 @@ def column(
 
 
 def good_metrics(provenance: str = "real") -> Json:
-    """Numbers that pass :func:`a_policy`."""
+    """Return metrics that pass :func:`a_policy`."""
     labels = ["happy", "sad"]
     scores: Json = dict.fromkeys(("accuracy", "macro_recall", "macro_precision", "macro_f1", "auc"), 0.85)
-    one = {"precision": 0.85, "recall": 0.85, "f1": 0.85, "specificity": 0.9, "auc": 0.9, "support": 100}
+    class_scores = {"precision": 0.85, "recall": 0.85, "f1": 0.85, "specificity": 0.9, "auc": 0.9, "support": 100}
     return {
         "provenance": provenance,
         "labels": labels,
@@ -75,7 +75,7 @@ def good_metrics(provenance: str = "real") -> Json:
             "calibrated": {"ece": 0.05, "adaptive_ece": 0.06, "brier": 0.28, "nll": 0.45, "n_clips": 200},
             "temperatures": {"holdout": 1.3},
         },
-        "per_class": {name: dict(one) for name in labels},
+        "per_class": {name: dict(class_scores) for name in labels},
         "per_subject": {
             f"s{n:016x}": {"n_clips": 10, "n_missing": 0, "accuracy": 0.85, "macro_recall": 0.85, "macro_f1": 0.85}
             for n in range(20)
@@ -95,7 +95,7 @@ def good_metrics(provenance: str = "real") -> Json:
 
 
 def good_explanation() -> Json:
-    """Maps that passed everything."""
+    """Return an explanation whose attribution maps passed all checks."""
     passed = {"value": 0.1, "low": 0.05, "high": 0.2, "passed": True}
     return {
         "n_clips": 200,
@@ -157,7 +157,7 @@ def make_policy() -> Callable[..., Policy]:
 
 
 def a_policy() -> Policy:
-    """With bounds in the middle."""
+    """Return a policy whose bounds lie in the middle of their ranges."""
     return Policy(
         kind="release",
         setting="research",

@@ -1,4 +1,4 @@
-"""A bundle tells any change to it, tells who signed it, and gives the model that was put in."""
+"""Bundles: every change is detected, the signer is identified, and the model is loaded as it was packed."""
 
 import json
 import shutil
@@ -41,21 +41,21 @@ NAMES = ["happy", "sad", "angry", "fear", "neutral"]
 
 @pytest.fixture
 def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the releaser's key."""
+    """Folder of the releaser's key."""
     monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
     return tmp_path / "keys"
 
 
 @pytest.fixture(scope="module")
 def model() -> ClipClassifier:
-    """With weights of its own."""
+    """Randomly initialised model, fixed seed."""
     torch.manual_seed(3)
     return build_model(CONFIG, len(NAMES)).eval()
 
 
-def content_of(of: ClipClassifier, **contract: Any) -> dict[str, bytes]:
-    """Files of a bundle."""
-    said = {
+def content_of(classifier: ClipClassifier, **changes: Any) -> dict[str, bytes]:
+    """Return the content of a bundle's files, with changes to the contract."""
+    contract = {
         "kind": "release",
         "provenance": "real",
         "labels": {"space": "target5", "names": NAMES},
@@ -65,18 +65,18 @@ def content_of(of: ClipClassifier, **contract: Any) -> dict[str, bytes]:
         "not_for_use_with": [asdict(Unfit("severity", "severe", "insufficient evidence"))],
     }
     files = {name: f"{name}\n".encode() for name in CONTENT}
-    return files | {WEIGHTS: save(of.state_dict()), CONTRACT: json.dumps(said | contract).encode()}
+    return files | {WEIGHTS: save(classifier.state_dict()), CONTRACT: json.dumps(contract | changes).encode()}
 
 
 @pytest.fixture
 def bundle(tmp_path: Path, keys: Path, model: ClipClassifier) -> Path:
-    """Signed by this machine's own key."""
+    """Bundle signed by this machine's own key."""
     signer = Signer.load(keys, create=True)
     write_bundle(tmp_path / "bundle", content_of(model), signer, kind="release", name="site/final")
     return tmp_path / "bundle"
 
 
-def test_what_was_put_in_comes_out(bundle: Path, model: ClipClassifier) -> None:
+def test_a_bundle_is_loaded_as_it_was_written(bundle: Path, model: ClipClassifier) -> None:
     released = load_bundle(bundle)
     frames, valid = torch.rand(2, 4, 3, 64, 64), torch.tensor([[True, False, True, True], [False] * 4])
     with torch.inference_mode():
@@ -84,13 +84,13 @@ def test_what_was_put_in_comes_out(bundle: Path, model: ClipClassifier) -> None:
     assert not released.model.training
     assert (released.temperature, released.threshold, released.provenance) == (1.5, None, "real")
     assert released.labels.names == tuple(NAMES)
-    assert [str(one) for one in released.not_for_use_with] == ["severity severe: insufficient evidence"]
+    assert [str(group) for group in released.not_for_use_with] == ["severity severe: insufficient evidence"]
     assert not released.demonstration
 
 
 @pytest.mark.parametrize("name", [*CONTENT, MANIFEST, SIGNATURE])
 @pytest.mark.parametrize("harm", ["a byte more", "removed", "a link"])
-def test_any_file_that_was_touched_is_told(bundle: Path, name: str, harm: str) -> None:
+def test_any_changed_file_is_named(bundle: Path, name: str, harm: str) -> None:
     file = bundle / name
     if harm == "a byte more":
         file.write_bytes(file.read_bytes() + b"}" * (name in (MANIFEST, SIGNATURE)) + b" ")
@@ -103,25 +103,25 @@ def test_any_file_that_was_touched_is_told(bundle: Path, name: str, harm: str) -
         load_bundle(bundle)
 
 
-def test_all_that_was_touched_is_told_at_once(bundle: Path) -> None:
+def test_all_changed_files_are_named_in_one_message(bundle: Path) -> None:
     (bundle / "README.md").write_text("better")
     (bundle / "model.onnx").unlink()
     (bundle / "run_me.py").write_text("")
-    with pytest.raises(BundleError) as found:
+    with pytest.raises(BundleError) as raised:
         verify_bundle(bundle)
     for line in ("README.md: changed", "model.onnx: missing", "run_me.py: was added"):
-        assert line in str(found.value)
+        assert line in str(raised.value)
 
 
 @pytest.mark.parametrize("inside", ["extra", ".hidden"])
-def test_a_folder_inside_is_told(bundle: Path, inside: str) -> None:
+def test_an_added_folder_is_refused(bundle: Path, inside: str) -> None:
     (bundle / inside).mkdir()
     with pytest.raises(BundleError, match="was added"):
         verify_bundle(bundle)
 
 
 def test_a_manifest_made_to_fit_needs_a_new_signature(bundle: Path) -> None:
-    """Whoever changes a file and its checksum is still told by the signature."""
+    """The signature detects a change of a file together with its checksum."""
     import hashlib
 
     (bundle / "LIMITS").write_text("none")
@@ -133,7 +133,7 @@ def test_a_manifest_made_to_fit_needs_a_new_signature(bundle: Path) -> None:
 
 
 def forged(bundle: Path, tmp_path: Path, model: ClipClassifier) -> Signer:
-    """Replaces a bundle by another that somebody else signed; gives their key."""
+    """Replace a bundle by one signed with a forger's key; return that key."""
     signer = Signer.load(tmp_path / "forger", create=True)
     shutil.rmtree(bundle)
     write_bundle(bundle, content_of(model, temperature=9.0), signer, kind="release", name="site/final")
@@ -145,13 +145,13 @@ def test_a_bundle_of_another_key_is_not_the_trusted_one(bundle: Path, tmp_path: 
     forger = forged(bundle, tmp_path, model)
     with pytest.raises(BundleError, match="not by the key that you trust"):
         load_bundle(bundle, trusted)
-    verified = verify_bundle(bundle)  # without a trusted key all that can be said is that it is whole
+    verified = verify_bundle(bundle)  # without a trusted key only integrity is verified
     assert (verified.trust, verified.fingerprint) == (UNKNOWN, forger.fingerprint)
     assert "not origin" in str(verified)
 
 
 def test_a_signature_that_names_another_key_is_refused(bundle: Path, tmp_path: Path) -> None:
-    """The releaser's public key beside a forger's signature."""
+    """A forger's signature beside the releaser's public key is refused."""
     forger = Signer.load(tmp_path / "forger", create=True)
     signature = json.loads((bundle / SIGNATURE).read_text())
     signature["signature"] = forger.sign((bundle / MANIFEST).read_bytes())
@@ -160,7 +160,7 @@ def test_a_signature_that_names_another_key_is_refused(bundle: Path, tmp_path: P
         verify_bundle(bundle)
 
 
-def test_who_signed_is_told(bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_signer_is_identified(bundle: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Signer.load(keys).fingerprint
     assert verify_bundle(bundle).trust == OWN
     assert verify_bundle(bundle, own).trust == TRUSTED
@@ -183,7 +183,7 @@ def test_a_strange_manifest_is_refused_though_signed(bundle: Path, keys: Path, m
         verify_bundle(bundle)
 
 
-def test_what_is_no_bundle_is_told(tmp_path: Path, bundle: Path) -> None:
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path, bundle: Path) -> None:
     with pytest.raises(BundleError, match="is not a bundle"):
         verify_bundle(tmp_path / "nowhere")
     (bundle / MANIFEST).write_bytes(b"\xff\xfe")
@@ -211,7 +211,7 @@ def test_nothing_is_replaced_and_nothing_half_written(bundle: Path, keys: Path, 
 def test_no_contract_of_another_shape_is_followed_though_signed(
     tmp_path: Path, keys: Path, model: ClipClassifier, spoilt: Callable[[object], Iterator[tuple[str, object]]]
 ) -> None:
-    """Whoever signs a bundle may write anything into it."""
+    """The signature says nothing of the contract's form: its signer may write any content."""
     files, signer = content_of(model), Signer.load(keys, create=True)
     accepted = []
     for place, value in spoilt(json.loads(files[CONTRACT])):

@@ -1,4 +1,4 @@
-"""Nothing that leaves names a child or speaks of a single one."""
+"""Disclosure control: released metrics name no child and hold no single child's numbers."""
 
 import json
 from copy import deepcopy
@@ -14,7 +14,7 @@ CHILD = "s00000000deadbeef"
 
 
 def left_out_child_by_child(provenance: str = "real") -> dict[str, object]:
-    """Numbers of a cross-validation whose folds bear the children's pseudonyms."""
+    """Return metrics of a cross-validation whose folds are named by the children's pseudonyms."""
     metrics = deepcopy(good_metrics(provenance))
     metrics["per_subject"] = {CHILD: {"accuracy": 0.2}}
     metrics["calibration"]["temperatures"] = {CHILD: 1.4, "s1": 1.1}
@@ -33,27 +33,27 @@ def left_out_child_by_child(provenance: str = "real") -> dict[str, object]:
 
 @pytest.mark.parametrize("provenance", ["real", "simulated", "synthetic"])
 def test_no_pseudonym_is_left(provenance: str) -> None:
-    shown = disclosed(left_out_child_by_child(provenance))
-    assert CHILD not in json.dumps(shown)
-    assert "per_subject" not in shown
-    assert shown["calibration"]["temperatures"] == [1.1, 1.4]
-    assert shown["review"]["thresholds"] == [0.6, None]
-    assert shown["conformal"]["n_subjects_calibration"] == [7, 9]
-    assert shown["reasons"] == {"auc": "all test clips are of one class"}
+    public = disclosed(left_out_child_by_child(provenance))
+    assert CHILD not in json.dumps(public)
+    assert "per_subject" not in public
+    assert public["calibration"]["temperatures"] == [1.1, 1.4]
+    assert public["review"]["thresholds"] == [0.6, None]
+    assert public["conformal"]["n_subjects_calibration"] == [7, 9]
+    assert public["reasons"] == {"auc": "all test clips are of one class"}
 
 
-def test_what_it_was_made_of_stays_as_it_was() -> None:
+def test_the_input_is_not_modified() -> None:
     metrics = left_out_child_by_child()
     before = deepcopy(metrics)
     disclosed(metrics)
     assert metrics == before
 
 
-def test_nothing_measured_is_nothing_shown() -> None:
+def test_missing_metrics_disclose_nothing() -> None:
     assert disclosed({}) == {"reasons": {}}
 
 
 @given(st.dictionaries(st.text(min_size=3), st.none() | st.floats(0, 1), max_size=4))
-def test_values_are_told_without_their_folds(folds: dict[str, float | None]) -> None:
-    shown = disclosed({"review": {"thresholds": folds}})["review"]["thresholds"]
-    assert sorted(shown, key=str) == sorted(folds.values(), key=str)
+def test_values_by_fold_lose_the_names_of_their_folds(folds: dict[str, float | None]) -> None:
+    public = disclosed({"review": {"thresholds": folds}})["review"]["thresholds"]
+    assert sorted(public, key=str) == sorted(folds.values(), key=str)

@@ -1,4 +1,4 @@
-"""The gate lets through what passes every bound, and tells every reason where something does not."""
+"""The release gate passes a record within all bounds of the policy, and gives every reason to refuse another."""
 
 from collections.abc import Callable
 from copy import deepcopy
@@ -20,7 +20,7 @@ MakePolicy = Callable[..., Policy]
 
 
 def spoilt(**changed: Any) -> dict[str, Any]:
-    """Good metrics with other values under dotted names (``__`` for the dot)."""
+    """Return good metrics with other values under dotted names (``__`` for the dot)."""
     metrics = good_metrics()
     for dotted, value in changed.items():
         *way, last = dotted.split("__")
@@ -31,12 +31,12 @@ def spoilt(**changed: Any) -> dict[str, Any]:
     return metrics
 
 
-def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
+def test_a_record_within_all_bounds_passes(make_record: Make) -> None:
     assert judge_release(make_record(), a_policy()) == ([], ())
 
 
 @pytest.mark.parametrize(
-    ("metrics", "said"),
+    ("metrics", "message"),
     [
         (spoilt(n_subjects=11), "judged on 11 subjects, expected 12 at least"),
         (spoilt(intervals__accuracy=interval(0.49)), "accuracy may be as low as 0.490, expected 0.5"),
@@ -76,9 +76,9 @@ def test_what_passes_every_bound_may_leave(make_record: Make) -> None:
         ),
     ],
 )
-def test_a_number_out_of_bounds_is_a_reason(make_record: Make, metrics: dict[str, Any], said: str) -> None:
+def test_a_number_out_of_bounds_is_a_reason(make_record: Make, metrics: dict[str, Any], message: str) -> None:
     reasons = judge_release(make_record(metrics=metrics), a_policy()).reasons
-    assert any(said in reason for reason in reasons), reasons
+    assert any(message in reason for reason in reasons), reasons
 
 
 def test_nothing_measured_is_a_reason_for_each_bound_and_no_crash(make_record: Make) -> None:
@@ -88,7 +88,7 @@ def test_nothing_measured_is_a_reason_for_each_bound_and_no_crash(make_record: M
         assert any(word in reason for reason in reasons), word
 
 
-def test_absent_subgroups_and_review_are_told_apart_from_bad_ones(make_record: Make) -> None:
+def test_missing_subgroups_and_review_have_reasons_of_their_own(make_record: Make) -> None:
     metrics = good_metrics()
     del metrics["subgroups"], metrics["review"]
     reasons = judge_release(make_record(metrics=metrics), a_policy()).reasons
@@ -96,7 +96,7 @@ def test_absent_subgroups_and_review_are_told_apart_from_bad_ones(make_record: M
     assert all("not measured; run fer-id evaluate" in reason for reason in reasons)
 
 
-def test_why_something_is_null_is_passed_on(make_record: Make) -> None:
+def test_the_stated_reason_of_a_null_metric_is_passed_on(make_record: Make) -> None:
     metrics = spoilt(calibration__temperatures={}) | {
         "reasons": {"calibration.temperatures.holdout": "12 labelled clips of inner validation, expected 20 at least"}
     }
@@ -104,24 +104,24 @@ def test_why_something_is_null_is_passed_on(make_record: Make) -> None:
     assert reasons == ["its temperature: 12 labelled clips of inner validation, expected 20 at least"]
 
 
-def test_a_threshold_that_hands_everything_over_is_one(make_record: Make) -> None:
+def test_a_null_threshold_of_review_passes(make_record: Make) -> None:
     assert not judge_release(make_record(metrics=spoilt(review__thresholds={"holdout": None})), a_policy()).reasons
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"done": False}, "not finished (no DONE)"),
         ({"folds": ("runs/site/final/folds/s1",)}, "is a cross-validation: 1 models"),
     ],
 )
-def test_what_is_no_finished_single_training_stays(make_record: Make, changed: dict[str, Any], said: str) -> None:
+def test_only_a_finished_single_training_is_released(make_record: Make, changed: dict[str, Any], message: str) -> None:
     reasons = judge_release(make_record(**changed), a_policy()).reasons
     assert len(reasons) == 1
-    assert said in reasons[0]
+    assert message in reasons[0]
 
 
-def test_a_cross_validation_is_told_what_to_release_instead(make_record: Make) -> None:
+def test_refusing_a_cross_validation_names_a_training_to_release_instead(make_record: Make) -> None:
     temperatures = {"s1": 1.1, "s2": 0.9}
     metrics = spoilt(calibration__temperatures=temperatures, review__thresholds=dict.fromkeys(temperatures))
     loso = make_record(path="runs/site/loso", folds=("runs/site/loso/folds/s1",), metrics=metrics)
@@ -130,31 +130,31 @@ def test_a_cross_validation_is_told_what_to_release_instead(make_record: Make) -
     assert "runs/site/loso/folds/s1" in reason
 
 
-def test_a_run_without_inner_validation_stays(make_record: Make) -> None:
+def test_a_run_without_inner_validation_is_refused(make_record: Make) -> None:
     job = make_record().job | {"clips": {"train": 10, "validation": 0, "test": 10}}
     (reason,) = judge_release(make_record(job=job), a_policy()).reasons
     assert "no inner validation" in reason
 
 
 @pytest.mark.parametrize("mode", ["transductive", "personalised"])
-def test_what_saw_something_of_the_tested_stays(make_record: Make, mode: str) -> None:
+def test_a_mode_that_has_seen_test_subjects_is_refused(make_record: Make, mode: str) -> None:
     (reason,) = judge_release(make_record(job=make_record().job | {"mode": mode}), a_policy()).reasons
     assert mode in reason
 
 
-def test_a_benchmark_of_pictures_is_no_cohort(make_record: Make) -> None:
+def test_a_benchmark_of_pictures_is_refused(make_record: Make) -> None:
     job = make_record().job | {"store": {"fingerprint": "f00d", "shard_by": "split"}}
-    assert any("not on children" in one for one in judge_release(make_record(job=job), a_policy()).reasons)
+    assert any("not on children" in reason for reason in judge_release(make_record(job=job), a_policy()).reasons)
 
 
-def test_what_was_judged_by_several_views_stays(make_record: Make) -> None:
+def test_a_run_tested_on_several_views_is_refused(make_record: Make) -> None:
     config = make_record().config | {"trainer": {"test_views": "ten"}}
     (reason,) = judge_release(make_record(config=config), a_policy()).reasons
     assert "test_views=ten" in reason
 
 
 @pytest.mark.parametrize("provenance", ["synthetic", "simulated"])
-def test_drawn_and_simulated_leave_as_a_demonstration_only(
+def test_drawn_and_simulated_data_allow_a_demonstration_only(
     make_record: Make, make_policy: MakePolicy, provenance: str
 ) -> None:
     record = make_record(metrics=good_metrics(provenance))
@@ -188,7 +188,7 @@ def test_schools_and_workplaces_need_a_recorded_exception(
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"leakage": {"value": 1.0, "low": 0.8, "high": 1.2}}, "leakage may be as high as 1.200"),
         ({"leakage": {"value": 0.5, "low": None, "high": None, "reason": "one subject"}}, "no interval (one subject)"),
@@ -197,9 +197,9 @@ def test_schools_and_workplaces_need_a_recorded_exception(
         ({"failed": ["insertion"]}, "check insertion: failed"),
     ],
 )
-def test_maps_that_cannot_be_believed_are_a_reason(make_record: Make, changed: dict[str, Any], said: str) -> None:
+def test_failed_checks_and_high_leakage_are_reasons(make_record: Make, changed: dict[str, Any], message: str) -> None:
     reasons = judge_release(make_record(explanation=good_explanation() | changed), a_policy()).reasons
-    assert any(said in reason for reason in reasons), reasons
+    assert any(message in reason for reason in reasons), reasons
 
 
 def test_groups_below_the_bound_or_unknown_are_named(make_record: Make) -> None:
@@ -210,7 +210,7 @@ def test_groups_below_the_bound_or_unknown_are_named(make_record: Make) -> None:
     metrics = spoilt(subgroups__columns=columns, provenance="simulated")
     verdict = judge_release(make_record(metrics=metrics), replace(a_policy(), kind="demonstration"))
     assert not verdict.reasons
-    assert [(one.column, one.group) for one in verdict.unfit] == [
+    assert [(entry.column, entry.group) for entry in verdict.unfit] == [
         ("severity", "moderate"),
         ("severity", "severe"),
         ("severity x context", "mild, home"),
@@ -219,16 +219,16 @@ def test_groups_below_the_bound_or_unknown_are_named(make_record: Make) -> None:
     assert "insufficient evidence" in str(verdict.unfit[1])
 
 
-def test_of_a_group_that_is_hidden_from_strangers_no_number_is_told(make_record: Make) -> None:
-    """Of three groups the smallest is hidden, and a second one, or the first would follow from the total."""
+def test_no_number_of_a_group_outside_the_public_view_is_disclosed(make_record: Make) -> None:
+    """Two of three groups are hidden: the smallest, and a second one, or the first would follow from the total."""
     few = column(mild=0.7, moderate=0.41, severe=0.42)
     few["groups"]["severe"] |= {"n_subjects": 3, "n_clips": 30}
     few["groups"]["moderate"] |= {"n_subjects": 5, "n_clips": 50}
     verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": few})), a_policy())
-    assert [one.group for one in verdict.unfit] == ["moderate", "severe"]
-    assert not any(number in str(one) for one in verdict.unfit for number in ("0.41", "0.42"))
-    shown = column(mild=0.7, moderate=0.41)
-    verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": shown})), a_policy())
+    assert [entry.group for entry in verdict.unfit] == ["moderate", "severe"]
+    assert not any(number in str(entry) for entry in verdict.unfit for number in ("0.41", "0.42"))
+    disclosed = column(mild=0.7, moderate=0.41)
+    verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": disclosed})), a_policy())
     assert "as low as 0.41" in str(verdict.unfit[0])
 
 
@@ -236,19 +236,19 @@ def test_an_interval_of_too_few_children_does_not_count(make_record: Make) -> No
     few = column(mild=0.7, severe=0.9)
     few["groups"]["severe"]["n_subjects"] = 4
     verdict = judge_release(make_record(metrics=spoilt(subgroups__columns={"severity": few})), a_policy())
-    assert [one.group for one in verdict.unfit] == ["severe"]
+    assert [entry.group for entry in verdict.unfit] == ["severe"]
     lenient = spoilt(subgroups__columns={"severity": few}, subgroups__min_subjects=2)
-    assert [one.group for one in judge_release(make_record(metrics=lenient), a_policy()).unfit] == ["severe"]
+    assert [entry.group for entry in judge_release(make_record(metrics=lenient), a_policy()).unfit] == ["severe"]
 
 
-def test_a_column_that_nobody_asked_for_cannot_hide_whom_it_fails(make_record: Make) -> None:
+def test_a_column_left_out_of_the_evaluation_is_a_reason(make_record: Make) -> None:
     metrics = spoilt(subgroups__left_out={"gender": NOT_ASKED, "ward": "all test clips are of one group"})
     verdict = judge_release(make_record(metrics=metrics), a_policy())
     assert verdict.reasons == ["groups of gender: not asked for; run fer-id evaluate again without groups="]
 
 
 class TestEvidence:
-    """A run trained for use, with the numbers of a cross-validation."""
+    """Runs trained for use, with a cross-validation as evidence."""
 
     def loso(self, record: Record, **changed: Any) -> Record:
         everybody = sorted(record.learned_from())
@@ -272,15 +272,15 @@ class TestEvidence:
         assert len(judge_release(weak, a_policy(), self.loso(make_record())).reasons) == 2
 
     @pytest.mark.parametrize(
-        ("changed", "said"),
+        ("changed", "message"),
         [
             ({"done": False}, "runs/site/loso is not finished"),
             ({"folds": ()}, "is a single training, of other weights"),
         ],
     )
-    def test_it_is_a_finished_cross_validation(self, make_record: Make, changed: dict[str, Any], said: str) -> None:
+    def test_it_is_a_finished_cross_validation(self, make_record: Make, changed: dict[str, Any], message: str) -> None:
         (reason,) = judge_release(make_record(), a_policy(), self.loso(make_record(), **changed)).reasons
-        assert said in reason
+        assert message in reason
 
     def test_it_has_the_same_settings(self, make_record: Make) -> None:
         other = self.loso(make_record())
@@ -327,7 +327,7 @@ class TestEvidence:
 def test_a_stricter_policy_never_lets_more_through(
     accuracy: float, ece: float, leakage: float, subjects: int, lows: list[float | None]
 ) -> None:
-    """Whatever was measured: who passes a bound passes a looser one, and names no more groups."""
+    """For any metrics, looser bounds give no more reasons and no more unfit groups."""
     record = _measured(accuracy, ece, leakage, subjects, lows)
     strict = a_policy()
     bounds = {
@@ -341,7 +341,7 @@ def test_a_stricter_policy_never_lets_more_through(
     loose = replace(strict, min_subjects=2, **bounds)
     tight, wide = judge_release(record, strict), judge_release(record, loose)
     assert len(wide.reasons) <= len(tight.reasons)
-    assert {one.group for one in wide.unfit} <= {one.group for one in tight.unfit}
+    assert {entry.group for entry in wide.unfit} <= {entry.group for entry in tight.unfit}
     within = accuracy >= 0.5 and ece <= 0.15 and leakage <= 1.0 and subjects >= 12
     known = [low for low in lows if low is not None]
     assert bool(tight.reasons) is not (within and min(known, default=0) >= 0.3 and max(known, default=0) >= 0.5)

@@ -1,4 +1,4 @@
-"""The card is valid to the library whose format it is, says the caveat first, and tells nobody's secrets."""
+"""The model card is valid for ``huggingface_hub``, begins with the caveat, and discloses no child."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ PICTURES = Source("ferplus", "real", "started from", "labels: MIT")
 
 
 def contract(**changed: Any) -> dict[str, Any]:
-    """What a card reads of one."""
+    """Return the keys of a contract that the card reads."""
     took = {"median": 1.5, "p95": 2.0, "per": "frame", "machine": "a processor"}
     parity = {"max_difference": 2e-6, "clips": 64, "of": "clips of the store"}
     onnx = {"kind": "step", "state": {"h": 128, "c": 128}, "parity": parity, "latency_ms": took}
@@ -28,13 +28,13 @@ def contract(**changed: Any) -> dict[str, Any]:
     return {"released_on": "2026-11-23", "not_for_use_with": unfit, "onnx": onnx, "input": {"frames": 10}} | changed
 
 
-def test_its_metadata_is_read_again_by_their_library(make_record: Make) -> None:
+def test_huggingface_hub_reads_the_metadata(make_record: Make) -> None:
     card = ModelCard(model_card(make_record(), [COHORT]))
     assert card.data.license == "other"
     assert card.data.model_name == "site/final"
     assert "provenance-real" in card.data.tags
-    results = {one.metric_type: one for one in card.data.eval_results}
-    assert {name: one.metric_value for name, one in results.items()} == dict.fromkeys(
+    results = {result.metric_type: result for result in card.data.eval_results}
+    assert {name: result.metric_value for name, result in results.items()} == dict.fromkeys(
         ("accuracy", "recall", "f1", "roc_auc"), 0.85
     )
     assert results["accuracy"].dataset_name == "cohort (real)"
@@ -48,15 +48,15 @@ def test_provenance_stands_in_title_caveat_and_each_result(make_record: Make, pr
     first, *_ = card.text.strip().splitlines()
     assert f"{provenance.upper()} DATA" in first
     assert card.text.index("**Provenance:") < card.text.index("Recognises")
-    for one in card.data.eval_results:
-        assert provenance in one.metric_name
-        assert provenance in one.dataset_name
+    for result in card.data.eval_results:
+        assert provenance in result.metric_name
+        assert provenance in result.dataset_name
 
 
-def test_nobody_is_named_and_no_child_is_told_apart(make_record: Make) -> None:
+def test_no_pseudonym_and_no_path_stands_in_the_card(make_record: Make) -> None:
     text = model_card(make_record(), [COHORT, PICTURES])
-    subjects = {one for split in make_record().job["subjects"].values() for one in split}
-    assert not any(one in text for one in subjects)
+    subjects = {subject for split in make_record().job["subjects"].values() for subject in split}
+    assert not any(subject in text for subject in subjects)
     assert "data/site" not in text
     assert "12 children; training 11" in text
 
@@ -70,7 +70,7 @@ def test_groups_of_few_real_children_are_not_shown(make_record: Make) -> None:
     text = model_card(make_record(metrics=metrics), [])
     assert "| mild | at least 5 | 80.0" in text
     assert "2 groups of few children not shown" in text
-    assert not any(told in text for told in ("12.3", "45.6", "| severe", "| moderate"))
+    assert not any(number in text for number in ("12.3", "45.6", "| severe", "| moderate"))
     metrics["provenance"] = "simulated"
     assert "| severe | 2 | 12.3" in model_card(make_record(metrics=metrics), [])
 
@@ -83,7 +83,7 @@ def test_a_column_of_small_groups_says_that_nothing_is_known_of_a_gap(make_recor
     assert "**severity**: insufficient evidence about a gap\n" in model_card(make_record(metrics=metrics), [])
 
 
-def test_a_model_that_hands_everything_over_says_so(make_record: Make) -> None:
+def test_the_card_says_when_every_clip_goes_to_a_person(make_record: Make) -> None:
     metrics = good_metrics()
     metrics["review"] |= {"thresholds": {"holdout": None}, "flagged": 1.0, "risk_answered": None, "coverage": 0.0}
     text = model_card(make_record(metrics=metrics), [])
@@ -105,20 +105,20 @@ def test_undefined_scores_are_left_out_and_null_numbers_are_no_numbers(make_reco
     metrics["intervals"]["auc"] = None
     metrics["reasons"] = {"intervals.auc": "one class"}
     card = ModelCard(model_card(make_record(metrics=metrics), []))
-    assert "roc_auc" not in {one.metric_type for one in card.data.eval_results}
+    assert "roc_auc" not in {result.metric_type for result in card.data.eval_results}
     assert "| AUC, one against rest | – | no interval: one class |" in card.text
     assert "None" not in card.text
 
 
-def test_a_release_says_where_for_what_and_with_whom_not(make_record: Make) -> None:
+def test_the_card_of_a_release_states_setting_legal_basis_and_unfit_groups(make_record: Make) -> None:
     text = model_card(make_record(), [COHORT], release=Release(a_policy(), contract(), "ab" * 32))
-    for said in ("Setting: **research**", "ethics 12/2026", "severity **severe**", "ab" * 32, "1.5 ms a frame"):
-        assert said in text
+    for sentence in ("Setting: **research**", "ethics 12/2026", "severity **severe**", "ab" * 32, "1.5 ms a frame"):
+        assert sentence in text
     assert all(f"* {use}" in text for use in a_policy().forbidden_uses)
     assert "DEMONSTRATION" not in text
 
 
-def test_a_demonstration_is_one_from_its_first_line(make_record: Make) -> None:
+def test_a_demonstration_is_marked_in_its_first_line(make_record: Make) -> None:
     policy = replace(a_policy(), kind="demonstration")
     record = make_record(metrics=good_metrics("synthetic"))
     text = ModelCard(model_card(record, [], release=Release(policy, contract(), "ab" * 32))).text.strip()
@@ -134,7 +134,7 @@ def test_evidence_is_said_to_be_of_other_weights(make_record: Make) -> None:
     assert "judged on nobody new" in text
 
 
-def test_what_a_site_writes_breaks_no_table() -> None:
+def test_text_of_a_site_breaks_no_table() -> None:
     assert cell("a | b\n<script>`x`") == r"a \| b &lt;script>\`x\`"
 
 
@@ -143,8 +143,14 @@ def test_limits_say_all_that_a_policy_says(make_record: Make) -> None:
     sentences = limits(make_record(metrics=good_metrics("simulated")), evidence=None, pretrained_elsewhere=True)
     text = limits_file("a/run", policy, "simulated", [Unfit("severity", "severe", "fails")], sentences)
     assert text.startswith("a/run (DEMONSTRATION, SIMULATED DATA)")
-    for said in ("board, 3 May 2026", "severity severe: fails", "Art. 5(1)(f)", "does not diagnose", "neurotypical"):
-        assert said in text
+    for sentence in (
+        "board, 3 May 2026",
+        "severity severe: fails",
+        "Art. 5(1)(f)",
+        "does not diagnose",
+        "neurotypical",
+    ):
+        assert sentence in text
     assert all(f"  - {use}" in text for use in policy.forbidden_uses)
 
 

@@ -1,4 +1,4 @@
-"""A policy is typed and whole, or refused with everything that is wrong with it."""
+"""A policy is complete and of the right types, or refused with all its problems."""
 
 import math
 from dataclasses import asdict, fields
@@ -18,27 +18,27 @@ GOOD = asdict(a_policy())
 
 
 def written(path: Path, **changed: Any) -> Path:
-    """A policy file with changes; ``None`` leaves a key out."""
+    """Write a policy file with changes; ``None`` leaves a key out."""
     content = {key: value for key, value in (GOOD | changed).items() if value is not None}
     path.write_text(yaml.safe_dump(content))
     return path
 
 
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+def test_a_written_policy_is_read_as_it_was(tmp_path: Path) -> None:
     policy = read_policy(written(tmp_path / "policy.yaml"))
     assert policy == a_policy()
     (tmp_path / "again.yaml").write_text(policy.as_yaml())
     assert read_policy(tmp_path / "again.yaml") == policy
 
 
-@pytest.mark.parametrize("name", [one.name for one in fields(Policy)])
+@pytest.mark.parametrize("name", [field.name for field in fields(Policy)])
 def test_nothing_may_be_left_out(tmp_path: Path, name: str) -> None:
     with pytest.raises(PolicyError, match=f"{name}: missing"):
         read_policy(written(tmp_path / "policy.yaml", **{name: None}))
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "said"),
+    ("key", "value", "expected"),
     [
         ("kind", "final", "one of release, demonstration"),
         ("setting", "school", "one of research, therapy, home, education, workplace"),
@@ -60,16 +60,18 @@ def test_nothing_may_be_left_out(tmp_path: Path, name: str) -> None:
         ("forbidden_uses", ["punishment", "grading"], "does not forbid exclusion, surveillance, diagnosis"),
     ],
 )
-def test_what_is_impossible_is_said(tmp_path: Path, key: str, value: Any, said: str) -> None:
-    with pytest.raises(PolicyError, match=said):
+def test_an_impossible_value_is_refused_with_the_expected_one(
+    tmp_path: Path, key: str, value: Any, expected: str
+) -> None:
+    with pytest.raises(PolicyError, match=expected):
         read_policy(written(tmp_path / "policy.yaml", **{key: value}))
 
 
-def test_everything_is_said_at_once(tmp_path: Path) -> None:
+def test_all_problems_stand_in_one_message(tmp_path: Path) -> None:
     wrong = written(tmp_path / "policy.yaml", max_gap=2, max_ece=None, minimum=3, kind="none")
-    with pytest.raises(PolicyError) as found:
+    with pytest.raises(PolicyError) as raised:
         read_policy(wrong)
-    assert all(word in str(found.value) for word in ("max_gap", "max_ece: missing", "minimum: unknown", "kind"))
+    assert all(word in str(raised.value) for word in ("max_gap", "max_ece: missing", "minimum: unknown", "kind"))
 
 
 def test_a_bound_that_is_given_twice_is_refused(tmp_path: Path) -> None:
@@ -80,13 +82,13 @@ def test_a_bound_that_is_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["- a\n- b", "", "a: [", "a: !!python/object/apply:os.system ['true']"])
-def test_what_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "policy.yaml").write_text(text)
     with pytest.raises(PolicyError):
         read_policy(tmp_path / "policy.yaml")
 
 
-def test_no_file_is_said(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PolicyError, match="no such file"):
         read_policy(tmp_path / "nowhere.yaml")
 
@@ -95,13 +97,13 @@ def test_the_checks_are_those_of_the_maps() -> None:
     assert set(CHECKS.values()) == set(DECISIVE)
 
 
-KEYS = st.sampled_from([one.name for one in fields(Policy)]) | st.text(max_size=5)
+KEYS = st.sampled_from([field.name for field in fields(Policy)]) | st.text(max_size=5)
 VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 
 
 @given(st.dictionaries(KEYS, VALUES | st.lists(VALUES, max_size=3)))
-def test_no_content_whatever_makes_it_fall_over(raw: dict[str, Any]) -> None:
-    """Of the good policy nothing that is replaced at random goes through unless it is of the right kind."""
+def test_random_content_gives_problems_or_a_valid_policy(raw: dict[str, Any]) -> None:
+    """Random replacements in a good policy are refused unless the resulting policy is valid."""
     problems = policy_problems(GOOD | raw)
     if not problems:
         policy = Policy(**(GOOD | raw))

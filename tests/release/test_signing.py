@@ -1,4 +1,4 @@
-"""The releaser's key is made once and for its owner only, and its signature is of one content by one key."""
+"""The releaser's key is created once, for its owner only, and its signature fits one content and one key."""
 
 from pathlib import Path
 

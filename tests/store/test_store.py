@@ -1,4 +1,4 @@
-"""ClipStore: what is written comes back, every disagreement is named, and nothing half-written is left."""
+"""ClipStore: round trip of clips, error messages that name every disagreement, and no half-written folder."""
 
 import errno
 import json
@@ -88,22 +88,22 @@ def clips(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @settings(max_examples=25)
 @given(clips(), st.integers(0, 2**16), st.data())
-def test_what_is_written_is_read(
+def test_clips_are_read_as_they_were_written(
     tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], seed: int, data: st.DataObject
 ) -> None:
     path, rng, written = tmp_path_factory.mktemp("stores") / "store", np.random.default_rng(seed), []
     with ClipStoreWriter(path, card(groups=["age_group"])) as writer:
-        for one in rows:
-            length = one["length"]
+        for row in rows:
+            length = row["length"]
             frames = rng.integers(0, 256, (length, 64, 64, 3), np.uint8)
             landmarks = rng.normal(size=(length, 68, 2)).astype(np.float32) if data.draw(st.booleans()) else None
             valid = rng.integers(0, 2, length).astype(bool) if data.draw(st.booleans()) else None
-            writer.add_clip({k: v for k, v in one.items() if k != "length"}, frames, landmarks, valid)
+            writer.add_clip({k: v for k, v in row.items() if k != "length"}, frames, landmarks, valid)
             written.append((frames, landmarks, valid))
     store = ClipStore.open(path)
     assert len(store) == len(rows)
     assert tuple(store.clips.columns) == (*CLIP_COLUMNS, "age_group")
-    for number, (one, (frames, landmarks, valid)) in enumerate(zip(rows, written, strict=True)):
+    for number, (row, (frames, landmarks, valid)) in enumerate(zip(rows, written, strict=True)):
         clip, read = store.read(number), store.clips.iloc[number]
         np.testing.assert_array_equal(clip.frames, frames)
         expected = np.full((len(frames), 68, 2), np.nan, np.float32) if landmarks is None else landmarks
@@ -111,9 +111,9 @@ def test_what_is_written_is_read(
         np.testing.assert_array_equal(clip.valid, np.ones(len(frames), bool) if valid is None else valid)
         assert (read["length"], read["n_valid"]) == (len(frames), clip.valid.sum())
         for key in ("clip_id", "subject_id", "label", "age_group"):
-            assert read[key] == one[key]  # None is None, not NaN
+            assert read[key] == row[key]  # None is None, not NaN
         for key in ("soft_label", "intensity"):
-            assert read[key] is None if one[key] is None else read[key].tolist() == one[key]
+            assert read[key] is None if row[key] is None else read[key].tolist() == row[key]
 
 
 def test_a_store_without_any_label_has_none_not_nan(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_store_without_any_label_has_none_not_nan(tmp_path: Path) -> None:
     assert ClipStore.open(tmp_path / "s").clips["label"].tolist() == [None, None]
 
 
-def test_a_benchmark_lies_by_split(tmp_path: Path) -> None:
+def test_a_benchmark_is_sharded_by_split(tmp_path: Path) -> None:
     with ClipStoreWriter(tmp_path / "s", card(shard_by="split")) as writer:
         for number, split in enumerate(["train", "test", "train"]):
             writer.add_clip(row(f"i{number}", f"group {number}", split=split), PIXELS + number)
@@ -329,21 +329,21 @@ def test_group_columns_hold_text_and_mean_nothing_else(tiny_store: Factory) -> N
 
 
 @pytest.mark.parametrize("eyes", [[[20, 24]], [[20, 24], [44, "24"]], "20,24", [[20, 24], [math.nan, 24]]])
-def test_eyes_that_are_no_two_places_are_refused(tiny_store: Factory, eyes: object) -> None:
+def test_eye_positions_that_are_not_two_points_are_refused(tiny_store: Factory, eyes: object) -> None:
     path = tiny_store(subjects=1, clips=1)
     edit_card(path, geometry={"eyes": eyes})
     assert "card.json: 1 problem" in complaint(path) or "geometry.eyes" in complaint(path)
 
 
 @pytest.mark.parametrize("part", ["clips.parquet", "card.json", "frames/s00.npy", "valid/s00.npy"])
-def test_a_pipe_in_a_store_is_not_waited_for(tiny_store: Factory, part: str) -> None:
+def test_a_named_pipe_in_a_store_does_not_block(tiny_store: Factory, part: str) -> None:
     path = tiny_store(subjects=1, clips=1)
     (path / part).unlink()
     os.mkfifo(path / part)
     assert re.search("a pipe|missing|no card.json", complaint(path))
 
 
-def test_a_billion_rows_in_a_few_bytes_are_not_read(tiny_store: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_with_too_many_cells_is_not_read(tiny_store: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tiny_store(subjects=1, clips=1)
     monkeypatch.setattr(parquet, "MOST_CELLS", 10)
     assert "more than is read; prepare the store again" in complaint(path)
@@ -363,15 +363,21 @@ def test_all_disagreements_stand_in_one_message(tiny_store: Factory) -> None:
     shorten(path / "valid" / "s02.npy")
     edit_table(path, lambda t: t.assign(label="bored", clip_id="same"))
     message = complaint(path)
-    for said in ("frames/s00.npy: missing", "landmarks/s01.npy: float64", "valid/s02.npy: 9 frames", "bored", "same"):
-        assert said in message
+    for fragment in (
+        "frames/s00.npy: missing",
+        "landmarks/s01.npy: float64",
+        "valid/s02.npy: 9 frames",
+        "bored",
+        "same",
+    ):
+        assert fragment in message
 
 
 def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
     path = tiny_store(subjects=1, clips=1)
     edit_card(path, provenance="imagined", shard_by="DROP", colour="red", groups="age_group", geometry=None, source=3)
     message = complaint(path)
-    for said in (
+    for fragment in (
         "card.json: 6 problems",
         "key shard_by is missing",
         "unknown key colour",
@@ -380,7 +386,7 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
         "geometry is None, expected an object",
         "source is 3, expected text",
     ):
-        assert said in message
+        assert fragment in message
 
 
 @pytest.mark.parametrize(
@@ -394,7 +400,7 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
         ({"source": "synth"}, "drawn"),
     ],
 )
-def test_a_card_without_the_origin_of_its_landmarks_is_an_older_one(
+def test_the_origin_of_landmarks_is_inferred_for_an_older_card(
     tiny_store: Factory, card: dict[str, Any], origin: str
 ) -> None:
     path = tiny_store()
