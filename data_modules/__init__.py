@@ -1,1 +1,1 @@
-"""What we train on: a file for each dataset's reader, ``base`` for what turns stores into batches."""
+"""Datasets: a reader for each, and in ``base`` the LightningDataModule that turns stores into batches."""

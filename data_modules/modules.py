@@ -1,4 +1,4 @@
-"""The LightningDataModule of each dataset, apart from its reader: preparing a store then never imports Lightning."""
+"""LightningDataModules of the datasets, separate from their readers: preparing a store does not import Lightning."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class FolderDataModule(FerDataModule):
 
 
 class CohortDataModule(FerDataModule):
-    """Stores of :mod:`data_modules.cohort.reader`: a site's children, a subject a shard."""
+    """Stores of :mod:`data_modules.cohort.reader`: a site's children, one shard per subject."""
 
 
 class SyntheticDataModule(FerDataModule):
-    """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""
+    """Drawn cohorts, made by ``fer-id synth``: the five target classes, one shard per subject."""
 
 
 class SimulatedDataModule(FerDataModule):
-    """Real stills in made-up motion, made by ``fer-id simulate``: the five target classes, a subject a shard."""
+    """Clips simulated from real stills by ``fer-id simulate``: the five target classes, one shard per subject."""

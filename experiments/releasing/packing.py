@@ -123,7 +123,7 @@ def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]
     data.config.num_workers = 0
     rows = data.fold.test[:: max(1, len(data.fold.test) // CLIPS)][:CLIPS]
     generator = torch.Generator().manual_seed(0)
-    for batch in islice(data.as_they_are(rows), CLIPS):
+    for batch in islice(data.plain_batches(rows), CLIPS):
         for number, name in enumerate(batch["clip_id"]):
             one = slice(number, number + 1)
             clip = (batch["frames"][one].contiguous(), batch["valid"][one], batch["landmarks"][one])

@@ -201,7 +201,7 @@ def test_the_loaded_model_gives_the_runs_answers(bundle: Path, trained: Path) ->
     run = RunDir(trained / "a" / "run")
     _, data = open_run_data(run)
     table = run.predictions().set_index("clip_id")
-    for batch in data.as_they_are(data.fold.test):
+    for batch in data.plain_batches(data.fold.test):
         with torch.inference_mode():
             logits = released.model(batch["frames"], batch["valid"], batch["landmarks"]).numpy()
         expected = table.loc[batch["clip_id"], [f"logit_{name}" for name in released.labels.names]]
@@ -230,7 +230,7 @@ def test_the_onnx_alone_follows_a_video_as_the_contract_says(bundle: Path, train
     assert np.abs(logits - expected.numpy()).max() < 1e-4
 
 
-def test_it_is_verified_and_tampering_is_told(
+def test_it_is_verified_and_tampering_is_reported(
     bundle: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
@@ -262,7 +262,7 @@ def test_releases_and_refusals_are_in_the_log(
     assert any("provenance synthetic" in reason for reason in last["reasons"])
 
 
-def test_every_reason_is_told_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_reason_is_reported_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     columns = {f"column{number}": column(gap=0.5, a=0.7, b=0.7) for number in range(25)}
     good(run, subgroups={"min_subjects": 5, "columns": columns, "left_out": {}})
     said = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
@@ -270,7 +270,7 @@ def test_every_reason_is_told_however_many(run: RunDir, capsys: pytest.CaptureFi
     assert all(f"column{number}:" in said for number in range(25))
 
 
-def test_what_is_not_measured_yet_is_told(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_not_measured_yet_is_reported(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run.metrics()
     del metrics["subgroups"], metrics["review"]
     run.write_metrics(metrics)
@@ -430,7 +430,7 @@ def test_what_real_children_agreed_to_and_passes_leaves(
         (["card", "nowhere"], "is not a run"),
     ],
 )
-def test_mistakes_are_told_before_any_work(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_before_any_work(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == USERS_FAULT
     assert said in capsys.readouterr().err
 
