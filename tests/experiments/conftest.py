@@ -1,4 +1,4 @@
-"""Every shipped dataset as a tiny store, made by the real command line from the layout in which it is published."""
+"""Fixtures: every shipped dataset as a tiny store, converted by the command line from its published layout."""
 
 import csv
 import json
@@ -46,7 +46,7 @@ def without_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., list[str]]:
-    """Arguments of a training of a second: ``tiny(store, runs, *more)``, a small CNN with an LSTM for one epoch."""
+    """``tiny(store, runs, *more)``: arguments of a training of about a second, a small CNN-LSTM for one epoch."""
 
     def make(store: Path, runs: Path, *more: str) -> list[str]:
         model = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8")
@@ -59,28 +59,28 @@ def tiny() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def wandb_run() -> Callable[[Path], SimpleNamespace]:
-    """What W&B would be sent of the one offline run in a RunDir.
+    """Reader of the offline W&B run in a RunDir: the data that a sync would send.
 
-    It has ``name``, ``group``, ``job_type``, ``tags``, ``config``, ``rows`` (logged), ``summary`` (as it ends), and
+    Attributes ``name``, ``group``, ``job_type``, ``tags``, ``config``, ``rows`` (logged), ``summary`` (final), and
     ``axes`` (the x axis of each defined name)."""
 
     def read(folder: Path) -> SimpleNamespace:
         (path,) = (folder / "wandb").glob("offline-run-*/*.wandb")
-        found = SimpleNamespace(config={}, rows=[], summary={}, axes={})
+        sent = SimpleNamespace(config={}, rows=[], summary={}, axes={})
         for record in _records(path.read_bytes()):
             kind = record.WhichOneof("record_type")
             if kind == "run":
-                one = record.run
-                found.name, found.group, found.job_type = one.display_name, one.run_group, one.job_type
-                found.id, found.tags = one.run_id, list(one.tags)
-                found.config = {item.key: json.loads(item.value_json) for item in one.config.update}
+                run = record.run
+                sent.name, sent.group, sent.job_type = run.display_name, run.run_group, run.job_type
+                sent.id, sent.tags = run.run_id, list(run.tags)
+                sent.config = {item.key: json.loads(item.value_json) for item in run.config.update}
             elif kind == "history":
-                found.rows.append(_items(record.history.item))
+                sent.rows.append(_items(record.history.item))
             elif kind == "summary":
-                found.summary |= _items(record.summary.update)
+                sent.summary |= _items(record.summary.update)
             elif kind == "metric":
-                found.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
-        return found
+                sent.axes[record.metric.name or record.metric.glob_name] = record.metric.step_metric
+        return sent
 
     return read
 
@@ -90,7 +90,7 @@ def _items(items: Any) -> dict[str, Any]:
 
 
 def _records(content: bytes) -> Iterator[Any]:
-    """The records of a ``.wandb`` file: LevelDB's log format (blocks of 32 KiB) after a header of seven bytes."""
+    """Yield the records of a ``.wandb`` file: LevelDB's log format (blocks of 32 KiB) after a header of seven bytes."""
     from wandb.proto import wandb_internal_pb2
 
     place, held = 7, b""
@@ -109,18 +109,18 @@ def _records(content: bytes) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def same() -> Callable[[RunDir, RunDir], bool]:
-    """Tells whether two runs are equal bit for bit: weights, predictions, and numbers of every epoch."""
+    """Bitwise equality of two runs: weights, predictions, and learning curves."""
     import torch
 
     from fer_id.models.checkpoint import read_tensors
 
-    def equal(one: RunDir, other: RunDir) -> bool:
+    def equal(first: RunDir, second: RunDir) -> bool:
         for which in ("last", "best"):
-            mine, theirs = (read_tensors(run.checkpoint(which)) for run in (one, other))
+            mine, theirs = (read_tensors(run.checkpoint(which)) for run in (first, second))
             if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
                 return False
-        curves = [run.learning_curve().drop(columns="seconds") for run in (one, other)]
-        return curves[0].equals(curves[1]) and one.predictions().equals(other.predictions())
+        curves = [run.learning_curve().drop(columns="seconds") for run in (first, second)]
+        return curves[0].equals(curves[1]) and first.predictions().equals(second.predictions())
 
     return equal
 
@@ -133,7 +133,7 @@ def drawn(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> "Stores":
-    """Stores by the name of their YAML in ``configs/data``, each made when it is first used."""
+    """Stores by the name of their YAML in ``configs/data``, each made at its first use."""
     return Stores(request.getfixturevalue)
 
 
@@ -167,7 +167,7 @@ class Stores(dict[str, list[Path]]):
 
 
 def _publish(name: str, layout: Callable[[Path], list[str]], out: Path) -> None:
-    """Write a dataset as it is published, and its store beside it."""
+    """Write a dataset in its published layout, and its store beside it."""
     (out / "raw").mkdir(parents=True)
     _prepare(name, out / "store", *layout(out / "raw"))
 
@@ -177,7 +177,7 @@ def _prepare(name: str, out: Path, *settings: str) -> None:
 
 
 def fer2013_csv(folder: Path) -> list[str]:
-    """Kaggle's CSV without the private test."""
+    """Write Kaggle's CSV without the private test."""
     path = folder / "fer2013.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -188,7 +188,7 @@ def fer2013_csv(folder: Path) -> list[str]:
 
 
 def ferplus_csv(folder: Path) -> list[str]:
-    """The votes on the rows of :func:`fer2013_csv`: eight of ten for one class, which all eight classes are in turn."""
+    """Write votes on the rows of :func:`fer2013_csv`: eight of ten for a class, the eight classes in turn."""
     path = folder / "fer2013new.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -201,7 +201,7 @@ def ferplus_csv(folder: Path) -> list[str]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """``split/class/image``."""
+    """Write images as ``split/class/image``."""
     for number, (usage, code) in enumerate(_rows(len(FER7))):
         path = folder / "pictures" / ("train" if usage == "Training" else "test") / FER7[code] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +210,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def affectnet_original(folder: Path) -> list[str]:
-    """CSVs with boxes and 68 points, images in numbered folders, one row without a face."""
+    """Write CSVs with boxes and 68 points, images in numbered folders, and a row without a face."""
     header = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
     (folder / "1").mkdir(parents=True)
     for split, usage in (("training", "Training"), ("validation", "PublicTest")):
@@ -227,7 +227,7 @@ def affectnet_original(folder: Path) -> list[str]:
 
 
 def affectnet_2021(folder: Path) -> list[str]:
-    """Pictures by number with one ``.npy`` for each annotation."""
+    """Write pictures by number, with a ``.npy`` for each annotation."""
     for split, usage in (("train_set", "Training"), ("val_set", "PublicTest")):
         for part in ("images", "annotations"):
             (folder / split / part).mkdir(parents=True)
@@ -250,13 +250,13 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:
-    """A gray RGB picture unlike that of any other seed."""
+    """Return a gray RGB picture, different for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 1), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse[..., 0]).resize((side, side)).convert("RGB"), np.uint8)
 
 
 def landmarks(seed: int) -> NDArray[np.float32]:
-    """68 points of a picture 96 pixels wide, with the eyes at a height."""
+    """Return 68 points in a picture 96 pixels wide, with the eyes at the given height."""
     points = np.random.default_rng(seed).uniform(20, 76, (68, 2)).astype(np.float32)
     points[36:42], points[42:48] = (34, 40), (62, 40)
     return points
