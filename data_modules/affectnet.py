@@ -1,10 +1,10 @@
-"""AffectNet (Mollahosseini et al., 2017): faces from web searches with 68 landmarks each, in two published layouts.
+"""Reader of AffectNet (Mollahosseini et al., 2017): web faces with 68 landmarks each, in two published layouts.
 
 Original release: ``training.csv`` and ``validation.csv`` (perhaps in ``Manually_Annotated_file_lists``) and the images
 that they name. 2021 release: ``train_set|val_set/images/<id>.jpg`` with ``annotations/<id>_{exp,lnd}.npy``.
 
-No test set is public, so the published validation is the test here, as in the literature, and an inner validation is
-split off training.
+No test set is public, so the published validation set is the test set here, as in the literature, and an inner
+validation set is split off training.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from fer_id.store.card import StoreCard
 from fer_id.types import LANDMARKS
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt", "none", "uncertain", "no face")
-"""Meaning of ``expression``; from 8 on it is no emotion."""
+"""Meaning of the codes in column ``expression``; from 8 on they are no emotions."""
 
 BOX = ("face_x", "face_y", "face_width", "face_height")
 COLUMNS = ("subDirectory_filePath", *BOX, "facial_landmarks", "expression", "valence", "arousal")
@@ -70,7 +70,7 @@ class Face(NamedTuple):
         split: training or validation.
         picture: file.
         code: index into :data:`CODES`.
-        landmarks: float32 (68, 2), pixels of the picture.
+        landmarks: float32 (68, 2), in picture pixels.
     """
 
     clip_id: str
@@ -81,11 +81,11 @@ class Face(NamedTuple):
 
 
 def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """AffectNet, either release, -> ClipStore; ``card.audit["left_out"]`` counts what is no emotion.
+    """Convert either release of AffectNet to a ClipStore; ``card.audit["left_out"]`` counts codes without an emotion.
 
     Raises:
         ConfigError: no source.
-        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of AffectNet")
@@ -111,10 +111,10 @@ def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> S
 
 
 def crops(faces: Iterator[Face], left_out: Counter[str], unreadable: str) -> Iterator[Sample]:
-    """Faces aligned by their published landmarks; codes that are no emotion are left out and counted.
+    """Yield the faces aligned by their published landmarks; codes that are no emotion are left out and counted.
 
     Raises:
-        DataError: at the end, every picture that gave no crop (``unreadable="error"``; else they are counted).
+        DataError: at the end, every picture without a crop (``unreadable="error"``; otherwise they are counted).
     """
     problems = Problems("pictures")
     for face in faces:
@@ -145,7 +145,7 @@ def _images(root: Path, chosen: str | None) -> Path:
 
 
 def list_faces(lists: Path, images: Path) -> Iterator[Face]:
-    """Faces of the original release. Both tables are read through before the first picture is opened.
+    """Yield the faces of the original release; both tables are checked before the first picture is opened.
 
     Raises:
         DataError: every bad cell of a table.
@@ -169,7 +169,7 @@ def _rows(path: Path, split: str, images: Path) -> Iterator[Face]:
         if name.is_absolute() or ".." in name.parts or not name.name:
             table.add(number, "subDirectory_filePath", "expected a path below the folder of images", str(name))
         points = no_landmarks
-        if code < len(AFFECTNET8):  # the others have no face, or are left out with theirs
+        if code < len(AFFECTNET8):  # faces with other codes are left out
             try:
                 points = parse_landmarks(row["facial_landmarks"])
             except DataError as problem:
@@ -178,7 +178,7 @@ def _rows(path: Path, split: str, images: Path) -> Iterator[Face]:
 
 
 def parse_landmarks(text: str) -> NDArray[np.float32]:
-    """``"x;y;x;y;..."`` as float32 (68, 2).
+    """Parse ``"x;y;x;y;..."`` to float32 (68, 2).
 
     Raises:
         DataError: another number of values, or one that is not a finite number.
@@ -199,7 +199,7 @@ def _as_points(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def numpy_faces(root: Path) -> Iterator[Face]:
-    """Faces of the 2021 release, by number.
+    """Yield the faces of the 2021 release, in the order of their numbers.
 
     Raises:
         DataError: a set without pictures; at the end of each set, every missing or bad annotation.
@@ -221,7 +221,7 @@ def numpy_faces(root: Path) -> Iterator[Face]:
 
 
 def _annotation(folder: Path, stem: str) -> tuple[int, NDArray[np.float32]]:
-    """Code and landmarks of a face; the code is published as text in a zero-dimensional array."""
+    """Return code and landmarks of a face; the code is published as text in a zero-dimensional array."""
     code = str(_load(folder / f"{stem}_exp.npy").reshape(-1)[:1].tolist()).strip("[]' ")
     if not code.isdigit() or int(code) >= len(CODES):
         raise DataError(f"annotations/{stem}_exp.npy: {code!r}, expected a number from 0 to {len(CODES) - 1}")

@@ -1,4 +1,4 @@
-"""From stores to batches: what every dataset's LightningDataModule shares."""
+"""LightningDataModule over one or several ClipStores; the base of every dataset's own."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
 PREFETCHED = 2
-"""Batches that each loading process has ready, torch's default."""
+"""Batches that each loader process has ready, torch's default."""
 
 PATIENCE_S = 120
-"""Seconds that a training waits for a batch before it takes the processes that load for stuck."""
+"""Seconds that a training waits for a batch before it assumes that the loader processes hang."""
 
 
 class FerDataModule(pl.LightningDataModule):
@@ -44,7 +44,7 @@ class FerDataModule(pl.LightningDataModule):
         protocol: how they are divided, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``.
         augment: augmentation of training clips; None for none.
         batch_size: clips per batch.
-        seed: of order and augmentation; the division into folds takes it too.
+        seed: seed of sample order, augmentation and the division into folds.
         fold: name of the fold; the first by default.
 
     Attributes:
@@ -84,17 +84,17 @@ class FerDataModule(pl.LightningDataModule):
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
         if config.drop_duplicates:
             _check_alike(self.stores, self.clips, self.folds)
-        self.fold = self._named(fold)
+        self.fold = self._fold_named(fold)
         self._first_epoch = 0
         self._source: ClipDataset | None = None
-        self._short: str | None = None
+        self._memory_warning: str | None = None
 
     @classmethod
     def _config(cls, store: str | Path | Sequence[str | Path]) -> DataConfig:
         folders = [store] if isinstance(store, str | Path) else store
         return DataConfig(name=cls.dataset, store=[str(folder) for folder in folders])
 
-    def _named(self, name: str | None) -> Fold:
+    def _fold_named(self, name: str | None) -> Fold:
         if name is None:
             return self.folds[0]
         for fold in self.folds:
@@ -103,11 +103,11 @@ class FerDataModule(pl.LightningDataModule):
         raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
 
     def parts(self, fold: Fold) -> list[Fold]:
-        """How a fold is cross-fitted, see ``fer_id.evaluation.confidence.crossfit``; empty where it is not.
+        """Return the cross-fitting folds of ``fold`` (``fer_id.evaluation.confidence.crossfit``); empty without.
 
         Raises:
-            DataError: pictures without subjects, or too few children.
-            LeakageError: two names of what may be one child would be separated.
+            DataError: the stores hold pictures without subjects, or too few children.
+            LeakageError: a part separates two subject names that may be one child.
         """
         if not self.protocol.cross_fit:
             return []
@@ -123,25 +123,25 @@ class FerDataModule(pl.LightningDataModule):
 
     @property
     def provenance(self) -> str:
-        """The least real word among the stores': synthetic, simulated, real."""
+        """The least real provenance among the stores: synthetic before simulated before real."""
         words = {store.card.provenance for store in self.stores}
         return next(word for word in ("synthetic", "simulated", "real") if word in words)
 
     @property
     def has_children(self) -> bool:
-        """Whether any subject is a real person, whatever the provenance of the whole says."""
-        return bool(self._of_children)
+        """True where any subject is a real person, also where another store is synthetic or simulated."""
+        return bool(self._real_stores)
 
     def n_children(self, rows: Rows) -> int:
-        """How many of those whose clips these are are real people."""
+        """Return the number of distinct real (not drawn) subjects in ``rows``."""
         clips = self.clips.iloc[rows]
-        return int(clips.loc[clips["store"].isin(self._of_children), "subject_id"].nunique())
+        return int(clips.loc[clips["store"].isin(self._real_stores), "subject_id"].nunique())
 
     @property
-    def _of_children(self) -> list[int]:
-        """The stores of real people, by their number."""
-        found = enumerate(self.stores)
-        return [number for number, one in found if one.card.provenance == "real" and not holds_images(one)]
+    def _real_stores(self) -> list[int]:
+        """Numbers of the stores of real people."""
+        stores = enumerate(self.stores)
+        return [number for number, store in stores if store.card.provenance == "real" and not holds_images(store)]
 
     def card_of(self, clip_id: str) -> StoreCard:
         """Return the card of the store that a clip lies in."""
@@ -150,12 +150,12 @@ class FerDataModule(pl.LightningDataModule):
 
     @property
     def fingerprint(self) -> str:
-        """Of all stores, in their order: what a run records to say which data it saw."""
+        """Fingerprints of all stores, in their order: a run records them as the identity of its data."""
         return ", ".join(store.fingerprint for store in self.stores)
 
     @property
     def mesh_mappings(self) -> dict[str, list[str]]:
-        """Path of each store -> the mapping of MediaPipe's mesh that gave its landmarks; empty where none did."""
+        """Path of each store -> the MediaPipe mesh mapping of its landmarks; an empty list without one."""
         return {str(store.path): list(filter(None, [store.card.mesh_mapping])) for store in self.stores}
 
     @property
@@ -164,7 +164,7 @@ class FerDataModule(pl.LightningDataModule):
         return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))
 
     def subjects(self, rows: Rows) -> list[str]:
-        """Whose clips these are; empty for a benchmark, whose subjects are groups of images and nobody's pseudonym."""
+        """Return the sorted pseudonyms in ``rows``; empty for a benchmark, whose subjects are groups of images."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
 
     def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
@@ -188,12 +188,12 @@ class FerDataModule(pl.LightningDataModule):
         }
 
     def align_with(self, source: FerDataModule) -> None:
-        """From now on a training batch holds as many training clips of ``source`` as of this, and says which is which.
+        """Add as many training clips of ``source`` to each training batch, marked by ``domain``.
 
-        Where the protocol shows unlabelled clips of those who are tested, they come along, as many again.
+        Where the protocol is transductive, as many unlabelled clips of the test subjects are added too.
 
         Raises:
-            DataError: ``source`` has no training clip of a class that is told here.
+            DataError: ``source`` has no training clip of a class of this label space.
         """
         clips = source.clips.iloc[source.fold.train]
         names, _ = map_labels(clips["label"].tolist(), self.labels)
@@ -207,33 +207,33 @@ class FerDataModule(pl.LightningDataModule):
         self._source = self._dataset(clips, train=True, stores=source.stores, one_frame=one_frame)
 
     def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Every clip that may be learned from once, labelled or not, as it is: frames (B, T, 3, 64, 64) in [0, 1] and
-        valid (B, T) of each batch."""
-        for batch in self.as_they_are(np.concatenate([self.fold.train, self.fold.unlabelled])):
+        """Yield frames (B, T, 3, 64, 64) in [0, 1] and valid (B, T) of every training clip once, labelled or not,
+        without augmentation."""
+        for batch in self.plain_batches(np.concatenate([self.fold.train, self.fold.unlabelled])):
             yield batch["frames"], batch["valid"]
 
-    def as_they_are(self, rows: Rows) -> Iterator[ClipBatch]:
-        """Batches of whole clips in order, none left out, without augmentation, their frames in [0, 1]."""
+    def plain_batches(self, rows: Rows) -> Iterator[ClipBatch]:
+        """Yield batches of whole clips in the order of ``rows``, without augmentation, frames in [0, 1]."""
         for batch in self._loader(rows, train=False):
             yield self.on_after_batch_transfer(batch, 0)
 
     def require_shared_memory(self) -> None:
-        """Raise ConfigError where a training batch does not fit into the shared memory; say so where several do not."""
+        """Raise ConfigError where a training batch exceeds the shared memory; warn where the prefetched ones do."""
         self.train_dataloader()
-        if self._short:
-            say(self._short)
+        if self._memory_warning:
+            say(self._memory_warning)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Augmented, shuffled; the last partial batch is left out."""
+        """Return the loader of the training clips: augmented, shuffled, without the last partial batch."""
         loader = self._loader(self.fold.train, train=True) if self._source is None else self._aligned(self._source)
         if isinstance(loader.sampler, EpochSampler):
             loader.sampler.set_epoch(self._first_epoch)
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        """The epoch that comes next, for the checkpoint.
+        """Return the next epoch, for the checkpoint.
 
-        When resuming, Lightning makes the loader, whose workers read ahead, before it tells the sampler the epoch.
+        When resuming, Lightning makes the loader, whose workers read ahead, before it sets the sampler's epoch.
         """
         if self.trainer is None:
             return {"epoch": 0}
@@ -241,19 +241,19 @@ class FerDataModule(pl.LightningDataModule):
         return {"epoch": progress.processed}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up the epoch of the checkpoint."""
+        """Restore the epoch of the checkpoint."""
         self._first_epoch = int(state_dict["epoch"])
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Inner validation clips, in order."""
+        """Return the loader of the inner validation clips, in order."""
         return self._loader(self.fold.validation, train=False)
 
     def test_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Test clips, in order."""
+        """Return the loader of the test clips, in order."""
         return self._loader(self.fold.test, train=False)
 
     def predict_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
-        """Inner validation, then test."""
+        """Return the loaders of inner validation and test."""
         return [self.val_dataloader(), self.test_dataloader()]
 
     def _loader(self, rows: Rows, *, train: bool) -> DataLoader[dict[str, Any]]:
@@ -274,11 +274,10 @@ class FerDataModule(pl.LightningDataModule):
         return SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
 
     def _aligned(self, source: ClipDataset) -> DataLoader[dict[str, Any]]:
-        """Clips to learn from, of the source, and without their labels of those who are tested, side by side."""
+        """Return a loader over the training clips, the unlabelled clips of the test subjects, and ``source``."""
         one_frame = self.config.frames == "frame"
-        shown: pd.DataFrame = self.clips.iloc[self.fold.unlabelled]
-        hidden = shown.assign(label=None, soft_label=None)
-        tables = [table for table in (self.clips.iloc[self.fold.train], hidden) if len(table)]
+        unlabelled: pd.DataFrame = self.clips.iloc[self.fold.unlabelled].assign(label=None, soft_label=None)
+        tables = [table for table in (self.clips.iloc[self.fold.train], unlabelled) if len(table)]
         ours = [self._dataset(table, train=True, stores=self.stores, one_frame=one_frame) for table in tables]
         parts = [*(Part(clips, COHORT) for clips in ours), Part(source, SOURCE)]
         sampler = DomainSampler([len(part.clips) for part in parts], self.batch_size, seed=self.seed)
@@ -295,7 +294,8 @@ class FerDataModule(pl.LightningDataModule):
     ) -> DataLoader[dict[str, Any]]:
         workers = self.config.num_workers
         if workers:
-            self._short = _require_shared_memory(batch_bytes(min(batch_size, len(sampler)), dataset.longest), workers)
+            size = batch_bytes(min(batch_size, len(sampler)), dataset.longest)
+            self._memory_warning = _require_shared_memory(size, workers)
         return DataLoader(
             dataset,
             batch_size=batch_size,
@@ -310,17 +310,17 @@ class FerDataModule(pl.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> ClipBatch:
-        """Frames travel as bytes and become floats on the device, in channels-last memory."""
+        """Convert the frames from bytes to floats in [0, 1] on the device, (B, T, 3, 64, 64), channels-last memory."""
         batch["frames"] = batch["frames"].permute(0, 1, 4, 2, 3).float().div_(255)
         typed: ClipBatch = batch
         return typed
 
 
 def _require_shared_memory(size: int, workers: int) -> str | None:
-    """Return what to say where not all batches of ``size`` bytes fit into the shared memory at once.
+    """Return a warning where the prefetched batches of ``size`` bytes exceed the shared memory; None where they fit.
 
     Raises:
-        ConfigError: not even one does.
+        ConfigError: a single batch exceeds it.
     """
     memory = shared_memory()
     if memory is None:
@@ -329,8 +329,8 @@ def _require_shared_memory(size: int, workers: int) -> str | None:
     if memory.free < size:
         raise ConfigError(f"data.num_workers={workers}: {has}, and a batch takes {amount(size)}: {ADVICE}")
     needed = workers * PREFETCHED * size
-    short = f"{has}, and data.num_workers={workers} may need {amount(needed)}: where a process is lost, {ADVICE}"
-    return short if memory.free < needed else None
+    warning = f"{has}, and data.num_workers={workers} may need {amount(needed)}: where a process is lost, {ADVICE}"
+    return warning if memory.free < needed else None
 
 
 def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:
@@ -340,7 +340,7 @@ def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:
 
 
 def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequence[Fold]) -> None:
-    """No fold may learn from one name and be judged on another of what seems to be one child.
+    """Check that no fold trains on one name and tests on another name of what may be one child.
 
     Raises:
         LeakageError: two subjects with identical or near-identical pictures are separated.
@@ -349,13 +349,13 @@ def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequen
         tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.audit.get("alike") or {}).items()
     }
     subjects, problems = clips["subject_id"].astype(str), Problems("subjects that may be one child under two names")
-    for (one, other), count in pairs.items():
+    for (first, second), count in pairs.items():
         for fold in folds:
-            judged = set(subjects.iloc[fold.test])
+            tested = set(subjects.iloc[fold.test])
             others = np.setdiff1d(fold.train, fold.own)
-            learned = set(subjects.iloc[np.concatenate([others, fold.validation])])
-            if {one, other} & judged and {one, other} & learned:
-                problems.add(f"{one} and {other} share {count} pictures; fold {fold.name} separates them")
+            trained = set(subjects.iloc[np.concatenate([others, fold.validation])])
+            if {first, second} & tested and {first, second} & trained:
+                problems.add(f"{first} and {second} share {count} pictures; fold {fold.name} separates them")
                 break
     problems.raise_if_any(
         LeakageError,
@@ -365,7 +365,7 @@ def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequen
 
 
 def _opened(paths: Sequence[str]) -> list[ClipStore]:
-    """Return the stores; where several cannot be opened, an error that names each."""
+    """Open the stores; where several cannot be opened, the StoreError names each."""
     stores, refusals = list[ClipStore](), list[FerIdError]()
     for path in paths:
         try:
@@ -380,7 +380,7 @@ def _opened(paths: Sequence[str]) -> list[ClipStore]:
 
 
 def _check_geometry(stores: Sequence[ClipStore]) -> None:
-    """Eyes must lie in the same place in all pooled stores; colour may differ, since gray faces are stored as RGB."""
+    """Check that all pooled stores have the eyes in the same place; colour may differ, as gray is stored as RGB."""
     first = stores[0].card.geometry.get("eyes")
     for store in stores[1:]:
         if (eyes := store.card.geometry.get("eyes")) != first:

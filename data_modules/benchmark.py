@@ -1,7 +1,7 @@
-"""From the images of a benchmark to an audited ClipStore; what all image datasets share.
+"""Conversion of an image benchmark to an audited ClipStore, shared by all image datasets.
 
-Samples are spooled to disk as they come, so memory holds about 1 kB per image whatever their number; then the leakage
-audit groups them, the splits are fixed, and the store is written.
+Samples are spooled to disk as they are read, so memory holds about 1 kB per image; then the duplicate audit groups
+them, the splits are fixed, and the store is written.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
 
 @dataclass
 class BenchmarkConfig(DataConfig):
-    """What every image benchmark's ``prepare`` takes."""
+    """Settings of ``prepare`` shared by the image benchmarks."""
 
     validation_fraction: float = setting(
         0.1, above=0, below=1, help="share of training that becomes validation where none is published"
@@ -53,11 +53,11 @@ class BenchmarkConfig(DataConfig):
 
 
 class Sample(NamedTuple):
-    """One image as a reader gives it.
+    """One image of a benchmark, as its reader yields it.
 
     Attributes:
         clip_id: unique name.
-        split: as the publisher calls it.
+        split: published name of the split.
         label: class name, None where unlabelled.
         crop: uint8 (64, 64, 3), RGB.
         landmarks: float32 (68, 2) in crop pixels, or None.
@@ -74,12 +74,12 @@ class Sample(NamedTuple):
 
 @dataclass
 class Benchmark:
-    """A benchmark about to be prepared.
+    """Input of :func:`write_benchmark`.
 
     Attributes:
         samples: its images; read once.
-        card: of the store, without audit.
-        roles: given the published names of the splits that have images, which is train, validation and test.
+        card: card of the store, without audit.
+        roles: maps the published names of the splits that have images to train, validation and test.
         left_out: samples that a reader left out, by reason; filled in while ``samples`` are read.
     """
 
@@ -90,7 +90,7 @@ class Benchmark:
 
 
 def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *, overwrite: bool = False) -> StoreCard:
-    """Reads, audits, splits and writes; the store appears whole or not at all.
+    """Read, audit and split the samples, and write the store, whole or not at all.
 
     Returns:
         the card, with ``audit``: ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise`
@@ -108,18 +108,19 @@ def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *,
     ):
         spool = Spool(Path(draft))
         prints = fingerprint(spool.fill(track(benchmark.samples, f"reading {card.source}")))
-        found = find_duplicates(prints, radius=config.audit_radius, correlation=config.audit_correlation)
+        duplicates = find_duplicates(prints, radius=config.audit_radius, correlation=config.audit_correlation)
         table = spool.table()
         if table.empty:
             raise DataError(f"{card.source}: no image to prepare in {config.source}{_counted(benchmark.left_out)}")
         _check_ids(table, card.source)
-        # The group is named after its first image, which is unique and can be looked up.
-        table["subject_id"] = table["clip_id"].to_numpy()[np.unique(found.group, return_index=True)[1][found.group]]
+        # A group has the name of its first image, which is unique and can be looked up.
+        first = np.unique(duplicates.group, return_index=True)[1]
+        table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
         published = table["split"].tolist()
         roles = benchmark.roles(set(published))
         table["split"] = _final_splits(table, roles, config)
         _check_splits(table, card)
-        card.audit = _audit(found, table, published, benchmark.left_out, config)
+        card.audit = _audit(duplicates, table, published, benchmark.left_out, config)
         card.parameters |= {
             "images_with_landmarks": spool.with_landmarks,
             "validation": "as published" if "validation" in roles.values() else "split off training",
@@ -134,7 +135,7 @@ def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *,
 
 
 class Spool:
-    """Crops and landmarks on disk, their table in memory."""
+    """Temporary store of samples: crops and landmarks on disk, their table in memory."""
 
     def __init__(self, folder: Path) -> None:
         self._crops, self._landmarks = folder / "crops", folder / "landmarks"
@@ -142,7 +143,7 @@ class Spool:
         self.with_landmarks = 0
 
     def fill(self, samples: Iterable[Sample]) -> Iterator[NDArray[np.uint8]]:
-        """Writes each sample down and hands its crop on."""
+        """Write each sample and yield its crop."""
         none = np.full((LANDMARKS, 2), np.nan, np.float32)
         with self._crops.open("wb") as crops, self._landmarks.open("wb") as landmarks:
             for sample in samples:
@@ -153,11 +154,11 @@ class Spool:
                 yield sample.crop
 
     def table(self) -> pd.DataFrame:
-        """One row per sample: clip_id, split (published), label, soft_label."""
+        """Return one row per sample: clip_id, split (published), label, soft_label."""
         return pd.DataFrame(self._rows, columns=["clip_id", "split", "label", "soft_label"], dtype=object)
 
     def read(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
-        """Crop (64, 64, 3) and landmarks (68, 2) of each sample, in order."""
+        """Yield crop (64, 64, 3) and landmarks (68, 2) of each sample, in order."""
         with self._crops.open("rb") as crops, self._landmarks.open("rb") as landmarks:
             for _ in self._rows:
                 crop = np.frombuffer(crops.read(CROP * CROP * 3), np.uint8).reshape(CROP, CROP, 3)
@@ -165,15 +166,15 @@ class Spool:
 
 
 def split_validation(table: pd.DataFrame, *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Which training images become validation: whole groups, drawn class by class.
+    """Draw the training images that become validation: whole groups, class by class.
 
-    Groups that also stand in the test, or whose images carry different labels, are not drawn: training leaves them out
-    anyway, and validation has no use for them either.
+    Groups that also have test images, or images with different labels, are not drawn: training leaves them out, and
+    validation has no use for them either.
 
     Args:
         table: columns ``split`` (train | test), ``label``, ``subject_id`` (the group).
-        fraction: of the groups of each class.
-        seed: of the draw.
+        fraction: share of the groups of each class, in (0, 1).
+        seed: seed of the draw.
 
     Returns:
         bool (N,), True for validation.
@@ -195,7 +196,7 @@ def split_validation(table: pd.DataFrame, *, fraction: float, seed: int) -> NDAr
 
 
 def _final_splits(table: pd.DataFrame, roles: Mapping[str, str], config: BenchmarkConfig) -> pd.Series:
-    """train, validation or test of each image; validation comes out of training where none is published."""
+    """Return train, validation or test of each image; validation is split off training where none is published."""
     splits = table["split"].map(roles)
     if "validation" not in set(splits) and {"train", "test"} <= set(splits):
         chosen = split_validation(
@@ -234,13 +235,13 @@ def _check_splits(table: pd.DataFrame, card: StoreCard) -> None:
 
 
 def _audit(
-    found: Duplicates, table: pd.DataFrame, published: list[str], left_out: Counter[str], config: BenchmarkConfig
+    duplicates: Duplicates, table: pd.DataFrame, published: list[str], left_out: Counter[str], config: BenchmarkConfig
 ) -> dict[str, Any]:
     rows = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
     _, dropped = without_repeats(table, rows["train"], np.concatenate([rows["validation"], rows["test"]]))
     return {
         "thresholds": {"hash": "phash 64 bit", "radius": config.audit_radius, "correlation": config.audit_correlation},
-        "published": summarise(found, table["clip_id"].tolist(), published, table["label"].tolist()),
+        "published": summarise(duplicates, table["clip_id"].tolist(), published, table["label"].tolist()),
         "prepared": {
             "images": {split: len(of) for split, of in rows.items()},
             "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
@@ -252,7 +253,7 @@ def _audit(
 
 @contextmanager
 def _disk(out: Path) -> Iterator[None]:
-    """A full disk, or one that may not be written, as an error for the user; the drafts are gone by then."""
+    """Raise DataError for a full or read-only disk; the drafts have been removed by then."""
     try:
         yield
     except OSError as problem:

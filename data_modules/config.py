@@ -1,4 +1,4 @@
-"""Settings that every dataset shares; apart from the data module, so that reading them does not import torch."""
+"""Settings of every dataset, separate from the data module, so that reading them does not import torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fer_id.settings import setting
 
 @dataclass
 class DataConfig:
-    """Which data; a dataset's own configuration adds what its ``prepare`` needs."""
+    """Stores and reading options; a dataset's own configuration adds the settings of its ``prepare``."""
 
     name: str = setting("", help="dataset, chosen by data=")
     source: str | None = setting(None, help="raw input of `prepare`: a file or folder")

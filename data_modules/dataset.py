@@ -1,4 +1,4 @@
-"""Clips one by one, in an order and with an augmentation that only seed, epoch and clip decide; and their batches."""
+"""Dataset, samplers and collation of clips; order and augmentation depend on seed, epoch and clip id only."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from fer_id.types import CROP, LANDMARKS, StoredClip
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Clips of one split. An item is asked for by ``(row, epoch)``, so that augmentation is a function of both.
+    """Clips of one split, indexed by ``(row, epoch)``, so that augmentation is a function of both.
 
     Args:
         stores: opened stores.
-        clips: the pooled table; columns ``store`` and ``row`` say where a clip lies.
+        clips: the pooled table; a clip is row ``row`` of store number ``store``.
         labels: the label space.
         augment: None for validation and test.
-        seed: of the augmentation.
-        one_frame: give one valid frame, drawn anew each epoch, instead of the clip.
+        seed: seed of the augmentation.
+        one_frame: return one valid frame, drawn anew each epoch, instead of the clip.
     """
 
     def __init__(
@@ -69,13 +69,13 @@ class ClipDataset(Dataset[dict[str, Any]]):
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """``(row, epoch)`` in an order that only seed and epoch decide, whatever ran before and in how many processes."""
+    """``(row, epoch)`` in an order that depends on seed and epoch only, not on earlier epochs or on processes."""
 
     def __init__(self, length: int, *, seed: int, shuffle: bool) -> None:
         self.length, self.seed, self.shuffle, self.epoch = length, seed, shuffle, 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by the Trainer before each epoch."""
+        """Set the epoch; the Trainer calls this before each epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
@@ -89,15 +89,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class SharedSampler(EpochSampler):
-    """What one of several processes that train together sees: its share of each batch of the one order.
+    """Share of one process in each batch of a training on several devices.
 
-    Together they see what a single process would, batch by batch, and nothing twice.
+    Together the processes see the batches of a single process, no clip twice.
 
     Args:
         length: clips.
         batch_size: clips in a batch of all processes; the last partial batch is left out.
-        rank, processes: which process this is, of how many.
-        seed: of the order.
+        rank, processes: number of this process, and of all.
+        seed: seed of the order.
     """
 
     def __init__(self, length: int, batch_size: int, *, rank: int, processes: int, seed: int) -> None:
@@ -115,10 +115,10 @@ class SharedSampler(EpochSampler):
 
 
 class Collate:
-    """Items into one batch of the length of the longest clip; what is added is not valid.
+    """Collate function: pads the items to the longest clip, with frames that are not valid.
 
     Args:
-        classes: K, for clips without soft labels of their own: one-hot, or even where they have no label either.
+        classes: K. In a batch with soft labels a clip without one gets a one-hot label, or without any label 1/K.
     """
 
     def __init__(self, classes: int) -> None:
@@ -154,21 +154,21 @@ def _padded(array: np.ndarray[Any, Any], length: int, fill: float) -> np.ndarray
 
 
 def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredClip:
-    """One frame where a face was found (any frame where none was), drawn by (seed, epoch, clip)."""
+    """Return one valid frame (any frame where none is valid), drawn by (seed, epoch, clip)."""
     choices = np.flatnonzero(clip.valid) if clip.valid.any() else np.arange(len(clip.valid))
     t = int(np.random.default_rng([seed, epoch, zlib.crc32(clip_id.encode())]).choice(choices))
-    one = slice(t, t + 1)
-    return StoredClip(clip.frames[one], clip.landmarks[one], clip.valid[one])
+    frame = slice(t, t + 1)
+    return StoredClip(clip.frames[frame], clip.landmarks[frame], clip.valid[frame])
 
 
 def begin_worker(_: int) -> None:
-    """Set up a loader process: one thread, no OpenCV pool of its own, and an end where it cannot hand over a batch."""
+    """Set up a loader process: one thread, no OpenCV pool of its own, exit where it cannot hand over a batch."""
     import cv2
 
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
-    # A thread of the queue makes the shared memory of a batch. By default it prints the error, drops the batch and goes
-    # on, and the training waits for that batch for ever; a process that ends is noticed within seconds.
+    # A thread of the queue allocates the shared memory of a batch. By default it prints an error, drops the batch and
+    # goes on, and the training waits for that batch for ever; the end of a process is noticed within seconds.
     Queue._on_queue_feeder_error = staticmethod(_end_worker)  # type: ignore[attr-defined]
 
 
@@ -178,5 +178,5 @@ def _end_worker(error: Exception, item: object) -> None:
 
 
 def batch_bytes(clips: int, frames: int) -> int:
-    """Return the bytes of a batch of so many clips of so many frames, as it is handed over."""
+    """Return the bytes of a batch of ``clips`` clips of ``frames`` frames in shared memory."""
     return clips * (frames * (CROP * CROP * 3 + LANDMARKS * 2 * 4 + 1) + 8)

@@ -1,4 +1,4 @@
-"""Batches of a cohort and of what its model learned from before, side by side, for strategies that align the two."""
+"""Dataset and sampler of batches with clips of two domains, cohort and pretraining data, for domain alignment."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 
 class DomainDataset(Dataset[dict[str, Any]]):
-    """Several parts as one, in their order; an item carries its ``domain``."""
+    """Concatenation of several parts; an item has the ``domain`` of its part."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
         self.parts = list(parts)
@@ -39,14 +39,14 @@ class DomainDataset(Dataset[dict[str, Any]]):
 
 
 class DomainSampler(EpochSampler):
-    """Batches with equally many clips of each part; an epoch is one pass over the first, whose last few are left out.
+    """Batches with equally many clips of each part; an epoch is one pass over the first, without its remainder.
 
-    The other parts are passed through as often as that takes, in an order of their own each time.
+    The other parts are repeated as often as needed, in a new order each time.
 
     Args:
         lengths: clips in each part.
-        batch_size: clips of each part in a batch; fewer where the first part has fewer.
-        seed: of the orders.
+        batch_size: clips of each part in a batch, at most the length of the first part.
+        seed: seed of the orders.
     """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:
@@ -55,7 +55,7 @@ class DomainSampler(EpochSampler):
 
     @property
     def batch(self) -> int:
-        """Clips in a batch."""
+        """Clips in a batch, all parts together."""
         return self.block * len(self.lengths)
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
-"""FER2013 (Goodfellow et al., 2013): 48x48 gray faces from web searches, as Kaggle's CSV or as a folder of images.
+"""Reader of FER2013 (Goodfellow et al., 2013): 48x48 gray web faces, as Kaggle's CSV or as a folder of images.
 
-With the votes of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get its labels instead.
+With a votes file of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get the labels of FER+ instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from fer_id.store.card import StoreCard
 
 SIDE = 48
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
-"""Class names by the number in column ``emotion``."""
+"""Class names, in the order of the numbers in column ``emotion``."""
 
 USAGES = ("Training", "PublicTest", "PrivateTest")
 PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
@@ -33,7 +33,7 @@ PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one 
 
 @dataclass
 class FER2013Config(StillsConfig):
-    """FER2013's own settings."""
+    """Settings of FER2013."""
 
     name: str = setting("fer2013", help="dataset, chosen by data=")
     labels: str = setting(
@@ -48,14 +48,14 @@ class FER2013Config(StillsConfig):
 
 
 def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """FER2013, a CSV (plain or gzipped) or ``train|test/<class>/<image>``, -> ClipStore.
+    """Convert FER2013, a CSV (plain or gzipped) or ``train|test/<class>/<image>``, to a ClipStore.
 
-    With the private test rows the official three splits hold; without them the public test is the test, and validation
-    is split off training, as with the folders, which have no validation.
+    With the private test rows the official three splits are used; without them the public test is the test, and
+    validation is split off training, as for folders, which have no validation.
 
     Raises:
         ConfigError: settings that do not fit together.
-        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
     """
     source = _checked_source(config)
     own, left_out = config.labels == "fer2013", Counter[str]()
@@ -95,7 +95,7 @@ def _checked_source(config: FER2013Config) -> Path:
 
 
 def _ferplus(source: Path, config: FER2013Config, left_out: Counter[str]) -> Iterator[Still]:
-    """The CSV's images under FER+ labels; the shares of the votes are kept where they are asked for."""
+    """Yield the CSV's images with FER+ labels; the vote shares too for ``data.labels=ferplus_soft``."""
     uncertain = ferplus.read_uncertain(Path(config.row_flags)) if config.row_flags else set[int]()
     soft = config.labels == "ferplus_soft"
     rule = ferplus.distribution if soft else ferplus.majority
@@ -105,14 +105,14 @@ def _ferplus(source: Path, config: FER2013Config, left_out: Counter[str]) -> Ite
 
 
 def official_roles(published: set[str]) -> Mapping[str, str]:
-    """The three official splits, or, without the private one, the public test as test."""
+    """Return usage -> split: the three official splits, or, without the private test, the public test as test."""
     if "PrivateTest" in published:
         return dict(zip(USAGES, ("train", "validation", "test"), strict=True))
     return {"Training": "train", "PublicTest": "test"}
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, Still]]:
-    """Number (from 0, header not counted) and image of every row.
+    """Yield number (from 0, header not counted) and image of every row.
 
     Raises:
         DataError: at the end, every bad row of the file; none is skipped silently.
@@ -134,15 +134,15 @@ def read_csv(path: Path) -> Iterator[tuple[int, Still]]:
 
 
 def parse_pixels(text: str) -> NDArray[np.uint8]:
-    """``"70 80 82 ..."`` as uint8 (48, 48).
+    """Parse ``"70 80 82 ..."`` to uint8 (48, 48).
 
     Raises:
         DataError: another number of values, or a value that is no whole number from 0 to 255.
     """
     strange = text.encode("ascii", "replace").translate(None, b"0123456789 ")
     if strange or not text.strip():
-        found = repr(strange.decode()[:20]) if strange else "nothing"
-        raise DataError(f"expected {SIDE * SIDE} whole numbers from 0 to 255, found {found}")
+        content = repr(strange.decode()[:20]) if strange else "nothing"
+        raise DataError(f"expected {SIDE * SIDE} whole numbers from 0 to 255, found {content}")
     values = np.fromstring(text, dtype=np.int64, sep=" ")
     if len(values) != SIDE * SIDE:
         raise DataError(f"{len(values)} values, expected {SIDE * SIDE}")

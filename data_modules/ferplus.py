@@ -1,4 +1,4 @@
-"""FER+: ten annotators' votes on each FER2013 image, and the labels that its paper makes of them.
+"""FER+: the votes of ten annotators on each FER2013 image, and the labels derived from them as in its paper.
 
 Source: Barsoum, Zhang, Canton Ferrer & Zhang, "Training Deep Networks for Facial Expression Recognition with
 Crowd-Sourced Label Distribution", ICMI 2016; the rules are those of the code published with it.
@@ -27,10 +27,10 @@ MOST_VOTES = 10
 
 
 class Votes(NamedTuple):
-    """The votes file.
+    """Contents of the votes file.
 
     Attributes:
-        usage: the split that each row belongs to, as FER2013 calls it.
+        usage: FER2013's name of the split of each row.
         counts: int64 (N, 10), votes for :data:`VOTED`.
     """
 
@@ -39,12 +39,12 @@ class Votes(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What an image is learned as.
+    """Training target of an image.
 
     Attributes:
-        label: of FERPLUS8; None where the image is left out.
-        shares: 8 shares that sum to one; None where it is left out.
-        reason: why it is left out; empty otherwise.
+        label: class of FERPLUS8; None where the image is left out.
+        shares: 8 shares that sum to one; None where the image is left out.
+        reason: reason for leaving the image out; empty otherwise.
     """
 
     label: str | None
@@ -53,7 +53,7 @@ class Target(NamedTuple):
 
 
 def read_votes(path: Path) -> Votes:
-    """Reads ``fer2013new.csv``; row n belongs to row n of FER2013's CSV.
+    """Read ``fer2013new.csv``; row n belongs to row n of FER2013's CSV.
 
     Raises:
         DataError: every wrong cell, with row and column.
@@ -74,13 +74,13 @@ def read_votes(path: Path) -> Votes:
 
 
 def majority(votes: Sequence[int] | NDArray[np.int64]) -> Target:
-    """The class with more than half of the votes that count.
+    """Return the class with more than half of the votes that count.
 
     A class with a single vote is an outlier and does not count; an image is left out where no class has more than half,
     or where that class is ``unknown`` or ``NF``.
 
     Args:
-        votes: 10 counts, as :data:`VOTED`.
+        votes: 10 counts, in the order of :data:`VOTED`.
     """
     counted = _without_outliers(votes)
     best = int(counted.argmax())
@@ -92,14 +92,14 @@ def majority(votes: Sequence[int] | NDArray[np.int64]) -> Target:
 
 
 def distribution(votes: Sequence[int] | NDArray[np.int64]) -> Target:
-    """The shares of the leading classes (the paper's probability and cross-entropy modes).
+    """Return the shares of the leading classes (the paper's probability and cross-entropy modes).
 
-    Without outliers, classes are taken from the most voted down, ties together, until they hold three quarters of the
-    votes or are three. The image is left out where they hold at most half of the votes, are more than three, or are led
-    by ``unknown`` or ``NF``, which end the taking where they come later.
+    Without outliers, classes are taken in the order of their votes, ties together, until they hold three quarters of
+    the votes or are three; ``unknown`` or ``NF`` ends the selection. The image is left out where the selected classes
+    hold at most half of the votes, are more than three, or where ``unknown`` or ``NF`` has the most votes.
 
     Args:
-        votes: 10 counts, as :data:`VOTED`.
+        votes: 10 counts, in the order of :data:`VOTED`.
     """
     counted = _without_outliers(votes)
     total, taken = int(counted.sum()), np.zeros(len(VOTED), np.int64)
@@ -128,14 +128,14 @@ def relabelled(
     *,
     uncertain: set[int],
 ) -> Iterator[Still]:
-    """FER2013's images under the labels of their votes.
+    """Yield FER2013's images with the labels of their votes.
 
     Args:
         images: row number (from 0) and image, in order, all rows.
         votes_file: ``fer2013new.csv``.
         rule: :func:`majority` or :func:`distribution`.
         left_out: counts the images left out, by reason.
-        uncertain: rows to leave out, as nobody is sure that their votes are theirs.
+        uncertain: rows to leave out, since their votes may belong to another image.
 
     Raises:
         DataError: a bad file, or votes and images that do not belong together row by row.
@@ -145,7 +145,7 @@ def relabelled(
     for number, still in images:
         count = number + 1
         if count > len(votes.usage):
-            continue  # told below
+            continue  # reported below
         if votes.usage[number] != still.split:
             problems.add(f"row {number}: Usage {votes.usage[number]!r}, but the image's is {still.split!r}")
         elif number in uncertain:
@@ -168,7 +168,7 @@ def _without_outliers(votes: Sequence[int] | NDArray[np.int64]) -> NDArray[np.in
 
 
 def read_uncertain(path: Path) -> set[int]:
-    """Rows (from 0) whose ``row_uncertain`` is 1."""
+    """Return the rows (from 0) whose ``row_uncertain`` is 1."""
     table, rows = Table(path, ("row", "row_uncertain", "label_ambiguous_dup")), set[int]()
     for number, row in table.rows():
         if not row["row"].isdigit():

@@ -1,4 +1,4 @@
-"""Any images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
+"""Reader of images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-"""Folder names (lower case) and what they hold."""
+"""Folder names (lower case) and their splits."""
 
 ALIASES = {
     **dict.fromkeys(("anger",), "angry"),
@@ -38,13 +38,13 @@ LAYOUT = "Expected train/<class>/<image>, test/<class>/<image> and, if there is 
 
 @dataclass
 class FolderConfig(StillsConfig):
-    """A folder's own settings; ``label_space`` says the classes, inferred from the folder names where it is empty."""
+    """Settings of an image folder; an empty ``label_space`` is inferred from the class folders' names."""
 
     name: str = setting("folder", help="dataset, chosen by data=")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
 
 
-class Found(NamedTuple):
+class ImageFile(NamedTuple):
     """One image file: its split and class as named in :mod:`fer_id.labels`."""
 
     path: Path
@@ -53,11 +53,11 @@ class Found(NamedTuple):
 
 
 def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """``split/class/image`` -> ClipStore.
+    """Convert ``split/class/image`` to a ClipStore.
 
     Raises:
         ConfigError: no source, or an unknown label space.
-        DataError: bad input, listed whole; see :func:`data_modules.benchmark.write_benchmark`.
+        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
@@ -78,32 +78,32 @@ def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> Stor
 
 
 def roles(published: set[str]) -> Mapping[str, str]:
-    """Splits as named; without a test, validation is the test, and one of its own is split off training."""
+    """Return published split -> split; without a test split validation is the test, and one is split off training."""
     if "test" not in published:
         return {"train": "train", "validation": "test"}
     return {name: name for name in published}
 
 
-def list_images(root: Path) -> list[Found]:
-    """Every image below ``root``, in the order of the paths.
+def list_images(root: Path) -> list[ImageFile]:
+    """Return every image below ``root``, in the order of the paths.
 
     Raises:
-        DataError: an unknown split folder, a file that is no image, a folder without images; all of them together.
+        DataError: unknown split folders, files that are no images, folders without images; all of them together.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. {LAYOUT}")
-    problems, files = Problems(str(root)), list[Found]()
+    problems, files = Problems(str(root)), list[ImageFile]()
     for folder in _visible(root):
         split = SPLITS.get(folder.name.lower())
         if split is None or not folder.is_dir():
             problems.add(f"{folder.name}: expected one of {', '.join(SPLITS)}")
             continue
-        for of_class in _visible(folder):
-            label = ALIASES.get(of_class.name.lower(), of_class.name.lower())
-            images = [Found(path, split, label) for path in _visible(of_class)] if of_class.is_dir() else []
+        for class_folder in _visible(folder):
+            label = ALIASES.get(class_folder.name.lower(), class_folder.name.lower())
+            images = [ImageFile(path, split, label) for path in _visible(class_folder)] if class_folder.is_dir() else []
             files += [file for file in images if file.path.suffix.lower() in SUFFIXES]
             strange = [file.path for file in images if file.path.suffix.lower() not in SUFFIXES]
-            for path in strange or ([] if images else [of_class]):
+            for path in strange or ([] if images else [class_folder]):
                 problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
     for problem in _name_problems(files, root):
         problems.add(problem)
@@ -113,8 +113,8 @@ def list_images(root: Path) -> list[Found]:
     return files
 
 
-def _name_problems(files: list[Found], root: Path) -> Iterator[str]:
-    """Names that are no text, and two images of one split and class that would get the same clip id."""
+def _name_problems(files: list[ImageFile], root: Path) -> Iterator[str]:
+    """Yield a problem for each name that is no text, and for images of one split and class with the same clip id."""
     known: dict[tuple[str, str, str], Path] = {}
     for file in files:
         place = file.path.relative_to(root)
@@ -126,15 +126,15 @@ def _name_problems(files: list[Found], root: Path) -> Iterator[str]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    """What a folder holds, sorted, without the hidden files that operating systems leave."""
+    """Return the sorted contents of a folder, without the hidden files of operating systems."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and path.name != "Thumbs.db")
 
 
 def infer_space(names: set[str]) -> LabelSpace:
-    """The smallest label space that has all these names; of two with the same names, the one listed first.
+    """Return the smallest label space with all these names; of two with the same names, the first in ``SPACES``.
 
     Raises:
-        DataError: there is none; the names that no space has are listed.
+        DataError: there is none; lists the names that no space has.
     """
     fitting = [space for space in SPACES.values() if names <= set(space.names)]
     if fitting:
@@ -152,11 +152,11 @@ def infer_space(names: set[str]) -> LabelSpace:
     )
 
 
-def check_classes(files: list[Found], space: LabelSpace, root: Path) -> None:
-    """Lists every class folder that the space does not know.
+def check_classes(files: list[ImageFile], space: LabelSpace, root: Path) -> None:
+    """Check that every class folder is a class of the label space.
 
     Raises:
-        DataError: there are some.
+        DataError: lists every folder that is not.
     """
     problems = Problems(str(root))
     for folder in dict.fromkeys(file.path.parent for file in files if file.label not in space.names):
@@ -165,8 +165,8 @@ def check_classes(files: list[Found], space: LabelSpace, root: Path) -> None:
     problems.raise_if_any(DataError, f"Known classes: {', '.join(space.names)}.")
 
 
-def read_stills(files: list[Found], prefix: str) -> Iterator[Still]:
-    """Decodes the images one by one; clip ids are ``<prefix>-<split>-<class>-<file name>``.
+def read_stills(files: list[ImageFile], prefix: str) -> Iterator[Still]:
+    """Yield the decoded images; clip ids are ``<prefix>-<split>-<class>-<file name>``.
 
     Raises:
         DataError: at the end, every image that cannot be decoded; none is skipped silently.

@@ -1,4 +1,4 @@
-"""The LightningDataModule of each dataset, apart from its reader: preparing a store then never imports Lightning."""
+"""LightningDataModules of the datasets, separate from their readers: preparing a store does not import Lightning."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class FolderDataModule(FerDataModule):
 
 
 class CohortDataModule(FerDataModule):
-    """Stores of :mod:`data_modules.cohort.reader`: a site's children, a subject a shard."""
+    """Stores of :mod:`data_modules.cohort.reader`: a site's children, one shard per subject."""
 
     dataset = "cohort"
 
 
 class SyntheticDataModule(FerDataModule):
-    """Drawn cohorts, made by ``fer-id synth``: the five target classes, a subject a shard."""
+    """Drawn cohorts, made by ``fer-id synth``: the five target classes, one shard per subject."""
 
     dataset = "synthetic"
 

@@ -1,4 +1,4 @@
-"""One table over several stores: labels in one space, and the same child or picture under one name."""
+"""Pooling of several stores into one table: one label space, one name for the same child or picture."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from fer_id.store.reader import ClipStore
 
 
 def holds_images(store: ClipStore) -> bool:
-    """Whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
+    """Return True where ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
     return store.card.shard_by == "split"
 
 
 def made_of(stores: Sequence[ClipStore]) -> list[str]:
-    """Fingerprints of the stores of images that simulated clips were made of."""
-    return [found for store in stores if (found := store.card.parameters.get("from_fingerprint"))]
+    """Return the fingerprints of the image stores that simulated clips were made of."""
+    prints = (store.card.parameters.get("from_fingerprint") for store in stores)
+    return [fingerprint for fingerprint in prints if fingerprint]
 
 
 def require_distinct(stores: Sequence[ClipStore]) -> None:
-    """Check that no clip would count twice: no store is pooled with itself, its copy, or another with clips of its own.
+    """Check that no clip counts twice: no store is pooled with itself, a copy, or a store that shares its clips.
 
-    The same *picture* in two benchmarks is no such clip: :func:`pool` gives its copies one group.
+    The same *picture* in two benchmarks is allowed: :func:`pool` gives its copies one group.
 
     Raises:
-        StoreError: every such pair, with what to leave out.
+        StoreError: lists every such pair.
     """
     problems = Problems("data.store")
     for first, second in combinations(stores, 2):
@@ -53,11 +54,11 @@ def require_distinct(stores: Sequence[ClipStore]) -> None:
 
 
 def _common_clips(first: ClipStore, second: ClipStore) -> list[tuple[int, int]]:
-    """Return the rows of the clips with the same frames in two stores, whatever they are called there."""
+    """Return the rows of the clips with the same frames in two stores, whatever their ids."""
     rows = defaultdict[bytes, list[int]](list)
     for row, digest in _first_faces(first):
         rows[digest].append(row)
-    pairs = [(one, other) for other, digest in _first_faces(second) for one in rows.get(digest, ())]
+    pairs = [(row, other) for other, digest in _first_faces(second) for row in rows.get(digest, ())]
     return sorted(pair for pair in pairs if np.array_equal(first.read(pair[0]).frames, second.read(pair[1]).frames))
 
 
@@ -74,18 +75,18 @@ def _called(store: ClipStore, row: int) -> str:
 
 
 def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
-    """All clips, with ``store`` and ``row`` for where they lie, and how many were left out by label.
+    """Return all clips, with ``store`` and ``row`` (their place), and the number of clips left out by label.
 
-    Clips of several stores are told apart by the number of their store (``0:...``). A ``subject_id`` of people is left
-    as it is: the same pseudonym in two stores is the same child. Groups of images of two stores become one where they
-    hold the same picture, byte for byte, and ``picture`` then tells which clips are equal. Pictures that are only
-    near-identical (cropped, re-encoded or aligned otherwise) are not found across stores.
+    In several stores a clip id starts with the number of its store (``0:...``). A ``subject_id`` of people stays: the
+    same pseudonym in two stores is the same child. Groups of images of two stores become one where they hold the same
+    picture, byte for byte; ``picture`` is its digest. Pictures that are only near-identical (cropped, re-encoded or
+    aligned otherwise) are not detected across stores.
 
-    ``for_training`` and ``for_evaluation`` say what consent allows.
+    ``for_training`` and ``for_evaluation`` are the purposes that consent allows.
 
     Args:
-        stores: opened, in the order in which they are numbered.
-        labels: the space to map labels to; clips whose label it does not know are left out.
+        stores: opened stores, in the order of their numbers.
+        labels: the target label space; clips whose label has no name in it are left out.
     """
     tables, dropped = [], Counter[str]()
     for number, store in enumerate(stores):
@@ -104,12 +105,12 @@ def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame,
         dropped.update(gone)
     clips = pd.concat(tables, ignore_index=True)
     if sum(map(holds_images, stores)) > 1:
-        clips = _with_common_groups(clips, stores)  # before any is left out: it may be what two groups have in common
+        clips = _with_common_groups(clips, stores)  # before clips are left out: one of them may link two groups
     return clips[~clips["lost"]].drop(columns="lost").reset_index(drop=True), dict(dropped)
 
 
 def _with_common_groups(clips: pd.DataFrame, stores: Sequence[ClipStore]) -> pd.DataFrame:
-    """With ``picture`` (a digest of the frames; None where people are) and groups that share a picture as one."""
+    """Add ``picture`` (digest of the frames; None for clips of people), and unite groups that share a picture."""
     images = clips["store"].map(dict(enumerate(map(holds_images, stores)))).to_numpy(bool)
     where = zip(clips.loc[images, "store"], clips.loc[images, "row"], strict=True)
     digests = [blake2b(stores[store].read(row).frames.tobytes(), digest_size=16).hexdigest() for store, row in where]
@@ -118,7 +119,7 @@ def _with_common_groups(clips: pd.DataFrame, stores: Sequence[ClipStore]) -> pd.
     size = len(groups) + len(pictures)
     graph = coo_matrix((np.ones(len(group)), (group, len(groups) + picture)), shape=(size, size))
     component = connected_components(graph, directed=False)[1][: len(groups)]
-    first = np.unique(component, return_index=True)[1]  # a united group bears the name of its first
+    first = np.unique(component, return_index=True)[1]  # a united group has the name of its first group
     clips = clips.assign(picture=None)
     clips.loc[images, "picture"] = digests
     clips.loc[images, "subject_id"] = groups[first[component[group]]]

@@ -1,4 +1,4 @@
-"""Single images on their way to samples: decoding (of files that may be damaged or hostile), landmarks, the crop."""
+"""Decoding of single images (from files that may be damaged or hostile), their landmarks and crops."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from fer_id.preprocessing.landmarks import MESH_MAPPING, landmarks_of_stills
 from fer_id.settings import setting
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
-"""What is decoded; other formats that Pillow knows would hand the file to rarely used decoders, or to programs."""
+"""Formats that are decoded; Pillow would hand others to rarely used decoders, or to programs."""
 
 MOST_PIXELS = 50_000_000
-"""A camera's largest picture; a small file that claims more is a decompression bomb."""
+"""Pixels of a camera's largest picture; a small file with more in its header is a decompression bomb."""
 
 BACKGROUND = 128
-"""Gray level behind what is transparent."""
+"""Gray level behind transparent pixels."""
 
 
 @dataclass
 class StillsConfig(BenchmarkConfig):
-    """Settings of benchmarks that come without landmarks."""
+    """Settings of benchmarks that are published without landmarks."""
 
     landmarks: str = setting(
         "none",
@@ -67,32 +67,33 @@ class Still(NamedTuple):
 
 
 def to_samples(stills: Iterable[Still], config: StillsConfig) -> Iterator[Sample]:
-    """Stills as crops, in their order, with landmarks and aligned eyes where the configuration asks for them.
+    """Yield the stills as crops, in their order, with landmarks and aligned eyes where ``config.landmarks`` is set.
 
-    A still in which no face is found keeps its published crop, without landmarks: the benchmark says it shows a face.
+    A still without a detected face keeps its published crop, without landmarks: the benchmark says it shows a face.
     """
     if config.landmarks == "none":
         for still in stills:
             yield _sample(still, None)
         return
     stills, ahead = tee(stills)
-    found = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
-    for still, points in zip(stills, found, strict=True):
+    detected = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
+    for still, points in zip(stills, detected, strict=True):
         yield _sample(still, None if np.isnan(points).any() else points)
 
 
 def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
     crop, landmarks = align(still.image, points)
-    found = None if points is None else landmarks
-    return Sample(still.clip_id, still.split, still.label, crop, found, still.soft_label)
+    return Sample(
+        still.clip_id, still.split, still.label, crop, None if points is None else landmarks, still.soft_label
+    )
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Decodes a picture as a viewer shows it, see :func:`to_rgb`; uint8 (H, W, 3), RGB.
+    """Decode a picture as a viewer displays it, see :func:`to_rgb`; uint8 (H, W, 3), RGB.
 
     Raises:
-        DataError: missing, not a picture, truncated, of another format, or absurdly large (judged by its header, before
-            anything is decoded).
+        DataError: missing, not a picture, truncated, of another format, or too large (by its header, before anything
+            is decoded).
     """
     try:
         with opened(path, DataError, most=MOST_PICTURE) as file, Image.open(file, formats=FORMATS) as picture:
@@ -109,10 +110,10 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
-    """A picture of any mode as uint8 (H, W, 3), RGB.
+    """Convert a picture of any mode to uint8 (H, W, 3), RGB.
 
-    Turned and mirrored as its EXIF says; 16 bits a channel are scaled to 8; palettes and CMYK are looked up; what is
-    transparent lies on :data:`BACKGROUND`.
+    Turned and mirrored by its EXIF orientation; 16 bits per channel are scaled to 8; palettes and CMYK are converted;
+    transparent pixels lie on :data:`BACKGROUND`.
     """
     picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):
@@ -125,7 +126,7 @@ def to_rgb(picture: Image.Image) -> NDArray[np.uint8]:
 
 
 def _eight_bits(picture: Image.Image) -> Image.Image:
-    """A gray picture of 16 bits (modes I;16, I, F) as one of 8; the gray level that stands for transparent is kept."""
+    """Scale a gray picture of 16 bits (modes I;16, I, F) to 8; the gray level that marks transparency stays so."""
     levels = np.asarray(picture, np.float64)
     gray = Image.fromarray(np.clip(levels / 257 + 0.5, 0, 255).astype(np.uint8))
     if (level := picture.info.get("transparency")) is not None:

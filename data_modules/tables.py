@@ -1,6 +1,6 @@
-"""CSV tables of any length, read row by row with flat memory; every fault of a table is reported together.
+"""CSV tables of any length, read row by row in constant memory; all faults of a table are reported together.
 
-A row is a line: no cell holds a line end, so that a quotation mark that is opened and not closed swallows no row.
+A row is a line: no cell holds a line end, so that an unclosed quotation mark does not swallow the following rows.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ MOST_TABLE = 4096 * MB
 MOST_ROWS = 2_000_000
 MOST_COLUMNS = 200
 MOST_EMPTY = 1000
-"""Empty lines in a row, as editors leave at the end."""
+"""Consecutive empty lines, as editors leave at the end."""
 
 MOST_PROBLEMS = 1000
-"""Problems of one table after which the rest of it is not read."""
+"""Problems of a table after which the rest of it is not read."""
 
 LONGEST_LINE = 2**18
 """Characters; FER2013's rows have 9,000."""
@@ -47,20 +47,20 @@ _OTHERS = {
     b"\xff\xfe": "UTF-16 text",
     b"\xfe\xff": "UTF-16 text",
 }
-"""First bytes of what people hand over in place of a CSV table."""
+"""First bytes of other files that people hand over in place of a CSV table."""
 
 
 class Table:
-    """A CSV file (UTF-8, a byte-order mark and gzip allowed) with these columns, in any order.
+    """CSV file (UTF-8, a byte-order mark and gzip allowed) with given columns, in any order.
 
     Args:
         path: the file.
-        columns: names expected in the header.
-        extra: allow others beside them.
-        most_rows: rows that it may have.
+        columns: expected names in the header.
+        extra: allow further columns.
+        most_rows: largest number of rows.
 
     Attributes:
-        problems: what is wrong with it; readers add what they find in the cells, iteration raises it all at its end.
+        problems: faults of the table; readers add those of cells, and the end of the iteration raises them all.
 
     Example:
         >>> table = Table(path, ("emotion", "pixels", "Usage"))  # doctest: +SKIP
@@ -74,19 +74,18 @@ class Table:
         self.problems = Problems(str(path))
         self._quote_open = False
 
-    def add(self, number: int, column: str, expected: str, found: str) -> None:
-        """Notes a bad cell; ``number`` counts rows from 0, as clip ids and the flag file do."""
+    def add(self, number: int, column: str, expected: str, cell: str) -> None:
+        """Add a bad cell to the problems; ``number`` counts rows from 0, as clip ids and the flag file do."""
         kind = f"{column}: {expected}"
         self.problems.add(
-            f"row {number} (line {number + 2}), column {column}: {expected}, found {quoted(found)}", kind=kind
+            f"row {number} (line {number + 2}), column {column}: {expected}, found {quoted(cell)}", kind=kind
         )
 
     def rows(self, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
-        """Number (from 0) and cells of every row that has the right number of cells.
+        """Yield number (from 0) and cells of every row with the right number of cells.
 
         Raises:
-            DataError: at once for a file that cannot be read or a wrong header; at the end for everything in
-                ``problems``.
+            DataError: at once for an unreadable file or a wrong header; at the end for everything in ``problems``.
         """
         with self._lines() as lines:
             header = self._header(next(lines, ""))
@@ -113,22 +112,22 @@ class Table:
             raise DataError(f"{self.path}: line {number + 2}: more than {MOST_EMPTY:,} empty lines; remove them")
 
     def _cells(self, line: str, number: int, header: Sequence[str]) -> list[str] | None:
-        """The cells of a line; None where something is wrong with it, which is noted."""
-        found = self._split(line, number)
-        if found is None:
+        """Return the cells of a line; None for a faulty line, whose fault is added to the problems."""
+        cells = self._split(line, number)
+        if cells is None:
             return None
-        if strange := [name for name, cell in zip(header, found, strict=False) if not _is_printable(cell)]:
-            cell = found[header.index(strange[0])]
+        if strange := [name for name, cell in zip(header, cells, strict=False) if not _is_printable(cell)]:
+            cell = cells[header.index(strange[0])]
             self.problems.add(f"line {number}, column {strange[0]}: {_strange(cell)}", grave=True)
             return None
-        if len(found) != len(header):
-            if not self._quote_open:  # else it is told already: the end of a cell that runs over lines
-                self.problems.add(f"row {number - 2} (line {number}): {_wrong_number(line, found, header)}")
+        if len(cells) != len(header):
+            if not self._quote_open:  # otherwise already reported: this is the end of a cell that runs over lines
+                self.problems.add(f"row {number - 2} (line {number}): {_wrong_number(line, cells, header)}")
             return None
-        return found
+        return cells
 
     def _split(self, line: str, number: int) -> list[str] | None:
-        """The cells of a line; None where its quotation marks do not fit, which is noted."""
+        """Return the cells of a line; None for wrong quotation marks, which are added to the problems."""
         try:
             return next(csv.reader([line], strict=True))
         except csv.Error as problem:
@@ -143,10 +142,10 @@ class Table:
             return None
 
     def _header(self, line: str) -> list[str]:
-        """The names of the columns.
+        """Return the names of the columns.
 
         Raises:
-            DataError: another separator, names that are missing, unexpected, twice or not printable; all together.
+            DataError: another separator; missing, unexpected, repeated or unprintable names; all together.
         """
         expected = ",".join(self.columns)
         if not line.strip(", \t"):
@@ -168,7 +167,7 @@ class Table:
     def _check_names(self, names: Counter[str]) -> None:
         for name in self.columns:
             if name not in names:
-                other = next((one for one in names if one.casefold() == name.casefold()), None)
+                other = next((header for header in names if header.casefold() == name.casefold()), None)
                 self.problems.add(f"header: column {name} is missing{f'; {quoted(other)} is not it' if other else ''}")
         for name, count in names.items():
             if not _is_printable(name):
@@ -184,7 +183,7 @@ class Table:
 
     @contextmanager
     def _lines(self) -> Iterator[Iterator[str]]:
-        """The lines without their ends; bytes that are no UTF-8 come as surrogates."""
+        """Open the file and return its lines without line ends; bytes that are no UTF-8 become surrogates."""
         try:
             with opened(self.path, DataError, most=MOST_TABLE) as raw:
                 start = raw.read(4)
@@ -207,10 +206,10 @@ class Table:
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Adds rows to a table, in the order of its own columns; what is there stays to the byte. It is made where missing.
+    """Append rows to a table, in the order of its columns; existing rows stay byte for byte. Creates a missing table.
 
     Raises:
-        DataError: it is no CSV table with these columns; then nothing is added.
+        DataError: the file is no CSV table with these columns; then nothing is added.
     """
     old = (",".join(columns) + "\n").encode()
     if path.exists():
@@ -228,7 +227,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, 
 
 
 def _short_lines(file: IO[str], path: Path, most: int) -> Iterator[str]:
-    """The lines of a file without their ends, none longer than a limit: a file without line ends is not read whole."""
+    """Yield the lines of a file without line ends; raises DataError for a line or total length over the limit."""
     number, total = 1, 0
     while line := file.readline(LONGEST_LINE):
         total += len(line)
@@ -241,20 +240,20 @@ def _short_lines(file: IO[str], path: Path, most: int) -> Iterator[str]:
 
 
 def _is_printable(text: str) -> bool:
-    """Whether a cell holds printable text: tabs around it are no part of it."""
+    """Return True for printable text; tabs around it are not counted."""
     return text.isprintable() or text.strip(" \t").translate(_PRINTABLE).isprintable()
 
 
 def _strange(text: str) -> str:
-    """What is wrong with a cell that is not printable."""
-    strange = next(one for one in text.strip(" \t") if not one.translate(_PRINTABLE).isprintable())
+    """Return the fault of a cell that is not printable."""
+    strange = next(char for char in text.strip(" \t") if not char.translate(_PRINTABLE).isprintable())
     if "\udc80" <= strange <= "\udcff":
         return f"{_readable(text)} is not UTF-8 (mostly it was saved by Windows, as code page 1252); {_SAVE}"
     return f"{quoted(text)} holds the character U+{ord(strange):04X}, expected printable text"
 
 
 def _readable(text: str) -> str:
-    """A text of another encoding as Windows would show it."""
+    """Return a text of another encoding as Windows would display it."""
     return quoted(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
 
 
@@ -263,10 +262,10 @@ def _is_utf16(line: str) -> bool:
 
 
 def _wrong_number(line: str, cells: Sequence[str], header: Sequence[str]) -> str:
-    found = f"{len(cells)} cells, expected {len(header)}"
+    fault = f"{len(cells)} cells, expected {len(header)}"
     for separator, word in _SEPARATORS.items():
         if len(cells) < len(header) <= line.count(separator) + 1:
-            return f"{found}; its cells are separated by {word}: {_SAVE}"
+            return f"{fault}; its cells are separated by {word}: {_SAVE}"
     if len(cells) > len(header) and _DECIMAL_COMMA.search(line):
-        return f"{found}; a number with a decimal comma is two cells: write 2.5 for 2,5"
-    return found
+        return f"{fault}; a number with a decimal comma is two cells: write 2.5 for 2,5"
+    return fault

@@ -1,1 +1,1 @@
-"""What people run: the command line, the typed configuration, its YAML groups, and the verbs."""
+"""The command line: its verbs, the typed configuration and its YAML groups, sweeps, and measurements."""

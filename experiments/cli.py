@@ -1,6 +1,6 @@
-"""``fer-id VERB [PATH...] [key=value...]``: finds the verb, reads its settings, runs it, and says how it ended.
+"""``fer-id VERB [PATH...] [key=value...]``: dispatch to a verb, its error messages and exit codes.
 
-Only what every verb needs is imported here; torch, pandas and the rest come with the verb that uses them.
+Only modules that every verb needs are imported here; torch, pandas and others are imported by the verbs that use them.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import traceback
 import unicodedata
 from collections.abc import Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from experiments.interrupts import Terminated, machine_fault, terminable
+from experiments.settings.registry import imported
 from experiments.verbs.table import VERBS
 from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
 from fer_id.places import figure_cache
@@ -43,19 +42,19 @@ CANNOT_WRITE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command.
+    """Run one command.
 
     Args:
-        argv: the arguments after ``fer-id``; None takes the process's own.
+        argv: the arguments after ``fer-id``; None: those of the process.
 
     Returns:
-        the exit code: 0 done, 2 the user can mend it, 1 our fault, 130 interrupted, 143 terminated.
+        the exit code: 0 done, 2 a fault that the user can mend, 1 a fault of fer-id, 130 interrupted, 143 terminated.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller (`>&-`); open until the end
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal that knows ASCII only; names of files that are no text
+        if isinstance(stream, io.TextIOWrapper):  # for terminals with ASCII only, and file names that are no text
             stream.reconfigure(errors="backslashreplace")
     os.environ.setdefault("MPLCONFIGDIR", str(figure_cache()))
     return _flushed(_ended(list(sys.argv[1:] if argv is None else argv)))
@@ -73,7 +72,7 @@ def _ended(argv: list[str]) -> int:
         return _say("\nfer-id: interrupted; the same command takes up what can be resumed", INTERRUPTED)
     except Terminated:
         return _say("fer-id: terminated; the same command takes up what can be resumed", TERMINATED)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         return DONE
     except UnicodeEncodeError as error:
         if not any(unicodedata.category(letter) == "Cs" for letter in error.object):
@@ -86,13 +85,13 @@ def _ended(argv: list[str]) -> int:
             return _say(f"fer-id: {CANNOT_WRITE[error.errno]}{where}; {left}", USERS_FAULT)
         return _our_fault()
     except Exception as error:
-        if (fault := machine_fault(error)) is not None:  # memory for a model that is built, outside of any training
+        if (fault := machine_fault(error)) is not None:  # such as memory for building a model, outside a training
             return _say(f"fer-id: {fault}", USERS_FAULT)
         return _our_fault()
 
 
 def _flushed(code: int) -> int:
-    """Flush standard output and return the exit code: that of the command, or of a disk that takes no more output."""
+    """Flush standard output and return the exit code of the command, or 2 where the output cannot be written."""
     try:
         sys.stdout.flush()
         return code
@@ -100,12 +99,12 @@ def _flushed(code: int) -> int:
         result = code
     except OSError as error:
         result = code or _say(f"fer-id: standard output: {CANNOT_WRITE.get(error.errno or 0, error)}", USERS_FAULT)
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter flushes again, and complains
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # otherwise the interpreter flushes again, and fails
     return result
 
 
 def _dispatch(argv: list[str]) -> int:
-    """The verb's work, or the help that was asked for."""
+    """Run the verb, or print its help; return the exit code."""
     from experiments.help_page import overview, verb_help
 
     name, arguments = (argv[0], argv[1:]) if argv else ("--help", [])
@@ -117,23 +116,17 @@ def _dispatch(argv: list[str]) -> int:
         meant = f"; did you mean {near[0]}?" if near else ";"
         return _say(f"fer-id: there is no verb {quoted(name)}{meant} Known: {', '.join(VERBS)}", USERS_FAULT)
     verb = VERBS[name]
-    schema = _find(verb.config)
+    schema = imported(verb.config)
     if any(argument in ("-h", "--help") for argument in arguments):
         print(verb_help(name, verb, schema, arguments))
         return DONE
     from experiments.settings.loading import load
 
-    config = load(schema, arguments, verb.paths)  # first: a mistake in it is told before torch is imported
-    result = _find(verb.run)(config)
+    config = load(schema, arguments, verb.paths)  # first, so that mistakes are reported before torch is imported
+    result = imported(verb.run)(config)
     if result is not None:
         print(result)
     return DONE
-
-
-def _find(target: str) -> Any:
-    """What ``module:name`` says, imported now."""
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
 
 
 def _say(message: str, code: int) -> int:

@@ -1,4 +1,4 @@
-"""What ``--help`` prints: the verbs, and every setting of a verb from its dataclass."""
+"""Pages of ``--help``: the verbs, and every setting of a verb, from its dataclass."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ Exit codes: 0 done, 2 something you can mend (the message says how), 1 a fault o
 
 
 def overview(verbs: Mapping[str, Verb]) -> str:
-    """The page of ``fer-id --help``."""
+    """Return the page of ``fer-id --help``."""
     width = max(map(len, verbs))
     return OVERVIEW.format(verbs="\n".join(f"  {name:<{width}}  {verb.does}" for name, verb in verbs.items()))
 
 
 def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> str:
-    """The page of ``fer-id VERB --help``: an example, the selectors, and each key with type, default, limits and help.
+    """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help.
 
     Args:
-        name, verb: of the table of verbs.
-        schema: its dataclass.
-        arguments: the others on the command line; ``data=NAME`` among them shows that dataset's own keys.
+        name, verb: entry of the table of verbs.
+        schema: the verb's dataclass.
+        arguments: other arguments of the command line; with ``data=NAME`` the page has that dataset's keys.
     """
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     config: Any = defaults(schema, chosen)[0]
@@ -67,8 +67,8 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
 
 
 def _section(config: Any, prefix: str) -> list[str]:
-    """The lines of one dataclass: its own keys first, then the sections in it."""
-    hints, said = get_type_hints(type(config)), _documented(type(config))
+    """Return the lines of one dataclass: its own keys first, then its sections."""
+    hints, documented = get_type_hints(type(config)), _documented(type(config))
     own: list[str] = []
     below: list[str] = []
     for field in dataclasses.fields(config):
@@ -78,7 +78,7 @@ def _section(config: Any, prefix: str) -> list[str]:
             below += ["", f"{prefix}{field.name}: {about}", *_section(value, f"{prefix}{field.name}.")]
         elif "selector" not in field.metadata:
             left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
-            help_text = field.metadata.get("help") or said.get(field.name, "")
+            help_text = field.metadata.get("help") or documented.get(field.name, "")
             limits = limits_text(field.metadata)
             kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")
             own += _paragraph(left, f"{help_text} [{kind}]")
@@ -86,7 +86,7 @@ def _section(config: Any, prefix: str) -> list[str]:
 
 
 def _documented(schema: type) -> dict[str, str]:
-    """Help of the fields that a dataclass describes in its docstring (``Attributes:``) instead of beside the field."""
+    """Return the help of fields that a dataclass documents in its docstring (``Attributes:``), not at the field."""
     about: dict[str, str] = {}
     for base in reversed(schema.__mro__):
         text = textwrap.dedent((base.__doc__ or "").partition("Attributes:\n")[2])
@@ -102,7 +102,7 @@ def _shown(value: Any) -> str:
 
 
 def _paragraph(left: str, text: str) -> list[str]:
-    """``left``, then ``text`` in a column of its own, wrapped."""
+    """Return the lines of ``left``, and ``text`` wrapped in the column beside it."""
     wrapped = textwrap.wrap(text.strip(), WIDTH - INDENT) or [""]
     if len(left) < INDENT - 1:
         return [left.ljust(INDENT) + wrapped[0], *(" " * INDENT + line for line in wrapped[1:])]

@@ -1,4 +1,4 @@
-"""How a command ends before its end: by a signal, or by a fault that its user can mend."""
+"""Signals (Ctrl-C, SIGTERM) and faults of the machine, such as too little memory, as exceptions."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ OTHERS = re.compile(r"closed by peer|connection reset by peer|ProcessGroup|NCCL|
 
 
 class Terminated(SystemExit):
-    """SIGTERM came: what a cluster, a service manager, or ``kill`` says when it wants its machine back.
+    """SIGTERM was received, from a cluster, a service manager, or ``kill``.
 
-    A ``SystemExit``, so that no ``except Exception`` holds it up and processes that were forked end without a word.
+    A ``SystemExit``, so that no ``except Exception`` catches it and forked processes end without a message.
     """
 
 
 class MachineError(FerIdError):
-    """The machine gave up: out of memory, or a process of ours was killed from outside."""
+    """The machine ran out of memory, or a process was killed from outside."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM raises :class:`Terminated` in the block, so that drafts are removed and locks freed."""
-    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+    """Raise :class:`Terminated` on SIGTERM in the block, so that drafts are removed and locks freed."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -50,12 +50,12 @@ def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Ctrl-C as Python has it: Lightning ends the process without a word, and lets no further one through.
+    """Restore Python's Ctrl-C in the block: Lightning would end the process silently, and ignore a second Ctrl-C.
 
     Raises:
         KeyboardInterrupt: Ctrl-C.
         Terminated: SIGTERM.
-        MachineError: no memory is left, or a process that loads batches was killed.
+        MachineError: out of memory, or a loader process was killed.
     """
     handler = signal.getsignal(signal.SIGINT)
     try:
@@ -72,21 +72,21 @@ def interruptible() -> Iterator[None]:
 
 
 def machine_fault(error: Exception) -> MachineError | None:
-    """Return what the user can mend about the machine, such as too little memory; None for any other error."""
-    said = str(error)
-    first = said.splitlines()[0] if said else type(error).__name__
-    if WORKER.search(said):
+    """Return an error with advice for a fault of the machine, such as too little memory; None for any other error."""
+    text = str(error)
+    first = text.splitlines()[0] if text else type(error).__name__
+    if WORKER.search(text):
         return MachineError(
             f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
             f"shared memory{_shared()}. Free memory, {ADVICE}; then give the same command again: a training goes "
             "on from its last checkpoint"
         )
-    if isinstance(error, MemoryError) or MEMORY.search(said):
+    if isinstance(error, MemoryError) or MEMORY.search(text):
         return MachineError(
             f"out of memory ({first}). Free some, and the same command goes on from the last checkpoint; or train "
             "under another name= with a smaller batch_size or model"
         )
-    if OTHERS.search(said):
+    if OTHERS.search(text):
         return MachineError(
             f"the processes that train together lost one another ({first}): what ended another one is told by it; the "
             "same command goes on from the last checkpoint"
@@ -95,6 +95,6 @@ def machine_fault(error: Exception) -> MachineError | None:
 
 
 def _shared() -> str:
-    """Return how much shared memory there is, in brackets; empty where nobody knows."""
+    """Return the size of the shared memory, in brackets; empty where it is unknown."""
     memory = shared_memory()
     return "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"

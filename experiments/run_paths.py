@@ -1,6 +1,6 @@
-"""Which finished runs the paths of a command line stand for: runs, folders of runs, and the studies of sweeps.
+"""Finished runs at the paths of a command line: runs, folders of runs, and studies of sweeps.
 
-A study stands for its finished trials, and of a cross-validation for the pooled winners (``selected``) before them.
+A study gives its finished trials, and in a cross-validation the pooled winners (``selected``) before them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from fer_id.runs.run_dir import RunDir
 
 SELECTED = "selected"
 REFUSE, SKIP = "refuse", "skip"
-_DEPTH = 3  # folders below the one that was named
+_DEPTH = 3  # levels of folders below a path
 
 
 @dataclass
-class Found:
-    """What was found.
+class Selection:
+    """Runs to compare.
 
     Attributes:
         by_path: finished runs by resolved folder, in the order of the paths; of a study in the order of its trials.
-        names: what a trial is called, by resolved folder.
-        left_out: what is not compared, and why.
+        names: names of trials, by resolved folder.
+        left_out: runs that are not compared, with the reason.
         swept: settings that a study varied.
     """
 
@@ -43,19 +43,19 @@ class Found:
 
 def find_runs(
     paths: Sequence[str], problems: Problems, reference: str | None = None, unfinished: str = REFUSE
-) -> Found:
-    """The finished runs below some paths; one that is named twice counts once.
+) -> Selection:
+    """Return the finished runs below some paths; a repeated run counts once.
 
     Args:
         paths: runs, studies, or folders that hold them, up to three folders deep.
-        problems: takes everything that is wrong with them.
-        reference: the run that comes first, among these or not; None: the first found.
-        unfinished: what to do with unfinished and quarantined runs: ``refuse``, or ``skip``, which tells of them.
-            Stopped and failed trials of a study are always left out.
+        problems: gets the faults of the paths and runs.
+        reference: the run that comes first, among the others or not; None: the first run of the paths.
+        unfinished: treatment of unfinished and quarantined runs: ``refuse``, or ``skip``, which lists them in
+            ``left_out``. Stopped and failed trials of a study are always left out.
     """
-    found = Found()
-    if reference is not None:  # what every difference is to: it is one run, and never left out
-        _add_run(RunDir(reference), found, problems, REFUSE)
+    selection = Selection()
+    if reference is not None:  # a single run, which is never left out
+        _add_run(RunDir(reference), selection, problems, REFUSE)
     places = {path: list(_below(path, _DEPTH)) for path in dict.fromkeys(map(Path, paths))}
     several = sum(map(len, places.values())) > 1
     for path, below in places.items():
@@ -63,12 +63,12 @@ def find_runs(
             problems.add(f"{path}: {_nothing(path)}; `fer-id train` makes a run")
         for place in below:
             if (place / SETTINGS).is_file():
-                _add_study(place, found, problems, unfinished, several)
+                _add_study(place, selection, problems, unfinished, several)
             else:
-                _add_run(RunDir(place), found, problems, unfinished)
-    if not found.runs and not len(problems):
-        problems.add(f"no finished run is named; {len(found.left_out)} are left out")
-    return found
+                _add_run(RunDir(place), selection, problems, unfinished)
+    if not selection.runs and not len(problems):
+        problems.add(f"no finished run is named; {len(selection.left_out)} are left out")
+    return selection
 
 
 def _nothing(path: Path) -> str:
@@ -78,7 +78,7 @@ def _nothing(path: Path) -> str:
 
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
-    """The runs and studies in a folder, or it itself where it is one; never what lies inside of them."""
+    """Yield the runs and studies in a folder, or the folder where it is one, without the runs inside them."""
     if any((path / name).is_file() for name in (SETTINGS, "config.yaml", "job.json", "DONE")):
         yield path
     elif depth and path.is_dir():
@@ -87,31 +87,32 @@ def _below(path: Path, depth: int) -> Iterator[Path]:
                 yield from _below(folder, depth - 1)
 
 
-def _add_run(run: RunDir, found: Found, problems: Problems, unfinished: str, name: str | None = None) -> None:
-    """A run that is finished, or what is wrong with it."""
+def _add_run(run: RunDir, selection: Selection, problems: Problems, unfinished: str, name: str | None = None) -> None:
+    """Add a finished run to the selection; another one to ``left_out`` or the problems."""
     place = run.path.resolve()
     if name is not None:
-        found.names[place] = name
-    if place in found.by_path:
+        selection.names[place] = name
+    if place in selection.by_path:
         return
     try:
-        found.by_path[place] = RunDir.open(run.path)
+        selection.by_path[place] = RunDir.open(run.path)
     except RunError as error:
         quarantined, begun = (run.path / "QUARANTINED").exists(), (run.path / "config.yaml").is_file()
         if unfinished == SKIP and (quarantined or begun):
             status = "quarantined" if quarantined else "unfinished"
-            found.left_out.append(LeftOut(name or str(run.path), status, str(error)))
+            selection.left_out.append(LeftOut(name or str(run.path), status, str(error)))
         else:
             problems.add(f"{error}{'; unfinished=skip leaves it out' if quarantined or begun else ''}")
 
 
-def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, named: bool) -> None:
-    """The finished trials of a study, and of a cross-validation the pooled winners first.
+def _add_study(path: Path, selection: Selection, problems: Problems, unfinished: str, named: bool) -> None:
+    """Add the finished trials of a study, in a cross-validation after the pooled winners.
 
     Args:
-        path: its folder.
-        found, problems, unfinished: as of :func:`find_runs`.
-        named: whether its name stands before those of its trials, as there are other runs.
+        path: the study's folder.
+        selection: gets the runs.
+        problems, unfinished: as for :func:`find_runs`.
+        named: put the study's name before the names of its trials, as there are other runs.
     """
     try:
         ledger = Ledger.open(path)
@@ -120,20 +121,20 @@ def _add_study(path: Path, found: Found, problems: Problems, unfinished: str, na
         return
     trials = list(ledger.trials.values())
     keys = dict.fromkeys(key for trial in trials for key in trial.parameters)
-    # A group that was chosen by its name, as in model=resnet50, is told apart by that name.
+    # The value of a group that was chosen by its name, as in model=resnet50, is the name.
     swept = [f"{key}.name" if key in ("data", "model", "protocol") else key for key in keys]
-    found.swept += [key for key in swept if key not in found.swept]
+    selection.swept += [key for key in swept if key not in selection.swept]
     prefix = f"{path.name}: " if named else ""
     if (path / SELECTED / "config.yaml").is_file():
-        _add_run(RunDir(path / SELECTED), found, problems, unfinished, f"{prefix}{SELECTED}")
+        _add_run(RunDir(path / SELECTED), selection, problems, unfinished, f"{prefix}{SELECTED}")
     finished = 0
     for trial in trials:
         run, name = RunDir(ledger.folder_of(trial)), prefix + trial.title
-        if trial.status == FINISHED or (trial.status == SUGGESTED and run.done):  # killed before it was noted
+        if trial.status == FINISHED or (trial.status == SUGGESTED and run.done):  # killed before the ledger was written
             finished += 1
-            _add_run(run, found, problems, unfinished, name)
+            _add_run(run, selection, problems, unfinished, name)
         else:
             status = trial.status if trial.status in (STOPPED, FAILED) else "unfinished"
-            found.left_out.append(LeftOut(name, status, trial.reason or ""))
+            selection.left_out.append(LeftOut(name, status, trial.reason or ""))
     if not finished:
         problems.add(f"{path}: none of its {len(trials)} trials is finished; `fer-id sweep resume` goes on with it")

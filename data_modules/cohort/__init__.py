@@ -1,1 +1,1 @@
-"""A local site's cohort: tables, consent, videos, corrections, and the reader that makes a store of them."""
+"""A local site's cohort: tables, consent, videos, corrections, and the reader that converts them to a store."""

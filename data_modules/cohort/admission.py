@@ -1,4 +1,4 @@
-"""Who of a cohort takes part: its tables and the site's records, decided before any video is opened."""
+"""Admission of a cohort's subjects by consent, decided before any video is opened."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from fer_id.errors import DataError
 
 @dataclass
 class Cohort:
-    """A cohort whose consent is decided.
+    """A cohort with the consent decisions of its subjects.
 
     Attributes:
         manifests: its tables.
-        key: of the site.
+        key: pseudonymisation key of the site.
         decisions: by clear subject name.
-        clips: of admitted subjects.
-        left_out: clips by reason.
+        clips: clips of admitted subjects.
+        left_out: number of clips left out, by reason.
     """
 
     manifests: Manifests
@@ -37,20 +37,21 @@ class Cohort:
 
     @property
     def votes(self) -> pd.DataFrame | None:
-        """The annotations of admitted subjects' clips; None where there are none."""
+        """Annotations of admitted subjects' clips; None for a cohort without annotations."""
         votes = self.manifests.annotations
         return None if votes is None else votes[votes["clip_id"].isin(self.clips["clip_id"])]
 
     def subject(self, name: str) -> str:
-        """A subject's pseudonym."""
+        """Return a subject's pseudonym."""
         return self.key.pseudonym("subject", name)
 
 
 def open_keys(home: Path) -> tuple[Key, AuditLog]:
-    """The site's key and its verified log; both are begun where there are none.
+    """Return the site's key and its verified log; missing ones are created.
 
     Raises:
-        ConfigError, AuditError: they are not as they were left.
+        ConfigError: the key is damaged, or readable by others.
+        AuditError: the log was changed.
     """
     new = not (home / "key").exists()
     key = Key.load(home, create=True)
@@ -62,7 +63,7 @@ def open_keys(home: Path) -> tuple[Key, AuditLog]:
 
 
 def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], today: date) -> dict[str, Decision]:
-    """What each subject's consent allows, by clear name. Without a key nobody can have withdrawn through us."""
+    """Return the consent decision of each subject, by clear name; without a key no withdrawal can be on record."""
     records: dict[str, list[ConsentRecord]] = {name: [] for name in manifests.subjects["subject_id"]}
     for record in manifests.consent:
         if record.subject_id in records:
@@ -72,20 +73,20 @@ def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], t
 
 
 def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date) -> Cohort:
-    """Decides who takes part; clips of others are left out and counted, and their videos are never opened.
+    """Admit subjects by their consent; clips of others are left out and counted, and their videos are not opened.
 
     Args:
         manifests: the tables.
-        key: of the site.
-        gone: withdrawals, pseudonym -> day.
-        today: the day.
+        key: pseudonymisation key of the site.
+        gone: date of withdrawal by pseudonym.
+        today: date on which consent has to be valid.
 
     Raises:
-        DataError: nobody takes part.
+        DataError: nobody is admitted.
     """
-    made = decisions(manifests, key, gone, today)
-    reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in made.items()})
-    cohort = Cohort(manifests, key, made, manifests.clips[reason == ""], Counter(reason[reason != ""].tolist()))
+    by_name = decisions(manifests, key, gone, today)
+    reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in by_name.items()})
+    cohort = Cohort(manifests, key, by_name, manifests.clips[reason == ""], Counter(reason[reason != ""].tolist()))
     if cohort.clips.empty:
         why = "; ".join(f"{count} clips: {reason}" for reason, count in cohort.left_out.items())
         raise DataError(f"{manifests.folder}: nobody may take part ({why}); see consent.csv")
@@ -93,6 +94,6 @@ def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date)
 
 
 def _reason(decision: Decision) -> str:
-    """Why a subject's clips are left out; empty where they are not."""
+    """Return the reason for leaving a subject's clips out; empty for an admitted subject."""
     other = not decision.reason and not decision.purposes & {"training", "evaluation"}
     return "consent for other purposes only" if other else decision.reason

@@ -1,4 +1,4 @@
-"""``consent.csv`` as something that can be added to: a withdrawal becomes its latest record."""
+"""Reading ``consent.csv`` and appending withdrawals to it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fer_id.cohort_tables import CONSENT_COLUMNS
 
 @dataclass(frozen=True)
 class ConsentTable:
-    """The table as it stands.
+    """Contents of ``consent.csv``.
 
     Attributes:
         path: the file.
-        rows: its cells by column.
+        rows: cells by column, one dict per record.
     """
 
     path: Path
@@ -25,20 +25,20 @@ class ConsentTable:
 
     @property
     def names(self) -> set[str]:
-        """Everyone who has a record."""
+        """Names of all subjects with a record."""
         return {_name(row["subject_id"]) for row in self.rows}
 
     def withdraw(self, name: str, today: date) -> None:
-        """Adds a record of today, unless one of today stands there: that stays, and the list of withdrawals counts."""
-        of_today = [row for row in self.rows if row["recorded_on"].strip() == today.isoformat()]
-        if any(_name(row["subject_id"]) == name for row in of_today):
+        """Append a withdrawal of today, unless the subject has a record of today (the list of withdrawals counts)."""
+        rows = [row for row in self.rows if row["recorded_on"].strip() == today.isoformat()]
+        if any(_name(row["subject_id"]) == name for row in rows):
             return
         new = {"subject_id": name, "recorded_on": today.isoformat(), "status": "withdrawn"}
         append_rows(self.path, CONSENT_COLUMNS, [new])
 
 
 def consent_table(cohort: Path) -> ConsentTable:
-    """Reads ``consent.csv`` of a cohort folder.
+    """Read ``consent.csv`` of a cohort folder.
 
     Raises:
         DataError: missing, not a table, or with other columns.

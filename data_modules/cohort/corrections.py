@@ -1,7 +1,7 @@
-"""Corrected predictions come home: what a person said of stretches of a video becomes rows of ``annotations.csv``.
+"""Import of predictions corrected in ELAN or BORIS: labelled stretches of a video become rows of ``annotations.csv``.
 
-A clip gets the label that covers more than half of it. Nothing is overwritten: rows are added, an opinion that stands
-there already is passed over, and one that contradicts it is refused.
+A clip gets the label that covers more than half of it. Existing rows stay: new rows are appended, equal labels are
+skipped, and contradicting labels are refused.
 """
 
 from __future__ import annotations
@@ -28,28 +28,28 @@ from fer_id.video.corrections import Corrected, Opinion
 from fer_id.video.reader import read_corrected
 
 MAJORITY = 0.5
-"""Share of a clip that one label has to cover more of."""
+"""A label has to cover more than this share of a clip."""
 
 Votes = dict[str, str]  # clip_id -> label
 
 
 def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: AuditLog) -> list[str]:
-    """Adds what the files say to the cohort's ``annotations.csv``: all of it, or nothing.
+    """Append the labels of the files to the cohort's ``annotations.csv``: all of them, or none.
 
     Args:
-        cohort: admitted; clips of nobody else are spoken of, and no other video is looked at.
+        cohort: its admitted clips are labelled, and only their videos are opened.
         paths: corrected files.
-        annotator: who corrected them.
-        log: of the site.
+        annotator: name of the person who corrected them.
+        log: audit log of the site.
 
     Returns:
-        a sentence on each file: how many opinions it gave, and what had no place.
+        a sentence per file: the number of clips it labels, and of stretches and clips without a label.
 
     Raises:
-        DataError: a file that cannot be read, of another video, without any label, with an unknown label, or at odds
-            with what this annotator said before; all problems together.
+        DataError: a file that cannot be read, of another video, without any label, with an unknown label, or with
+            labels that contradict earlier ones of this annotator; all problems together.
     """
-    problems, votes, said = Problems("corrections"), dict[str, Votes](), list[str]()
+    problems, votes, sentences = Problems("corrections"), dict[str, Votes](), list[str]()
     name = unicodedata.normalize("NFC", annotator.strip())
     known = _known(cohort, name)
     for path in paths:
@@ -62,59 +62,60 @@ def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: 
             continue
         for misfit in _misfits(corrected, end_s):
             problems.add(f"{path}: {misfit}")
-        found, lost = votes_of(corrected.opinions, clips)
-        votes[str(path)] = found
-        before = sum(known.get(clip) == label for clip, label in found.items())
-        said.append(_sentence(corrected, len(found), before, lost))
+        labels, lost = votes_of(corrected.opinions, clips)
+        votes[str(path)] = labels
+        before = sum(known.get(clip) == label for clip, label in labels.items())
+        sentences.append(_sentence(corrected, len(labels), before, lost))
     for line in _contradictions(votes, known, name):
         problems.add(line)
     problems.raise_if_any(DataError, "annotations.csv is as it was.")
-    new = {clip: label for found in votes.values() for clip, label in found.items() if clip not in known}
+    new = {clip: label for labels in votes.values() for clip, label in labels.items() if clip not in known}
     if new:
         rows = [{"clip_id": clip, "annotator": name, "label": label} for clip, label in new.items()]
         append_rows(cohort.manifests.folder / "annotations.csv", ANNOTATION_COLUMNS, rows)
         log.append("annotated", clips=[cohort.key.pseudonym("clip", clip) for clip in new])
-    return said
+    return sentences
 
 
 def votes_of(opinions: Iterable[Opinion], clips: pd.DataFrame) -> tuple[Votes, Counter[str]]:
-    """Labels of clips, from labelled stretches of their video.
+    """Return the labels of clips, from labelled stretches of their video.
 
     Args:
-        opinions: stretches.
+        opinions: labelled stretches.
         clips: ``clip_id, start_s, end_s`` of the clips of that video.
 
     Returns:
-        clip -> the label that covers more than half of it, and how many stretches and clips got nothing from it, by
-        reason.
+        clip id -> the label that covers more than half of the clip; and the number of clips without such a label and
+        of stretches outside all clips, by reason.
     """
     votes: Votes = {}
     lost = Counter[str]()
     opinions = list(opinions)
     for clip, start, end in clips[["clip_id", "start_s", "end_s"]].itertuples(index=False):
-        shares = Counter({label: _covered(opinions, label, start, end) for label in {one.label for one in opinions}})
+        labels = {opinion.label for opinion in opinions}
+        shares = Counter({label: _covered(opinions, label, start, end) for label in labels})
         (first, most), (_, second) = [*shares.most_common(2), ("", 0.0), ("", 0.0)][:2]
         if most > MAJORITY >= second:
             votes[clip] = first
         elif most > 0:
             lost["clips without one label on more than half of them"] += 1
     lost["stretches outside of all clips"] += sum(
-        not ((clips["start_s"] < one.end_s) & (clips["end_s"] > one.start_s)).any() for one in opinions
+        not ((clips["start_s"] < opinion.end_s) & (clips["end_s"] > opinion.start_s)).any() for opinion in opinions
     )
     return votes, +lost
 
 
 def _covered(opinions: Sequence[Opinion], label: str, start: float, end: float) -> float:
-    """Share of the time from ``start`` to ``end`` that has a label, twice labelled time counted once."""
+    """Return the share of the time from ``start`` to ``end`` with a label; overlaps count once."""
     total, until = 0.0, start
-    for one in sorted(one for one in opinions if one.label == label):
-        first, last = max(one.start_s, until), min(one.end_s, end)
+    for opinion in sorted(opinion for opinion in opinions if opinion.label == label):
+        first, last = max(opinion.start_s, until), min(opinion.end_s, end)
         total, until = total + max(0.0, last - first), max(until, last)
     return total / (end - start)
 
 
 def _known(cohort: Cohort, annotator: str) -> Votes:
-    """What this annotator said before."""
+    """Return this annotator's labels in ``annotations.csv``, by clip id."""
     votes = cohort.manifests.annotations
     if votes is None:
         return {}
@@ -123,12 +124,12 @@ def _known(cohort: Cohort, annotator: str) -> Votes:
 
 
 def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
-    """The video that was reviewed, known again by its content (by its name first, which is mostly kept), and its clips.
+    """Return the reviewed video, found by its sha256 (files of the same name first), and its clips.
 
-    Where the video shows several children, its clips are those of the one whose face was followed.
+    Where the video shows several children, the clips are those of the child whose face was followed.
 
     Raises:
-        DataError: no video of anybody who takes part has that content, or nobody can tell which child was followed.
+        DataError: no video of an admitted subject has that content, or the followed child is unknown.
     """
     folder = cohort.manifests.folder
     videos = sorted(cohort.clips["video"].unique(), key=lambda video: (Path(video).name != corrected.video, video))
@@ -145,10 +146,10 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
 
 
 def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFrame:
-    """The clips of a video; where it shows several children, those of the one whose face was followed.
+    """Return the clips of a video; where it shows several children, those of the child whose face was followed.
 
     Raises:
-        DataError: nobody can tell whose face that was.
+        DataError: the followed child is unknown.
     """
     folder, every = cohort.manifests.folder, cohort.manifests.clips
     here = every["video"].map(lambda other: same_file(folder, other)) == same_file(folder, video)
@@ -166,7 +167,7 @@ def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFra
 
 
 def _misfits(corrected: Corrected, end_s: float) -> list[str]:
-    """What is wrong with the labels of a file about a video whose pictures end after ``end_s`` seconds."""
+    """Return the faults of a file's labels; ``end_s`` is the time of the video's last picture in seconds."""
     if not corrected.opinions:
         return ["nobody has labelled anything in it yet"]
     last = max(corrected.opinions, key=lambda opinion: opinion.end_s)
@@ -177,23 +178,23 @@ def _misfits(corrected: Corrected, end_s: float) -> list[str]:
         ]
     expected = f"expected one of {', '.join(TARGET.names)}"
     return [
-        f"{one.start_s:.2f} to {one.end_s:.2f} s: {shown(one.label)!r}, {expected}"
-        for one in corrected.opinions
-        if one.label not in TARGET.names
+        f"{opinion.start_s:.2f} to {opinion.end_s:.2f} s: {shown(opinion.label)!r}, {expected}"
+        for opinion in corrected.opinions
+        if opinion.label not in TARGET.names
     ]
 
 
 def _contradictions(votes: dict[str, Votes], known: Votes, annotator: str) -> Iterable[str]:
-    """Clips of which this annotator says, or said before, something else."""
-    said = {clip: (label, "annotations.csv") for clip, label in known.items()}
-    for path, found in votes.items():
-        for clip, label in found.items():
-            other, where = said.setdefault(clip, (label, path))
+    """Yield a problem for each clip with two different labels of this annotator."""
+    sources = {clip: (label, "annotations.csv") for clip, label in known.items()}
+    for path, labels in votes.items():
+        for clip, label in labels.items():
+            other, where = sources.setdefault(clip, (label, path))
             if other != label:
                 yield f"{path}: {annotator} calls {clip} {label}, but {other} in {where}"
 
 
-def _sentence(corrected: Corrected, found: int, before: int, lost: Counter[str]) -> str:
+def _sentence(corrected: Corrected, labelled: int, before: int, lost: Counter[str]) -> str:
     again = f" ({before} of them stood there already)" if before else ""
     rest = "".join(f"; {count} {reason}" for reason, count in lost.items())
-    return f"{corrected.path}: opinions about {counted(found, 'clip')}{again}{rest}"
+    return f"{corrected.path}: opinions about {counted(labelled, 'clip')}{again}{rest}"

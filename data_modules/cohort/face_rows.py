@@ -1,4 +1,4 @@
-"""``faces.csv``: which face in a video is the child's, where several people are in the picture."""
+"""``faces.csv``: positions of the child's face in videos with several people."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import pandas as pd
 
 from data_modules.cohort.manifest_cells import is_number
 from fer_id.errors import Problems
-from fer_id.preprocessing.damage import Mark
+from fer_id.preprocessing.face_marks import Mark
 
 
 def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> pd.DataFrame:
-    """The rows of ``faces.csv`` with ``subject_id``: whose clip a row lies in, or who alone is in its video.
+    """Add ``subject_id`` to the rows of ``faces.csv``: the subject of the clip at that time, or of the whole video.
 
     Args:
         folder: the cohort.
-        faces, clips: the tables as text, by row.
-        problems: gets a line for each row of an unknown video, of nobody's time in a video of several children, or of a
-            time that another row has.
+        faces, clips: the tables as text, by row number.
+        problems: gets a line for each row of an unknown video, of a time of no or several children, or of the same
+            video and time as another row.
     """
     spans = clips[clips[["start_s", "end_s"]].map(_is_seconds).all(axis=1)]
     spans = spans.assign(file=pd.Series({n: same_file(folder, v) for n, v in spans["video"].items()}, dtype=object))
@@ -48,7 +48,7 @@ def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems
 
 
 def marks_of(folder: Path, faces: pd.DataFrame | None, video: Path, subject: str) -> tuple[Mark, ...]:
-    """The marks of one child in one video file, by time; none where ``faces.csv`` says nothing about them."""
+    """Return the marks of one child in one video file, by time; empty without rows in ``faces.csv``."""
     if faces is None:
         return ()
     own = faces.loc[faces["subject_id"] == subject, ["video", "time_s", "x", "y"]].itertuples()
@@ -57,12 +57,12 @@ def marks_of(folder: Path, faces: pd.DataFrame | None, video: Path, subject: str
 
 
 def face_row(number: Any) -> str:
-    """Where a spreadsheet shows the row; its header is line 1."""
+    """Return file and line of a row as a spreadsheet numbers it; the header is line 1."""
     return f"faces.csv, line {number + 2}"
 
 
 def same_file(folder: Path, video: str | None) -> Path | None:
-    """The file that a cell means, links followed; None where it can be none."""
+    """Return the file named by a cell, links followed; None for an empty cell or a name that no file can have."""
     try:
         return None if video is None else (folder / video).resolve()
     except (OSError, RuntimeError, ValueError):

@@ -1,4 +1,4 @@
-"""Which columns of a cohort's tables become group columns of its store, and that none of them names a child."""
+"""Group columns of a cohort's store: selection from its tables, and a check for subjects' names in their cells."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Named(NamedTuple):
     """A cell of a group column that holds a subject's name.
 
     Attributes:
-        row: label of the row.
-        column: of the table.
-        name: the subject.
-        weak: whether the name is a number or a single character, which may mean something else.
+        row: index of the row.
+        column: name of the column.
+        name: name of the subject.
+        weak: True for a name that is a number or a single character, which may mean something else.
     """
 
     row: int
@@ -32,19 +32,19 @@ class Named(NamedTuple):
 
 
 def further_columns(table: pd.DataFrame, file: str) -> list[str]:
-    """The columns of ``subjects.csv`` or ``clips.csv`` that the documentation does not know."""
+    """Return the undocumented columns of ``subjects.csv`` or ``clips.csv``."""
     known = {*SUBJECT_COLUMNS} if file == "subjects.csv" else {*CLIP_ROW_COLUMNS}
     return [str(name) for name in table if name not in known]
 
 
 def group_columns(table: pd.DataFrame, file: str, chosen: Sequence[str]) -> list[str]:
-    """The columns of a table that enter a store: the documented ones, and those of ``data.groups``."""
+    """Return the columns of a table that enter a store: the documented group columns, and those of ``data.groups``."""
     entering = {*_DOCUMENTED[file], *(name for name in further_columns(table, file) if name in chosen)}
     return [str(name) for name in table if name in entering]
 
 
 def left_out_sentence(left_out: dict[str, list[str]]) -> str:
-    """What stays out of the store, and what would keep it; empty where nothing does.
+    """Return a sentence on the columns left out of the store, and how to keep them; empty without any.
 
     Args:
         left_out: columns by file.
@@ -57,23 +57,23 @@ def left_out_sentence(left_out: dict[str, list[str]]) -> str:
 
 
 def names_in(table: pd.DataFrame, names: Iterable[str]) -> Iterator[Named]:
-    """The cells of some columns that hold a subject's name as a whole word, of each column and name the first.
+    """Yield the cells that hold a subject's name as whole words, for each column and name the first.
 
     Args:
         table: the group columns.
-        names: of all subjects of the cohort.
+        names: names of all subjects of the cohort.
     """
     known: dict[tuple[str, ...], str] = {}
     for name in names:
         known.setdefault(tuple(_words(name)) or (name.casefold(),), name)
     lengths = sorted({len(words) for words in known})
     for column in table:
-        told = set[str]()
+        seen = set[str]()
         cells = table[column].dropna().drop_duplicates()
         for row, cell in zip(cells.index, cells, strict=True):
             for name in _names_of(str(cell), known, lengths):
-                if name not in told:
-                    told.add(name)
+                if name not in seen:
+                    seen.add(name)
                     yield Named(int(row), str(column), name, len(name) == 1 or name.isdecimal())
 
 
@@ -87,7 +87,7 @@ def _words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def describe(found: Named, file: str) -> str:
-    """A sentence on such a cell, without its content."""
-    whose = "the name of a subject" if not found.weak else f"{quoted(found.name)}, which is also the name of a subject"
-    return f"{file}, line {found.row + 2}, column {cut(found.column)}: holds {whose}"
+def describe(cell: Named, file: str) -> str:
+    """Return a sentence on a cell with a subject's name, without the cell's content."""
+    whose = "the name of a subject" if not cell.weak else f"{quoted(cell.name)}, which is also the name of a subject"
+    return f"{file}, line {cell.row + 2}, column {cut(cell.column)}: holds {whose}"

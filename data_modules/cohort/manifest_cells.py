@@ -1,4 +1,4 @@
-"""What may stand in the cells of a cohort's tables: a pandera schema of each."""
+"""Pandera schemas of a cohort's tables."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
 
 
 def purposes_in(cell: str) -> list[str]:
-    """The words of a cell of several, whatever stands between them."""
+    """Return the words of a cell, separated by semicolons, commas, bars or spaces."""
     return [word for word in re.split(r"[;,|\s]+", cell) if word]
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell is a plain finite number of at least 0; judged on its text, so that no parser guesses."""
+    """Return True for a plain finite number of at least 0, by its text, so that no parser guesses."""
     return re.fullmatch(r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?", cell) is not None and math.isfinite(float(cell))
 
 

@@ -1,7 +1,7 @@
-"""The tables of a cohort folder: read as text, judged whole, every problem of every row told at once.
+"""Reading and checking of a cohort folder's tables; the problems of all rows are reported together.
 
 ``subjects.csv``, ``clips.csv``, ``consent.csv``; where several people labelled the clips, ``annotations.csv``; where
-several people are in the picture, ``faces.csv``. The design says their columns. Only the empty cell is missing.
+several people are in the picture, ``faces.csv``. All cells are read as text; only the empty cell is missing.
 """
 
 from __future__ import annotations
@@ -34,37 +34,37 @@ from fer_id.shapes import record
 from fer_id.store.format import CLIP_COLUMNS
 
 MOST_ROWS = 100_000
-"""Rows of a cohort's table."""
+"""Largest number of rows of a cohort's table."""
 
 _DECIMAL_COMMA = re.compile(r"\d+,\d+")
 _NUMBERS = ("start_s", "end_s", "confidence")
 _OURS = frozenset({*CLIP_COLUMNS, "fold", "flagged", "predicted", "picture", "store", "row", "lost"})
-"""Columns that mean something else in a store or in the predictions of a run."""
+"""Column names with another meaning in a store or in the predictions of a run."""
 
 _OURS_TOO = ("logit_", "p_", "q_", "for_")
 
 
 class CohortFile(Part):
-    """``cohort.json``."""
+    """Contents of ``cohort.json``."""
 
     provenance: Provenance
 
 
 @dataclass(frozen=True)
 class Manifests:
-    """A cohort folder's tables, checked.
+    """Checked tables of a cohort folder.
 
     Attributes:
         folder: the cohort.
-        subjects: by ``subject_id``, with all columns of the file; text or None.
+        subjects: one row per subject, with all columns of the file; text or None.
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
         consent: one record per row.
         annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
-        faces: one row per place on a child's face, ``subject_id`` added, all but it and ``video`` numbers; None where
-            the cohort has none.
-        provenance: ``real``, unless ``cohort.json`` says otherwise, as it does where people are drawn.
-        chosen: further columns that ``data.groups`` names.
-        warnings: what is allowed, but worth a look.
+        faces: one row per position of a child's face, with ``subject_id``; all columns but it and ``video`` are
+            numbers; None where the cohort has none.
+        provenance: ``real``, unless ``cohort.json`` has another, as for drawn people.
+        chosen: further columns named in ``data.groups``.
+        warnings: sentences on cells that are allowed but may be a mistake.
     """
 
     folder: Path
@@ -79,7 +79,7 @@ class Manifests:
 
     @property
     def groups(self) -> list[str]:
-        """The group columns of a store: those of the subjects, then the clips' own."""
+        """Group columns of the store: those of the subjects, then those of the clips."""
         return [
             *group_columns(self.subjects, "subjects.csv", self.chosen),
             *group_columns(self.clips, "clips.csv", self.chosen),
@@ -87,7 +87,7 @@ class Manifests:
 
     @property
     def notes(self) -> list[str]:
-        """What a person should know of the tables before a store is made of them, a sentence each."""
+        """Sentences for the user before the store is made: columns left out, and warnings."""
         tables = {"subjects.csv": self.subjects, "clips.csv": self.clips}
         left_out = {
             file: [name for name in further_columns(table, file) if name not in self.chosen]
@@ -98,7 +98,7 @@ class Manifests:
 
 
 def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
-    """Reads and checks the tables of a cohort folder.
+    """Read and check the tables of a cohort folder.
 
     Args:
         folder: the cohort.
@@ -133,7 +133,7 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
-    if subjects is None or clips is None:  # said above, as a problem of its own
+    if subjects is None or clips is None:  # reported above as a problem; this is for the type checker
         raise DataError(f"cohort {folder}: a table is missing")
     clips = clips.assign(start_s=clips["start_s"].astype(float), end_s=clips["end_s"].astype(float))
     if votes is not None:
@@ -142,7 +142,7 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
 
 
 def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
-    """Clips are of people in ``subjects.csv``."""
+    """Check that every clip's subject is in ``subjects.csv``."""
     known = set(subjects["subject_id"])
     for number, subject in clips["subject_id"].items():
         if subject and subject not in known:
@@ -150,10 +150,10 @@ def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problem
 
 
 def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[str], problems: Problems) -> list[str]:
-    """No group column stands in both tables, means something else in a store, or holds the name of a subject.
+    """Check that no group column is in both tables, has another meaning in a store, or holds a subject's name.
 
     Returns:
-        warnings: cells that hold a name which is a number or a single character.
+        a warning for each cell with a name that is a number or a single character.
     """
     tables = {"subjects.csv": subjects, "clips.csv": clips}
     groups = {file: group_columns(table, file, chosen) for file, table in tables.items()}
@@ -172,9 +172,9 @@ def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[
         problems.add(f"clips.csv and subjects.csv both have a column {cut(name)}; keep it in one of them")
     names, warnings = [name for name in subjects["subject_id"] if name], list[str]()
     for file, table in tables.items():
-        for found in names_in(table[groups[file]], names):
-            sentence = describe(found, file)
-            if found.weak:
+        for cell in names_in(table[groups[file]], names):
+            sentence = describe(cell, file)
+            if cell.weak:
                 warnings.append(f"{sentence}: where it means the child, it must not enter the store")
             else:
                 problems.add(f"{sentence}, which must stay here", grave=True)
@@ -193,7 +193,7 @@ def _provenance(path: Path, problems: Problems) -> str:
 def _read(
     path: Path, columns: tuple[str, ...], schema: pa.DataFrameSchema, problems: Problems, *, extra: bool = False
 ) -> pd.DataFrame | None:
-    """A table as text, None for empty cells; None where it cannot be read at all."""
+    """Return a table as text, None for empty cells; None instead of a table that cannot be read."""
     table = Table(path, columns, extra=extra, most_rows=MOST_ROWS)
     try:
         rows = dict(table.rows())
@@ -203,7 +203,7 @@ def _read(
             problems.add(str(problem))
         return None
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else list(columns), dtype=object)
-    for name in frame:  # a path stays as it is: on some disks the names of files are composed otherwise
+    for name in frame:  # paths are not normalised: some file systems compose the characters of names differently
         cells = [cell.strip() or None for cell in frame[name]]
         frame[name] = cells if name == "video" else [cell and unicodedata.normalize("NFC", cell) for cell in cells]
     frame = frame.astype(object).where(frame.notna(), None)
@@ -217,8 +217,8 @@ def _read(
                 problems.add(f"{where}: a spreadsheet formula ({quoted(cell)}); give its value", kind="formula")
     try:
         schema.validate(frame, lazy=True)
-    except pa.errors.SchemaErrors as found:
-        cases = found.failure_cases.sort_values("index", kind="stable")
+    except pa.errors.SchemaErrors as errors:
+        cases = errors.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):
             cell, where = frame.at[case["index"], case["column"]], f"{path.name}, {_line(case['index'])}"
             wrong = _wrong_cell(None if cell is None else str(cell), str(case["check"]), str(case["column"]))
@@ -227,7 +227,7 @@ def _read(
 
 
 def _wrong_cell(cell: str | None, check: str, column: str) -> str:
-    """What a cell holds and should hold."""
+    """Return the content of a wrong cell and the expected content."""
     if column in _NUMBERS and cell is not None and _DECIMAL_COMMA.fullmatch(cell):
         return f"{quoted(cell)} has a decimal comma; write {cell.replace(',', '.')}"
     expected = {"not_nullable": "a value", "field_uniqueness": "a value that stands once"}.get(check, check)
@@ -235,7 +235,7 @@ def _wrong_cell(cell: str | None, check: str, column: str) -> str:
 
 
 def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problems: Problems) -> None:
-    """Every vote is about a clip that there is, and nobody votes twice."""
+    """Check that every vote is on a clip of ``clips.csv``, and that nobody votes twice on a clip."""
     if votes is None or clips is None:
         return
     known, seen = set(clips["clip_id"]), set[tuple[str, str]]()
@@ -249,22 +249,22 @@ def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problem
 
 
 def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
-    """Every clip ends after it begins."""
+    """Check that every clip ends after its start."""
     for number, start, end in clips[["start_s", "end_s"]].itertuples():
         if start and end and is_number(start) and is_number(end) and float(end) <= float(start):
             problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
 
 
 def _check_overlaps(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
-    """No two subjects at one time in one video: one face is followed, and nobody could tell whose it is."""
+    """Check that clips of two subjects do not overlap in a video: one face is followed, and it must be known whose."""
     known = clips.dropna(subset=["video", "start_s", "end_s", "subject_id"])
     known = known[known[["start_s", "end_s"]].map(is_number).all(axis=1)]
-    of_file: dict[Path, list[tuple[float, float, str, Any]]] = {}
+    by_file: dict[Path, list[tuple[float, float, str, Any]]] = {}
     for number, video, start, end, subject in known[["video", "start_s", "end_s", "subject_id"]].itertuples():
-        with suppress(OSError, RuntimeError, ValueError):  # told by _check_videos
-            of_file.setdefault((folder / video).resolve(), []).append((float(start), float(end), subject, number))
-    for spans in of_file.values():
-        running: dict[str, tuple[float, Any]] = {}  # subject -> the latest end so far, and whose line it is
+        with suppress(OSError, RuntimeError, ValueError):  # reported by _check_videos
+            by_file.setdefault((folder / video).resolve(), []).append((float(start), float(end), subject, number))
+    for spans in by_file.values():
+        running: dict[str, tuple[float, Any]] = {}  # subject -> the latest end so far, and its row number
         for start, end, subject, number in sorted(spans):
             other = next((line for who, (until, line) in running.items() if who != subject and until > start), None)
             if other is not None:
@@ -276,12 +276,12 @@ def _check_overlaps(folder: Path, clips: pd.DataFrame, problems: Problems) -> No
 
 
 def _line(number: Any) -> str:
-    """Where a spreadsheet shows the row; its header is line 1."""
+    """Return the line of a row as a spreadsheet numbers it; the header is line 1."""
     return f"line {number + 2}"
 
 
 def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
-    """Every video is a file inside the cohort, links followed."""
+    """Check that every video is a file inside the cohort, links followed."""
     root, missing = folder.resolve(), 0
     for number, video in clips["video"].items():
         if video is None:
@@ -300,14 +300,14 @@ def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None
         elif not there:
             missing += 1
             other = "; there is something of that name, which is no file" if (folder / path).exists() else ""
-            hint = look_alike(folder / path) if missing <= SHOWN else ""  # each looks through a folder
+            hint = look_alike(folder / path) if missing <= SHOWN else ""  # look_alike lists a whole folder
             problems.add(f"{where}, no such file in {folder}{other or hint}", kind="no such file")
 
 
 def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list[ConsentRecord]:
-    """The rows as records; those with a cell that was complained of already are left out.
+    """Return the rows as records, without rows whose cells are among the problems already.
 
-    One of a subject that is in no table is a problem: it may be a withdrawal under a misspelt name.
+    A record of a subject that is not in ``subjects.csv`` is a problem: it may be a withdrawal under a misspelt name.
     """
     records: dict[tuple[str, date], tuple[Any, ConsentRecord]] = {}
     for number, row in consent.to_dict("index").items():
@@ -323,7 +323,7 @@ def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list
                 ethics_ref=row["ethics_ref"],
             )
         except (TypeError, ValueError) as problem:
-            if not problems:  # else one of its cells was complained of above
+            if not problems:  # otherwise one of its cells is reported already
                 problems.add(f"consent.csv, {_line(number)}: cannot be understood ({problem})")
             continue
         if record.subject_id not in known:

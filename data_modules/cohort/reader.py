@@ -1,4 +1,4 @@
-"""A site's cohort folder -> ClipStore: manifests, consent and videos in, pseudonymous aligned clips out."""
+"""Conversion of a site's cohort folder (tables, consent, videos) to a ClipStore of pseudonymous aligned clips."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
-from fer_id.preprocessing.damage import MarkError
+from fer_id.preprocessing.face_marks import MarkError
 from fer_id.preprocessing.hdr import HDR_NOTE
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.landmarks import MESH_MAPPING
@@ -44,14 +44,14 @@ from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
 
 AUDITED_FRAMES = 100
-"""Faces of each subject that are compared with those of all others."""
+"""Faces of each subject that are compared with those of all other subjects."""
 
 VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
 
 
 @dataclass
 class CohortConfig(DataConfig):
-    """A cohort's own settings; ``source`` is its folder."""
+    """Settings of a cohort; ``source`` is its folder."""
 
     name: str = setting("cohort", help="dataset, chosen by data=")
     fps: float = setting(
@@ -78,7 +78,7 @@ class CohortConfig(DataConfig):
     annotator: str = setting("", help="who corrected them, as annotations.csv is to call them")
 
     def clashes(self) -> Iterator[Clash]:
-        """Opinions of nobody."""
+        """Yield the clashes of ``corrections`` and ``annotator``."""
         if bool(self.corrections) != bool(self.annotator.strip()):
             yield Clash(("corrections", "annotator"), "belong together: data.corrections=FILE data.annotator=NAME")
         if self.annotator.strip()[:1] in tuple("=+@-") or not self.annotator.isprintable() or len(self.annotator) > 200:
@@ -86,12 +86,12 @@ class CohortConfig(DataConfig):
 
 
 def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """A cohort folder -> ClipStore. An interrupted preparation goes on at the next video.
+    """Convert a cohort folder to a ClipStore; an interrupted preparation continues at the next video.
 
     Raises:
         ConfigError: no source, or no key.
-        DataError: bad tables or videos, all problems together; corrections that contradict what stands there; nobody
-            admitted; no face anywhere.
+        DataError: bad tables or videos, all problems together; corrections that contradict ``annotations.csv``; nobody
+            admitted; no face in any video.
     """
     if config.source is None:
         raise ConfigError("data.source is empty; say data.source=FOLDER of the cohort")
@@ -120,8 +120,8 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
                 "several_faces": several.audit(),
                 "hdr_videos": hdr,
             }
-            admitted = {subject: kept["purposes"] for subject, kept in card.consent.items()}
-            log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before it can be opened
+            admitted = {subject: consent["purposes"] for subject, consent in card.consent.items()}
+            log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before the store can be opened
     for outcome in (NO_PICTURE, DAMAGED):
         if coverage[outcome]:
             say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
@@ -131,7 +131,7 @@ def prepare(config: CohortConfig, out: Path, *, overwrite: bool = False) -> Stor
 
 
 def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
-    """One job per video file, however it is spelled, in the order in which the clips name them."""
+    """Yield one job per video file, under any spelling of its path, in the order of the clips."""
     key, folder, faces = cohort.key, cohort.manifests.folder.resolve(), cohort.manifests.faces
     files = cohort.clips["video"].map(lambda video: (folder / video).resolve().relative_to(folder).as_posix())
     for video, rows in cohort.clips.groupby(files, sort=False):
@@ -149,9 +149,9 @@ def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
 
 @contextmanager
 def _parts_folder(out: Path) -> Iterator[Path]:
-    """Where finished videos wait for the store: beside it, for its owner only, since it holds faces.
+    """Return a folder for finished videos beside the store, readable by its owner only, since it holds faces.
 
-    It is kept for the next time where the work stops, and removed once the store is there.
+    It stays where the preparation is interrupted, and is removed once the store is written.
     """
     parts = out.with_name(f".{out.name}.parts")
     parts.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -165,7 +165,7 @@ def _parts_folder(out: Path) -> Iterator[Path]:
 
 
 def _keep_whole(parts: Path) -> None:
-    """Removes what was not finished, and the folder where nothing was: a refusal leaves no draft and no empty file."""
+    """Remove unfinished parts, and the folder without a finished part, so that a refusal leaves nothing behind."""
     done = {path.stem for path in parts.glob("*.json")}
     for path in parts.iterdir():
         if path.stem not in done:
@@ -175,10 +175,10 @@ def _keep_whole(parts: Path) -> None:
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Cohort) -> list[VideoJob]:
-    """Has every video followed; those that cannot be read are reported together, or left out and counted.
+    """Track the faces of all videos; unreadable ones are reported together, or left out and counted.
 
     Returns:
-        the jobs that were done, in their order.
+        the finished jobs, in their order.
     """
     problems, failed, marks = Problems("videos"), set[str](), False
     workers = config.workers or os.cpu_count() or 1
@@ -187,7 +187,7 @@ def _follow(jobs: list[VideoJob], parts: Path, config: CohortConfig, cohort: Coh
     ):
         if problem:
             problems.add(str(problem))
-            marks |= isinstance(problem, MarkError)  # a mistake in a table: nothing is left out for it
+            marks |= isinstance(problem, MarkError)  # a mistake in a table is an error also with unreadable=leave_out
             failed.add(job.video_id)
             cohort.left_out["unreadable video"] += len(job.stretches)
     if config.unreadable == "error" or marks or len(failed) == len(jobs):
@@ -206,7 +206,7 @@ def _write(
     writer: ClipStoreWriter,
     several: SeveralFaces,
 ) -> dict[str, Any]:
-    """Writes every window and the sheets of each subject; returns the coverage table."""
+    """Write every window and the sheets of each subject; return the coverage table."""
     rows, by_subject = _rows(cohort, writer.card.groups), dict[str, Counter[str]]()
     strips: dict[str, list[Strip]] = {}
     for job in jobs:
@@ -220,9 +220,9 @@ def _write(
             several.add(job, stretch, clip)
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     card = writer.card
-    card.consent = {subject: kept for subject, kept in card.consent.items() if subject in by_subject}
-    for subject, shown in strips.items():
-        contact_sheet(shown, f"{subject}: {len(shown)} clips", writer.draft / "sheets" / f"{subject}.png")
+    card.consent = {subject: consent for subject, consent in card.consent.items() if subject in by_subject}
+    for subject, clips in strips.items():
+        contact_sheet(clips, f"{subject}: {len(clips)} clips", writer.draft / "sheets" / f"{subject}.png")
     card.audit["alike"] = alike(_some_faces(strips))
     several.copy_sheets(parts, writer.draft)
     totals = sum(by_subject.values(), Counter[str]())
@@ -234,38 +234,38 @@ def _write(
 
 
 def _rows(cohort: Cohort, groups: list[str]) -> dict[str, dict[str, Any]]:
-    """What the store says of each annotated clip, by its pseudonym: subject, labels, groups."""
+    """Return subject, labels and groups of each annotated clip, by its pseudonym."""
     soft = {} if cohort.votes is None else vote_shares(cohort.votes, TARGET)
     people = cohort.manifests.subjects.set_index("subject_id").to_dict("index")
     rows = {}
     for clip in cohort.clips.to_dict("records"):
-        shares, told = soft.get(clip["clip_id"]), {**people[clip["subject_id"]], **clip}
+        shares, columns = soft.get(clip["clip_id"]), {**people[clip["subject_id"]], **clip}
         rows[cohort.key.pseudonym("clip", clip["clip_id"])] = {
             "subject_id": cohort.subject(clip["subject_id"]),
             "label": clip["label"] or _majority(shares),
             "soft_label": shares,
-            **{name: told[name] for name in groups},
+            **{name: columns[name] for name in groups},
         }
     return rows
 
 
 def _majority(shares: list[float] | None) -> str | None:
-    """The class with the largest share, where the tables name none; None where two are equal."""
+    """Return the class with the largest share; None for a tie or without shares."""
     if shares is None or sorted(shares)[-1] == sorted(shares)[-2]:
         return None
     return TARGET.names[int(np.argmax(shares))]
 
 
 def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> Strip:
-    """At most ten frames of a clip, evenly spaced, for the contact sheet."""
-    shown = slice(0, None, -(-len(clip.valid) // 10))  # a step, so that these stay views of the memory map
-    return f"{clip_id} {label or 'unlabelled'}", clip.crops[shown], clip.landmarks[shown], clip.valid[shown]
+    """Return at most ten frames of a clip, evenly spaced, for the contact sheet."""
+    frames = slice(0, None, -(-len(clip.valid) // 10))  # a slice, so that the arrays stay views of the memory map
+    return f"{clip_id} {label or 'unlabelled'}", clip.crops[frames], clip.landmarks[frames], clip.valid[frames]
 
 
 def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, Any]]:
-    """At most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
-    for subject, shown in strips.items():
-        places = [(frames, number) for _, frames, _, valid in shown for number in np.flatnonzero(valid)]
+    """Yield at most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
+    for subject, clips in strips.items():
+        places = [(frames, number) for _, frames, _, valid in clips for number in np.flatnonzero(valid)]
         for frames, number in places[:: -(-len(places) // AUDITED_FRAMES) or 1]:
             yield subject, frames[number]
 
@@ -280,7 +280,7 @@ def _check_found(coverage: dict[str, Any], config: CohortConfig) -> None:
 
 
 def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
-    taking_part = cohort.clips["subject_id"].unique().tolist()
+    admitted = cohort.clips["subject_id"].unique().tolist()
     return StoreCard(
         provenance=cohort.manifests.provenance,
         label_space=TARGET.name,
@@ -295,6 +295,6 @@ def _card(cohort: Cohort, config: CohortConfig) -> StoreCard:
         versions={name: version(name) for name in VERSIONS},
         groups=cohort.manifests.groups,
         landmarks_from=MESH_MAPPING,
-        consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in taking_part},
+        consent={cohort.subject(name): snapshot(cohort.decisions[name]) for name in admitted},
         expires_on=(date.today() + timedelta(days=config.retention_days)).isoformat(),
     )

@@ -1,4 +1,4 @@
-"""Where a child is not alone in the picture: counts, sheets to look at, and whose face has to be said."""
+"""Frames with several faces in a cohort's videos: counts, sheets to look at, and requests for ``faces.csv`` rows."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from data_modules.cohort.videos import FollowedClip, Stretch, VideoJob, sheet_of
 from fer_id.errors import SHOWN
 
 STEADY = 0.2
-"""Share of the frames with a face that have more than one, from which on somebody has to say whose the child's is.
+"""Share of several faces among the frames with a face from which on a row in ``faces.csv`` is requested.
 
-A face that is there all the time is not found all the time: the detector misses small ones in most frames."""
+It is low since a person who is always in the picture is not always detected: small faces are missed in most frames."""
 
 
 class SeveralFaces:
-    """Frames with more than one face, of each child in each video."""
+    """Counts of frames with more than one face, by child and video."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, VideoJob], Counter[str]] = {}
 
     def add(self, job: VideoJob, stretch: Stretch, clip: FollowedClip) -> None:
-        """Counts the frames of a clip."""
+        """Add the counts of a clip."""
         counts = self._counts.setdefault((stretch.subject_id, job), Counter())
         counts.update(faces=clip.with_faces, several=clip.several_faces, marked=bool(stretch.marks))
 
     def audit(self) -> dict[str, Any]:
-        """For the card: how many frames, and how many of each child (pseudonym) in each video (pseudonym)."""
+        """Return the audit for the card: frames in all, and frames by child and video (pseudonyms)."""
         by_subject: dict[str, dict[str, int]] = {}
         for (subject, job), counts in self._of_several():
             by_subject.setdefault(subject, {})[job.video_id] = counts["several"]
         return {"frames": sum(counts["several"] for _, counts in self._of_several()), "by_subject": by_subject}
 
     def copy_sheets(self, parts: Path, store: Path) -> None:
-        """Puts the sheets beside the contact sheets of a store."""
+        """Copy the sheets to the contact sheets of a store."""
         for (subject, job), _ in self._of_several():
             if (sheet := sheet_of(job, subject, parts)).exists():
                 shutil.copy(sheet, _in_store(store, subject, job))
 
     def sentences(self, store: Path) -> list[str]:
-        """A line for each child and video, those first that need a row in ``faces.csv``."""
+        """Return a line per child and video, first where a row in ``faces.csv`` is needed."""
         lines = []
         for (subject, job), counts in self._of_several():
             steady = counts["several"] >= STEADY * counts["faces"]

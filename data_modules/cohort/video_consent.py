@@ -1,4 +1,4 @@
-"""Whose video it is, and whether that person may be shown to a model: the consent purpose ``inference``."""
+"""Consent to predict a video: the person in it, and the consent purpose ``inference``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
 from fer_id.consent.records import ConsentError, known_withdrawals
 from fer_id.errors import DataError
-from fer_id.preprocessing.damage import Mark
+from fer_id.preprocessing.face_marks import Mark
 
 PURPOSE = "inference"
 
 
 @dataclass(frozen=True)
 class Permitted:
-    """A person of a cohort who may be shown to a model today.
+    """A person of a cohort with consent to ``inference`` today.
 
     Attributes:
-        name: as the site calls them; goes nowhere.
+        name: clear name at the site; not written anywhere.
         subject, video: pseudonyms.
         groups: values of the group columns, of the person and of their clips in this video.
-        provenance: of the cohort; ``synthetic`` people are nobody.
-        until: last day of the consent; None: until it is taken back.
-        log: the site's.
-        marks: places on their face in this video, of ``faces.csv``.
+        provenance: provenance of the cohort; ``synthetic`` people are drawn.
+        until: last day of the consent; None: until it is withdrawn.
+        log: audit log of the site.
+        marks: positions of the person's face in this video, from ``faces.csv``.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Permitted:
 
 
 def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> Permitted:
-    """Finds out whose video it is, and whether they agreed to it.
+    """Return the person in a video, after checking their consent to ``inference``.
 
     Args:
-        cohort: its folder.
-        video: the file; one that a row of ``clips.csv`` names, or any where ``subject`` says whose.
-        subject: name in ``subjects.csv``; empty: by the video.
+        cohort: the cohort folder.
+        video: the file; any file with ``subject``, otherwise a file of ``clips.csv``.
+        subject: name in ``subjects.csv``; empty: the subject of the video in ``clips.csv``.
         home: folder of key, log and withdrawals.
-        today: the day.
+        today: date on which consent has to be valid.
 
     Raises:
-        DataError: bad tables, or nobody can tell whose video it is.
+        DataError: bad tables, or the person in the video is unknown.
         ConsentError: no consent to ``inference``.
     """
     manifests = read_manifests(cohort)
@@ -78,36 +78,36 @@ def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> 
 
 
 def clips_of(manifests: Manifests, video: Path) -> pd.DataFrame:
-    """The rows of ``clips.csv`` that are about a video file, links followed."""
-    wanted = video.resolve()
-    same = {one for one in manifests.clips["video"].unique() if (manifests.folder / one).resolve() == wanted}
-    return manifests.clips[manifests.clips["video"].isin(same)]
+    """Return the rows of ``clips.csv`` of a video file, links followed."""
+    file = video.resolve()
+    names = {name for name in manifests.clips["video"].unique() if (manifests.folder / name).resolve() == file}
+    return manifests.clips[manifests.clips["video"].isin(names)]
 
 
 def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str) -> str:
-    """The person in the video.
+    """Return the name of the person in the video.
 
     Raises:
-        DataError: unknown, several, or another than was said.
+        DataError: unknown, several people, or not ``subject``.
     """
-    shown = sorted(set(clips["subject_id"]))
+    subjects = sorted(set(clips["subject_id"]))
     if subject and subject not in set(manifests.subjects["subject_id"]):
         raise DataError(f"{manifests.folder}: nobody is called {subject!r} in subjects.csv; see subject=")
-    if subject and shown and subject not in shown:
-        raise DataError(f"{video}: clips.csv says that it shows {', '.join(shown)}, not {subject!r}; see subject=")
+    if subject and subjects and subject not in subjects:
+        raise DataError(f"{video}: clips.csv says that it shows {', '.join(subjects)}, not {subject!r}; see subject=")
     if subject:
         return subject
-    if len(shown) != 1:
-        who = f"shows {len(shown)} people" if shown else "is not in clips.csv"
+    if len(subjects) != 1:
+        who = f"shows {len(subjects)} people" if subjects else "is not in clips.csv"
         raise DataError(f"{video}: {who}, so nobody knows whose consent counts; say subject=NAME of subjects.csv")
-    return str(shown[0])
+    return str(subjects[0])
 
 
 def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, set[str]]:
     person = manifests.subjects[manifests.subjects["subject_id"] == name]
     tables = (
         person.drop(columns="subject_id"),
-        clips.drop(columns=[one for one in CLIP_ROW_COLUMNS[:-1] if one in clips]),
+        clips.drop(columns=[column for column in CLIP_ROW_COLUMNS[:-1] if column in clips]),
     )
     return {
         str(column): {str(value) for value in table[column] if value is not None}
@@ -117,6 +117,6 @@ def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, s
 
 
 def _video_pseudonym(key: Key, cohort: Path, video: Path) -> str:
-    """As a store calls it, where it lies in the cohort."""
+    """Return the video's pseudonym in a store: of its path in the cohort, or of its name outside."""
     inside = video.resolve().is_relative_to(cohort.resolve())
     return key.pseudonym("video", video.resolve().relative_to(cohort.resolve()).as_posix() if inside else video.name)

@@ -1,4 +1,4 @@
-"""The videos of a cohort, several at a time, each followed once; what is done of them is kept and not done again."""
+"""Face tracking in a cohort's videos, in several processes; finished videos are kept and not processed again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from fer_id.errors import DataError
 from fer_id.files import naming, read_json, write_json
 from fer_id.preprocessing.container import VideoFacts
-from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
+from fer_id.preprocessing.face_marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.tracking import FOUND, MOST_FACES, Seen, follow_face, sample_times
 from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
@@ -28,7 +28,7 @@ from fer_id.shapes import Text, checked
 from fer_id.types import CROP, LANDMARKS
 
 CONFIDENCE = 0.5
-"""MediaPipe's own threshold: a video shows a face from better sides too, so a doubtful one is better not found."""
+"""MediaPipe's default: a video has better views of a face too, so a doubtful detection is better left out."""
 
 
 class Outcomes(BaseModel):
@@ -44,7 +44,7 @@ class FollowedFile(BaseModel):
 
 
 FORMAT = 3
-"""Raised when what a video becomes changes, so that older parts are not taken up."""
+"""Version of the parts; raised when the result of a video changes, so that older parts are not reused."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Stretch:
     Attributes:
         clip_id, subject_id: pseudonyms.
         start_s, end_s: seconds in the video.
-        marks: places on the child's face in this video; without any the larger, more central face is followed.
+        marks: positions of the child's face in this video; without any the larger, more central face is followed.
     """
 
     clip_id: str
@@ -66,11 +66,11 @@ class Stretch:
 
 @dataclass(frozen=True)
 class VideoJob:
-    """One video and what is wanted of it.
+    """One video with its clips and tracking settings.
 
     Attributes:
         path: the file.
-        video_id: pseudonym; names its part.
+        video_id: pseudonym; its part is named after it.
         stretches: its clips, in the order of the manifest.
         fps, min_eye_distance, gray: see ``CohortConfig``.
     """
@@ -84,25 +84,25 @@ class VideoJob:
 
     @functools.cached_property
     def part(self) -> str:
-        """Name of what this job leaves: another file or another wish makes another part. Looked at once."""
+        """Name of the job's output files; another video file or other settings give another name. Computed once."""
         stat = self.path.stat()
         file = {"path": None, "size": stat.st_size, "time": stat.st_mtime_ns}
-        wish: dict[str, Any] = {**asdict(self), **file, "format": FORMAT}
-        for stretch in wish["stretches"]:
+        job: dict[str, Any] = {**asdict(self), **file, "format": FORMAT}
+        for stretch in job["stretches"]:
             for mark in stretch["marks"]:
-                del mark["row"]  # another row above it does not change what it says
-        return f"{self.video_id}-{hashlib.sha256(json.dumps(wish, sort_keys=True).encode()).hexdigest()[:16]}"
+                del mark["row"]  # a row inserted above it changes the number, not the mark
+        return f"{self.video_id}-{hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
 class FollowedClip:
-    """What became of a stretch; arrays are memory maps.
+    """Tracking result of a stretch; arrays are memory maps.
 
     Attributes:
         times: (N,) seconds in the video.
         crops, landmarks, valid: (N, 64, 64, 3), (N, 68, 2), (N,).
-        outcomes: frames by outcome, see ``fer_id.preprocessing.tracking``.
-        with_faces, several_faces: frames with a face at all, and with more than one.
+        outcomes: number of frames by outcome, see ``fer_id.preprocessing.tracking``.
+        with_faces, several_faces: number of frames with at least one face, and with more than one.
     """
 
     times: NDArray[np.float64]
@@ -117,13 +117,14 @@ class FollowedClip:
 def follow_videos(
     jobs: Sequence[VideoJob], parts: Path, workers: int, bundle: Path
 ) -> Iterator[tuple[VideoJob, DataError | None]]:
-    """Works through the videos; each comes back with what is wrong with it, or None. The result of a video is a
-    function of its file and its job: order and number of processes change nothing.
+    """Track the faces of all videos; yield each job with its error, or None.
+
+    The result of a video depends on its file and its job only, not on order and number of processes.
 
     Args:
         jobs: one per video.
-        parts: folder for what is done; videos that are done there already come back at once.
-        workers: processes; 1 works in this one.
+        parts: folder of the results; videos with a result there are yielded at once.
+        workers: number of processes; 1: this process.
         bundle: the landmark model's file.
     """
     todo = []
@@ -138,8 +139,8 @@ def follow_videos(
         return
     from multiprocessing import get_context
 
-    # The longest first: else the last video keeps one process busy while the others have nothing left.
-    todo.sort(key=lambda job: (-sum(one.end_s - one.start_s for one in job.stretches), job.video_id))
+    # The longest first: otherwise the last video keeps one process busy while the others are idle.
+    todo.sort(key=lambda job: (-sum(stretch.end_s - stretch.start_s for stretch in job.stretches), job.video_id))
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         running = {pool.submit(_follow, job, parts, bundle): job for job in todo}
@@ -150,7 +151,7 @@ def follow_videos(
 
 
 def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedClip]]:
-    """What :func:`follow_videos` left of a video, clip by clip."""
+    """Yield the results of :func:`follow_videos` for a video, clip by clip."""
     name = job.part
     path = parts / f"{name}.json"
     facts = checked(FollowedFile, read_json(path, DataError), str(path), DataError, "Remove it: it is made again.")
@@ -178,18 +179,18 @@ def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedCli
 
 
 def sheet_of(job: VideoJob, subject: str, parts: Path) -> Path:
-    """Where the sheet of a child with others in the picture is put, if there are others."""
+    """Return the path of a child's sheet of several faces; the file exists only where there are several."""
     return parts / f"{job.part}.{subject}.png"
 
 
 def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
-    """Follows the target's face through a video's clips; returns what is wrong with it, or None."""
+    """Track the target's face through a video's clips; return the error, or None."""
     name, clips, moments = job.part, list[dict[str, Any]](), list[float]()
     most = dict[str, tuple[float, Stretch, Seen]]()  # subject -> the first moment with the most faces
     try:
         facts = video_facts(job.path)
         landmarker = landmarker_of_process(bundle, MOST_FACES, CONFIDENCE)
-        pictures_end(job.path)  # a file of several recordings is refused, wherever the clips lie in it
+        pictures_end(job.path)  # refuses a file of several recordings, also where the clips lie in the first
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
         marked = _marked(job, landmarker)
@@ -220,13 +221,13 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
             _draw_sheet(job, time, stretch, seen, sheet_of(job, subject, parts))
     except DataError as problem:
         return problem
-    # Written last: a part without it was interrupted, and is done again.
+    # Written last: a part without this file was interrupted, and the video is processed again.
     write_json(parts / f"{name}.json", {"width": facts.width, "height": facts.height, "clips": clips})
     return None
 
 
 def _marked(job: VideoJob, landmarker: FaceLandmarker) -> dict[tuple[Mark, ...], MarkedFace]:
-    """The face that the marks of each child are on, followed through all of its clips."""
+    """Return the face under the marks of each child, tracked through all of the child's clips."""
     times = dict[tuple[Mark, ...], list[float]]()
     for stretch in job.stretches:
         if stretch.marks:
@@ -244,7 +245,7 @@ def _draw_sheet(job: VideoJob, time: float, stretch: Stretch, seen: Seen, path: 
 
 
 def _check_length(path: Path, stretch: Stretch, facts: VideoFacts) -> None:
-    """Before its moments are listed: a slip of the pen may ask for a day."""
+    """Check a clip's end against the video, before its times are listed: a typing error may mean a day."""
     if facts.duration_s and stretch.end_s > facts.duration_s + MISSING_S:
         raise DataError(
             f"{path}: ends at {facts.duration_s:.2f} s, but a clip is said to end at {stretch.end_s:g} s; the file is "

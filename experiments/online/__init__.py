@@ -1,1 +1,1 @@
-"""What needs a W&B server: the team's dashboard, sweeps that the server leads, and studies told of afterwards."""
+"""Features that need a W&B server: the team's dashboard, sweeps led by the server, and runs of finished studies."""

@@ -1,7 +1,7 @@
-"""``fer-id wandb sweep``: a sweep that a W&B server leads; this machine registers it and works for it.
+"""``fer-id wandb sweep``: a sweep led by a W&B server; this machine registers it and runs its trials.
 
-The server gets the method, the objective and the parameters. The command stays here: it names folders, which are
-nobody else's business; so W&B's agent is given it by this machine and not by the server. Nor is it told the host.
+The server gets the method, the objective and the parameters. The command stays on this machine, since it names
+folders: W&B's agent gets it from here and not from the server. The server does not get the host's name either.
 """
 
 from __future__ import annotations
@@ -25,30 +25,30 @@ from fer_id.loggers.disclosure import PRIVATE_KEYS, holds_place
 from fer_id.progress import say
 
 OF_SERVER = ("description", "early_terminate", "run_cap")
-"""Parts of the file that the server gets as they are."""
+"""Parts of the sweep file that the server gets unchanged."""
 
 
 def work(config: WandbConfig) -> str:
-    """Registers a sweep, unless ``config.id`` names one, and trains what the server asks for until it asks no more.
+    """Register a sweep, unless ``config.id`` names a registered one, and run the server's trials to the end.
 
     Returns:
-        where the trials are, and how another machine joins.
+        the folder of the trials, and the sweep's identity.
 
     Raises:
-        ConfigError: a sweep file that is wrong, or that a server must not lead.
-        OnlineError: no key, no network, or the server refuses.
+        ConfigError: the sweep file is faulty, or its sweep must not be led by a server.
+        OnlineError: no API key, no network, or the server refuses.
     """
     logging_ = (f"logging.project={config.project}", "logging.wandb=online")
     entity = (f"logging.entity={config.entity}",) if config.entity else ()
     plan = read_plan(find(str(config.target)), None, config.root, (*config.overrides, *logging_, *entity))
-    told = registered(plan)
+    registration = registered(plan)
     require_server()
     import wandb
 
     with asking():
-        identity = config.id or wandb.sweep(told, entity=config.entity, project=config.project)
+        identity = config.id or wandb.sweep(registration, entity=config.entity, project=config.project)
         say(f"on other machines: fer-id wandb sweep {config.target} id={identity}")
-        os.environ["WANDB_DIR"] = str(plan.folder.resolve())  # where the agent notes the parameters of its trials
+        os.environ["WANDB_DIR"] = str(plan.folder.resolve())  # the agent writes the parameters of its trials there
         plan.folder.mkdir(parents=True, exist_ok=True)
         with hidden_host():
             make_agent(plan, identity, config).run()
@@ -56,11 +56,11 @@ def work(config: WandbConfig) -> str:
 
 
 def registered(plan: Plan) -> dict[str, Any]:
-    """What the server is told of a sweep.
+    """Return the registration of a sweep for the server.
 
     Raises:
-        ConfigError: a setting is wrong, or a precision that this machine lacks; folds, each of which must choose for
-            itself; a parameter that names a place.
+        ConfigError: a wrong setting; a precision that this machine lacks; folds, each of which must be searched by
+            itself; or a parameter with the name of a place.
     """
     first, sweep = plan.check(), plan.sweep
     plan.require_precision(first)
@@ -70,39 +70,39 @@ def registered(plan: Plan) -> dict[str, Any]:
             f"{first.protocol.name}, by scores of children whom other folds test. `fer-id sweep run` searches within "
             "each fold, and is mirrored to W&B too; or say protocol=holdout"
         )
-    for one in sweep.parameters:
-        if one.key.rpartition(".")[2] in PRIVATE_KEYS or any(map(holds_place, one.choices)):
+    for parameter in sweep.parameters:
+        if parameter.key.rpartition(".")[2] in PRIVATE_KEYS or any(map(holds_place, parameter.choices)):
             raise ConfigError(
-                f"sweep {sweep.name}, parameters.{one.key}: its values name places on this machine, which a server is "
-                "not told; put it into the command, or run the sweep here: fer-id sweep run"
+                f"sweep {sweep.name}, parameters.{parameter.key}: its values name places on this machine, which a "
+                "server is not told; put it into the command, or run the sweep here: fer-id sweep run"
             )
-    kept = {key: value for key, value in yaml.safe_load(sweep.text).items() if key in OF_SERVER}
+    unchanged = {key: value for key, value in yaml.safe_load(sweep.text).items() if key in OF_SERVER}
     return {
         "name": sweep.name,
         "method": sweep.method,
         "metric": {"name": sweep.metric, "goal": sweep.goal},
-        "parameters": {one.key: _of_wandb(one) for one in sweep.parameters},
+        "parameters": {parameter.key: _of_wandb(parameter) for parameter in sweep.parameters},
         "command": ["fer-id", sweep.verb, ARGUMENTS],
-        **kept,
+        **unchanged,
     }
 
 
-def _of_wandb(one: Parameter) -> dict[str, Any]:
-    """A parameter in W&B's words."""
-    if one.choices:
-        return {"values": [list(value) if isinstance(value, tuple) else value for value in one.choices]}
-    bounds: dict[str, Any] = {"min": one.low, "max": one.high}
-    if one.log:
+def _of_wandb(parameter: Parameter) -> dict[str, Any]:
+    """Return a parameter in W&B's format."""
+    if parameter.choices:
+        return {"values": [list(value) if isinstance(value, tuple) else value for value in parameter.choices]}
+    bounds: dict[str, Any] = {"min": parameter.low, "max": parameter.high}
+    if parameter.log:
         return {"distribution": "log_uniform_values", **bounds}
-    if one.kind == FLOAT and one.step is None:
+    if parameter.kind == FLOAT and parameter.step is None:
         return {"distribution": "uniform", **bounds}
-    return {"distribution": "int_uniform" if one.step == 1 else "q_uniform", **bounds} | (
-        {} if one.step == 1 else {"q": one.step}
+    return {"distribution": "int_uniform" if parameter.step == 1 else "q_uniform", **bounds} | (
+        {} if parameter.step == 1 else {"q": parameter.step}
     )
 
 
 def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> list[str]:
-    """What trains one trial here; its run bears the id that the server gave it.
+    """Return the command of one trial; its run has the id that the server gave.
 
     >>> from experiments.sweeping.spec import Sweep
     >>> sweep = Sweep("lr", "train", ("data=synthetic",), "grid", "val/loss", (), None, None, "")
@@ -114,12 +114,12 @@ def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> lis
 
 
 def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
-    """W&B's own agent, whose command is that of this machine.
+    """Return W&B's agent, with the command of this machine.
 
     Args:
-        plan: the sweep here.
-        identity: of the sweep with the server, ``[entity/][project/]id``.
-        config: of the verb.
+        plan: the sweep on this machine.
+        identity: ``[entity/][project/]id`` of the sweep on the server.
+        config: the verb's configuration.
     """
     import multiprocessing
 
@@ -127,10 +127,10 @@ def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
     from wandb.wandb_agent import Agent
 
     class LocalAgent(Agent):
-        """Puts our command in the place of the server's before each trial."""
+        """Agent that replaces the server's command before each trial."""
 
         def _command_run(self, command: dict[str, Any]) -> None:
-            parameters = {key: one["value"] for key, one in command["args"].items()}
+            parameters = {key: parameter["value"] for key, parameter in command["args"].items()}
             self._sweep_command = trial_command(plan, command["run_id"], parameters)
             super()._command_run({"program": None, **command})  # type: ignore[no-untyped-call]
 
@@ -144,7 +144,7 @@ def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
 
 @contextmanager
 def hidden_host() -> Iterator[None]:
-    """W&B's agent registers with the name of its host; it gets another one."""
+    """Replace the host's name in the block, with which W&B's agent registers."""
     from wandb import wandb_agent as module
 
     wandb_agent: Any = module

@@ -13,7 +13,7 @@ ACTIONS = ("dashboard", "sweep", "study")
 
 @dataclass
 class WandbConfig:
-    """What to do with a W&B server."""
+    """Configuration of an action with a W&B server."""
 
     action: str = setting(
         "",
@@ -34,7 +34,7 @@ class WandbConfig:
     wandb: str = setting("auto", choices=("auto", "online", "offline"), help="study: as logging.wandb of a training")
 
     def clashes(self) -> Iterator[Clash]:
-        """An action without what it acts on."""
+        """Yield the clash of an action without its target, and of unfit names."""
         if self.action in ("sweep", "study") and not self.target:
             what = "a sweep's name" if self.action == "sweep" else "a study's folder"
             yield Clash(("action", "target"), f"{self.action} needs {what}: fer-id wandb {self.action} TARGET")

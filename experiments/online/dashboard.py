@@ -1,6 +1,6 @@
-"""The team's dashboard: a W&B report whose sections are studies, folds and sweeps, made by W&B's own library.
+"""The team's dashboard: a W&B report with sections for studies, folds and sweeps, made with W&B's library.
 
-Building it needs no network; saving it does. What its panels name are the keys that ``fer_id.callbacks`` logs.
+Saving the report needs the network, building it does not. Its panels use the keys that ``fer_id.callbacks`` logs.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ WHOLE, HALF = 24, 12
 
 
 def publish(project: str, entity: str | None, url: str | None) -> str:
-    """Saves the dashboard with the server.
+    """Save the dashboard on the server.
 
     Args:
-        project, entity: where; no entity: the account's own.
-        url: of a report to replace; None: a new one.
+        project, entity: its project and team; without entity the account's default.
+        url: address of a report to replace; None: a new one.
 
     Returns:
-        where it is.
+        the address of the report.
 
     Raises:
-        OnlineError: no key, no network, or the server refuses.
+        OnlineError: no API key, no network, or the server refuses.
     """
     require_server()
     import wandb
@@ -54,21 +54,21 @@ def publish(project: str, entity: str | None, url: str | None) -> str:
 
 
 def _library() -> Any:
-    """W&B's module of reports, whose names mypy does not see."""
+    """Return W&B's module of reports, untyped."""
     import wandb_workspaces.reports.v2 as library
 
     return library
 
 
 def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
-    """The report, not saved.
+    """Build the report, without saving it.
 
     Args:
-        project, entity: where its runs are.
-        sweeps: the folder of sweep files; each gets a section with its own parameters.
+        project, entity: project and team of its runs.
+        sweeps: the folder of sweep files; each has a section with its parameters.
 
     Raises:
-        ConfigError: a sweep file that cannot be read.
+        ConfigError: a sweep file is unreadable.
     """
     wr = _library()
 
@@ -79,7 +79,7 @@ def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
 
 
 def _studies() -> list[Any]:
-    """Studies and single trainings: scores with their intervals, recall by class, curves, what differs."""
+    """Return the section of studies and single trainings: scores with intervals, recall by class, curves, settings."""
     wr = _library()
 
     bounds = [f"{score}{side}" for score in INTERVALS for side in ("", "_low", "_high")]
@@ -102,7 +102,7 @@ def _studies() -> list[Any]:
 
 
 def _folds() -> list[Any]:
-    """The folds behind a study, and how far they lie apart."""
+    """Return the section of the folds of studies, and their spread."""
     wr = _library()
 
     runs = wr.Runset(
@@ -116,7 +116,7 @@ def _folds() -> list[Any]:
 
 
 def _sweep(sweep: Sweep) -> list[Any]:
-    """The trials of one sweep: which values led to which inner validation."""
+    """Return the section of a sweep's trials: inner validation by parameter values."""
     wr = _library()
 
     runs = wr.Runset(
@@ -126,8 +126,8 @@ def _sweep(sweep: Sweep) -> list[Any]:
         pinned_columns=_columns("provenance", sweep.metric, "val/best_epoch"),
     )
     columns = [
-        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(_setting(one.key)), log=one.log or None)
-        for one in sweep.parameters
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(_setting(parameter.key)), log=parameter.log or None)
+        for parameter in sweep.parameters
     ]
     columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(sweep.metric)))
     title = f"{sweep.name}: parameters, and {sweep.metric} of the best epoch"
@@ -140,12 +140,12 @@ def _sweep(sweep: Sweep) -> list[Any]:
 
 
 def _setting(key: str) -> str:
-    """Where a parameter stands in the logged configuration: a selector, as ``model``, is the name of its section."""
+    """Return a parameter's key in the logged configuration; that of a selector such as ``model`` is ``model.name``."""
     return f"{key}.name" if key in ("data", "model", "protocol") else key
 
 
 def _curve(title: str, names: Sequence[str], *, groupby: str | None = None, width: int = 8) -> Any:
-    """Numbers over epochs; of groups of runs the mean, with the range between the lowest and the highest."""
+    """Return a plot over epochs; for groups of runs the mean, with the range from lowest to highest."""
     wr = _library()
 
     mean = {"groupby": wr.Config(groupby), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"} if groupby else {}
@@ -160,5 +160,5 @@ def _summaries(names: Sequence[str]) -> list[Any]:
 
 
 def _columns(*names: str) -> list[str]:
-    """Columns of the table of runs."""
+    """Return the columns of the table of runs."""
     return ["run:displayName", "tags:__ALL__", *(f"summary:{name}" for name in names)]

@@ -1,4 +1,4 @@
-"""Whether a W&B server can be asked: a key, the mode, and somebody who answers; each told apart in one clear error."""
+"""Check for a reachable W&B server (API key, mode, network), with a clear error for each obstacle."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fer_id.loggers.wandb_session import without_reports
 
 
 class OnlineError(FerIdError):
-    """What was asked for needs a W&B server, and there is none to ask."""
+    """The action needs a W&B server, which is not available or refuses."""
 
 
 def require_server() -> None:
-    """Raises what stands between this machine and a W&B server.
+    """Check that a W&B server can be used.
 
     Raises:
         OnlineError: W&B is set to offline, no API key is known, or the server does not answer.
@@ -35,7 +35,7 @@ def require_server() -> None:
 
 @contextmanager
 def asking() -> Iterator[None]:
-    """Errors of W&B's clients as one of ours."""
+    """Raise errors of W&B's clients in the block as OnlineError."""
     import wandb
 
     try:

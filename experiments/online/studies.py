@@ -1,8 +1,8 @@
-"""``fer-id wandb study``: the configurations of a search within folds, each as one W&B run over all its folds.
+"""``fer-id wandb study``: configurations of a search within folds, each as one W&B run over all folds.
 
-Where subjects are left out in folds, every fold searches for itself, and W&B has a run of each trial. A configuration
-that all folds trained gets one more, with the mean of their inner validations: to look at, not to choose by, since each
-child that is tested validates other folds.
+In a cross-validation every fold is searched by itself, and W&B has a run of each trial. A configuration that all folds
+trained gets another run, with the mean of their inner validations: for inspection, not for selection, since each test
+child is in the inner validation of other folds.
 """
 
 from __future__ import annotations
@@ -26,68 +26,69 @@ NOTE = "mean over folds of their inner validation; no fold chose by it"
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration that every fold of a study trained to its end.
+    """A configuration that every fold of a study trained to the end.
 
     Attributes:
         job: hash of the resolved configuration.
-        runs: of the folds, in their order.
+        runs: runs of the folds, in their order.
     """
 
     job: str
     runs: tuple[RunDir, ...]
 
 
-def tell(config: WandbConfig) -> str:
-    """Tells W&B of the configurations of a study, once more where that was done before.
+def log_study(config: WandbConfig) -> str:
+    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result.
 
     Raises:
-        RunError: no study of a sweep.
+        RunError: the folder is no study of a sweep.
     """
     folder = Path(str(config.target))
-    told = tell_configurations(folder, mode=config.wandb, project=config.project, entity=config.entity)
-    if told:
-        return f"{told} configurations of {folder}, each over all its folds; offline ones go to W&B by `wandb sync`"
+    count = log_configurations(folder, mode=config.wandb, project=config.project, entity=config.entity)
+    if count:
+        return f"{count} configurations of {folder}, each over all its folds; offline ones go to W&B by `wandb sync`"
     return (
         f"{folder}: nothing to add; no configuration was trained by several folds, and each trial has its own W&B run"
     )
 
 
-def tell_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
-    """One W&B run for every configuration that all folds of a study trained.
+def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
+    """Log a W&B run for every configuration that all folds of a study trained.
 
     Args:
-        folder: of the study.
+        folder: the study's folder.
         mode, project, entity: as ``logging`` of a training.
 
     Returns:
-        how many.
+        the number of configurations.
 
     Raises:
-        RunError: no study of a sweep, or a damaged one.
+        RunError: the folder is no study of a sweep, or damaged.
     """
-    found = list(configurations(folder))
-    for one in found:
-        _tell(folder, one, mode=mode, project=project, entity=entity)
-    return len(found)
+    complete = list(configurations(folder))
+    for configuration in complete:
+        _log(folder, configuration, mode=mode, project=project, entity=entity)
+    return len(complete)
 
 
 def configurations(folder: Path) -> Iterator[Configuration]:
-    """Those that every fold of a study finished; none where there is one split alone. A run that was removed since, or
-    quarantined, takes its configuration out."""
+    """Yield the configurations that every fold of a study finished; none for a single split.
+
+    A configuration with a removed or quarantined run is left out."""
     trials = Ledger.open(folder).trials.values()
-    folds = sorted({one.fold for one in trials if one.fold is not None})
+    folds = sorted({trial.fold for trial in trials if trial.fold is not None})
     by_job: dict[str, set[str]] = defaultdict(set)
-    for one in trials:
-        if one.fold is not None and one.status == FINISHED:
-            by_job[one.job].add(one.fold)
-    for job, of in by_job.items():
+    for trial in trials:
+        if trial.fold is not None and trial.status == FINISHED:
+            by_job[trial.job].add(trial.fold)
+    for job, finished in by_job.items():
         runs = tuple(RunDir(folder / place(fold, job)) for fold in folds)
-        if len(of) == len(folds) > 1 and all(map(_can_be_read, runs)):
+        if len(finished) == len(folds) > 1 and all(map(_can_be_read, runs)):
             yield Configuration(job, runs)
 
 
 def _can_be_read(run: RunDir) -> bool:
-    """Whether consent for it stands and everything that is told of it is whole."""
+    """Return True for a finished run with valid consent and complete files."""
     try:
         run.require_consent()
         run.learning_curve()
@@ -96,15 +97,16 @@ def _can_be_read(run: RunDir) -> bool:
     return run.done and (run.path / "config.yaml").is_file() and (run.path / "job.json").is_file()
 
 
-def _tell(folder: Path, one: Configuration, *, mode: str, project: str, entity: str | None) -> None:
+def _log(folder: Path, configuration: Configuration, *, mode: str, project: str, entity: str | None) -> None:
     from fer_id.loggers.wandb import PrivateWandbLogger
 
-    config: dict[str, Any] = one.runs[0].config()
-    provenance = one.runs[0].job()["store"]["provenance"]
-    name = f"{folder.name}/{one.job}"
+    runs, job = configuration.runs, configuration.job
+    config: dict[str, Any] = runs[0].config()
+    provenance = runs[0].job()["store"]["provenance"]
+    name = f"{folder.name}/{job}"
     tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
     logger = PrivateWandbLogger(
-        RunDir(folder / PLACE / one.job),
+        RunDir(folder / PLACE / job),
         mode=mode,
         project=project,
         entity=entity,
@@ -114,8 +116,8 @@ def _tell(folder: Path, one: Configuration, *, mode: str, project: str, entity: 
         tags=[*tags, "configuration"],
         config={**config, "study": {"group": folder.name, "name": name, "fold": None, "provenance": provenance}},
         monitor=config["trainer"]["monitor"],
-        folds=one.runs,
+        folds=runs,
     )
-    logger.log_mean_curve(one.runs)
-    logger.summarise({"provenance": provenance, "folds": len(one.runs), "note": NOTE})
+    logger.log_mean_curve(runs)
+    logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})
     logger.close()

@@ -1,1 +1,1 @@
-"""A run on its way to a bundle: its lineage on disk, and the packing."""
+"""Preparation of a run's bundle: checks of its lineage on disk, and packing."""

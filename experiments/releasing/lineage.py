@@ -1,5 +1,4 @@
-"""What only the disk tells of a run that is to leave: its store, whose consent holds, the runs it started from, and
-whether its numbers are those that its predictions give."""
+"""Checks of a run before its release that need the disk: stores, consent, ancestors, and recomputed metrics."""
 
 from __future__ import annotations
 
@@ -27,12 +26,12 @@ if TYPE_CHECKING:
 
 
 def site_log(home: Path) -> AuditLog | None:
-    """The site's audit log; None without the site's key.
+    """Return the site's audit log; None without the site's key.
 
-    None is made here: with another key than the one it was prepared with, a cohort's store would not open any more.
+    A missing key is not created: with another key than that of its preparation, a cohort's store would not open.
 
     Raises:
-        AuditError: it was changed.
+        AuditError: the log was changed.
     """
     if not (home / "key").exists():
         return None
@@ -41,33 +40,33 @@ def site_log(home: Path) -> AuditLog | None:
     return log
 
 
-def found_on_disk(run: RunDir, evidence: RunDir | None, logged: bool) -> tuple[FerDataModule | None, list[str]]:
-    """The data of a run, and every reason against its release that lies on the disk.
+def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tuple[FerDataModule | None, list[str]]:
+    """Return the data of a run, and every reason against its release.
 
     Args:
-        run: to be released.
-        evidence: the cross-validation whose numbers count.
-        logged: whether there is an audit log.
+        run: the run to release.
+        evidence: the cross-validation whose metrics count.
+        logged: True where there is an audit log.
 
     Returns:
-        None for data that cannot be read. Of drawn and simulated children they need not be.
+        None instead of unreadable data, which are a reason only for real data.
     """
     reasons = []
-    for one in (run, *([evidence] if evidence else ())):
+    for judged in (run, *([evidence] if evidence else ())):
         try:
-            one.require_consent()
+            judged.require_consent()
         except RunError as problem:
             reasons.append(str(problem))
-        reasons += _contradictions(one)
+        reasons += _contradictions(judged)
     try:
         require_own_kind(run)
     except RunError as problem:
         reasons.append(str(problem))
         return None, reasons
     people = False
-    for one in _line(run, reasons):
-        reasons += _consent_problems(one)
-        people = people or _of_people(one)
+    for ancestor in _line(run, reasons):
+        reasons += _consent_problems(ancestor)
+        people = people or _of_people(ancestor)
     if people and not logged:
         reasons.append(
             "there is no key of the site here, so that withdrawals are unknown and the release cannot be logged; let "
@@ -84,7 +83,7 @@ def found_on_disk(run: RunDir, evidence: RunDir | None, logged: bool) -> tuple[F
 
 
 def _line(run: RunDir, reasons: list[str]) -> Iterator[RunDir]:
-    """The run and all whose weights went into it; one that is gone or quarantined is a reason."""
+    """Yield the run and its ancestors; a missing or quarantined ancestor is added to the reasons."""
     if not (run.path / "job.json").is_file():
         return
     try:
@@ -94,39 +93,40 @@ def _line(run: RunDir, reasons: list[str]) -> Iterator[RunDir]:
 
 
 def _of_people(run: RunDir) -> bool:
-    """Whether a run learned from real people, rather than from pictures of a benchmark or from drawings."""
+    """Return True for a run trained on real people, not on pictures of a benchmark or drawings."""
     store = run.job().get("store") or {}
     return bool(store.get("provenance") == "real" and store.get("shard_by") == "subject_id")
 
 
 def _consent_problems(run: RunDir) -> Iterator[str]:
-    """Whether everybody in the stores of a run may still be learned from; without a store nobody can tell."""
+    """Yield a reason for each store of a run without valid consent; a missing store of people is one too."""
     for path in map(Path, run.config()["data"]["store"]):
         try:
             if not (path / "card.json").is_file() and not _of_people(run):
                 continue
             if not _of_people(run) and not StoreCard.read(path / "card.json").consent:
-                continue  # it holds nobody who could withdraw
+                continue  # a store without people
             ClipStore.open(path)
         except FerIdError as problem:
             yield f"consent of those whom {run.path} learned from: {problem}"
 
 
 def _contradictions(run: RunDir) -> Iterator[str]:
-    """Whether ``metrics.json``, by which the gate judges, is what ``predictions.parquet`` gives; without one the gate
-    finds everything unmeasured."""
+    """Yield a reason where ``metrics.json``, which the gate uses, differs from metrics of ``predictions.parquet``.
+
+    A run without ``metrics.json`` gives none: for the gate all its metrics are missing."""
     if not (run.path / "metrics.json").is_file():
         return
-    said = run.metrics()
-    review, sets = said.get("review") or {}, said.get("conformal") or {}
+    recorded = run.metrics()
+    review, sets = recorded.get("review") or {}, recorded.get("conformal") or {}
     known = (("risk", review.get("risk")), ("level", sets.get("level")), ("least_face", review.get("least_face")))
-    asked = {name: value for name, value in known if value is not None}
+    options = {name: value for name, value in known if value is not None}
     try:
-        found = json.loads(json.dumps(judged_anew(run, _breakdown(said.get("subgroups") or {}), **asked)[1]))
+        computed = json.loads(json.dumps(judged_anew(run, _breakdown(recorded.get("subgroups") or {}), **options)[1]))
     except FerIdError as problem:
         yield f"the numbers of {run.path} cannot be computed again: {problem}"
         return
-    if other := sorted(_contradicted(said, found)):
+    if other := sorted(_contradicted(recorded, computed)):
         yield (
             f"{run.path / 'metrics.json'} is not what its predictions give ({', '.join(other[:5])}"
             f"{f' and {len(other) - 5} more' if len(other) > 5 else ''}): it was changed, or an older version wrote "
@@ -135,23 +135,23 @@ def _contradictions(run: RunDir) -> Iterator[str]:
 
 
 def _breakdown(subgroups: dict[str, Any]) -> Breakdown:
-    """By what the groups that were found had been asked for."""
+    """Return the breakdown of which the subgroups are the result."""
     columns = list(subgroups.get("columns") or {})
     pairs = [column.replace(" x ", ":") for column in columns if " x " in column]
     alone = [column for column in columns if " x " not in column]
     return Breakdown(alone, pairs, int(subgroups.get("min_subjects") or Breakdown.min_subjects))
 
 
-def _contradicted(said: Any, found: Any, name: str = "") -> Iterator[str]:
-    """Dotted names of values that differ, of those that both have."""
-    if isinstance(said, dict) and isinstance(found, dict):
-        for key in said.keys() & found.keys():
-            yield from _contradicted(said[key], found[key], f"{name}.{key}" if name else key)
-    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
-        for number, pair in enumerate(zip(said, found, strict=True)):
+def _contradicted(recorded: Any, computed: Any, name: str = "") -> Iterator[str]:
+    """Yield the dotted names of values that are in both and differ."""
+    if isinstance(recorded, dict) and isinstance(computed, dict):
+        for key in recorded.keys() & computed.keys():
+            yield from _contradicted(recorded[key], computed[key], f"{name}.{key}" if name else key)
+    elif isinstance(recorded, list) and isinstance(computed, list) and len(recorded) == len(computed):
+        for number, pair in enumerate(zip(recorded, computed, strict=True)):
             yield from _contradicted(*pair, f"{name}.{number}")
-    elif isinstance(said, float) and isinstance(found, float):
-        if not math.isclose(said, found, rel_tol=1e-6, abs_tol=1e-9):
+    elif isinstance(recorded, float) and isinstance(computed, float):
+        if not math.isclose(recorded, computed, rel_tol=1e-6, abs_tol=1e-9):
             yield name
-    elif said != found:
+    elif recorded != computed:
         yield name

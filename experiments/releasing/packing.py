@@ -1,4 +1,4 @@
-"""The content of a bundle: weights and ONNX, compared with each other and with the run's record; contract; card."""
+"""Contents of a bundle: weights and ONNX, compared with each other and with the run's predictions; contract; card."""
 
 from __future__ import annotations
 
@@ -40,27 +40,26 @@ CLIPS = 32
 """Clips on which a bundle is compared with torch and with the run's own predictions."""
 
 MOST_APART = 0.02
-"""Mean difference of a probability from the run's own above which the weights are not those that were judged. Judging
-in bfloat16 makes a few thousandths."""
+"""Mean difference of a probability from the run's predictions above which the weights are not those of the run.
+Evaluation in bfloat16 causes a few thousandths."""
 
 LOGITS_APART = {"32": 0.01, "bf16": 0.1}
-"""Tolerance of a logit by the precision in which the run was judged: mean difference from the run's own, over the mean
-size of those (1 where they are smaller). A bundle computes in float32 on any machine; bfloat16 rounds each product to
-1/256."""
+"""Tolerance of the mean difference of a logit from the run's predictions, relative to their mean size (at least 1), by
+the precision of the run's evaluation. A bundle computes in float32; bfloat16 rounds products to 1/256."""
 
 
 class Packed(NamedTuple):
-    """What a bundle will hold.
+    """Contents of a bundle, and the result of their checks.
 
     Attributes:
         files: content by name.
-        reasons: why it must not leave after all.
-        said: a line about parity and latency.
+        reasons: reasons against the release.
+        summary: a line on parity and latency.
     """
 
     files: dict[str, bytes]
     reasons: list[str]
-    said: str
+    summary: str
 
 
 def pack(
@@ -72,14 +71,14 @@ def pack(
     unfit: Sequence[bundle.Unfit],
     fingerprint: str,
 ) -> Packed:
-    """Makes and checks everything that goes into the bundle of a run that the gate let through.
+    """Make and check the contents of the bundle of a run that passed the gate.
 
     Args:
-        run, record: to be released.
-        evidence: the cross-validation whose numbers count.
-        data: of the run; None: its store is gone, and noise takes the place of its clips.
-        policy, unfit: of the gate.
-        fingerprint: of the key that will sign.
+        run, record: the run to release.
+        evidence: the cross-validation whose metrics count.
+        data: data of the run; None: its store is missing, and noise replaces its clips.
+        policy, unfit: policy and excluded groups of the gate.
+        fingerprint: fingerprint of the signing key.
     """
     model = TrainedModel.portable(run).model
     if record.config["trainer"]["precision"] == "bf16":
@@ -99,7 +98,7 @@ def pack(
     marks = _marks(contract)
     card = model_card(record, sources, evidence=evidence, release=Release(policy, contract, fingerprint))
     files = {
-        bundle.WEIGHTS: save({name: one.contiguous() for name, one in model.state_dict().items()}, marks),
+        bundle.WEIGHTS: save({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, marks),
         bundle.ONNX: marked(exported.content, marks),
         bundle.CONTRACT: _json(contract),
         bundle.METRICS: _json({"kind": policy.kind, **disclosed((evidence or record).metrics)}),
@@ -108,14 +107,14 @@ def pack(
         bundle.LIMITS: limits_file(record.name, policy, provenance, unfit, sentences).encode(),
     }
     reasons = list(_faults(same, apart))
-    return Packed(files, reasons, "" if reasons else _said(contract["onnx"]))
+    return Packed(files, reasons, "" if reasons else _summary(contract["onnx"]))
 
 
 def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]]:
-    """Test clips, each a second time with frames without a face; or noise.
+    """Yield test clips, each a second time with frames without a face; or noise, without data.
 
     Yields:
-        the clip's name, empty where it is not as the run saw it, and the clip.
+        the clip's name, empty for a clip that is not in the run's predictions, and the clip.
     """
     if data is None:
         yield from (("", clip) for clip in noise_clips(CLIPS, frames, seed=0))
@@ -123,32 +122,32 @@ def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]
     data.config.num_workers = 0
     rows = data.fold.test[:: max(1, len(data.fold.test) // CLIPS)][:CLIPS]
     generator = torch.Generator().manual_seed(0)
-    for batch in islice(data.as_they_are(rows), CLIPS):
+    for batch in islice(data.plain_batches(rows), CLIPS):
         for number, name in enumerate(batch["clip_id"]):
-            one = slice(number, number + 1)
-            clip = (batch["frames"][one].contiguous(), batch["valid"][one], batch["landmarks"][one])
+            row = slice(number, number + 1)
+            clip = (batch["frames"][row].contiguous(), batch["valid"][row], batch["landmarks"][row])
             yield name, clip
             lost = torch.rand(clip[1].shape, generator=generator) < 1 / 3
             yield "", (clip[0], clip[1] & ~lost, clip[2])
 
 
 def _apart(model: ClipClassifier, run: RunDir, record: Record, clips: Sequence[tuple[str, Clip]]) -> dict[str, Any]:
-    """How far these weights in float32 are from what the run recorded: mean and largest difference of a probability,
-    and the mean difference of a logit with its tolerance, see :data:`LOGITS_APART`."""
+    """Compare the weights in float32 with the run's predictions: mean and largest difference of a probability, and
+    the mean difference of a logit with its tolerance, see :data:`LOGITS_APART`."""
     table = run.predictions()
     table = table[(table["split"] == "test") & table["predicted"].notna()].set_index("clip_id")
     judged = "bf16" if record.config["trainer"]["precision"] == "bf16" else "32"
-    found: dict[str, Any] = {"clips": 0, "mean_difference": None, "max_difference": None}
-    found |= {"precision": "32", "judged_in": judged}
+    empty: dict[str, Any] = {"clips": 0, "mean_difference": None, "max_difference": None}
+    empty |= {"precision": "32", "judged_in": judged}
     known = [(name, clip) for name, clip in clips if name in table.index]
     if not known:
-        return found
+        return empty
     with torch.inference_mode():
         logits = torch.cat([model(*clip) for _, clip in known])
     recorded = table.loc[[name for name, _ in known]]
     p, own = (recorded.filter(regex=f"^{kind}_").to_numpy(np.float64) for kind in ("p", "logit"))
     differences = np.abs(logits.softmax(dim=1).numpy() - p)
-    return found | {
+    return empty | {
         "clips": len(known),
         "mean_difference": float(differences.mean()),
         "max_difference": float(differences.max()),
@@ -158,7 +157,7 @@ def _apart(model: ClipClassifier, run: RunDir, record: Record, clips: Sequence[t
 
 
 def _faults(same: dict[str, Any], apart: dict[str, Any] | None) -> Iterator[str]:
-    """Why weights that the gate let through must not leave."""
+    """Yield the reasons against releasing weights that passed the gate."""
     if same["max_difference"] is None:
         yield "its ONNX could not be compared with torch: no test clip shows a face"
     elif same["max_difference"] > same["tolerance"]:
@@ -183,7 +182,7 @@ def _contract(
     policy: Policy,
     unfit: Sequence[bundle.Unfit],
 ) -> dict[str, Any]:
-    """``contract.json``, without what was measured of the model while it was packed."""
+    """Return ``contract.json``, without the measurements of the packing."""
     labels, review = get_space(record.store["label_space"]), (evidence or record).metrics.get("review") or {}
     return {
         "version": bundle.VERSION,
@@ -195,7 +194,7 @@ def _contract(
         "setting": policy.setting,
         "legal_basis": policy.legal_basis.strip(),
         "forbidden_uses": list(policy.forbidden_uses),
-        "not_for_use_with": [asdict(one) for one in unfit],
+        "not_for_use_with": [asdict(group) for group in unfit],
         "labels": {"space": labels.name, "names": list(labels.names)},
         "temperature": only(record.metrics, "calibration", "temperatures"),
         "review": {"risk": review.get("risk"), "threshold": only(record.metrics, "review", "thresholds")},
@@ -205,7 +204,7 @@ def _contract(
 
 
 def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) -> dict[str, Any]:
-    """What a crop and a clip must be."""
+    """Return the contract's description of crops and clips."""
     cards = [] if data is None else [store.card for store in data.stores]
     fps = None if data is None else data.clips["fps"].astype(float).median()
     return {
@@ -230,13 +229,13 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
 
 
 def _agreed(cards: Sequence[StoreCard], name: str) -> Any:
-    """A parameter with which all stores were made; None where they differ or do not tell."""
+    """Return a parameter common to all stores; None where they differ or lack it."""
     values = {card.parameters.get(name) for card in cards}
     return values.pop() if len(values) == 1 else None
 
 
 def _onnx_contract(exported: Exported, same: dict[str, Any], took: dict[str, Any]) -> dict[str, Any]:
-    """How to call the ONNX, and what was measured of it."""
+    """Return the interface of the ONNX file, with its parity and latency."""
     return {
         "kind": exported.kind,
         "inputs": exported.inputs,
@@ -253,17 +252,17 @@ def _onnx_contract(exported: Exported, same: dict[str, Any], took: dict[str, Any
 
 
 def _marks(contract: dict[str, Any]) -> dict[str, str]:
-    """What weights say of themselves when somebody takes them out of their bundle."""
+    """Return the metadata inside the weights, for weights taken out of their bundle."""
     return {
         "format": "pt",
         **{name: str(contract[name]) for name in ("kind", "name", "provenance", "setting")},
         "labels": ", ".join(contract["labels"]["names"]),
         "never for": ", ".join(contract["forbidden_uses"]),
-        "not for use with": "; ".join(f"{one['column']} {one['group']}" for one in contract["not_for_use_with"]),
+        "not for use with": "; ".join(f"{group['column']} {group['group']}" for group in contract["not_for_use_with"]),
     }
 
 
-def _said(onnx: dict[str, Any]) -> str:
+def _summary(onnx: dict[str, Any]) -> str:
     took, same = onnx["latency_ms"], onnx["parity"]
     return (
         f"ONNX ({onnx['kind']}): within {same['max_difference']:.1e} of torch on {same['clips']} {same['of']}, "

@@ -1,1 +1,1 @@
-"""Settings of a verb: read from YAML files and arguments, typed, with every problem listed at once."""
+"""Settings of a verb: read from YAML files and arguments, typed, with all problems reported together."""

@@ -1,8 +1,8 @@
-"""Group files and ``key=value`` arguments -> one typed config, with every problem of all of them in one message.
+"""Loading of a typed config from group files and ``key=value`` arguments, all problems in one message.
 
-A config is a tree of dataclasses. It is filled in this order, later ones winning: the dataclass's own defaults, the
-group files that the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``) choose, the command line. OmegaConf
-types the tree and converts each value; we set them one by one, because it stops at its first error and tells no origin.
+A config is a tree of dataclasses. Its values come from, in this order, later ones winning: the dataclass's defaults,
+the group files of the selectors (``data=``, ``model=``, ``recipe=``, ``protocol=``), the command line. OmegaConf types
+the tree and converts each value; values are set one by one, since OmegaConf stops at its first error, without origin.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _LONGEST_KEY = 200
 
 
 class Setting(NamedTuple):
-    """One key that can be set.
+    """One key of a config.
 
     Attributes:
-        key: dotted.
-        hint: its annotated type.
-        default: what it is where nobody sets it.
+        key: dotted key.
+        hint: annotated type.
+        default: default value.
         metadata: help and limits, see ``fer_id.settings.setting``.
     """
 
@@ -60,30 +60,29 @@ def chosen_by_name(
     """Metadata of a field that holds a section: the field's own name becomes a selector, as in ``model=resnet50``.
 
     Args:
-        default: the group file where the command line chooses none; empty: none, and the user must say.
-        variant: the dataclass that holds for a value of the section's key ``name``, where they differ by name.
-        shorthand: the settings that a choice without a group file stands for, or None where it stands for none.
+        default: group file where the command line chooses none; empty: the user must choose.
+        variant: returns the section's dataclass for a value of its key ``name``, where it depends on the name.
+        shorthand: returns the settings of a choice without a group file, or None where the choice is no shorthand.
     """
     return {"selector": default, "variant": variant, "shorthand": shorthand}
 
 
 def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
-    """The config that the arguments of one verb describe.
+    """Return the config of a verb's arguments.
 
     Args:
-        schema: a dataclass that can be made without arguments.
+        schema: a dataclass with a default for every field.
         argv: ``key=value`` in any order, and paths.
-        paths: the keys that arguments without ``=`` fill, with spaces between; empty: the verb takes none.
+        paths: keys that arguments without ``=`` fill, separated by spaces; empty: the verb takes none.
 
     Raises:
-        ConfigError: with every problem: syntax, unknown keys and groups, types, limits, combinations.
+        ConfigError: all problems: syntax, unknown keys and groups, types, limits, combinations.
     """
     problems = Problems("settings")
     made: Any = schema()
-    typed = list(arguments(argv, paths, problems))
-    typed = _kept(made, typed)
+    typed = _with_rest(made, list(arguments(argv, paths, problems)))
     chosen = {leaf.key: leaf for leaf in typed}
-    selectors = {one.name: one for one in dataclasses.fields(made) if "selector" in one.metadata}
+    selectors = {field.name: field for field in dataclasses.fields(made) if "selector" in field.metadata}
     values = {leaf.key: leaf.value for leaf in typed}
     leaves: list[Leaf] = []
     for name, field in selectors.items():
@@ -93,26 +92,26 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
         elif f"{name}.name" not in chosen:
             problems.add(f"{name}: nothing chosen; say {name}=NAME, NAME one of {', '.join(group_names(name))}")
         if leaf.value and "variant" not in field.metadata:
-            leaves.append(leaf)  # not a section but a plain key, which records what was chosen
+            leaves.append(leaf)  # not a section but a plain key, which records the choice
     leaves += [leaf for leaf in typed if leaf.key not in selectors]
     return _resolve(schema, leaves, problems, "add --help to see every key with its default and limits")
 
 
-def _kept(made: Any, typed: list[Leaf]) -> list[Leaf]:
-    """The leaves, those of unknown keys as texts in the field that takes them, where the schema has one."""
-    rest = next((one.name for one in dataclasses.fields(made) if one.metadata.get("rest")), None)
+def _with_rest(made: Any, typed: list[Leaf]) -> list[Leaf]:
+    """Move the leaves of unknown keys, as text, to the schema's field for the rest, where it has one."""
+    rest = next((field.name for field in dataclasses.fields(made) if field.metadata.get("rest")), None)
     if rest is None:
         return typed
-    known = {one.key for one in settings(made)} - {rest}
+    known = {setting.key for setting in settings(made)} - {rest}
     others: list[Raw] = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in typed if leaf.key not in known]
     return [*(leaf for leaf in typed if leaf.key in known), *([Leaf(rest, others, COMMAND_LINE)] if others else [])]
 
 
 def read(schema: type[T], path: Path) -> T:
-    """The config a YAML file holds whole, such as a run's ``config.yaml``.
+    """Return the config in a YAML file, such as a run's ``config.yaml``.
 
     Raises:
-        ConfigError: with every problem of the file.
+        ConfigError: all problems of the file.
     """
     problems = Problems(str(path))
     hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
@@ -123,14 +122,14 @@ def read(schema: type[T], path: Path) -> T:
 
 
 def plain(config: Any) -> Any:
-    """A config, or a value in one, as dicts, lists and scalars, ready for YAML and JSON; :func:`read` takes it back."""
+    """Convert a config, or a value in one, to dicts, lists and scalars for YAML and JSON, which :func:`read` reads."""
     if dataclasses.is_dataclass(config):
         return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
     return [plain(value) for value in config] if isinstance(config, list | tuple) else config
 
 
 def usual(config: Any) -> dict[str, Any]:
-    """The defaults of every setting that a configuration has, as plain values; those of its own dataset, among them."""
+    """Return the default of every setting of a configuration as plain values, with the defaults of its dataset."""
     sections = {}
     for field in dataclasses.fields(config):
         kind: Any = type(getattr(config, field.name))
@@ -141,14 +140,14 @@ def usual(config: Any) -> dict[str, Any]:
 
 
 def to_yaml(config: Any) -> str:
-    """The config as the text of a YAML file, in the order of its dataclasses."""
+    """Return the config as the text of a YAML file, in the order of its dataclasses."""
     from omegaconf import OmegaConf
 
     return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
-    """Every key of a config (an instance), sections in order, with its type, value and limits."""
+    """Yield every key of a config (an instance), sections in order, with its type, value and limits."""
     hints = get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -159,15 +158,15 @@ def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
 
 
 def defaults(schema: type[T], names: Mapping[str, str], problems: Problems | None = None) -> tuple[T, set[str]]:
-    """The config before anything is set, each variant section as the class its name asks for.
+    """Return the config with its defaults, each variant section as the class of its name.
 
     Args:
         schema: the dataclass.
-        names: the value of ``<section>.name`` for the sections that have variants.
-        problems: where an unknown name is noted; None raises it.
+        names: value of ``<section>.name`` for the sections with variants.
+        problems: gets unknown names; None: an unknown name is raised.
 
     Returns:
-        the config, and the sections whose name is unknown (they hold the base class).
+        the config, and the sections of unknown name (they hold the base class).
     """
     config: Any = schema()
     unknown: set[str] = set()
@@ -186,17 +185,17 @@ def defaults(schema: type[T], names: Mapping[str, str], problems: Problems | Non
 
 
 def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str) -> T:
-    """The config with every leaf put in its place, later ones winning."""
-    from omegaconf import OmegaConf  # not at import time: `fer-id --help` loads no config
+    """Return the config with the values of all leaves, later ones winning."""
+    from omegaconf import OmegaConf  # here, since `fer-id --help` loads no config
 
     names = {leaf.key.removesuffix(".name"): str(leaf.value) for leaf in leaves if leaf.key.endswith(".name")}
     template, unknown = defaults(schema, names, problems)
-    known = {one.key: one for one in settings(template)}
+    known = {setting.key: setting for setting in settings(template)}
     tree = OmegaConf.structured(template)
     failed, sections = {f"{name}.name" for name in unknown}, list[str]()
     for leaf in leaves:
         if leaf.key not in known and leaf.key.split(".")[0] in unknown:
-            continue  # which keys that section has is not known before its name is
+            continue  # the keys of a section of unknown name are unknown
         if leaf.key not in known:
             problems.add(f"{leaf}: {_unknown(leaf.key, known, sections)}", kind="unknown key")
             failed.add(leaf.key)
@@ -206,10 +205,10 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
         except ValueError as error:
             problems.add(f"{leaf}: {error}")
             failed.add(leaf.key)
-    for one in known.values():
-        if one.metadata.get("required") and one.key not in failed and not OmegaConf.select(tree, one.key):
-            problems.add(f"{one.key} is required ({one.metadata['help']}): say {one.key}=...")
-            failed.add(one.key)
+    for key, setting in known.items():
+        if setting.metadata.get("required") and key not in failed and not OmegaConf.select(tree, key):
+            problems.add(f"{key} is required ({setting.metadata['help']}): say {key}=...")
+            failed.add(key)
     config: Any = OmegaConf.to_object(tree)
     for clash in _clashes(config):
         if failed.isdisjoint(clash.keys):
@@ -219,64 +218,66 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
 
 
 def _accept(leaf: Leaf, known: Mapping[str, Setting], tree: DictConfig) -> None:
-    """Puts one leaf into the tree; one that is refused leaves the default there.
+    """Set one leaf in the tree; a refused leaf leaves the default.
 
     Raises:
-        ValueError: a wrong type, or out of its limits.
+        ValueError: wrong type, or outside the limits.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not take anything from the environment
+    if "${" in str(leaf.value) or "???" in str(leaf.value):  # a config must not read the environment
         raise ValueError("${...} and ??? are not filled in here; write the value itself")
-    one = known[leaf.key]
+    setting = known[leaf.key]
     try:
-        OmegaConf.update(tree, leaf.key, shaped(leaf.value, one.hint), merge=False)
+        OmegaConf.update(tree, leaf.key, shaped(leaf.value, setting.hint), merge=False)
     except (OmegaConfBaseException, ConfigError):
-        raise ValueError(f"expected {expected(one.hint)}") from None
-    found = OmegaConf.select(tree, leaf.key)
-    value = OmegaConf.to_object(found) if OmegaConf.is_config(found) else found
-    named = "name" not in one.metadata or (leaf.value != "" and is_name(value, one.metadata))
-    if not within_limits(value, one.metadata) or not named:
-        OmegaConf.update(tree, leaf.key, one.default, merge=False)
-        limits = "" if value == math.inf else limits_text(one.metadata)  # infinity is never allowed, nor is nan
-        raise ValueError(f"expected {limits or expected(one.hint)}")
+        raise ValueError(f"expected {expected(setting.hint)}") from None
+    node = OmegaConf.select(tree, leaf.key)
+    value = OmegaConf.to_object(node) if OmegaConf.is_config(node) else node
+    named = "name" not in setting.metadata or (leaf.value != "" and is_name(value, setting.metadata))
+    if not within_limits(value, setting.metadata) or not named:
+        OmegaConf.update(tree, leaf.key, setting.default, merge=False)
+        limits = "" if value == math.inf else limits_text(setting.metadata)  # infinity is never allowed, nor is nan
+        raise ValueError(f"expected {limits or expected(setting.hint)}")
 
 
 def _unknown(key: str, known: Mapping[str, Setting], sections: list[str]) -> str:
-    """What to type instead of an unknown key: the likely one, and those of the section it is in.
+    """Return a hint on an unknown key: a similar key, and the keys of its section.
 
     Args:
-        key: the key.
+        key: the unknown key.
         known: all settings.
-        sections: those whose keys were listed before, once for each unknown key; this one's is added.
+        sections: sections of the unknown keys so far, whose keys were listed; the section of ``key`` is added.
     """
     name, section = key.rpartition(".")[2], cut(key.rpartition(".")[0])
     listed = section in sections
     sections.append(section)
     if len(sections) > SHOWN or len(key) > _LONGEST_KEY:
         return "unknown key"
-    within = [one for one in known if one.startswith(f"{key}.")]
+    within = [name for name in known if name.startswith(f"{key}.")]
     if within:
         return f"is a section; set one of its keys: {', '.join(within)}"
-    near = get_close_matches(key, known, n=1, cutoff=0.75) or [one for one in known if one.rpartition(".")[2] == name]
+    near = get_close_matches(key, known, n=1, cutoff=0.75) or [
+        other for other in known if other.rpartition(".")[2] == name
+    ]
     keys = "" if listed else f" Known here: {', '.join(_siblings(key, known))}"
     return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"
 
 
 def _siblings(key: str, known: Mapping[str, Setting]) -> list[str]:
-    """The keys of the deepest section that ``key`` names rightly; for the top, sections are shown as one key."""
+    """Return the keys of the deepest known section of ``key``; at the top a section is listed as one key."""
     prefix = key.rpartition(".")[0]
     while prefix:
-        found = [one for one in known if one.startswith(f"{prefix}.")]
-        if found:
-            return found
+        siblings = [name for name in known if name.startswith(f"{prefix}.")]
+        if siblings:
+            return siblings
         prefix = prefix.rpartition(".")[0]
-    return list(dict.fromkeys(one if "." not in one else one.split(".")[0] + ".*" for one in known))
+    return list(dict.fromkeys(name if "." not in name else name.split(".")[0] + ".*" for name in known))
 
 
 def _clashes(config: Any, prefix: str = "") -> Iterator[Clash]:
-    """What the sections and the whole say about combinations, with full keys."""
+    """Yield the clashes of the sections and of the whole config, with full keys."""
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):

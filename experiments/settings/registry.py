@@ -1,4 +1,4 @@
-"""The datasets by name. A new one is a file in ``data_modules/``, a line here and a ``configs/data/<name>.yaml``."""
+"""Registry of datasets. A new one is a file in ``data_modules/``, an entry here, and ``configs/data/<name>.yaml``."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Where a dataset's parts are, as ``module:name``; imported when asked for, since some bring torch.
+    """Parts of a dataset as ``module:name``, imported by the ``load`` methods, since some import torch.
 
     Attributes:
-        config: its dataclass of settings, a ``DataConfig``.
-        datamodule: its ``FerDataModule``.
+        config: dataclass of settings, a ``DataConfig``.
+        datamodule: ``FerDataModule``.
         prepare: ``prepare(config, out, *, overwrite)``, raw data -> store; empty where another command makes the store.
-        made_by: that command.
-        licence: of the data, for model cards.
+        made_by: the other command.
+        licence: licence of the data, for model cards.
     """
 
     config: str
@@ -36,25 +36,25 @@ class Dataset:
     licence: str = "unknown"
 
     def load_config(self) -> type[DataConfig]:
-        """The dataclass of settings."""
-        found: type[DataConfig] = _find(self.config)
-        return found
+        """Return the dataclass of settings."""
+        config: type[DataConfig] = imported(self.config)
+        return config
 
     def load_datamodule(self) -> type[FerDataModule]:
-        """The data module's class."""
-        found: type[FerDataModule] = _find(self.datamodule)
-        return found
+        """Return the data module's class."""
+        datamodule: type[FerDataModule] = imported(self.datamodule)
+        return datamodule
 
     def load_prepare(self) -> Callable[..., StoreCard]:
-        """What makes a store of the raw data.
+        """Return the function that converts the raw data to a store.
 
         Raises:
-            ConfigError: another command does.
+            ConfigError: another command makes the store.
         """
         if not self.prepare:
             raise ConfigError(f"this dataset is not prepared but made by {self.made_by}")
-        found: Callable[..., StoreCard] = _find(self.prepare)
-        return found
+        prepare: Callable[..., StoreCard] = imported(self.prepare)
+        return prepare
 
 
 _FER2013 = Dataset(
@@ -65,7 +65,7 @@ _FER2013 = Dataset(
 )
 DATASETS = {
     "fer2013": _FER2013,
-    "ferplus": replace(  # the same images; its group file asks for the labels of FER+
+    "ferplus": replace(  # the same images; its group file sets the labels of FER+
         _FER2013, licence=f"labels: MIT; pictures, FER2013's: {_FER2013.licence}"
     ),
     "affectnet": Dataset(
@@ -99,10 +99,10 @@ DATASETS = {
 
 
 def get_dataset(name: str) -> Dataset:
-    """The dataset of that name.
+    """Return the dataset of that name.
 
     Raises:
-        ConfigError: unknown; the known ones are listed.
+        ConfigError: unknown; lists the known names.
     """
     if name not in DATASETS:
         near = get_close_matches(name, DATASETS, n=1)
@@ -112,7 +112,7 @@ def get_dataset(name: str) -> Dataset:
 
 
 def data_config(name: str) -> type[DataConfig]:
-    """The dataclass of settings of the dataset of that name.
+    """Return the dataclass of settings of the dataset of that name.
 
     Raises:
         ConfigError: unknown.
@@ -120,7 +120,7 @@ def data_config(name: str) -> type[DataConfig]:
     return get_dataset(name).load_config()
 
 
-def _find(target: str) -> Any:
-    """What ``module:name`` says, imported now."""
+def imported(target: str) -> Any:
+    """Import and return the object named ``module:name``."""
     module, _, name = target.partition(":")
     return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""Where values come from: the arguments of one command, and YAML group files, each value with its origin."""
+"""Values of settings from the arguments of a command and from YAML group files, each with its origin."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
 
 Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
-"""(choice, what the command line sets, by key) -> settings by dotted key; None where the choice stands for none."""
+"""(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
 
 
 class Leaf(NamedTuple):
-    """One value somebody gave to one dotted key.
+    """Value of one dotted key, with its origin.
 
     Attributes:
-        key: dotted, such as ``optim.lr``.
-        value: untyped.
-        origin: where it was said, such as ``command line`` or ``recipe/paper.yaml, line 3``.
+        key: dotted key, such as ``optim.lr``.
+        value: untyped value.
+        origin: source of the value, such as ``command line`` or ``recipe/paper.yaml, line 3``.
     """
 
     key: str
@@ -42,14 +42,14 @@ class Leaf(NamedTuple):
 
 
 def group_names(selector: str) -> list[str]:
-    """The group files a selector can choose."""
+    """Return the names of a selector's group files."""
     return sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
 
 
 def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
-    """The arguments as leaves; a key given twice is a problem, since one of them would be lost.
+    """Yield the arguments as leaves; a repeated key is a problem, since one of its values would be lost.
 
-    Those without ``=`` fill the keys named in ``paths`` (words) one by one; the last takes all that are left.
+    Arguments without ``=`` fill the keys named in ``paths`` (words) in turn; the last key takes all the others.
     """
     seen: dict[str, str] = {}
     free: list[Raw] = []
@@ -66,7 +66,7 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
             problems.add(f"{cut(argument)} ({COMMAND_LINE}): {cut(match[1])} is given twice, before as {before}")
         else:
             seen[match[1]] = argument
-            # A word of Python, such as `as`, cannot name a field: there it ends in an underscore.
+            # A keyword of Python, such as `as`, cannot name a field: the field's name ends in an underscore.
             yield Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE)
     *firsts, last = paths.split() or [""]
     rest = free[len(firsts) :]
@@ -79,13 +79,13 @@ def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[L
 
 
 def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
-    """The leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file.
+    """Return the leaves of the group file that a selector chooses: a shipped name, or the path of a ``.yaml`` file.
 
     Args:
-        leaf: of the selector.
-        shorthand: of its field; None where it has none.
-        typed: what the command line sets, by key.
-        problems: takes what is wrong with the choice and its file.
+        leaf: the selector's leaf.
+        shorthand: shorthand of the selector's field; None without one.
+        typed: values of the command line, by key.
+        problems: gets the faults of the choice and its file.
     """
     choice = str(leaf.value)
     short = shorthand(choice, typed) if shorthand else None
@@ -104,9 +104,9 @@ def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Ra
 
 
 def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
-    """Every value in a YAML file, as the text that is written there, with its line.
+    """Return every value in a YAML file as text, with its line; an unreadable file is a problem.
 
-    A file that cannot be read is a problem. OmegaConf reads YAML too, but guesses types and forgets lines.
+    OmegaConf reads YAML too, but guesses types and forgets lines.
     """
     try:
         root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)

@@ -1,1 +1,1 @@
-"""The verbs of ``fer-id``: a configuration and a function each."""
+"""The verbs of ``fer-id``: each a configuration and a function."""

@@ -1,6 +1,6 @@
-"""``fer-id adapt``: a pretrained model is fitted to a cohort and judged on children it did not learn from.
+"""``fer-id adapt``: adaptation of a pretrained model to a cohort, tested on children outside its training data.
 
-It is a training like any other, with other defaults: weights to start from, leave-one-child-out, and a strategy.
+It is a training with other defaults: weights of another run, leave-one-child-out, and an adaptation strategy.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from fer_id.settings import SELECTOR, Clash, setting
 
 @dataclass
 class AdaptConfig(TrainConfig):
-    """One adaptation; every key of a training, with the defaults of an adaptation."""
+    """Configuration of an adaptation: the keys of a training, with other defaults."""
 
     recipe: str = setting("adapt", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("loso"))
     init: InitConfig = field(default_factory=lambda: InitConfig(transfer=True))
 
     def clashes(self) -> Iterator[Clash]:
-        """Nothing to start from."""
+        """Yield the clash of an adaptation without a run to start from."""
         yield from (clash for clash in super().clashes() if clash.keys != ("transfer",))
         if not self.init.run:
             yield Clash(("init.run",), "is empty; say init.run=FOLDER, the run whose model is to be adapted")
 
 
 def adapt(config: AdaptConfig) -> str | None:
-    """Adapts, predicts and evaluates; resumes what was begun.
+    """Adapt, predict and evaluate; an interrupted adaptation is resumed.
 
     Returns:
-        what came out, with the folder of the run; None as ``experiments.verbs.train.train``.
+        as ``experiments.verbs.train.train``.
 
     Raises:
         FerIdError: as ``experiments.verbs.train.train``.

@@ -1,7 +1,7 @@
 """``fer-id benchmark``: the paper's five models on one store, under one protocol and one budget, on one page.
 
-Every training is an ordinary run, ``runs/<name>/<model>[-s<seed>]``: finished ones are taken as they are, interrupted
-ones resume. What is fair about it is :func:`rule`, which the page prints.
+Every training is an ordinary run, ``runs/<name>/<model>[-s<seed>]``: finished ones are not repeated, interrupted ones
+are resumed. :func:`rule` describes the conditions, which the page prints.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ LANDMARKS = 64
 
 @dataclass
 class PretrainConfig:
-    """Stills that every encoder learns before the clips; the rest of the budget is that of the clips."""
+    """Pretraining of every encoder on stills; its other settings are those of the clips."""
 
     store: str | None = setting(
         None, help="store of stills: the one the clips were simulated from, or another; null: encoders begin anew"
@@ -45,7 +45,7 @@ class PretrainConfig:
     max_epochs: int = setting(10, min=1, max=100_000, help="passes over them")
 
     def clashes(self) -> Iterator[Clash]:
-        """An unknown dataset, a part that is not three numbers."""
+        """Yield the clashes of an unknown dataset, and of a part that is not three numbers."""
         if self.data not in DATASETS:
             yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(DATASETS)}")
         if self.at_most and len(self.at_most) != len(SPLITS):
@@ -54,7 +54,7 @@ class PretrainConfig:
 
 @dataclass
 class BenchmarkConfig:
-    """Several models, trained and judged alike."""
+    """Configuration of a benchmark of several models under equal conditions."""
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
@@ -80,7 +80,7 @@ class BenchmarkConfig:
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
-        """Models that are none, two of one name, no temporal reference; and what each training clashes in."""
+        """Yield the clashes of unknown models, repeated names, a reference without time, and of each training."""
         files, problems = [], 0
         for choice in self.models:
             try:
@@ -105,15 +105,15 @@ class BenchmarkConfig:
                 ("protocol", "seeds"), "holdout tests others with every seed; say protocol=official, or one seed"
             )
         if references and not problems:
-            told: set[Clash] = set()
+            seen: set[Clash] = set()
             for training in trainings(self, self.seeds[0] if self.seeds else 0):
-                found = {clash for clash in training.clashes() if clash not in told}
-                told |= found
-                yield from found
+                new = {clash for clash in training.clashes() if clash not in seen}
+                seen |= new
+                yield from new
 
 
 def benchmark(config: BenchmarkConfig) -> str:
-    """Trains what is not trained yet, asks the temporal models what time is worth to them, and writes the page.
+    """Train the missing runs, compute the temporal controls of the temporal models, and write the page.
 
     Returns:
         the table of scores, with the path of the page.
@@ -126,19 +126,20 @@ def benchmark(config: BenchmarkConfig) -> str:
 
     runs: dict[str, list[RunDir]] = {}
     for seed in config.seeds:
-        for one in trainings(config, seed):
-            path = Path(config.runs.root) / str(one.name)
-            say(f"{one.model.name}, seed {seed}: {path}")
-            train(one)
-            if one.data.store == config.data.store:
-                runs.setdefault(one.model.name, []).append(RunDir.open(path))
-    asked = {name: _controls(each) for name, each in runs.items() if each[0].config()["model"]["head"] != "mean"}
-    return write_benchmark(runs, config.reference, Path(config.out), rule=rule(config), controls=asked)
+        for training in trainings(config, seed):
+            path = Path(config.runs.root) / str(training.name)
+            say(f"{training.model.name}, seed {seed}: {path}")
+            train(training)
+            if training.data.store == config.data.store:
+                runs.setdefault(training.model.name, []).append(RunDir.open(path))
+    temporal = {name: members for name, members in runs.items() if members[0].config()["model"]["head"] != "mean"}
+    controls = {name: _controls(members) for name, members in temporal.items()}
+    return write_benchmark(runs, config.reference, Path(config.out), rule=rule(config), controls=controls)
 
 
 def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
-    """The trainings of one seed, each after what it starts from."""
-    shared = {one.name for one in fields(BenchmarkConfig)} & {one.name for one in fields(TrainConfig)}
+    """Return the trainings of one seed, each after the training that it starts from."""
+    shared = {field.name for field in fields(BenchmarkConfig)} & {field.name for field in fields(TrainConfig)}
     common: dict[str, Any] = {name: getattr(config, name) for name in shared}
     study, suffix = config.name or f"benchmark-{Path(config.benchmark).stem}", f"-s{seed}" if seed else ""
     made, starts = [], {}
@@ -160,18 +161,18 @@ def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
 
 
 def _on_stills(config: BenchmarkConfig, model: ModelConfig) -> dict[str, Any]:
-    """What differs where an encoder learns stills: no time, so no temporal head; and the stills' own splits."""
-    asked = config.pretrain
+    """Return the settings that differ in pretraining on stills: no temporal head, and the stills' own splits."""
+    pretrain = config.pretrain
     return {
-        "data": data_config(asked.data)(name=asked.data, store=[str(asked.store)], frames="frame"),
+        "data": data_config(pretrain.data)(name=pretrain.data, store=[str(pretrain.store)], frames="frame"),
         "model": replace(model, head="mean", landmarks=0),
-        "protocol": ProtocolConfig(at_most=asked.at_most),
-        "trainer": replace(config.trainer, max_epochs=asked.max_epochs, validate_every=asked.max_epochs),
+        "protocol": ProtocolConfig(at_most=pretrain.at_most),
+        "trainer": replace(config.trainer, max_epochs=pretrain.max_epochs, validate_every=pretrain.max_epochs),
     }
 
 
 def rule(config: BenchmarkConfig) -> list[str]:
-    """What is the same for all, and what is not, in sentences."""
+    """Return sentences on the equal and unequal conditions of the models."""
     epochs, patience = config.trainer.max_epochs, config.trainer.patience
     stop = f", stopped early after {patience} validations without a better one" if patience else ", none stopped early"
     files = _lineup(config)
@@ -180,7 +181,7 @@ def rule(config: BenchmarkConfig) -> list[str]:
         f"{', '.join(foreign)} began with weights from elsewhere" if foreign else "none has weights from elsewhere"
     )
     rate = "a constant rate" if config.optim.schedule == "constant" else "one cycle of the rate"
-    said = [
+    sentences = [
         "Every model learns from the same training clips with the same augmentations, is chosen by the same inner "
         "validation and judged on the same test clips.",
         f"Every model gets the same budget of updates: at most {_passes(epochs)} over the training clips in batches of "
@@ -192,7 +193,7 @@ def rule(config: BenchmarkConfig) -> list[str]:
     ]
     if config.pretrain.store:
         most = f", at most {config.pretrain.at_most[0]:,} of them" if config.pretrain.at_most else ""
-        said.append(
+        sentences.append(
             f"Before the clips every encoder learns the training stills of another store "
             f"({config.pretrain.data}{most}) for {_passes(config.pretrain.max_epochs)} with the same settings; its "
             "weights, and no others, go into the model of clips. Models that share an encoder share that start."
@@ -200,8 +201,8 @@ def rule(config: BenchmarkConfig) -> list[str]:
     if config.protocol.at_most:
         parts = zip(config.protocol.at_most, ("training", "validation", "test"), strict=True)
         most = ", ".join(f"{count:,} {split}" for count, split in parts)
-        said.append(f"A part of the store is used, whole subjects drawn once: at most {most} clips.")
-    return said
+        sentences.append(f"A part of the store is used, whole subjects drawn once: at most {most} clips.")
+    return sentences
 
 
 def _passes(count: int) -> str:
@@ -209,7 +210,7 @@ def _passes(count: int) -> str:
 
 
 def _lineup(config: BenchmarkConfig) -> list[ModelFile]:
-    """The models asked for, the reference's encoder averaged over the clip, and with the other heads if asked for."""
+    """Return the chosen models and the reference's encoder with a mean head; with ``heads`` also with other heads."""
     files = [model_file(choice) for choice in config.models]
     reference = next(file for file in files if file.model.name == config.reference)
     base = reference.model.encoder.removeprefix(TIMM)
@@ -225,33 +226,33 @@ def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
 
 
 def _encoder(model: ModelConfig) -> tuple[Any, ...]:
-    """What makes two encoders the same, weight for weight."""
+    """Return the settings by which two encoders are the same, weight for weight."""
     return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
 
 
 def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
-    """``controls.json`` of each training, made where it is missing or of another version; or why there is none."""
+    """Return ``controls.json`` of each training, computed where missing or of another version; or a reason instead."""
     from experiments.verbs.controls import judge_controls
     from fer_id.evaluation.controls import CONTROLS
     from fer_id.reporting.result_shapes import Controls
     from fer_id.runs.records import read_record
 
-    found = []
+    results = []
     for run in runs:
         path = run.path / "controls.json"
         try:
             again = f"`fer-id controls {run.path}` makes it again"
             known = read_record(Controls, path, again) if path.is_file() else {"accuracy": {}}
-            found.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
+            results.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)
-    if any(_extent(other) != _extent(found[0]) for other in found):
+    if any(_extent(other) != _extent(results[0]) for other in results):
         return "controls.json of its trainings are not of the same clips; `fer-id controls RUN` makes each again"
-    return found
+    return results
 
 
-def _extent(found: dict[str, Any]) -> list[Any]:
-    """What ``controls.json`` of several trainings must share to be pooled: subjects, clips, frames, bins."""
-    bins = [[[*each["accuracy"]] for each in found[key]["bins"] or []] for key in ("peak", "delay")]
-    frames = {reader: len(values) for reader, values in found["by_frame"].items()}
-    return [found["per_subject"]["subjects"], found["per_subject"]["clips"], frames, bins]
+def _extent(controls: dict[str, Any]) -> list[Any]:
+    """Return the subjects, clips, frames and bins of ``controls.json``, equal in trainings that can be pooled."""
+    bins = [[[*row["accuracy"]] for row in controls[key]["bins"] or []] for key in ("peak", "delay")]
+    frames = {reader: len(values) for reader, values in controls["by_frame"].items()}
+    return [controls["per_subject"]["subjects"], controls["per_subject"]["clips"], frames, bins]

@@ -1,4 +1,4 @@
-"""``fer-id card RUN``: the model card of a run, and what its data are and who agreed to their use."""
+"""``fer-id card RUN``: the model card of a run, with the sources, licences and consent of its data."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ UNKNOWN = "unknown"
 
 @dataclass
 class CardConfig:
-    """Which run."""
+    """Configuration of a model card."""
 
     run: str = setting("", required=True, help="folder of a finished run")
     evidence: str | None = setting(None, help="the cross-validation whose numbers count, where RUN judged too few")
 
 
 def card(config: CardConfig) -> Path:
-    """Writes ``card.md`` into a run; gives its path.
+    """Write ``card.md`` into a run; return its path.
 
     Raises:
         RunError: no finished run, or damaged.
@@ -39,23 +39,23 @@ def card(config: CardConfig) -> Path:
     evidence = RunDir.open(config.evidence) if config.evidence else None
     for judged in filter(None, (run, evidence)):
         if (judged.path / "metrics.json").is_file():
-            read_metrics(judged)  # whole, or a clear refusal
-    told = model_card(
+            read_metrics(judged)  # raises RunError for damaged metrics
+    text = model_card(
         read_record(run, run_name(run)),
         sources_of(run),
         evidence=read_record(evidence, run_name(evidence)) if evidence else None,
     )
-    atomic_write_text(run.path / "card.md", told)
+    atomic_write_text(run.path / "card.md", text)
     return run.path / "card.md"
 
 
 def sources_of(run: RunDir) -> list[Any]:
-    """The data of a run and of the runs that it started from, the nearest first; what cannot be found is unknown."""
+    """Return the data sources of a run and of its parent runs, the nearest first; missing facts are ``unknown``."""
     from fer_id.release.model_card import Source
 
-    found: dict[tuple[str, str], Source] = {}
-    for number, one in enumerate(_line(run)):
-        job, config = one.job(), one.config()
+    sources: dict[tuple[str, str], Source] = {}
+    for number, ancestor in enumerate(_line(run)):
+        job, config = ancestor.job(), ancestor.config()
         dataset, provenance = str(job.get("dataset") or UNKNOWN), (job.get("store") or {}).get("provenance") or UNKNOWN
         cards = _cards(config)
         source = Source(
@@ -65,26 +65,26 @@ def sources_of(run: RunDir) -> list[Any]:
             licence=_licence("synthetic" if provenance == "synthetic" else dataset, cards),
             consent=_consent(cards),
         )
-        found.setdefault((dataset, provenance), source)
+        sources.setdefault((dataset, provenance), source)
         if (weights := _weights(config.get("model") or {})) is not None:
-            found.setdefault((weights[0], UNKNOWN), Source(weights[0], UNKNOWN, "published weights", weights[1]))
-    return list(found.values())
+            sources.setdefault((weights[0], UNKNOWN), Source(weights[0], UNKNOWN, "published weights", weights[1]))
+    return list(sources.values())
 
 
 def _line(run: RunDir) -> Iterator[RunDir]:
-    """A run and those that it started from, nearest first, as far as they are still there."""
+    """Yield a run and its existing ancestors, the nearest first."""
     todo, seen = [run], set[Path]()
     while todo:
-        one = todo.pop(0)
-        if one.path.resolve() in seen or not (one.path / "job.json").is_file():
+        ancestor = todo.pop(0)
+        if ancestor.path.resolve() in seen or not (ancestor.path / "job.json").is_file():
             continue
-        seen.add(one.path.resolve())
-        yield one
-        todo += [RunDir(parent) for parent in one.job().get("parents") or ()]
+        seen.add(ancestor.path.resolve())
+        yield ancestor
+        todo += [RunDir(parent) for parent in ancestor.job().get("parents") or ()]
 
 
 def _cards(config: dict[str, Any]) -> list[StoreCard]:
-    """The cards of a run's stores, as far as they are still there."""
+    """Return the cards of a run's existing stores."""
     cards = []
     for path in (config.get("data") or {}).get("store") or ():
         try:
@@ -95,7 +95,7 @@ def _cards(config: dict[str, Any]) -> list[StoreCard]:
 
 
 def _licence(dataset: str, cards: list[StoreCard]) -> str:
-    """Of a dataset; of simulated clips that of the stills they were made of as well."""
+    """Return the licence of a dataset; for simulated clips also that of their stills."""
     from experiments.settings.registry import DATASETS
 
     licence = DATASETS[dataset].licence if dataset in DATASETS else UNKNOWN
@@ -107,16 +107,16 @@ def _licence(dataset: str, cards: list[StoreCard]) -> str:
 
 
 def _consent(cards: list[StoreCard]) -> dict[str, int] | None:
-    """How many children agreed to each purpose; None where no store holds consent."""
-    kept = {subject: one for card in cards for subject, one in card.consent.items()}
-    if not kept:
+    """Return the number of children with consent, in all and by purpose; None where no store holds consent."""
+    consents = {subject: consent for card in cards for subject, consent in card.consent.items()}
+    if not consents:
         return None
-    purposes = Counter(purpose for one in kept.values() for purpose in one["purposes"])
-    return {"children": len(kept), **dict(sorted(purposes.items()))}
+    purposes = Counter(purpose for consent in consents.values() for purpose in consent["purposes"])
+    return {"children": len(consents), **dict(sorted(purposes.items()))}
 
 
 def _weights(model: dict[str, Any]) -> tuple[str, str] | None:
-    """Published weights that an encoder started from, with their licence; None where there are none."""
+    """Return the published weights of an encoder, with their licence; None for random weights."""
     if model.get("weights"):
         return "a file of weights", UNKNOWN
     if not model.get("pretrained"):

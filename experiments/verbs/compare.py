@@ -11,7 +11,7 @@ from fer_id.settings import setting
 
 @dataclass
 class CompareConfig:
-    """Which runs, which of them is the reference, and where the page goes."""
+    """Configuration of a comparison of runs."""
 
     runs: list[str] = setting(
         [],
@@ -29,11 +29,11 @@ class CompareConfig:
 
 
 def compare(config: CompareConfig) -> Path:
-    """Writes the page and the table; gives the page's path.
+    """Write the page and the table; return the page's path.
 
     Raises:
-        RunError: a path stands for no finished run, or a run's files are missing or damaged (all is listed); or
-            ``out`` holds another page.
+        RunError: a path without a finished run, or missing or damaged files of a run (all are listed); or ``out``
+            holds another page.
     """
     from experiments.run_paths import find_runs
     from fer_id.reporting.comparison.page import write_comparison
@@ -42,12 +42,12 @@ def compare(config: CompareConfig) -> Path:
     if (out / "index.html").exists() and not (out / "comparison.csv").exists():
         raise RunError(f"out={out}: its index.html is of something else and would be lost; choose another folder")
     problems = Problems("compare")
-    found = find_runs(config.runs, problems, config.reference, config.unfinished)
+    selection = find_runs(config.runs, problems, config.reference, config.unfinished)
     return write_comparison(
-        found.runs,
+        selection.runs,
         out,
-        names=found.names,
-        left_out=found.left_out,
-        swept=found.swept,
+        names=selection.names,
+        left_out=selection.left_out,
+        swept=selection.swept,
         problems=problems,
     )

@@ -1,4 +1,4 @@
-"""``fer-id consent check | withdraw | erase | audit``: who takes part, taking someone out, the log of it."""
+"""``fer-id consent check | withdraw | erase | audit``: admitted subjects, withdrawal and erasure, and the audit log."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @dataclass
 class ConsentConfig:
-    """What to do, and with whose records. The site's key and log lie in $FER_ID_KEYS, else ~/.config/fer_id."""
+    """Action and subject. The site's key and log are in $FER_ID_KEYS, or without it in ~/.config/fer_id."""
 
     action: str = setting(
         "check",
@@ -37,24 +37,24 @@ class ConsentConfig:
     runs: str = setting("runs", help="folder of all runs")
 
     def clashes(self) -> Iterator[Clash]:
-        """Nothing to check, or nobody to withdraw."""
-        taking_out = self.action in ("withdraw", "erase")
+        """Yield the clashes of an action without its cohort or subject."""
+        erases = self.action in ("withdraw", "erase")
         if self.action == "check" and not self.cohort:
             yield Clash(("cohort",), "is empty; say cohort=FOLDER, whose consent is to be checked")
-        if taking_out and not self.subject:
+        if erases and not self.subject:
             yield Clash(("subject",), f"is empty; say fer-id consent {self.action} SUBJECT")
-        if not taking_out and self.subject:
+        if not erases and self.subject:
             yield Clash(("subject",), f"is of withdraw and erase only, not of {self.action}")
 
 
 def consent(config: ConsentConfig) -> str:
-    """Does what ``action`` says, and tells what was done."""
-    actions = {"check": _check, "withdraw": _take_out, "erase": _take_out, "audit": _audit}
+    """Carry out ``action``; return a text on the result."""
+    actions = {"check": _check, "withdraw": _erase, "erase": _erase, "audit": _audit}
     return actions[config.action](config, keys_home())
 
 
 def _check(config: ConsentConfig, home: Path) -> str:
-    """Every subject with what its consent allows today."""
+    """Return a line per subject with the purposes that its consent covers today."""
     from data_modules.cohort.admission import decisions
     from data_modules.cohort.manifests import read_manifests
 
@@ -73,14 +73,14 @@ def _check(config: ConsentConfig, home: Path) -> str:
     return "\n".join([f"{config.cohort}: {admitted} of {len(manifests.subjects)} subjects take part today", *lines])
 
 
-def _take_out(config: ConsentConfig, home: Path) -> str:
-    """Erases a subject wherever it is told to.
+def _erase(config: ConsentConfig, home: Path) -> str:
+    """Erase a subject from the stores and runs of the configuration.
 
-    Everything is checked before anything is done; a withdrawal is noted first, so that nothing loads meanwhile; and one
-    place that cannot be cleaned keeps none of the others from it.
+    Everything is checked before anything is erased; a withdrawal is recorded first, so that nothing is loaded
+    meanwhile; and a place that cannot be erased does not stop the others.
 
     Raises:
-        ConsentError: nobody of that name is known, or something could not be erased; the message says what was.
+        ConsentError: unknown subject, or a failed erasure; the message lists what was erased.
     """
     key, today = Key.load(home), date.today()
     log, problems = AuditLog(home, key), Problems("not everything could be erased")
@@ -96,18 +96,18 @@ def _take_out(config: ConsentConfig, home: Path) -> str:
     problems.found += runs.problems
     done = {"clips_erased": sum(count or 0 for count in clips.values()), "runs_quarantined": len(runs.quarantined)}
     _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
-    lines = [*_told(clips, runs, Path(config.runs)), *_predictions(log, subject)]
+    lines = [*_erasures(clips, runs, Path(config.runs)), *_predictions(log, subject)]
     done_so_far = "\n".join([_title(subject, config.action), *lines])
     hint = f"Mend this and say the same again. Done was:\n{done_so_far}"
     if len(problems) and len(hint) > MOST_CHARACTERS // 2:
-        print(done_so_far)  # whole, however long: what has to be deleted by hand is among it
+        print(done_so_far)  # in full length, since it lists what has to be deleted by hand
         hint = "Mend this and say the same again. What was done stands on the standard output."
     problems.raise_if_any(ConsentError, hint)
     return done_so_far
 
 
 def _try(problems: Problems, work: Callable[[], T]) -> T | None:
-    """The result, or the failure among the problems."""
+    """Return the result of ``work``; a failure is added to the problems, and the result is None."""
     try:
         return work()
     except (FerIdError, OSError) as problem:
@@ -116,27 +116,27 @@ def _try(problems: Problems, work: Callable[[], T]) -> T | None:
 
 
 def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home: Path) -> tuple[str, str | None]:
-    """The pseudonym, and the name in the cohort's tables where a cohort is given.
+    """Return the pseudonym, and the name in the cohort's tables where a cohort is set.
 
     Raises:
-        ConsentError: nobody of that name or pseudonym was ever admitted, nor stands in the tables or stores given.
+        ConsentError: the name or pseudonym is not in the audit log, the withdrawals, the tables or the stores.
     """
     names = {key.pseudonym("subject", name): name for name in (table.names if table else ())}
-    given = config.subject
-    subject = given if PSEUDONYM.fullmatch(given) else key.pseudonym("subject", given)
+    argument = config.subject
+    subject = argument if PSEUDONYM.fullmatch(argument) else key.pseudonym("subject", argument)
     if table is not None and subject not in names:
         raise ConsentError(
-            f"{table.path}: nobody is called {given!r} there; give the name as it stands in subjects.csv"
+            f"{table.path}: nobody is called {argument!r} there; give the name as it stands in subjects.csv"
         )
     known = {*names, *withdrawals(home)}
     for path in map(Path, config.store):
         if (path / "card.json").is_file():
             known |= set(StoreCard.read(path / "card.json").consent)
-    known |= {one for line in AuditLog(home, key).lines() for one in line.get("admitted") or ()}
+    known |= {pseudonym for line in AuditLog(home, key).lines() for pseudonym in line.get("admitted") or ()}
     if subject not in known:
         raise ConsentError(
-            f"nobody is known as {given!r} ({subject}): not in the audit log of {home}, nor in the stores given. Look "
-            "at the spelling, and whether FER_ID_KEYS names the key with which the cohort was prepared"
+            f"nobody is known as {argument!r} ({subject}): not in the audit log of {home}, nor in the stores given. "
+            "Look at the spelling, and whether FER_ID_KEYS names the key with which the cohort was prepared"
         )
     return subject, names.get(subject)
 
@@ -147,7 +147,7 @@ def _title(subject: str, action: str) -> str:
     return f"{subject}: erased where it was asked for; no withdrawal is noted, so other copies open as before"
 
 
-def _told(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
+def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[str]:
     lines = [f"  {store}: {count} clips erased" for store, count in clips.items() if count is not None]
     lines += [f"  quarantined, because it learned from this child: {path}" for path in runs.quarantined]
     lines += [
@@ -172,19 +172,19 @@ def _with_pictures(wandb_run: str, runs: Erased) -> str:
 
 
 def _predictions(log: AuditLog, subject: str) -> list[str]:
-    """What ``fer-id predict`` left of the subject, which lies wherever it was told to."""
-    of_it = (line for line in log.lines() if line.get("event") == "predicted" and line.get("subject") == subject)
-    days = [str(line.get("time"))[:10] for line in of_it]
+    """Return a line on the folders of ``fer-id predict`` about the subject, whose places the log does not hold."""
+    entries = (line for line in log.lines() if line.get("event") == "predicted" and line.get("subject") == subject)
+    days = [str(line.get("time"))[:10] for line in entries]
     if not days:
         return []
     return [f"  DELETE BY HAND: the folders of {len(days)} predictions about this child, the last of {days[-1]}"]
 
 
 def _audit(config: ConsentConfig, home: Path) -> str:
-    """The log, after its chain was verified."""
+    """Verify the log's chain and return its entries, a line each."""
     lines = AuditLog(home, Key.load(home)).verify()
-    shown = [f"  {line['time']} {line['event']}: {_facts(line)}" for line in lines]
-    return "\n".join([f"{home}: {len(lines)} entries, unchanged since they were written", *shown])
+    entries = [f"  {line['time']} {line['event']}: {_facts(line)}" for line in lines]
+    return "\n".join([f"{home}: {len(lines)} entries, unchanged since they were written", *entries])
 
 
 def _facts(line: dict[str, object]) -> str:

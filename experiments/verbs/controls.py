@@ -1,7 +1,7 @@
-"""``fer-id controls RUN``: does time matter to a trained model? What less than the whole clip tells, beside it.
+"""``fer-id controls RUN``: temporal controls of a trained model (``fer_id.evaluation.controls`` defines them).
 
-The controls for every claim that time matters: one frame, the mean of all frames, the frames in another order. Each
-clip is encoded once; everything is asked of its features. ``fer_id.evaluation.controls`` says what each control is.
+Accuracy on whole clips beside single frames, the mean of all frames, and the frames in another order: the controls of
+any claim that time matters. Each clip is encoded once; all controls are computed from its features.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 OWN, LINEAR = "the model itself", "linear classifier"
-"""Who reads a single frame: the model, whose head then sees a clip of one frame; a classifier fitted on frames."""
+"""Classifiers of single frames: the model with a clip of one frame, and a linear classifier fitted on frames."""
 
 ORDERS = 10
-PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)  # from the strongest: the first of the best on inner validation is taken
-MOST_FRAMES = 50_000  # that the linear classifier of frames is fitted on: more change nothing but the time it takes
+PENALTIES = (1.0, 1e-1, 1e-2, 1e-3)  # from the strongest, which wins a tie on inner validation
+MOST_FRAMES = 50_000  # frames for the linear classifier; more change nothing but the time
 
 
 @dataclass
 class ControlsConfig:
-    """Which run."""
+    """Configuration of the temporal controls."""
 
     run: str = setting("", required=True, help="folder of a finished run")
 
 
-class Asked(NamedTuple):
-    """The test clips of one training: what was right, of every control and of every frame.
+class FoldControls(NamedTuple):
+    """Correctness of each control and each frame on the test clips of one training.
 
     Attributes:
-        right: control -> (N,).
-        by_frame: reader -> (N, T), False where the frame shows no face.
+        right: control -> (N,), 1 where right.
+        by_frame: reader -> (N, T), 1 where right, 0 for a frame without a face.
         rows: the clips' rows of the store's table.
-        precision: in which the model computed.
+        precision: precision of the model's computation.
     """
 
     right: dict[str, Floats]
@@ -60,42 +60,41 @@ class Asked(NamedTuple):
 
 
 def controls(config: ControlsConfig) -> str:
-    """Writes ``controls.json`` and its figures into the run and says what is in it.
+    """Write ``controls.json`` and its figures into the run; return the accuracies as text.
 
     Raises:
-        RunError: no such run, not finished, without its checkpoint, or its store was made again since.
-        RunError: its store holds clips of different length.
-        StoreError: its store is gone or damaged.
+        RunError: no such run, unfinished, without its checkpoint, its store was changed, or clips of different length.
+        StoreError: its store is missing or damaged.
     """
     run = RunDir.open(config.run)
-    found = judge_controls(run)
-    against = found["against_whole_clip"]
-    lines = [f"accuracy on {found['n_clips']} {found['provenance']} test clips, from"]
-    for name, row in found["accuracy"].items():
+    summary = judge_controls(run)
+    against = summary["against_whole_clip"]
+    lines = [f"accuracy on {summary['n_clips']} {summary['provenance']} test clips, from"]
+    for name, row in summary["accuracy"].items():
         tested = f"   p {against[name]['p_holm']:.3f}" if name in against else ""
         lines.append(f"  {name:<28}{row['value']:.3f}{tested}")
-    for reader, values in found["by_frame"].items():
+    for reader, values in summary["by_frame"].items():
         lines.append(f"  frame by frame, {reader}: " + " ".join(f"{value:.2f}" for value in values))
     lines.append("p: whole clip against the control, paired by subject, corrected for four tests (Holm)")
     return "\n".join([*lines, str(run.path / "controls.json")])
 
 
 def judge_controls(run: RunDir) -> dict[str, Any]:
-    """What ``controls.json`` holds, now written; as :func:`fer_id.evaluation.controls.summary`, and what was judged."""
+    """Compute and write ``controls.json``; return it: :func:`fer_id.evaluation.controls.summary`, model and data."""
     from fer_id.reporting.control_figures import control_figure, intensity_figure
     from fer_id.reporting.style import svg
 
     folds = run.folds or [run]
-    asked = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
-    precision = " and ".join(sorted({one.precision for one in asked}))
-    found = _described(run) | {"precision": precision} | control.summary(_answers(asked))
-    write_json(run.path / "controls.json", found)
-    for name, figure in (("controls", control_figure(found)), ("intensity", intensity_figure(found))):
+    results = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
+    precision = " and ".join(sorted({fold.precision for fold in results}))
+    summary = _described(run) | {"precision": precision} | control.summary(_answers(results))
+    write_json(run.path / "controls.json", summary)
+    for name, figure in (("controls", control_figure(summary)), ("intensity", intensity_figure(summary))):
         if figure is None:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)
         else:
             atomic_write_bytes(run.figures / f"{name}.svg", svg(figure))
-    return found
+    return summary
 
 
 def _described(run: RunDir) -> dict[str, Any]:
@@ -103,13 +102,13 @@ def _described(run: RunDir) -> dict[str, Any]:
     return {"provenance": job["store"]["provenance"], "model": model["name"], "head": model["head"]}
 
 
-def _answers(asked: list[Asked]) -> control.Answers:
-    """Of all folds together; the best frame with hindsight is the best over all of them."""
+def _answers(folds: list[FoldControls]) -> control.Answers:
+    """Pool the folds; the best frame with hindsight is the best over all of them."""
     import pandas as pd
 
-    rows = pd.concat([one.rows for one in asked])
-    right = {name: np.concatenate([one.right[name] for one in asked]) for name in asked[0].right}
-    by_frame = {reader: np.concatenate([one.by_frame[reader] for one in asked]) for reader in (OWN, LINEAR)}
+    rows = pd.concat([fold.rows for fold in folds])
+    right = {name: np.concatenate([fold.right[name] for fold in folds]) for name in folds[0].right}
+    by_frame = {reader: np.concatenate([fold.by_frame[reader] for fold in folds]) for reader in (OWN, LINEAR)}
     candidates = np.concatenate(list(by_frame.values()), axis=1)
     right[control.HINDSIGHT] = candidates[:, candidates.mean(axis=0).argmax()]
     courses = [control.peak_and_delay(course) for course in rows["intensity"]]
@@ -119,7 +118,7 @@ def _answers(asked: list[Asked]) -> control.Answers:
     return control.Answers(ordered, means, rows["subject_id"].astype(str).tolist(), peak, delay)
 
 
-def _judge_fold(run: RunDir) -> Asked:
+def _judge_fold(run: RunDir) -> FoldControls:
     from experiments.training.trained_model import TrainedModel
     from fer_id.tasks.features import Features
 
@@ -128,24 +127,24 @@ def _judge_fold(run: RunDir) -> Asked:
     require_one_length(run, data.clips["length"])
     with trained.autocast():
         train, validation, test = (
-            Features.of(model, data.as_they_are(rows))
+            Features.of(model, data.plain_batches(rows))
             for rows in (data.fold.train, data.fold.validation, data.fold.test)
         )
         right = _orders(model, test)
-        own = [_by_frame(one.frames.judged(model), one) for one in (validation, test)]
-        heads = [one.pooled(model) for one in (train, validation, test)]
+        own = [_by_frame(clips.frames.judged(model), clips) for clips in (validation, test)]
+        heads = [clips.pooled(model) for clips in (train, validation, test)]
     right[control.REFITTED] = _read(train, validation, test, heads)
-    right[control.MEAN] = _read(train, validation, test, [one.mean for one in (train, validation, test)])
+    right[control.MEAN] = _read(train, validation, test, [clips.mean for clips in (train, validation, test)])
     reader = _frame_reader(train, validation)
-    linear = [_by_frame(reader(one.frames.values[:, 0]), one) for one in (validation, test)]
-    right[control.CHOSEN] = _chosen(*(np.concatenate(both, axis=1) for both in zip(own, linear, strict=True)))
+    linear = [_by_frame(reader(clips.frames.values[:, 0]), clips) for clips in (validation, test)]
+    right[control.CHOSEN] = _chosen(*(np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True)))
     right[control.CONFIDENT] = _most_confident(reader, test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
-    return Asked(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
+    return FoldControls(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
 
 
 def require_one_length(run: RunDir, lengths: pd.Series) -> None:
-    """Raises RunError unless all clips have as many frames: else no frame has a place of its own in every clip."""
+    """Raise RunError for clips of different length: a frame number must be the same moment in every clip."""
     if lengths.min() != lengths.max():
         raise RunError(
             f"{run.path}: the clips of its store have {lengths.min()} to {lengths.max()} frames, expected the same "
@@ -154,12 +153,12 @@ def require_one_length(run: RunDir, lengths: pd.Series) -> None:
 
 
 def _right(logits: Tensor, features: Features) -> Floats:
-    """(N,) 1 where the highest logit is the label's; 0 for a clip without a face."""
+    """Return (N,) 1 where the highest logit is the label's; 0 for a clip without a face."""
     return ((logits.argmax(dim=-1) == features.label) & features.covered).double().numpy()
 
 
 def _orders(model: ClipClassifier, test: Features) -> dict[str, Floats]:
-    """The model on the frames in order, in random orders (the mean over them) and backwards."""
+    """Return the model's correctness on the frames in order, in random orders (their mean) and in reverse."""
     shuffled = [_right(test.shuffled(seed).judged(model), test) for seed in range(ORDERS)]
     return {
         control.WHOLE: _right(test.judged(model), test),
@@ -169,25 +168,25 @@ def _orders(model: ClipClassifier, test: Features) -> dict[str, Floats]:
 
 
 def _by_frame(logits: Tensor, clips: Features) -> Floats:
-    """(N, T) what is right, from the logits (N * T, K) of each frame alone."""
+    """Return (N, T) 1 where right, from the logits (N * T, K) of single frames."""
     return _right(logits, clips.frames).reshape(clips.valid.shape)
 
 
 def _chosen(validation: Floats, test: Floats) -> Floats:
-    """(N,) test clips, by the reader and at the moment (columns) that were best on inner validation."""
+    """Return (N,) the test column (reader and frame) that was best on inner validation."""
     return test[:, validation.mean(axis=0).argmax()]
 
 
 def _most_confident(reader: Reader, test: Features) -> Floats:
     frames = test.frames
-    sure, said = reader(frames.values[:, 0]).softmax(dim=-1).max(dim=-1)
-    sure = sure.reshape(test.valid.shape).masked_fill(~test.valid, -1)
-    best = said.reshape(test.valid.shape).gather(1, sure.argmax(dim=1, keepdim=True)).squeeze(1)
+    confidence, predicted = reader(frames.values[:, 0]).softmax(dim=-1).max(dim=-1)
+    confidence = confidence.reshape(test.valid.shape).masked_fill(~test.valid, -1)
+    best = predicted.reshape(test.valid.shape).gather(1, confidence.argmax(dim=1, keepdim=True)).squeeze(1)
     return ((best == test.label) & test.covered).double().numpy()
 
 
 def _read(train: Features, validation: Features, test: Features, clips: list[Tensor]) -> Floats:
-    """(N,) what a linear classifier gets right, from one vector a clip of training, validation and test."""
+    """Return (N,) the correctness of a linear classifier of one vector per clip (training, validation, test)."""
     learned, chosen, judged = clips
     seen, known = train.covered, validation.covered
     reader = _fitted(learned[seen], train.label[seen], chosen[known], validation.label[known])
@@ -204,7 +203,7 @@ def _frame_reader(train: Features, validation: Features) -> Reader:
 
 
 def _fitted(features: Tensor, label: Tensor, validation: Tensor, truth: Tensor) -> Reader:
-    """A linear classifier, its penalty chosen on inner validation."""
+    """Fit a linear classifier, its penalty chosen on inner validation."""
     from fer_id.tasks.features import linear_reader
 
     classes = int(max(label.max(), truth.max())) + 1

@@ -1,4 +1,4 @@
-"""``fer-id curve``: what each further child, or each earlier clip of the same child, is worth: the adaptation curve."""
+"""``fer-id curve``: the adaptation curve, accuracy by the number of children, or of earlier clips of the same child."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHILDREN, CLIPS = "children", "clips"
 
 @dataclass
 class CurveConfig(AdaptConfig):
-    """One adaptation at several sizes; every other key is that of ``fer-id adapt``."""
+    """Configuration of an adaptation at several sizes; the other keys are those of ``fer-id adapt``."""
 
     over: str = setting(
         CHILDREN,
@@ -38,7 +38,7 @@ class CurveConfig(AdaptConfig):
     )
 
     def clashes(self) -> Iterator[Clash]:
-        """Sizes that are none, and what the curve sets itself."""
+        """Yield the clashes of bad sizes, and of keys that the curve sets itself."""
         yield from super().clashes()
         if any(size < 0 for size in self.sizes) or len(set(self.sizes)) < len(self.sizes):
             yield Clash(("sizes",), f"{self.sizes}: expected different numbers, 0 or more, such as [0,1,2,4,8]")
@@ -55,14 +55,14 @@ class CurveConfig(AdaptConfig):
 
 
 def curve(config: CurveConfig) -> str:
-    """Adapts at every size, finished ones taken as they are; writes ``curve-<over>.csv`` and ``.svg`` beside the runs.
+    """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg`` beside the runs.
 
     Returns:
         the table, with the path of the figure.
 
     Raises:
         FerIdError: as ``experiments.verbs.train.train``.
-        ConfigError: a size that the cohort does not have, before anything is trained.
+        ConfigError: a size beyond the cohort's, before anything is trained.
     """
     folder = Path(config.runs.root) / (config.name or f"{config.data.name}/curve")
     runs = {}
@@ -81,7 +81,7 @@ def curve(config: CurveConfig) -> str:
 
 
 def _sizes(config: CurveConfig) -> list[int]:
-    """The sizes, rising, all of which every fold (of clips: some fold) can give."""
+    """Return the sizes, rising; all folds have as many children (or one fold as many earlier clips)."""
     data = open_data(_plain(config), None)
     if config.over == CHILDREN:
         most = min(len(data.subjects(fold.train)) for fold in data.folds)
@@ -95,12 +95,12 @@ def _sizes(config: CurveConfig) -> list[int]:
 
 
 def _plain(config: CurveConfig) -> AdaptConfig:
-    """The adaptation without what makes it a curve."""
+    """Return the configuration of the adaptation, without the keys of the curve."""
     return AdaptConfig(**{field.name: getattr(config, field.name) for field in fields(AdaptConfig)})
 
 
 def _at(config: CurveConfig, size: int, folder: Path) -> AdaptConfig:
-    """The adaptation at one size."""
+    """Return the configuration of the adaptation at one size."""
     name = f"{folder.relative_to(config.runs.root).as_posix()}/{config.over}-{size:03d}"
     made = replace(_plain(config), name=name)
     if config.over == CLIPS:

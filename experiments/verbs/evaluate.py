@@ -1,4 +1,4 @@
-"""``fer-id evaluate`` and ``fer-id report``: a run's numbers and page again, from its predictions, without a model."""
+"""``fer-id evaluate`` and ``fer-id report``: a run's metrics and page, from its predictions, without the model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from fer_id.settings import Clash, setting
 
 @dataclass
 class ReportConfig:
-    """Which run."""
+    """Configuration of a report."""
 
     run: str = setting("", required=True, help="folder of a finished run")
 
 
 @dataclass
 class EvaluateConfig(ReportConfig):
-    """Which run, and what its scores are broken down by."""
+    """Configuration of an evaluation: the run, its subgroups and risk levels."""
 
     groups: list[str] = setting([], help="group columns to break the scores down by; empty: all the data has")
     pairs: list[str] = setting([], help="two group columns crossed, as severity:gender")
@@ -37,7 +37,7 @@ class EvaluateConfig(ReportConfig):
     public: str | None = setting(None, help="also write the groups as they may be shown outside (JSON) to this file")
 
     def clashes(self) -> Iterator[Clash]:
-        """Pairs that are none."""
+        """Yield the clash of pairs that are not two different columns."""
         if wrong := [
             pair for pair in self.pairs if len(set(filter(None, pair.split(":")))) != 2 or pair.count(":") > 1
         ]:
@@ -45,10 +45,10 @@ class EvaluateConfig(ReportConfig):
 
 
 def evaluate(config: EvaluateConfig) -> str:
-    """Computes ``metrics.json``, the figures and the page again, and says the main numbers, gaps and who is flagged.
+    """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text.
 
     Raises:
-        RunError: no finished run, or damaged.
+        RunError: the run is unfinished or damaged.
         DataError: its predictions have no such group column.
     """
     from fer_id.reporting import doubt
@@ -64,16 +64,16 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.public is not None:
         _write_public(metrics, Path(config.public))
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
-    said = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
+    rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
     size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
     title = f"{run.path}: {size}, provenance {metrics['provenance']}"
     gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
     unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics["subgroups"] is not None)]
-    return "\n".join([title, *said, *gaps, *unsure, str(run.path / "report.html")])
+    return "\n".join([title, *rows, *gaps, *unsure, str(run.path / "report.html")])
 
 
 def _require_outside(path: Path, run: RunDir) -> None:
-    """Check, before anything is computed, that the public file takes the place of nothing but an older one.
+    """Check, before anything is computed, that the public file replaces nothing but an older public file.
 
     Raises:
         DataError: ``path`` is a folder, lies inside a run, or is a file that is no public view of groups.
@@ -103,10 +103,10 @@ def _write_public(metrics: dict[str, Any], path: Path) -> None:
 
 
 def report(config: ReportConfig) -> Path:
-    """Writes the page ``report.html`` again from what the run has; gives its path.
+    """Write the page ``report.html`` from the run's files; return its path.
 
     Raises:
-        RunError: no finished run, or damaged.
+        RunError: the run is unfinished or damaged.
     """
     from fer_id.reporting.report import write_report
 

@@ -1,7 +1,7 @@
-"""``fer-id explain RUN``: where a model looks, measured on facial regions, and whether its maps can be believed.
+"""``fer-id explain RUN``: attribution maps of a model measured on facial regions, with sanity checks of the maps.
 
-What is explained is the class that the run predicted, of test clips, by the fold's own model. ``explain/`` in the run
-then holds ``explanations.parquet`` (a row per clip), ``explain.json`` (the numbers) and ``index.html`` (the page).
+The maps explain the class that the run predicted for its test clips, by the model of the clip's fold. ``explain/`` in
+the run holds ``explanations.parquet`` (a row per clip), ``explain.json`` (the numbers) and ``index.html`` (the page).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they 
 
 @dataclass
 class ExplainRunConfig(ExplainConfig):
-    """Which run, and how much of it."""
+    """Configuration of the explanation of a run."""
 
     run: str = setting("", required=True, help="folder of a finished run")
 
 
-class Found(NamedTuple):
-    """What was found of one model.
+class FoldExplanation(NamedTuple):
+    """Explanation of one fold's model.
 
     Attributes:
-        explained: of its clips.
-        precision: in which the model computed.
-        checked: of those whose maps were checked; None where none was.
-        data: where the clips are.
-        layer: whose Grad-CAM it is.
+        explained: attribution on its clips.
+        checked: sanity checks of some clips' maps; None without any.
+        data: data module of the clips.
+        layer: name of the Grad-CAM layer.
+        precision: precision of the model's computation.
     """
 
     explained: Explained
@@ -59,27 +59,27 @@ class Found(NamedTuple):
 
 
 def explain(config: ExplainRunConfig) -> str:
-    """Explains a run and says what came out.
+    """Explain a run; return the main results as text.
 
     Raises:
-        RunError: no such run, not finished, without its checkpoint, or its store was made again since.
+        RunError: no such run, unfinished, without its checkpoint, or its store was changed.
         ConfigError: no such layer; the possible ones are listed.
-        StoreError: its store is gone or damaged.
+        StoreError: its store is missing or damaged.
     """
     from fer_id.reporting.explanation import sentences
     from fer_id.reporting.report import write_report
 
     run = RunDir.open(config.run)
-    said, _ = explain_run(run, config)
-    write_report(run)  # it says so too
-    return "\n".join([*sentences(said), str(run.path / "explain" / "index.html")])
+    summary, _ = explain_run(run, config)
+    write_report(run)  # the report has a section on the explanation
+    return "\n".join([*sentences(summary), str(run.path / "explain" / "index.html")])
 
 
 def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], list[Shown]]:
-    """Writes ``explain/`` into a run, which need not be marked finished yet.
+    """Write ``explain/`` into a run, which need not be marked finished yet.
 
     Returns:
-        what ``explain.json`` holds, and the gallery.
+        the contents of ``explain.json``, and the gallery.
     """
     import pandas as pd
 
@@ -93,37 +93,37 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
     labels = class_names(test)
     chosen = balanced(test, config.clips)
     checked = balanced(chosen[chosen["predicted"].notna()], config.checks)
-    found = [_explain_fold(fold, chosen, checked, config) for fold in run.folds or [run]]
-    if not (parts := [one for one in found if one is not None]):
+    folds = [_explain_fold(fold, chosen, checked, config) for fold in run.folds or [run]]
+    if not (parts := [part for part in folds if part is not None]):
         raise RunError(f"{run.path}: no test clip was chosen (clips={config.clips}), so nothing is explained")
     first = parts[0]
-    rows = pd.concat([one.explained.rows for one in parts], ignore_index=True)
-    told = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=_confidence(chosen))
-    told = told.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
-    rows = rows.merge(told, on="clip_id", how="left", validate="one_to_one")
-    checks, curves, methods = _pooled([one.checked for one in parts if one.checked is not None])
-    said: dict[str, Any] = plain(
+    rows = pd.concat([part.explained.rows for part in parts], ignore_index=True)
+    columns = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=_confidence(chosen))
+    columns = columns.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
+    rows = rows.merge(columns, on="clip_id", how="left", validate="one_to_one")
+    checks, curves, methods = _pooled([part.checked for part in parts if part.checked is not None])
+    content: dict[str, Any] = plain(
         {
             "provenance": first.data.provenance,
             "model": run.config()["model"]["name"],
             "layer": first.layer,
-            "precision": " and ".join(sorted({one.precision for one in parts})),
+            "precision": " and ".join(sorted({part.precision for part in parts})),
             **summary(rows, labels, first.data.groups, checks=checks, methods=methods),
             "curves": curves,
         }
     )
     (run.path / "explain").mkdir(exist_ok=True, mode=0o700)
     atomic_write_bytes(run.path / "explain" / "explanations.parquet", rows.to_parquet(index=False))
-    write_json(run.path / "explain" / "explain.json", said)
+    write_json(run.path / "explain" / "explain.json", content)
     gallery = _gallery(parts, rows)
-    write_explanation(run, said, gallery)
-    return said, gallery
+    write_explanation(run, content, gallery)
+    return content, gallery
 
 
 def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
-    """As many clips of every class, ``count`` in all; the same ones in every run on a store.
+    """Return ``count`` clips, equally many of each class and the same in every run on a store.
 
-    Subjects take turns, so that few clips do not come from one child.
+    Subjects alternate, so that few clips do not come from one child.
     """
     if count is None:
         return test
@@ -135,8 +135,10 @@ def balanced(test: pd.DataFrame, count: int | None) -> pd.DataFrame:
     return order.sort_values(["place", "key"]).head(count).drop(columns=["key", "turn", "place"])
 
 
-def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, config: ExplainConfig) -> Found | None:
-    """What one model says of its own test clips among those chosen; None where it has none."""
+def _explain_fold(
+    run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, config: ExplainConfig
+) -> FoldExplanation | None:
+    """Explain the chosen test clips of one fold's model; None where the fold has none of them."""
     from experiments.training.trained_model import TrainedModel
     from fer_id.explain.checks import check_clips
     from fer_id.explain.clips import explain_clips, with_targets
@@ -149,10 +151,10 @@ def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, conf
     if not len(rows):
         return None
     layer = choose_layer(trained.model.encoder, config.layer)
-    said = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
-    targets = {str(clip): data.labels.index(name) for clip, name in said.items()}
+    predicted = chosen.dropna(subset="predicted").set_index("clip_id")["predicted"]
+    targets = {str(clip): data.labels.index(name) for clip, name in predicted.items()}
     lengths = {str(clip): int(length) for clip, length in zip(data.clips["clip_id"], data.clips["length"], strict=True)}
-    few, found = _rows(data, checked), None
+    few, checks = _rows(data, checked), None
     with trained.autocast():
         explained = explain_clips(trained.model, _batches(data, rows, "explaining"), targets, layer, lengths)
         if len(few):
@@ -160,19 +162,19 @@ def _explain_fold(run: RunDir, chosen: pd.DataFrame, checked: pd.DataFrame, conf
             targeted = (with_targets(batch, targets, trained.device) for batch in batches)
             clips = (batch for batch in targeted if batch is not None)
             control = trained.with_random_weights()
-            found = check_clips(trained.model, control, clips, layer, seed=trained.config.seed)
-    return Found(explained, found, data, layer, trained.precision)
+            checks = check_clips(trained.model, control, clips, layer, seed=trained.config.seed)
+    return FoldExplanation(explained, checks, data, layer, trained.precision)
 
 
 def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:
-    """Rows, mean curves and methods of all folds together."""
+    """Pool rows, mean curves and methods of all folds."""
     import pandas as pd
 
     if not checked:
         return None, {}, {}
-    rows = pd.concat([one.rows for one in checked], ignore_index=True)
-    curves = {name: np.concatenate([one.curves[name] for one in checked]).mean(axis=0) for name in checked[0].curves}
-    return rows, curves, {name: pd.concat([one.methods[name] for one in checked]) for name in checked[0].methods}
+    rows = pd.concat([fold.rows for fold in checked], ignore_index=True)
+    curves = {name: np.concatenate([fold.curves[name] for fold in checked]).mean(axis=0) for name in checked[0].curves}
+    return rows, curves, {name: pd.concat([fold.methods[name] for fold in checked]) for name in checked[0].methods}
 
 
 def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
@@ -181,37 +183,39 @@ def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype
 
 
 def _batches(data: FerDataModule, rows: np.ndarray[Any, np.dtype[np.int64]], doing: str) -> Iterator[ClipBatch]:
-    return track(data.as_they_are(rows), doing, -(-len(rows) // data.batch_size))
+    return track(data.plain_batches(rows), doing, -(-len(rows) // data.batch_size))
 
 
 def _confidence(test: pd.DataFrame) -> list[float]:
-    """Probability of the predicted class; NaN where there is none."""
+    """Return the probability of the predicted class; NaN for a clip without a prediction."""
     return [
         float(row[f"p_{row['predicted']}"]) if isinstance(row["predicted"], str) else float("nan")
         for row in test.to_dict("records")
     ]
 
 
-def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
-    """Film strips of clips worth looking at: the worst leakage, the surest errors, what was right, by class, and what
-    other methods say of some of those that were checked."""
+def _gallery(parts: list[FoldExplanation], rows: pd.DataFrame) -> list[Shown]:
+    """Return film strips: most attribution off the face, most confident errors, most confident right clips by class,
+    and maps of other methods on some checked clips."""
     from fer_id.explain.attribution import GRAD_CAM
     from fer_id.explain.shares import off_face_attribution
     from fer_id.reporting.explanation import METHOD_NAMES
     from fer_id.reporting.gallery import film_strip
 
     rows = rows.assign(leakage=off_face_attribution(rows))
-    asked = rows[rows["target"] >= 0].sort_values("confidence", ascending=False)
-    right = asked[asked["label"] == asked["predicted"]]
+    explained = rows[rows["target"] >= 0].sort_values("confidence", ascending=False)
+    right = explained[explained["label"] == explained["predicted"]]
     others = {clip: maps for part in parts if part.checked for clip, maps in part.checked.maps.items()}
     kinds = {
-        "Worst leakage first": asked.dropna(subset="leakage").sort_values("leakage", ascending=False),
-        "Wrong, the surest first": asked[asked["label"].notna() & (asked["label"] != asked["predicted"])],
+        "Worst leakage first": explained.dropna(subset="leakage").sort_values("leakage", ascending=False),
+        "Wrong, the surest first": explained[
+            explained["label"].notna() & (explained["label"] != explained["predicted"])
+        ],
         "Right, of every class the surest": right.groupby("label").head(1),
-        _OTHER_METHODS: asked[asked["clip_id"].isin(others)],
+        _OTHER_METHODS: explained[explained["clip_id"].isin(others)],
     }
     places = {clip: part for part in parts for clip in part.explained.maps}
-    shown = []
+    strips = []
     for kind, clips in kinds.items():
         for record in clips.head(_MOST_IN_GALLERY).to_dict("records"):
             row = {str(key): value for key, value in record.items()}
@@ -220,14 +224,14 @@ def _gallery(parts: list[Found], rows: pd.DataFrame) -> list[Shown]:
             store = part.data.stores[int(where["store"])]
             own = part.explained.maps[row["clip_id"]].astype(np.float32)
             maps = others[row["clip_id"]] if kind == _OTHER_METHODS else {GRAD_CAM: own}
-            shown.append(
+            strips.append(
                 film_strip(
                     kind,
                     store.read(int(where["row"])),
-                    {METHOD_NAMES[name]: each for name, each in maps.items()},
+                    {METHOD_NAMES[name]: attribution for name, attribution in maps.items()},
                     row,
                     provenance=store.card.provenance,
                     shareable=store.card.shareable(str(row["subject_id"])),
                 )
             )
-    return shown
+    return strips

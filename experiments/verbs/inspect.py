@@ -1,4 +1,4 @@
-"""``fer-id inspect``: what a store holds, for a person."""
+"""``fer-id inspect``: summary of a store and its audit."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from fer_id.store.reader import ClipStore
 
 @dataclass
 class InspectConfig:
-    """Which store."""
+    """Configuration of an inspection."""
 
     store: str = setting("", required=True, help="folder of the store")
 
 
 def inspect(config: InspectConfig) -> str:
-    """The description of a store, and what its audit found.
+    """Return the summary of a store and the results of its audit.
 
     Raises:
-        StoreError: it is damaged or none.
+        StoreError: the folder is no store, or damaged.
     """
     store = ClipStore.open(config.store)
-    found = [f"  {name}: {value}" for name, value in audit_rows(store.card.audit) if value]
-    return "\n".join([describe(store), "audit (what is not listed was counted as 0):" if found else "no audit", *found])
+    audit = [f"  {name}: {value}" for name, value in audit_rows(store.card.audit) if value]
+    return "\n".join([describe(store), "audit (what is not listed was counted as 0):" if audit else "no audit", *audit])
 
 
 def describe(store: ClipStore) -> str:
-    """Path, provenance, and clips by split and class (splits only where there are some)."""
+    """Return path, provenance, and a table of clips by split (where there are splits) and class."""
     clips, card = store.clips, store.card
     what = "images" if (clips["length"] == 1).all() else "clips"
     rows = clips["split"].fillna("no split") if clips["split"].notna().any() else pd.Series("all", index=clips.index)

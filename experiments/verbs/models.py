@@ -1,4 +1,4 @@
-"""``fer-id models``: what models cost, as a table, and which of timm's work at 64x64."""
+"""``fer-id models``: table of the models' cost, and of timm's models that work at 64x64."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_id.settings import Clash, setting
 
 @dataclass
 class ModelsConfig:
-    """What the costs are counted for."""
+    """Configuration of the cost table."""
 
     model: list[str] = setting(
         [],
@@ -27,14 +27,14 @@ class ModelsConfig:
     classes: int = setting(5, min=2, max=1000, help="classes")
 
     def clashes(self) -> Iterator[Clash]:
-        """A pattern beside names: they make different tables."""
+        """Yield the clash of a pattern beside names, which make different tables."""
         if len(self.model) > 1 and any("*" in name for name in self.model):
             yield Clash(("model",), "a pattern with * stands alone")
 
 
 @dataclass
 class ModelFile:
-    """What a file of ``configs/model/`` holds."""
+    """Contents of a file of ``configs/model/``."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -58,10 +58,10 @@ def model_file(choice: str) -> ModelFile:
 
 
 def models(config: ModelsConfig) -> str:
-    """Return the table, in Markdown, so that it can go into a document as it is.
+    """Return the table in Markdown.
 
     Raises:
-        ConfigError: a model that there is not, or that cannot be built for 64x64.
+        ConfigError: a model is unknown, or cannot be built for 64x64.
     """
     if any("*" in name for name in config.model):
         return _timm_table(config.model[0].removeprefix(TIMM))
@@ -79,7 +79,7 @@ def models(config: ModelsConfig) -> str:
 
 
 def _timm_table(pattern: str) -> str:
-    """Return a row for each family of timm's models: how many work at 64x64, their last maps, and why others do not."""
+    """Return a table of timm's families: models that work at 64x64, their last maps, and reasons of refusals."""
     from fer_id.models.timm_survey import by_family, survey
 
     families = by_family(list(survey(pattern)))

@@ -1,7 +1,7 @@
-"""``fer-id predict VIDEO``: what a model says of a video over time, for a person to review; never for itself.
+"""``fer-id predict VIDEO``: predictions of a model over a video, for review by a person.
 
-The folder it leaves holds the windows with their probabilities, a timeline, a page, and the same for ELAN and BORIS. A
-window of which the model is not sure enough has no answer anywhere in it.
+The output folder holds the windows with their probabilities, a timeline, a page, and files for ELAN and BORIS. A window
+below the confidence threshold has no answer in any of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PLACE = re.compile(r"([0-9]*\.?[0-9]+),\s*([0-9]*\.?[0-9]+)@([0-9]*\.?[0-9]+)")
 
 @dataclass
 class PredictConfig:
-    """Which video, which model, and whose consent."""
+    """Configuration of a prediction: video, model, consent and output."""
 
     video: str = setting("", required=True, help="the video file")
     run: str | None = setting(None, help="folder of a finished run; of a cross-validation, one of its folds")
@@ -67,7 +67,7 @@ class PredictConfig:
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
 
     def clashes(self) -> Iterator[Clash]:
-        """No model, or two."""
+        """Yield the clashes of no model or two, and of keys without the key that they belong to."""
         if bool(self.run) == bool(self.bundle):
             yield Clash(("run", "bundle"), "give one of them: run=FOLDER, or bundle=FOLDER")
         if self.subject and not self.cohort:
@@ -81,10 +81,10 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> str:
-    """Shows the video to the model, writes the folder, and says what came out.
+    """Apply the model to the video and write the folder; return the results as text.
 
     Raises:
-        ConsentError: the person did not agree to it; the video is not opened then.
+        ConsentError: no consent to ``inference``; then the video is not opened.
         RunError, ConfigError, BundleError: the model cannot be used for a video.
         DataError: no video, or damaged.
         FerIdError: ``out`` exists.
@@ -104,15 +104,15 @@ def predict(config: PredictConfig) -> str:
     with atomic_folder(out, replaces=RECORD if config.overwrite else None) as draft:
         timeline = _timeline(config, video, opened, permitted)
         write_outputs(timeline, draft, out, _consent(permitted))
-        if permitted is not None:  # before anybody can open it
+        if permitted is not None:  # before the folder can be opened
             facts = {"subject": permitted.subject, "video": permitted.video}
             permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
-    said = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
-    return "\n".join([*said, f"{ERASURE} {out}", str(out / "index.html")])
+    lines = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
+    return "\n".join([*lines, f"{ERASURE} {out}", str(out / "index.html")])
 
 
 def _permitted(config: PredictConfig, video: Path) -> Permitted | None:
-    """Whose consent allows it; None where no cohort was given."""
+    """Return the person whose consent allows the prediction; None without a cohort."""
     if not config.cohort:
         return None
     from data_modules.cohort.video_consent import permit
@@ -122,24 +122,24 @@ def _permitted(config: PredictConfig, video: Path) -> Permitted | None:
 
 
 def _require_fit(opened: Opened, permitted: Permitted) -> None:
-    """Raises ConfigError where the release was not meant for this person; a drawn one is nobody, and may see all."""
+    """Raise ConfigError where the bundle is not released for this person; drawn people are exempt."""
     if permitted.provenance == "synthetic":
         return
     if opened.demonstration:
         raise ConfigError("the bundle is a demonstration: it was not released for use with anybody in this cohort")
-    for one in opened.unfit:
-        columns = one.column.split(" x ")
-        values = one.group.split(" x ") if len(columns) > 1 else [one.group]
+    for unfit in opened.unfit:
+        columns = unfit.column.split(" x ")
+        values = unfit.group.split(" x ") if len(columns) > 1 else [unfit.group]
         if len(values) == len(columns) and all(
             value in permitted.groups.get(column, ()) for column, value in zip(columns, values, strict=True)
         ):
-            raise ConfigError(f"the bundle is not for use with this person: {one}")
+            raise ConfigError(f"the bundle is not for use with this person: {unfit}")
 
 
 def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
-    """Everything between the file and the outputs."""
+    """Run the model on the video and return the timeline."""
     from data_modules.cohort.videos import CONFIDENCE
-    from fer_id.preprocessing.damage import Mark
+    from fer_id.preprocessing.face_marks import Mark
     from fer_id.preprocessing.landmarker_file import find_bundle
     from fer_id.preprocessing.landmarks import FaceLandmarker
     from fer_id.preprocessing.tracking import MOST_FACES
@@ -152,18 +152,18 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         raise ConfigError(
             f"stride={stride}: a window has {watcher.frames} frames; those between two windows would not be looked at"
         )
-    shown = open_video(video)
+    opened_video = open_video(video)
     bundle = find_bundle(config.face_landmarker)
     marks = [Mark(*place, row=f"face={config.face}") for place in parse_marks(config.face) or ()]
     if not marks and permitted is not None:
         marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
         watched = predict_windows(
-            shown, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
+            opened_video, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
         )
     about = _about(opened, watched, stride, config.least_face, permitted)
-    about = replace(about, of_video=_of_video(shown, watched, marked=bool(marks)))
-    times = spans(watched.windows, watcher.fps, shown.length_s)
+    about = replace(about, of_video=_of_video(opened_video, watched, marked=bool(marks)))
+    times = spans(watched.windows, watcher.fps, opened_video.length_s)
     seen = with_face(times, watched.frames)
     windows = judge_windows(
         times,
@@ -177,11 +177,11 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
     )
     faces = watched.faces if config.thumbnails else ()
     subject = permitted.subject if permitted is not None else ""
-    return Timeline(shown, about, watcher.labels, watched.frames, windows, tuple(faces), subject)
+    return Timeline(opened_video, about, watcher.labels, watched.frames, windows, tuple(faces), subject)
 
 
 def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
-    """``x,y@t;...`` as (t, x, y) of each; None where a part is not that, or two are of one time.
+    """Parse ``x,y@t;...`` to (t, x, y) tuples; None for another format, or for two marks of one time.
 
     >>> parse_marks("0.3,0.45@2")
     [(2.0, 0.3, 0.45)]
@@ -195,7 +195,7 @@ def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
 def _about(
     opened: Opened, watched: VideoPrediction, stride: int, least_face: float, permitted: Permitted | None
 ) -> About:
-    """What is known of the model, and of how it looked at this video."""
+    """Return the facts on the model, with its settings on this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
     settings: dict[str, Any] = {
         "fps": watcher.fps,
@@ -212,7 +212,7 @@ def _about(
 
 
 def _of_video(video: Video, watched: VideoPrediction, *, marked: bool) -> tuple[str, ...]:
-    """Return whose face was followed, where it may be another's, and what of the video may mislead."""
+    """Return notes on the followed face, on losses that may have changed it, and on the video's format."""
     from fer_id.preprocessing.hdr import HDR_NOTE
 
     notes = []

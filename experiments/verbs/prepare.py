@@ -1,4 +1,4 @@
-"""``fer-id prepare``: a raw dataset becomes a ClipStore."""
+"""``fer-id prepare``: conversion of a raw dataset to a ClipStore."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fer_id.store.reader import ClipStore
 
 @dataclass
 class PrepareConfig:
-    """What to prepare, and where to."""
+    """Configuration of a preparation: raw data and output."""
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
     out: str = setting("", required=True, help="folder of the store to make")
     overwrite: bool = setting(False, help="replace what is there")
 
     def clashes(self) -> Iterator[Clash]:
-        """No raw data, or a dataset that another command makes."""
+        """Yield the clashes of missing raw data, and of a dataset that another command makes."""
         made_by = get_dataset(self.data.name).made_by if self.data.name else ""
         if made_by:
             yield Clash(("data.name",), f"{self.data.name} is not prepared but made by {made_by}")
@@ -33,11 +33,11 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> str:
-    """Makes the store and says what is in it.
+    """Write the store; return its summary.
 
     Raises:
         ConfigError: ``out`` exists.
-        DataError: the raw data is not as expected.
+        DataError: faulty raw data.
     """
     out = Path(config.out)
     if out.exists() and not config.overwrite:

@@ -1,6 +1,6 @@
-"""``fer-id release RUN``: a model leaves through the gate, as a signed bundle, or stays, with every reason told.
+"""``fer-id release RUN``: release of a run's model as a signed bundle, or a refusal with every reason.
 
-``fer-id release verify BUNDLE`` checks a bundle that somebody gave you.
+``fer-id release verify BUNDLE`` verifies a bundle.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ReleaseRefused(FerIdError):
 
 @dataclass
 class ReleaseConfig:
-    """What is to leave, under which policy; or which bundle is to be verified."""
+    """Configuration of a release, or of the verification of a bundle."""
 
     run: str = setting("", required=True, help="folder of a finished run; or the word verify, and a bundle behind it")
     bundle: str = setting("", help="of verify: the folder of the bundle")
@@ -49,7 +49,7 @@ class ReleaseConfig:
     trusted_key: str | None = setting(None, help="of verify: fingerprint of the releaser's key, as they told it")
 
     def clashes(self) -> Iterator[Clash]:
-        """Keys of the other action."""
+        """Yield the clashes of keys of the other action."""
         if self.run == VERIFY and not self.bundle:
             yield Clash(("bundle",), "is empty; say fer-id release verify BUNDLE")
         if self.run != VERIFY and self.bundle:
@@ -59,13 +59,13 @@ class ReleaseConfig:
 
 
 def release(config: ReleaseConfig) -> str:
-    """Releases a run, or verifies a bundle, and says what came out.
+    """Release a run, or verify a bundle; return the result as text.
 
     Raises:
-        ReleaseRefused: with every reason; nothing was written but a line in the audit log.
-        PolicyError: the policy is wrong.
-        RunError: no run there.
-        BundleError, SignatureError: of verify, the bundle is not what was signed.
+        ReleaseRefused: has every reason; nothing was written but a line in the audit log.
+        PolicyError: the policy is faulty.
+        RunError: no such run.
+        BundleError, SignatureError: the bundle to verify is not the signed one.
     """
     from fer_id.release.bundle import verify_bundle
 
@@ -75,7 +75,7 @@ def release(config: ReleaseConfig) -> str:
 
 
 def _release(config: ReleaseConfig) -> str:
-    from experiments.releasing.lineage import found_on_disk, site_log
+    from experiments.releasing.lineage import check_lineage, site_log
     from experiments.releasing.packing import pack
     from fer_id.consent.keys import keys_home
     from fer_id.release.bundle import write_bundle
@@ -88,7 +88,7 @@ def _release(config: ReleaseConfig) -> str:
     evidence = judged[1] if judged else None
     out = Path(config.out or f"bundles/{record.name}")
     log = site_log(keys_home())
-    data, reasons = found_on_disk(run, judged[0] if judged else None, log is not None)
+    data, reasons = check_lineage(run, judged[0] if judged else None, logged=log is not None)
     verdict = judge_release(record, policy, evidence, reasons)
     if not verdict.reasons:
         if out.exists():
@@ -96,22 +96,23 @@ def _release(config: ReleaseConfig) -> str:
         signer = Signer.load(keys_home(), create=True)
         packed = pack(run, record, evidence, data, policy, verdict.unfit, signer.fingerprint)
         verdict = verdict._replace(reasons=packed.reasons)
-    told = {"run": record.path, "kind": policy.kind, "setting": policy.setting}
+    facts = {"run": record.path, "kind": policy.kind, "setting": policy.setting}
     if verdict.reasons:
         if log is not None:
-            log.append("release refused", **told, reasons=verdict.reasons)
+            log.append("release refused", **facts, reasons=verdict.reasons)
         raise ReleaseRefused(_refusal(record, verdict))
-    if log is not None:  # before it can be given away
-        log.append("released", **told, bundle=out.name, signed_by=signer.fingerprint)
+    if log is not None:  # before the bundle can be passed on
+        log.append("released", **facts, bundle=out.name, signed_by=signer.fingerprint)
     write_bundle(out, packed.files, signer, kind=policy.kind, name=record.name)
-    return "\n".join([*_told(out, record, policy, verdict), packed.said, f"signed by {signer.fingerprint}", str(out)])
+    lines = _result(out, record, policy, verdict)
+    return "\n".join([*lines, packed.summary, f"signed by {signer.fingerprint}", str(out)])
 
 
 def _record(path: str) -> tuple[RunDir, Record]:
-    """A run, finished or not, with what it says of itself.
+    """Return a run, finished or not, and its record.
 
     Raises:
-        RunError: no run there.
+        RunError: no such run.
     """
     from fer_id.errors import RunError
     from fer_id.release.evidence import read_record
@@ -124,18 +125,18 @@ def _record(path: str) -> tuple[RunDir, Record]:
     return run, read_record(run, run_name(run))
 
 
-def policy_path(named: str) -> Path:
-    """Of a shipped policy by name, or the path as it is.
+def policy_path(policy: str) -> Path:
+    """Return the file of a policy: a shipped name, or the path of a YAML file.
 
     Raises:
         ConfigError: neither.
     """
-    if named in group_names("policy"):
-        return GROUPS / "policy" / f"{named}.yaml"
-    if Path(named).suffix in (".yaml", ".yml"):
-        return Path(named)
+    if policy in group_names("policy"):
+        return GROUPS / "policy" / f"{policy}.yaml"
+    if Path(policy).suffix in (".yaml", ".yml"):
+        return Path(policy)
     raise ConfigError(
-        f"policy={named}: unknown. Known: {', '.join(group_names('policy'))}; or the path of a .yaml file"
+        f"policy={policy}: unknown. Known: {', '.join(group_names('policy'))}; or the path of a .yaml file"
     )
 
 
@@ -146,11 +147,11 @@ def _refusal(record: Record, verdict: Verdict) -> str:
     return "\n".join([*lines, "Nothing was written. People decided on these bounds: mend the model, not the policy."])
 
 
-def _told(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
+def _result(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
     from fer_id.release.bundle import DEMONSTRATION
     from fer_id.release.evidence import answers_nothing
 
     lines = [f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"]
     if answers_nothing(record.metrics):
         lines.append("  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked")
-    return [*lines, *(f"  not for use with {one}" for one in verdict.unfit)]
+    return [*lines, *(f"  not for use with {group}" for group in verdict.unfit)]

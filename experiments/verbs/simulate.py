@@ -1,4 +1,4 @@
-"""``fer-id simulate``: real stills with landmarks become a ClipStore of simulated target-domain clips."""
+"""``fer-id simulate``: simulation of target-domain clips from real stills with landmarks, written as a ClipStore."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fer_id.store.reader import ClipStore
 
 @dataclass
 class SimulateConfig(DomainConfig):
-    """The simulated domain, what it is made of, and where to put it."""
+    """Configuration of a simulation: its domain, source and output."""
 
     source: str = setting("", required=True, help="ClipStore of real stills with landmarks")
     out: str = setting("", required=True, help="folder of the store to make")
@@ -23,11 +23,11 @@ class SimulateConfig(DomainConfig):
 
 
 def simulate(config: SimulateConfig) -> str:
-    """Makes the store and says what is in it; it gets a picture ``strips.png`` for people to look at.
+    """Write the store with a picture ``strips.png``; return its summary.
 
     Raises:
         ConfigError: ``out`` exists.
-        StoreError: the source is none that can be simulated from.
+        StoreError: the source has no stills to simulate from.
     """
     out = Path(config.out)
     if out.exists() and not config.overwrite:

@@ -1,7 +1,7 @@
 """``fer-id sweep run FILE | resume STUDY``: the trials of a sweep file, on this machine or a cluster.
 
-The folder of the study is the record; Ray and W&B are told, never asked. So a crash costs the epochs since the last
-checkpoints, and ``resume``, or the same command again, goes on.
+The study's folder is the record, and the state of Ray and W&B is never read back: a crash costs the epochs since the
+last checkpoints, and ``resume``, or the same command again, continues.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 def sweep(config: SweepConfig) -> str:
-    """Runs, or goes on with, the trials of a sweep; writes ``sweep.csv``, ``sweep.png`` and, of folds, ``selected``.
+    """Run or resume the trials of a sweep; write ``sweep.csv``, ``sweep.png`` and, for folds, ``selected``.
 
     Returns:
-        what came out: how many trials, the best of them, and how to use it.
+        the number of trials, the best of them, and how to use it.
 
     Raises:
-        ConfigError: problems of the file, of the settings, of the cluster.
-        RunError: a study of that name of another file or version, or one in use; trials that failed, after all others
-            are done.
+        ConfigError: problems of the file, the settings or the cluster.
+        RunError: the study belongs to another file or version, or is in use; or trials failed (after all others are
+            done).
     """
-    plan = _resumed(config) if config.action == RESUME else _asked(config)
+    plan = _resumed(config) if config.action == RESUME else _new_plan(config)
     first = plan.check()
     if config.ray.address is not None:
         require_answer(config.ray.address)
@@ -54,16 +54,16 @@ def sweep(config: SweepConfig) -> str:
         return _search(config, plan, _ledger(config, plan, data), data)
 
 
-def _asked(config: SweepConfig) -> Plan:
+def _new_plan(config: SweepConfig) -> Plan:
     plan = read_plan(find(config.file), config.name, config.runs.root, config.overrides)
     return replace(plan, sweep=_capped(plan.sweep, config.run_cap))
 
 
 def _resumed(config: SweepConfig) -> Plan:
-    """The plan as the study was begun.
+    """Return the plan of an existing study.
 
     Raises:
-        RunError: no study, or a damaged one.
+        RunError: the study is missing or damaged.
     """
     folder = Path(config.file)
     settings = Ledger.open(folder).settings()
@@ -80,10 +80,10 @@ def _capped(read: Sweep, run_cap: int | None) -> Sweep:
 
 
 def _open(first: TrainConfig) -> FerDataModule:
-    """The data of the study, with everything checked that would stop every trial; it needs torch, so it comes last.
+    """Open the study's data, folds and runs to start from, whose faults would stop every trial; this imports torch.
 
     Raises:
-        FerIdError: of the stores, the folds, the runs to start from.
+        FerIdError: faulty stores, folds or runs to start from.
     """
     from experiments.training.parents import open_parent
     from experiments.training.setup import open_data
@@ -97,19 +97,19 @@ def _open(first: TrainConfig) -> FerDataModule:
 
 
 def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
-    """The study of that name, if it is this one; else a new one.
+    """Return the ledger of an existing study of this sweep, or of a new one.
 
     Raises:
-        RunError: the folder holds another study, one on another store, or other things.
+        RunError: the folder holds another study, one on another store, or other files.
     """
     folder = plan.folder
-    asked = {
+    identity = {
         "file": hashlib.sha256(plan.sweep.text.encode()).hexdigest(),
         "overrides": list(plan.overrides),
         "search_seed": config.search_seed,
     }
     if not (folder / SETTINGS).exists():
-        if others := [one.name for one in folder.iterdir() if one.name not in ("sweep.yaml", ".lock")]:
+        if others := [path.name for path in folder.iterdir() if path.name not in ("sweep.yaml", ".lock")]:
             raise RunError(f"{folder} holds other runs ({', '.join(sorted(others)[:3])}); choose another name=")
         settings = {
             "command": shlex.join(["fer-id", *sys.argv[1:]]),
@@ -122,10 +122,10 @@ def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
             "provenance": data.provenance,
             "fingerprint": data.fingerprint,
         }
-        return Ledger.create(folder, plan.sweep.text, settings | asked | {"run_cap": plan.sweep.run_cap})
+        return Ledger.create(folder, plan.sweep.text, settings | identity | {"run_cap": plan.sweep.run_cap})
     ledger = Ledger.open(folder)
     settings = ledger.settings()
-    differs = [name for name, value in asked.items() if settings.get(name) != value]
+    differs = [name for name, value in identity.items() if settings.get(name) != value]
     if config.action == RUN and differs:
         raise RunError(
             f"{folder} is a study of another sweep (differs in {', '.join(differs)}); choose another name=, remove the "
@@ -149,7 +149,7 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
     seed = ledger.settings()["search_seed"]
     study = Study(plan, ledger, [fold.name for fold in data.folds] if folded else [None], seed=seed)
     if study.ended:
-        over, failed = study.ended, [one for one in study.ended if not one.is_over]
+        over, failed = study.ended, [trial for trial in study.ended if not trial.is_over]
         again = f", {len(failed)} failed and are tried again" if failed else ""
         say(f"{plan.folder}: {len(over) - len(failed)} trials are over and stay as they are{again}")
     began = time.monotonic()
@@ -159,7 +159,7 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
     selected = select(study) if folded else None
     write_results(study, data.provenance)
     if folded:
-        _tell_configurations(study)
+        _log_configurations(study)
     ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
     text = summary_text(study, selected, data.provenance)
     require_whole(study, text)
@@ -167,28 +167,28 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
 
 
 def _tune(config: SweepConfig, study: Study) -> None:
-    """The trials that are left; interrupted, the study is one that can be resumed, and says how."""
+    """Run the remaining trials; an interruption marks the study as interrupted and prints how to resume it."""
     from experiments.sweeping.machines import machines
 
     ledger = study.ledger
     with (
-        machines(config, shared=ledger.folder / ".ray") as found,
-        terminable(),  # anew: Ray has taken the signal
+        machines(config, shared=ledger.folder / ".ray") as cluster,
+        terminable(),  # again, since Ray has replaced the signal handler
     ):
         from experiments.sweeping.tuning import tune_study
 
-        say(f"{ledger.folder}: trials side by side: {found.concurrent}, threads of each: {config.cpus}")
+        say(f"{ledger.folder}: trials side by side: {cluster.concurrent}, threads of each: {config.cpus}")
         try:
-            tune_study(study, found, cpus=config.cpus)
+            tune_study(study, cluster, cpus=config.cpus)
         except (KeyboardInterrupt, Terminated):
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
             raise
 
 
-def _tell_configurations(study: Study) -> None:
-    """W&B has a run of each trial; a configuration that all folds trained gets one over them."""
-    from experiments.online.studies import tell_configurations
+def _log_configurations(study: Study) -> None:
+    """Log a W&B run over all folds for each configuration that all folds trained, beside the runs of the trials."""
+    from experiments.online.studies import log_configurations
 
     logging = study.plan.resolve(study.plan.first()).logging
-    tell_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)
+    log_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)

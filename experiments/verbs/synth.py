@@ -1,4 +1,4 @@
-"""``fer-id synth``: a cohort of drawn children becomes a ClipStore, or a cohort folder with videos."""
+"""``fer-id synth``: a cohort of drawn children, as a ClipStore or as a cohort folder with videos."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fer_id.store.reader import ClipStore
 
 @dataclass
 class SynthConfig(SyntheticConfig):
-    """The drawn cohort, and where to put it."""
+    """Configuration of a drawn cohort and its output."""
 
     as_: str = setting(
         "store",
@@ -29,7 +29,7 @@ class SynthConfig(SyntheticConfig):
     workers: int = setting(0, min=0, max=256, help="processes that draw; 0: one per core")
 
     def clashes(self) -> Iterator[Clash]:
-        """A clip of no frame; a patch where nobody would see it."""
+        """Yield the clashes of videos with a shortcut patch, and of clips with less than two frames."""
         if self.as_ == "videos" and self.shortcut != "none":
             yield Clash(("shortcut",), f"{self.shortcut} is drawn into crops; say as=store")
         if self.as_ == "videos" and self.frames / self.fps * VIDEO_FPS < 2:
@@ -39,7 +39,7 @@ class SynthConfig(SyntheticConfig):
 
 
 def synth(config: SynthConfig) -> str:
-    """Draws the cohort and says what is in it; a store gets a picture ``strips.png`` for people to look at.
+    """Write the cohort, a store with a picture ``strips.png``; return its summary.
 
     Raises:
         ConfigError: ``out`` exists.

@@ -1,4 +1,4 @@
-"""The table of verbs: what each does, its function and its configuration, by name so that nothing is imported."""
+"""The table of verbs: description, function and configuration, by name, so that nothing is imported."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ class Verb(NamedTuple):
     """One line of the table of verbs.
 
     Attributes:
-        does: what ``fer-id --help`` says about it.
-        run: ``module:function``; the function takes the config, and what it returns is printed.
-        config: ``module:dataclass`` of its settings.
-        paths: the settings that arguments without ``=`` fill, and how ``--help`` calls them; empty: none.
-        example: a command that works.
+        does: description in ``fer-id --help``.
+        run: ``module:function``; the function takes the configuration, and its result is printed.
+        config: ``module:dataclass`` of the settings.
+        example: an example command.
+        paths: settings that arguments without ``=`` fill, and their names in ``--help``; empty: none.
     """
 
     does: str

@@ -1,4 +1,4 @@
-"""``fer-id train``: one training, or one a fold and one over them."""
+"""``fer-id train``: one training, or a cross-validation with one run per fold and a parent run over them."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ from fer_id.tasks.feature_bank import FeatureBank
 
 
 def train(config: TrainConfig) -> str | None:
-    """Trains, predicts and evaluates what the configuration describes; resumes what was begun.
+    """Train, predict and evaluate; an interrupted run is resumed.
 
     Returns:
-        what came out, in two lines, with the folder of the run; None in a process that trains along with the one that
-        says it.
+        the main scores and the path of the report; None in the other processes of a training on several devices.
 
     Raises:
-        FerIdError: of any part: data, splits, weights, a run of that name that is finished or of other settings.
+        FerIdError: faulty data, splits or weights, or a run of that name with other settings.
     """
     quiet()
     path = Path(config.runs.root) / (config.name or _default_name(config))
@@ -53,13 +52,13 @@ def train(config: TrainConfig) -> str | None:
 
 
 def _default_name(config: TrainConfig) -> str:
-    """``dataset/model-recipe``; of a recipe that is a file the name alone: W&B is told the run's name, and no paths."""
+    """Return ``dataset/model-recipe``; of a recipe file the name alone, since W&B gets the run's name and no paths."""
     model = config.model.name.replace(":", "-").replace("/", "-")
     return f"{config.data.name}/{model}-{Path(config.recipe).stem}"
 
 
 def _outcome(run: RunDir) -> str:
-    """What came out, for the person at the terminal."""
+    """Return the main scores and the path of the report."""
     metrics, job = run.metrics(), run.job()
     seconds, mode = job.get("seconds"), job.get("mode") or "inductive"
     named = "" if mode == "inductive" else f", {mode}"
@@ -75,7 +74,7 @@ def _number(value: float | None) -> str:
 
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
-    """Every fold as a RunDir of its own, finished ones taken as they are; their predictions pooled in the parent."""
+    """Train every fold without a finished run, each in its own RunDir; pool their predictions in the parent run."""
     starts = [open_parent(config, data, fold) for fold in data.folds]  # before anything slow
     for fold in data.folds:
         require_parts(config, data, fold)
@@ -100,7 +99,7 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
 
 
 def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], data: FerDataModule) -> None:
-    """The predictions of all folds as those of the parent, with its metrics, figures and report; ends its run."""
+    """Write the predictions of all folds into the parent, with its metrics, figures and report, and finish it."""
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
     job = parent.job()
     job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)

@@ -1,9 +1,9 @@
-"""``fer-id uncertainty RUN [RUN...]``: which clips are ambiguous, and which are unlike anything the model has seen.
+"""``fer-id uncertainty RUN [RUN...]``: aleatoric and epistemic uncertainty of each test clip.
 
-Of several runs on the same clips (one model, other seeds) each is a member, and nothing is computed anew. Of one run
-the model answers each test clip with its dropout left on. What is measured stands in
-``fer_id.evaluation.confidence.uncertainty``; the folder ``uncertainty/`` of the (first) run keeps it, and its report
-and ``metrics.json`` say so.
+Several runs on the same clips (one model, other seeds) form an ensemble, whose stored predictions are used. Of a single
+run the model predicts each test clip several times with dropout (Monte-Carlo dropout). The measures are those of
+``fer_id.evaluation.confidence.uncertainty``; the result is written to ``uncertainty/``, the report and ``metrics.json``
+of the (first) run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ENSEMBLE, DROPOUT = "ensemble", "Monte-Carlo dropout"
 
 @dataclass
 class UncertaintyConfig:
-    """Whose doubt."""
+    """Configuration of an uncertainty estimate: the runs, and the dropout samples."""
 
     runs: list[str] = setting(
         [], required=True, help="one finished run (dropout), or several on the same clips; the first keeps the result"
@@ -34,12 +34,12 @@ class UncertaintyConfig:
 
 
 def uncertainty(config: UncertaintyConfig) -> str:
-    """Writes ``uncertainty/`` into the first run and says what is in it.
+    """Write ``uncertainty/`` into the first run; return the results as text.
 
     Raises:
-        RunError: a run is not there, not finished, or judged other clips than the others.
-        CheckpointError: one run, and its model has no dropout.
-        StoreError: one run, and its store is gone or damaged.
+        RunError: a run is missing, unfinished, or was tested on other clips than the others.
+        CheckpointError: the model of a single run has no dropout.
+        StoreError: the store of a single run is missing or damaged.
     """
     from fer_id.evaluation.confidence.uncertainty import uncertainty_scores, uncertainty_table
     from fer_id.evaluation.predictions import class_names
@@ -53,16 +53,16 @@ def uncertainty(config: UncertaintyConfig) -> str:
     clips, members, computed = (*_ensemble(runs), {}) if several else _dropout(first, config)
     classes, provenance = class_names(first.predictions()), first.metrics()["provenance"]
     table = uncertainty_table(members, clips, classes, provenance)
-    found = uncertainty_scores(table, ENSEMBLE if several else DROPOUT, len(members))
-    found |= {"provenance": provenance, **computed}
-    page = write_uncertainty(first, table, found, provenance)
-    first.write_metrics(first.metrics() | {"uncertainty": found})
+    scores = uncertainty_scores(table, ENSEMBLE if several else DROPOUT, len(members))
+    scores |= {"provenance": provenance, **computed}
+    page = write_uncertainty(first, table, scores, provenance)
+    first.write_metrics(first.metrics() | {"uncertainty": scores})
     write_report(first)
-    return "\n".join([*uncertainty_sentences(found), str(page)])
+    return "\n".join([*uncertainty_sentences(scores), str(page)])
 
 
 def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
-    """The clips that all runs judged, and what each said of them, (M, N, K)."""
+    """Return the clips with a prediction in all runs, and the members' probabilities (M, N, K)."""
     import numpy as np
 
     from fer_id.evaluation.predictions import check_predictions, class_names, probabilities
@@ -79,10 +79,10 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
             continue
         check_predictions(table, labels, run.path / "predictions.parquet")
         tests.append(table[table["split"] == "test"].set_index("clip_id").sort_index())
-        told = tests[-1][["subject_id", "label"]]
-        if not told.index.is_unique:
+        clips = tests[-1][["subject_id", "label"]]
+        if not clips.index.is_unique:
             problems.add(f"{run.path}: a clip was tested in more than one fold")
-        elif not told.fillna("").equals(tests[0][["subject_id", "label"]].fillna("")):
+        elif not clips.fillna("").equals(tests[0][["subject_id", "label"]].fillna("")):
             problems.add(f"{run.path} was tested on other clips, or on others' labels, than {runs[0].path}")
     problems.raise_if_any(
         RunError,
@@ -97,29 +97,27 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
 
 
 def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, dict[str, str]]:
-    """The test clips with a face, what the model of their fold said of them in each draw, (M, N, K), and in which
-    ``precision`` it computed."""
+    """Return the test clips with a face, their probabilities in each draw (M, N, K), and the ``precision``."""
     import numpy as np
     import pandas as pd
 
     folds = run.folds or [run]
-    found = [_draws(fold, config) for fold in track(folds, "answering with dropout", len(folds))]
-    if not sum(len(clips) for clips, _, _ in found):
+    draws = [_draws(fold, config) for fold in track(folds, "answering with dropout", len(folds))]
+    if not sum(len(clips) for clips, _, _ in draws):
         raise RunError(f"{run.path}: no test clip shows a face")
-    kept = [one for one in found if len(one[0])]
-    clips, answers, precisions = zip(*kept, strict=True)
+    clips, answers, precisions = zip(*(draw for draw in draws if len(draw[0])), strict=True)
     return pd.concat(clips), np.concatenate(answers, axis=1), {"precision": " and ".join(sorted(set(precisions)))}
 
 
 def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, str]:
-    """The test clips of one training, the answers in each draw, and the precision in which the model computed."""
+    """Return the test clips of one training, their probabilities in each draw (M, N, K), and the precision."""
     from experiments.training.trained_model import TrainedModel
     from fer_id.models.dropout import sampled_answers
 
     trained = TrainedModel.open(run)
     data = trained.data
     with trained.autocast():
-        batches = data.as_they_are(data.fold.test)
+        batches = data.plain_batches(data.fold.test)
         names, answers = sampled_answers(trained.model, batches, config.members, seed=config.seed)
     clips = data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name)
     return clips, answers, trained.precision

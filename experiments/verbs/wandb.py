@@ -1,4 +1,4 @@
-"""``fer-id wandb ACTION``: what needs W&B beyond the mirror of a run."""
+"""``fer-id wandb ACTION``: the W&B dashboard, sweeps led by a W&B server, and configurations of local studies."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from experiments.online.config import WandbConfig
 
 
 def talk(config: WandbConfig) -> str:
-    """Does what was asked for, and says where to look.
+    """Carry out the action; return the place of its result.
 
     Raises:
-        OnlineError: no key, no network, or the server refuses.
+        OnlineError: no API key, no network, or the server refuses.
         FerIdError: a sweep file or a study that cannot be read.
     """
     if config.action == "dashboard":
@@ -20,6 +20,6 @@ def talk(config: WandbConfig) -> str:
         from experiments.online.agent import work
 
         return work(config)
-    from experiments.online.studies import tell
+    from experiments.online.studies import log_study
 
-    return tell(config)
+    return log_study(config)

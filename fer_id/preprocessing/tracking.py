@@ -50,7 +50,7 @@ class Seen(NamedTuple):
 
 
 class Chooser(Protocol):
-    """Choice of the target's face: a :class:`Follower`, or :class:`fer_id.preprocessing.damage.MarkedFace`."""
+    """Choice of the target's face: a :class:`Follower`, or :class:`fer_id.preprocessing.face_marks.MarkedFace`."""
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
         """Return the target's face among the faces of a frame, None where it is absent."""

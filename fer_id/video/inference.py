@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import DataError, RunError
 from fer_id.labels import LabelSpace
-from fer_id.preprocessing.damage import Mark, MarkedFace, follow_marks
+from fer_id.preprocessing.face_marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.preprocessing.tracking import FOUND, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.video import check_damage, gap_s, pictures_end, sample_frames, video_facts

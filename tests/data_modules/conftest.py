@@ -1,4 +1,4 @@
-"""Small benchmarks in their published layouts, made on the spot from smooth noise; no two pictures are alike."""
+"""Small benchmarks in their published layouts, generated from smooth noise; no two pictures are alike."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ FER7_CODES = range(7)
 
 
 def smooth(seed: int, side: int = 48) -> NDArray[np.uint8]:
-    """A gray picture with the coarse structure of a photograph; a function of its seed."""
+    """Return a gray picture with the coarse structure of a photograph; a function of its seed."""
     coarse = np.random.default_rng(seed).normal(size=(7, 7))
     large = cv2.resize(coarse, (side, side), interpolation=cv2.INTER_CUBIC)
     return np.asarray(255 * (large - large.min()) / np.ptp(large), np.uint8)
@@ -27,7 +27,7 @@ def picture() -> Callable[..., NDArray[np.uint8]]:
 
 @pytest.fixture
 def fer_rows() -> Callable[..., list[Row]]:
-    """``fer_rows(training=10, public=2, private=0)``: so many images of each class and usage."""
+    """``fer_rows(training=10, public=2, private=0)``: rows with these numbers of images per class and usage."""
 
     def make(training: int = 10, public: int = 2, private: int = 0) -> list[Row]:
         usages = ["Training"] * training + ["PublicTest"] * public + ["PrivateTest"] * private
@@ -39,7 +39,7 @@ def fer_rows() -> Callable[..., list[Row]]:
 
 @pytest.fixture
 def fer_csv(tmp_path: Path) -> Callable[[Sequence[Row]], Path]:
-    """Writes rows as Kaggle's CSV."""
+    """Write rows as Kaggle's CSV."""
 
     def write(rows: Sequence[Row]) -> Path:
         lines = [f"{code},{' '.join(map(str, image.ravel()))},{usage}" for code, image, usage in rows]
@@ -52,7 +52,7 @@ def fer_csv(tmp_path: Path) -> Callable[[Sequence[Row]], Path]:
 
 @pytest.fixture
 def image_folder(tmp_path: Path) -> Callable[..., Path]:
-    """``image_folder({"train": 6, "test": 2}, classes)``: so many pictures of each class in ``split/class``."""
+    """``image_folder({"train": 6, "test": 2}, classes)``: folders with these numbers of pictures per class."""
 
     def write(splits: dict[str, int], classes: Sequence[str], name: str = "pictures") -> Path:
         seed = 0

@@ -1,4 +1,4 @@
-"""AffectNet in its two published layouts, made on the spot; its own landmarks align the faces."""
+"""AffectNet in its two published layouts, generated; its published landmarks align the faces."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -113,7 +113,7 @@ def test_lists_in_their_own_folder(original, tmp_path: Path) -> None:
     assert len(made(root, tmp_path)) == 32
 
 
-def test_every_bad_cell_is_told_before_any_picture_is_opened(original, tmp_path: Path) -> None:
+def test_every_bad_cell_is_reported_before_any_picture_is_opened(original, tmp_path: Path) -> None:
     def change(lines: list[str]) -> None:
         cells = [line.split(",") for line in lines]
         cells[0][6] = "11"
@@ -165,7 +165,7 @@ def test_bad_pictures_stop_or_are_left_out_and_counted(original, tmp_path: Path)
     assert len(store) == 37
 
 
-def test_every_bad_annotation_is_told(numbered, tmp_path: Path) -> None:
+def test_every_bad_annotation_is_reported(numbered, tmp_path: Path) -> None:
     root = numbered(EMOTIONS * 3, EMOTIONS)
     folder = root / "train_set" / "annotations"
     np.save(folder / "0_exp.npy", np.array("12"))

@@ -1,4 +1,4 @@
-"""From stores to batches: their contract, their order, and several stores pooled into one."""
+"""FerDataModule: contract and order of batches, and several stores pooled into one."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -27,7 +27,7 @@ Loader = DataLoader[dict[str, Any]]
 
 
 def module(*stores: Path, **changes: Any) -> FerDataModule:
-    """A data module over holdout folds; ``changes`` are of DataConfig, or augment, batch_size, seed, fold, protocol."""
+    """Data module over holdout folds; ``changes`` are fields of DataConfig, or augment, batch_size, seed, protocol."""
     made = {"augment": None, "batch_size": 4, "seed": 7, "fold": None, "protocol": ProtocolConfig("holdout"), **changes}
     keys = ("augment", "batch_size", "seed", "fold")
     data = {key: value for key, value in made.items() if key not in (*keys, "protocol")}
@@ -36,13 +36,13 @@ def module(*stores: Path, **changes: Any) -> FerDataModule:
 
 
 def epoch_of(loader: Loader, epoch: int) -> Iterator[dict[str, Any]]:
-    """What the Trainer does before each epoch."""
+    """Set the epoch as the Trainer does, and iterate."""
     loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
     return iter(loader)
 
 
 def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
-    """A store of the given clips; ``length`` and ``valid`` in a row are of its frames, ``picture`` their seed."""
+    """Write a store; ``length`` and ``valid`` of a row describe its frames, ``picture`` is their seed."""
     settings: dict[str, Any] = {"label_space": "target5", "shard_by": "subject_id", "groups": [], **card}
     rng = np.random.default_rng(0)
     with ClipStoreWriter(
@@ -58,7 +58,7 @@ def write(path: Path, rows: list[dict[str, Any]], **card: Any) -> Path:
 
 
 def ready(data: FerDataModule, batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch as a task gets it."""
+    """Return the batch after its transfer to the device."""
     return dict(data.on_after_batch_transfer(batch, 0))
 
 
@@ -76,7 +76,7 @@ def same(left: list[dict[str, Any]], right: list[dict[str, Any]]) -> bool:
 
 @pytest.mark.parametrize("frames", ["clip", "frame"])
 def test_batches_depend_on_seed_and_epoch_only(tiny_store: Factory, frames: str) -> None:
-    """Whatever number of processes, whatever was read before: a run resumed at epoch 2 sees what it would have seen."""
+    """With any number of processes, a run resumed at epoch 2 gets the batches of an uninterrupted run."""
     store = tiny_store(subjects=4, clips=1)
     settings: dict[str, Any] = {"augment": AugmentConfig(), "frames": frames}
     straight = module(store, **settings).train_dataloader()
@@ -91,7 +91,7 @@ def test_batches_depend_on_seed_and_epoch_only(tiny_store: Factory, frames: str)
     assert not same(list(epoch_of(other, 0)), epochs[0])
 
 
-def test_an_epoch_shows_every_clip_once_in_a_new_order(tiny_store: Factory) -> None:
+def test_an_epoch_has_every_clip_once_in_a_new_order(tiny_store: Factory) -> None:
     data = module(tiny_store(), batch_size=1)
     loader = data.train_dataloader()
     orders = [[batch["clip_id"][0] for batch in epoch_of(loader, epoch)] for epoch in range(3)]
@@ -112,7 +112,7 @@ def test_augmentation_of_a_clip_does_not_depend_on_its_batch(tiny_store: Factory
         assert torch.equal(frames, seen[0][name])
 
 
-def test_judged_clips_are_not_augmented_and_come_in_order(tiny_store: Factory) -> None:
+def test_validation_and_test_clips_are_in_order_and_not_augmented(tiny_store: Factory) -> None:
     path = tiny_store()
     data, store = module(path, augment=AugmentConfig()), ClipStore.open(path)
     for split, loader in zip(("validation", "test"), data.predict_dataloader(), strict=True):
@@ -125,7 +125,7 @@ def test_judged_clips_are_not_augmented_and_come_in_order(tiny_store: Factory) -
         assert at == len(rows)  # the last partial batch too
 
 
-def test_training_leaves_out_a_partial_batch_only_where_a_whole_one_is(tiny_store: Factory) -> None:
+def test_training_leaves_out_a_partial_batch_only_beside_a_whole_one(tiny_store: Factory) -> None:
     store = tiny_store(subjects=4, clips=1)  # ten clips to train on
     assert [len(b["label"]) for b in module(store, batch_size=4).train_dataloader()] == [4, 4]
     assert [len(b["label"]) for b in module(store, batch_size=64).train_dataloader()] == [10]
@@ -185,7 +185,7 @@ def test_soft_labels_beside_hard_and_missing_ones(tmp_path: Path) -> None:
     torch.testing.assert_close(batch["soft_label"][:5], torch.eye(5))
     assert batch["soft_label"][5].tolist() == votes
     assert batch["label"].tolist() == [0, 1, 2, 3, 4, 0, -1]
-    assert batch["soft_label"][6].tolist() == pytest.approx([0.2] * 5)  # unlabelled: nobody's class
+    assert batch["soft_label"][6].tolist() == pytest.approx([0.2] * 5)  # unlabelled: equal shares
     train = next(iter(data.train_dataloader()))
     assert (train["label"] >= 0).all()  # unlabelled clips are judged where possible, never learned from
     assert data.fold.dropped == {"unlabelled": 1}
@@ -203,7 +203,7 @@ def test_single_frames_are_valid_ones_and_change_with_the_epoch(tmp_path: Path) 
         assert batch["valid"].all()
         order = np.argsort(batch["clip_id"])
         drawn.append(batch["frames"][order].double().mean(dim=(1, 2, 3, 4)))
-    assert len({tuple(one.tolist()) for one in drawn}) > 3
+    assert len({tuple(means.tolist()) for means in drawn}) > 3
     assert next(iter(data.test_dataloader()))["frames"].shape[1] == 5  # judged on whole clips
 
 
@@ -224,7 +224,7 @@ def test_no_store_says_how_to_get_one() -> None:
         module()
 
 
-def test_groups_of_images_are_nobodys_pseudonym(tmp_path: Path) -> None:
+def test_groups_of_images_are_no_subjects(tmp_path: Path) -> None:
     rows = [{"label": name, "split": split} for split in ("train", "validation", "test") for name in TARGET.names]
     data = module(write(tmp_path / "s", rows, shard_by="split"), protocol=ProtocolConfig("official"))
     assert data.images
@@ -236,15 +236,15 @@ def test_groups_of_images_are_nobodys_pseudonym(tmp_path: Path) -> None:
 
 
 def test_stores_are_pooled_labels_mapped_and_drops_counted(tiny_store: Factory) -> None:
-    one, two = tiny_store("one", subjects=3, seed=1), tiny_store("two", subjects=3, label_space="fer7", seed=2)
-    data = module(one, two, label_space="target5", batch_size=100)
+    first, second = tiny_store("one", subjects=3, seed=1), tiny_store("two", subjects=3, label_space="fer7", seed=2)
+    data = module(first, second, label_space="target5", batch_size=100)
     assert data.labels == TARGET
     assert len(data.clips) == 3 * 2 * 5 * 2
     assert data.dropped_labels == {"disgust": 6, "surprise": 6}
     assert not data.clips["clip_id"].duplicated().any()  # both stores name their clips alike
     assert set(data.clips["subject_id"]) == {"s00", "s01", "s02"}  # the same pseudonym is the same child
     assert set(data.clips["store"].iloc[data.fold.test]) == {0, 1}
-    stores = ClipStore.open(one), ClipStore.open(two)
+    stores = ClipStore.open(first), ClipStore.open(second)
     batch = next(iter(data.test_dataloader()))
     for frames, label, clip_id in zip(batch["frames"], batch["label"], batch["clip_id"], strict=True):
         number, _, name = clip_id.partition(":")
@@ -255,7 +255,7 @@ def test_stores_are_pooled_labels_mapped_and_drops_counted(tiny_store: Factory) 
 
 
 def stills(path: Path, rows: list[tuple[int, str, str, str | None]]) -> Path:
-    """A store of pictures (number, group, split, label), beside others of its own that make every split stand."""
+    """Write a store of pictures (number, group, split, label), and others of its own so that no split is empty."""
     own = 1000 * (1 + len(path.name))
     filler = [(own + n, f"own{n}", split, TARGET.names[n % 5]) for n, split in enumerate(["train"] * 5 + SPLITS * 5)]
     keys = ("picture", "subject_id", "split", "label")
@@ -267,8 +267,8 @@ SPLITS = ["train", "validation", "test"]
 
 @pytest.fixture
 def two_benchmarks(tmp_path: Path) -> list[Path]:
-    """The pictures 1 to 7 in two stores, each of which divides and groups them in its own way."""
-    one = [
+    """The pictures 1 to 7 in two stores, with different splits and groups."""
+    first = [
         (1, "a", "train", "happy"),  # test in the other
         (2, "b", "validation", "happy"),  # test in the other
         (3, "c", "test", "happy"),  # test in both, and twice in this one
@@ -278,7 +278,7 @@ def two_benchmarks(tmp_path: Path) -> list[Path]:
         (6, "e", "test", None),  # test in both, with a label in the other only
         (7, "f", "train", "happy"),  # train in both
     ]
-    other = [
+    second = [
         (1, "g", "test", "sad"),
         (2, "h", "test", "happy"),
         (3, "i", "test", "sad"),
@@ -286,13 +286,11 @@ def two_benchmarks(tmp_path: Path) -> list[Path]:
         (6, "k", "test", "sad"),
         (7, "l", "train", "happy"),
     ]
-    return [stills(tmp_path / "one", one), stills(tmp_path / "other", other)]
+    return [stills(tmp_path / "one", first), stills(tmp_path / "other", second)]
 
 
 @pytest.mark.parametrize("protocol", ["official", "holdout", "kfold"])
-def test_a_picture_of_two_stores_stands_on_one_side_and_is_judged_once(
-    two_benchmarks: list[Path], protocol: str
-) -> None:
+def test_a_picture_of_two_stores_is_in_one_split_and_tested_once(two_benchmarks: list[Path], protocol: str) -> None:
     data = module(*two_benchmarks, protocol=ProtocolConfig(protocol, folds=3))
     for fold in data.folds:
         sides = {
@@ -307,10 +305,10 @@ def test_a_picture_of_two_stores_stands_on_one_side_and_is_judged_once(
     assert data.fold.dropped
 
 
-def test_official_splits_of_two_stores_keep_the_judged_copy(two_benchmarks: list[Path]) -> None:
+def test_official_splits_of_two_stores_keep_the_tested_copy(two_benchmarks: list[Path]) -> None:
     data = module(*two_benchmarks, protocol=ProtocolConfig("official"))
-    kept = {split: data.clips["clip_id"].iloc[getattr(data.fold, split)].tolist() for split in SPLITS}
-    shared = {split: [name for name in names if name in PICTURES] for split, names in kept.items()}
+    clip_ids = {split: data.clips["clip_id"].iloc[getattr(data.fold, split)].tolist() for split in SPLITS}
+    shared = {split: [name for name in names if name in PICTURES] for split, names in clip_ids.items()}
     assert {split: [PICTURES[name] for name in names] for split, names in shared.items()} == {
         "train": ["7 of one"],
         "validation": ["5 of other"],
@@ -329,13 +327,13 @@ PICTURES = {f"0:c{n:02d}": f"{p} of one" for n, p in enumerate([1, 2, 3, 3, 4, 5
 }
 
 
-def test_what_joins_two_groups_may_be_left_out_by_its_label(tmp_path: Path) -> None:
-    one = stills(tmp_path / "one", [(1, "a", "test", "happy"), (2, "a", "train", "sad")])
+def test_a_clip_that_links_two_groups_may_be_left_out_by_its_label(tmp_path: Path) -> None:
+    first = stills(tmp_path / "one", [(1, "a", "test", "happy"), (2, "a", "train", "sad")])
     rows = [
         {"picture": p, "subject_id": "b", "split": "train", "label": name} for p, name in ((2, "surprise"), (3, "sad"))
     ]
-    other = write(tmp_path / "other", rows, label_space="fer7", shard_by="split")
-    data = module(one, other, label_space="target5", protocol=ProtocolConfig("official"))
+    second = write(tmp_path / "other", rows, label_space="fer7", shard_by="split")
+    data = module(first, second, label_space="target5", protocol=ProtocolConfig("official"))
     assert not {"0:c01", "1:c01"} & set(data.clips["clip_id"].iloc[data.fold.train])
 
 
@@ -347,7 +345,7 @@ def test_people_and_pictures_pool_without_being_compared(tmp_path: Path, two_ben
     assert data.clips["picture"].isna().tolist() == (data.clips["store"] == 0).tolist()
 
 
-def test_votes_of_another_label_space_are_left_behind(tmp_path: Path) -> None:
+def test_soft_labels_of_another_label_space_are_dropped(tmp_path: Path) -> None:
     votes = [1.0, 0, 0, 0, 0, 0, 0]
     rows = [{"label": "angry", "soft_label": votes, "subject_id": subject} for subject in "abc"]
     own = [
@@ -382,17 +380,17 @@ def test_a_single_store_may_be_mapped_too(tiny_store: Factory) -> None:
 
 
 def test_several_label_spaces_need_a_choice(tiny_store: Factory) -> None:
-    one, two = tiny_store("one"), tiny_store("two", label_space="fer7")
+    first, second = tiny_store("one"), tiny_store("two", label_space="fer7")
     with pytest.raises(DataError, match=r"the stores speak fer7, target5; choose one with data.label_space="):
-        module(one, two)
-    assert module(two, tiny_store("three", label_space="fer7", seed=3)).labels == FER7
+        module(first, second)
+    assert module(second, tiny_store("three", label_space="fer7", seed=3)).labels == FER7
 
 
 def test_another_crop_geometry_is_refused(tmp_path: Path) -> None:
-    one = write(tmp_path / "one", labelled(), geometry={"eyes": [[20, 24], [44, 24]]})
-    two = write(tmp_path / "two", labelled(), geometry={"eyes": [[16, 24], [48, 24]]})
+    first = write(tmp_path / "one", labelled(), geometry={"eyes": [[20, 24], [44, 24]]})
+    second = write(tmp_path / "two", labelled(), geometry={"eyes": [[16, 24], [48, 24]]})
     with pytest.raises(StoreError, match=r"two .*one at .*"):
-        module(one, two)
+        module(first, second)
 
 
 def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Factory) -> None:
@@ -409,7 +407,7 @@ def test_the_least_real_provenance_is_the_pools(tmp_path: Path, tiny_store: Fact
 # --- two domains ------------------------------------------------------------------------------------------------------
 
 
-def test_an_aligned_batch_shows_the_tested_without_their_labels(tmp_path: Path) -> None:
+def test_an_aligned_batch_has_clips_of_the_test_subjects_without_labels(tmp_path: Path) -> None:
     people = [{"clip_id": f"c{n}", "subject_id": f"s{n // 5}", "label": TARGET.names[n % 5]} for n in range(30)]
     ours = module(write(tmp_path / "ours", people), protocol=ProtocolConfig("loso", mode="transductive"))
     others = [{"clip_id": f"o{n}", "subject_id": f"o{n // 7}", "label": FER7.names[n % 7]} for n in range(42)]
@@ -445,7 +443,7 @@ def test_a_source_without_any_of_the_classes_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_same_clips_under_other_names_are_refused(tmp_path: Path) -> None:
-    """Prepared again after clips or children were renamed: they would count twice, or be tested on as known ones."""
+    """A cohort prepared again after clips or children were renamed would count twice, or be in training and test."""
     rows = [{**row, "picture": number} for number, row in enumerate(labelled())]
     renamed = [{**row, "subject_id": f"other-{n}", "clip_id": f"z{n}"} for n, row in enumerate(rows)]
     first, second = write(tmp_path / "first", rows), write(tmp_path / "second", renamed)

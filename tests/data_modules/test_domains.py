@@ -1,4 +1,4 @@
-"""Batches of two domains: as many clips of each, every clip of the cohort once, hidden labels hidden."""
+"""Batches of two domains: equally many clips of each, and every clip of the cohort once per epoch."""
 
 import math
 from collections import Counter

@@ -1,4 +1,4 @@
-"""FER2013 from CSV and folders: splits, labels, the audit in the card, and every bad row told."""
+"""FER2013 from CSV and folders: splits, labels, the audit in the card, and all bad rows reported."""
 
 import errno
 import gzip
@@ -73,8 +73,8 @@ def test_gzip_gives_the_same(fer_rows, fer_csv, tmp_path: Path) -> None:
     plain = fer_csv(fer_rows(training=2, public=1))
     packed = plain.with_suffix(".csv.gz")
     packed.write_bytes(gzip.compress(plain.read_bytes()))
-    for (one, first), (other, second) in zip(read_csv(plain), read_csv(packed), strict=True):
-        assert (one, first[:3]) == (other, second[:3])
+    for (row, first), (packed_row, second) in zip(read_csv(plain), read_csv(packed), strict=True):
+        assert (row, first[:3]) == (packed_row, second[:3])
         np.testing.assert_array_equal(first.image, second.image)
 
 
@@ -88,8 +88,11 @@ def test_repeats_share_a_group_stay_on_one_side_and_are_counted(fer_rows, fer_cs
     group = clips.loc[[f"fer2013-{row:06d}" for row in range(84, 89)]]
     assert group["subject_id"].unique().tolist() == ["fer2013-000084"]
     assert group["split"].nunique() == 1
-    assert clips["split"]["fer2013-000089"] == "train"  # its twin is tested on: it is no candidate for validation
-    assert clips["split"][["fer2013-000091", "fer2013-000092"]].tolist() == ["train", "train"]  # nor is a contested one
+    assert clips["split"]["fer2013-000089"] == "train"  # its copy is a test image: it is not drawn for validation
+    assert clips["split"][["fer2013-000091", "fer2013-000092"]].tolist() == [
+        "train",
+        "train",
+    ]  # nor are copies with different labels
     published = store.card.audit["published"]
     assert published["byte_identical"]["across"] == {"PublicTest in Training": 1, "Training in PublicTest": 1}
     assert published["byte_identical"]["within"]["Training"]["repeats"] == 5
@@ -119,7 +122,7 @@ def test_wrong_pixels(text: str, message: str) -> None:
         parse_pixels(text)
 
 
-def test_every_bad_row_is_told_and_nothing_is_written(fer_rows, fer_csv, tmp_path: Path) -> None:
+def test_every_bad_row_is_reported_and_nothing_is_written(fer_rows, fer_csv, tmp_path: Path) -> None:
     rows = fer_rows()
     rows[2] = (7, rows[2][1], "Training")
     rows[5] = (0, rows[5][1][:-1], "Training")
@@ -147,12 +150,12 @@ def test_truncated_gzip_leaves_nothing(fer_rows, fer_csv, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("usage", "split"), [("Training", "test"), ("PublicTest", "train")])
-def test_an_empty_split_is_told(fer_rows, fer_csv, tmp_path: Path, usage: str, split: str) -> None:
+def test_an_empty_split_is_reported(fer_rows, fer_csv, tmp_path: Path, usage: str, split: str) -> None:
     with pytest.raises(DataError, match=f"split {split} is empty"):
         made(fer_csv([row for row in fer_rows() if row[2] == usage]), tmp_path)
 
 
-def test_a_class_without_a_sample_is_told(fer_rows, fer_csv, tmp_path: Path) -> None:
+def test_a_class_without_a_sample_is_reported(fer_rows, fer_csv, tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"2 problems[\s\S]*disgust has no training image[\s\S]*sad has no training image"
     ):
@@ -164,7 +167,7 @@ def test_a_class_absent_from_the_test_is_a_note(fer_rows, fer_csv, tmp_path: Pat
     assert made(fer_csv(rows), tmp_path).card.notes == ["no disgust in test"]
 
 
-def test_a_class_too_small_to_be_divided_is_told(fer_rows, fer_csv, tmp_path: Path) -> None:
+def test_a_class_too_small_to_be_divided_is_reported(fer_rows, fer_csv, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="class angry has 1 distinct image"):
         made(fer_csv(fer_rows(training=1)), tmp_path)
 
@@ -192,7 +195,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(
     assert left_behind(tmp_path) == []
 
 
-def test_an_older_store_is_replaced_only_when_asked(fer_rows, fer_csv, tmp_path: Path) -> None:
+def test_an_older_store_is_replaced_only_with_overwrite(fer_rows, fer_csv, tmp_path: Path) -> None:
     config = FER2013Config(source=str(fer_csv(fer_rows())))
     prepare(config, tmp_path / "store")
     with pytest.raises(FerIdError, match="exists already"):
@@ -219,7 +222,7 @@ def votes_file(path: Path, rows: list, **changed: str) -> Path:
 
 
 def contemptuous(path: Path, rows: range) -> None:
-    """Gives the images of these rows to contempt, which FER2013 has no code for."""
+    """Vote for contempt, a class without a code in FER2013, in these rows."""
     lines = path.read_text().splitlines()
     for row in rows:
         lines[row + 1] = ",".join([*lines[row + 1].split(",")[:2], *"0000000802"])
@@ -254,7 +257,7 @@ def test_votes_of_other_images_are_refused(fer_rows, fer_csv, tmp_path: Path) ->
     assert f"{len(rows) - 1} rows of votes, but {len(rows)} images" in str(error.value)
 
 
-def test_votes_may_go_on_with_the_private_rows(fer_rows, fer_csv, tmp_path: Path) -> None:
+def test_votes_may_include_the_missing_private_rows(fer_rows, fer_csv, tmp_path: Path) -> None:
     rows = fer_rows(private=1)
     votes = votes_file(tmp_path / "votes.csv", rows)
     contemptuous(votes, range(20, 27))
@@ -262,7 +265,7 @@ def test_votes_may_go_on_with_the_private_rows(fer_rows, fer_csv, tmp_path: Path
     assert len(made(fer_csv(public), tmp_path, labels="ferplus_majority", votes=str(votes))) == len(public)
 
 
-def test_settings_that_do_not_fit_are_told_together() -> None:
+def test_settings_that_do_not_fit_are_reported_together() -> None:
     with pytest.raises(ConfigError, match=r"2 problems[\s\S]*data.source is empty[\s\S]*needs data.votes"):
         prepare(FER2013Config(labels="ferplus_soft"), Path("store"))
 
@@ -279,7 +282,7 @@ def test_the_data_module_reads_what_was_prepared(fer_rows, fer_csv, tmp_path: Pa
 
 
 def test_real_landmarks(shared_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twelve real faces through the landmarker: nearly all are found, and their eyes come to lie where they belong."""
+    """The landmarker detects at least nine of twelve real faces, and their eyes lie where the alignment puts them."""
     from itertools import islice
 
     from data_modules.stills import StillsConfig, to_samples
@@ -292,7 +295,7 @@ def test_real_landmarks(shared_data: Path, tmp_path: Path, monkeypatch: pytest.M
     model = shared_data / "models" / "face_landmarker.task"
     samples = list(to_samples(stills, StillsConfig(landmarks="mediapipe", face_landmarker=str(model))))
     assert [sample.clip_id for sample in samples] == [still.clip_id for still in stills]
-    found = [sample.landmarks for sample in samples if sample.landmarks is not None]
-    assert len(found) >= 9
-    for landmarks in found:
+    detected = [sample.landmarks for sample in samples if sample.landmarks is not None]
+    assert len(detected) >= 9
+    for landmarks in detected:
         np.testing.assert_allclose(eye_centres(landmarks), EYES_64, atol=1e-3)

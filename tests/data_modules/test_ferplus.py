@@ -36,7 +36,10 @@ def test_majority(votes: list[int], label: str | None, reason: str) -> None:
 @pytest.mark.parametrize(
     ("votes", "shares"),
     [
-        ([6, 0, 0, 2, 0, 0, 0, 0, 2, 0], {"neutral": 6 / 8, "sad": 2 / 8}),  # level with unknown: taken, then the end
+        (
+            [6, 0, 0, 2, 0, 0, 0, 0, 2, 0],
+            {"neutral": 6 / 8, "sad": 2 / 8},
+        ),  # tied with unknown: taken, then the selection ends
         ([6, 0, 0, 4, 0, 0, 0, 0, 0, 0], {"neutral": 0.6, "sad": 0.4}),
         ([5, 0, 0, 5, 0, 0, 0, 0, 0, 0], {"neutral": 0.5, "sad": 0.5}),
         ([8, 0, 0, 2, 0, 0, 0, 0, 0, 0], {"neutral": 1}),  # 8 of 10 are three quarters already
@@ -52,7 +55,7 @@ def test_distribution(votes: list[int], shares: dict[str, float]) -> None:
         ([2, 2, 2, 2, 2, 0, 0, 0, 0, 0], "no majority"),  # five tied classes are more than three
         ([2, 0, 0, 0, 0, 0, 0, 0, 5, 0], "majority unknown"),
         ([0, 0, 0, 0, 0, 0, 0, 0, 3, 5], "majority NF"),
-        ([4, 0, 0, 0, 0, 0, 0, 0, 3, 3], "no majority"),  # unknown ends the taking at 4 of 10
+        ([4, 0, 0, 0, 0, 0, 0, 0, 3, 3], "no majority"),  # unknown ends the selection at 4 of 10
     ],
 )
 def test_distribution_leaves_out(votes: list[int], reason: str) -> None:
@@ -87,7 +90,7 @@ def test_wrong_number_of_votes() -> None:
         majority([1, 2, 3])
 
 
-def test_every_bad_vote_is_told(tmp_path: Path) -> None:
+def test_every_bad_vote_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "votes.csv"
     rows = ["Training,a.png,10,0,0,0,0,0,0,0,0,0", "Training,b.png,11,0,0,x,0,0,0,0,0,0", "Training,,5,5", ""]
     path.write_text("\n".join([HEADER, *rows]))
@@ -107,7 +110,7 @@ def test_flags_are_read_and_checked(tmp_path: Path) -> None:
 
 
 def test_real_votes(shared_data: Path) -> None:
-    """Counts as the code published with FER+ gives them on the same rows."""
+    """Counts of the code published with FER+ on the same rows."""
     votes = read_votes(shared_data / "fer2013" / "fer2013new.csv")
     assert Counter(votes.usage) == {"Training": 28709, "PublicTest": 3589}
     training = votes.counts[:28709]

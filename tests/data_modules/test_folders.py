@@ -1,4 +1,4 @@
-"""Images in ``split/class`` folders: which labels, which splits, and what is wrong with them."""
+"""Images in ``split/class`` folders: labels, splits, and faulty files."""
 
 import os
 import struct
@@ -22,7 +22,7 @@ def made(source: Path, tmp_path: Path, **settings) -> ClipStore:
 
 
 def bomb(path: Path, side: int = 60_000) -> Path:
-    """A PNG of a few bytes that claims 3.6 thousand million pixels."""
+    """PNG of a few bytes with 3.6 thousand million pixels in its header."""
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(b"\0" * 100)), (b"IEND", b"")]
     path.write_bytes(
@@ -67,12 +67,12 @@ def test_unknown_classes_are_listed(image_folder, tmp_path: Path) -> None:
         made(source, tmp_path, label_space="target5")
 
 
-def test_a_class_of_the_space_without_folder_is_told(image_folder, tmp_path: Path) -> None:
+def test_a_class_of_the_space_without_folder_is_reported(image_folder, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"class fear has no training image[\s\S]*Expected images of all of"):
         made(image_folder({"train": 3, "test": 1}, ("happy", "sad", "angry", "neutral")), tmp_path)
 
 
-def test_everything_wrong_with_a_layout_is_told(image_folder, tmp_path: Path) -> None:
+def test_everything_wrong_with_a_layout_is_reported(image_folder, tmp_path: Path) -> None:
     root = image_folder({"train": 1, "holdout": 1}, ("happy",))
     (root / "train" / "sad").mkdir()
     (root / "train" / "happy" / "notes.txt").write_text("a")
@@ -99,7 +99,7 @@ def test_no_folder_no_images_no_source(tmp_path: Path) -> None:
         prepare(FolderConfig(), tmp_path / "store")
 
 
-def test_every_bad_picture_is_told_and_nothing_is_written(image_folder, tmp_path: Path) -> None:
+def test_every_bad_picture_is_reported_and_nothing_is_written(image_folder, tmp_path: Path) -> None:
     root = image_folder({"train": 6, "test": 1}, TARGET.names)
     bomb(root / "train" / "happy" / "0.png")
     (root / "train" / "sad" / "1.png").write_text("no picture")
@@ -144,7 +144,7 @@ def test_two_images_of_one_name_are_both_named(image_folder, tmp_path: Path) -> 
     )
 
 
-def test_classes_that_are_numbers_are_called_that(image_folder, tmp_path: Path) -> None:
+def test_class_folders_named_by_numbers_are_refused(image_folder, tmp_path: Path) -> None:
     source = image_folder({"train": 1, "test": 1}, tuple("1234567"))
     for space in (None, "fer7"):
         with pytest.raises(DataError, match="numbers mean something else in every benchmark"):

@@ -1,4 +1,4 @@
-"""Batches of loading processes and the shared memory that they need: refused before, ended during, never waited for."""
+"""Shared memory of loader processes: refusal before the training, an error during it, and no endless waiting."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def opened(tiny_store: Callable[..., Path]) -> Callable[[int], FerDataModule]:
     return make
 
 
-def test_the_bytes_of_a_batch_are_those_that_are_handed_over(opened: Make) -> None:
+def test_batch_bytes_are_the_size_of_the_batch(opened: Make) -> None:
     data = opened(0)
     batch = next(iter(data.train_dataloader()))
     tensors = sum(value.nbytes for value in batch.values() if isinstance(value, torch.Tensor))
     assert batch_bytes(4, 3) == tensors
 
 
-@pytest.mark.parametrize(("free", "outcome"), [(0.9, "refused"), (1.5, "told"), (4.1, "silent")])
+@pytest.mark.parametrize(("free", "outcome"), [(0.9, "refused"), (1.5, "warned"), (4.1, "silent")])
 def test_a_batch_that_does_not_fit_is_refused_before_anything_is_trained(
     opened: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], free: float, outcome: str
 ) -> None:
@@ -53,7 +53,7 @@ def test_a_batch_that_does_not_fit_is_refused_before_anything_is_trained(
             data.val_dataloader()
         return
     data.require_shared_memory()
-    assert ("may need 616 kB" in capsys.readouterr().err) is (outcome == "told")
+    assert ("may need 616 kB" in capsys.readouterr().err) is (outcome == "warned")
 
 
 def _full(*args: Any, **kwargs: Any) -> Any:
@@ -63,7 +63,7 @@ def _full(*args: Any, **kwargs: Any) -> Any:
 def test_a_process_that_cannot_hand_over_a_batch_ends_the_loading(
     opened: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the shared memory fills up during the training: torch prints the error, and waits for ever."""
+    """Full shared memory during a training; torch alone would print the error and wait for ever."""
     monkeypatch.setattr(Collate, "__call__", lambda self, items: Unsendable())
     words = r"lost or hangs .*shared memory \(/dev/shm has .*data\.num_workers=0"
     with pytest.raises(MachineError, match=words), interruptible():
@@ -71,7 +71,7 @@ def test_a_process_that_cannot_hand_over_a_batch_ends_the_loading(
 
 
 class Unsendable:
-    """An object whose pickling fails as that of a batch does where the shared memory is full."""
+    """Object whose pickling fails like that of a batch in full shared memory."""
 
     def __reduce__(self) -> Any:
         _full()

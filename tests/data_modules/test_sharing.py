@@ -1,4 +1,4 @@
-"""Batches that several processes share."""
+"""Shares of batches of several processes."""
 
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,4 +1,4 @@
-"""Pictures of every mode as a viewer shows them."""
+"""Decoding of pictures of every mode."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def test_any_level_is_within_half_a_step(level: int) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_png_of_sixteen_bits_is_its_twin_of_eight(tmp_path: Path, channels: int) -> None:
-    """Written by OpenCV, which no code here reads with."""
+    """The file is written by OpenCV, which the reader does not use."""
     picture = {1: GRAY, 3: COLOURS, 4: np.dstack([COLOURS, np.full_like(GRAY, 255)])}[channels]
     cv2.imwrite(str(tmp_path / "a16.png"), picture.astype(np.uint16) * 257)
     expected = rgb(GRAY) if channels == 1 else picture[..., 2::-1]
@@ -49,7 +49,7 @@ def test_a_png_of_sixteen_bits_is_its_twin_of_eight(tmp_path: Path, channels: in
 
 
 @pytest.mark.parametrize("name", ["rgba.png", "la.png", "palette.png", "rgba.webp"])
-def test_what_is_transparent_lies_on_middle_gray(tmp_path: Path, name: str) -> None:
+def test_transparent_pixels_lie_on_middle_gray(tmp_path: Path, name: str) -> None:
     base = rgb(GRAY) if name == "la.png" else COLOURS
     picture = Image.fromarray(np.dstack([base, ALPHA]))
     picture = {"la.png": picture.convert("LA"), "palette.png": picture.quantize(256)}.get(name, picture)
@@ -59,7 +59,7 @@ def test_what_is_transparent_lies_on_middle_gray(tmp_path: Path, name: str) -> N
     assert np.abs(image[:, 20:].astype(int) - base[:, 20:]).mean() < (8 if name == "palette.png" else 1)
 
 
-def test_a_level_that_stands_for_transparent_is_so_in_sixteen_bits_too(tmp_path: Path) -> None:
+def test_a_gray_level_that_marks_transparency_does_so_in_sixteen_bits_too(tmp_path: Path) -> None:
     levels = GRAY.astype(np.uint16) * 257
     Image.fromarray(levels).save(tmp_path / "keyed.png", transparency=int(levels[5, 7]))
     image = read_image(tmp_path / "keyed.png")
@@ -81,7 +81,7 @@ def test_a_level_that_stands_for_transparent_is_so_in_sixteen_bits_too(tmp_path:
     ],
 )
 def test_exif_turns_and_mirrors(tmp_path: Path, orientation: int, turn: Any) -> None:
-    """``turn`` makes what a camera stored of what a viewer is to show; each but 6 and 8 is its own inverse."""
+    """``turn`` maps the displayed picture to the stored one; all but 6 and 8 are their own inverses."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(np.ascontiguousarray(turn(COLOURS))).save(tmp_path / "turned.png", exif=exif)
@@ -89,6 +89,6 @@ def test_exif_turns_and_mirrors(tmp_path: Path, orientation: int, turn: Any) -> 
 
 
 @pytest.mark.parametrize(("mode", "most"), [("CMYK", 1), ("YCbCr", 2), ("RGB", 0), ("HSV", 2)])
-def test_other_modes_are_looked_up(mode: str, most: float) -> None:
+def test_other_modes_are_converted(mode: str, most: float) -> None:
     picture = Image.fromarray(COLOURS).convert(mode)
     assert np.abs(to_rgb(picture).astype(int) - COLOURS).mean() <= most

@@ -1,4 +1,4 @@
-"""CSV tables that are damaged in every way that files get damaged."""
+"""CSV tables, and the messages for damaged ones."""
 
 import gzip
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_what_a_reader_finds_is_told_with_the_rest(tmp_path: Path) -> None:
+def test_problems_added_by_a_reader_are_reported_with_the_others(tmp_path: Path) -> None:
     table = Table(write(tmp_path, b"a,b\n1,2\n3\n5,6\n"), COLUMNS)
 
     def look() -> None:
@@ -90,7 +90,7 @@ def test_what_a_reader_finds_is_told_with_the_rest(tmp_path: Path) -> None:
 
 
 def test_empty_lines_may_stand_at_the_end_alone(tmp_path: Path) -> None:
-    """One in between would give every later row another number, by which FER+ finds its votes."""
+    """An empty line in between would change the numbers of later rows, which link them to the votes of FER+."""
     path = tmp_path / "table.csv"
     path.write_text("a,b\n1,2\n3,4\n\n\n")
     assert [number for number, _ in Table(path, ("a", "b")).rows()] == [0, 1]

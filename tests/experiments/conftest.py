@@ -1,4 +1,4 @@
-"""Every shipped dataset as a tiny store, made by the real command line from the layout in which it is published."""
+"""Fixtures: every shipped dataset as a tiny store, converted by the command line from its published layout."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def without_figures() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny() -> Callable[..., list[str]]:
-    """Arguments of a training of a second: ``tiny(store, runs, *more)``, a small CNN with an LSTM for one epoch."""
+    """``tiny(store, runs, *more)``: arguments of a training of about a second, a small CNN-LSTM for one epoch."""
 
     def make(store: Path, runs: Path, *more: str) -> list[str]:
         model = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8")
@@ -56,18 +56,18 @@ def tiny() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def same() -> Callable[[RunDir, RunDir], bool]:
-    """Tells whether two runs are equal bit for bit: weights, predictions, and numbers of every epoch."""
+    """Bitwise equality of two runs: weights, predictions, and learning curves."""
     import torch
 
     from fer_id.models.checkpoint import read_tensors
 
-    def equal(one: RunDir, other: RunDir) -> bool:
+    def equal(first: RunDir, second: RunDir) -> bool:
         for which in ("last", "best"):
-            mine, theirs = (read_tensors(run.checkpoint(which)) for run in (one, other))
+            mine, theirs = (read_tensors(run.checkpoint(which)) for run in (first, second))
             if mine.keys() != theirs.keys() or not all(torch.equal(mine[name], theirs[name]) for name in mine):
                 return False
-        curves = [run.learning_curve().drop(columns="seconds") for run in (one, other)]
-        return curves[0].equals(curves[1]) and one.predictions().equals(other.predictions())
+        curves = [run.learning_curve().drop(columns="seconds") for run in (first, second)]
+        return curves[0].equals(curves[1]) and first.predictions().equals(second.predictions())
 
     return equal
 
@@ -80,7 +80,7 @@ def drawn(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> "Stores":
-    """Stores by the name of their YAML in ``configs/data``, each made when it is first used."""
+    """Stores by the name of their YAML in ``configs/data``, each made at its first use."""
     return Stores(request.getfixturevalue)
 
 
@@ -114,7 +114,7 @@ class Stores(dict[str, list[Path]]):
 
 
 def _publish(name: str, layout: Callable[[Path], list[str]], out: Path) -> None:
-    """Write a dataset as it is published, and its store beside it."""
+    """Write a dataset in its published layout, and its store beside it."""
     (out / "raw").mkdir(parents=True)
     _prepare(name, out / "store", *layout(out / "raw"))
 
@@ -124,7 +124,7 @@ def _prepare(name: str, out: Path, *settings: str) -> None:
 
 
 def fer2013_csv(folder: Path) -> list[str]:
-    """Kaggle's CSV without the private test."""
+    """Write Kaggle's CSV without the private test."""
     path = folder / "fer2013.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -135,7 +135,7 @@ def fer2013_csv(folder: Path) -> list[str]:
 
 
 def ferplus_csv(folder: Path) -> list[str]:
-    """The votes on the rows of :func:`fer2013_csv`: eight of ten for one class, which all eight classes are in turn."""
+    """Write votes on the rows of :func:`fer2013_csv`: eight of ten for a class, the eight classes in turn."""
     path = folder / "fer2013new.csv"
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
@@ -148,7 +148,7 @@ def ferplus_csv(folder: Path) -> list[str]:
 
 
 def class_folders(folder: Path) -> list[str]:
-    """``split/class/image``."""
+    """Write images as ``split/class/image``."""
     for number, (usage, code) in enumerate(_rows(len(FER7))):
         path = folder / "pictures" / ("train" if usage == "Training" else "test") / FER7[code] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def affectnet_original(folder: Path) -> list[str]:
-    """CSVs with boxes and 68 points, images in numbered folders, one row without a face."""
+    """Write CSVs with boxes and 68 points, images in numbered folders, and a row without a face."""
     header = ["subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks"]
     (folder / "1").mkdir(parents=True)
     for split, usage in (("training", "Training"), ("validation", "PublicTest")):
@@ -174,7 +174,7 @@ def affectnet_original(folder: Path) -> list[str]:
 
 
 def affectnet_2021(folder: Path) -> list[str]:
-    """Pictures by number with one ``.npy`` for each annotation."""
+    """Write pictures by number, with a ``.npy`` for each annotation."""
     for split, usage in (("train_set", "Training"), ("val_set", "PublicTest")):
         for part in ("images", "annotations"):
             (folder / split / part).mkdir(parents=True)
@@ -197,13 +197,13 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:
-    """A gray RGB picture unlike that of any other seed."""
+    """Return a gray RGB picture, different for each seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 1), dtype=np.uint8)
     return np.asarray(Image.fromarray(coarse[..., 0]).resize((side, side)).convert("RGB"), np.uint8)
 
 
 def landmarks(seed: int) -> NDArray[np.float32]:
-    """68 points of a picture 96 pixels wide, with the eyes at a height."""
+    """Return 68 points in a picture 96 pixels wide, with the eyes at the given height."""
     points = np.random.default_rng(seed).uniform(20, 76, (68, 2)).astype(np.float32)
     points[36:42], points[42:48] = (34, 40), (62, 40)
     return points

@@ -1,4 +1,4 @@
-"""The command line: what it teaches, what it refuses, and how it ends."""
+"""The command line: help, refusals, and exit codes."""
 
 from __future__ import annotations
 
@@ -31,53 +31,53 @@ HEAVY = (
 )
 
 
-def test_help_names_every_verb_and_brings_nothing_heavy() -> None:
+def test_help_names_every_verb_and_imports_nothing_heavy() -> None:
     code = "import sys; from experiments.cli import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert all(f"  {verb} " in done.stdout for verb in VERBS)
     assert not set(HEAVY) & set(done.stderr.split())
 
 
-def test_no_verb_is_asking_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == DONE
     assert "fer-id synth out=" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, "--help"]) == DONE
-    told = capsys.readouterr().out
-    assert VERBS[verb].example in told
-    assert "=" in told
+    output = capsys.readouterr().out
+    assert VERBS[verb].example in output
+    assert "=" in output
 
 
 def test_every_setting_of_train_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "data=ferplus", "--help"]) == DONE
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for expected in ("data.votes=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw"):
-        assert expected in told
+        assert expected in output
     assert not re.search(
-        r"^  [\w.]+=\S* +\[(str|int|float|bool|list)", told, re.MULTILINE
+        r"^  [\w.]+=\S* +\[(str|int|float|bool|list)", output, re.MULTILINE
     )  # the text comes before the type
 
 
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["trian", "data=fer2013"]) == USERS_FAULT
-    told = capsys.readouterr()
-    assert "did you mean train?" in told.err
-    assert not told.out
+    output = capsys.readouterr()
+    assert "did you mean train?" in output.err
+    assert not output.out
 
 
 def test_wrong_settings_end_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["synth", f"out={tmp_path / 'a'}", "subjects=-1", "fps=0", "subjets=3"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert all(key in told for key in ("subjects", "fps", "did you mean subjects?"))
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert all(key in output for key in ("subjects", "fps", "did you mean subjects?"))
+    assert "Traceback" not in output
     assert not list(tmp_path.iterdir())
 
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
-    """Makes ``fer-id models`` raise."""
+    """Make ``fer-id models`` raise an error."""
 
     def broken(config: object) -> str:
         raise error
@@ -86,7 +86,7 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "told"),
+    ("error", "code", "message"),
     [
         (DataError("a.csv: row 3 is wrong"), USERS_FAULT, "fer-id: a.csv: row 3 is wrong"),
         (OSError(errno.ENOSPC, "No space left on device", "out"), USERS_FAULT, "the disk is full: out"),
@@ -100,21 +100,21 @@ def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         (Terminated(143), TERMINATED, "terminated"),
     ],
 )
-def test_how_it_ends(
+def test_errors_have_their_exit_codes_and_messages(
     error: BaseException,
     code: int,
-    told: str,
+    message: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     fail_with(monkeypatch, error)
     assert main(["models"]) == code
-    said = capsys.readouterr().err
-    assert told in said
-    assert ("Traceback" in said) == (code == OUR_FAULT)
+    output = capsys.readouterr().err
+    assert message in output
+    assert ("Traceback" in output) == (code == OUR_FAULT)
 
 
-def test_a_reader_that_has_seen_enough_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = f"{sys.executable} -m experiments.cli train --help | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (DONE, "")
@@ -122,22 +122,22 @@ def test_a_reader_that_has_seen_enough_is_no_error() -> None:
 
 def test_models_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "frames=2"]) == DONE
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert all(
-        f"| {name} |" in told for name in ("cnn_lstm", "shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit")
+        f"| {name} |" in output for name in ("cnn_lstm", "shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit")
     )
 
 
 def test_inspect_counts_a_store(tiny_store: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     store = tiny_store(subjects=3, clips=2, length=3)
     assert main(["inspect", str(store)]) == DONE
-    told = capsys.readouterr().out
-    assert "30 clips, 90 frames (90 valid)" in told
-    assert "provenance synthetic, label space target5, 3 subjects" in told
-    assert told.splitlines()[3].split() == ["all", "6", "6", "6", "6", "6", "30"]
+    output = capsys.readouterr().out
+    assert "30 clips, 90 frames (90 valid)" in output
+    assert "provenance synthetic, label space target5, 3 subjects" in output
+    assert output.splitlines()[3].split() == ["all", "6", "6", "6", "6", "6", "30"]
 
 
-def test_inspect_counts_landmarks_where_somebody_looked(tiny_store: Callable[..., Path]) -> None:
+def test_inspect_counts_detected_landmarks(tiny_store: Callable[..., Path]) -> None:
     store = ClipStore.open(tiny_store())
     assert "with landmarks" not in describe(store)
     store.card.parameters["images_with_landmarks"] = 7
@@ -145,14 +145,14 @@ def test_inspect_counts_landmarks_where_somebody_looked(tiny_store: Callable[...
 
 
 @pytest.mark.parametrize("verb", ["report", "compare"])
-def test_numbers_of_an_older_version_are_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_of_an_older_version_are_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDir.create(tmp_path / "run", {"name": "run"}, {})
     run.write_metrics({"accuracy": 0.5, "labels": ["happy"]})
     run.finish()
     assert main([verb, str(run.path)]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "provenance, n_clips" in told
-    assert f"`fer-id evaluate {run.path}` computes it again" in told
+    output = capsys.readouterr().err
+    assert "provenance, n_clips" in output
+    assert f"`fer-id evaluate {run.path}` computes it again" in output
 
 
 @pytest.mark.parametrize(("lengths", "refused"), [([3, 3], False), ([3, 5], True)])
@@ -161,17 +161,19 @@ def test_frames_needs_clips_of_one_length(lengths: list[int], refused: bool, tmp
         require_one_length(RunDir(tmp_path), pd.Series(lengths))
 
 
-def test_inspect_refuses_what_is_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_refuses_folders_that_are_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(tmp_path)]) == USERS_FAULT
     assert str(tmp_path) in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("verb", "told"), [("evaluate", "is not a run"), ("report", "is not a run"), ("compare", "holds no run")]
+    ("verb", "message"), [("evaluate", "is not a run"), ("report", "is not a run"), ("compare", "holds no run")]
 )
-def test_what_is_no_run_is_refused(verb: str, told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folders_that_are_no_run_are_refused(
+    verb: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([verb, str(tmp_path)]) == USERS_FAULT
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_synth_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,9 +183,9 @@ def test_synth_then_inspect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["synth", f"out={out}", "subjects=1"]) == USERS_FAULT
     assert "overwrite=true" in capsys.readouterr().err
     assert main(["synth", f"out={out}", "subjects=1", "clips_per_emotion=2", "frames=2", "overwrite=true"]) == DONE
-    told = capsys.readouterr().out
-    assert "10 clips, 20 frames" in told
-    assert told.splitlines()[-1] == f"picture: {out / 'strips.png'}"
+    output = capsys.readouterr().out
+    assert "10 clips, 20 frames" in output
+    assert output.splitlines()[-1] == f"picture: {out / 'strips.png'}"
     assert (out / "strips.png").is_file()
     assert main(["inspect", str(out)]) == DONE
 
@@ -198,9 +200,9 @@ def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             usage = ("Training", "PublicTest", "PrivateTest")[number % 3]
             rows.writerow([number // 3 % 7, " ".join(map(str, rng.integers(0, 256, 48 * 48))), usage])
     assert main(["prepare", "data=fer2013", f"data.source={source}", f"out={out}"]) == DONE
-    told = capsys.readouterr().out
-    assert "42 images" in told
-    assert "label space fer7" in told
+    output = capsys.readouterr().out
+    assert "42 images" in output
+    assert "label space fer7" in output
     assert main(["inspect", str(out)]) == DONE
     assert "published, images, PrivateTest: 14" in capsys.readouterr().out
     source.write_text("emotion,pixels,Usage\n9,1 2 3,Sunday\n")
@@ -209,13 +211,13 @@ def test_prepare_from_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert not (tmp_path / "bad").exists()
 
 
-def test_examples_are_settings_that_exist() -> None:
+def test_examples_in_the_help_have_existing_settings() -> None:
     from experiments.settings.loading import load
 
     for name, verb in VERBS.items():
         program, typed, *arguments = verb.example.split()
         assert (program, typed) == ("fer-id", name)
-        load(cli._find(verb.config), arguments, verb.paths)
+        load(cli.imported(verb.config), arguments, verb.paths)
 
 
 # ----------------------------------------------------------------------------------- what is quoted, and hostile names
@@ -247,39 +249,41 @@ TRAIN = ["train", "data=synthetic", "data.store=none", "model=conv4"]
     ],
     ids=lambda arguments: " ".join(argument[:20] for argument in arguments),
 )
-def test_what_is_quoted_is_cut(
+def test_long_quotations_are_cut(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert len(told) < 2000
-    assert "x" * 1000 not in told
+    output = capsys.readouterr().err
+    assert len(output) < 2000
+    assert "x" * 1000 not in output
     assert not list(tmp_path.rglob("*"))
 
 
-def test_twenty_thousand_unknown_keys_are_one_kind_and_hide_no_other(capsys: pytest.CaptureFixture[str]) -> None:
+def test_twenty_thousand_unknown_keys_are_one_kind_of_problem_and_hide_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     unknown = [f"k{chr(97 + number % 26)}{number}=1" for number in range(20_000)]
     assert main([*TRAIN, *unknown, "optim.lr=abc"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert len(told) < 2000
-    assert told.count("Known here:") == 1
-    assert "20001 problems" in told
-    assert "optim.lr=abc" in told
-    assert "more like this" in told
+    output = capsys.readouterr().err
+    assert len(output) < 2000
+    assert output.count("Known here:") == 1
+    assert "20001 problems" in output
+    assert "optim.lr=abc" in output
+    assert "more like this" in output
 
 
 @pytest.mark.parametrize("key", ["name", "logging.group", "logging.tags", "logging.project"])
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "a/../b", "a\nb", "a\x1b[31m", "\u202ea", "a\0b", "=1+1", "@a", "folds", " a", "x" * 300]
 )
-def test_a_name_is_one_as_a_folder_a_cell_and_a_line(key: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_name_has_to_fit_a_folder_a_cell_and_a_line(key: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*TRAIN, f"{key}={name}"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert f"{key}=" in told
-    assert ("expected a list" if (key, name) == ("logging.tags", "") else "expected a name") in told
-    assert "\x1b" not in told
-    assert "\u202e" not in told
+    output = capsys.readouterr().err
+    assert f"{key}=" in output
+    assert ("expected a list" if (key, name) == ("logging.tags", "") else "expected a name") in output
+    assert "\x1b" not in output
+    assert "\u202e" not in output
 
 
 def test_folds_are_no_study(capsys: pytest.CaptureFixture[str]) -> None:

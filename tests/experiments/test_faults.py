@@ -1,4 +1,4 @@
-"""Trainings that are killed, cut off, refused a disk, or fed with nonsense: what they say, and that nothing is lost."""
+"""Trainings that are killed or interrupted, or have a full disk or faulty input: their messages, and no lost work."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = -signal.SIGKILL
@@ -42,14 +42,14 @@ DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycl
 
 @pytest.fixture(scope="module")
 def straight(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """Three epochs without a fault."""
+    """Run of three epochs without a fault."""
     root = tmp_path_factory.mktemp("straight")
     assert main(tiny(drawn, root, *DRAWING)) == DONE
     return RunDir.open(root / "a")
 
 
 def begun(arguments: list[str], after: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C at a training step."""
+    """Run interrupted by Ctrl-C at a training step."""
     stop(monkeypatch, ClipClassification, "training_step", after, KeyboardInterrupt(), arguments, INTERRUPTED)
 
 
@@ -62,7 +62,7 @@ def stop(
     arguments: list[str],
     code: int,
 ) -> None:
-    """Gives a command whose ``where.method`` raises ``fault`` when it is called after ``after`` calls."""
+    """Run a command whose ``where.method`` raises ``fault`` after ``after`` calls."""
     original, calls = getattr(where, method), []
 
     def failing(*args: Any, **kwargs: Any) -> Any:
@@ -85,7 +85,7 @@ def empty(path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit within a weight, which torch alone reads without a word."""
+    """Flip a bit of a weight, which torch alone does not detect."""
     content = bytearray(path.read_bytes())
     name, weight = next((k, v) for k, v in read_tensors(path).items() if v.numel() > 400)
     at = bytes(content).index(weight.numpy().tobytes())
@@ -104,7 +104,7 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
     same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
@@ -112,9 +112,9 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
     spoil(run.checkpoint("last"))
     capsys.readouterr()
     assert main(arguments) == DONE
-    told = capsys.readouterr().err
-    assert ("last.ckpt is not whole" in told) == (spoil is not Path.unlink)
-    assert "from its last whole checkpoint" in told
+    output = capsys.readouterr().err
+    assert ("last.ckpt is not whole" in output) == (spoil is not Path.unlink)
+    assert "from its last whole checkpoint" in output
     assert same(run, straight)
 
 
@@ -129,7 +129,7 @@ def test_the_previous_checkpoint_is_taken_where_the_last_is_spoilt(
         ("last", cut, "no whole checkpoint left"),
     ],
 )
-def test_with_nothing_whole_left_it_trains_from_the_beginning(
+def test_without_a_whole_checkpoint_it_trains_from_the_beginning(
     which: str,
     spoil: Callable[[Path], None],
     obstacle: str,
@@ -138,7 +138,7 @@ def test_with_nothing_whole_left_it_trains_from_the_beginning(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
     same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
@@ -150,7 +150,7 @@ def test_with_nothing_whole_left_it_trains_from_the_beginning(
     assert same(run, straight)
 
 
-def test_a_run_that_was_moved_meanwhile_goes_on(
+def test_a_moved_run_is_resumed(
     straight: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same: Same
 ) -> None:
     begun(tiny(drawn, tmp_path / "here", *DRAWING), 4, monkeypatch)
@@ -176,7 +176,7 @@ def test_a_spoilt_record_is_mended_from_the_checkpoint(
 
 @pytest.mark.parametrize("name", ["config.yaml", "job.json"])
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\x80", b"[1, 2"])
-def test_a_begun_run_that_does_not_say_how_is_refused(
+def test_a_begun_run_without_its_records_is_refused(
     name: str, content: bytes | None, tmp_path: Path, straight: RunDir
 ) -> None:
     run = RunDir.create(tmp_path / "run", {"seed": 1}, {"store": None})
@@ -194,7 +194,7 @@ def test_a_begun_run_that_does_not_say_how_is_refused(
     ("name", "says"), [("metrics.json", "fer-id evaluate"), ("predictions.parquet", "it predicts anew")]
 )
 def test_a_finished_run_with_a_spoilt_file_says_how_to_make_it_again(
-    name: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    name: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, "name=a")
     assert main(arguments) == DONE
@@ -204,10 +204,10 @@ def test_a_finished_run_with_a_spoilt_file_says_how_to_make_it_again(
     again = arguments if name == "metrics.json" else ["evaluate", str(run.path)]
     capsys.readouterr()
     assert main(again) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert name in told
-    assert says in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert name in output
+    assert says in output
+    assert "Traceback" not in output
     if name == "metrics.json":
         assert main(["evaluate", str(run.path)]) == DONE
     else:
@@ -233,7 +233,7 @@ REFUSALS = {errno.ENOSPC: "the disk is full", errno.EROFS: "the disk is read-onl
         *(pytest.param(code, "best.ckpt", marks=pytest.mark.slow) for code in (errno.EROFS, errno.EDQUOT)),
     ],
 )
-def test_a_disk_that_refuses_costs_nothing_but_time(
+def test_a_full_disk_loses_nothing_but_time(
     code: int,
     name: str,
     straight: RunDir,
@@ -241,7 +241,7 @@ def test_a_disk_that_refuses_costs_nothing_but_time(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
     same: Same,
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
@@ -257,10 +257,10 @@ def test_a_disk_that_refuses_costs_nothing_but_time(
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", refuse)
         assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert REFUSALS[code] in told
-    assert f"{name}; nothing half-written is left" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert REFUSALS[code] in output
+    assert f"{name}; nothing half-written is left" in output
+    assert "Traceback" not in output
     assert not [path for path in run.path.rglob(".*") if path.name != ".lock"]
     assert main(arguments) == DONE
     assert same(run, straight)
@@ -270,21 +270,21 @@ def test_a_disk_that_refuses_costs_nothing_but_time(
 
 
 def test_a_second_process_is_refused_and_changes_nothing(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
     begun(arguments, 4, monkeypatch)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with locked(run.path, RunError):
         assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert f"{run.path}: another process is working there" in told
+    output = capsys.readouterr().err
+    assert f"{run.path}: another process is working there" in output
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
     assert main(arguments) == DONE
 
 
-def test_processes_that_were_forked_do_not_hold_the_lock_of_one_that_died(tmp_path: Path) -> None:
-    """Loaders of batches outlive a killed training by a few seconds."""
+def test_forked_processes_do_not_hold_the_lock_of_a_killed_training(tmp_path: Path) -> None:
+    """Loader processes outlive a killed training by a few seconds."""
     code = (
         "import os, sys, time; from pathlib import Path\n"
         "from fer_id.errors import RunError; from fer_id.files import locked\n"
@@ -309,22 +309,22 @@ def test_processes_that_were_forked_do_not_hold_the_lock_of_one_that_died(tmp_pa
 
 def finite(run: RunDir) -> bool:
     weights = read_tensors(run.checkpoint("last")).values()
-    return all(bool(torch.isfinite(one).all()) for one in weights if one.is_floating_point())
+    return all(bool(torch.isfinite(tensor).all()) for tensor in weights if tensor.is_floating_point())
 
 
-def test_an_absurd_learning_rate_ends_before_anything_good_is_lost(
-    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+def test_an_absurd_learning_rate_does_not_replace_good_weights(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     absurd = ("optim.name=adamw", "optim.lr=10", "optim.weight_decay=1", "trainer.max_epochs=60", "trainer.patience=0")
     arguments, run = tiny(drawn, tmp_path, *absurd, "name=a"), RunDir(tmp_path / "a")
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     # Batch normalisation keeps the loss finite for longer than the statistics it is made with.
     assert re.search(
-        r"weights are not finite after epoch \d+, step \d+, at learning rate 10, so they are not saved", told
+        r"weights are not finite after epoch \d+, step \d+, at learning rate 10, so they are not saved", output
     )
-    assert "under another name=" in told
-    assert "Traceback" not in told
+    assert "under another name=" in output
+    assert "Traceback" not in output
     assert finite(run)
     epochs = len(run.learning_curve())
     assert epochs > 3
@@ -334,7 +334,7 @@ def test_an_absurd_learning_rate_ends_before_anything_good_is_lost(
 
 
 def test_a_poisoned_clip_is_named(
-    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, capsys: Told, monkeypatch: pytest.MonkeyPatch
+    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = tiny_store(subjects=4, clips=2)
     table = pd.read_parquet(store / "clips.parquet")
@@ -346,9 +346,9 @@ def test_a_poisoned_clip_is_named(
     assert "clips.parquet: soft_label is [nan, nan" in capsys.readouterr().err
     monkeypatch.setattr("fer_id.store.format._are_shares", lambda soft_label: True)  # were it let through
     assert main(tiny(store, tmp_path, "name=a")) == USERS_FAULT
-    told = capsys.readouterr().err
-    named = re.search(r"Not finite is that of ([\w, -]+)\.", told)
-    assert named is not None, told
+    output = capsys.readouterr().err
+    named = re.search(r"Not finite is that of ([\w, -]+)\.", output)
+    assert named is not None, output
     assert set(named[1].split(", ")) <= set(first)
     assert not list((tmp_path / "a" / "checkpoints").iterdir())
 
@@ -363,10 +363,10 @@ def test_poisoned_landmarks_count_as_unknown(tiny_store: Callable[..., Path], ti
     assert finite(RunDir.open(tmp_path / "a"))
 
 
-def test_weights_that_are_none_never_take_the_place_of_good_ones(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_non_finite_weights_never_replace_finite_ones(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """A last step whose gradient is not finite spoils weights that no later loss tells of."""
+    """The non-finite gradient of a last step spoils the weights, and no later loss shows it."""
     arguments, run = (
         tiny(drawn, tmp_path, "trainer.max_epochs=3", "trainer.validate_every=3", "name=a"),
         RunDir(tmp_path / "a"),
@@ -379,9 +379,9 @@ def test_weights_that_are_none_never_take_the_place_of_good_ones(
 
     monkeypatch.setattr(ClipClassification, "training_step", spoilt)
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "weights are not finite after epoch 1" in told
-    assert "model.classifier" not in told.partition("fer-id:")[0]
+    output = capsys.readouterr().err
+    assert "weights are not finite after epoch 1" in output
+    assert "model.classifier" not in output.partition("fer-id:")[0]
     assert finite(run)
     assert len(run.learning_curve()) == 2
 
@@ -389,10 +389,16 @@ def test_weights_that_are_none_never_take_the_place_of_good_ones(
 # ------------------------------------------------------------------------------------------ a machine that gives up
 
 
-def test_a_lost_loader_is_told(
-    drawn: Path, tiny: Tiny, tmp_path: Path, straight: RunDir, monkeypatch: pytest.MonkeyPatch, capsys: Told, same: Same
+def test_a_lost_loader_is_reported(
+    drawn: Path,
+    tiny: Tiny,
+    tmp_path: Path,
+    straight: RunDir,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Capture,
+    same: Same,
 ) -> None:
-    """As the kernel does it when memory runs out."""
+    """The process is killed, as by the kernel when memory runs out."""
     arguments, run = tiny(drawn, tmp_path, *DRAWING), RunDir(tmp_path / "a")
 
     def lost(self: Any, key: Any) -> Any:
@@ -401,10 +407,10 @@ def test_a_lost_loader_is_told(
     with monkeypatch.context() as patched:
         patched.setattr(ClipDataset, "__getitem__", lost)
         assert main(tiny(drawn, tmp_path, *DRAWING, "data.num_workers=1")) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "a process that loads batches was lost" in told
-    assert "data.num_workers=0" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert "a process that loads batches was lost" in output
+    assert "data.num_workers=0" in output
+    assert "Traceback" not in output
     assert main(arguments) == DONE  # with fewer processes the same run goes on
     assert same(run, straight)
 
@@ -417,12 +423,12 @@ def test_a_lost_loader_is_told(
         RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     ],
 )
-def test_no_memory_is_told(
-    fault: Exception, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_no_memory_is_reported(
+    fault: Exception, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, *DRAWING)
     stop(monkeypatch, ClipClassification, "training_step", 3, fault, arguments, USERS_FAULT)
-    told = capsys.readouterr().err
-    assert "out of memory" in told
-    assert "batch_size" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert "out of memory" in output
+    assert "batch_size" in output
+    assert "Traceback" not in output

@@ -1,4 +1,4 @@
-"""Upper limits of every number that can be set: a number that nobody means is refused by its key before torch loads."""
+"""Upper limits of every number that can be set: an absurd number is refused by its key before torch is imported."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from functools import cache
 
 import pytest
 
-from experiments.cli import _find
 from experiments.config import TrainConfig
 from experiments.measure.planted_gaps import PlantedConfig
 from experiments.settings.loading import Setting, load, settings
-from experiments.settings.registry import DATASETS
+from experiments.settings.registry import DATASETS, imported
 from experiments.verbs.table import VERBS
 from fer_id.errors import ConfigError
 from fer_id.settings import within_limits
@@ -27,8 +26,8 @@ def numeric(setting: Setting) -> bool:
 
 @cache
 def every_number() -> dict[str, Setting]:
-    """Each number that a verb, or the preparation of a dataset, takes; by schema and key."""
-    schemas = [_find(verb.config) for verb in VERBS.values()]
+    """Yield each number among the settings of verbs and datasets, by schema and key."""
+    schemas = [imported(verb.config) for verb in VERBS.values()]
     schemas += [PlantedConfig, *(dataset.load_config() for dataset in DATASETS.values())]
     return {
         f"{schema.__name__}: {entry.key}": entry for schema in schemas for entry in settings(schema()) if numeric(entry)
@@ -52,7 +51,7 @@ def test_few_numbers_may_have_ten_digits() -> None:
     "key",
     ["trainer.max_epochs", "trainer.max_time_min", "optim.lr", "model.hidden", "model.widths", "protocol.at_most"],
 )
-def test_a_number_that_nobody_means_is_refused_by_its_key(key: str, text: str) -> None:
+def test_an_absurd_number_is_refused_by_its_key(key: str, text: str) -> None:
     with pytest.raises(ConfigError) as refusal:
         load(TrainConfig, ["data=synthetic", "data.store=x", f"{key}={text}"])
     (line,) = [line for line in str(refusal.value).splitlines() if line.startswith(f"  - {key}=")]

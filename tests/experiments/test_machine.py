@@ -1,4 +1,4 @@
-"""The command line on machines that lack something: letters, a home folder, a reader, room on a disk, memory."""
+"""The command line on machines with ASCII terminals, without a home folder, an open output, disk space or memory."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from experiments.cli import DONE, USERS_FAULT, main
 
 
 def fer_id(*arguments: str, shell: str = "", **environment: str | None) -> subprocess.CompletedProcess[bytes]:
-    """Run the command line in a process of its own; None takes a variable away, ``shell`` follows the command."""
+    """Run the command line in a new process; a variable None is unset, and ``shell`` follows the command."""
     env = {name: text for name, text in {**os.environ, **environment}.items() if text is not None}
     command = 'exec "$@"' if not shell else f'"$@" {shell}'
     words = ["bash", "-c", command, "bash", sys.executable, "-m", "experiments.cli", *arguments]
     return subprocess.run(words, capture_output=True, env=env, check=False, timeout=100)
 
 
-def test_a_terminal_that_knows_ascii_only() -> None:
+def test_a_terminal_with_ascii_only() -> None:
     done = fer_id("train", "--help", PYTHONIOENCODING="ascii", LC_ALL="C")
     assert (done.returncode, done.stderr) == (DONE, b"")
     assert done.stdout.isascii()
@@ -49,19 +49,19 @@ def test_a_user_without_a_home(
 
 
 @pytest.mark.parametrize("streams", ["| head -n 1", "2>&1 | head -n 1", "| true", "2>&1 | true"])
-def test_a_reader_that_has_gone(streams: str) -> None:
+def test_a_closed_output_is_no_error(streams: str) -> None:
     done = fer_id("--help", shell=f"{streams}; exit ${{PIPESTATUS[0]}}")
     assert (done.returncode, done.stderr) == (DONE, b"")
 
 
-def test_the_code_of_a_refusal_survives_a_reader_that_has_gone() -> None:
+def test_a_refusal_has_its_exit_code_with_a_closed_output() -> None:
     done = fer_id("models", "fames=2", shell="2>&1 | true; exit ${PIPESTATUS[0]}")
     assert done.returncode == USERS_FAULT
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("arguments", [["--help"], ["inspect", "--help"]])  # more, and less, than a buffer holds
-def test_output_for_which_there_is_no_room(arguments: list[str]) -> None:
+def test_output_to_a_full_disk(arguments: list[str]) -> None:
     done = fer_id(*arguments, shell="> /dev/full")
     assert done.returncode == USERS_FAULT
     (line,) = done.stderr.decode().splitlines()
@@ -75,24 +75,24 @@ def test_names_that_are_no_text_are_refused_by_name(
     def encode(config: object) -> None:
         os.fsdecode(b"face\xff.png").encode()
 
-    monkeypatch.setattr(cli, "_find", lambda target: encode if target.endswith(":models") else find(target))
+    monkeypatch.setattr(cli, "imported", lambda target: encode if target.endswith(":models") else imported(target))
     assert main(["models"]) == USERS_FAULT
     assert "'face\\udcff.png': a name that is not UTF-8 text" in capsys.readouterr().err
 
 
-find = cli._find
+imported = cli.imported
 
 
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory")]
 )
-def test_memory_that_cannot_be_had(
+def test_memory_that_cannot_be_allocated(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def build(config: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_find", lambda target: build if target.endswith(":models") else find(target))
+    monkeypatch.setattr(cli, "imported", lambda target: build if target.endswith(":models") else imported(target))
     assert main(["models"]) == USERS_FAULT
     assert "out of memory" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The dashboard, and sweeps that a W&B server leads: against a stand-in server, through W&B's own client."""
+"""The dashboard, and sweeps led by a W&B server, against a stand-in server with W&B's own client."""
 
 import importlib.util
 import json
@@ -25,7 +25,7 @@ from fer_id.errors import ConfigError
 from fer_id.runs.run_dir import RunDir
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 def _stand_in() -> ModuleType:
@@ -50,8 +50,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def server() -> Iterator[Any]:
-    with stand_in.running() as found:
-        yield found
+    with stand_in.running() as stand_in_server:
+        yield stand_in_server
 
 
 # ---------------------------------------------------------------------------------------------------- nobody to ask
@@ -66,24 +66,24 @@ def server() -> Iterator[Any]:
         ({"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:1"}, "127.0.0.1 does not answer"),
     ],
 )
-def test_without_a_server_one_line_says_what_is_missing(
+def test_without_a_server_the_obstacle_is_named(
     environment: dict[str, str],
     says: str,
     arguments: list[str],
     sweep_file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert main(["wandb", *(one.format(file=sweep_file) for one in arguments)]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert says in told
-    assert "Traceback" not in told
+    assert main(["wandb", *(argument.format(file=sweep_file) for argument in arguments)]) == USERS_FAULT
+    output = capsys.readouterr().err
+    assert says in output
+    assert "Traceback" not in output
 
 
 @pytest.mark.parametrize("arguments", [["sweep"], ["study"], ["nothing"], []])
-def test_an_action_needs_what_it_acts_on(arguments: list[str], capsys: Told) -> None:
+def test_an_action_needs_its_target(arguments: list[str], capsys: Capture) -> None:
     assert main(["wandb", *arguments]) == USERS_FAULT
     assert "settings: 1 problem" in capsys.readouterr().err
 
@@ -93,9 +93,9 @@ def test_an_action_needs_what_it_acts_on(arguments: list[str], capsys: Told) -> 
 
 @pytest.fixture
 def sweep_file(drawn: Path, tiny: Tiny, tmp_path: Path) -> Path:
-    """A sweep of the form of the shipped ones, with a command that names a folder of this machine."""
+    """Sweep file like the shipped ones, with a command that names a folder of this machine."""
     varied = ("runs.root", "optim.lr", "model.widths", "data.num_workers")
-    settings = [one for one in tiny(drawn, tmp_path)[1:] if not one.startswith(varied)]
+    settings = [argument for argument in tiny(drawn, tmp_path)[1:] if not argument.startswith(varied)]
     path = tmp_path / "planted-lr.yaml"
     content = {
         "name": "lr",
@@ -118,9 +118,9 @@ def plan(path: Path, root: str = "runs") -> Plan:
     return Plan(read, read.name, root, ("logging.wandb=online",))
 
 
-def test_the_server_is_told_what_varies_and_no_command(sweep_file: Path, tmp_path: Path) -> None:
-    told = registered(plan(sweep_file))
-    assert told == {
+def test_the_server_gets_the_parameters_and_no_command(sweep_file: Path, tmp_path: Path) -> None:
+    registration = registered(plan(sweep_file))
+    assert registration == {
         "name": "lr",
         "method": "grid",
         "metric": {"name": "val/macro_f1", "goal": "maximize"},
@@ -132,11 +132,11 @@ def test_the_server_is_told_what_varies_and_no_command(sweep_file: Path, tmp_pat
             "augment.noise": {"distribution": "q_uniform", "min": 0.0, "max": 0.1, "q": 0.05},
         },
     }
-    assert str(tmp_path) not in json.dumps(told)
+    assert str(tmp_path) not in json.dumps(registration)
 
 
 @pytest.mark.parametrize(
-    ("told", "expected"),
+    ("written", "expected"),
     [
         ({"min": 1, "max": 4}, {"distribution": "int_uniform", "min": 1, "max": 4}),
         ({"min": 0.0, "max": 0.5}, {"distribution": "uniform", "min": 0.0, "max": 0.5}),
@@ -147,12 +147,14 @@ def test_the_server_is_told_what_varies_and_no_command(sweep_file: Path, tmp_pat
         ({"min": 2, "max": 8, "q": 2}, {"distribution": "q_uniform", "min": 2, "max": 8, "q": 2}),
     ],
 )
-def test_distributions_in_the_words_of_wandb(told: dict[str, Any], expected: dict[str, Any], sweep_file: Path) -> None:
+def test_distributions_in_the_format_of_wandb(
+    written: dict[str, Any], expected: dict[str, Any], sweep_file: Path
+) -> None:
     from experiments.online.agent import _of_wandb
     from experiments.sweeping.parameters import read_parameters
     from fer_id.errors import Problems
 
-    (parameter,) = read_parameters({"a": told}, Problems("a"))
+    (parameter,) = read_parameters({"a": written}, Problems("a"))
     assert _of_wandb(parameter) == expected
 
 
@@ -163,20 +165,22 @@ def test_distributions_in_the_words_of_wandb(told: dict[str, Any], expected: dic
         ({"protocol": "protocol=loso"}, "within each fold"),
     ],
 )
-def test_what_a_server_must_not_lead_is_refused(change: dict[str, Any], says: str, sweep_file: Path) -> None:
+def test_sweeps_that_a_server_must_not_lead_are_refused(change: dict[str, Any], says: str, sweep_file: Path) -> None:
     content = yaml.safe_load(sweep_file.read_text())
     content["parameters"] = change.get("parameters", content["parameters"])
     if protocol := change.get("protocol"):
-        content["command"] = [protocol if one.startswith("protocol=") else one for one in content["command"]]
+        content["command"] = [
+            protocol if argument.startswith("protocol=") else argument for argument in content["command"]
+        ]
     sweep_file.write_text(yaml.safe_dump(content))
     with pytest.raises(ConfigError, match=says):
         registered(plan(sweep_file))
 
 
-def test_the_command_that_the_agent_builds_is_one_that_our_command_line_takes(
+def test_the_command_line_accepts_the_command_of_the_agent(
     sweep_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Through W&B's own code, once with our command in place of the server's, once as ``wandb agent`` alone would."""
+    """By W&B's own code, once with the command of this machine, once with the server's as in ``wandb agent``."""
     from wandb import wandb_agent
 
     commands: list[list[str]] = []
@@ -195,8 +199,8 @@ def test_the_command_that_the_agent_builds_is_one_that_our_command_line_takes(
     ours, theirs = commands
     config, same = load(TrainConfig, ours[4:]), load(TrainConfig, theirs[2:])
     assert (theirs[:2], ours[1:4]) == (["fer-id", "train"], ["-m", "experiments.cli", "train"])
-    for one in (config, same):
-        assert (one.optim.lr, one.augment.noise, one.model.widths) == (1e-4, 0.05, [4, 4, 8, 8])
+    for loaded in (config, same):
+        assert (loaded.optim.lr, loaded.augment.noise, loaded.model.widths) == (1e-4, 0.05, [4, 4, 8, 8])
     assert (config.name, config.runs.root) == ("lr/r1", "elsewhere")
     assert config.logging.wandb == "online"
     assert (os.environ["WANDB_ENTITY"], os.environ["WANDB_PROJECT"]) == ("team", "fer-id")
@@ -204,8 +208,8 @@ def test_the_command_that_the_agent_builds_is_one_that_our_command_line_takes(
 
 @pytest.mark.parametrize("path", sorted(SWEEPS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_sweeps_are_read_and_name_no_place_among_their_parameters(path: Path) -> None:
-    told = json.dumps({one.key: one.choices for one in read_sweep(path).parameters})
-    assert "/" not in told.replace("val/", "")
+    parameters = json.dumps({parameter.key: parameter.choices for parameter in read_sweep(path).parameters})
+    assert "/" not in parameters.replace("val/", "")
 
 
 def test_the_agent_does_not_name_its_host() -> None:
@@ -217,7 +221,7 @@ def test_the_agent_does_not_name_its_host() -> None:
 
 
 @pytest.mark.slow
-def test_a_server_leads_a_sweep_and_is_told_nothing_of_this_machine(
+def test_a_server_leads_a_sweep_and_gets_nothing_about_this_machine(
     sweep_file: Path, server: Any, tmp_path: Path
 ) -> None:
     server.trials = [{"optim.lr": 0.01, "model.widths": [4, 4, 8, 8], "augment.noise": 0.0, "data.num_workers": 0}]
@@ -228,11 +232,11 @@ def test_a_server_leads_a_sweep_and_is_told_nothing_of_this_machine(
     run = RunDir.open(tmp_path / "planted-runs" / "lr" / "trial1")
     assert run.config()["optim"]["lr"] == 0.01
 
-    (sweep,) = server.asked("UpsertSweep")
+    (sweep,) = server.variables_of("UpsertSweep")
     assert yaml.safe_load(sweep["config"])["parameters"]["optim.lr"] == {"values": [1e-4, 0.01]}
-    assert [one["host"] for one in server.asked("CreateAgent")] == ["hidden"]
-    buckets = server.asked("UpsertBucket")
-    assert {one["name"] for one in buckets} == {"trial1"}
+    assert [variables["host"] for variables in server.variables_of("CreateAgent")] == ["hidden"]
+    buckets = server.variables_of("UpsertBucket")
+    assert {variables["name"] for variables in buckets} == {"trial1"}
     assert buckets[0]["sweep"] == "sweep1"
     assert buckets[0]["jobType"] == "trial"
 
@@ -249,19 +253,19 @@ def test_a_server_leads_a_sweep_and_is_told_nothing_of_this_machine(
 
 
 def named(part: Any, *keys: str) -> Iterator[str]:
-    """Every text under one of these keys of a nested specification."""
+    """Yield every text under one of these keys of a nested specification."""
     if isinstance(part, dict):
         for key, value in part.items():
             if key in keys:
-                yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
+                yield from (item for item in (value if isinstance(value, list) else [value]) if isinstance(item, str))
             yield from named(value, *keys)
     elif isinstance(part, list):
-        for one in part:
-            yield from named(one, *keys)
+        for item in part:
+            yield from named(item, *keys)
 
 
 def flat(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
-    """Dotted keys, as W&B shows a nested configuration."""
+    """Yield the dotted keys of a nested configuration, as in W&B."""
     for key, value in config.items():
         yield f"{prefix}{key}"
         if isinstance(value, dict):
@@ -270,7 +274,7 @@ def flat(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def study(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished cross-validation with its folds, offline."""
+    """Finished cross-validation with its folds, offline."""
     root = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patched:
         for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
@@ -282,37 +286,39 @@ def study(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 def specification(sweeps: Path = SWEEPS) -> dict[str, Any]:
-    found: dict[str, Any] = (
+    content: dict[str, Any] = (
         build("fer-id", "team", sweeps)._to_model().spec.model_dump(by_alias=True, exclude_none=True)
     )
-    return found
+    return content
 
 
-def test_the_dashboard_shows_what_runs_really_log(
+def test_the_panels_of_the_dashboard_use_logged_keys(
     study: Path, sweep_file: Path, wandb_run: Callable[[Path], SimpleNamespace]
 ) -> None:
     whole = wandb_run(study)
-    folds = [wandb_run(one.path) for one in RunDir(study).folds]
-    logged = {key for one in (whole, *folds) for row in one.rows for key in row}
-    summaries = {key for one in (whole, *folds) for key in one.summary}
+    folds = [wandb_run(fold.path) for fold in RunDir(study).folds]
+    logged = {key for run in (whole, *folds) for row in run.rows for key in row}
+    summaries = {key for run in (whole, *folds) for key in run.summary}
     settings = set(flat(whole.config))
     for spec in (specification(), specification(sweep_file.parent)):
         axes = set(named(spec, "xAxis")) - {"_step"}
         assert axes == {"epoch"}
-        lines = {one for one in named(spec, "metrics") if not one.startswith("summary_metrics.")}
+        lines = {name for name in named(spec, "metrics") if not name.startswith("summary_metrics.")}
         assert lines <= logged, lines - logged
-        bars = {one.removeprefix("summary_metrics.") for one in named(spec, "metrics")} - lines
+        bars = {name.removeprefix("summary_metrics.") for name in named(spec, "metrics")} - lines
         assert "test/happy/recall" in bars
         assert bars <= summaries, bars - summaries
-        groups = {one.replace(".value", "") for one in named(spec, "groupBy")}
+        groups = {name.replace(".value", "") for name in named(spec, "groupBy")}
         assert groups == {"study.group", "study.name"}
         assert groups <= settings
         columns = set(named(spec, "accessor", "columnOrder")) | set(named(spec, "targetKey"))
-        told = {one.removeprefix("summary:") for one in columns if one.startswith(("summary:", "val/"))}
-        bounds = {one for one in told if one.endswith(("_low", "_high"))}  # undefined for so few subjects
+        scores = {name.removeprefix("summary:") for name in columns if name.startswith(("summary:", "val/"))}
+        bounds = {name for name in scores if name.endswith(("_low", "_high"))}  # undefined for so few subjects
         assert bounds == {f"test/{score}_{side}" for score in ("accuracy", "macro_f1") for side in ("low", "high")}
-        assert told - bounds <= summaries, told - bounds - summaries
-        parameters = {one.removeprefix("config:").replace(".value", "") for one in columns if one.startswith("config:")}
+        assert scores - bounds <= summaries, scores - bounds - summaries
+        parameters = {
+            name.removeprefix("config:").replace(".value", "") for name in columns if name.startswith("config:")
+        }
         assert parameters
         assert parameters <= settings, parameters - settings
 
@@ -322,7 +328,7 @@ def test_studies_folds_and_each_sweep_have_sections_of_their_own(sweep_file: Pat
     titles = [block["children"][0]["text"] for block in spec["blocks"] if block["type"] == "heading"]
     assert titles == ["Studies", "Folds", "Sweep lr"]
     filters = [
-        [(one["key"]["name"], one["value"]) for one in runs["filters"]["filters"]]
+        [(condition["key"]["name"], condition["value"]) for condition in runs["filters"]["filters"]]
         for block in spec["blocks"]
         if block["type"] == "panel-grid"
         for runs in block["metadata"]["runSets"]
@@ -334,10 +340,10 @@ def test_studies_folds_and_each_sweep_have_sections_of_their_own(sweep_file: Pat
     ]
 
 
-def test_the_dashboard_is_saved_with_the_server(server: Any, tmp_path: Path) -> None:
+def test_the_dashboard_is_saved_on_the_server(server: Any, tmp_path: Path) -> None:
     done = stand_in.fer_id(server, "wandb", "dashboard", "entity=team", home=tmp_path)
     assert done.returncode == 0, done.stderr
-    (view,) = server.asked("upsertView")
+    (view,) = server.variables_of("upsertView")
     assert (view["projectName"], view["entityName"], view["type"]) == ("fer-id", "team", "runs")
     assert "Parallel Coordinates" in view["spec"] or not list(SWEEPS.glob("*.yaml"))
     assert "dashboard: http" in done.stdout

@@ -1,4 +1,4 @@
-"""Which runs a path stands for: runs, folders, studies of sweeps in every state, and what is wrong with them."""
+"""Selection of runs by paths: runs, folders, studies of sweeps in every state, and faulty ones."""
 
 import json
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.run_paths import Found, find_runs
+from experiments.run_paths import Selection, find_runs
 from fer_id.errors import Problems
 from fer_id.runs.run_dir import RunDir
 
@@ -16,7 +16,7 @@ Make = Callable[..., RunDir]
 
 @pytest.fixture
 def begin(tmp_path: Path) -> Make:
-    """A run without content, finished unless said otherwise."""
+    """``begin(name)``: a run without content, finished by default."""
 
     def make(name: str, *, finished: bool = True) -> RunDir:
         run = RunDir.create(tmp_path / name, {"name": name}, {})
@@ -36,66 +36,66 @@ def write_study(path: Path, events: list[dict[str, Any]], **sweep: Any) -> Path:
     return path
 
 
-def found(*paths: Path, **options: Any) -> tuple[Found, list[str]]:
+def select(*paths: Path, **options: Any) -> tuple[Selection, list[str]]:
     problems = Problems("compare")
     return find_runs([str(path) for path in paths], problems, **options), problems.found
 
 
-def names(result: Found) -> list[str]:
+def names(result: Selection) -> list[str]:
     return [run.path.name for run in result.runs]
 
 
-def test_runs_come_in_the_order_they_are_named_and_each_once(begin: Make, tmp_path: Path) -> None:
+def test_runs_are_in_the_order_of_the_paths_without_repeats(begin: Make, tmp_path: Path) -> None:
     first, second = begin("site/b"), begin("site/a")
-    result, problems = found(first.path, tmp_path / "site", second.path / ".." / "b")
+    result, problems = select(first.path, tmp_path / "site", second.path / ".." / "b")
     assert (names(result), problems) == (["b", "a"], [])
 
 
-def test_a_folder_stands_for_the_runs_in_it_and_not_for_their_folds(begin: Make, tmp_path: Path) -> None:
+def test_a_folder_gives_the_runs_in_it_and_not_their_folds(begin: Make, tmp_path: Path) -> None:
     for name in ("site/kfold", "site/kfold/folds/0", "site/kfold/crossfit/1", "site/deep/er/plain", "site/.draft"):
         begin(name)
-    assert names(found(tmp_path / "site")[0]) == ["plain", "kfold"]
+    assert names(select(tmp_path / "site")[0]) == ["plain", "kfold"]
 
 
 def test_the_reference_comes_first_whether_it_is_among_the_others_or_not(begin: Make, tmp_path: Path) -> None:
     for name in ("site/a", "site/b", "other/c"):
         begin(name)
     site = tmp_path / "site"
-    assert names(found(site, reference=str(site / "b"))[0]) == ["b", "a"]
-    assert names(found(site, reference=str(tmp_path / "other" / "c"))[0]) == ["c", "a", "b"]
+    assert names(select(site, reference=str(site / "b"))[0]) == ["b", "a"]
+    assert names(select(site, reference=str(tmp_path / "other" / "c"))[0]) == ["c", "a", "b"]
 
 
-def test_everything_that_cannot_be_compared_is_listed_at_once(begin: Make, tmp_path: Path) -> None:
+def test_everything_that_cannot_be_compared_is_listed_together(begin: Make, tmp_path: Path) -> None:
     begin("site/a")
     begin("site/half", finished=False)
     begin("site/gone").quarantine("somebody withdrew")
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("")
     begin("bare").path.joinpath("config.yaml").unlink()
-    result, problems = found(*(tmp_path / name for name in ("site", "empty", "notes.txt", "nowhere", "bare")))
+    result, problems = select(*(tmp_path / name for name in ("site", "empty", "notes.txt", "nowhere", "bare")))
     assert names(result) == ["a"]
     words = ("is quarantined", "is not finished", "holds no run", "is a file", "no such folder", "no config.yaml")
     assert len(problems) == len(words)
     assert all(word in problem for word, problem in zip(words, problems, strict=True))
 
 
-def test_unfinished_and_quarantined_runs_can_be_left_out_and_are_told(begin: Make, tmp_path: Path) -> None:
+def test_unfinished_and_quarantined_runs_can_be_left_out_and_are_listed(begin: Make, tmp_path: Path) -> None:
     begin("site/a")
     begin("site/half", finished=False)
     begin("site/gone").quarantine("somebody withdrew")
-    result, problems = found(tmp_path / "site", unfinished="skip")
+    result, problems = select(tmp_path / "site", unfinished="skip")
     assert (names(result), problems) == (["a"], [])
-    assert [(one.status, Path(one.name).name) for one in result.left_out] == [
+    assert [(run.status, Path(run.name).name) for run in result.left_out] == [
         ("quarantined", "gone"),
         ("unfinished", "half"),
     ]
-    _, problems = found(tmp_path / "site" / "half", unfinished="skip")
+    _, problems = select(tmp_path / "site" / "half", unfinished="skip")
     assert problems == ["no finished run is named; 1 are left out"]
-    _, problems = found(tmp_path / "site" / "a", reference=str(tmp_path / "site" / "half"), unfinished="skip")
+    _, problems = select(tmp_path / "site" / "a", reference=str(tmp_path / "site" / "half"), unfinished="skip")
     assert "is not finished" in problems[0]
 
 
-def test_a_study_stands_for_its_finished_trials_and_tells_of_the_others(begin: Make, tmp_path: Path) -> None:
+def test_a_study_gives_its_finished_trials_and_lists_the_others(begin: Make, tmp_path: Path) -> None:
     for job in ("aa", "bb"):
         begin(f"study/{job}")
     begin("study/cc", finished=False)
@@ -106,10 +106,10 @@ def test_a_study_stands_for_its_finished_trials_and_tells_of_the_others(begin: M
         {"job": "ee", "status": "stopped", "reason": "worse than half"},
         {"job": "aa", "status": "suggested"},  # finished, and its line lost in a crash
     ]
-    result, problems = found(write_study(tmp_path / "study", events))
+    result, problems = select(write_study(tmp_path / "study", events))
     assert (names(result), problems, result.swept) == (["bb", "aa"], [], ["optim.lr"])
     assert list(result.names.values()) == ["trial 0", "trial 4"]
-    assert [(one.name, one.status, one.reason) for one in result.left_out] == [
+    assert [(trial.name, trial.status, trial.reason) for trial in result.left_out] == [
         ("trial 1", "unfinished", ""),
         ("trial 2", "failed", "out of memory"),
         ("trial 3", "stopped", "worse than half"),
@@ -124,14 +124,14 @@ def test_the_last_event_of_a_trial_counts(begin: Make, tmp_path: Path) -> None:
         {"number": 3, "job": "", "status": "failed", "reason": "no such head"},
         {"number": 1, "job": "aa", "status": "done"},
     ]
-    result, _ = found(write_study(tmp_path / "study", events))
-    assert (names(result), [one.reason for one in result.left_out]) == (["aa"], ["no such model", "no such head"])
+    result, _ = select(write_study(tmp_path / "study", events))
+    assert (names(result), [trial.reason for trial in result.left_out]) == (["aa"], ["no such model", "no such head"])
 
 
-def test_a_model_that_was_swept_by_its_name_is_told_apart_by_it(begin: Make, tmp_path: Path) -> None:
+def test_a_model_swept_by_its_name_varies_model_name(begin: Make, tmp_path: Path) -> None:
     begin("study/aa")
     event = {"job": "aa", "status": "done", "parameters": {"model": "resnet50", "recipe": "tuned", "optim.lr": 0.1}}
-    result, _ = found(write_study(tmp_path / "study", [event]))
+    result, _ = select(write_study(tmp_path / "study", [event]))
     assert result.swept == ["model.name", "recipe", "optim.lr"]
 
 
@@ -139,7 +139,7 @@ def test_a_cross_validated_study_begins_with_its_pooled_winners(begin: Make, tmp
     for name in ("selected", "selected/folds/s1", "folds/s1/aa", "folds/s2/aa"):
         begin(f"study/{name}")
     events = [{"job": "aa", "fold": fold, "status": "done"} for fold in ("s1", "s2")]
-    result, problems = found(write_study(tmp_path / "study", events))
+    result, problems = select(write_study(tmp_path / "study", events))
     assert (list(result.names.values()), problems) == (["selected", "trial 0 of fold s1", "trial 1 of fold s2"], [])
     assert [run.path.relative_to(tmp_path / "study").as_posix() for run in result.runs][1:] == [
         "folds/s1/aa",
@@ -147,15 +147,15 @@ def test_a_cross_validated_study_begins_with_its_pooled_winners(begin: Make, tmp
     ]
 
 
-def test_trials_of_several_studies_bear_their_name(begin: Make, tmp_path: Path) -> None:
+def test_trials_of_several_studies_have_the_names_of_their_studies(begin: Make, tmp_path: Path) -> None:
     for name in ("one", "two"):
         begin(f"sweeps/{name}/aa")
         write_study(tmp_path / "sweeps" / name, [{"job": "aa", "status": "done"}])
-    result, _ = found(tmp_path / "sweeps")
+    result, _ = select(tmp_path / "sweeps")
     assert list(result.names.values()) == ["one: trial 0", "two: trial 0"]
 
 
-def test_a_study_that_cannot_be_read_says_why(begin: Make, tmp_path: Path) -> None:
+def test_an_unreadable_study_is_a_problem_with_its_reason(begin: Make, tmp_path: Path) -> None:
     done = [{"job": "aa", "status": "done"}]
     begin("future/aa")
     studies = [write_study(tmp_path / "future", done, format=2)]
@@ -165,7 +165,7 @@ def test_a_study_that_cannot_be_read_says_why(begin: Make, tmp_path: Path) -> No
     (tmp_path / "strange" / "trials.jsonl").write_text('{"number": 1}\n')
     (tmp_path / "lines" / "trials.jsonl").write_text('{"job": "aa"\n{"job": "aa", "status": "done"}\n')
     studies.append(write_study(tmp_path / "none", [{"job": "aa", "status": "failed"}]))
-    _, problems = found(*studies)
+    _, problems = select(*studies)
     words = (
         "format 2, this version of fer_id reads 1",
         "not JSON",
@@ -185,5 +185,5 @@ def test_a_line_cut_by_a_crash_is_no_damage(begin: Make, tmp_path: Path) -> None
     with (path / "trials.jsonl").open("a") as out:
         out.write('{"number": 1, "jo')
     before = (path / "trials.jsonl").read_bytes()
-    assert found(path)[1] == []
+    assert select(path)[1] == []
     assert (path / "trials.jsonl").read_bytes() == before  # the sweep may be writing it this moment

@@ -1,7 +1,7 @@
-"""W&B is told of no place, person, command or face: real trainings, offline, and a search through all bytes they leave.
+"""W&B gets no place, person, command or face: offline trainings, and a search through all bytes of their W&B files.
 
-Each secret is planted where a careless mirror would find it: in the environment, the command line, paths, the host, the
-names of children and their pictures. The controls plant them in what is sent, to show that the search finds them there.
+Secrets are planted in the environment, the command line, paths, the host's name, the names of children and their
+pictures. Controls plant them in the sent data, to show that the search detects them there.
 """
 
 import base64
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
-    """A store of children with telling names, whose pictures have one colour."""
+    """Return a store of children with recognisable names, whose pictures have one colour."""
     from fer_id.labels import TARGET
     from fer_id.preprocessing.alignment import EYES_64
     from fer_id.store.card import StoreCard
@@ -61,7 +61,7 @@ def cohort(folder: Path, provenance: str, *, subjects: int) -> Path:
 
 @pytest.fixture
 def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    """What must not be found, by what it is; planted in the environment of this process."""
+    """Secrets by kind, which W&B's files must not hold; planted in the environment of this process."""
     wandb.teardown()  # else the address of its process is put back into the environment when that is gone
     monkeypatch.setattr(socket, "gethostname", lambda: "planted-host")
     monkeypatch.setattr(platform, "node", lambda: "planted-host")
@@ -75,7 +75,7 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
     monkeypatch.setenv("HOME", str(tmp_path / "planted-home"))
     monkeypatch.setenv("HOSPITAL_PASSWORD", "value-of-the-environment")
     (tmp_path / "planted-home").mkdir()
-    found = {
+    planted = {
         "a planted word": "planted-",
         "a value of the environment": "value-of-the-environment",
         "the folder of everything": str(tmp_path),
@@ -86,10 +86,10 @@ def secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         "a versioned requirement": "torch==",
     }
     if len(host := os.uname().nodename) > 5:  # a shorter one may stand anywhere
-        found["the host"] = host
+        planted["the host"] = host
     if commit := _commit():
-        found["the commit"] = commit
-    yield found
+        planted["the commit"] = commit
+    yield planted
     close_session()
 
 
@@ -102,17 +102,17 @@ def _commit() -> str | None:
 
 
 def kept_by_wandb(root: Path) -> list[Path]:
-    """All files in the W&B folders below ``root``, their logs too."""
+    """Return all files in the W&B folders below ``root``, with their logs."""
     wandb.teardown()  # its own process goes on writing after finish() has returned
     return sorted(file for folder in root.rglob("wandb") for file in folder.rglob("*") if file.is_file())
 
 
 def leaks(root: Path, secrets: dict[str, str]) -> set[str]:
-    """Which secrets the files hold: in their names or their bytes, as they are, in base64, in a URL, or compressed."""
+    """Return the secrets in the files' names or bytes: plain, in base64, in a URL, or compressed."""
     files = kept_by_wandb(root)
     held = b"".join(file.name.encode() + b"\0" + inflated(file.read_bytes()) + b"\0" for file in files)
-    found = {what for what, secret in secrets.items() if any(form in held for form in forms(secret.encode()))}
-    return found | ({"a face"} if any(map(shows_a_face, files)) else set())
+    leaked = {what for what, secret in secrets.items() if any(form in held for form in forms(secret.encode()))}
+    return leaked | ({"a face"} if any(map(shows_a_face, files)) else set())
 
 
 def forms(secret: bytes) -> Iterator[bytes]:
@@ -123,17 +123,17 @@ def forms(secret: bytes) -> Iterator[bytes]:
 
 
 def inflated(content: bytes) -> bytes:
-    """The bytes, and what of them is compressed in the way of gzip."""
-    found, start = content, content.find(b"\x1f\x8b\x08")
+    """Return the bytes, and the content of their gzip streams."""
+    whole, start = content, content.find(b"\x1f\x8b\x08")
     while start >= 0:
         with suppress(zlib.error):
-            found += zlib.decompressobj(31).decompress(content[start:])
+            whole += zlib.decompressobj(31).decompress(content[start:])
         start = content.find(b"\x1f\x8b\x08", start + 1)
-    return found
+    return whole
 
 
 def shows_a_face(file: Path) -> bool:
-    """Whether a picture has as many pixels of the planted colour as a small face."""
+    """Return True for a picture with as many pixels of the planted colour as a small face."""
     content = file.read_bytes()
     if not content.startswith((b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF")):
         return bytes(FACE) * 8 in content  # raw pixels
@@ -146,7 +146,7 @@ TOLD = ("explain.clips=2", "explain.checks=0", "logging.wandb=offline", "trainer
 
 @pytest.fixture
 def train(tmp_path: Path, tiny: Callable[..., list[str]]) -> Callable[..., Path]:
-    """Trains on a planted cohort through the command line; returns the folder of its runs."""
+    """Train on a planted cohort by the command line; return the folder of the runs."""
 
     def run(provenance: str, *more: str, subjects: int = 7) -> Path:
         store, runs = cohort(tmp_path / "planted-store", provenance, subjects=subjects), tmp_path / "planted-runs"
@@ -159,7 +159,7 @@ def train(tmp_path: Path, tiny: Callable[..., list[str]]) -> Callable[..., Path]
 LOSO = ("protocol=loso", "protocol.only=[planted-child-1,planted-child-4]", "name=study/loso")
 
 
-def test_of_real_children_nothing_private_is_told(secrets: dict[str, str], train: Callable[..., Path]) -> None:
+def test_of_real_children_nothing_private_is_sent(secrets: dict[str, str], train: Callable[..., Path]) -> None:
     runs = train("real", *LOSO)
     assert not leaks(runs, secrets)
     held = b"".join(file.read_bytes() for file in kept_by_wandb(runs))
@@ -171,7 +171,7 @@ def test_of_real_children_nothing_private_is_told(secrets: dict[str, str], train
     assert b"val/loss" not in held
 
 
-def test_of_drawn_children_faces_and_their_numbers_are_told_and_nothing_of_the_place(
+def test_of_drawn_children_faces_and_scores_are_sent_and_no_places(
     secrets: dict[str, str], train: Callable[..., Path]
 ) -> None:
     runs = train("synthetic", "name=study/single")
@@ -204,35 +204,35 @@ def test_a_real_face_leaves_by_consent_and_setting_and_is_noted(
 
 
 def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """Takes one precaution away."""
+    """Remove one precaution."""
     if what == "settings":
         monkeypatch.setattr(private, "public", dict)
     elif what == "folds":
         monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: ("/".join(path), "/".join(path), None))
     elif what == "faces":
-        shown = results.send_explanation
+        original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
-        careless = lambda run, said, gallery, faces: shown(run, said, _all(gallery), faces=True)  # noqa: E731
+        careless = lambda run, content, gallery, faces: original(run, content, _all(gallery), faces=True)  # noqa: E731
         monkeypatch.setattr(private, "send_explanation", careless)
 
 
 def _all(gallery: list[Any]) -> list[Any]:
-    return [one._replace(shareable=True) for one in gallery]
+    return [strip._replace(shareable=True) for strip in gallery]
 
 
 @pytest.mark.parametrize(
-    ("what", "found"),
+    ("what", "leaked"),
     [
         ("settings", {"a planted word", "the folder of everything"}),
         pytest.param("folds", {"a planted word"}, marks=pytest.mark.slow),
         pytest.param("faces", {"a face"}, marks=pytest.mark.slow),
     ],
 )
-def test_the_search_finds_what_a_careless_mirror_would_tell(
-    what: str, found: set[str], secrets: dict[str, str], train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+def test_the_search_detects_the_leaks_of_a_careless_mirror(
+    what: str, leaked: set[str], secrets: dict[str, str], train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     carelessly(monkeypatch, what)
-    assert leaks(train("real", *LOSO), secrets) == found
+    assert leaks(train("real", *LOSO), secrets) == leaked
 
 
 HIDDEN = {
@@ -245,7 +245,7 @@ HIDDEN = {
 
 
 @pytest.mark.parametrize("how", HIDDEN)
-def test_the_search_sees_through_encodings(how: str, tmp_path: Path) -> None:
+def test_the_search_detects_encoded_secrets(how: str, tmp_path: Path) -> None:
     secret = "/home/planted/store"
     folder = tmp_path / "run" / "wandb"
     folder.mkdir(parents=True)

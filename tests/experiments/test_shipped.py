@@ -1,4 +1,4 @@
-"""Every shipped YAML through the real command line: from the published layout to a finished run that can be checked."""
+"""Every shipped YAML in a training by the command line: from the published layout to a finished, checked run."""
 
 import shlex
 import subprocess
@@ -33,7 +33,7 @@ def sketched_figures() -> None:
 
 
 def combinations() -> list[tuple[str, str, str, str]]:
-    """As few trainings as have every YAML once: the groups side by side, the shorter ones repeated."""
+    """Return the fewest trainings with every YAML: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, YAML.values()))
     columns = [list(islice(cycle(YAML[group]), count)) for group in ("data", "model", "recipe")]
     # A drawn cohort has no splits of its own, so it takes the protocols that make them.
@@ -61,7 +61,7 @@ def test_every_yaml_is_in_a_training() -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_it_trains_and_its_numbers_can_be_recomputed(
+def test_it_trains_and_its_metrics_can_be_recomputed(
     case: tuple[str, str, str, str], stores: dict[str, list[Path]], tmp_path: Path
 ) -> None:
     data, model, recipe, protocol = case
@@ -78,15 +78,15 @@ def test_it_trains_and_its_numbers_can_be_recomputed(
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "study" / "run")
     trained = run.folds or [run]
-    for one in {run.path: run, **{fold.path: fold for fold in trained}}.values():
-        assert all((one.path / name).is_file() for name in FILES)
-        assert (one.figures / "confusion_matrix.svg").is_file()
-        check_metrics(one)
-    for one in trained:
-        assert one.checkpoint("best").is_file()
-        assert one.checkpoint("last").is_file()
-        assert one.learning_curve()["epoch"].tolist() == [0]
-        assert {"precision": "32", "memory_format": "contiguous"}.items() <= one.job().items()
+    for finished in {run.path: run, **{fold.path: fold for fold in trained}}.values():
+        assert all((finished.path / name).is_file() for name in FILES)
+        assert (finished.figures / "confusion_matrix.svg").is_file()
+        check_metrics(finished)
+    for fold in trained:
+        assert fold.checkpoint("best").is_file()
+        assert fold.checkpoint("last").is_file()
+        assert fold.learning_curve()["epoch"].tolist() == [0]
+        assert {"precision": "32", "memory_format": "contiguous"}.items() <= fold.job().items()
 
 
 FEWER = {
@@ -97,7 +97,7 @@ FEWER = {
 
 
 def test_the_demo_on_fewer_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What ``make demo`` runs, as the Makefile has it, with other sizes."""
+    """The commands of ``make demo`` in the Makefile, with other sizes."""
     root = Path(__file__).parents[2]
     listed = subprocess.run(
         ["make", "--dry-run", "--always-make", "demo"],
@@ -125,13 +125,13 @@ def test_the_demo_on_fewer_children(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def first(stores: list[Path]) -> str:
-    """A subject that can be left out."""
+    """Return a subject that can be left out."""
     clips = pd.read_parquet(stores[0] / "clips.parquet")
     return ("0:" if len(stores) > 1 else "") + str(clips["subject_id"].min())
 
 
 def check_metrics(run: RunDir) -> None:
-    """``metrics.json`` against scikit-learn's opinion of ``predictions.parquet``."""
+    """Compare ``metrics.json`` with scikit-learn's metrics of ``predictions.parquet``."""
     metrics, table = run.metrics(), run.predictions()
     names = metrics["labels"]
     test = table[(table["split"] == "test") & table["label"].notna() & table["predicted"].notna()]

@@ -1,4 +1,4 @@
-"""Configurations of a search within folds, told to W&B as one run each."""
+"""Configurations of a search within folds, each logged to W&B as one run."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ CONFIG = {
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Writes a study whose folds ``a`` and ``b`` tried configurations; ``children`` whom each validates are real."""
+    """Study whose folds ``a`` and ``b`` tried configurations, each with ``children`` real children in validation."""
     for name in ("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, "")
 
@@ -56,40 +56,40 @@ def _trial(number: int, fold: str | None, job: str, status: str) -> dict[str, An
     return {"number": number, "fold": fold, "job": job, "parameters": {"optim.lr": 0.1}, "status": status, **empty}
 
 
-def test_what_all_folds_finished_is_one_run(
+def test_a_configuration_that_all_folds_finished_is_one_run(
     study: Callable[..., Path], wandb_run: Callable[[Path], SimpleNamespace], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = study()
-    assert [one.job for one in configurations(folder)] == ["one", "two"]
+    assert [configuration.job for configuration in configurations(folder)] == ["one", "two"]
     assert main(["wandb", "study", str(folder), "wandb=offline"]) == DONE
     assert "2 configurations" in capsys.readouterr().out
     wandb.teardown()
-    told = wandb_run(folder / PLACE / "one")
-    assert (told.name, told.group, told.job_type) == ("lr/one", "lr", "study")
-    assert told.config["optim"]["lr"] == 0.125
-    assert "/planted/store" not in json.dumps(told.config)
-    assert told.config["protocol"] == {"name": "loso"}
-    assert [row["val/macro_f1"] for row in told.rows] == [0.375, 0.75]
-    assert [row["folds"] for row in told.rows] == [2, 2]
-    assert told.summary["val/macro_f1"] == 0.75
-    assert told.summary["folds"] == 2
-    assert not [name for name in told.summary if name.startswith("test/")]
+    logged = wandb_run(folder / PLACE / "one")
+    assert (logged.name, logged.group, logged.job_type) == ("lr/one", "lr", "study")
+    assert logged.config["optim"]["lr"] == 0.125
+    assert "/planted/store" not in json.dumps(logged.config)
+    assert logged.config["protocol"] == {"name": "loso"}
+    assert [row["val/macro_f1"] for row in logged.rows] == [0.375, 0.75]
+    assert [row["folds"] for row in logged.rows] == [2, 2]
+    assert logged.summary["val/macro_f1"] == 0.75
+    assert logged.summary["folds"] == 2
+    assert not [name for name in logged.summary if name.startswith("test/")]
 
 
 @pytest.mark.parametrize(("children", "sent"), [(2, False), (3, True)])
-def test_of_few_real_children_nothing_is_told(
+def test_scores_of_few_real_children_are_withheld(
     children: int, sent: bool, study: Callable[..., Path], wandb_run: Callable[[Path], SimpleNamespace]
 ) -> None:
     folder = study(children)
     assert main(["wandb", "study", str(folder), "wandb=offline"]) == DONE
     wandb.teardown()
-    told = wandb_run(folder / PLACE / "one")
-    assert ("val/macro_f1" in told.summary) is sent
-    assert any("val/macro_f1" in row for row in told.rows) is sent
-    assert ("val/withheld" in told.summary) is not sent
+    logged = wandb_run(folder / PLACE / "one")
+    assert ("val/macro_f1" in logged.summary) is sent
+    assert any("val/macro_f1" in row for row in logged.rows) is sent
+    assert ("val/withheld" in logged.summary) is not sent
 
 
-def test_a_run_that_is_gone_or_quarantined_takes_its_configuration_out(study: Callable[..., Path]) -> None:
+def test_a_configuration_with_a_missing_or_quarantined_run_is_left_out(study: Callable[..., Path]) -> None:
     folder = study()
     RunDir(folder / "folds" / "a" / "one").quarantine("withdrawn")
     (folder / "folds" / "b" / "two" / "job.json").unlink()
@@ -103,6 +103,6 @@ def test_trials_of_one_split_have_runs_of_their_own_already(tmp_path: Path, caps
     assert "nothing to add" in capsys.readouterr().out
 
 
-def test_a_folder_that_is_no_study_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_study_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["wandb", "study", str(tmp_path)]) == USERS_FAULT
     assert "no study of a sweep" in capsys.readouterr().err

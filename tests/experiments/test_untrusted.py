@@ -1,5 +1,4 @@
-"""Files and settings from somebody else, through the command line: whatever code they hold, none of it runs, and what
-they ask of the environment they do not get."""
+"""Untrusted files and settings on the command line: no code in them runs, and they get nothing from the environment."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +13,11 @@ from fer_id.runs.run_dir import RunDir
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 class Code:
-    """Unpickled, it would make a file."""
+    """Object that makes a file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -29,7 +28,7 @@ class Code:
 
 @pytest.fixture(scope="module")
 def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A finished training; a test that changes it puts it back."""
+    """Finished training; a test that changes it restores it."""
     root = tmp_path_factory.mktemp("finished")
     assert main(tiny(drawn, root, "name=a")) == DONE
     return RunDir.open(root / "a")
@@ -48,7 +47,7 @@ LOADING = [
 
 @pytest.mark.parametrize("command", LOADING, ids=" ".join)
 def test_code_in_a_checkpoint_is_not_run(
-    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     trace = tmp_path / "it ran"
     refused(
@@ -59,7 +58,7 @@ def test_code_in_a_checkpoint_is_not_run(
 
 @pytest.mark.parametrize("command", LOADING, ids=" ".join)
 def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(
-    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     state = torch.load(finished.path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     name = next(name for name in state if name.startswith("model.encoder.blocks"))
@@ -76,13 +75,13 @@ def refused(
     drawn: Path,
     tiny: Tiny,
     tmp_path: Path,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
-    """Gives a command that loads weights after the checkpoint was changed, and puts that back."""
+    """Run a command that loads weights after the checkpoint was changed, and restore the checkpoint."""
     file = finished.path / "checkpoints" / "best.ckpt"
     good = file.read_bytes()
     content = torch.load(file, weights_only=True)
-    command = [one.format(run=finished.path, file=file) for one in command]
+    command = [argument.format(run=finished.path, file=file) for argument in command]
     if command[0] in ("train", "adapt"):
         command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
     try:
@@ -90,10 +89,10 @@ def refused(
         assert main(command) == USERS_FAULT
     finally:
         file.write_bytes(good)
-    told = capsys.readouterr().err
-    assert words in told
-    assert "best.ckpt" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert words in output
+    assert "best.ckpt" in output
+    assert "Traceback" not in output
     assert not (tmp_path / "runs" / "b" / "DONE").exists()
 
 
@@ -107,7 +106,7 @@ TO_SWELL = "a: &a [1, 1]\nb: &b [*a, *a]\noptim: [*b, *b]\n"
 
 @pytest.mark.parametrize("content", [TO_IMPORT, TO_CALL, TO_MAKE, TO_FILL_IN, TO_DECODE, TO_SWELL])
 @pytest.mark.parametrize("as_run", [False, True], ids=["a recipe", "a run's config.yaml"])
-def test_code_and_questions_in_a_config_are_refused(
+def test_code_and_interpolations_in_a_config_are_refused(
     content: str,
     as_run: bool,
     finished: RunDir,
@@ -115,7 +114,7 @@ def test_code_and_questions_in_a_config_are_refused(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     monkeypatch.setenv("PLANTED", "value-of-the-environment")
     trace, file = tmp_path / "it ran", tmp_path / "recipe.yaml"
@@ -136,10 +135,10 @@ def test_code_and_questions_in_a_config_are_refused(
         assert main(command) == USERS_FAULT
     finally:
         file.write_bytes(before)
-    told = capsys.readouterr()
+    output = capsys.readouterr()
     assert not trace.exists()
-    assert "Traceback" not in told.err
-    assert "value-of-the-environment" not in told.out + told.err
+    assert "Traceback" not in output.err
+    assert "value-of-the-environment" not in output.out + output.err
     assert not (tmp_path / "runs").exists()
 
 
@@ -156,17 +155,19 @@ def test_code_and_questions_in_a_config_are_refused(
     ],
 )
 def test_a_setting_takes_nothing_from_the_environment(
-    setting: str, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+    setting: str, drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.setenv("PLANTED", "value-of-the-environment")
     assert main(tiny(drawn, tmp_path / "runs", setting)) == USERS_FAULT
-    told = capsys.readouterr()
-    assert "value-of-the-environment" not in told.out + told.err
+    output = capsys.readouterr()
+    assert "value-of-the-environment" not in output.out + output.err
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dollar_sign_is_itself(drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a shell would fill in stays as it was typed, in all that is written down."""
+def test_a_dollar_sign_stays_unchanged(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text that a shell would expand stays unchanged in all written files."""
     monkeypatch.setenv("PLANTED", "value-of-the-environment")
     assert main(tiny(drawn, tmp_path, "name=$PLANTED", "logging.tags=[$PLANTED,~]")) == DONE
     run = RunDir.open(tmp_path / "$PLANTED")

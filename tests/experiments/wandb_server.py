@@ -1,4 +1,4 @@
-"""A stand-in for a W&B server on this machine: it answers W&B's own client, and keeps every byte it was sent."""
+"""Stand-in for a W&B server on this machine, which answers W&B's client and keeps every byte it receives."""
 
 import gzip
 import json
@@ -21,8 +21,8 @@ class Server(ThreadingHTTPServer):
     """Answers on a free port.
 
     Attributes:
-        sent: of every request its path and its body.
-        trials: parameters that a sweep's agent is given, one after the other.
+        sent: path and body of every request.
+        trials: parameters of the trials that a sweep's agent gets, in order.
     """
 
     def __init__(self) -> None:
@@ -33,16 +33,16 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Address of the server."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def asked(self, name: str) -> list[dict[str, Any]]:
-        """The variables of every GraphQL operation of that name."""
+    def variables_of(self, name: str) -> list[dict[str, Any]]:
+        """Return the variables of every GraphQL operation of that name."""
         bodies = [json.loads(body) for path, body in self.sent if path == "/graphql"]
         return [body["variables"] for body in bodies if f" {name}" in body["query"]]
 
     def answer(self, text: str, variables: dict[str, Any]) -> dict[str, Any]:
-        """To a GraphQL operation."""
+        """Return the answer to a GraphQL operation."""
         if "UpsertSweep" in text:
             return {"upsertSweep": {"sweep": {"name": "sweep1", "project": PROJECT}, "configValidationWarnings": []}}
         if "SweepWithRuns" in text:
@@ -85,8 +85,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self._read()
         answer: dict[str, Any] = {}
         if self.path == "/graphql":
-            told = json.loads(body)
-            answer = {"data": self.server.answer(told["query"], told.get("variables") or {})}
+            request = json.loads(body)
+            answer = {"data": self.server.answer(request["query"], request.get("variables") or {})}
         self._reply(json.dumps(answer).encode())
 
     def do_PUT(self) -> None:
@@ -109,12 +109,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Nothing on the terminal."""
+        """Suppress the log on the terminal."""
 
 
 @contextmanager
 def running() -> Iterator[Server]:
-    """A server that answers while the block runs."""
+    """Run a server in the block."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -127,7 +127,7 @@ def running() -> Iterator[Server]:
 
 
 def fer_id(server: Server, *arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """The command line in a process of its own, with a key for the server."""
+    """Run the command line in a new process, with an API key for the server."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
     environment |= {"WANDB_BASE_URL": server.url, "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567"}
     environment |= {"HOME": str(home), "USER": "planted-user", "HOSPITAL_PASSWORD": "value-of-the-environment"}

@@ -1,4 +1,4 @@
-"""Corrected files into ``annotations.csv``: what covers a clip, what is refused, and what stays as it was."""
+"""Corrected files into ``annotations.csv``: the label of a clip, refusals, and unchanged rows."""
 
 import csv
 import shutil
@@ -41,11 +41,11 @@ def back(site: Path, tmp_path: Path) -> Back:
     def make(
         rows: Sequence[tuple[float, float, str]], *, name: str = "back.csv", video: str = VIDEO, subject: str = ""
     ) -> Path:
-        shown = open_video(site / video)
+        video_file = open_video(site / video)
         with (tmp_path / name).open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["Observation id", "Behavior", "Start (s)", "Stop (s)", "Time offset (s)"])
-            observation = f"{shown.name} sha256:{shown.sha256}{subject and f' subject:{subject}'}"
+            observation = f"{video_file.name} sha256:{video_file.sha256}{subject and f' subject:{subject}'}"
             writer.writerows([observation, label, start, end, 0] for start, end, label in rows)
         return tmp_path / name
 
@@ -54,7 +54,7 @@ def back(site: Path, tmp_path: Path) -> Back:
 
 @pytest.fixture
 def add(site: Path, tmp_path: Path) -> Add:
-    """``add([file], "ann")`` on the site as it stands."""
+    """``add([file], "ann")`` on the current site."""
 
     def run(paths: Sequence[Path], annotator: str = "ann") -> list[str]:
         key, log = open_keys(tmp_path / "keys")
@@ -69,10 +69,10 @@ def votes(site: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def test_an_opinion_becomes_a_row_and_nothing_else_changes(site: Path, back: Back, add: Add, tmp_path: Path) -> None:
+def test_a_label_becomes_a_row_and_nothing_else_changes(site: Path, back: Back, add: Add, tmp_path: Path) -> None:
     before = (site / "annotations.csv").read_bytes()
-    (told,) = add([back([(0.0, 1.2, "sad")])])
-    assert told.endswith("opinions about 1 clip")
+    (sentence,) = add([back([(0.0, 1.2, "sad")])])
+    assert sentence.endswith("opinions about 1 clip")
     assert (site / "annotations.csv").read_bytes() == before + f"{CLIP},ann,sad,\r\n".encode()
     line = AuditLog(tmp_path / "keys", Key.load(tmp_path / "keys")).verify()[-1]
     assert line["event"] == "annotated"
@@ -97,7 +97,7 @@ def test_a_spreadsheets_line_ends_and_order_of_columns_are_kept(site: Path, back
     assert read_manifests(site).annotations is not None
 
 
-def test_what_was_said_before_is_not_overwritten(site: Path, back: Back, add: Add) -> None:
+def test_earlier_labels_are_not_overwritten(site: Path, back: Back, add: Add) -> None:
     add([back([(0.0, 1.2, "sad")])])
     before = (site / "annotations.csv").read_bytes()
     other = back([(0.0, 1.2, "fear")], name="other.csv")
@@ -108,7 +108,7 @@ def test_what_was_said_before_is_not_overwritten(site: Path, back: Back, add: Ad
     assert votes(site)[-1]["annotator"] == "ben"
 
 
-def test_two_files_that_disagree_are_told_and_neither_is_taken(site: Path, back: Back, add: Add) -> None:
+def test_two_files_that_disagree_are_reported_and_neither_is_taken(site: Path, back: Back, add: Add) -> None:
     before = (site / "annotations.csv").read_bytes()
     files = [back([(0, 1.2, "sad")]), back([(0, 1.2, "fear")], name="b.csv")]
     with pytest.raises(DataError, match=rf"b\.csv: ann calls {CLIP} fear, but sad in .*back\.csv"):
@@ -116,7 +116,7 @@ def test_two_files_that_disagree_are_told_and_neither_is_taken(site: Path, back:
     assert (site / "annotations.csv").read_bytes() == before
 
 
-def test_every_mistake_is_told_at_once(site: Path, back: Back, add: Add, tmp_path: Path) -> None:
+def test_every_mistake_is_reported_together(site: Path, back: Back, add: Add, tmp_path: Path) -> None:
     strange = back([(0, 1.2, "bored")], name="strange.csv")
     empty = back([(0, 1.2, "for review"), (0, 1, "model: happy")], name="empty.csv")
     foreign = back([(0, 1.2, "sad")], name="foreign.csv")
@@ -124,7 +124,7 @@ def test_every_mistake_is_told_at_once(site: Path, back: Back, add: Add, tmp_pat
     sha256 = content.split("sha256:")[1][:64]
     foreign.write_text(content.replace(sha256, "f" * 64))
     before = (site / "annotations.csv").read_bytes()
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         add([strange, empty, foreign, tmp_path / "none.eaf"])
     for words in (
         "'bored', expected one of happy, sad",
@@ -133,7 +133,7 @@ def test_every_mistake_is_told_at_once(site: Path, back: Back, add: Add, tmp_pat
         f"{VIDEO} has that name and another content",
         "none.eaf: no such file",
     ):
-        assert words in str(told.value)
+        assert words in str(error.value)
     assert (site / "annotations.csv").read_bytes() == before
 
 
@@ -146,7 +146,7 @@ def test_a_renamed_video_is_known_by_its_content(site: Path, back: Back, add: Ad
     assert votes(site)[-1]["clip_id"] == CLIP
 
 
-def test_nobody_who_does_not_take_part_is_spoken_of(site: Path, back: Back, add: Add) -> None:
+def test_a_subject_who_is_not_admitted_is_not_named(site: Path, back: Back, add: Add) -> None:
     file = back([(0, 1.2, "sad")])
     table = site / "consent.csv"
     table.write_text(table.read_text().replace("drawn7-000,2026-01-15,given", "drawn7-000,2026-01-15,refused"))
@@ -154,13 +154,13 @@ def test_nobody_who_does_not_take_part_is_spoken_of(site: Path, back: Back, add:
         add([file])
 
 
-def test_of_several_children_in_a_video_only_the_one_who_was_followed_gets_the_label(
+def test_of_several_children_in_a_video_only_the_followed_child_gets_the_label(
     site: Path, back: Back, add: Add, tmp_path: Path
 ) -> None:
     table = site / "clips.csv"
-    kept = [line for line in table.read_text().splitlines() if VIDEO not in line]
+    others = [line for line in table.read_text().splitlines() if VIDEO not in line]
     rows = [f"one,drawn7-000,{VIDEO},0.0,0.6,,home", f"other,drawn7-001,videos/./{Path(VIDEO).name},0.6,1.2,,home"]
-    table.write_text("\n".join([*kept, *rows]) + "\n")
+    table.write_text("\n".join([*others, *rows]) + "\n")
     (site / "annotations.csv").unlink()
     with pytest.raises(DataError, match=r"several children in .*, and the file does not say which .* subject=NAME"):
         add([back([(0.0, 1.2, "sad")])])
@@ -189,9 +189,9 @@ CLIPS = pd.DataFrame({"clip_id": ["a", "b", "c"], "start_s": [0.0, 2.0, 6.0], "e
         ([(0, 4, "happy")], {"a": "happy", "b": "happy"}, []),
         ([(0, 1.1, "sad"), (1.1, 2, "happy")], {"a": "sad"}, []),
         ([(0, 1, "sad"), (1, 2, "happy")], {}, ["clips"]),  # a half is no majority
-        ([(0.2, 0.8, "sad"), (1.0, 1.6, "sad")], {"a": "sad"}, []),  # together they are
-        ([(0.2, 1.0, "sad"), (0.4, 1.0, "sad")], {}, ["clips"]),  # what is said twice counts once
-        ([(0, 2, "sad"), (0, 2, "happy")], {}, ["clips"]),  # two at once are nobody's
+        ([(0.2, 0.8, "sad"), (1.0, 1.6, "sad")], {"a": "sad"}, []),  # 60 % together
+        ([(0.2, 1.0, "sad"), (0.4, 1.0, "sad")], {}, ["clips"]),  # overlaps count once
+        ([(0, 2, "sad"), (0, 2, "happy")], {}, ["clips"]),  # two labels at once: neither
         ([(4.5, 5.5, "fear")], {}, ["stretches"]),
         ([(5.0, 6.5, "fear")], {}, ["clips"]),
     ],
@@ -199,29 +199,32 @@ CLIPS = pd.DataFrame({"clip_id": ["a", "b", "c"], "start_s": [0.0, 2.0, 6.0], "e
 def test_more_than_half_of_a_clip(
     opinions: list[tuple[float, float, str]], votes: dict[str, str], lost: list[str]
 ) -> None:
-    found, without = votes_of([Opinion(*one) for one in opinions], CLIPS)
-    assert found == votes
+    labels, without = votes_of([Opinion(*opinion) for opinion in opinions], CLIPS)
+    assert labels == votes
     assert [reason.split()[0] for reason in without] == lost
 
 
 @given(
     st.lists(
         st.tuples(st.floats(0, 9), st.floats(0.01, 5), st.sampled_from(TARGET.names)).map(
-            lambda one: Opinion(one[0], one[0] + one[1], one[2])
+            lambda draw: Opinion(draw[0], draw[0] + draw[1], draw[2])
         ),
         max_size=6,
     )
 )
 def test_a_vote_is_for_a_label_that_most_of_the_clip_was_given(opinions: list[Opinion]) -> None:
-    found, _ = votes_of(opinions, CLIPS)
+    labels, _ = votes_of(opinions, CLIPS)
     for clip, start, _ in CLIPS.itertuples(index=False):  # each of two seconds
         moments = start + (np.arange(2000) + 0.5) / 1000
         shares = {
             label: np.mean(
-                [any(one.start_s <= t < one.end_s for one in opinions if one.label == label) for t in moments]
+                [
+                    any(opinion.start_s <= t < opinion.end_s for opinion in opinions if opinion.label == label)
+                    for t in moments
+                ]
             )
-            for label in {one.label for one in opinions}
+            for label in {opinion.label for opinion in opinions}
         }
         most = [label for label, share in shares.items() if share > 0.5]
         near = any(abs(share - 0.5) < 0.01 for share in shares.values())  # the grid cannot tell
-        assert near or found.get(clip) == (most[0] if len(most) == 1 else None)
+        assert near or labels.get(clip) == (most[0] if len(most) == 1 else None)

@@ -1,4 +1,4 @@
-"""The tables of a cohort folder: every problem of every row at once, and nothing opened outside the folder."""
+"""The tables of a cohort folder: all problems of all rows together, and no file opened outside the folder."""
 
 import csv
 import os
@@ -32,7 +32,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def cohort(tmp_path: Path) -> Make:
-    """``cohort(clips=..., subjects=..., consent=...)``: a folder with those tables, encoding and line ends as asked."""
+    """``cohort(clips=..., subjects=..., consent=...)``: a folder with these tables, encoding and line ends."""
 
     def make(
         subjects: Rows = SUBJECTS,
@@ -54,13 +54,13 @@ def cohort(tmp_path: Path) -> Make:
 
 
 def changed(rows: Rows, row: int, column: int, value: str) -> Rows:
-    """The rows with one other cell."""
-    copy = [list(one) for one in rows]
+    """Return the rows with one changed cell."""
+    copy = [list(cells) for cells in rows]
     copy[row][column] = value
     return copy
 
 
-def told(folder: Path, chosen: Sequence[str] = ()) -> str:
+def problems_of(folder: Path, chosen: Sequence[str] = ()) -> str:
     with pytest.raises(DataError) as problem:
         read_manifests(folder, chosen)
     assert len(str(problem.value)) < 2000
@@ -68,7 +68,7 @@ def told(folder: Path, chosen: Sequence[str] = ()) -> str:
 
 
 @pytest.mark.parametrize(("encoding", "ends"), [("utf-8", "\n"), ("utf-8-sig", "\r\n")])
-def test_what_is_read(cohort: Make, encoding: str, ends: str) -> None:
+def test_tables_are_read(cohort: Make, encoding: str, ends: str) -> None:
     manifests = read_manifests(cohort(encoding=encoding, ends=ends))
     assert manifests.subjects["subject_id"].tolist() == ["anna", "ben"]
     assert manifests.clips["label"].tolist() == ["happy", None, "fear"]
@@ -100,7 +100,7 @@ def test_names_in_any_script_are_one_name_however_composed(cohort: Make) -> None
 
 
 def with_column(folder: Path, table: str, name: str, cell: str) -> Path:
-    """The cohort with a further column, of the same cell in every row."""
+    """Add a column with the same cell in every row to a cohort's table."""
     header, *rows = (folder / f"{table}.csv").read_text().splitlines()
     (folder / f"{table}.csv").write_text("\n".join([f"{header},{name}", *(f"{row},{cell}" for row in rows), ""]))
     return folder
@@ -124,14 +124,14 @@ def test_a_further_column_is_a_group_where_it_is_named(cohort: Make) -> None:
 
 def test_a_group_that_no_table_has(cohort: Make) -> None:
     folder = with_column(cohort(), "subjects", "glasses", "yes")
-    assert "data.groups: no column 'hat'; further columns of subjects.csv and clips.csv: glasses" in told(
+    assert "data.groups: no column 'hat'; further columns of subjects.csv and clips.csv: glasses" in problems_of(
         folder, ["glasses", "hat"]
     )
 
 
 @pytest.mark.parametrize("name", ["=1+1", "@x", "-x", "a\x1b[31m", "a\u202eb", "a\x00"])
 def test_a_header_is_no_formula_and_printable(cohort: Make, name: str) -> None:
-    assert "subjects.csv: header: " in told(with_column(cohort(), "subjects", name, "1"))
+    assert "subjects.csv: header: " in problems_of(with_column(cohort(), "subjects", name, "1"))
 
 
 BAD_CELLS = [
@@ -171,7 +171,7 @@ BAD_CELLS = [
 @pytest.mark.parametrize(("table", "row", "column", "value", "expected"), BAD_CELLS)
 def test_a_bad_cell_is_named(cohort: Make, table: str, row: int, column: int, value: str, expected: str) -> None:
     rows = {"subjects": SUBJECTS, "clips": CLIPS, "consent": CONSENT}
-    message = told(cohort(**{table: changed(rows[table], row, column, value)}))
+    message = problems_of(cohort(**{table: changed(rows[table], row, column, value)}))
     assert f"{table}.csv, line " in message
     assert expected in message
 
@@ -179,7 +179,7 @@ def test_a_bad_cell_is_named(cohort: Make, table: str, row: int, column: int, va
 def test_all_problems_of_all_tables_come_together(cohort: Make) -> None:
     subjects = changed(SUBJECTS, 1, 0, "")
     clips = changed(changed(CLIPS, 0, 3, "soon"), 2, 5, "bored")
-    message = told(cohort(subjects, clips, changed(CONSENT, 0, 2, "fine")))
+    message = problems_of(cohort(subjects, clips, changed(CONSENT, 0, 2, "fine")))
     for expected in (
         "subjects.csv, line 3",
         "clips.csv, line 2",
@@ -192,7 +192,7 @@ def test_all_problems_of_all_tables_come_together(cohort: Make) -> None:
 
 def test_two_answers_on_one_day(cohort: Make) -> None:
     consent = [*CONSENT, [*CONSENT[0][:2], "refused", *CONSENT[0][3:]]]
-    assert "consent.csv, line 4: disagrees with line 2" in told(cohort(consent=consent))
+    assert "consent.csv, line 4: disagrees with line 2" in problems_of(cohort(consent=consent))
 
 
 def test_a_link_that_leads_out(cohort: Make, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -200,25 +200,25 @@ def test_a_link_that_leads_out(cohort: Make, tmp_path_factory: pytest.TempPathFa
     elsewhere.touch()
     (folder / "videos" / "a.mp4").unlink()
     (folder / "videos" / "a.mp4").symlink_to(elsewhere)
-    assert "a link that leads out" in told(folder)
+    assert "a link that leads out" in problems_of(folder)
 
 
 def test_missing_tables_and_columns(cohort: Make, tmp_path: Path) -> None:
-    assert "no such folder" in told(tmp_path / "none")
+    assert "no such folder" in problems_of(tmp_path / "none")
     folder = cohort()
     (folder / "consent.csv").unlink()
     (folder / "subjects.csv").write_text("subject_id,age_group\nanna,1\n")
-    message = told(folder)
+    message = problems_of(folder)
     assert "consent.csv: no such file" in message
     assert "column severity is missing" in message
 
 
 def test_two_children_at_one_time_in_one_video(cohort: Make) -> None:
-    assert "clips.csv, line 4: overlaps with line 2 of another subject" in told(
+    assert "clips.csv, line 4: overlaps with line 2 of another subject" in problems_of(
         cohort(clips=changed(CLIPS, 2, 2, "videos/a.mp4"))
     )
     nested = [*changed(CLIPS, 0, 4, "9"), ["c4", "ben", "./videos/a.mp4", "6", "7", "sad", ""]]
-    assert "clips.csv, line 5: overlaps with line 2" in told(cohort(clips=nested))
+    assert "clips.csv, line 5: overlaps with line 2" in problems_of(cohort(clips=nested))
     later = changed(changed(changed(CLIPS, 2, 2, "videos/a.mp4"), 2, 3, "5"), 2, 4, "7")
     assert len(read_manifests(cohort(clips=later)).clips) == 3
 
@@ -231,7 +231,7 @@ def test_votes(cohort: Make) -> None:
     assert votes is not None
     assert votes["confidence"].fillna(-1).tolist() == [0.5, -1]
     (folder / "annotations.csv").write_text(header + "c1,x,happy,2\nc9,y,sad,\nc2,y,joy,1\nc1,x,sad,1\n")
-    message = told(folder)
+    message = problems_of(folder)
     for expected in (
         "line 2, column confidence",
         "'c9' is not in clips.csv",
@@ -254,18 +254,18 @@ def test_a_link_to_itself(cohort: Make) -> None:
     folder = cohort()
     (folder / "videos" / "a.mp4").unlink()
     (folder / "videos" / "a.mp4").symlink_to("a.mp4")
-    assert "clips.csv, line 2, column video" in told(folder)
+    assert "clips.csv, line 2, column video" in problems_of(folder)
 
 
 @pytest.mark.parametrize("name", ["fold", "flagged", "logit_happy", "p_x", "split"])
 def test_a_column_that_a_store_or_run_uses_itself(cohort: Make, name: str) -> None:
     folder = with_column(cohort(), "subjects", name, "1")
     assert name not in read_manifests(folder).groups
-    assert f"a column {name} means something else" in told(folder, [name])
+    assert f"a column {name} means something else" in problems_of(folder, [name])
 
 
 def test_an_empty_table(cohort: Make) -> None:
-    assert "clips.csv: no row" in told(cohort(clips=[]))
+    assert "clips.csv: no row" in problems_of(cohort(clips=[]))
 
 
 # --------------------------------------------------------------------------------------------- cells over line ends
@@ -292,30 +292,30 @@ def replaced(folder: Path, table: str, rows: Sequence[str]) -> Path:
 @pytest.mark.parametrize("closing", ["", '"', '" and on'])
 @pytest.mark.parametrize("table", LAST_COLUMNS)
 def test_a_quotation_mark_swallows_no_row(cohort: Make, table: str, closing: str) -> None:
-    """Also where a further mark closes it in a row below."""
+    """Also where another mark closes it in a row below."""
     first, second = LAST_COLUMNS[table]
-    message = told(replaced(cohort(), table, [first.format('"EC 12'), second + closing]))
+    message = problems_of(replaced(cohort(), table, [first.format('"EC 12'), second + closing]))
     assert f"{table}.csv: line 2: a quotation mark is opened and not closed" in message.splitlines()[1]
 
 
 def test_a_withdrawal_below_a_lone_mark_is_seen(cohort: Make) -> None:
-    """The withdrawn child is not admitted: nothing of such a table is believed."""
+    """The withdrawn child is not admitted: such a table is refused as a whole."""
     rows = ["anna,2026-01-02,given,yes,yes,training,,", 'ben,2026-01-02,given,yes,yes,training,,"EC 12']
-    assert "consent.csv: line 3: a quotation mark" in told(
+    assert "consent.csv: line 3: a quotation mark" in problems_of(
         replaced(cohort(), "consent", [*rows, "ben,2026-02-02,withdrawn,yes,yes,,,"])
     )
 
 
 def test_a_closed_cell_over_two_lines_is_one_problem(cohort: Make) -> None:
     rows = ['c1,anna,videos/a.mp4,0,2.5,happy,"play', 'room"', "c3,ben,videos/b.mp4,1,4,fear,home"]
-    assert told(replaced(cohort(), "clips", rows)).splitlines()[0].endswith("1 problem")
+    assert problems_of(replaced(cohort(), "clips", rows)).splitlines()[0].endswith("1 problem")
 
 
 @pytest.mark.parametrize("character", ["\x00", "\x07", "\x1b", "\x7f", "\x85", "\u2028", "\u202e", "\u2066", "\ufeff"])
 @pytest.mark.parametrize("table", LAST_COLUMNS)
 def test_cells_are_printable(cohort: Make, table: str, character: str) -> None:
     first, second = LAST_COLUMNS[table]
-    message = told(replaced(cohort(), table, [second, first.format(f"a{character}b")]))
+    message = problems_of(replaced(cohort(), table, [second, first.format(f"a{character}b")]))
     assert f"{table}.csv: line 3, column {HEADERS[table][-1]}: " in message
     assert f"the character U+{ord(character):04X}" in message
     assert character not in message
@@ -337,8 +337,8 @@ def test_text_of_every_script_is_printable(cohort: Make) -> None:
 
 @pytest.mark.parametrize("cell", ["ben", "BEN", "with Ben", "Ben's", "(ben)", "anna/ben"])
 def test_no_group_holds_the_name_of_any_child(cohort: Make, cell: str) -> None:
-    """The row is Anna's."""
-    message = told(cohort(clips=changed(CLIPS, 0, 6, cell)))
+    """The changed row is Anna's."""
+    message = problems_of(cohort(clips=changed(CLIPS, 0, 6, cell)))
     assert "clips.csv, line 2, column context: holds the name of a subject" in message
     assert cell not in message
 
@@ -351,17 +351,17 @@ def test_a_part_of_a_word_is_no_name(cohort: Make, cell: str) -> None:
 def test_names_of_several_words_and_in_other_scripts(cohort: Make) -> None:
     def named(first: str, second: str, cell: str) -> Path:
         subjects = [[first, *SUBJECTS[0][1:]], [second, *SUBJECTS[1][1:]]]
-        clips = [[one[0], {"anna": first, "ben": second}[one[1]], *one[2:6], cell] for one in CLIPS]
+        clips = [[row[0], {"anna": first, "ben": second}[row[1]], *row[2:6], cell] for row in CLIPS]
         return cohort(subjects, clips, [[first, *CONSENT[0][1:]], [second, *CONSENT[1][1:]]])
 
-    assert "holds the name of a subject" in told(named("Anna-Lena M.", "Ben", "room of anna-lena m."))
-    assert "holds the name of a subject" in told(named("\u674e\u96f7", "Ben", "\u674e\u96f7"))
+    assert "holds the name of a subject" in problems_of(named("Anna-Lena M.", "Ben", "room of anna-lena m."))
+    assert "holds the name of a subject" in problems_of(named("\u674e\u96f7", "Ben", "\u674e\u96f7"))
     assert read_manifests(named("Anna-Lena M.", "Ben", "Lena")).notes == []
 
 
 def test_a_name_that_is_a_number_only_warns(cohort: Make) -> None:
     subjects = [["08", *SUBJECTS[0][1:]], ["12", *SUBJECTS[1][1:]]]
-    clips = [[one[0], {"anna": "08", "ben": "12"}[one[1]], *one[2:]] for one in CLIPS]
+    clips = [[row[0], {"anna": "08", "ben": "12"}[row[1]], *row[2:]] for row in CLIPS]
     consent = [["08", *CONSENT[0][1:]], ["12", *CONSENT[1][1:]]]
     notes = read_manifests(cohort(subjects, clips, consent)).notes
     assert len(notes) == 2
@@ -382,7 +382,7 @@ def test_a_name_that_is_a_number_only_warns(cohort: Make) -> None:
         ("clips", "xlsx", "a workbook (.xlsx, .ods), no CSV table; save it as CSV UTF-8 with commas"),
     ],
 )
-def test_a_table_of_another_kind_is_called_that_once(cohort: Make, table: str, content: str, says: str) -> None:
+def test_a_file_that_is_no_csv_table_is_reported_once(cohort: Make, table: str, content: str, says: str) -> None:
     folder = cohort(clips=changed(CLIPS, 0, 6, "playroom \u00e9t\u00e9"))
     path = folder / f"{table}.csv"
     text = path.read_text(encoding="utf-8")
@@ -392,40 +392,42 @@ def test_a_table_of_another_kind_is_called_that_once(cohort: Make, table: str, c
         path.write_bytes(b"PK\x03\x04" + bytes(2000))
     else:
         path.write_text(text.replace(",", content[1]), encoding="utf-8")
-    message = told(folder)
+    message = problems_of(folder)
     assert message.splitlines()[0].endswith("1 problem")
     assert says in message
 
 
-def test_decimal_commas_are_called_that(cohort: Make) -> None:
+def test_decimal_commas_are_named(cohort: Make) -> None:
     clips = [[f"c{row}", "anna", "videos/a.mp4", f"{row},0", f"{row},5", "happy", "home"] for row in range(30)]
-    message = told(cohort(clips=clips))
+    message = problems_of(cohort(clips=clips))
     assert "'0,0' has a decimal comma; write 0.0" in message
     assert "more like this" in message
 
 
-def test_many_slips_hide_no_path_that_leads_out(cohort: Make) -> None:
+def test_many_wrong_cells_hide_no_path_that_leads_out(cohort: Make) -> None:
     clips = [[f"c{row}", "anna", "videos/a.mp4", str(row), str(row + 1), "joy", "home"] for row in range(60)]
     clips[50][2] = "../x.mp4"
-    message = told(cohort(clips=clips, consent=changed(CONSENT, 1, 2, "yes")))
+    message = problems_of(cohort(clips=clips, consent=changed(CONSENT, 1, 2, "yes")))
     assert "line 52, column video: '../x.mp4'" in message
     assert "column status: 'yes'" in message
     assert "'joy', expected one of happy" in message
 
 
 @pytest.mark.parametrize(
-    ("there", "asked", "says"),
+    ("existing", "named", "says"),
     [
         ("zoe\u0308.mp4", "zo\u00eb.mp4", "how its accents are composed"),
         ("zo\u00eb.mp4", "zoe\u0308.mp4", "how its accents are composed"),
         ("K01_TWO.MP4", "k01_two.mp4", "capitals"),
     ],
 )
-def test_a_video_of_the_same_name_otherwise_written(cohort: Make, there: str, asked: str, says: str) -> None:
-    folder = cohort(clips=changed(CLIPS, 0, 2, f"videos/{asked}"))
-    (folder / "videos" / there).touch()
-    message = told(folder)
-    assert f"there is {there!r}, whose name differs only in {says}" in message
+def test_a_video_whose_name_differs_in_capitals_or_accents_is_named(
+    cohort: Make, existing: str, named: str, says: str
+) -> None:
+    folder = cohort(clips=changed(CLIPS, 0, 2, f"videos/{named}"))
+    (folder / "videos" / existing).touch()
+    message = problems_of(folder)
+    assert f"there is {existing!r}, whose name differs only in {says}" in message
 
 
 # ---------------------------------------------------------------------------------------------------- no regular file
@@ -443,7 +445,7 @@ def test_only_regular_files_are_read(cohort: Make, name: str, kind: str) -> None
         "folder": Path.mkdir,
     }
     make[kind](path)
-    message = told(path.parent)
+    message = problems_of(path.parent)
     assert {"pipe": "a pipe", "loop": "a link that leads to itself", "device": "a device", "folder": "a folder"}[
         kind
     ] in message
@@ -458,7 +460,7 @@ SLIPS = st.sampled_from(
 
 @given(st.sampled_from(["subjects", "clips", "consent"]), st.data())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_slip_loses_a_row(cohort: Make, table: str, data: st.DataObject) -> None:
+def test_no_changed_character_loses_a_row(cohort: Make, table: str, data: st.DataObject) -> None:
     """Characters replaced or inserted anywhere: a refusal, or as many children, clips and consents as rows."""
     path = cohort() / f"{table}.csv"
     text = path.read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From a site's folder to a store: the drawn children's videos through the real path, consent, and interruptions."""
+"""Conversion of a site's folder to a store: the drawn children's videos, consent, and interruptions."""
 
 import csv
 import hashlib
@@ -36,20 +36,20 @@ Prepare = Callable[..., ClipStore]
 
 @pytest.fixture
 def site(drawn_site: Path, tmp_path: Path) -> Path:
-    """The drawn site, to be changed."""
+    """Copy of the drawn site."""
     return Path(shutil.copytree(drawn_site, tmp_path / "site"))
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keys of this test's own, outside the stores."""
+    """Folder of this test's own keys, outside the stores."""
     monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
     return tmp_path / "keys"
 
 
 @pytest.fixture
 def prepared(tmp_path: Path, landmark_model: str, home: Path) -> Prepare:
-    """``prepared(site, "name", fps=...)``: the store, opened."""
+    """``prepared(site, "name", fps=...)``: the opened store."""
 
     def make(source: Path, name: str = "store", **settings: Any) -> ClipStore:
         chosen = {"workers": 1, "face_landmarker": landmark_model, **settings}
@@ -60,7 +60,7 @@ def prepared(tmp_path: Path, landmark_model: str, home: Path) -> Prepare:
 
 
 def change(table: Path, *edits: tuple[int, str, str | None]) -> None:
-    """Sets cells ``(row, column, value)`` of a CSV; value None removes the row."""
+    """Set cells ``(row, column, value)`` of a CSV; value None removes the row."""
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     columns = list(rows[0])
@@ -75,15 +75,15 @@ def change(table: Path, *edits: tuple[int, str, str | None]) -> None:
 
 
 def digest(folder: Path) -> dict[str, str]:
-    """Content of every file of a store by name."""
+    """Return the digest of every file of a store by name."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_a_drawn_clip_comes_back_with_its_landmarks(site: Path, prepared: Prepare) -> None:
-    """Drawn, filmed, decoded, found again: eyes within a tenth of their distance, all points within a fifth on average.
+    """Drawn, encoded, decoded, detected: eyes within a tenth of their distance, all points within a fifth on average.
 
-    MediaPipe is not told where the painter put the points; it errs by as much on the same drawings without a video.
+    MediaPipe does not know the drawn points; its error on the same drawings without a video is as large.
     """
     store = prepared(site, fps=float(VIDEO_FPS), window=1000)
     config = SyntheticConfig(subjects=3, clips_per_emotion=1, frames=6)
@@ -98,10 +98,10 @@ def test_a_drawn_clip_comes_back_with_its_landmarks(site: Path, prepared: Prepar
     assert len(clip.valid) == len(drawn)
     assert clip.valid.mean() > 0.9
     off = []
-    for points, found, ok in zip(drawn, clip.landmarks, clip.valid, strict=True):
+    for points, detected, ok in zip(drawn, clip.landmarks, clip.valid, strict=True):
         if ok and np.isfinite(points).all():
             # Both in interocular distances around the middle of the eyes, so that alignment itself is not compared.
-            off.append(np.hypot(*(_normalised(points) - _normalised(found)).T))
+            off.append(np.hypot(*(_normalised(points) - _normalised(detected)).T))
     errors = np.array(off)
     assert errors[:, 36:48].mean() < 0.1
     assert errors.mean() < 0.2
@@ -114,7 +114,7 @@ def _normalised(points: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray((points - (left + right) / 2) / np.hypot(*(right - left)))
 
 
-def test_a_store_of_pseudonyms_with_everything_said_in_its_card(site: Path, prepared: Prepare, home: Path) -> None:
+def test_a_store_holds_pseudonyms_and_its_card_the_audit(site: Path, prepared: Prepare, home: Path) -> None:
     store = prepared(site)
     key = Key.load(home)
     assert sorted(store.clips["subject_id"].unique()) == sorted(
@@ -185,13 +185,13 @@ def test_annotators_give_soft_labels_and_their_agreement(site: Path, prepared: P
     assert clip["label"] == "fear"  # the majority, where the table names none
     assert list(clip["soft_label"]) == [0, 0, 0, 1, 0]
     assert all(sum(shares) == pytest.approx(1) for shares in store.clips["soft_label"])
-    found = store.card.audit["annotators"]
-    assert found["annotators"] == 3
-    assert 0 < found["alpha"] < 1
-    assert found["alpha"] < found["ceiling"] <= 1
+    annotators = store.card.audit["annotators"]
+    assert annotators["annotators"] == 3
+    assert 0 < annotators["alpha"] < 1
+    assert annotators["alpha"] < annotators["ceiling"] <= 1
 
 
-def test_one_child_under_two_names_is_found_and_not_separated(site: Path, prepared: Prepare, home: Path) -> None:
+def test_a_child_under_two_names_is_detected_and_not_separated(site: Path, prepared: Prepare, home: Path) -> None:
     from data_modules.base import FerDataModule
     from data_modules.config import DataConfig
     from fer_id.errors import LeakageError
@@ -202,15 +202,15 @@ def test_one_child_under_two_names_is_found_and_not_separated(site: Path, prepar
         shutil.copy(site / "videos" / path.name.replace("002", "000"), path)
     store = prepared(site)
     key = Key.load(home)
-    one, other = sorted(key.pseudonym("subject", name) for name in ("drawn7-000", "drawn7-002"))
-    assert list(store.card.audit["alike"]) == [f"{one} & {other}"]
-    assert store.card.audit["alike"][f"{one} & {other}"] >= 5
+    first, second = sorted(key.pseudonym("subject", name) for name in ("drawn7-000", "drawn7-002"))
+    assert list(store.card.audit["alike"]) == [f"{first} & {second}"]
+    assert store.card.audit["alike"][f"{first} & {second}"] >= 5
 
     def folds(**changes: Any) -> int:
         data = DataConfig(name="cohort", store=[str(store.path)], **changes)
         return len(FerDataModule(data, ProtocolConfig("loso"), augment=None, batch_size=4, seed=0).folds)
 
-    with pytest.raises(LeakageError, match=f"{one} and {other} share"):
+    with pytest.raises(LeakageError, match=f"{first} and {second} share"):
         folds()
     assert folds(drop_duplicates=False) == 3
 
@@ -218,7 +218,7 @@ def test_one_child_under_two_names_is_found_and_not_separated(site: Path, prepar
 # --- consent ----------------------------------------------------------------------------------------------------------
 
 
-def test_who_did_not_consent_is_left_out_unopened(site: Path, prepared: Prepare, home: Path) -> None:
+def test_videos_without_consent_are_left_out_unopened(site: Path, prepared: Prepare, home: Path) -> None:
     change(site / "consent.csv", (1, "status", "refused"), (2, "purposes", "inference"))
     for path in (site / "videos").glob("drawn7-00[12]*"):
         path.write_bytes(b"never opened")
@@ -227,12 +227,12 @@ def test_who_did_not_consent_is_left_out_unopened(site: Path, prepared: Prepare,
     assert store.card.audit["left_out"] == {"consent refused": 5, "consent for other purposes only": 5}
 
 
-def test_nobody_left_is_an_error_that_says_why(site: Path, prepared: Prepare) -> None:
+def test_a_cohort_without_an_admitted_subject_is_an_error_with_the_reasons(site: Path, prepared: Prepare) -> None:
     change(site / "consent.csv", (0, "status", "withdrawn"), (1, "expires_on", "2020-01-01"), (2, "status", None))
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         prepared(site)
     for reason in ("5 clips: consent withdrawn", "5 clips: consent expired", "5 clips: no consent row"):
-        assert reason in str(told.value)
+        assert reason in str(error.value)
 
 
 def test_a_withdrawal_closes_the_store_and_an_older_yes_does_not_open_it(
@@ -282,11 +282,11 @@ def test_a_store_closes_on_its_last_day_and_with_its_consents(site: Path, prepar
 # --- videos that are not as they should be ----------------------------------------------------------------------------
 
 
-def test_all_bad_videos_are_told_together_or_left_out(site: Path, prepared: Prepare) -> None:
+def test_all_bad_videos_are_reported_together_or_left_out(site: Path, prepared: Prepare) -> None:
     (site / "videos" / "drawn7-000-sad.mp4").write_bytes(b"")
     (site / "videos" / "drawn7-001-fear.mp4").write_text("#EXTM3U\n")
     change(site / "clips.csv", (14, "end_s", "9.0"))
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         prepared(site)
     bad = (
         "3 problems",
@@ -294,7 +294,7 @@ def test_all_bad_videos_are_told_together_or_left_out(site: Path, prepared: Prep
         "drawn7-001-fear.mp4: not a video",
         "drawn7-002-neutral.mp4: ends at",
     )
-    assert all(expected in str(told.value) for expected in bad)
+    assert all(expected in str(error.value) for expected in bad)
     store = prepared(site, "rest", unreadable="leave_out")
     assert store.card.audit["left_out"] == {"unreadable video": 3}
     assert len(store) == 12

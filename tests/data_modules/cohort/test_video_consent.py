@@ -1,4 +1,4 @@
-"""Whose video it is, and whether they may be shown to a model."""
+"""The person in a video, and their consent to ``inference``."""
 
 import shutil
 from collections.abc import Callable
@@ -34,15 +34,15 @@ def consent(site: Path, old: str, new: str) -> None:
     table.write_text(table.read_text().replace(old, new))
 
 
-def test_a_video_of_the_cohort_tells_whose_it_is(ask: Ask, tmp_path: Path) -> None:
-    found = ask()
+def test_the_person_in_a_video_of_the_cohort_is_known(ask: Ask, tmp_path: Path) -> None:
+    permitted = ask()
     key = Key.load(tmp_path / "keys")
-    assert found.name == "drawn7-001"
-    assert found.subject == key.pseudonym("subject", "drawn7-001")
-    assert found.video == key.pseudonym("video", "videos/drawn7-001-sad.mp4")
-    assert found.until == date(2099, 12, 31)
-    assert {"age_group", "severity", "context"} <= set(found.groups)
-    assert all(found.groups.values())
+    assert permitted.name == "drawn7-001"
+    assert permitted.subject == key.pseudonym("subject", "drawn7-001")
+    assert permitted.video == key.pseudonym("video", "videos/drawn7-001-sad.mp4")
+    assert permitted.until == date(2099, 12, 31)
+    assert {"age_group", "severity", "context"} <= set(permitted.groups)
+    assert all(permitted.groups.values())
 
 
 def test_another_video_needs_a_name(ask: Ask, site: Path, tmp_path: Path) -> None:
@@ -63,16 +63,16 @@ def test_a_name_that_contradicts_the_table_is_refused(ask: Ask) -> None:
 def test_a_video_of_two_needs_a_name(ask: Ask, site: Path) -> None:
     table = site / "clips.csv"
     lines = table.read_text().splitlines()
-    one = next(line for line in lines if line.startswith("drawn7-001-sad"))
-    other = one.replace("drawn7-001-sad-00,drawn7-001", "more,drawn7-002").replace("0.000,1.200", "1.200,1.300")
-    table.write_text("\n".join([*lines, other]) + "\n")
+    first = next(line for line in lines if line.startswith("drawn7-001-sad"))
+    second = first.replace("drawn7-001-sad-00,drawn7-001", "more,drawn7-002").replace("0.000,1.200", "1.200,1.300")
+    table.write_text("\n".join([*lines, second]) + "\n")
     with pytest.raises(DataError, match="shows 2 people"):
         ask()
     assert ask(subject="drawn7-002").name == "drawn7-002"
 
 
 @pytest.mark.parametrize(
-    ("new", "told"),
+    ("new", "reason"),
     [
         ("drawn7-001,2026-01-15,given,yes,yes,training;evaluation,", "it covers evaluation, training only"),
         ("drawn7-001,2026-01-15,refused,yes,yes,inference,", "consent refused"),
@@ -80,15 +80,15 @@ def test_a_video_of_two_needs_a_name(ask: Ask, site: Path) -> None:
         ("drawn7-001,2026-01-15,given,yes,yes,,", "no purpose covered"),
     ],
 )
-def test_only_consent_to_inference_is_consent_to_it(ask: Ask, site: Path, new: str, told: str) -> None:
+def test_consent_to_other_purposes_is_no_consent_to_inference(ask: Ask, site: Path, new: str, reason: str) -> None:
     old = "drawn7-001,2026-01-15,given,yes,yes,training;evaluation;inference;media_sharing,"
     assert old in (site / "consent.csv").read_text()
     consent(site, old, new)
-    with pytest.raises(ConsentError, match=told):
+    with pytest.raises(ConsentError, match=reason):
         ask()
 
 
-def test_a_withdrawal_through_us_counts_too(ask: Ask, tmp_path: Path) -> None:
+def test_a_withdrawal_with_fer_id_counts_too(ask: Ask, tmp_path: Path) -> None:
     key, log = open_keys(tmp_path / "keys")
     subject = key.pseudonym("subject", "drawn7-001")
     remember_withdrawal(tmp_path / "keys", subject, date.today())

@@ -1,4 +1,4 @@
-"""Two people in the picture: counted, shown without a face, told; and ``faces.csv`` says who the child is."""
+"""Videos with two people: counts, sheets without faces, messages, and the child's face by ``faces.csv``."""
 
 import csv
 import shutil
@@ -37,7 +37,7 @@ Make = Callable[..., ClipStore]
 
 @pytest.fixture(scope="module")
 def two_people(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Path:
-    """A cohort: in one video a real face on the left, a smaller one, mirrored and reddened, on the right."""
+    """Cohort with a video of a real face on the left, and a smaller one, mirrored and reddened, on the right."""
     site = tmp_path_factory.mktemp("two") / "site"
     (site / "videos").mkdir(parents=True)
     for name, text in TABLES.items():
@@ -57,7 +57,7 @@ def _beside(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _write(path: Path, frames: list[NDArray[np.uint8]], tenths: Sequence[int] = range(100)) -> None:
-    """Frames, shown from those tenths of a second on."""
+    """Write a video of the frames, each from its tenth of a second on."""
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10, options={"crf": "8", "preset": "ultrafast"})
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
@@ -94,7 +94,7 @@ def redness(store: ClipStore, subject: str) -> float:
     return float(frames[..., 0].mean() / frames[..., 1].mean())
 
 
-def test_a_second_face_is_counted_told_and_shown_without_any_face(
+def test_a_second_face_is_counted_and_reported_and_its_sheet_shows_no_face(
     site: Path, prepared: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = prepared()
@@ -114,7 +114,7 @@ def test_a_second_face_is_counted_told_and_shown_without_any_face(
 
 
 def _detail(sheet: Path, *, left: bool) -> float:
-    """Mean change from pixel to pixel in the middle of the face on one side: of a coarse picture almost none."""
+    """Return the mean change from pixel to pixel in the middle of the face on one side: small for a coarse picture."""
     image = cv2.imread(str(sheet), cv2.IMREAD_GRAYSCALE)
     assert image is not None
     height, width = image.shape
@@ -122,10 +122,10 @@ def _detail(sheet: Path, *, left: bool) -> float:
     return float(np.abs(np.diff(half[180:330, 170:310].astype(float), axis=1)).mean())
 
 
-def test_a_row_says_whose_face_is_followed(
+def test_a_row_chooses_the_followed_face(
     site: Path, prepared: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The row is on the smaller face, after the clip's last frame: followed backwards from there."""
+    """The row marks the smaller face, after the clip's last frame: it is followed backwards from there."""
     (site / "faces.csv").write_text(ROW)
     store = prepared()
     subject, video = names(tmp_path)
@@ -145,9 +145,9 @@ def test_a_row_on_no_face_stops_and_names_itself_and_a_mended_row_redoes_its_vid
     monkeypatch.setattr(
         cohort_videos, "_follow", lambda job, *others: (done.append(job.path.name), follow(job, *others))[1]
     )
-    with pytest.raises(DataError, match=r"faces.csv, line 2: no face at x 0.75, y 0.99; faces are seen at") as told:
+    with pytest.raises(DataError, match=r"faces.csv, line 2: no face at x 0.75, y 0.99; faces are seen at") as error:
         prepared(unreadable="leave_out")
-    assert "two.mp4" in str(told.value)
+    assert "two.mp4" in str(error.value)
     (site / "faces.csv").write_text(ROW)
     assert redness(prepared(), names(tmp_path)[0]) > 2
     assert done == ["two.mp4", "one.mp4", "two.mp4"]
@@ -168,9 +168,9 @@ def test_moments_of_a_frozen_recorder_are_counted_and_not_valid(
 
 def problems(site: Path, table: str) -> str:
     (site / "faces.csv").write_text("video,time_s,x,y\n" + table)
-    with pytest.raises(DataError) as told:
+    with pytest.raises(DataError) as error:
         read_manifests(site)
-    return str(told.value)
+    return str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Numbers that are not what the predictions give are told before a release."""
+"""Recorded metrics that contradict the predictions are a reason against a release."""
 
 import shutil
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import DONE, main
-from experiments.releasing.lineage import found_on_disk
+from experiments.releasing.lineage import check_lineage
 from fer_id.runs.run_dir import RunDir
 
 
@@ -25,27 +25,27 @@ def run(trained: RunDir, tmp_path: Path) -> RunDir:
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "options",
     [[], ["groups=[severity,gender]", "pairs=[severity:gender]", "min_subjects=3"], ["risk=0.4", "level=0.8"]],
     ids=["all", "groups", "risk"],
 )
-def test_what_evaluate_wrote_stands(run: RunDir, asked: list[str]) -> None:
-    assert main(["evaluate", str(run.path), *asked]) == DONE
-    assert found_on_disk(run, None, logged=False)[1] == []
+def test_metrics_of_evaluate_are_accepted(run: RunDir, options: list[str]) -> None:
+    assert main(["evaluate", str(run.path), *options]) == DONE
+    assert check_lineage(run, None, logged=False)[1] == []
 
 
-def test_what_somebody_changed_is_named(run: RunDir) -> None:
+def test_changed_metrics_are_named(run: RunDir) -> None:
     metrics = run.metrics()
     metrics["accuracy"] = 0.97
     metrics["intervals"]["accuracy"] = {"low": 0.9, "high": 1.0}
     run.write_metrics(metrics)
-    (reason,) = found_on_disk(run, None, logged=False)[1]
+    (reason,) = check_lineage(run, None, logged=False)[1]
     assert all(word in reason for word in ("metrics.json", "accuracy", "intervals.accuracy", "fer-id evaluate"))
     assert main(["evaluate", str(run.path)]) == DONE
-    assert found_on_disk(run, None, logged=False)[1] == []
+    assert check_lineage(run, None, logged=False)[1] == []
 
 
-def test_predictions_that_nobody_can_read_are_a_reason(run: RunDir) -> None:
+def test_unreadable_predictions_are_a_reason(run: RunDir) -> None:
     (run.path / "predictions.parquet").write_bytes(b"PAR1")
-    (reason,) = found_on_disk(run, None, logged=False)[1]
+    (reason,) = check_lineage(run, None, logged=False)[1]
     assert "cannot be computed again" in reason

@@ -1,4 +1,4 @@
-"""Group files and arguments become one typed config, and everything wrong with them one message."""
+"""Group files and arguments become one typed config, and all their problems one message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORE = ["data=synthetic", "data.store=data/drawn"]
 
 @dataclass
 class Part:
-    """A section."""
+    """Section of a config."""
 
     rate: float = setting(0.1, above=0, max=1, help="a rate")
     kind: str = setting("plain", choices=("plain", "fancy"))
@@ -39,7 +39,7 @@ class Part:
 
 @dataclass
 class Whole:
-    """Every type a setting may have."""
+    """Config with settings of every type."""
 
     text: str = "x"
     maybe: str | None = None
@@ -55,7 +55,7 @@ class Whole:
 
 
 def message(schema: type, *argv: str, paths: str = "") -> str:
-    """The error of a config that must not load."""
+    """Return the error of a faulty config."""
     with pytest.raises(ConfigError) as caught:
         load(schema, argv, paths)
     return str(caught.value)
@@ -86,7 +86,7 @@ def test_numbers(text: str, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("argument", "expected"),
     [
         ("on=maybe", "true or false"),
         ("on=", "true or false"),
@@ -117,8 +117,8 @@ def test_numbers(text: str, value: float) -> None:
         ("part.steps=[[0.5, -1]]", "at least 0"),
     ],
 )
-def test_a_value_of_another_type_is_refused(given: str, expected: str) -> None:
-    assert f"  - {given} (command line): expected {expected}\n" in message(Whole, given)
+def test_a_value_of_another_type_is_refused(argument: str, expected: str) -> None:
+    assert f"  - {argument} (command line): expected {expected}\n" in message(Whole, argument)
 
 
 @pytest.mark.parametrize("content", ["text: [a]", "text: [[a]]", "names: [[a]]", "count: [1]", "size: [[1], 2]"])
@@ -131,7 +131,7 @@ def test_a_list_in_a_file_where_none_belongs_is_refused(tmp_path: Path, content:
 
 @pytest.mark.parametrize("sign", ["${oc.env:HOME}", "${", "a${part.rate}b", "???"])
 @pytest.mark.parametrize("key", ["text", "maybe", "names", "count"])
-def test_nothing_is_filled_in(key: str, sign: str) -> None:
+def test_interpolations_are_refused(key: str, sign: str) -> None:
     assert f"{key}={sign} (command line): ${{...}} and ??? are not filled in" in message(Whole, f"{key}={sign}")
     assert "are not filled in" in message(Whole, f"{key}=[{sign}]")
 
@@ -150,8 +150,8 @@ def test_lists_and_null() -> None:
 # What is wrong is told, all of it, with its place and the way out
 
 
-def test_all_problems_of_a_command_are_told_at_once() -> None:
-    told = message(
+def test_all_problems_of_a_command_are_reported_together() -> None:
+    text = message(
         TrainConfig,
         *("data=fer2013", "optim.lr=-1", "batch_size=0", "model=resnet5", "trainr.max_epochs=3", "seed=abc"),
         *("trainer.max_epochs=0", "augment.flip=2", "model.head=lsdm", "name=${oc.env:HOME}", "seed=1", "--fast", "x"),
@@ -172,47 +172,49 @@ def test_all_problems_of_a_command_are_told_at_once() -> None:
         "x: expected key=value; this verb takes no path",
         "data.store: is empty",
     ):
-        assert expected in told
+        assert expected in text
 
 
-def test_a_key_without_its_section_finds_it() -> None:
-    told = message(TrainConfig, *STORE, "lr=1", "optim.learning_rate=1", "optim=adam", "seed.x=1")
-    assert "lr=1 (command line): unknown key, did you mean optim.lr?" in told
-    assert "Known here: optim.name, optim.lr, optim.weight_decay" in told
-    assert "optim=adam (command line): is a section; set one of its keys: optim.name" in told
-    assert "seed.x=1 (command line): unknown key" in told
+def test_a_key_without_its_section_suggests_the_full_key() -> None:
+    text = message(TrainConfig, *STORE, "lr=1", "optim.learning_rate=1", "optim=adam", "seed.x=1")
+    assert "lr=1 (command line): unknown key, did you mean optim.lr?" in text
+    assert "Known here: optim.name, optim.lr, optim.weight_decay" in text
+    assert "optim=adam (command line): is a section; set one of its keys: optim.name" in text
+    assert "seed.x=1 (command line): unknown key" in text
 
 
-@pytest.mark.parametrize("given", ["model.encoder=conv5", "model=timm:resnt18", "data.label_space=fer8"])
-def test_unknown_names_list_the_known(given: str) -> None:
-    told = message(TrainConfig, *STORE, given)
-    assert {"model.encoder=conv5": "shallow", "model=timm:resnt18": "timm:resnet18"}.get(given, "target5, fer7") in told
+@pytest.mark.parametrize("argument", ["model.encoder=conv5", "model=timm:resnt18", "data.label_space=fer8"])
+def test_unknown_names_list_the_known(argument: str) -> None:
+    text = message(TrainConfig, *STORE, argument)
+    assert {"model.encoder=conv5": "shallow", "model=timm:resnt18": "timm:resnet18"}.get(
+        argument, "target5, fer7"
+    ) in text
 
 
-def test_an_unknown_group_like_no_other_lists_the_known() -> None:
+def test_an_unknown_group_without_a_similar_name_lists_the_known() -> None:
     assert "protocol=xx (command line): unknown. Known: holdout, kfold" in message(TrainConfig, *STORE, "protocol=xx")
 
 
-def test_unknown_dataset_lists_the_known_and_spares_its_keys() -> None:
-    told = message(TrainConfig, "data.name=fer2014", "data.votes=x.csv", "data.store=a")
-    assert "did you mean fer2013" in told
-    assert all(name in told for name in DATASETS)
-    assert "votes" not in told  # which keys it has is not known
+def test_an_unknown_dataset_lists_the_known_and_its_keys_are_no_problems() -> None:
+    text = message(TrainConfig, "data.name=fer2014", "data.votes=x.csv", "data.store=a")
+    assert "did you mean fer2013" in text
+    assert all(name in text for name in DATASETS)
+    assert "votes" not in text  # which keys it has is not known
 
 
 def test_missing_choice_and_required_keys() -> None:
-    told = message(PrepareConfig)
-    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, cohort, fer2013" in told
-    assert "out is required (folder of the store to make): say out=..." in told
-    assert "data.source" in told
+    text = message(PrepareConfig)
+    assert "data: nothing chosen; say data=NAME, NAME one of affectnet, cohort, fer2013" in text
+    assert "out is required (folder of the store to make): say out=..." in text
+    assert "data.source" in text
     assert "made by fer-id synth" in message(PrepareConfig, "data=synthetic", "out=x")
 
 
 def test_combinations() -> None:
     assert "part.kind, part.rate: fancy needs" in message(Whole, "part.kind=fancy", "part.rate=0.7")
-    told = message(Whole, "part.kind=fancy", "part.rate=7")  # the rate is wrong by itself: told once
-    assert "fancy needs" not in told
-    assert "at most 1" in told
+    text = message(Whole, "part.kind=fancy", "part.rate=7")  # the rate is wrong by itself: told once
+    assert "fancy needs" not in text
+    assert "at most 1" in text
     assert "choose one" in message(TrainConfig, *STORE, "init.run=a", "init.encoder_from=b")
     assert "data.frames=clip" in message(TrainConfig, *STORE, "model=resnet50", "model.head=lstm")
     assert "resolution" in message(TrainConfig, *STORE, "trainer.resolution=[[0.5, 32], [0, 128]]")
@@ -220,13 +222,13 @@ def test_combinations() -> None:
         assert "expected a name such as study/run" in message(TrainConfig, *STORE, f"name={name}")
 
 
-def test_a_file_is_told_with_its_line(tmp_path: Path) -> None:
+def test_a_file_is_reported_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("optim:\n  lr: fast\n  lr: 1\ntrainer: {max_epoch: 3}\nloss: &a\n")
-    told = message(TrainConfig, *STORE, f"recipe={path}")
-    assert f"optim.lr=fast ({path}, line 2): expected a number such as 0.01 or 1e-4" in told
-    assert f"optim.lr ({path}, line 3): is given twice in this file" in told
-    assert f"trainer.max_epoch=3 ({path}, line 4): unknown key, did you mean trainer.max_epochs?" in told
+    text = message(TrainConfig, *STORE, f"recipe={path}")
+    assert f"optim.lr=fast ({path}, line 2): expected a number such as 0.01 or 1e-4" in text
+    assert f"optim.lr ({path}, line 3): is given twice in this file" in text
+    assert f"trainer.max_epoch=3 ({path}, line 4): unknown key, did you mean trainer.max_epochs?" in text
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
-def test_each_dataset_brings_its_own_settings(dataset: str) -> None:
+def test_each_dataset_has_its_own_settings(dataset: str) -> None:
     config = load(TrainConfig, [f"data={dataset}", "data.store=[a, b]"])
     assert type(config.data) is DATASETS[dataset].load_config()
     assert (config.data.name, config.data.store) == (dataset, ["a", "b"])
@@ -304,20 +306,22 @@ def test_every_shipped_group_loads_and_comes_back(group: str, name: str, tmp_pat
     assert read(TrainConfig, tmp_path / "config.yaml") == config
 
 
-def test_paths_fill_the_key_they_stand_for(tmp_path: Path) -> None:
+def test_paths_fill_their_keys(tmp_path: Path) -> None:
     assert load(Whole, ["a", "b/c"], "names").names == ["a", "b/c"]
     assert load(Whole, ["runs/x-1=2"], "text").text == "runs/x-1=2"
     assert "given twice" in message(Whole, "a", "text=b", paths="text")
     assert "expected a single text" in message(Whole, "a", "b", paths="text")
 
 
-# What holds for every config
+# Properties of every config
 
 
 @pytest.mark.parametrize("schema", [TrainConfig, PrepareConfig])
-def test_defaults_keep_their_own_limits_and_every_setting_explains_itself(schema: type) -> None:
-    for one in settings(schema()):
-        assert within_limits(one.default, one.metadata), f"{one.key}={one.default}: {limits_text(one.metadata)}"
+def test_defaults_are_within_their_limits(schema: type) -> None:
+    for entry in settings(schema()):
+        assert within_limits(entry.default, entry.metadata), (
+            f"{entry.key}={entry.default}: {limits_text(entry.metadata)}"
+        )
 
 
 def test_mutable_defaults_are_not_shared() -> None:
@@ -327,9 +331,9 @@ def test_mutable_defaults_are_not_shared() -> None:
 
 
 def test_selectors_have_their_group_files() -> None:
-    for one in fields(TrainConfig):
-        if default := one.metadata.get("selector"):
-            assert (GROUPS / one.name / f"{default}.yaml").is_file()
+    for section in fields(TrainConfig):
+        if default := section.metadata.get("selector"):
+            assert (GROUPS / section.name / f"{default}.yaml").is_file()
     assert set(group_names("data")) == set(DATASETS)
 
 
@@ -359,25 +363,25 @@ WHOLE = st.builds(
 
 
 @given(WHOLE)
-def test_any_config_survives_its_file(tmp_path_factory: pytest.TempPathFactory, config: Whole) -> None:
+def test_any_config_is_read_back_from_its_file(tmp_path_factory: pytest.TempPathFactory, config: Whole) -> None:
     path = tmp_path_factory.mktemp("config") / "config.yaml"
     path.write_text(to_yaml(config), encoding="utf-8", newline="")
     assert plain(read(Whole, path)) == plain(_emptied(config))
 
 
 @given(WHOLE)
-def test_a_file_read_by_anybody_else_says_the_same(config: Whole) -> None:
+def test_a_file_has_the_same_values_for_other_yaml_readers(config: Whole) -> None:
     assert yaml.safe_load(to_yaml(config)) == plain(config)
 
 
 def _emptied(config: Whole) -> Whole:
-    """Empty text of a field that may be null is null."""
+    """Replace empty text by null in fields that may be null."""
     config.maybe = config.maybe or None
     return config
 
 
 @given(st.lists(st.text(max_size=20), max_size=6))
-def test_no_arguments_break_it(argv: list[str]) -> None:
+def test_any_arguments_load_or_raise_config_errors(argv: list[str]) -> None:
     try:
         config = load(Whole, argv)
     except ConfigError:
@@ -401,12 +405,12 @@ def test_a_section_that_changes_with_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["team/faces", "a#b%c?d:e", " ", "a\nb", "a\x1b[31m", "x" * 200, "a\\b"])
 @pytest.mark.parametrize("key", ["project", "entity"])
-def test_names_that_no_wandb_server_takes_are_refused_before_anything_is_opened(key: str, name: str) -> None:
+def test_names_that_no_wandb_server_accepts_are_refused_before_anything_is_opened(key: str, name: str) -> None:
     with pytest.raises(ConfigError, match=rf"logging\.{key}"):
         load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.{key}={name}"], "")
 
 
 @pytest.mark.parametrize("name", ["fer-id", "our team 2", "x", "d\u00e9mo"])
-def test_names_that_wandb_takes_are_taken(name: str) -> None:
+def test_names_that_wandb_accepts_are_accepted(name: str) -> None:
     config = load(TrainConfig, ["data=synthetic", "data.store=a", f"logging.project={name}"], "")
     assert config.logging.project == name

@@ -34,7 +34,7 @@ def pretrained(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory
 def test_the_model_answers_as_the_run_recorded(pretrained: RunDir) -> None:
     trained = TrainedModel.open(pretrained)
     table = pretrained.predictions().set_index("clip_id")
-    for batch in trained.data.as_they_are(trained.data.fold.test):
+    for batch in trained.data.plain_batches(trained.data.fold.test):
         with torch.inference_mode(), trained.autocast():
             logits = trained.model(batch["frames"], batch["valid"], batch["landmarks"])
         recorded = table.loc[batch["clip_id"]].filter(regex="^logit_").to_numpy()

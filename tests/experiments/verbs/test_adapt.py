@@ -1,4 +1,4 @@
-"""``fer-id adapt`` from a finished run and a cohort to a run judged child by child."""
+"""``fer-id adapt`` from a finished run and a cohort to a run with metrics by child."""
 
 import shutil
 from collections.abc import Callable
@@ -23,14 +23,14 @@ from fer_id.types import ClipBatch
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral", "gradual")]
 """Strategies that hold less beside the model than ``dann`` does."""
 
 
 @pytest.fixture(scope="module")
 def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A model of other drawn children."""
+    """Run on other drawn children."""
     folder = tmp_path_factory.mktemp("source")
     assert main(["synth", f"out={folder}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=11"]) == DONE
     assert main(tiny(folder / "store", folder / "runs", "name=source/lstm", "trainer.max_epochs=2")) == DONE
@@ -38,14 +38,14 @@ def source(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
 
 
 def adapting(tiny: Tiny, store: Path, source: RunDir, runs: Path, strategy: str, *more: str) -> list[str]:
-    """Arguments of an adaptation of one fold."""
+    """``adapting(...)``: arguments of an adaptation of one fold."""
     fold = "protocol.only=[drawn7-001]"
     arguments = tiny(store, runs, "protocol=loso", fold, f"init.run={source.path}", f"adapt.strategy={strategy}", *more)
     return ["adapt", *arguments[1:]]
 
 
 def filmed(drawn: Path, store: Path) -> Path:
-    """The drawn store as if both clips of an emotion came from one video."""
+    """Drawn store in which both clips of an emotion come from one video."""
     shutil.copytree(drawn, store)
     clips = pd.read_parquet(store / "clips.parquet")
     clips["video_id"] = clips["subject_id"] + clips["label"]
@@ -76,7 +76,7 @@ def test_every_strategy_ends_in_a_run_of_the_left_out_child(
 
 
 def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path) -> None:
-    """Against the model loaded by hand, without the command line."""
+    """Compared with the model loaded without the command line."""
     from experiments.config import TrainConfig
     from experiments.settings.loading import read
     from experiments.training.setup import open_data
@@ -89,17 +89,17 @@ def test_source_only_predicts_what_the_source_predicts(tiny: Tiny, drawn: Path, 
     data = open_data(config, fold.path.name)
     model = build_model(config.model, len(data.labels))
     load_model(model, source.checkpoint())
-    told = fold.predictions().query("split == 'test'").set_index("clip_id").filter(like="logit_")
+    recorded = fold.predictions().query("split == 'test'").set_index("clip_id").filter(like="logit_")
     for row in data.fold.test:
         clip = data.stores[0].read(int(row))
         frames = torch.from_numpy(clip.frames.copy()).permute(0, 3, 1, 2)[None].float() / 255
         with torch.no_grad():
             logits = model.eval()(frames, torch.from_numpy(clip.valid.copy())[None])[0]
-        np.testing.assert_allclose(told.loc[data.clips["clip_id"].iloc[row]], logits.numpy(), atol=1e-4)
+        np.testing.assert_allclose(recorded.loc[data.clips["clip_id"].iloc[row]], logits.numpy(), atol=1e-4)
 
 
-def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+def test_an_adaptation_is_resumed_and_a_finished_one_stays(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = adapting(tiny, drawn, source, tmp_path, "l2sp", "name=site/a")
     assert main(arguments) == DONE
@@ -112,7 +112,7 @@ def test_an_adaptation_is_resumed_and_a_finished_one_is_left(
 def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a strategy holds beside the model (a critic, how much is over) is taken up as well."""
+    """The state of a strategy beside the model (a critic, its progress) is restored as well."""
     begin = ClipClassification.on_train_batch_start
 
     def interrupted(self: ClipClassification, batch: ClipBatch, batch_idx: int) -> None:
@@ -136,31 +136,31 @@ def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
 
 
 @pytest.mark.slow
-def test_folds_of_a_probe_share_features_and_change_nothing_by_it(
+def test_folds_of_a_probe_share_features_with_the_same_result(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found: list[int] = []
+    passes: list[int] = []
     pool = ClipClassifier.pool
 
     def counting(self: ClipClassifier, features: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        found[-1] += int(self.training or features.shape[0] == 1)
+        passes[-1] += int(self.training or features.shape[0] == 1)
         return pool(self, features, valid)
 
     monkeypatch.setattr(ClipClassifier, "pool", counting)
     predicted = []
     for name, limit in (("shared", 2**30), ("alone", 0)):
-        found.append(0)
+        passes.append(0)
         monkeypatch.setattr(FeatureBank.__init__, "__defaults__", (limit,))
         more = (f"name=site/{name}", "protocol.only=[]", "trainer.max_epochs=2")
         assert main(adapting(tiny, drawn, source, tmp_path, "linear_probe", *more)) == DONE
         predicted.append(RunDir.open(tmp_path / "site" / name).predictions())
     pd.testing.assert_frame_equal(*predicted)
     clips = 40
-    assert found[0] <= clips * (2 + 1) < found[1]  # two epochs and once as it is, whatever the number of folds
+    assert passes[0] <= clips * (2 + 1) < passes[1]  # two epochs and once as it is, whatever the number of folds
 
 
-def test_a_child_that_the_source_learned_from_is_not_judged(
-    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+def test_a_child_in_the_sources_training_is_not_tested(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout")) == DONE
     run = RunDir.open(tmp_path / "same" / "run")
@@ -171,7 +171,7 @@ def test_a_child_that_the_source_learned_from_is_not_judged(
 
 
 def test_crops_of_another_geometry_are_refused(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
     other = tmp_path / "gray"
     shutil.copytree(drawn, other)
@@ -179,14 +179,14 @@ def test_crops_of_another_geometry_are_refused(
     card["geometry"]["colour"] = "gray"
     write_json(other / "card.json", card)
     assert main(adapting(tiny, other, source, tmp_path / "runs", "full", "name=site/a")) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "crops of another geometry: rgb, eyes at" in told
-    assert "the cohort's are gray, eyes at" in told
+    output = capsys.readouterr().err
+    assert "crops of another geometry: rgb, eyes at" in output
+    assert "the cohort's are gray, eyes at" in output
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["init.run=null"], "init.run: is empty"),
         (["adapt.strategy=magic"], "one of source_only, linear_probe"),
@@ -200,17 +200,17 @@ def test_crops_of_another_geometry_are_refused(
         (["adapt.unfreeze_until=0", "adapt.lr_decay=2"], "2 problems"),
     ],
 )
-def test_what_cannot_be_adapted_is_told(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+def test_impossible_adaptations_are_reported(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture, more: list[str], message: str
 ) -> None:
     arguments = adapting(tiny, drawn, source, tmp_path, "full", "name=site/a")
     merged = {argument.partition("=")[0]: argument for argument in [*arguments, *more]}
     assert main(list(merged.values())) == USERS_FAULT
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
+def test_a_strategy_without_a_start_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(tiny(drawn, tmp_path, "adapt.strategy=gradual", "name=a/b")) == USERS_FAULT
     assert "needs a model to start from" in capsys.readouterr().err
 
@@ -232,8 +232,8 @@ def test_unlabelled_clips_of_the_tested_child_change_the_model(
     assert any(not torch.equal(value, models["transductive"][name]) for name, value in models["inductive"].items())
 
 
-def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+def test_a_model_trained_on_a_childs_unlabelled_clips_is_not_tested_on_the_child(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = adapting(tiny, drawn, source, tmp_path, "adabn", "protocol.mode=transductive", "name=site/a")
     assert main(arguments) == DONE
@@ -242,7 +242,7 @@ def test_what_saw_a_child_without_its_labels_is_not_judged_on_it(
     assert "learned from 1 subjects whom fold drawn7-001 tests" in capsys.readouterr().err
 
 
-def test_earlier_clips_of_the_tested_child_are_learned_from(
+def test_earlier_clips_of_the_tested_child_are_in_the_training(
     tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:
     store = filmed(drawn, tmp_path / "store")
@@ -258,7 +258,7 @@ def test_earlier_clips_of_the_tested_child_are_learned_from(
 
 
 def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = ["curve", *adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]]
     assert main([*arguments, "sizes=[2,0]"]) == DONE
@@ -291,7 +291,7 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "message"),
     [
         (["sizes=[1,99]"], "99 is more than the 2 children there are"),
         (["sizes=[1,-1]"], "expected at least 0"),
@@ -303,17 +303,17 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
         (["over=clips", "protocol.mode=personalised"], "no video has two clips"),
     ],
 )
-def test_a_curve_that_cannot_be_drawn_is_told_before_anything_is_trained(
-    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Told, more: list[str], told: str
+def test_a_curve_that_cannot_be_drawn_is_reported_before_anything_is_trained(
+    tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, capsys: Capture, more: list[str], message: str
 ) -> None:
     arguments = adapting(tiny, drawn, source, tmp_path, "linear_probe", "name=site/curve")[1:]
     assert main(["curve", *arguments, *more]) == USERS_FAULT
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_source_store_that_is_gone_is_told_before_anything_is_begun(
-    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told
+def test_a_missing_source_store_is_reported_before_anything_is_begun(
+    tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(["synth", f"out={tmp_path}/store", "subjects=4", "clips_per_emotion=1", "frames=3", "seed=12"]) == DONE
     assert main(tiny(tmp_path / "store", tmp_path / "runs", "name=source/lstm")) == DONE

@@ -1,4 +1,4 @@
-"""``fer-id benchmark`` and ``fer-id controls`` through the real command line, on drawn children and tiny models."""
+"""``fer-id benchmark`` and ``fer-id controls`` by the command line, on drawn children and tiny models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.experiments.conftest import QUICK
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 CONTROLS = {
     *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),
     *("shuffled frames", "reversed frames", "best frame with hindsight"),
@@ -34,8 +34,8 @@ TEMPORAL = ("cnn_lstm", "conv4_gru", "conv4_bilstm", "conv4_attention", "conv4_t
 def made(
     drawn: Path, stores: dict[str, list[Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[list[str], Path]:
-    """A finished benchmark of a still model, the CNN-LSTM and all other heads, from encoders of
-    stills; its arguments; only to be read."""
+    """Arguments and folder of a finished benchmark of a still model, the CNN-LSTM and all other heads, pretrained on
+    stills; read-only."""
     root = tmp_path_factory.mktemp("benchmark")
     small = {"widths": [4, 4, 8, 8], "convs": [1, 1, 1, 1]}
     files = {
@@ -71,16 +71,16 @@ def made(
     return arguments, root
 
 
-def test_the_tables_hold_what_the_predictions_say(made: tuple[list[str], Path]) -> None:
+def test_the_tables_agree_with_the_predictions(made: tuple[list[str], Path]) -> None:
     table4 = pd.read_csv(made[1] / "out" / "table4.csv").set_index("model")
     assert list(table4.index) == ["shallow_cnn", "cnn_lstm", "conv4_mean", *TEMPORAL[1:]]
     assert set(table4["provenance"]) == {"synthetic"}
     for name, row in table4.iterrows():
         predictions = RunDir.open(made[1] / "runs" / "study" / str(name)).predictions()
         test = predictions[predictions["split"] == "test"]
-        truth, said = test["label"], test["predicted"]
-        assert row["accuracy"] == pytest.approx(accuracy_score(truth, said))
-        assert row["macro_recall"] == pytest.approx(recall_score(truth, said, average="macro"))
+        truth, predicted = test["label"], test["predicted"]
+        assert row["accuracy"] == pytest.approx(accuracy_score(truth, predicted))
+        assert row["macro_recall"] == pytest.approx(recall_score(truth, predicted, average="macro"))
         names = sorted(truth.unique())
         p = test[[f"p_{label}" for label in names]].to_numpy()
         p = p / p.sum(axis=1, keepdims=True)
@@ -106,7 +106,7 @@ def test_classes_and_their_confusions(made: tuple[list[str], Path]) -> None:
     assert table5.loc[("cnn_lstm", "sad"), "paper_cnn_lstm"] == 0.752
 
 
-def test_the_page_is_one_file_that_says_what_it_is(made: tuple[list[str], Path]) -> None:
+def test_the_page_is_a_single_file_with_its_provenance(made: tuple[list[str], Path]) -> None:
     page = (made[1] / "out" / "index.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("<caption>") == page.count('<b class="badge">synthetic (drawn) faces</b>') == page.count("<table")
@@ -127,7 +127,7 @@ def test_every_model_starts_from_its_encoder_of_the_stills(made: tuple[list[str]
     assert RunDir.open(runs / "pretrained" / "cnn_lstm").config()["data"]["frames"] == "frame"
 
 
-def test_what_is_finished_is_not_trained_again(
+def test_finished_runs_are_not_trained_again(
     made: tuple[list[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -143,15 +143,15 @@ def test_what_is_finished_is_not_trained_again(
 @pytest.mark.parametrize("name", TEMPORAL)
 def test_every_temporal_model_has_its_controls(made: tuple[list[str], Path], name: str) -> None:
     run = RunDir.open(made[1] / "runs" / "study" / name)
-    found, metrics = json.loads((run.path / "controls.json").read_text()), run.metrics()
-    assert set(found["accuracy"]) == CONTROLS
-    assert found["provenance"] == "synthetic"
-    accuracy = {key: row["value"] for key, row in found["accuracy"].items()}
+    controls, metrics = json.loads((run.path / "controls.json").read_text()), run.metrics()
+    assert set(controls["accuracy"]) == CONTROLS
+    assert controls["provenance"] == "synthetic"
+    accuracy = {key: row["value"] for key, row in controls["accuracy"].items()}
     assert accuracy["whole clip"] == pytest.approx(metrics["accuracy_with_missing"])
-    frames = [value for values in found["by_frame"].values() for value in values]
+    frames = [value for values in controls["by_frame"].values() for value in values]
     assert accuracy["best frame with hindsight"] == pytest.approx(max(frames))
     assert any(accuracy["chosen frame"] == pytest.approx(value) for value in frames)
-    for control, row in found["against_whole_clip"].items():
+    for control, row in controls["against_whole_clip"].items():
         assert row["difference"] == pytest.approx(accuracy["whole clip"] - accuracy[control])
     if name == "conv4_attention":  # it cannot see the order
         assert accuracy["shuffled frames"] == pytest.approx(accuracy["whole clip"])
@@ -161,22 +161,22 @@ def test_every_temporal_model_has_its_controls(made: tuple[list[str], Path], nam
 
 def test_weak_and_late_clips_are_those_of_the_store(made: tuple[list[str], Path], drawn: Path) -> None:
     run = RunDir.open(made[1] / "runs" / "study" / "cnn_lstm")
-    found = json.loads((run.path / "controls.json").read_text())
+    controls = json.loads((run.path / "controls.json").read_text())
     clips = ClipStore.open(drawn).clips.set_index("clip_id")
     predictions = run.predictions()
     test = predictions[predictions["split"] == "test"].set_index("clip_id")
     peak = clips.loc[test.index, "intensity"].map(max)
-    assert found["peak"]["n_without"] == (peak == 0).sum() == (test["label"] == "neutral").sum()
+    assert controls["peak"]["n_without"] == (peak == 0).sum() == (test["label"] == "neutral").sum()
     right = test["label"] == test["predicted"]
-    for one in found["peak"]["bins"]:
-        inside = (peak > 0) & peak.between(one["from"], one["to"])
-        assert one["n_clips"] == inside.sum()
-        assert one["accuracy"]["whole clip"]["value"] == pytest.approx(right[inside].mean())
-    assert sum(one["n_clips"] for one in found["delay"]["bins"]) == (peak > 0).sum()
+    for interval in controls["peak"]["bins"]:
+        inside = (peak > 0) & peak.between(interval["from"], interval["to"])
+        assert interval["n_clips"] == inside.sum()
+        assert interval["accuracy"]["whole clip"]["value"] == pytest.approx(right[inside].mean())
+    assert sum(interval["n_clips"] for interval in controls["delay"]["bins"]) == (peak > 0).sum()
 
 
-def test_controls_are_asked_on_the_same_store_only(
-    made: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_controls_are_computed_on_the_same_store_only(
+    made: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     run = made[1] / "runs" / "study" / "conv4_gru"
     before = (run / "controls.json").read_bytes()
@@ -201,32 +201,32 @@ def test_shipped_budgets_are_the_same_for_every_model(name: str) -> None:
     own = {"model", "data", "name", "init"}
     made = trainings(chosen, 0)
     for store in (["somewhere"], ["stills"]):
-        ours = [one for one in made if one.data.store == store]
-        plans = [{key: value for key, value in vars(one).items() if key not in own} for one in ours]
+        ours = [training for training in made if training.data.store == store]
+        plans = [{key: value for key, value in vars(training).items() if key not in own} for training in ours]
         assert len(plans) == {"somewhere": 11, "stills": 5}[store[0]]
         assert all(plan == plans[0] for plan in plans)
-    assert all((one.init.encoder_from is None) == (one.data.store == ["stills"]) for one in made)
-    assert all(one.init.encoder_from is None for one in trainings(config(f"benchmark={name}"), 0))
+    assert all((training.init.encoder_from is None) == (training.data.store == ["stills"]) for training in made)
+    assert all(training.init.encoder_from is None for training in trainings(config(f"benchmark={name}"), 0))
 
 
 def test_full_is_the_papers_recipe_with_five_seeds() -> None:
     full = config("benchmark=full")
     assert len(full.seeds) == 5
     assert (full.optim.name, full.optim.lr, full.batch_size, full.trainer.max_epochs) == ("adam", 1e-4, 32, 100)
-    assert [one.name for one in trainings(full, 3)] == [
+    assert [training.name for training in trainings(full, 3)] == [
         f"benchmark-full/{name}-s3"
         for name in ("shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm", "conv4_mean")
     ]
 
 
-def test_every_mistake_is_listed_at_once(capsys: Told, tmp_path: Path) -> None:
+def test_all_mistakes_are_listed_together(capsys: Capture, tmp_path: Path) -> None:
     assert main(["benchmark", "data=synthetic", "models=[cnn_lstm,resnet51]", "protocol=holdout", "seeds=[1,1]"]) == (
         USERS_FAULT
     )
-    told = capsys.readouterr().err
-    assert "resnet51" in told
-    assert "seeds" in told
+    output = capsys.readouterr().err
+    assert "resnet51" in output
+    assert "seeds" in output
     assert main(["benchmark", "data=synthetic", "reference=resnet50"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "no temporal head" in told
-    assert "data.store" in told
+    output = capsys.readouterr().err
+    assert "no temporal head" in output
+    assert "data.store" in output

@@ -1,4 +1,4 @@
-"""``fer-id compare`` as it is typed."""
+"""``fer-id compare`` by the command line."""
 
 import shutil
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_any_run_can_be_the_reference(study: Path, tmp_path: Path) -> None:
     assert table["p_holm"].isna().to_dict() == {"trial 2": True, "trial 1": False, "trial 3": False}
 
 
-def test_every_problem_of_every_path_is_told_at_once(
+def test_every_problem_of_every_path_is_reported_together(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "study"
@@ -48,9 +48,9 @@ def test_every_problem_of_every_path_is_told_at_once(
     (first / "metrics.json").write_text("{")
     (second / "DONE").unlink()
     assert main(["compare", str(copy), str(tmp_path / "nowhere"), f"out={tmp_path / 'out'}"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "3 problems" in told
-    assert all(word in told for word in ("metrics.json: not JSON", "is not finished", "no such folder"))
+    output = capsys.readouterr().err
+    assert "3 problems" in output
+    assert all(word in output for word in ("metrics.json: not JSON", "is not finished", "no such folder"))
     assert not (tmp_path / "out").exists()
 
 

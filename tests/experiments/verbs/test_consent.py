@@ -1,4 +1,4 @@
-"""``fer-id consent`` from its arguments to what is left on the disk."""
+"""``fer-id consent`` from its arguments to the files on the disk."""
 
 import shutil
 from collections.abc import Callable
@@ -15,13 +15,15 @@ from fer_id.store.reader import ClipStore
 pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 NAME = "drawn7-001"
 
 
 @pytest.fixture
-def place(drawn_site: Path, tmp_path: Path, landmark_model: str, monkeypatch: pytest.MonkeyPatch, capsys: Told) -> Path:
-    """A folder with ``site``, its ``store``, ``keys`` and a place for ``runs``."""
+def place(
+    drawn_site: Path, tmp_path: Path, landmark_model: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> Path:
+    """Folder with ``site``, its ``store``, ``keys`` and a place for ``runs``."""
     monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
     shutil.copytree(drawn_site, tmp_path / "site")
     arguments = (f"data.source={tmp_path}/site", f"out={tmp_path}/store", f"data.face_landmarker={landmark_model}")
@@ -45,20 +47,18 @@ def bytes_of(*folders: Path) -> bytes:
     return b"".join(path.name.encode() + path.read_bytes() for path in files)
 
 
-def test_check_says_who_takes_part_and_why_not(place: Path, capsys: Told) -> None:
+def test_check_lists_the_subjects_with_purposes_or_reasons(place: Path, capsys: Capture) -> None:
     table = place / "site" / "consent.csv"
     table.write_text(table.read_text().replace(f"{NAME},2026-01-15,given", f"{NAME},2026-01-15,refused"))
     assert main(["consent", "check", f"cohort={place}/site"]) == DONE
-    said = capsys.readouterr().out
-    assert "2 of 3 subjects take part today" in said
-    assert f"{NAME}: NO: consent refused" in said
-    assert "drawn7-000: evaluation, inference, media_sharing, training until 2099-12-31" in said
+    output = capsys.readouterr().out
+    assert "2 of 3 subjects take part today" in output
+    assert f"{NAME}: NO: consent refused" in output
+    assert "drawn7-000: evaluation, inference, media_sharing, training until 2099-12-31" in output
 
 
-def test_what_stays_out_of_the_store_is_listed_where_a_site_looks(
-    place: Path, landmark_model: str, capsys: Told
-) -> None:
-    """By ``consent check`` and by ``prepare``, with the key that keeps it; kept is what that key names."""
+def test_columns_left_out_of_the_store_are_listed(place: Path, landmark_model: str, capsys: Capture) -> None:
+    """By ``consent check`` and by ``prepare``, with the setting that keeps the columns, which then are in the store."""
     table = place / "site" / "subjects.csv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([f"{header},birth_date,glasses", *(f"{row},2016-02-03,yes" for row in rows), ""]))
@@ -75,7 +75,7 @@ def test_what_stays_out_of_the_store_is_listed_where_a_site_looks(
     assert b"2016-02-03" not in bytes_of(place / "kept")
 
 
-def test_a_withdrawal_tells_of_predictions_that_lie_elsewhere(place: Path, child: str, capsys: Told) -> None:
+def test_a_withdrawal_lists_predictions_in_unknown_folders(place: Path, child: str, capsys: Capture) -> None:
     log = AuditLog(place / "keys", Key.load(place / "keys"))
     log.append("predicted", subject=child)
     log.append("predicted", subject="s0000000000000000")
@@ -85,26 +85,26 @@ def test_a_withdrawal_tells_of_predictions_that_lie_elsewhere(place: Path, child
 
 
 def test_withdrawing_erases_the_child_everywhere(
-    place: Path, child: str, tiny: Tiny, tiny_store: Callable[..., Path], capsys: Told
+    place: Path, child: str, tiny: Tiny, tiny_store: Callable[..., Path], capsys: Capture
 ) -> None:
-    """A cross-validation, a run that knew the child, and one that started from it."""
+    """The runs are a cross-validation, a run trained on the child, and a run that started from it."""
     store = ClipStore.open(place / "store")
     rows = store.clips.index[store.clips["subject_id"] == child]
     frames = [store.read(row).frames[0].tobytes() for row in rows]
-    assert all(one in bytes_of(place / "store") for one in frames)
+    assert all(frame in bytes_of(place / "store") for frame in frames)
     loso = tiny(place / "store", place / "runs", "protocol=loso", "name=site/loso", "data=cohort")
     assert main(loso) == DONE
     child_run = f"init.run={place}/runs/site/loso"
-    other = next(one for one in store.clips["subject_id"] if one != child)
+    other = next(subject for subject in store.clips["subject_id"] if subject != child)
     descendant = ("protocol=loso", f"protocol.only=[{other}]", "name=site/next", "data=cohort", child_run)
     assert main(tiny(place / "store", place / "runs", *descendant)) == DONE
     capsys.readouterr()
 
     assert withdraw(place) == DONE
-    said = capsys.readouterr().out
-    assert f"{place}/store: 5 clips erased" in said
+    output = capsys.readouterr().out
+    assert f"{place}/store: 5 clips erased" in output
     held = bytes_of(place / "store", place / "runs")
-    assert not any(one in held for one in frames)
+    assert not any(frame in held for frame in frames)
     assert NAME.encode() not in held
     tables = [run / "predictions.parquet" for run in (place / "runs" / "site").iterdir()]
     assert not any(child.encode() in table.read_bytes() for table in tables)
@@ -132,7 +132,9 @@ def test_withdrawing_erases_the_child_everywhere(
     assert NAME not in (place / "keys" / "audit.jsonl").read_text()
 
 
-def test_a_run_that_only_judged_the_child_keeps_the_rest(place: Path, child: str, tiny: Tiny, capsys: Told) -> None:
+def test_a_run_that_only_tested_the_child_keeps_its_other_rows(
+    place: Path, child: str, tiny: Tiny, capsys: Capture
+) -> None:
     fold = f"protocol.only=[{child}]"
     assert main(tiny(place / "store", place / "runs", "protocol=loso", fold, "name=site/one", "data=cohort")) == DONE
     others = sorted(set(ClipStore.open(place / "store").clips["subject_id"]) - {child})
@@ -147,7 +149,7 @@ def test_a_run_that_only_judged_the_child_keeps_the_rest(place: Path, child: str
     assert set(run.predictions()["subject_id"]) <= set(others)
 
 
-def test_a_copy_of_the_store_is_refused_and_a_resume_too(place: Path, tiny: Tiny, capsys: Told) -> None:
+def test_a_copy_of_the_store_is_refused_and_a_resume_too(place: Path, tiny: Tiny, capsys: Capture) -> None:
     shutil.copytree(place / "store", place / "copy")
     half = tiny(place / "store", place / "runs", "protocol=holdout", "name=site/half", "data=cohort")
     assert main(half) == DONE
@@ -161,7 +163,7 @@ def test_a_copy_of_the_store_is_refused_and_a_resume_too(place: Path, tiny: Tiny
     ClipStore.open(place / "store")
 
 
-def test_withdrawing_twice_and_erasing_by_pseudonym_are_harmless(place: Path, child: str, capsys: Told) -> None:
+def test_withdrawing_twice_and_erasing_by_pseudonym_are_harmless(place: Path, child: str, capsys: Capture) -> None:
     shutil.copytree(place / "store", place / "copy")
     assert withdraw(place) == DONE
     before = bytes_of(place / "store")
@@ -174,21 +176,21 @@ def test_withdrawing_twice_and_erasing_by_pseudonym_are_harmless(place: Path, ch
     ClipStore.open(place / "copy")
 
 
-def test_one_bad_place_keeps_no_other_from_being_cleaned(place: Path, child: str, capsys: Told) -> None:
+def test_a_failed_erasure_does_not_stop_the_others(place: Path, child: str, capsys: Capture) -> None:
     (place / "runs" / "damaged").mkdir(parents=True)
     (place / "runs" / "damaged" / "job.json").write_text("{")
     arguments = (f"store=[{place}/none,{place}/store]", f"runs={place}/runs")
     assert main(["consent", "withdraw", child, *arguments]) == USERS_FAULT
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     for expected in ("2 problems", "none is not a ClipStore", "damaged/job.json", f"{place}/store: 5 clips erased"):
-        assert expected in told
+        assert expected in output
     assert child not in set(ClipStore.open(place / "store").clips["subject_id"])
 
 
 def test_an_interrupted_withdrawal_is_repeated(
-    place: Path, child: str, tiny: Tiny, capsys: Told, monkeypatch: pytest.MonkeyPatch
+    place: Path, child: str, tiny: Tiny, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = next(one for one in ClipStore.open(place / "store").clips["subject_id"] if one != child)
+    other = next(subject for subject in ClipStore.open(place / "store").clips["subject_id"] if subject != child)
     fold = ("protocol=loso", f"protocol.only=[{other}]", "name=site/a", "data=cohort")
     assert main(tiny(place / "store", place / "runs", *fold)) == DONE
     from fer_id.runs import erasure
@@ -207,7 +209,7 @@ def test_an_interrupted_withdrawal_is_repeated(
     assert child not in set(RunDir(place / "runs" / "site" / "a").predictions()["subject_id"])
 
 
-def test_faces_of_an_unfinished_preparation_are_erased(place: Path, child: str, capsys: Told) -> None:
+def test_faces_of_an_unfinished_preparation_are_erased(place: Path, child: str, capsys: Capture) -> None:
     for name in (".new.parts", ".new.x7_draft"):
         (place / name).mkdir()
         (place / name / "v.crops").write_bytes(b"faces")
@@ -216,7 +218,7 @@ def test_faces_of_an_unfinished_preparation_are_erased(place: Path, child: str, 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("withdraw",), "say fer-id consent withdraw SUBJECT"),
         (("check",), "say cohort=FOLDER"),
@@ -224,13 +226,13 @@ def test_faces_of_an_unfinished_preparation_are_erased(place: Path, child: str, 
         (("check", "anna", "cohort=x"), "is of withdraw and erase only"),
     ],
 )
-def test_what_cannot_be_done_is_told(arguments: tuple[str, ...], told: str, capsys: Told) -> None:
+def test_impossible_actions_are_reported(arguments: tuple[str, ...], message: str, capsys: Capture) -> None:
     assert main(["consent", *arguments]) == USERS_FAULT
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cohort", [True, False])
-def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, cohort: bool, capsys: Told) -> None:
+def test_an_unknown_name_withdraws_nobody(place: Path, cohort: bool, capsys: Capture) -> None:
     before = bytes_of(place / "store", place / "keys", place / "site")
     more = [f"cohort={place}/site"] if cohort else []
     assert main(["consent", "withdraw", "drawn7-999", f"store={place}/store", *more]) == USERS_FAULT
@@ -238,7 +240,7 @@ def test_a_name_that_nobody_bears_withdraws_nobody(place: Path, cohort: bool, ca
     assert before == bytes_of(place / "store", place / "keys", place / "site")
 
 
-def test_the_history_is_added_to_and_keeps_its_mode(place: Path, capsys: Told) -> None:
+def test_a_record_is_appended_and_the_file_keeps_its_mode(place: Path, capsys: Capture) -> None:
     table = place / "site" / "consent.csv"
     table.chmod(0o640)
     before = table.read_text().splitlines()

@@ -1,4 +1,4 @@
-"""``fer-id evaluate``: groups and pairs by argument, and the public view in a file of its own."""
+"""``fer-id evaluate``: groups and pairs by argument, and the file of the public view."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from fer_id.runs.run_dir import RunDir
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    """A finished run on 12 children of two genders, three of them severe."""
+    """Finished run on 12 children of two genders, three of them severe."""
     rng = np.random.default_rng(0)
     truth, child = np.arange(240) // 12 % 5, np.arange(240) % 12
     logits = rng.normal(size=(240, 5))
@@ -47,10 +47,10 @@ def test_groups_pairs_and_the_public_view(run: RunDir, tmp_path: Path, capsys: p
     public = tmp_path / "public.json"
     arguments = ["groups=[gender]", "pairs=[severity:gender]", "min_subjects=3", f"public={public}"]
     assert main(["evaluate", str(run.path), *arguments]) == DONE
-    told = capsys.readouterr().out
-    assert "gender: no gap shown in " in told
-    assert "Everything is flagged: 0 subjects to choose a threshold on" in told
-    assert "Prediction sets that hold the true class in 90\u202f% of the cases: insufficient evidence" in told
+    output = capsys.readouterr().out
+    assert "gender: no gap shown in " in output
+    assert "Everything is flagged: 0 subjects to choose a threshold on" in output
+    assert "Prediction sets that hold the true class in 90\u202f% of the cases: insufficient evidence" in output
     subgroups = run.metrics()["subgroups"]
     assert list(subgroups["columns"]) == ["gender", "severity x gender"]
     assert subgroups["min_subjects"] == 3
@@ -73,9 +73,9 @@ def test_groups_pairs_and_the_public_view(run: RunDir, tmp_path: Path, capsys: p
 )
 def test_bad_groups_are_refused(run: RunDir, argument: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", str(run.path), argument]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert says in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert says in output
+    assert "Traceback" not in output
     assert not (run.path / "metrics.json").exists()
 
 
@@ -91,7 +91,7 @@ def test_there_is_no_public_view_of_a_benchmark(
 @pytest.mark.parametrize(
     "place", ["run/metrics.json", "run/DONE", "run/figures/new.json", "run", "run/../run/job.json", "link/job.json"]
 )
-def test_the_public_view_takes_the_place_of_no_file_of_a_run(
+def test_the_public_view_replaces_no_file_of_a_run(
     run: RunDir, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "link").symlink_to(run.path)
@@ -105,7 +105,7 @@ def test_the_public_view_takes_the_place_of_no_file_of_a_run(
 def test_the_public_view_replaces_nothing_but_an_older_one(
     run: RunDir, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """``public=site/clips.csv`` or a store's card, by completion of the wrong name."""
+    """Such as ``public=site/clips.csv`` or a store's card, by a wrong completion in the shell."""
     (tmp_path / "file").write_text(content)
     assert main(["evaluate", str(run.path), f"public={tmp_path / 'file'}"]) == USERS_FAULT
     assert "holds no public view of groups; choose another name" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``fer-id explain`` through the real command line: tiny models, drawn children, benchmarks' stills, wrong input."""
+"""``fer-id explain`` by the command line: tiny models, drawn children, benchmarks' stills, wrong input."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from tests.experiments.conftest import QUICK
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def explained(tiny: Tiny, drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run with ``explain/``; only to be read."""
+    """Finished run with ``explain/``; read-only."""
     runs = tmp_path_factory.mktemp("explained")
     assert main(tiny(drawn, runs, "name=study/run", "protocol.test_fraction=0.5")) == DONE
     assert main(["explain", str(runs / "study" / "run"), "checks=6", "batch_size=4"]) == DONE
     return runs / "study" / "run"
 
 
-def said(run: Path) -> dict[str, object]:
-    found: dict[str, object] = json.loads((run / "explain" / "explain.json").read_text())
-    return found
+def summary(run: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((run / "explain" / "explain.json").read_text())
+    return content
 
 
-def test_every_test_clip_is_explained_by_the_class_that_was_predicted(explained: Path) -> None:
+def test_every_test_clip_is_explained_for_its_predicted_class(explained: Path) -> None:
     rows = pd.read_parquet(explained / "explain" / "explanations.parquet").set_index("clip_id")
     predictions = RunDir.open(explained).predictions()
     test = predictions[predictions["split"] == "test"].set_index("clip_id")
@@ -57,47 +57,49 @@ def test_every_test_clip_is_explained_by_the_class_that_was_predicted(explained:
         assert np.nansum(moments) == pytest.approx(1) or np.isnan(moments).all()
 
 
-def test_the_numbers_are_those_of_the_table(explained: Path) -> None:
-    found, rows = said(explained), pd.read_parquet(explained / "explain" / "explanations.parquet")
+def test_the_summary_agrees_with_the_table(explained: Path) -> None:
+    content, rows = summary(explained), pd.read_parquet(explained / "explain" / "explanations.parquet")
     known = rows[rows["reason"].isna()]
     outside = ("hairline", "background")
     shares, areas = (sum(known[f"{start} {name}"].sum() for name in outside) for start in ("share", "area"))
-    assert found["leakage"]["value"] == pytest.approx(shares / areas)  # type: ignore[index]
-    assert found["provenance"] == "synthetic"
-    assert set(found["checks"]) >= {"stability", "deletion", "insertion", "random everything"}  # type: ignore[arg-type]
-    assert set(found["by_method"]) == {"grad_cam", "integrated_gradients", "occlusion", "random weights"}  # type: ignore[arg-type]
+    assert content["leakage"]["value"] == pytest.approx(shares / areas)  # type: ignore[index]
+    assert content["provenance"] == "synthetic"
+    assert set(content["checks"]) >= {"stability", "deletion", "insertion", "random everything"}  # type: ignore[arg-type]
+    assert set(content["by_method"]) == {"grad_cam", "integrated_gradients", "occlusion", "random weights"}  # type: ignore[arg-type]
 
 
-def test_the_page_is_one_private_file_that_says_what_it_is(explained: Path) -> None:
+def test_the_page_is_a_single_private_file_with_its_provenance(explained: Path) -> None:
     path = explained / "explain" / "index.html"
     page = path.read_text()
     assert path.stat().st_mode & 0o077 == 0
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
     assert page.count("<caption>") == page.count("<table")
     assert page.count("<figcaption>") + page.count("<caption>") == page.count('<b class="badge">')
-    for name in said(explained)["failed"]:  # type: ignore[attr-defined]
+    for name in summary(explained)["failed"]:  # type: ignore[attr-defined]
         assert f"maps failed: {name}" in page or "maps failed" in page
 
 
-def test_the_methods_stand_beside_each_other_for_clips_that_were_checked(explained: Path) -> None:
+def test_the_page_has_all_methods_for_checked_clips(explained: Path) -> None:
     page = (explained / "explain" / "index.html").read_text()
     _, _, others = page.partition("<h3>Grad-CAM beside other methods")
     assert others.count("<figure>") == 6  # as many as were checked
     assert (
         others.count("the frames, Grad-CAM, integrated gradients, occlusion, Grad-CAM, weights drawn anew</small>") == 6
     )
-    pictures = [b64decode(one) for one in re.findall(r'base64,([^"]+)" alt="Film', page)]
-    heights = [len(cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR)) for one in pictures]
+    pictures = [b64decode(picture) for picture in re.findall(r'base64,([^"]+)" alt="Film', page)]
+    heights = [len(cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)) for picture in pictures]
     assert heights[-1] == heights[0] + 3 * (SIDE + GAP)
 
 
-def test_a_run_can_be_explained_again_and_says_the_same(explained: Path) -> None:
+def test_a_run_explained_again_has_the_same_result(explained: Path) -> None:
     before = (explained / "explain" / "explain.json").read_bytes()
     assert main(["explain", str(explained), "checks=6", "batch_size=4"]) == DONE
     assert (explained / "explain" / "explain.json").read_bytes() == before
 
 
-def test_memory_is_bounded_by_the_batch_and_the_answer_does_not_depend_on_it(explained: Path, tmp_path: Path) -> None:
+def test_memory_is_bounded_by_the_batch_size_and_the_result_does_not_depend_on_it(
+    explained: Path, tmp_path: Path
+) -> None:
     first = pd.read_parquet(explained / "explain" / "explanations.parquet").set_index("clip_id")
     copy = shutil.copytree(explained, tmp_path / "run")
     assert main(["explain", str(copy), "checks=0", "batch_size=1"]) == DONE
@@ -122,7 +124,7 @@ def test_folds_are_explained_by_their_own_models(tiny: Tiny, drawn: Path, tmp_pa
     [("fer2013", 7), *(pytest.param(name, 8, marks=pytest.mark.slow) for name in ("ferplus", "affectnet"))],
 )
 def test_stills_without_landmarks_have_maps_and_no_regions(
-    stores: dict[str, list[Path]], tmp_path: Path, capsys: Told, name: str, labels: int
+    stores: dict[str, list[Path]], tmp_path: Path, capsys: Capture, name: str, labels: int
 ) -> None:
     store = stores[name][0]
     small = ("model=conv4", "model.widths=[4,4,8,8]", "model.convs=[1,1,1,1]", "trainer.max_epochs=1", "batch_size=8")
@@ -132,25 +134,25 @@ def test_stills_without_landmarks_have_maps_and_no_regions(
     )
     capsys.readouterr()
     assert main(["explain", str(tmp_path / "a" / "b"), "checks=4"]) == DONE
-    found = said(tmp_path / "a" / "b")
+    content = summary(tmp_path / "a" / "b")
     known = np.isfinite(ClipStore.open(store).read(0).landmarks).all()
-    assert (found["leakage"]["value"] is None) == (not known)  # type: ignore[index]
+    assert (content["leakage"]["value"] is None) == (not known)  # type: ignore[index]
     if not known:
-        assert found["left_out"] == {"no frame has landmarks": found["n_clips"]}
+        assert content["left_out"] == {"no frame has landmarks": content["n_clips"]}
         assert "Regions are unknown" in capsys.readouterr().out
     assert "data:image/png" in (tmp_path / "a" / "b" / "explain" / "index.html").read_text()
 
 
-def test_an_unknown_layer_lists_the_possible_ones(explained: Path, capsys: Told) -> None:
+def test_an_unknown_layer_lists_the_possible_ones(explained: Path, capsys: Capture) -> None:
     before = sorted((explained / "explain").iterdir())
     assert main(["explain", str(explained), "layer=blocks.9"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "blocks.9" in told
-    assert "blocks.3.map (8x8)" in told
+    output = capsys.readouterr().err
+    assert "blocks.9" in output
+    assert "blocks.3.map (8x8)" in output
     assert sorted((explained / "explain").iterdir()) == before
 
 
-def test_a_run_without_its_checkpoint_says_so(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Told) -> None:
+def test_a_run_without_its_checkpoint_is_refused(tiny: Tiny, drawn: Path, tmp_path: Path, capsys: Capture) -> None:
     assert main(tiny(drawn, tmp_path, "name=a/b")) == DONE
     (tmp_path / "a" / "b" / "checkpoints" / "best.ckpt").unlink()
     assert main(["explain", str(tmp_path / "a" / "b")]) == USERS_FAULT
@@ -172,13 +174,13 @@ def test_clips_without_a_face_are_counted(tiny: Tiny, drawn: Path, tmp_path: Pat
     table.to_parquet(store / "clips.parquet", index=False)
     assert main(tiny(store, tmp_path, "name=a/b", "protocol.test_fraction=0.5")) == DONE
     assert main(["explain", str(tmp_path / "a" / "b"), "checks=2"]) == DONE
-    found = said(tmp_path / "a" / "b")
-    assert found["left_out"]["no frame shows a face"] == 2  # type: ignore[index]
-    assert found["n_clips"] == 20
+    content = summary(tmp_path / "a" / "b")
+    assert content["left_out"]["no frame shows a face"] == 2  # type: ignore[index]
+    assert content["n_clips"] == 20
 
 
-def test_a_first_look_that_fails_costs_no_training(
-    tiny: Tiny, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_a_failed_explanation_after_a_training_keeps_the_training(
+    tiny: Tiny, drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     def broken(*_: object) -> None:
         raise KeyError("unforeseen")
@@ -189,10 +191,10 @@ def test_a_first_look_that_fails_costs_no_training(
     assert "unforeseen" in capsys.readouterr().err
 
 
-def test_a_first_look_stands_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
+def test_the_explanation_after_a_training_is_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Path) -> None:
     assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=5")) == DONE
     run = tmp_path / "a" / "b"
-    assert said(run)["n_clips"] == 5
+    assert summary(run)["n_clips"] == 5
     report = (run / "report.html").read_text()
     assert "were not checked" in report
     assert 'href="explain/index.html"' in report
@@ -200,7 +202,7 @@ def test_a_first_look_stands_in_the_report(tiny: Tiny, drawn: Path, tmp_path: Pa
 
 
 class Elsewhere(nn.Module):
-    """A backbone of another package: no list of stages, no features of its own."""
+    """Backbone of another package, without a list of stages and ``forward_features``."""
 
     def __init__(self, **_: object) -> None:
         super().__init__()
@@ -226,10 +228,10 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_a_model_registered_by_another_package(tiny: Tiny, drawn: Path, tmp_path: Path, registered: str) -> None:
-    arguments = [one for one in tiny(drawn, tmp_path, "name=a/b") if not one.startswith("model")]
+    arguments = [argument for argument in tiny(drawn, tmp_path, "name=a/b") if not argument.startswith("model")]
     assert main([*arguments, f"model={registered}"]) == DONE
     assert main(["explain", str(tmp_path / "a" / "b"), "checks=2"]) == DONE
-    assert said(tmp_path / "a" / "b")["layer"] == "net.second"
+    assert summary(tmp_path / "a" / "b")["layer"] == "net.second"
 
 
 def test_the_chosen_clips_are_balanced_and_the_same_for_every_run() -> None:
@@ -273,7 +275,7 @@ def off_face(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., float]:
         assert main(["train", *store, *model, *budget, *still, *QUICK, *place, *settings]) == DONE
         run = root / "runs" / name
         assert main(["explain", str(run), "checks=0"]) == DONE
-        return float(said(run)["leakage"]["value"])  # type: ignore[index]
+        return float(summary(run)["leakage"]["value"])  # type: ignore[index]
 
     return mean_of_seeds
 

@@ -1,4 +1,4 @@
-"""``fer-id predict``: a drawn child's video and real ones, before a tiny model, through the command line, and back."""
+"""``fer-id predict`` by the command line: drawn and real videos, a tiny model, and the import of corrections."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ from fer_id.store.reader import ClipStore
 
 pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]
 FILES = {
     *("windows.csv", "windows.parquet", "frames.csv", "timeline.png", "timeline.svg", "index.html"),
@@ -38,7 +38,7 @@ FILES = {
 def place(
     tmp_path_factory: pytest.TempPathFactory, drawn_site: Path, landmark_model: str, tiny: Callable[..., list[str]]
 ) -> Path:
-    """A store of the drawn site, a run on it, and a video of one child with a gap in its middle; only read."""
+    """Store of the drawn site, a run on it, and a video of one child with a gap in its middle; read-only."""
     folder = tmp_path_factory.mktemp("predict")
     source = (f"data.source={drawn_site}", f"data.face_landmarker={landmark_model}", "data.workers=1")
     assert main(["prepare", "data=cohort", *source, f"out={folder / 'store'}"]) == DONE
@@ -48,7 +48,7 @@ def place(
 
 
 def _film(site: Path, path: Path) -> None:
-    """Two expressions of a child, and gray between them."""
+    """Write a video of two expressions of a child, with gray frames between them."""
     pictures: list[Any] = []
     for emotion in ("happy", "fear"):
         with av.open(str(site / "videos" / f"drawn7-000-{emotion}.mp4")) as container:
@@ -64,12 +64,12 @@ def _film(site: Path, path: Path) -> None:
 
 @pytest.fixture
 def run(place: Path, tmp_path: Path) -> RunDir:
-    """A copy of the run, to be changed."""
+    """Copy of the run, which a test may change."""
     return RunDir(shutil.copytree(place / "runs" / "one", tmp_path / "run"))
 
 
 def judged(run: RunDir, threshold: float | None, temperature: float | None = 1.0, risk: float = 0.2) -> None:
-    """Writes what the metrics of a larger run say of calibration and review."""
+    """Write calibration and review into the metrics, as in those of a larger run."""
     metrics = run.metrics()
     fold = str(run.predictions()["fold"].iloc[0])
     metrics["calibration"]["temperatures"] = {} if temperature is None else {fold: temperature}
@@ -79,12 +79,12 @@ def judged(run: RunDir, threshold: float | None, temperature: float | None = 1.0
 
 @pytest.fixture
 def predict(place: Path, run: RunDir, tmp_path: Path, landmark_model: str) -> Predict:
-    """``predict("stride=2")``: the folder, by the changed run, of the filmed child unless a video is named."""
+    """``predict("stride=2")``: output folder of the changed run, by default for the filmed child."""
 
     def make(*more: str, code: int = DONE, video: Path | None = None) -> Path:
         out = tmp_path / "prediction"
-        given = {argument.partition("=")[0] for argument in more}
-        model = [] if given & {"run", "bundle"} else [f"run={run.path}"]
+        keys = {argument.partition("=")[0] for argument in more}
+        model = [] if keys & {"run", "bundle"} else [f"run={run.path}"]
         arguments = [str(video or place / "child.mp4"), f"out={out}", f"face_landmarker={landmark_model}", *model]
         assert main(["predict", *arguments, *more]) == code
         return out
@@ -92,16 +92,18 @@ def predict(place: Path, run: RunDir, tmp_path: Path, landmark_model: str) -> Pr
     return make
 
 
-def test_a_folder_for_its_owner_that_says_what_it_is(run: RunDir, predict: Predict, capsys: Told) -> None:
+def test_the_folder_is_for_its_owner_only_and_states_its_purpose(
+    run: RunDir, predict: Predict, capsys: Capture
+) -> None:
     judged(run, 0.0)
     out = predict()
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {*FILES, "thumbnails"}
     assert out.stat().st_mode & 0o777 == 0o700
     for path in out.rglob("*"):
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600), path
     for words in ("does not diagnose", "synthetic", "Nobody's consent was checked", str(out)):
-        assert words in told
+        assert words in output
     for name in FILES - {"windows.parquet", "timeline.png"}:
         text = (out / name).read_text()
         assert "synthetic" in text, name
@@ -128,10 +130,10 @@ def test_windows_frames_and_gaps_agree_with_the_film(run: RunDir, predict: Predi
     assert windows.loc[1, [f"p_{name}" for name in TARGET.names]].isna().all()
 
 
-def test_a_window_is_what_its_clip_was_in_the_store(
+def test_a_window_has_the_probabilities_of_its_clip_in_the_store(
     place: Path, run: RunDir, predict: Predict, drawn_site: Path
 ) -> None:
-    """The same video through ``prepare`` and ``train``: the same logits, hence the same probabilities."""
+    """The same video by ``prepare`` and ``train`` has the same logits, hence the same probabilities."""
     judged(run, 0.0)
     table = run.predictions()
     store = ClipStore.open(place / "store").clips.set_index("clip_id")
@@ -139,10 +141,10 @@ def test_a_window_is_what_its_clip_was_in_the_store(
     row = table[table["split"] == "test"].iloc[0]
     video = store.loc[row["clip_id"], "video_id"]
     paths = {key.pseudonym("video", f"videos/{path.name}"): path for path in (drawn_site / "videos").iterdir()}
-    found = pd.read_csv(predict(video=paths[video]) / "windows.csv")
-    assert len(found) == 1
+    windows = pd.read_csv(predict(video=paths[video]) / "windows.csv")
+    assert len(windows) == 1
     for name in TARGET.names:
-        assert found.loc[0, f"p_{name}"] == pytest.approx(row[f"p_{name}"], abs=1e-4)
+        assert windows.loc[0, f"p_{name}"] == pytest.approx(row[f"p_{name}"], abs=1e-4)
 
 
 def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predict, tmp_path: Path) -> None:
@@ -151,12 +153,12 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     top = first[[f"q_{name}" for name in TARGET.names]].max(axis=1)
     shutil.rmtree(tmp_path / "prediction")
     values = np.sort(top.dropna())
-    widest = int(np.argmax(np.diff(values)))  # two windows may be as sure as each other: part them where they differ
+    widest = int(np.argmax(np.diff(values)))  # between the two most different confidences
     judged(run, float(values[widest : widest + 2].mean()))
     out = predict()
     windows = pd.read_csv(out / "windows.csv", keep_default_na=False)
     assert windows["status"].tolist() == [
-        "no face" if np.isnan(one) else "answered" if one > values[widest] else "for review" for one in top
+        "no face" if np.isnan(q) else "answered" if q > values[widest] else "for review" for q in top
     ]
     answers = windows.loc[windows["status"] == "answered", "answer"].tolist()
     assert 0 < len(answers) < len(values)
@@ -165,31 +167,31 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     eaf = Eaf(str(out / "review.eaf"))
     stretches = groupby(zip(windows["status"], windows["answer"], strict=True))  # windows that touch and agree are one
     merged = [answer for (status, answer), _ in stretches if status == "answered"]
-    assert [one[2] for one in eaf.get_annotation_data_for_tier("emotion")] == merged
+    assert [annotation[2] for annotation in eaf.get_annotation_data_for_tier("emotion")] == merged
     for start, end, words in eaf.get_annotation_data_for_tier("for_review"):
         row = windows[(windows["from_s"].astype(float) * 1000).round() == start].iloc[0]
         assert (row["status"], end) == ("for review", round(float(row["to_s"]) * 1000))
         assert all(name in words for name in TARGET.names)
-    assert {one[2] for one in eaf.get_annotation_data_for_tier("corrected")} == {""}
-    shown = [f"model: {answer}" for answer in answers]
+    assert {annotation[2] for annotation in eaf.get_annotation_data_for_tier("corrected")} == {""}
+    behaviors = [f"model: {answer}" for answer in answers]
     events = list(csv.DictReader((out / "review_boris.csv").open()))
-    assert [one["Behavior"] for one in events if one["Behavior"] not in ("no face", "for review")] == shown
+    assert [row["Behavior"] for row in events if row["Behavior"] not in ("no face", "for review")] == behaviors
     page = (out / "index.html").read_text()
     cells = re.findall(r'<td class="keep">(?!<a)(.*?)</td>', page)
     pictures = re.findall(r'<img src="(thumbnails/[0-9]{4}[.]jpg)"', page)
     assert len(pictures) == (windows["status"] != "no face").sum()
-    assert all((out / one).read_bytes().startswith(b"\xff\xd8") for one in pictures)
+    assert all((out / picture).read_bytes().startswith(b"\xff\xd8") for picture in pictures)
     assert "base64,/9j/" not in page  # the page alone shows nobody
     assert sorted(cells) == sorted(
         [*answers, "no face", *["<b>for review</b>"] * (windows["status"] == "for review").sum()]
     )
     project = json.loads((out / "review.boris").read_text())
     coded = [event[2] for event in next(iter(project["observations"].values()))["events"]]
-    assert {one for one in coded if one not in ("no face", "for review")} == set(shown)
+    assert {code for code in coded if code not in ("no face", "for review")} == set(behaviors)
 
 
 @pytest.mark.parametrize(
-    ("review", "reason", "told"),
+    ("review", "reason", "message"),
     [
         (None, None, "the run has no threshold of confidence"),
         ({"risk": 0.2, "thresholds": {}}, None, "no threshold kept the share of wrong answers at 0.2"),
@@ -197,15 +199,15 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
     ],
 )
 def test_without_a_threshold_everything_is_for_review(
-    run: RunDir, predict: Predict, capsys: Told, review: dict[str, Any] | None, reason: str | None, told: str
+    run: RunDir, predict: Predict, capsys: Capture, review: dict[str, Any] | None, reason: str | None, message: str
 ) -> None:
     metrics = run.metrics()
     metrics["reasons"] = {} if reason is None else {"review.thresholds.holdout": reason}
     metrics["review"] = review
     run.write_metrics(metrics)
     out = predict()
-    assert told in capsys.readouterr().out
-    assert told in (out / "index.html").read_text()
+    assert message in capsys.readouterr().out
+    assert message in (out / "index.html").read_text()
     assert set(pd.read_csv(out / "windows.csv")["status"]) == {"for review", "no face"}
 
 
@@ -220,8 +222,8 @@ def test_without_a_temperature_raw_probabilities_decide(run: RunDir, predict: Pr
     assert "Its probabilities are raw" in page
 
 
-def test_a_video_without_a_face_says_one_thing_also_where_there_is_no_threshold(
-    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+def test_a_video_without_a_face_has_a_single_message_also_without_a_threshold(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Capture
 ) -> None:
     judged(run, None)
     out = predict(video=shared_data / "videos" / "no_face.mp4")
@@ -230,8 +232,8 @@ def test_a_video_without_a_face_says_one_thing_also_where_there_is_no_threshold(
         assert "Every window" not in words
 
 
-def test_too_little_of_a_face_is_no_answer_and_seconds_of_video_are_counted(
-    run: RunDir, predict: Predict, capsys: Told
+def test_a_window_with_few_faces_has_no_answer_and_seconds_of_video_are_counted(
+    run: RunDir, predict: Predict, capsys: Capture
 ) -> None:
     judged(run, 0.0)
     out = predict("least_face=0.9")
@@ -240,12 +242,12 @@ def test_too_little_of_a_face_is_no_answer_and_seconds_of_video_are_counted(
     assert little.any()
     assert set(windows.loc[little, "status"]) <= {"too little of the face", "no face"}
     assert set(windows.loc[little, "answer"]) == {""}
-    told = capsys.readouterr().out
-    assert "too little of the face to say" in told
-    assert "Of 4.2 s of video" in told
-    assert "%" not in told.splitlines()[0]
-    shown = (out / "review.boris").read_text()
-    assert "too little of the face" in shown
+    output = capsys.readouterr().out
+    assert "too little of the face to say" in output
+    assert "Of 4.2 s of video" in output
+    assert "%" not in output.splitlines()[0]
+    project = (out / "review.boris").read_text()
+    assert "too little of the face" in project
     shutil.rmtree(out)
     assert set(pd.read_csv(predict("least_face=0", "thumbnails=false") / "windows.csv")["status"]) == {
         "answered",
@@ -265,16 +267,16 @@ def test_a_temperature_divides_the_logits(run: RunDir, predict: Predict) -> None
 # --- real videos, and what is none ------------------------------------------------------------------------------------
 
 
-def test_a_video_without_a_face_says_so_everywhere(
-    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
+def test_a_video_without_a_face_is_reported_in_all_outputs(
+    run: RunDir, predict: Predict, shared_data: Path, capsys: Capture
 ) -> None:
     judged(run, 0.0)
     out = predict(video=shared_data / "videos" / "no_face.mp4")
-    told = capsys.readouterr().out
-    assert "No face in any frame" in told
+    output = capsys.readouterr().out
+    assert "No face in any frame" in output
     page = (out / "index.html").read_text()
     assert "No face in any frame." in page
-    for words in (told, page):
+    for words in (output, page):
         assert words.count("nothing to review") == 1
         assert "is for review" not in words
     assert not (out / "thumbnails").exists()
@@ -285,7 +287,7 @@ def test_a_video_without_a_face_says_so_everywhere(
     assert len(eaf.get_annotation_data_for_tier("no_face")) == 1
 
 
-def test_a_real_face_that_leaves_is_shown_as_leaving(run: RunDir, predict: Predict, shared_data: Path) -> None:
+def test_a_real_face_that_leaves_the_picture_ends_the_answers(run: RunDir, predict: Predict, shared_data: Path) -> None:
     judged(run, 0.0)
     out = predict("stride=2", video=shared_data / "videos" / "face_noface.mov")
     windows = pd.read_csv(out / "windows.csv")
@@ -298,22 +300,22 @@ def test_a_real_face_that_leaves_is_shown_as_leaving(run: RunDir, predict: Predi
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(None, "no such file"), (b"", "empty"), (b"no video at all", "not a video")]
+    ("content", "message"), [(None, "no such file"), (b"", "empty"), (b"no video at all", "not a video")]
 )
-def test_what_is_no_video_leaves_nothing(
-    predict: Predict, tmp_path: Path, capsys: Told, content: bytes | None, told: str
+def test_a_file_that_is_no_video_leaves_no_output(
+    predict: Predict, tmp_path: Path, capsys: Capture, content: bytes | None, message: str
 ) -> None:
     path = tmp_path / "wrong.mp4"
     if content is not None:
         path.write_bytes(content)
     out = predict(video=path, code=USERS_FAULT)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not out.exists()
     assert not list(tmp_path.glob(".prediction*"))
 
 
-def test_an_older_folder_is_replaced_only_when_told(
-    run: RunDir, predict: Predict, capsys: Told, tmp_path: Path
+def test_an_older_folder_is_replaced_only_with_overwrite(
+    run: RunDir, predict: Predict, capsys: Capture, tmp_path: Path
 ) -> None:
     judged(run, 0.0)
     predict()
@@ -328,20 +330,18 @@ def test_an_older_folder_is_replaced_only_when_told(
 # --- models that are none for a video ---------------------------------------------------------------------------------
 
 
-def test_settings_that_make_no_sense_are_told_together(predict: Predict, capsys: Told) -> None:
+def test_clashing_settings_are_reported_together(predict: Predict, capsys: Capture) -> None:
     predict("run=a", "bundle=b", "subject=s", "stride=0", "face=0.3,1.2@4", code=USERS_FAULT)
-    told = capsys.readouterr().err
-    assert all(words in told for words in ("give one of them", "subject", "stride", "expected x,y@t"))
+    output = capsys.readouterr().err
+    assert all(words in output for words in ("give one of them", "subject", "stride", "expected x,y@t"))
 
 
 @pytest.mark.parametrize("face", ["0.3", "0.3,0.4", "a,b@1", "0.3,0.4@-1", "0.1,0.1@1;0.2,0.2@1", "0.1,0.1@1;"])
-def test_a_face_that_is_no_place_and_time_is_refused(face: str) -> None:
+def test_a_malformed_face_setting_is_refused(face: str) -> None:
     assert parse_marks(face) is None
 
 
-def test_the_face_that_was_said_is_followed_or_nobody(
-    run: RunDir, predict: Predict, shared_data: Path, capsys: Told
-) -> None:
+def test_the_marked_face_is_followed_or_none(run: RunDir, predict: Predict, shared_data: Path, capsys: Capture) -> None:
     judged(run, 0.0)
     video = shared_data / "videos" / "single_face.mp4"
     predict("face=0.02,0.02@1", video=video, code=USERS_FAULT)
@@ -352,26 +352,26 @@ def test_the_face_that_was_said_is_followed_or_nobody(
     assert "contradict each other" in capsys.readouterr().err
 
 
-def test_a_stride_beyond_the_window_is_refused(predict: Predict, capsys: Told) -> None:
+def test_a_stride_beyond_the_window_is_refused(predict: Predict, capsys: Capture) -> None:
     predict("stride=7", code=USERS_FAULT)
     assert "a window has 6 frames" in capsys.readouterr().err
 
 
 def test_a_cross_validation_has_no_model_for_a_new_child(
-    run: RunDir, predict: Predict, tmp_path: Path, capsys: Told
+    run: RunDir, predict: Predict, tmp_path: Path, capsys: Capture
 ) -> None:
     parent = Path(shutil.copytree(run.path, tmp_path / "loso"))
     shutil.copytree(run.path, parent / "folds" / "s0123456789abcdef")
     predict(f"run={parent}", code=USERS_FAULT)
-    told = capsys.readouterr().err
-    assert "is a cross-validation" in told
-    fold = told.split("run=")[1].strip()
+    output = capsys.readouterr().err
+    assert "is a cross-validation" in output
+    fold = output.split("run=")[1].strip()
     assert fold == str(parent / "folds" / "s0123456789abcdef")
     predict(f"run={fold}")
 
 
 @pytest.mark.parametrize(
-    ("geometry", "told"),
+    ("geometry", "message"),
     [
         ({"eyes": None, "colour": "gray"}, "cropped in another way"),
         ({"eyes": [[1.0, 2.0], [3.0, 2.0]], "colour": "rgb"}, "cropped in another way"),
@@ -379,17 +379,17 @@ def test_a_cross_validation_has_no_model_for_a_new_child(
     ],
 )
 def test_crops_of_another_kind_are_refused(
-    run: RunDir, predict: Predict, capsys: Told, geometry: dict[str, Any] | None, told: str
+    run: RunDir, predict: Predict, capsys: Capture, geometry: dict[str, Any] | None, message: str
 ) -> None:
     job = run.job()
     job["store"]["geometry"] = geometry
     run.write_job(job)
     predict(code=USERS_FAULT)
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
-    run: RunDir, predict: Predict, capsys: Told
+    run: RunDir, predict: Predict, capsys: Capture
 ) -> None:
     job = run.job()
     assert job["store"]["mesh_mappings"] == [MESH_MAPPING]
@@ -404,15 +404,15 @@ def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
     assert f"{different}. Landmarks are an input" in capsys.readouterr().err
 
 
-def test_a_gray_model_is_shown_gray_faces(run: RunDir, predict: Predict) -> None:
+def test_a_gray_model_gets_gray_faces(run: RunDir, predict: Predict) -> None:
     job = run.job()
     job["store"]["geometry"]["colour"] = "gray"
     run.write_job(job)
     assert json.loads((predict() / "prediction.json").read_text())["settings"]["colour"] == "gray"
 
 
-def test_frames_a_second_are_those_that_it_learned_from(
-    place: Path, run: RunDir, predict: Predict, capsys: Told, tmp_path: Path
+def test_frames_per_second_are_those_of_the_training(
+    place: Path, run: RunDir, predict: Predict, capsys: Capture, tmp_path: Path
 ) -> None:
     assert run.job()["store"]["fps"] == 5.0
     assert run.job()["store"]["min_eye_distance"] == 8.0
@@ -439,7 +439,7 @@ def site(drawn_site: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(drawn_site, tmp_path / "site"))
 
 
-def test_consent_is_checked_noted_and_told(run: RunDir, predict: Predict, site: Path) -> None:
+def test_consent_is_checked_logged_and_stated(run: RunDir, predict: Predict, site: Path) -> None:
     judged(run, 0.0)
     out = predict(f"cohort={site}", video=site / "videos" / "drawn7-001-sad.mp4")
     key = Key.load(keys_home())
@@ -453,7 +453,7 @@ def test_consent_is_checked_noted_and_told(run: RunDir, predict: Predict, site: 
     assert ("learned from this very person" in page) == (subject in {*seen["train"], *seen["validation"]})
 
 
-def test_without_consent_the_video_is_not_opened(predict: Predict, site: Path, capsys: Told) -> None:
+def test_without_consent_the_video_is_not_opened(predict: Predict, site: Path, capsys: Capture) -> None:
     table = site / "consent.csv"
     table.write_text(table.read_text().replace("training;evaluation;inference;media_sharing", "training;evaluation"))
     video = site / "videos" / "drawn7-001-sad.mp4"
@@ -467,7 +467,7 @@ def test_without_consent_the_video_is_not_opened(predict: Predict, site: Path, c
 
 
 def test_a_correction_in_elan_becomes_a_soft_label(
-    run: RunDir, predict: Predict, site: Path, landmark_model: str, tmp_path: Path, capsys: Told
+    run: RunDir, predict: Predict, site: Path, landmark_model: str, tmp_path: Path, capsys: Capture
 ) -> None:
     judged(run, None)
     out = predict(f"cohort={site}", video=site / "videos" / "drawn7-001-sad.mp4")
@@ -498,7 +498,7 @@ def test_a_correction_in_elan_becomes_a_soft_label(
     assert store[store["clip_id"].str.startswith(name)]["label"].iloc[0] == "sad"  # the site's own word stays
 
 
-def test_opinions_need_a_name(site: Path, capsys: Told, tmp_path: Path) -> None:
+def test_corrections_need_the_name_of_an_annotator(site: Path, capsys: Capture, tmp_path: Path) -> None:
     arguments = ["prepare", "data=cohort", f"data.source={site}", f"out={tmp_path / 'again'}"]
     assert main([*arguments, "data.corrections=a.eaf"]) == USERS_FAULT
     assert "belong together" in capsys.readouterr().err

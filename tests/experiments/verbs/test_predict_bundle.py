@@ -1,4 +1,4 @@
-"""``fer-id predict bundle=``: the signature first, then the video; and not with those whom the release names."""
+"""``fer-id predict bundle=``: signature, answers, and refusal for the groups that the release excludes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ bundles = pytest.importorskip("fer_id.release.bundle")
 pytestmark = pytest.mark.usefixtures("remembered_faces")
 
 Bundle = Callable[..., Path]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
-    """``bundle(threshold=0.3, unfit=[...])``: a signed one with a tiny model of drawn weights."""
+    """``bundle(threshold=0.3, unfit=[...])``: a signed bundle with a tiny model of random weights."""
 
     def make(
         *,
@@ -78,20 +78,20 @@ def predict(drawn_site: Path, tmp_path: Path, landmark_model: str) -> Callable[.
 
 
 def test_a_bundle_answers_with_its_own_temperature_and_threshold(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Told
+    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture
 ) -> None:
     assert predict(f"bundle={bundle()}") == DONE
-    told = capsys.readouterr().out
-    assert "study/one" in told
-    assert "is a demonstration" in told
+    output = capsys.readouterr().out
+    assert "study/one" in output
+    assert "is a demonstration" in output
     record = json.loads((tmp_path / "out" / "prediction.json").read_text())
     assert (record["temperature"], record["threshold"], record["provenance"]) == (2.0, 0.0, "synthetic")
     assert any("integrity, not origin" in note for note in record["notes"])
     assert set(pd.read_csv(tmp_path / "out" / "windows.csv")["status"]) == {"answered"}
 
 
-def test_without_a_threshold_it_leaves_everything_to_a_person(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Told
+def test_without_a_threshold_every_window_is_for_review(
+    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture
 ) -> None:
     assert predict(f"bundle={bundle(threshold=None)}") == DONE
     assert "Every window is for review" in capsys.readouterr().out
@@ -100,7 +100,7 @@ def test_without_a_threshold_it_leaves_everything_to_a_person(
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "contract.json", "manifest.json", "LIMITS"])
 def test_a_tampered_bundle_is_refused(
-    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Told, file: str
+    bundle: Bundle, predict: Callable[..., int], tmp_path: Path, capsys: Capture, file: str
 ) -> None:
     path = bundle() / file
     path.write_bytes(path.read_bytes() + b" ")
@@ -109,21 +109,21 @@ def test_a_tampered_bundle_is_refused(
     assert not (tmp_path / "out").exists()
 
 
-def test_another_releasers_bundle_is_refused(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
+def test_another_releasers_bundle_is_refused(bundle: Bundle, predict: Callable[..., int], capsys: Capture) -> None:
     assert predict(f"bundle={bundle()}", f"trusted_key={'0' * 64}") == USERS_FAULT
     assert "not by the key that you trust" in capsys.readouterr().err
 
 
 @pytest.fixture
 def real_site(drawn_site: Path, tmp_path: Path) -> Path:
-    """The drawn site, as if its people were real."""
+    """Drawn site whose tables have the provenance real."""
     site = Path(shutil.copytree(drawn_site, tmp_path / "site"))
     (site / "cohort.json").unlink()
     return site
 
 
-def test_not_with_those_whom_the_release_names(
-    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Told
+def test_groups_excluded_by_the_release_are_refused(
+    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     people = pd.read_csv(real_site / "subjects.csv", dtype=str).set_index("subject_id")
     severity, gender = people.loc["drawn7-001", ["severity", "gender"]]
@@ -137,7 +137,7 @@ def test_not_with_those_whom_the_release_names(
 
 
 def test_a_demonstration_is_not_for_real_people(
-    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Told
+    bundle: Bundle, predict: Callable[..., int], real_site: Path, drawn_site: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     path = bundle()
     assert predict(f"bundle={path}", f"cohort={real_site}", "subject=drawn7-001") == USERS_FAULT
@@ -145,11 +145,13 @@ def test_a_demonstration_is_not_for_real_people(
     assert predict(f"bundle={path}", f"cohort={drawn_site}") == DONE
 
 
-def test_landmarks_of_another_mapping_are_mentioned(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
+def test_landmarks_of_another_mapping_are_mentioned(
+    bundle: Bundle, predict: Callable[..., int], capsys: Capture
+) -> None:
     assert predict(f"bundle={bundle(landmarks={'used': False, 'mesh_mappings': ['mesh-1']})}") == DONE
     assert "(mesh-1), the video (mesh-2); this model does not take them" in capsys.readouterr().err
 
 
-def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Callable[..., int], capsys: Told) -> None:
+def test_crops_of_another_kind_are_refused(bundle: Bundle, predict: Callable[..., int], capsys: Capture) -> None:
     assert predict(f"bundle={bundle(geometry={'eyes': None, 'colour': 'gray'})}") == USERS_FAULT
     assert "cropped in another way" in capsys.readouterr().err

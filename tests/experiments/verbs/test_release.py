@@ -1,4 +1,4 @@
-"""From a trained run over the command line to a bundle that gives its answers again, or to every reason against it."""
+"""``fer-id release`` from a run to a bundle with the same predictions, or to the reasons against it."""
 
 import json
 import os
@@ -16,7 +16,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from experiments.cli import DONE, USERS_FAULT, main
-from experiments.releasing import lineage as standing
+from experiments.releasing import lineage
 from experiments.settings.sources import GROUPS, group_names
 from experiments.training.setup import open_run_data
 from fer_id.consent.audit_log import AuditLog
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def good(run: RunDir, **changed: Any) -> None:
-    """Gives a run, which learned next to nothing, numbers that pass."""
+    """Write metrics that pass the gate into a run, whose own would not."""
     metrics = good_metrics("synthetic") | {"labels": list(NAMES)}
     metrics["per_class"] = dict.fromkeys(NAMES, metrics["per_class"]["happy"])
     metrics["confusion_matrix"] = [[40 * (row == column) for column in range(5)] for row in range(5)]
@@ -43,15 +43,15 @@ def good(run: RunDir, **changed: Any) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _made_up_numbers() -> Iterator[None]:
-    """The numbers of :func:`good` are made up, which a release tells (``test_standing.py``)."""
+    """Skip the comparison with the predictions (``test_lineage.py``), as the metrics of :func:`good` are made up."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(standing, "_contradictions", lambda run: [])
+        patch.setattr(lineage, "_contradictions", lambda run: [])
         yield
 
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Keys of a site, with its log begun."""
+    """Folder of a site's keys and its new log."""
     home = tmp_path_factory.mktemp("keys")
     AuditLog(home, Key.load(home, create=True)).begin()
     return home
@@ -59,7 +59,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Callable[..., list[str]]) -> Path:
-    """The folder of runs: ``a/run``, a small CNN-LSTM on drawn children."""
+    """Folder of runs with ``a/run``, a small CNN-LSTM on drawn children."""
     runs = tmp_path_factory.mktemp("release") / "runs"
     if main(tiny(drawn, runs, "name=a/run")) != DONE:
         raise RuntimeError("the training failed")
@@ -69,7 +69,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, drawn: Path, tiny: Callabl
 
 @pytest.fixture(scope="module")
 def bundle(trained: Path, keys: Path) -> Path:
-    """The released ``a/run``."""
+    """Bundle of ``a/run``."""
     out = trained.parent / "bundle"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FER_ID_KEYS", str(keys))
@@ -80,21 +80,21 @@ def bundle(trained: Path, keys: Path) -> Path:
 
 @pytest.fixture
 def run(trained: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunDir:
-    """A copy of the run, to be spoilt."""
+    """Copy of the run, which a test may damage."""
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
     shutil.copytree(trained / "a" / "run", tmp_path / "runs" / "a" / "run")
     return RunDir(tmp_path / "runs" / "a" / "run")
 
 
 def policy_file(folder: Path, **changed: Any) -> Path:
-    """The shipped demonstration with changes."""
+    """Write the shipped policy ``demonstration`` with changes."""
     content = yaml.safe_load((GROUPS / "policy" / "demonstration.yaml").read_text()) | changed
     (folder / "policy.yaml").write_text(yaml.safe_dump(content))
     return folder / "policy.yaml"
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """What ``fer-id release`` says as it refuses; nothing is written."""
+    """Return the message of a refused ``fer-id release``, which writes nothing."""
     out = Path(str(arguments[0])).parent / "refused"
     assert main(["release", *map(str, arguments), f"out={out}"]) == USERS_FAULT
     assert not out.exists()
@@ -122,7 +122,7 @@ def test_no_shipped_policy_releases_drawn_children(run: RunDir, name: str, capsy
     assert "provenance synthetic" in refused(capsys, run.path, f"policy={name}")
 
 
-def test_a_bundle_holds_what_it_should_for_its_owner_alone(bundle: Path) -> None:
+def test_a_bundle_has_its_files_for_its_owner_only(bundle: Path) -> None:
     assert {path.name for path in bundle.iterdir()} == {*CONTENT, MANIFEST, SIGNATURE}
     assert bundle.stat().st_mode & 0o777 == 0o700
     contract = json.loads((bundle / "contract.json").read_text())
@@ -138,8 +138,8 @@ def test_a_bundle_holds_what_it_should_for_its_owner_alone(bundle: Path) -> None
 
 
 def judged(run: RunDir, precision: str, apart: float) -> None:
-    """Lets a run say that it was judged in a precision, with all logits of a clip so far from the weights' own: the
-    probabilities are the same."""
+    """Record another precision of the evaluation in a run, with all logits of a clip shifted by the same amount, so
+    that the probabilities are the same."""
     config = run.config()
     config["trainer"]["precision"] = precision
     run.write_config(config)
@@ -168,11 +168,11 @@ def test_logits_out_of_the_tolerance_of_their_precision_are_refused(
     run: RunDir, precision: str, apart: float, capsys: pytest.CaptureFixture[str]
 ) -> None:
     judged(run, precision, apart)
-    said = refused(capsys, run.path, "policy=demonstration")
-    assert f"gives other logits than the run recorded in {precision}, by {apart:.3f} on average" in said
+    message = refused(capsys, run.path, "policy=demonstration")
+    assert f"gives other logits than the run recorded in {precision}, by {apart:.3f} on average" in message
 
 
-def test_a_demonstration_says_so_in_every_file_that_can(bundle: Path) -> None:
+def test_every_file_of_a_demonstration_states_that_it_is_one(bundle: Path) -> None:
     import onnx
     from safetensors import safe_open
 
@@ -183,25 +183,25 @@ def test_a_demonstration_says_so_in_every_file_that_can(bundle: Path) -> None:
     assert yaml.safe_load((bundle / "policy.yaml").read_text())["kind"] == "demonstration"
     with safe_open(bundle / "weights.safetensors", "pt") as weights:
         assert weights.metadata()["kind"] == "demonstration"
-    marks = {one.key: one.value for one in onnx.load(bundle / "model.onnx").metadata_props}
+    marks = {entry.key: entry.value for entry in onnx.load(bundle / "model.onnx").metadata_props}
     assert (marks["kind"], marks["provenance"]) == ("demonstration", "synthetic")
     assert "diagnosis" in marks["never for"]
 
 
 def test_no_pseudonym_leaves(bundle: Path, trained: Path) -> None:
-    subjects = {one for split in RunDir(trained / "a" / "run").job()["subjects"].values() for one in split}
+    subjects = {subject for split in RunDir(trained / "a" / "run").job()["subjects"].values() for subject in split}
     for path in bundle.iterdir():
         content = path.read_bytes()
-        assert not [one for one in subjects if one.encode() in content], path.name
+        assert not [subject for subject in subjects if subject.encode() in content], path.name
         assert str(trained).encode() not in content, path.name
 
 
-def test_the_loaded_model_gives_the_runs_answers(bundle: Path, trained: Path) -> None:
+def test_the_loaded_model_has_the_runs_predictions(bundle: Path, trained: Path) -> None:
     released = load_bundle(bundle)
     run = RunDir(trained / "a" / "run")
     _, data = open_run_data(run)
     table = run.predictions().set_index("clip_id")
-    for batch in data.as_they_are(data.fold.test):
+    for batch in data.plain_batches(data.fold.test):
         with torch.inference_mode():
             logits = released.model(batch["frames"], batch["valid"], batch["landmarks"]).numpy()
         expected = table.loc[batch["clip_id"], [f"logit_{name}" for name in released.labels.names]]
@@ -210,33 +210,33 @@ def test_the_loaded_model_gives_the_runs_answers(bundle: Path, trained: Path) ->
     assert released.temperature == 1.3
 
 
-def test_the_onnx_alone_follows_a_video_as_the_contract_says(bundle: Path, trained: Path) -> None:
-    """Written from ``contract.json``, with onnxruntime and numpy only, on frames of which some show no face."""
+def test_the_onnx_file_has_the_models_logits_by_the_contract_alone(bundle: Path, trained: Path) -> None:
+    """Inference by ``contract.json`` with onnxruntime and numpy only, on frames some of which have no face."""
     contract = json.loads((bundle / "contract.json").read_text())
     session = ort.InferenceSession(bundle / "model.onnx")
-    assert {one.name: one.shape for one in session.get_inputs()} == contract["onnx"]["inputs"]
-    assert [one.name for one in session.get_outputs()] == contract["onnx"]["outputs"]
+    assert {tensor.name: tensor.shape for tensor in session.get_inputs()} == contract["onnx"]["inputs"]
+    assert [tensor.name for tensor in session.get_outputs()] == contract["onnx"]["outputs"]
     store = ClipStore.open(RunDir(trained / "a" / "run").config()["data"]["store"][0])
     clip = store.read(0)
     frames = np.tile(clip.frames, (3, 1, 1, 1)).transpose(0, 3, 1, 2).astype(np.float32) / 255
     valid = np.array([False, True, True, False, True, False, True, True, False])
     state = {name: np.zeros((1, size), np.float32) for name, size in contract["onnx"]["state"].items()}
     for frame, seen in zip(frames, valid, strict=True):
-        given = {"frame": frame[None], "valid": np.array([seen])} | state
-        logits, *new = session.run(None, given)
+        inputs = {"frame": frame[None], "valid": np.array([seen])} | state
+        logits, *new = session.run(None, inputs)
         state = dict(zip(state, new, strict=True))
     with torch.inference_mode():
         expected = load_bundle(bundle).model(torch.from_numpy(frames)[None], torch.from_numpy(valid)[None])
     assert np.abs(logits - expected.numpy()).max() < 1e-4
 
 
-def test_it_is_verified_and_tampering_is_told(
+def test_a_bundle_is_verified_and_tampering_is_reported(
     bundle: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
     assert main(["release", "verify", str(bundle)]) == DONE
-    said = capsys.readouterr().out
-    assert "this machine's own key" in said
+    output = capsys.readouterr().out
+    assert "this machine's own key" in output
     fingerprint = json.loads((bundle / MANIFEST).read_text())["signed_by"]
     assert main(["release", "verify", str(bundle), f"trusted_key={fingerprint}"]) == DONE
     assert main(["release", "verify", str(bundle), f"trusted_key={'0' * 64}"]) == USERS_FAULT
@@ -262,33 +262,33 @@ def test_releases_and_refusals_are_in_the_log(
     assert any("provenance synthetic" in reason for reason in last["reasons"])
 
 
-def test_every_reason_is_told_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_reason_is_reported_however_many(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     columns = {f"column{number}": column(gap=0.5, a=0.7, b=0.7) for number in range(25)}
     good(run, subgroups={"min_subjects": 5, "columns": columns, "left_out": {}})
-    said = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
-    assert "25 reasons" in said
-    assert all(f"column{number}:" in said for number in range(25))
+    message = refused(capsys, run.path, f"policy={policy_file(run.path.parent, max_gap=0.1)}")
+    assert "25 reasons" in message
+    assert all(f"column{number}:" in message for number in range(25))
 
 
-def test_what_is_not_measured_yet_is_told(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_measurements_are_reported(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = run.metrics()
     del metrics["subgroups"], metrics["review"]
     run.write_metrics(metrics)
     (run.path / "explain" / "explain.json").unlink()
-    said = refused(capsys, run.path, "policy=demonstration")
-    assert said.count("not measured") == 3
-    assert "fer-id explain" in said
+    message = refused(capsys, run.path, "policy=demonstration")
+    assert message.count("not measured") == 3
+    assert "fer-id explain" in message
 
 
-def test_unfinished_or_quarantined_it_stays(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unfinished_and_quarantined_runs_are_refused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     (run.path / "DONE").unlink()
     run.quarantine("somebody withdrew")
-    said = refused(capsys, run.path, "policy=demonstration")
-    assert "not finished (no DONE)" in said
-    assert "is quarantined" in said
+    message = refused(capsys, run.path, "policy=demonstration")
+    assert "not finished (no DONE)" in message
+    assert "is quarantined" in message
 
 
-def test_another_checkpoint_than_the_one_that_was_judged_stays(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
+def test_another_checkpoint_than_the_evaluated_one_is_refused(run: RunDir, capsys: pytest.CaptureFixture[str]) -> None:
     path = run.checkpoint()
     content = torch.load(path, map_location="cpu", weights_only=True)
     content["state_dict"]["model.classifier.1.bias"] += torch.tensor([4.0, 0, 0, 0, 0])
@@ -296,7 +296,7 @@ def test_another_checkpoint_than_the_one_that_was_judged_stays(run: RunDir, caps
     assert "it is not the model that was judged" in refused(capsys, run.path, "policy=demonstration")
 
 
-def test_what_it_started_from_must_be_there_and_free(
+def test_a_missing_or_quarantined_ancestor_is_a_reason(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run.path, tmp_path / "parent")
@@ -308,7 +308,7 @@ def test_what_it_started_from_must_be_there_and_free(
 
 
 @pytest.mark.slow
-def test_a_cross_validation_is_sent_back_and_serves_as_evidence(
+def test_a_cross_validation_is_refused_and_serves_as_evidence(
     drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -344,7 +344,7 @@ def test_without_the_drawn_store_noise_takes_its_place(
 
 
 class TestRealChildren:
-    """A run that says that it learned from real children; its store is drawn and says the opposite nowhere."""
+    """Runs that record real children; their stores are drawn, without a contradicting record."""
 
     def real(self, run: RunDir) -> RunDir:
         job = run.job()
@@ -353,24 +353,24 @@ class TestRealChildren:
         good(run, provenance="real")
         return run
 
-    def test_without_its_store_nobody_can_tell_who_consents(
+    def test_without_its_store_consent_is_unknown(
         self, run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         config = self.real(run).config()
         config["data"]["store"] = [str(tmp_path / "gone")]
         run.write_config(config)
-        said = refused(capsys, run.path)
-        assert "consent of those whom" in said
-        assert "its data cannot be read" in said
+        message = refused(capsys, run.path)
+        assert "consent of those whom" in message
+        assert "its data cannot be read" in message
 
-    def test_a_withdrawal_keeps_it_here(
+    def test_a_withdrawal_prevents_the_release(
         self, run: RunDir, drawn: Path, keys: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         store = shutil.copytree(drawn, tmp_path / "store")
         card = json.loads((store / "card.json").read_text())
         subject = str(pd.read_parquet(store / "clips.parquet")["subject_id"].iloc[0])
-        kept = {"purposes": ["training"], "recorded_on": "2026-01-01", "expires_on": "2026-02-01"}
-        card["consent"] = {subject: kept}
+        consent = {"purposes": ["training"], "recorded_on": "2026-01-01", "expires_on": "2026-02-01"}
+        card["consent"] = {subject: consent}
         card["parameters"]["key_id"] = Key.load(keys).id
         (store / "card.json").write_text(json.dumps(card))
         config = self.real(run).config()
@@ -378,7 +378,7 @@ class TestRealChildren:
         run.write_config(config)
         assert "consent expired on 2026-02-01" in refused(capsys, run.path)
 
-    def test_without_the_sites_key_nothing_leaves(
+    def test_without_the_sites_key_nothing_is_released(
         self, run: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         self.real(run)
@@ -394,10 +394,10 @@ class TestRealChildren:
         assert "Art. 5(1)(f)" in refused(capsys, self.real(run).path, f"policy={policy}")
 
 
-def test_what_real_children_agreed_to_and_passes_leaves(
+def test_a_run_on_real_children_with_consent_that_passes_is_released(
     drawn: Path, tiny: Callable[..., list[str]], tmp_path: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Drawn children whose store says that they are real: nothing else in the repository could be released."""
+    """The children are drawn, and their store records real ones: no other run in the repository could be released."""
     monkeypatch.setenv("FER_ID_KEYS", str(keys))
     store, run = shutil.copytree(drawn, tmp_path / "store"), RunDir(tmp_path / "runs" / "a" / "real")
     card = json.loads((store / "card.json").read_text())
@@ -420,7 +420,7 @@ def test_what_real_children_agreed_to_and_passes_leaves(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["release", "nowhere"], "is not a run"),
         (["release", "verify"], "say fer-id release verify BUNDLE"),
@@ -430,9 +430,11 @@ def test_what_real_children_agreed_to_and_passes_leaves(
         (["card", "nowhere"], "is not a run"),
     ],
 )
-def test_mistakes_are_told_before_any_work(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_before_any_work(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments) == USERS_FAULT
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_the_card_of_a_run_is_valid(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""``fer-id train`` from its arguments to its exit code: what it leaves, what it takes up again, what it refuses."""
+"""``fer-id train`` from its arguments to its exit code: outputs, resuming, and refusals."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from fer_id.tasks.classification import ClipClassification
 pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], RunDir]:
-    """A finished training and its arguments; tests only read it."""
+    """Finished training and its arguments; read-only."""
     root = tmp_path_factory.mktemp("finished")
     arguments = tiny(drawn, root, "model=conv4", "model.hidden=128", "name=study/stills")
     assert main(arguments) == DONE
@@ -41,7 +41,7 @@ def finished(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def stop(monkeypatch: pytest.MonkeyPatch, where: type, method: str, after: int) -> None:
-    """Ctrl-C when ``where.method`` is called for the time after the next ``after`` times."""
+    """Raise Ctrl-C at the call of ``where.method`` after the next ``after`` calls."""
     original, calls = getattr(where, method), []
 
     def interrupted(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -56,7 +56,7 @@ def stop(monkeypatch: pytest.MonkeyPatch, where: type, method: str, after: int) 
 # ------------------------------------------------------------------------------------------------ finished runs
 
 
-def test_evaluate_gives_the_same_numbers_again(finished: tuple[list[str], RunDir], capsys: Told) -> None:
+def test_evaluate_gives_the_same_numbers_again(finished: tuple[list[str], RunDir], capsys: Capture) -> None:
     run = finished[1]
     before = (run.path / "metrics.json").read_bytes()
     (run.path / "metrics.json").unlink()
@@ -68,17 +68,17 @@ def test_evaluate_gives_the_same_numbers_again(finished: tuple[list[str], RunDir
 
 
 def test_a_finished_run_is_not_trained_again(
-    finished: tuple[list[str], RunDir], monkeypatch: pytest.MonkeyPatch, capsys: Told
+    finished: tuple[list[str], RunDir], monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     stop(monkeypatch, ClipClassification, "training_step", after=0)
     assert main(finished[0]) == DONE
-    told = capsys.readouterr()
-    assert "finished already" in told.err
-    assert "report.html" in told.out
+    output = capsys.readouterr()
+    assert "finished already" in output.err
+    assert "report.html" in output.out
 
 
-def test_a_run_without_a_name_takes_none_of_the_places_of_its_files(
-    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+def test_a_default_name_has_no_path_of_model_or_recipe(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     recipe = tmp_path / "mine" / "quick.yaml"
     recipe.parent.mkdir()
@@ -88,7 +88,7 @@ def test_a_run_without_a_name_takes_none_of_the_places_of_its_files(
     assert (runs / "synthetic" / "timm-a-b-quick" / "DONE").is_file()
 
 
-def test_the_name_of_a_finished_run_is_not_given_to_another(finished: tuple[list[str], RunDir], capsys: Told) -> None:
+def test_a_finished_run_is_not_replaced_by_another(finished: tuple[list[str], RunDir], capsys: Capture) -> None:
     arguments, run = finished
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     assert main([*arguments, "seed=5"]) == USERS_FAULT
@@ -96,7 +96,7 @@ def test_the_name_of_a_finished_run_is_not_given_to_another(finished: tuple[list
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
-def test_job_says_what_was_trained_on_what(finished: tuple[list[str], RunDir], drawn: Path) -> None:
+def test_job_records_the_training_and_its_data(finished: tuple[list[str], RunDir], drawn: Path) -> None:
     job = finished[1].job()
     assert job["store"]["provenance"] == "synthetic"
     subjects = job["subjects"]
@@ -116,7 +116,7 @@ def test_an_epoch_without_validation_records_none(drawn: Path, tiny: Tiny, tmp_p
 
 @pytest.fixture(scope="module")
 def uninterrupted(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """Three epochs in one go, with everything that draws: dropout, augmentation, a schedule."""
+    """Uninterrupted training of three epochs, with dropout, augmentation and a schedule."""
     root = tmp_path_factory.mktemp("whole")
     assert main(tiny(drawn, root, *DRAWING, "name=a")) == DONE
     return RunDir.open(root / "a")
@@ -130,7 +130,7 @@ DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycl
     [(0, ClipClassification, "training_step", [3, 3]), (1, Record, "on_train_epoch_end", [1])],
     ids=["within the second epoch and the third", "at the end of the second epoch, with a worker"],
 )
-def test_a_resumed_run_is_the_uninterrupted_one(
+def test_a_resumed_run_equals_the_uninterrupted_one(
     workers: int,
     where: type,
     method: str,
@@ -140,7 +140,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     arguments = tiny(drawn, tmp_path, *DRAWING, "name=a", f"data.num_workers={workers}")
     run = RunDir(tmp_path / "a")
@@ -158,13 +158,13 @@ def test_a_resumed_run_is_the_uninterrupted_one(
         assert mine.keys() == theirs.keys()
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
     pd.testing.assert_frame_equal(run.predictions(), uninterrupted.predictions())
-    without_time = [one.learning_curve().drop(columns="seconds") for one in (run, uninterrupted)]
+    without_time = [trained.learning_curve().drop(columns="seconds") for trained in (run, uninterrupted)]
     pd.testing.assert_frame_equal(*without_time)
 
 
 @pytest.fixture(scope="module")
 def begun(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
-    """A training of two epochs that was interrupted in its second: arguments, and its last checkpoint."""
+    """Arguments and last checkpoint of a training of two epochs, interrupted in the second."""
     root = tmp_path_factory.mktemp("begun")
     arguments = tiny(drawn, root, "trainer.max_epochs=2", "name=a")
     with pytest.MonkeyPatch.context() as patched:
@@ -174,7 +174,7 @@ def begun(drawn: Path, tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Malicious:
-    """Unpickled, it would make a file."""
+    """Object that makes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -199,7 +199,7 @@ def of_another_model(path: Path, trace: Path) -> None:
     ],
 )
 def test_a_bad_checkpoint_is_explained_and_not_run(
-    spoil: Callable[[Path, Path], None], says: str, begun: tuple[list[str], Path], tmp_path: Path, capsys: Told
+    spoil: Callable[[Path, Path], None], says: str, begun: tuple[list[str], Path], tmp_path: Path, capsys: Capture
 ) -> None:
     arguments, checkpoint = begun
     good, trace = checkpoint.read_bytes(), tmp_path / "it ran"
@@ -208,22 +208,22 @@ def test_a_bad_checkpoint_is_explained_and_not_run(
         assert main(arguments) == USERS_FAULT
     finally:
         checkpoint.write_bytes(good)
-    told = capsys.readouterr().err
-    assert says in told
-    assert "last.ckpt" in told
-    assert "Traceback" not in told
+    output = capsys.readouterr().err
+    assert says in output
+    assert "last.ckpt" in output
+    assert "Traceback" not in output
     assert not trace.exists()
 
 
-def test_other_settings_do_not_resume(begun: tuple[list[str], Path], capsys: Told) -> None:
+def test_other_settings_do_not_resume(begun: tuple[list[str], Path], capsys: Capture) -> None:
     assert main([*begun[0], "optim.weight_decay=0.5"]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "another configuration" in told
-    assert "optim.weight_decay" in told
+    output = capsys.readouterr().err
+    assert "another configuration" in output
+    assert "optim.weight_decay" in output
 
 
-def test_settings_that_came_later_were_as_they_usually_are(begun: tuple[list[str], Path]) -> None:
-    """An older version began the run, and wrote down neither of these."""
+def test_settings_of_later_versions_have_their_defaults(begun: tuple[list[str], Path]) -> None:
+    """An older version began the run, and recorded neither of these settings."""
     path = begun[1].parents[1] / "config.yaml"
     whole = path.read_text(encoding="utf-8")
     older = yaml.safe_load(whole)
@@ -243,8 +243,8 @@ def test_settings_that_came_later_were_as_they_usually_are(begun: tuple[list[str
 # -------------------------------------------------------------------------------------------------- cross-validation
 
 
-def test_leaving_one_subject_out_resumes_at_the_fold_and_pools(
-    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_leave_one_subject_out_resumes_at_the_fold_and_pools(
+    drawn: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     subjects = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2]
     arguments = tiny(drawn, tmp_path, "protocol=loso", f"protocol.only=[{','.join(subjects)}]", "name=study/loso")
@@ -278,7 +278,7 @@ def test_leaving_one_subject_out_resumes_at_the_fold_and_pools(
 # ------------------------------------------------------------------------------------- weights and data from elsewhere
 
 
-def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
+def test_an_encoder_pretrained_on_stills_initialises_the_temporal_model(
     finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     from experiments.training.parents import open_parent
@@ -296,9 +296,9 @@ def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "temporal")
     assert run.job()["parents"] == [str(stills.path)]
-    kept = read_tensors(run.checkpoint())
+    trained = read_tensors(run.checkpoint())
     weights = [name for name in learned if name.endswith("weight")]
-    assert all(torch.allclose(kept[name], learned[name], atol=1e-6) for name in weights)
+    assert all(torch.allclose(trained[name], learned[name], atol=1e-6) for name in weights)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_an_encoder_learned_on_stills_goes_into_the_temporal_model(
         (["init.run={run}", "data.label_space=fer7"], "init.encoder_from takes the encoder alone"),
     ],
 )
-def test_a_wrong_parent_is_told_before_anything_is_measured(
+def test_a_wrong_parent_is_reported_before_anything_is_measured(
     changes: list[str],
     says: str,
     finished: tuple[list[str], RunDir],
@@ -317,7 +317,7 @@ def test_a_wrong_parent_is_told_before_anything_is_measured(
     tiny: Tiny,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: Told,
+    capsys: Capture,
 ) -> None:
     monkeypatch.setattr("experiments.training.numerics.measure", lambda *_, **__: pytest.fail("measured"))
     changes = [change.format(run=finished[1].path) for change in changes]
@@ -327,19 +327,21 @@ def test_a_wrong_parent_is_told_before_anything_is_measured(
 
 
 def test_an_encoder_of_another_shape_is_refused(
-    finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+    finished: tuple[list[str], RunDir], drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     arguments = tiny(drawn, tmp_path, f"init.encoder_from={finished[1].path}", "model.widths=[4,4,8,16]", "name=a")
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "weights of another model" in told
-    assert "shape" in told
+    output = capsys.readouterr().err
+    assert "weights of another model" in output
+    assert "shape" in output
     assert not list(tmp_path.iterdir())
 
 
-def test_two_benchmarks_train_together(stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
-    both = f"data.store=[{stores['fer2013'][0]},{stores['ferplus'][0]}]"
-    common = ("data=fer2013", both, "protocol=official", "batch_size=16", "name=both")
+def test_two_benchmarks_train_together(
+    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Capture
+) -> None:
+    pooled = f"data.store=[{stores['fer2013'][0]},{stores['ferplus'][0]}]"
+    common = ("data=fer2013", pooled, "protocol=official", "batch_size=16", "name=both")
     assert main(tiny(tmp_path, tmp_path, *common)) == USERS_FAULT
     assert "choose one with data.label_space=" in capsys.readouterr().err
     assert main(tiny(tmp_path, tmp_path, *common, "data.label_space=target5")) == DONE
@@ -353,7 +355,7 @@ def test_two_benchmarks_train_together(stores: dict[str, list[Path]], tiny: Tiny
 
 
 def test_stores_with_other_crops_do_not_mix(
-    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Told
+    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     mixed = f"data.store=[{stores['fer2013'][0]},{stores['synthetic'][0]}]"
     assert main(tiny(tmp_path, tmp_path, mixed, "data.label_space=target5", "name=a")) == USERS_FAULT
@@ -365,22 +367,24 @@ def test_stores_with_other_crops_do_not_mix(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_leaves_nothing_behind(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told) -> None:
+def test_a_missing_gpu_leaves_nothing_behind(drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture) -> None:
     assert main(tiny(drawn, tmp_path, "trainer.accelerator=gpu", "name=a")) == USERS_FAULT
     assert "trainer.accelerator=gpu" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_all_mistakes_at_once_and_nothing_left_behind(drawn: Path, tmp_path: Path, capsys: Told) -> None:
+def test_all_mistakes_are_reported_together_and_leave_nothing_behind(
+    drawn: Path, tmp_path: Path, capsys: Capture
+) -> None:
     arguments = [
         *("train", "data=synthetic", f"data.store={drawn}", "model=cnn_lstmm", f"runs.root={tmp_path / 'runs'}"),
         *("optim.lr=-1", "batch_size=0", "trainer.max_epoch=3", "loss.label_smoothing=much"),
     ]
     assert main(arguments) == USERS_FAULT
-    told = capsys.readouterr().err
+    output = capsys.readouterr().err
     for expected in ("cnn_lstm", "resnet50", "optim.lr", "batch_size", "trainer.max_epochs", "loss.label_smoothing"):
-        assert expected in told
-    assert "Traceback" not in told
+        assert expected in output
+    assert "Traceback" not in output
     assert not list(tmp_path.iterdir())
 
 
@@ -406,8 +410,8 @@ def test_files_of_wandb_lie_inside_the_run(
 # ------------------------------------------------------------------------------------------------ cross-fitting
 
 
-def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_on(
-    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
+def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_is_resumed(
+    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     arguments = tiny(tiny_store(subjects=6, clips=1), tmp_path, "protocol.cross_fit=2", "name=a")
     with monkeypatch.context() as patch:
@@ -435,8 +439,8 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_
         of_part = part.predictions().query("split == 'test'")
         assert set(of_part["subject_id"]) == set(subjects["test"])
         assert not set(subjects["test"]) & {*subjects["train"], *subjects["validation"]}
-        both = of_part.merge(calibration, on="clip_id")
-        assert (both["logit_happy_x"] == both["logit_happy_y"]).all()
+        merged = of_part.merge(calibration, on="clip_id")
+        assert (merged["logit_happy_x"] == merged["logit_happy_y"]).all()
         assert not (part.path / "wandb").exists()
         assert run_name(part) == f"{run_name(run)}, part {part.part}"
     assert run.metrics()["conformal"]["n_subjects_calibration"] == {"holdout": len(learned)}
@@ -445,7 +449,7 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_goes_
     assert data.subjects(data.fold.test) == run.parts[1].job()["subjects"]["test"]
 
 
-def test_an_edited_configuration_that_would_test_what_the_model_learned_from_is_refused(
+def test_an_edited_configuration_that_would_test_on_training_children_is_refused(
     drawn: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     assert main(tiny(drawn, tmp_path, "name=a", "protocol=holdout", "seed=0")) == DONE
@@ -457,8 +461,8 @@ def test_an_edited_configuration_that_would_test_what_the_model_learned_from_is_
         open_run_data(run)
 
 
-def test_a_run_that_learned_from_the_children_to_calibrate_on_is_refused(
-    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
+def test_a_parent_trained_on_the_calibration_children_is_refused(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     assert main(tiny(drawn, tmp_path, "name=first")) == DONE
     start = (f"init.run={tmp_path}/first", "name=second", "protocol.cross_fit=3")
@@ -471,7 +475,7 @@ def test_a_run_that_learned_from_the_children_to_calibrate_on_is_refused(
 
 
 def test_pictures_without_subjects_are_not_cross_fitted(
-    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Told
+    stores: dict[str, list[Path]], tiny: Tiny, tmp_path: Path, capsys: Capture
 ) -> None:
     few = ("data=fer2013", "protocol=official", "protocol.cross_fit=2", "model=conv4", "name=a")
     assert main(tiny(stores["fer2013"][0], tmp_path, *few)) == USERS_FAULT

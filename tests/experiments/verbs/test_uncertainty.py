@@ -1,4 +1,4 @@
-"""``fer-id uncertainty`` from its arguments to what it leaves in the run."""
+"""``fer-id uncertainty`` from its arguments to the files in the run."""
 
 import json
 import shutil
@@ -12,12 +12,12 @@ import pytest
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.run_dir import RunDir
 
-Told = pytest.CaptureFixture[str]
+Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def trained(drawn: Path, tiny: Callable[..., list[str]], tmp_path_factory: pytest.TempPathFactory) -> RunDir:
-    """A training of a model that drops something."""
+    """Run of a model with dropout."""
     root = tmp_path_factory.mktemp("trained")
     assert main(tiny(drawn, root, "model.dropout=0.3", "name=a")) == DONE
     return RunDir.open(root / "a")
@@ -29,7 +29,7 @@ def run(trained: RunDir, tmp_path: Path) -> RunDir:
 
 
 def another(run: RunDir, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> RunDir:
-    """As if trained with another seed."""
+    """Copy of a run with other predictions, as if trained with another seed."""
     copy = RunDir(shutil.copytree(run.path, run.path.parent / name))
     copy.write_predictions(change(copy.predictions()))
     return copy
@@ -41,26 +41,26 @@ def other_answers(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**dict(zip(columns, np.roll(p, 1, axis=1).T, strict=True)))
 
 
-def test_dropout_of_one_run(run: RunDir, capsys: Told) -> None:
+def test_dropout_of_a_single_run(run: RunDir, capsys: Capture) -> None:
     assert main(["uncertainty", str(run.path), "members=4"]) == DONE
-    said = capsys.readouterr().out
-    assert "Monte-Carlo dropout, 4 members" in said
+    output = capsys.readouterr().out
+    assert "Monte-Carlo dropout, 4 members" in output
     table = pd.read_parquet(run.path / "uncertainty" / "uncertainty.parquet")
     test = run.predictions().query("split == 'test'")
     assert set(table["clip_id"]) == set(test["clip_id"])
     assert set(table["provenance"]) == {"synthetic"}
     assert (table["epistemic"] > 0).any()
-    found = json.loads((run.path / "uncertainty" / "uncertainty.json").read_text())
-    assert run.metrics()["uncertainty"] == found
-    assert (found["method"], found["members"]) == ("Monte-Carlo dropout", 4)
+    scores = json.loads((run.path / "uncertainty" / "uncertainty.json").read_text())
+    assert run.metrics()["uncertainty"] == scores
+    assert (scores["method"], scores["members"]) == ("Monte-Carlo dropout", 4)
     page = (run.path / "uncertainty" / "index.html").read_text()
     assert "drawn faces" in page
     assert 'href="uncertainty/index.html"' in (run.path / "report.html").read_text()
-    assert main(["evaluate", str(run.path)]) == DONE  # which keeps it
-    assert run.metrics()["uncertainty"] == found
+    assert main(["evaluate", str(run.path)]) == DONE  # which keeps the uncertainty
+    assert run.metrics()["uncertainty"] == scores
 
 
-def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Told) -> None:
+def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Capture) -> None:
     twin, other = another(run, "twin", lambda table: table[::-1]), another(run, "other", other_answers)
     assert main(["uncertainty", str(run.path), str(twin.path)]) == DONE
     assert run.metrics()["uncertainty"]["epistemic"] == pytest.approx(0, abs=1e-12)  # in whatever order
@@ -70,20 +70,20 @@ def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Told) -> Non
     assert "uncertainty" not in other.metrics()
 
 
-def test_runs_that_are_no_ensemble_are_told_at_once_and_nothing_is_written(run: RunDir, capsys: Told) -> None:
+def test_runs_that_are_no_ensemble_are_reported_together_and_nothing_is_written(run: RunDir, capsys: Capture) -> None:
     fewer = another(run, "fewer", lambda table: table.iloc[:-1])
     relabelled = another(run, "relabelled", lambda table: table.assign(label="sad"))
     classes = another(run, "classes", lambda table: table.rename(columns=lambda name: name.replace("sad", "glad")))
-    paths = [str(one.path) for one in (run, run, fewer, relabelled, classes)]
+    paths = [str(member.path) for member in (run, run, fewer, relabelled, classes)]
     assert main(["uncertainty", *paths]) == USERS_FAULT
-    told = capsys.readouterr().err
-    assert "named twice" in told
-    assert all(f"{one.path} was tested on other clips" in told for one in (fewer, relabelled))
-    assert f"{classes.path} tells happy, glad" in told
+    output = capsys.readouterr().err
+    assert "named twice" in output
+    assert all(f"{member.path} was tested on other clips" in output for member in (fewer, relabelled))
+    assert f"{classes.path} tells happy, glad" in output
     assert not (run.path / "uncertainty").exists()
 
 
-def test_bad_input_is_refused(run: RunDir, capsys: Told) -> None:
+def test_bad_input_is_refused(run: RunDir, capsys: Capture) -> None:
     broken = another(run, "broken", lambda table: table.assign(p_happy=0.9))
     assert main(["uncertainty", str(run.path), str(broken.path)]) == USERS_FAULT
     assert "do not sum to 1" in capsys.readouterr().err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fer_id.preprocessing.damage import Mark, MarkError, follow_marks
+from fer_id.preprocessing.face_marks import Mark, MarkError, follow_marks
 from fer_id.preprocessing.landmarks import Face
 from fer_id.preprocessing.tracking import FOUND, NO_FACE, SOMEONE_ELSE, Follower, follow_face, sample_times
 from fer_id.preprocessing.video import sample_frames
