@@ -16,12 +16,13 @@ from data_modules.config import DataConfig
 from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, batch_bytes, begin_worker
 from data_modules.description import describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
+from data_modules.opening import check_alike, common_space, open_stores
 from data_modules.pool import holds_images, pool, require_distinct
-from fer_id.errors import ConfigError, DataError, FerIdError, LeakageError, Problems, StoreError
+from fer_id.errors import ConfigError, DataError
 from fer_id.evaluation.confidence.crossfit import cross_fit
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
 from fer_id.evaluation.protocol import make_folds
-from fer_id.labels import LabelSpace, get_space, map_labels
+from fer_id.labels import get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
@@ -75,15 +76,14 @@ class FerDataModule(pl.LightningDataModule):
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.config, self.augment, self.batch_size, self.seed = config, augment, batch_size, seed
         self.protocol = protocol
-        self.stores = _opened(config.store)
-        _check_geometry(self.stores)
-        self.labels = get_space(config.label_space) if config.label_space else _common_space(self.stores)
+        self.stores = open_stores(config.store)
+        self.labels = get_space(config.label_space) if config.label_space else common_space(self.stores)
         require_distinct(self.stores)
         self.clips, self.dropped_labels = pool(self.stores, self.labels)
         self.images = all(map(holds_images, self.stores))
         self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
         if config.drop_duplicates:
-            _check_alike(self.stores, self.clips, self.folds)
+            check_alike(self.stores, self.clips, self.folds)
         self.fold = self._fold_named(fold)
         self._first_epoch = 0
         self._source: ClipDataset | None = None
@@ -118,7 +118,7 @@ class FerDataModule(pl.LightningDataModule):
             )
         parts = cross_fit(self.clips, fold, self.protocol, seed=self.seed)
         if self.config.drop_duplicates:
-            _check_alike(self.stores, self.clips, parts)
+            check_alike(self.stores, self.clips, parts)
         return parts
 
     @property
@@ -331,60 +331,3 @@ def _require_shared_memory(size: int, workers: int) -> str | None:
     needed = workers * PREFETCHED * size
     warning = f"{has}, and data.num_workers={workers} may need {amount(needed)}: where a process is lost, {ADVICE}"
     return warning if memory.free < needed else None
-
-
-def _common_space(stores: Sequence[ClipStore]) -> LabelSpace:
-    if len(spaces := {store.card.label_space for store in stores}) > 1:
-        raise DataError(f"the stores speak {', '.join(sorted(spaces))}; choose one with data.label_space=")
-    return stores[0].labels
-
-
-def _check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequence[Fold]) -> None:
-    """Check that no fold trains on one name and tests on another name of what may be one child.
-
-    Raises:
-        LeakageError: two subjects with identical or near-identical pictures are separated.
-    """
-    pairs = {
-        tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.audit.get("alike") or {}).items()
-    }
-    subjects, problems = clips["subject_id"].astype(str), Problems("subjects that may be one child under two names")
-    for (first, second), count in pairs.items():
-        for fold in folds:
-            tested = set(subjects.iloc[fold.test])
-            others = np.setdiff1d(fold.train, fold.own)
-            trained = set(subjects.iloc[np.concatenate([others, fold.validation])])
-            if {first, second} & tested and {first, second} & trained:
-                problems.add(f"{first} and {second} share {count} pictures; fold {fold.name} separates them")
-                break
-    problems.raise_if_any(
-        LeakageError,
-        "Look at their contact sheets. Give them one subject_id and prepare again, or, if they are two children, say "
-        "data.drop_duplicates=false.",
-    )
-
-
-def _opened(paths: Sequence[str]) -> list[ClipStore]:
-    """Open the stores; where several cannot be opened, the StoreError names each."""
-    stores, refusals = list[ClipStore](), list[FerIdError]()
-    for path in paths:
-        try:
-            stores.append(ClipStore.open(path))
-        except FerIdError as problem:
-            refusals.append(problem)
-    if len(refusals) > 1:
-        raise StoreError("\n".join(map(str, refusals)))
-    if refusals:
-        raise refusals[0]
-    return stores
-
-
-def _check_geometry(stores: Sequence[ClipStore]) -> None:
-    """Check that all pooled stores have the eyes in the same place; colour may differ, as gray is stored as RGB."""
-    first = stores[0].card.geometry.get("eyes")
-    for store in stores[1:]:
-        if (eyes := store.card.geometry.get("eyes")) != first:
-            raise StoreError(
-                f"{store.path} has its eyes at {eyes or 'published places'}, {stores[0].path} at "
-                f"{first or 'published places'}: prepare both with the same alignment (data.landmarks=mediapipe)"
-            )

@@ -19,6 +19,7 @@ from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.uploads import note_uploads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -200,7 +201,7 @@ class PrivateWandbLogger(WandbLogger):
         """Send where the model looks, ``explain.json``, with the film strips that may leave."""
         with harmless():
             if (run := self._open()) is not None and "test" not in self.rules.hidden:
-                self.run.note_uploads(run.id, send_explanation(run, explanation, gallery, faces=self.faces))
+                note_uploads(self.run, run.id, send_explanation(run, explanation, gallery, faces=self.faces))
 
     @property
     def is_open(self) -> bool:
@@ -236,7 +237,7 @@ class PrivateWandbLogger(WandbLogger):
         with harmless():
             if (run := self._open()) is not None:
                 images, uploads = strip_images(allowed, faces=self.faces)
-                self.run.note_uploads(run.id, uploads)
+                note_uploads(self.run, run.id, uploads)
                 self._media |= images
 
     def summarise(self, facts: Mapping[str, str | int]) -> None:

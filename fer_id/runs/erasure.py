@@ -17,6 +17,7 @@ from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_js
 from fer_id.inputs import MOST_JSON, read_text
 from fer_id.parquet import read_parquet
 from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.runs.uploads import read_uploads, write_uploads
 from fer_id.store.card import StoreCard
 from fer_id.store.format import PARTS
 
@@ -110,7 +111,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
             continue
         erased.uploaded += _uploaded(run)
         try:
-            erased.pictures |= Counter(line["wandb_run"] for line in run.uploads() if line["subject_id"] == subject)
+            erased.pictures |= Counter(line["wandb_run"] for line in read_uploads(run) if line["subject_id"] == subject)
             with locked(run.path, RunError):  # what is being trained now would write it all again
                 if _of_fold(run, subject):
                     shutil.rmtree(run.path)
@@ -193,7 +194,7 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
         _forget(one, subject)
     run.write_job(job)
     if (run.path / "uploads.jsonl").exists():
-        run.write_uploads([line for line in run.uploads() if line["subject_id"] != subject])
+        write_uploads(run, [line for line in read_uploads(run) if line["subject_id"] != subject])
     pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -318,27 +317,6 @@ class RunDir:
     def write_predictions(self, table: pd.DataFrame) -> None:
         """Writes ``predictions.parquet`` at once or not at all."""
         atomic_write_bytes(self.path / "predictions.parquet", table.to_parquet(index=False))
-
-    def note_uploads(self, wandb_run: str, pictures: Sequence[Mapping[str, str]]) -> None:
-        """Append pictures of real faces that were sent to W&B to ``uploads.jsonl``; a withdrawal of consent lists them.
-
-        Args:
-            wandb_run: id of the W&B run.
-            pictures: ``key``, ``clip_id`` and ``subject_id`` of each.
-        """
-        if not pictures:
-            return
-        lines = [*self.uploads(), *({"wandb_run": wandb_run, **picture} for picture in pictures)]
-        self.write_uploads(lines)
-
-    def uploads(self) -> list[dict[str, str]]:
-        """Pictures of real faces that were sent to W&B: ``wandb_run``, ``key``, ``clip_id``, ``subject_id`` of each."""
-        lines = read_json_lines(self.path / "uploads.jsonl", RunError)
-        return record(list[dict[str, str]], lines, str(self.path / "uploads.jsonl"), RunError)
-
-    def write_uploads(self, lines: Sequence[Mapping[str, str]]) -> None:
-        """Write ``uploads.jsonl``."""
-        atomic_write_text(self.path / "uploads.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
 
     def learning_curve(self) -> pd.DataFrame:
         """``metrics.jsonl``, a row per epoch; empty where nothing was logged. A last line cut by a crash is dropped.

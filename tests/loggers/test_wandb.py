@@ -26,6 +26,7 @@ from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
 from fer_id.reporting.gallery import Shown
 from fer_id.runs.run_dir import RunDir
+from fer_id.runs.uploads import read_uploads
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -616,5 +617,5 @@ def test_a_face_leaves_by_consent_and_setting_and_is_noted(
     (row,) = wandb_run(tmp_path).rows  # the pictures stand in the row of their epoch
     assert row["epoch"] == 0
     assert row.get("val/grad_cam.count", 0) == sent
-    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in run.uploads()]
+    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in read_uploads(run)]
     assert noted == [(identity, "val/grad_cam", "clip1", "child1")] * (sent if provenance == "real" else 0)
