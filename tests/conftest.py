@@ -54,6 +54,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"{took:.2f}s {test}")
 
 
+LONG = ("test_shipped.py", "test_benchmark.py", "test_sweep.py", "test_killed.py", "test_online.py", "test_explain.py")
+"""Files with tests of many seconds: they come first, so that no process ends long after the others."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture
 def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without bf16 arithmetic, which says so once more."""

@@ -132,7 +132,7 @@ def test_the_verbs_take_the_run_like_any_other(
 
     trained = TrainedModel.open(RunDir.open(run))
     test = trained.data.fold.test
-    (batch,) = trained.data.as_they_are(test)
+    (batch,) = trained.data.plain_batches(test)
     with torch.inference_mode():
         logits = trained.model(batch["frames"], batch["valid"], batch["landmarks"])
     table = RunDir(run).predictions().set_index("clip_id").loc[batch["clip_id"]]

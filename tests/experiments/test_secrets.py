@@ -224,7 +224,7 @@ def _all(gallery: list[Any]) -> list[Any]:
 @pytest.mark.parametrize(
     ("what", "leaked"),
     [
-        ("settings", {"a planted word", "the folder of everything"}),
+        pytest.param("settings", {"a planted word", "the folder of everything"}, marks=pytest.mark.slow),
         pytest.param("folds", {"a planted word"}, marks=pytest.mark.slow),
         pytest.param("faces", {"a face"}, marks=pytest.mark.slow),
     ],

@@ -34,12 +34,8 @@ def lstm() -> tuple[ClipClassifier, OnnxModel]:
     return exported("lstm")
 
 
-OTHER_HEADS = [
-    head if head == "attention" else pytest.param(head, marks=pytest.mark.slow) for head in HEADS if head != "lstm"
-]
-
-
-@pytest.mark.parametrize("head", OTHER_HEADS)
+@pytest.mark.slow  # the lstm, below, is the model of the project
+@pytest.mark.parametrize("head", [head for head in HEADS if head != "lstm"])
 def test_every_head_gives_torchs_logits(head: str) -> None:
     model, onnx = exported(head)
     same = parity(model, onnx, noise_clips(12, FRAMES, seed=2))

@@ -97,7 +97,8 @@ def single(kills: int, live: Callable[[dict[str, Story]], Stories]) -> Stories:
     )
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(len(MOMENTS), marks=pytest.mark.slow)], scope="module")
+@pytest.mark.slow
+@pytest.mark.parametrize("kills", [4, len(MOMENTS)], scope="module")
 def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopped(
     kills: int, single: Stories, same: Same
 ) -> None:
@@ -114,6 +115,7 @@ def test_killed_at_every_moment_it_ends_with_the_weights_of_one_that_never_stopp
     assert not drafts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [4], scope="module")
 def test_the_comparison_would_notice(kills: int, single: Stories, same: Same) -> None:
     """A resume that leaves the random state as it is gives other weights."""

@@ -24,8 +24,6 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
-SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("linear_probe", "coral", "gradual")]
-"""Strategies that hold less beside the model than ``dann`` does."""
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +106,8 @@ def test_an_adaptation_is_resumed_and_a_finished_one_stays(
     assert "finished already" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("strategy", ["dann", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["dann", "linear_probe", "coral", "gradual"])
 def test_an_interrupted_adaptation_ends_as_the_uninterrupted_one(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
