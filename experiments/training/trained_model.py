@@ -6,7 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
@@ -14,6 +16,7 @@ from experiments.settings.loading import read
 from experiments.training.setup import open_run_data
 from experiments.training.trainer import device
 from fer_id.errors import RunError
+from fer_id.evaluation.config import Rows
 from fer_id.labels import LabelSpace, get_space
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_model
@@ -21,6 +24,13 @@ from fer_id.models.config import OWN_MODULE
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, autocast, usable
+
+
+CHECKED = 8
+"""Test clips on which a run's files are compared with each other."""
+
+MOST_APART = 0.1
+"""Mean difference of a logit, over the mean size of the recorded ones (at least 1), that bfloat16 explains."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,46 @@ class TrainedModel:
     def autocast(self) -> torch.autocast:
         """Context in which the model computes in :attr:`precision`."""
         return autocast(self.precision, self.device)
+
+    def require_own_files(self) -> None:
+        """Check on a few test clips that configuration and checkpoint are those whose predictions the run holds.
+
+        Raises:
+            RunError: a clip was not tested by the run, or the logits differ beyond what a precision explains.
+        """
+        path, table = self.run.path, self.run.predictions()
+        rows = self.data.fold.test[:: max(1, len(self.data.fold.test) // CHECKED)][:CHECKED]
+        clips = self.data.clips["clip_id"].iloc[rows].astype(str)
+        recorded = table[table["split"] == "test"].set_index("clip_id")
+        if strangers := [clip for clip in clips if clip not in recorded.index]:
+            raise RunError(
+                f"{path / 'config.yaml'} would test clip {strangers[0]}, which predictions.parquet does not: one of the "
+                "two files was edited, or is another run's. Put it back, or train again under another name="
+            )
+        clips = clips[recorded.loc[clips, "predicted"].notna().to_numpy()]
+        if self.config.trainer.test_views != "one" or not len(clips):
+            return
+        logits = self._logits(rows)
+        own = recorded.loc[clips, [f"logit_{name}" for name in self.labels.names]].to_numpy(np.float64)
+        apart = float(np.abs(np.stack([logits[clip] for clip in clips]) - own).mean())
+        if apart > MOST_APART * max(1.0, float(np.abs(own).mean())):
+            raise RunError(
+                f"{self.run.checkpoint()} gives logits that are {apart:.2f} from those in predictions.parquet on "
+                "average: the checkpoint is another run's, or one of the two files was edited. Put it back, or train "
+                "again under another name="
+            )
+
+    def _logits(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
+        """Return the logits (K,) of a few clips by clip_id, without loader processes."""
+        logits, workers = dict[str, NDArray[np.float64]](), self.data.config.num_workers
+        self.data.config.num_workers = 0
+        with torch.inference_mode(), self.autocast():
+            for batch in self.data.plain_batches(rows):
+                inputs = (batch["frames"], batch["valid"], batch["landmarks"])
+                answers = self.model(*(values.to(self.device) for values in inputs)).double().cpu().numpy()
+                logits |= dict(zip(batch["clip_id"], answers, strict=True))
+        self.data.config.num_workers = workers
+        return logits
 
     def with_random_weights(self) -> ClipClassifier:
         """Return a randomly initialised copy, seeded unlike the weights that the training began with."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from experiments.cli import DONE, main
+from experiments.cli import DONE, USERS_FAULT, main
 from experiments.training.trained_model import TrainedModel
 from fer_id.errors import RunError
 from fer_id.models import build
@@ -66,6 +66,24 @@ def test_a_portable_model_is_the_same_in_float32_on_the_cpu(pretrained: RunDir) 
         assert torch.equal(value.cpu().float(), weights[name].float()), name
     random = opened.with_random_weights().state_dict()
     assert any(not torch.equal(random[name], value) for name, value in weights.items() if value.is_floating_point())
+
+
+def test_the_checkpoint_of_another_run_is_refused(
+    drawn: Path, tiny: Tiny, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seed in (1, 2):
+        assert main(tiny(drawn, tmp_path, f"seed={seed}", f"name=study/{seed}", "trainer.max_epochs=8")) == DONE
+    mine, other = (RunDir.open(tmp_path / "study" / name) for name in "12")
+    TrainedModel.open(mine).require_own_files()
+    kept = mine.checkpoint().read_bytes()
+    mine.checkpoint().write_bytes(other.checkpoint().read_bytes())
+    assert main(["explain", str(mine.path), "clips=2", "checks=0"]) == USERS_FAULT
+    assert "from those in predictions.parquet on average: the checkpoint is another run's" in capsys.readouterr().err
+    mine.checkpoint().write_bytes(kept)
+    table = mine.predictions()
+    mine.write_predictions(table[table["clip_id"] != table["clip_id"][table["split"] == "test"].iloc[0]])
+    assert main(["controls", str(mine.path)]) == USERS_FAULT
+    assert "which predictions.parquet does not" in capsys.readouterr().err
 
 
 def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
