@@ -1,4 +1,4 @@
-"""ClassMetrics: recall, precision, F1 and specificity by class, and the confusion matrix, while a model trains."""
+"""ClassMetrics: recall, precision, F1 and specificity by class, and the confusion matrix, at validation and test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClassMetrics(pl.Callback):
 
     A score that is undefined (a class without a clip, or one that was never predicted) is not logged. Macro scores are
     the task's own. ``PrivateWandbLogger`` gets ``val/confusion_matrix`` as an image, other loggers get numbers alone,
-    and none of fewer than five real children. It counts what the step predicts anyway: a step returns a dict with
+    and none of fewer than five real children. It uses the predictions of the step: a step returns a dict with
     ``predicted`` (B,) or ``logits`` (B, K), and batches are ``ClipBatch``. Clips without a face or label do not count.
 
     Attributes:
@@ -33,7 +33,7 @@ class ClassMetrics(pl.Callback):
         self._labels: LabelSpace | None = None
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from nothing."""
+        """Set all counts to zero."""
         self._labels = label_space(self, trainer, pl_module)
         self.confusion = np.zeros((len(self._labels), len(self._labels)), np.int64)
 
