@@ -17,7 +17,7 @@ SCORES = {"recall": scores.recall, "precision": scores.precision, "f1": scores.f
 
 
 class ClassMetrics(pl.Callback):
-    """Logs ``val/<class>/recall``, ``precision``, ``f1``, ``specificity`` at every validation, ``test/...`` at a test.
+    """Callback for ``val/<class>/recall``, ``precision``, ``f1``, ``specificity`` (``test/...`` in a test).
 
     A score that is undefined (a class without a clip, or one that was never predicted) is not logged. Macro scores are
     the task's own. ``PrivateWandbLogger`` gets ``val/confusion_matrix`` as an image, other loggers get numbers alone,

@@ -27,7 +27,7 @@ KIND = "Inner validation"
 
 
 class GradCamPanel(pl.Callback):
-    """Explains the same few inner-validation clips every ``every`` epochs and in the last one, by Grad-CAM (Captum).
+    """Callback that explains a few inner-validation clips, the same ones in every epoch, by Grad-CAM (Captum).
 
     Every logger gets ``val/attribution/<region>``, the mean share of the attribution that falls on a facial region, and
     ``val/attribution/off_face``, attribution on hairline and background relative to their area (1: as in a uniform
@@ -38,7 +38,7 @@ class GradCamPanel(pl.Callback):
 
     Args:
         clips: number of clips, of as many children and classes as possible; the same clips in every epoch and run.
-        every: epochs from one panel to the next.
+        every: epochs from one panel to the next; the last epoch always has one.
         layer: layer of the encoder; None: its latest map of 8x8 cells or more.
     """
 

@@ -18,7 +18,7 @@ from fer_id.tasks.tabulate import prediction_table
 
 
 class WritePredictions(pl.Callback):
-    """Writes ``predictions.parquet`` at the end of ``trainer.test``, and logs the scores of ``metrics.json``.
+    """Callback that writes ``predictions.parquet`` after ``trainer.test`` and logs the scores of ``metrics.json``.
 
     Test clips are predicted by the test itself; inner-validation clips, which calibrate a run, are predicted after them
     by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,

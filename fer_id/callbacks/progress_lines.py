@@ -14,7 +14,7 @@ from fer_id.reporting.page import duration
 
 
 class ProgressLines(pl.Callback):
-    """Prints a line when training begins, every ``every_s`` seconds, and at the end of every epoch.
+    """Callback that prints a line when training begins, every ``every_s`` seconds, and after every epoch.
 
     A line names the epoch, the batch, the pictures per second and the time left at this pace, inner validation
     included; early stopping may end the training earlier. Validation, test and prediction that last longer than

@@ -13,7 +13,7 @@ from fer_id.loggers.wandb import PrivateWandbLogger
 
 
 class Record(pl.Callback):
-    """Gives the loggers ``RunLogger`` and ``PrivateWandbLogger`` one row per epoch, with every number logged in it.
+    """Callback that gives ``RunLogger`` and ``PrivateWandbLogger`` one row per epoch, with all its numbers.
 
     Lightning logs an epoch's training numbers after the checkpoint of the epoch is saved. This row is complete before,
     so that an epoch is either recorded and saved, or trained again. The checkpoint holds the rows too: a resumed

@@ -10,7 +10,7 @@ import torch
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch before the first step of every epoch; dropout draws from it, and no checkpoint holds its state.
+    """Callback that seeds torch before each epoch: dropout draws from its generator, which no checkpoint holds.
 
     Args:
         seed: of the run.

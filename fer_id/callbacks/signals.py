@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 
 
 class OwnSignals(pl.Callback):
-    """Restores the handler of SIGTERM that was set before the Trainer set its own."""
+    """Callback that restores the handler of SIGTERM that was set before the Trainer set its own."""
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)

@@ -22,7 +22,7 @@ Group = tuple[str, str]
 
 
 class SubgroupFairness(pl.Callback):
-    """Logs the scores of each group of inner-validation clips, at every validation and for every group column.
+    """Callback that logs the scores of each group of inner-validation clips, for every group column.
 
     For each column: ``val/group/<column>/<group>/accuracy`` and ``.../macro_recall`` (the mean recall of the classes in
     the group), ``val/group/<column>/worst`` and ``gap`` (lowest accuracy, highest minus lowest), and the same of

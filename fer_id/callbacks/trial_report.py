@@ -15,7 +15,7 @@ class EndedOutside(Exception):
 
 
 class Watch(pl.Callback):
-    """Reports every inner validation, including validations from before an interruption.
+    """Callback that reports every inner validation, including validations from before an interruption.
 
     Args:
         run: run that is trained; its ``metrics.jsonl`` has the earlier validations.

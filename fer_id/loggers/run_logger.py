@@ -16,7 +16,7 @@ Row = dict[str, Any]
 
 
 class RunLogger(Logger):
-    """Writes ``metrics.jsonl``: number, step, seconds, learning rate and all logged numbers of every epoch.
+    """Logger of ``metrics.jsonl``: number, step, seconds, learning rate and all logged numbers of every epoch.
 
     The callback ``Record``, one of ``run.callbacks()``, completes the line of an epoch before the checkpoint of that
     epoch is saved, and after resuming restores the lines from the checkpoint: a run that was killed at any moment has
@@ -80,7 +80,7 @@ class RunLogger(Logger):
 
 
 class EpochCollector:
-    """Collects the numbers that Lightning logs into one row per epoch.
+    """Collector of the numbers that Lightning logs into one row per epoch.
 
     Attributes:
         off: whether ``Record`` gives the rows instead, so that nothing is collected.

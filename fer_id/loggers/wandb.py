@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class PrivateWandbLogger(WandbLogger):
-    """Copies a run to Weights & Biases: numbers and figures without people, but no code, environment, host or path.
+    """Logger to Weights & Biases: numbers and figures without people, but no code, environment, host or path.
 
     The files of the W&B run lie inside the RunDir, which remains the record. The history has one row per epoch, on the
     axis ``epoch``; after resuming, each epoch once. Of a split with fewer than five real children no number is sent, of

@@ -77,7 +77,7 @@ class TrainingRun(RunDir):
 
 
 class ResumeRun(pl.Callback):
-    """Resumes a run from its last whole checkpoint, and locks it against other processes meanwhile.
+    """Callback that resumes a run from its last whole checkpoint and locks it against other processes.
 
     Args:
         run: run that is trained.
