@@ -1,7 +1,7 @@
-"""Everything that can be set about a training, as one tree of dataclasses.
+"""Configuration of a training as one tree of dataclasses.
 
-The sections that belong to a part of the program are defined beside that part; those here are about running it. How a
-tree is filled from files and arguments is ``experiments.settings.loading``.
+Sections of a part of the program (model, loss, augmentation) are defined beside that part; the sections here are about
+running a training. ``experiments.settings.loading`` fills the tree from files and arguments.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from fer_id.types import CROP
 
 @dataclass
 class TrainerConfig:
-    """How long, on what, and when to stop."""
+    """Settings of the Trainer: length of the training, hardware, precision, early stopping and callbacks."""
 
     max_epochs: int = setting(100, min=1, max=100_000, help="epochs at most")
     max_time_min: float | None = setting(
@@ -65,11 +65,11 @@ class TrainerConfig:
 
     @property
     def processes(self) -> int:
-        """How many train together."""
+        """Number of processes that train together, over all machines."""
         return self.devices * self.num_nodes
 
     def clashes(self) -> Iterator[Clash]:
-        """Steps of ``resolution`` that are no shares, no sides, or not in order; callbacks that nobody offers."""
+        """Yield unknown callbacks, and shares and sides of ``resolution`` that are out of range or out of order."""
         if unknown := [name for name in self.callbacks if name not in known_callbacks()]:
             yield Clash(("callbacks",), f"{', '.join(unknown)}: unknown. Known: {', '.join(known_callbacks())}")
         shares = [share for share, _ in self.resolution]
@@ -80,7 +80,7 @@ class TrainerConfig:
 
 
 def unfit_names(project: str, entity: str | None) -> Iterator[Clash]:
-    """Yield what is wrong with the settings ``project`` and ``entity`` of W&B."""
+    """Yield a clash for each of ``project`` and ``entity`` that is no valid name in W&B."""
     if not PROJECT.fullmatch(project):
         yield Clash(("project",), f"{project[:60]!r}: expected {PROJECT_RULE}")
     if entity is not None and not ENTITY.fullmatch(entity):
@@ -106,7 +106,7 @@ class LoggingConfig:
     )
 
     def clashes(self) -> Iterator[Clash]:
-        """Names that no W&B server takes, told before anything is opened."""
+        """Yield names of project, entity and group that no W&B server accepts, before a connection is opened."""
         yield from unfit_names(self.project, self.entity)
         if self.group is not None and not (self.group.isprintable() and 0 < len(self.group) <= 128):
             yield Clash(("group",), "expected 1 to 128 printable characters")
@@ -121,7 +121,7 @@ class InitConfig:
     transfer: bool = setting(False, help="of `run` what fits: the encoder, the same head, the classes both name")
 
     def clashes(self) -> Iterator[Clash]:
-        """Two sources for the same weights."""
+        """Yield two sources for the same weights, and a transfer without a run."""
         if self.run and self.encoder_from:
             yield Clash(("run", "encoder_from"), "both give the encoder; choose one")
         if self.transfer and not self.run:
@@ -130,20 +130,20 @@ class InitConfig:
 
 @dataclass
 class RunsConfig:
-    """Where runs go."""
+    """Folder of the runs."""
 
     root: str = setting("runs", help="folder of all runs")
 
 
 def at_the_end() -> ExplainConfig:
-    """What is explained when a training ends: a few clips, as a first look; ``fer-id explain RUN`` has the whole."""
+    """Return the settings of the short explanation at the end of a training; ``fer-id explain RUN`` the full one."""
     return ExplainConfig(clips=40, checks=0)
 
 
 def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | None:
-    """Return what ``model=timm:<name>`` stands for: that encoder, learning from single frames, as ``model=resnet50``.
+    """Return the settings behind ``model=timm:<name>``: this encoder on single frames, as in ``model=resnet50``.
 
-    Another ``model.head=`` makes it temporal, and it then learns from whole clips.
+    Another ``model.head=`` makes the model temporal; it then learns from whole clips.
     """
     if not choice.startswith(TIMM):
         return None
@@ -153,7 +153,7 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
 
 @dataclass
 class TrainConfig:
-    """One training; ``fer-id train`` makes a run of it."""
+    """Configuration of one training, which ``fer-id train`` makes a run of."""
 
     data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
@@ -176,7 +176,7 @@ class TrainConfig:
     runs: RunsConfig = field(default_factory=RunsConfig)
 
     def clashes(self) -> Iterator[Clash]:
-        """What no single key can tell: no data, a model that cannot be built."""
+        """Yield settings that do not fit together: data, model, adaptation, protocol and processes."""
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:
@@ -206,7 +206,7 @@ class TrainConfig:
             yield Clash((keys,), message)
 
     def _not_together(self) -> Iterator[Clash]:
-        """What several devices cannot share: they are for one large training."""
+        """Yield settings that one training on several devices does not support."""
         several = ("trainer.devices", "trainer.num_nodes")
         if self.protocol.name in ("kfold", "loso") or self.protocol.cross_fit:
             yield Clash(

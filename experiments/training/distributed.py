@@ -1,7 +1,7 @@
-"""One training in several processes (Lightning DDP): which of them this is, and who does what.
+"""Distributed training (Lightning DDP): cluster environment, rank of this process, and the duties of the first one.
 
-Each process learns from its share of every batch, and validates on all inner-validation clips. The first one alone
-writes, speaks, and predicts when the training is over.
+Each process learns from its share of every batch and validates on all inner-validation clips. The first process alone
+writes files, prints messages, and predicts when the training is over.
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 
 
 def environment(config: TrainConfig) -> ClusterEnvironment:
-    """Who started the processes: torchrun, srun, or (Lightning's own) this program; of a training of one, nobody.
+    """Return the cluster environment: of torchrun, of srun, or Lightning's own, in which this program starts processes.
+
+    A training in one process always has Lightning's own.
 
     Raises:
-        ConfigError: SLURM was told of its tasks in a way that does not say where they run.
+        ConfigError: Lightning cannot use the variables that SLURM set for its tasks.
     """
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
@@ -34,22 +36,22 @@ def environment(config: TrainConfig) -> ClusterEnvironment:
         return TorchElasticEnvironment()
     if config.trainer.processes > 1 and _by_srun() and SLURMEnvironment.detect():
         try:
-            return SLURMEnvironment(auto_requeue=False)  # it would put a checkpoint of its own in the place of ours
+            return SLURMEnvironment(auto_requeue=False)  # requeueing overwrites our checkpoint with Lightning's
         except RuntimeError as problem:
             raise ConfigError(str(problem)) from None
     return LightningEnvironment()
 
 
 def _by_srun() -> bool:
-    """Whether this process is one of srun's tasks; a batch script alone, which has no step, starts its own."""
+    """Return whether srun started this process; a batch script alone has no job step and starts its own processes."""
     return "SLURM_STEP_ID" in os.environ
 
 
 def rank(config: TrainConfig) -> int:
-    """Which of the processes that train together this is; the first one, 0, leads.
+    """Return the rank of this process among the processes of the training; the process of rank 0 leads.
 
     Raises:
-        ConfigError: another number of processes was started than the configuration says.
+        ConfigError: the number of processes that were started differs from the configuration.
     """
     here, said = environment(config), config.trainer.processes
     if "TORCHELASTIC_RUN_ID" in os.environ:
@@ -72,12 +74,12 @@ def _require_same(starter: str, started: str, config: TrainConfig) -> None:
 
 
 def alone(config: TrainConfig) -> TrainConfig:
-    """The same configuration for one process, as the first one goes on when the others are done."""
+    """Return the configuration for one process: the first process continues alone once the training is over."""
     return replace(config, trainer=replace(config.trainer, devices=1, num_nodes=1))
 
 
 def leave_group() -> None:
-    """Leaves the group; from now on nobody waits for anybody."""
+    """Destroy the process group, if there is one, so that no process waits for another any more."""
     from torch import distributed
 
     if distributed.is_available() and distributed.is_initialized():
@@ -86,6 +88,6 @@ def leave_group() -> None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """What the leading process says too is not said by the others; errors are."""
+    """Discard standard error within the block: the first process prints the same messages; exceptions still pass."""
     with Path(os.devnull).open("w") as nowhere, redirect_stderr(nowhere):
         yield

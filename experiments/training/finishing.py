@@ -1,4 +1,4 @@
-"""The end of a training: metrics, figures, report, explanation, mirror, and the mark that the run is whole."""
+"""End of a training: metrics, figures, report, explanation, upload to W&B, and the mark that the run is finished."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, explains: bool) -> None:
-    """Write metrics, figures, report and explanation, send what may leave, and mark the run as whole."""
+    """Write metrics, figures, report and explanation, send to W&B what may leave, and mark the run as finished."""
     say(f"{run.path}: metrics, figures and report")
     metrics = evaluate_run(run)
     explained = _explained(config, run) if explains and config.explain.clips != 0 else None
@@ -32,8 +32,10 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
 
 
 def _explained(config: TrainConfig, run: RunDir) -> tuple[dict[str, Any], list[Shown]] | None:
-    """What ``explain/`` holds, which the report then says too; None where it could not be made: no first look is worth
-    a training that does not end."""
+    """Explain the run and write the report again with it; return ``explain.json`` and its film strips.
+
+    None where the explanation fails: a line gives the error, since a training must end without it too.
+    """
     try:
         explained = explain_run(run, config.explain)
         write_report(run)

@@ -1,4 +1,4 @@
-"""``job.json``: what must be known of a run that its configuration does not say."""
+"""Content of ``job.json``: facts about a run that its configuration does not hold."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def describe_job(
     parents: Sequence[RunDir | None],
     sources: Sequence[FerDataModule] = (),
 ) -> dict[str, Any]:
-    """Return what ``job.json`` says of a run before it begins.
+    """Return the content of ``job.json`` before the training begins.
 
     Args:
         config: the resolved configuration.
         data: opened stores.
-        folds: the fold it trains; of a cross-validation all of them, whose subjects and clips are united.
+        folds: the fold that is trained; for a cross-validation all folds, whose subjects and clips are united.
         parents: the run that each fold starts from; None for new weights.
-        sources: what those runs learned from, where it is learned from again.
+        sources: data of these runs, where the adaptation strategy learns from them again.
     """
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
@@ -50,6 +50,6 @@ def describe_job(
 
 
 def _of_sources(sources: Sequence[FerDataModule]) -> dict[str, list[str]]:
-    """Return whose clips of the source are learned from again; nothing where none are."""
+    """Return the source subjects whose clips are learned from again, under ``source``; {} without sources."""
     seen = {subject for source in sources for subject in source.subjects(source.fold.train)}
     return {"source": sorted(seen)} if sources else {}

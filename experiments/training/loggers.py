@@ -1,4 +1,4 @@
-"""The loggers of a run, named and tagged after it: its own record, and the mirror in W&B."""
+"""W&B logger of a run, with its name, group, tags and configuration."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
     """Return the W&B logger of a run, named and tagged after it.
 
-    A fold bears its number: its name is that of the child whom it tests. A training that an agent of a W&B sweep
-    started is a trial of that sweep, whatever it is here.
+    A fold is named by its number, since the name of its folder may be that of the child whom it tests. A training that
+    an agent of a W&B sweep started is a trial of that sweep, whatever ``job_type`` is.
     """
     from fer_id.loggers.wandb import PrivateWandbLogger
 
@@ -47,7 +47,10 @@ def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job
 
 
 def _wandb_name(path: Sequence[str], data: FerDataModule) -> tuple[str, str, int | None]:
-    """What W&B calls a run, the study that it is a fold of, and the fold's number; without folds: itself, and None."""
+    """Return the name in W&B, the name of the cross-validation, and the number of the fold.
+
+    A run without folds has its own name twice, and None.
+    """
     names = [fold.name for fold in data.folds]
     for place in range(1, len(path)):
         if path[place - 1] == "folds" and path[place] == data.fold.name:

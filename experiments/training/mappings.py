@@ -1,4 +1,4 @@
-"""Landmarks by different mappings of MediaPipe's mesh: refused for a model that takes landmarks, else a warning."""
+"""Check that landmarks come from one mapping of MediaPipe's mesh: an error for a model of landmarks, else a note."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from fer_id.errors import DataError
 from fer_id.progress import say
 
 FIRST_MAPPING = "mesh-1"
-"""What runs and bundles learned from that do not tell; drawn landmarks come from no mesh."""
+"""Mapping of runs and bundles whose record names none; drawn landmarks come from no mesh."""
 
 
 def mappings_of(record: Mapping[str, Any], *, drawn: bool = False) -> list[str]:
-    """Mappings that a run or a bundle learned from, by its record; ``drawn``: its landmarks were those of drawings."""
+    """Return the mappings that a run or bundle learned from, by its record; ``drawn``: its landmarks were drawn."""
     known: list[str] = record.get("mesh_mappings", [] if drawn else [FIRST_MAPPING])
     return known
 

@@ -1,4 +1,4 @@
-"""How much memory a training took at most: of the GPU where there is one, else of the process (Linux)."""
+"""Peak memory of a training: of the GPU where there is one, else of the process (Linux)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ _PROC = Path("/proc/self")
 
 
 def reset_peak() -> None:
-    """Forgets what was taken before, so that trainings of one process are told apart."""
+    """Reset the peak, so that each training in one process has its own."""
     import torch
 
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):  # not Linux, or a container that forbids it: then the peak is that of the whole process
+    with suppress(OSError):  # not Linux, or forbidden in a container: the peak is then that of the whole process
         (_PROC / "clear_refs").write_text("5")
 
 
 def peak_bytes() -> int | None:
-    """The peak since :func:`reset_peak`, libraries and all on a CPU; None where the system does not tell."""
+    """Return the peak in bytes since :func:`reset_peak`, on a CPU with all libraries; None where it is not known."""
     import torch
 
     if torch.cuda.is_available():
@@ -32,7 +32,7 @@ def peak_bytes() -> int | None:
 
 
 def own_megabytes() -> float:
-    """MiB this process alone holds: anonymous pages, without files mapped into it; 0 where the system cannot tell."""
+    """Return the MiB of this process alone: anonymous pages, without mapped files; 0 where they are not known."""
     status = _PROC / "status"
     lines = status.read_text().splitlines() if status.is_file() else []
     return sum(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon"))

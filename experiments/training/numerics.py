@@ -1,7 +1,7 @@
-"""The precision and memory format of a training: as the run was begun, as the user chose, as remembered, or as timed.
+"""Precision and memory format of a training: of the begun run, of the settings, of earlier timings, or timed now.
 
-What was timed is remembered in :data:`MEMORY` below ``runs.root``, so that trials of a sweep and later trainings of the
-same model and batch on the same machine do not time it again. Anybody may delete that file.
+Timings are stored in :data:`MEMORY` below ``runs.root``, so that trials of a sweep and later trainings of the same
+model and batch on the same machine do not measure again. The file may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 MEMORY = ".numerics.json"
 PATIENCE_S = 120.0
-"""How long to wait for another process that is timing steps; the processor is its own then."""
+"""Seconds to wait for another process that is timing steps, which needs the processor to itself."""
 
 PRECISION = "trainer.precision"
 
@@ -43,11 +43,11 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """The configuration with ``auto`` precision and memory format decided.
+    """Return the configuration with ``auto`` precision and memory format decided.
 
     Raises:
-        ConfigError: no such accelerator here, or none that computes in the precision of the configuration or of the
-            run that was begun.
+        ConfigError: no such accelerator here, or it does not support the precision of the configuration or of the
+            begun run.
     """
     chosen, where = config.trainer, device(config)
     if chosen.accelerator == "gpu" and where.type != "cuda":
@@ -68,14 +68,14 @@ def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig
 
 
 def require_precision(precision: str, where: torch.device) -> None:
-    """Raises ConfigError unless ``where`` computes in a precision that the user chose."""
+    """Raise ConfigError unless the device ``where`` supports the precision."""
     if not supports(precision, where):
         raise ConfigError(f"{PRECISION}={precision}: {_lacks(precision, where)}; say {PRECISION}=32, or auto")
 
 
 def changeable(config: TrainConfig, path: Path) -> tuple[str, ...]:
-    """Settings that a resumed run may change beside those that always may: the precision, to float32, where the run
-    was begun in one that this machine does not have."""
+    """Return settings that a resumed run may change besides the free ones: the precision, to float32, where this
+    machine does not support the precision that the run was begun in."""
     begun = _begun(path)
     lacks = begun is not None and not supports(begun["precision"], device(config))
     return (PRECISION,) if lacks and config.trainer.precision == "32" else ()
@@ -86,7 +86,7 @@ def _lacks(precision: str, where: torch.device) -> str:
 
 
 def _begun(path: Path) -> dict[str, str] | None:
-    """Section ``trainer`` of a run that exists; None where nothing was begun."""
+    """Return section ``trainer`` of the configuration of a begun run; None where there is no run."""
     run = RunDir(path)
     if not (path / "config.yaml").exists():
         return None
@@ -96,7 +96,7 @@ def _begun(path: Path) -> dict[str, str] | None:
 
 
 def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, str]:
-    """``precision`` and ``memory_format`` as remembered, else as timed and from now on remembered."""
+    """Return ``precision`` and ``memory_format`` of an earlier timing; else time the candidates and store it."""
     path, question = Path(config.runs.root) / MEMORY, _question(config, data, where)
     with _alone(path.parent):
         entries = _remembered(path)
@@ -126,7 +126,7 @@ def _title(candidate: Numerics) -> str:
 
 
 def _question(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, Any]:
-    """Everything that the fastest numerics depend on, as plain JSON."""
+    """Return everything that the fastest numerics depend on, as plain JSON."""
     import torch
 
     frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
@@ -146,7 +146,7 @@ def _question(config: TrainConfig, data: FerDataModule, where: torch.device) -> 
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    """Lets one process time steps at a time, so that another one that waits can use what it remembers."""
+    """Let one process time steps at a time; a process that waited can then use the stored timing."""
     with ExitStack() as stack:
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -157,7 +157,7 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 def _remembered(path: Path) -> list[dict[str, Any]]:
-    """The entries of the memory; none, with a line, where the file is damaged."""
+    """Return the stored timings; an empty list, with a message, where the file is damaged."""
     if not path.exists():
         return []
     try:

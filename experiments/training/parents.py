@@ -1,4 +1,4 @@
-"""Weights from an earlier run: which run that is, and whether it knows anyone who is judged here."""
+"""Parent runs, whose weights a training starts from, and the check that they never saw its test subjects."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from fer_id.runs.run_dir import LEARNED_FROM, RunDir
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
-    """The run whose weights a fold starts from: of a cross-validation, its fold of the same name; None for none.
+    """Open the run whose weights a fold starts from; None for new weights.
+
+    Of a cross-validation it is the fold of the same name.
 
     Raises:
-        RunError: no such run, not finished, or without that fold or its checkpoint; or a run that it started from
-            itself is gone, so that nobody can tell what it learned from.
-        LeakageError: it, or a run that it started from, learned from or was chosen by what is judged here. Pictures
-            that come in another store are not recognised.
-        CheckpointError: its classes are others, and all weights are asked for.
-        DataError: it learned from crops of another geometry, and is to be adapted; or from landmarks of another
+        RunError: no such run, not finished, or without this fold or its checkpoint; or a run among its ancestors is
+            missing, so that its training data are not known.
+        LeakageError: the run or one of its ancestors learned from test data of this fold, or was chosen by them. The
+            same pictures in another store are not recognised.
+        CheckpointError: the run has other classes, and all its weights are to be loaded.
+        DataError: the run learned from crops of another geometry, and is to be adapted; or from landmarks of another
             mapping, and the model takes landmarks.
     """
     path = config.init.run or config.init.encoder_from
@@ -50,10 +52,10 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
 
 
 def _check_geometry(run: RunDir, data: FerDataModule) -> None:
-    """Faces must have one size, place and colour: a model adapted to others learns the difference of the crops.
+    """Require crops of one size, alignment and colour: adaptation to others learns the difference of the crops.
 
     Raises:
-        DataError: they differ.
+        DataError: the geometry of the run and that of the stores differ.
     """
     theirs = (run.job().get("store") or {}).get("geometry")
     others = [store.card.geometry for store in data.stores if store.card.geometry != theirs]
@@ -79,12 +81,12 @@ def _described(geometry: dict[str, Any]) -> str:
 
 
 def label_space(run: RunDir) -> LabelSpace:
-    """The classes that a run tells."""
+    """Return the classes of a run."""
     return get_space(run.job()["store"]["label_space"])
 
 
 def _open_fold(path: str, name: str) -> RunDir:
-    """A single training as it is, of a cross-validation the fold of that name."""
+    """Open a single training, or the fold of this name of a cross-validation."""
     run = RunDir.open(path)
     if not run.folds:
         return run
@@ -95,11 +97,11 @@ def _open_fold(path: str, name: str) -> RunDir:
 
 
 def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
-    """The run and all whose weights went into it."""
+    """Yield the run and all runs whose weights went into it."""
     todo, seen = [run], set()
     while todo:
         one = todo.pop()
-        if one.path in seen:  # a name given twice can make a circle
+        if one.path in seen:  # a name that was used again can make a cycle
             continue
         seen.add(one.path)
         yield one
@@ -125,15 +127,16 @@ def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
 
 
 def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
-    """Images have no pseudonyms to compare: on the same store only its own splits are sure to be the same. Clips
-    simulated from a store of images keep its splits and count as its images.
+    """Raise LeakageError where a run may have learned from images that this fold tests.
 
-    The run must have known all image stores of this training, for it keeps the test pictures of those alone out of its
-    training, and it must have done so.
+    Images have no pseudonyms to compare: of a shared image store, only its official splits are sure to be the same in
+    both trainings. Clips simulated from an image store keep its splits and count as its images. The run must have been
+    given all image stores of this training, since it leaves duplicates of their test pictures out of its training, and
+    of no others.
     """
     told = run.job().get("store") or {}
     known = set((told.get("fingerprint") or "").split(", "))
-    strange = [store for store in data.stores if store.fingerprint not in known]  # in known ones, subjects tell
+    strange = [store for store in data.stores if store.fingerprint not in known]  # of known ones, subjects are compared
     ours = {store.fingerprint for store in data.stores if holds_images(store)} | set(made_of(strange))
     theirs = known | set(told.get("made_of", ()))
     if not ours & theirs:

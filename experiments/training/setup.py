@@ -1,4 +1,4 @@
-"""The parts of a training, each made from the configuration: data, model, task."""
+"""Data module, model and task of a training, built from its configuration."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
-    """The dataset's data module for one fold (None: the first), or for one part of its cross-fitting.
+    """Return the data module of the dataset for one fold (None: the first), or for one part of its cross-fitting.
 
     Raises:
-        DataError: its stores have landmarks of two mappings, and the model takes landmarks.
+        DataError: the stores have landmarks of two mappings, and the model takes landmarks.
     """
     data = get_dataset(config.data.name).load_datamodule()(
         config.data,
@@ -52,15 +52,15 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
-    """What a finished training learned from and was judged on, with its configuration.
+    """Return the configuration of a finished training, and the data module of its training and test data.
 
     Raises:
-        RunError: its store was made again since, or its configuration was edited so that it tests other children.
-        StoreError: its store is gone or damaged.
+        RunError: the store was made again since, or the configuration was edited and now tests other children.
+        StoreError: the store is missing or damaged.
     """
     config = read(TrainConfig, run.path / "config.yaml")
     of = run.path if run.part is None else run.path.parent.parent
-    fold = run.job().get("fold") or of.name  # older runs did not note it, and lie in a folder of that name
+    fold = run.job().get("fold") or of.name  # older runs do not record the fold; their folder bears its name
     data = open_data(config, fold if config.protocol.name in ("kfold", "loso") else None, run.part)
     run.require_store(data.fingerprint)
     run.require_split({split: data.subjects(getattr(data.fold, split)) for split in SPLITS})
@@ -68,10 +68,10 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
 
 
 def open_source(config: TrainConfig, parent: RunDir | None) -> FerDataModule | None:
-    """What the run to start from learned from, where the strategy learns from it again; None where it does not.
+    """Return the data of the parent run, where the adaptation strategy learns from them again; else None.
 
     Raises:
-        RunError: its stores are not there any more, or not as they were.
+        RunError: a store of the parent run is missing or was changed.
     """
     if parent is None or config.adapt.strategy not in ALIGNING:
         return None
@@ -87,10 +87,10 @@ def open_source(config: TrainConfig, parent: RunDir | None) -> FerDataModule | N
 def make_model(
     config: TrainConfig, data: FerDataModule, parent: RunDir | None
 ) -> tuple[ClipClassifier, dict[str, Tensor]]:
-    """A new model, or one with the weights of ``parent``, as ``experiments.training.parents.open_parent`` gives it.
+    """Build a model, with new weights or those of ``parent``, from ``experiments.training.parents.open_parent``.
 
     Returns:
-        the model, and copies of the weights that were transferred to it, for strategies that hold on to them.
+        the model, and copies of the weights transferred to it, for the adaptation strategy.
 
     Raises:
         CheckpointError: the parent's weights do not fit.
@@ -125,7 +125,7 @@ def make_task(
     start: dict[str, Tensor],
     bank: FeatureBank | None = None,
 ) -> ClipClassification:
-    """The task that trains the model, which is now in the memory format of the configuration."""
+    """Return the task that trains the model, after moving the model to the memory format of the configuration."""
     resolution = config.trainer.resolution
     if resolution and not model.encoder.any_size:
         say(f"{config.model.encoder} takes {CROP}x{CROP} pixels only: trainer.resolution is left out")

@@ -1,4 +1,4 @@
-"""TrainedModel: a finished training opened for inference, with its configuration, its data and its weights."""
+"""TrainedModel: the best model of a finished run, opened for inference, with its configuration and data."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ MOST_APART = 0.1
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The best model of a run, in evaluation mode, where and as the training evaluated it.
+    """The best model of a run in evaluation mode, on the device and in the precision of its evaluation.
 
     Attributes:
         run: the run.
         config: its configuration.
         labels: classes of its logits.
         model: on ``device``, in the memory format of the training.
-        device: where it computes.
-        precision: in which it computes, ``32`` or ``bf16``: that of the training where ``device`` has it, else ``32``;
-            in another one the model would answer some clips otherwise.
+        device: device of the model.
+        precision: ``32`` or ``bf16``: that of the training where ``device`` supports it, else ``32``; in another
+            precision some predictions would differ.
     """
 
     run: RunDir
@@ -56,7 +56,7 @@ class TrainedModel:
 
     @classmethod
     def open(cls, run: RunDir) -> TrainedModel:
-        """Open a run where it was trained: on a GPU if there is one and the configuration does not exclude it.
+        """Open a run on a GPU if there is one and the configuration does not exclude it, else on the CPU.
 
         Raises:
             RunError: a cross-validation, which has a model for each fold; a run without its checkpoint.
@@ -76,16 +76,16 @@ class TrainedModel:
 
     @cached_property
     def data(self) -> FerDataModule:
-        """The stores it was trained on, cut into the folds of its protocol; opened when first used.
+        """Data module of the run, with the folds of its protocol; opened at the first use.
 
         Raises:
             RunError: the store was made again since.
-            StoreError: the store is gone or damaged.
+            StoreError: the store is missing or damaged.
         """
         return open_run_data(self.run)[1]
 
     def autocast(self) -> torch.autocast:
-        """Context in which the model computes in :attr:`precision`."""
+        """Return the context in which the model computes in :attr:`precision`."""
         return autocast(self.precision, self.device)
 
     def require_own_files(self) -> None:
@@ -142,7 +142,7 @@ def require_own_kind(run: RunDir) -> None:
     """Check that fer_id can build the model of a run.
 
     Raises:
-        RunError: it is an ``nn.Module`` of somebody's own.
+        RunError: the model is a custom ``nn.Module``.
     """
     model = run.config().get("model") or {}
     if model.get("encoder") == OWN_MODULE:
@@ -168,7 +168,7 @@ def _labels(run: RunDir) -> LabelSpace:
 
 
 def _untrained(config: TrainConfig, classes: int) -> ClipClassifier:
-    """A model without downloaded weights: those of the checkpoint replace them anyway."""
+    """Build a model in evaluation mode without downloading weights, since those of the checkpoint replace them."""
     return build_model(replace(config.model, pretrained=False, weights=None), classes).eval()
 
 

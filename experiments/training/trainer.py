@@ -1,4 +1,4 @@
-"""The Trainer of a training: what records, saves and stops it, and where it computes."""
+"""Lightning Trainer of a run: its callbacks, loggers, device and precision."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_trainer(
     loggers: Sequence[Logger],
     watchers: Sequence[Callback] = (),
 ) -> pl.Trainer:
-    """The Trainer with everything that records, stops, and saves; ``watchers`` come after what is recorded."""
+    """Return the Trainer with all callbacks that record, save and stop; ``watchers`` run after ``Record``."""
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
@@ -46,10 +46,10 @@ def make_trainer(
     mode = "min" if chosen.monitor.endswith("loss") else "max"
     folder = run.path / "checkpoints"
     best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
-    # One of its own: ModelCheckpoint's save_last writes only when the best is written too. After Record's line, so that
-    # an epoch is either recorded and saved or trained again.
+    # A callback of its own, since save_last of ModelCheckpoint writes only when the best is written too. It runs after
+    # Record, so that an epoch is either recorded and saved, or trained again.
     last = Checkpoint(folder, "last")
-    named = dict.fromkeys([*ALWAYS, *chosen.callbacks])  # before Record, which writes down what is logged
+    named = dict.fromkeys([*ALWAYS, *chosen.callbacks])  # before Record, which records the logged numbers
     callbacks: list[Callback] = [*make_callbacks(list(named)), OwnSignals(), EpochSeed(config.seed), Record()]
     callbacks += [*watchers, best, last]
     if chosen.patience:
@@ -59,7 +59,7 @@ def make_trainer(
     callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
     try:
         return _trainer(config, run, loggers, callbacks, on_terminal)
-    except MisconfigurationException as problem:  # other devices, or another number of processes, than there are
+    except MisconfigurationException as problem:  # more devices or processes than there are
         raise ConfigError(
             f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
         ) from None
@@ -75,11 +75,11 @@ def _trainer(
     chosen, several = config.trainer, config.trainer.processes > 1
     return pl.Trainer(
         accelerator=chosen.accelerator,
-        devices=chosen.devices,  # Lightning would take all there are
+        devices=chosen.devices,  # Lightning would use all devices
         num_nodes=chosen.num_nodes,
         strategy="ddp" if several else "auto",
         sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
-        use_distributed_sampler=False,  # it repeats clips; ours shares batches
+        use_distributed_sampler=False,  # it repeats clips; fer_id's own sampler shares out each batch
         precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
         max_epochs=chosen.max_epochs,
         max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
@@ -97,7 +97,7 @@ def _trainer(
 
 
 def device(config: TrainConfig) -> Any:
-    """Where the training computes."""
+    """Return the torch device of the training: the first GPU where there is one and it is allowed, else the CPU."""
     import torch
 
     gpu = torch.cuda.is_available() and config.trainer.accelerator != "cpu"
@@ -105,10 +105,10 @@ def device(config: TrainConfig) -> Any:
 
 
 def quiet() -> None:
-    """Lightning's advice that does not apply here stays out of the log."""
+    """Silence hints and warnings of Lightning and torch that do not apply here."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # Which of the processes that train together was lost, before it ends the others.
+    # This logger names the process that failed, before the other processes are ended.
     logging.getLogger("lightning_fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for text in (
         "does not have many workers",

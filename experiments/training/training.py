@@ -1,4 +1,4 @@
-"""One training, from its data to its report, with those that it is calibrated by."""
+"""One training from its data to its report, with the cross-fitting trainings that calibrate it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fer_id.tasks.feature_bank import FeatureBank
 
 SINGLE, FOLD, PART = "train", "fold", "part"
-"""What a training is for, beside ``TRIAL``: itself, a fold of a cross-validation, a part of a cross-fitted one."""
+"""Job types beside ``TRIAL``: a single training, a fold of a cross-validation, a part of a cross-fitted training."""
 
 
 def train_one(
@@ -51,12 +51,12 @@ def train_one(
     bank: FeatureBank | None = None,
     watchers: Sequence[Callback] = (),
 ) -> RunDir:
-    """One training from its data to its report, with those that it is calibrated by.
+    """Train one run from its data to its report, with the cross-fitting trainings that calibrate it.
 
     Args:
         config: the configuration; ``auto`` is decided here.
         path: of the run, new or begun.
-        data: opened for the fold it trains.
+        data: data module, opened for the fold that is trained.
         job_type: :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`.
         bank: features shared with other folds that start from the same weights.
         watchers: further callbacks of the Trainer.
@@ -84,8 +84,8 @@ def train_one(
 def _prepare(
     config: TrainConfig, path: Path, data: FerDataModule, bank: FeatureBank | None
 ) -> tuple[TrainConfig, ClipClassification, RunDir | None, list[FerDataModule]]:
-    """Everything that may be refused before a folder is made: the settled configuration, the task with its weights, the
-    run it starts from, and what that one learned from, where it is learned from again."""
+    """Return the settled configuration, the task with its weights, the parent run, and the parent's data where the
+    strategy learns from them again; every error of settings or data is raised here, before a folder is made."""
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
@@ -94,7 +94,7 @@ def _prepare(
         data.align_with(source)
     data.require_shared_memory()
     config = settled(config, path, data)
-    pl.seed_everything(config.seed, verbose=False)  # here: the weights do not depend on whether anything was measured
+    pl.seed_everything(config.seed, verbose=False)  # after the timing, so that the weights do not depend on it
     model, taken = make_model(config, data, start)
     return config, make_task(config, model, data, taken, bank), start, sources
 
@@ -107,12 +107,12 @@ def _fit(
     loggers: Sequence[Logger],
     watchers: Sequence[Callback],
 ) -> None:
-    """Train from where the run stopped, or from the beginning; write what the best epoch's model predicts."""
+    """Train from the last checkpoint or from the beginning; write the predictions of the best epoch's model."""
     folder = run.path / "checkpoints"
     start = find_start(folder) if config.resume else Start(None, None, [], [])
     for path in start.damaged:
         say(f"{path} is not whole: it is left out")
-    trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change it
+    trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change the best model
     begin_at(start, folder)
     last = None if start.last is None else run.checkpoint("last")
     if last is not None:
@@ -126,7 +126,7 @@ def _fit(
     else:
         task.strategy.settle(task.model, data.training_clips())
         write_checkpoint(task, folder / "best.ckpt")
-    run.require_consent()  # somebody may have withdrawn while it trained
+    run.require_consent()  # consent may have been withdrawn during the training
     make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
 
 
@@ -139,15 +139,15 @@ def _learn(
     watchers: Sequence[Callback],
     last: Path | None,
 ) -> None:
-    """The epochs, from a checkpoint on where there is one."""
+    """Fit the task, from the checkpoint ``last`` where there is one, and leave the process group."""
     if last is not None:
-        load_model(task.model, last)  # Lightning loads it again with the optimiser's state, but explains no bad file
+        load_model(task.model, last)  # for its clear errors; Lightning loads it again, with the optimiser's state
     make_trainer(config, run, loggers, watchers).fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 
 def train_along(config: TrainConfig, run: RunDir) -> None:
-    """What a further process of one training does: it learns; all else is done by the first one."""
+    """Train as a further process of a distributed training; the first process does all the rest."""
     folder = run.path / "checkpoints"
     if run.done or (run.predicted and find_start(folder).last):
         return
@@ -159,16 +159,16 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
-    """Raises what would stop the cross-fitting of a fold, before anything is trained."""
+    """Raise the errors of the cross-fitting of a fold before anything is trained: see ``open_parent``."""
     for part in data.parts(fold):
         open_parent(config, data, part)
 
 
 def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: FeatureBank | None) -> float:
-    """Adds the calibration children's rows to a run's predictions: each from a training that saw nothing of them.
+    """Add predictions of the calibration children to those of a run, each from a training that never saw the child.
 
     Returns:
-        the seconds these trainings took; finished ones are taken as they are.
+        the seconds that these trainings took; finished ones are used as they are.
     """
     quiet_ = replace(config, logging=replace(config.logging, wandb="disabled"))
     own, seconds = run.predictions(), 0.0

@@ -1,4 +1,4 @@
-"""A run or a released bundle as something that a video can be shown to; refused where its crops are of another kind."""
+"""Models for new videos, opened from a run or a released bundle; refused unless trained on crops as of a video."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from fer_id.release.bundle import Unfit
 
 STILLS_FPS = 5.0
-"""Frames a second for a model of single frames, to which time means nothing: as a cohort's store has them."""
+"""Frames per second for a model of single frames, as in the store of a cohort."""
 
 MIN_EYE_DISTANCE = 8.0
-"""As ``CohortConfig`` has it, for a model whose training data were no videos."""
+"""Default of ``CohortConfig``, in pixels, for a model whose training data were no videos."""
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A model ready to watch.
+    """A model opened for videos.
 
     Attributes:
-        watcher: the model, and how a video is shown to it.
-        about: what must be said of it; ``settings`` are filled in by whoever chooses them.
-        learned_from: pseudonyms of the people that it has seen in training; of a bundle nobody is known.
-        unfit: groups that it must not be used with.
-        demonstration: whether it may be shown only.
+        watcher: the model with its input format: frame rate, length of a window and colour.
+        about: name, provenance, temperature, threshold and notes of the model; ``settings`` are filled in later.
+        learned_from: pseudonyms of the people in its training data; empty for a bundle, which records none.
+        unfit: groups that the model must not be used with.
+        demonstration: whether the bundle is a demonstration, not released for use with children.
     """
 
     watcher: VideoModel
@@ -46,17 +46,17 @@ class Opened:
 
 
 def open_run(path: str, fps: float | None) -> Opened:
-    """The model of a finished training.
+    """Open the model of a finished training.
 
     Args:
         path: of the run.
-        fps: frames a second, where nothing that the run left behind says so.
+        fps: frames per second, where neither the run nor its store records them.
 
     Raises:
-        RunError: no finished run, a cross-validation, or crops that a video cannot be given.
-        DataError: it takes landmarks, and learned from those of another mapping than a video's.
-        ConfigError: nobody knows how many frames a second it takes, or ``fps`` contradicts the run.
-        CheckpointError: its weights cannot be read.
+        RunError: no finished run, a cross-validation, or crops that are made otherwise than those of a video.
+        DataError: the model takes landmarks, and learned from another mapping than that of a video.
+        ConfigError: its frames per second are unknown, or ``fps`` contradicts the run.
+        CheckpointError: the weights cannot be read.
     """
     from experiments.training.trained_model import TrainedModel
 
@@ -96,10 +96,10 @@ def open_run(path: str, fps: float | None) -> Opened:
 
 
 def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened:
-    """The model of a released bundle, after its signature was verified.
+    """Open the model of a released bundle, after verifying its signature.
 
     Raises:
-        BundleError, SignatureError: it was changed, is damaged, or is signed by another key.
+        BundleError, SignatureError: the bundle was changed, is damaged, or is signed by another key.
         RunError, DataError, ConfigError: as :func:`open_run`.
     """
     from fer_id.release.bundle import BundleError, Input, load_bundle
@@ -139,14 +139,14 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
 
 
 def _not_for(unfit: Sequence[Unfit]) -> list[str]:
-    """The groups that a release names, those of one reason together."""
+    """Return a sentence for each reason, with the groups that the release excludes for it."""
     reasons = dict.fromkeys(one.reason for one in unfit)
     groups = {reason: [f"{one.column} {one.group}" for one in unfit if one.reason == reason] for reason in reasons}
     return [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
 
 
 def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
-    """Temperature and threshold of a fold, and why one of them is missing."""
+    """Return temperature and threshold of a fold, None where missing, and notes that explain them."""
     notes = []
     calibration = metrics.get("calibration") or {}
     temperature = (calibration.get("temperatures") or {}).get(fold)
@@ -174,10 +174,10 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
 
 
 def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
-    """Whether its crops are gray.
+    """Return whether the crops that a model learned from are gray.
 
     Raises:
-        RunError: they are not aligned as a video's are.
+        RunError: the crops are not aligned as those of a video are.
     """
     for colour in ("rgb", "gray"):
         if geometry == crop_geometry(aligned=True, colour=colour):
@@ -191,7 +191,7 @@ def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
 
 
 def _known_fps(store: dict[str, Any], stores: Sequence[str], frames: int) -> float | None:
-    """Frames a second, by the run's record, else by its store, if that is still there."""
+    """Return frames per second by the run's record, else by its stores, if they can be read and agree; else None."""
     if store.get("fps"):
         return float(store["fps"])
     if frames == 1:
@@ -208,7 +208,7 @@ def _min_eye_distance(store: dict[str, Any], stores: Sequence[str]) -> float:
 
 
 def _cards(stores: Sequence[str]) -> list[StoreCard]:
-    """Of the stores that can still be read."""
+    """Return the cards of the stores that can still be read."""
     cards = []
     for path in stores:
         try:
@@ -219,10 +219,10 @@ def _cards(stores: Sequence[str]) -> list[StoreCard]:
 
 
 def _agreed(known: float | None, said: float | None, path: str) -> float:
-    """Frames a second.
+    """Return frames per second, by the run or bundle, or else by the user.
 
     Raises:
-        ConfigError: nobody knows, or two say otherwise.
+        ConfigError: they are unknown, or the two contradict each other.
     """
     if known is None and said is None:
         raise ConfigError(

@@ -166,7 +166,7 @@ def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[st
 
 
 def _with_pictures(wandb_run: str, runs: Erased) -> str:
-    """How many pictures of the child a W&B run was sent, in words."""
+    """Return the number of pictures of the child that a W&B run was sent, in words; empty for none."""
     count = runs.pictures.get(wandb_run)
     return f", which was sent {count} {'picture' if count == 1 else 'pictures'} of this child" if count else ""
 

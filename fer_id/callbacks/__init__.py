@@ -1,4 +1,4 @@
-"""Lightning callbacks: what is logged, explained, saved and resumed while a model trains, on batches of clips."""
+"""Lightning callbacks for logging, explanation, checkpoints and resuming, on batches of clips."""
 
 from fer_id.exports import lazy_exports
 

@@ -1,4 +1,4 @@
-"""Checkpoints that no crash can take: each is whole or not there, and the one before it is kept beside it."""
+"""Crash-safe checkpoints: each file is written atomically, and the previous one is kept beside it."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fer_id.callbacks.resuming import previous
 from fer_id.files import atomic_write_bytes
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
-"""What ``ModelCheckpoint`` remembers of places."""
+"""Keys of the state of ``ModelCheckpoint`` that hold a path."""
 
 
 class WholeFiles(TorchCheckpointIO):
-    """Writes a checkpoint at once or not at all, on the disk before it takes its name, after keeping the one before.
+    """Checkpoint files that are written atomically and flushed to the disk, after keeping the previous file.
 
-    A power cut that undoes what the disk had promised costs the newest one alone, see ``fer_id.callbacks.resuming``.
+    A power cut that spoils flushed data costs the newest checkpoint alone, see ``fer_id.callbacks.resuming``.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Writes ``path``; what was there becomes ``<name>.previous.ckpt``."""
+        """Write ``path``; the file that was there becomes ``<name>.previous.ckpt``."""
         content, path = io.BytesIO(), Path(path)
         torch.save(checkpoint, content)
         if path.is_file():
@@ -34,12 +34,12 @@ class WholeFiles(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = lambda storage, location: storage, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read ``path``, tensors and plain containers alone, whatever is asked for: a file runs nothing."""
+        """Read ``path``, tensors and plain containers alone, whatever ``weights_only`` is: loading runs no code."""
         return super().load_checkpoint(path, map_location, weights_only=True)
 
 
 def _keep(path: Path) -> None:
-    """Gives a file a second name; on a disk without hard links it has that one alone until the next is written."""
+    """Give a file its ``previous`` name as a second one; on a disk without hard links, rename it."""
     second = path.with_name(f".{path.name}.previous")
     try:
         second.unlink(missing_ok=True)
@@ -51,14 +51,15 @@ def _keep(path: Path) -> None:
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's, but one file in one folder, remembered by its name: a run that was moved meanwhile goes on too, and
-    no checkpoint says on which machine it was made.
+    """Lightning's ``ModelCheckpoint`` for one file in one folder, whose state holds file names instead of paths.
+
+    A run that was moved can therefore be resumed, and no checkpoint holds a path of the machine.
 
     Args:
-        folder: where it lies.
-        name: ``<name>.ckpt`` is the file.
-        monitor: save only where this number is better than ever; None: after every epoch.
-        mode: ``min`` or ``max``, what is better.
+        folder: folder of the file.
+        name: the file is ``<name>.ckpt``.
+        monitor: save only where this number is the best so far; None: after every epoch.
+        mode: ``min`` or ``max``, whichever is better.
     """
 
     def __init__(self, folder: Path, name: str, *, monitor: str | None = None, mode: str = "min") -> None:
@@ -73,16 +74,16 @@ class Checkpoint(ModelCheckpoint):
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Lightning's, with names for paths."""
+        """Return the state of ``ModelCheckpoint`` with file names instead of paths."""
         return _placed(super().state_dict(), Path())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning's, with the paths of today."""
+        """Load a state, with the paths of the present folder."""
         super().load_state_dict(_placed(state_dict, Path(str(self.dirpath))))
 
 
 def _placed(state: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The state of a ``ModelCheckpoint`` whose files lie in ``folder``."""
+    """Return the state of a ``ModelCheckpoint`` with its files in ``folder``."""
 
     def place(path: str) -> str:
         return str(folder / Path(path).name) if path else ""

@@ -1,4 +1,4 @@
-"""ClassMetrics: recall, precision, F1 and specificity by class, and the confusion matrix, while a model trains."""
+"""ClassMetrics: recall, precision, F1 and specificity by class, and the confusion matrix, at validation and test."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ SCORES = {"recall": scores.recall, "precision": scores.precision, "f1": scores.f
 
 
 class ClassMetrics(pl.Callback):
-    """Logs ``val/<class>/recall``, ``precision``, ``f1``, ``specificity`` at every validation, ``test/...`` at a test.
+    """Callback for ``val/<class>/recall``, ``precision``, ``f1``, ``specificity`` (``test/...`` in a test).
 
     A score that is undefined (a class without a clip, or one that was never predicted) is not logged. Macro scores are
     the task's own. ``PrivateWandbLogger`` gets ``val/confusion_matrix`` as an image, other loggers get numbers alone,
-    and none of fewer than five real children. It counts what the step predicts anyway: a step returns a dict with
+    and none of fewer than five real children. It uses the predictions of the step: a step returns a dict with
     ``predicted`` (B,) or ``logits`` (B, K), and batches are ``ClipBatch``. Clips without a face or label do not count.
 
     Attributes:
@@ -33,7 +33,7 @@ class ClassMetrics(pl.Callback):
         self._labels: LabelSpace | None = None
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from nothing."""
+        """Set all counts to zero."""
         self._labels = label_space(self, trainer, pl_module)
         self.confusion = np.zeros((len(self._labels), len(self._labels)), np.int64)
 

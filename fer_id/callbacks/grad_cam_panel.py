@@ -1,4 +1,4 @@
-"""GradCamPanel: where a model looks while it trains, as film strips and as numbers over epochs."""
+"""GradCamPanel: Grad-CAM attribution of a few clips during training, as film strips and as numbers over epochs."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ KIND = "Inner validation"
 
 
 class GradCamPanel(pl.Callback):
-    """Explains the same few inner-validation clips every ``every`` epochs and in the last one, by Grad-CAM (Captum).
+    """Callback that explains a few inner-validation clips, the same ones in every epoch, by Grad-CAM (Captum).
 
     Every logger gets ``val/attribution/<region>``, the mean share of the attribution that falls on a facial region, and
-    ``val/attribution/off_face``, attribution on hairline and background relative to their area (1: as a map without
-    preference). ``PrivateWandbLogger`` gets the film strips ``val/grad_cam`` too: drawn faces, and with ``faces=True``
+    ``val/attribution/off_face``, attribution on hairline and background relative to their area (1: as in a uniform
+    map). ``PrivateWandbLogger`` gets the film strips ``val/grad_cam`` too: drawn faces, and with ``faces=True``
     those of children with ``media_sharing`` consent; no other logger gets a picture. Where the clips are of fewer than
     five real children nothing is logged, and a line says so. Batches are ``ClipBatch``; ``pl_module.model`` is a
     ``ClipClassifier`` whose encoder has a map.
 
     Args:
-        clips: number of clips, of as many children and classes as can be; the same ones in every epoch and run.
-        every: epochs from one panel to the next.
-        layer: of the encoder; None: its latest map of 8x8 cells or more.
+        clips: number of clips, of as many children and classes as possible; the same clips in every epoch and run.
+        every: epochs from one panel to the next; the last epoch always has one.
+        layer: layer of the encoder; None: its latest map of 8x8 cells or more.
     """
 
     def __init__(self, clips: int = 8, every: int = 1, *, layer: str | None = None) -> None:
@@ -72,7 +72,7 @@ class GradCamPanel(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Choose the clips, in the first validation."""
+        """Choose the clips in the first validation."""
         if self._complete or trainer.sanity_checking:
             return
         for i in torch.nonzero(evaluated(batch)).flatten().tolist():
@@ -80,7 +80,7 @@ class GradCamPanel(pl.Callback):
         self.chosen = _spread(self.chosen, self.clips)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep to the clips of the first validation."""
+        """Fix the clips after the first validation, and log nothing where they are of too few children."""
         if trainer.sanity_checking or self._complete:
             return
         self._complete = True
@@ -89,7 +89,7 @@ class GradCamPanel(pl.Callback):
             say("GradCamPanel: the clips are of fewer than five children, so nothing is logged of them")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Explain the clips, in every ``every``-th and in the last epoch; here, for gradients are off in validation."""
+        """Explain the clips in every ``every``-th and in the last epoch; validation would disable gradients."""
         epoch = trainer.current_epoch + 1
         last = trainer.should_stop or epoch == trainer.max_epochs
         if self._silent or not self.chosen or not (last or epoch % self.every == 0):
@@ -150,7 +150,7 @@ class GradCamPanel(pl.Callback):
 
 
 def _spread(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
-    """Return ``count`` clips of as many subjects and classes as can be, the same ones in whatever order they come."""
+    """Return ``count`` clips of as many subjects and classes as possible, independent of the order of ``clips``."""
     left = sorted(clips, key=lambda clip: hashlib.blake2b(clip.encode()).hexdigest())
     subjects, labels = Counter[str](), Counter[int]()
     chosen: dict[str, ClipBatch] = {}
@@ -164,7 +164,7 @@ def _spread(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
 
 
 def _one_clip(batch: Any, i: int) -> ClipBatch:
-    """Return one clip of a batch as a batch of its own on the CPU, without the frames that only fill the batch up."""
+    """Return one clip of a batch as a batch of its own on the CPU, without padding frames."""
     frames = int(batch["valid"][i].nonzero().max()) + 1
     sample: ClipBatch = {
         "frames": batch["frames"][i : i + 1, :frames].detach().cpu().clone(),
@@ -178,7 +178,7 @@ def _one_clip(batch: Any, i: int) -> ClipBatch:
 
 
 def _on(batch: ClipBatch, device: torch.device) -> ClipBatch:
-    """Return a batch on a device; copies, since tensors of a validation step take part in no gradient."""
+    """Return a batch with its tensors on a device."""
     moved: Any = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
     return moved  # type: ignore[no-any-return]
 
@@ -195,7 +195,7 @@ def _card_of(trainer: pl.Trainer, clip: str) -> Any:
 
 
 def _few_children(trainer: pl.Trainer, chosen: dict[str, ClipBatch]) -> bool:
-    """Return whether fewer than five real people are among the subjects of the clips, and any."""
+    """Return whether the clips are of one to four real children."""
     real = set()
     for clip, sample in chosen.items():
         card = _card_of(trainer, clip)

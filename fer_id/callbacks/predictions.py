@@ -18,14 +18,14 @@ from fer_id.tasks.tabulate import prediction_table
 
 
 class WritePredictions(pl.Callback):
-    """Writes ``predictions.parquet`` at the end of ``trainer.test``, and logs the scores that ``metrics.json`` has.
+    """Callback that writes ``predictions.parquet`` after ``trainer.test`` and logs the scores of ``metrics.json``.
 
-    The test clips are those of the test; the inner-validation clips, by which a run is calibrated, are predicted after
-    them by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
+    Test clips are predicted by the test itself; inner-validation clips, which calibrate a run, are predicted after them
+    by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
     ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, as far as they are defined.
 
     Args:
-        run: where it goes.
+        run: run that the predictions are of.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -33,7 +33,7 @@ class WritePredictions(pl.Callback):
         self._tested: list[dict[str, Any]] = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin with no clip.
+        """Forget earlier predictions.
 
         Raises:
             ConfigError: the trainer has no data module of fer_id.
@@ -78,7 +78,7 @@ class WritePredictions(pl.Callback):
 
 
 def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
-    """Yield the predictions of batches, computed where and as the test was."""
+    """Yield the predictions of batches, on the device and in the precision of the test."""
     for number, batch in enumerate(batches):
         moved = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
         with trainer.precision_plugin.predict_step_context():
@@ -87,7 +87,7 @@ def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterab
 
 
 def _predicted(outputs: Any, batch: Any) -> dict[str, Any]:
-    """Return what ``prediction_table`` takes of a batch.
+    """Return ``clip_id``, ``logits`` and ``covered`` of a batch, as ``prediction_table`` takes them.
 
     Raises:
         ConfigError: the step returned no logits.

@@ -14,10 +14,10 @@ from fer_id.reporting.page import duration
 
 
 class ProgressLines(pl.Callback):
-    """Prints a line when training begins, every ``every_s`` seconds, and at the end of every epoch.
+    """Callback that prints a line when training begins, every ``every_s`` seconds, and after every epoch.
 
-    A line names the epoch, the batch, the pictures a second and the time that is left at this pace, inner validation
-    included; early stopping may end the training before. Validation, test and prediction that last longer than
+    A line names the epoch, the batch, the pictures per second and the time left at this pace, inner validation
+    included; early stopping may end the training earlier. Validation, test and prediction that last longer than
     ``every_s`` print their batch. Of several processes the first one prints.
 
     Args:
@@ -40,7 +40,7 @@ class ProgressLines(pl.Callback):
         self._first_epoch = self._pictures = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print what there is to do; a resumed training begins at a later epoch."""
+        """Print the numbers of epochs and batches; a resumed training begins at a later epoch."""
         self._began, self._first_epoch = self.clock(), trainer.current_epoch
         epochs, batches = trainer.max_epochs or 0, trainer.num_training_batches
         first = f"from epoch {self._first_epoch + 1} " if self._first_epoch else ""
@@ -91,7 +91,7 @@ class ProgressLines(pl.Callback):
         self._tick(trainer, "test", batch_idx, trainer.num_test_batches[dataloader_idx])
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print how much there is to predict."""
+        """Print the number of batches to predict."""
         self._print(trainer, f"predicting {sum(trainer.num_predict_batches)} batches")
 
     def on_predict_batch_end(
@@ -126,7 +126,7 @@ class ProgressLines(pl.Callback):
         return f"{self._pictures / self._seconds:,.1f} pictures/s" if self._seconds else "pictures/s unknown"
 
     def _left(self, trainer: pl.Trainer, batches: int) -> str:
-        """Time left, from the mean time of the batches since training began or was resumed."""
+        """Return the time left, by the mean time of a batch since training began or was resumed."""
         each = trainer.num_training_batches
         done = (trainer.current_epoch - self._first_epoch) * each + batches
         total = ((trainer.max_epochs or 0) - self._first_epoch) * each

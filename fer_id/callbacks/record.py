@@ -1,4 +1,4 @@
-"""Record: the callback that completes the record of every epoch before its checkpoint is saved."""
+"""Record: completes the row of every epoch in the loggers before the checkpoint of the epoch is saved."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fer_id.loggers.wandb import PrivateWandbLogger
 
 
 class Record(pl.Callback):
-    """Gives the loggers ``RunLogger`` and ``PrivateWandbLogger`` one row per epoch, with every number logged in it.
+    """Callback that gives ``RunLogger`` and ``PrivateWandbLogger`` one row per epoch, with all its numbers.
 
-    Lightning logs an epoch's training numbers after the checkpoint of the epoch is saved. A row is complete before, so
-    that an epoch is either recorded and saved, or trained again. The checkpoint holds the rows too: a resumed training
-    has those of its checkpoint, whatever a crash did to the file.
+    Lightning logs an epoch's training numbers after the checkpoint of the epoch is saved. This row is complete before,
+    so that an epoch is either recorded and saved, or trained again. The checkpoint holds the rows too: a resumed
+    training takes its rows from there, whatever a crash did to the file.
     """
 
     def __init__(self) -> None:
@@ -27,11 +27,11 @@ class Record(pl.Callback):
         self._rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
-        """Training seconds so far, so that a resumed run adds to them, and the rows."""
+        """Return the training seconds so far, to which a resumed run adds, and the rows."""
         return {"seconds": self._spent + time.monotonic() - self._began, "rows": list(self._rows)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the seconds and the rows of the interrupted run."""
+        """Restore the seconds and the rows of the interrupted run."""
         self._spent, self._rows = float(state_dict["seconds"]), list(state_dict["rows"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -46,7 +46,7 @@ class Record(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Complete the row: epoch, step, seconds, learning rate, and every number logged."""
-        known = trainer.callback_metrics.items()  # Lightning keeps those of the last validation, however old
+        known = trainer.callback_metrics.items()  # Lightning keeps the numbers of the last validation, however old
         numbers = {key: float(value) for key, value in known if self._validated or not key.startswith("val/")}
         self._validated = False
         row = {
@@ -62,6 +62,6 @@ class Record(pl.Callback):
 
 
 def _loggers(trainer: pl.Trainer) -> list[RunLogger | PrivateWandbLogger]:
-    """Return the loggers that take rows, in the first process; the record before what mirrors it."""
+    """Return the loggers that take rows, in the first process; ``RunLogger`` before ``PrivateWandbLogger``."""
     ours = [logger for logger in trainer.loggers if isinstance(logger, RunLogger | PrivateWandbLogger)]
     return sorted(ours, key=lambda logger: isinstance(logger, PrivateWandbLogger)) if trainer.is_global_zero else []

@@ -1,7 +1,7 @@
-"""Callbacks that a configuration may name: fer_id's own, those registered in Python, and those of installed packages.
+"""Registry of callbacks by name: fer_id's own, callbacks registered in Python, and entry points of packages.
 
-A package offers its callbacks as entry points of the group ``fer_id.callbacks``. Nothing is imported by a name that a
-configuration, a checkpoint or a downloaded file makes up.
+A package offers its callbacks as entry points of the group ``fer_id.callbacks``. A name in a configuration, checkpoint
+or downloaded file never becomes an import path.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OWN = {
     "subgroup_fairness": "SubgroupFairness",
     "grad_cam_panel": "GradCamPanel",
 }
-"""Name -> class of fer_id's own."""
+"""Name -> class of a callback of fer_id."""
 
 _registered: dict[str, Callable[[], Callback]] = {}
 
@@ -33,7 +33,7 @@ def register_callback(name: str, make: Callable[[], Callback]) -> None:
     """Let ``trainer.callbacks=[name]`` add a callback to every training of this process.
 
     Args:
-        name: that no other callback has.
+        name: a name that no other callback has.
         make: returns a new callback, for instance its class.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What an interrupted training goes on from: the newest checkpoint that is whole, with the best one of its time.
+"""Choice of the checkpoint to resume from: the newest one that is whole, with the best one at that epoch.
 
-A training leaves ``last.ckpt`` after every epoch, ``best.ckpt`` where an epoch was the best so far, and beside each the
-one before it. Between any two writes a process may be killed, and a power cut may spoil what was written last.
+A training writes ``last.ckpt`` after every epoch and ``best.ckpt`` after an epoch that was the best so far, and keeps
+the previous file of each. The process may be killed between two writes, and a power cut may spoil the last file.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from fer_id.models.checkpoint import DamagedError, read_checkpoint
 
 
 class Start(NamedTuple):
-    """Where a training begins.
+    """Checkpoints that a training starts from.
 
     Attributes:
-        last: the checkpoint to go on from; None: from the beginning.
-        best: the best one of that time; None where there was none yet.
+        last: checkpoint to resume from; None: train from the beginning.
+        best: the best checkpoint at the epoch of ``last``; None where there was none yet.
         damaged: files that are not whole.
-        unpaired: checkpoints of an epoch that are whole, but whose best one is damaged or missing: of no use.
+        unpaired: whole checkpoints of an epoch, useless since the best one at that epoch is damaged or missing.
     """
 
     last: Path | None
@@ -29,7 +29,7 @@ class Start(NamedTuple):
     unpaired: list[Path]
 
     def obstacle(self) -> str | None:
-        """Return why a begun training cannot go on from any of its checkpoints; None where it can, or where none is."""
+        """Return why a training cannot resume from any of its checkpoints; None where it can, or where it has none."""
         if self.last is not None or not (self.damaged or self.unpaired):
             return None
         if self.unpaired:
@@ -38,18 +38,18 @@ class Start(NamedTuple):
 
 
 def previous(path: Path) -> Path:
-    """Where the checkpoint before this one is kept: ``last.ckpt`` -> ``last.previous.ckpt``."""
+    """Return the path of the previous checkpoint: ``last.ckpt`` -> ``last.previous.ckpt``."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def find_start(folder: Path) -> Start:
-    """What there is to go on from; nothing is changed.
+    """Find the checkpoints to resume from, without changing any file.
 
     Args:
-        folder: of the checkpoints of one training.
+        folder: checkpoints of one training.
 
     Raises:
-        CheckpointError: a file holds more than weights, so somebody else wrote it.
+        CheckpointError: a file holds more than weights, so fer_id did not write it.
     """
     last, best = folder / "last.ckpt", folder / "best.ckpt"
     damaged: list[Path] = []
@@ -58,7 +58,7 @@ def find_start(folder: Path) -> Start:
     for path in (last, previous(last)):
         if not path.is_file() or (content := _content(path, damaged)) is None:
             continue
-        # By its score, which only ever rises: a best one of a later epoch was saved just before the end.
+        # Compared by score, which only improves: another score means that best.ckpt is of a later epoch than this one.
         if (score := _best_score(content)) is None:
             return Start(path, None, damaged, [])
         if (of_its_time := next((one for one, its in scores.items() if its == score), None)) is not None:
@@ -68,9 +68,9 @@ def find_start(folder: Path) -> Start:
 
 
 def begin_at(start: Start, folder: Path) -> None:
-    """Leaves in a folder of checkpoints what belongs to a start alone, under the usual names; nobody else writes there.
+    """Keep the checkpoints of a start alone in a folder, under the usual names; no other process may write there.
 
-    Interrupted, it finds the same start again.
+    After an interruption :func:`find_start` returns the same start again.
     """
     sweep(folder)
     last, best = folder / "last.ckpt", folder / "best.ckpt"
@@ -83,13 +83,13 @@ def begin_at(start: Start, folder: Path) -> None:
 
 
 def forget_previous(folder: Path) -> None:
-    """Removes the second-last checkpoints of a training that is over."""
+    """Remove the previous checkpoints of a training that is over."""
     for name in ("last.ckpt", "best.ckpt"):
         previous(folder / name).unlink(missing_ok=True)
 
 
 def _content(path: Path, damaged: list[Path]) -> Any:
-    """What a checkpoint holds; None, and it is noted, where it is not whole."""
+    """Return the content of a checkpoint; None where it is not whole, after adding it to ``damaged``."""
     try:
         return read_checkpoint(path)
     except DamagedError:
@@ -98,7 +98,7 @@ def _content(path: Path, damaged: list[Path]) -> Any:
 
 
 def _best_score(content: Any) -> float | None:
-    """The best score so far, of the epochs that a checkpoint knows; None before the first validation."""
+    """Return the best score up to the epoch of a checkpoint; None before the first validation."""
     states = content.get("callbacks") if isinstance(content, dict) else None
     for state in states.values() if isinstance(states, dict) else ():
         if isinstance(state, dict) and state.get("monitor") and state.get("best_model_score") is not None:

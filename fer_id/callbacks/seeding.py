@@ -1,4 +1,4 @@
-"""What is drawn while training as a function of (seed, epoch), so that a resumed run draws as an uninterrupted one."""
+"""EpochSeed: seeds torch by (seed, epoch, rank), so that a resumed run draws as an uninterrupted one does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 class EpochSeed(pl.Callback):
-    """Seeds torch before the first step of every epoch; dropout draws from it, and no checkpoint holds its state.
+    """Callback that seeds torch before each epoch: dropout draws from its generator, which no checkpoint holds.
 
     Args:
         seed: of the run.
@@ -22,7 +22,7 @@ class EpochSeed(pl.Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """At the first batch, not the epoch's start: making a loader's iterator draws too, but not in every epoch."""
+        """Seed at the first batch: before it, a new iterator of the loader draws too, but not in every epoch."""
         if batch_idx == 0:
             state = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
             torch.manual_seed(int(state.generate_state(1)[0]))

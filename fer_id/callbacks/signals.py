@@ -1,4 +1,4 @@
-"""SIGTERM as the program has it: Lightning waits for the end of a batch, tells other processes, and requeues jobs."""
+"""OwnSignals: keeps the program's handler of SIGTERM; Lightning's waits for the end of a batch and requeues jobs."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytorch_lightning as pl
 
 
 class OwnSignals(pl.Callback):
-    """Puts back the handler of SIGTERM that was there before the Trainer put its own."""
+    """Callback that restores the handler of SIGTERM that was set before the Trainer set its own."""
 
     def __init__(self) -> None:
         self._handler = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After the Trainer has put its own; it takes them back itself when it ends."""
+        """Restore the handler after the Trainer has set its own, which it removes itself when it ends."""
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._handler)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Whatever ends this process ends those that it started to train with it."""
+        """Terminate the processes that this one started for a distributed training."""
         launcher = trainer.strategy.launcher
         if launcher is not None:
             launcher.kill(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What callbacks read of a validation or test step, and to which loggers its numbers may go."""
+"""Helpers of callbacks: predictions of a validation or test step, and the loggers that may get its numbers."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def predicted_classes(callback: pl.Callback, outputs: Any) -> Tensor:
     """Return the predicted classes (B,) of a step.
 
     Args:
-        callback: who asks.
-        outputs: what the step returned.
+        callback: named in the error.
+        outputs: return value of the step.
 
     Raises:
         ConfigError: the step returned neither ``predicted`` (B,) nor ``logits`` (B, K).
@@ -37,13 +37,13 @@ def predicted_classes(callback: pl.Callback, outputs: Any) -> Tensor:
 
 
 def evaluated(batch: Any) -> Tensor:
-    """Return (B,) which clips of a ``ClipBatch`` are evaluated: those with a face and a label."""
+    """Return a mask (B,) of the clips of a ``ClipBatch`` that are evaluated: they have a face and a label."""
     labelled: Tensor = batch["valid"].any(dim=1) & (batch["label"] >= 0)
     return labelled
 
 
 def label_space(callback: pl.Callback, trainer: pl.Trainer, pl_module: pl.LightningModule) -> LabelSpace:
-    """Return the classes, which the module or the data module has as ``labels``.
+    """Return the classes: ``labels`` of the LightningModule, else of the data module.
 
     Raises:
         ConfigError: neither has them.
@@ -55,15 +55,15 @@ def label_space(callback: pl.Callback, trainer: pl.Trainer, pl_module: pl.Lightn
 
 
 def private_loggers(trainer: pl.Trainer) -> list[PrivateWandbLogger]:
-    """Return the loggers that pictures may be handed to, since they keep back what must stay here."""
+    """Return the open ``PrivateWandbLogger`` instances, the only loggers that may get pictures."""
     return [logger for logger in trainer.loggers if isinstance(logger, PrivateWandbLogger) and logger.is_open]
 
 
 def every_logger(trainer: pl.Trainer, split: str) -> bool:
     """Return whether numbers of a split may go to every logger of a trainer.
 
-    The record stays here and ``PrivateWandbLogger`` has rules of its own; any other logger gets numbers of no real
-    children or of five and more. Where the data module does not say how many there are, it gets none.
+    ``RunLogger`` writes to this machine alone and ``PrivateWandbLogger`` has rules of its own; any other logger gets
+    numbers of no real children or of five and more, and none where the data module does not count them.
 
     Args:
         trainer: with loggers and a data module.

@@ -1,4 +1,4 @@
-"""SubgroupFairness: accuracy and macro recall by group while a model trains, the worst group and the largest gap."""
+"""SubgroupFairness: accuracy and macro recall by group at validation, with the worst group and the largest gap."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ Group = tuple[str, str]
 
 
 class SubgroupFairness(pl.Callback):
-    """Logs how each group of inner validation fares, at every validation and for every group column.
+    """Callback that logs the scores of each group of inner-validation clips, for every group column.
 
-    Of a column ``val/group/<column>/<group>/accuracy`` and ``.../macro_recall`` (the mean recall of the classes that
-    the group shows), ``val/group/<column>/worst`` and ``gap`` (lowest accuracy, highest minus lowest), and the same of
-    macro recall, ``worst_macro_recall`` and ``gap_macro_recall``. It counts what the validation step predicts anyway
-    (``predicted`` (B,) or ``logits`` (B, K)), so there is no second pass over the clips. Of real children only groups
+    For each column: ``val/group/<column>/<group>/accuracy`` and ``.../macro_recall`` (the mean recall of the classes in
+    the group), ``val/group/<column>/worst`` and ``gap`` (lowest accuracy, highest minus lowest), and the same of
+    macro recall, ``worst_macro_recall`` and ``gap_macro_recall``. It uses the predictions of the validation step
+    (``predicted`` (B,) or ``logits`` (B, K)), without a second pass over the clips. Of real children only groups
     that may be shown outside are counted, see ``fer_id.evaluation.groups.suppression``.
 
     Args:
         clips: the inner-validation clips: ``clip_id``, ``subject_id``, ``label``, ``n_valid`` and the group columns;
             None: those of the trainer's data module, which has ``clips``, ``fold``, ``groups`` and ``has_children``.
-        columns: names of the group columns; None: all of the data module. One with a single group, or more than
+        columns: names of the group columns; None: all of the data module. A column with a single group, or more than
             ``MOST_VALUES``, is left out.
         public: log only groups that may be shown outside; None: where real children are among the subjects.
     """
@@ -71,7 +71,7 @@ class SubgroupFairness(pl.Callback):
         self.groups = _groups_of_clips(clips, columns, public=public)
 
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Count from nothing."""
+        """Forget the clips of the validation before."""
         self._counts.clear()
 
     def on_validation_batch_end(
@@ -83,7 +83,7 @@ class SubgroupFairness(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note true and predicted class of the clips of each group."""
+        """Add true and predicted class of each clip to its groups."""
         truth, predicted = batch["label"].tolist(), predicted_classes(self, outputs).tolist()
         mask = evaluated(batch).tolist()
         for clip, *classes, counts in zip(batch["clip_id"], truth, predicted, mask, strict=True):

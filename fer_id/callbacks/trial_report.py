@@ -1,4 +1,4 @@
-"""Somebody outside a training follows its inner validation, and may end it."""
+"""Watch: reports inner validations of a training to a function, such as one of a sweep, that may end it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from fer_id.runs.run_dir import RunDir
 
 
 class EndedOutside(Exception):
-    """Whoever watches has seen enough; what was trained stays where it is."""
+    """The reporting function ended the training; its checkpoints stay."""
 
 
 class Watch(pl.Callback):
-    """Tells every inner validation, those from before an interruption too.
+    """Callback that reports every inner validation, including validations from before an interruption.
 
     Args:
-        run: being trained; its ``metrics.jsonl`` has the earlier validations.
-        monitor: what is told, such as ``val/macro_f1``.
+        run: run that is trained; its ``metrics.jsonl`` has the earlier validations.
+        monitor: name of the reported number, such as ``val/macro_f1``.
         tell: called with the number of the validation (from 1), its value, and whether it is the last one. It may raise
             :class:`EndedOutside`.
     """
@@ -30,17 +30,17 @@ class Watch(pl.Callback):
         self._validated = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """A resumed run: ``Record`` has dropped the lines of epochs that are trained again."""
+        """Report the validations of earlier epochs; ``Record`` has dropped epochs that are trained again."""
         curve = self.run.learning_curve()
         for value in curve[self.monitor].dropna() if self.monitor in curve else ():
             self._tell(float(value), last=False)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """The epoch that ends now has a value of its own."""
+        """Note that the current epoch was validated."""
         self._validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """After ``Record`` wrote its line."""
+        """Report the value of a validated epoch, after ``Record`` wrote its row."""
         if not self._validated:
             return
         self._validated = False

@@ -1,4 +1,4 @@
-"""Lightning loggers: ``RunLogger`` (the record, ``metrics.jsonl``), ``PrivateWandbLogger``, and the rules both obey."""
+"""Lightning loggers: ``RunLogger`` (``metrics.jsonl``) and ``PrivateWandbLogger`` with its rules of disclosure."""
 
 from fer_id.exports import lazy_exports
 

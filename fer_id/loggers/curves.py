@@ -1,7 +1,7 @@
 """Learning curves for W&B: the best epoch of a training, and the mean curve of a cross-validation over its folds.
 
-A row is a line of ``metrics.jsonl``, with the epoch as x axis. Means that speak of few real children are left out, see
-``fer_id.loggers.disclosure``.
+A row is a line of ``metrics.jsonl``, with the epoch as x axis. Means over fewer than five real children are left out,
+see ``fer_id.loggers.disclosure``.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from fer_id.loggers.disclosure import FEW, SPLITS, disclosed, few_of_split
 from fer_id.runs.run_dir import RunDir
 
 AVERAGED = ("lr", "train/", "val/")
-"""Prefixes of the numbers that a mean curve has of its folds."""
+"""Prefixes of the numbers that a mean curve averages over folds."""
 
 
 def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
-    """Return the row of the best epoch, the first of equals, as its checkpoint is; empty where none was validated."""
+    """Return the row of the best epoch, the first of equal ones as in its checkpoint; empty without a validation."""
     values = curve[monitor].dropna() if monitor in curve else pd.Series(dtype=float)
     if values.empty:
         return {}
@@ -28,7 +28,7 @@ def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
 
 
 def best_epoch_summary(rows: Sequence[Mapping[str, float]], hidden: Mapping[str, str]) -> dict[str, float]:
-    """Return the best epoch's inner validation, for a summary that else holds the last epoch's.
+    """Return the inner validation of the best epoch, for a summary that otherwise holds the last epoch.
 
     Args:
         rows: :func:`best_row` of a training, or of each fold: the mean is taken. Empty ones are left out.
@@ -60,5 +60,5 @@ def mean_curve(folds: Sequence[RunDir]) -> Iterator[dict[str, float]]:
 
 
 def _speaks_of(word: str, rows: pd.DataFrame) -> bool:
-    """Return whether any number of a split stands in these rows of a curve."""
+    """Return whether these rows of a curve hold any number of a split."""
     return bool(rows.filter(regex=f"^{word}/").notna().to_numpy().any())

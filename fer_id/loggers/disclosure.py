@@ -1,9 +1,9 @@
-"""Rules of disclosure: what of a run may leave the machine, whoever logs it and wherever it goes.
+"""Rules of disclosure: numbers, settings and pictures of a run that may leave the machine.
 
-Nothing leaves that speaks of fewer than five real children: neither a test score, as of a fold that leaves one child
-out, nor a learning curve of an inner validation of three. Of a trial of a sweep no test score leaves at all, so that
-nobody chooses a configuration by one. Paths and names of places or people never leave. Pictures leave where every face
-is drawn; a real face needs the child's consent to ``media_sharing`` and a logger that was told ``faces=True``.
+No number of fewer than five real children leaves: neither a test score of a fold that leaves one child out, nor a
+learning curve of an inner validation of three. A trial of a sweep sends no test score at all, so that no configuration
+is chosen by one. Paths and names of places or people never leave. Pictures leave where every face
+is drawn; a real face needs the child's consent to ``media_sharing`` and a logger with ``faces=True``.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ PRIVATE_KEYS = frozenset(
         *("only", "corrections", "annotator"),
     }
 )
-"""Settings whose values are paths, names of places, or of people (a fold is named after its child): never sent."""
+"""Settings whose values are paths, or names of places or people (a fold is named after its child): never sent."""
 
 NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
-"""Settings that hold a slash, or a list of words, and are no path. Any other such value stays here."""
+"""Settings that may hold a slash or a list of words without being a path; other such values are not sent."""
 
 SPLITS = {"train": "train", "val": "validation", "test": "test"}
-"""First part of a number's name -> the split that it speaks of, as ``job.json`` calls it."""
+"""First part of a number's name -> its split in ``job.json``."""
 
 OF_NO_SPLIT = re.compile(r"(epoch|step|seconds|folds|lr([-/].*)?|trainer/global_step)")
-"""Names of numbers that speak of no clip."""
+"""Names of numbers that are of no split."""
 
 OF_ALL = ("confusion_matrix", "per_class", "reliability", "risk_coverage")
-"""Figures that speak of all test clips together; others show groups, subjects, or the curve of every fold."""
+"""Figures over all test clips together; other figures show groups, subjects, or the curve of every fold."""
 
 FEW = "of fewer than five children nothing is told"
 CHOSEN_BY = "a trial is chosen by inner validation; nothing is told of its test clips"
@@ -49,10 +49,10 @@ TRIAL = "trial"
 
 @dataclass(frozen=True)
 class Rules:
-    """What may leave of one run.
+    """Rules of disclosure of one run.
 
     Attributes:
-        hidden: first parts of names of numbers that stay here -> the reason, see :func:`withheld`.
+        hidden: first parts of the names of withheld numbers -> the reason, see :func:`withheld`.
         real: whether real children are among the subjects, as far as is known.
         drawn: whether every face is drawn, so that pictures may leave.
         subjects: pseudonyms of the run's subjects, which no name of a number may hold.
@@ -68,9 +68,9 @@ class Rules:
         """Return the rules for a run.
 
         Args:
-            job: ``job.json``; of an empty one nothing leaves but what speaks of no clip.
-            job_type: ``trial`` withholds what is tested.
-            hidden: what is withheld, where the run is a mean over others; None: as :func:`withheld` says.
+            job: ``job.json``; with an empty one only numbers of no split may leave.
+            job_type: ``trial`` withholds test scores.
+            hidden: withheld numbers of a run that is a mean over others; None: those of :func:`withheld`.
         """
         children, drawn = job.get("children"), (job.get("store") or {}).get("drawn", False)
         real = children is None or any(children.values())
@@ -89,11 +89,11 @@ class Rules:
 
 
 def withheld(job: Mapping[str, Any], job_type: str) -> dict[str, str]:
-    """Return which numbers of a run stay here, by the first part of their names, and why.
+    """Return the withheld numbers of a run: first part of their names -> the reason.
 
     Args:
-        job: ``job.json``; ``children`` counts the real ones of each split. Of one without it everything is withheld.
-        job_type: ``trial`` withholds what is tested.
+        job: ``job.json``; ``children`` counts the real children of each split. Without it all splits are withheld.
+        job_type: ``trial`` withholds test scores.
     """
     children = job.get("children")
     hidden = {
@@ -103,7 +103,7 @@ def withheld(job: Mapping[str, Any], job_type: str) -> dict[str, str]:
 
 
 def few_validated(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return which means over trainings are withheld because fewer than five real children stand behind them, and why.
+    """Return the withheld means over trainings, of fewer than five real children: first part of names -> the reason.
 
     Args:
         jobs: ``job.json`` of each training.
@@ -123,7 +123,7 @@ def few_of_split(word: str, jobs: Sequence[Mapping[str, Any]]) -> bool:
         return True
     counts = [job["children"].get(split, 0) for job in jobs]
     names = [set((job.get("subjects") or {}).get(split, ())) for job in jobs]
-    # Where drawn subjects are among the names, no one here knows which: so many at least are real.
+    # Drawn subjects among the names cannot be told from real ones; the largest count is a lower bound then.
     all_real = all(count == len(known) for count, known in zip(counts, names, strict=True))
     children = len(set().union(*names)) if all_real else max(counts, default=0)
     return 0 < children < FEWEST_SUBJECTS
@@ -132,7 +132,7 @@ def few_of_split(word: str, jobs: Sequence[Mapping[str, Any]]) -> bool:
 def disclosed(numbers: Mapping[str, Any], hidden: Mapping[str, str]) -> dict[str, float]:
     """Return the finite numbers that are not withheld, see :func:`withheld`.
 
-    A number whose name begins with no split may speak of any: it stays here where a split has few children.
+    A number whose name begins with no split may be of any split: it is withheld where a split has few children.
     """
     few = FEW in hidden.values()
     return {

@@ -1,4 +1,4 @@
-"""GuardedRun: a W&B run for anybody's code, which sends only what the rules of disclosure let leave."""
+"""GuardedRun: a W&B run for user code that sends only values that the rules of disclosure allow."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     import wandb
 
 READABLE = frozenset({"id", "name", "project", "entity", "group", "job_type", "tags", "url", "offline", "mode", "step"})
-"""Attributes of a W&B run that tell nothing new to whoever has it."""
+"""Attributes of a W&B run that are safe to read."""
 
 
 class GuardedRun:
-    """What ``PrivateWandbLogger.experiment`` is: ``log``, ``summary``, ``config``, ``define_metric``, and its names.
+    """The W&B run of ``PrivateWandbLogger.experiment``: ``log``, ``summary``, ``config``, ``define_metric`` and names.
 
     ``log`` and ``summary`` send finite numbers (``fer_id.loggers.disclosure``), and images where every face is drawn.
-    ``config`` sends no path and no name. Whatever else a W&B run can do (files, artifacts, code, tables, alerts,
-    gradients) sends nothing, and a line says so once.
+    ``config`` sends no path and no name. Every other method of a W&B run (files, artifacts, code, tables, alerts,
+    gradients) sends nothing, and prints a message once.
 
     Args:
-        run: the W&B run; None where there is none, and everything does nothing.
-        rules: what may leave.
+        run: the W&B run; None: no method sends anything.
+        rules: rules of disclosure.
     """
 
     def __init__(self, run: wandb.Run | None, rules: Rules) -> None:
@@ -48,7 +48,7 @@ class GuardedRun:
         return GuardedMapping(self._configure)
 
     def define_metric(self, name: str, step_metric: str | None = None, summary: str | None = None) -> None:
-        """Choose the x axis of a number, and what of it stands in the summary, as W&B does."""
+        """Choose the x axis of a number, and its value in the summary, as W&B does."""
         if self._run is not None:
             self._run.define_metric(name, step_metric=step_metric, summary=summary)
 
@@ -69,7 +69,7 @@ class GuardedRun:
             self._run.config.update(public(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
 
     def _allowed(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the values that may leave; a line names each other one once."""
+        """Return the values that may leave; print a message once for each other value."""
         allowed: dict[str, Any] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
         for key, value in data.items():
             if key in allowed:
@@ -93,7 +93,7 @@ class GuardedRun:
 
 
 class GuardedMapping:
-    """A mapping that one can write to, of which only what may leave is kept.
+    """A write-only mapping that passes its values to the guarded run.
 
     Args:
         update: takes the values.
@@ -111,13 +111,13 @@ class GuardedMapping:
 
 
 def _number(value: Any) -> Any:
-    """Return a tensor or array of one value as a number, and whatever else as it is."""
+    """Return a tensor or array of one value as a number, and any other value unchanged."""
     count = value.numel() if hasattr(value, "numel") else getattr(value, "size", None)
     return value.item() if count == 1 and hasattr(value, "item") else value
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are plain JSON; an object may say where it lives."""
+    """Return the values that are plain JSON, since the text of any other object may hold a path."""
     plain: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -128,7 +128,7 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_image(value: Any) -> bool:
-    """Return whether a value is an image, or a list of them, whose caption names no place."""
+    """Return whether a value is an image, or a list of images, without a path in a caption."""
     import wandb
 
     images: Iterable[Any] = value if isinstance(value, list | tuple) else [value]

@@ -1,4 +1,4 @@
-"""What is sent to W&B when a run ends: numbers, tables, figures, and where the model looks.
+"""Upload of results to W&B at the end of a run: numbers, tables, figures and explanations.
 
 Tables go as ``Html``: a ``wandb.Table`` becomes an artifact, whose manifest holds an absolute path of the machine.
 """
@@ -35,7 +35,7 @@ def send_results(
     Args:
         run: a W&B run.
         metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; which may leave, says ``fer_id.loggers.disclosure.public_figures``.
+        figures: by name; ``fer_id.loggers.disclosure.public_figures`` chooses those that may leave.
         per_class: one row per class, its name in column ``class``; shown as a table, and each number as
             ``test/<class>/<column>``, so that runs can be compared by it.
         real: whether real children are among the subjects. Of their groups only the public view is sent.
@@ -57,13 +57,13 @@ def send_results(
 def send_explanation(
     run: wandb.Run, explanation: Mapping[str, Any], gallery: Sequence[Shown], *, faces: bool
 ) -> list[Upload]:
-    """Send where the model looks: attribution by class as a table, the figures, and the film strips that may leave.
+    """Send an explanation: attribution by class as a table, the figures, and the film strips that may leave.
 
     Args:
         run: a W&B run.
-        explanation: ``explain.json``; groups stay here.
+        explanation: ``explain.json``; its groups are not sent.
         gallery: film strips.
-        faces: as :func:`strip_images` has it.
+        faces: as in :func:`strip_images`.
 
     Returns:
         the pictures of real faces that were sent.
@@ -89,7 +89,7 @@ def send_explanation(
 
 def figure_image(figure: Figure) -> wandb.Image:
     """Return a figure as W&B's image."""
-    import matplotlib.pyplot as plt  # noqa: F401  # wandb looks for it where it was given a figure
+    import matplotlib.pyplot as plt  # noqa: F401  # wandb needs it imported to convert a figure
     import wandb
 
     return wandb.Image(figure)
@@ -98,12 +98,12 @@ def figure_image(figure: Figure) -> wandb.Image:
 def strip_images(
     panels: Mapping[str, Sequence[Shown]], *, faces: bool, marked: str = ""
 ) -> tuple[dict[str, list[wandb.Image]], list[Upload]]:
-    """Return the film strips that may leave, as W&B's images, and whose real faces are among them.
+    """Return the film strips that may leave, as W&B images, and the uploads of real faces among them.
 
     Args:
         panels: key of a panel -> film strips.
-        faces: whether pictures of people may leave, if they gave consent to ``media_sharing``; drawn ones always may.
-        marked: what is said of all their maps.
+        faces: whether pictures of people may leave, if they consented to ``media_sharing``; drawn ones always may.
+        marked: note on all their maps, for captions.
     """
     import wandb
 
@@ -127,5 +127,5 @@ def _caption(strip: Shown, marked: str) -> str:
 
 def _html(table: pd.DataFrame, digits: str) -> str:
     """Return a table as HTML; None and NaN are ``undefined``."""
-    defined = table.fillna(float("nan"))  # None would be shown as such
+    defined = table.fillna(float("nan"))  # None would be printed as text
     return str(defined.to_html(index=False, float_format=digits.format, na_rep="undefined", border=0))

@@ -16,15 +16,15 @@ Row = dict[str, Any]
 
 
 class RunLogger(Logger):
-    """Writes ``metrics.jsonl``: of every epoch the number, step, seconds, learning rate and all that was logged.
+    """Logger of ``metrics.jsonl``: number, step, seconds, learning rate and all logged numbers of every epoch.
 
     The callback ``Record``, one of ``run.callbacks()``, completes the line of an epoch before the checkpoint of that
-    epoch is saved, and after resuming gives back the lines that the checkpoint knows: killed at any moment, a run has
+    epoch is saved, and after resuming restores the lines from the checkpoint: a run that was killed at any moment has
     each epoch once. In a Trainer without that callback a line has the numbers that Lightning logs, and an epoch may be
     missing after a crash. Numbers of ``trainer.test`` are not written: ``metrics.json`` has them.
 
     Args:
-        run: whose record it is.
+        run: run whose ``metrics.jsonl`` is written.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -49,7 +49,7 @@ class RunLogger(Logger):
         return str(self.run.path)
 
     def begin(self, rows: Sequence[Row]) -> None:
-        """Replace what stands in the file by the lines of the epochs that are behind a training."""
+        """Replace the content of the file by the lines of earlier epochs."""
         self._collector.off = True
         self.rows = list(rows)
         self._write()
@@ -61,7 +61,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Collect numbers into the line of their epoch, where no ``Record`` does so."""
+        """Collect numbers into the line of their epoch, in a Trainer without ``Record``."""
         for row in self._collector.add(metrics, step):
             self.log_epoch(row)
 
@@ -70,7 +70,7 @@ class RunLogger(Logger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the line of the last epoch, where no ``Record`` did so."""
+        """Write the line of the last epoch, in a Trainer without ``Record``."""
         for row in self._collector.rest():
             self.log_epoch(row)
 
@@ -80,7 +80,7 @@ class RunLogger(Logger):
 
 
 class EpochCollector:
-    """Puts the numbers that Lightning logs together into one row per epoch.
+    """Collector of the numbers that Lightning logs into one row per epoch.
 
     Attributes:
         off: whether ``Record`` gives the rows instead, so that nothing is collected.
@@ -91,7 +91,7 @@ class EpochCollector:
         self._row: Row = {}
 
     def add(self, metrics: Mapping[str, float], step: int | None) -> list[Row]:
-        """Take numbers up; return the row of the epoch before, where they begin another one."""
+        """Add numbers; return the row of the previous epoch where they begin another one."""
         numbers = {name: float(value) for name, value in metrics.items() if not name.startswith("test/")}
         if self.off or "epoch" not in numbers or len(numbers) == 1:
             return []
@@ -101,6 +101,6 @@ class EpochCollector:
         return complete
 
     def rest(self) -> list[Row]:
-        """Return the row that is not complete yet, if there is one, and forget it."""
+        """Return the incomplete row, if there is one, and forget it."""
         rows, self._row = [self._row] if self._row else [], {}
         return rows

@@ -1,4 +1,4 @@
-"""A W&B server as far as it can be known without W&B's library: its names, a key for it, and whether it answers."""
+"""W&B server without W&B's library: rules for its names, its API key and address, and whether it answers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ PROJECT_RULE = "1 to 128 characters without / \\ # ? % : and without line ends"
 ENTITY_RULE = "letters, digits, - _ and . only; a team's project is logging.entity=TEAM logging.project=PROJECT"
 
 SECONDS = 5
-"""How long a server may take to answer at all. W&B's own clients go on trying for much longer."""
+"""Seconds that a server may take to answer. W&B's own client retries for much longer."""
 
 
 def has_key() -> bool:
-    """Return whether an API key is known; asked here because W&B's own check prompts or goes to the network."""
+    """Return whether there is an API key; W&B's own check would prompt or use the network."""
     return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
 
 
@@ -37,7 +37,7 @@ def address() -> SplitResult:
     """Return the server's address.
 
     Raises:
-        ValueError: ``WANDB_BASE_URL`` is none.
+        ValueError: ``WANDB_BASE_URL`` is no http or https address.
     """
     found = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     if found.scheme not in ("http", "https") or not found.hostname:
@@ -46,13 +46,13 @@ def address() -> SplitResult:
 
 
 def no_answer(seconds: float = SECONDS) -> str | None:
-    """Return why the server cannot be asked, within so many seconds; None where it answers, or a proxy has to know."""
+    """Return why the server does not answer within ``seconds``; None where it answers, or a proxy stands before it."""
     try:
         server = address()
         if server.scheme in getproxies():
             return None
         port = server.port or (80 if server.scheme == "http" else 443)
-        if server.scheme == "https":  # whether its certificate is good is for W&B's client to say
+        if server.scheme == "https":  # W&B's client checks the certificate
             socket.create_connection((server.hostname or "", port), timeout=seconds).close()
             return None
         connection = http.client.HTTPConnection(server.hostname or "", port, timeout=seconds)
@@ -63,6 +63,6 @@ def no_answer(seconds: float = SECONDS) -> str | None:
             connection.close()
     except (OSError, http.client.HTTPException) as problem:
         return f"the W&B server {server.hostname} does not answer ({str(problem) or type(problem).__name__})"
-    except ValueError as problem:  # an address that is none
+    except ValueError as problem:  # of address()
         return str(problem)
     return None

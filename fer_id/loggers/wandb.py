@@ -1,4 +1,4 @@
-"""PrivateWandbLogger: Lightning's ``WandbLogger`` with fer_id's rules of disclosure inside, for anybody's Trainer."""
+"""PrivateWandbLogger: Lightning's ``WandbLogger`` with fer_id's rules of disclosure, for any Trainer."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class PrivateWandbLogger(WandbLogger):
-    """Mirrors a run in Weights & Biases: numbers, figures without people, and no code, environment, host or path.
+    """Logger to Weights & Biases: numbers and figures without people, but no code, environment, host or path.
 
     The files of the W&B run lie inside the RunDir, which remains the record. The history has one row per epoch, on the
     axis ``epoch``; after resuming, each epoch once. Of a split with fewer than five real children no number is sent, of
@@ -45,7 +45,7 @@ class PrivateWandbLogger(WandbLogger):
     offline, and the line says how to send it. An active W&B run is finished first.
 
     Args:
-        run: whose mirror it is; its ``job.json`` says who the subjects are, and without it no score is sent.
+        run: run to copy; its ``job.json`` lists the subjects, and without it no score is sent.
         project, entity: in W&B.
         mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
         group: runs that belong together; None: the first part of ``name``.
@@ -55,7 +55,7 @@ class PrivateWandbLogger(WandbLogger):
         config: settings to show; None: ``config.yaml``. Paths and names of people are left out.
         monitor: chooses the best epoch, whose inner validation stands in the summary.
         faces: whether faces of children with ``media_sharing`` consent may be sent.
-        folds: runs of which this one is a mean, where it has no ``job.json`` of its own.
+        folds: runs that this one is a mean of, where it has no ``job.json`` of its own.
     """
 
     def __init__(
@@ -97,11 +97,11 @@ class PrivateWandbLogger(WandbLogger):
 
     @property
     def experiment(self) -> Any:
-        """The W&B run for other code, guarded by the rules of disclosure; opened when it is first asked for."""
+        """The W&B run for user code, guarded by the rules of disclosure; opened at the first use."""
         return GuardedRun(None, self.rules) if getattr(rank_zero_only, "rank", None) else self._guarded
 
     def _open(self) -> wandb.Run | None:
-        """Return the W&B run as it is, None where there is none; only for what has passed the rules."""
+        """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
         if not self._opened:
             self._opened.append(open_session(self._details, self._mode))
         return self._opened[0]
@@ -112,14 +112,14 @@ class PrivateWandbLogger(WandbLogger):
         return self._opened[0].id if self._opened and self._opened[0] else None
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy in another process opens nothing: the first process speaks."""
+        """Return the state without the W&B run: a copy in another process sends nothing."""
         return {**{key: value for key, value in self.__dict__.items() if key != "_guarded"}, "_opened": [None]}
 
     # ------------------------------------------------------------------------------------------------- learning curve
 
     @rank_zero_only
     def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Send the rows of the epochs that are behind a training, once."""
+        """Send the rows of earlier epochs that were not sent yet."""
         self._collector.off = True
         for row in rows[len(self._rows) :]:
             self.log_epoch(row)
@@ -177,7 +177,7 @@ class PrivateWandbLogger(WandbLogger):
         return self.rules.numbers(best_epoch_summary(rows, self.rules.hidden))
 
     def _catch_up(self) -> None:
-        """Send the recorded epochs, where no training in this process did: opening a run again empties its history."""
+        """Send the recorded epochs, where no training in this process did: reopening a W&B run empties its history."""
         if not self._collector.off and not self._rows:
             self.begin(self.run.learning_curve().to_dict("records"))  # type: ignore[arg-type]  # its columns are texts
 
@@ -198,14 +198,14 @@ class PrivateWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_explanation(self, explanation: Mapping[str, Any], gallery: Sequence[Shown]) -> None:
-        """Send where the model looks, ``explain.json``, with the film strips that may leave."""
+        """Send the explanation, ``explain.json``, with the film strips that may leave."""
         with harmless():
             if (run := self._open()) is not None and "test" not in self.rules.hidden:
                 note_uploads(self.run, run.id, send_explanation(run, explanation, gallery, faces=self.faces))
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a W&B run to send something to; it is opened for the answer."""
+        """True where there is a W&B run; it is opened if it was not yet."""
         return self._open() is not None
 
     @rank_zero_only
@@ -229,9 +229,9 @@ class PrivateWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:
-        """Send film strips by panel, with the row of their epoch: drawn ones, with ``faces=True`` those of who agreed.
+        """Send film strips by panel, with the row of their epoch: of drawn faces, and with ``faces=True`` by consent.
 
-        Nothing is sent of a split with fewer than five real children, which the first part of a key names.
+        A key begins with the split; of a split with fewer than five real children nothing is sent.
         """
         allowed = {key: strips for key, strips in panels.items() if key.partition("/")[0] not in self.rules.hidden}
         with harmless():
@@ -247,7 +247,7 @@ class PrivateWandbLogger(WandbLogger):
                 run.summary.update({**facts, **{f"{word}/withheld": why for word, why in self.rules.hidden.items()}})
 
     def close(self) -> None:
-        """End the W&B run; what is left is sent first."""
+        """Finish the W&B run, after sending the rest."""
         if self._opened and self._opened[0] is not None:
             with harmless():
                 close_session()
@@ -269,17 +269,17 @@ class PrivateWandbLogger(WandbLogger):
         dataframe: Any = None,
         step: int | None = None,
     ) -> None:
-        """Send nothing, with a line: a table may hold anything."""
+        """Send nothing and print a message: a table may hold anything."""
         self.experiment.log({key: data if dataframe is None else dataframe})
 
     def watch(
         self, model: nn.Module, log: str | None = "gradients", log_freq: int = 100, log_graph: bool = True
     ) -> None:
-        """Send nothing, with a line."""
+        """Send nothing and print a message."""
         self.experiment.watch(model)
 
     def use_artifact(self, artifact: str, artifact_type: str | None = None) -> Any:
-        """Fetch nothing, with a line."""
+        """Fetch nothing and print a message."""
         return self.experiment.use_artifact(artifact)
 
     def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
@@ -287,7 +287,7 @@ class PrivateWandbLogger(WandbLogger):
 
 
 def _public_name(run: RunDir) -> str:
-    """Return ``<study>/<run>``, without the names of children, which folds bear."""
+    """Return ``<study>/<run>``; folds, which are named after children, get their number instead."""
     parts = run.path.resolve().parts
     if "folds" not in parts:
         return "/".join(parts[-2:])

@@ -1,7 +1,7 @@
-"""One W&B run inside a RunDir: how it is opened and closed, with no code, environment, host, path or command line.
+"""Opening and closing of a W&B run inside a RunDir, without code, environment, host, path or command line.
 
-``mode=auto`` is online where an API key is set and offline otherwise. The run's own folder is the record; what W&B is
-sent is decided in ``fer_id.loggers.disclosure``.
+``mode=auto`` is online where an API key is set and offline otherwise. The run's own folder is the record;
+``fer_id.loggers.disclosure`` decides what is sent.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import wandb
 
 OPENING_S, CLOSING_S = 20, 120
-"""Seconds that a server may take to open a run, and to take what is left at its end."""
+"""Seconds that a server may take to open a run, and to receive the rest at its end."""
 
 TAG = 64
 """Characters of a tag at most; W&B refuses longer ones."""
 
 
 class Details(NamedTuple):
-    """What a W&B run is opened with, whatever the mode.
+    """Settings of a W&B run in any mode.
 
     Attributes:
         folder: the RunDir, in which its files lie.
@@ -36,7 +36,7 @@ class Details(NamedTuple):
         group: the study; its folds share it.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
         tags: of the run, each cut to 64 characters.
-        config: what may leave of the configuration.
+        config: the part of the configuration that may leave.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Details(NamedTuple):
 
 
 def wandb_mode(mode: str) -> str:
-    """``auto`` resolved: online where an API key is known (environment or netrc file), else offline."""
+    """Return the mode; for ``auto``, online with an API key (environment or netrc file), else offline."""
     if mode != "auto":
         return mode
     if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
@@ -59,17 +59,17 @@ def wandb_mode(mode: str) -> str:
 
 
 def without_reports() -> None:
-    """Keeps W&B's library from sending reports of its own errors, whose traces name folders; before it is imported."""
+    """Disable W&B's reports of its own errors, whose traces name folders; call before ``wandb`` is imported."""
     os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
 def open_session(details: Details, mode: str) -> wandb.Run | None:
     """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
-    Where it cannot be opened online (no key, no answer, a refused name) a line says why, and it is recorded offline;
-    where not even that is possible, a line says so and None is returned. Nothing is raised.
+    Where the run cannot be opened online (no key, no answer, a refused name) a message says why, and it is recorded
+    offline; where that fails too, a message says so and None is returned. Nothing is raised.
 
-    A folder keeps its W&B run: opened again, as by a training that resumes, it is the same one, with an empty history.
+    A folder keeps its W&B run: a training that resumes opens the same one again, with an empty history.
 
     Args:
         details: the run.
@@ -84,7 +84,7 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
     if mode != "offline" and why is None:
         try:
             return _opened(details, mode)
-        except Exception as problem:  # a refused key, a name, a server that falls silent: each in its own way
+        except Exception as problem:  # a refused key or name, a server that stops answering: each has its own class
             why = short(problem)
             _discard(details.folder / "wandb")
     try:
@@ -99,9 +99,9 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
 
 
 def _opened(details: Details, mode: str) -> wandb.Run:
-    """Return the W&B run, opened in one mode; raise whatever W&B's library raises."""
+    """Open the W&B run in one mode; raise any error of W&B's library."""
     home = details.folder / "wandb"
-    # Its cache and staging folders would else be in the home directory, with copies of the tables.
+    # W&B's cache and staging folders would otherwise be in the home directory, with copies of the tables.
     os.environ |= dict.fromkeys(("WANDB_CACHE_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"), str(home))
     without_reports()
     import wandb
@@ -140,7 +140,7 @@ def _opened(details: Details, mode: str) -> wandb.Run:
             job_type=details.job_type,
             tags=list(dict.fromkeys(tag[:TAG] for tag in details.tags)),
             config=details.config,
-            mode=mode,  # type: ignore[arg-type]  # one of W&B's own words
+            mode=mode,  # type: ignore[arg-type]  # one of W&B's literals
             settings=settings,
         )
     run.define_metric("epoch")
@@ -150,7 +150,7 @@ def _opened(details: Details, mode: str) -> wandb.Run:
 
 
 def _discard(folder: Path) -> None:
-    """Remove what an opening that failed left: W&B's process, which holds the id, its folder and its logs."""
+    """Clean up after a failed opening: end W&B's process, which holds the id, and remove its folder and logs."""
     import wandb
 
     with suppress(Exception):
@@ -162,9 +162,9 @@ def _discard(folder: Path) -> None:
 
 
 def _identity(folder: Path) -> str:
-    """Return the id of the W&B run of a RunDir: an agent's, where one started this process; else made once and kept.
+    """Return the id of the W&B run of a RunDir: the id of a W&B agent that started this process, else a stored one.
 
-    What an earlier, interrupted opening left to be synced is removed, since all of it is told again.
+    Offline files of an earlier, interrupted run of this id are removed, since all their rows are sent again.
     """
     from wandb.sdk.lib.runid import generate_id
 
@@ -181,7 +181,7 @@ def _identity(folder: Path) -> str:
 
 
 def _text(path: Path) -> str:
-    """Return a file's text; a damaged one as what no id is, and nothing where there is no file."""
+    """Return the text of a file, at most 1000 bytes; ``?``, which is no id, for an empty one; empty without a file."""
     if not path.is_file():
         return ""
     return path.read_bytes()[:1000].decode("utf-8", errors="replace").strip() or "?"
@@ -189,7 +189,7 @@ def _text(path: Path) -> str:
 
 @contextmanager
 def _environment_id(identity: str) -> Iterator[None]:
-    """Let W&B's library, which reads ``WANDB_RUN_ID`` itself, see the id that is used."""
+    """Set ``WANDB_RUN_ID``, if it is set, to the id that is used, since W&B's library reads it too."""
     before = os.environ.get("WANDB_RUN_ID")
     if before:
         os.environ["WANDB_RUN_ID"] = identity
@@ -202,7 +202,7 @@ def _environment_id(identity: str) -> Iterator[None]:
 
 @contextmanager
 def harmless() -> Iterator[None]:
-    """Say in one line that W&B failed, and go on: the mirror is never worth a training."""
+    """Print errors of W&B on one line and go on: a failed upload must not end a training."""
     try:
         yield
     except Exception as problem:
@@ -216,7 +216,7 @@ def short(problem: Exception) -> str:
 
 
 def close_session() -> None:
-    """Ends the active W&B run, if there is one, and removes W&B's own logs, which name folders of this machine."""
+    """Finish the active W&B run, if there is one, and remove W&B's own logs, which name folders of this machine."""
     import wandb
 
     if wandb.run is None:

@@ -33,7 +33,7 @@ class Estimate(Extent):
 
 
 class Check(Part):
-    """Whether maps can be believed, by one check."""
+    """The result of one sanity check of attribution maps."""
 
     passed: bool | None
 

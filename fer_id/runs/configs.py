@@ -1,4 +1,4 @@
-"""Configurations of runs compared: what differs between two, and a name for what one makes a model learn."""
+"""Comparison of the configurations of runs: their differences, and a hash of the settings that decide the training."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
-"""Settings, or beginnings of them, that may change while a run is resumed."""
+"""Settings, or prefixes of settings, that may change when a run is resumed."""
 
 
 def job_hash(config: dict[str, Any]) -> str:
-    """A name for what a configuration makes a model learn: equal for equal trainings, whatever their run is called.
+    """Return a hash of the settings that decide a training: equal for equal trainings, whatever the name of the run.
 
     Args:
         config: a whole resolved configuration, as in ``config.yaml``; :data:`FREE_KEYS` and ``name`` do not count.
@@ -26,7 +26,7 @@ def job_hash(config: dict[str, Any]) -> str:
     False
     """
     counted = {key: value for key, value in _leaves(config) if key != "name" and not key.startswith(FREE_KEYS)}
-    if not counted.get("trainer.callbacks", True):  # a younger setting: older trials keep their names
+    if not counted.get("trainer.callbacks", True):  # a newer setting: without callbacks older trials keep their hash
         del counted["trainer.callbacks"]
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -40,7 +40,7 @@ def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 
 def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ between two configurations, with both values (None where absent)."""
+    """Return the dotted keys whose values differ between two configurations, with both values (None where absent)."""
     found: dict[str, tuple[Any, Any]] = {}
     for key in {**left, **right}:
         a, b = left.get(key), right.get(key)
@@ -52,7 +52,7 @@ def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -
 
 
 def with_defaults(config: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
-    """A configuration with what it does not name as it usually is."""
+    """Return a configuration with defaults for the settings that it lacks."""
     filled = {**usual, **config}
     for key in usual.keys() & config.keys():
         if isinstance(usual[key], dict) and isinstance(config[key], dict):

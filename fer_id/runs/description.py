@@ -1,4 +1,4 @@
-"""``config.yaml`` and ``job.json`` of a run that is made from the parts of a training instead of a configuration."""
+"""Content of ``config.yaml`` and ``job.json`` of a run that is begun from a task and a data module in Python."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NO_AUGMENTATION = dict.fromkeys(
 """``augment`` in the configuration where training clips stay as they are."""
 
 PRECISIONS = {"bf16-mixed": "bf16"}
-"""Precision of a Trainer -> in the words of a configuration, where that is not ``32``."""
+"""Precision of a Trainer -> the same in a configuration, where that is not ``32``."""
 
 
 def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
-    """Return ``config.yaml``: settings of the parts; those of the Trainer join when it begins to fit.
+    """Return ``config.yaml``: settings of task and data; those of the Trainer are added when it begins to fit.
 
     Args:
         name: of the run.
-        task: a LightningModule with ``model``; of ``ClipClassification`` the optimiser and the loss are known too.
+        task: a LightningModule with ``model``; a ``ClipClassification`` gives the optimiser and the loss too.
         data: a data module of fer_id.
 
     Raises:
@@ -59,7 +59,7 @@ def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
 
 
 def describe_trainer(trainer: Any, monitor: str) -> dict[str, Any]:
-    """Return section ``trainer`` of ``config.yaml`` as far as a Trainer decides it."""
+    """Return the settings in section ``trainer`` of ``config.yaml`` that a Trainer decides."""
     epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 100_000
     return {
         "max_epochs": epochs,
@@ -71,7 +71,7 @@ def describe_trainer(trainer: Any, monitor: str) -> dict[str, Any]:
 
 
 def describe_job(command: str, task: Any, data: Any) -> dict[str, Any]:
-    """Return ``job.json``: what must be known of a run beside its settings; of new weights, without a parent."""
+    """Return ``job.json``: facts about a run beside its settings; a run of new weights, so without a parent."""
     frames = int(data.clips["length"].max())
     return {
         **environment(command),
@@ -88,7 +88,7 @@ def describe_job(command: str, task: Any, data: Any) -> dict[str, Any]:
 
 
 def _model(task: Any) -> dict[str, Any]:
-    """Return section ``model``: what fer_id builds it from, or of a module of somebody's own its class."""
+    """Return section ``model``: the settings that fer_id builds it from, or the class name of a custom module."""
     model = getattr(task, "model", None)
     if not isinstance(model, nn.Module):
         raise ConfigError(

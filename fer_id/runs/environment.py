@@ -23,7 +23,7 @@ def environment(command: str) -> dict[str, Any]:
 
 
 def machine(device_type: str | None = None) -> str:
-    """Return processor or accelerator and how many threads; no host name.
+    """Return the name of the processor or accelerator and the number of threads, without a host name.
 
     Args:
         device_type: ``cpu`` or ``cuda``; None: the GPU where there is one.
@@ -38,7 +38,7 @@ def machine(device_type: str | None = None) -> str:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that the program runs from; None where it is installed without one."""
+    """Return the commit of the checkout that the program runs from; None where it runs from no checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=True

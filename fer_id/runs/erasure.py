@@ -1,6 +1,6 @@
-"""What a withdrawal erases: the child in a store and in what runs say; and the quarantine of what learned from it.
+"""Erasure of a child from stores and runs after a withdrawal of consent, and quarantine of runs that learned from it.
 
-Erasing again what is erased does nothing, so that an interrupted withdrawal is simply repeated.
+Erasing twice is harmless, so that an interrupted withdrawal is simply repeated.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from fer_id.store.format import PARTS
 
 @dataclass
 class Erased:
-    """What was done to the runs of one folder.
+    """Result of the erasure from the runs of one folder.
 
     Attributes:
-        quarantined: runs that learned from the child, were chosen by it, or descend from such a run.
-        cleaned: runs that only judged it, without their predictions of it and all pictures.
-        removed: folds that tested nobody else.
+        quarantined: runs that learned from the child, were chosen by its clips, or descend from such a run.
+        cleaned: runs that only tested the child, now without its predictions and without any picture.
+        removed: folds that tested this child alone.
         uploaded: W&B runs that were online, for deletion by hand.
         pictures: W&B run, online or not -> number of pictures of the child that it holds.
-        searched: how many runs were looked at.
+        searched: number of runs that were read.
         problems: runs that could not be read or cleaned.
     """
 
@@ -46,16 +46,16 @@ class Erased:
 
 
 def erase_from_store(path: Path, subject: str) -> int:
-    """Removes one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
+    """Remove one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
 
-    What an interrupted preparation may have left beside the store goes as well, whole: it does not tell whose it is. A
-    store that held nobody else is removed whole.
+    Folders that an interrupted preparation left beside the store are removed whole, since their subjects are not known.
+    So is a store of this subject alone.
 
     Returns:
         the number of clips erased.
 
     Raises:
-        StoreError: neither a store there nor anything left of preparing one.
+        StoreError: there is neither a store nor a folder left of an interrupted preparation.
     """
     remains = [one for one in path.parent.glob(f".{path.name}.*") if one.is_dir()] if path.parent.is_dir() else []
     for one in remains:
@@ -84,13 +84,12 @@ def erase_from_store(path: Path, subject: str) -> int:
 
 
 def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
-    """Quarantines, cleans or removes every run below ``root`` that knows the subject.
+    """Quarantine, clean or remove every run below ``root`` that has the subject among its data.
 
     Args:
         root: the folder of all runs.
         subject: pseudonym.
-        reason: what ``QUARANTINED`` says; it begins with the pseudonym.
-
+        reason: content of ``QUARANTINED``; begins with the pseudonym.
     """
     problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
     for path in sorted(root.rglob("job.json")):
@@ -102,7 +101,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     erased, known = Erased(searched=len(runs)), [run for run in runs if _knows(run, jobs[run.path], subject)]
     first = {run.path.resolve() for run in known if _is_tainted(run, jobs[run.path], subject)}
     tainted = _descendants(runs, jobs, first, root)
-    for run in runs:  # all of them before anything is cleaned: an interrupted withdrawal still finds its way then
+    for run in runs:  # all of them before any is cleaned, so that an interrupted withdrawal can be repeated
         if run.path.resolve() in tainted:
             run.quarantine(reason)
             erased.quarantined.append(run.path)
@@ -112,7 +111,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
         erased.uploaded += _uploaded(run)
         try:
             erased.pictures |= Counter(line["wandb_run"] for line in read_uploads(run) if line["subject_id"] == subject)
-            with locked(run.path, RunError):  # what is being trained now would write it all again
+            with locked(run.path, RunError):  # a training in progress would write the data again
                 if _of_fold(run, subject):
                     shutil.rmtree(run.path)
                     erased.removed.append(run.path)
@@ -133,13 +132,13 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
 
 
 def _of_fold(run: RunDir, subject: str) -> bool:
-    """Whether a run is the fold, or a trial of the fold, that tests the subject and bears its name."""
+    """Return whether a run is the fold, or a trial of the fold, that tests the subject and bears its name."""
     fold = next((one for one in (run.path, run.path.parent) if one.parent.name == "folds"), None)
     return fold is not None and fold.name == subject
 
 
 def _clean_study(path: Path, subject: str) -> None:
-    """Takes the fold that tests the subject out of the record of a sweep, and out of what was made of it."""
+    """Remove the fold that tests the subject from the record of a sweep, with all that was made of it."""
     lines = read_text(path, RunError, most=MOST_JSON).splitlines(keepends=True)
     kept = [line for line in lines if subject not in line]
     if len(kept) == len(lines):
@@ -158,16 +157,17 @@ def _knows(run: RunDir, job: dict[str, Any], subject: str) -> bool:
 
 
 def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
-    """Whether a run learned from the subject or was chosen by it, or was quarantined for it before."""
+    """Return whether a run learned from the subject, was chosen by it, or was quarantined for it before."""
     mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
     before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
     return before or any(subject in subjects.get(split, ()) for split in LEARNED_FROM)
 
 
 def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:
-    """The tainted runs, those that pool them, and all that started from one of these.
+    """Return the resolved folders of tainted runs, of runs that pool them, and of all runs that started from these.
 
-    A run notes its parents as they were typed: relative to where it was trained, which is mostly where ``root`` lies.
+    A run records its parents as they were typed: relative to the working directory of its training, which is mostly
+    the parent folder of ``root``.
     """
     while True:
         found = set(tainted)
@@ -182,7 +182,7 @@ def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: 
 
 
 def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
-    """Takes the subject out of what a run says: predictions, numbers, pictures, W&B files that may speak of it."""
+    """Remove the subject from the files of a run: its predictions and counts, all reports, pictures and W&B files."""
     if (run.path / "predictions.parquet").exists():
         table = run.predictions()
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
@@ -204,7 +204,7 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
 
 
 def _forget(audit: dict[str, Any], subject: str) -> None:
-    """Takes a subject out of the counts of a cohort's audit; what cannot be counted again without it is dropped."""
+    """Remove a subject from the counts of a cohort's audit; the agreement of annotators is dropped."""
     coverage = audit.get("coverage")
     if isinstance(coverage, dict) and subject in (coverage.get("by_subject") or {}):
         gone = coverage["by_subject"].pop(subject)
@@ -220,7 +220,7 @@ def _forget(audit: dict[str, Any], subject: str) -> None:
 
 
 def _uploaded(run: RunDir) -> Iterator[str]:
-    """Names of the W&B runs of this run that left the machine: online ones, and offline ones synced since."""
+    """Yield the ids of the W&B runs of this run that left the machine: online ones, and offline ones synced since."""
     for folder in sorted((run.path / "wandb").glob("*run-*")):
         if folder.name.startswith("run-") or list(folder.glob("*.wandb.synced")):
             yield folder.name.rsplit("-", 1)[-1]

@@ -1,7 +1,7 @@
-"""The shapes of a run's ``metrics.json`` and ``job.json``, which somebody may have edited since they were written.
+"""Schemas of a run's ``metrics.json`` and ``job.json``, checked at reading since the files may have been edited.
 
-A key that an older version did not write may be missing; what is there is of its kind, and null only where a value may
-be undefined. Which keys a page needs is for the page to say.
+A key that an older version did not write may be missing; a value has the type of its field, and is null only where it
+may be undefined. Each page that reads a record checks which keys it needs.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ Provenance = Literal["real", "simulated", "synthetic"]
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Return names that stand once each; raise ValueError otherwise."""
+    """Return the names; raise ValueError where one is repeated."""
     if len(set(names)) < len(names):
         raise ValueError("each name once")
     return names
 
 
 class Part(BaseModel):
-    """A part of a run's files; keys that nobody reads here are left as they are."""
+    """A part of a run's files; keys without a field are left as they are."""
 
     model_config = ConfigDict(extra="allow")
 
 
 class Interval(Part):
-    """Of a score."""
+    """The confidence interval of a score."""
 
     low: Number
     high: Number
@@ -48,7 +48,7 @@ Intervals = dict[str, Interval | None]
 
 
 class ClassScores(Part):
-    """Of one class."""
+    """Scores of one class."""
 
     precision: Share | None = None
     recall: Share | None = None
@@ -59,7 +59,7 @@ class ClassScores(Part):
 
 
 class SubjectScores(Part):
-    """Of one subject."""
+    """Scores of one subject."""
 
     n_clips: Count = 0
     n_missing: Count = 0
@@ -69,14 +69,14 @@ class SubjectScores(Part):
 
 
 class Size(Part):
-    """Of a group."""
+    """Numbers of clips and subjects of a group."""
 
     n_clips: Count = 0
     n_subjects: Count = 0
 
 
 class GroupScores(Size):
-    """Of one group."""
+    """Scores of one group."""
 
     accuracy: Share | None = None
     macro_recall: Share | None = None
@@ -91,7 +91,7 @@ class GroupScores(Size):
 
 
 class Calibrated(Part):
-    """The same after temperature scaling; absent where nothing was scaled, so never undefined."""
+    """Calibration errors after temperature scaling; absent where no fold was scaled, so never undefined."""
 
     ece: Number = 0.0
     adaptive_ece: Number | None = None
@@ -102,7 +102,7 @@ class Calibrated(Part):
 
 
 class Calibration(Part):
-    """How far the probabilities can be believed."""
+    """Calibration errors of the predicted probabilities, and the temperature of each fold."""
 
     bins: Count | None = None
     ece: Number | None = None
@@ -117,7 +117,7 @@ class Calibration(Part):
 
 
 class Selective(Part):
-    """Risk against coverage."""
+    """Selective prediction: risk by coverage and coverage by risk."""
 
     aurc: Number | None = None
     aurc_best: Number | None = None
@@ -127,7 +127,7 @@ class Selective(Part):
 
 
 class Review(Part):
-    """What is left to a person."""
+    """Review by a person: thresholds of confidence by fold, and the share of clips below them."""
 
     risk: Share
     thresholds: dict[str, Share | None]
@@ -141,7 +141,7 @@ class Review(Part):
 
 
 class Conformal(Part):
-    """Sets that hold the truth as often as was asked."""
+    """Conformal prediction: sets of classes that hold the true one at the chosen level."""
 
     level: Share
     verdict: Text
@@ -157,7 +157,7 @@ class Conformal(Part):
 
 
 class Gap(Part):
-    """Between the best and the worst group."""
+    """The gap between the best and the worst group."""
 
     gap: Number | None = None
     ratio: Number | None = None
@@ -243,7 +243,7 @@ class Metrics(Part):
 
 
 class Cost(Part):
-    """Of one clip through the model."""
+    """Computational cost of the model for one clip."""
 
     parameters: Count | None
     multiply_adds_per_clip: Count | None
@@ -251,7 +251,7 @@ class Cost(Part):
 
 
 class Agreement(Part):
-    """How far annotators agree."""
+    """Agreement of the annotators of a store."""
 
     annotators: Count
     clips: Count
@@ -261,7 +261,7 @@ class Agreement(Part):
 
 
 class Audit(Part):
-    """What the leakage audit of a store counted."""
+    """Counts of the leakage audit of a store."""
 
     frames_without_face: Count | None = None
     left_out: dict[str, Count] | None = None
@@ -271,7 +271,7 @@ class Audit(Part):
 
 
 class Store(Part):
-    """What a run learned from."""
+    """The store that a run was trained and tested on."""
 
     name: Text | None = None
     fingerprint: Text | None = None
@@ -313,15 +313,15 @@ class Job(Part):
 
 
 def read_record(shape: type[Part], path: Path, hint: str = "") -> dict[str, Any]:
-    """Return the JSON object in a run's file, once it has the shape.
+    """Return the JSON object in a run's file, after checking it against a schema.
 
     Args:
-        shape: one of the records here or in ``fer_id.reporting.result_shapes``.
+        shape: a schema of this module or of ``fer_id.reporting.result_shapes``.
         path: the file.
-        hint: what makes the file again.
+        hint: how the file can be made again.
 
     Raises:
-        RunError: it is missing, damaged, or of another shape, each place named.
+        RunError: the file is missing, damaged, or does not match the schema; each place is named.
     """
     try:
         return checked(shape, read_json(path, RunError), str(path), RunError)

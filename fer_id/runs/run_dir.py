@@ -1,4 +1,4 @@
-"""RunDir: the one folder that every training leaves behind, and the record that W&B only mirrors."""
+"""RunDir: the folder of a training, with its complete record."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from fer_id.shapes import Number, record
 from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
-"""What makes a row of ``predictions.parquet`` unique."""
+"""Columns that identify a row of ``predictions.parquet``."""
 
 LEARNED_FROM = ("train", "validation", "unlabelled", "source")
-"""Lists of ``subjects`` in ``job.json`` whose members a model has seen; the others it was only judged on."""
+"""Lists of ``subjects`` in ``job.json`` whose members the model has seen; the other ones were only evaluated."""
 
 CROSS_FIT = "crossfit"
-"""Folder in a run of the trainings that predict its calibration children; they are told apart by their number."""
+"""Folder in a run of the numbered trainings that predict its calibration children."""
 
 
 class RunDir:
-    """A run's folder; its files are those that the methods below read and write, and ``DONE``, written last.
+    """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last.
 
     Attributes:
         path: the folder.
@@ -48,7 +48,7 @@ class RunDir:
         usual: dict[str, Any] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> Iterator[RunDir]:
-        """As :meth:`create`, for this process alone until the block ends; what killed ones left half-written goes.
+        """Create or resume the run as :meth:`create` does, locked for this process, and remove half-written files.
 
         Raises:
             RunError: as :meth:`create`, or another process works on the run.
@@ -69,13 +69,13 @@ class RunDir:
         usual: dict[str, Any] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> RunDir:
-        """Makes the folder, or takes an unfinished one of the same configuration up again (see :meth:`changed`).
+        """Make the folder, or resume an unfinished run of the same configuration (see :meth:`changed`).
 
         Args:
             path: the folder.
-            config, usual: as :meth:`changed` has them.
-            job: what ``job.json`` is to say.
-            changeable: dotted keys that may differ this time; ``job.json`` then says so under ``resumed_with``.
+            config, usual: as in :meth:`changed`.
+            job: content of ``job.json``.
+            changeable: dotted keys that may differ; ``job.json`` then records the change under ``resumed_with``.
 
         Raises:
             RunError: the folder holds a finished run, or one of another configuration or on other data.
@@ -102,14 +102,14 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
-        """A run that exists.
+        """Open an existing run.
 
         Args:
             path: the folder.
-            unfinished: accept one without ``DONE``.
+            unfinished: accept a run without ``DONE``.
 
         Raises:
-            RunError: no such run, or not finished.
+            RunError: no such run, a quarantined one, or one that is not finished.
         """
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
@@ -120,7 +120,7 @@ class RunDir:
         return run
 
     def require_whole(self) -> None:
-        """Checks that what says how an unfinished run was begun is there, if anything was trained.
+        """Check that the configuration and the job of an unfinished run can be read, if training has begun.
 
         Raises:
             RunError: ``config.yaml`` or ``job.json`` is missing or damaged.
@@ -138,23 +138,23 @@ class RunDir:
 
     @property
     def _begun(self) -> bool:
-        """Whether there is anything that was trained."""
+        """True once the run has a checkpoint or a fold."""
         return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
     def changed(self, config: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
-        """Dotted keys in which this run differs from a configuration, of those that decide what is learned.
+        """Return the dotted keys in which this run differs from a configuration; :data:`FREE_KEYS` do not count.
 
-        ``auto`` differs from nothing: the run holds what it was decided to be.
+        ``auto`` never differs: the run holds the value that was decided.
 
         Args:
-            config: what is asked for.
-            usual: defaults of every setting: the run was trained with that of a setting which did not exist yet.
+            config: the configuration to compare with.
+            usual: defaults of all settings; they stand for settings that did not exist when the run was begun.
         """
         found = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
     def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> dict[str, Any]:
-        """``resumed_with`` of ``job.json``: after how many epochs which settings were changed to what; {} for none."""
+        """Return ``resumed_with`` of ``job.json``: each change of settings, with the epochs before it; {} for none."""
         entries = self.job().get("resumed_with") or []
         if changed:
             found = differences(self.config(), config)
@@ -163,10 +163,10 @@ class RunDir:
         return {"resumed_with": entries} if entries else {}
 
     def require_store(self, fingerprint: str | None) -> None:
-        """Checks that a store is the one this run was begun with: another has other clips under the same names.
+        """Check that a store is the one that the run was begun with; another may have other clips of the same name.
 
         Raises:
-            RunError: it is another, or was made again with other content.
+            RunError: the fingerprint is another one: another store, or the same made again with other content.
         """
         if (self.job().get("store") or {}).get("fingerprint") != fingerprint:
             raise RunError(
@@ -175,7 +175,7 @@ class RunDir:
             )
 
     def require_split(self, subjects: dict[str, list[str]]) -> None:
-        """Checks that a configuration divides subjects as this run was trained: an edited one may test those it saw.
+        """Check that a configuration splits subjects as in the training; an edited one may test subjects that it saw.
 
         Args:
             subjects: split -> pseudonyms, sorted.
@@ -192,10 +192,10 @@ class RunDir:
             )
 
     def require_consent(self) -> None:
-        """Checks that the run is not quarantined.
+        """Check that the run is not quarantined.
 
         Raises:
-            RunError: it learned from somebody who withdrew.
+            RunError: the run learned from a subject whose consent was withdrawn.
         """
         if (self.path / "QUARANTINED").exists():
             raise RunError(
@@ -204,26 +204,26 @@ class RunDir:
             )
 
     def quarantine(self, reason: str) -> None:
-        """Keeps the run from being opened, resumed or started from again."""
+        """Mark the run so that it is not opened, resumed or started from again."""
         atomic_write_text(self.path / "QUARANTINED", reason + "\n")
 
     @property
     def done(self) -> bool:
-        """Whether the run is finished."""
+        """True for a finished run."""
         return (self.path / "DONE").is_file()
 
     def finish(self) -> None:
-        """Marks the run finished: the last thing written.
+        """Write ``DONE``, the last file of a run.
 
         Raises:
-            RunError: it learned from somebody who withdrew meanwhile.
+            RunError: the consent of a subject that the run learned from was withdrawn meanwhile.
         """
         self.require_consent()
         atomic_write_text(self.path / "DONE", "")
 
     @property
     def predicted(self) -> bool:
-        """Whether its training is over, and what is left is to calibrate and to judge it."""
+        """True once the training is over and its predictions are written; calibration and evaluation may be left."""
         return (self.path / "predictions.parquet").is_file()
 
     @property
@@ -238,19 +238,19 @@ class RunDir:
 
     @property
     def parts(self) -> list[RunDir]:
-        """The further trainings that a cross-fitted run is calibrated by; empty for most."""
+        """The further trainings that calibrate a cross-fitted run; empty for other runs."""
         return [RunDir(path.parent) for path in sorted(self.path.glob(f"{CROSS_FIT}/*/config.yaml"))]
 
     @property
     def part(self) -> int | None:
-        """Which part of a cross-fitted run this is; None for any other."""
+        """Number of this run among the parts of a cross-fitted run; None for other runs."""
         return int(self.path.name) if self.path.parent.name == CROSS_FIT and self.path.name.isdigit() else None
 
     def checkpoint(self, which: str = "best") -> Path:
-        """``checkpoints/best.ckpt`` or ``last.ckpt``.
+        """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``.
 
         Raises:
-            RunError: it is not there.
+            RunError: the file does not exist.
         """
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
@@ -258,23 +258,23 @@ class RunDir:
         return path
 
     def config(self) -> dict[str, Any]:
-        """The whole resolved configuration."""
+        """Return the whole resolved configuration, ``config.yaml``."""
         return read_yaml(self.path / "config.yaml", RunError)[0]
 
     def write_config(self, config: dict[str, Any]) -> None:
-        """Writes ``config.yaml``."""
+        """Write ``config.yaml``."""
         atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
     def job(self) -> dict[str, Any]:
-        """Command, versions, commit, seed, store fingerprint, subjects of each split, parent runs."""
+        """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""
         return read_record(Job, self.path / "job.json")
 
     def write_job(self, job: dict[str, Any]) -> None:
-        """Writes ``job.json``."""
+        """Write ``job.json``."""
         write_json(self.path / "job.json", job)
 
     def metrics(self) -> dict[str, Any]:
-        """The final numbers, ``metrics.json``.
+        """Return the final metrics, ``metrics.json``.
 
         Raises:
             RunError: missing or damaged.
@@ -283,19 +283,19 @@ class RunDir:
         return read_record(Metrics, self.path / "metrics.json", hint)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        """Writes ``metrics.json``."""
+        """Write ``metrics.json``."""
         write_json(self.path / "metrics.json", metrics)
 
     def predictions(self) -> pd.DataFrame:
-        """``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
+        """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
 
         Raises:
-            RunError: missing, damaged, or a (clip_id, fold, split) stands twice.
+            RunError: missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice.
         """
         path = self.path / "predictions.parquet"
         hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
         hint += "training again"
-        table = read_parquet(path, RunError, hint, threads=False)  # so small a file is read before threads have begun
+        table = read_parquet(path, RunError, hint, threads=False)  # faster than starting threads for so small a file
         if missing := [key for key in PREDICTION_KEYS if key not in table]:
             raise RunError(f"{path}: columns missing: {', '.join(missing)}")
         if table.duplicated(list(PREDICTION_KEYS)).any():
@@ -304,7 +304,7 @@ class RunDir:
         return table
 
     def _require_tested(self, table: pd.DataFrame, hint: str) -> None:
-        """Raise RunError where predictions test a subject that the run did not: they are another run's."""
+        """Raise RunError where predictions are of a test subject that the run does not have, so of another run."""
         recorded = (self.job().get("subjects") or {}).get("test") if (self.path / "job.json").exists() else None
         if not recorded or "subject_id" not in table:
             return
@@ -315,14 +315,14 @@ class RunDir:
             )
 
     def write_predictions(self, table: pd.DataFrame) -> None:
-        """Writes ``predictions.parquet`` at once or not at all."""
+        """Write ``predictions.parquet`` atomically."""
         atomic_write_bytes(self.path / "predictions.parquet", table.to_parquet(index=False))
 
     def learning_curve(self) -> pd.DataFrame:
-        """``metrics.jsonl``, a row per epoch; empty where nothing was logged. A last line cut by a crash is dropped.
+        """Return ``metrics.jsonl``, a row per epoch; empty without the file. A last line cut by a crash is dropped.
 
         Raises:
-            RunError: it cannot be read, or another line is no JSON object.
+            RunError: the file cannot be read, or another line is not a JSON object of numbers.
         """
         path = self.path / "metrics.jsonl"
         lines: list[dict[str, Any]] = read_json_lines(path, RunError)

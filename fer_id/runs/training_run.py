@@ -1,4 +1,4 @@
-"""A run that is trained in this process: it begins from a task and data, brings its callbacks, and is evaluated."""
+"""TrainingRun: a RunDir for trainings in Python, begun from a task and data, with its callbacks and evaluation."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from fer_id.runs.run_dir import RunDir
 
 
 class TrainingRun(RunDir):
-    """A RunDir of a training in a script or notebook; the front door exports it as ``fer_id.RunDir``.
+    """A RunDir of a training in a script or notebook, exported as ``fer_id.RunDir``.
 
-    Who writes what: :meth:`begin` writes ``config.yaml`` and ``job.json``; ``RunLogger`` writes ``metrics.jsonl``;
+    Writers of its files: :meth:`begin` writes ``config.yaml`` and ``job.json``; ``RunLogger`` writes ``metrics.jsonl``;
     :meth:`callbacks` write ``checkpoints/``, the Trainer's settings into ``config.yaml`` and, in ``trainer.test``,
     ``predictions.parquet``; :func:`evaluate` writes ``metrics.json``, ``figures/``, ``report.html`` and ``DONE``.
 
-    Order, augmentation and dropout are functions of the data module's seed; new weights are whatever torch draws, so
+    Order, augmentation and dropout are functions of the data module's seed; new weights come from torch's generator, so
     ``pl.seed_everything(seed)`` before the model is built makes a training repeatable.
     """
 
     @classmethod
     def begin(cls, path: str | Path, *, task: pl.LightningModule, data: pl.LightningDataModule) -> TrainingRun:
-        """Make the folder, or take an unfinished one of the same settings and data up again.
+        """Make the folder, or resume an unfinished run of the same settings and data.
 
         Args:
             path: the folder, ``runs/<study>/<name>``.
@@ -49,18 +49,18 @@ class TrainingRun(RunDir):
         config = describe_config("/".join(Path(path).parts[-2:]), task, data)
         run = cls(path)
         run.require_whole()
-        if (run.path / "config.yaml").is_file():  # what the Trainer decided then
+        if (run.path / "config.yaml").is_file():  # with what the Trainer decided
             config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
         command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
         cls.create(path, config, describe_job(command, task, data))
         return run
 
     def callbacks(self, monitor: str = "val/macro_f1") -> list[pl.Callback]:
-        """Return what makes a training a run: whole checkpoints, the record, seeding, resuming, predictions.
+        """Return the callbacks that make a training a run: checkpoints, record, seeding, resuming, predictions.
 
         ``trainer.fit`` goes on from the last whole checkpoint, where there is one; ``trainer.test(...,
-        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. They belong behind callbacks that
-        log numbers, so that a row of ``metrics.jsonl`` has these.
+        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. Place them after callbacks that
+        log numbers, so that the rows of ``metrics.jsonl`` hold these numbers.
 
         Args:
             monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
@@ -77,11 +77,11 @@ class TrainingRun(RunDir):
 
 
 class ResumeRun(pl.Callback):
-    """Goes on from the last whole checkpoint of a run, which no other process works on meanwhile.
+    """Callback that resumes a run from its last whole checkpoint and locks it against other processes.
 
     Args:
-        run: that is trained.
-        monitor: noted in its ``config.yaml``, with what the Trainer decides.
+        run: run that is trained.
+        monitor: recorded in its ``config.yaml``, with the settings that the Trainer decides.
     """
 
     def __init__(self, run: RunDir, monitor: str) -> None:
@@ -89,7 +89,7 @@ class ResumeRun(pl.Callback):
         self._held = ExitStack()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check consent, write checkpoints at once or not at all, and choose the one to go on from.
+        """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from.
 
         Raises:
             RunError: the run is finished or quarantined, or another process works on it.
@@ -110,7 +110,7 @@ class ResumeRun(pl.Callback):
             begin_at(start, last.parent)
         trainer.strategy.barrier()
         if last.is_file():
-            # As fit(ckpt_path=...) does; a path that is chosen in setup would come too late for its argument.
+            # As fit(ckpt_path=...) does: a path chosen in setup comes too late for that argument.
             trainer._checkpoint_connector.resume_start(last, weights_only=True)
 
     def _tell(self, start: Start) -> None:
@@ -122,7 +122,7 @@ class ResumeRun(pl.Callback):
             say(f"{self.run.path}: {obstacle}: training from the beginning")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note what the Trainer decides."""
+        """Record the settings that the Trainer decides."""
         if trainer.is_global_zero:
             config, job = self.run.config(), self.run.job()
             config["trainer"] |= describe_trainer(trainer, self.monitor)
@@ -141,18 +141,18 @@ class ResumeRun(pl.Callback):
 def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> dict[str, Any]:
     """Compute the metrics of a run from its predictions; write ``metrics.json``, figures, ``report.html`` and ``DONE``.
 
-    The W&B loggers of the task's trainer are sent what may leave, and closed.
+    The W&B loggers of the task's trainer send the results that may leave, and are closed.
 
     Args:
-        run: that ``trainer.test`` wrote predictions of.
-        task: with the trainer that tested it.
-        data: that it was tested on.
+        run: run whose predictions ``trainer.test`` has written.
+        task: task with the trainer that tested it.
+        data: data module that it was tested on.
 
     Returns:
         ``metrics.json``.
 
     Raises:
-        RunError: no predictions, other data, or somebody withdrew meanwhile.
+        RunError: no predictions, other data, or consent was withdrawn meanwhile.
     """
     if not run.predicted:
         raise RunError(
