@@ -25,7 +25,6 @@ from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, autocast, usable
 
-
 CHECKED = 8
 """Test clips on which a run's files are compared with each other."""
 
@@ -100,8 +99,8 @@ class TrainedModel:
         recorded = table[table["split"] == "test"].set_index("clip_id")
         if strangers := [clip for clip in clips if clip not in recorded.index]:
             raise RunError(
-                f"{path / 'config.yaml'} would test clip {strangers[0]}, which predictions.parquet does not: one of the "
-                "two files was edited, or is another run's. Put it back, or train again under another name="
+                f"{path / 'config.yaml'} would test clip {strangers[0]}, which predictions.parquet does not: one of "
+                "the two files was edited, or is another run's. Put it back, or train again under another name="
             )
         clips = clips[recorded.loc[clips, "predicted"].notna().to_numpy()]
         if self.config.trainer.test_views != "one" or not len(clips):
