@@ -1,4 +1,4 @@
-"""What a model is trained on: a LightningDataModule for each dataset, and the readers that prepare their stores."""
+"""LightningDataModules of the datasets, and the readers that prepare their stores."""
 
 from fer_id.exports import lazy_exports
 
