@@ -1,4 +1,4 @@
-"""Training data: a LightningDataModule for each dataset, and the readers that prepare its store."""
+"""LightningDataModules of the datasets, and the readers that prepare their stores."""
 
 from fer_id.exports import lazy_exports
 

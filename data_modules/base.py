@@ -41,16 +41,16 @@ class FerDataModule(pl.LightningDataModule):
     """Train, inner validation and test batches of one fold.
 
     Args:
-        store: folder of a ClipStore, or several that are pooled; or a ``DataConfig``, which says how they are read too.
-        protocol: how they are divided, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``.
+        store: folder of a ClipStore, or several that are pooled; or a ``DataConfig``, with reading options.
+        protocol: division into folds, or its name: ``official``, ``holdout``, ``kfold`` or ``loso``.
         augment: augmentation of training clips; None for none.
         batch_size: clips per batch.
         seed: seed of sample order, augmentation and the division into folds.
         fold: name of the fold; the first by default.
 
     Attributes:
-        dataset: its name, for stores that are given as folders.
-        config: which stores, and how they are read.
+        dataset: name of the dataset, for stores given as folders.
+        config: stores and reading options.
         stores, clips, labels: the opened stores, the pooled table, the label space.
         images: whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person.
         dropped_labels: samples without a name in the label space, by name.
@@ -144,7 +144,7 @@ class FerDataModule(pl.LightningDataModule):
         return [number for number, store in stores if store.card.provenance == "real" and not holds_images(store)]
 
     def card_of(self, clip_id: str) -> StoreCard:
-        """Return the card of the store that a clip lies in."""
+        """Return the card of a clip's store."""
         place: int = self.clips.loc[self.clips["clip_id"] == clip_id, "store"].iloc[0]
         return self.stores[place].card
 
@@ -168,10 +168,10 @@ class FerDataModule(pl.LightningDataModule):
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
 
     def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
-        """Return what ``job.json`` says of the data: stores, and subjects, real children and clips of each split.
+        """Return the data's entries of ``job.json``: stores, and subjects, real children and clips of each split.
 
         Args:
-            folds: whose subjects and clips are united; None: the one that is trained.
+            folds: folds whose subjects and clips are united; None: the current fold.
         """
         folds = folds or [self.fold]
         rows = united(folds)

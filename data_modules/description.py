@@ -1,4 +1,4 @@
-"""Facts about stores and folds as ``job.json`` has them."""
+"""Description of stores and folds for ``job.json``."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def describe_stores(
     """Return ``store`` of ``job.json``.
 
     Args:
-        stores: in their order.
+        stores: opened stores, in their order.
         clips: the pooled table.
-        labels: the classes.
-        provenance: the least real word among the stores'.
+        labels: label space of the training.
+        provenance: the least real provenance among the stores.
     """
     card = stores[0].card
     return {
@@ -46,13 +46,13 @@ def describe_stores(
 
 
 def united(folds: Sequence[Fold]) -> dict[str, Rows]:
-    """Return the rows of each split, over all folds together; unlabelled ones where there are any."""
+    """Return the rows of each split, all folds together; with ``unlabelled`` where a fold has unlabelled clips."""
     seen = (*SPLITS, *(["unlabelled"] if any(len(fold.unlabelled) for fold in folds) else []))
     return {split: np.unique(np.concatenate([getattr(fold, split) for fold in folds])) for split in seen}
 
 
 def dropped(folds: Sequence[Fold]) -> dict[str, int]:
-    """Return why clips were left out; of several folds what adds up: clips of the tested, and missing folds."""
+    """Return the clips left out by reason; for several folds only clips of test subjects, and missing folds."""
     if len(folds) == 1:
         return folds[0].dropped
     added = Counter[str]()
@@ -63,6 +63,6 @@ def dropped(folds: Sequence[Fold]) -> dict[str, int]:
 
 
 def _same(values: Sequence[float | None]) -> float | None:
-    """Return the one value that all have; None where they differ, or nobody has any."""
+    """Return the common value; None where the values differ or are all None."""
     known = set(values)
     return known.pop() if len(known) == 1 else None

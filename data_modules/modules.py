@@ -36,6 +36,6 @@ class SyntheticDataModule(FerDataModule):
 
 
 class SimulatedDataModule(FerDataModule):
-    """Real stills in made-up motion, made by ``fer-id simulate``: the five target classes, a subject a shard."""
+    """Clips simulated from real stills by ``fer-id simulate``: the five target classes, one shard per subject."""
 
     dataset = "simulated"

@@ -1,4 +1,4 @@
-"""Opening of the stores of a data module: geometry, label space, and children who may stand under two names."""
+"""Opening of a data module's stores: checks of geometry, label space, and children under two names."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fer_id.store.reader import ClipStore
 
 
 def open_stores(paths: Sequence[str]) -> list[ClipStore]:
-    """Open the stores and check that their crops are alike.
+    """Open the stores and check that their crops have the same geometry.
 
     Raises:
-        StoreError: names each store that cannot be opened, or two whose eyes lie in different places.
+        StoreError: names each store that cannot be opened, or two with different eye positions.
     """
     stores, refusals = list[ClipStore](), list[FerIdError]()
     for path in paths:
@@ -36,7 +36,8 @@ def open_stores(paths: Sequence[str]) -> list[ClipStore]:
 def common_space(stores: Sequence[ClipStore]) -> LabelSpace:
     """Return the label space of all stores; raise DataError where they have several."""
     if len(spaces := {store.card.label_space for store in stores}) > 1:
-        raise DataError(f"the stores speak {', '.join(sorted(spaces))}; choose one with data.label_space=")
+        listed = ", ".join(sorted(spaces))
+        raise DataError(f"the stores have the label spaces {listed}; choose one with data.label_space=")
     return stores[0].labels
 
 

@@ -98,10 +98,10 @@ def _erase(config: ConsentConfig, home: Path) -> str:
     _try(problems, partial(log.append, "erased", subject=subject, **done, problems=len(problems)))
     lines = [*_erasures(clips, runs, Path(config.runs)), *_predictions(log, subject)]
     done_so_far = "\n".join([_title(subject, config.action), *lines])
-    hint = f"Mend this and say the same again. Done was:\n{done_so_far}"
+    hint = f"Mend this and give the same command again. Done so far:\n{done_so_far}"
     if len(problems) and len(hint) > MOST_CHARACTERS // 2:
         print(done_so_far)  # in full length, since it lists what has to be deleted by hand
-        hint = "Mend this and say the same again. What was done stands on the standard output."
+        hint = "Mend this and give the same command again. The standard output lists what was done."
     problems.raise_if_any(ConsentError, hint)
     return done_so_far
 
@@ -166,7 +166,7 @@ def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[st
 
 
 def _with_pictures(wandb_run: str, runs: Erased) -> str:
-    """Return the number of pictures of the child that a W&B run was sent, in words; empty for none."""
+    """Return a phrase on the number of the child's pictures sent to a W&B run; empty for none."""
     count = runs.pictures.get(wandb_run)
     return f", which was sent {count} {'picture' if count == 1 else 'pictures'} of this child" if count else ""
 

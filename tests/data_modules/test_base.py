@@ -381,7 +381,7 @@ def test_a_single_store_may_be_mapped_too(tiny_store: Factory) -> None:
 
 def test_several_label_spaces_need_a_choice(tiny_store: Factory) -> None:
     first, second = tiny_store("one"), tiny_store("two", label_space="fer7")
-    with pytest.raises(DataError, match=r"the stores speak fer7, target5; choose one with data.label_space="):
+    with pytest.raises(DataError, match=r"label spaces fer7, target5; choose one with data.label_space="):
         module(first, second)
     assert module(second, tiny_store("three", label_space="fer7", seed=3)).labels == FER7
 
