@@ -95,19 +95,20 @@ class TrainedModel:
         """
         path, table = self.run.path, self.run.predictions()
         rows = self.data.fold.test[:: max(1, len(self.data.fold.test) // CHECKED)][:CHECKED]
-        clips = self.data.clips["clip_id"].iloc[rows].astype(str)
+        clips = self.data.clips["clip_id"].iloc[rows].astype(str).tolist()
         recorded = table[table["split"] == "test"].set_index("clip_id")
         if strangers := [clip for clip in clips if clip not in recorded.index]:
             raise RunError(
                 f"{path / 'config.yaml'} would test clip {strangers[0]}, which predictions.parquet does not: one of "
                 "the two files was edited, or is another run's. Put it back, or train again under another name="
             )
-        clips = clips[recorded.loc[clips, "predicted"].notna().to_numpy()]
-        if self.config.trainer.test_views != "one" or not len(clips):
+        recorded = recorded.reindex(clips)
+        covered = recorded["predicted"].notna().to_numpy(np.bool_)
+        if self.config.trainer.test_views != "one" or not covered.any():
             return
         logits = self._logits(rows)
-        own = recorded.loc[clips, [f"logit_{name}" for name in self.labels.names]].to_numpy(np.float64)
-        apart = float(np.abs(np.stack([logits[clip] for clip in clips]) - own).mean())
+        own = recorded[[f"logit_{name}" for name in self.labels.names]].to_numpy(np.float64)[covered]
+        apart = float(np.abs(np.stack([logits[clip] for clip in clips])[covered] - own).mean())
         if apart > MOST_APART * max(1.0, float(np.abs(own).mean())):
             raise RunError(
                 f"{self.run.checkpoint()} gives logits that are {apart:.2f} from those in predictions.parquet on "

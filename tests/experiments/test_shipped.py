@@ -73,7 +73,7 @@ def test_it_trains_and_its_metrics_can_be_recomputed(
         *("train", f"data={data}", f"model={model}", f"recipe={recipe}", f"protocol={protocol}", *SHORT),
         *(f"data.store=[{','.join(map(str, stores[data]))}]", f"runs.root={tmp_path}", "name=study/run"),
         *of_protocol.get(protocol, []),
-        *(["protocol.at_most=[10,10,10]"] if model in LARGE else []),
+        *(["protocol.at_most=[20,10,10]"] if model in LARGE else []),
     ]
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "study" / "run")
