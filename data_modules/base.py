@@ -13,7 +13,15 @@ import torch
 from torch.utils.data import DataLoader
 
 from data_modules.config import DataConfig
-from data_modules.dataset import ClipDataset, Collate, EpochSampler, SharedSampler, batch_bytes, begin_worker
+from data_modules.dataset import (
+    ClipDataset,
+    Collate,
+    EpochSampler,
+    SharedSampler,
+    batch_bytes,
+    begin_worker,
+    watch_workers,
+)
 from data_modules.description import describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.opening import check_alike, common_space, open_stores
@@ -294,6 +302,7 @@ class FerDataModule(pl.LightningDataModule):
     ) -> DataLoader[dict[str, Any]]:
         workers = self.config.num_workers
         if workers:
+            watch_workers()
             size = batch_bytes(min(batch_size, len(sampler)), dataset.longest)
             self._memory_warning = _require_shared_memory(size, workers)
         return DataLoader(

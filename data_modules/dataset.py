@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
 from multiprocessing.queues import Queue
@@ -12,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch.utils.data import Dataset, Sampler
+from torch.utils.data._utils import signal_handling
 
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
@@ -159,6 +162,18 @@ def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredC
     t = int(np.random.default_rng([seed, epoch, zlib.crc32(clip_id.encode())]).choice(choices))
     frame = slice(t, t + 1)
     return StoredClip(clip.frames[frame], clip.landmarks[frame], clip.valid[frame])
+
+
+def watch_workers() -> None:
+    """Let torch notice a loading process that is lost at once, instead of after the patience of the loader.
+
+    torch sets its handler of SIGCHLD once in a process, and Lightning, when a training ends, puts back the one that was
+    there before that training: later loaders would have none.
+    """
+    handlers = (signal.SIG_DFL, signal.SIG_IGN, None)
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGCHLD) in handlers:
+        signal_handling._SIGCHLD_handler_set = False
+        signal_handling._set_SIGCHLD_handler()
 
 
 def begin_worker(_: int) -> None:

@@ -54,9 +54,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.line(f"{took:.2f}s {test}")
 
 
-LONG = ("test_shipped.py", "test_benchmark.py", "test_killed.py", "test_online.py", "test_explain.py")
-"""Files with tests of many seconds: they come first, so that no process ends long after the others. Not those that begin
-Ray: it takes over SIGCHLD, and a lost loading process is then noticed after the patience of the loader alone."""
+LONG = ("test_shipped.py", "test_benchmark.py", "test_sweep.py", "test_killed.py", "test_online.py", "test_explain.py")
+"""Files with tests of many seconds: they come first, so that no process ends long after the others."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

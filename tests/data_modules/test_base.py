@@ -1,6 +1,7 @@
 """FerDataModule: contract and order of batches, and several stores pooled into one."""
 
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,17 @@ def test_single_frames_are_valid_ones_and_change_with_the_epoch(tmp_path: Path) 
 
 
 # --- folds ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_lost_process_is_noticed_after_a_training_too(tiny_store: Factory) -> None:
+    """Lightning puts the handlers of before its training back; torch sets its own once in a process."""
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        data = module(tiny_store(subjects=6, clips=1), num_workers=1)
+        data.val_dataloader()
+        assert callable(signal.getsignal(signal.SIGCHLD))
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_a_fold_is_chosen_by_name(tiny_store: Factory) -> None:
