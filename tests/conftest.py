@@ -262,7 +262,7 @@ def _write_stills(out: Path) -> None:
 
 @pytest.fixture(scope="session")
 def wandb_run() -> Callable[[Path], SimpleNamespace]:
-    """What W&B would be sent of the one offline run in a RunDir.
+    """Reader of the one offline W&B run in a RunDir: the data that a sync would send.
 
     It has ``name``, ``group``, ``job_type``, ``tags``, ``config``, ``rows`` (logged), ``summary`` (as it ends), and
     ``axes`` (the x axis of each defined name)."""

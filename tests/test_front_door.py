@@ -150,7 +150,7 @@ def test_a_finished_run_is_not_begun_again(walked: dict[str, Any], place: Path, 
 
 
 class PowerCut(RuntimeError):
-    """What ends a training in the middle."""
+    """Interruption in the middle of an epoch."""
 
 
 def train(folder: Path, store: Path, model: Any, *, epochs: int = 4, cut: int | None = None) -> RunDir:

@@ -120,12 +120,14 @@ class TrainedModel:
         """Return the logits (K,) of a few clips by clip_id, without loader processes."""
         logits, workers = dict[str, NDArray[np.float64]](), self.data.config.num_workers
         self.data.config.num_workers = 0
-        with torch.inference_mode(), self.autocast():
-            for batch in self.data.plain_batches(rows):
-                inputs = (batch["frames"], batch["valid"], batch["landmarks"])
-                answers = self.model(*(values.to(self.device) for values in inputs)).double().cpu().numpy()
-                logits |= dict(zip(batch["clip_id"], answers, strict=True))
-        self.data.config.num_workers = workers
+        try:
+            with torch.inference_mode(), self.autocast():
+                for batch in self.data.plain_batches(rows):
+                    inputs = (batch["frames"], batch["valid"], batch["landmarks"])
+                    answers = self.model(*(values.to(self.device) for values in inputs)).double().cpu().numpy()
+                    logits |= dict(zip(batch["clip_id"], answers, strict=True))
+        finally:
+            self.data.config.num_workers = workers
         return logits
 
     def with_random_weights(self) -> ClipClassifier:

@@ -104,7 +104,7 @@ def test_a_training_learns_the_same_with_it(tmp_path: Path, store: Path) -> None
 def test_a_real_face_is_shareable_only_by_consent(
     tmp_path: Path, tiny_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What leaves of these is for the logger to decide; see tests/loggers."""
+    """The logger decides whether a strip leaves, see tests/loggers; here it is only marked."""
     monkeypatch.setenv("FER_ID_KEYS", str(tmp_path / "keys"))
     store = tiny_store(subjects=20, clips=1, length=2, provenance="real")
     card = json.loads((store / "card.json").read_text())
