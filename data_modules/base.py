@@ -22,7 +22,7 @@ from data_modules.dataset import (
     begin_worker,
     watch_workers,
 )
-from data_modules.description import describe_stores, dropped, united
+from data_modules.description import DataFacts, describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.opening import check_alike, common_space, open_stores
 from data_modules.pool import holds_images, pool, require_distinct
@@ -33,6 +33,7 @@ from fer_id.evaluation.protocol import make_folds
 from fer_id.labels import get_space, map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
+from fer_id.runs.records import Provenance
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
 from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
@@ -130,10 +131,11 @@ class FerDataModule(pl.LightningDataModule):
         return parts
 
     @property
-    def provenance(self) -> str:
+    def provenance(self) -> Provenance:
         """The least real provenance among the stores: synthetic before simulated before real."""
         words = {store.card.provenance for store in self.stores}
-        return next(word for word in ("synthetic", "simulated", "real") if word in words)
+        least_real: tuple[Provenance, ...] = ("synthetic", "simulated", "real")
+        return next(word for word in least_real if word in words)
 
     @property
     def has_children(self) -> bool:
@@ -175,7 +177,7 @@ class FerDataModule(pl.LightningDataModule):
         """Return the sorted pseudonyms in ``rows``; empty for a benchmark, whose subjects are groups of images."""
         return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
 
-    def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
+    def describe(self, folds: Sequence[Fold] | None = None) -> DataFacts:
         """Return the data's entries of ``job.json``: stores, and subjects, real children and clips of each split.
 
         Args:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -14,12 +13,27 @@ from data_modules.pool import made_of
 from fer_id.evaluation.config import SPLITS, Fold, Rows
 from fer_id.evaluation.protocol import OF_THE_TESTED
 from fer_id.labels import LabelSpace
+from fer_id.runs.job import Geometry, Store
+from fer_id.runs.records import Provenance
 from fer_id.store.reader import ClipStore
 
 
+class DataFacts(TypedDict):
+    """Entries of ``job.json`` about the data."""
+
+    fold: str | None
+    mode: str
+    dataset: str
+    store: Store
+    subjects: dict[str, list[str] | None]
+    children: dict[str, int]
+    clips: dict[str, int]
+    dropped: dict[str, int]
+
+
 def describe_stores(
-    stores: Sequence[ClipStore], clips: pd.DataFrame, labels: LabelSpace, provenance: str
-) -> dict[str, Any]:
+    stores: Sequence[ClipStore], clips: pd.DataFrame, labels: LabelSpace, provenance: Provenance
+) -> Store:
     """Return ``store`` of ``job.json``.
 
     Args:
@@ -29,20 +43,20 @@ def describe_stores(
         provenance: the least real provenance among the stores.
     """
     card = stores[0].card
-    return {
-        "name": " + ".join(store.path.name for store in stores),
-        "fingerprint": ", ".join(store.fingerprint for store in stores),
-        "made_of": made_of(stores),
-        "provenance": provenance,
-        "drawn": all(store.card.provenance == "synthetic" for store in stores),
-        "label_space": labels.name,
-        "shard_by": card.shard_by,
-        "geometry": card.geometry,
-        "mesh_mappings": sorted({*chain.from_iterable(filter(None, [store.card.mesh_mapping]) for store in stores)}),
-        "fps": _same(clips["fps"].dropna().unique().tolist()),
-        "min_eye_distance": _same([store.card.parameters.get("min_eye_distance") for store in stores]),
-        "audit": card.audit if len(stores) == 1 else {store.path.name: store.card.audit for store in stores},
-    }
+    return Store(
+        name=" + ".join(store.path.name for store in stores),
+        fingerprint=", ".join(store.fingerprint for store in stores),
+        made_of=made_of(stores),
+        provenance=provenance,
+        drawn=all(store.card.provenance == "synthetic" for store in stores),
+        label_space=labels.name,
+        shard_by=card.shard_by,
+        geometry=Geometry.model_validate(card.geometry),
+        mesh_mappings=sorted(filter(None, {store.card.mesh_mapping for store in stores})),
+        fps=_same(clips["fps"].dropna().unique().tolist()),
+        min_eye_distance=_same([store.card.parameters.get("min_eye_distance") for store in stores]),
+        audit=card.audit if len(stores) == 1 else {store.path.name: store.card.audit for store in stores},
+    )
 
 
 def united(folds: Sequence[Fold]) -> dict[str, Rows]:

@@ -47,8 +47,13 @@ def misfits(shape: Any, value: object) -> list[str]:
     try:
         _adapter(shape).validate_python(value)
     except ValidationError as problem:
-        return list(dict.fromkeys(_line(error) for error in problem.errors(include_url=False)))
+        return _lines(problem)
     return []
+
+
+def _lines(problem: ValidationError) -> list[str]:
+    """Return a line for each problem."""
+    return list(dict.fromkeys(_line(error) for error in problem.errors(include_url=False)))
 
 
 def checked(shape: Any, value: dict[str, Any], where: str, error: type[FerIdError], hint: str = "") -> dict[str, Any]:
@@ -72,11 +77,14 @@ def record(shape: type[T], value: object, where: str, error: type[FerIdError], h
     Raises:
         FerIdError: of class ``error``, with the place of every part of another shape.
     """
-    problems, anything = Problems(where), cast("Any", shape)
-    problems.found = misfits(anything, value)
-    problems.raise_if_any(error, hint)
-    checked: T = _adapter(anything).validate_python(value)
-    return checked
+    try:
+        result: T = _adapter(cast("Any", shape)).validate_python(value)
+    except ValidationError as found:
+        problems = Problems(where)
+        problems.found = _lines(found)
+        problems.raise_if_any(error, hint)
+        raise
+    return result
 
 
 def place(path: Sequence[int | str]) -> str:

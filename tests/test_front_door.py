@@ -215,7 +215,7 @@ def test_a_module_of_ones_own_trains_and_is_compared_and_release_refuses_it(
     run = train(tmp_path / "own", place / "data" / "drawn", Own, epochs=1)
     assert run.metrics()["n_clips"] > 0
     assert run.config()["model"] == {"name": "Own", "encoder": "own", "head": "mean"}
-    assert run.job()["cost"]["parameters"] == 20
+    assert run.job().cost.parameters == 20
     assert main(["compare", str(run.path), f"out={tmp_path / 'compare'}"]) == DONE
     assert main(["card", str(run.path)]) == DONE
     for verb in (["explain", str(run.path)], ["release", str(run.path), "policy=demonstration"]):

@@ -27,6 +27,7 @@ from fer_id.evaluation.metrics import compute_metrics
 from fer_id.evaluation.scores import Floats, Ints
 from fer_id.files import atomic_write_text
 from fer_id.labels import TARGET
+from fer_id.runs.job import Cost, Job, Store
 from fer_id.runs.run_dir import RunDir
 
 COST = {
@@ -36,7 +37,7 @@ COST = {
 }
 """Model -> number of parameters, multiply-adds per clip."""
 
-STORE = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
+STORE = Store(name="made up", provenance="synthetic", label_space=TARGET.name, shard_by="subject_id")
 
 
 def made_up_study(
@@ -145,9 +146,15 @@ def _write_trial(
             place = place[section]
         place[last] = value
     parameters, multiply_adds = COST[chosen["model.name"]]
-    cost = {"parameters": parameters, "multiply_adds_per_clip": multiply_adds}
-    job = {"command": "fer-id sweep run", "seed": 0, "mode": "inductive", "store": STORE | {"groups": list(GROUPS)}}
-    job |= {"cost": cost, "seconds": 3.0 * epochs, "peak_memory_bytes": 4 * parameters + 10**9, "precision": "32"}
+    job = Job(
+        command="fer-id sweep run",
+        seed=0,
+        store=STORE,
+        cost=Cost(parameters=parameters, multiply_adds_per_clip=multiply_adds),
+        precision="32",
+        seconds=3.0 * epochs,
+        peak_memory_bytes=4 * parameters + 10**9,
+    )
     p = special.softmax(logits, axis=1)
     table = clips.assign(predicted=np.array(TARGET.names)[p.argmax(axis=1)])
     table = table.assign(**{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)})

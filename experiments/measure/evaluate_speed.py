@@ -17,6 +17,7 @@ from scipy import special
 from fer_id.evaluation.intervals import RESAMPLES
 from fer_id.labels import TARGET
 from fer_id.reporting import report
+from fer_id.runs.job import Job, Store
 from fer_id.runs.run_dir import RunDir
 
 GROUPS = {
@@ -48,8 +49,8 @@ def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: 
             table[f"logit_{name}"], table[f"p_{name}"] = 1.5 * logits[:, index], p[:, index]
         table = table.assign(**{name: values[subject] for name, values in columns.items()})
         parts.append(table)
-    store = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
-    run = RunDir.create(path, {"name": "made up"}, {"seed": seed, "store": store | {"groups": list(GROUPS)}})
+    store = Store(name="made up", provenance="synthetic", label_space=TARGET.name, shard_by="subject_id")
+    run = RunDir.create(path, {"name": "made up"}, Job(seed=seed, store=store))
     run.write_predictions(pd.concat(parts, ignore_index=True).assign(flagged=False))
     run.finish()
     return run

@@ -51,7 +51,7 @@ def race(epochs: int = EPOCHS) -> Race:
         # One epoch, to obtain the recorded commands that are then run by hand.
         _command(["sweep", "run", str(file), f"runs.root={root}/plan", "trainer.max_epochs=1", "concurrent=1"])
         trials = Ledger.open(root / "plan" / "race").trials.values()
-        commands = [RunDir(root / "plan" / "race" / trial.job).job()["command"] for trial in trials]
+        commands = [str(RunDir(root / "plan" / "race" / trial.job).job().command) for trial in trials]
         before = _by_hand(commands[0], root, epochs)
         alone = _command(["sweep", "run", str(file), f"runs.root={root}/alone", "concurrent=1"])
         after = _by_hand(commands[1], root, epochs)

@@ -25,6 +25,7 @@ from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import build_model
 from fer_id.models.network import ClipClassifier
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
 from fer_id.store.card import StoreCard
@@ -81,7 +82,7 @@ def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
     quiet()
     data = open_data(config, None)
     config = settled(config, path, data)
-    run = RunDir.create(path, plain(config), {"children": {}})
+    run = RunDir.create(path, plain(config), Job(children={}))
     model, start = make_model(config, data, None)
     task = make_task(config, model, data, start)
     turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)

@@ -102,7 +102,7 @@ def _log(folder: Path, configuration: Configuration, *, mode: str, project: str,
 
     runs, job = configuration.runs, configuration.job
     config: dict[str, Any] = runs[0].config()
-    provenance = runs[0].job()["store"]["provenance"]
+    provenance = str(runs[0].job().store.provenance)
     name = f"{folder.name}/{job}"
     tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
     logger = PrivateWandbLogger(

@@ -77,7 +77,7 @@ def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tupl
     try:
         return open_run_data(run)[1], reasons
     except FerIdError as problem:
-        if (run.job().get("store") or {}).get("provenance") == "real":
+        if run.job().store.provenance == "real":
             reasons.append(f"its data cannot be read, so that nothing can be checked: {problem}")
         return None, reasons
 
@@ -94,8 +94,7 @@ def _line(run: RunDir, reasons: list[str]) -> Iterator[RunDir]:
 
 def _of_people(run: RunDir) -> bool:
     """Return True for a run trained on real people, not on pictures of a benchmark or drawings."""
-    store = run.job().get("store") or {}
-    return bool(store.get("provenance") == "real" and store.get("shard_by") == "subject_id")
+    return run.job().store.of_people
 
 
 def _consent_problems(run: RunDir) -> Iterator[str]:

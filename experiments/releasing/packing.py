@@ -83,7 +83,7 @@ def pack(
     model = TrainedModel.portable(run).model
     if record.config["trainer"]["precision"] == "bf16":
         say("the run was judged in bf16; its bundle, and every check of it, computes in float32")
-    frames = int((record.job.get("cost") or {})["frames"])
+    frames = record.job.cost.frames or 1
     clips = list(_clips(data, frames))
     exported = export_onnx(model, frames)
     onnx = OnnxModel(exported)
@@ -183,7 +183,7 @@ def _contract(
     unfit: Sequence[bundle.Unfit],
 ) -> dict[str, Any]:
     """Return ``contract.json``, without the measurements of the packing."""
-    labels, review = get_space(record.store["label_space"]), (evidence or record).metrics.get("review") or {}
+    labels, review = get_space(str(record.job.store.label_space)), (evidence or record).metrics.get("review") or {}
     return {
         "version": bundle.VERSION,
         "fer_id": __version__,
@@ -208,11 +208,11 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
     cards = [] if data is None else [store.card for store in data.stores]
     fps = None if data is None else data.clips["fps"].astype(float).median()
     return {
-        "frames": int(record.job["cost"]["frames"]),
+        "frames": record.job.cost.frames or 1,
         "fps": fps,
         "size": CROP,
         "layout": "frames float32 (1, T, 3, 64, 64), RGB in [0, 1]; valid bool (1, T), false where no face was found",
-        "geometry": record.store.get("geometry"),
+        "geometry": record.job.store.geometry,
         "min_eye_distance": _agreed(cards, "min_eye_distance"),
         "normalisation": {
             "mean": model.encoder.mean.flatten().tolist(),
@@ -223,7 +223,7 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
             "used": model.landmarks is not None,
             "layout": "float32 (1, T, 68, 2), crop pixels, NaN where no face was found",
             "model_sha256": _agreed(cards, "landmark_model_sha256"),
-            "mesh_mappings": mappings_of(record.store, drawn=record.job.get("dataset") == "synthetic"),
+            "mesh_mappings": mappings_of(record.job.store.mesh_mappings, drawn=record.job.drawn),
         },
     }
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from experiments.sweeping.spec import OBJECTIVES
 from fer_id.errors import RunError
-from fer_id.labels import get_space
 from fer_id.runs.run_dir import RunDir
 
 
@@ -24,7 +23,7 @@ def measured(run: RunDir, metric: str) -> dict[str, Any]:
     """
     values, epochs = objective_curve(run, metric)
     objective = best(values, metric) if values else _as_predicted(run, metric)
-    return {"objective": objective, "epochs": epochs, "seconds": run.job().get("seconds")}
+    return {"objective": objective, "epochs": epochs, "seconds": run.job().seconds}
 
 
 def objective_curve(run: RunDir, metric: str) -> tuple[list[float], int]:
@@ -50,7 +49,7 @@ def _as_predicted(run: RunDir, metric: str) -> float:
     if metric == "val/loss" or table.empty:
         why = "no clip of its inner validation could be judged" if table.empty else "it learned nothing, so logged none"
         raise RunError(f"{run.path} has no {metric}: {why}")
-    names = get_space(run.job()["store"]["label_space"]).names
+    names = run.label_space().names
     truth, predicted = (torch.tensor([names.index(label) for label in table[name]]) for name in ("label", "predicted"))
     if metric == "val/accuracy":
         return float(multiclass_accuracy(predicted, truth, len(names), average="micro"))

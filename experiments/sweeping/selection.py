@@ -39,7 +39,7 @@ def select(study: Study) -> RunDir | None:
         return None
     path, record = study.plan.folder / NAME, {fold: asdict(trial) for fold, trial in chosen.items()}
     run = RunDir(path)
-    if run.done and run.job().get("selected") == plain_trials(record):
+    if run.done and run.job().selected == plain_trials(record):
         return run
     shutil.rmtree(path, ignore_errors=True)  # made from other trials, or incomplete
     return _pooled(study.plan, chosen, path)
@@ -65,7 +65,7 @@ def _pooled(plan: Plan, chosen: dict[str, Trial], path: Path) -> RunDir:
     sources = [source for start in distinct if (source := open_source(config, start)) is not None]
     job = describe_job(config, data, data.folds, starts, sources)
     record = plain_trials({fold: asdict(trial) for fold, trial in chosen.items()})
-    with RunDir.claim(path, plain(config), job | {"selected": record}) as parent:
+    with RunDir.claim(path, plain(config), job.model_copy(update={"selected": record})) as parent:
         folds = [_linked(runs[fold.name], path / "folds" / fold.name) for fold in data.folds]
         pool_folds(config, parent, folds, data)
         return parent

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from fer_id.evaluation.config import Fold
 from fer_id.models.cost import model_cost
 from fer_id.runs.environment import environment, machine
+from fer_id.runs.job import Cost, Job
 from fer_id.runs.run_dir import RunDir
 
 
@@ -21,7 +21,7 @@ def describe_job(
     folds: Sequence[Fold],
     parents: Sequence[RunDir | None],
     sources: Sequence[FerDataModule] = (),
-) -> dict[str, Any]:
+) -> Job:
     """Return the content of ``job.json`` before the training begins.
 
     Args:
@@ -35,18 +35,18 @@ def describe_job(
     cost = model_cost(config.model, len(data.labels), frames)
     facts = data.describe(folds)
     facts["subjects"] |= _of_sources(sources)
-    return {
+    return Job(
         **environment(shlex.join(["fer-id", *sys.argv[1:]])),
-        "seed": config.seed,
-        "model": config.model.name,
         **facts,
-        "parents": list(dict.fromkeys(str(run.path) for run in parents if run)),
-        "cost": {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames},
-        "precision": config.trainer.precision,
-        "memory_format": config.trainer.memory_format,
-        "machine": machine(),
-        "processes": config.trainer.processes,
-    }
+        seed=config.seed,
+        model=config.model.name,
+        parents=list(dict.fromkeys(str(run.path) for run in parents if run)),
+        cost=Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames),
+        precision=config.trainer.precision,
+        memory_format=config.trainer.memory_format,
+        machine=machine(),
+        processes=config.trainer.processes,
+    )
 
 
 def _of_sources(sources: Sequence[FerDataModule]) -> dict[str, list[str]]:

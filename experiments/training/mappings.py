@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
 
 from fer_id.errors import DataError
 from fer_id.progress import say
@@ -14,10 +13,12 @@ FIRST_MAPPING = "mesh-1"
 """Mapping of runs and bundles whose record names none; drawn landmarks come from no mesh."""
 
 
-def mappings_of(record: Mapping[str, Any], *, drawn: bool = False) -> list[str]:
-    """Return the mappings that a run or bundle learned from, by its record; ``drawn``: its landmarks were drawn."""
-    known: list[str] = record.get("mesh_mappings", [] if drawn else [FIRST_MAPPING])
-    return known
+def mappings_of(recorded: list[str] | None, *, drawn: bool) -> list[str]:
+    """Return the mappings that a run or bundle learned from: those that its record names, None in an older version;
+    ``drawn``: its landmarks were drawn."""
+    if recorded is not None:
+        return recorded
+    return [] if drawn else [FIRST_MAPPING]
 
 
 def require_one_mapping(mappings: Mapping[str, Sequence[str]], *, landmarks: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
@@ -11,9 +10,9 @@ from experiments.config import TrainConfig
 from experiments.training.mappings import mappings_of, require_one_mapping
 from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
 from fer_id.evaluation.config import Fold
-from fer_id.labels import LabelSpace, get_space
 from fer_id.progress import say
-from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.runs.job import Geometry
+from fer_id.runs.run_dir import RunDir
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
@@ -42,9 +41,9 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
         _check_geometry(run, data)
     if config.init.run:
         _check_mappings(config, run, data)
-    if config.init.run and not config.init.transfer and label_space(run) != data.labels:
+    if config.init.run and not config.init.transfer and run.label_space() != data.labels:
         raise CheckpointError(
-            f"{run.path} tells the classes of {label_space(run).name}, this training those of {data.labels.name}: the "
+            f"{run.path} tells the classes of {run.label_space().name}, this training those of {data.labels.name}: the "
             "same output would mean another class. fer-id adapt maps them; init.encoder_from takes the encoder alone; "
             "data.label_space chooses the classes"
         )
@@ -57,8 +56,9 @@ def _check_geometry(run: RunDir, data: FerDataModule) -> None:
     Raises:
         DataError: the geometry of the run and that of the stores differ.
     """
-    theirs = (run.job().get("store") or {}).get("geometry")
-    others = [store.card.geometry for store in data.stores if store.card.geometry != theirs]
+    theirs = run.job().store.geometry
+    ours = [Geometry.model_validate(store.card.geometry) for store in data.stores]
+    others = [geometry for geometry in ours if geometry != theirs]
     if theirs is None:
         say(f"{run.path} does not say how its faces were cropped, so that is not compared (an older version made it)")
     elif others:
@@ -71,18 +71,12 @@ def _check_geometry(run: RunDir, data: FerDataModule) -> None:
 
 def _check_mappings(config: TrainConfig, run: RunDir, data: FerDataModule) -> None:
     job = run.job()
-    known = mappings_of(job.get("store") or {}, drawn=job.get("dataset") == "synthetic")
+    known = mappings_of(job.store.mesh_mappings, drawn=job.drawn)
     require_one_mapping({str(run.path): known, **data.mesh_mappings}, landmarks=config.model.landmarks > 0)
 
 
-def _described(geometry: dict[str, Any]) -> str:
-    eyes = geometry.get("eyes")
-    return f"{geometry.get('colour')}, " + (f"eyes at {eyes}" if eyes else "not aligned")
-
-
-def label_space(run: RunDir) -> LabelSpace:
-    """Return the classes of a run."""
-    return get_space(run.job()["store"]["label_space"])
+def _described(geometry: Geometry) -> str:
+    return f"{geometry.colour}, " + (f"eyes at {geometry.eyes}" if geometry.eyes else "not aligned")
 
 
 def _open_fold(path: str, name: str) -> RunDir:
@@ -105,7 +99,7 @@ def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
             continue
         seen.add(one.path)
         yield one
-        for path in one.job().get("parents") or ():
+        for path in one.job().parents:
             try:
                 todo.append(_open_fold(path, fold))
             except RunError as problem:
@@ -116,9 +110,7 @@ def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
 
 
 def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
-    subjects = run.job().get("subjects") or {}
-    seen = {one for split in LEARNED_FROM for one in subjects.get(split, ())}
-    if judged := sorted(seen.intersection(data.subjects(fold.test))):
+    if judged := sorted(run.job().learned_from.intersection(data.subjects(fold.test))):
         does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
         raise LeakageError(
             f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} {does}: {', '.join(judged[:5])}; "
@@ -134,11 +126,11 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
     given all image stores of this training, since it leaves duplicates of their test pictures out of its training, and
     of no others.
     """
-    told = run.job().get("store") or {}
-    known = set((told.get("fingerprint") or "").split(", "))
+    recorded = run.job().store
+    known = set((recorded.fingerprint or "").split(", "))
     strange = [store for store in data.stores if store.fingerprint not in known]  # of known ones, subjects are compared
     ours = {store.fingerprint for store in data.stores if holds_images(store)} | set(made_of(strange))
-    theirs = known | set(told.get("made_of", ()))
+    theirs = known | set(recorded.made_of)
     if not ours & theirs:
         return
     if fold.part is not None:

@@ -9,7 +9,6 @@ from experiments.config import TrainConfig
 from experiments.settings.loading import read
 from experiments.settings.registry import get_dataset
 from experiments.training.mappings import require_one_mapping
-from experiments.training.parents import label_space
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
@@ -60,7 +59,7 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     """
     config = read(TrainConfig, run.path / "config.yaml")
     of = run.path if run.part is None else run.path.parent.parent
-    fold = run.job().get("fold") or of.name  # older runs do not record the fold; their folder bears its name
+    fold = run.job().fold or of.name  # older runs do not record the fold; their folder bears its name
     data = open_data(config, fold if config.protocol.name in ("kfold", "loso") else None, run.part)
     run.require_store(data.fingerprint)
     run.require_split({split: data.subjects(getattr(data.fold, split)) for split in SPLITS})
@@ -103,7 +102,7 @@ def make_model(
         load = load_model if config.init.run else load_encoder
         load(model, parent.checkpoint())
         return model, {}
-    taken = transfer(model, parent.checkpoint(), label_space(parent), data.labels)
+    taken = transfer(model, parent.checkpoint(), parent.label_space(), data.labels)
     new = [name for name in data.labels.names if name not in taken.classes]
     if not taken.head and config.adapt.strategy == "linear_probe":
         raise CheckpointError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from experiments.training.setup import open_run_data
 from experiments.training.trainer import device
 from fer_id.errors import RunError
 from fer_id.evaluation.config import Rows
-from fer_id.labels import LabelSpace, get_space
+from fer_id.labels import LabelSpace
 from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_model
 from fer_id.models.config import OWN_MODULE
@@ -64,14 +63,14 @@ class TrainedModel:
         config = _config(run)
         where = device(config)
         model = _model(config, run, FORMATS.get(config.trainer.memory_format, torch.contiguous_format))
-        return cls(run, config, _labels(run), model.to(where), where, usable(config.trainer.precision, where))
+        return cls(run, config, run.label_space(), model.to(where), where, usable(config.trainer.precision, where))
 
     @classmethod
     def portable(cls, run: RunDir) -> TrainedModel:
         """Open a run as a bundle holds it: on the CPU, float32, contiguous; raises as :meth:`open`."""
         config = _config(run)
         model = _model(config, run, torch.contiguous_format).float()
-        return cls(run, config, _labels(run), model, torch.device("cpu"), "32")
+        return cls(run, config, run.label_space(), model, torch.device("cpu"), "32")
 
     @cached_property
     def data(self) -> FerDataModule:
@@ -164,17 +163,12 @@ def _config(run: RunDir) -> TrainConfig:
     return read(TrainConfig, run.path / "config.yaml")
 
 
-def _labels(run: RunDir) -> LabelSpace:
-    store: dict[str, Any] = run.job()["store"]
-    return get_space(store["label_space"])
-
-
 def _untrained(config: TrainConfig, classes: int) -> ClipClassifier:
     """Build a model in evaluation mode without downloading weights, since those of the checkpoint replace them."""
     return build_model(replace(config.model, pretrained=False, weights=None), classes).eval()
 
 
 def _model(config: TrainConfig, run: RunDir, memory_format: torch.memory_format) -> ClipClassifier:
-    model = _untrained(config, len(_labels(run)))
+    model = _untrained(config, len(run.label_space()))
     load_model(model, run.checkpoint())
     return model.to(memory_format=memory_format)

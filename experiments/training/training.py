@@ -70,13 +70,12 @@ def train_one(
         with interruptible():
             _fit(config, run, data, task, [RunLogger(run), mirror], watchers)
         curve = run.learning_curve()
-        job = run.job()
-        job["seconds"] = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
-        job["peak_memory_bytes"] = peak_bytes()
+        seconds = float(curve["seconds"].iloc[-1]) if len(curve) else time.monotonic() - began
+        peak = peak_bytes()
         if config.protocol.cross_fit and job_type != PART:
-            job["seconds"] += _cross_fit(config, run, data, bank)
+            seconds += _cross_fit(config, run, data, bank)
             run.require_consent()
-        run.write_job(job)
+        run.write_job(run.job().model_copy(update={"seconds": seconds, "peak_memory_bytes": peak}))
         finish(config, run, mirror, explains=job_type == SINGLE)
         return run
 
@@ -180,6 +179,6 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
             train_one(quiet_, part.path, open_data(config, data.fold.name, number), job_type=PART, bank=bank)
         predicted = part.predictions()
         tables.append(predicted.loc[predicted["split"] == "test", own.columns].assign(split="calibration"))
-        seconds += part.job().get("seconds") or 0.0
+        seconds += part.job().seconds or 0.0
     run.write_predictions(pd.concat(tables, ignore_index=True))
     return seconds

@@ -11,7 +11,8 @@ from experiments.training.mappings import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
-from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.runs.job import Geometry, Store
+from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 from fer_id.video.inference import VideoModel
 from fer_id.video.timeline import About
@@ -68,15 +69,15 @@ def open_run(path: str, fps: float | None) -> Opened:
             f"it, name that fold: run={run.folds[0].path}"
         )
     job, review = run.job(), run.metrics()
-    store = job.get("store") or {}
-    gray = _gray(store.get("geometry"), path)
-    known = mappings_of(store, drawn=job.get("dataset") == "synthetic")
+    store = job.store
+    gray = _gray(store.geometry, path)
+    known = mappings_of(store.mesh_mappings, drawn=job.drawn)
     require_one_mapping(
         {path: known, "the video": [MESH_MAPPING]}, landmarks=run.config()["model"].get("landmarks", 0) > 0
     )
     trained = TrainedModel.open(run)
     training = trained.config
-    frames = int(job["cost"]["frames"])
+    frames = job.cost.frames or 1
     fold = str(run.predictions()["fold"].iloc[0])
     temperature, threshold, notes = _judged(review, fold, path)
     return Opened(
@@ -90,8 +91,8 @@ def open_run(path: str, fps: float | None) -> Opened:
             test_views=training.trainer.test_views,
             precision=trained.precision,
         ),
-        About(Path(path).as_posix(), store["provenance"], temperature, threshold, {}, notes),
-        frozenset(one for split in LEARNED_FROM for one in (job.get("subjects") or {}).get(split, ())),
+        About(Path(path).as_posix(), str(store.provenance), temperature, threshold, {}, notes),
+        job.learned_from,
     )
 
 
@@ -109,7 +110,7 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
     takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
     points = takes.get("landmarks") or {}
     drawn = released.provenance == "synthetic" and not points.get("model_sha256")
-    known = mappings_of(points, drawn=drawn)
+    known = mappings_of(points.get("mesh_mappings"), drawn=drawn)
     require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
     notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
     if released.demonstration:
@@ -122,7 +123,7 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
             labels=released.labels,
             fps=_agreed(takes["fps"] or (STILLS_FPS if takes["frames"] == 1 else None), fps, path),
             frames=int(takes["frames"]),
-            gray=_gray(takes["geometry"], path),
+            gray=_gray(Geometry.model_validate(takes["geometry"] or {}), path),
             min_eye_distance=float(takes.get("min_eye_distance") or MIN_EYE_DISTANCE),
         ),
         About(
@@ -173,16 +174,20 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
     return temperature, threshold, tuple(notes)
 
 
-def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
+def _gray(geometry: Geometry | None, path: str) -> bool:
     """Return whether the crops that a model learned from are gray.
 
     Raises:
         RunError: the crops are not aligned as those of a video are.
     """
     for colour in ("rgb", "gray"):
-        if geometry == crop_geometry(aligned=True, colour=colour):
+        if geometry == Geometry.model_validate(crop_geometry(aligned=True, colour=colour)):
             return colour == "gray"
-    said = "does not say how its faces were cropped" if not geometry else "learned from faces cropped in another way"
+    said = (
+        "does not say how its faces were cropped"
+        if not geometry or geometry.colour is None
+        else "learned from faces cropped in another way"
+    )
     raise RunError(
         f"{path} {said}, and a face from a video is aligned by its eyes: the model would see something that it never "
         "learned. Train on a store of aligned faces: data=cohort, data=synthetic, data=simulated, or a benchmark "
@@ -190,18 +195,18 @@ def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
     )
 
 
-def _known_fps(store: dict[str, Any], stores: Sequence[str], frames: int) -> float | None:
+def _known_fps(store: Store, stores: Sequence[str], frames: int) -> float | None:
     """Return frames per second by the run's record, else by its stores, if they can be read and agree; else None."""
-    if store.get("fps"):
-        return float(store["fps"])
+    if store.fps:
+        return store.fps
     if frames == 1:
         return STILLS_FPS
     found = {card.parameters.get("fps") for card in _cards(stores)}
     return float(found.pop() or 0) or None if len(found) == 1 else None
 
 
-def _min_eye_distance(store: dict[str, Any], stores: Sequence[str]) -> float:
-    known = store.get("min_eye_distance") or next(
+def _min_eye_distance(store: Store, stores: Sequence[str]) -> float:
+    known = store.min_eye_distance or next(
         (card.parameters["min_eye_distance"] for card in _cards(stores) if "min_eye_distance" in card.parameters), None
     )
     return float(known or MIN_EYE_DISTANCE)

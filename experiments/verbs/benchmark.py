@@ -242,7 +242,9 @@ def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
         path = run.path / "controls.json"
         try:
             again = f"`fer-id controls {run.path}` makes it again"
-            known = read_record(Controls, path, again) if path.is_file() else {"accuracy": {}}
+            known: dict[str, Any] = (
+                read_record(Controls, path, again).model_dump(by_alias=True) if path.is_file() else {"accuracy": {}}
+            )
             results.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)

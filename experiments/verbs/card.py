@@ -56,7 +56,7 @@ def sources_of(run: RunDir) -> list[Any]:
     sources: dict[tuple[str, str], Source] = {}
     for number, ancestor in enumerate(_line(run)):
         job, config = ancestor.job(), ancestor.config()
-        dataset, provenance = str(job.get("dataset") or UNKNOWN), (job.get("store") or {}).get("provenance") or UNKNOWN
+        dataset, provenance = job.dataset or UNKNOWN, job.store.provenance or UNKNOWN
         cards = _cards(config)
         source = Source(
             dataset=dataset,
@@ -80,7 +80,7 @@ def _line(run: RunDir) -> Iterator[RunDir]:
             continue
         seen.add(ancestor.path.resolve())
         yield ancestor
-        todo += [RunDir(parent) for parent in ancestor.job().get("parents") or ()]
+        todo += [RunDir(parent) for parent in ancestor.job().parents]
 
 
 def _cards(config: dict[str, Any]) -> list[StoreCard]:

@@ -99,7 +99,7 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
 
 def _described(run: RunDir) -> dict[str, Any]:
     job, model = run.job(), run.config()["model"]
-    return {"provenance": job["store"]["provenance"], "model": model["name"], "head": model["head"]}
+    return {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
 
 
 def _answers(folds: list[FoldControls]) -> control.Answers:

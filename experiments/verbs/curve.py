@@ -15,7 +15,6 @@ from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes, atomic_write_text
 from fer_id.progress import say
 from fer_id.reporting.comparison.figures import adaptation_curve
-from fer_id.reporting.report import human_ceiling
 from fer_id.reporting.style import svg
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
@@ -71,11 +70,11 @@ def curve(config: CurveConfig) -> str:
         adapt(_at(config, size, folder))
         runs[size] = RunDir.open(folder / f"{config.over}-{size:03d}")
     rows = [_row(size, run) for size, run in runs.items()]
-    job = next(iter(runs.values())).job()
-    provenance, file = job["store"]["provenance"], folder / f"curve-{config.over}"
+    store = next(iter(runs.values())).job().store
+    provenance, file = store.provenance, folder / f"curve-{config.over}"
     table = pd.DataFrame(rows).assign(mode=config.protocol.mode, provenance=provenance)
     atomic_write_text(file.with_suffix(".csv"), table_csv(table))
-    figure = adaptation_curve(table, config.over, human_ceiling(job))
+    figure = adaptation_curve(table, config.over, store.agreement.ceiling if store.agreement else None)
     atomic_write_bytes(file.with_suffix(".svg"), svg(figure))
     return f"{table.to_string(index=False, float_format='{:.3f}'.format)}\n{file.with_suffix('.svg')}"
 

@@ -60,9 +60,8 @@ def _default_name(config: TrainConfig) -> str:
 def _outcome(run: RunDir) -> str:
     """Return the main scores and the path of the report."""
     metrics, job = run.metrics(), run.job()
-    seconds, mode = job.get("seconds"), job.get("mode") or "inductive"
-    named = "" if mode == "inductive" else f", {mode}"
-    took = f", trained in {duration(seconds)}" if seconds else ""
+    named = "" if job.mode == "inductive" else f", {job.mode}"
+    took = f", trained in {duration(job.seconds)}" if job.seconds else ""
     return (
         f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
         f"{metrics['provenance']} test clips{named}{took}\n{run.path / 'report.html'}"
@@ -101,7 +100,6 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
 def pool_folds(config: TrainConfig, parent: RunDir, folds: Sequence[RunDir], data: FerDataModule) -> None:
     """Write the predictions of all folds into the parent, with its metrics, figures and report, and finish it."""
     parent.write_predictions(pd.concat([fold.predictions() for fold in folds], ignore_index=True))
-    job = parent.job()
-    job["seconds"] = sum(fold.job().get("seconds") or 0.0 for fold in folds)
-    parent.write_job(job)
+    seconds = sum(fold.job().seconds or 0.0 for fold in folds)
+    parent.write_job(parent.job().model_copy(update={"seconds": seconds}))
     finish(config, parent, make_wandb_logger(config, parent, data, "study"), explains=True)

@@ -20,6 +20,8 @@ from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fer_id.runs.job import Job
+
 PRIVATE_KEYS = frozenset(
     {
         *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
@@ -64,7 +66,7 @@ class Rules:
     subjects: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, job: Mapping[str, Any], job_type: str, hidden: Mapping[str, str] | None = None) -> Rules:
+    def of(cls, job: Job, job_type: str, hidden: Mapping[str, str] | None = None) -> Rules:
         """Return the rules for a run.
 
         Args:
@@ -72,12 +74,10 @@ class Rules:
             job_type: ``trial`` withholds test scores.
             hidden: withheld numbers of a run that is a mean over others; None: those of :func:`withheld`.
         """
-        children, drawn = job.get("children"), (job.get("store") or {}).get("drawn", False)
-        real = children is None or any(children.values())
-        names = {name for split in (job.get("subjects") or {}).values() for name in split or ()}
+        real = job.children is None or any(job.children.values())
         if hidden is None:
             hidden = withheld(job, job_type)
-        return cls(hidden, real, bool(drawn) and not real, frozenset(names) if real else frozenset())
+        return cls(hidden, real, job.store.drawn and not real, job.everyone if real else frozenset())
 
     def numbers(self, values: Mapping[str, Any]) -> dict[str, float]:
         """Return the finite numbers that may leave."""
@@ -88,21 +88,17 @@ class Rules:
         return not self.subjects.isdisjoint([*re.split(r"[^A-Za-z0-9-]+", name), *name.split("/")])
 
 
-def withheld(job: Mapping[str, Any], job_type: str) -> dict[str, str]:
+def withheld(job: Job, job_type: str) -> dict[str, str]:
     """Return the withheld numbers of a run: first part of their names -> the reason.
 
     Args:
         job: ``job.json``; ``children`` counts the real children of each split. Without it all splits are withheld.
         job_type: ``trial`` withholds test scores.
     """
-    children = job.get("children")
-    hidden = {
-        word: FEW for word, split in SPLITS.items() if children is None or 0 < children.get(split, 0) < FEWEST_SUBJECTS
-    }
-    return hidden | ({"test": CHOSEN_BY} if job_type == TRIAL else {})
+    return few_validated([job]) | ({"test": CHOSEN_BY} if job_type == TRIAL else {})
 
 
-def few_validated(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def few_validated(jobs: Sequence[Job]) -> dict[str, str]:
     """Return the withheld means over trainings, of fewer than five real children: first part of names -> the reason.
 
     Args:
@@ -111,7 +107,7 @@ def few_validated(jobs: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {word: FEW for word in SPLITS if few_of_split(word, jobs)}
 
 
-def few_of_split(word: str, jobs: Sequence[Mapping[str, Any]]) -> bool:
+def few_of_split(word: str, jobs: Sequence[Job]) -> bool:
     """Return whether the real children of a split are too few, over all these trainings together.
 
     Args:
@@ -119,10 +115,11 @@ def few_of_split(word: str, jobs: Sequence[Mapping[str, Any]]) -> bool:
         jobs: ``job.json`` of each training.
     """
     split = SPLITS[word]
-    if any(job.get("children") is None for job in jobs):
+    by_job = [job.children for job in jobs if job.children is not None]
+    if len(by_job) < len(jobs):
         return True
-    counts = [job["children"].get(split, 0) for job in jobs]
-    names = [set((job.get("subjects") or {}).get(split, ())) for job in jobs]
+    counts = [children.get(split, 0) for children in by_job]
+    names = [job.subjects_of(split) for job in jobs]
     # Drawn subjects among the names cannot be told from real ones; the largest count is a lower bound then.
     all_real = all(count == len(known) for count, known in zip(counts, names, strict=True))
     children = len(set().union(*names)) if all_real else max(counts, default=0)

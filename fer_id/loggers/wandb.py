@@ -18,6 +18,7 @@ from fer_id.loggers.guard import GuardedRun
 from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.runs.uploads import note_uploads
 
@@ -76,7 +77,7 @@ class PrivateWandbLogger(WandbLogger):
     ) -> None:
         super().__init__(project=project, save_dir=str(run.path), log_model=False)
         self.run, self.monitor, self.faces, self._mode = run, monitor, faces, mode
-        job = run.job() if (run.path / "job.json").is_file() else {}
+        job = run.job() if (run.path / "job.json").is_file() else None
         if config is None:
             config = run.config() if (run.path / "config.yaml").is_file() else {}
         name = _public_name(run) if name is None else name
@@ -85,7 +86,7 @@ class PrivateWandbLogger(WandbLogger):
             run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, settings
         )
         self.rules = Rules.of(
-            job, job_type, few_validated([fold.job() for fold in folds]) if folds and not job else None
+            job or Job(), job_type, few_validated([fold.job() for fold in folds]) if folds and not job else None
         )
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
         self._opened: list[wandb.Run | None] = []

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_id.reporting.explanation import read_explanation
-from fer_id.runs.run_dir import LEARNED_FROM, RunDir
-
-_NAMED = ("cost", "seed", "mode", "started", "git_commit")
-"""Keys of ``job.json`` that the card always reads."""
+from fer_id.runs.job import Job
+from fer_id.runs.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -30,23 +28,9 @@ class Record:
     done: bool
     folds: tuple[str, ...]
     config: dict[str, Any]
-    job: dict[str, Any]
+    job: Job
     metrics: dict[str, Any]
     explanation: dict[str, Any] | None
-
-    @property
-    def store(self) -> dict[str, Any]:
-        """Entry ``store`` of ``job.json``."""
-        return self.job.get("store") or {}
-
-    def learned_from(self) -> set[str]:
-        """Pseudonyms of the subjects that the run learned from."""
-        subjects = self.job.get("subjects") or {}
-        return {subject for split in LEARNED_FROM for subject in subjects.get(split) or ()}
-
-    def tested(self) -> set[str]:
-        """Pseudonyms of the test subjects."""
-        return set((self.job.get("subjects") or {}).get("test") or ())
 
 
 def read_record(run: RunDir, name: str) -> Record:
@@ -65,7 +49,7 @@ def read_record(run: RunDir, name: str) -> Record:
         done=run.done,
         folds=tuple(str(fold.path) for fold in run.folds),
         config=run.config(),
-        job=dict.fromkeys(_NAMED) | run.job() if (run.path / "job.json").is_file() else {},
+        job=run.job() if (run.path / "job.json").is_file() else Job(),
         metrics=run.metrics() if (run.path / "metrics.json").is_file() else {},
         explanation=read_explanation(run),
     )

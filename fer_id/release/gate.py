@@ -72,7 +72,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, r
 def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
     """Yield reasons to refuse a run that is not one finished model, tested the way it will be used."""
     for record in (run, *([evidence] if evidence else ())):
-        if (mode := record.job.get("mode") or "inductive") != "inductive":
+        if (mode := record.job.mode) != "inductive":
             yield (
                 f"{record.path} was judged {mode}: something of the tested children was seen before, which nobody will "
                 "have seen of the next child; judge it with protocol.mode=inductive"
@@ -86,7 +86,7 @@ def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
             f"evidence={evidence.path if evidence else run.path}, where RUN is a training with protocol=holdout, or "
             f"one of its own, such as {run.folds[0]}"
         )
-    if not (run.job.get("clips") or {}).get("validation"):
+    if not run.job.clips.get("validation"):
         yield f"{run.path} has no inner validation: nothing chose its epoch, temperature and threshold of review"
     if (views := (run.config.get("trainer") or {}).get("test_views", "one")) != "one":
         yield (
@@ -101,19 +101,19 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
         yield f"{evidence.path} is not finished (no DONE); the same fer-id train command resumes it"
     if not evidence.folds:
         yield f"{evidence.path} is a single training, of other weights; evidence is a cross-validation (protocol=loso)"
-    stores = [record.store.get("fingerprint") for record in (run, evidence)]
+    stores = [record.job.store.fingerprint for record in (run, evidence)]
     if None in stores or stores[0] != stores[1]:
         yield f"{evidence.path} is of another store than {run.path}, or the store was made again between the two"
     changed = differences(evidence.config, run.config)
     if other := sorted(key for key in changed if not key.startswith(MAY_DIFFER)):
         yield f"{evidence.path} was trained with other settings than {run.path}: {', '.join(other[:8])}"
-    learned, everybody = len(run.learned_from() & evidence.tested()), len(evidence.tested())
+    learned, everybody = len(run.job.learned_from & evidence.job.tested), len(evidence.job.tested)
     if learned < LEAST_LEARNED * everybody:
         yield (
             f"{run.path} learned from {learned} of the {everybody} subjects that {evidence.path} judged, so it is a "
             "weaker model; train it on more of them (protocol.test_fraction=0.05)"
         )
-    if strange := (run.learned_from() - set(run.job.get("subjects", {}).get("source") or ())) - evidence.tested():
+    if strange := run.job.learned_from - run.job.subjects_of("source") - evidence.job.tested:
         yield (
             f"{evidence.path} never judged {len(strange)} of the subjects that {run.path} learned from; run all folds "
             "(protocol.only=[])"
@@ -156,7 +156,7 @@ def _of_the_setting(policy: Policy, provenance: object) -> Iterator[str]:
 def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
     """Yield reasons where subjects, accuracy or calibration miss their bounds."""
     metrics = judged.metrics
-    if judged.store.get("shard_by") == "split":
+    if judged.job.store.of_images:
         yield "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child"
     elif (subjects := metrics.get("n_subjects") or 0) < policy.min_subjects:
         yield f"judged on {subjects} subjects, expected {policy.min_subjects} at least"

@@ -41,11 +41,11 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
     metrics, lines = judged.metrics, [ASSISTS]
     if caveat := provenance_caveat(str(metrics.get("provenance"))):
         lines.append(caveat)
-    if seen := MODE_CAVEATS.get(str(judged.job.get("mode"))):
+    if seen := MODE_CAVEATS.get(judged.job.mode):
         lines.append(seen)
     if labels := metrics.get("labels"):
         lines.append(f"It knows {', '.join(labels)} and nothing else: whatever a face shows, one of these comes out.")
-    who = "groups of pictures" if judged.store.get("shard_by") == "split" else "subjects"
+    who = "groups of pictures" if judged.job.store.of_images else "subjects"
     lines.append(
         f"It was judged on {counted(metrics.get('n_clips') or 0, 'clip')} of {metrics.get('n_subjects') or 0} {who}. "
         "Intervals resample these and hold the fitted models fixed; another site or camera may differ by more."

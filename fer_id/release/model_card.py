@@ -128,7 +128,7 @@ def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     provenance = str(metrics.get("provenance") or "unknown")
-    dataset = str(judged.job.get("dataset") or "unknown")
+    dataset = judged.job.dataset or "unknown"
     results = [
         EvalResult(
             task_type=TASK,
@@ -177,5 +177,4 @@ def _per_class(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], st
 
 def _subjects(judged: Record) -> dict[str, int]:
     """Return the number of subjects of each split."""
-    subjects = judged.job.get("subjects") or {}
-    return {split: len(members or ()) for split, members in subjects.items()}
+    return {split: len(members or ()) for split, members in judged.job.subjects.items()}

@@ -6,11 +6,13 @@ name. Unknown keys have no sentence, but appear among the counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+
+from pydantic import JsonValue
 
 from fer_id.reporting.words import counted
+from fer_id.runs.job import Agreement, Audit, LabelConflict, Published, Store
 
 MOST_CONFLICTS = 50
 """Maximum number of label conflicts on a page; further ones are only counted."""
@@ -55,106 +57,98 @@ class Findings:
     """
 
     sentences: list[str] = field(default_factory=list)
-    counts: list[tuple[str, Any]] = field(default_factory=list)
+    counts: list[tuple[str, JsonValue]] = field(default_factory=list)
     conflicts: list[Conflict] = field(default_factory=list)
     n_conflicts: int = 0
     images: bool = False
 
 
-def read_audit(store: dict[str, Any]) -> Findings:
-    """Return the findings of the audit in ``job.json`` under ``store``: of one store, or of several by name."""
-    audit: dict[str, Any] = store.get("audit") or {}
-    names = str(store.get("name")).split(" + ")
-    pooled = len(names) > 1 and set(audit) == set(names)
-    audits = {name: part or {} for name, part in audit.items()} if pooled else {"": audit}
-    sentences_of = {name: _sentences(part) for name, part in audits.items()}
-    conflicts = [
-        conflict for part in audits.values() for conflict in (part.get("published") or {}).get("conflicts", [])
-    ]
-    if pooled:
+def read_audit(store: Store) -> Findings:
+    """Return the findings of the audit of one store, or of several by name."""
+    sentences_of = {name: _sentences(audit) for name, audit in store.audits.items()}
+    published = [audit.published for audit in store.audits.values() if audit.published]
+    conflicts = [conflict for images in published for conflict in images.conflicts]
+    if store.pooled:
         sentences = [f"{name}: {' '.join(lines) or 'no audit that is known.'}" for name, lines in sentences_of.items()]
         sentences.append("Images that these stores have in common were not looked for.")
     else:
         sentences = sentences_of[""]
     return Findings(
         sentences=sentences,
-        counts=audit_rows(audit),
+        counts=audit_rows(store.audit or {}),
         conflicts=[_conflict(conflict) for conflict in conflicts[:MOST_CONFLICTS]],
         n_conflicts=len(conflicts),
-        images=any(part.get("published") for part in audits.values()),
+        images=bool(published),
     )
 
 
-def reasons_words(counts: dict[str, Any]) -> str:
+def reasons_words(counts: Mapping[str, int]) -> str:
     """Format ``{"no face": 3, "unreadable": 1}`` as ``no face (3), unreadable (1)``."""
-    return ", ".join(
-        f"{reason.replace('_', ' ')} ({f'{count:,}' if isinstance(count, int) else count})"
-        for reason, count in counts.items()
-    )
+    return ", ".join(f"{reason.replace('_', ' ')} ({count:,})" for reason, count in counts.items())
 
 
-def audit_rows(audit: dict[str, Any]) -> list[tuple[str, Any]]:
+def audit_rows(audit: Mapping[str, JsonValue]) -> list[tuple[str, JsonValue]]:
     """Flatten the audit to (name, count); a list counts as its length."""
     return list(_rows(audit, ()))
 
 
-def _rows(value: Any, path: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, dict):
+def _rows(value: JsonValue | Mapping[str, JsonValue], path: tuple[str, ...]) -> Iterator[tuple[str, JsonValue]]:
+    if isinstance(value, Mapping):
         for key, item in value.items():
             yield from _rows(item, (*path, _NAMES.get(str(key), str(key).replace("_", " "))))
     else:
         yield ", ".join(path), len(value) if isinstance(value, list) else value
 
 
-def _sentences(audit: dict[str, Any]) -> list[str]:
-    published = audit.get("published") or {}
-    sentences = list(_of_images(published)) if published.keys() >= _SUMMARY else []
-    if left_out := audit.get("left_out"):
-        sentences.append(f"Left out when the store was made: {reasons_words(left_out)}.")
-    if (without := audit.get("frames_without_face")) is not None:
-        sentences.append(f"Frames of the store that show no face: {without:,}.")
-    if alike := audit.get("alike"):
-        sentences.append(f"Subjects who share pictures, perhaps one child under two names: {reasons_words(alike)}.")
-    if annotators := audit.get("annotators"):
-        sentences.append(_of_annotators(annotators))
+def _sentences(audit: Audit) -> list[str]:
+    published = audit.published
+    sentences = list(_of_images(published)) if published and published.model_fields_set >= _SUMMARY else []
+    if audit.left_out:
+        sentences.append(f"Left out when the store was made: {reasons_words(audit.left_out)}.")
+    if audit.frames_without_face is not None:
+        sentences.append(f"Frames of the store that show no face: {audit.frames_without_face:,}.")
+    if audit.alike:
+        shared = reasons_words(audit.alike)
+        sentences.append(f"Subjects who share pictures, perhaps one child under two names: {shared}.")
+    if audit.annotators:
+        sentences.append(_of_annotators(audit.annotators))
     return sentences
 
 
-def _of_annotators(votes: dict[str, Any]) -> str:
+def _of_annotators(votes: Agreement) -> str:
     """Return a sentence about :func:`fer_id.evaluation.agreement.agreement`."""
-    who = f"{counted(votes['annotators'], 'annotator')}, {counted(votes['clips'], 'clip')} labelled by at least two"
-    if votes["alpha"] is None:
-        return f"{who}; their agreement is undefined: {votes['reason']}."
+    who = f"{counted(votes.annotators, 'annotator')}, {counted(votes.clips, 'clip')} labelled by at least two"
+    if votes.alpha is None:
+        return f"{who}; their agreement is undefined: {votes.reason}."
     return (
-        f"{who}: Krippendorff's alpha {votes['alpha']:.2f}; one of them is right about what the majority of the others "
-        f"says in {votes['ceiling']:.0%}. No model can be expected to agree with people more than they do."
+        f"{who}: Krippendorff's alpha {votes.alpha:.2f}; one of them is right about what the majority of the others "
+        f"says in {votes.ceiling:.0%}. No model can be expected to agree with people more than they do."
     )
 
 
-def _of_images(published: dict[str, Any]) -> Iterator[str]:
+def _of_images(published: Published) -> Iterator[str]:
     """Yield sentences about :func:`fer_id.evaluation.duplicates_summary.summarise` over the published splits."""
-    sizes: dict[str, int] = published["images"]
-    same, near = published["byte_identical"], published["near_identical"]
+    sizes, same, near = published.images, published.byte_identical, published.near_identical
     trainings = [split for split in sizes if split.lower().startswith("train")]
     for training in trainings:
         for split, size in sizes.items():
             if split not in trainings:
                 key = f"{split} in {training}"
-                yield _overlap(training, split, size, same["across"].get(key, 0), near["across"].get(key, 0))
+                yield _overlap(training, split, size, same.across.get(key, 0), near.across.get(key, 0))
     for training in trainings:
-        repeats, twins = same["within"][training]["repeats"], near["within"][training]["images"]
+        repeats, twins = same.within[training].repeats, near.within[training].images
         yield (
             f"Inside {training}: {counted(repeats, 'byte-identical repeat')} among {counted(sizes[training], 'image')}"
             f", and {counted(twins, 'image')} with a near-identical one."
         )
-    groups = published["groups"]
-    if groups["of_two_or_more"]:
+    groups = published.groups
+    if groups.of_two_or_more:
         yield (
-            f"Equal and near-identical images form {counted(groups['of_two_or_more'], 'group')}, "
-            f"the largest of {groups['largest']:,}; "
-            f"more than one label stands in {len(published['conflicts']):,} of them."
+            f"Equal and near-identical images form {counted(groups.of_two_or_more, 'group')}, "
+            f"the largest of {groups.largest:,}; "
+            f"more than one label stands in {len(published.conflicts):,} of them."
         )
-    plain = [f"{counted(count, 'image')} of {split}" for split, count in published["constant"].items() if count]
+    plain = [f"{counted(count, 'image')} of {split}" for split, count in published.constant.items() if count]
     yield f"Of one single colour: {', '.join(plain) or 'none'}."
 
 
@@ -171,8 +165,8 @@ def _or_none(number: int) -> str:
     return f"{number:,}" if number else "none"
 
 
-def _conflict(conflict: dict[str, Any]) -> Conflict:
+def _conflict(conflict: LabelConflict) -> Conflict:
     ids: dict[str, list[str]] = {}
-    for image in conflict["images"]:
-        ids.setdefault(image["label"] or "unlabelled", []).append(image["id"])
-    return Conflict(_KINDS.get(conflict["kind"], conflict["kind"]), ids)
+    for image in conflict.images:
+        ids.setdefault(image.label or "unlabelled", []).append(image.id)
+    return Conflict(_KINDS.get(conflict.kind, conflict.kind), ids)

@@ -81,7 +81,8 @@ def read_explanation(run: RunDir) -> dict[str, Any] | None:
         RunError: the file is damaged.
     """
     path = run.path / "explain" / "explain.json"
-    return read_record(Explanation, path, f"`fer-id explain {run.path}` makes it again") if path.is_file() else None
+    again = f"`fer-id explain {run.path}` makes it again"
+    return read_record(Explanation, path, again).model_dump(exclude_unset=True) if path.is_file() else None
 
 
 def _leakage_words(report: Mapping[str, Any]) -> str:

@@ -8,23 +8,6 @@ from fer_id.errors import RunError
 from fer_id.evaluation.groups.gaps import TESTED
 from fer_id.runs.run_dir import RunDir
 
-_COST: dict[str, Any] = {"parameters": None, "multiply_adds_per_clip": None}
-_STORE: dict[str, Any] = dict.fromkeys(("name", "provenance", "label_space", "shard_by", "fingerprint"))
-_PLAIN = (
-    "command",
-    "git_commit",
-    "seed",
-    "seconds",
-    "peak_memory_bytes",
-    "machine",
-    "precision",
-    "memory_format",
-    "model",
-    "dataset",
-    "mode",
-)
-_TABLES = ("versions", "subjects", "clips", "dropped")
-
 _METRICS = (
     *("provenance", "labels", "n_clips", "n_unlabelled", "n_missing", "n_subjects", "coverage"),
     *("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity"),
@@ -54,15 +37,6 @@ def run_name(run: RunDir) -> str:
     if path.parent.parent.name == "folds":  # a trial of a sweep
         return f"{path.parent.parent.parent.name}/{path.name}, fold {path.parent.name}"
     return f"{path.parent.name}/{path.name}"
-
-
-def described(job: dict[str, Any]) -> dict[str, Any]:
-    """Return ``job.json`` with its absent keys filled in: None, or empty."""
-    filled = dict.fromkeys(_PLAIN) | job
-    filled |= {key: _table(job.get(key)) for key in _TABLES}
-    filled["cost"] = _COST | _table(job.get("cost"))
-    filled["store"] = {**_STORE, "audit": {}} | _table(job.get("store"))
-    return filled
 
 
 def read_metrics(run: RunDir) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
 from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small_groups
-from fer_id.reporting.jobs import described, read_metrics, run_name
+from fer_id.reporting.jobs import read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.reporting.uncertainty import read_uncertainty
@@ -96,14 +96,14 @@ def judged_anew(
     predictions, temperatures, why = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
     predictions, children, too_few = prediction_sets(predictions, labels, level)
-    seed = int(run.job().get("seed") or 0)
+    seed = run.job().seed or 0
     metrics = compute_metrics(predictions, labels, provenance, seed=seed)
     metrics["calibration"]["temperatures"] = temperatures
     metrics["review"], of_review = review_scores(predictions, thresholds, unchosen, risk, seed, least_face)
     metrics["conformal"], of_sets = conformal_scores(predictions, labels, children, too_few, level, seed)
     metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
     metrics["subgroups"], why = None, {"subgroups": "subjects are groups of images here, not people"}
-    if words.subjects_are_people(metrics, described(run.job())["store"]):
+    if words.subjects_are_people(metrics, run.job().store):
         metrics["subgroups"], why = compute_subgroups(predictions, labels, groups, seed=seed)
     metrics["reasons"] |= why
     metrics["reasons"] |= of_review | of_sets
@@ -115,7 +115,7 @@ def judged_anew(
 def _require_every_subject(run: RunDir, predictions: pd.DataFrame) -> None:
     """Raise RunError where a subject that ``job.json`` tests has no row: scores would leave out children unseen."""
     tested = predictions["subject_id"][predictions["split"] == "test"].astype(str)
-    missing = sorted({*((run.job().get("subjects") or {}).get("test") or ())} - {*tested})
+    missing = sorted(run.job().tested - {*tested})
     if missing and not run.folds:
         raise RunError(
             f"{run.path / 'predictions.parquet'}: no test clip of {cut(missing[0])} (of {len(missing)} subjects), whom "
@@ -134,15 +134,16 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
     risks = risk_coverage(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     after = _reliability_after(run.predictions(), labels)
     provenance, review = metrics["provenance"], metrics.get("review")
-    people = words.subjects_are_people(metrics, described(run.job())["store"])
+    store = run.job().store
+    people, agreement = words.subjects_are_people(metrics, store), store.agreement
     if folds:
         training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
     else:
         training = figures.training_curves(run.learning_curve(), provenance, _monitor(run))
     drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
-        "per_class": figures.per_class(metrics, _annotators(run.job()).get("ceiling_by_class")),
-        "subjects": figures.subject_accuracy(metrics, human_ceiling(run.job())) if people else None,
+        "per_class": figures.per_class(metrics, agreement.ceiling_by_class if agreement else None),
+        "subjects": figures.subject_accuracy(metrics, agreement.ceiling if agreement else None) if people else None,
         "groups": group_figures.forest(metrics) if people else None,
         "group_reliability": group_figures.reliability_of_groups(run.predictions(), metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
@@ -159,16 +160,6 @@ def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliabi
     if not known.any():
         return None
     return reliability(judged.probabilities[known].max(axis=1), judged.truth[known] == judged.predicted[known])
-
-
-def human_ceiling(job: dict[str, Any]) -> float | None:
-    """Return how often one annotator agrees with the majority of the others, where the run's store records it."""
-    ceiling: float | None = _annotators(job).get("ceiling")
-    return ceiling
-
-
-def _annotators(job: dict[str, Any]) -> dict[str, Any]:
-    return ((job.get("store") or {}).get("audit") or {}).get("annotators") or {}
 
 
 def write_figures(run: RunDir) -> dict[str, Path]:
@@ -188,8 +179,8 @@ def write_report(run: RunDir) -> Path:
     Raises:
         RunError: a file of the run is missing, damaged or incomplete.
     """
-    metrics, job = read_metrics(run), described(run.job())
-    store = job["store"]
+    metrics, job = read_metrics(run), run.job()
+    store = job.store
     people = words.subjects_are_people(metrics, store)
     audit = read_audit(store)
     files = {name: run.figures / f"{name}.svg" for name in FIGURES}
@@ -224,7 +215,7 @@ def write_report(run: RunDir) -> Path:
         pictures=pictures,
         alternatives=_alternatives(metrics, people=people),
         audit=audit,
-        left_out=_left_out(run, job["dropped"], audit),
+        left_out=_left_out(run, job.dropped, audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
 
@@ -234,11 +225,11 @@ def _monitor(run: RunDir) -> str:
     return str((run.config().get("trainer") or {}).get("monitor") or "val/macro_f1")
 
 
-def _left_out(run: RunDir, dropped: dict[str, Any], audit: Findings) -> list[str]:
+def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str]:
     """Return sentences on the parts of its store that this run did not use."""
     sentences = []
     if dropped:
-        counts = {reason: n for reason, n in dropped.items() if isinstance(n, int) and not reason.startswith("folds ")}
+        counts = {reason: n for reason, n in dropped.items() if not reason.startswith("folds ")}
         total = words.counted(sum(counts.values()), "clip")
         sentences.append(f"This run left out {total}: {reasons_words(dropped)}.")
     if audit.images and (run.config().get("data") or {}).get("drop_duplicates") is False:
@@ -251,12 +242,12 @@ def _left_out(run: RunDir, dropped: dict[str, Any], audit: Findings) -> list[str
 
 
 def _provenance(run: RunDir) -> str:
-    provenance = described(run.job())["store"]["provenance"]
+    provenance = run.job().store.provenance
     if provenance is None:
         raise FerIdError(
             f"{run.path / 'job.json'}: store.provenance is missing, so nothing may be reported; train again"
         )
-    return str(provenance)
+    return provenance
 
 
 def _label_space(names: tuple[str, ...]) -> LabelSpace:

@@ -13,7 +13,8 @@ from fer_id.reporting import style
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
-from fer_id.runs.records import Uncertainty, read_record
+from fer_id.runs.metrics import Uncertainty
+from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
@@ -28,7 +29,7 @@ def read_uncertainty(run: RunDir) -> dict[str, Any] | None:
     """
     path = run.path / FOLDER / "uncertainty.json"
     again = f"`fer-id uncertainty {run.path}` makes it again"
-    return read_record(Uncertainty, path, again) if path.is_file() else None
+    return read_record(Uncertainty, path, again).model_dump(exclude_unset=True) if path.is_file() else None
 
 
 def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: dict[str, Any], provenance: str) -> Path:

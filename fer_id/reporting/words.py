@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fer_id.evaluation.intervals import HEADLINE, HELD
+from fer_id.runs.job import Store
 
 Metrics = dict[str, Any]
 
@@ -90,13 +91,13 @@ def provenance_caveat(provenance: str) -> str:
     return PROVENANCE_CAVEATS.get(provenance, "")
 
 
-def subjects_are_people(metrics: Metrics, store: dict[str, Any]) -> bool:
+def subjects_are_people(metrics: Metrics, store: Store) -> bool:
     """Return whether a subject is a person, not a group of near-identical pictures of a benchmark.
 
     The store's card records it (``shard_by``); without that key, subjects of one or two clips (median) are such groups.
     """
-    if store.get("shard_by") is not None:
-        return bool(store["shard_by"] == "subject_id")
+    if store.shard_by is not None:
+        return not store.of_images
     sizes = sorted(row["n_clips"] for row in metrics["per_subject"].values())
     return bool(sizes) and sizes[len(sizes) // 2] > _PICTURES_PER_GROUP
 

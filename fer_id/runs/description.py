@@ -12,6 +12,7 @@ from fer_id.models.config import OWN_MODULE
 from fer_id.models.cost import model_cost
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.environment import environment, machine
+from fer_id.runs.job import Cost, Job
 
 NO_AUGMENTATION = dict.fromkeys(
     ("flip", "brightness", "contrast", "rotation_deg", "scale", "shift", "noise", "occlusion", "background"), 0.0
@@ -70,21 +71,21 @@ def describe_trainer(trainer: Any, monitor: str) -> dict[str, Any]:
     }
 
 
-def describe_job(command: str, task: Any, data: Any) -> dict[str, Any]:
+def describe_job(command: str, task: Any, data: Any) -> Job:
     """Return ``job.json``: facts about a run beside its settings; a run of new weights, so without a parent."""
     frames = int(data.clips["length"].max())
-    return {
+    return Job(
         **environment(command),
-        "seed": data.seed,
-        "model": _model(task)["name"],
         **data.describe(),
-        "parents": [],
-        "cost": _cost(task.model, len(data.labels), frames),
-        "precision": "32",
-        "memory_format": "contiguous",
-        "machine": machine(),
-        "processes": 1,
-    }
+        seed=data.seed,
+        model=_model(task)["name"],
+        parents=[],
+        cost=_cost(task.model, len(data.labels), frames),
+        precision="32",
+        memory_format="contiguous",
+        machine=machine(),
+        processes=1,
+    )
 
 
 def _model(task: Any) -> dict[str, Any]:
@@ -100,9 +101,9 @@ def _model(task: Any) -> dict[str, Any]:
     return {"name": type(model).__name__, "encoder": OWN_MODULE, "head": "mean"}
 
 
-def _cost(model: nn.Module, classes: int, frames: int) -> dict[str, Any]:
+def _cost(model: nn.Module, classes: int, frames: int) -> Cost:
     if isinstance(model, ClipClassifier) and model.config is not None:
         cost = model_cost(model.config, classes, frames)
-        return {"parameters": cost.parameters, "multiply_adds_per_clip": cost.clip, "frames": frames}
+        return Cost(parameters=cost.parameters, multiply_adds_per_clip=cost.clip, frames=frames)
     parameters = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return {"parameters": parameters, "multiply_adds_per_clip": None, "frames": frames}
+    return Cost(parameters=parameters, multiply_adds_per_clip=None, frames=frames)

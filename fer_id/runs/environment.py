@@ -7,13 +7,22 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 LIBRARIES = ("torch", "pytorch-lightning", "timm", "albumentations", "torchmetrics", "numpy", "pandas")
 
 
-def environment(command: str) -> dict[str, Any]:
-    """Return the first keys of ``job.json``: ``command``, ``started``, ``versions`` and ``git_commit``."""
+class Environment(TypedDict):
+    """First keys of ``job.json``."""
+
+    command: str
+    started: str
+    versions: dict[str, str]
+    git_commit: str | None
+
+
+def environment(command: str) -> Environment:
+    """Return what a run is begun with: the command, now, the versions of the libraries, and the commit."""
     return {
         "command": command,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime()),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from fer_id.errors import FerIdError, Problems, RunError, StoreError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_json
 from fer_id.inputs import MOST_JSON, read_text
 from fer_id.parquet import read_parquet
-from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.runs.job import Job
+from fer_id.runs.run_dir import RunDir
 from fer_id.runs.uploads import read_uploads, write_uploads
 from fer_id.store.card import StoreCard
 from fer_id.store.format import PARTS
@@ -91,7 +93,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
         subject: pseudonym.
         reason: content of ``QUARANTINED``; begins with the pseudonym.
     """
-    problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, dict[str, Any]]()
+    problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, Job]()
     for path in sorted(root.rglob("job.json")):
         try:
             jobs[path.parent] = RunDir(path.parent).job()
@@ -150,20 +152,18 @@ def _clean_study(path: Path, subject: str) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _knows(run: RunDir, job: dict[str, Any], subject: str) -> bool:
-    subjects = job.get("subjects") or {}
-    everyone = {one for split in subjects.values() for one in split}
-    return subject in everyone or _is_tainted(run, job, subject) or run.path.name == subject
+def _knows(run: RunDir, job: Job, subject: str) -> bool:
+    return subject in job.everyone or _is_tainted(run, job, subject) or run.path.name == subject
 
 
-def _is_tainted(run: RunDir, job: dict[str, Any], subject: str) -> bool:
+def _is_tainted(run: RunDir, job: Job, subject: str) -> bool:
     """Return whether a run learned from the subject, was chosen by it, or was quarantined for it before."""
-    mark, subjects = run.path / "QUARANTINED", job.get("subjects") or {}
+    mark = run.path / "QUARANTINED"
     before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
-    return before or any(subject in subjects.get(split, ()) for split in LEARNED_FROM)
+    return before or subject in job.learned_from
 
 
-def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: set[Path], root: Path) -> set[Path]:
+def _descendants(runs: list[RunDir], jobs: dict[Path, Job], tainted: set[Path], root: Path) -> set[Path]:
     """Return the resolved folders of tainted runs, of runs that pool them, and of all runs that started from these.
 
     A run records its parents as they were typed: relative to the working directory of its training, which is mostly
@@ -172,7 +172,7 @@ def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: 
     while True:
         found = set(tainted)
         for run in runs:
-            parents = [Path(parent) for parent in jobs[run.path].get("parents") or ()]
+            parents = [Path(parent) for parent in jobs[run.path].parents]
             places = {(base / parent).resolve() for parent in parents for base in (Path.cwd(), root.resolve().parent)}
             if (places | {one.path.resolve() for one in (*run.folds, *run.parts)}) & found:
                 found.add(run.path.resolve())
@@ -181,18 +181,12 @@ def _descendants(runs: list[RunDir], jobs: dict[Path, dict[str, Any]], tainted: 
         tainted = found
 
 
-def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
+def _clean(run: RunDir, job: Job, subject: str) -> None:
     """Remove the subject from the files of a run: its predictions and counts, all reports, pictures and W&B files."""
     if (run.path / "predictions.parquet").exists():
         table = run.predictions()
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
-    for members in (job.get("subjects") or {}).values():
-        members[:] = [one for one in members if one != subject]
-    (job.get("selected") or {}).pop(subject, None)
-    audit = (job.get("store") or {}).get("audit") or {}
-    for one in (audit, *(part for part in audit.values() if isinstance(part, dict))):
-        _forget(one, subject)
-    run.write_job(job)
+    run.write_job(_without(job, subject))
     if (run.path / "uploads.jsonl").exists():
         write_uploads(run, [line for line in read_uploads(run) if line["subject_id"] != subject])
     pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
@@ -201,6 +195,18 @@ def _clean(run: RunDir, job: dict[str, Any], subject: str) -> None:
         path.unlink(missing_ok=True)
     for folder in ("wandb", "explain", "uncertainty"):
         shutil.rmtree(run.path / folder, ignore_errors=True)
+
+
+def _without(job: Job, subject: str) -> Job:
+    """Return the record of a run without a subject."""
+    audit = deepcopy(job.store.audit or {})
+    for part in (audit, *(part for part in audit.values() if isinstance(part, dict))):
+        _forget(part, subject)
+    subjects = {split: [name for name in names or () if name != subject] for split, names in job.subjects.items()}
+    changes = {"subjects": subjects, "store": job.store.model_copy(update={"audit": audit})}
+    if job.selected:
+        changes["selected"] = {fold: trial for fold, trial in job.selected.items() if fold != subject}
+    return job.model_copy(update=changes)
 
 
 def _forget(audit: dict[str, Any], subject: str) -> None:

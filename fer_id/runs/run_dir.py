@@ -12,17 +12,17 @@ import yaml
 
 from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sweep, write_json
+from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
 from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
-from fer_id.runs.records import Job, Metrics, read_record
+from fer_id.runs.job import Change, Job, Resumed
+from fer_id.runs.metrics import Metrics
+from fer_id.runs.records import read_record
 from fer_id.shapes import Number, record
 from fer_id.yaml_text import read_yaml
 
 PREDICTION_KEYS = ("clip_id", "fold", "split")
 """Columns that identify a row of ``predictions.parquet``."""
-
-LEARNED_FROM = ("train", "validation", "unlabelled", "source")
-"""Lists of ``subjects`` in ``job.json`` whose members the model has seen; the other ones were only evaluated."""
 
 CROSS_FIT = "crossfit"
 """Folder in a run of the numbered trainings that predict its calibration children."""
@@ -44,7 +44,7 @@ class RunDir:
         cls,
         path: str | Path,
         config: dict[str, Any],
-        job: dict[str, Any],
+        job: Job,
         usual: dict[str, Any] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> Iterator[RunDir]:
@@ -65,7 +65,7 @@ class RunDir:
         cls,
         path: str | Path,
         config: dict[str, Any],
-        job: dict[str, Any],
+        job: Job,
         usual: dict[str, Any] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> RunDir:
@@ -92,8 +92,9 @@ class RunDir:
                 "resume it with the same settings, choose another name=, or remove the folder"
             )
         if (run.path / "job.json").exists():
-            run.require_store((job.get("store") or {}).get("fingerprint"))
-            job = job | run._resumed_with(changed, config)
+            run.require_store(job.store.fingerprint)
+            if resumed := run._resumed_with(changed, config):
+                job = job.model_copy(update={"resumed_with": resumed})
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -153,14 +154,14 @@ class RunDir:
         found = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
-    def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> dict[str, Any]:
-        """Return ``resumed_with`` of ``job.json``: each change of settings, with the epochs before it; {} for none."""
-        entries = self.job().get("resumed_with") or []
-        if changed:
-            found = differences(self.config(), config)
-            settings = {key: {"before": found[key][0], "after": found[key][1]} for key in changed}
-            entries = [*entries, {"epochs": len(self.learning_curve()), "settings": settings}]
-        return {"resumed_with": entries} if entries else {}
+    def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> list[Resumed]:
+        """Return ``resumed_with`` of ``job.json``: each change of settings, with the epochs before it."""
+        entries = self.job().resumed_with
+        if not changed:
+            return entries
+        found = differences(self.config(), config)
+        settings = {key: Change(before=found[key][0], after=found[key][1]) for key in changed}
+        return [*entries, Resumed(epochs=len(self.learning_curve()), settings=settings)]
 
     def require_store(self, fingerprint: str | None) -> None:
         """Check that a store is the one that the run was begun with; another may have other clips of the same name.
@@ -168,7 +169,7 @@ class RunDir:
         Raises:
             RunError: the fingerprint is another one: another store, or the same made again with other content.
         """
-        if (self.job().get("store") or {}).get("fingerprint") != fingerprint:
+        if self.job().store.fingerprint != fingerprint:
             raise RunError(
                 f"{self.path} was begun with another store, or its store was made again since: what it learned from "
                 "may be tested now. Bring that store back, or train under another name="
@@ -183,7 +184,7 @@ class RunDir:
         Raises:
             RunError: a split has other subjects than ``job.json`` records.
         """
-        recorded = self.job().get("subjects") or {}
+        recorded = self.job().subjects
         if moved := [split for split, names in subjects.items() if sorted(recorded.get(split) or names) != names]:
             raise RunError(
                 f"{self.path / 'config.yaml'} gives other subjects for {', '.join(moved)} than job.json records, so "
@@ -265,13 +266,23 @@ class RunDir:
         """Write ``config.yaml``."""
         atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
-    def job(self) -> dict[str, Any]:
+    def job(self) -> Job:
         """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""
         return read_record(Job, self.path / "job.json")
 
-    def write_job(self, job: dict[str, Any]) -> None:
+    def write_job(self, job: Job) -> None:
         """Write ``job.json``."""
-        write_json(self.path / "job.json", job)
+        job.write(self.path / "job.json")
+
+    def label_space(self) -> LabelSpace:
+        """Return the classes of the run.
+
+        Raises:
+            RunError: ``job.json`` does not name them.
+        """
+        if (name := self.job().store.label_space) is None:
+            raise RunError(f"{self.path / 'job.json'}: store.label_space is missing; train again")
+        return get_space(name)
 
     def metrics(self) -> dict[str, Any]:
         """Return the final metrics, ``metrics.json``.
@@ -280,7 +291,7 @@ class RunDir:
             RunError: missing or damaged.
         """
         hint = f"`fer-id evaluate {self.path}` makes it again from the predictions"
-        return read_record(Metrics, self.path / "metrics.json", hint)
+        return read_record(Metrics, self.path / "metrics.json", hint).model_dump(exclude_unset=True)
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Write ``metrics.json``."""
@@ -305,10 +316,10 @@ class RunDir:
 
     def _require_tested(self, table: pd.DataFrame, hint: str) -> None:
         """Raise RunError where predictions are of a test subject that the run does not have, so of another run."""
-        recorded = (self.job().get("subjects") or {}).get("test") if (self.path / "job.json").exists() else None
+        recorded = self.job().tested if (self.path / "job.json").exists() else None
         if not recorded or "subject_id" not in table:
             return
-        if strangers := sorted({*table["subject_id"][table["split"] == "test"].astype(str)} - {*recorded}):
+        if strangers := sorted({*table["subject_id"][table["split"] == "test"].astype(str)} - recorded):
             raise RunError(
                 f"{self.path / 'predictions.parquet'}: tests {cut(strangers[0])} (of {len(strangers)} subjects), whom "
                 f"job.json does not: the file is another run's. Put its own back, or {hint}"

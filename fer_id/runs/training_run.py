@@ -68,7 +68,7 @@ class TrainingRun(RunDir):
         folder, mode = self.path / "checkpoints", "min" if monitor.endswith("loss") else "max"
         return [
             ResumeRun(self, monitor),
-            EpochSeed(int(self.job()["seed"])),
+            EpochSeed(self.job().seed or 0),
             Record(),
             WritePredictions(self),
             Checkpoint(folder, "best", monitor=monitor, mode=mode),
@@ -127,7 +127,8 @@ class ResumeRun(pl.Callback):
             config, job = self.run.config(), self.run.job()
             config["trainer"] |= describe_trainer(trainer, self.monitor)
             self.run.write_config(config)
-            self.run.write_job(job | {"precision": config["trainer"]["precision"], "processes": trainer.world_size})
+            changes = {"precision": config["trainer"]["precision"], "processes": trainer.world_size}
+            self.run.write_job(job.model_copy(update=changes))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Let other processes work on the run again."""
@@ -163,7 +164,7 @@ def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> dict[str, Any]
     run.require_store(data.fingerprint)
     curve = run.learning_curve()
     if len(curve) and "seconds" in curve:
-        run.write_job(run.job() | {"seconds": float(curve["seconds"].iloc[-1])})
+        run.write_job(run.job().model_copy(update={"seconds": float(curve["seconds"].iloc[-1])}))
     metrics = evaluate_run(run)
     trainer = task._trainer  # `task.trainer` raises where there is none
     for logger in () if trainer is None else trainer.loggers:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from fer_id.errors import Problems, StoreError
 from fer_id.files import read_json
 from fer_id.labels import SPACES
-from fer_id.runs.records import Audit
+from fer_id.runs.job import Audit
 from fer_id.shapes import Number, Text, misfits
 
 PROVENANCES = ("real", "simulated", "synthetic")

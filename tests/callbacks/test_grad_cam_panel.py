@@ -21,6 +21,7 @@ from fer_id.labels import TARGET
 from fer_id.loggers import PrivateWandbLogger, RunLogger
 from fer_id.models.build import ModelConfig, build_model
 from fer_id.reporting.gallery import Shown
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import LossConfig, OptimConfig
@@ -58,7 +59,7 @@ def fit(
     model = build_model(ModelConfig(head="lstm", hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1], dropout=0.5), 5)
     task = ClipClassification(model, TARGET, OptimConfig(lr=0.01), LossConfig())
     folder.mkdir(exist_ok=True)
-    RunDir(folder).write_job({"children": {"train": 0, "validation": 0, "test": 0}})
+    RunDir(folder).write_job(Job.model_validate({"children": {"train": 0, "validation": 0, "test": 0}}))
     panels = Panels(RunDir(folder), mode="disabled")
     trainer = pl.Trainer(
         max_epochs=epochs,

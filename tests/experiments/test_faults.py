@@ -22,6 +22,7 @@ from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.models.checkpoint import read_tensors
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 
@@ -179,14 +180,14 @@ def test_a_spoilt_record_is_mended_from_the_checkpoint(
 def test_a_begun_run_without_its_records_is_refused(
     name: str, content: bytes | None, tmp_path: Path, straight: RunDir
 ) -> None:
-    run = RunDir.create(tmp_path / "run", {"seed": 1}, {"store": None})
+    run = RunDir.create(tmp_path / "run", {"seed": 1}, Job())
     (run.path / "checkpoints" / "last.ckpt").write_bytes(straight.checkpoint("last").read_bytes())
     (run.path / name).unlink()
     if content is not None:
         (run.path / name).write_bytes(content)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(RunError, match=rf"(?s){name}.*put the file back, choose another name=, or remove the folder"):
-        RunDir.create(run.path, {"seed": 1}, {"store": None})
+        RunDir.create(run.path, {"seed": 1}, Job())
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from experiments.run_paths import Selection, find_runs
 from fer_id.errors import Problems
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 Make = Callable[..., RunDir]
@@ -19,7 +20,7 @@ def begin(tmp_path: Path) -> Make:
     """``begin(name)``: a run without content, finished by default."""
 
     def make(name: str, *, finished: bool = True) -> RunDir:
-        run = RunDir.create(tmp_path / name, {"name": name}, {})
+        run = RunDir.create(tmp_path / name, {"name": name}, Job())
         if finished:
             run.finish()
         return run

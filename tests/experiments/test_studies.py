@@ -11,6 +11,7 @@ import wandb
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.online.studies import PLACE, configurations
+from fer_id.runs.job import Job, Store
 from fer_id.runs.run_dir import RunDir
 
 BEST = {("a", "one"): 0.5, ("a", "two"): 0.25, ("b", "one"): 1.0, ("b", "two"): 0.75, ("b", "three"): 1.0}
@@ -38,7 +39,7 @@ def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
             run.write_config(CONFIG)
             subjects = {"validation": [f"{fold}{i}" for i in range(max(children, 1))]}
             counts = {"train": 9 * bool(children), "validation": children, "test": int(bool(children))}
-            run.write_job({"store": {"provenance": "synthetic"}, "children": counts, "subjects": subjects})
+            run.write_job(Job(store=Store(provenance="synthetic"), children=counts, subjects=subjects))
             rows = [{"epoch": 0, "val/macro_f1": best / 2}, {"epoch": 1, "val/macro_f1": best}]
             (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
             run.finish()

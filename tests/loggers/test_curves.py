@@ -11,6 +11,7 @@ import pytest
 from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
 from fer_id.loggers.disclosure import FEW, few_validated
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 
@@ -27,7 +28,7 @@ class Told:
 
 def make_logger(folder: Path, told: Told, validated: int = 0) -> PrivateWandbLogger:
     """The logger of a run with ``validated`` real children in inner validation, that speaks to ``told``."""
-    RunDir(folder).write_job({"children": {"train": 9 * bool(validated), "validation": validated, "test": 0}})
+    RunDir(folder).write_job(Job(children={"train": 9 * bool(validated), "validation": validated, "test": 0}))
     logger = PrivateWandbLogger(RunDir(folder), monitor="val/loss")
     logger._opened = [told]  # type: ignore[list-item]
     return logger
@@ -48,7 +49,7 @@ def fold(root: Path, name: str, scores: list[float | None], validated: list[str]
             for epoch, score in enumerate(scores)
         ],
     )
-    run.write_job({"children": {"validation": children, "train": 9}, "subjects": {"validation": validated}})
+    run.write_job(Job(children={"validation": children, "train": 9}, subjects={"validation": validated}))
     return run
 
 
@@ -155,6 +156,6 @@ def test_where_real_children_are_among_drawn_ones_they_are_counted_carefully(tmp
 
 def test_runs_that_do_not_say_who_is_real_are_not_told_of(tmp_path: Path) -> None:
     run = fold(tmp_path, "a", [0.5], ["s1"])
-    run.write_job({})
+    run.write_job(Job.model_validate({}))
     assert set(few_validated([run.job()])) == {"train", "val", "test"}
     assert list(mean_curve([run])) == [{"epoch": 0, "folds": 1}]

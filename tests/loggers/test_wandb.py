@@ -25,6 +25,7 @@ from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
 from fer_id.reporting.gallery import Shown
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.runs.uploads import read_uploads
 
@@ -411,7 +412,7 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
     for kind in ("Image", "Html"):
         monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"confusion_matrix": 2}
-    hidden = withheld({"children": {"test": subjects}}, "fold")
+    hidden = withheld(Job.model_validate({"children": {"test": subjects}}), "fold")
     send_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
@@ -421,10 +422,10 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
 
 def test_what_is_withheld_follows_the_children_of_each_split() -> None:
     children = {"train": 8, "validation": 3, "test": 1}
-    assert withheld({"children": children}, "fold") == {"val": FEW, "test": FEW}
-    assert withheld({"children": dict.fromkeys(children, 0)}, "fold") == {}  # nobody real
-    assert withheld({"children": dict.fromkeys(children, 0)}, "trial") == {"test": CHOSEN_BY}
-    assert withheld({}, "train") == dict.fromkeys(("train", "val", "test"), FEW)  # nothing is known
+    assert withheld(Job.model_validate({"children": children}), "fold") == {"val": FEW, "test": FEW}
+    assert withheld(Job.model_validate({"children": dict.fromkeys(children, 0)}), "fold") == {}  # nobody real
+    assert withheld(Job.model_validate({"children": dict.fromkeys(children, 0)}), "trial") == {"test": CHOSEN_BY}
+    assert withheld(Job.model_validate({}), "train") == dict.fromkeys(("train", "val", "test"), FEW)  # nothing is known
 
 
 def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,7 +531,7 @@ def test_other_code_sends_no_file_picture_table_or_place(tmp_path: Path, capsys:
 
 
 def test_the_loggers_own_methods_obey_too(tmp_path: Path, capsys: Any) -> None:
-    RunDir(tmp_path).write_job({"children": {"train": 9, "validation": 9, "test": 9}})
+    RunDir(tmp_path).write_job(Job.model_validate({"children": {"train": 9, "validation": 9, "test": 9}}))
     logger = PrivateWandbLogger(RunDir(tmp_path), mode="offline")
     logger.log_image("train/face", [np.zeros((4, 4, 3), np.uint8)])
     logger.log_table("train/table", columns=["a"], data=[["planted"]])
@@ -605,7 +606,7 @@ def test_a_face_leaves_by_consent_and_setting_and_is_noted(
     provenance: str, faces: bool, children: int, sent: int, tmp_path: Path, wandb_run: Any
 ) -> None:
     run = RunDir(tmp_path)
-    run.write_job({"children": dict.fromkeys(("train", "validation", "test"), children)})
+    run.write_job(Job.model_validate({"children": dict.fromkeys(("train", "validation", "test"), children)}))
     logger = PrivateWandbLogger(run, mode="offline", faces=faces)
     logger.begin([])
     shown = [strip._replace(shareable=False) if provenance == "simulated" else strip for strip in strips(provenance)]

@@ -8,6 +8,7 @@ import pytest
 
 from fer_id.release.evidence import Record
 from fer_id.release.policy import FORBIDDEN, Policy
+from fer_id.runs.job import Cost, Job, Store
 
 Json = dict[str, Any]
 
@@ -127,17 +128,16 @@ def make_record() -> Callable[..., Record]:
                 "trainer": {"test_views": "one", "precision": "32"},
                 "data": {"store": ["data/site"]},
             },
-            job={
-                "dataset": "cohort",
-                "mode": "inductive",
-                "started": "2026-11-23T10:00:00+0000",
-                "seed": 0,
-                "git_commit": "abc",
-                "cost": {"parameters": 1_362_213, "frames": 10},
-                "store": {"fingerprint": "f00d", "shard_by": "subject_id", "provenance": "real"},
-                "subjects": {"train": names[20:32], "validation": names[32:36], "test": names[:20]},
-                "clips": {"train": 120, "validation": 40, "test": 200},
-            },
+            job=Job(
+                started="2026-11-23T10:00:00+0000",
+                git_commit="abc",
+                seed=0,
+                dataset="cohort",
+                store=Store(fingerprint="f00d", shard_by="subject_id", provenance="real"),
+                subjects={"train": names[20:32], "validation": names[32:36], "test": names[:20]},
+                clips={"train": 120, "validation": 40, "test": 200},
+                cost=Cost(parameters=1_362_213, frames=10),
+            ),
             metrics=good_metrics(),
             explanation=good_explanation(),
         )

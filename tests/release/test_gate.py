@@ -13,6 +13,7 @@ from fer_id.evaluation.groups.grouping import NOT_ASKED
 from fer_id.release.evidence import Record
 from fer_id.release.gate import judge_release
 from fer_id.release.policy import Policy
+from fer_id.runs.job import Job, Store
 from tests.release.conftest import a_policy, column, good_explanation, good_metrics, interval
 
 Make = Callable[..., Record]
@@ -82,7 +83,7 @@ def test_a_number_out_of_bounds_is_a_reason(make_record: Make, metrics: dict[str
 
 
 def test_nothing_measured_is_a_reason_for_each_bound_and_no_crash(make_record: Make) -> None:
-    reasons = judge_release(make_record(metrics={}, explanation=None, done=False, job={}), a_policy()).reasons
+    reasons = judge_release(make_record(metrics={}, explanation=None, done=False, job=Job()), a_policy()).reasons
     words = ("DONE", "inner validation", "temperature", "review", "provenance", "subjects", "accuracy", "calibration")
     for word in (*words, "subgroups", "where it looks"):
         assert any(word in reason for reason in reasons), word
@@ -131,19 +132,19 @@ def test_refusing_a_cross_validation_names_a_training_to_release_instead(make_re
 
 
 def test_a_run_without_inner_validation_is_refused(make_record: Make) -> None:
-    job = make_record().job | {"clips": {"train": 10, "validation": 0, "test": 10}}
+    job = make_record().job.model_copy(update={"clips": {"train": 10, "validation": 0, "test": 10}})
     (reason,) = judge_release(make_record(job=job), a_policy()).reasons
     assert "no inner validation" in reason
 
 
 @pytest.mark.parametrize("mode", ["transductive", "personalised"])
 def test_a_mode_that_has_seen_test_subjects_is_refused(make_record: Make, mode: str) -> None:
-    (reason,) = judge_release(make_record(job=make_record().job | {"mode": mode}), a_policy()).reasons
+    (reason,) = judge_release(make_record(job=make_record().job.model_copy(update={"mode": mode})), a_policy()).reasons
     assert mode in reason
 
 
 def test_a_benchmark_of_pictures_is_refused(make_record: Make) -> None:
-    job = make_record().job | {"store": {"fingerprint": "f00d", "shard_by": "split"}}
+    job = make_record().job.model_copy(update={"store": Store(fingerprint="f00d", shard_by="split")})
     assert any("not on children" in reason for reason in judge_release(make_record(job=job), a_policy()).reasons)
 
 
@@ -251,9 +252,9 @@ class TestEvidence:
     """Runs trained for use, with a cross-validation as evidence."""
 
     def loso(self, record: Record, **changed: Any) -> Record:
-        everybody = sorted(record.learned_from())
+        everybody = sorted(record.job.learned_from)
         config = record.config | {"protocol": {"name": "loso", "mode": "inductive"}, "name": "site/loso"}
-        job = record.job | {"subjects": dict.fromkeys(("train", "validation", "test"), everybody)}
+        job = record.job.model_copy(update={"subjects": dict.fromkeys(("train", "validation", "test"), everybody)})
         made = replace(record, path="runs/site/loso", config=config, job=job, folds=("a", "b"))
         return replace(made, **changed)
 
@@ -291,14 +292,14 @@ class TestEvidence:
 
     def test_it_is_of_the_same_store(self, make_record: Make) -> None:
         other = self.loso(make_record())
-        other = replace(other, job=other.job | {"store": other.job["store"] | {"fingerprint": "beef"}})
+        other = replace(other, job=other.job.model_copy(update={"store": Store(fingerprint="beef")}))
         (reason,) = judge_release(make_record(), a_policy(), other).reasons
         assert "another store" in reason
 
     def test_weights_that_learned_from_fewer_are_another_model(self, make_record: Make) -> None:
         other = self.loso(make_record())
-        more = sorted({*other.tested(), *make_record().tested()})
-        other = replace(other, job=other.job | {"subjects": other.job["subjects"] | {"test": more}})
+        more = sorted(other.job.tested | make_record().job.tested)
+        other = replace(other, job=other.job.model_copy(update={"subjects": other.job.subjects | {"test": more}}))
         (reason,) = judge_release(make_record(), a_policy(), other).reasons
         assert "learned from 16 of the 36 subjects" in reason
 
@@ -311,8 +312,8 @@ class TestEvidence:
 
     def test_it_judged_everybody_the_weights_learned_from(self, make_record: Make) -> None:
         other = self.loso(make_record())
-        some = {"test": other.job["subjects"]["test"][:-3]}  # ... whom it learned from
-        other = replace(other, job=other.job | {"subjects": other.job["subjects"] | some})
+        some = {"test": other.job.subjects["test"][:-3]}  # ... whom it learned from
+        other = replace(other, job=other.job.model_copy(update={"subjects": other.job.subjects | some}))
         (reason,) = judge_release(make_record(), a_policy(), other).reasons
         assert "never judged 3 of the subjects" in reason
 
@@ -354,5 +355,5 @@ def _measured(accuracy: float, ece: float, leakage: float, subjects: int, lows: 
     metrics["calibration"]["calibrated"]["ece"] = ece
     metrics["subgroups"]["columns"] = {"severity": column(**names)}
     explanation = good_explanation() | {"leakage": {"value": 0.1, "low": 0.0, "high": leakage}}
-    job = {"store": {"shard_by": "subject_id"}, "clips": {"validation": 3}}
+    job = Job(store=Store(shard_by="subject_id"), clips={"validation": 3})
     return Record("run", "a/run", True, (), {}, job, metrics, explanation)

@@ -55,7 +55,7 @@ def test_provenance_stands_in_title_caveat_and_each_result(make_record: Make, pr
 
 def test_no_pseudonym_and_no_path_stands_in_the_card(make_record: Make) -> None:
     text = model_card(make_record(), [COHORT, PICTURES])
-    subjects = {subject for split in make_record().job["subjects"].values() for subject in split}
+    subjects = {subject for split in make_record().job.subjects.values() for subject in split}
     assert not any(subject in text for subject in subjects)
     assert "data/site" not in text
     assert "12 children; training 11" in text

@@ -11,6 +11,7 @@ import pytest
 
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.labels import SPACES, LabelSpace
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 AUDIT = {
@@ -90,7 +91,7 @@ def make_run(tmp_path: Path) -> Callable[..., RunDir]:
             "cost": {"parameters": 390_000, "multiply_adds_per_clip": 80_000_000},
             "seconds": 4210.0,
         }
-        run = RunDir.create(tmp_path / name, config or {"name": name, "optim": {"lr": 1e-4}}, job)
+        run = RunDir.create(tmp_path / name, config or {"name": name, "optim": {"lr": 1e-4}}, Job.model_validate(job))
         run.write_predictions(table)
         run.write_metrics(compute_metrics(table, labels, provenance))
         lines = [{"epoch": e, "train/loss": 2 - e / 5, "val/loss": 2 - e / 9, "val/macro_f1": e / 10} for e in range(5)]

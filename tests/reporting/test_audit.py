@@ -4,6 +4,7 @@ import pytest
 from fer_id.evaluation.duplicates import find_duplicates, fingerprint
 from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.reporting.audit import MOST_CONFLICTS, Conflict, read_audit, reasons_words
+from fer_id.runs.job import Store
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def published():
 
 
 def store(audit, name="tiny"):
-    return {"name": name, "audit": audit}
+    return Store.model_validate({"name": name, "audit": audit})
 
 
 def test_a_benchmark_in_sentences(published):
@@ -67,7 +68,7 @@ def test_a_drawn_cohort_has_frames_without_a_face_and_no_pictures_to_repeat():
 
 @pytest.mark.parametrize("audit", [None, {}])
 def test_no_audit(audit):
-    assert read_audit(store(audit)) == read_audit({})
+    assert read_audit(store(audit)) == read_audit(Store())
     assert not read_audit(store(audit)).counts
 
 
@@ -77,8 +78,8 @@ def test_an_unknown_audit_is_counted():
 
 
 def test_several_stores_have_sentences_of_their_own(published):
-    pooled = store({"faces": {"published": published}, "drawn": {"frames_without_face": 2}, "bare": {}})
-    findings = read_audit(pooled | {"name": "faces + drawn + bare"})
+    pooled = {"faces": {"published": published}, "drawn": {"frames_without_face": 2}, "bare": {}}
+    findings = read_audit(store(pooled, "faces + drawn + bare"))
     assert findings.sentences[0].startswith("faces: As published, Training holds 1 of")
     assert findings.sentences[1:] == [
         "drawn: Frames of the store that show no face: 2.",
@@ -89,14 +90,14 @@ def test_several_stores_have_sentences_of_their_own(published):
 
 
 def test_reasons_words():
-    assert reasons_words({"no_face": 1234, "why": "unknown"}) == "no face (1,234), why (unknown)"
+    assert reasons_words({"no_face": 1234, "unreadable": 1}) == "no face (1,234), unreadable (1)"
 
 
 def test_annotators_in_a_sentence():
     agreement = {"annotators": 3, "clips": 60, "alpha": 0.6234, "ceiling": 0.807}
-    (sentence,) = read_audit({"name": "site", "audit": {"annotators": agreement}}).sentences
+    (sentence,) = read_audit(store({"annotators": agreement})).sentences
     for expected in ("3 annotators", "60 clips", "alpha 0.62", "81%"):
         assert expected in sentence
     alone = {**agreement, "alpha": None, "ceiling": None, "reason": "no clip was labelled by two people"}
-    (sentence,) = read_audit({"name": "site", "audit": {"annotators": alone}}).sentences
+    (sentence,) = read_audit(store({"annotators": alone})).sentences
     assert "undefined: no clip was labelled by two people" in sentence

@@ -243,7 +243,7 @@ def test_numbers_are_those_of_other_libraries(study, tmp_path):
             assert row[f"group.severity.{value}.accuracy"] == pytest.approx(accuracy)
         logged = [json.loads(line)["val/macro_f1"] for line in (run.path / "metrics.jsonl").read_text().splitlines()]
         assert row["validation_macro_f1"] == pytest.approx(max(logged))
-        assert row["seconds"] == run.job()["seconds"]
+        assert row["seconds"] == run.job().seconds
         if run is not runs[0]:
             test = stats.permutation_test((own - right[0],), np.sum, permutation_type="samples", n_resamples=9_999)
             p[run.path.name] = test.pvalue

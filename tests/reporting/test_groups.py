@@ -42,8 +42,7 @@ def grouped_run(make_run):
         table["predicted"] = np.array(names)[table[columns].to_numpy().argmax(axis=1)]
         run.write_predictions(table)
         job = run.job()
-        job["store"] |= store
-        run.write_job(job)
+        run.write_job(job.model_copy(update={"store": job.store.model_copy(update=store)}))
         return run
 
     return make

@@ -10,6 +10,7 @@ from fer_id.reporting import words
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import duration
 from fer_id.reporting.report import evaluate_run, write_report
+from fer_id.runs.job import Job
 
 pytestmark = pytest.mark.usefixtures("sketched_figures")
 
@@ -88,7 +89,7 @@ def test_the_report_has_numbers_provenance_audit_and_limits(make_run):
 
 def test_the_report_lists_clips_left_out_and_repeats(make_run):
     run = make_run(config={"name": "a", "data": {"drop_duplicates": False}})
-    run.write_job(run.job() | {"dropped": {"label contempt not in fer7": 1200, "unlabelled": 1}})
+    run.write_job(run.job().model_copy(update={"dropped": {"label contempt not in fer7": 1200, "unlabelled": 1}}))
     evaluate_run(run)
     page = (run.path / "report.html").read_text()
     assert "This run left out 1,201 clips: label contempt not in fer7 (1,200), unlabelled (1)." in page
@@ -110,7 +111,7 @@ def test_hostile_names_are_text(make_run):
     table["subject_id"] = "<script>alert(1)</script>" + table["subject_id"]
     run.write_predictions(table)
     job = run.job()
-    run.write_job(job | {"subjects": {"test": sorted(table["subject_id"].unique())}})
+    run.write_job(job.model_copy(update={"subjects": {"test": sorted(table["subject_id"].unique())}}))
     evaluate_run(run)
     assert "script" not in Links((run.path / "report.html").read_text()).tags
 
@@ -118,8 +119,7 @@ def test_hostile_names_are_text(make_run):
 def test_a_benchmark_has_no_table_of_subjects(make_run):
     run = make_run(provenance="real")
     job = run.job()
-    job["store"]["shard_by"] = "split"
-    run.write_job(job)
+    run.write_job(job.model_copy(update={"store": job.store.model_copy(update={"shard_by": "split"})}))
     evaluate_run(run)
     page = (run.path / "report.html").read_text()
     assert "<h2>Subjects</h2>" not in page
@@ -149,14 +149,14 @@ def test_a_run_with_nothing_to_judge_still_has_a_report(make_run, change):
 
 def test_a_bare_job_still_has_a_report(make_run):
     run = make_run()
-    run.write_job({"store": {"provenance": "simulated"}})
+    run.write_job(Job.model_validate({"store": {"provenance": "simulated"}}))
     evaluate_run(run)
     assert "Simulated data." in (run.path / "report.html").read_text()
 
 
 def test_without_a_provenance_nothing_is_reported(make_run):
     run = make_run()
-    run.write_job({})
+    run.write_job(Job.model_validate({}))
     with pytest.raises(FerIdError, match=r"store\.provenance is missing"):
         evaluate_run(run)
 

@@ -2,6 +2,7 @@ import pytest
 
 from fer_id.evaluation.intervals import HEADLINE, HELD
 from fer_id.reporting import words
+from fer_id.runs.job import Store
 
 
 @pytest.fixture
@@ -87,11 +88,11 @@ def test_missing_intervals_say_why(make_run):
 
 
 def test_subjects_of_a_benchmark_are_no_people(metrics):
-    assert words.subjects_are_people(metrics, {})
-    assert words.subjects_are_people(metrics, {"shard_by": "subject_id"})
-    assert not words.subjects_are_people(metrics, {"shard_by": "split"})
+    assert words.subjects_are_people(metrics, Store())
+    assert words.subjects_are_people(metrics, Store(shard_by="subject_id"))
+    assert not words.subjects_are_people(metrics, Store(shard_by="split"))
     pictures = metrics | {"per_subject": {str(i): {"n_clips": 1} for i in range(9)}}
-    assert not words.subjects_are_people(pictures, {})
+    assert not words.subjects_are_people(pictures, Store())
 
 
 @pytest.mark.parametrize(("subjects", "size"), [(2, 6), (6, 6), (13, 12), (39, 20), (40, 40), (3000, 40)])

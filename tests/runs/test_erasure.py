@@ -9,6 +9,7 @@ import pytest
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.runs.erasure import erase_from_runs
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.runs.uploads import note_uploads, read_uploads
 
@@ -17,7 +18,7 @@ CHILDREN = ("c1", "c2", "c3", "c4")
 
 def run_of(path: Path, splits: dict[str, tuple[str, ...]], rows: list[tuple[str, str, str]]) -> RunDir:
     """A finished run; rows are (child, fold, split)."""
-    run = RunDir.create(path, {"name": path.name}, {"subjects": {name: list(who) for name, who in splits.items()}})
+    run = RunDir.create(path, {"name": path.name}, Job(subjects={name: list(who) for name, who in splits.items()}))
     table = pd.DataFrame(rows, columns=["subject_id", "fold", "split"])
     run.write_predictions(table.assign(clip_id=[f"clip{i}" for i in range(len(table))], p=np.ones(len(table))))
     (run.path / "uncertainty").mkdir()
@@ -60,7 +61,7 @@ def test_the_parts_of_a_run_know_nothing_of_whom_it_tests(cross_fitted: RunDir) 
 
 def test_what_one_part_may_not_be_used_for_the_run_may_not_either(cross_fitted: RunDir) -> None:
     part = cross_fitted.parts[1]
-    job = part.job() | {"parents": [str(cross_fitted.path.parent / "source")]}
+    job = part.job().model_copy(update={"parents": [str(cross_fitted.path.parent / "source")]})
     part.write_job(job)
     source = {"train": ("x",), "validation": (), "test": ()}
     run_of(cross_fitted.path.parent / "source", source, [("x", "holdout", "validation")])
@@ -90,7 +91,7 @@ def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
     (study / "trials.jsonl").write_text("".join(trials))
     (study / "sweep.csv").write_text("c1")
     selected = run_of(study / "selected", {"train": CHILDREN}, [(fold, fold, "test") for fold in CHILDREN])
-    selected.write_job(selected.job() | {"selected": {fold: {"job": "abc"} for fold in CHILDREN}})
+    selected.write_job(selected.job().model_copy(update={"selected": {fold: {"job": "abc"} for fold in CHILDREN}}))
 
     erased = erase_from_runs(tmp_path, "c1", "c1 withdrew")
     assert erased.removed == [study / "folds" / "c1" / "abc"]
@@ -98,7 +99,7 @@ def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:
     assert set(erased.quarantined) == {study / "folds" / fold / "abc" for fold in CHILDREN[1:]} | {selected.path}
     assert (study / "trials.jsonl").read_text() == "".join(trials[1:])
     assert not (study / "sweep.csv").exists()
-    assert list(selected.job()["selected"]) == list(CHILDREN[1:])
+    assert list(selected.job().selected) == list(CHILDREN[1:])
 
 
 def test_a_run_that_is_being_trained_is_quarantined_at_once_and_cleaned_when_it_has_stopped(

@@ -18,7 +18,8 @@ from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.explanation import sentences as explanation_sentences
 from fer_id.reporting.result_shapes import Controls, Explanation
 from fer_id.reporting.uncertainty import read_uncertainty
-from fer_id.runs.records import Job, Metrics, Uncertainty
+from fer_id.runs.job import Job
+from fer_id.runs.metrics import Metrics, Uncertainty
 from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import misfits
 

@@ -10,6 +10,7 @@ import pytest
 
 from fer_id.errors import RunError
 from fer_id.runs.configs import differences
+from fer_id.runs.job import Job, Store
 from fer_id.runs.run_dir import RunDir
 
 CONFIG: dict[str, Any] = {"seed": 1, "optim": {"lr": 1e-5, "name": "adam"}, "data": {"store": ["a"]}}
@@ -17,7 +18,7 @@ CONFIG: dict[str, Any] = {"seed": 1, "optim": {"lr": 1e-5, "name": "adam"}, "dat
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
-    return RunDir.create(tmp_path / "study" / "run", CONFIG, {"command": "fer-id train"})
+    return RunDir.create(tmp_path / "study" / "run", CONFIG, Job.model_validate({"command": "fer-id train"}))
 
 
 def table(**columns: Any) -> pd.DataFrame:
@@ -27,37 +28,37 @@ def table(**columns: Any) -> pd.DataFrame:
 
 def test_an_unfinished_run_of_the_same_settings_is_taken_up(run: RunDir) -> None:
     (run.path / "checkpoints" / "last.ckpt").write_bytes(b"weights")
-    again = RunDir.create(run.path, CONFIG, {"command": "again"})
+    again = RunDir.create(run.path, CONFIG, Job.model_validate({"command": "again"}))
     assert again.checkpoint("last").read_bytes() == b"weights"
-    assert again.job() == {"command": "again"}
+    assert again.job() == Job(command="again")
     assert again.config() == CONFIG
 
 
 def test_other_settings_are_refused_and_named(run: RunDir) -> None:
     other = {**CONFIG, "optim": {"lr": 0.1, "name": "adam"}, "extra": 1}
     with pytest.raises(RunError, match=r"another configuration \(differs in extra, optim.lr\)"):
-        RunDir.create(run.path, other, {})
+        RunDir.create(run.path, other, Job.model_validate({}))
     assert run.config() == CONFIG
 
 
 def test_a_store_that_was_made_again_is_refused(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "one", CONFIG, {"store": {"fingerprint": "a"}})
-    RunDir.create(run.path, CONFIG, {"store": {"fingerprint": "a"}})
+    run = RunDir.create(tmp_path / "one", CONFIG, Job.model_validate({"store": {"fingerprint": "a"}}))
+    RunDir.create(run.path, CONFIG, Job.model_validate({"store": {"fingerprint": "a"}}))
     with pytest.raises(RunError, match="another store"):
-        RunDir.create(run.path, CONFIG, {"store": {"fingerprint": "b"}})
-    assert run.job() == {"store": {"fingerprint": "a"}}
+        RunDir.create(run.path, CONFIG, Job.model_validate({"store": {"fingerprint": "b"}}))
+    assert run.job() == Job(store=Store(fingerprint="a"))
 
 
 def test_a_finished_run_is_never_trained_again(run: RunDir) -> None:
     run.finish()
     with pytest.raises(RunError, match="is a finished run"):
-        RunDir.create(run.path, CONFIG, {})
+        RunDir.create(run.path, CONFIG, Job.model_validate({}))
 
 
 def test_opening_asks_for_a_finished_run(run: RunDir, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not finished"):
         RunDir.open(run.path)
-    assert RunDir.open(run.path, unfinished=True).job() == {"command": "fer-id train"}
+    assert RunDir.open(run.path, unfinished=True).job() == Job(command="fer-id train")
     run.finish()
     assert RunDir.open(run.path).done
     with pytest.raises(RunError, match="is not a run"):
@@ -130,7 +131,7 @@ def test_a_learning_curve_cut_by_a_crash_loses_only_its_last_line(run: RunDir) -
 def test_folds_are_found_in_order_and_only_where_they_are_runs(run: RunDir) -> None:
     assert run.folds == []
     for name in ("s02", "s01"):
-        RunDir.create(run.path / "folds" / name, CONFIG, {})
+        RunDir.create(run.path / "folds" / name, CONFIG, Job.model_validate({}))
     (run.path / "folds" / "notes").mkdir()
     assert [fold.path.name for fold in run.folds] == ["s01", "s02"]
 
@@ -143,7 +144,7 @@ def test_differences_are_dotted_and_symmetric() -> None:
 
 
 def test_predictions_of_another_run_are_refused(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "a", {}, {"subjects": {"train": ["s1"], "test": ["s2", "s3"]}})
+    run = RunDir.create(tmp_path / "a", {}, Job.model_validate({"subjects": {"train": ["s1"], "test": ["s2", "s3"]}}))
     rows = {"clip_id": ["c1", "c2"], "fold": ["f", "f"], "split": ["test", "validation"]}
     run.write_predictions(pd.DataFrame(rows | {"subject_id": ["s2", "s1"]}))
     assert len(run.predictions()) == 2

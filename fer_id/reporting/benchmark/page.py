@@ -74,12 +74,12 @@ class Model:
     @property
     def seconds(self) -> float | None:
         """Mean training time of a seed in seconds, without its pretraining."""
-        return _mean([entry.job["seconds"] for entry in self.entries])
+        return _mean([entry.job.seconds for entry in self.entries])
 
     @property
     def memory(self) -> float | None:
         """Highest peak memory of its trainings in bytes; None where it was not measured."""
-        peaks = [peak for entry in self.entries if (peak := entry.job["peak_memory_bytes"]) is not None]
+        peaks = [peak for entry in self.entries if (peak := entry.job.peak_memory_bytes) is not None]
         return max(peaks, default=None)
 
     @property
@@ -126,7 +126,7 @@ def write_benchmark(
         reference=models[reference],
         provenance=base.metrics["provenance"],
         job=base.job,
-        seeds=[entry.job["seed"] for entry in models[reference].entries],
+        seeds=[entry.job.seed for entry in models[reference].entries],
         labels=base.metrics["labels"],
         metrics=base.metrics,
         rule=list(rule),
@@ -166,7 +166,7 @@ def table_4(models: Any) -> pd.DataFrame:
         row |= {f"accuracy_difference_{side}": getattr(gap.interval, side) if gap else None for side in ("low", "high")}
         row |= {"p": gap.p if gap else None, "p_holm": model.p_holm}
         row |= {f"paper_{name}": (model.paper or {}).get(name) for name in SCORES}
-        row |= {name: model.entries[0].job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
+        row |= {name: getattr(model.entries[0].job.cost, name) for name in ("parameters", "multiply_adds_per_clip")}
         rows.append(row | {"seconds": model.seconds, "peak_memory_bytes": model.memory})
     return pd.DataFrame(rows)
 

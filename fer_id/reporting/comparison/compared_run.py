@@ -16,13 +16,13 @@ from fer_id.evaluation.predictions import Judged
 from fer_id.reporting import words
 from fer_id.reporting.comparison.entries import MONITOR, Entry, read_entries
 from fer_id.runs.configs import FREE_KEYS
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
 """Columns of ``metrics.jsonl`` that may choose a run's best epoch -> their names on the page."""
 
 _LARGE = ("per_subject", "confusion_matrix", "reasons", "selective", "review", "conformal", "uncertainty")
-_JOB = ("mode", "cost", "seconds", "peak_memory_bytes", "machine", "precision", "seed", "git_commit")
 
 
 @dataclass
@@ -33,8 +33,7 @@ class Compared:
         name: name of its row.
         path: its folder.
         metrics: the part of ``metrics.json`` that a comparison shows.
-        job: the part of ``job.json`` that a comparison shows.
-        store: name and fingerprint of the store it was tested on.
+        job: ``job.json`` without its lists of subjects and the audit.
         people: True where its subjects are people.
         config: configuration by dotted keys.
         curves: column of ``MONITORS`` -> inner-validation score by epoch, mean over folds; only if all folds logged it.
@@ -48,8 +47,7 @@ class Compared:
     name: str
     path: Path
     metrics: dict[str, Any]
-    job: dict[str, Any]
-    store: dict[str, Any]
+    job: Job
     people: bool
     config: dict[str, Any]
     curves: dict[str, pd.Series]
@@ -126,7 +124,6 @@ def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> l
 
 
 def _compared(entry: Entry) -> Compared:
-    store = entry.job["store"]
     # Where a fold has not logged a score, the mean over the others would be over other children, so it is left out.
     logged = {column: entry.curves_of(column) for column in MONITORS}
     folds = {column: curves for column, curves in logged.items() if curves and len(curves) == len(entry.records)}
@@ -134,9 +131,8 @@ def _compared(entry: Entry) -> Compared:
         name=entry.name,
         path=entry.run.path,
         metrics={key: value for key, value in entry.metrics.items() if key not in _LARGE},
-        job={key: entry.job[key] for key in _JOB},
-        store={key: store[key] for key in ("name", "fingerprint")},
-        people=words.subjects_are_people(entry.metrics, store),
+        job=entry.job.model_copy(update={"subjects": {}, "store": entry.job.store.model_copy(update={"audit": {}})}),
+        people=words.subjects_are_people(entry.metrics, entry.job.store),
         config=entry.config,
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},

@@ -61,7 +61,7 @@ def meaning_of(column: str) -> str | None:
 def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> dict[str, Any]:
     metrics = run.metrics
     row: dict[str, Any] = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
-    row |= {"mode": run.job["mode"], "store": run.store["name"], "reference": reference}
+    row |= {"mode": run.job.mode, "store": run.job.store.name, "reference": reference}
     row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in MONITORS}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
@@ -73,8 +73,8 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     row |= _paired(run.paired) if run.paired else {}
     row |= {"p_holm": run.p_holm, "not_paired": run.unpaired}
     row |= _groups(metrics, group_columns(compared))
-    row |= {name: run.job["cost"][name] for name in ("parameters", "multiply_adds_per_clip")}
-    row |= {name: run.job[name] for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
+    row |= {name: getattr(run.job.cost, name) for name in ("parameters", "multiply_adds_per_clip")}
+    row |= {name: getattr(run.job, name) for name in ("seconds", "peak_memory_bytes", "machine", "precision")}
     return row | {f"config.{key}": run.config.get(key) for key in keys}
 
 

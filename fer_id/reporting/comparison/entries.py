@@ -14,7 +14,8 @@ from fer_id.errors import FerIdError, Problems, RunError
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.labels import LabelSpace
 from fer_id.reporting import words
-from fer_id.reporting.jobs import described, read_metrics
+from fer_id.reporting.jobs import read_metrics
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ class Entry:
         name: name of its row.
         run: the run.
         metrics: ``metrics.json``.
-        job: ``job.json``, absent keys filled in.
+        job: ``job.json``.
         config: configuration by dotted keys.
         records: ``metrics.jsonl``, one table per fold.
         judged: its labelled test clips.
@@ -39,7 +40,7 @@ class Entry:
     name: str
     run: RunDir
     metrics: dict[str, Any]
-    job: dict[str, Any]
+    job: Job
     config: dict[str, Any]
     records: list[pd.DataFrame]
     judged: Judged
@@ -120,9 +121,9 @@ def read_entry(run: RunDir, name: str) -> Entry:
         run.predictions(), LabelSpace("run", tuple(metrics["labels"])), where=run.path / "predictions.parquet"
     )
     _check_alike(run, metrics, judged)
-    job = described(run.job())
-    if job["mode"] in words.MODE_CAVEATS:
-        name = f"{name} ({job['mode']})"  # everywhere, so that it cannot pass for a result on new children
+    job = run.job()
+    if job.mode in words.MODE_CAVEATS:
+        name = f"{name} ({job.mode})"  # everywhere, so that it cannot pass for a result on new children
     records = [part.learning_curve() for part in run.folds or [run]]
     return Entry(name, run, metrics, job, flatten(run.config()), records, judged)
 

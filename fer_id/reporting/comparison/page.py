@@ -99,7 +99,7 @@ def write_comparison(
         score=MONITORS[monitor],
         labels=reference.metrics["labels"],
         provenances=sorted({run.provenance for run in compared}),
-        modes=sorted({str(run.job["mode"]) for run in compared}),
+        modes=sorted({run.job.mode for run in compared}),
         children=children,
         baselines=baselines,
         mark=(baselines[1] - low) / (high - low) if baselines else None,
@@ -123,7 +123,7 @@ def _row(
     out: Path,
 ) -> dict[str, Any]:
     settings = [f"{key}={run.config[key]}" for key in keys if key in run.config]
-    mode = str(run.job["mode"] or "inductive")
+    mode = run.job.mode
     return {
         "name": run.name,
         "report": _report_link(run.path, out),
@@ -163,7 +163,7 @@ def _plottable(values: Sequence[Any]) -> list[Any]:
 
 def _elsewhere(run: Compared, reference: Compared) -> bool:
     """Return whether the run was tested on another store: equal clip names need not mean equal pictures."""
-    return bool(run.store["fingerprint"] != reference.store["fingerprint"])
+    return run.job.store.fingerprint != reference.job.store.fingerprint
 
 
 def _report_link(run: Path, out: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fer_id.evaluation.groups.gaps import GAP
@@ -99,27 +99,28 @@ def cost_columns(compared: Sequence[Compared]) -> list[Column]:
     """Return size, time and memory; precision and machine where they differ between runs."""
 
     def memory(run: Compared) -> Cell:
-        peak = run.job["peak_memory_bytes"]
+        peak = run.job.peak_memory_bytes
         return Cell() if peak is None else Cell(f"{peak / 1e9:.2f}", value=peak)
 
     def seconds(run: Compared) -> Cell:
-        took = run.job["seconds"]
+        took = run.job.seconds
         return Cell() if took is None else Cell(duration(took), value=took)
 
     columns = [
-        Column("Parameters", lambda run: counted_cell(run.job["cost"]["parameters"])),
-        Column("Multiply-adds a clip", lambda run: counted_cell(run.job["cost"]["multiply_adds_per_clip"])),
+        Column("Parameters", lambda run: counted_cell(run.job.cost.parameters)),
+        Column("Multiply-adds a clip", lambda run: counted_cell(run.job.cost.multiply_adds_per_clip)),
         Column("Training time", seconds, "of all folds, without what the run started from"),
         Column("Peak memory, GB", memory, "of the accelerator, or of the whole process without one"),
     ]
-    for title, key in (("Precision", "precision"), ("Machine", "machine")):
-        if len({run.job[key] for run in compared}) > 1:
-            columns.append(Column(title, _word(key), numeric=False))
+    if len({run.job.precision for run in compared}) > 1:
+        columns.append(Column("Precision", lambda run: _word(run.job.precision), numeric=False))
+    if len({run.job.machine for run in compared}) > 1:
+        columns.append(Column("Machine", lambda run: _word(run.job.machine), numeric=False))
     return columns
 
 
-def _word(key: str) -> Callable[[Compared], Cell]:
-    return lambda run: Cell(str(run.job[key] or NONE), value=run.job[key], css="words")
+def _word(text: str | None) -> Cell:
+    return Cell(text or NONE, value=text, css="words")
 
 
 def setting_column(key: str) -> Column:

@@ -16,6 +16,7 @@ from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from fer_id.errors import RunError
 from fer_id.labels import TARGET
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 MakePlan = Callable[..., Plan]
@@ -71,7 +72,7 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
     whole = [trial.parameters for trial in suggested(make_study(name="whole"), 12)]
     study = make_study()
     first = suggested(study, 5)
-    run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, {})
+    run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, Job())
     run.finish()
     study.over(first[0], FINISHED, objective=0.5)
     study.over(first[1], FAILED, reason="no luck")
@@ -176,7 +177,7 @@ def test_trials_survive_the_file(tmp_path: Path) -> None:
 
 def made_up(path: Path, curve: list[dict[str, float | None]]) -> RunDir:
     """Return a finished run with perfect test scores."""
-    run = RunDir.create(path, {}, {"store": {"label_space": TARGET.name}, "seconds": 4.5})
+    run = RunDir.create(path, {}, Job.model_validate({"store": {"label_space": TARGET.name}, "seconds": 4.5}))
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in curve))
     names = [*TARGET.names] * 4
     guessed = [TARGET.names[(index * 3 + index // 7) % 5] for index in range(20)]
@@ -230,7 +231,7 @@ def test_test_scores_never_become_the_objective(curve: list[dict[str, float | No
 def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStudy) -> None:
     study = make_study((None,), run_cap=1)
     (trial,) = suggested(study, 1)
-    run = RunDir.create(study.plan.path(None, trial.job), {}, {})
+    run = RunDir.create(study.plan.path(None, trial.job), {}, Job())
     run.finish()
     study.over(trial, FINISHED, objective=0.5)
     assert not make_study((None,), run_cap=1).has_more()

@@ -114,7 +114,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
         run = RunDir.open(folder / trials[None, number].job)
         curve = run.learning_curve()
         assert trials[None, number].objective == pytest.approx(curve["val/macro_f1"].max())
-        command = run.job()["command"]
+        command = run.job().command
         assert command.startswith("fer-id train data=synthetic")
         assert f"name=tiny/{trials[None, number].job}" in command
 
@@ -162,10 +162,10 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
             ]
             if (path / "DONE").exists():
                 scores[path.name] = max(value for value in values if value is not None)
-        chosen = selected.job()["selected"][fold]
+        chosen = selected.job().selected[fold]
         assert scores[chosen["job"]] == max(scores.values())
         winner = RunDir.open(folder / "folds" / fold / chosen["job"])
-        assert winner.job()["fold"] == fold
+        assert winner.job().fold == fold
         linked = RunDir.open(selected.path / "folds" / fold)
         assert linked.checkpoint().samefile(winner.checkpoint())
         assert linked.config()["optim"]["lr"] == chosen["parameters"]["optim.lr"]
@@ -182,9 +182,9 @@ def test_every_fold_selects_for_itself(trained: str, write_file: WriteFile, tmp_
         if trial.status == "done":
             run = RunDir(folder / "folds" / str(trial.fold) / trial.job)
             run.write_metrics(run.metrics() | {"accuracy": float(trial.parameters["optim.lr"] == 0.0001)})
-    before, done = selected.job()["selected"], (selected.path / "DONE").stat().st_mtime_ns
+    before, done = selected.job().selected, (selected.path / "DONE").stat().st_mtime_ns
     assert main(["sweep", "resume", str(folder)]) == DONE
-    assert RunDir(folder / "selected").job()["selected"] == before
+    assert RunDir(folder / "selected").job().selected == before
     assert (selected.path / "DONE").stat().st_mtime_ns == done
 
 

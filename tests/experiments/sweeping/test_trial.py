@@ -51,7 +51,7 @@ def test_a_trial_trains_in_its_folder_and_only_once(
     curve = run.learning_curve()["val/macro_f1"]
     assert reports == [(1, pytest.approx(curve[0]), False), (2, pytest.approx(curve[1]), True)]
     assert outcome == {
-        "status": "done", "reason": None, "objective": curve.max(), "epochs": 2, "seconds": run.job()["seconds"]
+        "status": "done", "reason": None, "objective": curve.max(), "epochs": 2, "seconds": run.job().seconds
     }  # fmt: skip
     before = {path: path.stat().st_mtime_ns for path in run.path.rglob("*") if path.name != "log.txt"}
     assert run_trial(assigned("trainer.max_epochs=2"))[OUTCOME] == outcome

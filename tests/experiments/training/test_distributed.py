@@ -80,7 +80,7 @@ def test_two_processes_learn_what_one_does_and_go_on_after_sigterm(drawn: Path, 
     tables = [it.predictions() for it in (one, together)]
     assert tables[1]["clip_id"].is_unique
     pd.testing.assert_frame_equal(*tables, rtol=1e-4, atol=1e-5)
-    assert together.job()["processes"] == 2
+    assert together.job().processes == 2
     assert not [path for path in together.path.rglob("*") if path.name.startswith("hpc_ckpt")]
 
 

@@ -77,9 +77,7 @@ def test_other_origins_mix_with_every_mapping(store: Factory, capsys: Told, othe
     stores = store("first", "mesh-2"), store("second", other)
     data = open_data(training(*stores, landmarks=8), None)
     assert not capsys.readouterr().err
-    assert describe_job(training(*stores, landmarks=8), data, [data.fold], [None])["store"]["mesh_mappings"] == [
-        "mesh-2"
-    ]
+    assert describe_job(training(*stores, landmarks=8), data, [data.fold], [None]).store.mesh_mappings == ["mesh-2"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +95,7 @@ def test_weights_of_another_mapping_are_refused(
     before, now = store("before", "none"), store("now", "mesh-2")
     run = finished(tmp_path / "run", training(before, landmarks=8), **record)
     if record["mesh_mappings"] is None:
-        run.write_job(run.job() | {"dataset": "cohort"})
+        run.write_job(run.job().model_copy(update={"dataset": "cohort"}))
     for init in ({"run": str(run.path)}, {"run": str(run.path), "transfer": True}):
         config = training(now, landmarks=8, **init)
         data = open_data(config, None)

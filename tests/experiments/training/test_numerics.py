@@ -42,7 +42,7 @@ def record(run: RunDir, precision: str) -> RunDir:
     config = run.config()
     config["trainer"]["precision"] = precision
     run.write_config(config)
-    run.write_job(run.job() | {"precision": precision})
+    run.write_job(run.job().model_copy(update={"precision": precision}))
     return run
 
 
@@ -318,9 +318,9 @@ def test_a_training_of_another_machine_is_resumed_in_float32_only_where_that_is_
     assert main(chosen(arguments, "32")) == DONE
     assert run.config()["trainer"]["precision"] == "32"
     job = run.job()
-    assert job["precision"] == "32"
+    assert job.precision == "32"
     change = {"trainer.precision": {"before": "bf16", "after": "32"}}
-    assert job["resumed_with"] == [{"epochs": 1, "settings": change}]
+    assert [entry.model_dump() for entry in job.resumed_with] == [{"epochs": 1, "settings": change}]
     assert len(run.learning_curve()) == 2
 
 
@@ -337,11 +337,13 @@ def test_folds_of_another_machine_stay_and_those_that_are_left_are_trained_in_fl
     assert main(chosen(arguments, "auto")) == USERS_FAULT
     assert "was begun in bf16" in capsys.readouterr().err
     assert main(chosen(arguments, "32")) == DONE
-    precisions = [fold.job()["precision"] for fold in study.folds]
+    precisions = [fold.job().precision for fold in study.folds]
     assert precisions == ["bf16", *["32"] * (len(precisions) - 1)]
-    assert study.job()["resumed_with"][0]["settings"] == {"trainer.precision": {"before": "bf16", "after": "32"}}
-    assert "resumed_with" in study.folds[1].job()
-    assert "resumed_with" not in study.folds[2].job()
+    assert study.job().resumed_with[0].model_dump()["settings"] == {
+        "trainer.precision": {"before": "bf16", "after": "32"}
+    }
+    assert study.folds[1].job().resumed_with
+    assert not study.folds[2].job().resumed_with
 
 
 @pytest.mark.usefixtures("with_bf16")
@@ -431,4 +433,4 @@ def test_a_training_starts_from_a_run_of_another_machine(
     assert main(tiny(drawn, tmp_path, *OPENED, start, "trainer.precision=auto", "name=next")) == DONE
     assert capsys.readouterr().err.count("has no bf16 arithmetic") == 1
     run = RunDir.open(tmp_path / "next")
-    assert (run.config()["trainer"]["precision"], run.job()["precision"]) == ("32", "32")
+    assert (run.config()["trainer"]["precision"], run.job().precision) == ("32", "32")

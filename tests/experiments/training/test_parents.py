@@ -70,8 +70,8 @@ def test_the_fold_of_the_same_name_is_the_parent_and_recorded(tiny_store: Factor
     first = finish(tmp_path / "first", *training(store), folds=True)
     config, data = training(store, encoder_from=first)
     second = finish(tmp_path / "second", config, data, folds=True)
-    assert RunDir(tmp_path / "second" / "folds" / "s02").job()["parents"] == [f"{first}/folds/s02"]
-    assert RunDir(second).job()["parents"] == [f"{first}/folds/s{number:02d}" for number in range(4)]
+    assert RunDir(tmp_path / "second" / "folds" / "s02").job().parents == [f"{first}/folds/s02"]
+    assert RunDir(second).job().parents == [f"{first}/folds/s{number:02d}" for number in range(4)]
     config, data = training(store, run=second, fold="s01")
     parent = open_parent(config, data, data.fold)
     assert parent is not None
@@ -90,7 +90,7 @@ def test_nobody_is_judged_whom_a_parent_or_grandparent_learned_from(tiny_store: 
         images(tmp_path / "strangers"),
     )
     first = finish(tmp_path / "first", *training(ours, protocol="holdout"))
-    subjects = RunDir(first).job()["subjects"]
+    subjects = RunDir(first).job().subjects
     for fold in (*subjects["train"], *subjects["validation"]):
         says = rf"first learned from 1 subjects whom fold {fold} tests: {fold}"
         refused(LeakageError, says, *training(ours, run=first, fold=fold))
@@ -105,7 +105,7 @@ def test_nobody_is_judged_whom_a_parent_or_grandparent_learned_from(tiny_store: 
     refused(RunError, says, *training(ours, run=second, fold=known))
 
     pooled = finish(tmp_path / "pooled", *training(ours, others, protocol="holdout"))
-    met = RunDir(pooled).job()["subjects"]["train"]
+    met = RunDir(pooled).job().subjects["train"]
     refused(LeakageError, r"pooled learned from", *training(ours, run=pooled, fold=min(met)))
 
 
@@ -113,7 +113,7 @@ def test_a_circle_of_runs_has_an_end(tiny_store: Factory, tmp_path: Path) -> Non
     strangers = images(tmp_path / "strangers")
     first = finish(tmp_path / "first", *training(strangers, protocol="official"))
     second = finish(tmp_path / "second", *training(strangers, protocol="official", run=first))
-    RunDir(first).write_job({**RunDir(first).job(), "parents": [second]})
+    RunDir(first).write_job(RunDir(first).job().model_copy(update={"parents": [second]}))
     config, data = training(tiny_store(), protocol="holdout", run=second)
     assert open_parent(config, data, data.fold) is not None
 

@@ -61,12 +61,12 @@ def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     tested = run.predictions().query("split == 'test'")
     assert set(tested["subject_id"]) == {"drawn7-001"}
     assert run.metrics()["n_clips"] == len(tested) == 10
-    assert run.job()["parents"] == [str(source.path)]
+    assert run.job().parents == [str(source.path)]
     assert np.isfinite(tested.filter(like="logit_").to_numpy()).all()
     before, after = load_state(source.checkpoint()), load_state(run.folds[0].checkpoint())
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
-    read_again = run.job()["subjects"].get("source")
-    assert read_again == (source.job()["subjects"]["train"] if strategy in ("coral", "dann") else None)
+    read_again = run.job().subjects.get("source")
+    assert read_again == (source.job().subjects["train"] if strategy in ("coral", "dann") else None)
     learns = {"encoder", "head", "classifier"}
     expected = {"source_only": set(), "adabn": {"encoder"}, "linear_probe": {"classifier"}}
     expected |= {"head": {"head", "classifier"}}
@@ -163,7 +163,7 @@ def test_a_child_in_the_sources_training_is_not_tested(
 ) -> None:
     assert main(tiny(drawn, tmp_path, "name=same/run", "protocol=holdout")) == DONE
     run = RunDir.open(tmp_path / "same" / "run")
-    learned = run.job()["subjects"]["train"][0]
+    learned = run.job().subjects["train"][0]
     fold = f"protocol.only=[{learned}]"
     assert main(adapting(tiny, drawn, run, tmp_path, "full", "name=site/a", fold)) == USERS_FAULT
     assert f"learned from 1 subjects whom fold {learned} tests" in capsys.readouterr().err
@@ -226,7 +226,7 @@ def test_unlabelled_clips_of_the_tested_child_change_the_model(
         assert main(adapting(tiny, drawn, source, tmp_path, strategy, *more)) == DONE
         run = RunDir.open(tmp_path / "site" / mode)
         models[mode] = load_state(run.folds[0].checkpoint())
-        assert run.job()["subjects"].get("unlabelled") == (["drawn7-001"] if mode == "transductive" else None)
+        assert run.job().subjects.get("unlabelled") == (["drawn7-001"] if mode == "transductive" else None)
         assert ("Transductive protocol" in (run.path / "report.html").read_text()) == (mode == "transductive")
     assert any(not torch.equal(value, models["transductive"][name]) for name, value in models["inductive"].items())
 
@@ -250,7 +250,7 @@ def test_earlier_clips_of_the_tested_child_are_in_the_training(
     assert main(adapting(tiny, store, source, tmp_path / "runs", "linear_probe", *more)) == DONE
     run = RunDir.open(tmp_path / "runs" / "site" / "own")
     (fold,) = run.folds
-    assert "drawn7-001" in fold.job()["subjects"]["train"]
+    assert "drawn7-001" in fold.job().subjects["train"]
     tested = fold.predictions().query("split == 'test'")["clip_id"]
     assert set(clips.set_index("clip_id").loc[tested, "t0_s"]) == {9.0}
     assert "Personalised protocol" in (run.path / "report.html").read_text()
@@ -267,7 +267,7 @@ def test_the_curve_is_a_run_for_each_size_and_goes_on_where_it_stopped(
         run = RunDir.open(tmp_path / "site" / "curve" / f"children-{size:03d}")
         assert run.metrics()["accuracy"] == pytest.approx(accuracy)
         assert run.config()["adapt"]["strategy"] == ("linear_probe" if size else "source_only")
-        assert not size or len(run.folds[0].job()["subjects"]["train"]) == size
+        assert not size or len(run.folds[0].job().subjects["train"]) == size
     assert b"children learned from" in (tmp_path / "site" / "curve" / "curve-children.svg").read_bytes()
     capsys.readouterr()
     assert main([*arguments, "sizes=[0,2]"]) == DONE
@@ -285,7 +285,7 @@ def test_the_curve_over_clips_tests_the_same_clips_at_every_size(
     runs = [RunDir.open(tmp_path / "runs" / "site" / "own" / f"clips-{size:03d}") for size in (0, 3)]
     none, some = (run.folds[0].predictions().query("split == 'test'")["clip_id"].tolist() for run in runs)
     assert none == some
-    learned = [run.folds[0].job()["clips"]["train"] for run in runs]
+    learned = [run.folds[0].job().clips["train"] for run in runs]
     assert learned[1] - learned[0] == 3
 
 

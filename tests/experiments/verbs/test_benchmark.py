@@ -120,9 +120,9 @@ def test_every_model_starts_from_its_encoder_of_the_stills(made: tuple[list[str]
     runs = made[1] / "runs" / "study"
     starts = dict.fromkeys((*TEMPORAL, "conv4_mean"), "cnn_lstm") | {"shallow_cnn": "shallow_cnn"}
     for name, start in starts.items():
-        assert RunDir.open(runs / name).job()["parents"] == [str(runs / "pretrained" / start)]
+        assert RunDir.open(runs / name).job().parents == [str(runs / "pretrained" / start)]
     assert {path.parent.name for path in runs.glob("pretrained/*/DONE")} == set(starts.values())
-    splits = {str(RunDir.open(path.parent).job()["subjects"]) for path in runs.glob("*/DONE")}
+    splits = {str(RunDir.open(path.parent).job().subjects) for path in runs.glob("*/DONE")}
     assert len(splits) == 1
     assert RunDir.open(runs / "pretrained" / "cnn_lstm").config()["data"]["frames"] == "frame"
 

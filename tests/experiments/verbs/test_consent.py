@@ -140,7 +140,7 @@ def test_a_run_that_only_tested_the_child_keeps_its_other_rows(
     others = sorted(set(ClipStore.open(place / "store").clips["subject_id"]) - {child})
     assert main(tiny(place / "store", place / "runs", "protocol=holdout", "name=site/held", "data=cohort")) == DONE
     run = RunDir(place / "runs" / "site" / "held")
-    judged = child in run.job()["subjects"]["test"]
+    judged = child in run.job().subjects["test"]
     (place / "runs" / "site" / "curve-children.csv").write_text("drawn over runs that know the child")
     assert withdraw(place) == DONE
     assert not (place / "runs" / "site" / "curve-children.csv").exists()

@@ -10,6 +10,7 @@ import pytest
 
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.labels import TARGET
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 
@@ -37,7 +38,7 @@ def run(tmp_path: Path) -> RunDir:
         }
     )
     store = {"provenance": "synthetic", "shard_by": "subject_id"}
-    run = RunDir.create(tmp_path / "run", {"name": "run"}, {"store": store, "seed": 1})
+    run = RunDir.create(tmp_path / "run", {"name": "run"}, Job.model_validate({"store": store, "seed": 1}))
     run.write_predictions(table)
     run.finish()
     return run
@@ -82,7 +83,7 @@ def test_bad_groups_are_refused(run: RunDir, argument: str, says: str, capsys: p
 def test_there_is_no_public_view_of_a_benchmark(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run.write_job({"store": {"provenance": "synthetic", "shard_by": "split"}})
+    run.write_job(Job.model_validate({"store": {"provenance": "synthetic", "shard_by": "split"}}))
     assert main(["evaluate", str(run.path), f"public={tmp_path / 'public.json'}"]) == USERS_FAULT
     assert "no groups of this run to write (subjects are groups of images" in capsys.readouterr().err
     assert not (tmp_path / "public.json").exists()

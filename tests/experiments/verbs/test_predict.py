@@ -19,6 +19,8 @@ from experiments.cli import DONE, USERS_FAULT, main
 from experiments.verbs.predict import parse_marks
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key, keys_home
+from fer_id.errors import RunError
+from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import RunDir
@@ -381,9 +383,9 @@ def test_a_cross_validation_has_no_model_for_a_new_child(
 def test_crops_of_another_kind_are_refused(
     run: RunDir, predict: Predict, capsys: Capture, geometry: dict[str, Any] | None, message: str
 ) -> None:
-    job = run.job()
+    job = read_json(run.path / "job.json", RunError)
     job["store"]["geometry"] = geometry
-    run.write_job(job)
+    write_json(run.path / "job.json", job)
     predict(code=USERS_FAULT)
     assert message in capsys.readouterr().err
 
@@ -391,10 +393,10 @@ def test_crops_of_another_kind_are_refused(
 def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
     run: RunDir, predict: Predict, capsys: Capture
 ) -> None:
-    job = run.job()
+    job = read_json(run.path / "job.json", RunError)
     assert job["store"]["mesh_mappings"] == [MESH_MAPPING]
     del job["store"]["mesh_mappings"]  # as older versions wrote it
-    run.write_job(job)
+    write_json(run.path / "job.json", job)
     predict()
     different = f"landmarks of different mappings from MediaPipe's mesh: {run.path} (mesh-1), the video (mesh-2)"
     assert f"note: {different}" in capsys.readouterr().err
@@ -405,22 +407,22 @@ def test_landmarks_of_another_mapping_are_refused_where_they_are_an_input(
 
 
 def test_a_gray_model_gets_gray_faces(run: RunDir, predict: Predict) -> None:
-    job = run.job()
+    job = read_json(run.path / "job.json", RunError)
     job["store"]["geometry"]["colour"] = "gray"
-    run.write_job(job)
+    write_json(run.path / "job.json", job)
     assert json.loads((predict() / "prediction.json").read_text())["settings"]["colour"] == "gray"
 
 
 def test_frames_per_second_are_those_of_the_training(
     place: Path, run: RunDir, predict: Predict, capsys: Capture, tmp_path: Path
 ) -> None:
-    assert run.job()["store"]["fps"] == 5.0
-    assert run.job()["store"]["min_eye_distance"] == 8.0
+    assert run.job().store.fps == 5.0
+    assert run.job().store.min_eye_distance == 8.0
     predict("fps=4", code=USERS_FAULT)
     assert "learned from 5 frames a second" in capsys.readouterr().err
-    job = run.job()
+    job = read_json(run.path / "job.json", RunError)
     del job["store"]["fps"]  # as older versions wrote it
-    run.write_job(job)
+    write_json(run.path / "job.json", job)
     settings = json.loads((predict() / "prediction.json").read_text())["settings"]
     assert (settings["fps"], settings["precision"]) == (5.0, "32")  # its store says so, and its configuration
     config = run.config()
@@ -449,7 +451,7 @@ def test_consent_is_checked_logged_and_stated(run: RunDir, predict: Predict, sit
     assert line["video"] == key.pseudonym("video", "videos/drawn7-001-sad.mp4")
     page = (out / "index.html").read_text()
     assert f"Consent to inference of {subject} holds until 2099-12-31" in page
-    seen = run.job()["subjects"]
+    seen = run.job().subjects
     assert ("learned from this very person" in page) == (subject in {*seen["train"], *seen["validation"]})
 
 

@@ -189,7 +189,7 @@ def test_every_file_of_a_demonstration_states_that_it_is_one(bundle: Path) -> No
 
 
 def test_no_pseudonym_leaves(bundle: Path, trained: Path) -> None:
-    subjects = {subject for split in RunDir(trained / "a" / "run").job()["subjects"].values() for subject in split}
+    subjects = {subject for split in RunDir(trained / "a" / "run").job().subjects.values() for subject in split}
     for path in bundle.iterdir():
         content = path.read_bytes()
         assert not [subject for subject in subjects if subject.encode() in content], path.name
@@ -300,7 +300,7 @@ def test_a_missing_or_quarantined_ancestor_is_a_reason(
     run: RunDir, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(run.path, tmp_path / "parent")
-    run.write_job(run.job() | {"parents": [str(tmp_path / "parent")]})
+    run.write_job(run.job().model_copy(update={"parents": [str(tmp_path / "parent")]}))
     RunDir(tmp_path / "parent").quarantine("somebody withdrew")
     assert "is quarantined" in refused(capsys, run.path, "policy=demonstration")
     shutil.rmtree(tmp_path / "parent")
@@ -348,8 +348,7 @@ class TestRealChildren:
 
     def real(self, run: RunDir) -> RunDir:
         job = run.job()
-        job["store"]["provenance"] = "real"
-        run.write_job(job)
+        run.write_job(job.model_copy(update={"store": job.store.model_copy(update={"provenance": "real"})}))
         good(run, provenance="real")
         return run
 

@@ -98,10 +98,10 @@ def test_a_finished_run_is_not_replaced_by_another(finished: tuple[list[str], Ru
 
 def test_job_records_the_training_and_its_data(finished: tuple[list[str], RunDir], drawn: Path) -> None:
     job = finished[1].job()
-    assert job["store"]["provenance"] == "synthetic"
-    subjects = job["subjects"]
+    assert job.store.provenance == "synthetic"
+    subjects = job.subjects
     assert sum(len(names) for names in subjects.values()) == len(set().union(*subjects.values())) == 4
-    assert job["clips"]["test"] == len(finished[1].predictions().query("split == 'test'"))
+    assert job.clips["test"] == len(finished[1].predictions().query("split == 'test'"))
 
 
 def test_an_epoch_without_validation_records_none(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_leave_one_subject_out_resumes_at_the_fold_and_pools(
         table = fold.predictions()
         assert set(table["subject_id"][table["split"] == "test"]) == {subject}
         assert set(table["fold"]) == {subject}
-        assert subject not in fold.job()["subjects"]["train"] + fold.job()["subjects"]["validation"]
+        assert subject not in fold.job().subjects["train"] + fold.job().subjects["validation"]
     assert parent.metrics()["n_subjects"] == 2
     assert parent.metrics()["n_clips"] == sum(fold.metrics()["n_clips"] for fold in folds)
 
@@ -295,7 +295,7 @@ def test_an_encoder_pretrained_on_stills_initialises_the_temporal_model(
 
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "temporal")
-    assert run.job()["parents"] == [str(stills.path)]
+    assert run.job().parents == [str(stills.path)]
     trained = read_tensors(run.checkpoint())
     weights = [name for name in learned if name.endswith("weight")]
     assert all(torch.allclose(trained[name], learned[name], atol=1e-6) for name in weights)
@@ -350,8 +350,8 @@ def test_two_benchmarks_train_together(
     judged = run.predictions()
     assert not judged["clip_id"].str[2:].duplicated().any()  # FER+ holds the pictures of FER2013: each is judged once
     assert set(judged["clip_id"].str[:2]) == {"0:", "1:"}
-    assert run.job()["dropped"]["pictures judged in another store"]
-    assert "label surprise not in target5" in run.job()["dropped"]
+    assert run.job().dropped["pictures judged in another store"]
+    assert "label surprise not in target5" in run.job().dropped
 
 
 def test_stores_with_other_crops_do_not_mix(
@@ -430,12 +430,12 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_is_re
 
     table, job = run.predictions(), run.job()
     calibration = table[table["split"] == "calibration"]
-    learned = {*job["subjects"]["train"], *job["subjects"]["validation"]}
+    learned = {*job.subjects["train"], *job.subjects["validation"]}
     assert set(calibration["subject_id"]) == learned
     assert calibration["clip_id"].is_unique
     assert not learned & set(table[table["split"] == "test"]["subject_id"])
     for part in run.parts:
-        subjects = part.job()["subjects"]
+        subjects = part.job().subjects
         of_part = part.predictions().query("split == 'test'")
         assert set(of_part["subject_id"]) == set(subjects["test"])
         assert not set(subjects["test"]) & {*subjects["train"], *subjects["validation"]}
@@ -446,7 +446,7 @@ def test_cross_fitted_children_join_the_predictions_and_an_interrupted_run_is_re
     assert run.metrics()["conformal"]["n_subjects_calibration"] == {"holdout": len(learned)}
 
     data = open_run_data(run.parts[1])[1]
-    assert data.subjects(data.fold.test) == run.parts[1].job()["subjects"]["test"]
+    assert data.subjects(data.fold.test) == run.parts[1].job().subjects["test"]
 
 
 def test_an_edited_configuration_that_would_test_on_training_children_is_refused(
@@ -455,7 +455,7 @@ def test_an_edited_configuration_that_would_test_on_training_children_is_refused
     assert main(tiny(drawn, tmp_path, "name=a", "protocol=holdout", "seed=0")) == DONE
     run = RunDir.open(tmp_path / "a")
     data = open_run_data(run)[1]
-    assert data.subjects(data.fold.test) == run.job()["subjects"]["test"]
+    assert data.subjects(data.fold.test) == run.job().subjects["test"]
     run.write_config(run.config() | {"seed": 1})
     with pytest.raises(RunError, match=r"config\.yaml gives other subjects for .*test"):
         open_run_data(run)

@@ -1,0 +1,224 @@
+"""Typed record of a run's ``job.json``: :class:`Job` and its parts."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import JsonValue, model_validator
+
+from fer_id.runs.records import Part, Provenance
+from fer_id.shapes import Count, Number, Text, misfits
+
+LEARNED_FROM = ("train", "validation", "unlabelled", "source")
+"""Lists of ``subjects`` in ``job.json`` whose members the model has seen; the other ones were only evaluated."""
+
+
+class Cost(Part):
+    """Computational cost of the model for one clip."""
+
+    parameters: Count | None = None
+    multiply_adds_per_clip: Count | None = None
+    frames: Count | None = None
+
+
+class Agreement(Part):
+    """Agreement of the annotators of a store."""
+
+    annotators: Count
+    clips: Count
+    alpha: Number | None
+    reason: Text | None = None
+    ceiling: Number | None = None
+    ceiling_by_class: dict[str, Number | None] | None = None
+
+
+class Image(Part):
+    """An image of a label conflict."""
+
+    id: Text
+    label: Text | None = None
+
+
+class LabelConflict(Part):
+    """Equal or near-identical images under several labels."""
+
+    kind: Text
+    images: list[Image]
+
+
+class Repeats(Part):
+    """Duplicates within a split: byte-identical repeats, or images with a near-identical one."""
+
+    repeats: Count = 0
+    images: Count = 0
+
+
+class DuplicateKind(Part):
+    """Duplicates of one kind within the splits and across them."""
+
+    within: dict[str, Repeats] = {}
+    across: dict[str, Count] = {}
+
+
+class ImageGroups(Part):
+    """Groups of equal and near-identical images."""
+
+    of_two_or_more: Count = 0
+    largest: Count = 0
+
+
+class Published(Part):
+    """Duplicates in a benchmark as published, from :func:`fer_id.evaluation.duplicates_summary.summarise`."""
+
+    images: dict[str, Count] = {}
+    constant: dict[str, Count] = {}
+    byte_identical: DuplicateKind = DuplicateKind()
+    near_identical: DuplicateKind = DuplicateKind()
+    groups: ImageGroups = ImageGroups()
+    conflicts: list[LabelConflict] = []
+
+
+class Audit(Part):
+    """Results of the leakage audit of one store, and the counts of what was left out."""
+
+    frames_without_face: Count | None = None
+    left_out: dict[str, Count] | None = None
+    alike: dict[str, Count] | None = None
+    published: Published | None = None
+    annotators: Agreement | None = None
+
+
+class Geometry(Part):
+    """Crop geometry: eye positions in crop pixels (None: as published), ``rgb`` or ``gray``."""
+
+    eyes: list[list[Number]] | None = None
+    colour: Text | None = None
+
+
+class Store(Part):
+    """The store, or several pooled ones, that a run was trained and tested on."""
+
+    name: Text | None = None
+    fingerprint: Text | None = None
+    made_of: list[Text] = []
+    provenance: Provenance | None = None
+    drawn: bool = False
+    label_space: Text | None = None
+    shard_by: Text | None = None
+    geometry: Geometry | None = None
+    mesh_mappings: list[Text] | None = None
+    fps: Number | None = None
+    min_eye_distance: Number | None = None
+    audit: dict[str, JsonValue] | None = None
+
+    @model_validator(mode="after")
+    def _has_audits(self) -> Self:
+        """Return the record; raise ValueError where an audit is of another shape."""
+        if problems := [line for audit in self._audits.values() for line in misfits(Audit, audit)]:
+            raise ValueError(f"a store's audit ({'; '.join(problems)})")
+        return self
+
+    @property
+    def of_images(self) -> bool:
+        """True where a subject is a group of near-identical pictures of a benchmark, not a person."""
+        return self.shard_by == "split"
+
+    @property
+    def of_people(self) -> bool:
+        """True where the subjects are real people."""
+        return self.provenance == "real" and self.shard_by == "subject_id"
+
+    @property
+    def pooled(self) -> bool:
+        """True where the audit holds one of several stores by name."""
+        names = str(self.name).split(" + ")
+        return len(names) > 1 and {*(self.audit or {})} == {*names}
+
+    @property
+    def audits(self) -> dict[str, Audit]:
+        """Audit of each pooled store by name; of a single store under an empty name."""
+        return {name: Audit.model_validate(audit) for name, audit in self._audits.items()}
+
+    @property
+    def _audits(self) -> dict[str, JsonValue]:
+        audit = self.audit or {}
+        return {name: part or {} for name, part in audit.items()} if self.pooled else {"": audit}
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """Agreement of the annotators of a single store, where several labelled its clips."""
+        return None if self.pooled else self.audits[""].annotators
+
+
+class Change(Part):
+    """Values of a setting before and after a run was resumed."""
+
+    before: JsonValue
+    after: JsonValue
+
+
+class Resumed(Part):
+    """A resumption with other settings, after so many epochs."""
+
+    epochs: Count
+    settings: dict[str, Change]
+
+
+class Job(Part):
+    """``job.json``: facts about a training that its configuration does not hold.
+
+    Attributes:
+        children: number of real children of each split; None: unknown, as in older runs.
+        mode: what the training knew of the tested subjects, see ``protocol.mode``.
+        parents: runs whose weights it started from, as they were typed.
+        selected: of a search within folds, the winning trial of each fold.
+    """
+
+    command: Text | None = None
+    started: Text | None = None
+    versions: dict[str, Text] = {}
+    git_commit: Text | None = None
+    seed: Count | None = None
+    model: Text | None = None
+    fold: Text | None = None
+    mode: Text = "inductive"
+    dataset: Text | None = None
+    store: Store = Store()
+    subjects: dict[str, list[Text] | None] = {}
+    children: dict[str, Count] | None = None
+    clips: dict[str, Count] = {}
+    dropped: dict[str, Count] = {}
+    parents: list[Text] = []
+    cost: Cost = Cost()
+    precision: Text | None = None
+    memory_format: Text | None = None
+    machine: Text | None = None
+    processes: Count | None = None
+    selected: dict[str, dict[str, JsonValue]] = {}
+    resumed_with: list[Resumed] = []
+    seconds: Number | None = None
+    peak_memory_bytes: Count | None = None
+
+    def subjects_of(self, *splits: str) -> frozenset[str]:
+        """Return the pseudonyms of the subjects of some splits, together."""
+        return frozenset(name for split in splits for name in self.subjects.get(split) or ())
+
+    @property
+    def learned_from(self) -> frozenset[str]:
+        """Pseudonyms of the subjects that the model has seen."""
+        return self.subjects_of(*LEARNED_FROM)
+
+    @property
+    def tested(self) -> frozenset[str]:
+        """Pseudonyms of the test subjects."""
+        return self.subjects_of("test")
+
+    @property
+    def everyone(self) -> frozenset[str]:
+        """Pseudonyms of all subjects."""
+        return self.subjects_of(*self.subjects)
+
+    @property
+    def drawn(self) -> bool:
+        """True for a training on drawn children alone, whose landmarks come from no mesh."""
+        return self.dataset == "synthetic"

@@ -1,0 +1,214 @@
+"""Typed record of a run's ``metrics.json``: :class:`Metrics` and its parts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size
+from fer_id.shapes import Count, Number, Text
+
+Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Return the names; raise ValueError where one is repeated."""
+    if len(set(names)) < len(names):
+        raise ValueError("each name once")
+    return names
+
+
+class ClassScores(Part):
+    """Scores of one class."""
+
+    precision: Share | None = None
+    recall: Share | None = None
+    f1: Share | None = None
+    specificity: Share | None = None
+    auc: Share | None = None
+    support: Count = 0
+
+
+class SubjectScores(Part):
+    """Scores of one subject."""
+
+    n_clips: Count = 0
+    n_missing: Count = 0
+    accuracy: Share | None = None
+    macro_recall: Share | None = None
+    macro_f1: Share | None = None
+
+
+class GroupScores(Size):
+    """Scores of one group."""
+
+    accuracy: Share | None = None
+    macro_recall: Share | None = None
+    macro_f1: Share | None = None
+    ece: Number | None = None
+    adaptive_ece: Number | None = None
+    brier: Number | None = None
+    nll: Number | None = None
+    abstention: Share | None = None
+    recall: Numbers = {}
+    intervals: Intervals = {}
+
+
+class Calibrated(Part):
+    """Calibration errors after temperature scaling; absent where no fold was scaled, so never undefined."""
+
+    ece: Number = 0.0
+    adaptive_ece: Number | None = None
+    brier: Number = 0.0
+    nll: Number = 0.0
+    overconfidence: Number | None = None
+    intervals: Intervals = {}
+    n_clips: Count | None = None
+
+
+class Calibration(Part):
+    """Calibration errors of the predicted probabilities, and the temperature of each fold."""
+
+    bins: Count | None = None
+    ece: Number | None = None
+    adaptive_ece: Number | None = None
+    brier: Number | None = None
+    nll: Number | None = None
+    overconfidence: Number | None = None
+    intervals: Intervals = {}
+    calibrated: Calibrated | None = None
+    temperatures: dict[str, Temperature | None] = {}
+
+
+class Selective(Part):
+    """Selective prediction: risk by coverage and coverage by risk."""
+
+    aurc: Number | None = None
+    aurc_best: Number | None = None
+    coverage_at_risk: Numbers | None = None
+    risk_at_coverage: Numbers | None = None
+    intervals: Intervals | None = None
+
+
+class Review(Part):
+    """Review by a person: thresholds of confidence by fold, and the share of clips below them."""
+
+    risk: Share
+    thresholds: dict[str, Share | None]
+    flagged: Share | None = None
+    risk_answered: Share | None = None
+    interval: Interval | None = None
+    coverage: Share | None = None
+    n_clips: Count | None = None
+    least_face: Share | None = None
+    too_little_face: Count | None = None
+
+
+class ClassCoverage(Part):
+    """Coverage of the prediction sets of the clips of one class."""
+
+    coverage: Share | None = None
+    n_clips: Count = 0
+
+
+class Conformal(Part):
+    """Conformal prediction: sets of classes that hold the true one at the chosen level."""
+
+    level: Share
+    verdict: Text
+    n_subjects_calibration: dict[str, Count] = {}
+    n_clips: Count | None = None
+    coverage: Share | None = None
+    interval: Interval | None = None
+    subject_coverage: Share | None = None
+    mean_size: Number | None = None
+    singletons: Share | None = None
+    empty: Share | None = None
+    per_class: dict[str, ClassCoverage] | None = None
+
+
+class Gap(Part):
+    """The gap between the best and the worst group."""
+
+    gap: Number | None = None
+    ratio: Number | None = None
+    worst: Text | None = None
+    best: Text | None = None
+    p: Share | None = None
+    p_holm: Share | None = None
+    verdict: Text
+    reason: Text | None = None
+
+
+class Odds(Part):
+    """The largest difference of a class's recall, or of its false alarms, between groups."""
+
+    gap: Share | None
+    label: Text | None
+
+
+class Column(Part):
+    """Scores by the groups of one column."""
+
+    of: list[Text]
+    varies: Text
+    groups: dict[str, GroupScores]
+    equalised_odds: Odds | None = None
+    in_no_group: Size
+    gaps: dict[str, Gap]
+
+
+class Subgroups(Part):
+    """Scores by group."""
+
+    min_subjects: Count = 0
+    probabilities: Text | None = None
+    columns: dict[str, Column]
+    left_out: dict[str, Text] = {}
+
+
+class Uncertainty(Part):
+    """``uncertainty/uncertainty.json``, and the same in ``metrics.json``."""
+
+    method: Text
+    members: Count
+    n_clips: Count
+    aleatoric: Number
+    epistemic: Number
+    accuracy: Share | None = None
+    auroc_error: dict[str, Share | None]
+    intervals: Intervals
+    reason: Text | None = None
+    provenance: Provenance | None = None
+    precision: Text | None = None
+
+
+class Metrics(Part):
+    """``metrics.json``."""
+
+    provenance: Provenance = "real"
+    labels: Annotated[list[Text], AfterValidator(_distinct)] = []
+    n_clips: Count = 0
+    n_unlabelled: Count = 0
+    n_missing: Count = 0
+    n_subjects: Count = 0
+    coverage: Share | None = None
+    accuracy: Share | None = None
+    accuracy_with_missing: Share | None = None
+    macro_precision: Share | None = None
+    macro_recall: Share | None = None
+    macro_f1: Share | None = None
+    auc: Share | None = None
+    specificity: Share | None = None
+    calibration: Calibration = Calibration()
+    selective: Selective | None = None
+    per_class: dict[str, ClassScores] = {}
+    confusion_matrix: list[list[Count]] = []
+    per_subject: dict[str, SubjectScores] = {}
+    intervals: Intervals = {}
+    reasons: dict[str, Text] = {}
+    review: Review | None = None
+    conformal: Conformal | None = None
+    subgroups: Subgroups | None = None
+    uncertainty: Uncertainty | None = None
