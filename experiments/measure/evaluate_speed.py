@@ -64,7 +64,9 @@ def judge_run(run: RunDir) -> tuple[float, str]:
     after = os.times()
     busy = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")) / 3
     report.evaluate_run(run)  # loads fonts and templates
-    whole, figures = _seconds(lambda: report.evaluate_run(run)), _seconds(lambda: report.write_figures(run))
+    evaluation, job = report.read_evaluation(run), run.job()
+    whole = _seconds(lambda: report.evaluate_run(run))
+    figures = _seconds(lambda: report.write_figures(run, evaluation, job))
     return statistics.median(commands), (
         f"{min(commands):.2f} to {max(commands):.2f}, {busy:.2f} of the processor; in a process that has begun "
         f"{whole:.2f} s, of which the figures {figures:.2f} s; drawing {RESAMPLES:,} resamples of the subjects alone "

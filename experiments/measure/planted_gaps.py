@@ -19,6 +19,7 @@ import numpy as np
 from fer_id.evaluation.groups.gaps import GAP
 from fer_id.files import write_json
 from fer_id.progress import track
+from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 
@@ -97,15 +98,14 @@ def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
     return replace(default, **recorded | nested)
 
 
-def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
+def _summary(cohorts: list[Subgroups], policy: Policy) -> dict[str, Any]:
     """Return shares of cohorts with a claimed accuracy gap and with a refusal for severity, and mean gaps."""
-    columns = dict.fromkeys(column for cohort in cohorts for column in cohort["columns"])
-    gaps = [{name: column["gaps"]["accuracy"] for name, column in cohort["columns"].items()} for cohort in cohorts]
-    claimed = {column: sum(cohort.get(column, {}).get("verdict") == GAP for cohort in gaps) for column in columns}
-    claimed[ANY] = sum(any(gap["verdict"] == GAP for gap in cohort.values()) for cohort in gaps)
-    sizes = {
-        column: [cohort[column]["gap"] for cohort in gaps if cohort.get(column, {}).get("gap")] for column in columns
-    }
+    columns = dict.fromkeys(column for cohort in cohorts for column in cohort.columns)
+    gaps = [{name: column.gaps["accuracy"] for name, column in cohort.columns.items()} for cohort in cohorts]
+    of_column = {column: [cohort[column] for cohort in gaps if column in cohort] for column in columns}
+    claimed = {column: sum(gap.verdict == GAP for gap in found) for column, found in of_column.items()}
+    claimed[ANY] = sum(any(gap.verdict == GAP for gap in cohort.values()) for cohort in gaps)
+    sizes = {column: [gap.gap for gap in found if gap.gap] for column, found in of_column.items()}
     refused = sum(any("severity" in reason for reason in _refusals(cohort, policy)) for cohort in cohorts)
     return {
         "claimed": {column: _share(count, len(cohorts)) for column, count in claimed.items()},
@@ -114,15 +114,15 @@ def _summary(cohorts: list[dict[str, Any]], policy: Policy) -> dict[str, Any]:
     }
 
 
-def _refusals(subgroups: dict[str, Any], policy: Policy) -> list[str]:
+def _refusals(subgroups: Subgroups, policy: Policy) -> list[str]:
     """Return the release gate's reasons for refusal that concern groups."""
     from fer_id.release.group_rules import gap_reasons, group_reasons
 
-    metrics = {"provenance": "simulated", "subgroups": subgroups}
+    metrics = Metrics(provenance="simulated", subgroups=subgroups)
     return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]
 
 
-def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> dict[str, Any]:
+def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> Subgroups:
     """Return the ``subgroups`` of ``metrics.json`` for one simulated cohort."""
     from fer_id.evaluation.config import Breakdown
     from fer_id.evaluation.groups.subgroups import compute_subgroups

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
 from fer_id.consent.records import known_withdrawals
 from fer_id.errors import FerIdError, RunError
-from fer_id.evaluation.config import Breakdown
-from fer_id.reporting.report import judged_anew
+from fer_id.evaluation.config import LEAST_FACE, Breakdown
+from fer_id.evaluation.evaluate import Options, evaluate
+from fer_id.runs.metrics import Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
@@ -117,15 +118,20 @@ def _contradictions(run: RunDir) -> Iterator[str]:
     if not (run.path / "metrics.json").is_file():
         return
     recorded = run.metrics()
-    review, sets = recorded.get("review") or {}, recorded.get("conformal") or {}
-    known = (("risk", review.get("risk")), ("level", sets.get("level")), ("least_face", review.get("least_face")))
-    options = {name: value for name, value in known if value is not None}
+    options = Options(groups=_breakdown(recorded.subgroups or Subgroups(columns={})))
+    if recorded.review:
+        least_face = recorded.review.least_face
+        options = replace(
+            options, risk=recorded.review.risk, least_face=LEAST_FACE if least_face is None else least_face
+        )
+    if recorded.conformal:
+        options = replace(options, level=recorded.conformal.level)
     try:
-        computed = json.loads(json.dumps(judged_anew(run, _breakdown(recorded.get("subgroups") or {}), **options)[1]))
+        computed = evaluate(run, options).metrics
     except FerIdError as problem:
         yield f"the numbers of {run.path} cannot be computed again: {problem}"
         return
-    if other := sorted(_contradicted(recorded, computed)):
+    if other := sorted(_contradicted(recorded.model_dump(exclude_unset=True), computed.model_dump(exclude_unset=True))):
         yield (
             f"{run.path / 'metrics.json'} is not what its predictions give ({', '.join(other[:5])}"
             f"{f' and {len(other) - 5} more' if len(other) > 5 else ''}): it was changed, or an older version wrote "
@@ -133,12 +139,12 @@ def _contradictions(run: RunDir) -> Iterator[str]:
         )
 
 
-def _breakdown(subgroups: dict[str, Any]) -> Breakdown:
+def _breakdown(subgroups: Subgroups) -> Breakdown:
     """Return the breakdown of which the subgroups are the result."""
-    columns = list(subgroups.get("columns") or {})
+    columns = list(subgroups.columns)
     pairs = [column.replace(" x ", ":") for column in columns if " x " in column]
     alone = [column for column in columns if " x " not in column]
-    return Breakdown(alone, pairs, int(subgroups.get("min_subjects") or Breakdown.min_subjects))
+    return Breakdown(alone, pairs, subgroups.min_subjects or Breakdown.min_subjects)
 
 
 def _contradicted(recorded: Any, computed: Any, name: str = "") -> Iterator[str]:

@@ -23,7 +23,7 @@ from fer_id.models.export import STEP, Clip, Exported, OnnxModel, export_onnx, l
 from fer_id.progress import say
 from fer_id.release import bundle
 from fer_id.release.disclosed import disclosed
-from fer_id.release.evidence import Record, only
+from fer_id.release.evidence import Record
 from fer_id.release.limits import limits, limits_file
 from fer_id.release.model_card import Release, model_card
 from fer_id.release.policy import Policy
@@ -183,21 +183,21 @@ def _contract(
     unfit: Sequence[bundle.Unfit],
 ) -> dict[str, Any]:
     """Return ``contract.json``, without the measurements of the packing."""
-    labels, review = get_space(str(record.job.store.label_space)), (evidence or record).metrics.get("review") or {}
+    labels, judged = get_space(str(record.job.store.label_space)), (evidence or record).metrics
     return {
         "version": bundle.VERSION,
         "fer_id": __version__,
         "kind": policy.kind,
         "name": record.name,
-        "provenance": (evidence or record).metrics["provenance"],
+        "provenance": judged.provenance,
         "released_on": date.today().isoformat(),
         "setting": policy.setting,
         "legal_basis": policy.legal_basis.strip(),
         "forbidden_uses": list(policy.forbidden_uses),
         "not_for_use_with": [asdict(group) for group in unfit],
         "labels": {"space": labels.name, "names": list(labels.names)},
-        "temperature": only(record.metrics, "calibration", "temperatures"),
-        "review": {"risk": review.get("risk"), "threshold": only(record.metrics, "review", "thresholds")},
+        "temperature": record.metrics.temperature,
+        "review": {"risk": judged.review.risk if judged.review else None, "threshold": record.metrics.threshold},
         "model": record.config["model"] | {"pretrained": False, "weights": None},
         "input": _input(record, model, data),
     }
@@ -212,7 +212,7 @@ def _input(record: Record, model: ClipClassifier, data: FerDataModule | None) ->
         "fps": fps,
         "size": CROP,
         "layout": "frames float32 (1, T, 3, 64, 64), RGB in [0, 1]; valid bool (1, T), false where no face was found",
-        "geometry": record.job.store.geometry,
+        "geometry": geometry.model_dump(exclude_unset=True) if (geometry := record.job.store.geometry) else None,
         "min_eye_distance": _agreed(cards, "min_eye_distance"),
         "normalisation": {
             "mean": model.encoder.mean.flatten().tolist(),

@@ -99,7 +99,7 @@ def summary_text(study: Study, selected: RunDir | None, provenance: str) -> str:
             for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
         )
         lines += [
-            f"selected in every fold by its own inner validation: {numbers} on {metrics['n_clips']} {provenance} "
+            f"selected in every fold by its own inner validation: {numbers} on {metrics.n_clips} {provenance} "
             "test clips",
             str(selected.path / "report.html"),
         ]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from experiments.training.mappings import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.job import Geometry, Store
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard
 from fer_id.video.inference import VideoModel
@@ -146,15 +147,13 @@ def _not_for(unfit: Sequence[Unfit]) -> list[str]:
     return [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
 
 
-def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
+def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
     """Return temperature and threshold of a fold, None where missing, and notes that explain them."""
-    notes = []
-    calibration = metrics.get("calibration") or {}
-    temperature = (calibration.get("temperatures") or {}).get(fold)
+    notes, review = [], metrics.review
+    temperature = metrics.calibration.temperatures.get(fold)
     if temperature is None:
         notes.append("Its probabilities are raw: it has no temperature, so 80 % does not mean right in 80 % of cases.")
-    review = metrics.get("review")
-    threshold = ((review or {}).get("thresholds") or {}).get(fold)
+    threshold = review.thresholds.get(fold) if review else None
     if review is None:
         notes.insert(
             0,
@@ -162,14 +161,14 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
             f"`fer-id evaluate {path}` chooses one on its inner validation.",
         )
     elif threshold is None:
-        why = (metrics.get("reasons") or {}).get(f"review.thresholds.{fold}")
-        lacks = f"on inner validation no threshold kept the share of wrong answers at {review.get('risk')}"
+        why = metrics.reasons.get(f"review.thresholds.{fold}")
+        lacks = f"on inner validation no threshold kept the share of wrong answers at {review.risk}"
         notes.insert(0, f"Every window is for review: {why or lacks}.")
     else:
         notes.insert(
             0,
             f"A window is answered from a top probability of {100 * threshold:.0f} % on: chosen on inner validation so "
-            f"that at most {100 * review['risk']:.0f} % of the answers there are wrong. Another child may differ.",
+            f"that at most {100 * review.risk:.0f} % of the answers there are wrong. Another child may differ.",
         )
     return temperature, threshold, tuple(notes)
 

@@ -112,15 +112,15 @@ def _at(config: CurveConfig, size: int, folder: Path) -> AdaptConfig:
 
 def _row(size: int, run: RunDir) -> dict[str, float | int | None]:
     metrics = run.metrics()
-    interval = metrics["intervals"].get("accuracy") or {"low": None, "high": None}
-    accuracies = [row["accuracy"] for row in metrics["per_subject"].values() if row["accuracy"] is not None]
+    interval = metrics.interval("accuracy")
+    accuracies = [row.accuracy for row in metrics.per_subject.values() if row.accuracy is not None]
     return {
         "size": size,
-        "accuracy": metrics["accuracy"],
-        "low": interval["low"],
-        "high": interval["high"],
-        "macro_f1": metrics["macro_f1"],
+        "accuracy": metrics.accuracy,
+        "low": interval.low if interval else None,
+        "high": interval.high if interval else None,
+        "macro_f1": metrics.macro_f1,
         "worst_subject": min(accuracies, default=None),
-        "subjects": metrics["n_subjects"],
-        "clips": metrics["n_clips"],
+        "subjects": metrics.n_subjects,
+        "clips": metrics.n_clips,
     }

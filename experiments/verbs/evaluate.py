@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
 
@@ -51,6 +51,7 @@ def evaluate(config: EvaluateConfig) -> str:
         RunError: the run is unfinished or damaged.
         DataError: its predictions have no such group column.
     """
+    from fer_id.evaluation.evaluate import Options
     from fer_id.reporting import doubt
     from fer_id.reporting.group_words import gap_sentences
     from fer_id.reporting.report import evaluate_run
@@ -60,15 +61,15 @@ def evaluate(config: EvaluateConfig) -> str:
     if config.public is not None:
         _require_outside(Path(config.public), run)
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
-    metrics = evaluate_run(run, groups, risk=config.risk, level=config.level, least_face=config.least_face)
+    metrics = evaluate_run(run, Options(groups, config.risk, config.level, config.least_face))
     if config.public is not None:
         _write_public(metrics, Path(config.public))
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
-    size = f"{counted(metrics['n_clips'], 'clip')}, {counted(metrics['n_subjects'], 'subject')}"
-    title = f"{run.path}: {size}, provenance {metrics['provenance']}"
-    gaps = [f"  {sentence}" for sentence in gap_sentences(metrics["subgroups"])]
-    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics["subgroups"] is not None)]
+    size = f"{counted(metrics.n_clips, 'clip')}, {counted(metrics.n_subjects, 'subject')}"
+    title = f"{run.path}: {size}, provenance {metrics.provenance}"
+    gaps = [f"  {sentence}" for sentence in gap_sentences(metrics.subgroups)]
+    unsure = [f"  {sentence}" for sentence in doubt.sentences(metrics, people=metrics.subgroups is not None)]
     return "\n".join([title, *rows, *gaps, *unsure, str(run.path / "report.html")])
 
 
@@ -93,13 +94,13 @@ def _require_outside(path: Path, run: RunDir) -> None:
             raise DataError(f"public={path}: is there already, and holds no public view of groups; choose another name")
 
 
-def _write_public(metrics: dict[str, Any], path: Path) -> None:
+def _write_public(metrics: Metrics, path: Path) -> None:
     from fer_id.evaluation.groups.disclosure import public_view
     from fer_id.files import write_json
 
-    if metrics["subgroups"] is None:
-        raise DataError(f"public={path}: no groups of this run to write ({metrics['reasons']['subgroups']})")
-    write_json(path, {"provenance": metrics["provenance"], **public_view(metrics["subgroups"])})
+    if metrics.subgroups is None:
+        raise DataError(f"public={path}: no groups of this run to write ({metrics.reason('subgroups')})")
+    write_json(path, {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
 
 
 def report(config: ReportConfig) -> Path:

@@ -149,9 +149,8 @@ def _refusal(record: Record, verdict: Verdict) -> str:
 
 def _result(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
     from fer_id.release.bundle import DEMONSTRATION
-    from fer_id.release.evidence import answers_nothing
 
     lines = [f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"]
-    if answers_nothing(record.metrics):
+    if record.metrics.answers_nothing:
         lines.append("  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked")
     return [*lines, *(f"  not for use with {group}" for group in verdict.unfit)]

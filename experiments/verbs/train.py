@@ -63,8 +63,8 @@ def _outcome(run: RunDir) -> str:
     named = "" if job.mode == "inductive" else f", {job.mode}"
     took = f", trained in {duration(job.seconds)}" if job.seconds else ""
     return (
-        f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
-        f"{metrics['provenance']} test clips{named}{took}\n{run.path / 'report.html'}"
+        f"accuracy {_number(metrics.accuracy)}, macro-F1 {_number(metrics.macro_f1)} on {metrics.n_clips} "
+        f"{metrics.provenance} test clips{named}{took}\n{run.path / 'report.html'}"
     )
 
 

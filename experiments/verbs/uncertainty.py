@@ -51,12 +51,12 @@ def uncertainty(config: UncertaintyConfig) -> str:
     first = runs[0]
     several = len(runs) > 1
     clips, members, computed = (*_ensemble(runs), {}) if several else _dropout(first, config)
-    classes, provenance = class_names(first.predictions()), first.metrics()["provenance"]
+    classes, provenance = class_names(first.predictions()), first.metrics().provenance
     table = uncertainty_table(members, clips, classes, provenance)
     scores = uncertainty_scores(table, ENSEMBLE if several else DROPOUT, len(members))
-    scores |= {"provenance": provenance, **computed}
+    scores = scores.model_copy(update={"provenance": provenance, **computed})
     page = write_uncertainty(first, table, scores, provenance)
-    first.write_metrics(first.metrics() | {"uncertainty": scores})
+    first.write_metrics(first.metrics().model_copy(update={"uncertainty": scores}))
     write_report(first)
     return "\n".join([*uncertainty_sentences(scores), str(page)])
 

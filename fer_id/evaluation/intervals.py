@@ -39,12 +39,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
 
 import numpy as np
 from scipy import special, stats
 
 from fer_id.evaluation.scores import Floats, Statistic
+from fer_id.runs import records
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -100,17 +100,13 @@ class Interval:
     def undefined(reason: str, n_subjects: int) -> Interval:
         return Interval(None, None, None, n_subjects, reason)
 
-    def as_json(self) -> dict[str, Any] | None:
+    def as_record(self) -> records.Interval | None:
         """Return the entry of ``metrics.json``; None where undefined (its ``reasons`` say why)."""
-        if self.low is None:
+        if self.low is None or self.high is None:
             return None
-        return {
-            "low": self.low,
-            "high": self.high,
-            "level": LEVEL,
-            "method": self.method,
-            "n_subjects": self.n_subjects,
-        }
+        return records.Interval(
+            low=self.low, high=self.high, level=LEVEL, method=self.method, n_subjects=self.n_subjects
+        )
 
 
 def count_intervals(

@@ -7,7 +7,7 @@ folds are pooled; the AUC then compares probabilities of different models, as is
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TypedDict, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -19,17 +19,29 @@ from fer_id.evaluation.confidence.calibration import BINS, calibration_scores
 from fer_id.evaluation.confidence.intervals import Scored, calibration_intervals, selective_intervals
 from fer_id.evaluation.confidence.selective import selective_scores
 from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
-from fer_id.evaluation.predictions import Judged, judge
+from fer_id.evaluation.predictions import Judged, check_predictions, judged_clips
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
-from fer_id.store.card import PROVENANCES
+from fer_id.runs.metrics import Calibrated, Calibration, ClassScores, Metrics, Selective, SubjectScores
+from fer_id.runs.records import Intervals, Provenance
 
-Section = tuple[dict[str, Any], dict[str, str]]
-"""A part of ``metrics.json``, and the reasons of its undefined values."""
+Reasons = dict[str, str]
+"""Dotted name of an undefined value in ``metrics.json`` -> the reason."""
 
 
-def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> dict[str, Any]:
+class Errors(TypedDict):
+    """Calibration errors of one kind of probabilities, with their intervals."""
+
+    ece: float | None
+    adaptive_ece: float | None
+    brier: float | None
+    nll: float | None
+    overconfidence: float | None
+    intervals: Intervals
+
+
+def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
     """Compute the content of ``metrics.json``.
 
     Args:
@@ -49,11 +61,21 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
     """
-    if provenance not in PROVENANCES:
+    check_predictions(predictions, labels)
+    return score(predictions, labels, provenance, seed=seed)
+
+
+def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
+    """Compute the metrics as :func:`compute_metrics` does, of predictions that were checked before.
+
+    Raises:
+        DataError: the provenance is unknown.
+    """
+    if provenance not in get_args(Provenance):
         raise DataError(
-            f"provenance {provenance!r} is none of {', '.join(PROVENANCES)}; it comes from the store's card"
+            f"provenance {provenance!r} is none of {', '.join(get_args(Provenance))}; it comes from the store's card"
         )
-    judged = judge(predictions, labels)
+    judged = judged_clips(predictions, labels)
     counts = scores.count_clips(judged.truth, judged.predicted, judged.subjects, len(judged.subject_ids), len(labels))
     total = counts.sum(0)
     covered = judged.covered
@@ -61,28 +83,30 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
     calibration, why_calibration = _calibration(judged, predictions, labels)
     selective, why_selective = _selective(judged)
     overall = headline_scores(judged, labels)
-    n_clips = len(judged.truth)
-    metrics: dict[str, Any] = {
-        "provenance": provenance,
-        "labels": list(labels.names),
-        "n_clips": n_clips,
-        "n_unlabelled": judged.n_unlabelled,
-        "n_missing": int((~covered).sum()),
-        "n_subjects": len(judged.subject_ids),
-        "coverage": float(covered.mean()) if n_clips else None,
-        **{name: overall[name] for name in ("accuracy", "accuracy_with_missing")},
-        **{name: overall[name] for name in ("macro_precision", "macro_recall", "macro_f1")},
-        **{name: overall[name] for name in ("auc", "specificity")},
-        "calibration": calibration,
-        "selective": selective,
-        "per_class": _per_class(total, auc, labels),
-        "confusion_matrix": total[:, :-1].astype(int).tolist(),
-        "per_subject": _per_subject(counts, judged),
-    }
     intervals = {**_count_intervals(counts, labels, seed), "auc": _auc_interval(judged, auc)}
-    metrics["intervals"] = {name: interval.as_json() for name, interval in intervals.items()}
-    metrics["reasons"] = _reasons(metrics, total, labels, intervals) | why_calibration | why_selective
-    return metrics
+    metrics = Metrics(
+        provenance=cast("Provenance", provenance),
+        labels=list(labels.names),
+        n_clips=len(judged.truth),
+        n_unlabelled=judged.n_unlabelled,
+        n_missing=int((~covered).sum()),
+        n_subjects=len(judged.subject_ids),
+        coverage=float(covered.mean()) if len(covered) else None,
+        accuracy=overall["accuracy"],
+        accuracy_with_missing=overall["accuracy_with_missing"],
+        macro_precision=overall["macro_precision"],
+        macro_recall=overall["macro_recall"],
+        macro_f1=overall["macro_f1"],
+        auc=overall["auc"],
+        specificity=overall["specificity"],
+        calibration=calibration,
+        selective=selective,
+        per_class=_per_class(total, auc, labels),
+        confusion_matrix=total[:, :-1].astype(int).tolist(),
+        per_subject=_per_subject(counts, judged),
+        intervals={name: interval.as_record() for name, interval in intervals.items()},
+    )
+    return metrics.with_reasons(_reasons(metrics, total, intervals) | why_calibration | why_selective)
 
 
 def headline_scores(judged: Judged, labels: LabelSpace) -> dict[str, float | None]:
@@ -114,7 +138,7 @@ def _auc_interval(judged: Judged, auc: Floats) -> Interval:
     return jackknife(float(macro_auc(auc)), macro_auc(without_each))
 
 
-def _per_class(total: Floats, auc: Floats, labels: LabelSpace) -> dict[str, dict[str, Any]]:
+def _per_class(total: Floats, auc: Floats, labels: LabelSpace) -> dict[str, ClassScores]:
     support = scores.support(total)
     columns = {
         "precision": scores.precision(total),
@@ -124,61 +148,65 @@ def _per_class(total: Floats, auc: Floats, labels: LabelSpace) -> dict[str, dict
         "auc": auc,
     }
     return {
-        name: {score: _number(values[index]) for score, values in columns.items()} | {"support": int(support[index])}
+        name: ClassScores(
+            **{score: _number(values[index]) for score, values in columns.items()}, support=int(support[index])
+        )
         for index, name in enumerate(labels.names)
     }
 
 
-def _per_subject(counts: Floats, judged: Judged) -> dict[str, dict[str, Any]]:
+def _per_subject(counts: Floats, judged: Judged) -> dict[str, SubjectScores]:
     clips, missing = counts.sum((1, 2)), counts[..., -1].sum(1)
     accuracy, recall, f1 = scores.accuracy(counts), scores.macro_recall(counts), scores.macro_f1(counts)
     return {
-        subject: {
-            "n_clips": int(clips[i]),
-            "n_missing": int(missing[i]),
-            "accuracy": _number(accuracy[i]),
-            "macro_recall": _number(recall[i]),
-            "macro_f1": _number(f1[i]),
-        }
+        subject: SubjectScores(
+            n_clips=int(clips[i]),
+            n_missing=int(missing[i]),
+            accuracy=_number(accuracy[i]),
+            macro_recall=_number(recall[i]),
+            macro_f1=_number(f1[i]),
+        )
         for i, subject in enumerate(judged.subject_ids)
     }
 
 
-def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> Section:
+def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> tuple[Calibration, Reasons]:
     """Score the raw probabilities, and the calibrated ones on the clips that have them."""
     raw, reasons = _calibration_of(judged, judged.probabilities, judged.covered)
-    section: dict[str, Any] = {"bins": BINS, **raw, "calibrated": None}
+    after = None
     if all(f"q_{name}" in predictions for name in labels.names):
-        q = judge(predictions, labels, probabilities="q").probabilities
+        q = judged_clips(predictions, labels, probabilities="q").probabilities
         calibrated_rows = judged.covered & np.isfinite(q).all(axis=1)
         if calibrated_rows.any():
             calibrated, why_calibrated = _calibration_of(judged, q, calibrated_rows)
-            section["calibrated"] = calibrated | {"n_clips": int(calibrated_rows.sum())}
+            after = Calibrated.model_validate(calibrated | {"n_clips": int(calibrated_rows.sum())})
             reasons |= {f"calibrated.{name}": reason for name, reason in why_calibrated.items()}
+    section = Calibration(bins=BINS, **raw, calibrated=after)
     return section, {f"calibration.{name}": reason for name, reason in reasons.items()}
 
 
-def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> Section:
+def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> tuple[Errors, Reasons]:
     scored = calibration_intervals(p[rows], judged.truth[rows], judged.subjects[rows])
     values = calibration_scores(p[rows], judged.truth[rows]) | {"overconfidence": scored["overconfidence"][0]}
     intervals, reasons = _intervals(scored)
-    return {name: _number(value) for name, value in values.items()} | intervals, reasons
+    numbers = {name: _number(value) for name, value in values.items()}
+    return cast("Errors", numbers | {"intervals": intervals}), reasons
 
 
-def _selective(judged: Judged) -> Section:
+def _selective(judged: Judged) -> tuple[Selective, Reasons]:
     """Compute risk against coverage of the raw confidence, whose order within a fold no temperature changes."""
     confidence, rows = confidences(judged), judged.covered
     right = judged.truth[rows] == judged.predicted[rows]
     intervals, reasons = _intervals(selective_intervals(confidence, right, judged.subjects[rows]))
-    section = plain(selective_scores(confidence, right)) | intervals
+    section = Selective(**plain(selective_scores(confidence, right)), intervals=intervals)
     return section, {f"selective.{name}": reason for name, reason in reasons.items()}
 
 
-def _intervals(scored: Scored) -> Section:
+def _intervals(scored: Scored) -> tuple[Intervals, Reasons]:
     """Return ``intervals`` by score, and the reason of each undefined one under its dotted name."""
     named = {name: interval for name, (_, interval) in scored.items()}
     reasons = {f"intervals.{name}": interval.reason for name, interval in named.items() if interval.reason}
-    return {"intervals": {name: interval.as_json() for name, interval in named.items()}}, reasons
+    return {name: interval.as_record() for name, interval in named.items()}, reasons
 
 
 def confidences(judged: Judged) -> Floats:
@@ -187,25 +215,22 @@ def confidences(judged: Judged) -> Floats:
     return np.asarray(judged.probabilities[rows, judged.predicted[rows]])
 
 
-def _reasons(
-    metrics: dict[str, Any], total: Floats, labels: LabelSpace, intervals: dict[str, Interval]
-) -> dict[str, str]:
+def _reasons(metrics: Metrics, total: Floats, intervals: dict[str, Interval]) -> Reasons:
     judged = bool(total[:, :-1].sum())
-    nothing = "no labelled test clip has a prediction" if metrics["n_clips"] else "no labelled test clip"
+    nothing = "no labelled test clip has a prediction" if metrics.n_clips else "no labelled test clip"
     one_class = "all test clips are of one class" if judged else nothing
-    undefined = {"ece": metrics["calibration"]["ece"], **metrics}
-    reasons = {name: nothing for name in _HEADLINE if undefined[name] is None}
+    reasons = {name: nothing for name in _HEADLINE if metrics[name] is None}
+    reasons |= {"ece": nothing} if metrics.calibration.ece is None else {}
     reasons |= {name: one_class for name in ("auc", "specificity") if metrics[name] is None}
-    for label, row in metrics["per_class"].items():
-        why = _class_reasons(label, present=bool(row["support"]), one_class=one_class)
-        reasons |= {f"per_class.{label}.{score}": why[score] for score, value in row.items() if value is None}
-    for subject, row in metrics["per_subject"].items():
-        if row["accuracy"] is None:
-            reasons[f"per_subject.{subject}"] = "no clip with a prediction"
+    for label, row in metrics.per_class.items():
+        why = _class_reasons(label, present=bool(row.support), one_class=one_class)
+        reasons |= {f"per_class.{label}.{score}": why[score] for score, value in row if value is None}
+    unseen = [subject for subject, row in metrics.per_subject.items() if row.accuracy is None]
+    reasons |= {f"per_subject.{subject}": "no clip with a prediction" for subject in unseen}
     return reasons | {f"intervals.{name}": interval.reason for name, interval in intervals.items() if interval.reason}
 
 
-_HEADLINE = ("coverage", "accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "ece")
+_HEADLINE = ("coverage", "accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1")
 
 
 def _class_reasons(label: str, *, present: bool, one_class: str) -> dict[str, str]:

@@ -67,6 +67,11 @@ def judge(
         DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
     """
     check_predictions(predictions, labels, where)
+    return judged_clips(predictions, labels, probabilities=probabilities)
+
+
+def judged_clips(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p") -> Judged:
+    """Return the labelled test rows of a checked table as arrays; see :func:`judge`."""
     rows = judged_rows(predictions)
     codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
     return Judged(

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fer_id.runs.job import Job
+    from fer_id.runs.metrics import Metrics
 
 PRIVATE_KEYS = frozenset(
     {
@@ -171,7 +172,7 @@ def public_figures(names: Iterable[str], provenance: str, *, real: bool) -> list
     return [name for name in leaving if name != "subjects" or provenance == "synthetic"]
 
 
-def result_numbers(metrics: Mapping[str, Any], per_class: pd.DataFrame, *, real: bool) -> dict[str, Any]:
+def result_numbers(metrics: Metrics, per_class: pd.DataFrame, *, real: bool) -> dict[str, float | str]:
     """Return ``metrics.json`` as numbers under ``test/``: scores with their intervals, by class, and by group.
 
     Args:
@@ -181,18 +182,18 @@ def result_numbers(metrics: Mapping[str, Any], per_class: pd.DataFrame, *, real:
     """
     from fer_id.evaluation.groups.disclosure import public_view
 
-    numbers: dict[str, Any] = {f"test/{name}": value for name, value in disclosed(metrics, {}).items()}
+    numbers: dict[str, float | str] = {f"test/{name}": value for name, value in disclosed(dict(metrics), {}).items()}
     numbers |= {
         f"test/{name}_{side}": bounds[side]
-        for name, bounds in (metrics.get("intervals") or {}).items()
+        for name, bounds in metrics.intervals.items()
         for side in ("low", "high")
-        if isinstance(bounds, Mapping) and bounds.get(side) is not None
+        if bounds is not None
     }
     for row in per_class.to_dict("records"):
         scores = disclosed({str(name): value for name, value in row.items()}, {})
         numbers |= {f"test/{row['class']}/{name}": value for name, value in scores.items()}
-    if (subgroups := metrics.get("subgroups")) is not None:
-        numbers |= group_numbers(public_view(subgroups) if real else subgroups)
+    if metrics.subgroups is not None:
+        numbers |= group_numbers(public_view(metrics.subgroups) if real else metrics.subgroups.model_dump())
     return numbers
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fer_id.reporting.gallery import Shown
+    from fer_id.runs.metrics import Metrics
 
 Upload = dict[str, str]
 """``key``, ``clip_id`` and ``subject_id`` of a picture of a real face that was sent."""
@@ -23,7 +24,7 @@ Upload = dict[str, str]
 
 def send_results(
     run: wandb.Run,
-    metrics: Mapping[str, Any],
+    metrics: Metrics,
     figures: Mapping[str, Figure],
     per_class: pd.DataFrame,
     *,
@@ -41,16 +42,14 @@ def send_results(
         real: whether real children are among the subjects. Of their groups only the public view is sent.
         hidden: from ``fer_id.loggers.disclosure.withheld``.
     """
-    run.summary.update(
-        {"provenance": metrics["provenance"]} | {f"{word}/withheld": why for word, why in hidden.items()}
-    )
+    run.summary.update({"provenance": metrics.provenance} | {f"{word}/withheld": why for word, why in hidden.items()})
     if "test" in hidden:
         return
     import wandb
 
     run.summary.update(result_numbers(metrics, per_class, real=real))
     run.log({"test/per_class": wandb.Html(_html(per_class, "{:.3f}"))})
-    leaving = public_figures(figures, metrics["provenance"], real=real)
+    leaving = public_figures(figures, metrics.provenance, real=real)
     run.log({f"figures/{name}": figure_image(figures[name]) for name in leaving})
 
 

@@ -19,6 +19,7 @@ from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
 from fer_id.runs.job import Job
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.runs.uploads import note_uploads
 
@@ -185,15 +186,21 @@ class PrivateWandbLogger(WandbLogger):
     # -------------------------------------------------------------------------------------------------------- results
 
     @rank_zero_only
-    def log_results(self, metrics: Mapping[str, Any]) -> None:
+    def log_results(self, metrics: Metrics) -> None:
         """Send ``metrics.json``, its table of classes and the figures that may leave, and close the W&B run."""
-        from fer_id.reporting.report import draw_figures
+        from fer_id.reporting.report import draw_figures, read_evaluation
 
         with harmless():
             if (run := self._open()) is not None:
                 self._catch_up()
-                per_class = pd.DataFrame(metrics["per_class"]).T.rename_axis("class").reset_index()
-                figures = {} if "test" in self.rules.hidden else draw_figures(self.run)
+                per_class = (
+                    pd.DataFrame({name: dict(row) for name, row in metrics.per_class.items()})
+                    .T.rename_axis("class")
+                    .reset_index()
+                )
+                figures = {}
+                if "test" not in self.rules.hidden:
+                    figures = draw_figures(self.run, read_evaluation(self.run), self.run.job())
                 send_results(run, metrics, figures, per_class, real=self.rules.real, hidden=self.rules.hidden)
         self.close()
 

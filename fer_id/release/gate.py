@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fer_id.release.bundle import DEMONSTRATION, Unfit
-from fer_id.release.evidence import Record, only, reason_of
+from fer_id.release.evidence import Record
 from fer_id.release.group_rules import gap_reasons, group_reasons, unfit_groups
 from fer_id.release.policy import CHECKS, RESTRICTED, Policy
 from fer_id.runs.configs import FREE_KEYS, differences
@@ -60,7 +60,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, r
         *_of_the_run(run, evidence),
         *(_of_the_evidence(run, evidence) if evidence else ()),
         *_of_its_answers(run, policy),
-        *_of_the_setting(policy, judged.metrics.get("provenance")),
+        *_of_the_setting(policy, judged.metrics.provenance),
         *_of_the_numbers(judged, policy),
         *group_reasons(judged.metrics, policy),
         *gap_reasons(judged.metrics, policy),
@@ -124,14 +124,14 @@ def _of_its_answers(run: Record, policy: Policy) -> Iterator[str]:
     """Yield reasons where a single training lacks a temperature or a threshold of review for the policy's risk."""
     if run.folds:
         return
-    if only(run.metrics, "calibration", "temperatures") is None:
-        yield not_measured("its temperature", run, reason_of(run.metrics, "calibration.temperatures"))
-    review = run.metrics.get("review") or {}
-    if not review.get("thresholds"):
-        yield not_measured("its threshold of review", run, reason_of(run.metrics, "review"))
-    elif review["risk"] > policy.max_risk:
+    if run.metrics.temperature is None:
+        yield not_measured("its temperature", run, run.metrics.reason("calibration.temperatures"))
+    review = run.metrics.review
+    if review is None or not review.thresholds:
+        yield not_measured("its threshold of review", run, run.metrics.reason("review"))
+    elif review.risk > policy.max_risk:
         yield (
-            f"its threshold of review was chosen for a risk of {review['risk']}, expected {policy.max_risk} at most; "
+            f"its threshold of review was chosen for a risk of {review.risk}, expected {policy.max_risk} at most; "
             f"run fer-id evaluate {run.path} risk={policy.max_risk}"
         )
 
@@ -158,18 +158,18 @@ def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
     metrics = judged.metrics
     if judged.job.store.of_images:
         yield "it was judged on images of a benchmark, not on children; judge it on a cohort, child by child"
-    elif (subjects := metrics.get("n_subjects") or 0) < policy.min_subjects:
-        yield f"judged on {subjects} subjects, expected {policy.min_subjects} at least"
-    interval = (metrics.get("intervals") or {}).get("accuracy")
-    if interval is None or interval["low"] is None:
-        yield not_measured("the interval of its accuracy", judged, reason_of(metrics, "intervals.accuracy"))
-    elif interval["low"] < policy.min_accuracy:
-        yield f"accuracy may be as low as {interval['low']:.3f}, expected {policy.min_accuracy} at least"
-    ece = ((metrics.get("calibration") or {}).get("calibrated") or {}).get("ece")
-    if ece is None:
+    elif metrics.n_subjects < policy.min_subjects:
+        yield f"judged on {metrics.n_subjects} subjects, expected {policy.min_subjects} at least"
+    interval = metrics.interval("accuracy")
+    if interval is None:
+        yield not_measured("the interval of its accuracy", judged, metrics.reason("intervals.accuracy"))
+    elif interval.low < policy.min_accuracy:
+        yield f"accuracy may be as low as {interval.low:.3f}, expected {policy.min_accuracy} at least"
+    calibrated = metrics.calibration.calibrated
+    if calibrated is None:
         yield not_measured("its calibration (ECE after a temperature)", judged, "")
-    elif ece > policy.max_ece:
-        yield f"calibrated ECE {ece:.3f}, expected {policy.max_ece} at most"
+    elif calibrated.ece > policy.max_ece:
+        yield f"calibrated ECE {calibrated.ece:.3f}, expected {policy.max_ece} at most"
 
 
 def _of_the_maps(judged: Record, policy: Policy) -> Iterator[str]:

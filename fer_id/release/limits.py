@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fer_id.release.bundle import DEMONSTRATION, Unfit
-from fer_id.release.evidence import Record, answers_nothing
+from fer_id.release.evidence import Record
 from fer_id.release.policy import Policy
 from fer_id.reporting.words import MODE_CAVEATS, counted, percent, provenance_caveat
 
@@ -39,15 +39,15 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
     """
     judged = evidence or run
     metrics, lines = judged.metrics, [ASSISTS]
-    if caveat := provenance_caveat(str(metrics.get("provenance"))):
+    if caveat := provenance_caveat(metrics.provenance):
         lines.append(caveat)
     if seen := MODE_CAVEATS.get(judged.job.mode):
         lines.append(seen)
-    if labels := metrics.get("labels"):
+    if labels := metrics.labels:
         lines.append(f"It knows {', '.join(labels)} and nothing else: whatever a face shows, one of these comes out.")
     who = "groups of pictures" if judged.job.store.of_images else "subjects"
     lines.append(
-        f"It was judged on {counted(metrics.get('n_clips') or 0, 'clip')} of {metrics.get('n_subjects') or 0} {who}. "
+        f"It was judged on {counted(metrics.n_clips, 'clip')} of {metrics.n_subjects} {who}. "
         "Intervals resample these and hold the fitted models fixed; another site or camera may differ by more."
     )
     if evidence is not None:
@@ -55,9 +55,9 @@ def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) 
             f"Its numbers are those of {counted(len(evidence.folds), 'model')} trained alike, each judged on whom it "
             "had not seen. These very weights learned from all of them and were judged on nobody new."
         )
-    if (coverage := metrics.get("coverage")) is not None:
+    if (coverage := metrics.coverage) is not None:
         lines.append(f"Without a face in view it gives no answer; it gave one for {percent(coverage)} of the clips.")
-    if answers_nothing(run.metrics):
+    if run.metrics.answers_nothing:
         lines.append(
             "No threshold on inner validation kept the risk that was asked: it answers nothing by itself, and every "
             "clip goes to a person, with its probabilities."

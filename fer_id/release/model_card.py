@@ -6,17 +6,18 @@ metrics of real children pass disclosure control (:mod:`fer_id.release.disclosed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fer_id.release.bundle import DEMONSTRATION
 from fer_id.release.disclosed import disclosed
-from fer_id.release.evidence import Record, answers_nothing, only
+from fer_id.release.evidence import Record
 from fer_id.release.limits import limits, title
 from fer_id.release.policy import FORBIDDEN, Policy
 from fer_id.reporting.group_words import points
 from fer_id.reporting.words import counted, interval_words, percent, provenance_caveat
+from fer_id.runs.metrics import ClassScores, Metrics
 
 TASK = "video-classification"
 HEADLINE = {
@@ -95,20 +96,20 @@ def model_card(
         release=release,
         demonstration=release is not None and release.policy.kind == DEMONSTRATION,
         sources=sources,
-        title=title(run.name, metrics.get("provenance"), release.policy if release else None),
-        caveat=provenance_caveat(str(metrics.get("provenance"))),
+        title=title(run.name, judged.metrics.provenance, release.policy if release else None),
+        caveat=provenance_caveat(judged.metrics.provenance),
         limits=limits(run, evidence=evidence, pretrained_elsewhere=len(sources) > 1),
         forbidden=release.policy.forbidden_uses if release else list(FORBIDDEN),
-        headline=_headline(metrics),
-        per_class=_per_class(metrics),
+        headline=_headline(judged.metrics),
+        per_class=_per_class(judged.metrics),
         columns=((metrics.get("subgroups") or {}).get("columns") or {}),
-        temperature=only(run.metrics, "calibration", "temperatures"),
-        threshold=only(run.metrics, "review", "thresholds"),
-        answers_nothing=answers_nothing(run.metrics),
+        temperature=run.metrics.temperature,
+        threshold=run.metrics.threshold,
+        answers_nothing=run.metrics.answers_nothing,
         subjects=_subjects(judged),
         counted=counted,
     )
-    metadata = _metadata(run, judged, metrics)
+    metadata = _metadata(run, judged)
     return f"---\n{metadata}\n---\n\n{text.strip()}\n"
 
 
@@ -123,11 +124,11 @@ def number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
+def _metadata(run: Record, judged: Record) -> str:
     """Return the YAML metadata as ``huggingface_hub`` writes it."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    provenance = str(metrics.get("provenance") or "unknown")
+    metrics, provenance = judged.metrics, judged.metrics.provenance
     dataset = judged.job.dataset or "unknown"
     results = [
         EvalResult(
@@ -141,7 +142,7 @@ def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
             metric_value=round(float(metrics[score]), 4),
         )
         for score, (kind, name) in HEADLINE.items()
-        if metrics.get(score) is not None
+        if metrics[score] is not None
     ]
     data = ModelCardData(
         license="other",
@@ -155,23 +156,19 @@ def _metadata(run: Record, judged: Record, metrics: Mapping[str, Any]) -> str:
     return data.to_yaml().strip()
 
 
-def _headline(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def _headline(metrics: Metrics) -> list[tuple[str, str, str]]:
     """Return name, value and interval of each main score."""
-    if "intervals" not in metrics:
+    if not metrics.intervals:
         return []
-    return [
-        (name, percent(metrics.get(score)), interval_words(dict(metrics), score))
-        for score, (_, name) in HEADLINE.items()
-    ]
+    return [(name, percent(metrics[score]), interval_words(metrics, score)) for score, (_, name) in HEADLINE.items()]
 
 
-def _per_class(metrics: Mapping[str, Any]) -> list[tuple[str, dict[str, Any], str]]:
+def _per_class(metrics: Metrics) -> list[tuple[str, ClassScores, str]]:
     """Return each class, its metrics, and the interval of its recall."""
-    if "intervals" not in metrics:
+    if not metrics.intervals:
         return []
     return [
-        (label, row, interval_words(dict(metrics), f"per_class.{label}.recall"))
-        for label, row in (metrics.get("per_class") or {}).items()
+        (label, row, interval_words(metrics, f"per_class.{label}.recall")) for label, row in metrics.per_class.items()
     ]
 
 

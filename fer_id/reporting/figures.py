@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,21 +13,20 @@ from fer_id.evaluation.confidence.calibration import Reliability
 from fer_id.evaluation.confidence.selective import RISKS, RiskCoverage
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
-
-Metrics = dict[str, Any]
-
+from fer_id.runs.metrics import ClassScores, Metrics, Review
+from fer_id.runs.records import Interval
 
 _ROOM_FOR_TEXT = 0.12  # share of the axis that a percentage takes
 
 
 def confusion_matrix(metrics: Metrics) -> Figure:
     """Draw the confusion matrix, true classes in rows, with shares of the row (colour, percentage) and counts."""
-    names, counts = metrics["labels"], np.array(metrics["confusion_matrix"], dtype=float)
+    names, counts = metrics.labels, np.array(metrics.confusion_matrix, dtype=float)
     totals = counts.sum(1, keepdims=True)
     shares = np.divide(counts, totals, out=np.full_like(counts, np.nan), where=totals > 0)
     size = 1.5 + 0.56 * len(names)
     with style.styled():
-        figure = style.new_figure(size + 0.5, size, "Confusion matrix", metrics["provenance"])
+        figure = style.new_figure(size + 0.5, size, "Confusion matrix", metrics.provenance)
         axes = figure.subplots()
         axes.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
         for (row, column), share in np.ndenumerate(shares):
@@ -67,19 +65,19 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
         metrics: metrics of the run.
         human: class -> recall of one annotator against the majority of the others, where several labelled the clips.
     """
-    rows = metrics["per_class"]
+    rows = metrics.per_class
     people = {name: value for name, value in (human or {}).items() if name in rows and value is not None}
-    names = sorted(rows, key=lambda name: (rows[name]["recall"] is None, -(rows[name]["recall"] or 0)))
+    names = sorted(rows, key=lambda name: (rows[name].recall is None, -(rows[name].recall or 0)))
     with style.styled():
-        figure = style.new_figure(8.6, 1.5 + 0.44 * len(names), "Recognised clips by class", metrics["provenance"])
+        figure = style.new_figure(8.6, 1.5 + 0.44 * len(names), "Recognised clips by class", metrics.provenance)
         axes, notes = figure.subplots(1, 2, width_ratios=[9, 7], sharey=True)
         for position, name in enumerate(names):
-            _class_bar(axes, position, rows[name], metrics["intervals"].get(f"per_class.{name}.recall"))
+            _class_bar(axes, position, rows[name], metrics.interval(f"per_class.{name}.recall"))
             if (person := people.get(name)) is not None:
                 axes.plot([person] * 2, [position - 0.42, position + 0.36], color=style.GREEN, linewidth=2)
             pattern = error_pattern(metrics, name)
             notes.text(0.0, position, pattern, va="center", fontsize=8, color=style.INK)
-        axes.set_yticks(range(len(names)), [f"{name}  ({rows[name]['support']:,})" for name in names])
+        axes.set_yticks(range(len(names)), [f"{name}  ({rows[name].support:,})" for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(style.percent_ticks())
@@ -93,16 +91,16 @@ def per_class(metrics: Metrics, human: Mapping[str, float | None] | None = None)
     return figure
 
 
-def _class_bar(axes: Axes, position: int, row: dict[str, Any], interval: dict[str, Any] | None) -> None:
-    if row["recall"] is None:
+def _class_bar(axes: Axes, position: int, row: ClassScores, interval: Interval | None) -> None:
+    if row.recall is None:
         return
-    axes.barh(position - 0.1, row["recall"], height=0.44, color=style.SKY)
-    axes.barh(position + 0.24, row["f1"], height=0.13, color=style.VERMILION)
+    axes.barh(position - 0.1, row.recall, height=0.44, color=style.SKY)
+    axes.barh(position + 0.24, row.f1 or 0.0, height=0.13, color=style.VERMILION)
     if interval is not None:
-        axes.plot([interval["low"], interval["high"]], [position - 0.1] * 2, color=style.INK, linewidth=1.4)
+        axes.plot([interval.low, interval.high], [position - 0.1] * 2, color=style.INK, linewidth=1.4)
     # A patch of the bar's colour keeps the number legible over the interval; on a short bar it would lengthen the bar.
-    patch = {"facecolor": style.SKY, "edgecolor": "none", "pad": 1.0} if row["recall"] > _ROOM_FOR_TEXT else None
-    axes.text(0.012, position - 0.1, percent(row["recall"], 0), va="center", fontsize=8, fontweight="bold", bbox=patch)
+    patch = {"facecolor": style.SKY, "edgecolor": "none", "pad": 1.0} if row.recall > _ROOM_FOR_TEXT else None
+    axes.text(0.012, position - 0.1, percent(row.recall, 0), va="center", fontsize=8, fontweight="bold", bbox=patch)
 
 
 def reliability_diagram(bins: Reliability, provenance: str, after: Reliability | None = None) -> Figure:
@@ -140,7 +138,7 @@ def reliability_diagram(bins: Reliability, provenance: str, after: Reliability |
     return figure
 
 
-def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Metrics | None = None) -> Figure:
+def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Review | None = None) -> Figure:
     """Draw the error rate of the answered clips against their share, the least confident clips left to a person.
 
     Args:
@@ -158,9 +156,9 @@ def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Metrics | 
                 axes.plot(coverage, risk, "o", color=style.VERMILION, markersize=4)
                 text = f"{percent(coverage, 0)} answered, {percent(risk, 0)} wrong"
                 axes.annotate(text, (coverage, risk), (6, -10), textcoords="offset points", fontsize=7.5)
-        if review is not None and review["risk_answered"] is not None:
-            axes.plot(review["coverage"], review["risk_answered"], "D", color=style.GREEN, markersize=6, zorder=4)
-            text = f"chosen beforehand: {percent(review['coverage'], 0)}, {percent(review['risk_answered'], 0)} wrong"
+        if review and review.risk_answered is not None and review.coverage is not None:
+            axes.plot(review.coverage, review.risk_answered, "D", color=style.GREEN, markersize=6, zorder=4)
+            text = f"chosen beforehand: {percent(review.coverage, 0)}, {percent(review.risk_answered, 0)} wrong"
             axes.plot([], [], "D", color=style.GREEN, markersize=5, label=text)
             axes.legend(frameon=False, fontsize=7.5, loc="upper left")
         for axis in (axes.xaxis, axes.yaxis):
@@ -252,22 +250,20 @@ def subject_accuracy(metrics: Metrics, ceiling: float | None = None) -> Figure |
         metrics: metrics of the run.
         ceiling: accuracy of one annotator against the majority of the others, where several labelled the clips.
     """
-    rows = {name: row for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}
-    if not rows:
+    accuracies = {name: row.accuracy for name, row in metrics.per_subject.items() if row.accuracy is not None}
+    if not accuracies or metrics.accuracy is None:
         return None
-    names = sorted(rows, key=lambda name: rows[name]["accuracy"])
-    values = np.array([rows[name]["accuracy"] for name in names])
-    clips = np.array([rows[name]["n_clips"] for name in names])
+    names = sorted(accuracies, key=lambda name: accuracies[name])
+    values = np.array([accuracies[name] for name in names])
+    clips = np.array([metrics.per_subject[name].n_clips for name in names])
     compared = baselines(metrics)
     with style.styled():
-        figure = style.new_figure(8.6, 3.0, f"Accuracy of each of {len(names)} subjects", metrics["provenance"])
+        figure = style.new_figure(8.6, 3.0, f"Accuracy of each of {len(names)} subjects", metrics.provenance)
         axes = figure.subplots()
         positions = np.arange(len(names))
         axes.vlines(positions, 0, values, color=style.LINE, linewidth=1)
         axes.scatter(positions, values, s=18 + 50 * clips / clips.max(), color=style.BLUE, zorder=3)
-        axes.axhline(
-            metrics["accuracy"], color=style.INK, linewidth=1, label=f"all clips: {percent(metrics['accuracy'])}"
-        )
+        axes.axhline(metrics.accuracy, color=style.INK, linewidth=1, label=f"all clips: {percent(metrics.accuracy)}")
         if compared is not None:
             label = f"always “{compared[0]}”: {percent(compared[1])}"
             axes.axhline(compared[1], color=style.VERMILION, linewidth=1, linestyle=(0, (4, 3)), label=label)

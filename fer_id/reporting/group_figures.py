@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +16,7 @@ from fer_id.labels import LabelSpace
 from fer_id.reporting import style
 from fer_id.reporting.group_words import verdict_words
 from fer_id.reporting.words import counted, percent
+from fer_id.runs.metrics import Column, GroupScores, Metrics
 
 _MOST_ROWS = 60
 _LINE = 110  # characters of a verdict on one line
@@ -24,35 +24,35 @@ _MOST_PANELS = 24
 _ACROSS = 4  # panels side by side
 
 
-def forest(metrics: Mapping[str, Any]) -> Figure | None:
+def forest(metrics: Metrics) -> Figure | None:
     """Draw a point with its interval for every group that has an accuracy; None without groups.
 
     Groups with too few subjects for a comparison are pale. The line is the accuracy of all clips.
     """
-    subgroups = metrics.get("subgroups")
-    if not subgroups or metrics["accuracy"] is None:
+    subgroups = metrics.subgroups
+    if not subgroups or metrics.accuracy is None:
         return None
-    panels = dict(_panels(subgroups["columns"]))
+    panels = dict(_panels(subgroups.columns))
     if not panels:
         return None
-    titles = {name: _title(name, subgroups["columns"][name]) for name in panels}
+    titles = {name: _title(name, subgroups.columns[name]) for name in panels}
     heights = [0.5 + len(groups) + 0.85 * (titles[name].count("\n") + 1) for name, groups in panels.items()]
     with style.styled():
-        figure = style.new_figure(8.6, 0.9 + 0.29 * sum(heights), "Accuracy by group", metrics["provenance"])
+        figure = style.new_figure(8.6, 0.9 + 0.29 * sum(heights), "Accuracy by group", metrics.provenance)
         panel_axes = figure.subplots(len(panels), 1, height_ratios=heights, sharex=True, squeeze=False)[:, 0]
         for axes, (name, groups) in zip(panel_axes, panels.items(), strict=True):
-            _panel(axes, groups, metrics["accuracy"], subgroups["min_subjects"])
+            _panel(axes, groups, metrics.accuracy, subgroups.min_subjects)
             axes.set_title(titles[name], loc="left", fontsize=8.5, linespacing=1.35)
         panel_axes[-1].xaxis.set_major_formatter(style.percent_ticks())
         panel_axes[-1].tick_params(axis="x", labelbottom=True)
         panel_axes[-1].set_xlabel(
             "share right, with its 95\u202f% interval over subjects\n"
-            f"line: all clips, {percent(metrics['accuracy'])}; pale: fewer than {subgroups['min_subjects']} subjects"
+            f"line: all clips, {percent(metrics.accuracy)}; pale: fewer than {subgroups.min_subjects} subjects"
         )
     return figure
 
 
-def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any]) -> Figure | None:
+def reliability_of_groups(predictions: pd.DataFrame, metrics: Metrics) -> Figure | None:
     """Draw a reliability diagram for every group with enough subjects, pairs left out; None without one.
 
     The area of a point is its share of the group's clips: small points are noise where a group has few clips.
@@ -61,11 +61,11 @@ def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any])
         predictions: the columns of ``predictions.parquet``.
         metrics: metrics of these predictions, with the broken-down columns.
     """
-    subgroups = metrics.get("subgroups") or {"columns": {}}
-    columns = [name for name, column in subgroups["columns"].items() if len(column["of"]) == 1]
-    if not columns:
+    columns = [name for name, column in metrics.columns.items() if len(column.of) == 1]
+    subgroups = metrics.subgroups
+    if not columns or not subgroups:
         return None
-    labels, breakdown = LabelSpace("run", tuple(metrics["labels"])), Breakdown(columns, [], subgroups["min_subjects"])
+    labels, breakdown = LabelSpace("run", tuple(metrics.labels)), Breakdown(columns, [], subgroups.min_subjects)
     bins = group_reliability(predictions, labels, breakdown)
     groups = [(f"{column}: {value}", curve) for column, curves in bins.items() for value, curve in curves.items()]
     groups = groups[:_MOST_PANELS]
@@ -73,8 +73,8 @@ def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any])
         return None
     rows = math.ceil(len(groups) / _ACROSS)
     with style.styled():
-        title = f"Reliability by group, {subgroups['probabilities']} probabilities"
-        figure = style.new_figure(8.6, 0.9 + 2.1 * rows, title, metrics["provenance"])
+        title = f"Reliability by group, {subgroups.probabilities} probabilities"
+        figure = style.new_figure(8.6, 0.9 + 2.1 * rows, title, metrics.provenance)
         panels = figure.subplots(rows, _ACROSS, sharex=True, sharey=True, squeeze=False).ravel()
         for axes, (name, curve) in zip(panels, groups, strict=False):
             seen = curve.counts > 0
@@ -95,19 +95,19 @@ def reliability_of_groups(predictions: pd.DataFrame, metrics: Mapping[str, Any])
     return figure
 
 
-def _panels(columns: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+def _panels(columns: Mapping[str, Column]) -> list[tuple[str, dict[str, GroupScores]]]:
     """Return the groups of each column that have an accuracy, for as many columns as fit on a figure."""
-    panels: list[tuple[str, dict[str, Any]]] = []
+    panels: list[tuple[str, dict[str, GroupScores]]] = []
     rows = 0
     for name, column in columns.items():
-        groups = {value: group for value, group in column["groups"].items() if group["accuracy"] is not None}
+        groups = {value: group for value, group in column.groups.items() if group.accuracy is not None}
         rows += len(groups)
         if groups and rows <= _MOST_ROWS:
             panels.append((name, groups))
     return panels
 
 
-def _title(name: str, column: Mapping[str, Any]) -> str:
+def _title(name: str, column: Column) -> str:
     return _literal(textwrap.fill(f"{name}: {verdict_words(column)}", _LINE))
 
 
@@ -116,16 +116,16 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _panel(axes: Axes, groups: Mapping[str, Any], overall: float, min_subjects: int) -> None:
+def _panel(axes: Axes, groups: Mapping[str, GroupScores], overall: float, min_subjects: int) -> None:
     axes.axvline(overall, color=style.MUTED, linewidth=0.9, linestyle=(0, (4, 3)))
     for place, group in enumerate(groups.values()):
-        interval, few = group["intervals"]["accuracy"], group["n_subjects"] < min_subjects
+        interval, few = group.intervals["accuracy"], group.n_subjects < min_subjects
         colour = style.SKY if few else style.BLUE
         if interval is not None:
-            axes.plot([interval["low"], interval["high"]], [place, place], color=colour, linewidth=1.6)
-        axes.plot(group["accuracy"], place, "o", color=colour, markersize=6, markerfacecolor=colour)
-        size = f"{counted(group['n_subjects'], 'subject')}, {counted(group['n_clips'], 'clip')}"
-        note = f"{percent(group['accuracy'], 0)}  ·  {size}{'' if interval else '; no interval'}"
+            axes.plot([interval.low, interval.high], [place, place], color=colour, linewidth=1.6)
+        axes.plot(group.accuracy or 0.0, place, "o", color=colour, markersize=6, markerfacecolor=colour)
+        size = f"{counted(group.n_subjects, 'subject')}, {counted(group.n_clips, 'clip')}"
+        note = f"{percent(group.accuracy, 0)}  ·  {size}{'' if interval else '; no interval'}"
         axes.text(1.02, place, note, va="center", fontsize=8, color=style.MUTED if few else style.INK)
     axes.set_yticks(range(len(groups)), [_literal(value) for value in groups])
     axes.set_ylim(len(groups) - 0.4, -0.6)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
 
 from fer_id.errors import RunError
 from fer_id.evaluation.groups.gaps import TESTED
+from fer_id.runs.metrics import (
+    Calibrated,
+    Calibration,
+    ClassScores,
+    Column,
+    Gap,
+    GroupScores,
+    Metrics,
+    Review,
+    SubjectScores,
+)
+from fer_id.runs.records import Part
 from fer_id.runs.run_dir import RunDir
 
 _METRICS = (
@@ -13,17 +25,18 @@ _METRICS = (
     *("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity"),
     *("calibration", "per_class", "confusion_matrix", "per_subject", "intervals", "reasons"),
 )
-_CALIBRATION = ("ece", "bins", "brier", "nll")
-_CALIBRATED = ("ece", "brier", "nll")
-_UNCALIBRATED: dict[str, Any] = {"calibrated": None, "temperatures": {}}
-_CLASS = ("precision", "recall", "f1", "specificity", "auc", "support")
-_SUBJECT = ("n_clips", "n_missing", "accuracy", "macro_recall", "macro_f1")
-_REVIEW = ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage")
-_GROUP = (
-    *("n_clips", "n_subjects", "accuracy", "macro_recall", "macro_f1", "ece", "adaptive_ece", "brier", "nll"),
-    *("abstention", "recall", "intervals"),
-)
-_GAP = ("gap", "ratio", "worst", "best", "p", "p_holm", "verdict", "reason")
+_NEEDED: dict[type[Part], tuple[str, ...]] = {
+    Calibration: ("ece", "bins", "brier", "nll"),
+    Calibrated: ("ece", "brier", "nll"),
+    ClassScores: tuple(ClassScores.model_fields),
+    SubjectScores: tuple(SubjectScores.model_fields),
+    Review: ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage"),
+    GroupScores: tuple(GroupScores.model_fields),
+    Column: ("equalised_odds", "in_no_group"),
+    Gap: tuple(Gap.model_fields),
+}
+"""Fields of a part of ``metrics.json`` that the pages read, and that an older version may not have written."""
+
 _MOST_NAMED = 8
 
 
@@ -39,56 +52,52 @@ def run_name(run: RunDir) -> str:
     return f"{path.parent.name}/{path.name}"
 
 
-def read_metrics(run: RunDir) -> dict[str, Any]:
+def read_metrics(run: RunDir) -> Metrics:
     """Return ``metrics.json`` with the keys of :func:`fer_id.evaluation.metrics.compute_metrics`.
 
     Raises:
         RunError: the file is missing, damaged, or without some of its keys, as in an older version.
     """
     metrics = run.metrics()
-    missing = [key for key in _METRICS if key not in metrics] or _missing_inside(metrics)
-    if missing:
+    if missing := [key for key in _METRICS if key not in metrics.model_fields_set] or list(_missing_inside(metrics)):
         more = f" and {len(missing) - _MOST_NAMED} more" if len(missing) > _MOST_NAMED else ""
         raise RunError(
             f"{run.path / 'metrics.json'}: {', '.join(missing[:_MOST_NAMED])}{more} missing; "
             f"`fer-id evaluate {run.path}` computes it again from the predictions"
         )
-    metrics["calibration"] = _UNCALIBRATED | metrics["calibration"]
-    metrics.setdefault("subgroups", None)  # absent in files of older versions
     return metrics
 
 
-def _missing_inside(metrics: dict[str, Any]) -> list[str]:
-    names = metrics["labels"]
+def _missing_inside(metrics: Metrics) -> Iterator[str]:
+    names = metrics.labels
     if len(names) < 2:
-        return ["labels, a list of two names or more,"]
-    if [len(row) for row in metrics["confusion_matrix"]] != [len(names)] * len(names):
-        return [f"confusion_matrix, {len(names)} rows of {len(names)} counts,"]
-    expected: dict[str, tuple[Any, tuple[str, ...]]] = {"calibration": (metrics["calibration"], _CALIBRATION)}
-    expected |= {f"per_class.{name}": (_table(metrics["per_class"]).get(name), _CLASS) for name in metrics["labels"]}
-    expected |= {f"per_subject.{name}": (row, _SUBJECT) for name, row in _table(metrics["per_subject"]).items()}
-    expected |= {"intervals": (metrics["intervals"], ("accuracy",))}
-    if _table(metrics["calibration"]).get("calibrated") is not None:
-        expected |= {"calibration.calibrated": (metrics["calibration"]["calibrated"], _CALIBRATED)}
-    if metrics.get("review") is not None:
-        expected |= {"review": (metrics["review"], _REVIEW)}
-    for column, of in _table(_table(metrics.get("subgroups")).get("columns")).items():
-        for value, group in _table(of["groups"]).items():
-            where = f"subgroups.columns.{column}.groups.{value}"
-            expected |= {where: (group, _GROUP), f"{where}.recall": (group.get("recall"), tuple(names))}
-            expected |= {f"{where}.intervals": (group.get("intervals"), tuple(TESTED))}
-        where, gaps = f"subgroups.columns.{column}", _table(of["gaps"])
-        expected |= {where: (of, ("equalised_odds", "in_no_group")), f"{where}.gaps": (gaps, tuple(TESTED))}
-        for score, gap in gaps.items():
-            expected |= {f"{where}.gaps.{score}": (gap, _GAP)}
-            expected |= {f"{where}.groups": (of["groups"], tuple(_named(gap)))}
-    return [f"{where}.{key}" for where, (row, keys) in expected.items() for key in keys if key not in _table(row)]
+        yield "labels, a list of two names or more,"
+        return
+    if [len(row) for row in metrics.confusion_matrix] != [len(names)] * len(names):
+        yield f"confusion_matrix, {len(names)} rows of {len(names)} counts,"
+        return
+    yield from _unset(metrics)
+    yield from _absent("per_class", metrics.per_class, names)
+    yield from _absent("intervals", metrics.intervals, ["accuracy"])
+    for name, column in metrics.columns.items():
+        where = f"subgroups.columns.{name}"
+        for value, group in column.groups.items():
+            yield from _absent(f"{where}.groups.{value}.recall", group.recall, names)
+            yield from _absent(f"{where}.groups.{value}.intervals", group.intervals, TESTED)
+        yield from _absent(f"{where}.gaps", column.gaps, TESTED)
+        ends = [end for gap in column.gaps.values() for end in (gap.worst, gap.best) if end is not None]
+        yield from _absent(f"{where}.groups", column.groups, ends)
 
 
-def _named(gap: dict[str, Any]) -> list[str]:
-    """Return the known groups at the two ends of a gap."""
-    return [str(gap[end]) for end in ("worst", "best") if gap.get(end) is not None]
+def _absent(where: str, values: Mapping[str, object], names: Iterable[str]) -> Iterator[str]:
+    yield from (f"{where}.{name}" for name in names if name not in values)
 
 
-def _table(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
+def _unset(part: Part, where: str = "") -> Iterator[str]:
+    """Yield the dotted names of :data:`_NEEDED` that a part, or one inside it, lacks."""
+    yield from (f"{where}{name}" for name in _NEEDED.get(type(part), ()) if name not in part.model_fields_set)
+    for name, value in part:
+        parts = value.items() if isinstance(value, dict) else [(None, value)]
+        for key, inner in parts:
+            if isinstance(inner, Part):
+                yield from _unset(inner, f"{where}{name}." if key is None else f"{where}{name}.{key}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,13 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from fer_id.errors import FerIdError, RunError, cut
-from fer_id.evaluation.confidence.calibration import Reliability, calibrated, reliability
-from fer_id.evaluation.confidence.conformal import LEVEL, conformal_scores, prediction_sets
+from fer_id.evaluation.confidence.calibration import Reliability, reliability
 from fer_id.evaluation.confidence.selective import risk_coverage
-from fer_id.evaluation.confidence.threshold import RISK, flagged, review_scores
-from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
-from fer_id.evaluation.groups.subgroups import compute_subgroups
-from fer_id.evaluation.metrics import compute_metrics, confidences
-from fer_id.evaluation.predictions import check_answers, check_predictions, class_names, judge
+from fer_id.evaluation.evaluate import Evaluation, Options, evaluate, subjects_are_people
+from fer_id.evaluation.metrics import confidences
+from fer_id.evaluation.predictions import check_predictions, judged_clips
 from fer_id.files import atomic_write_bytes
-from fer_id.labels import SPACES, LabelSpace
+from fer_id.labels import LabelSpace
 from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
@@ -28,10 +25,9 @@ from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small
 from fer_id.reporting.jobs import read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
-from fer_id.reporting.uncertainty import read_uncertainty
+from fer_id.runs.job import Job
+from fer_id.runs.metrics import Metrics, Selective
 from fer_id.runs.run_dir import RunDir
-
-Metrics = dict[str, Any]
 
 KEY_NUMBERS = {
     "accuracy": "Accuracy",
@@ -49,105 +45,67 @@ FIGURES = (
 _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure shows the rest
 
 
-def evaluate_run(
-    run: RunDir,
-    groups: Breakdown = ALL_GROUPS,
-    *,
-    risk: float = RISK,
-    level: float = LEVEL,
-    least_face: float = LEAST_FACE,
-) -> Metrics:
-    """Write calibration, review flags, prediction sets, ``metrics.json``, figures and report again, from
-    ``predictions.parquet`` alone; arguments and errors as in :func:`judged_anew`."""
-    predictions, metrics = judged_anew(run, groups, risk=risk, level=level, least_face=least_face)
-    run.write_predictions(predictions)
-    run.write_metrics(metrics)
-    write_figures(run)
-    write_report(run)
-    return metrics
-
-
-def judged_anew(
-    run: RunDir,
-    groups: Breakdown = ALL_GROUPS,
-    *,
-    risk: float = RISK,
-    level: float = LEVEL,
-    least_face: float = LEAST_FACE,
-) -> tuple[pd.DataFrame, Metrics]:
-    """Return the content that ``predictions.parquet`` and ``metrics.json`` of a run should have; nothing is written.
+def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
+    """Evaluate a run; write its predictions with calibration, flags and sets, ``metrics.json``, figures and report.
 
     Args:
-        run: the run.
-        groups: columns to break the scores down by.
-        risk: maximum error rate among the unflagged clips, in (0, 1).
-        level: nominal coverage of the prediction sets, in (0, 1).
-        least_face: share of a clip's frames that must show the face, in [0, 1].
+        run: with the predictions of a training.
+        options: groups, risk and level; None: the defaults.
 
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
         RunError: a file of the run is missing or damaged.
     """
-    predictions = run.predictions()
-    labels, provenance = _label_space(class_names(predictions)), _provenance(run)
+    evaluation = evaluate(run, options)
+    run.write_predictions(evaluation.predictions)
+    run.write_metrics(evaluation.metrics)
+    job = run.job()
+    write_run_report(run, evaluation.metrics, job, write_figures(run, evaluation, job))
+    return evaluation.metrics
+
+
+def read_evaluation(run: RunDir) -> Evaluation:
+    """Return the predictions and the metrics of an evaluated run, from its files.
+
+    Raises:
+        RunError: a file is missing, damaged or incomplete.
+        DataError: the predictions contradict their contract.
+    """
+    metrics, predictions = read_metrics(run), run.predictions()
+    labels = LabelSpace("run", tuple(metrics.labels))
     check_predictions(predictions, labels, run.path / "predictions.parquet")
-    check_answers(predictions, labels, run.path / "predictions.parquet")
-    _require_every_subject(run, predictions)
-    predictions, temperatures, why = calibrated(predictions, labels)
-    predictions, thresholds, unchosen = flagged(predictions, labels, risk, least_face)
-    predictions, children, too_few = prediction_sets(predictions, labels, level)
-    seed = run.job().seed or 0
-    metrics = compute_metrics(predictions, labels, provenance, seed=seed)
-    metrics["calibration"]["temperatures"] = temperatures
-    metrics["review"], of_review = review_scores(predictions, thresholds, unchosen, risk, seed, least_face)
-    metrics["conformal"], of_sets = conformal_scores(predictions, labels, children, too_few, level, seed)
-    metrics["reasons"] |= {f"calibration.temperatures.{fold}": reason for fold, reason in why.items()}
-    metrics["subgroups"], why = None, {"subgroups": "subjects are groups of images here, not people"}
-    if words.subjects_are_people(metrics, run.job().store):
-        metrics["subgroups"], why = compute_subgroups(predictions, labels, groups, seed=seed)
-    metrics["reasons"] |= why
-    metrics["reasons"] |= of_review | of_sets
-    if (known := read_uncertainty(run)) is not None:
-        metrics["uncertainty"] = known
-    return predictions, metrics
+    return Evaluation(predictions, labels, metrics)
 
 
-def _require_every_subject(run: RunDir, predictions: pd.DataFrame) -> None:
-    """Raise RunError where a subject that ``job.json`` tests has no row: scores would leave out children unseen."""
-    tested = predictions["subject_id"][predictions["split"] == "test"].astype(str)
-    missing = sorted(run.job().tested - {*tested})
-    if missing and not run.folds:
-        raise RunError(
-            f"{run.path / 'predictions.parquet'}: no test clip of {cut(missing[0])} (of {len(missing)} subjects), whom "
-            "job.json tests: rows were taken out. Remove the file and DONE, and say the same `fer-id train` command "
-            "again: it predicts again, without training"
-        )
+def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Figure]:
+    """Return the figures of a run by name, in the order of the report; figures without content are left out.
 
-
-def draw_figures(run: RunDir) -> dict[str, Figure]:
-    """Return the figures of a run by name, in the order of the report; figures without content are left out."""
-    metrics, folds = read_metrics(run), run.folds
-    labels = LabelSpace("run", tuple(metrics["labels"]))
-    judged = judge(run.predictions(), labels)
+    Args:
+        run: its learning curves are read.
+        evaluation: predictions and metrics of the run.
+        job: store and subjects of the run.
+    """
+    metrics, labels, predictions = evaluation.metrics, evaluation.labels, evaluation.predictions
+    judged = judged_clips(predictions, labels)
     covered = judged.covered
     bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
     risks = risk_coverage(confidences(judged), judged.truth[covered] == judged.predicted[covered])
-    after = _reliability_after(run.predictions(), labels)
-    provenance, review = metrics["provenance"], metrics.get("review")
-    store = run.job().store
-    people, agreement = words.subjects_are_people(metrics, store), store.agreement
+    after = _reliability_after(predictions, labels)
+    provenance, folds = metrics.provenance, run.folds
+    people, agreement = subjects_are_people(metrics, job.store), job.store.agreement
     if folds:
         training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
     else:
         training = figures.training_curves(run.learning_curve(), provenance, _monitor(run))
+    human = agreement.ceiling_by_class if agreement else None
     drawn = {
         "confusion_matrix": figures.confusion_matrix(metrics),
-        "per_class": figures.per_class(metrics, agreement.ceiling_by_class if agreement else None),
+        "per_class": figures.per_class(metrics, human),
         "subjects": figures.subject_accuracy(metrics, agreement.ceiling if agreement else None) if people else None,
         "groups": group_figures.forest(metrics) if people else None,
-        "group_reliability": group_figures.reliability_of_groups(run.predictions(), metrics) if people else None,
+        "group_reliability": group_figures.reliability_of_groups(predictions, metrics) if people else None,
         "reliability": figures.reliability_diagram(bins, provenance, after),
-        "risk_coverage": figures.risk_coverage_curve(risks, provenance, review) if len(risks.risk) else None,
+        "risk_coverage": figures.risk_coverage_curve(risks, provenance, metrics.review) if len(risks.risk) else None,
         "training": training,
     }
     return {name: figure for name, figure in drawn.items() if figure is not None}
@@ -155,22 +113,23 @@ def draw_figures(run: RunDir) -> dict[str, Figure]:
 
 def _reliability_after(predictions: pd.DataFrame, labels: LabelSpace) -> Reliability | None:
     """Return the reliability of the calibrated probabilities; None where no fold has any."""
-    judged = judge(predictions, labels, probabilities="q")
+    if not all(f"q_{name}" in predictions for name in labels.names):
+        return None
+    judged = judged_clips(predictions, labels, probabilities="q")
     known = judged.covered & np.isfinite(judged.probabilities).all(axis=1)
     if not known.any():
         return None
     return reliability(judged.probabilities[known].max(axis=1), judged.truth[known] == judged.predicted[known])
 
 
-def write_figures(run: RunDir) -> dict[str, Path]:
-    """Write :func:`draw_figures` into ``figures/`` as SVG, remove outdated files, and return the files by name."""
-    drawn = draw_figures(run)
+def write_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, bytes]:
+    """Write :func:`draw_figures` into ``figures/`` as SVG, remove outdated files, and return the SVG by name."""
+    drawn = {name: svg(figure) for name, figure in draw_figures(run, evaluation, job).items()}
     for name in set(FIGURES) - set(drawn):
         (run.figures / f"{name}.svg").unlink(missing_ok=True)
-    written = {name: run.figures / f"{name}.svg" for name in drawn}
-    for name, figure in drawn.items():
-        atomic_write_bytes(written[name], svg(figure))
-    return written
+    for name, picture in drawn.items():
+        atomic_write_bytes(run.figures / f"{name}.svg", picture)
+    return drawn
 
 
 def write_report(run: RunDir) -> Path:
@@ -179,12 +138,22 @@ def write_report(run: RunDir) -> Path:
     Raises:
         RunError: a file of the run is missing, damaged or incomplete.
     """
-    metrics, job = read_metrics(run), run.job()
-    store = job.store
-    people = words.subjects_are_people(metrics, store)
-    audit = read_audit(store)
     files = {name: run.figures / f"{name}.svg" for name in FIGURES}
-    pictures = {name: data_uri(path.read_bytes()) for name, path in files.items() if path.is_file()}
+    pictures = {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+    return write_run_report(run, read_metrics(run), run.job(), pictures)
+
+
+def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[str, bytes]) -> Path:
+    """Write ``report.html`` of a run and return its path.
+
+    Args:
+        run: gives the name, the configuration, the folds and the sentences of an explanation.
+        metrics, job: its records.
+        pictures: figures as SVG, by name.
+    """
+    store = job.store
+    people = subjects_are_people(metrics, store)
+    audit = read_audit(store)
     return write_page(
         run.path / "report.html",
         "report.html.j2",
@@ -194,25 +163,23 @@ def write_report(run: RunDir) -> Path:
         store=store,
         people=people,
         summary=words.summary(metrics, people=people),
-        caveat=words.provenance_caveat(metrics["provenance"]),
+        caveat=words.provenance_caveat(metrics.provenance),
         baselines=words.baselines(metrics),
         key_numbers=_key_numbers(metrics),
         selective_rows=_selective_rows(metrics),
-        calibration_note=words.calibration_note(metrics["calibration"]),
-        held=words.held(metrics["n_subjects"]),
-        uncalibrated=next(
-            (why for key, why in metrics["reasons"].items() if key.startswith("calibration.temperatures.")), ""
-        ),
+        calibration_note=words.calibration_note(metrics.calibration),
+        held=words.held(metrics.n_subjects),
+        uncalibrated=metrics.reason("calibration.temperatures"),
         class_rows=_class_rows(metrics),
         subject_rows=_subject_rows(run, metrics) if people else [],
-        n_subjects_hidden=max(0, metrics["n_subjects"] - _MOST_SUBJECTS),
-        subgroups=metrics["subgroups"] if people else None,
+        n_subjects_hidden=max(0, metrics.n_subjects - _MOST_SUBJECTS),
+        subgroups=metrics.subgroups if people else None,
         group_scores=SCORES,
         gap_words=gap_words,
-        small_groups=small_groups(metrics["subgroups"]) if metrics["subgroups"] else "",
+        small_groups=small_groups(metrics.subgroups) if metrics.subgroups else "",
         doubts=doubt.sentences(metrics, people=people),
         looks=read_sentences(run),
-        pictures=pictures,
+        pictures={name: data_uri(picture) for name, picture in pictures.items()},
         alternatives=_alternatives(metrics, people=people),
         audit=audit,
         left_out=_left_out(run, job.dropped, audit),
@@ -241,32 +208,18 @@ def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str
     return sentences
 
 
-def _provenance(run: RunDir) -> str:
-    provenance = run.job().store.provenance
-    if provenance is None:
-        raise FerIdError(
-            f"{run.path / 'job.json'}: store.provenance is missing, so nothing may be reported; train again"
-        )
-    return provenance
-
-
-def _label_space(names: tuple[str, ...]) -> LabelSpace:
-    known = (space for space in SPACES.values() if space.names == names)
-    return next(known, LabelSpace("the run's classes", names))
-
-
 def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
     rows = []
     for name, title in KEY_NUMBERS.items():
-        if name == "accuracy_with_missing" and not metrics["n_missing"]:
+        if name == "accuracy_with_missing" and not metrics.n_missing:
             continue
         rows.append(
             {
                 "title": title,
                 "value": metrics[name],
-                "interval": metrics["intervals"].get(name),
+                "interval": metrics.interval(name),
                 "words": words.interval_words(metrics, name),
-                "reason": metrics["reasons"].get(name),
+                "reason": metrics.reasons.get(name),
             }
         )
     return rows
@@ -274,11 +227,11 @@ def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
 
 def _selective_rows(metrics: Metrics) -> list[dict[str, Any]]:
     """Return the row of the error rate at 80 % coverage; none for metrics of an older version."""
-    selective = metrics.get("selective") or {}
-    if "intervals" not in selective or (value := selective["risk_at_coverage"]["0.8"]) is None:
+    selective = metrics.selective or Selective()
+    if not selective.intervals or (value := selective.risk_at_coverage["0.8"]) is None:
         return []
-    interval, why = selective["intervals"]["risk_at_coverage.0.8"], metrics["reasons"]
-    text = words.extent(interval, why.get("selective.intervals.risk_at_coverage.0.8"))
+    interval = selective.intervals["risk_at_coverage.0.8"]
+    text = words.extent(interval, metrics.reasons.get("selective.intervals.risk_at_coverage.0.8"))
     return [{"title": "Wrong among the surest 80\u202f%", "value": value, "interval": interval, "words": text}]
 
 
@@ -286,11 +239,11 @@ def _class_rows(metrics: Metrics) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            **metrics["per_class"][name],
-            "interval": metrics["intervals"].get(f"per_class.{name}.recall"),
+            **metrics.per_class[name].model_dump(),
+            "interval": metrics.interval(f"per_class.{name}.recall"),
             "pattern": words.error_pattern(metrics, name),
         }
-        for name in metrics["labels"]
+        for name in metrics.labels
     ]
 
 
@@ -298,8 +251,8 @@ def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
     """Return the subjects from the lowest accuracy up, each with the report of its own fold, where there is one."""
     reports = {fold.path.name for fold in run.folds if (fold.path / "report.html").is_file()}
     rows = [
-        {"name": name, **row, "report": f"folds/{name}/report.html" if name in reports else None}
-        for name, row in metrics["per_subject"].items()
+        {"name": name, **row.model_dump(), "report": f"folds/{name}/report.html" if name in reports else None}
+        for name, row in metrics.per_subject.items()
     ]
     rows.sort(key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"])
     return rows[:_MOST_SUBJECTS]
@@ -307,17 +260,17 @@ def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
 
 def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
     """Return a text alternative for each picture."""
-    patterns = "; ".join(f"{name}: {words.error_pattern(metrics, name)}" for name in metrics["labels"])
+    patterns = "; ".join(f"{name}: {words.error_pattern(metrics, name)}" for name in metrics.labels)
     worst = words.worst_subject(metrics) if people else None
     return {
-        "confusion_matrix": f"Confusion matrix of {len(metrics['labels'])} classes. {patterns}.",
+        "confusion_matrix": f"Confusion matrix of {len(metrics.labels)} classes. {patterns}.",
         "per_class": "Bars of recall by class with 95 % intervals and F1; the numbers are in the table below.",
         "subjects": f"Accuracy of each subject, sorted; the lowest is {worst}."
         if worst
         else "Accuracy of each subject.",
-        "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics["subgroups"])]),
+        "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics.subgroups)]),
         "group_reliability": "A reliability diagram for every group; the numbers are in the table below.",
-        "reliability": f"Reliability diagram; calibration error {words.percent(metrics['calibration']['ece'])}.",
+        "reliability": f"Reliability diagram; calibration error {words.percent(metrics.calibration.ece)}.",
         "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first; "
         "the point where the threshold from inner validation lies is named in the text.",
         "training": "Loss and macro-F1 by epoch.",

@@ -8,31 +8,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from fer_id.files import atomic_write_bytes, write_json
+from fer_id.files import atomic_write_bytes
 from fer_id.reporting import style
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.runs.metrics import Uncertainty
-from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 
 FOLDER = "uncertainty"
 _MOST_SHOWN = 12  # clips of each list
 
 
-def read_uncertainty(run: RunDir) -> dict[str, Any] | None:
-    """Return the content of a run's ``uncertainty.json``; None without one.
-
-    Raises:
-        RunError: the file is damaged.
-    """
-    path = run.path / FOLDER / "uncertainty.json"
-    again = f"`fer-id uncertainty {run.path}` makes it again"
-    return read_record(Uncertainty, path, again).model_dump(exclude_unset=True) if path.is_file() else None
-
-
-def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: dict[str, Any], provenance: str) -> Path:
+def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: Uncertainty, provenance: str) -> Path:
     """Write ``uncertainty.parquet``, ``uncertainty.json`` and ``index.html``; return the page's path.
 
     Args:
@@ -43,7 +31,7 @@ def write_uncertainty(run: RunDir, table: pd.DataFrame, scores: dict[str, Any], 
     """
     folder = run.path / FOLDER
     atomic_write_bytes(folder / "uncertainty.parquet", table.to_parquet(index=False))
-    write_json(folder / "uncertainty.json", scores)
+    scores.write(folder / "uncertainty.json")
     return write_page(
         folder / "index.html",
         "uncertainty.html.j2",

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fer_id.evaluation.intervals import HEADLINE, HELD
-from fer_id.runs.job import Store
-
-Metrics = dict[str, Any]
+from fer_id.runs.metrics import Calibration, Metrics
+from fer_id.runs.records import Interval
 
 PROVENANCE_CAVEATS = {
     "synthetic": (
@@ -34,9 +32,6 @@ MODE_CAVEATS = {
 
 PROVENANCE_NAMES = {"real": "real faces", "simulated": "simulated clips", "synthetic": "synthetic (drawn) faces"}
 
-# Up to this median number of clips per subject, a subject is a group of near-identical pictures, not a person.
-_PICTURES_PER_GROUP = 2
-
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Format ``0.6821`` as ``68.2 %``; an undefined value is an en dash."""
@@ -50,14 +45,24 @@ def counted(number: int, noun: str) -> str:
 
 def interval_words(metrics: Metrics, name: str, digits: int = 1) -> str:
     """Return an interval as ``66.7 to 69.8 %``, or the reason why there is none."""
-    return extent(metrics["intervals"].get(name), metrics["reasons"].get(f"intervals.{name}"), digits)
+    return extent(metrics.interval(name), metrics.reasons.get(f"intervals.{name}"), digits)
 
 
-def extent(interval: Metrics | None, why_not: str | None, digits: int = 1) -> str:
+def extent(interval: Interval | None, why_not: str | None, digits: int = 1) -> str:
     """Return an interval of a share in the format of :func:`interval_words`, or the reason why there is none."""
     if interval is None:
         return f"no interval: {why_not or 'not computed'}"
-    return f"{100 * interval['low']:.{digits}f} to {percent(interval['high'], digits)}"
+    return f"{100 * interval.low:.{digits}f} to {percent(interval.high, digits)}"
+
+
+def span(interval: Interval | None, none: str = "no interval") -> str:
+    """Return an interval of a share as ``66.7–69.8``, in per cent for a narrow cell; ``none`` without an interval."""
+    return f"{100 * interval.low:.1f}–{100 * interval.high:.1f}" if interval else none
+
+
+def within(interval: Interval | None) -> str:
+    """Return ``95 % 66.7 to 69.8 %``, or ``no interval``."""
+    return f"95\u202f% {extent(interval, None)}" if interval else "no interval"
 
 
 def held(n_subjects: int) -> str:
@@ -73,16 +78,15 @@ def held(n_subjects: int) -> str:
     )
 
 
-def calibration_note(calibration: Metrics) -> str:
+def calibration_note(calibration: Calibration) -> str:
     """Return a note on the ECE: its bins, its interval, and the mean overconfidence."""
-    note = f"{calibration['bins']} equal-width bins of the raw probabilities; 0 is best"
-    intervals = calibration.get("intervals") or {}
-    if interval := intervals.get("ece"):
+    note = f"{calibration.bins} equal-width bins of the raw probabilities; 0 is best"
+    if interval := calibration.intervals.get("ece"):
         note += f"; 95\u202f%: {extent(interval, None)}"
-    if (excess := calibration.get("overconfidence")) is not None:
+    if (excess := calibration.overconfidence) is not None:
         note += f". On average {'too sure' if excess > 0 else 'not sure enough'} by {abs(100 * excess):.1f} points"
-        if interval := intervals.get("overconfidence"):
-            note += f" (confidence less accuracy {100 * interval['low']:+.1f} to {100 * interval['high']:+.1f})"
+        if interval := calibration.intervals.get("overconfidence"):
+            note += f" (confidence less accuracy {100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
     return note
 
 
@@ -91,20 +95,9 @@ def provenance_caveat(provenance: str) -> str:
     return PROVENANCE_CAVEATS.get(provenance, "")
 
 
-def subjects_are_people(metrics: Metrics, store: Store) -> bool:
-    """Return whether a subject is a person, not a group of near-identical pictures of a benchmark.
-
-    The store's card records it (``shard_by``); without that key, subjects of one or two clips (median) are such groups.
-    """
-    if store.shard_by is not None:
-        return not store.of_images
-    sizes = sorted(row["n_clips"] for row in metrics["per_subject"].values())
-    return bool(sizes) and sizes[len(sizes) // 2] > _PICTURES_PER_GROUP
-
-
 def baselines(metrics: Metrics) -> tuple[str, float, float] | None:
     """Return the commonest class, its share of the scored clips, and the accuracy of a blind guess."""
-    support = {label: row["support"] for label, row in metrics["per_class"].items()}
+    support = {label: row.support for label, row in metrics.per_class.items()}
     total = sum(support.values())
     if not total:
         return None
@@ -114,8 +107,7 @@ def baselines(metrics: Metrics) -> tuple[str, float, float] | None:
 
 def error_pattern(metrics: Metrics, label: str) -> str:
     """Return the most common error on clips of one class: ``most often taken for surprise (21 % of its clips)``."""
-    names = metrics["labels"]
-    row = metrics["confusion_matrix"][names.index(label)]
+    names, row = metrics.labels, metrics.confusion_matrix[metrics.labels.index(label)]
     support = sum(row)
     if not support:
         return "no test clip of this class"
@@ -134,7 +126,7 @@ def error_pattern(metrics: Metrics, label: str) -> str:
 
 def worst_classes(metrics: Metrics) -> list[str]:
     """Return the classes with the lowest recall, several where they tie; none where no class has support."""
-    recalls = {label: row["recall"] for label, row in metrics["per_class"].items() if row["recall"] is not None}
+    recalls = {label: row.recall for label, row in metrics.per_class.items() if row.recall is not None}
     lowest = min(recalls.values(), default=None)
     return [label for label, recall in recalls.items() if recall == lowest]
 
@@ -147,7 +139,7 @@ def listed(names: Sequence[str]) -> str:
 
 def worst_subject(metrics: Metrics) -> str | None:
     """Return the subject with the lowest accuracy; None where no subject has an accuracy."""
-    judged = {name: row["accuracy"] for name, row in metrics["per_subject"].items() if row["accuracy"] is not None}
+    judged = {name: row.accuracy for name, row in metrics.per_subject.items() if row.accuracy is not None}
     return min(judged, key=lambda name: judged[name]) if judged else None
 
 
@@ -157,8 +149,8 @@ def summary(metrics: Metrics, *, people: bool) -> list[str]:
     Args:
         people: True where a subject is a person (:func:`subjects_are_people`).
     """
-    if metrics["accuracy"] is None:
-        return [f"There is no accuracy: {metrics['reasons'].get('accuracy', 'not computed')}.", *_caveat(metrics)]
+    if metrics.accuracy is None:
+        return [f"There is no accuracy: {metrics.reasons.get('accuracy', 'not computed')}.", *_caveat(metrics)]
     return [
         *_headline(metrics, people=people),
         *_coverage(metrics),
@@ -168,14 +160,13 @@ def summary(metrics: Metrics, *, people: bool) -> list[str]:
 
 
 def _headline(metrics: Metrics, *, people: bool) -> list[str]:
-    n_judged = metrics["n_clips"] - metrics["n_missing"]
-    of = f" of {counted(metrics['n_subjects'], 'subject')}" if people else ""
-    interval = metrics["intervals"]["accuracy"]
+    of = f" of {counted(metrics.n_subjects, 'subject')}" if people else ""
+    interval = metrics.intervals["accuracy"]
     extent = (
         f"95\u202f% interval {interval_words(metrics, 'accuracy')}" if interval else interval_words(metrics, "accuracy")
     )
     sentences = [
-        f"The model is right on {percent(metrics['accuracy'])} of {counted(n_judged, 'test clip')}{of} ({extent})."
+        f"The model is right on {percent(metrics.accuracy)} of {counted(metrics.n_judged, 'test clip')}{of} ({extent})."
     ]
     compared = baselines(metrics)
     if compared is None:
@@ -185,9 +176,9 @@ def _headline(metrics: Metrics, *, people: bool) -> list[str]:
         f"Always answering “{commonest}”, the commonest class, would be right on {percent(majority)}; "
         f"a blind guess on {percent(chance)}."
     )
-    if metrics["accuracy"] <= majority:
+    if (metrics.accuracy or 0.0) <= majority:
         sentences.append("So this model is no better than a constant answer.")
-    elif interval and interval["low"] <= majority:
+    elif interval and interval.low <= majority:
         sentences.append(
             "The interval reaches down to that constant answer: it is not shown that the model does better."
         )
@@ -196,36 +187,36 @@ def _headline(metrics: Metrics, *, people: bool) -> list[str]:
 
 def _coverage(metrics: Metrics) -> list[str]:
     sentences = []
-    if metrics["n_missing"]:
+    if metrics.n_missing:
         sentences.append(
-            f"In {metrics['n_missing']:,} of {metrics['n_clips']:,} clips no face was found; with these as errors "
-            f"the accuracy is {percent(metrics['accuracy_with_missing'])}."
+            f"In {metrics.n_missing:,} of {metrics.n_clips:,} clips no face was found; with these as errors "
+            f"the accuracy is {percent(metrics.accuracy_with_missing)}."
         )
-    if metrics["n_unlabelled"]:
-        sentences.append(f"{metrics['n_unlabelled']:,} test clips have no label and are not judged.")
+    if metrics.n_unlabelled:
+        sentences.append(f"{metrics.n_unlabelled:,} test clips have no label and are not judged.")
     return sentences
 
 
 def _worst(metrics: Metrics, *, people: bool) -> list[str]:
     sentences = []
     if hardest := worst_classes(metrics):
-        recognised = percent(metrics["per_class"][hardest[0]]["recall"], 0)
+        recognised = percent(metrics.per_class[hardest[0]].recall, 0)
         sentences.append(
             f"Hardest are {listed(hardest)}: {recognised} of their clips are recognised."
             if len(hardest) > 1
             else f"Hardest is {hardest[0]}: {recognised} of its clips are recognised, "
             f"{error_pattern(metrics, hardest[0])}."
         )
-    subject = worst_subject(metrics) if people and metrics["n_subjects"] > 1 else None
+    subject = worst_subject(metrics) if people and metrics.n_subjects > 1 else None
     if subject is not None:
-        row = metrics["per_subject"][subject]
-        n_judged = row["n_clips"] - row["n_missing"]
+        row = metrics.per_subject[subject]
+        n_judged = row.n_clips - row.n_missing
         sentences.append(
-            f"It serves subject {subject} worst: {percent(row['accuracy'], 0)} of {counted(n_judged, 'clip')}."
+            f"It serves subject {subject} worst: {percent(row.accuracy, 0)} of {counted(n_judged, 'clip')}."
         )
     return sentences
 
 
 def _caveat(metrics: Metrics) -> list[str]:
-    caveat = provenance_caveat(metrics["provenance"])
+    caveat = provenance_caveat(metrics.provenance)
     return [caveat] if caveat else []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field
 
-from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size
+from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size, read_record
 from fer_id.shapes import Count, Number, Text
 
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
@@ -86,9 +87,9 @@ class Selective(Part):
 
     aurc: Number | None = None
     aurc_best: Number | None = None
-    coverage_at_risk: Numbers | None = None
-    risk_at_coverage: Numbers | None = None
-    intervals: Intervals | None = None
+    coverage_at_risk: Numbers = {}
+    risk_at_coverage: Numbers = {}
+    intervals: Intervals = {}
 
 
 class Review(Part):
@@ -185,9 +186,12 @@ class Uncertainty(Part):
 
 
 class Metrics(Part):
-    """``metrics.json``."""
+    """``metrics.json``: the scores of the labelled test clips, with their intervals and the reasons of null values.
 
-    provenance: Provenance = "real"
+    Shares lie in [0, 1]. The confusion matrix has the true class in rows and counts only clips with a prediction.
+    """
+
+    provenance: Provenance = cast("Provenance", "unknown")
     labels: Annotated[list[Text], AfterValidator(_distinct)] = []
     n_clips: Count = 0
     n_unlabelled: Count = 0
@@ -212,3 +216,55 @@ class Metrics(Part):
     conformal: Conformal | None = None
     subgroups: Subgroups | None = None
     uncertainty: Uncertainty | None = None
+
+    def interval(self, name: str) -> Interval | None:
+        """Return the interval of a score, such as ``accuracy`` or ``per_class.happy.recall``; None where undefined."""
+        return self.intervals.get(name)
+
+    def reason(self, name: str) -> str:
+        """Return why a value, or one below it, is null; empty where no reason is stated."""
+        return next((why for key, why in self.reasons.items() if key == name or key.startswith(f"{name}.")), "")
+
+    def with_reasons(self, reasons: dict[str, str]) -> Metrics:
+        """Return the metrics with further reasons."""
+        return self.model_copy(update={"reasons": self.reasons | reasons})
+
+    @property
+    def n_judged(self) -> int:
+        """Number of labelled test clips with a prediction."""
+        return self.n_clips - self.n_missing
+
+    @property
+    def columns(self) -> dict[str, Column]:
+        """Scores by the groups of each column; empty where the subgroups were not computed."""
+        return self.subgroups.columns if self.subgroups else {}
+
+    @property
+    def temperature(self) -> float | None:
+        """Temperature of a single training; None for none, or several folds."""
+        return _single(self.calibration.temperatures)
+
+    @property
+    def threshold(self) -> float | None:
+        """Threshold of review of a single training; None for none, or several folds."""
+        return _single(self.review.thresholds) if self.review else None
+
+    @property
+    def answers_nothing(self) -> bool:
+        """True where no threshold of review keeps the requested risk, so that every clip goes to a person."""
+        thresholds = self.review.thresholds if self.review else {}
+        return bool(thresholds) and all(threshold is None for threshold in thresholds.values())
+
+
+def read_uncertainty(run: Path) -> Uncertainty | None:
+    """Return the content of a run's ``uncertainty/uncertainty.json``; None without one.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run / "uncertainty" / "uncertainty.json"
+    return read_record(Uncertainty, path, f"`fer-id uncertainty {run}` makes it again") if path.is_file() else None
+
+
+def _single(by_fold: dict[str, float | None]) -> float | None:
+    return next(iter(by_fold.values())) if len(by_fold) == 1 else None

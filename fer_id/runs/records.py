@@ -7,7 +7,7 @@ may be undefined. Each page that reads a record checks which keys it needs.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +24,10 @@ class Part(BaseModel):
     """A part of a run's files; keys without a field are left as they are."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return the value of a field whose name is not known before, such as each score of a table."""
+        return getattr(self, name)
 
     def write(self, path: Path) -> None:
         """Write the keys that are set as JSON, in the order of the fields."""

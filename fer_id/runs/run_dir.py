@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from fer_id.errors import RunError, cut
-from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sweep, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sweep
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
 from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
@@ -284,18 +284,18 @@ class RunDir:
             raise RunError(f"{self.path / 'job.json'}: store.label_space is missing; train again")
         return get_space(name)
 
-    def metrics(self) -> dict[str, Any]:
+    def metrics(self) -> Metrics:
         """Return the final metrics, ``metrics.json``.
 
         Raises:
             RunError: missing or damaged.
         """
         hint = f"`fer-id evaluate {self.path}` makes it again from the predictions"
-        return read_record(Metrics, self.path / "metrics.json", hint).model_dump(exclude_unset=True)
+        return read_record(Metrics, self.path / "metrics.json", hint)
 
-    def write_metrics(self, metrics: dict[str, Any]) -> None:
+    def write_metrics(self, metrics: Metrics) -> None:
         """Write ``metrics.json``."""
-        write_json(self.path / "metrics.json", metrics)
+        metrics.write(self.path / "metrics.json")
 
     def predictions(self) -> pd.DataFrame:
         """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.

@@ -19,6 +19,7 @@ from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.progress import say
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 
@@ -139,7 +140,7 @@ class ResumeRun(pl.Callback):
         self._held.close()
 
 
-def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> dict[str, Any]:
+def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     """Compute the metrics of a run from its predictions; write ``metrics.json``, figures, ``report.html`` and ``DONE``.
 
     The W&B loggers of the task's trainer send the results that may leave, and are closed.

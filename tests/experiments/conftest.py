@@ -37,7 +37,7 @@ def _quick_reports(sketched_figures: None) -> None:
 def without_figures() -> Iterator[None]:
     """Leave the figures out of the reports of trainings, where neither is looked at."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_id.reporting.report.write_figures", lambda run: {})
+        patch.setattr("fer_id.reporting.report.write_figures", lambda run, evaluation, job: {})
         yield
 
 

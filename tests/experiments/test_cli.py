@@ -22,6 +22,7 @@ from experiments.verbs.controls import require_one_length
 from experiments.verbs.inspect import describe
 from experiments.verbs.table import VERBS
 from fer_id.errors import DataError, RunError
+from fer_id.files import write_json
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
@@ -148,7 +149,7 @@ def test_inspect_counts_detected_landmarks(tiny_store: Callable[..., Path]) -> N
 @pytest.mark.parametrize("verb", ["report", "compare"])
 def test_metrics_of_an_older_version_are_refused(verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = RunDir.create(tmp_path / "run", {"name": "run"}, Job())
-    run.write_metrics({"accuracy": 0.5, "labels": ["happy"]})
+    write_json(run.path / "metrics.json", {"accuracy": 0.5, "labels": ["happy"]})
     run.finish()
     assert main([verb, str(run.path)]) == USERS_FAULT
     output = capsys.readouterr().err

@@ -9,6 +9,7 @@ import pytest
 from fer_id.release.evidence import Record
 from fer_id.release.policy import FORBIDDEN, Policy
 from fer_id.runs.job import Cost, Job, Store
+from fer_id.runs.metrics import Metrics
 
 Json = dict[str, Any]
 
@@ -138,9 +139,11 @@ def make_record() -> Callable[..., Record]:
                 clips={"train": 120, "validation": 40, "test": 200},
                 cost=Cost(parameters=1_362_213, frames=10),
             ),
-            metrics=good_metrics(),
+            metrics=Metrics.model_validate(good_metrics()),
             explanation=good_explanation(),
         )
+        if isinstance(changed.get("metrics"), dict):
+            changed["metrics"] = Metrics.model_validate(changed["metrics"])
         return replace(record, **changed)
 
     return make

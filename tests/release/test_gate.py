@@ -14,6 +14,7 @@ from fer_id.release.evidence import Record
 from fer_id.release.gate import judge_release
 from fer_id.release.policy import Policy
 from fer_id.runs.job import Job, Store
+from fer_id.runs.metrics import Metrics
 from tests.release.conftest import a_policy, column, good_explanation, good_metrics, interval
 
 Make = Callable[..., Record]
@@ -256,6 +257,8 @@ class TestEvidence:
         config = record.config | {"protocol": {"name": "loso", "mode": "inductive"}, "name": "site/loso"}
         job = record.job.model_copy(update={"subjects": dict.fromkeys(("train", "validation", "test"), everybody)})
         made = replace(record, path="runs/site/loso", config=config, job=job, folds=("a", "b"))
+        if "metrics" in changed:
+            changed["metrics"] = Metrics.model_validate(changed["metrics"])
         return replace(made, **changed)
 
     def test_its_numbers_count(self, make_record: Make) -> None:
@@ -356,4 +359,4 @@ def _measured(accuracy: float, ece: float, leakage: float, subjects: int, lows: 
     metrics["subgroups"]["columns"] = {"severity": column(**names)}
     explanation = good_explanation() | {"leakage": {"value": 0.1, "low": 0.0, "high": leakage}}
     job = Job(store=Store(shard_by="subject_id"), clips={"validation": 3})
-    return Record("run", "a/run", True, (), {}, job, metrics, explanation)
+    return Record("run", "a/run", True, (), {}, job, Metrics.model_validate(metrics), explanation)

@@ -6,9 +6,11 @@ import pytest
 
 from fer_id.errors import DataError
 from fer_id.evaluation.confidence.selective import risk_coverage
+from fer_id.evaluation.evaluate import Options
 from fer_id.reporting.doubt import sentences
 from fer_id.reporting.figures import risk_coverage_curve
 from fer_id.reporting.report import evaluate_run
+from fer_id.runs.metrics import Review
 
 pytestmark = pytest.mark.usefixtures("sketched_figures")
 
@@ -39,7 +41,10 @@ def test_the_report_describes_review_and_prediction_sets(doubting):
 
 
 def test_a_stricter_risk_flags_more_and_a_higher_level_names_more(doubting):
-    easy, strict = evaluate_run(doubting, risk=0.3, level=0.6), evaluate_run(doubting, risk=0.1, level=0.9)
+    easy, strict = (
+        evaluate_run(doubting, Options(risk=0.3, level=0.6)),
+        evaluate_run(doubting, Options(risk=0.1, level=0.9)),
+    )
     assert (easy["review"]["risk"], strict["conformal"]["level"]) == (0.3, 0.9)
     assert strict["review"]["flagged"] > easy["review"]["flagged"]
     assert strict["conformal"]["mean_size"] > easy["conformal"]["mean_size"]
@@ -81,5 +86,5 @@ def test_bad_predictions_are_refused_and_nothing_is_written(doubting, change, me
 
 def test_a_figure_without_an_answered_clip_has_no_chosen_point():
     curve = risk_coverage(np.array([0.9, 0.8, 0.3]), np.array([True, False, True]))
-    figure = risk_coverage_curve(curve, "synthetic", {"risk_answered": None, "coverage": 0.0})
+    figure = risk_coverage_curve(curve, "synthetic", Review(risk=0.2, thresholds={}, coverage=0.0))
     assert figure.axes[0].get_legend() is None

@@ -45,7 +45,7 @@ def test_figures_leave_nothing_open_and_repeat_byte_for_byte(make_run):
 
 
 def test_confusion_matrix_shows_counts_and_row_shares(make_run):
-    metrics = make_run().metrics() | {"confusion_matrix": [[3, 1, 0, 0, 0]] + [[0] * 5] * 4}
+    metrics = make_run().metrics().model_copy(update={"confusion_matrix": [[3, 1, 0, 0, 0]] + [[0] * 5] * 4})
     text = words_of(figures.confusion_matrix(metrics))
     assert "75\u202f%\n3" in text
     assert "no test clip" in text

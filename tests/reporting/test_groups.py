@@ -6,12 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fer_id.errors import DataError
+from fer_id.errors import DataError, RunError
 from fer_id.evaluation.config import Breakdown
+from fer_id.evaluation.evaluate import Options
+from fer_id.files import read_json, write_json
 from fer_id.reporting.group_figures import forest, reliability_of_groups
 from fer_id.reporting.group_words import gap_sentences, gap_words, small_groups
 from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.reporting.words import percent
+from fer_id.runs.metrics import Column, Gap, GroupScores, Subgroups
+from fer_id.runs.records import Size
 
 pytestmark = pytest.mark.usefixtures("sketched_figures")
 
@@ -54,7 +58,7 @@ def text_of(run) -> str:
 
 def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
     run = grouped_run()
-    metrics = evaluate_run(run, Breakdown(pairs=["severity:gender"]))
+    metrics = evaluate_run(run, Options(Breakdown(pairs=["severity:gender"])))
     page = text_of(run)
     assert "<h2>Groups</h2>" in page
     assert (run.figures / "groups.svg").is_file()
@@ -72,7 +76,7 @@ def test_the_report_shows_groups_and_says_what_is_shown(grouped_run):
 
 def test_every_group_with_enough_children_has_a_reliability_diagram(grouped_run):
     run = grouped_run()
-    metrics = evaluate_run(run, Breakdown(pairs=["severity:gender"]))
+    metrics = evaluate_run(run, Options(Breakdown(pairs=["severity:gender"])))
     panels = reliability_of_groups(run.predictions(), metrics).axes
     titles = [axes.get_title() for axes in panels if axes.get_visible()]
     severe = metrics["subgroups"]["columns"]["severity"]["groups"]["severe"]
@@ -80,7 +84,7 @@ def test_every_group_with_enough_children_has_a_reliability_diagram(grouped_run)
     assert sorted(title.split("\n")[0] for title in titles) == [  # one child is no group, and pairs are in the table
         *("gender: boy", "gender: girl", "severity: mild", "severity: severe", "ward: south"),
     ]
-    assert reliability_of_groups(run.predictions(), metrics | {"subgroups": None}) is None
+    assert reliability_of_groups(run.predictions(), metrics.model_copy(update={"subgroups": None})) is None
 
 
 def test_a_benchmark_has_no_groups(grouped_run):
@@ -95,9 +99,9 @@ def test_a_benchmark_has_no_groups(grouped_run):
 def test_metrics_without_groups_still_make_a_report(grouped_run):
     run = grouped_run()
     evaluate_run(run)
-    metrics = run.metrics()
+    metrics = read_json(run.path / "metrics.json", RunError)
     del metrics["subgroups"]
-    run.write_metrics(metrics)
+    write_json(run.path / "metrics.json", metrics)
     assert "<h2>Groups</h2>" not in write_report(run).read_text()
 
 
@@ -106,15 +110,17 @@ def test_a_column_that_does_not_exist_leaves_the_run_as_it_was(grouped_run):
     evaluate_run(run)
     before = {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()}
     with pytest.raises(DataError, match=r"no group column 'sight'[\s\S]*Known columns: severity, gender, ward"):
-        evaluate_run(run, Breakdown(columns=["sight"]))
+        evaluate_run(run, Options(Breakdown(columns=["sight"])))
     assert {path: path.read_bytes() for path in run.path.rglob("*") if path.is_file()} == before
 
 
 def test_the_clearest_verdict_speaks_for_a_column():
-    base = {"gap": 0.1, "worst": "a", "best": "b", "p_holm": 0.5, "verdict": "no gap shown", "reason": None}
-    gaps = {"accuracy": base, "macro_recall": base, "macro_f1": {**base, "verdict": "gap", "p_holm": 0.0004}}
-    column = {"of": ["site"], "gaps": gaps, "groups": {"a": {"n_subjects": 9}, "b": {"n_subjects": 4}}}
-    subgroups = {"min_subjects": 5, "columns": {"site": column}}
+    base = Gap(gap=0.1, worst="a", best="b", p_holm=0.5, verdict="no gap shown")
+    clearest = base.model_copy(update={"verdict": "gap", "p_holm": 0.0004})
+    gaps = {"accuracy": base, "macro_recall": base, "macro_f1": clearest}
+    groups = {"a": GroupScores(n_subjects=9), "b": GroupScores(n_subjects=4)}
+    column = Column(of=["site"], varies="", groups=groups, in_no_group=Size(), gaps=gaps)
+    subgroups = Subgroups(min_subjects=5, columns={"site": column})
     assert gap_sentences(subgroups) == ["site: gap: a 10.0 points below b in macro-F1 (p < .001)."]
     assert gap_words(base, "accuracy") == "no gap shown in accuracy (10.0 points, p = .500)"
     assert small_groups(subgroups) == "Shown, but compared with none, for want of 5 subjects: b (4)."
@@ -129,4 +135,4 @@ def test_the_plot_has_a_panel_for_every_column(grouped_run):
     groups = [[label.get_text() for label in axes.get_yticklabels()] for axes in figure.axes]
     assert groups == [["mild", "severe"], ["boy", "girl"], ["<b>north</b>", "south"]]
     assert any("synthetic data" in text.get_text() for text in figure.texts)
-    assert forest({**metrics, "subgroups": None}) is None
+    assert forest(metrics.model_copy(update={"subgroups": None})) is None

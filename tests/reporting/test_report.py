@@ -5,6 +5,7 @@ import pytest
 
 from fer_id.errors import DataError, FerIdError, RunError
 from fer_id.evaluation.metrics import compute_metrics
+from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.reporting import words
 from fer_id.reporting.jobs import run_name
@@ -41,18 +42,14 @@ def test_evaluate_recomputes_everything_from_the_predictions(make_run):
     (run.path / "metrics.json").unlink()
     evaluated = evaluate_run(run)
     assert evaluated == run.metrics()
-    why = evaluated["reasons"].pop("calibration.temperatures.holdout")
-    assert why.startswith("0 labelled clips of inner validation")
-    assert evaluated["calibration"].pop("temperatures") == {}
-    assert evaluated.pop("subgroups")["columns"] == {}  # these predictions have no group columns
-    review, conformal = evaluated.pop("review"), evaluated.pop("conformal")  # the run has no inner validation
-    assert (review["flagged"], review["thresholds"], conformal["verdict"]) == (
-        1.0,
-        {"holdout": None},
-        "insufficient evidence",
-    )
-    for name in [name for name in evaluated["reasons"] if name.startswith(("review.", "conformal."))]:
-        del evaluated["reasons"][name]
+    assert evaluated.reason("calibration.temperatures").startswith("0 labelled clips of inner validation")
+    assert (evaluated.calibration.temperatures, evaluated.columns) == ({}, {})  # no group columns
+    review, conformal = evaluated.review, evaluated.conformal  # the run has no inner validation
+    assert (review.flagged, review.thresholds, conformal.verdict) == (1.0, {"holdout": None}, "insufficient evidence")
+    added = ("review.", "conformal.", "calibration.temperatures.")
+    reasons = {name: why for name, why in evaluated.reasons.items() if not name.startswith(added)}
+    bare = {"reasons": reasons, **dict.fromkeys(("review", "conformal", "subgroups"))}
+    evaluated = evaluated.model_copy(update=bare)
     assert run.predictions()["flagged"].all()
     assert evaluated == expected == compute_metrics(run.predictions(), TARGET, "synthetic")
     assert sorted(path.name for path in run.figures.iterdir()) == [
@@ -98,9 +95,9 @@ def test_the_report_lists_clips_left_out_and_repeats(make_run):
 
 def test_incomplete_numbers_are_refused(make_run):
     run = make_run()
-    metrics = run.metrics()
+    metrics = read_json(run.path / "metrics.json", RunError)
     del metrics["per_class"]["fear"]["recall"], metrics["calibration"]["bins"]
-    run.write_metrics(metrics)
+    write_json(run.path / "metrics.json", metrics)
     with pytest.raises(RunError, match=r"calibration\.bins, per_class\.fear\.recall missing; `fer-id evaluate"):
         write_report(run)
 
@@ -171,11 +168,11 @@ def test_duration(seconds, text):
 
 def test_the_metrics_of_an_older_version_still_make_a_page(make_run):
     run = make_run()
-    metrics = run.metrics()
+    metrics = read_json(run.path / "metrics.json", RunError)
     for section in (metrics["calibration"], metrics["selective"]):
         section.pop("intervals")
     del metrics["calibration"]["overconfidence"]
-    run.write_metrics(metrics)
+    write_json(run.path / "metrics.json", metrics)
     page = write_report(run).read_text()
     assert "Wrong among the surest" not in page
     assert "equal-width bins of the raw probabilities; 0 is best</td>" in page

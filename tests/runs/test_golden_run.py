@@ -6,17 +6,20 @@ uncertainty; the weights and figures are left out.
 
 from __future__ import annotations
 
-import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from experiments.releasing.lineage import _contradicted
+from fer_id.evaluation.evaluate import Options, evaluate
+from fer_id.evaluation.predictions import check_predictions
 from fer_id.reporting.explanation import read_explanation
-from fer_id.reporting.report import judged_anew
-from fer_id.reporting.uncertainty import read_uncertainty
+from fer_id.reporting.report import evaluate_run
 from fer_id.runs.job import Cost, Geometry, Job
-from fer_id.runs.metrics import Metrics
+from fer_id.runs.metrics import Metrics, read_uncertainty
 from fer_id.runs.records import Part, read_record
 from fer_id.runs.run_dir import RunDir
 
@@ -47,17 +50,22 @@ def test_a_record_is_written_byte_for_byte_as_it_stood(name: str, shape: type[Pa
 
 def test_the_metrics_say_what_they_said() -> None:
     metrics = GOLDEN.metrics()
-    assert (metrics["n_clips"], metrics["n_missing"], metrics["n_subjects"]) == (130, 6, 13)
-    assert (metrics["accuracy"], metrics["auc"]) == (0.1935483870967742, 0.48687985427271147)
-    assert metrics["intervals"]["accuracy"]["low"] == 0.1725961204950856
-    assert metrics["calibration"]["temperatures"] == {"holdout": 8.041554345760073}
-    assert metrics["per_class"]["happy"]["precision"] is None
-    assert metrics["reasons"]["per_class.happy.precision"].startswith("happy was never predicted")
-    assert metrics["review"]["thresholds"] == {"holdout": 0.20495725059214726}
-    assert metrics["conformal"]["per_class"]["fear"] == {"coverage": 0.375, "n_clips": 24}
-    assert metrics["subgroups"]["columns"]["gender"]["groups"]["female"]["n_subjects"] == 7
-    assert metrics["subgroups"]["columns"]["gender"]["gaps"]["accuracy"]["worst"] == "male"
-    assert metrics["uncertainty"]["members"] == 20
+    assert (metrics.n_clips, metrics.n_missing, metrics.n_judged, metrics.n_subjects) == (130, 6, 124, 13)
+    assert (metrics.accuracy, metrics.auc) == (0.1935483870967742, 0.48687985427271147)
+    interval = metrics.interval("accuracy")
+    assert interval is not None
+    assert (interval.low, interval.method) == (0.1725961204950856, "jackknife")
+    assert metrics.temperature == 8.041554345760073
+    assert metrics.per_class["happy"].precision is None
+    assert metrics.reason("per_class.happy.precision").startswith("happy was never predicted")
+    assert metrics.threshold == 0.20495725059214726
+    assert metrics.conformal is not None
+    assert metrics.conformal.per_class is not None
+    assert (metrics.conformal.per_class["fear"].coverage, metrics.answers_nothing) == (0.375, False)
+    assert metrics.columns["gender"].groups["female"].n_subjects == 7
+    assert metrics.columns["gender"].gaps["accuracy"].worst == "male"
+    assert metrics.uncertainty is not None
+    assert metrics.uncertainty.members == 20
 
 
 def test_its_other_files_open() -> None:
@@ -66,14 +74,34 @@ def test_its_other_files_open() -> None:
     assert GOLDEN.config()["model"]["hidden"] == 8
     assert GOLDEN.learning_curve()["epoch"].nunique() == 2
     assert len(GOLDEN.predictions()) == 190
-    uncertainty, explanation = read_uncertainty(GOLDEN), read_explanation(GOLDEN)
+    uncertainty, explanation = read_uncertainty(GOLDEN.path), read_explanation(GOLDEN)
     assert uncertainty is not None
-    assert uncertainty["members"] == 20
+    assert uncertainty.members == 20
     assert explanation is not None
     assert explanation["n_clips"] == 20
 
 
 def test_its_predictions_still_give_its_metrics() -> None:
-    _, metrics = judged_anew(GOLDEN, risk=RISK, level=LEVEL)
-    recorded = json.loads((GOLDEN.path / "metrics.json").read_text())
-    assert not [*_contradicted(recorded, json.loads(json.dumps(metrics)))]
+    metrics = evaluate(GOLDEN, Options(risk=RISK, level=LEVEL)).metrics
+    recorded = GOLDEN.metrics().model_dump(exclude_unset=True)
+    assert not [*_contradicted(recorded, metrics.model_dump(exclude_unset=True))]
+
+
+def test_an_evaluation_reads_and_checks_the_predictions_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir(shutil.copytree(GOLDEN.path, tmp_path / "run"))
+    calls = Counter[str]()
+
+    def counted(name: str, function: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **named: object) -> object:
+            calls[name] += 1
+            return function(*arguments, **named)
+
+        return call
+
+    monkeypatch.setattr(RunDir, "predictions", counted("read", RunDir.predictions))
+    for module in ("evaluate", "predictions", "metrics"):
+        name = f"fer_id.evaluation.{module}.check_predictions"
+        monkeypatch.setattr(name, counted("checked", check_predictions))
+    evaluate_run(run, Options(risk=RISK, level=LEVEL))
+    assert calls == {"read": 1, "checked": 1}
+    assert (run.path / "metrics.json").read_bytes() == (GOLDEN.path / "metrics.json").read_bytes()

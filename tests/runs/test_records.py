@@ -17,9 +17,8 @@ from fer_id.reporting.control_figures import control_figure, intensity_figure
 from fer_id.reporting.doubt import uncertainty_sentences
 from fer_id.reporting.explanation import sentences as explanation_sentences
 from fer_id.reporting.result_shapes import Controls, Explanation
-from fer_id.reporting.uncertainty import read_uncertainty
 from fer_id.runs.job import Job
-from fer_id.runs.metrics import Metrics, Uncertainty
+from fer_id.runs.metrics import Metrics, Uncertainty, read_uncertainty
 from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import misfits
 
@@ -159,7 +158,7 @@ def _control_pages(found: dict[str, Any], place: str) -> None:
     ("shape", "good", "reader"),
     [
         (Explanation, EXPLANATION, lambda found, _: explanation_sentences(found)),
-        (Uncertainty, DOUBT, lambda found, _: uncertainty_sentences(found)),
+        (Uncertainty, DOUBT, lambda found, _: uncertainty_sentences(Uncertainty.model_validate(found))),
         (Controls, COMPARED, _control_pages),
     ],
     ids=["explain", "uncertainty", "controls"],
@@ -184,4 +183,4 @@ def test_an_edited_result_is_named_with_the_command_that_makes_it_again(tmp_path
     (tmp_path / "uncertainty").mkdir()
     (tmp_path / "uncertainty" / "uncertainty.json").write_text("{}")
     with pytest.raises(RunError, match=r"aleatoric is missing[\s\S]*`fer-id uncertainty .*` makes it again"):
-        read_uncertainty(RunDir(tmp_path))
+        read_uncertainty(tmp_path)

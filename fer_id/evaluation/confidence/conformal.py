@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,6 +34,7 @@ from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
 from fer_id.evaluation.predictions import calibration_rows, probabilities
 from fer_id.evaluation.scores import Floats
 from fer_id.labels import LabelSpace
+from fer_id.runs.metrics import ClassCoverage, Conformal
 
 LEVEL = 0.9
 OK, INSUFFICIENT = "ok", "insufficient evidence"
@@ -106,7 +106,7 @@ def conformal_scores(
     why: dict[str, str],
     level: float = LEVEL,
     seed: int = 0,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Conformal, dict[str, str]]:
     """Compute ``conformal`` of ``metrics.json`` and its reasons, from a table with the column ``set``.
 
     Values are those of the labelled test clips with a set, of all folds together; ``interval`` is the interval of the
@@ -115,8 +115,14 @@ def conformal_scores(
     reasons = {f"conformal.n_subjects_calibration.{fold}": reason for fold, reason in why.items()}
     test = predictions[(predictions["split"] == "test") & predictions["label"].notna() & predictions["set"].notna()]
     enough = len(children) > len(why)
-    entry: dict[str, Any] = {"level": level, "verdict": OK if enough else INSUFFICIENT}
-    entry |= {"n_subjects_calibration": children, "n_clips": len(test), **dict.fromkeys(_FIGURES), "per_class": None}
+    entry = Conformal(
+        level=level,
+        verdict=OK if enough else INSUFFICIENT,
+        n_subjects_calibration=children,
+        n_clips=len(test),
+        **dict.fromkeys(_FIGURES),
+        per_class=None,
+    )
     if not len(test):
         reason = "no labelled test clip has a prediction" if enough else next(iter(why.values()), "no prediction")
         return entry, reasons | {f"conformal.{name}": reason for name in (*_FIGURES, "per_class")}
@@ -126,18 +132,22 @@ def conformal_scores(
     subjects = test["subject_id"].astype(str)
     value, interval = ratio_interval(holds, np.ones(len(holds)), subjects.tolist(), bounds=UNIT_RANGE, seed=seed)
     by_class = {name: holds[(test["label"] == name).to_numpy(np.bool_)] for name in labels.names}
-    entry |= {
-        "coverage": value,
-        "interval": interval.as_json(),
-        "subject_coverage": float(pd.Series(holds).groupby(subjects.to_numpy()).mean().mean()),
-        "mean_size": float(size.mean()),
-        "singletons": float((size == 1).mean()),
-        "empty": float((size == 0).mean()),
-        "per_class": {
-            name: {"coverage": float(covered.mean()) if len(covered) else None, "n_clips": len(covered)}
+    entry = Conformal(
+        level=level,
+        verdict=entry.verdict,
+        n_subjects_calibration=children,
+        n_clips=len(test),
+        coverage=value,
+        interval=interval.as_record(),
+        subject_coverage=float(pd.Series(holds).groupby(subjects.to_numpy()).mean().mean()),
+        mean_size=float(size.mean()),
+        singletons=float((size == 1).mean()),
+        empty=float((size == 0).mean()),
+        per_class={
+            name: ClassCoverage(coverage=float(covered.mean()) if len(covered) else None, n_clips=len(covered))
             for name, covered in by_class.items()
         },
-    }
+    )
     absent = {
         f"conformal.per_class.{name}": "no clip of it has a set"
         for name, covered in by_class.items()

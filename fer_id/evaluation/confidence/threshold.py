@@ -25,8 +25,6 @@ cross-fitted rows are not.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -36,6 +34,7 @@ from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
 from fer_id.evaluation.predictions import calibration_rows, probabilities
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.labels import LabelSpace
+from fer_id.runs.metrics import Review
 
 RISK = 0.2
 """Default of the requested risk: share of errors among the answered clips."""
@@ -164,7 +163,7 @@ def review_scores(
     risk: float,
     seed: int = 0,
     least_face: float = LEAST_FACE,
-) -> tuple[dict[str, Any], dict[str, str]]:
+) -> tuple[Review, dict[str, str]]:
     """Compute ``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
 
     Shares are of the labelled test clips; ``interval`` is that of ``risk_answered`` over subjects.
@@ -173,18 +172,26 @@ def review_scores(
     test = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
     sent = test["flagged"].to_numpy(np.bool_)
     answered = test[~sent]
-    review: dict[str, Any] = {"risk": risk, "thresholds": thresholds, "flagged": None, "risk_answered": None}
-    review |= {"interval": None, "coverage": None, "n_clips": len(test), "least_face": least_face}
-    review["too_little_face"] = int((~shows_enough(test, least_face)).sum())
+    review = Review(
+        risk=risk,
+        thresholds=thresholds,
+        flagged=None,
+        risk_answered=None,
+        interval=None,
+        coverage=None,
+        n_clips=len(test),
+        least_face=least_face,
+        too_little_face=int((~shows_enough(test, least_face)).sum()),
+    )
     if not len(test):
         nothing = dict.fromkeys(("flagged", "risk_answered", "interval", "coverage"), "no labelled test clip")
         return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
-    review |= {"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())}
+    review = review.model_copy(update={"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())})
     if not len(answered):
         nothing = dict.fromkeys(("risk_answered", "interval"), "every test clip is flagged")
         return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
     wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
     subjects = answered["subject_id"].astype(str).tolist()
     value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
-    review |= {"risk_answered": value, "interval": interval.as_json()}
+    review = review.model_copy(update={"risk_answered": value, "interval": interval.as_record()})
     return review, reasons | ({"review.interval": interval.reason} if interval.reason else {})

@@ -15,7 +15,6 @@ pretrained encoder) differ less than models could: a small epistemic part is no 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from fer_id.evaluation.auc import auc_by_class, auc_without_each
 from fer_id.evaluation.intervals import Interval, jackknife
 from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.labels import SUM_TOLERANCE
+from fer_id.runs.metrics import Uncertainty
 
 MEASURES = ("total", "aleatoric", "epistemic", "confidence")
 """Columns of the table; ``confidence`` is the probability of the prediction: low where uncertainty is high."""
@@ -106,7 +106,7 @@ def error_auroc(doubt: Floats, right: Bools, subjects: Ints) -> tuple[float, Int
     return auroc, jackknife(auroc, without)
 
 
-def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[str, Any]:
+def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> Uncertainty:
     """Compute ``uncertainty`` of ``metrics.json``.
 
     It has means in nats, and ``auroc_error`` of each measure on labelled clips, with ``intervals`` over subjects. An
@@ -121,14 +121,14 @@ def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> dict[s
         name: error_auroc(sign * known[name].to_numpy(np.float64), right, subjects) for name, sign in signs.items()
     }
     defined = 0 < right.sum() < len(right)
-    return {
-        "method": method,
-        "members": members,
-        "n_clips": len(table),
-        "aleatoric": float(table["aleatoric"].mean()),
-        "epistemic": float(table["epistemic"].mean()),
-        "accuracy": float(right.mean()) if len(right) else None,
-        "auroc_error": {name: value if defined else None for name, (value, _) in auroc.items()},
-        "intervals": {name: interval.as_json() for name, (_, interval) in auroc.items()},
-        "reason": None if defined else "the labelled clips are all right or all wrong, or there are none",
-    }
+    return Uncertainty(
+        method=method,
+        members=members,
+        n_clips=len(table),
+        aleatoric=float(table["aleatoric"].mean()),
+        epistemic=float(table["epistemic"].mean()),
+        accuracy=float(right.mean()) if len(right) else None,
+        auroc_error={name: value if defined else None for name, (value, _) in auroc.items()},
+        intervals={name: interval.as_record() for name, (_, interval) in auroc.items()},
+        reason=None if defined else "the labelled clips are all right or all wrong, or there are none",
+    )

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -26,6 +25,7 @@ from fer_id.evaluation import scores
 from fer_id.evaluation.groups.permutation import DRAWS, permute_groups
 from fer_id.evaluation.paired import holm
 from fer_id.evaluation.scores import Bools, Floats, Ints, Score
+from fer_id.runs import metrics
 
 ALPHA = 0.05
 TESTED: Mapping[str, Score] = {
@@ -62,11 +62,19 @@ class Gap:
     verdict: str = TOO_LITTLE
     reason: str | None = None
 
-    def as_json(self) -> dict[str, Any]:
+    def as_record(self) -> metrics.Gap:
         """Return the entry of ``metrics.json``."""
-        numbers = {name: None if np.isnan(p) else p for name, p in (("p", self.p), ("p_holm", self.p_holm))}
-        named = {"gap": self.gap, "ratio": self.ratio, "worst": self.worst, "best": self.best}
-        return {**named, **numbers, "verdict": self.verdict, "reason": self.reason}
+        p, p_holm = (None if np.isnan(p) else p for p in (self.p, self.p_holm))
+        return metrics.Gap(
+            gap=self.gap,
+            ratio=self.ratio,
+            worst=self.worst,
+            best=self.best,
+            p=p,
+            p_holm=p_holm,
+            verdict=self.verdict,
+            reason=self.reason,
+        )
 
 
 def find_gaps(

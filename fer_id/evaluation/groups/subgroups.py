@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypedDict, cast
 
 import numpy as np
 import pandas as pd
@@ -21,12 +21,12 @@ from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.groups.gaps import TESTED, Gap, equalised_odds, find_gaps, judge_gaps
 from fer_id.evaluation.groups.grouping import Grouping, make_groupings
 from fer_id.evaluation.intervals import Interval, count_intervals
-from fer_id.evaluation.predictions import Judged, judge, judged_rows
+from fer_id.evaluation.predictions import Judged, judged_clips, judged_rows
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
-
-Json = dict[str, Any]
+from fer_id.runs.metrics import Column, GroupScores, Odds, Subgroups
+from fer_id.runs.records import Size
 
 BETWEEN, WITHIN = "between subjects", "within subjects"
 EMPTY = "no labelled test clip"
@@ -46,9 +46,33 @@ class _Clips:
     nll: Floats
 
 
+class _Column(TypedDict):
+    """A column without its gaps."""
+
+    of: list[str]
+    varies: str
+    groups: dict[str, GroupScores]
+    equalised_odds: Odds
+    in_no_group: Size
+
+
+class _Points(TypedDict):
+    """Point scores of a group; NaN where undefined."""
+
+    accuracy: float
+    macro_recall: float
+    macro_f1: float
+    ece: float
+    adaptive_ece: float
+    brier: float
+    nll: float
+    abstention: float
+    recall: dict[str, float]
+
+
 def compute_subgroups(
     predictions: pd.DataFrame, labels: LabelSpace, breakdown: Breakdown, *, seed: int = 0
-) -> tuple[Json, dict[str, str]]:
+) -> tuple[Subgroups, dict[str, str]]:
     """Compute the entry ``subgroups`` of ``metrics.json``, for data whose subjects are people.
 
     Args:
@@ -70,7 +94,7 @@ def compute_subgroups(
     """
     clips, probabilities = _clips(predictions, labels)
     groupings, left_out = make_groupings(predictions, labels, breakdown)
-    columns: dict[str, Json] = {}
+    columns: dict[str, _Column] = {}
     gaps: dict[str, dict[str, Gap]] = {}
     reasons: dict[str, str] = {}
     for grouping in groupings:
@@ -78,12 +102,14 @@ def compute_subgroups(
         columns[grouping.name], why = _column(grouping, counts, clips, labels, breakdown.min_subjects, seed)
         reasons |= {f"subgroups.columns.{grouping.name}.{name}": reason for name, reason in why.items()}
         gaps[grouping.name] = find_gaps(counts, grouping.values, labels.names, breakdown.min_subjects, seed=seed)
+    complete: dict[str, Column] = {}
     for name, judged in judge_gaps(gaps).items():
-        columns[name]["gaps"] = {score: gap.as_json() for score, gap in judged.items()}
+        complete[name] = Column(**columns[name], gaps={score: gap.as_record() for score, gap in judged.items()})
         nothing_right = [score for score, gap in judged.items() if gap.gap is not None and gap.ratio is None]
         reasons |= {f"subgroups.columns.{name}.gaps.{score}.ratio": ALL_WRONG for score in nothing_right}
-    settings = {"min_subjects": breakdown.min_subjects, "probabilities": probabilities}
-    return {**settings, "columns": columns, "left_out": left_out}, reasons
+    return Subgroups(
+        min_subjects=breakdown.min_subjects, probabilities=probabilities, columns=complete, left_out=left_out
+    ), reasons
 
 
 def group_reliability(
@@ -103,7 +129,7 @@ def group_reliability(
 
 def _column(
     grouping: Grouping, counts: Floats, clips: _Clips, labels: LabelSpace, min_subjects: int, seed: int
-) -> tuple[Json, dict[str, str]]:
+) -> tuple[_Column, dict[str, str]]:
     """Compute the entry of a column without its gaps, and the reasons of its null values."""
     groups, why = _groups(grouping, counts, clips, labels, seed)
     reasons = {f"groups.{name}": reason for name, reason in why.items()}
@@ -115,17 +141,17 @@ def _column(
         "of": list(grouping.of),
         "varies": WITHIN if several else BETWEEN,
         "groups": groups,
-        "equalised_odds": {"gap": odds, "label": label},
+        "equalised_odds": Odds(gap=odds, label=label),
         "in_no_group": _in_no_group(grouping, clips.judged),
     }, reasons
 
 
 def _clips(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[_Clips, str]:
-    raw = judge(predictions, labels)
+    raw = judged_clips(predictions, labels)
     rows, covered = judged_rows(predictions), raw.covered
     chosen, kind = raw.probabilities, "raw"
     if all(f"q_{name}" in predictions for name in labels.names):
-        q = judge(predictions, labels, probabilities="q").probabilities
+        q = judged_clips(predictions, labels, probabilities="q").probabilities
         if covered.any() and np.isfinite(q[covered]).all():
             chosen, kind = q, "calibrated"
     confidence = np.where(covered, chosen[np.arange(len(chosen)), raw.predicted], np.nan)
@@ -144,7 +170,7 @@ def _tables(grouping: Grouping, judged: Judged, classes: int) -> Floats:
 
 def _groups(
     grouping: Grouping, counts: Floats, clips: _Clips, labels: LabelSpace, seed: int
-) -> tuple[dict[str, Json], dict[str, str]]:
+) -> tuple[dict[str, GroupScores], dict[str, str]]:
     """Compute the entry of every group of a column, and the reasons of its null values."""
     points = _points(grouping, clips, labels)
     statistics = {
@@ -153,7 +179,7 @@ def _groups(
     for (index, score), statistic in scores.class_statistics(len(labels)).items():
         if score == "recall":
             statistics[f"recall.{labels.names[index]}"] = statistic
-    groups: dict[str, Json] = {}
+    groups: dict[str, GroupScores] = {}
     reasons: dict[str, str] = {}
     for index, value in enumerate(grouping.values):
         members = counts[:, index][counts[:, index].sum((1, 2)) > 0]
@@ -162,16 +188,17 @@ def _groups(
             if len(members)
             else dict.fromkeys(statistics, Interval.undefined(EMPTY, 0))
         )
-        groups[value] = {
-            **{"n_clips": int(members.sum()), "n_subjects": len(members)},
+        groups[value] = GroupScores(
+            n_clips=int(members.sum()),
+            n_subjects=len(members),
             **plain(points[value]),
-            "intervals": {name: interval.as_json() for name, interval in intervals.items()},
-        }
+            intervals={name: interval.as_record() for name, interval in intervals.items()},
+        )
         reasons |= {f"{value}.{name}": why for name, why in _reasons(groups[value], intervals).items()}
     return groups, reasons
 
 
-def _points(grouping: Grouping, clips: _Clips, labels: LabelSpace) -> dict[str, Json]:
+def _points(grouping: Grouping, clips: _Clips, labels: LabelSpace) -> dict[str, _Points]:
     """Compute the point scores of every group; NaN where undefined.
 
     fairlearn's frame has three columns (counts, calibration, abstention), and the scores are computed from the counts:
@@ -193,12 +220,13 @@ def _points(grouping: Grouping, clips: _Clips, labels: LabelSpace) -> dict[str, 
             },
         ).by_group
     nothing = {"counts": np.zeros((len(labels), len(labels) + 1)), "calibration": _NOTHING, "abstention": np.nan}
-    points = {}
+    points: dict[str, _Points] = {}
     for value in grouping.values:
-        row: dict[str, Any] = dict(table.loc[value]) if value in table.index else nothing
+        row: Mapping[str, Any] = dict(table.loc[value]) if value in table.index else nothing
         recall = dict(zip(labels.names, scores.recall(row["counts"]).tolist(), strict=True))
         values = {name: float(score(row["counts"])) for name, score in TESTED.items()}
-        points[value] = values | row["calibration"] | {"abstention": row["abstention"], "recall": recall}
+        rest = {"abstention": row["abstention"], "recall": recall}
+        points[value] = cast("_Points", values | row["calibration"] | rest)
     return points
 
 
@@ -222,16 +250,16 @@ def _abstention(y_true: Any, y_pred: Any, abstained: Any) -> float:
     return float(np.mean(abstained))
 
 
-def _reasons(group: Json, intervals: Mapping[str, Interval]) -> dict[str, str]:
+def _reasons(group: GroupScores, intervals: Mapping[str, Interval]) -> dict[str, str]:
     """Return the reason of each null value of a group, by its name within the group."""
-    nothing = UNSEEN if group["n_clips"] else EMPTY
+    nothing = UNSEEN if group.n_clips else EMPTY
     reasons = {name: nothing for name in (*TESTED, *calibration.SCORES, "abstention") if group[name] is None}
-    for label, value in group["recall"].items():
+    for label, value in group.recall.items():
         if value is None:
             reasons[f"recall.{label}"] = f"no clip of class {label} has a prediction"
     return reasons | {f"intervals.{name}": interval.reason for name, interval in intervals.items() if interval.reason}
 
 
-def _in_no_group(grouping: Grouping, judged: Judged) -> dict[str, int]:
+def _in_no_group(grouping: Grouping, judged: Judged) -> Size:
     without = grouping.codes < 0
-    return {"n_clips": int(without.sum()), "n_subjects": len(np.unique(judged.subjects[without]))}
+    return Size(n_clips=int(without.sum()), n_subjects=len(np.unique(judged.subjects[without])))

@@ -29,6 +29,7 @@ from fer_id.reporting.comparison.figures import learning_curves
 from fer_id.reporting.control_figures import control_figure, intensity_figure
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 SCORES = {
@@ -57,7 +58,7 @@ class Model:
     name: str
     entries: list[Entry]
     scores: dict[str, Estimate]
-    confused: dict[str, Any]
+    confused: Metrics
     against: Contrast | None = None
     p_holm: float | None = None
 
@@ -124,10 +125,10 @@ def write_benchmark(
         "benchmark.html.j2",
         models=list(models.values()),
         reference=models[reference],
-        provenance=base.metrics["provenance"],
+        provenance=base.metrics.provenance,
         job=base.job,
         seeds=[entry.job.seed for entry in models[reference].entries],
-        labels=base.metrics["labels"],
+        labels=base.metrics.labels,
         metrics=base.metrics,
         rule=list(rule),
         scores=SCORES,
@@ -135,7 +136,7 @@ def write_benchmark(
         contradictions=CONTRADICTIONS,
         table5=TABLE5,
         winner=verdicts.winner(reference, accuracy, contrasts),
-        too_few=verdicts.too_few(base.metrics["n_subjects"], len(contrasts)),
+        too_few=verdicts.too_few(base.metrics.n_subjects, len(contrasts)),
         verdicts={
             name: verdicts.time_verdict(result) for name, result in pooled.items() if not isinstance(result, str)
         },
@@ -155,7 +156,7 @@ def table_4(models: Any) -> pd.DataFrame:
     """Return our Table 4, a row per model: scores, intervals, spread over seeds, difference, the paper's scores."""
     rows = []
     for model in models:
-        row: dict[str, Any] = {"model": model.name, "provenance": model.entries[0].metrics["provenance"]}
+        row: dict[str, Any] = {"model": model.name, "provenance": model.entries[0].metrics.provenance}
         row |= {"learns_from": "clips" if model.temporal else "single frames", "seeds": len(model.entries)}
         for name in SCORES:
             score = model.scores[name]
@@ -176,14 +177,14 @@ def table_5(models: Any) -> pd.DataFrame:
     rows = []
     for model in models:
         metrics = model.entries[0].metrics
-        for index, label in enumerate(metrics["labels"]):
+        for index, label in enumerate(metrics.labels):
             score = model.scores[f"recall.{index}"]
             rows.append(
                 {
                     "model": model.name,
-                    "provenance": metrics["provenance"],
+                    "provenance": metrics.provenance,
                     "class": label,
-                    "clips": metrics["per_class"][label]["support"],
+                    "clips": metrics.per_class[label].support,
                     "class_wise_accuracy": score.value,
                     "low": score.interval.low,
                     "high": score.interval.high,
@@ -208,7 +209,7 @@ def _models(runs: Mapping[str, Sequence[RunDir]], reference: str) -> dict[str, M
         if why := why_not_paired(entry.judged, first.judged):
             problems.add(f"{entry.name} beside {first.name}: {why}")
     problems.raise_if_any(RunError, "Scores of other clips do not compare.")
-    classes = len(first.metrics["labels"])
+    classes = len(first.metrics.labels)
     seeds = len(runs[reference])
     grouped = {name: entries[seeds * place : seeds * (place + 1)] for place, name in enumerate(runs)}
     models = {name: _model(name, members, classes) for name, members in grouped.items()}
@@ -223,15 +224,15 @@ def _models(runs: Mapping[str, Sequence[RunDir]], reference: str) -> dict[str, M
 
 
 def _model(name: str, entries: list[Entry], classes: int) -> Model:
-    confusion = np.sum([entry.metrics["confusion_matrix"] for entry in entries], axis=0).tolist()
+    confusion = np.sum([entry.metrics.confusion_matrix for entry in entries], axis=0).tolist()
     scores = mean_scores([entry.judged for entry in entries], classes)
-    return Model(name, entries, scores, {"labels": entries[0].metrics["labels"], "confusion_matrix": confusion})
+    return Model(name, entries, scores, Metrics(labels=entries[0].metrics.labels, confusion_matrix=confusion))
 
 
 def _pictures(models: Mapping[str, Model], controls: Mapping[str, Any] | str | None) -> dict[str, str]:
     """Return the figures of the page that have content."""
     base = next(iter(models.values())).entries[0]
-    provenance, compared = base.metrics["provenance"], words.baselines(base.metrics)
+    provenance, compared = base.metrics.provenance, words.baselines(base.metrics)
     scores = {name: model.scores["accuracy"] for name, model in models.items()}
     curves = {name: [curve for entry in model.entries for curve in entry.curves] for name, model in models.items()}
     drawn = {

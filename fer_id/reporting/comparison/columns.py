@@ -10,7 +10,7 @@ from fer_id.reporting.benchmark.verdicts import ALPHA, p_words
 from fer_id.reporting.comparison.cells import Cell, Column, Group, counted_cell, signed_cell
 from fer_id.reporting.comparison.compared_run import MONITORS, Compared
 from fer_id.reporting.comparison.panels import class_columns, cost_columns, gap_columns, setting_column
-from fer_id.reporting.words import listed, worst_classes
+from fer_id.reporting.words import listed, span, worst_classes
 
 MOST_SETTINGS = 10
 """Maximum number of differing settings visible at first; further ones are in a hidden group."""
@@ -34,7 +34,7 @@ def table_groups(
         swept: keys that a sweep varied.
         bounds: range of the strip that shows the test accuracy.
     """
-    labels = reference.metrics["labels"]
+    labels = reference.metrics.labels
     first = max(MOST_SETTINGS, sum(key in swept for key in keys))
     groups = [
         Group("scores", "Scores", _scores(compared, monitor, bounds)),
@@ -58,11 +58,12 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
     low, high = bounds
 
     def picture(run: Compared) -> Cell:
-        if run.metrics["accuracy"] is None:
+        if run.metrics.accuracy is None:
             return Cell("")
-        interval = run.metrics["intervals"].get("accuracy") or {}
-        place = {name: (interval[name] - low) / (high - low) for name in ("low", "high") if name in interval}
-        return Cell("", strip=((run.metrics["accuracy"] - low) / (high - low), place or None))
+        interval = run.metrics.interval("accuracy")
+        ends = {"low": interval.low, "high": interval.high} if interval else {}
+        place = {name: (end - low) / (high - low) for name, end in ends.items()}
+        return Cell("", strip=((run.metrics.accuracy - low) / (high - low), place or None))
 
     title = f"Inner validation {MONITORS[monitor]}{'' if scale == 1 else ', %'}"
     return [
@@ -82,8 +83,8 @@ def _extents() -> list[Column]:
     """Return the columns that are mostly equal in all runs, and then listed below the table."""
     return [
         Column("Coverage, %", _coverage, "share of clips that have a prediction"),
-        Column("Clips", lambda run: counted_cell(run.metrics["n_clips"]), "labelled ones that were tested"),
-        Column("Subjects", lambda run: counted_cell(run.metrics["n_subjects"]), "that were tested"),
+        Column("Clips", lambda run: counted_cell(run.metrics.n_clips), "labelled ones that were tested"),
+        Column("Subjects", lambda run: counted_cell(run.metrics.n_subjects), "that were tested"),
     ]
 
 
@@ -91,9 +92,10 @@ def strip_bounds(compared: Sequence[Compared], mark: float | None) -> tuple[floa
     """Return whole tens of per cent, at least ten apart, around all accuracies, intervals and ``mark``."""
     ends = [mark] if mark is not None else []
     for run in compared:
-        interval = run.metrics["intervals"].get("accuracy") or {}
-        values = (run.metrics["accuracy"], interval.get("low"), interval.get("high"))
-        ends += [value for value in values if value is not None]
+        if run.metrics.accuracy is not None:
+            ends.append(run.metrics.accuracy)
+        if interval := run.metrics.interval("accuracy"):
+            ends += [interval.low, interval.high]
     low = min(math.floor(10 * min(ends, default=0.0)), 9)
     return low / 10, max(math.ceil(10 * max(ends, default=1.0)), low + 1) / 10
 
@@ -110,34 +112,29 @@ def alike(compared: Sequence[Compared]) -> list[str]:
 
 def _score(name: str) -> Callable[[Compared], Cell]:
     def cell(run: Compared) -> Cell:
-        value, interval = run.metrics[name], run.metrics["intervals"].get(name)
-        if value is None:
-            return Cell()
-        extent = f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f}" if interval else "no interval"
-        return Cell(f"{100 * value:.1f}", extent, value)
+        value = run.metrics[name]
+        return Cell() if value is None else Cell(f"{100 * value:.1f}", span(run.metrics.interval(name)), value)
 
     return cell
 
 
 def _ece(run: Compared) -> Cell:
-    calibration = run.metrics["calibration"]
-    interval = (calibration.get("intervals") or {}).get("ece")
-    if calibration["ece"] is None:
+    calibration = run.metrics.calibration
+    if calibration.ece is None:
         return Cell()
-    extent = f"{100 * interval['low']:.1f}–{100 * interval['high']:.1f}" if interval else ""
-    return Cell(f"{100 * calibration['ece']:.1f}", extent, calibration["ece"])
+    return Cell(f"{100 * calibration.ece:.1f}", span(calibration.intervals.get("ece"), ""), calibration.ece)
 
 
 def _lowest(run: Compared) -> Cell:
     worst = worst_classes(run.metrics)
     if not worst:
         return Cell()
-    recall = run.metrics["per_class"][worst[0]]["recall"]
+    recall = run.metrics.per_class[worst[0]].recall or 0.0
     return Cell(f"{100 * recall:.0f}", listed(worst), recall)
 
 
 def _coverage(run: Compared) -> Cell:
-    share = run.metrics["coverage"]
+    share = run.metrics.coverage
     return Cell() if share is None else Cell(f"{100 * share:.1f}", value=share)
 
 

@@ -11,18 +11,23 @@ import numpy as np
 import pandas as pd
 
 from fer_id.errors import Problems
+from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
 from fer_id.evaluation.predictions import Judged
-from fer_id.reporting import words
 from fer_id.reporting.comparison.entries import MONITOR, Entry, read_entries
 from fer_id.runs.configs import FREE_KEYS
 from fer_id.runs.job import Job
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
 """Columns of ``metrics.jsonl`` that may choose a run's best epoch -> their names on the page."""
 
-_LARGE = ("per_subject", "confusion_matrix", "reasons", "selective", "review", "conformal", "uncertainty")
+_SMALL: Mapping[str, object] = {
+    **{"per_subject": {}, "reasons": {}, "confusion_matrix": []},
+    **dict.fromkeys(("selective", "review", "conformal", "uncertainty")),
+}
+"""Values instead of the large parts of ``metrics.json``, which a comparison does not show."""
 
 
 @dataclass
@@ -46,7 +51,7 @@ class Compared:
 
     name: str
     path: Path
-    metrics: dict[str, Any]
+    metrics: Metrics
     job: Job
     people: bool
     config: dict[str, Any]
@@ -60,7 +65,7 @@ class Compared:
     @property
     def provenance(self) -> str:
         """``real``, ``simulated`` or ``synthetic``."""
-        return str(self.metrics["provenance"])
+        return self.metrics.provenance
 
 
 def compare_with_first(
@@ -86,7 +91,7 @@ def compare_with_first(
         first, judged = reference[0]
         run.unpaired = _why_not(run, first) or why_not_paired(entry.judged, judged)
         if run.unpaired is None:
-            run.paired = compare_runs(entry.judged, judged, len(run.metrics["labels"]))
+            run.paired = compare_runs(entry.judged, judged, len(run.metrics.labels))
         return run
 
     compared = read_entries(runs, take, names, problems)
@@ -130,9 +135,9 @@ def _compared(entry: Entry) -> Compared:
     return Compared(
         name=entry.name,
         path=entry.run.path,
-        metrics={key: value for key, value in entry.metrics.items() if key not in _LARGE},
+        metrics=entry.metrics.model_copy(update=_SMALL),
         job=entry.job.model_copy(update={"subjects": {}, "store": entry.job.store.model_copy(update={"audit": {}})}),
-        people=words.subjects_are_people(entry.metrics, entry.job.store),
+        people=subjects_are_people(entry.metrics, entry.job.store),
         config=entry.config,
         curves={column: pd.concat(curves, axis=1).mean(axis=1) for column, curves in folds.items()},
         reached={column: _reached(curves, column) for column, curves in folds.items()},

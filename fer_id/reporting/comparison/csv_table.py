@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any
 
 import pandas as pd
 
 from fer_id.evaluation.paired import Comparison
 from fer_id.reporting.comparison.compared_run import MONITORS, Compared
 from fer_id.reporting.comparison.panels import group_columns, lowest_group
+from fer_id.runs.metrics import Metrics
+from fer_id.runs.records import Interval
+
+Row = dict[str, str | float | bool | None]
+"""A row of the table."""
 
 _INTERVALS = ("accuracy", "accuracy_with_missing", "macro_f1", "macro_recall", "macro_precision", "auc", "specificity")
 _PER_CLASS = ("recall", "precision", "f1", "auc")
@@ -58,17 +62,17 @@ def meaning_of(column: str) -> str | None:
     return None
 
 
-def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> dict[str, Any]:
+def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Sequence[str]) -> Row:
     metrics = run.metrics
-    row: dict[str, Any] = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
+    row: Row = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
     row |= {"mode": run.job.mode, "store": run.job.store.name, "reference": reference}
     row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in MONITORS}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
-        row |= _extent(name, metrics[name], metrics["intervals"].get(name))
-    row["ece"] = metrics["calibration"]["ece"]
-    for label, scores in metrics["per_class"].items():
-        row |= _extent(f"recall_{label}", scores["recall"], metrics["intervals"].get(f"per_class.{label}.recall"))
+        row |= _extent(name, metrics[name], metrics.interval(name))
+    row["ece"] = metrics.calibration["ece"]
+    for label, scores in metrics.per_class.items():
+        row |= _extent(f"recall_{label}", scores.recall, metrics.interval(f"per_class.{label}.recall"))
         row |= {f"{score}_{label}": scores[score] for score in _PER_CLASS if score != "recall"}
     row |= _paired(run.paired) if run.paired else {}
     row |= {"p_holm": run.p_holm, "not_paired": run.unpaired}
@@ -78,13 +82,13 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     return row | {f"config.{key}": run.config.get(key) for key in keys}
 
 
-def _extent(name: str, value: Any, interval: Mapping[str, float] | None) -> dict[str, Any]:
-    low, high = (interval["low"], interval["high"]) if interval else (None, None)
+def _extent(name: str, value: float | None, interval: Interval | None) -> Row:
+    low, high = (interval.low, interval.high) if interval else (None, None)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def _paired(paired: Comparison) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+def _paired(paired: Comparison) -> Row:
+    row: Row = {}
     effect = paired.effect
     measured = {f"{name}_difference": (score.value, score.interval) for name, score in paired.differences.items()}
     measured |= {"g_av": (effect.g, effect.g_interval)}
@@ -95,18 +99,18 @@ def _paired(paired: Comparison) -> dict[str, Any]:
     return row | {"p": paired.p}
 
 
-def _groups(metrics: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _groups(metrics: Metrics, names: Sequence[str]) -> Row:
     """Return the gap of every broken-down column, and the scores of each of its groups."""
     if not names:
         return {}
     lowest = lowest_group(metrics)
-    row: dict[str, Any] = {"lowest_group": lowest[1] if lowest else None}
+    row: Row = {"lowest_group": lowest[1] if lowest else None}
     row["lowest_group_accuracy"] = lowest[0] if lowest else None
-    for name, column in ((metrics["subgroups"] or {}).get("columns", {})).items():
-        gap = column["gaps"]["accuracy"]
+    for name, column in metrics.columns.items():
+        gap = column.gaps["accuracy"]
         row |= {f"gap.{name}.{suffix}": gap[key] for suffix, key in _GAP.items()}
-        for value, group in column["groups"].items():
-            row |= _extent(f"group.{name}.{value}.accuracy", group["accuracy"], group["intervals"].get("accuracy"))
+        for value, group in column.groups.items():
+            row |= _extent(f"group.{name}.{value}.accuracy", group.accuracy, group.intervals.get("accuracy"))
             row |= {f"group.{name}.{value}.{count}": group[count] for count in ("n_clips", "n_subjects")}
     return row
 

@@ -16,6 +16,7 @@ from fer_id.labels import LabelSpace
 from fer_id.reporting import words
 from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.job import Job
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ class Entry:
 
     name: str
     run: RunDir
-    metrics: dict[str, Any]
+    metrics: Metrics
     job: Job
     config: dict[str, Any]
     records: list[pd.DataFrame]
@@ -93,7 +94,7 @@ def read_entries(
         except FerIdError as error:
             problems.add(str(error))
             continue
-        spaces.setdefault(tuple(entry.metrics["labels"]), []).append(entry.name)
+        spaces.setdefault(tuple(entry.metrics.labels), []).append(entry.name)
         if len(spaces) == 1:
             taken.append(take(entry))
     hint = ""
@@ -117,9 +118,7 @@ def read_entry(run: RunDir, name: str) -> Entry:
         DataError: its predictions contradict their contract.
     """
     metrics = read_metrics(run)
-    judged = judge(
-        run.predictions(), LabelSpace("run", tuple(metrics["labels"])), where=run.path / "predictions.parquet"
-    )
+    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics.labels)), where=run.path / "predictions.parquet")
     _check_alike(run, metrics, judged)
     job = run.job()
     if job.mode in words.MODE_CAVEATS:
@@ -148,12 +147,12 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _check_alike(run: RunDir, metrics: dict[str, Any], judged: Judged) -> None:
+def _check_alike(run: RunDir, metrics: Metrics, judged: Judged) -> None:
     """Raise where ``metrics.json`` does not match the predictions, as after an incomplete copy."""
     clips = len(judged.truth)
     right = int((judged.truth == judged.predicted).sum())
-    accuracy = metrics["accuracy_with_missing"] or 0.0
-    if metrics["n_clips"] != clips or (clips and abs(accuracy - right / clips) > _SAME):
+    accuracy = metrics.accuracy_with_missing or 0.0
+    if metrics.n_clips != clips or (clips and abs(accuracy - right / clips) > _SAME):
         raise RunError(
             f"{run.path}: metrics.json is not of these predictions ({right} of {clips} clips are right in "
             f"predictions.parquet); `fer-id evaluate {run.path}` computes it again"

@@ -97,7 +97,7 @@ def write_comparison(
         reference=reference,
         summary=summary(compared, reference, monitor),
         score=MONITORS[monitor],
-        labels=reference.metrics["labels"],
+        labels=reference.metrics.labels,
         provenances=sorted({run.provenance for run in compared}),
         modes=sorted({run.job.mode for run in compared}),
         children=children,

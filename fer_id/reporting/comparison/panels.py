@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from fer_id.evaluation.groups.gaps import GAP
 from fer_id.reporting.comparison.cells import NONE, Cell, Column, counted_cell
 from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.group_words import gap_words
 from fer_id.reporting.page import duration
-from fer_id.reporting.words import percent
+from fer_id.reporting.words import percent, within
+from fer_id.runs.metrics import GroupScores, Metrics
 
 _LEAST_SPREAD = 0.1  # minimum range of the shades, so that small differences stay pale
 
 
 def class_columns(compared: Sequence[Compared], labels: Sequence[str]) -> list[Column]:
     """Return a heat map over runs and classes, shaded from its lowest recall to its highest."""
-    known = [
-        row["recall"] for run in compared for row in run.metrics["per_class"].values() if row["recall"] is not None
-    ]
+    known = [row["recall"] for run in compared for row in run.metrics.per_class.values() if row["recall"] is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     return [_recall(label, low, max(high - low, _LEAST_SPREAD)) for label in labels]
 
 
 def _recall(label: str, low: float, spread: float) -> Column:
     def cell(run: Compared) -> Cell:
-        recall = run.metrics["per_class"][label]["recall"]
-        interval = run.metrics["intervals"].get(f"per_class.{label}.recall")
+        recall = run.metrics.per_class[label].recall
         if recall is None:
             return Cell(told="no test clip of this class has a prediction")
-        tooltip = f"{label}: {percent(recall)}"
-        tooltip += (
-            f", 95 % {100 * interval['low']:.1f} to {100 * interval['high']:.1f}" if interval else ", no interval"
-        )
+        tooltip = f"{label}: {percent(recall)}, {within(run.metrics.interval(f'per_class.{label}.recall'))}"
         return Cell(f"{100 * recall:.0f}", value=recall, told=tooltip, share=(recall - low) / spread)
 
     return Column(label, cell, "share of its clips that are recognised")
@@ -41,7 +35,7 @@ def _recall(label: str, low: float, spread: float) -> Column:
 
 def group_columns(compared: Sequence[Compared]) -> list[str]:
     """Return the columns that any run was broken down by, in their order."""
-    return list(dict.fromkeys(name for run in compared for name in (run.metrics["subgroups"] or {}).get("columns", {})))
+    return list(dict.fromkeys(name for run in compared for name in run.metrics.columns))
 
 
 def gap_columns(compared: Sequence[Compared]) -> list[Column]:
@@ -53,16 +47,16 @@ def gap_columns(compared: Sequence[Compared]) -> list[Column]:
     return [*(lowest if names else []), *(_gap(name) for name in names)]
 
 
-def lowest_group(metrics: Mapping[str, Any]) -> tuple[float, str, Mapping[str, Any]] | None:
+def lowest_group(metrics: Metrics) -> tuple[float, str, GroupScores] | None:
     """Return accuracy, name and numbers of the group with the lowest accuracy, among groups with enough subjects."""
-    subgroups = metrics["subgroups"]
+    subgroups = metrics.subgroups
     if not subgroups:
         return None
     enough = [
-        (group["accuracy"], f"{name} {value}", group)
-        for name, column in subgroups["columns"].items()
-        for value, group in column["groups"].items()
-        if group["accuracy"] is not None and group["n_subjects"] >= subgroups["min_subjects"]
+        (group.accuracy, f"{name} {value}", group)
+        for name, column in subgroups.columns.items()
+        for value, group in column.groups.items()
+        if group.accuracy is not None and group.n_subjects >= subgroups.min_subjects
     ]
     return min(enough, key=lambda entry: entry[0], default=None)
 
@@ -72,24 +66,23 @@ def _lowest_group(run: Compared) -> Cell:
     if lowest is None:
         return Cell()
     accuracy, name, group = lowest
-    interval = group["intervals"].get("accuracy")
-    extent = f", 95 % {100 * interval['low']:.1f} to {100 * interval['high']:.1f}" if interval else ", no interval"
-    tooltip = f"{name}: {percent(accuracy)} of {group['n_clips']} clips of {group['n_subjects']} subjects{extent}"
+    extent = within(group.intervals.get("accuracy"))
+    tooltip = f"{name}: {percent(accuracy)} of {group.n_clips} clips of {group.n_subjects} subjects, {extent}"
     return Cell(f"{100 * accuracy:.0f}", name, accuracy, told=tooltip)
 
 
 def _gap(name: str) -> Column:
     def cell(run: Compared) -> Cell:
-        column = (run.metrics["subgroups"] or {}).get("columns", {}).get(name)
+        column = run.metrics.columns.get(name)
         if column is None:
             return Cell(told=f"not broken down by {name}")
-        gap = column["gaps"]["accuracy"]
-        css = "words sure" if gap["verdict"] == GAP else "words"
+        gap = column.gaps["accuracy"]
+        css = "words sure" if gap.verdict == GAP else "words"
         tooltip = f"{name}: {gap_words(gap, 'accuracy')}"
-        if gap["gap"] is None:
-            return Cell(NONE, gap["verdict"], told=tooltip, css=css)
-        small = f"{gap['worst']} lowest; {gap['verdict']}"
-        return Cell(f"{100 * gap['gap']:.1f}", small, gap["gap"], told=tooltip, css=css)
+        if gap.gap is None:
+            return Cell(NONE, gap.verdict, told=tooltip, css=css)
+        small = f"{gap.worst} lowest; {gap.verdict}"
+        return Cell(f"{100 * gap.gap:.1f}", small, gap.gap, told=tooltip, css=css)
 
     meaning = "largest minus smallest accuracy of its groups, and whether that is shown"
     return Column(f"{name}: gap, points", cell, meaning, numeric=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, points, too_few
 from fer_id.reporting.comparison.compared_run import MONITORS, Compared
-from fer_id.reporting.words import counted, percent
+from fer_id.reporting.words import counted, percent, within
 
 ACROSS_FOLDS = (
     "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice "
@@ -66,7 +66,7 @@ def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> li
     value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
     sentences = [
         f"Inner validation chooses{among} {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
-        f"{percent(best.metrics['accuracy'])} ({_extent(best)})."
+        f"{percent(best.metrics.accuracy)} ({_extent(best)})."
     ]
     if best is not reference and best.paired:
         difference = best.paired.differences["accuracy_with_missing"]
@@ -76,17 +76,16 @@ def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> li
 
 
 def _extent(run: Compared) -> str:
-    interval = run.metrics["intervals"].get("accuracy")
-    return f"95\u202f% {100 * interval['low']:.1f} to {percent(interval['high'])}" if interval else "no interval"
+    return within(run.metrics.interval("accuracy"))
 
 
 def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
-    judged = [run for run in among if run.metrics["accuracy"] is not None]
-    highest = max(judged, key=lambda run: run.metrics["accuracy"], default=best)
+    judged = [run for run in among if run.metrics.accuracy is not None]
+    highest = max(judged, key=lambda run: run.metrics.accuracy, default=best)
     if best is None or highest is None or highest is best:
         return []
     return [
-        f"The highest test accuracy, {percent(highest.metrics['accuracy'])}, is that of {highest.name}; as the best of "
+        f"The highest test accuracy, {percent(highest.metrics.accuracy)}, is that of {highest.name}; as the best of "
         f"{len(judged)} on the test clips it flatters itself, and is no reason to choose it."
     ]
 
@@ -104,7 +103,7 @@ def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]
             f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} {_are(more)} shown to be more "
             f"accurate and {less} {_are(less)} shown to be less (p below .05, corrected for the number of tests)."
         )
-        if (hopeless := too_few(reference.metrics["n_subjects"], len(tested))) is not None:
+        if (hopeless := too_few(reference.metrics.n_subjects, len(tested))) is not None:
             sentences.append(hopeless)
     if unpaired:
         sentences.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")

@@ -143,7 +143,7 @@ def test_too_few_children_are_insufficient_evidence_and_folds_with_enough_are_po
     few = pd.concat(parts[:2], ignore_index=True)
     _, conformal, reasons = judged(few)
     assert conformal["verdict"] == INSUFFICIENT
-    nulls = [name for name, value in conformal.items() if value is None]
+    nulls = [name for name, value in conformal if value is None]
     assert set(nulls) == {"coverage", "interval", "subject_coverage", "mean_size", "singletons", "empty", "per_class"}
     assert all(f"conformal.{name}" in reasons for name in nulls)
     _, conformal, reasons = judged(few[few["split"] == "test"])

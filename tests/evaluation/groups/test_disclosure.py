@@ -165,7 +165,7 @@ def test_gaps_are_among_visible_groups(cohort):
     subgroups, _ = compute_subgroups(cohort, TARGET, Breakdown())
     view = public_view(subgroups)["columns"]
     gap = subgroups["columns"]["gender"]["gaps"]["accuracy"]
-    assert view["gender"]["gaps"]["accuracy"] == gap | {"reason": None}
+    assert view["gender"]["gaps"]["accuracy"] == gap.model_dump() | {"reason": None}
     hidden = view["severity"]["gaps"]["accuracy"]
     assert hidden["reason"] == "a group that was compared is not shown"
     assert {hidden[key] for key in hidden if key != "reason"} == {None}

@@ -15,6 +15,7 @@ from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.files import plain
 from fer_id.labels import TARGET
+from fer_id.runs.records import Size
 
 
 @pytest.fixture
@@ -153,8 +154,8 @@ def test_absent_values_are_null_with_their_reason_and_never_0(cohort):
     extra = table.iloc[:1].assign(split="validation", severity="profound")
     table = pd.concat([table, extra], ignore_index=True)
     subgroups, reasons = compute_subgroups(table, TARGET, Breakdown(columns=["severity"], pairs=["severity:site"]))
-    json.dumps(subgroups, allow_nan=False)
-    assert plain(subgroups) == subgroups
+    json.dumps(subgroups.model_dump(), allow_nan=False)
+    assert plain(subgroups.model_dump()) == subgroups.model_dump()
     groups = subgroups["columns"]["severity"]["groups"]
     place = "subgroups.columns.severity.groups"
     assert groups["severe"]["recall"]["fear"] is None
@@ -206,7 +207,7 @@ def test_a_child_in_several_contexts_is_in_each_of_them(cohort):
 def test_clips_without_a_value_are_counted_apart(cohort):
     table = cohort.assign(gender=cohort["gender"].where(cohort["subject_id"] != "s0001", " "))
     subgroups = subgroups_of(table)["columns"]["gender"]
-    assert subgroups["in_no_group"] == {"n_clips": 20, "n_subjects": 1}
+    assert subgroups["in_no_group"] == Size(n_clips=20, n_subjects=1)
     assert subgroups["groups"]["male"]["n_subjects"] == 14
 
 

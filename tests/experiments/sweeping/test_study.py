@@ -15,6 +15,7 @@ from experiments.sweeping.objective import measured
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from fer_id.errors import RunError
+from fer_id.files import write_json
 from fer_id.labels import TARGET
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
@@ -186,7 +187,7 @@ def made_up(path: Path, curve: list[dict[str, float | None]]) -> RunDir:
     test = pd.DataFrame({"label": names, "predicted": names, "split": "test"})
     table = pd.concat([validation, missing, test], ignore_index=True)
     run.write_predictions(table.assign(clip_id=[str(index) for index in range(len(table))], fold="a"))
-    run.write_metrics({"accuracy": 1.0, "macro_f1": 1.0})
+    write_json(run.path / "metrics.json", {"accuracy": 1.0, "macro_f1": 1.0})
     run.finish()
     return run
 
@@ -224,7 +225,7 @@ def test_test_scores_never_become_the_objective(curve: list[dict[str, float | No
     table = run.predictions()
     table.loc[table["split"] == "test", "predicted"] = "fear"
     run.write_predictions(table)
-    run.write_metrics({"accuracy": 0.0, "macro_f1": 0.0})
+    write_json(run.path / "metrics.json", {"accuracy": 0.0, "macro_f1": 0.0})
     assert measured(run, "val/macro_f1") == before
 
 

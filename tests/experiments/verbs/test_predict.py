@@ -72,11 +72,11 @@ def run(place: Path, tmp_path: Path) -> RunDir:
 
 def judged(run: RunDir, threshold: float | None, temperature: float | None = 1.0, risk: float = 0.2) -> None:
     """Write calibration and review into the metrics, as in those of a larger run."""
-    metrics = run.metrics()
+    metrics = read_json(run.path / "metrics.json", RunError)
     fold = str(run.predictions()["fold"].iloc[0])
     metrics["calibration"]["temperatures"] = {} if temperature is None else {fold: temperature}
     metrics["review"] = {"risk": risk, "thresholds": {fold: threshold}}
-    run.write_metrics(metrics)
+    write_json(run.path / "metrics.json", metrics)
 
 
 @pytest.fixture
@@ -203,10 +203,10 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
 def test_without_a_threshold_everything_is_for_review(
     run: RunDir, predict: Predict, capsys: Capture, review: dict[str, Any] | None, reason: str | None, message: str
 ) -> None:
-    metrics = run.metrics()
+    metrics = read_json(run.path / "metrics.json", RunError)
     metrics["reasons"] = {} if reason is None else {"review.thresholds.holdout": reason}
     metrics["review"] = review
-    run.write_metrics(metrics)
+    write_json(run.path / "metrics.json", metrics)
     out = predict()
     assert message in capsys.readouterr().out
     assert message in (out / "index.html").read_text()
