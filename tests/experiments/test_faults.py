@@ -26,8 +26,6 @@ from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
 Capture = pytest.CaptureFixture[str]
