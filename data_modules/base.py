@@ -37,7 +37,7 @@ from fer_id.runs.records import Provenance
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
 from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
-from fer_id.types import COHORT, SOURCE, ClipBatch
+from fer_id.types import COHORT, SOURCE, ClipBatch, ClipItem
 
 PREFETCHED = 2
 """Batches that each loader process has ready, torch's default."""
@@ -233,14 +233,14 @@ class FerDataModule(pl.LightningDataModule):
         if self._memory_warning:
             say(self._memory_warning)
 
-    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def train_dataloader(self) -> DataLoader[ClipItem]:
         """Return the loader of the training clips: augmented, shuffled, without the last partial batch."""
         loader = self._loader(self.fold.train, train=True) if self._source is None else self._aligned(self._source)
         if isinstance(loader.sampler, EpochSampler):
             loader.sampler.set_epoch(self._first_epoch)
         return loader
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, int]:
         """Return the next epoch, for the checkpoint.
 
         When resuming, Lightning makes the loader, whose workers read ahead, before it sets the sampler's epoch.
@@ -250,23 +250,23 @@ class FerDataModule(pl.LightningDataModule):
         progress: Any = self.trainer.fit_loop.epoch_progress.current  # typed as a base class without `processed`
         return {"epoch": progress.processed}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
         """Restore the epoch of the checkpoint."""
         self._first_epoch = int(state_dict["epoch"])
 
-    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def val_dataloader(self) -> DataLoader[ClipItem]:
         """Return the loader of the inner validation clips, in order."""
         return self._loader(self.fold.validation, train=False)
 
-    def test_dataloader(self) -> DataLoader[dict[str, Any]]:
+    def test_dataloader(self) -> DataLoader[ClipItem]:
         """Return the loader of the test clips, in order."""
         return self._loader(self.fold.test, train=False)
 
-    def predict_dataloader(self) -> list[DataLoader[dict[str, Any]]]:
+    def predict_dataloader(self) -> list[DataLoader[ClipItem]]:
         """Return the loaders of inner validation and test."""
         return [self.val_dataloader(), self.test_dataloader()]
 
-    def _loader(self, rows: Rows, *, train: bool) -> DataLoader[dict[str, Any]]:
+    def _loader(self, rows: Rows, *, train: bool) -> DataLoader[ClipItem]:
         one_frame = train and self.config.frames == "frame"
         dataset = self._dataset(self.clips.iloc[rows], train=train, stores=self.stores, one_frame=one_frame)
         if train and self.trainer is not None and self.trainer.world_size > 1:
@@ -283,7 +283,7 @@ class FerDataModule(pl.LightningDataModule):
             )
         return SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
 
-    def _aligned(self, source: ClipDataset) -> DataLoader[dict[str, Any]]:
+    def _aligned(self, source: ClipDataset) -> DataLoader[ClipItem]:
         """Return a loader over the training clips, the unlabelled clips of the test subjects, and ``source``."""
         one_frame = self.config.frames == "frame"
         unlabelled: pd.DataFrame = self.clips.iloc[self.fold.unlabelled].assign(label=None, soft_label=None)
@@ -301,7 +301,7 @@ class FerDataModule(pl.LightningDataModule):
 
     def _batches(
         self, dataset: ClipDataset | DomainDataset, sampler: EpochSampler, batch_size: int, *, train: bool
-    ) -> DataLoader[dict[str, Any]]:
+    ) -> DataLoader[ClipItem]:
         workers = self.config.num_workers
         if workers:
             watch_workers()

@@ -20,10 +20,10 @@ from fer_id.labels import LabelSpace
 from fer_id.preprocessing.augmentation import AugmentConfig, ClipAugmenter
 from fer_id.progress import say
 from fer_id.store.reader import ClipStore
-from fer_id.types import CROP, LANDMARKS, StoredClip
+from fer_id.types import CROP, LANDMARKS, ClipBatch, ClipItem, StoredClip
 
 
-class ClipDataset(Dataset[dict[str, Any]]):
+class ClipDataset(Dataset[ClipItem]):
     """Clips of one split, indexed by ``(row, epoch)``, so that augmentation is a function of both.
 
     Args:
@@ -56,7 +56,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self._ids)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int]) -> ClipItem:
         index, epoch = key
         store, row = self._where[index]
         clip_id, subject_id = self._ids[index]
@@ -67,8 +67,15 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if self.augmenter is not None:
             frames, landmarks = self.augmenter(frames, landmarks, seed=self.seed, epoch=epoch, clip_id=clip_id)
         soft = None if self._soft is None else self._soft[index]
-        item = {"frames": frames, "valid": clip.valid, "landmarks": landmarks, "label": self._label[index]}
-        return {**item, "soft_label": soft, "clip_id": clip_id, "subject_id": subject_id}
+        return {
+            "frames": frames,
+            "valid": clip.valid,
+            "landmarks": landmarks,
+            "label": int(self._label[index]),
+            "soft_label": soft,
+            "clip_id": clip_id,
+            "subject_id": subject_id,
+        }
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -127,28 +134,33 @@ class Collate:
     def __init__(self, classes: int) -> None:
         self.classes = classes
 
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, Any]:
+    def __call__(self, items: list[ClipItem]) -> ClipBatch:
         length = max(len(item["valid"]) for item in items)
-        batch: dict[str, Any] = {
-            key: torch.from_numpy(np.stack([_padded(item[key], length, fill) for item in items]))
-            for key, fill in (("frames", 0), ("valid", False), ("landmarks", np.nan))
+        batch: ClipBatch = {
+            "frames": _stacked([_padded(item["frames"], length, 0) for item in items]),
+            "valid": _stacked([_padded(item["valid"], length, False) for item in items]),
+            "landmarks": _stacked([_padded(item["landmarks"], length, np.nan) for item in items]),
+            "label": torch.tensor([item["label"] for item in items]),
+            "clip_id": [item["clip_id"] for item in items],
+            "subject_id": [item["subject_id"] for item in items],
         }
-        batch["label"] = torch.tensor([int(item["label"]) for item in items])
         if any(item["soft_label"] is not None for item in items):
             batch["soft_label"] = torch.tensor(np.stack([self._soft(item) for item in items]))
         if "domain" in items[0]:
             batch["domain"] = torch.tensor([item["domain"] for item in items])
-        for key in ("clip_id", "subject_id"):
-            batch[key] = [item[key] for item in items]
         return batch
 
-    def _soft(self, item: dict[str, Any]) -> np.ndarray[Any, Any]:
+    def _soft(self, item: ClipItem) -> np.ndarray[Any, Any]:
         if item["soft_label"] is not None:
             return np.asarray(item["soft_label"], np.float32)
         if item["label"] < 0:
             return np.full(self.classes, 1 / self.classes, np.float32)
         one_hot: np.ndarray[Any, Any] = np.eye(self.classes, dtype=np.float32)[item["label"]]
         return one_hot
+
+
+def _stacked(arrays: list[np.ndarray[Any, Any]]) -> torch.Tensor:
+    return torch.from_numpy(np.stack(arrays))
 
 
 def _padded(array: np.ndarray[Any, Any], length: int, fill: float) -> np.ndarray[Any, Any]:

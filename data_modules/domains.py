@@ -11,6 +11,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from data_modules.dataset import ClipDataset, EpochSampler
+from fer_id.types import ClipItem
 
 
 class Part(NamedTuple):
@@ -20,7 +21,7 @@ class Part(NamedTuple):
     domain: int
 
 
-class DomainDataset(Dataset[dict[str, Any]]):
+class DomainDataset(Dataset[ClipItem]):
     """Concatenation of several parts; an item has the ``domain`` of its part."""
 
     def __init__(self, parts: Sequence[Part]) -> None:
@@ -31,7 +32,7 @@ class DomainDataset(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int]) -> ClipItem:
         index, epoch = key
         number = bisect_right(self._ends, index)
         part, first = self.parts[number], self._ends[number - 1] if number else 0

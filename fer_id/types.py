@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
@@ -48,6 +49,27 @@ class StoredClip(NamedTuple):
     frames: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     valid: NDArray[np.bool_]
+
+
+class ClipItem(TypedDict):
+    """Clip of a dataset, before batches are made; keys as in :class:`ClipBatch`, frames uint8 (T, 64, 64, 3)."""
+
+    frames: NDArray[np.uint8]
+    valid: NDArray[np.bool_]
+    landmarks: NDArray[np.float32]
+    label: int
+    soft_label: Sequence[float] | None
+    domain: NotRequired[int]
+    clip_id: str
+    subject_id: str
+
+
+class Predicted(TypedDict):
+    """Predictions of a batch: names of the clips, logits (B, K), and whether a frame shows the face, bool (B,)."""
+
+    clip_id: list[str]
+    logits: Tensor
+    covered: Tensor
 
 
 class ClipBatch(TypedDict):

@@ -143,8 +143,9 @@ def _answers(made: list[SimulatedClip], trained: TrainedModel) -> pd.DataFrame:
     from fer_id.labels import TARGET
     from fer_id.simulation.target_domain import GROUPS
     from fer_id.tasks.tabulate import prediction_table
+    from fer_id.types import Predicted
 
-    batches = []
+    batches: list[Predicted] = []
     with torch.inference_mode(), trained.autocast():
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]

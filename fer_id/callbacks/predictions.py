@@ -15,6 +15,7 @@ from fer_id.evaluation.metrics import headline_scores
 from fer_id.evaluation.predictions import judge
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.tabulate import prediction_table
+from fer_id.types import Predicted
 
 
 class WritePredictions(pl.Callback):
@@ -30,7 +31,7 @@ class WritePredictions(pl.Callback):
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self._tested: list[dict[str, Any]] = []
+        self._tested: list[Predicted] = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget earlier predictions.
@@ -77,7 +78,7 @@ class WritePredictions(pl.Callback):
         pl_module.log_dict(numbers, logger=every_logger(trainer, "test"), batch_size=1)
 
 
-def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterable[Any]) -> Iterator[dict[str, Any]]:
+def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterable[Any]) -> Iterator[Predicted]:
     """Yield the predictions of batches, on the device and in the precision of the test."""
     for number, batch in enumerate(batches):
         moved = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
@@ -86,7 +87,7 @@ def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterab
         yield _predicted(outputs, moved)
 
 
-def _predicted(outputs: Any, batch: Any) -> dict[str, Any]:
+def _predicted(outputs: Any, batch: Any) -> Predicted:
     """Return ``clip_id``, ``logits`` and ``covered`` of a batch, as ``prediction_table`` takes them.
 
     Raises:

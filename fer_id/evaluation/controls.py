@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -60,6 +60,28 @@ class Answers:
     delay: Floats
 
 
+class Extent(TypedDict):
+    """An interval; null with its reason where undefined."""
+
+    low: float | None
+    high: float | None
+    reason: str | None
+
+
+class Score(Extent):
+    """An accuracy with its interval."""
+
+    value: float
+
+
+class Contrast(Extent):
+    """Accuracy of whole clips minus that of a control, with its test."""
+
+    difference: float
+    p: float
+    p_holm: float
+
+
 def summary(answers: Answers) -> dict[str, Any]:
     """Compute the accuracies with intervals, tests and bins of ``controls.json`` from the answers.
 
@@ -72,7 +94,7 @@ def summary(answers: Answers) -> dict[str, Any]:
     return {
         "n_clips": len(codes),
         "n_subjects": len(names),
-        "accuracy": {name: _accuracy(table) | {"what": CONTROLS[name]} for name, table in tables.items()},
+        "accuracy": {name: {**_accuracy(table), "what": CONTROLS[name]} for name, table in tables.items()},
         "against_whole_clip": against_whole(tables),
         "by_frame": {reader: values.tolist() for reader, values in answers.by_frame.items()},
         "per_subject": {"subjects": names.tolist(), "clips": tables[WHOLE].sum((1, 2)).astype(int).tolist()}
@@ -82,7 +104,7 @@ def summary(answers: Answers) -> dict[str, Any]:
     }
 
 
-def against_whole(tables: Mapping[str, Floats]) -> dict[str, dict[str, Any]]:
+def against_whole(tables: Mapping[str, Floats]) -> dict[str, Contrast]:
     """Compute the accuracy of the whole clip minus each control of ``TESTED``: difference, interval, p, corrected p.
 
     Args:
@@ -111,7 +133,7 @@ def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     tables = _mean_tables([run["per_subject"] for run in runs])
     return {
         **{key: first[key] for key in first if key != "per_subject"},
-        "accuracy": {name: _accuracy(table) | {"what": CONTROLS[name]} for name, table in tables.items()},
+        "accuracy": {name: {**_accuracy(table), "what": CONTROLS[name]} for name, table in tables.items()},
         "against_whole_clip": against_whole(tables),
         "by_frame": {name: np.mean([run["by_frame"][name] for run in runs], 0).tolist() for name in first["by_frame"]},
         **{key: _mean_bins([run[key] for run in runs]) for key in ("peak", "delay")},
@@ -157,13 +179,13 @@ def _tables(right: Floats, codes: Ints, subjects: int) -> Floats:
     return np.stack([sums, wrong], axis=-1)[:, None]
 
 
-def _accuracy(tables: Floats) -> dict[str, Any]:
+def _accuracy(tables: Floats) -> Score:
     statistic = Statistic(accuracy_with_missing, np.ones(tables.shape[1:], np.bool_))
     interval = count_intervals(tables, {"accuracy": statistic})["accuracy"]
     return {"value": float(accuracy_with_missing(tables.sum(0))), **_interval(interval)}
 
 
-def _interval(interval: Interval) -> dict[str, Any]:
+def _interval(interval: Interval) -> Extent:
     return {"low": interval.low, "high": interval.high, "reason": interval.reason}
 
 

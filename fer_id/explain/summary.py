@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,45 @@ from fer_id.evaluation.paired import holm
 from fer_id.explain.regions import OUTSIDE, REGIONS, expected
 from fer_id.explain.shares import AREA, GROUP, SHARE, group_gap, ratio, ratios
 from fer_id.explain.verdicts import DECISIVE, verdicts
+
+
+class Ratio(TypedDict):
+    """Ratio of attribution to area with its interval; None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n_subjects: int
+    reason: str | None
+
+
+class Region(Ratio):
+    """Attribution to a region, with the mean shares of attribution and area."""
+
+    share: float | None
+    area: float | None
+
+
+class Shift(TypedDict):
+    """Largest minus smallest ratio among groups, and its p-value before and after correction; None where undefined."""
+
+    gap: float | None
+    p: float | None
+    p_holm: NotRequired[float | None]
+
+
+class ByGroup(Shift):
+    """Off-face attribution of the groups of a column, and regions of each with their shifts."""
+
+    groups: dict[str, Ratio]
+    regions: dict[str, dict[str, Region]]
+    shifts: dict[str, Shift]
+
+
+class Outcome(Ratio):
+    """Off-face attribution of so many clips."""
+
+    n_clips: int
 
 
 def summary(
@@ -62,12 +101,12 @@ def summary(
     }
 
 
-def attribution_ratio(table: pd.DataFrame, regions: Sequence[str], seed: int) -> dict[str, Any]:
+def attribution_ratio(table: pd.DataFrame, regions: Sequence[str], seed: int) -> Ratio:
     """Return the ratio of attribution to area with its interval, for JSON."""
     return _as_json(*ratio(table, regions, seed=seed))
 
 
-def _as_json(value: float, interval: Interval) -> dict[str, Any]:
+def _as_json(value: float, interval: Interval) -> Ratio:
     return {
         "value": None if np.isnan(value) else value,
         "low": interval.low,
@@ -77,7 +116,7 @@ def _as_json(value: float, interval: Interval) -> dict[str, Any]:
     }
 
 
-def _regions(table: pd.DataFrame, seed: int) -> dict[str, dict[str, Any]]:
+def _regions(table: pd.DataFrame, seed: int) -> dict[str, Region]:
     known = table[table[f"{SHARE}{REGIONS[0]}"].notna()]
     values = ratios(table, {name: (name,) for name in REGIONS}, seed=seed)
     return {
@@ -95,12 +134,12 @@ def _expected(table: pd.DataFrame, label: str, seed: int) -> dict[str, Any]:
     return {"regions": list(regions), **(attribution_ratio(table, regions, seed) if regions else {"value": None})}
 
 
-def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, dict[str, Any]]:
+def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, ByGroup]:
     """Return by column: off-face attribution and regions of each group, and the tested shifts between groups.
 
     Off-face attribution over the columns is one family of tests; the regions, ten per column, are another.
     """
-    columns: dict[str, dict[str, Any]] = {}
+    columns: dict[str, ByGroup] = {}
     for group in groups:
         column = f"{GROUP}{group}"
         present = rows[rows[column].notna()]
@@ -118,13 +157,13 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str,
     return columns
 
 
-def _shift(rows: pd.DataFrame, column: str, regions: Sequence[str], seed: int) -> dict[str, Any]:
+def _shift(rows: pd.DataFrame, column: str, regions: Sequence[str], seed: int) -> Shift:
     """Return the largest minus the smallest ratio among the groups, and its p-value; None where undefined."""
     gap, p = group_gap(rows, column, regions, seed=seed)
     return {"gap": None if np.isnan(gap) else gap, "p": None if np.isnan(p) else p}
 
 
-def _correct(family: Mapping[str, dict[str, Any]]) -> None:
+def _correct(family: Mapping[str, Shift]) -> None:
     """Add the p-value corrected by Holm to every member of a family of tests."""
     corrected = holm({name: np.nan if test["p"] is None else test["p"] for name, test in family.items()})
     for name, test in family.items():
@@ -143,7 +182,7 @@ def _by_frame(rows: pd.DataFrame) -> dict[str, list[float | None]]:
     return means
 
 
-def _right_and_wrong(rows: pd.DataFrame, labels: Sequence[str], seed: int) -> dict[str, Any]:
+def _right_and_wrong(rows: pd.DataFrame, labels: Sequence[str], seed: int) -> dict[str, Outcome]:
     """Return the off-face attribution of correctly and of wrongly classified clips."""
     names = np.array([*labels, ""], dtype=object)  # "" for a clip without a face
     right = names[rows["target"].to_numpy(int)] == rows["label"].to_numpy(object)

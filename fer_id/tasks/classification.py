@@ -23,7 +23,7 @@ from fer_id.tasks.finite_check import require_finite, require_finite_weights
 from fer_id.tasks.parallel import share_of_loss
 from fer_id.tasks.strategies import Strategy
 from fer_id.tasks.views import views
-from fer_id.types import CROP, ClipBatch
+from fer_id.types import CROP, ClipBatch, Predicted
 
 
 class ClipClassification(pl.LightningModule):
@@ -116,7 +116,7 @@ class ClipClassification(pl.LightningModule):
         self._judge(logits, batch, "validation")
         return {"logits": logits}
 
-    def test_step(self, batch: ClipBatch, batch_idx: int) -> dict[str, Any]:
+    def test_step(self, batch: ClipBatch, batch_idx: int) -> Predicted:
         """Log loss and metrics of a test batch; return what :meth:`predict_step` returns."""
         predicted = self.predict_step(batch, batch_idx)
         self._judge(predicted["logits"].to(batch["label"].device), batch, "test")
@@ -149,12 +149,12 @@ class ClipClassification(pl.LightningModule):
         metrics = cast(MetricCollection, self.metrics[f"{split}_scores"])
         metrics.update(logits[judged], batch["label"][judged])
         count = int(judged.sum())
-        per_epoch: dict[str, Any] = {"on_step": False, "on_epoch": True, "batch_size": count}
-        self.log(f"{_short(split)}/loss", loss, prog_bar=True, sync_dist=True, **per_epoch)
-        self.log_dict(metrics, prog_bar=split != "train", **per_epoch)
+        name = f"{_short(split)}/loss"
+        self.log(name, loss, prog_bar=True, sync_dist=True, on_step=False, on_epoch=True, batch_size=count)
+        self.log_dict(metrics, prog_bar=split != "train", on_step=False, on_epoch=True, batch_size=count)
         return loss
 
-    def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+    def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> Predicted:
         """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,)."""
         logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0)
         return {

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import pandas as pd
 import torch
 
 from fer_id.evaluation.confidence.threshold import FACE_SHARE
 from fer_id.labels import LabelSpace
+from fer_id.types import Predicted
 
 
 def prediction_table(
-    batches: Sequence[dict[str, Any]],
+    batches: Sequence[Predicted],
     rows: pd.DataFrame,
     labels: LabelSpace,
     *,
@@ -40,7 +40,7 @@ def prediction_table(
     ids = [clip_id for batch in batches for clip_id in batch["clip_id"]]
     rows = rows.set_index("clip_id").loc[ids].reset_index()
     names = labels.names
-    numbers: dict[str, Any] = {
+    numbers = {
         **{f"logit_{name}": logits[:, k].numpy() for k, name in enumerate(names)},
         **{f"p_{name}": logits.softmax(dim=1)[:, k].numpy() for k, name in enumerate(names)},
     }
