@@ -12,9 +12,9 @@ from typing import Any
 from experiments.online.server import asking, require_server
 from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
 from fer_id.labels import TARGET
+from fer_id.objectives import MONITOR, OBJECTIVES
 
 TITLE = "fer_id: studies, folds and sweeps"
-OBJECTIVES = ("val/macro_f1", "val/accuracy", "val/loss")
 SCORES = ("test/accuracy", "test/macro_f1", "test/macro_recall", "test/auc")
 INTERVALS = ("test/accuracy", "test/macro_f1")
 NOTE = (
@@ -91,8 +91,8 @@ def _studies() -> list[Any]:
     )
     recalls = [f"test/{label}/recall" for label in TARGET.names]
     panels = [
-        _curve("Inner validation by study", [OBJECTIVES[0]], groupby="study.group"),
-        _curve("Inner validation of each", [OBJECTIVES[0]]),
+        _curve("Inner validation by study", [MONITOR], groupby="study.group"),
+        _curve("Inner validation of each", [MONITOR]),
         _curve("Loss", ["train/loss", "val/loss"]),
         wr.BarPlot(title="Test scores", metrics=_summaries(SCORES), layout=wr.Layout(w=HALF, h=8)),
         wr.BarPlot(title="Recall by class", metrics=_summaries(recalls), layout=wr.Layout(w=HALF, h=8)),
@@ -109,7 +109,7 @@ def _folds() -> list[Any]:
         name="Folds, by study",
         filters='Metric("JobType") == "fold"',
         groupby=["config.study.name"],
-        pinned_columns=_columns("provenance", OBJECTIVES[0], "val/best_epoch"),
+        pinned_columns=_columns("provenance", MONITOR, "val/best_epoch"),
     )
     panels = [_curve(f"{name}, folds of a study", [name], groupby="study.name") for name in OBJECTIVES]
     return [wr.H1("Folds"), wr.PanelGrid(runsets=[runs], panels=panels)]

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.sweeping.parameters import Parameter, read_parameters
+from fer_id import objectives
 from fer_id.errors import ConfigError, Problems, quoted
+from fer_id.objectives import lower_is_better
 from fer_id.settings import WORD, is_name, limits_text
 from fer_id.yaml_text import read_yaml
 
 SWEEPS = Path(__file__).parents[1] / "sweeps"
 GRID, RANDOM, BAYES = METHODS = ("grid", "random", "bayes")
-OBJECTIVES = {"val/macro_f1": "maximize", "val/accuracy": "maximize", "val/loss": "minimize"}
+OBJECTIVES = {score: "minimize" if lower_is_better(score) else "maximize" for score in objectives.OBJECTIVES}
 """Possible objectives, columns of ``metrics.jsonl`` that ``trainer.monitor`` may name -> goal."""
 
 VERBS = ("train", "adapt")

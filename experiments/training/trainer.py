@@ -17,6 +17,7 @@ from fer_id.callbacks.record import Record
 from fer_id.callbacks.registry import make_callbacks
 from fer_id.callbacks.seeding import EpochSeed
 from fer_id.errors import ConfigError
+from fer_id.objectives import lower_is_better
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def make_trainer(
     from fer_id.callbacks.signals import OwnSignals
 
     chosen = config.trainer
-    mode = "min" if chosen.monitor.endswith("loss") else "max"
+    mode = "min" if lower_is_better(chosen.monitor) else "max"
     folder = run.path / "checkpoints"
     best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
     # A callback of its own, since save_last of ModelCheckpoint writes only when the best is written too. It runs after

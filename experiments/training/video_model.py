@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.training.mappings import mappings_of, require_one_mapping
-from fer_id.errors import ConfigError, FerIdError, RunError
+from fer_id.errors import ConfigError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.job import Geometry, Store
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
-from fer_id.store.card import StoreCard
+from fer_id.store.card import readable_cards
 from fer_id.video.inference import VideoModel
 from fer_id.video.timeline import About
 
@@ -200,26 +200,20 @@ def _known_fps(store: Store, stores: Sequence[str], frames: int) -> float | None
         return store.fps
     if frames == 1:
         return STILLS_FPS
-    found = {card.parameters.get("fps") for card in _cards(stores)}
+    found = {card.parameters.get("fps") for card in readable_cards(stores)}
     return float(found.pop() or 0) or None if len(found) == 1 else None
 
 
 def _min_eye_distance(store: Store, stores: Sequence[str]) -> float:
     known = store.min_eye_distance or next(
-        (card.parameters["min_eye_distance"] for card in _cards(stores) if "min_eye_distance" in card.parameters), None
+        (
+            card.parameters["min_eye_distance"]
+            for card in readable_cards(stores)
+            if "min_eye_distance" in card.parameters
+        ),
+        None,
     )
     return float(known or MIN_EYE_DISTANCE)
-
-
-def _cards(stores: Sequence[str]) -> list[StoreCard]:
-    """Return the cards of the stores that can still be read."""
-    cards = []
-    for path in stores:
-        try:
-            cards.append(StoreCard.read(Path(path) / "card.json"))
-        except FerIdError:
-            continue
-    return cards
 
 
 def _agreed(known: float | None, said: float | None, path: str) -> float:

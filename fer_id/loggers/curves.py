@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import pandas as pd
 
 from fer_id.loggers.disclosure import FEW, SPLITS, disclosed, few_of_split
+from fer_id.objectives import lower_is_better
 from fer_id.runs.run_dir import RunDir
 
 AVERAGED = ("lr", "train/", "val/")
@@ -22,7 +23,7 @@ def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
     values = curve[monitor].dropna() if monitor in curve else pd.Series(dtype=float)
     if values.empty:
         return {}
-    place = int(values.argmin() if monitor.endswith("loss") else values.argmax())
+    place = int(values.argmin() if lower_is_better(monitor) else values.argmax())
     row = curve.loc[values.index[[place]]].iloc[0]
     return {str(name): float(value) for name, value in row.dropna().items()}
 

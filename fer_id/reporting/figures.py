@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from fer_id.evaluation.confidence.calibration import Reliability
 from fer_id.evaluation.confidence.selective import RISKS, RiskCoverage
+from fer_id.objectives import lower_is_better
 from fer_id.reporting import style
 from fer_id.reporting.words import CEILING, baselines, error_pattern, percent
 from fer_id.runs.metrics import ClassScores, Metrics, Review
@@ -238,7 +239,7 @@ def _mark_best(axes: Axes, epochs: pd.DataFrame, monitor: str) -> None:
     if monitor not in epochs:  # a column without a number was dropped
         return
     scores = epochs[monitor]
-    best = float(epochs.index[int(scores.argmin() if monitor.endswith("loss") else scores.argmax())])
+    best = float(epochs.index[int(scores.argmin() if lower_is_better(monitor) else scores.argmax())])
     name = _MONITOR_NAMES.get(monitor, monitor)
     axes.axvline(best, color=style.VERMILION, linewidth=0.9, linestyle=(0, (4, 3)), label=f"{name}: epoch {best:.0f}")
 

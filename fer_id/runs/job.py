@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import JsonValue, model_validator
@@ -198,6 +199,20 @@ class Job(Part):
     resumed_with: list[Resumed] = []
     seconds: Number | None = None
     peak_memory_bytes: Count | None = None
+
+    def resumed(self, before: Job, changes: Mapping[str, tuple[JsonValue, JsonValue]], epochs: int) -> Job:
+        """Return the job of a resumed training with every change of settings so far.
+
+        Args:
+            before: the job as it was begun, or resumed before.
+            changes: dotted key of a setting -> its values before and after.
+            epochs: number of epochs before the change.
+        """
+        entries = before.resumed_with
+        if changes:
+            settings = {key: Change(before=old, after=new) for key, (old, new) in changes.items()}
+            entries = [*entries, Resumed(epochs=epochs, settings=settings)]
+        return self.model_copy(update={"resumed_with": entries}) if entries else self
 
     def subjects_of(self, *splits: str) -> frozenset[str]:
         """Return the pseudonyms of the subjects of some splits, together."""

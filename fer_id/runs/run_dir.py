@@ -15,7 +15,7 @@ from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_jso
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
 from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
-from fer_id.runs.job import Change, Job, Resumed
+from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
 from fer_id.shapes import Number, record
@@ -93,8 +93,8 @@ class RunDir:
             )
         if (run.path / "job.json").exists():
             run.require_store(job.store.fingerprint)
-            if resumed := run._resumed_with(changed, config):
-                job = job.model_copy(update={"resumed_with": resumed})
+            changes = {key: values for key, values in differences(run.config(), config).items() if key in changed}
+            job = job.resumed(run.job(), changes, len(run.learning_curve()))
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)
@@ -153,15 +153,6 @@ class RunDir:
         """
         found = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
-
-    def _resumed_with(self, changed: list[str], config: dict[str, Any]) -> list[Resumed]:
-        """Return ``resumed_with`` of ``job.json``: each change of settings, with the epochs before it."""
-        entries = self.job().resumed_with
-        if not changed:
-            return entries
-        found = differences(self.config(), config)
-        settings = {key: Change(before=found[key][0], after=found[key][1]) for key in changed}
-        return [*entries, Resumed(epochs=len(self.learning_curve()), settings=settings)]
 
     def require_store(self, fingerprint: str | None) -> None:
         """Check that a store is the one that the run was begun with; another may have other clips of the same name.

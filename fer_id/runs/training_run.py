@@ -16,6 +16,7 @@ from fer_id.callbacks.seeding import EpochSeed
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.objectives import lower_is_better
 from fer_id.progress import say
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
@@ -66,7 +67,7 @@ class TrainingRun(RunDir):
         Args:
             monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
         """
-        folder, mode = self.path / "checkpoints", "min" if monitor.endswith("loss") else "max"
+        folder, mode = self.path / "checkpoints", "min" if lower_is_better(monitor) else "max"
         return [
             ResumeRun(self, monitor),
             EpochSeed(self.job().seed or 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -135,6 +137,15 @@ class StoreCard:
             problems.found = misfits(CardShape, raw)
         problems.raise_if_any(StoreError, "Prepare the store again with this version.")
         return cls(**{"landmarks_from": _earlier_landmarks(raw), **raw})
+
+
+def readable_cards(stores: Iterable[str]) -> list[StoreCard]:
+    """Return the cards of the stores that can still be read."""
+    cards = []
+    for path in stores:
+        with suppress(StoreError):
+            cards.append(StoreCard.read(Path(path) / "card.json"))
+    return cards
 
 
 def _earlier_landmarks(raw: dict[str, Any]) -> str:

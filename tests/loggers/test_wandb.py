@@ -25,7 +25,8 @@ from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.loggers.wandb_session import close_session, harmless, wandb_mode
 from fer_id.reporting.gallery import Shown
-from fer_id.runs.job import Job
+from fer_id.runs.job import Job, Store
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.runs.uploads import read_uploads
 
@@ -231,7 +232,7 @@ METRICS = {
     "auc": None,
     "labels": ["happy"],
     "n_subjects": 7,
-    "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": {"low": None, "high": None}},
+    "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": None},
 }
 PER_CLASS = pd.DataFrame(
     {"class": ["happy", "sad"], "f1": [0.46875, None], "support": [7, 0], "recall": [None, None]}, dtype=object
@@ -271,7 +272,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
     figure = plt.figure()
     send_results(
         logger,
-        METRICS,
+        Metrics.model_validate(METRICS),
         {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
         PER_CLASS,
         real=False,
@@ -379,7 +380,8 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     run: Any = Run()
     figures: Any = {"confusion_matrix": 1, "subjects": 2}
-    send_results(run, {**METRICS, "provenance": provenance}, figures, PER_CLASS, real=False, hidden={})
+    metrics = Metrics.model_validate({**METRICS, "provenance": provenance})
+    send_results(run, metrics, figures, PER_CLASS, real=False, hidden={})
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion_matrix" in logged
     assert Run.summary["provenance"] == provenance
@@ -409,7 +411,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
         monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
-    metrics = {**METRICS, "provenance": "synthetic", "subgroups": subgroups}
+    metrics = Metrics.model_validate({**METRICS, "provenance": "synthetic", "subgroups": subgroups})
     send_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
     assert run.summary["test/group/site/a/accuracy"] == 0.5
     assert ("test/group/site/c/accuracy" in run.summary) is not real
@@ -435,7 +437,8 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
         monkeypatch.setattr(wandb, kind, lambda value: value)
     figures: Any = {"confusion_matrix": 2}
     hidden = withheld(Job.model_validate({"children": {"test": subjects}}), "fold")
-    send_results(run, {**METRICS, "provenance": "real"}, figures, PER_CLASS, real=True, hidden=hidden)
+    metrics = Metrics.model_validate({**METRICS, "provenance": "real"})
+    send_results(run, metrics, figures, PER_CLASS, real=True, hidden=hidden)
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
     assert run.summary["provenance"] == "real"
@@ -507,7 +510,7 @@ def test_strips_of_people_leave_only_with_their_consent(monkeypatch: pytest.Monk
 
 def experiment(folder: Path, children: dict[str, int], *, drawn: bool = False, job_type: str = "train") -> Any:
     """``.experiment`` of a run with so many real children in each split, one of them called s1-7f3a."""
-    job = {"children": children, "subjects": {"train": ["s1-7f3a"]}, "store": {"drawn": drawn}}
+    job = Job(children=children, subjects={"train": ["s1-7f3a"]}, store=Store(drawn=drawn))
     RunDir(folder).write_job(job)
     return PrivateWandbLogger(RunDir(folder), mode="offline", job_type=job_type).experiment
 

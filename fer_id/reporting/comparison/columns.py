@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting.benchmark.verdicts import ALPHA, p_words
 from fer_id.reporting.comparison.cells import Cell, Column, Group, counted_cell, signed_cell
-from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.comparison.panels import class_columns, cost_columns, gap_columns, setting_column
 from fer_id.reporting.words import listed, span, worst_classes
 
@@ -29,7 +30,7 @@ def table_groups(
     Args:
         compared: all runs.
         reference: the run that the others are paired with.
-        monitor: column of ``MONITORS`` that the rows are sorted by at first.
+        monitor: column of ``OBJECTIVES`` that the rows are sorted by at first.
         keys: configuration keys that differ, the swept ones first.
         swept: keys that a sweep varied.
         bounds: range of the strip that shows the test accuracy.
@@ -49,7 +50,7 @@ def table_groups(
 
 
 def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, float]) -> list[Column]:
-    scale = 1 if monitor == "val/loss" else 100
+    scale = 1 if lower_is_better(monitor) else 100
 
     def reached(run: Compared) -> Cell:
         value = run.reached.get(monitor)
@@ -65,7 +66,7 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
         place = {name: (end - low) / (high - low) for name, end in ends.items()}
         return Cell("", strip=((run.metrics.accuracy - low) / (high - low), place or None))
 
-    title = f"Inner validation {MONITORS[monitor]}{'' if scale == 1 else ', %'}"
+    title = f"Inner validation {OBJECTIVES[monitor]}{'' if scale == 1 else ', %'}"
     return [
         Column(title, reached, "best epoch, the mean over folds: what a run may be chosen by"),
         Column("Test accuracy, %", _score("accuracy"), "of the clips with a prediction"),

@@ -14,14 +14,12 @@ from fer_id.errors import Problems
 from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
 from fer_id.evaluation.predictions import Judged
-from fer_id.reporting.comparison.entries import MONITOR, Entry, read_entries
+from fer_id.objectives import MONITOR, OBJECTIVES, lower_is_better
+from fer_id.reporting.comparison.entries import Entry, read_entries
 from fer_id.runs.configs import FREE_KEYS
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
-
-MONITORS = {"val/macro_f1": "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
-"""Columns of ``metrics.jsonl`` that may choose a run's best epoch -> their names on the page."""
 
 _SMALL: Mapping[str, object] = {
     **{"per_subject": {}, "reasons": {}, "confusion_matrix": []},
@@ -41,8 +39,8 @@ class Compared:
         job: ``job.json`` without its lists of subjects and the audit.
         people: True where its subjects are people.
         config: configuration by dotted keys.
-        curves: column of ``MONITORS`` -> inner-validation score by epoch, mean over folds; only if all folds logged it.
-        reached: column of ``MONITORS`` -> its best value over the epochs, the mean over folds.
+        curves: column of ``OBJECTIVES`` -> score by epoch, mean over folds; only if all folds logged it.
+        reached: column of ``OBJECTIVES`` -> its best value over the epochs, the mean over folds.
         folds: number of folds; 1 for a single training.
         paired: comparison with the reference; None for the reference, and where the two cannot be paired.
         unpaired: reason why they cannot be paired.
@@ -108,12 +106,12 @@ def monitor_of(compared: Iterable[Compared]) -> str:
     compared = list(compared)
     chosen = {run.config.get("trainer.monitor", MONITOR) for run in compared}
     agreed = chosen.pop() if len(chosen) == 1 else MONITOR
-    return agreed if agreed in MONITORS and any(agreed in run.reached for run in compared) else MONITOR
+    return agreed if agreed in OBJECTIVES and any(agreed in run.reached for run in compared) else MONITOR
 
 
 def better_first(compared: Sequence[Compared], monitor: str) -> list[Compared]:
     """Return the runs with the best on inner validation first; runs without such a score last, in their order."""
-    sign = 1 if monitor == "val/loss" else -1
+    sign = 1 if lower_is_better(monitor) else -1
     return sorted(compared, key=lambda run: sign * run.reached[monitor] if monitor in run.reached else np.inf)
 
 
@@ -130,7 +128,7 @@ def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> l
 
 def _compared(entry: Entry) -> Compared:
     # Where a fold has not logged a score, the mean over the others would be over other children, so it is left out.
-    logged = {column: entry.curves_of(column) for column in MONITORS}
+    logged = {column: entry.curves_of(column) for column in OBJECTIVES}
     folds = {column: curves for column, curves in logged.items() if curves and len(curves) == len(entry.records)}
     return Compared(
         name=entry.name,
@@ -146,7 +144,7 @@ def _compared(entry: Entry) -> Compared:
 
 
 def _reached(folds: Sequence[pd.Series], column: str) -> float:
-    best = [float(fold.min() if column == "val/loss" else fold.max()) for fold in folds]
+    best = [float(fold.min() if lower_is_better(column) else fold.max()) for fold in folds]
     return sum(best) / len(best)
 
 

@@ -8,7 +8,8 @@ from fnmatch import fnmatchcase
 import pandas as pd
 
 from fer_id.evaluation.paired import Comparison
-from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.objectives import OBJECTIVES
+from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.comparison.panels import group_columns, lowest_group
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import Interval
@@ -66,7 +67,7 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     metrics = run.metrics
     row: Row = {"run": run.name, "folder": str(run.path), "provenance": run.provenance}
     row |= {"mode": run.job.mode, "store": run.job.store.name, "reference": reference}
-    row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in MONITORS}
+    row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in OBJECTIVES}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
         row |= _extent(name, metrics[name], metrics.interval(name))

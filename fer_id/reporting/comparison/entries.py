@@ -13,6 +13,7 @@ import pandas as pd
 from fer_id.errors import FerIdError, Problems, RunError
 from fer_id.evaluation.predictions import Judged, judge
 from fer_id.labels import LabelSpace
+from fer_id.objectives import MONITOR
 from fer_id.reporting import words
 from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.job import Job
@@ -20,7 +21,6 @@ from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
 T = TypeVar("T")
-MONITOR = "val/macro_f1"
 _SAME = 1e-9
 
 

@@ -16,12 +16,12 @@ from typing import Any
 from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
 from fer_id.files import atomic_write_text
+from fer_id.objectives import OBJECTIVES
 from fer_id.reporting import words
 from fer_id.reporting.comparison import figures as comparison_figures
 from fer_id.reporting.comparison.cells import Group
 from fer_id.reporting.comparison.columns import MOST_SETTINGS, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison.compared_run import (
-    MONITORS,
     Compared,
     better_first,
     compare_with_first,
@@ -96,7 +96,7 @@ def write_comparison(
         groups=groups,
         reference=reference,
         summary=summary(compared, reference, monitor),
-        score=MONITORS[monitor],
+        score=OBJECTIVES[monitor],
         labels=reference.metrics.labels,
         provenances=sorted({run.provenance for run in compared}),
         modes=sorted({run.job.mode for run in compared}),
@@ -142,14 +142,14 @@ def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, k
             {run.name: [run.curves[monitor]] for run in recorded},
             provenances,
             reached={run.name: run.reached[monitor] for run in recorded},
-            score=MONITORS[monitor],
+            score=OBJECTIVES[monitor],
             reference=reference.name,
         ),
         "settings": comparison_figures.settings_figure(
             {key: _plottable([run.config.get(key) for run in recorded]) for key in keys},
             [run.reached[monitor] for run in recorded],
             provenances,
-            MONITORS[monitor],
+            OBJECTIVES[monitor],
         ),
     }
     return {name: data_uri(svg(figure)) for name, figure in drawn.items() if figure is not None}

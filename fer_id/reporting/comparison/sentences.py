@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, points, too_few
-from fer_id.reporting.comparison.compared_run import MONITORS, Compared
+from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.words import counted, percent, within
 
 ACROSS_FOLDS = (
@@ -38,7 +39,7 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
     Args:
         compared: all runs, the best on inner validation first.
         reference: the run that the others are paired with.
-        monitor: column of ``MONITORS`` that determines the order.
+        monitor: column of ``OBJECTIVES`` that determines the order.
     """
     if len(compared) < 2:
         return []
@@ -63,10 +64,10 @@ def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> 
 
 
 def _chosen(best: Compared, reference: Compared, monitor: str, among: str) -> list[str]:
-    value = f"{best.reached[monitor]:.3f}" if monitor == "val/loss" else percent(best.reached[monitor])
+    value = f"{best.reached[monitor]:.3f}" if lower_is_better(monitor) else percent(best.reached[monitor])
     sentences = [
-        f"Inner validation chooses{among} {best.name} ({MONITORS[monitor]} {value}); on the test clips it is right on "
-        f"{percent(best.metrics.accuracy)} ({_extent(best)})."
+        f"Inner validation chooses{among} {best.name} ({OBJECTIVES[monitor]} {value}); on the test clips it is right "
+        f"on {percent(best.metrics.accuracy)} ({_extent(best)})."
     ]
     if best is not reference and best.paired:
         difference = best.paired.differences["accuracy_with_missing"]

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.runs.metrics import Uncertainty
 from fer_id.runs.run_dir import RunDir
 
 Capture = pytest.CaptureFixture[str]
@@ -51,13 +52,13 @@ def test_dropout_of_a_single_run(run: RunDir, capsys: Capture) -> None:
     assert set(table["provenance"]) == {"synthetic"}
     assert (table["epistemic"] > 0).any()
     scores = json.loads((run.path / "uncertainty" / "uncertainty.json").read_text())
-    assert run.metrics()["uncertainty"] == scores
+    assert run.metrics().uncertainty == Uncertainty.model_validate(scores)
     assert (scores["method"], scores["members"]) == ("Monte-Carlo dropout", 4)
     page = (run.path / "uncertainty" / "index.html").read_text()
     assert "drawn faces" in page
     assert 'href="uncertainty/index.html"' in (run.path / "report.html").read_text()
     assert main(["evaluate", str(run.path)]) == DONE  # which keeps the uncertainty
-    assert run.metrics()["uncertainty"] == scores
+    assert run.metrics().uncertainty == Uncertainty.model_validate(scores)
 
 
 def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Capture) -> None:
@@ -67,7 +68,7 @@ def test_an_ensemble_of_runs_on_the_same_clips(run: RunDir, capsys: Capture) -> 
     assert main(["uncertainty", str(run.path), str(other.path)]) == DONE
     assert "ensemble, 2 members" in capsys.readouterr().out
     assert run.metrics()["uncertainty"]["epistemic"] > 0
-    assert "uncertainty" not in other.metrics()
+    assert other.metrics().uncertainty is None
 
 
 def test_runs_that_are_no_ensemble_are_reported_together_and_nothing_is_written(run: RunDir, capsys: Capture) -> None:
