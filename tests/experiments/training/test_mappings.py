@@ -49,12 +49,10 @@ def training(*stores: Path, landmarks: int, **init: Any) -> TrainConfig:
 
 
 def finished(path: Path, config: TrainConfig, **record: Any) -> RunDir:
-    """A finished run whose record of its store says ``record`` too; None removes a key."""
+    """A finished run whose record of its store says ``record`` too."""
     data = open_data(config, None)
     job = describe_job(config, data, [data.fold], [None])
-    told = job["store"] | record
-    job["store"] = {key: value for key, value in told.items() if value is not None}
-    run = RunDir.create(path, plain(config), job)
+    run = RunDir.create(path, plain(config), job.model_copy(update={"store": job.store.model_copy(update=record)}))
     (run.path / "checkpoints" / "best.ckpt").touch()
     run.finish()
     return run
