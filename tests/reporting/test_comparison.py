@@ -22,6 +22,8 @@ from fer_id.reporting.comparison.entries import flatten
 from fer_id.reporting.comparison.page import LeftOut, write_comparison
 from fer_id.reporting.comparison.panels import lowest_group
 from fer_id.reporting.comparison.sentences import ACROSS_FOLDS
+from fer_id.runs.metrics import Column, GroupScores, Metrics, Subgroups
+from fer_id.runs.records import Size
 from fer_id.runs.run_dir import RunDir
 
 
@@ -257,9 +259,9 @@ def test_numbers_are_those_of_other_libraries(study, tmp_path):
 
 
 def test_a_group_below_the_least_number_of_subjects_is_no_lowest_group():
-    group = {"n_clips": 9, "intervals": {}}
-    values = {"mild": group | {"accuracy": 0.6, "n_subjects": 7}, "severe": group | {"accuracy": 0.1, "n_subjects": 2}}
-    lowest = lowest_group({"subgroups": {"min_subjects": 5, "columns": {"severity": {"groups": values}}}})
+    groups = {"mild": GroupScores(accuracy=0.6, n_subjects=7), "severe": GroupScores(accuracy=0.1, n_subjects=2)}
+    column = Column(of=["severity"], varies="", groups=groups, in_no_group=Size(), gaps={})
+    lowest = lowest_group(Metrics(subgroups=Subgroups(min_subjects=5, columns={"severity": column})))
     assert lowest is not None
     assert lowest[:2] == (0.6, "severity mild")
 
