@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import data_config
+from experiments.settings.registry import get_dataset
 from fer_id.callbacks.registry import known_callbacks
+from fer_id.errors import ConfigError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
@@ -155,7 +157,7 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
 class TrainConfig:
     """Configuration of one training, which ``fer-id train`` makes a run of."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
@@ -177,6 +179,10 @@ class TrainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield settings that do not fit together: data, model, adaptation, protocol and processes."""
+        try:
+            get_dataset(self.data.name or "synthetic")
+        except ConfigError as error:
+            yield Clash(("data.name",), str(error))
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:

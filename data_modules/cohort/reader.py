@@ -21,7 +21,7 @@ from data_modules.cohort.face_rows import marks_of
 from data_modules.cohort.manifests import read_manifests
 from data_modules.cohort.several_faces import SeveralFaces
 from data_modules.cohort.videos import FollowedClip, Stretch, VideoJob, follow_videos, read_part
-from data_modules.config import DataConfig
+from data_modules.config import SourceConfig
 from fer_id.consent.keys import keys_home
 from fer_id.consent.records import known_withdrawals, snapshot
 from fer_id.errors import ConfigError, DataError, Problems
@@ -50,7 +50,7 @@ VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
 
 
 @dataclass
-class CohortConfig(DataConfig):
+class CohortConfig(SourceConfig):
     """Settings of a cohort; ``source`` is its folder."""
 
     name: str = setting("cohort", help="dataset, chosen by data=")

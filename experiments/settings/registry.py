@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from data_modules.base import FerDataModule
-    from data_modules.config import DataConfig
+    from data_modules.config import SourceConfig
     from fer_id.store.card import StoreCard
 
 
@@ -22,7 +22,7 @@ class Dataset:
     """Parts of a dataset as ``module:name``, imported by the ``load`` methods, since some import torch.
 
     Attributes:
-        config: dataclass of settings, a ``DataConfig``.
+        config: dataclass of the settings of ``prepare``, a ``SourceConfig``.
         datamodule: ``FerDataModule``.
         prepare: ``prepare(config, out, *, overwrite)``, raw data -> store; empty where another command makes the store.
         made_by: the other command.
@@ -35,9 +35,9 @@ class Dataset:
     made_by: str = ""
     licence: str = "unknown"
 
-    def load_config(self) -> type[DataConfig]:
-        """Return the dataclass of settings."""
-        config: type[DataConfig] = imported(self.config)
+    def load_config(self) -> type[SourceConfig]:
+        """Return the dataclass of the settings of ``prepare``."""
+        config: type[SourceConfig] = imported(self.config)
         return config
 
     def load_datamodule(self) -> type[FerDataModule]:
@@ -65,8 +65,10 @@ _FER2013 = Dataset(
 )
 DATASETS = {
     "fer2013": _FER2013,
-    "ferplus": replace(  # the same images; its group file sets the labels of FER+
-        _FER2013, licence=f"labels: MIT; pictures, FER2013's: {_FER2013.licence}"
+    "ferplus": replace(  # the same images
+        _FER2013,
+        config="data_modules.fer2013:FERPlusConfig",
+        licence=f"labels: MIT; pictures, FER2013's: {_FER2013.licence}",
     ),
     "affectnet": Dataset(
         "data_modules.affectnet:AffectNetConfig",
@@ -84,13 +86,13 @@ DATASETS = {
         licence="recordings of children, for what their guardians consented to; not to be passed on",
     ),
     "synthetic": Dataset(
-        "data_modules.config:DataConfig",
+        "data_modules.config:SourceConfig",
         "data_modules.modules:SyntheticDataModule",
         made_by="fer-id synth out=FOLDER",
         licence="drawn by fer_id (Apache-2.0); nobody is shown",
     ),
     "simulated": Dataset(
-        "data_modules.config:DataConfig",
+        "data_modules.config:SourceConfig",
         "data_modules.modules:SimulatedDataModule",
         made_by="fer-id simulate source=STORE out=FOLDER",
         licence="as the stills it was made of",
@@ -111,8 +113,8 @@ def get_dataset(name: str) -> Dataset:
     return DATASETS[name]
 
 
-def data_config(name: str) -> type[DataConfig]:
-    """Return the dataclass of settings of the dataset of that name.
+def source_config(name: str) -> type[SourceConfig]:
+    """Return the dataclass of the settings of ``prepare`` of the dataset of that name.
 
     Raises:
         ConfigError: unknown.
