@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import yaml
 
-from experiments.settings.values import Raw
 from fer_id.errors import ConfigError, Problems, cut
 from fer_id.inputs import MOST_YAML, read_text
 from fer_id.yaml_text import compose
@@ -19,6 +18,9 @@ from fer_id.yaml_text import compose
 GROUPS = Path(__file__).parents[1] / "configs"
 COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
+
+Raw = str | list["Raw"] | dict[str, "Raw"]
+"""A value before its type is known: text, or containers of text."""
 
 Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
 """(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
