@@ -10,6 +10,7 @@ import copy
 import re
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import field, fields
 from functools import cache, partial
 from typing import (
@@ -92,18 +93,15 @@ def setting(
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
-    limits = {"min": min, "max": max, "above": above, "below": below}
+    limits = {"min": min, "max": max, "above": above, "below": below, "choices": choices and tuple(choices)}
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     metadata |= {"help": help, "required": required}
-    if kind in (WORD, PATH):
-        metadata["name"] = kind
-    elif kind:
-        metadata[kind] = default if kind == SELECTOR else True
-    if choices is not None:
-        metadata["choices"] = tuple(choices)
+    if kind:
+        metadata |= {"name": kind} if kind in (WORD, PATH) else {kind: default if kind == SELECTOR else True}
+    copied = isinstance(default, list | dict)
     made: Any = (
         field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
-        if isinstance(default, list | dict)
+        if copied
         else field(default=default, metadata=metadata)
     )
     return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
@@ -114,19 +112,18 @@ def is_name(text: str, kind: str) -> bool:
 
     Such a name becomes a folder, a cell of a table, a line on a terminal and a name in W&B.
     """
-    if kind == WORD and set(text) & set("/\\#?%:"):
-        return False
     words = text.split("/")
-    return all(map(_is_word, words)) and not any(word.casefold() in RESERVED for word in words[-2:])
+    return (
+        not (kind == WORD and set(text) & set("/\\#?%:"))
+        and all(map(_is_word, words))
+        and not any(word.casefold() in RESERVED for word in words[-2:])
+    )
 
 
 def _is_word(word: str) -> bool:
     plain = is_file_name(word) and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
     hidden = "\\" in word or word.startswith((".", "-"))  # a leading - would be read as an option
     return plain and not hidden and not is_formula(word)
-
-
-# ------------------------------------------------------------------------------------------------ conversion and checks
 
 
 def converted(value: object, hint: Any, metadata: Mapping[str, Any], *, strict: bool = False) -> Any:
@@ -137,7 +134,7 @@ def converted(value: object, hint: Any, metadata: Mapping[str, Any], *, strict: 
             For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``.
         hint: str, int, float, bool, Literal, a list or tuple of these, or one of all these ``| None``.
         metadata: limits, as :func:`setting` makes them; those of a list hold for its items.
-        strict: refuse text for a number, and bool for an int.
+        strict: ``value`` is of the type already; text is not converted, nor bool to int.
 
     Raises:
         ValueError: another type, or outside the limits; the message says what is expected.
@@ -145,7 +142,7 @@ def converted(value: object, hint: Any, metadata: Mapping[str, Any], *, strict: 
     from pydantic import ValidationError
 
     try:
-        return _adapter(hint, frozenset(metadata.items())).validate_python(value, strict=strict or None)
+        return _adapter(hint, frozenset(metadata.items()), strict).validate_python(value, strict=strict)
     except ValidationError as error:
         limited = any(fault["type"] in _OF_LIMITS for fault in error.errors())
         raise ValueError(f"expected {(limited and limits_text(metadata)) or expected(hint)}") from None
@@ -163,45 +160,39 @@ def faults(config: Any) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _adapter(hint: Any, metadata: frozenset[tuple[str, Any]]) -> TypeAdapter[Any]:
+def _adapter(hint: Any, metadata: frozenset[tuple[str, Any]], strict: bool) -> TypeAdapter[Any]:
     from pydantic import TypeAdapter  # here, since `fer-id --help` checks no value
 
-    return TypeAdapter(_annotated(hint, dict(metadata)), config={"allow_inf_nan": False})
+    return TypeAdapter(_annotated(hint, dict(metadata), strict), config={"allow_inf_nan": False})
 
 
-def _annotated(hint: Any, metadata: Mapping[str, Any]) -> Any:
-    """Return a type with the limits of a setting, and with the meaning of text, as pydantic takes them."""
+def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
+    """Return a type with the limits of a setting, and unless ``strict`` with the meaning of text, for pydantic."""
     from pydantic import AfterValidator, BeforeValidator, Field
 
-    origin, kinds = get_origin(hint), get_args(hint)
-    made, checks = hint, list[Any]()
-    if origin in _UNIONS:
-        made = Union[tuple(_annotated(kind, metadata) for kind in kinds)]  # noqa: UP007  # types known at run time only
-    elif origin in (list, tuple):
-        made = origin[tuple(kind if kind is Ellipsis else _annotated(kind, metadata) for kind in kinds)]
+    origin, made, check = get_origin(hint), hint, Field()
+    if origin in (list, tuple, *_UNIONS):
+        kinds = tuple(kind if kind is Ellipsis else _annotated(kind, metadata, strict) for kind in get_args(hint))
+        made = Union[kinds] if origin in _UNIONS else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
-        checks = [Field(**{name: metadata[key] for name, key in _LIMITS.items() if key in metadata})]
+        check = Field(**{name: metadata.get(key) for name, key in _LIMITS.items()})
     elif hint is str:
-        checks = [AfterValidator(partial(_allowed, metadata))]
-    empty = hint is not str and "name" not in metadata
-    return Annotated[(made, *checks, BeforeValidator(partial(_meaning, hint, empty)))]
+        check = AfterValidator(partial(_allowed, metadata))
+    if strict:
+        return Annotated[made, check]
+    empty = hint is not str and not (origin in _UNIONS and "name" in metadata)
+    return Annotated[made, check, BeforeValidator(partial(_meaning, hint, empty))]
 
 
 def _allowed(metadata: Mapping[str, Any], text: str) -> str:
     """Return a text that is one of the choices, and a name where a name is expected, else raise ValueError."""
-    if text not in metadata.get("choices", (text,)) or not ("name" not in metadata or is_name(text, metadata["name"])):
+    if text not in metadata.get("choices", (text,)) or ("name" in metadata and not is_name(text, metadata["name"])):
         raise ValueError(text)
     return text
 
 
 def _meaning(hint: Any, empty: bool, raw: object) -> object:
-    """Return None or the list that a text stands for where ``hint`` is expected; else the text, None where it is wrong.
-
-    Args:
-        hint: the type.
-        empty: whether empty text is None.
-        raw: the text; another value is returned as it is.
-    """
+    """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, or itself."""
     if not isinstance(raw, str):
         return raw
     if raw == "null" or (empty and raw == ""):
@@ -212,14 +203,9 @@ def _meaning(hint: Any, empty: bool, raw: object) -> object:
         return raw
     if not raw.startswith("["):
         return [raw]
-    try:
-        node = compose(raw, "list", ConfigError, aliases=False)
-    except ConfigError:
-        return None
-    return yaml.BaseLoader("").construct_object(node, deep=True)
-
-
-# ------------------------------------------------------------------------------------------------------------- in words
+    with suppress(ConfigError):
+        return yaml.BaseLoader("").construct_object(compose(raw, "list", ConfigError, aliases=False), deep=True)
+    return None
 
 
 def limits_text(metadata: Mapping[str, Any]) -> str:
@@ -240,16 +226,14 @@ def expected(hint: Any) -> str:
         return " or ".join(map(expected, get_args(hint)))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    if get_args(hint):
-        return f"a list such as [a, b] ({type_text(hint)})"
-    return _WORDS.get(hint) or type_text(hint)
+    return f"a list such as [a, b] ({type_text(hint)})" if get_args(hint) else _WORDS.get(hint) or type_text(hint)
 
 
 def type_text(hint: Any) -> str:
     """Return the name of the type in ``--help``, such as ``float|null`` or ``list[str]``."""
-    kinds = get_args(hint)
+    kinds = [kind if isinstance(kind, str) else type_text(kind) for kind in get_args(hint)]
     if get_origin(hint) in (Literal, *_UNIONS):
-        return "|".join(kind if isinstance(kind, str) else type_text(kind) for kind in kinds)
+        return "|".join(kinds)
     if kinds:
-        return f"{get_origin(hint).__name__}[{', '.join(map(type_text, kinds))}]"
+        return f"{get_origin(hint).__name__}[{', '.join(kinds)}]"
     return {Ellipsis: "...", type(None): "null"}.get(hint) or str(getattr(hint, "__name__", hint))

@@ -12,9 +12,17 @@ import dataclasses
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
-from experiments.settings.sources import Leaf, Shorthand, arguments, file_leaves, group_leaves, group_names
+from experiments.settings.sources import (
+    COMMAND_LINE,
+    Leaf,
+    Shorthand,
+    arguments,
+    file_leaves,
+    group_leaves,
+    group_names,
+)
 from fer_id.errors import SHOWN, ConfigError, Problems
 from fer_id.settings import Clash, converted
 
@@ -61,16 +69,13 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
     Raises:
         ConfigError: all problems: syntax, unknown keys and groups, types, limits, combinations.
     """
-    problems = Problems("settings")
-    typed = _with_rest(schema, list(arguments(argv, paths, problems)))
-    values = {leaf.key: leaf.value for leaf in typed}
-    leaves, selectors = list[Leaf](), set[str]()
-    for field in _fields(schema):
+    problems, leaves, made = Problems("settings"), list[Leaf](), cast("Any", schema())
+    typed = {leaf.key: leaf for leaf in _with_rest(made, list(arguments(argv, paths, problems)))}
+    values = {leaf.key: leaf.value for leaf in typed.values()}
+    for field in dataclasses.fields(made):
         if "selector" not in field.metadata:
             continue
-        selectors.add(field.name)
-        default = Leaf(field.name, field.metadata["selector"], "default")
-        choice = next((leaf for leaf in typed if leaf.key == field.name), default)
+        choice = typed.pop(field.name, Leaf(field.name, field.metadata["selector"], "default"))
         if choice.value:
             leaves += group_leaves(choice, field.metadata.get("shorthand"), values, problems)
         elif f"{field.name}.name" not in values:
@@ -78,23 +83,19 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
             problems.add(f"{field.name}: nothing chosen; say {field.name}=NAME, NAME one of {names}")
         if choice.value and field.default is not dataclasses.MISSING:  # a plain key, which records the choice
             leaves.append(choice)
-    leaves += [leaf for leaf in typed if leaf.key not in selectors]
-    return _resolve(schema, leaves, problems, "add --help to see every key with its default and limits")
+    return _resolve(
+        schema, [*leaves, *typed.values()], problems, "add --help to see every key with its default and limits"
+    )
 
 
-def _fields(schema: Any) -> tuple[dataclasses.Field[Any], ...]:
-    return dataclasses.fields(schema)
-
-
-def _with_rest(schema: Any, typed: list[Leaf]) -> list[Leaf]:
-    """Move the leaves of unknown keys, as text, to the schema's field for the rest, where it has one."""
-    rest = next((field.name for field in _fields(schema) if field.metadata.get("rest")), None)
-    known = {setting.key for setting in settings(schema())} - {rest}
-    others = [leaf for leaf in typed if leaf.key not in known]
-    if rest is None or not others:
+def _with_rest(config: Any, typed: list[Leaf]) -> list[Leaf]:
+    """Move the leaves of unknown keys, as text, to the config's field for the rest, where it has one."""
+    rest = [field.name for field in dataclasses.fields(config) if field.metadata.get("rest")]
+    known = {setting.key for setting in settings(config)}.difference(rest)
+    others: list[Any] = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in typed if leaf.key not in known]
+    if not rest or not others:
         return typed
-    texts: Any = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in others]
-    return [*(leaf for leaf in typed if leaf.key in known), Leaf(rest, texts, others[0].origin)]
+    return [*(leaf for leaf in typed if leaf.key in known), Leaf(rest[0], others, COMMAND_LINE)]
 
 
 def read(schema: type[T], path: Path) -> T:
@@ -113,7 +114,7 @@ def read(schema: type[T], path: Path) -> T:
 
 def _retired(schema: Any) -> set[str]:
     """Return the dotted keys that the sections of a schema had in earlier versions."""
-    return {f"{field.name}.{key}" for field in _fields(schema) for key in field.metadata.get("retired", ())}
+    return {f"{field.name}.{key}" for field in dataclasses.fields(schema) for key in field.metadata.get("retired", ())}
 
 
 def plain(config: Any) -> Any:
@@ -127,13 +128,6 @@ def usual(config: Any) -> dict[str, Any]:
     """Return the default of every setting of a configuration as plain values."""
     made: dict[str, Any] = plain(type(config)())
     return made
-
-
-def to_yaml(config: Any) -> str:
-    """Return the config as the text of a YAML file, in the order of its dataclasses."""
-    from omegaconf import OmegaConf
-
-    return OmegaConf.to_yaml(OmegaConf.structured(config))
 
 
 def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
@@ -154,7 +148,7 @@ def template(schema: Any, names: Mapping[str, str]) -> Any:
         ConfigError: a section has no variant of that name.
     """
     config = schema()
-    for field in _fields(schema):
+    for field in dataclasses.fields(schema):
         if field.name in names and (variant := field.metadata.get("variant")):
             setattr(config, field.name, variant(names[field.name])())
     return config
@@ -205,34 +199,24 @@ def _value(leaf: Leaf, setting: Setting) -> Any:
 
 
 def _unknown(key: str, known: Mapping[str, Setting], sections: list[str]) -> str:
-    """Return a hint on an unknown key: a similar key, and the keys of its section.
+    """Return a hint on an unknown key: a similar key, and the keys of its section unless it is among ``sections``.
 
-    Args:
-        key: the unknown key.
-        known: all settings.
-        sections: sections of the unknown keys so far, whose keys were listed; the section of ``key`` is added.
+    ``sections`` are those of the unknown keys so far; the one of ``key`` is added.
     """
     section, _, name = key.rpartition(".")
     listed = section in sections
     sections.append(section)
     if len(sections) > SHOWN or len(key) > _LONGEST_KEY:
         return "unknown key"
-    if within := [name for name in known if name.startswith(f"{key}.")]:
+    if within := [other for other in known if other.startswith(f"{key}.")]:
         return f"is a section; set one of its keys: {', '.join(within)}"
-    near = get_close_matches(key, known, n=1, cutoff=0.75) or [
-        other for other in known if other.rpartition(".")[2] == name
-    ]
-    keys = "" if listed else f" Known here: {', '.join(_siblings(section, known))}"
-    return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"
-
-
-def _siblings(section: str, known: Mapping[str, Setting]) -> list[str]:
-    """Return the keys of the deepest known section around ``section``; at the top a section is listed as one key."""
-    while section:
-        if siblings := [name for name in known if name.startswith(f"{section}.")]:
-            return siblings
+    near = get_close_matches(key, known, n=1, cutoff=0.75) or [key for key in known if key.rpartition(".")[2] == name]
+    while section and not (siblings := [other for other in known if other.startswith(f"{section}.")]):
         section = section.rpartition(".")[0]
-    return list(dict.fromkeys(name if "." not in name else name.split(".")[0] + ".*" for name in known))
+    if not section:
+        siblings = list(dict.fromkeys(key if "." not in key else f"{key.split('.')[0]}.*" for key in known))
+    keys = "" if listed else f" Known here: {', '.join(siblings)}"
+    return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"
 
 
 def _clashes(config: Any, prefix: str = "") -> Iterator[Clash]:

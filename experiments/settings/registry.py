@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fer_id.errors import ConfigError, quoted
+from fer_id.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,7 +109,7 @@ def get_dataset(name: str) -> Dataset:
     if name not in DATASETS:
         near = get_close_matches(name, DATASETS, n=1)
         meant = f", did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"unknown dataset {quoted(name)}{meant} Known: {', '.join(DATASETS)}")
+        raise ConfigError(f"unknown dataset{meant} Known: {', '.join(DATASETS)}")
     return DATASETS[name]
 
 

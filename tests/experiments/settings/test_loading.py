@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.config import TrainConfig, TrainerConfig
-from experiments.settings.loading import chosen_by_name, load, plain, read, settings, to_yaml
+from experiments.settings.loading import chosen_by_name, load, plain, read, settings
 from experiments.settings.registry import DATASETS
 from experiments.settings.sources import GROUPS, group_names
 from experiments.verbs.prepare import PrepareConfig
@@ -229,7 +229,7 @@ def test_a_file_is_reported_with_its_line(tmp_path: Path) -> None:
     path.write_text("optim:\n  lr: fast\n  lr: 1\ntrainer: {max_epoch: 3}\nloss: &a\n")
     text = message(TrainConfig, *STORE, f"recipe={path}")
     assert f"optim.lr=fast ({path}, line 2): expected a number such as 0.01 or 1e-4" in text
-    assert f"optim.lr ({path}, line 3): is given twice in this file" in text
+    assert f"optim.lr=1 ({path}, line 3): optim.lr is given twice, before as optim.lr=fast ({path}, line 2)" in text
     assert f"trainer.max_epoch=3 ({path}, line 4): unknown key, did you mean trainer.max_epochs?" in text
 
 
@@ -382,6 +382,11 @@ WHOLE = st.builds(
         steps=st.lists(st.tuples(FINITE, st.integers(0, 64))),
     ),
 )
+
+
+def to_yaml(config: Any) -> str:
+    """Return the text that ``RunDir.write_config`` writes."""
+    return str(yaml.safe_dump(plain(config), sort_keys=False, allow_unicode=True))
 
 
 @given(WHOLE)
