@@ -171,8 +171,10 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
     from pydantic import AfterValidator, BeforeValidator, Field
 
     origin, made, check = get_origin(hint), hint, Field()
+    if hint in (Ellipsis, type(None)):
+        return hint
     if origin in (list, tuple, *_UNIONS):
-        kinds = tuple(kind if kind is Ellipsis else _annotated(kind, metadata, strict) for kind in get_args(hint))
+        kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
         made = Union[kinds] if origin in _UNIONS else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
         check = Field(**{name: metadata.get(key) for name, key in _LIMITS.items()})
