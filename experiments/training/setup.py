@@ -45,6 +45,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
         seed=config.seed,
         fold=fold,
     )
+    data.setup()
     require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
         data.fold = data.parts(data.fold)[part]
