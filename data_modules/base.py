@@ -1,10 +1,10 @@
-"""LightningDataModule over one or several ClipStores; the base of every dataset's own."""
+"""LightningDataModule over one or several ClipStores; the base of every dataset's own, which adds its facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -26,15 +26,20 @@ from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.opening import PooledStores
 from fer_id.errors import ConfigError, DataError
 from fer_id.evaluation.config import ProtocolConfig, Rows
+from fer_id.files import locked
 from fer_id.labels import map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
+from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
 PREFETCHED = 2
 """Batches that each loader process has ready, torch's default."""
+
+ANOTHER_PREPARES_S = 24 * 3600.0
+"""Seconds that a process waits for another one that makes the store."""
 
 PATIENCE_S = 120
 """Seconds that a training waits for a batch before it assumes that the loader processes hang."""
@@ -53,14 +58,29 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         batch_size: clips per batch.
         seed: seed of sample order, augmentation and the division into folds.
         fold: name of the fold; the first by default.
+        source: raw data, of which ``prepare_data`` makes a missing store; or the dataset's ``settings``, which name it.
 
     Attributes:
-        dataset: name of the dataset, for stores given as folders.
+        dataset: name of the dataset, as ``data=`` chooses it.
+        settings: dataclass of the settings of :meth:`prepare`.
+        label_space: name of the label space of the stores; empty where it depends on the settings.
+        splits: published name of a split -> ``train``, ``validation`` or ``test``; empty: none is published.
+        counts: published name of a split -> number of samples that its authors state.
+        licence: licence of the raw data, for model cards.
+        layout: files and folders of the raw data, for error messages.
+        made_by: the command that makes the stores, where it is not ``fer-id prepare``.
         config: stores and reading options.
         stores, clips, labels, folds, fold, ...: see :class:`data_modules.opening.PooledStores`.
     """
 
-    dataset = ""
+    dataset: ClassVar[str] = ""
+    settings: ClassVar[type[DataConfig]] = DataConfig
+    label_space: ClassVar[str] = ""
+    splits: ClassVar[Mapping[str, str]] = {}
+    counts: ClassVar[Mapping[str, int]] = {}
+    licence: ClassVar[str] = "unknown"
+    layout: ClassVar[str] = ""
+    made_by: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -71,12 +91,13 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         fold: str | None = None,
+        source: DataConfig | str | Path | None = None,
     ) -> None:
         pl.LightningDataModule.__init__(self)
         config = store if isinstance(store, DataConfig) else self._config(store)
         if not config.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
-        self.augment, self.batch_size = augment, batch_size
+        self.augment, self.batch_size, self.raw = augment, batch_size, source
         protocol = ProtocolConfig(protocol) if isinstance(protocol, str) else protocol
         PooledStores.__init__(self, config, protocol, seed=seed, fold=fold)
         self._first_epoch = 0
@@ -87,6 +108,45 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     def _config(cls, store: str | Path | Sequence[str | Path]) -> DataConfig:
         folders = [store] if isinstance(store, str | Path) else store
         return DataConfig(name=cls.dataset, store=[str(folder) for folder in folders])
+
+    @classmethod
+    def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> StoreCard:
+        """Convert the raw data to a ClipStore, which appears whole or not at all.
+
+        Args:
+            config: of the class ``settings``; ``config.source`` is the raw data.
+            out: folder of the store.
+            overwrite: replace an existing store.
+
+        Raises:
+            ConfigError: settings that do not fit, or another command makes the stores.
+            DataError: faulty raw data, all faults together.
+        """
+        made_by = cls.made_by or "a prepare of its own, which is missing"
+        raise ConfigError(f"{cls.dataset or cls.__name__} is not prepared but made by {made_by}")
+
+    def prepare_data(self) -> None:
+        """Make the store of ``source`` where it does not exist; Lightning calls this in one process of each machine.
+
+        Raises:
+            ConfigError, DataError: as :meth:`prepare`; or ``source`` is given for several stores.
+        """
+        if self.raw is None or all(Path(store).exists() for store in self.config.store):
+            return
+        if len(self.config.store) > 1:
+            raise ConfigError("source= is the raw data of one store, and several are given: prepare them one by one")
+        out = Path(self.config.store[0])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent, DataError, patience_s=ANOTHER_PREPARES_S):
+            if not out.exists():
+                raw = self.raw
+                config = raw if isinstance(raw, DataConfig) else self.settings(name=self.dataset, source=str(raw))
+                self.prepare(config, out)
+
+    def open(self) -> list[ClipStore]:
+        """Open the stores, after making a missing one of ``source``."""
+        self.prepare_data()
+        return super().open()
 
     def setup(self, stage: str | None = None) -> None:
         """Open the stores and divide them into folds.

@@ -34,10 +34,14 @@ class PooledStores:
         self.config, self.protocol, self.seed = config, protocol, seed
         self._fold_name = fold
 
+    def open(self) -> list[ClipStore]:
+        """Open the stores."""
+        return open_stores(self.config.store)
+
     @cached_property
     def stores(self) -> list[ClipStore]:
         """The opened stores, in the order given."""
-        return open_stores(self.config.store)
+        return self.open()
 
     @cached_property
     def labels(self) -> LabelSpace:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
+from data_modules.registry import data_config
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import data_config
 from fer_id.callbacks.registry import known_callbacks
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_modules.registry import DATASETS, data_config, known_datasets
 from experiments.config import TrainConfig, TrainerConfig
 from experiments.settings.loading import chosen_by_name, load, plain, read, settings, to_yaml
-from experiments.settings.registry import DATASETS
 from experiments.settings.sources import GROUPS, group_names
 from experiments.verbs.prepare import PrepareConfig
 from fer_id.errors import ConfigError
@@ -293,7 +293,7 @@ def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_each_dataset_has_its_own_settings(dataset: str) -> None:
     config = load(TrainConfig, [f"data={dataset}", "data.store=[a, b]"])
-    assert type(config.data) is DATASETS[dataset].load_config()
+    assert type(config.data) is data_config(dataset)
     assert (config.data.name, config.data.store) == (dataset, ["a", "b"])
 
 
@@ -334,7 +334,7 @@ def test_selectors_have_their_group_files() -> None:
     for section in fields(TrainConfig):
         if default := section.metadata.get("selector"):
             assert (GROUPS / section.name / f"{default}.yaml").is_file()
-    assert set(group_names("data")) == set(DATASETS)
+    assert group_names("data") == known_datasets()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(
