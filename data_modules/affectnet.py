@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,7 @@ class AffectNetDataModule(PictureDataModule):
     dataset = "affectnet"
     settings = AffectNetConfig
     label_space = AFFECTNET8.name
-    splits: ClassVar = {"training": "train", "validation": "test"}
+    splits = {"training": "train", "validation": "test"}
     licence = "for research only, by agreement with its authors; not to be passed on"
     layout = (
         "training.csv and validation.csv (original release; perhaps in Manually_Annotated_file_lists), or train_set "

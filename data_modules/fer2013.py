@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +66,8 @@ class FER2013DataModule(PictureDataModule):
 
     dataset = "fer2013"
     settings = FER2013Config
-    splits: ClassVar = dict(zip(USAGES, ("train", "validation", "test"), strict=True))
-    counts: ClassVar = dict(zip(USAGES, (28_709, 3_589, 3_589), strict=True))
+    splits = dict(zip(USAGES, ("train", "validation", "test"), strict=True))
+    counts = dict(zip(USAGES, (28_709, 3_589, 3_589), strict=True))
     licence = "unknown: pictures from the web, published for a contest without a licence"
     layout = "fer2013.csv (emotion,pixels,Usage), plain or gzipped, or folders train|test/<class>/<image>"
     colour = "gray"
