@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from data_modules.config import DataConfig
+from data_modules.config import DataConfig, SourceConfig
 from data_modules.dataset import (
     ClipDataset,
     Collate,
@@ -74,7 +74,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     """
 
     dataset: ClassVar[str] = ""
-    settings: ClassVar[type[DataConfig]] = DataConfig
+    settings: ClassVar[type[SourceConfig]] = SourceConfig
     label_space: ClassVar[str] = ""
     splits: ClassVar[Mapping[str, str]] = {}
     counts: ClassVar[Mapping[str, int]] = {}
@@ -91,7 +91,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         fold: str | None = None,
-        source: DataConfig | str | Path | None = None,
+        source: SourceConfig | str | Path | None = None,
     ) -> None:
         pl.LightningDataModule.__init__(self)
         config = store if isinstance(store, DataConfig) else self._config(store)
@@ -140,7 +140,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         with locked(out.parent, DataError, patience_s=ANOTHER_PREPARES_S):
             if not out.exists():
                 raw = self.raw
-                config = raw if isinstance(raw, DataConfig) else self.settings(name=self.dataset, source=str(raw))
+                config = raw if isinstance(raw, SourceConfig) else self.settings(name=self.dataset, source=str(raw))
                 self.prepare(config, out)
 
     def open(self) -> list[ClipStore]:

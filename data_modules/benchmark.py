@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_modules.config import DataConfig
+from data_modules.config import SourceConfig
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
 from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
@@ -37,7 +37,7 @@ VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
 
 
 @dataclass
-class BenchmarkConfig(DataConfig):
+class BenchmarkConfig(SourceConfig):
     """Settings of ``prepare`` shared by the image benchmarks."""
 
     validation_fraction: float = setting(

@@ -26,6 +26,8 @@ SIDE = 48
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Class names, in the order of the numbers in column ``emotion``."""
 
+LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
+LABELS_HELP = "fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes"
 USAGES = ("Training", "PublicTest", "PrivateTest")
 LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
 PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
@@ -36,11 +38,7 @@ class FER2013Config(StillsConfig):
     """Settings of FER2013."""
 
     name: str = setting("fer2013", help="dataset, chosen by data=")
-    labels: str = setting(
-        "fer2013",
-        choices=LABELS,
-        help="fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes",
-    )
+    labels: str = setting("fer2013", choices=LABELS, help=LABELS_HELP)
     votes: str | None = setting(None, help="fer2013new.csv, published with FER+; the ferplus labels need it")
     row_flags: str | None = setting(
         None, help="CSV that flags images whose votes are uncertain; the ferplus labels leave them out"
@@ -49,12 +47,10 @@ class FER2013Config(StillsConfig):
 
 @dataclass
 class FERPlusConfig(FER2013Config):
-    """Settings of FER+."""
+    """Settings of FER2013's images with the labels of FER+."""
 
     name: str = setting("ferplus", help="dataset, chosen by data=")
-    labels: str = setting(
-        "ferplus_majority", choices=LABELS, help="one class for each image, or the shares of the votes; as data=fer2013"
-    )
+    labels: str = setting("ferplus_majority", choices=LABELS, help=LABELS_HELP)
 
 
 class FER2013DataModule(PictureDataModule):

@@ -38,9 +38,10 @@ LAYOUT = "Expected train/<class>/<image>, test/<class>/<image> and, if there is 
 
 @dataclass
 class FolderConfig(StillsConfig):
-    """Settings of an image folder; an empty ``label_space`` is inferred from the class folders' names."""
+    """Settings of an image folder."""
 
     name: str = setting("folder", help="dataset, chosen by data=")
+    label_space: str | None = setting(None, help="label space of the class folders; empty: inferred from their names")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
 
 

@@ -15,7 +15,7 @@ from fer_id.exports import imported
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
-    from data_modules.config import DataConfig
+    from data_modules.config import SourceConfig
 
 GROUP = "fer_id.datasets"
 """Group of entry points: name -> subclass of ``FerDataModule``."""
@@ -37,6 +37,13 @@ def known_datasets() -> list[str]:
     return [*DATASETS, *sorted(entry_points(group=GROUP).names - set(DATASETS))]
 
 
+def unknown_dataset(name: str) -> str:
+    """Return the message for an unknown name."""
+    near = get_close_matches(name, known_datasets(), n=1)
+    meant = f", did you mean {near[0]}?" if near else "."
+    return f"unknown dataset{meant} Known: {', '.join(known_datasets())}"
+
+
 def load_dataset(name: str) -> type[FerDataModule]:
     """Return the data module of a dataset.
 
@@ -45,9 +52,7 @@ def load_dataset(name: str) -> type[FerDataModule]:
             ``FerDataModule``, or has another name.
     """
     if name not in known_datasets():
-        near = get_close_matches(name, known_datasets(), n=1)
-        meant = f", did you mean {near[0]}?" if near else "."
-        raise ConfigError(f"unknown dataset{meant} Known: {', '.join(known_datasets())}")
+        raise ConfigError(unknown_dataset(name))
     target = DATASETS.get(name) or entry_points(group=GROUP)[name].value
     from data_modules.base import FerDataModule
 
@@ -64,8 +69,8 @@ def load_dataset(name: str) -> type[FerDataModule]:
     return dataset
 
 
-def data_config(name: str) -> type[DataConfig]:
-    """Return the dataclass of settings of the dataset of that name.
+def source_config(name: str) -> type[SourceConfig]:
+    """Return the dataclass of the settings of ``prepare`` of the dataset of that name.
 
     Raises:
         ConfigError: as :func:`load_dataset`.

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from data_modules.config import DataConfig
+from data_modules.config import SourceConfig
 from data_modules.several_faces import SeveralFaces
 from data_modules.videos import FollowedClip, VideoJob, follow_videos, read_part
 from fer_id.errors import DataError, Problems
@@ -39,7 +39,7 @@ VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
 
 
 @dataclass
-class VideoConfig(DataConfig):
+class VideoConfig(SourceConfig):
     """Settings of ``prepare`` for people on video."""
 
     fps: float = setting(

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_modules.config import DataConfig
-from data_modules.registry import data_config, load_dataset
+from data_modules.config import SourceConfig
+from data_modules.registry import load_dataset, source_config
 from experiments.settings.loading import chosen_by_name
 from experiments.verbs.inspect import describe
 from fer_id.errors import ConfigError
@@ -19,7 +19,7 @@ from fer_id.store.reader import ClipStore
 class PrepareConfig:
     """Configuration of a preparation: raw data and output."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    data: SourceConfig = field(default_factory=SourceConfig, metadata=chosen_by_name(variant=source_config))
     out: str = setting("", required=True, help="folder of the store to make")
     overwrite: bool = setting(False, help="replace what is there")
 

@@ -270,10 +270,11 @@ def test_settings_that_do_not_fit_are_reported_together() -> None:
 
 
 def test_the_data_module_reads_what_was_prepared(fer_rows, fer_csv, tmp_path: Path) -> None:
+    from data_modules.config import DataConfig
     from fer_id.evaluation.config import ProtocolConfig
 
     made(fer_csv(fer_rows()), tmp_path)
-    config = FER2013Config(store=[str(tmp_path / "store")], num_workers=0)
+    config = DataConfig(name="fer2013", store=[str(tmp_path / "store")], num_workers=0)
     module = FER2013DataModule(config, ProtocolConfig(), augment=None, batch_size=4, seed=0)
     batch = module.on_after_batch_transfer(next(iter(module.test_dataloader())), 0)
     assert tuple(batch["frames"].shape) == (4, 1, 3, 64, 64)

@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 
-from data_modules.registry import DATASETS, data_config
+from data_modules.registry import DATASETS, source_config
 from experiments.config import TrainConfig
 from experiments.measure.planted_gaps import PlantedConfig
 from experiments.settings.loading import Setting, load, settings
@@ -29,7 +29,7 @@ def numeric(setting: Setting) -> bool:
 def every_number() -> dict[str, Setting]:
     """Yield each number among the settings of verbs and datasets, by schema and key."""
     schemas = [imported(verb.config) for verb in VERBS.values()]
-    schemas += [PlantedConfig, *(data_config(dataset) for dataset in DATASETS)]
+    schemas += [PlantedConfig, *(source_config(dataset) for dataset in DATASETS)]
     return {
         f"{schema.__name__}: {entry.key}": entry for schema in schemas for entry in settings(schema()) if numeric(entry)
     }
