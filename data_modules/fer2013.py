@@ -29,7 +29,6 @@ CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
 LABELS_HELP = "fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes"
 USAGES = ("Training", "PublicTest", "PrivateTest")
-LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
 PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
 
 
