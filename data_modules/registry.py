@@ -33,8 +33,8 @@ DATASETS = {
 
 
 def known_datasets() -> list[str]:
-    """Return the names of all datasets; no package is imported for it."""
-    return [*DATASETS, *sorted(entry_points(group=GROUP).names - set(DATASETS))]
+    """Return the sorted names of all datasets; no package is imported for it."""
+    return sorted({*DATASETS, *entry_points(group=GROUP).names})
 
 
 def unknown_dataset(name: str) -> str:

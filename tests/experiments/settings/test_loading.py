@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_modules.registry import DATASETS, known_datasets, source_config
+from data_modules.registry import DATASETS, known_datasets, load_dataset, source_config
 from experiments.config import TrainConfig, TrainerConfig
 from experiments.settings.loading import chosen_by_name, load, plain, read, settings, to_yaml
 from experiments.settings.sources import GROUPS, group_names
@@ -296,7 +296,7 @@ def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
 def test_each_dataset_has_its_own_settings(dataset: str) -> None:
     config = load(TrainConfig, [f"data={dataset}", "data.store=[a, b]"])
     assert (config.data.name, config.data.store) == (dataset, ["a", "b"])
-    if not DATASETS[dataset].made_by:
+    if not load_dataset(dataset).made_by:
         prepared = load(PrepareConfig, [f"data={dataset}", "data.source=raw", "out=store"]).data
         assert type(prepared) is source_config(dataset)
         assert (prepared.name, prepared.source) == (dataset, "raw")
