@@ -122,8 +122,8 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
             ConfigError: settings that do not fit, or another command makes the stores.
             DataError: faulty raw data, all faults together.
         """
-        made_by = cls.made_by or "a prepare of its own, which is missing"
-        raise ConfigError(f"{cls.dataset or cls.__name__} is not prepared but made by {made_by}")
+        made = f"not prepared but made by {cls.made_by}" if cls.made_by else f"without {cls.__qualname__}.prepare"
+        raise ConfigError(f"dataset {cls.dataset or cls.__qualname__} is {made}")
 
     def prepare_data(self) -> None:
         """Make the store of ``source`` where it does not exist; Lightning calls this in one process of each machine.

@@ -17,6 +17,7 @@ from fer_id.errors import DataError, cut
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.video import pictures_end, video_facts
+from fer_id.progress import say
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import SHARD_NAME
 
@@ -105,8 +106,10 @@ class VideoDataModule(FerDataModule):
             for record in recordings
         }
         videos = Videos(_jobs(recordings, source, config), rows, left_out)
-        with written_videos(videos, card, out, config, overwrite=overwrite):
+        with written_videos(videos, card, out, config, overwrite=overwrite) as several:
             pass
+        if frames := several.audit()["frames"]:
+            say(f"{frames} frames show several faces; the larger, more central one was followed: see {out / 'sheets'}")
         return card
 
 

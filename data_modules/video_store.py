@@ -82,8 +82,11 @@ class Videos(NamedTuple):
 @contextmanager
 def written_videos(
     videos: Videos, card: StoreCard, out: Path, config: VideoConfig, *, overwrite: bool
-) -> Iterator[StoreCard]:
-    """Follow the faces, write every window and the audit, and return the card; the store appears after the block.
+) -> Iterator[SeveralFaces]:
+    """Follow the faces, write every window, fill ``card.audit``; the store appears after the block.
+
+    Yields:
+        the counts of frames with several faces.
 
     Raises:
         DataError: unreadable videos, all together; no face in any of them.
@@ -102,12 +105,12 @@ def written_videos(
                 "several_faces": several.audit(),
                 "hdr_videos": hdr,
             }
-            yield card
+            yield several
     for outcome in (NO_PICTURE, DAMAGED):
         if coverage[outcome]:
             say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
-    for line in [f"{counted(hdr, 'video')}: {HDR_NOTE}"] * bool(hdr) + several.sentences(out):
-        say(line)
+    if hdr:
+        say(f"{counted(hdr, 'video')}: {HDR_NOTE}")
 
 
 @contextmanager

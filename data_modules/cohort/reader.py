@@ -82,13 +82,16 @@ class CohortDataModule(FerDataModule):
                 say(line)
             cohort = admit(read_manifests(Path(config.source), config.groups), key, gone, date.today())
         videos = Videos(list(_jobs(cohort, config)), _rows(cohort, cohort.manifests.groups), cohort.left_out)
-        with written_videos(videos, _card(cohort, config), out, config, overwrite=overwrite) as card:
+        card = _card(cohort, config)
+        with written_videos(videos, card, out, config, overwrite=overwrite) as several:
             votes = cohort.votes
             card.audit["annotators"] = None if votes is None or votes.empty else agreement(votes, TARGET)
             written = set(card.audit["coverage"]["by_subject"])
             card.consent = {subject: consent for subject, consent in card.consent.items() if subject in written}
             admitted = {subject: consent["purposes"] for subject, consent in card.consent.items()}
             log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before the store can be opened
+        for line in several.sentences(out):
+            say(line)
         return card
 
 
