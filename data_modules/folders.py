@@ -33,7 +33,7 @@ ALIASES = {
 """Other words for the class names of :mod:`fer_id.labels`."""
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-LAYOUT = "Expected train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>."
+LAYOUT = "train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>"
 
 
 @dataclass
@@ -58,7 +58,7 @@ class FolderDataModule(PictureDataModule):
 
     dataset = "folder"
     settings = FolderConfig
-    layout = "train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>"
+    layout = LAYOUT
 
     @classmethod
     def benchmark(cls, config: FolderConfig) -> Benchmark:
@@ -94,7 +94,7 @@ def list_images(root: Path) -> list[ImageFile]:
         DataError: unknown split folders, files that are no images, folders without images; all of them together.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder. {LAYOUT}")
+        raise DataError(f"{root}: no such folder. Expected {LAYOUT}.")
     problems, files = Problems(str(root)), list[ImageFile]()
     for folder in _visible(root):
         split = SPLITS.get(folder.name.lower())
@@ -110,9 +110,9 @@ def list_images(root: Path) -> list[ImageFile]:
                 problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
     for problem in _name_problems(files, root):
         problems.add(problem)
-    problems.raise_if_any(DataError, LAYOUT)
+    problems.raise_if_any(DataError, f"Expected {LAYOUT}.")
     if not files:
-        raise DataError(f"{root}: no images. {LAYOUT}")
+        raise DataError(f"{root}: no images. Expected {LAYOUT}.")
     return files
 
 

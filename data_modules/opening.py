@@ -66,7 +66,7 @@ class PooledStores:
 
     @property
     def images(self) -> bool:
-        """Whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
+        """True where ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
         return all(map(holds_images, self.stores))
 
     @cached_property

@@ -79,7 +79,7 @@ def read_records(
         for record in read(source, left_out):
             number += 1
             if not isinstance(record, kind):
-                raise TypeError(f"it yields a {type(record).__name__}, expected {kind.__name__}")
+                raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")
             for fault in [*_common_faults(dataset, record, seen), *faults(record)]:
                 problems.add(f"{kind.__name__} {number} ({cut(record[0])}): {fault}")
             if len(problems) >= MOST_WRONG:
@@ -89,12 +89,14 @@ def read_records(
     except (FerIdError, MemoryError):
         raise
     except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(getattr(read, "__code__", None), "co_filename", "")  # the last line of its own, not of a library
+        own = ([frame for frame in frames if frame.filename == file] or frames)[-1]
         raise DataError(
-            f"{name} raises {type(error).__name__} ({Path(where.filename).name}, line {where.lineno}) after {number} "
+            f"{name} raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} "
             f"records: {cut(error, 300)}. Expected: it yields {kind.__name__}, and raises DataError for faulty raw data"
         ) from error
-    problems.raise_if_any(DataError, f"Expected fields as fer-id documents them for {kind.__name__}.")
+    problems.raise_if_any(DataError, f"Expected: fields of {kind.__name__}, see docs/DATASETS.md.")
 
 
 def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) -> Iterator[str]:

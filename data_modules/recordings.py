@@ -121,15 +121,11 @@ def _faults(record: Any, groups: tuple[str, ...]) -> Iterator[str]:
         yield f"video is {type(record.video).__name__}, expected Path"
     elif not record.video.is_file():
         yield f"video {record.video}: no such file"
-    for name, seconds in (("start_s", record.start_s), ("end_s", record.end_s)):
-        if not (isinstance(seconds, int | float) and 0 <= seconds < math.inf) and (name, seconds) != (
-            "end_s",
-            None,
-        ):
-            yield f"{name} is {cut(repr(seconds))}, expected seconds in the video"
-            return
-    if record.end_s is not None and record.end_s <= record.start_s:
-        yield f"end_s is {record.end_s:g}, expected more than start_s, {record.start_s:g}"
+    end_s = math.inf if record.end_s is None else record.end_s
+    wrong = [seconds for seconds in (record.start_s, end_s) if not isinstance(seconds, int | float)]
+    if wrong or not 0 <= record.start_s < end_s:
+        times = f"start_s is {cut(repr(record.start_s))}, end_s is {cut(repr(record.end_s))}"
+        yield f"{times}, expected seconds in the video, the end after the start"
     if set(record.groups) != set(groups):
         yield f"groups names {sorted(record.groups)}, expected group_columns: {sorted(groups)}"
 
