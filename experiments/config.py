@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
+from data_modules.registry import known_datasets, unknown_dataset
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import get_dataset
 from fer_id.callbacks.registry import known_callbacks
-from fer_id.errors import ConfigError
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
 from fer_id.labels import SPACES
@@ -179,10 +178,8 @@ class TrainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield settings that do not fit together: data, model, adaptation, protocol and processes."""
-        try:
-            get_dataset(self.data.name or "synthetic")
-        except ConfigError as error:
-            yield Clash(("data.name",), str(error))
+        if self.data.name and self.data.name not in known_datasets():
+            yield Clash(("data.name",), unknown_dataset(self.data.name))
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:

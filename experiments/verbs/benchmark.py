@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
+from data_modules.registry import known_datasets
 from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import DATASETS
 from experiments.verbs.models import ModelFile, model_file
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
@@ -46,8 +46,8 @@ class PretrainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of an unknown dataset, and of a part that is not three numbers."""
-        if self.data not in DATASETS:
-            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(DATASETS)}")
+        if self.data not in known_datasets():
+            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(known_datasets())}")
         if self.at_most and len(self.at_most) != len(SPLITS):
             yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test stills")
 

@@ -29,13 +29,12 @@ QUICK = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_reports(sketched_figures: None) -> None:
-    """``test_shipped.py`` renders the figures of every dataset, model and protocol."""
-
-
-@pytest.fixture(scope="module")
 def without_figures() -> Iterator[None]:
-    """Leave the figures out of the reports of trainings, where neither is looked at."""
+    """Leave the figures out of the reports of trainings: drawing them takes a third of the time of a tiny one.
+
+    A module that looks at them overrides this fixture; ``test_shipped.py`` has those of every dataset, model and
+    protocol, ``test_front_door.py`` renders them.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer_id.reporting.report.write_figures", lambda run: {})
         yield
@@ -80,7 +79,7 @@ def drawn(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> "Stores":
-    """Stores by the name of their YAML in ``configs/data``, each made at its first use."""
+    """Stores by the name of their dataset, each made at its first use."""
     return Stores(request.getfixturevalue)
 
 
@@ -193,7 +192,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "affectnet": (affectnet_original, affectnet_2021),
     "folder": (class_folders,),
 }
-"""What writes a dataset as it is published and returns the settings of ``prepare``, by the name of its YAML."""
+"""What writes a dataset as it is published and returns the settings of ``prepare``, by its name."""
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:

@@ -72,11 +72,33 @@ def test_auto_is_online_with_a_key_in_the_environment(monkeypatch: pytest.Monkey
     assert wandb_mode("auto") == "offline"
 
 
-@pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [
+        ("offline", "offline"),
+        ("disabled", "disabled"),
+        ("dryrun", "offline"),
+        ("banana", "offline"),
+        ("online", "online"),
+        ("", "online"),
+    ],
+)
+def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, value: str, mode: str) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setenv("WANDB_MODE", value)
     assert wandb_mode("auto") == mode
+
+
+def test_an_unknown_mode_in_the_environment_is_named_and_the_run_recorded_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "banana")
+    run = mirror(tmp_path / "run", {}, mode="online")
+    assert run is not None
+    assert run.settings.mode == "offline"
+    assert "WANDB_MODE=banana is no mode of W&B (online, offline or disabled)" in capsys.readouterr().err
+    close_session()
 
 
 def test_auto_is_online_with_a_key_in_a_netrc_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -285,9 +307,9 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
 
 def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
     """Whatever text field of whatever dataset: a path in it is not sent, also a relative one where its key is known."""
-    from experiments.settings.registry import DATASETS
+    from data_modules.registry import DATASETS, source_config
 
-    for config in (DataConfig, *(dataset.load_config() for dataset in DATASETS.values())):
+    for config in (DataConfig, *map(source_config, DATASETS)):
         fields = [field.name for field in dataclasses.fields(config) if "str" in str(field.type)]
         sent = public({"data": dict.fromkeys(fields, "/planted/place"), "init": {"run": "a", "encoder_from": "b"}})
         assert sent["init"] == {}
