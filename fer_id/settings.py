@@ -177,7 +177,8 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
         kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
         made = Union[kinds] if origin in _UNIONS else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
-        check = Field(**{name: metadata.get(key) for name, key in _LIMITS.items()})
+        limits: dict[str, Any] = {name: metadata.get(key) for name, key in _LIMITS.items()}
+        check = Field(**limits)
     elif hint is str:
         check = AfterValidator(partial(_allowed, metadata))
     if strict:
