@@ -168,17 +168,19 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
     known = {setting.key: setting for setting in settings(defaults)}
     tree, failed, sections = OmegaConf.structured(defaults), set[str](), list[str]()
     for leaf in leaves:
-        failed.add(leaf.key)
-        if leaf.key in known:
+        if leaf.key.startswith(unknown):
+            failed.add(leaf.key)
+        elif leaf.key in known:
             try:
                 OmegaConf.update(tree, leaf.key, _value(leaf, known[leaf.key]), merge=False)
-                failed.remove(leaf.key)
             except ValueError as error:
                 problems.add(f"{leaf}: {error}")
-        elif not leaf.key.startswith(unknown):
+                failed.add(leaf.key)
+        else:
             moved = leaf.key in _retired(schema)
-            hint_on_key = "unknown key; fer-id prepare takes it" if moved else _unknown(leaf.key, known, sections)
-            problems.add(f"{leaf}: {hint_on_key}", kind="unknown key")
+            fault = "unknown key; fer-id prepare takes it" if moved else _unknown(leaf.key, known, sections)
+            problems.add(f"{leaf}: {fault}", kind="unknown key")
+            failed.add(leaf.key)
     for key, setting in known.items():
         if setting.metadata.get("required") and key not in failed and not OmegaConf.select(tree, key):
             problems.add(f"{key} is required ({setting.metadata['help']}): say {key}=...")

@@ -202,6 +202,7 @@ def test_an_unknown_dataset_lists_the_known_and_its_keys_are_no_problems() -> No
         assert "did you mean fer2013" in text
         assert all(name in text for name in DATASETS)
         assert "votes" not in text  # which keys it has is not known
+    assert "out is required" in text  # beside the other problems
 
 
 def test_missing_choice_and_required_keys() -> None:
