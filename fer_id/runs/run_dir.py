@@ -14,7 +14,7 @@ from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
-from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
+from fer_id.runs.configs import FREE_KEYS, differences, with_defaults, without_retired
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
@@ -258,12 +258,13 @@ class RunDir:
         return path
 
     def config(self) -> dict[str, Any]:
-        """Return the whole resolved configuration, ``config.yaml``."""
-        return read_yaml(self.path / "config.yaml", RunError)[0]
+        """Return the whole resolved configuration, ``config.yaml``, without settings that no training has any more."""
+        return without_retired(read_yaml(self.path / "config.yaml", RunError)[0])
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``."""
-        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        # Not allow_unicode: with it PyYAML turns U+0085 into a space.
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def job(self) -> Job:
         """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""
