@@ -23,7 +23,7 @@ class Record(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
         self._spent = 0.0
-        self._validated = False
+        self._earlier: dict[str, Any] = {}
         self._rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,15 +40,14 @@ class Record(pl.Callback):
         for logger in _loggers(trainer):
             logger.begin(self._rows)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that the epoch that ends has validation numbers of its own."""
-        self._validated = True
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the numbers of earlier epochs: Lightning keeps each until it is logged again, however old."""
+        self._earlier = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Complete the row: epoch, step, seconds, learning rate, and every number logged."""
-        known = trainer.callback_metrics.items()  # Lightning keeps the numbers of the last validation, however old
-        numbers = {key: float(value) for key, value in known if self._validated or not key.startswith("val/")}
-        self._validated = False
+        """Complete the row: epoch, step, seconds, learning rate, and every number logged in this epoch."""
+        known = trainer.callback_metrics.items()
+        numbers = {key: float(value) for key, value in known if value is not self._earlier.get(key)}
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
