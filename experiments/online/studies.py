@@ -103,20 +103,16 @@ def _log(folder: Path, configuration: Configuration, *, mode: str, project: str,
     runs, job = configuration.runs, configuration.job
     config: dict[str, Any] = runs[0].config()
     provenance = runs[0].job()["store"]["provenance"]
-    name = f"{folder.name}/{job}"
     tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
     logger = PrivateWandbLogger(
         RunDir(folder / PLACE / job),
-        mode=mode,
+        f"{folder.name}/{job}",
         project=project,
         entity=entity,
         group=folder.name,
         job_type="study",
-        name=name,
         tags=[*tags, "configuration"],
-        config={**config, "study": {"group": folder.name, "name": name, "fold": None, "provenance": provenance}},
-        monitor=config["trainer"]["monitor"],
-        folds=runs,
+        mode=mode,
     )
     logger.log_mean_curve(runs)
     logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})

@@ -123,7 +123,6 @@ def _judge_fold(run: RunDir) -> FoldControls:
     from fer_id.tasks.features import Features
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     model, data = trained.model, trained.data
     require_one_length(run, data.clips["length"])
     with trained.autocast():

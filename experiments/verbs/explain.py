@@ -145,7 +145,6 @@ def _explain_fold(
     from fer_id.explain.layers import choose_layer
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     data = trained.data
     data.batch_size = config.batch_size
     rows = _rows(data, chosen)

@@ -115,7 +115,6 @@ def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, s
     from fer_id.models.dropout import sampled_answers
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     data = trained.data
     with trained.autocast():
         batches = data.plain_batches(data.fold.test)

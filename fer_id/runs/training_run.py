@@ -8,11 +8,10 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.callbacks.checkpoint import Checkpoint, WholeFiles
+from fer_id.callbacks.checkpoint import WholeFiles
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.record import Record
+from fer_id.callbacks.record import run_callbacks
 from fer_id.callbacks.resuming import Start, begin_at, find_start, forget_previous
-from fer_id.callbacks.seeding import EpochSeed
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
@@ -65,14 +64,10 @@ class TrainingRun(RunDir):
         Args:
             monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
         """
-        folder, mode = self.path / "checkpoints", "min" if monitor.endswith("loss") else "max"
         return [
             ResumeRun(self, monitor),
-            EpochSeed(int(self.job()["seed"])),
-            Record(),
             WritePredictions(self),
-            Checkpoint(folder, "best", monitor=monitor, mode=mode),
-            Checkpoint(folder, "last"),
+            *run_callbacks(self, monitor, seed=int(self.job()["seed"])),
         ]
 
 

@@ -12,8 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
-from fer_id.callbacks.record import Record
-from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.record import EpochSeed, Record
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
