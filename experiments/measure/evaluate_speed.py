@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import statistics
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import special
 
+from experiments.measure.timing import seconds, timed_thrice
 from fer_id.evaluation.intervals import RESAMPLES
 from fer_id.labels import TARGET
 from fer_id.reporting import report
@@ -55,19 +50,14 @@ def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: 
     return run
 
 
-def judge_run(run: RunDir) -> tuple[float, str]:
+def evaluate_seconds(run: RunDir) -> tuple[float, str]:
     """Return the duration of ``fer-id evaluate`` in seconds (median of three), and a note on its parts."""
-    command = [sys.executable, "-m", "experiments.cli", "evaluate", str(run.path)]
-    before = os.times()
-    commands = [_seconds(lambda: subprocess.run(command, check=True, capture_output=True)) for _ in range(3)]
-    after = os.times()
-    busy = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")) / 3
+    took, note = timed_thrice(["evaluate", str(run.path)])
     report.evaluate_run(run)  # loads fonts and templates
-    whole, figures = _seconds(lambda: report.evaluate_run(run)), _seconds(lambda: report.write_figures(run))
-    return statistics.median(commands), (
-        f"{min(commands):.2f} to {max(commands):.2f}, {busy:.2f} of the processor; in a process that has begun "
-        f"{whole:.2f} s, of which the figures {figures:.2f} s; drawing {RESAMPLES:,} resamples of the subjects alone "
-        f"takes {_resampling(run):.3f} s"
+    whole, figures = seconds(lambda: report.evaluate_run(run)), seconds(lambda: report.write_figures(run))
+    return took, (
+        f"{note}; in a process that has begun {whole:.2f} s, of which the figures {figures:.2f} s; drawing "
+        f"{RESAMPLES:,} resamples of the subjects alone takes {_resampling(run):.3f} s"
     )
 
 
@@ -81,10 +71,4 @@ def _resampling(run: RunDir) -> float:
         drawn = np.random.default_rng(0).multinomial(subjects, np.full(subjects, 1 / subjects), size=RESAMPLES)
         (drawn @ tables).sum()
 
-    return _seconds(resampled)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
+    return seconds(resampled)

@@ -38,11 +38,7 @@ class Configuration:
 
 
 def log_study(config: WandbConfig) -> str:
-    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result.
-
-    Raises:
-        RunError: the folder is no study of a sweep.
-    """
+    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result."""
     folder = Path(str(config.target))
     count = log_configurations(folder, mode=config.wandb, project=config.project, entity=config.entity)
     if count:
@@ -53,17 +49,11 @@ def log_study(config: WandbConfig) -> str:
 
 
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
-    """Log a W&B run for every configuration that all folds of a study trained.
+    """Log a W&B run for every configuration that all folds of a study trained; return their number.
 
     Args:
-        folder: the study's folder.
+        folder: the study's folder; RunError where it is none, or damaged.
         mode, project, entity: as ``logging`` of a training.
-
-    Returns:
-        the number of configurations.
-
-    Raises:
-        RunError: the folder is no study of a sweep, or damaged.
     """
     complete = list(configurations(folder))
     for configuration in complete:

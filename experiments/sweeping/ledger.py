@@ -171,11 +171,7 @@ def _cut(out: BinaryIO) -> None:
 
 
 def _trial(row: dict[str, Any], where: str) -> Trial:
-    """Return the trial that a line of ``trials.jsonl`` records.
-
-    Raises:
-        RunError: the line records no trial.
-    """
+    """Return the trial that a line of ``trials.jsonl`` records; raise RunError where it records none."""
     hint = "Mend or remove that line, the runs themselves are whole."
     checked(TrialLine, row, f"{where}: damaged (no record of a trial)", RunError, hint)
     if unsafe := [name for name in (row["fold"], row["job"]) if name and not is_file_name(name)]:

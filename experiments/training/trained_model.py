@@ -143,11 +143,7 @@ class TrainedModel:
 
 
 def require_own_kind(run: RunDir) -> None:
-    """Check that fer_id can build the model of a run.
-
-    Raises:
-        RunError: the model is a custom ``nn.Module``.
-    """
+    """Raise RunError where the model of a run is a custom ``nn.Module``, which fer_id cannot build."""
     model = run.config().get("model") or {}
     if model.get("encoder") == OWN_MODULE:
         raise RunError(

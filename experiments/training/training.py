@@ -16,12 +16,11 @@ from experiments.interrupts import interruptible
 from experiments.settings.loading import plain, usual
 from experiments.training.distributed import alone, leave_group, silent
 from experiments.training.finishing import finish
-from experiments.training.job import describe_job
+from experiments.training.job import describe_job, peak_bytes, reset_peak
 from experiments.training.loggers import make_wandb_logger
-from experiments.training.memory import peak_bytes, reset_peak
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
-from experiments.training.setup import make_model, make_task, open_data, open_source
+from experiments.training.setup import make_model, make_task, open_data, open_sources
 from experiments.training.trainer import make_trainer
 from fer_id.callbacks.predictions import WritePredictions
 from fer_id.callbacks.resuming import Start, begin_at, find_start
@@ -33,6 +32,7 @@ from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
@@ -89,7 +89,7 @@ def _prepare(
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
-    sources = [source for source in [open_source(config, start)] if source is not None]
+    sources = open_sources(config, [start])
     for source in sources:
         data.align_with(source)
     data.require_shared_memory()
@@ -121,7 +121,7 @@ def _fit(
         say(f"{run.path}: {obstacle}: training from the beginning")
     if task.strategy.learns:
         if not trained:
-            _learn(config, run, data, task, loggers, watchers, last)
+            _learn(make_trainer(config, run, loggers, watchers), data, task, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
@@ -130,19 +130,11 @@ def _fit(
     make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
 
 
-def _learn(
-    config: TrainConfig,
-    run: RunDir,
-    data: FerDataModule,
-    task: ClipClassification,
-    loggers: Sequence[Logger],
-    watchers: Sequence[Callback],
-    last: Path | None,
-) -> None:
+def _learn(trainer: Trainer, data: FerDataModule, task: ClipClassification, last: Path | None) -> None:
     """Fit the task, from the checkpoint ``last`` where there is one, and leave the process group."""
     if last is not None:
         load_model(task.model, last)  # for its clear errors; Lightning loads it again, with the optimiser's state
-    make_trainer(config, run, loggers, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    trainer.fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 
@@ -155,7 +147,7 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         data = open_data(config, None)
         config, task, *_ = _prepare(config, run.path, data, None)
     with interruptible():
-        _learn(config, run, data, task, [], (), find_start(folder).last if config.resume else None)
+        _learn(make_trainer(config, run, []), data, task, find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

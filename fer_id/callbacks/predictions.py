@@ -88,11 +88,7 @@ def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterab
 
 
 def _predicted(outputs: Any, batch: Any) -> dict[str, Any]:
-    """Return ``clip_id``, ``logits`` and ``covered`` of a batch, as ``prediction_table`` takes them.
-
-    Raises:
-        ConfigError: the step returned no logits.
-    """
+    """Return ``clip_id``, ``logits`` and ``covered`` of a batch; raise ConfigError where there are no logits."""
     logits = outputs.get("logits") if isinstance(outputs, dict) else outputs
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ConfigError(

@@ -102,11 +102,7 @@ def evaluated(batch: Any) -> Tensor:
 
 
 def label_space(callback: pl.Callback, trainer: pl.Trainer, pl_module: pl.LightningModule) -> LabelSpace:
-    """Return the classes: ``labels`` of the LightningModule, else of the data module.
-
-    Raises:
-        ConfigError: neither has them.
-    """
+    """Return ``labels`` of the LightningModule, else of the data module; raise ConfigError where neither has them."""
     for owner in (pl_module, getattr(trainer, "datamodule", None)):
         if isinstance(labels := getattr(owner, "labels", None), LabelSpace):
             return labels

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     import wandb
     from numpy.typing import NDArray
-    from torch import nn
 
     from fer_id.reporting.gallery import Shown
 
@@ -263,7 +262,7 @@ class PrivateWandbLogger(WandbLogger):
                 close_session()
             self._opened = [None]
 
-    # --------------------------------------------------------------- Lightning's other ways to send something to W&B
+    # ------- Lightning's other ways to send something, beside those that end in `experiment` or `log_metrics`
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -281,19 +280,6 @@ class PrivateWandbLogger(WandbLogger):
     ) -> None:
         """Send nothing and print a message: a table may hold anything."""
         self.experiment.log({key: data if dataframe is None else dataframe})
-
-    def watch(
-        self, model: nn.Module, log: str | None = "gradients", log_freq: int = 100, log_graph: bool = True
-    ) -> None:
-        """Send nothing and print a message."""
-        self.experiment.watch(model)
-
-    def use_artifact(self, artifact: str, artifact_type: str | None = None) -> Any:
-        """Fetch nothing and print a message."""
-        return self.experiment.use_artifact(artifact)
-
-    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Do nothing: weights stay in the run."""
 
 
 def _job(run: RunDir) -> dict[str, Any]:
