@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from experiments.config import TrainConfig
-from experiments.measure.evaluate_speed import GROUPS
+from experiments.measure.evaluate_speed import GROUPS, with_answers
 from experiments.measure.timing import timed_thrice
 from experiments.settings.loading import plain
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Ledger, Trial
@@ -139,14 +138,11 @@ def _write_trial(
     cost = {"parameters": parameters, "multiply_adds_per_clip": multiply_adds}
     job = {"command": "fer-id sweep run", "seed": 0, "mode": "inductive", "store": STORE | {"groups": list(GROUPS)}}
     job |= {"cost": cost, "seconds": 3.0 * epochs, "peak_memory_bytes": 4 * parameters + 10**9, "precision": "32"}
-    p = special.softmax(logits, axis=1)
-    table = clips.assign(predicted=np.array(TARGET.names)[p.argmax(axis=1)])
-    table = table.assign(**{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)})
-    table = table.assign(**{f"p_{name}": p[:, k] for k, name in enumerate(TARGET.names)})
+    table = with_answers(clips, logits)
     metrics = compute_metrics(table, TARGET, "synthetic")
     metrics["subgroups"], _ = compute_subgroups(table, TARGET, groups)
     inner = (clips["split"] == "validation").to_numpy()
-    reached = float((p.argmax(axis=1) == truth)[inner].mean())
+    reached = float((logits.argmax(axis=1) == truth)[inner].mean())
     rise = reached * (1 - np.exp(-np.arange(1, epochs + 1) / 4)) + rng.normal(0, 0.01, epochs)
     lines = [{"epoch": epoch, "step": 10 * epoch, "val/macro_f1": float(value)} for epoch, value in enumerate(rise)]
     run = RunDir.create(path, config, job)

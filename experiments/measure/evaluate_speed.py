@@ -10,6 +10,7 @@ from scipy import special
 
 from experiments.measure.timing import seconds, timed_thrice
 from fer_id.evaluation.intervals import RESAMPLES
+from fer_id.evaluation.scores import Floats
 from fer_id.labels import TARGET
 from fer_id.reporting import report
 from fer_id.runs.run_dir import RunDir
@@ -32,22 +33,26 @@ def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: 
         subject, truth = rng.integers(subjects, size=size), rng.integers(len(TARGET), size=size)
         logits = rng.normal(size=(size, len(TARGET)))
         logits[np.arange(size), truth] += rng.normal(2, 0.8, subjects)[subject]
-        p = special.softmax(1.5 * logits, axis=1)
         # The test subjects of one fold are in the inner validation of another.
         fold = (subject + (split == "validation")) % folds
         table = pd.DataFrame({"clip_id": [f"c{index:06d}" for index in range(size)], "split": split})
         table["subject_id"], table["fold"] = [names[index] for index in subject], fold.astype(str)
         table["label"] = np.array(TARGET.names)[truth]
-        table["predicted"] = np.array(TARGET.names)[p.argmax(axis=1)]
-        for index, name in enumerate(TARGET.names):
-            table[f"logit_{name}"], table[f"p_{name}"] = 1.5 * logits[:, index], p[:, index]
-        table = table.assign(**{name: values[subject] for name, values in columns.items()})
-        parts.append(table)
+        table = with_answers(table, 1.5 * logits)
+        parts.append(table.assign(**{name: values[subject] for name, values in columns.items()}))
     store = {"name": "made up", "provenance": "synthetic", "label_space": TARGET.name, "shard_by": "subject_id"}
     run = RunDir.create(path, {"name": "made up"}, {"seed": seed, "store": store | {"groups": list(GROUPS)}})
     run.write_predictions(pd.concat(parts, ignore_index=True).assign(flagged=False))
     run.finish()
     return run
+
+
+def with_answers(table: pd.DataFrame, logits: Floats) -> pd.DataFrame:
+    """Return a table with the columns of ``predictions.parquet`` that logits (N, K) give."""
+    columns = {"predicted": np.array(TARGET.names)[logits.argmax(axis=1)]}
+    for kind, values in (("logit", logits), ("p", special.softmax(logits, axis=1))):
+        columns |= {f"{kind}_{name}": values[:, k] for k, name in enumerate(TARGET.names)}
+    return table.assign(**columns)
 
 
 def evaluate_seconds(run: RunDir) -> tuple[float, str]:

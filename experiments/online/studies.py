@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
@@ -24,14 +23,8 @@ PLACE = "configurations"
 NOTE = "mean over folds of their inner validation; no fold chose by it"
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """A configuration that every fold of a study trained to the end.
-
-    Attributes:
-        job: hash of the resolved configuration.
-        runs: runs of the folds, in their order.
-    """
+class Configuration(NamedTuple):
+    """A configuration that every fold of a study trained to the end: its job, and its runs by fold."""
 
     job: str
     runs: tuple[RunDir, ...]
@@ -55,9 +48,26 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
         folder: the study's folder; RunError where it is none, or damaged.
         mode, project, entity: as ``logging`` of a training.
     """
+    from fer_id.loggers.wandb import PrivateWandbLogger
+
     complete = list(configurations(folder))
-    for configuration in complete:
-        _log(folder, configuration, mode=mode, project=project, entity=entity)
+    for job, runs in complete:
+        config: dict[str, Any] = runs[0].config()
+        provenance = runs[0].job()["store"]["provenance"]
+        tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
+        logger = PrivateWandbLogger(
+            RunDir(folder / PLACE / job),
+            f"{folder.name}/{job}",
+            project=project,
+            entity=entity,
+            group=folder.name,
+            job_type="study",
+            tags=[*tags, "configuration"],
+            mode=mode,
+        )
+        logger.log_mean_curve(runs)
+        logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})
+        logger.close()
     return len(complete)
 
 
@@ -85,25 +95,3 @@ def _can_be_read(run: RunDir) -> bool:
     except RunError:
         return False
     return run.done and (run.path / "config.yaml").is_file() and (run.path / "job.json").is_file()
-
-
-def _log(folder: Path, configuration: Configuration, *, mode: str, project: str, entity: str | None) -> None:
-    from fer_id.loggers.wandb import PrivateWandbLogger
-
-    runs, job = configuration.runs, configuration.job
-    config: dict[str, Any] = runs[0].config()
-    provenance = runs[0].job()["store"]["provenance"]
-    tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
-    logger = PrivateWandbLogger(
-        RunDir(folder / PLACE / job),
-        f"{folder.name}/{job}",
-        project=project,
-        entity=entity,
-        group=folder.name,
-        job_type="study",
-        tags=[*tags, "configuration"],
-        mode=mode,
-    )
-    logger.log_mean_curve(runs)
-    logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})
-    logger.close()

@@ -77,9 +77,7 @@ class Suggestions(Searcher):
         if self._threads == 1 and not any(argument.startswith("data.num_workers=") for argument in arguments):
             arguments.append("data.num_workers=0")  # a loader would be a second process on the trial's one core
         assignment = Assignment(
-            trial.number,
             trial.fold,
-            trial.job,
             plan.sweep.verb,
             tuple(arguments),
             str(plan.path(trial.fold, trial.job)),

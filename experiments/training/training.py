@@ -23,7 +23,7 @@ from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_sources
 from experiments.training.trainer import make_trainer
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.resuming import Start, begin_at, find_start
+from fer_id.callbacks.resuming import Start, find_start, resume_at
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
@@ -110,15 +110,8 @@ def _fit(
     """Train from the last checkpoint or from the beginning; write the predictions of the best epoch's model."""
     folder = run.path / "checkpoints"
     start = find_start(folder) if config.resume else Start(None, None, [], [])
-    for path in start.damaged:
-        say(f"{path} is not whole: it is left out")
     trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change the best model
-    begin_at(start, folder)
-    last = None if start.last is None else run.checkpoint("last")
-    if last is not None:
-        say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
-    elif obstacle := start.obstacle():
-        say(f"{run.path}: {obstacle}: training from the beginning")
+    last = resume_at(start, run.path)
     if task.strategy.learns:
         if not trained:
             _learn(make_trainer(config, run, loggers, watchers), data, task, last)
