@@ -27,6 +27,11 @@ AT_MOST = {"resnet50": "[10,10,10]", "efficientnet_b0": "[20,10,10]"}
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def without_figures(sketched_figures: None) -> None:
+    """Draw the figures here."""
+
+
 def combinations() -> list[tuple[str, str, str, str]]:
     """Return the fewest trainings with every YAML: the groups side by side, the shorter ones repeated."""
     count = max(len(PROTOCOLS), *map(len, YAML.values()))

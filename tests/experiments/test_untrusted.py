@@ -10,8 +10,6 @@ import torch
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.run_dir import RunDir
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
 

@@ -14,8 +14,6 @@ from fer_id.errors import RunError
 from fer_id.models import build
 from fer_id.runs.run_dir import RunDir
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 
 
