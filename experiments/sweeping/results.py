@@ -12,6 +12,7 @@ from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial, place
 from experiments.sweeping.parameters import CHOICE, Value, text, value_text
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
+from experiments.verbs.train import scores_text
 from fer_id.csv_text import table_csv
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text
@@ -93,16 +94,8 @@ def summary_text(study: Study, selected: RunDir | None, provenance: str) -> str:
         f"{folder / 'sweep.csv'}  {folder / 'sweep.png'}",
     ]
     if selected is not None:
-        metrics = selected.metrics()
-        numbers = ", ".join(
-            f"{name} {'undefined' if metrics[key] is None else format(metrics[key], '.3f')}"
-            for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
-        )
-        lines += [
-            f"selected in every fold by its own inner validation: {numbers} on {metrics['n_clips']} {provenance} "
-            "test clips",
-            str(selected.path / "report.html"),
-        ]
+        lines.append(f"selected in every fold by its own inner validation: {scores_text(selected.metrics())}")
+        lines.append(str(selected.path / "report.html"))
     return "\n".join(lines)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -60,14 +61,14 @@ def _outcome(run: RunDir) -> str:
     seconds, mode = job.get("seconds"), job.get("mode") or "inductive"
     named = "" if mode == "inductive" else f", {mode}"
     took = f", trained in {duration(seconds)}" if seconds else ""
-    return (
-        f"accuracy {_number(metrics['accuracy'])}, macro-F1 {_number(metrics['macro_f1'])} on {metrics['n_clips']} "
-        f"{metrics['provenance']} test clips{named}{took}\n{run.path / 'report.html'}"
-    )
+    return f"{scores_text(metrics)}{named}{took}\n{run.path / 'report.html'}"
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def scores_text(metrics: Mapping[str, Any]) -> str:
+    """Return accuracy and macro-F1 of ``metrics.json`` with the number of test clips, as text."""
+    scores = {"accuracy": metrics["accuracy"], "macro-F1": metrics["macro_f1"]}
+    numbers = [f"{name} {'undefined' if value is None else format(value, '.3f')}" for name, value in scores.items()]
+    return f"{', '.join(numbers)} on {metrics['n_clips']} {metrics['provenance']} test clips"
 
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
