@@ -27,17 +27,11 @@ WHOLE, HALF = 24, 12
 
 
 def publish(project: str, entity: str | None, url: str | None) -> str:
-    """Save the dashboard on the server.
+    """Save the dashboard on the server and return its address; raise OnlineError where there is none, or it refuses.
 
     Args:
         project, entity: its project and team; without entity the account's default.
         url: address of a report to replace; None: a new one.
-
-    Returns:
-        the address of the report.
-
-    Raises:
-        OnlineError: no API key, no network, or the server refuses.
     """
     require_server()
     import wandb
@@ -66,9 +60,6 @@ def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
     Args:
         project, entity: project and team of its runs.
         sweeps: the folder of sweep files; each has a section with its parameters.
-
-    Raises:
-        ConfigError: a sweep file is unreadable.
     """
     wr = _library()
 

@@ -52,11 +52,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
 
 
 def _check_geometry(run: RunDir, data: FerDataModule) -> None:
-    """Require crops of one size, alignment and colour: adaptation to others learns the difference of the crops.
-
-    Raises:
-        DataError: the geometry of the run and that of the stores differ.
-    """
+    """Raise DataError for crops of another size, alignment or colour: adaptation would learn that difference."""
     theirs = (run.job().get("store") or {}).get("geometry")
     others = [store.card.geometry for store in data.stores if store.card.geometry != theirs]
     if theirs is None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from experiments.training.mappings import mappings_of, require_one_mapping
-from fer_id.errors import ConfigError, FerIdError, RunError
+from fer_id.errors import ConfigError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import LEARNED_FROM, RunDir
-from fer_id.store.card import StoreCard
+from fer_id.store.card import readable_cards
 from fer_id.video.inference import VideoModel
 from fer_id.video.timeline import About
 
@@ -174,11 +174,7 @@ def _judged(metrics: dict[str, Any], fold: str, path: str) -> tuple[float | None
 
 
 def _gray(geometry: dict[str, Any] | None, path: str) -> bool:
-    """Return whether the crops that a model learned from are gray.
-
-    Raises:
-        RunError: the crops are not aligned as those of a video are.
-    """
+    """Return whether crops of this geometry are gray; raise RunError unless they are aligned as those of a video."""
     for colour in ("rgb", "gray"):
         if geometry == crop_geometry(aligned=True, colour=colour):
             return colour == "gray"
@@ -196,34 +192,18 @@ def _known_fps(store: dict[str, Any], stores: Sequence[str], frames: int) -> flo
         return float(store["fps"])
     if frames == 1:
         return STILLS_FPS
-    found = {card.parameters.get("fps") for card in _cards(stores)}
+    found = {card.parameters.get("fps") for card in readable_cards(stores)}
     return float(found.pop() or 0) or None if len(found) == 1 else None
 
 
 def _min_eye_distance(store: dict[str, Any], stores: Sequence[str]) -> float:
-    known = store.get("min_eye_distance") or next(
-        (card.parameters["min_eye_distance"] for card in _cards(stores) if "min_eye_distance" in card.parameters), None
-    )
+    recorded = (card.parameters.get("min_eye_distance") for card in readable_cards(stores))
+    known = store.get("min_eye_distance") or next(filter(None, recorded), None)
     return float(known or MIN_EYE_DISTANCE)
 
 
-def _cards(stores: Sequence[str]) -> list[StoreCard]:
-    """Return the cards of the stores that can still be read."""
-    cards = []
-    for path in stores:
-        try:
-            cards.append(StoreCard.read(Path(path) / "card.json"))
-        except FerIdError:
-            continue
-    return cards
-
-
 def _agreed(known: float | None, said: float | None, path: str) -> float:
-    """Return frames per second, by the run or bundle, or else by the user.
-
-    Raises:
-        ConfigError: they are unknown, or the two contradict each other.
-    """
+    """Return frames per second, as recorded or ``said``; raise ConfigError where they differ or none is known."""
     if known is None and said is None:
         raise ConfigError(
             f"{path} does not say how many frames a second it learned from (an older version made it, and its store is "

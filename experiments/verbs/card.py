@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_id.errors import FerIdError
 from fer_id.files import atomic_write_text
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
-from fer_id.store.card import StoreCard
+from fer_id.store.card import StoreCard, readable_cards
 
 UNKNOWN = "unknown"
 
@@ -26,11 +25,7 @@ class CardConfig:
 
 
 def card(config: CardConfig) -> Path:
-    """Write ``card.md`` into a run; return its path.
-
-    Raises:
-        RunError: no finished run, or damaged.
-    """
+    """Write ``card.md`` into a run; return its path."""
     from fer_id.release.evidence import read_record
     from fer_id.release.model_card import model_card
     from fer_id.reporting.jobs import read_metrics, run_name
@@ -57,7 +52,7 @@ def sources_of(run: RunDir) -> list[Any]:
     for number, ancestor in enumerate(_line(run)):
         job, config = ancestor.job(), ancestor.config()
         dataset, provenance = str(job.get("dataset") or UNKNOWN), (job.get("store") or {}).get("provenance") or UNKNOWN
-        cards = _cards(config)
+        cards = readable_cards((config.get("data") or {}).get("store") or ())
         source = Source(
             dataset=dataset,
             provenance=provenance,
@@ -81,17 +76,6 @@ def _line(run: RunDir) -> Iterator[RunDir]:
         seen.add(ancestor.path.resolve())
         yield ancestor
         todo += [RunDir(parent) for parent in ancestor.job().get("parents") or ()]
-
-
-def _cards(config: dict[str, Any]) -> list[StoreCard]:
-    """Return the cards of a run's existing stores."""
-    cards = []
-    for path in (config.get("data") or {}).get("store") or ():
-        try:
-            cards.append(StoreCard.read(Path(path) / "card.json"))
-        except FerIdError:
-            continue
-    return cards
 
 
 def _licence(dataset: str, cards: list[StoreCard]) -> str:

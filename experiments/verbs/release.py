@@ -109,11 +109,7 @@ def _release(config: ReleaseConfig) -> str:
 
 
 def _record(path: str) -> tuple[RunDir, Record]:
-    """Return a run, finished or not, and its record.
-
-    Raises:
-        RunError: no such run.
-    """
+    """Return a run, finished or not, and its record; raise RunError where there is none."""
     from fer_id.errors import RunError
     from fer_id.release.evidence import read_record
     from fer_id.reporting.jobs import run_name

@@ -60,11 +60,7 @@ def _new_plan(config: SweepConfig) -> Plan:
 
 
 def _resumed(config: SweepConfig) -> Plan:
-    """Return the plan of an existing study.
-
-    Raises:
-        RunError: the study is missing or damaged.
-    """
+    """Return the plan of an existing study; raise RunError where it is missing or damaged."""
     folder = Path(config.file)
     settings = Ledger.open(folder).settings()
     if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.callbacks.checkpoint import Checkpoint, WholeFiles
+from fer_id.callbacks.checkpoint import WholeFiles
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.record import Record
-from fer_id.callbacks.resuming import Start, begin_at, find_start, forget_previous
-from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.record import run_callbacks
+from fer_id.callbacks.resuming import find_start, forget_previous, resume_at
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
-from fer_id.progress import say
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
 from fer_id.runs.run_dir import RunDir
@@ -65,14 +63,10 @@ class TrainingRun(RunDir):
         Args:
             monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
         """
-        folder, mode = self.path / "checkpoints", "min" if monitor.endswith("loss") else "max"
         return [
             ResumeRun(self, monitor),
-            EpochSeed(int(self.job()["seed"])),
-            Record(),
             WritePredictions(self),
-            Checkpoint(folder, "best", monitor=monitor, mode=mode),
-            Checkpoint(folder, "last"),
+            *run_callbacks(self, monitor, seed=int(self.job()["seed"])),
         ]
 
 
@@ -105,21 +99,11 @@ class ResumeRun(pl.Callback):
         if trainer.is_global_zero:
             self._held.enter_context(locked(self.run.path, RunError))
             sweep(self.run.path)
-            start = find_start(last.parent)
-            self._tell(start)
-            begin_at(start, last.parent)
+            resume_at(find_start(last.parent), self.run.path)
         trainer.strategy.barrier()
         if last.is_file():
             # As fit(ckpt_path=...) does: a path chosen in setup comes too late for that argument.
             trainer._checkpoint_connector.resume_start(last, weights_only=True)
-
-    def _tell(self, start: Start) -> None:
-        for path in start.damaged:
-            say(f"{path} is not whole: it is left out")
-        if start.last is not None:
-            say(f"resuming {self.run.path} from its last checkpoint")
-        elif obstacle := start.obstacle():
-            say(f"{self.run.path}: {obstacle}: training from the beginning")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the settings that the Trainer decides."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fer_id.errors import Problems, StoreError
+from fer_id.errors import FerIdError, Problems, StoreError
 from fer_id.files import read_json
 from fer_id.labels import SPACES
 from fer_id.runs.records import Audit
@@ -160,3 +162,12 @@ def _term_problems(raw: dict[str, Any]) -> list[str]:
         except (TypeError, ValueError):
             problems.append(f"{key} is {day!r}, expected a date such as 2026-01-31")
     return problems
+
+
+def readable_cards(stores: Iterable[str]) -> list[StoreCard]:
+    """Return the cards of the stores that are there and can be read."""
+    cards = []
+    for path in stores:
+        with suppress(FerIdError):
+            cards.append(StoreCard.read(Path(path) / "card.json"))
+    return cards
