@@ -5,6 +5,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,24 @@ def test_prepare_data_makes_a_missing_store_once(
     assert again.fingerprint == made
     with pytest.raises(ConfigError, match="one store, and several are given"):
         dataset([tmp_path / "a", tmp_path / "b"], source=raf_db).prepare_data()
+
+
+def test_several_processes_make_one_store(tmp_path: Path) -> None:
+    """Each waits for the lock of the first, and then finds the store; threads with handles of their own lock alike."""
+    made = []
+
+    class Counted(PictureDataModule):
+        dataset = "counted"
+
+        @classmethod
+        def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> Any:
+            made.append(config.source)
+            out.mkdir()
+
+    modules = [Counted(tmp_path / "store", source="raw") for _ in range(4)]
+    with ThreadPoolExecutor(len(modules)) as pool:
+        list(pool.map(Counted.prepare_data, modules))
+    assert made == ["raw"]
 
 
 @pytest.fixture
