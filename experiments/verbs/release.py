@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from experiments.settings.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, FerIdError
+from fer_id.extras import require_extra
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
@@ -66,11 +67,13 @@ def release(config: ReleaseConfig) -> str:
         PolicyError: the policy is faulty.
         RunError: no such run.
         BundleError, SignatureError: the bundle to verify is not the signed one.
+        MissingExtraError: what the ONNX export needs is not installed.
     """
     from fer_id.release.bundle import verify_bundle
 
     if config.run == VERIFY:
         return f"{config.bundle}: {verify_bundle(config.bundle, config.trusted_key)}"
+    require_extra("export", "fer-id release")
     return _release(config)
 
 
