@@ -49,14 +49,14 @@ hooks: $(STAMP)  ## run lint, types and the data guard at every commit
 # ------------------------------------------------------------------------------------------------------ experiments
 
 # Half the channels: a quarter of the multiply-adds, for a dozen drawn children.
-SMALL := model.widths=[16,32,64,128]
+SMALL := "model.widths=[16,32,64,128]"
 DRAWN := data=synthetic data.store=data/drawn $(SMALL)
 
 # Two AVX2 cores train at 1.5e10 multiply-adds a second; these two ask for 2.3e12: fewer channels and epochs, and a temporal
 # head on the still model's features as they are. Many children with few clips each, so that 24 can be tested.
-DEMO := data=synthetic data.store=data/demo protocol=holdout protocol.test_fraction=0.4 protocol.validation_fraction=0.15 model.widths=[12,24,48,96]
+DEMO := data=synthetic data.store=data/demo protocol=holdout protocol.test_fraction=0.4 protocol.validation_fraction=0.15 "model.widths=[12,24,48,96]"
 DEMO_STILL := recipe=demo model=conv4 data.frames=frame trainer.max_epochs=60 trainer.validate_every=15
-DEMO_CLIPS := recipe=demo_clips model=cnn_lstm adapt.strategy=head optim.lr=1e-2 trainer.max_epochs=15 trainer.validate_every=5 trainer.resolution=[]
+DEMO_CLIPS := recipe=demo_clips model=cnn_lstm adapt.strategy=head optim.lr=1e-2 trainer.max_epochs=15 trainer.validate_every=5 "trainer.resolution=[]"
 
 demo: data/demo/card.json  ## drawn children, a still and a temporal model, one comparison: under five minutes
 	$(FER) train $(DEMO) $(DEMO_STILL) name=demo/conv4 $(ARGS)

@@ -9,7 +9,6 @@ from experiments.config import TrainConfig
 from experiments.settings.loading import read
 from experiments.settings.registry import get_dataset
 from experiments.training.mappings import require_one_mapping
-from experiments.training.parents import label_space
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
@@ -17,6 +16,7 @@ from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.models.transfer import transfer
 from fer_id.progress import say
+from fer_id.runs.ancestry import label_space
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING

@@ -34,7 +34,12 @@ class ReleaseRefused(FerIdError):
 class ReleaseConfig:
     """Configuration of a release, or of the verification of a bundle."""
 
-    run: str = setting("", required=True, help="folder of a finished run; or the word verify, and a bundle behind it")
+    run: str = setting(
+        "",
+        required=True,
+        help="folder of a finished single training (fer-id train or adapt, protocol=holdout "
+        "protocol.test_fraction=0.05); or the word verify, and a bundle behind it",
+    )
     bundle: str = setting("", help="of verify: the folder of the bundle")
     policy: str = setting(
         "research",

@@ -73,7 +73,7 @@ VERBS = {
         "metrics and figures of a run again, from its predictions; scores by group, and gaps between groups",
         "experiments.verbs.evaluate:evaluate",
         "experiments.verbs.evaluate:EvaluateConfig",
-        "fer-id evaluate runs/drawn/cnn_lstm groups=[severity,gender] pairs=[severity:gender]",
+        'fer-id evaluate runs/drawn/cnn_lstm "groups=[severity,gender]" "pairs=[severity:gender]"',
         "run",
     ),
     "report": Verb(
@@ -128,7 +128,7 @@ VERBS = {
         "a video and a run or bundle -> what it says over time, for a person to review (page, ELAN, BORIS)",
         "experiments.verbs.predict:predict",
         "experiments.verbs.predict:PredictConfig",
-        "fer-id predict video.mp4 run=runs/site_a/all out=prediction",
+        "fer-id predict video.mp4 run=runs/site_a/final out=prediction",
         "video",
     ),
     "consent": Verb(
@@ -163,6 +163,6 @@ VERBS = {
         "what models cost: parameters and multiply-adds; model=timm:NAME for one of timm's, timm:PATTERN for many",
         "experiments.verbs.models:models",
         "experiments.verbs.models:ModelsConfig",
-        "fer-id models model=[cnn_lstm,timm:resnet18]",
+        'fer-id models "model=[cnn_lstm,timm:resnet18]"',
     ),
 }
