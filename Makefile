@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -178,6 +178,10 @@ format: $(STAMP)  ## let ruff mend what it can
 
 type: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## the site of README and docs, with the reference of the library (installs its generator); a broken link fails
+	@$(BIN)/python -c 'import autoapi, furo, myst_parser' 2>/dev/null || $(BIN)/python .ci/install.py docs
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/docs && echo build/docs/docs/index.html
 
 audit: $(STAMP)  ## known vulnerabilities of the tested versions (asks the package index: needs the network)
 	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off $(ARGS) \

@@ -70,8 +70,9 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
             default = f" (default {field.metadata['selector']})" if field.metadata["selector"] else ""
+            more = "; data=NAME --help shows its settings" if field.name == "data" else ""
             names = ", ".join([*group_names(field.name), *(["timm:NAME"] if field.name == "model" else [])])
-            lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}")
+            lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}{more}")
     return "\n".join([*lines, *_section(config, "")])
 
 
