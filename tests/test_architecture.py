@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -90,10 +91,15 @@ def _house() -> dict[str, Path]:
 
 
 HOUSE = _house()
-IMPORTS = {
-    name: imports_of(path.read_text("utf-8"), name if path.name == "__init__.py" else name.rpartition(".")[0])
-    for name, path in HOUSE.items()
-}
+
+
+@cache
+def house_imports() -> dict[str, list[Import]]:
+    """Module name -> its imports, for every module of the three packages; parsed at the first use."""
+    return {
+        name: imports_of(path.read_text("utf-8"), name if path.name == "__init__.py" else name.rpartition(".")[0])
+        for name, path in HOUSE.items()
+    }
 
 
 def _loaded_by(target: str) -> list[str]:
@@ -108,7 +114,7 @@ def chains(start: str) -> Iterator[tuple[str, ...]]:
     seen = {chain[-1] for chain in todo}
     while todo:
         chain = todo.pop(0)
-        for imported in IMPORTS[chain[-1]]:
+        for imported in house_imports()[chain[-1]]:
             if not imported.at_import_time:
                 continue
             if imported.target.partition(".")[0] not in MAY_IMPORT:
@@ -135,7 +141,7 @@ def _inside(*packages: str) -> list[str]:
 def test_imports_run_downstairs_only() -> None:
     wrong = [
         f"{HOUSE[name].relative_to(ROOT)}:{imported.line} imports {imported.target}"
-        for name, imports in IMPORTS.items()
+        for name, imports in house_imports().items()
         for imported in imports
         if (storey := imported.target.partition(".")[0]) in MAY_IMPORT
         and storey not in MAY_IMPORT[name.partition(".")[0]]
@@ -171,7 +177,7 @@ def test_no_modules_import_each_other() -> None:
     """Imports inside functions and for types count too: modules that import each other are one module in two files."""
     graph = {
         name: {target for imported in imports if (target := _defined_in(imported.target)) and target != name}
-        for name, imports in IMPORTS.items()
+        for name, imports in house_imports().items()
     }
     assert not circles(graph)
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}, "e": set()}) == [["a", "b", "c"]]
@@ -189,7 +195,7 @@ def test_lightning_is_never_mixed_in() -> None:
     }
     wrong = [
         f"{where}:{imported.line}"
-        for where, imports in {**IMPORTS, **tests}.items()
+        for where, imports in {**house_imports(), **tests}.items()
         for imported in imports
         if imported.target.partition(".")[0] == "lightning"
     ]

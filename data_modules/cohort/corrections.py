@@ -6,7 +6,6 @@ skipped, and contradicting labels are refused.
 
 from __future__ import annotations
 
-import hashlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,7 @@ from data_modules.tables import append_rows
 from fer_id.cohort_tables import ANNOTATION_COLUMNS
 from fer_id.consent.audit_log import AuditLog
 from fer_id.errors import DataError, FerIdError, Problems
+from fer_id.files import sha256
 from fer_id.labels import TARGET
 from fer_id.preprocessing.video import MISSING_S, pictures_end
 from fer_id.reporting.words import counted
@@ -134,9 +134,8 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
     folder = cohort.manifests.folder
     videos = sorted(cohort.clips["video"].unique(), key=lambda video: (Path(video).name != corrected.video, video))
     for video in videos:
-        with (folder / video).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() == corrected.sha256:
-                return video, _of_followed(cohort, corrected, video)
+        if sha256(folder / video) == corrected.sha256:
+            return video, _of_followed(cohort, corrected, video)
     same = [video for video in videos if Path(video).name == corrected.video]
     hint = f"; {same[0]} has that name and another content" if same else "; a new one has to stand in clips.csv first"
     raise DataError(

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fer_id.errors import cut
 from fer_id.files import atomic_write_text
 from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.progress import say
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
 OPENING_S, CLOSING_S = 20, 120
 """Seconds that a server may take to open a run, and to receive the rest at its end."""
+
+MODES = {"": "online", "online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}
+MODES |= {"disabled": "disabled"}
+"""Values of ``WANDB_MODE``, with the mode that each allows."""
 
 TAG = 64
 """Characters of a tag at most; W&B refuses longer ones."""
@@ -50,12 +55,14 @@ class Details(NamedTuple):
 
 
 def wandb_mode(mode: str) -> str:
-    """Return the mode; for ``auto``, online with an API key (environment or netrc file), else offline."""
+    """Return the mode; for ``auto``, online with an API key (environment or netrc file), else offline.
+
+    ``WANDB_MODE`` may hold ``auto`` back; a value that W&B does not know means offline.
+    """
     if mode != "auto":
         return mode
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return os.environ["WANDB_MODE"]
-    return "online" if has_key() else "offline"
+    allowed = MODES.get(os.environ.get("WANDB_MODE", ""), "offline")
+    return allowed if allowed != "online" or has_key() else "offline"
 
 
 def without_reports() -> None:
@@ -81,6 +88,8 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
     if mode == "disabled" or getattr(rank_zero_only, "rank", None):
         return None
     why = None if mode == "offline" else "no API key is known" if not has_key() else no_answer()
+    if os.environ.get("WANDB_MODE", "") not in MODES:  # W&B's library would refuse it in every mode
+        why = f"WANDB_MODE={cut(os.environ.pop('WANDB_MODE'))} is no mode of W&B (online, offline or disabled)"
     if mode != "offline" and why is None:
         try:
             return _opened(details, mode)

@@ -11,7 +11,7 @@ import pandas as pd
 import yaml
 
 from fer_id.errors import RunError, cut
-from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sweep, write_json
+from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep, write_json
 from fer_id.parquet import read_parquet
 from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
 from fer_id.runs.records import Job, Metrics, read_record
@@ -213,13 +213,14 @@ class RunDir:
         return (self.path / "DONE").is_file()
 
     def finish(self) -> None:
-        """Write ``DONE``, the last file of a run.
+        """Write ``DONE``, the last file of a run: the SHA-256 of its best checkpoint; empty for a cross-validation.
 
         Raises:
             RunError: the consent of a subject that the run learned from was withdrawn meanwhile.
         """
         self.require_consent()
-        atomic_write_text(self.path / "DONE", "")
+        best = self.path / "checkpoints" / "best.ckpt"
+        atomic_write_text(self.path / "DONE", f"{sha256(best)}  checkpoints/best.ckpt\n" if best.is_file() else "")
 
     @property
     def predicted(self) -> bool:
@@ -250,11 +251,18 @@ class RunDir:
         """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``.
 
         Raises:
-            RunError: the file does not exist.
+            RunError: the file does not exist, or the run is finished and the file is not the one it finished with.
         """
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run did not train this far, or it is a cross-validation")
+        if self.done and which == "best":
+            recorded = (self.path / "DONE").read_text(errors="replace").partition(" ")[0]
+            if recorded and recorded != sha256(path):  # runs of earlier versions record nothing
+                raise RunError(
+                    f"{path} is not the checkpoint that this run finished with (DONE has another SHA-256): it is "
+                    "another run's, was changed, or is damaged. Put it back, or train again under another name="
+                )
         return path
 
     def config(self) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from fer_id.errors import DataError
+from fer_id.files import sha256
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -82,8 +82,7 @@ def corrected(path: Path, video: str, sha256: str, subject: str, opinions: list[
 @cache
 def _digest(path: Path, changed_ns: int) -> str:
     """Return the SHA-256 of a file, cached until the file changes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def _file_name(address: str) -> str:

@@ -5,7 +5,6 @@ Memory holds one window of crops and one batch, however long the video is.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError, RunError
+from fer_id.files import sha256
 from fer_id.labels import LabelSpace
 from fer_id.preprocessing.face_marks import Mark, MarkedFace, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker
@@ -88,9 +88,7 @@ def open_video(path: Path) -> Video:
         DataError: no such file, not a video, damaged, or without a picture.
     """
     facts = video_facts(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Video(path, path.stat().st_size, digest, pictures_end(path), facts.fps, facts.hdr)
+    return Video(path, path.stat().st_size, sha256(path), pictures_end(path), facts.fps, facts.hdr)
 
 
 def predict_windows(

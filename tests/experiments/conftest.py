@@ -29,13 +29,12 @@ QUICK = (
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quick_reports(sketched_figures: None) -> None:
-    """``test_shipped.py`` renders the figures of every dataset, model and protocol."""
-
-
-@pytest.fixture(scope="module")
 def without_figures() -> Iterator[None]:
-    """Leave the figures out of the reports of trainings, where neither is looked at."""
+    """Leave the figures out of the reports of trainings: drawing them takes a third of the time of a tiny one.
+
+    A module that looks at them overrides this fixture; ``test_shipped.py`` has those of every dataset, model and
+    protocol, ``test_front_door.py`` renders them.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer_id.reporting.report.write_figures", lambda run: {})
         yield

@@ -25,8 +25,6 @@ from fer_id.models.checkpoint import read_tensors
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Same = Callable[[RunDir, RunDir], bool]
 Capture = pytest.CaptureFixture[str]

@@ -21,15 +21,15 @@ SHORT = (
     *("trainer.max_epochs=1", "trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
     *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12", "explain.clips=6"),
 )
-LARGE = ("resnet50", "efficientnet_b0")
-"""Models that train on few clips here."""
+AT_MOST = {"resnet50": "[10,10,10]", "efficientnet_b0": "[20,10,10]"}
+"""Clips of each split for large models."""
 
 FILES = ("config.yaml", "job.json", "predictions.parquet", "metrics.json", "report.html", "DONE")
 
 
-@pytest.fixture(scope="module")
-def sketched_figures() -> None:
-    """Render them here."""
+@pytest.fixture(scope="module", autouse=True)
+def without_figures(sketched_figures: None) -> None:
+    """Draw the figures here."""
 
 
 def combinations() -> list[tuple[str, str, str, str]]:
@@ -73,7 +73,7 @@ def test_it_trains_and_its_metrics_can_be_recomputed(
         *("train", f"data={data}", f"model={model}", f"recipe={recipe}", f"protocol={protocol}", *SHORT),
         *(f"data.store=[{','.join(map(str, stores[data]))}]", f"runs.root={tmp_path}", "name=study/run"),
         *of_protocol.get(protocol, []),
-        *(["protocol.at_most=[20,10,10]"] if model in LARGE else []),
+        *([f"protocol.at_most={AT_MOST[model]}"] if model in AT_MOST else []),
     ]
     assert main(arguments) == DONE
     run = RunDir.open(tmp_path / "study" / "run")

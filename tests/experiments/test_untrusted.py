@@ -10,8 +10,6 @@ import torch
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.run_dir import RunDir
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
 
@@ -86,9 +84,11 @@ def refused(
         command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
     try:
         torch.save({**content, **change}, file)
+        finished.finish()  # records the changed file, so that its content is what is refused
         assert main(command) == USERS_FAULT
     finally:
         file.write_bytes(good)
+        finished.finish()
     output = capsys.readouterr().err
     assert words in output
     assert "best.ckpt" in output

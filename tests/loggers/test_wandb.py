@@ -73,11 +73,33 @@ def test_auto_is_online_with_a_key_in_the_environment(monkeypatch: pytest.Monkey
     assert wandb_mode("auto") == "offline"
 
 
-@pytest.mark.parametrize("mode", ["offline", "disabled"])
-def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+@pytest.mark.parametrize(
+    ("value", "mode"),
+    [
+        ("offline", "offline"),
+        ("disabled", "disabled"),
+        ("dryrun", "offline"),
+        ("banana", "offline"),
+        ("online", "online"),
+        ("", "online"),
+    ],
+)
+def test_the_environment_may_hold_auto_back(monkeypatch: pytest.MonkeyPatch, value: str, mode: str) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    monkeypatch.setenv("WANDB_MODE", mode)
+    monkeypatch.setenv("WANDB_MODE", value)
     assert wandb_mode("auto") == mode
+
+
+def test_an_unknown_mode_in_the_environment_is_named_and_the_run_recorded_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB_MODE", "banana")
+    run = mirror(tmp_path / "run", {}, mode="online")
+    assert run is not None
+    assert run.settings.mode == "offline"
+    assert "WANDB_MODE=banana is no mode of W&B (online, offline or disabled)" in capsys.readouterr().err
+    close_session()
 
 
 def test_auto_is_online_with_a_key_in_a_netrc_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

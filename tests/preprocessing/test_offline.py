@@ -110,6 +110,9 @@ def test_worker_processes_reach_nothing(
     assert bool(attempts(script(WORKERS), {})) != protected
 
 
+@pytest.mark.parametrize(
+    "protected", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["offline", "unprotected"], indirect=True
+)
 def test_preparing_a_cohort_reaches_nothing(
     attempts: Attempts, protected: bool, tmp_path: Path, shared_data: Path, landmark_model: str
 ) -> None:

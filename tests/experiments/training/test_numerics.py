@@ -31,8 +31,6 @@ from fer_id.runs.run_dir import RunDir
 from fer_id.tasks import numerics as capabilities
 from fer_id.tasks.numerics import Numerics
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
 

@@ -9,11 +9,10 @@ import torch
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.training.trained_model import TrainedModel
+from experiments.training.video_model import open_run
 from fer_id.errors import RunError
 from fer_id.models import build
 from fer_id.runs.run_dir import RunDir
-
-pytestmark = pytest.mark.usefixtures("without_figures")
 
 Tiny = Callable[..., list[str]]
 
@@ -77,7 +76,14 @@ def test_the_checkpoint_of_another_run_is_refused(
     TrainedModel.open(mine).require_own_files()
     kept = mine.checkpoint().read_bytes()
     mine.checkpoint().write_bytes(other.checkpoint().read_bytes())
-    assert main(["explain", str(mine.path), "clips=2", "checks=0"]) == USERS_FAULT
+    open_it = ["explain", str(mine.path), "clips=2", "checks=0"]
+    for command in (open_it, tiny(drawn, tmp_path, "name=next", f"init.run={mine.path}")):
+        assert main(command) == USERS_FAULT
+        assert "best.ckpt is not the checkpoint that this run finished with" in capsys.readouterr().err
+    with pytest.raises(RunError, match="is not the checkpoint"):  # as `predict` opens a run
+        open_run(str(mine.path), 5.0)
+    (mine.path / "DONE").write_text("")  # as of a run of an earlier version
+    assert main(open_it) == USERS_FAULT
     assert "from those in predictions.parquet on average: the checkpoint is another run's" in capsys.readouterr().err
     mine.checkpoint().write_bytes(kept)
     table = mine.predictions()

@@ -20,8 +20,6 @@ from fer_id.tasks.feature_bank import FeatureBank
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
 

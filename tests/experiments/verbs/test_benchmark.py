@@ -20,8 +20,6 @@ from fer_id.store.reader import ClipStore
 from fer_id.tasks.classification import ClipClassification
 from tests.experiments.conftest import QUICK
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Capture = pytest.CaptureFixture[str]
 CONTROLS = {
     *("whole clip", "whole clip, re-fitted", "mean of the frames", "chosen frame", "most confident frame"),

@@ -12,7 +12,7 @@ from fer_id.consent.keys import Key
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 
-pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
+pytestmark = pytest.mark.usefixtures("remembered_faces")
 
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]

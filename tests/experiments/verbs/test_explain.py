@@ -24,8 +24,6 @@ from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import QUICK
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
 

@@ -24,7 +24,7 @@ from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 
-pytestmark = pytest.mark.usefixtures("remembered_faces", "without_figures")
+pytestmark = pytest.mark.usefixtures("remembered_faces")
 
 Capture = pytest.CaptureFixture[str]
 Predict = Callable[..., Path]

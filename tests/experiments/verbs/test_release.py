@@ -28,8 +28,6 @@ from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.release.conftest import NAMES, column, good_explanation, good_metrics
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 
 def good(run: RunDir, **changed: Any) -> None:
     """Write metrics that pass the gate into a run, whose own would not."""
@@ -293,6 +291,8 @@ def test_another_checkpoint_than_the_evaluated_one_is_refused(run: RunDir, capsy
     content = torch.load(path, map_location="cpu", weights_only=True)
     content["state_dict"]["model.classifier.1.bias"] += torch.tensor([4.0, 0, 0, 0, 0])
     torch.save(content, path)
+    assert "is not the checkpoint that this run finished with" in refused(capsys, run.path, "policy=demonstration")
+    run.finish()  # DONE records the changed file: the gate compares its answers with the predictions
     assert "it is not the model that was judged" in refused(capsys, run.path, "policy=demonstration")
 
 

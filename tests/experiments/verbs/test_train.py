@@ -25,8 +25,6 @@ from fer_id.reporting.jobs import run_name
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 
-pytestmark = pytest.mark.usefixtures("without_figures")
-
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
 
