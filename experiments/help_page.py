@@ -33,7 +33,8 @@ From nothing to a page, with drawn faces and no download:
 From a site's folder (fer-id synth as=videos out=data/site_a draws one) to a model for use:
   fer-id prepare data=cohort data.source=data/site_a out=data/site_a_store
   fer-id adapt data=cohort data.store=data/site_a_store init.run=runs/drawn/cnn_lstm name=site_a/full
-  fer-id adapt data=cohort data.store=data/site_a_store init.run=runs/drawn/cnn_lstm protocol=holdout name=site_a/final
+  fer-id adapt data=cohort data.store=data/site_a_store init.run=runs/drawn/cnn_lstm protocol=holdout \\
+    protocol.test_fraction=0.05 name=site_a/final
 The first adapt judges child by child and leaves a model for each child; the second trains the one to release or use.
 
 Settings are key=value, in any order. data=, model=, recipe= and protocol= choose a group of settings: a shipped one by
