@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from experiments import cli
 from experiments.help_page import OVERVIEW
 from experiments.settings.loading import load
-from experiments.settings.registry import imported
 from experiments.verbs.table import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,7 +79,7 @@ def test_commands_have_existing_settings(page: Path) -> None:
         assert verb in VERBS, verb
     for command in commands(text):
         _, verb, *arguments = shlex.split(command)
-        load(imported(VERBS[verb].config), arguments, VERBS[verb].paths)
+        load(cli.imported(VERBS[verb].config), arguments, VERBS[verb].paths)
 
 
 def test_brackets_are_quoted() -> None:
