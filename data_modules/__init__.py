@@ -1,18 +1,22 @@
-"""LightningDataModules of the datasets, and the readers that prepare their stores."""
+"""LightningDataModules of the datasets, each in the file of its reader."""
 
 from fer_id.exports import lazy_exports
 
-__all__ = [
-    "AffectNetDataModule",
-    "CohortDataModule",
-    "FER2013DataModule",
-    "FerDataModule",
-    "FolderDataModule",
-    "SimulatedDataModule",
-    "SyntheticDataModule",
-]
+MODULES = {
+    "AffectNetDataModule": "data_modules.affectnet",
+    "CohortDataModule": "data_modules.cohort.reader",
+    "FER2013DataModule": "data_modules.fer2013",
+    "FERPlusDataModule": "data_modules.fer2013",
+    "FerDataModule": "data_modules.base",
+    "FolderDataModule": "data_modules.folders",
+    "PictureDataModule": "data_modules.pictures",
+    "Recording": "data_modules.recordings",
+    "SimulatedDataModule": "data_modules.made",
+    "Still": "data_modules.stills",
+    "SyntheticDataModule": "data_modules.made",
+    "VideoDataModule": "data_modules.recordings",
+    "read_image": "data_modules.stills",
+}
+__all__ = list(MODULES)
 
-__getattr__ = lazy_exports(
-    __name__,
-    {name: "data_modules.base" if name == "FerDataModule" else "data_modules.modules" for name in __all__},
-)
+__getattr__ = lazy_exports(__name__, MODULES)

@@ -1,4 +1,4 @@
-"""Reader of AffectNet (Mollahosseini et al., 2017): web faces with 68 landmarks each, in two published layouts.
+"""AffectNet (Mollahosseini et al., 2017): web faces with 68 landmarks each, in two published layouts.
 
 Original release: ``training.csv`` and ``validation.csv`` (perhaps in ``Manually_Annotated_file_lists``) and the images
 that they name. 2021 release: ``train_set|val_set/images/<id>.jpg`` with ``annotations/<id>_{exp,lnd}.npy``.
@@ -19,10 +19,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample, write_benchmark
+from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample
+from data_modules.pictures import PictureDataModule
+from data_modules.reading import require_facts
 from data_modules.stills import read_image
 from data_modules.tables import Table
-from fer_id.errors import ConfigError, DataError, Problems, cut
+from fer_id.errors import DataError, Problems, cut
 from fer_id.inputs import MB, read_bytes
 from fer_id.labels import AFFECTNET8
 from fer_id.preprocessing.alignment import align, crop_geometry
@@ -35,12 +37,7 @@ CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "con
 
 BOX = ("face_x", "face_y", "face_width", "face_height")
 COLUMNS = ("subDirectory_filePath", *BOX, "facial_landmarks", "expression", "valence", "arousal")
-ROLES = {"training": "train", "validation": "test"}
 SETS = {"training": "train_set", "validation": "val_set"}
-LAYOUTS = (
-    "Expected training.csv and validation.csv (original release; perhaps in Manually_Annotated_file_lists), "
-    "or train_set and val_set, each with images and annotations (2021 release)."
-)
 
 
 @dataclass
@@ -80,34 +77,40 @@ class Face(NamedTuple):
     landmarks: NDArray[np.float32]
 
 
-def prepare(config: AffectNetConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """Convert either release of AffectNet to a ClipStore; ``card.audit["left_out"]`` counts codes without an emotion.
+class AffectNetDataModule(PictureDataModule):
+    """AffectNet in either release: eight classes; ``card.audit["left_out"]`` counts codes without an emotion."""
 
-    Raises:
-        ConfigError: no source.
-        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
-    """
-    if config.source is None:
-        raise ConfigError("data.source is empty; say data.source=FOLDER of AffectNet")
-    root, left_out = Path(config.source), Counter[str]()
-    lists = next((folder for folder in (root, root / "Manually_Annotated_file_lists") if _has_lists(folder)), None)
-    if lists is not None:
-        release, faces = "original", list_faces(lists, _images(root, config.images))
-    elif all((root / name).is_dir() for name in SETS.values()):
-        release, faces = "2021", numpy_faces(root)
-    else:
-        raise DataError(f"{root}: no AffectNet here. {LAYOUTS}")
-    card = StoreCard(
-        provenance="real",
-        label_space=AFFECTNET8.name,
-        shard_by="split",
-        source="affectnet",
-        geometry=crop_geometry(aligned=True, colour="rgb"),
-        parameters={"landmarks": "published", "release": release},
-        landmarks_from="published",
+    dataset = "affectnet"
+    settings = AffectNetConfig
+    label_space = AFFECTNET8.name
+    splits = {"training": "train", "validation": "test"}
+    licence = "for research only, by agreement with its authors; not to be passed on"
+    layout = (
+        "training.csv and validation.csv (original release; perhaps in Manually_Annotated_file_lists), or train_set "
+        "and val_set, each with images and annotations (2021 release)"
     )
-    samples = crops(faces, left_out, config.unreadable)
-    return write_benchmark(Benchmark(samples, card, lambda _: ROLES, left_out), out, config, overwrite=overwrite)
+
+    @classmethod
+    def benchmark(cls, config: AffectNetConfig) -> Benchmark:
+        """Return the faces of the release that ``config.source`` holds, aligned by their published landmarks."""
+        root, left_out = require_facts(cls, config.source), Counter[str]()
+        lists = next((folder for folder in (root, root / "Manually_Annotated_file_lists") if _has_lists(folder)), None)
+        if lists is not None:
+            release, faces = "original", list_faces(lists, _images(root, config.images))
+        elif all((root / name).is_dir() for name in SETS.values()):
+            release, faces = "2021", numpy_faces(root)
+        else:
+            raise DataError(f"{root}: no AffectNet here. Expected {cls.layout}.")
+        card = StoreCard(
+            provenance="real",
+            label_space=cls.label_space,
+            shard_by="split",
+            source=cls.dataset,
+            geometry=crop_geometry(aligned=True, colour=cls.colour),
+            parameters={"landmarks": "published", "release": release},
+            landmarks_from="published",
+        )
+        return Benchmark(crops(faces, left_out, config.unreadable), card, cls.roles, left_out)
 
 
 def crops(faces: Iterator[Face], left_out: Counter[str], unreadable: str) -> Iterator[Sample]:
@@ -134,7 +137,7 @@ def crops(faces: Iterator[Face], left_out: Counter[str], unreadable: str) -> Ite
 
 
 def _has_lists(folder: Path) -> bool:
-    return any((folder / f"{split}.csv").is_file() for split in ROLES)
+    return any((folder / f"{split}.csv").is_file() for split in SETS)
 
 
 def _images(root: Path, chosen: str | None) -> Path:
@@ -150,10 +153,10 @@ def list_faces(lists: Path, images: Path) -> Iterator[Face]:
     Raises:
         DataError: every bad cell of a table.
     """
-    for split in ROLES:
+    for split in SETS:
         for _ in _rows(lists / f"{split}.csv", split, images):
             pass
-    for split in ROLES:
+    for split in SETS:
         yield from _rows(lists / f"{split}.csv", split, images)
 
 
@@ -217,7 +220,7 @@ def numpy_faces(root: Path) -> Iterator[Face]:
                 continue
             if not problems:
                 yield Face(f"affectnet-{split}-{picture.stem}", split, picture, code, points)
-        problems.raise_if_any(DataError, LAYOUTS)
+        problems.raise_if_any(DataError, f"Expected {AffectNetDataModule.layout}.")
 
 
 def _annotation(folder: Path, stem: str) -> tuple[int, NDArray[np.float32]]:

@@ -1,10 +1,10 @@
-"""LightningDataModule over one or several ClipStores; the base of every dataset's own."""
+"""LightningDataModule over one or several ClipStores; the base of every dataset's own, which adds its facts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from data_modules.config import DataConfig
+from data_modules.config import DataConfig, SourceConfig
 from data_modules.dataset import (
     ClipDataset,
     Collate,
@@ -22,15 +22,12 @@ from data_modules.dataset import (
     begin_worker,
     watch_workers,
 )
-from data_modules.description import describe_stores, dropped, united
 from data_modules.domains import DomainDataset, DomainSampler, Part
-from data_modules.opening import check_alike, common_space, open_stores
-from data_modules.pool import holds_images, pool, require_distinct
+from data_modules.opening import PooledStores
 from fer_id.errors import ConfigError, DataError
-from fer_id.evaluation.confidence.crossfit import cross_fit
-from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
-from fer_id.evaluation.protocol import make_folds
-from fer_id.labels import get_space, map_labels
+from fer_id.evaluation.config import ProtocolConfig, Rows
+from fer_id.files import locked
+from fer_id.labels import map_labels
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
 from fer_id.shared_memory import ADVICE, PLACE, amount, shared_memory
@@ -41,12 +38,18 @@ from fer_id.types import COHORT, SOURCE, ClipBatch
 PREFETCHED = 2
 """Batches that each loader process has ready, torch's default."""
 
+ANOTHER_PREPARES_S = 24 * 3600.0
+"""Seconds that a process waits for another one that makes the store."""
+
 PATIENCE_S = 120
 """Seconds that a training waits for a batch before it assumes that the loader processes hang."""
 
 
-class FerDataModule(pl.LightningDataModule):
+class FerDataModule(PooledStores, pl.LightningDataModule):
     """Train, inner validation and test batches of one fold.
+
+    The stores are opened in ``setup``, or where ``labels`` or another attribute of ``PooledStores`` is used first:
+    a model needs its label space before ``trainer.fit``.
 
     Args:
         store: folder of a ClipStore, or several that are pooled; or a ``DataConfig``, with reading options.
@@ -55,16 +58,29 @@ class FerDataModule(pl.LightningDataModule):
         batch_size: clips per batch.
         seed: seed of sample order, augmentation and the division into folds.
         fold: name of the fold; the first by default.
+        source: raw data, of which ``prepare_data`` makes a missing store; or the dataset's ``settings``, which name it.
 
     Attributes:
-        dataset: name of the dataset, for stores given as folders.
+        dataset: name of the dataset, as ``data=`` chooses it.
+        settings: dataclass of the settings of :meth:`prepare`.
+        label_space: name of the label space of the stores; empty where it depends on the settings.
+        splits: published name of a split -> ``train``, ``validation`` or ``test``; empty: none is published.
+        counts: published name of a split -> number of samples that its authors state.
+        licence: licence of the raw data, for model cards.
+        layout: files and folders of the raw data, for error messages.
+        made_by: the command that makes the stores, where it is not ``fer-id prepare``.
         config: stores and reading options.
-        stores, clips, labels: the opened stores, the pooled table, the label space.
-        images: whether ``subject_id`` names a group of near-identical images, as in a benchmark, not a person.
-        dropped_labels: samples without a name in the label space, by name.
+        stores, clips, labels, folds, fold, ...: see :class:`data_modules.opening.PooledStores`.
     """
 
-    dataset = ""
+    dataset: ClassVar[str] = ""
+    settings: ClassVar[type[SourceConfig]] = SourceConfig
+    label_space: ClassVar[str] = ""
+    splits: ClassVar[Mapping[str, str]] = {}
+    counts: ClassVar[Mapping[str, int]] = {}
+    licence: ClassVar[str] = "unknown"
+    layout: ClassVar[str] = ""
+    made_by: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -75,24 +91,15 @@ class FerDataModule(pl.LightningDataModule):
         batch_size: int = 32,
         seed: int = 0,
         fold: str | None = None,
+        source: SourceConfig | str | Path | None = None,
     ) -> None:
-        super().__init__()
+        pl.LightningDataModule.__init__(self)
         config = store if isinstance(store, DataConfig) else self._config(store)
-        if isinstance(protocol, str):
-            protocol = ProtocolConfig(protocol)
         if not config.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
-        self.config, self.augment, self.batch_size, self.seed = config, augment, batch_size, seed
-        self.protocol = protocol
-        self.stores = open_stores(config.store)
-        self.labels = get_space(config.label_space) if config.label_space else common_space(self.stores)
-        require_distinct(self.stores)
-        self.clips, self.dropped_labels = pool(self.stores, self.labels)
-        self.images = all(map(holds_images, self.stores))
-        self.folds = make_folds(self.clips, protocol, seed=seed, images=self.images, deduplicate=config.drop_duplicates)
-        if config.drop_duplicates:
-            check_alike(self.stores, self.clips, self.folds)
-        self.fold = self._fold_named(fold)
+        self.augment, self.batch_size, self.raw = augment, batch_size, source
+        protocol = ProtocolConfig(protocol) if isinstance(protocol, str) else protocol
+        PooledStores.__init__(self, config, protocol, seed=seed, fold=fold)
         self._first_epoch = 0
         self._source: ClipDataset | None = None
         self._memory_warning: str | None = None
@@ -102,98 +109,54 @@ class FerDataModule(pl.LightningDataModule):
         folders = [store] if isinstance(store, str | Path) else store
         return DataConfig(name=cls.dataset, store=[str(folder) for folder in folders])
 
-    def _fold_named(self, name: str | None) -> Fold:
-        if name is None:
-            return self.folds[0]
-        for fold in self.folds:
-            if fold.name == name:
-                return fold
-        raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
-
-    def parts(self, fold: Fold) -> list[Fold]:
-        """Return the cross-fitting folds of ``fold`` (``fer_id.evaluation.confidence.crossfit``); empty without.
-
-        Raises:
-            DataError: the stores hold pictures without subjects, or too few children.
-            LeakageError: a part separates two subject names that may be one child.
-        """
-        if not self.protocol.cross_fit:
-            return []
-        if self.images:
-            raise DataError(
-                "protocol.cross_fit divides children, and these stores hold pictures without subjects: say "
-                "protocol.cross_fit=0, their inner validation is large enough"
-            )
-        parts = cross_fit(self.clips, fold, self.protocol, seed=self.seed)
-        if self.config.drop_duplicates:
-            check_alike(self.stores, self.clips, parts)
-        return parts
-
-    @property
-    def provenance(self) -> str:
-        """The least real provenance among the stores: synthetic before simulated before real."""
-        words = {store.card.provenance for store in self.stores}
-        return next(word for word in ("synthetic", "simulated", "real") if word in words)
-
-    @property
-    def has_children(self) -> bool:
-        """True where any subject is a real person, also where another store is synthetic or simulated."""
-        return bool(self._real_stores)
-
-    def n_children(self, rows: Rows) -> int:
-        """Return the number of distinct real (not drawn) subjects in ``rows``."""
-        clips = self.clips.iloc[rows]
-        return int(clips.loc[clips["store"].isin(self._real_stores), "subject_id"].nunique())
-
-    @property
-    def _real_stores(self) -> list[int]:
-        """Numbers of the stores of real people."""
-        stores = enumerate(self.stores)
-        return [number for number, store in stores if store.card.provenance == "real" and not holds_images(store)]
-
-    def card_of(self, clip_id: str) -> StoreCard:
-        """Return the card of a clip's store."""
-        place: int = self.clips.loc[self.clips["clip_id"] == clip_id, "store"].iloc[0]
-        return self.stores[place].card
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprints of all stores, in their order: a run records them as the identity of its data."""
-        return ", ".join(store.fingerprint for store in self.stores)
-
-    @property
-    def mesh_mappings(self) -> dict[str, list[str]]:
-        """Path of each store -> the MediaPipe mesh mapping of its landmarks; an empty list without one."""
-        return {str(store.path): list(filter(None, [store.card.mesh_mapping])) for store in self.stores}
-
-    @property
-    def groups(self) -> list[str]:
-        """Names of the group columns."""
-        return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))
-
-    def subjects(self, rows: Rows) -> list[str]:
-        """Return the sorted pseudonyms in ``rows``; empty for a benchmark, whose subjects are groups of images."""
-        return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
-
-    def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
-        """Return the data's entries of ``job.json``: stores, and subjects, real children and clips of each split.
+    @classmethod
+    def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> StoreCard:
+        """Convert the raw data to a ClipStore, which appears whole or not at all.
 
         Args:
-            folds: folds whose subjects and clips are united; None: the current fold.
+            config: of the class ``settings``; ``config.source`` is the raw data.
+            out: folder of the store.
+            overwrite: replace an existing store.
+
+        Raises:
+            ConfigError: settings that do not fit, or another command makes the stores.
+            DataError: faulty raw data, all faults together.
         """
-        folds = folds or [self.fold]
-        rows = united(folds)
-        labels = {f"label {name} not in {self.labels.name}": n for name, n in self.dropped_labels.items()}
-        return {
-            "fold": folds[0].name if len(folds) == 1 else None,
-            "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
-            "dataset": self.config.name,
-            "store": describe_stores(self.stores, self.clips, self.labels, self.provenance),
-            "subjects": {split: self.subjects(of) for split, of in rows.items()},
-            "children": {split: self.n_children(of) for split, of in rows.items()},
-            "clips": {split: len(of) for split, of in rows.items()},
-            "dropped": dropped(folds) | labels,
-        }
+        made = f"not prepared but made by {cls.made_by}" if cls.made_by else f"without {cls.__qualname__}.prepare"
+        raise ConfigError(f"dataset {cls.dataset or cls.__qualname__} is {made}")
+
+    def prepare_data(self) -> None:
+        """Make the store of ``source`` where it does not exist; Lightning calls this in one process of each machine.
+
+        Raises:
+            ConfigError, DataError: as :meth:`prepare`; or ``source`` is given for several stores.
+        """
+        if self.raw is None or all(Path(store).exists() for store in self.config.store):
+            return
+        if len(self.config.store) > 1:
+            raise ConfigError("source= is the raw data of one store, and several are given: prepare them one by one")
+        out = Path(self.config.store[0])
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with locked(out.parent, DataError, patience_s=ANOTHER_PREPARES_S):
+            if not out.exists():
+                raw = self.raw
+                config = raw if isinstance(raw, SourceConfig) else self.settings(name=self.dataset, source=str(raw))
+                self.prepare(config, out)
+
+    def open(self) -> list[ClipStore]:
+        """Open the stores, after making a missing one of ``source``."""
+        self.prepare_data()
+        return super().open()
+
+    def setup(self, stage: str | None = None) -> None:
+        """Open the stores and divide them into folds.
+
+        Raises:
+            StoreError: a store that cannot be opened, or stores that do not mix.
+            DataError: no common label space, or the protocol cannot divide the clips.
+            LeakageError: a fold separates two subject names that may be one child.
+        """
+        _ = self.fold
 
     def align_with(self, source: FerDataModule) -> None:
         """Add as many training clips of ``source`` to each training batch, marked by ``domain``.

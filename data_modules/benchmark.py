@@ -20,14 +20,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from data_modules.config import DataConfig
+from data_modules.config import SourceConfig
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
 from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
 from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.evaluation.protocol import without_repeats
 from fer_id.labels import get_space
-from fer_id.progress import track
+from fer_id.progress import say, track
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
@@ -37,7 +37,7 @@ VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
 
 
 @dataclass
-class BenchmarkConfig(DataConfig):
+class BenchmarkConfig(SourceConfig):
     """Settings of ``prepare`` shared by the image benchmarks."""
 
     validation_fraction: float = setting(
@@ -81,12 +81,14 @@ class Benchmark:
         card: card of the store, without audit.
         roles: maps the published names of the splits that have images to train, validation and test.
         left_out: samples that a reader left out, by reason; filled in while ``samples`` are read.
+        counts: number of images that the authors state, by published split; empty where they state none.
     """
 
     samples: Iterable[Sample]
     card: StoreCard
     roles: Callable[[set[str]], Mapping[str, str]]
     left_out: Counter[str] = field(default_factory=Counter)
+    counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *, overwrite: bool = False) -> StoreCard:
@@ -117,6 +119,7 @@ def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *,
         first = np.unique(duplicates.group, return_index=True)[1]
         table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
         published = table["split"].tolist()
+        _compare_counts(Counter(published), benchmark)
         roles = benchmark.roles(set(published))
         table["split"] = _final_splits(table, roles, config)
         _check_splits(table, card)
@@ -208,6 +211,13 @@ def _final_splits(table: pd.DataFrame, roles: Mapping[str, str], config: Benchma
 
 def _counted(left_out: Counter[str]) -> str:
     return "" if not left_out else "; left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+
+
+def _compare_counts(images: Counter[str], benchmark: Benchmark) -> None:
+    """Say where a split has another number of images than its authors state."""
+    for split, stated in benchmark.counts.items():
+        if split in images and images[split] != stated and not benchmark.left_out:
+            say(f"{benchmark.card.source}: {images[split]:,} images in {split}, and {stated:,} are published")
 
 
 def _check_ids(table: pd.DataFrame, source: str) -> None:

@@ -9,10 +9,9 @@ from fer_id.settings import setting
 
 @dataclass
 class DataConfig:
-    """Stores and reading options; a dataset's own configuration adds the settings of its ``prepare``."""
+    """Stores that a training reads, and reading options."""
 
     name: str = setting("", help="dataset, chosen by data=")
-    source: str | None = setting(None, help="raw input of `prepare`: a file or folder")
     store: list[str] = setting([], help="ClipStores to learn from; several are pooled, labels mapped by name")
     label_space: str | None = setting(None, help="label space to train in; empty for the store's own")
     drop_duplicates: bool = setting(
@@ -22,3 +21,11 @@ class DataConfig:
         "clip", choices=("clip", "frame"), help="clip: learn from whole clips; frame: from one drawn frame of each"
     )
     num_workers: int = setting(1, min=0, max=256, help="processes that read and augment")
+
+
+@dataclass
+class SourceConfig:
+    """Raw data that ``fer-id prepare`` converts to a store; a dataset's own configuration adds its settings."""
+
+    name: str = setting("", help="dataset, chosen by data=")
+    source: str | None = setting(None, help="raw input: a file or folder")

@@ -1,4 +1,4 @@
-"""Reader of FER2013 (Goodfellow et al., 2013): 48x48 gray web faces, as Kaggle's CSV or as a folder of images.
+"""FER2013 (Goodfellow et al., 2013): 48x48 gray web faces, as Kaggle's CSV or as a folder of images.
 
 With a votes file of FER+ (:mod:`data_modules.ferplus`) the images of the CSV get the labels of FER+ instead.
 """
@@ -14,19 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_modules import ferplus, folders
-from data_modules.benchmark import Benchmark, write_benchmark
+from data_modules.benchmark import Benchmark
+from data_modules.pictures import PictureDataModule
 from data_modules.stills import Still, StillsConfig, to_samples
 from data_modules.tables import Table
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import FER7, FERPLUS8
-from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
-from fer_id.store.card import StoreCard
 
 SIDE = 48
 CODES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 """Class names, in the order of the numbers in column ``emotion``."""
 
+LABELS = ("fer2013", "ferplus_majority", "ferplus_soft")
+LABELS_HELP = "fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes"
 USAGES = ("Training", "PublicTest", "PrivateTest")
 PUBLISHED = "Expected FER2013 as published on Kaggle: emotion,pixels,Usage, one row per image."
 
@@ -36,48 +37,61 @@ class FER2013Config(StillsConfig):
     """Settings of FER2013."""
 
     name: str = setting("fer2013", help="dataset, chosen by data=")
-    labels: str = setting(
-        "fer2013",
-        choices=("fer2013", "ferplus_majority", "ferplus_soft"),
-        help="fer2013: its seven classes; ferplus_majority: the class most voted for; ferplus_soft: shares of votes",
-    )
+    labels: str = setting("fer2013", choices=LABELS, help=LABELS_HELP)
     votes: str | None = setting(None, help="fer2013new.csv, published with FER+; the ferplus labels need it")
     row_flags: str | None = setting(
         None, help="CSV that flags images whose votes are uncertain; the ferplus labels leave them out"
     )
 
 
-def prepare(config: FER2013Config, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """Convert FER2013, a CSV (plain or gzipped) or ``train|test/<class>/<image>``, to a ClipStore.
+@dataclass
+class FERPlusConfig(FER2013Config):
+    """Settings of FER2013's images with the labels of FER+."""
+
+    name: str = setting("ferplus", help="dataset, chosen by data=")
+    labels: str = setting("ferplus_majority", choices=LABELS, help=LABELS_HELP)
+
+
+class FER2013DataModule(PictureDataModule):
+    """FER2013, a CSV (plain or gzipped) or ``train|test/<class>/<image>``: seven classes, or FER+'s eight.
 
     With the private test rows the official three splits are used; without them the public test is the test, and
     validation is split off training, as for folders, which have no validation.
-
-    Raises:
-        ConfigError: settings that do not fit together.
-        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
     """
-    source = _checked_source(config)
-    own, left_out = config.labels == "fer2013", Counter[str]()
-    if source.is_dir():
-        files = folders.list_images(source)
-        folders.check_classes(files, FER7, source)
-        stills, roles = folders.read_stills(files, "fer2013"), folders.roles
-    elif own:
-        stills, roles = (still for _, still in read_csv(source)), official_roles
-    else:
-        stills, roles = _ferplus(source, config, left_out), official_roles
-    card = StoreCard(
-        provenance="real",
-        label_space=FER7.name if own else FERPLUS8.name,
-        shard_by="split",
-        source="fer2013" if own else "ferplus",
-        geometry=crop_geometry(aligned=config.landmarks != "none", colour="gray"),
-        parameters={"labels": config.labels, "landmarks": config.landmarks},
-        landmarks_from=config.landmarks_from,
-    )
-    samples = to_samples(stills, config)
-    return write_benchmark(Benchmark(samples, card, roles, left_out), out, config, overwrite=overwrite)
+
+    dataset = "fer2013"
+    settings = FER2013Config
+    splits = dict(zip(USAGES, ("train", "validation", "test"), strict=True))
+    counts = dict(zip(USAGES, (28_709, 3_589, 3_589), strict=True))
+    licence = "unknown: pictures from the web, published for a contest without a licence"
+    layout = "fer2013.csv (emotion,pixels,Usage), plain or gzipped, or folders train|test/<class>/<image>"
+    colour = "gray"
+
+    @classmethod
+    def benchmark(cls, config: FER2013Config) -> Benchmark:
+        """Return the images of the CSV or the folders, with the labels that ``config.labels`` chooses."""
+        source = _checked_source(config)
+        own, left_out, roles = config.labels == "fer2013", Counter[str](), official_roles
+        if source.is_dir():
+            files = folders.list_images(source)
+            folders.check_classes(files, FER7, source)
+            stills, roles = folders.read_stills(files, "fer2013"), folders.roles
+        elif own:
+            stills = (still for _, still in read_csv(source))
+        else:
+            stills = _ferplus(source, config, left_out)
+        card = cls.card(config)
+        card.label_space, card.source = (FER7.name, "fer2013") if own else (FERPLUS8.name, "ferplus")
+        card.parameters = {"labels": config.labels, "landmarks": config.landmarks}
+        return Benchmark(to_samples(stills, config), card, roles, left_out, cls.counts)
+
+
+class FERPlusDataModule(FER2013DataModule):
+    """FER2013's images with the votes of ten annotators, ``data.votes=fer2013new.csv``: eight classes."""
+
+    dataset = "ferplus"
+    settings = FERPlusConfig
+    licence = f"labels: MIT; pictures, FER2013's: {FER2013DataModule.licence}"
 
 
 def _checked_source(config: FER2013Config) -> Path:

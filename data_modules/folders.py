@@ -1,4 +1,4 @@
-"""Reader of images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
+"""Images sorted as ``split/class/image``, such as FER2013 or RAF-DB re-packed as folders."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from data_modules.benchmark import Benchmark, write_benchmark
+from data_modules.benchmark import Benchmark
+from data_modules.pictures import PictureDataModule
 from data_modules.stills import Still, StillsConfig, read_image, to_samples
 from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
-from fer_id.store.card import StoreCard
 
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -33,14 +33,15 @@ ALIASES = {
 """Other words for the class names of :mod:`fer_id.labels`."""
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
-LAYOUT = "Expected train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>."
+LAYOUT = "train/<class>/<image>, test/<class>/<image> and, if there is one, validation/<class>/<image>"
 
 
 @dataclass
 class FolderConfig(StillsConfig):
-    """Settings of an image folder; an empty ``label_space`` is inferred from the class folders' names."""
+    """Settings of an image folder."""
 
     name: str = setting("folder", help="dataset, chosen by data=")
+    label_space: str | None = setting(None, help="label space of the class folders; empty: inferred from their names")
     colour: str = setting("rgb", choices=("rgb", "gray"), help="what the images are, for the card")
 
 
@@ -52,29 +53,31 @@ class ImageFile(NamedTuple):
     label: str
 
 
-def prepare(config: FolderConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
-    """Convert ``split/class/image`` to a ClipStore.
+class FolderDataModule(PictureDataModule):
+    """Images sorted as ``split/class/image``, in the smallest label space that has the names of the class folders."""
 
-    Raises:
-        ConfigError: no source, or an unknown label space.
-        DataError: bad input, all faults together; see :func:`data_modules.benchmark.write_benchmark`.
-    """
-    if config.source is None:
-        raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
-    files = list_images(Path(config.source))
-    space = get_space(config.label_space) if config.label_space else infer_space({file.label for file in files})
-    check_classes(files, space, Path(config.source))
-    card = StoreCard(
-        provenance="real",
-        label_space=space.name,
-        shard_by="split",
-        source=Path(config.source).resolve().name,
-        geometry=crop_geometry(aligned=config.landmarks != "none", colour=config.colour),
-        parameters={"landmarks": config.landmarks},
-        landmarks_from=config.landmarks_from,
-    )
-    samples = to_samples(read_stills(files, "image"), config)
-    return write_benchmark(Benchmark(samples, card, roles), out, config, overwrite=overwrite)
+    dataset = "folder"
+    settings = FolderConfig
+    layout = LAYOUT
+
+    @classmethod
+    def benchmark(cls, config: FolderConfig) -> Benchmark:
+        """Return the images of all folders.
+
+        Raises:
+            ConfigError: no source, or an unknown label space.
+            DataError: bad input, all faults together.
+        """
+        if config.source is None:
+            raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
+        root = Path(config.source)
+        files = list_images(root)
+        space = get_space(config.label_space) if config.label_space else infer_space({file.label for file in files})
+        check_classes(files, space, root)
+        card = cls.card(config)
+        card.label_space, card.source = space.name, root.resolve().name
+        card.geometry = crop_geometry(aligned=config.landmarks != "none", colour=config.colour)
+        return Benchmark(to_samples(read_stills(files, "image"), config), card, roles)
 
 
 def roles(published: set[str]) -> Mapping[str, str]:
@@ -91,7 +94,7 @@ def list_images(root: Path) -> list[ImageFile]:
         DataError: unknown split folders, files that are no images, folders without images; all of them together.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder. {LAYOUT}")
+        raise DataError(f"{root}: no such folder. Expected {LAYOUT}.")
     problems, files = Problems(str(root)), list[ImageFile]()
     for folder in _visible(root):
         split = SPLITS.get(folder.name.lower())
@@ -107,9 +110,9 @@ def list_images(root: Path) -> list[ImageFile]:
                 problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
     for problem in _name_problems(files, root):
         problems.add(problem)
-    problems.raise_if_any(DataError, LAYOUT)
+    problems.raise_if_any(DataError, f"Expected {LAYOUT}.")
     if not files:
-        raise DataError(f"{root}: no images. {LAYOUT}")
+        raise DataError(f"{root}: no images. Expected {LAYOUT}.")
     return files
 
 

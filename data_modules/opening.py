@@ -1,16 +1,178 @@
-"""Opening of a data module's stores: checks of geometry, label space, and children under two names."""
+"""The stores of a data module: opened, checked, pooled into one table and divided into folds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from data_modules.config import DataConfig
+from data_modules.description import describe_stores, dropped, united
+from data_modules.pool import holds_images, pool, require_distinct
 from fer_id.errors import DataError, FerIdError, LeakageError, Problems, StoreError
-from fer_id.evaluation.config import Fold
-from fer_id.labels import LabelSpace
+from fer_id.evaluation.confidence.crossfit import cross_fit
+from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
+from fer_id.evaluation.protocol import make_folds
+from fer_id.labels import LabelSpace, get_space
+from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
+
+
+class PooledStores:
+    """Stores, label space, clips and folds, opened where they are first used.
+
+    Args:
+        config: stores and reading options.
+        protocol, seed: division into folds.
+        fold: name of the fold to use; None: the first.
+    """
+
+    def __init__(self, config: DataConfig, protocol: ProtocolConfig, *, seed: int, fold: str | None) -> None:
+        self.config, self.protocol, self.seed = config, protocol, seed
+        self._fold_name = fold
+
+    def open(self) -> list[ClipStore]:
+        """Open the stores."""
+        return open_stores(self.config.store)
+
+    @cached_property
+    def stores(self) -> list[ClipStore]:
+        """The opened stores, in the order given."""
+        return self.open()
+
+    @cached_property
+    def labels(self) -> LabelSpace:
+        """The label space: the one chosen, else that of all stores."""
+        return get_space(self.config.label_space) if self.config.label_space else common_space(self.stores)
+
+    @cached_property
+    def _pooled(self) -> tuple[pd.DataFrame, dict[str, int]]:
+        labels = self.labels
+        require_distinct(self.stores)
+        return pool(self.stores, labels)
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """One row per clip of all stores, see :func:`data_modules.pool.pool`."""
+        return self._pooled[0]
+
+    @property
+    def dropped_labels(self) -> dict[str, int]:
+        """Number of samples without a name in the label space, by name."""
+        return self._pooled[1]
+
+    @property
+    def images(self) -> bool:
+        """True where ``subject_id`` names a group of near-identical images, as in a benchmark, not a person."""
+        return all(map(holds_images, self.stores))
+
+    @cached_property
+    def folds(self) -> list[Fold]:
+        """The folds of the protocol."""
+        dedup = self.config.drop_duplicates
+        folds = make_folds(self.clips, self.protocol, seed=self.seed, images=self.images, deduplicate=dedup)
+        if dedup:
+            check_alike(self.stores, self.clips, folds)
+        return folds
+
+    @cached_property
+    def fold(self) -> Fold:
+        """The fold whose batches the loaders return; another one, such as a part of it, may be assigned."""
+        return self.folds[0] if self._fold_name is None else self._fold_named(self._fold_name)
+
+    def _fold_named(self, name: str) -> Fold:
+        for fold in self.folds:
+            if fold.name == name:
+                return fold
+        raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
+
+    def parts(self, fold: Fold) -> list[Fold]:
+        """Return the cross-fitting folds of ``fold`` (``fer_id.evaluation.confidence.crossfit``); empty without.
+
+        Raises:
+            DataError: the stores hold pictures without subjects, or too few children.
+            LeakageError: a part separates two subject names that may be one child.
+        """
+        if not self.protocol.cross_fit:
+            return []
+        if self.images:
+            raise DataError(
+                "protocol.cross_fit divides children, and these stores hold pictures without subjects: say "
+                "protocol.cross_fit=0, their inner validation is large enough"
+            )
+        parts = cross_fit(self.clips, fold, self.protocol, seed=self.seed)
+        if self.config.drop_duplicates:
+            check_alike(self.stores, self.clips, parts)
+        return parts
+
+    @property
+    def provenance(self) -> str:
+        """The least real provenance among the stores: synthetic before simulated before real."""
+        words = {store.card.provenance for store in self.stores}
+        return next(word for word in ("synthetic", "simulated", "real") if word in words)
+
+    @property
+    def has_children(self) -> bool:
+        """True where any subject is a real person, also where another store is synthetic or simulated."""
+        return bool(self._real_stores)
+
+    def n_children(self, rows: Rows) -> int:
+        """Return the number of distinct real (not drawn) subjects in ``rows``."""
+        clips = self.clips.iloc[rows]
+        return int(clips.loc[clips["store"].isin(self._real_stores), "subject_id"].nunique())
+
+    @property
+    def _real_stores(self) -> list[int]:
+        """Numbers of the stores of real people."""
+        stores = enumerate(self.stores)
+        return [number for number, store in stores if store.card.provenance == "real" and not holds_images(store)]
+
+    def card_of(self, clip_id: str) -> StoreCard:
+        """Return the card of a clip's store."""
+        place: int = self.clips.loc[self.clips["clip_id"] == clip_id, "store"].iloc[0]
+        return self.stores[place].card
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprints of all stores, in their order: a run records them as the identity of its data."""
+        return ", ".join(store.fingerprint for store in self.stores)
+
+    @property
+    def mesh_mappings(self) -> dict[str, list[str]]:
+        """Path of each store -> the MediaPipe mesh mapping of its landmarks; an empty list without one."""
+        return {str(store.path): list(filter(None, [store.card.mesh_mapping])) for store in self.stores}
+
+    @property
+    def groups(self) -> list[str]:
+        """Names of the group columns."""
+        return list(dict.fromkeys(group for store in self.stores for group in store.card.groups))
+
+    def subjects(self, rows: Rows) -> list[str]:
+        """Return the sorted pseudonyms in ``rows``; empty for a benchmark, whose subjects are groups of images."""
+        return [] if self.images else sorted(set(self.clips["subject_id"].iloc[rows].astype(str)))
+
+    def describe(self, folds: Sequence[Fold] | None = None) -> dict[str, Any]:
+        """Return the data's entries of ``job.json``: stores, and subjects, real children and clips of each split.
+
+        Args:
+            folds: folds whose subjects and clips are united; None: the current fold.
+        """
+        folds = folds or [self.fold]
+        rows = united(folds)
+        labels = {f"label {name} not in {self.labels.name}": n for name, n in self.dropped_labels.items()}
+        return {
+            "fold": folds[0].name if len(folds) == 1 else None,
+            "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
+            "dataset": self.config.name,
+            "store": describe_stores(self.stores, self.clips, self.labels, self.provenance),
+            "subjects": {split: self.subjects(of) for split, of in rows.items()},
+            "children": {split: self.n_children(of) for split, of in rows.items()},
+            "clips": {split: len(of) for split, of in rows.items()},
+            "dropped": dropped(folds) | labels,
+        }
 
 
 def open_stores(paths: Sequence[str]) -> list[ClipStore]:

@@ -16,9 +16,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from experiments.interrupts import Terminated, machine_fault, terminable
-from experiments.settings.registry import imported
 from experiments.verbs.table import VERBS
 from fer_id.errors import MOST_CHARACTERS, FerIdError, brief, cut, quoted
+from fer_id.exports import imported
 from fer_id.places import figure_cache
 from fer_id.progress import say
 

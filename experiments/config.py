@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from data_modules.config import DataConfig
+from data_modules.registry import known_datasets, unknown_dataset
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import data_config
 from fer_id.callbacks.registry import known_callbacks
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.explain.config import ExplainConfig
@@ -19,6 +19,7 @@ from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
+from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
@@ -155,7 +156,7 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
 class TrainConfig:
     """Configuration of one training, which ``fer-id train`` makes a run of."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
@@ -177,6 +178,8 @@ class TrainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield settings that do not fit together: data, model, adaptation, protocol and processes."""
+        if self.data.name and self.data.name not in known_datasets():
+            yield Clash(("data.name",), unknown_dataset(self.data.name))
         if not self.data.store:
             yield Clash(("data.store",), "is empty; say data.store=FOLDER, made by fer-id prepare or fer-id synth")
         if self.data.label_space and self.data.label_space not in SPACES:

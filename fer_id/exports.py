@@ -21,3 +21,9 @@ def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], An
         return getattr(import_module(modules[name]), name)
 
     return get
+
+
+def imported(target: str) -> Any:
+    """Import and return the object named ``module:name``."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)

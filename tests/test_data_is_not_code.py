@@ -35,7 +35,7 @@ CALLS = {
 """Functions that execute their argument, or instantiate classes named by a config."""
 
 SAFE_LOADERS = {"SafeLoader", "CSafeLoader", "BaseLoader", "CBaseLoader"}
-TABLES = {"experiments/cli.py", "experiments/settings/registry.py", "fer_id/exports.py"}
+TABLES = {"experiments/cli.py", "fer_id/exports.py"}
 """Files that import modules by names from a table of the program itself."""
 
 

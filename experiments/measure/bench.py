@@ -192,7 +192,7 @@ def comparing() -> Iterator[Result]:
 
 def preparing() -> Iterator[Result]:
     """Measure the preparation of FER2013 from its CSV to an audited store."""
-    from experiments.settings.registry import get_dataset
+    from data_modules.registry import load_dataset
 
     name, source = "prepare FER2013, audit included", SHARED / "fer2013" / "fer2013.csv.gz"
     if not source.is_file():
@@ -200,11 +200,11 @@ def preparing() -> Iterator[Result]:
         return
     from fer_id.store.reader import ClipStore
 
-    dataset = get_dataset("fer2013")
-    config = dataset.load_config()(name="fer2013", source=str(source))
+    dataset = load_dataset("fer2013")
+    config = dataset.settings(name="fer2013", source=str(source))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "store"
-        seconds = _seconds(lambda: dataset.load_prepare()(config, out))
+        seconds = _seconds(lambda: dataset.prepare(config, out))
         images = len(ClipStore.open(out))
     yield Result(name, images / seconds, "images/s", note=f"{images:,} images in {seconds:.0f} s")
 

@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from data_modules.cohort.reader import CohortConfig, prepare
+from data_modules.cohort.reader import CohortConfig, CohortDataModule
 from fer_id.consent.keys import HOME_VARIABLE
 from fer_id.csv_text import csv_text
 from fer_id.preprocessing.landmarks import FaceLandmarker
@@ -50,7 +50,7 @@ def film_and_prepare(bundle: Path) -> Filming:
         config = CohortConfig(source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle))
         with patch.dict(os.environ, {HOME_VARIABLE: str(folder / "keys")}):  # not the user's own key and log
             began = time.perf_counter()
-            card = prepare(config, folder / "store")
+            card = CohortDataModule.prepare(config, folder / "store")
             seconds = time.perf_counter() - began
         frames = card.audit["coverage"]["frames"]
         return Filming(frames, frames / seconds, plain)

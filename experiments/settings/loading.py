@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, get_type_hints
@@ -56,6 +56,7 @@ def chosen_by_name(
     *,
     variant: Callable[[str], type] | None = None,
     shorthand: Shorthand | None = None,
+    retired: Collection[str] = (),
 ) -> dict[str, Any]:
     """Metadata of a field that holds a section: the field's own name becomes a selector, as in ``model=resnet50``.
 
@@ -63,8 +64,9 @@ def chosen_by_name(
         default: group file where the command line chooses none; empty: the user must choose.
         variant: returns the section's dataclass for a value of its key ``name``, where it depends on the name.
         shorthand: returns the settings of a choice without a group file, or None where the choice is no shorthand.
+        retired: keys that only earlier versions had, now keys of ``fer-id prepare``; :func:`read` skips them.
     """
-    return {"selector": default, "variant": variant, "shorthand": shorthand}
+    return {"selector": default, "variant": variant, "shorthand": shorthand, "retired": retired}
 
 
 def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
@@ -118,7 +120,13 @@ def read(schema: type[T], path: Path) -> T:
     leaves = file_leaves(path, path.name, problems)
     if not leaves:
         problems.raise_if_any(ConfigError, hint)
-    return _resolve(schema, leaves, problems, hint)
+    retired = _retired(schema)
+    return _resolve(schema, [leaf for leaf in leaves if leaf.key not in retired], problems, hint)
+
+
+def _retired(schema: Any) -> set[str]:
+    """Return the dotted keys that the sections of a schema had in earlier versions."""
+    return {f"{field.name}.{key}" for field in dataclasses.fields(schema) for key in field.metadata.get("retired", ())}
 
 
 def plain(config: Any) -> Any:
@@ -197,7 +205,9 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
         if leaf.key not in known and leaf.key.split(".")[0] in unknown:
             continue  # the keys of a section of unknown name are unknown
         if leaf.key not in known:
-            problems.add(f"{leaf}: {_unknown(leaf.key, known, sections)}", kind="unknown key")
+            moved = leaf.key in _retired(schema)
+            fault = "unknown key; fer-id prepare takes it" if moved else _unknown(leaf.key, known, sections)
+            problems.add(f"{leaf}: {fault}", kind="unknown key")
             failed.add(leaf.key)
             continue
         try:

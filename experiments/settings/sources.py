@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import yaml
 
+from data_modules.registry import known_datasets
 from experiments.settings.values import Raw
 from fer_id.errors import ConfigError, Problems, cut
 from fer_id.inputs import MOST_YAML, read_text
@@ -42,8 +43,8 @@ class Leaf(NamedTuple):
 
 
 def group_names(selector: str) -> list[str]:
-    """Return the names of a selector's group files."""
-    return sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
+    """Return the names that a selector chooses from: group files, and for ``data`` the registered datasets."""
+    return known_datasets() if selector == "data" else sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
 
 
 def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
@@ -92,6 +93,8 @@ def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Ra
     if short is not None:
         return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
     known = group_names(leaf.key)
+    if choice in known and leaf.key == "data":
+        return [Leaf("data.name", choice, f"data={choice}")]
     if choice in known:
         name = f"{leaf.key}/{choice}.yaml"
         return file_leaves(GROUPS / name, name, problems)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from data_modules.base import FerDataModule
+from data_modules.registry import load_dataset
 from experiments.config import TrainConfig
 from experiments.settings.loading import read
-from experiments.settings.registry import get_dataset
 from experiments.training.mappings import require_one_mapping
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
@@ -37,7 +37,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
     Raises:
         DataError: the stores have landmarks of two mappings, and the model takes landmarks.
     """
-    data = get_dataset(config.data.name).load_datamodule()(
+    data = load_dataset(config.data.name)(
         config.data,
         config.protocol,
         augment=config.augment,
@@ -45,6 +45,7 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
         seed=config.seed,
         fold=fold,
     )
+    data.setup()
     require_one_mapping(data.mesh_mappings, landmarks=config.model.landmarks > 0)
     if part is not None:
         data.fold = data.parts(data.fold)[part]

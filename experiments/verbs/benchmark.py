@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from data_modules.config import DataConfig
+from data_modules.registry import known_datasets
 from experiments.config import InitConfig, LoggingConfig, RunsConfig, TrainConfig, TrainerConfig, at_the_end
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import DATASETS, data_config
 from experiments.verbs.models import ModelFile, model_file
 from fer_id.errors import ConfigError, RunError
 from fer_id.evaluation.config import SPLITS, ProtocolConfig
@@ -46,8 +46,8 @@ class PretrainConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of an unknown dataset, and of a part that is not three numbers."""
-        if self.data not in DATASETS:
-            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(DATASETS)}")
+        if self.data not in known_datasets():
+            yield Clash(("data",), f"{self.data} is unknown. Known: {', '.join(known_datasets())}")
         if self.at_most and len(self.at_most) != len(SPLITS):
             yield Clash(("at_most",), f"{self.at_most}: expected three numbers, of train, validation and test stills")
 
@@ -56,7 +56,7 @@ class PretrainConfig:
 class BenchmarkConfig:
     """Configuration of a benchmark of several models under equal conditions."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     # After the recipe, so that a benchmark's own budget wins over it.
     benchmark: str = setting("small", kind=SELECTOR, help="how much: seeds, part of the store, and the budget")
@@ -164,7 +164,7 @@ def _on_stills(config: BenchmarkConfig, model: ModelConfig) -> dict[str, Any]:
     """Return the settings that differ in pretraining on stills: no temporal head, and the stills' own splits."""
     pretrain = config.pretrain
     return {
-        "data": data_config(pretrain.data)(name=pretrain.data, store=[str(pretrain.store)], frames="frame"),
+        "data": DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame"),
         "model": replace(model, head="mean", landmarks=0),
         "protocol": ProtocolConfig(at_most=pretrain.at_most),
         "trainer": replace(config.trainer, max_epochs=pretrain.max_epochs, validate_every=pretrain.max_epochs),

@@ -96,14 +96,16 @@ def _cards(config: dict[str, Any]) -> list[StoreCard]:
 
 def _licence(dataset: str, cards: list[StoreCard]) -> str:
     """Return the licence of a dataset; for simulated clips also that of their stills."""
-    from experiments.settings.registry import DATASETS
+    from data_modules.registry import known_datasets, load_dataset
 
-    licence = DATASETS[dataset].licence if dataset in DATASETS else UNKNOWN
+    def of(name: str) -> str:
+        return load_dataset(name).licence if name in known_datasets() else UNKNOWN
+
+    licence = of(dataset)
     stills = {str(card.parameters["from"]) for card in cards if card.parameters.get("from")}
     if dataset == "simulated" and not stills:
         return f"{licence} ({UNKNOWN})"
-    of_stills = [f"{name}: {DATASETS[name].licence if name in DATASETS else UNKNOWN}" for name in sorted(stills)]
-    return "; ".join([licence, *of_stills])
+    return "; ".join([licence, *(f"{name}: {of(name)}" for name in sorted(stills))])
 
 
 def _consent(cards: list[StoreCard]) -> dict[str, int] | None:

@@ -138,7 +138,7 @@ def _require_fit(opened: Opened, permitted: Permitted) -> None:
 
 def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
     """Run the model on the video and return the timeline."""
-    from data_modules.cohort.videos import CONFIDENCE
+    from data_modules.videos import CONFIDENCE
     from fer_id.preprocessing.face_marks import Mark
     from fer_id.preprocessing.landmarker_file import find_bundle
     from fer_id.preprocessing.landmarks import FaceLandmarker

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data_modules.config import DataConfig
+from data_modules.config import SourceConfig
+from data_modules.registry import load_dataset, source_config
 from experiments.settings.loading import chosen_by_name
-from experiments.settings.registry import data_config, get_dataset
 from experiments.verbs.inspect import describe
 from fer_id.errors import ConfigError
 from fer_id.settings import Clash, setting
@@ -19,13 +19,13 @@ from fer_id.store.reader import ClipStore
 class PrepareConfig:
     """Configuration of a preparation: raw data and output."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(variant=data_config))
+    data: SourceConfig = field(default_factory=SourceConfig, metadata=chosen_by_name(variant=source_config))
     out: str = setting("", required=True, help="folder of the store to make")
     overwrite: bool = setting(False, help="replace what is there")
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of missing raw data, and of a dataset that another command makes."""
-        made_by = get_dataset(self.data.name).made_by if self.data.name else ""
+        made_by = load_dataset(self.data.name).made_by if self.data.name else ""
         if made_by:
             yield Clash(("data.name",), f"{self.data.name} is not prepared but made by {made_by}")
         elif not self.data.source:
@@ -42,5 +42,5 @@ def prepare(config: PrepareConfig) -> str:
     out = Path(config.out)
     if out.exists() and not config.overwrite:
         raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
-    get_dataset(config.data.name).load_prepare()(config.data, out, overwrite=config.overwrite)
+    load_dataset(config.data.name).prepare(config.data, out, overwrite=config.overwrite)
     return describe(ClipStore.open(out))

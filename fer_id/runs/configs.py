@@ -10,6 +10,36 @@ from typing import Any
 FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 """Settings, or prefixes of settings, that may change when a run is resumed."""
 
+_IMAGES = {"source": None, "validation_fraction": 0.1, "split_seed": 0, "audit_radius": 12, "audit_correlation": 0.95}
+_STILLS = _IMAGES | {"landmarks": "none", "workers": 1, "face_landmarker": None}
+RETIRED: dict[str, dict[str, Any]] = {
+    "fer2013": _STILLS | {"labels": "fer2013", "votes": None, "row_flags": None},
+    "ferplus": _STILLS | {"labels": "ferplus_majority", "votes": None, "row_flags": None},
+    "affectnet": _IMAGES | {"images": None, "unreadable": "error"},
+    "folder": _STILLS | {"colour": "rgb"},
+    "cohort": {
+        **{"source": None, "fps": 5.0, "window": 10, "stride": 10, "colour": "rgb", "min_eye_distance": 8.0},
+        **{"workers": 0, "unreadable": "error", "retention_days": 365, "face_landmarker": None},
+        **{"corrections": [], "groups": [], "annotator": ""},
+    },
+    "synthetic": {"source": None},
+    "simulated": {"source": None},
+}
+"""Settings of ``prepare`` that earlier trainings had in their section ``data``, with their defaults, by dataset.
+
+No training ever used them. A run's own file may hold them; :func:`job_hash` counts the defaults, so that trials of an
+earlier sweep keep their hash."""
+
+RETIRED_KEYS = frozenset(key for defaults in RETIRED.values() for key in defaults)
+
+
+def without_retired(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without :data:`RETIRED_KEYS`."""
+    data = config.get("data")
+    if not isinstance(data, dict):
+        return config
+    return config | {"data": {key: value for key, value in data.items() if key not in RETIRED_KEYS}}
+
 
 def job_hash(config: dict[str, Any]) -> str:
     """Return a hash of the settings that decide a training: equal for equal trainings, whatever the name of the run.
@@ -25,7 +55,11 @@ def job_hash(config: dict[str, Any]) -> str:
     >>> job_hash({"seed": 1}) == job_hash({"seed": 2})
     False
     """
-    counted = {key: value for key, value in _leaves(config) if key != "name" and not key.startswith(FREE_KEYS)}
+    leaves = dict(_leaves(config))
+    retired = {f"data.{key}": value for key, value in RETIRED.get(leaves.get("data.name", ""), {}).items()}
+    counted = {
+        key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(FREE_KEYS)
+    }
     if not counted.get("trainer.callbacks", True):  # a newer setting: without callbacks older trials keep their hash
         del counted["trainer.callbacks"]
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]

@@ -13,7 +13,7 @@ import yaml
 from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep, write_json
 from fer_id.parquet import read_parquet
-from fer_id.runs.configs import FREE_KEYS, differences, with_defaults
+from fer_id.runs.configs import FREE_KEYS, differences, with_defaults, without_retired
 from fer_id.runs.records import Job, Metrics, read_record
 from fer_id.shapes import Number, record
 from fer_id.yaml_text import read_yaml
@@ -266,8 +266,8 @@ class RunDir:
         return path
 
     def config(self) -> dict[str, Any]:
-        """Return the whole resolved configuration, ``config.yaml``."""
-        return read_yaml(self.path / "config.yaml", RunError)[0]
+        """Return the whole resolved configuration, ``config.yaml``, without settings that no training has any more."""
+        return without_retired(read_yaml(self.path / "config.yaml", RunError)[0])
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``."""

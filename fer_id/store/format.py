@@ -20,7 +20,14 @@ CLIP_COLUMNS = (
     *("clip_id", "subject_id", "label", "soft_label", "start", "length", "n_valid"),
     *("video_id", "t0_s", "fps", "source", "split", "intensity"),
 )
-"""Columns of ``clips.parquet``; the group columns named by the card follow."""
+"""Columns of ``clips.parquet``, one row per clip; the group columns named by the card follow.
+
+clip_id: unique name. subject_id: the person; of pictures without subject ids the group of near-identical pictures.
+label, soft_label: class name, and shares of the classes, or empty. start, length: frames of the clip in the shard.
+n_valid: frames with a face. video_id, t0_s, fps: the video, second of the first frame, frames per second. source: the
+dataset. split: train, validation, test or empty. intensity: of drawn and simulated clips. What writes them:
+``docs/DATASETS.md``.
+"""
 
 PARTS: dict[str, tuple[type, tuple[int, ...]]] = {
     "frames": (np.uint8, (CROP, CROP, 3)),

@@ -23,7 +23,8 @@ from fer_id.store.reader import ClipStore
 from fer_id.types import LANDMARKS
 
 _HEADER = 128  # bytes reserved for the .npy header, which is written once the final length is known
-_SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+"""Name of a shard: the subject or split that its files are named after."""
 
 
 class ClipStoreWriter:
@@ -114,7 +115,7 @@ class ClipStoreWriter:
         if unknown := set(row) - {*CLIP_COLUMNS, *self.card.groups}:
             problems.add(f"unknown columns {sorted(unknown)}; group columns are named in the card")
         shard = row.get(self.card.shard_by)
-        if not isinstance(shard, str) or not _SHARD_NAME.fullmatch(shard):
+        if not isinstance(shard, str) or not SHARD_NAME.fullmatch(shard):
             problems.add(f"{self.card.shard_by} {shard!r} cannot name a file")
         for key in ("clip_id", "subject_id"):
             if not isinstance(row.get(key), str) or not row[key]:

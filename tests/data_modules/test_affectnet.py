@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.affectnet import COLUMNS, AffectNetConfig, parse_landmarks, prepare
+from data_modules.affectnet import COLUMNS, AffectNetConfig, AffectNetDataModule, parse_landmarks
 from fer_id.errors import ConfigError, DataError
 from fer_id.preprocessing.alignment import EYES_64, eye_centres
 from fer_id.store.reader import ClipStore
@@ -75,7 +75,7 @@ def numbered(tmp_path: Path, picture) -> Callable[..., Path]:
 
 
 def made(root: Path, tmp_path: Path, **settings) -> ClipStore:
-    prepare(AffectNetConfig(source=str(root), **settings), tmp_path / "store")
+    AffectNetDataModule.prepare(AffectNetConfig(source=str(root), **settings), tmp_path / "store")
     return ClipStore.open(tmp_path / "store")
 
 
@@ -191,7 +191,7 @@ def test_an_empty_set_and_no_affectnet(numbered, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no AffectNet here"):
         made(tmp_path, tmp_path)
     with pytest.raises(ConfigError, match=r"data\.source is empty"):
-        prepare(AffectNetConfig(), tmp_path / "store")
+        AffectNetDataModule.prepare(AffectNetConfig(), tmp_path / "store")
     with pytest.raises(DataError, match=r"val_set: 1 problem[\s\S]*no .jpg there"):
         made(numbered(EMOTIONS * 3, []), tmp_path)
 

@@ -33,7 +33,9 @@ def module(*stores: Path, **changes: Any) -> FerDataModule:
     keys = ("augment", "batch_size", "seed", "fold")
     data = {key: value for key, value in made.items() if key not in (*keys, "protocol")}
     config = DataConfig(store=[str(store) for store in stores], **{"num_workers": 0, **data})
-    return FerDataModule(config, made["protocol"], **{key: made[key] for key in keys})
+    opened = FerDataModule(config, made["protocol"], **{key: made[key] for key in keys})
+    opened.setup()
+    return opened
 
 
 def epoch_of(loader: Loader, epoch: int) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from data_modules import benchmark
-from data_modules.fer2013 import CODES, FER2013Config, parse_pixels, prepare, read_csv
+from data_modules.fer2013 import CODES, FER2013Config, FER2013DataModule, parse_pixels, read_csv
 from data_modules.ferplus import VOTED
-from data_modules.modules import FER2013DataModule
 from fer_id.errors import ConfigError, DataError, FerIdError
 from fer_id.preprocessing.alignment import align
 from fer_id.store.reader import ClipStore
@@ -19,7 +18,7 @@ VOTES = {"angry": 4, "disgust": 5, "fear": 6, "happy": 1, "sad": 3, "surprise": 
 
 
 def made(source: Path, tmp_path: Path, **settings) -> ClipStore:
-    prepare(FER2013Config(source=str(source), **settings), tmp_path / "store")
+    FER2013DataModule.prepare(FER2013Config(source=str(source), **settings), tmp_path / "store")
     return ClipStore.open(tmp_path / "store")
 
 
@@ -52,7 +51,7 @@ def test_the_split_is_a_function_of_its_seed(fer_rows, fer_csv, tmp_path: Path) 
     source = fer_csv(fer_rows())
     splits = []
     for number, seed in enumerate((0, 0, 1)):
-        prepare(FER2013Config(source=str(source), split_seed=seed), tmp_path / str(number))
+        FER2013DataModule.prepare(FER2013Config(source=str(source), split_seed=seed), tmp_path / str(number))
         splits.append(ClipStore.open(tmp_path / str(number)).clips["split"].tolist())
     assert splits[0] == splits[1] != splits[2]
 
@@ -197,10 +196,10 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(
 
 def test_an_older_store_is_replaced_only_with_overwrite(fer_rows, fer_csv, tmp_path: Path) -> None:
     config = FER2013Config(source=str(fer_csv(fer_rows())))
-    prepare(config, tmp_path / "store")
+    FER2013DataModule.prepare(config, tmp_path / "store")
     with pytest.raises(FerIdError, match="exists already"):
-        prepare(config, tmp_path / "store")
-    prepare(config, tmp_path / "store", overwrite=True)
+        FER2013DataModule.prepare(config, tmp_path / "store")
+    FER2013DataModule.prepare(config, tmp_path / "store", overwrite=True)
 
 
 def test_image_folders(image_folder, tmp_path: Path) -> None:
@@ -267,14 +266,15 @@ def test_votes_may_include_the_missing_private_rows(fer_rows, fer_csv, tmp_path:
 
 def test_settings_that_do_not_fit_are_reported_together() -> None:
     with pytest.raises(ConfigError, match=r"2 problems[\s\S]*data.source is empty[\s\S]*needs data.votes"):
-        prepare(FER2013Config(labels="ferplus_soft"), Path("store"))
+        FER2013DataModule.prepare(FER2013Config(labels="ferplus_soft"), Path("store"))
 
 
 def test_the_data_module_reads_what_was_prepared(fer_rows, fer_csv, tmp_path: Path) -> None:
+    from data_modules.config import DataConfig
     from fer_id.evaluation.config import ProtocolConfig
 
     made(fer_csv(fer_rows()), tmp_path)
-    config = FER2013Config(store=[str(tmp_path / "store")], num_workers=0)
+    config = DataConfig(name="fer2013", store=[str(tmp_path / "store")], num_workers=0)
     module = FER2013DataModule(config, ProtocolConfig(), augment=None, batch_size=4, seed=0)
     batch = module.on_after_batch_transfer(next(iter(module.test_dataloader())), 0)
     assert tuple(batch["frames"].shape) == (4, 1, 3, 64, 64)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_modules.folders import FolderConfig, infer_space, list_images, prepare
+from data_modules.folders import FolderConfig, FolderDataModule, infer_space, list_images
 from data_modules.stills import read_image
 from fer_id.errors import ConfigError, DataError
 from fer_id.labels import FER7, SPACES, TARGET
@@ -17,7 +17,7 @@ from fer_id.store.reader import ClipStore
 
 
 def made(source: Path, tmp_path: Path, **settings) -> ClipStore:
-    prepare(FolderConfig(source=str(source), **settings), tmp_path / "store")
+    FolderDataModule.prepare(FolderConfig(source=str(source), **settings), tmp_path / "store")
     return ClipStore.open(tmp_path / "store")
 
 
@@ -96,7 +96,7 @@ def test_no_folder_no_images_no_source(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no images"):
         list_images(tmp_path)
     with pytest.raises(ConfigError, match=r"data\.source is empty"):
-        prepare(FolderConfig(), tmp_path / "store")
+        FolderDataModule.prepare(FolderConfig(), tmp_path / "store")
 
 
 def test_every_bad_picture_is_reported_and_nothing_is_written(image_folder, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_class_folders_named_by_numbers_are_refused(image_folder, tmp_path: Path
     source = image_folder({"train": 1, "test": 1}, tuple("1234567"))
     for space in (None, "fer7"):
         with pytest.raises(DataError, match="numbers mean something else in every benchmark"):
-            prepare(FolderConfig(source=str(source), label_space=space), tmp_path / "store")
+            FolderDataModule.prepare(FolderConfig(source=str(source), label_space=space), tmp_path / "store")
 
 
 def test_a_name_that_is_no_text(image_folder) -> None:

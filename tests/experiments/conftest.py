@@ -79,7 +79,7 @@ def drawn(made_once: MadeOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def stores(request: pytest.FixtureRequest) -> "Stores":
-    """Stores by the name of their YAML in ``configs/data``, each made at its first use."""
+    """Stores by the name of their dataset, each made at its first use."""
     return Stores(request.getfixturevalue)
 
 
@@ -192,7 +192,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "affectnet": (affectnet_original, affectnet_2021),
     "folder": (class_folders,),
 }
-"""What writes a dataset as it is published and returns the settings of ``prepare``, by the name of its YAML."""
+"""What writes a dataset as it is published and returns the settings of ``prepare``, by its name."""
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:

@@ -53,9 +53,11 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_setting_of_train_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["prepare", "data=ferplus", "--help"]) == DONE
+    assert "data.votes=" in capsys.readouterr().out
     assert main(["train", "data=ferplus", "--help"]) == DONE
     output = capsys.readouterr().out
-    for expected in ("data.votes=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw"):
+    for expected in ("data.store=", "optim.lr=0.0001", "above 0", "model=NAME", "timm:", "one of adam, adamw"):
         assert expected in output
     assert not re.search(
         r"^  [\w.]+=\S* +\[(str|int|float|bool|list)", output, re.MULTILINE

@@ -8,12 +8,13 @@ from functools import cache
 
 import pytest
 
+from data_modules.registry import DATASETS, source_config
 from experiments.config import TrainConfig
 from experiments.measure.planted_gaps import PlantedConfig
 from experiments.settings.loading import Setting, load, settings
-from experiments.settings.registry import DATASETS, imported
 from experiments.verbs.table import VERBS
 from fer_id.errors import ConfigError
+from fer_id.exports import imported
 from fer_id.settings import within_limits
 
 KEYS = ("trainer.max_epochs", "trainer.max_time_min", "optim.lr", "model.hidden", "model.widths", "protocol.at_most")
@@ -28,7 +29,7 @@ def numeric(setting: Setting) -> bool:
 def every_number() -> dict[str, Setting]:
     """Yield each number among the settings of verbs and datasets, by schema and key."""
     schemas = [imported(verb.config) for verb in VERBS.values()]
-    schemas += [PlantedConfig, *(dataset.load_config() for dataset in DATASETS.values())]
+    schemas += [PlantedConfig, *(source_config(dataset) for dataset in DATASETS)]
     return {
         f"{schema.__name__}: {entry.key}": entry for schema in schemas for entry in settings(schema()) if numeric(entry)
     }

@@ -1,4 +1,4 @@
-"""Every shipped YAML in a training by the command line: from the published layout to a finished, checked run."""
+"""Every shipped dataset and YAML in a training by the command line: from the published layout to a checked run."""
 
 import shlex
 import subprocess
@@ -12,11 +12,11 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from experiments.cli import DONE, main
-from experiments.settings.sources import GROUPS
+from experiments.settings.sources import GROUPS, group_names
 from fer_id.runs.run_dir import RunDir
 
-YAML = {group: sorted(path.stem for path in (GROUPS / group).glob("*.yaml")) for group in ("data", "model", "recipe")}
-PROTOCOLS = sorted(path.stem for path in (GROUPS / "protocol").glob("*.yaml"))
+SHIPPED = {group: group_names(group) for group in ("data", "model", "recipe")}
+PROTOCOLS = group_names("protocol")
 SHORT = (
     *("trainer.max_epochs=1", "trainer.precision=32", "trainer.memory_format=contiguous", "trainer.accelerator=cpu"),
     *("logging.wandb=disabled", "data.num_workers=0", "batch_size=12", "explain.clips=6"),
@@ -33,9 +33,9 @@ def without_figures(sketched_figures: None) -> None:
 
 
 def combinations() -> list[tuple[str, str, str, str]]:
-    """Return the fewest trainings with every YAML: the groups side by side, the shorter ones repeated."""
-    count = max(len(PROTOCOLS), *map(len, YAML.values()))
-    columns = [list(islice(cycle(YAML[group]), count)) for group in ("data", "model", "recipe")]
+    """Return the fewest trainings with every dataset and YAML: the groups side by side, the shorter ones repeated."""
+    count = max(len(PROTOCOLS), *map(len, SHIPPED.values()))
+    columns = [list(islice(cycle(SHIPPED[group]), count)) for group in ("data", "model", "recipe")]
     # A drawn cohort has no splits of its own, so it takes the protocols that make them.
     own = [name for name in PROTOCOLS if name != "official"]
     protocols = [
@@ -48,12 +48,13 @@ def combinations() -> list[tuple[str, str, str, str]]:
 CASES = combinations()
 
 
-def test_every_yaml_is_in_a_training() -> None:
-    for number, group in enumerate((*YAML, "protocol")):
-        shipped = YAML.get(group, PROTOCOLS)
+def test_every_dataset_and_yaml_is_in_a_training() -> None:
+    for number, group in enumerate((*SHIPPED, "protocol")):
+        shipped = SHIPPED.get(group, PROTOCOLS)
         assert {case[number] for case in CASES} == set(shipped), group
     assert {path.name for path in GROUPS.iterdir()} == {
-        *YAML,
+        "model",
+        "recipe",
         "protocol",
         "benchmark",  # test_benchmark.py trains that one
         "policy",  # test_release.py reads these

@@ -1,7 +1,6 @@
 """PrivateWandbLogger: how its mode is chosen, and that nothing of the place it runs in reaches W&B."""
 
 import dataclasses
-import importlib
 import os
 import platform
 import socket
@@ -308,12 +307,9 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
 
 def test_every_setting_that_could_hold_a_path_stays_at_home() -> None:
     """Whatever text field of whatever dataset: a path in it is not sent, also a relative one where its key is known."""
-    from experiments.settings.registry import DATASETS
+    from data_modules.registry import DATASETS, source_config
 
-    for dataset in DATASETS.values():
-        module, _, name = dataset.config.partition(":")
-        config = getattr(importlib.import_module(module), name)
-        assert issubclass(config, DataConfig)
+    for config in (DataConfig, *map(source_config, DATASETS)):
         fields = [field.name for field in dataclasses.fields(config) if "str" in str(field.type)]
         sent = public({"data": dict.fromkeys(fields, "/planted/place"), "init": {"run": "a", "encoder_from": "b"}})
         assert sent["init"] == {}

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_modules.cohort import videos as cohort_videos
-from data_modules.cohort.reader import CohortConfig, prepare
+from data_modules import videos as cohort_videos
+from data_modules.cohort.reader import CohortConfig, CohortDataModule
 from fer_id.consent.audit_log import AuditError, AuditLog
 from fer_id.consent.keys import Key
 from fer_id.consent.records import ConsentError, remember_withdrawal
@@ -53,7 +53,7 @@ def prepared(tmp_path: Path, landmark_model: str, home: Path) -> Prepare:
 
     def make(source: Path, name: str = "store", **settings: Any) -> ClipStore:
         chosen = {"workers": 1, "face_landmarker": landmark_model, **settings}
-        prepare(CohortConfig(source=str(source), **chosen), tmp_path / name)
+        CohortDataModule.prepare(CohortConfig(source=str(source), **chosen), tmp_path / name)
         return ClipStore.open(tmp_path / name)
 
     return make
@@ -321,4 +321,4 @@ def test_gray_crops_for_a_model_that_learned_from_gray_faces(site: Path, prepare
 
 def test_no_source() -> None:
     with pytest.raises(ConfigError, match=r"data\.source is empty"):
-        prepare(CohortConfig(), Path("out"))
+        CohortDataModule.prepare(CohortConfig(), Path("out"))

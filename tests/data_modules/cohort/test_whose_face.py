@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data_modules.cohort import videos as cohort_videos
+from data_modules import videos as cohort_videos
 from data_modules.cohort.manifests import read_manifests
-from data_modules.cohort.reader import CohortConfig, prepare
+from data_modules.cohort.reader import CohortConfig, CohortDataModule
 from fer_id.consent.keys import Key
 from fer_id.errors import DataError
 from fer_id.preprocessing.video import sample_frames
@@ -78,7 +78,7 @@ def site(two_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
 def prepared(site: Path, tmp_path: Path, landmark_model: str) -> Make:
     def make(name: str = "store", **settings: Any) -> ClipStore:
         config = CohortConfig(source=str(site), workers=1, face_landmarker=landmark_model, **settings)
-        prepare(config, tmp_path / name)
+        CohortDataModule.prepare(config, tmp_path / name)
         return ClipStore.open(tmp_path / name)
 
     return make

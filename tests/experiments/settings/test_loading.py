@@ -11,13 +11,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_modules.registry import DATASETS, known_datasets, load_dataset, source_config
 from experiments.config import TrainConfig, TrainerConfig
 from experiments.settings.loading import chosen_by_name, load, plain, read, settings, to_yaml
-from experiments.settings.registry import DATASETS
 from experiments.settings.sources import GROUPS, group_names
 from experiments.verbs.prepare import PrepareConfig
 from fer_id.errors import ConfigError
-from fer_id.runs.configs import differences
+from fer_id.runs.configs import RETIRED, differences
+from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, limits_text, setting, within_limits
 
 STORE = ["data=synthetic", "data.store=data/drawn"]
@@ -196,10 +197,11 @@ def test_an_unknown_group_without_a_similar_name_lists_the_known() -> None:
 
 
 def test_an_unknown_dataset_lists_the_known_and_its_keys_are_no_problems() -> None:
-    text = message(TrainConfig, "data.name=fer2014", "data.votes=x.csv", "data.store=a")
-    assert "did you mean fer2013" in text
-    assert all(name in text for name in DATASETS)
-    assert "votes" not in text  # which keys it has is not known
+    for schema in (TrainConfig, PrepareConfig):
+        text = message(schema, "data.name=fer2014", *(["data.votes=x.csv"] if schema is PrepareConfig else STORE[1:]))
+        assert "did you mean fer2013" in text
+        assert all(name in text for name in DATASETS)
+        assert "votes" not in text  # which keys it has is not known
 
 
 def test_missing_choice_and_required_keys() -> None:
@@ -293,8 +295,30 @@ def test_a_shipped_name_and_timms_name_mean_the_same(name: str) -> None:
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_each_dataset_has_its_own_settings(dataset: str) -> None:
     config = load(TrainConfig, [f"data={dataset}", "data.store=[a, b]"])
-    assert type(config.data) is DATASETS[dataset].load_config()
     assert (config.data.name, config.data.store) == (dataset, ["a", "b"])
+    if not load_dataset(dataset).made_by:
+        prepared = load(PrepareConfig, [f"data={dataset}", "data.source=raw", "out=store"]).data
+        assert type(prepared) is source_config(dataset)
+        assert (prepared.name, prepared.source) == (dataset, "raw")
+
+
+def test_ferplus_has_the_labels_of_ferplus_by_itself() -> None:
+    config = load(PrepareConfig, ["data=ferplus", "data.source=raw", "out=store"])
+    assert vars(config.data)["labels"] == "ferplus_majority"
+
+
+@pytest.mark.parametrize("dataset", RETIRED)
+def test_settings_of_prepare_are_unknown_to_a_training_but_skipped_in_an_earlier_run(
+    dataset: str, tmp_path: Path
+) -> None:
+    config, retired = load(TrainConfig, [f"data={dataset}", "data.store=a"]), RETIRED[dataset]
+    text = message(TrainConfig, f"data={dataset}", "data.store=a", *(f"data.{key}=1" for key in retired))
+    assert text.count("unknown key; fer-id prepare takes it") == len(retired)
+    earlier = plain(config)
+    earlier["data"] |= retired
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(earlier))
+    assert read(TrainConfig, tmp_path / "config.yaml") == config
+    assert RunDir(tmp_path).changed(plain(config)) == []
 
 
 @pytest.mark.parametrize(
@@ -334,7 +358,7 @@ def test_selectors_have_their_group_files() -> None:
     for section in fields(TrainConfig):
         if default := section.metadata.get("selector"):
             assert (GROUPS / section.name / f"{default}.yaml").is_file()
-    assert set(group_names("data")) == set(DATASETS)
+    assert group_names("data") == known_datasets()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(

@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from experiments.config import TrainConfig
+from experiments.settings.loading import load, plain
 from experiments.sweeping.plan import Plan, read_plan
+from experiments.verbs.adapt import AdaptConfig
 from fer_id.errors import ConfigError
 from fer_id.runs.configs import job_hash
 from tests.experiments.sweeping.conftest import COMMAND, WriteSweep
@@ -52,8 +55,29 @@ def test_job_hashes_do_not_change() -> None:
 
 
 @pytest.mark.parametrize(
+    ("schema", "arguments", "expected"),
+    [
+        (TrainConfig, "data=synthetic data.store=data/drawn", "308a315a7970"),
+        (TrainConfig, "data=simulated data.store=data/simulated model=timm:resnet18", "b83f346b550e"),
+        (TrainConfig, "data=fer2013 data.store=data/fer2013 model=shallow_cnn recipe=tuned optim.lr=0.001",
+         "b3ca54651884"),
+        (TrainConfig, "data=ferplus data.store=data/ferplus model=resnet50", "c86ca48a0856"),
+        (TrainConfig, "data=affectnet data.store=data/affectnet data.label_space=target5", "31700ecaa3c8"),
+        (TrainConfig, "data=folder data.store=data/folder protocol=holdout", "1e253db6212d"),
+        (TrainConfig, "data=cohort data.store=data/site protocol=loso data.frames=frame model=resnet50",
+         "d152db9b8d56"),
+        (AdaptConfig, "data=cohort data.store=data/site init.run=runs/a adapt.strategy=gradual", "76eeaa0ff70d"),
+    ],
+)  # fmt: skip
+def test_trials_of_earlier_versions_keep_their_hash(schema: type[TrainConfig], arguments: str, expected: str) -> None:
+    """The hashes that version 4dd8c20 gave, when the settings of ``prepare`` were part of a training's."""
+    assert job_hash(plain(load(schema, arguments.split()))) == expected
+
+
+@pytest.mark.parametrize(
     ("overrides", "changes", "message"),
     [
+        ((), {"parameters": {"data.source": {"values": ["a", "b"]}}}, "unknown key; fer-id prepare takes it"),
         ((), {"parameters": {"optim.rate": {"values": [1, 2]}}}, "optim.rate=1 (this sweep): unknown key"),
         ((), {"parameters": {"optim.lr": {"values": [0.1, -1]}}}, "optim.lr=-1 (this sweep): expected above 0"),
         ((), {"parameters": {"optim.lr": {"min": 0.1, "max": 20.0}}, "method": "random", "run_cap": 1},

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from data_modules.cohort.videos import FollowedClip, Stretch, VideoJob, sheet_of
+from data_modules.videos import FollowedClip, Stretch, VideoJob, sheet_of
 from fer_id.errors import SHOWN
 
 STEADY = 0.2

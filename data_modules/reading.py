@@ -1,0 +1,117 @@
+"""Checks of a dataset's facts and of what its ``read`` yields: a mistake names the reader and what was expected."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from fer_id.errors import ConfigError, DataError, FerIdError, Problems, cut
+from fer_id.evaluation.config import SPLITS
+from fer_id.inputs import is_file_name
+from fer_id.labels import SPACES, get_space
+from fer_id.store.format import label_problems
+
+if TYPE_CHECKING:
+    from data_modules.base import FerDataModule
+
+Record = TypeVar("Record", bound=NamedTuple)
+
+MOST_WRONG = 1000
+"""Wrong records after which the others are not read."""
+
+
+def require_facts(dataset: type[FerDataModule], source: str | None, needed: Sequence[str] = ()) -> Path:
+    """Return the path of the raw data.
+
+    Args:
+        dataset: class of the dataset.
+        source: the raw data, a file or folder.
+        needed: splits that the published ones have to cover; empty: there may be none.
+
+    Raises:
+        ConfigError: no source, an unknown label space, or splits of other kinds than ``SPLITS``; all listed.
+        DataError: the raw data are not there.
+    """
+    problems = Problems(f"dataset {dataset.dataset} ({dataset.__module__}.{dataset.__qualname__})")
+    if dataset.label_space not in SPACES:
+        problems.add(f"label_space is {dataset.label_space!r}, expected one of {', '.join(SPACES)}")
+    roles = set(dataset.splits.values())
+    if not roles <= set(SPLITS) or not set(needed) <= roles:
+        wanted = f", {' and '.join(needed)} among them" if needed else ""
+        problems.add(f"splits is {cut(dict(dataset.splits))}, expected published name -> {', '.join(SPLITS)}{wanted}")
+    if strange := set(dataset.counts) - set(dataset.splits):
+        problems.add(f"counts has {', '.join(map(cut, sorted(strange)))}, which are no names of splits")
+    layout = f" Expected {dataset.layout}." if dataset.layout else ""
+    if not source:
+        problems.add(f"data.source is empty; say data.source=FILE or FOLDER.{layout}")
+    problems.raise_if_any(ConfigError)
+    if not Path(str(source)).exists():
+        raise DataError(f"{source}: no such file or folder.{layout}")
+    return Path(str(source))
+
+
+def read_records(
+    dataset: type[FerDataModule],
+    read: Callable[[Path, Counter[str]], Iterator[Record]],
+    source: Path,
+    left_out: Counter[str],
+    kind: type[Record],
+    faults: Callable[[Record], Iterator[str]],
+) -> Iterator[Record]:
+    """Yield the records of a dataset's ``read``, checked.
+
+    Args:
+        dataset: class of the dataset.
+        read: its ``read``.
+        source, left_out: arguments of ``read``.
+        kind: class of the records.
+        faults: yields the faults of a record beyond clip_id, split and label.
+
+    Raises:
+        DataError: ``read`` raises another error than DataError, or at the end every wrong record.
+    """
+    name = f"{dataset.__module__}.{dataset.__qualname__}.read"
+    problems, seen, number = Problems(name), set[str](), 0
+    try:
+        for record in read(source, left_out):
+            number += 1
+            if not isinstance(record, kind):
+                raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")
+            for fault in [*_common_faults(dataset, record, seen), *faults(record)]:
+                problems.add(f"{kind.__name__} {number} ({cut(record[0])}): {fault}")
+            if len(problems) >= MOST_WRONG:
+                break
+            if not problems:
+                yield record
+    except (FerIdError, MemoryError):
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        file = getattr(getattr(read, "__code__", None), "co_filename", "")  # the last line of its own, not of a library
+        own = ([frame for frame in frames if frame.filename == file] or frames)[-1]
+        raise DataError(
+            f"{name} raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} "
+            f"records: {cut(error, 300)}. Expected: it yields {kind.__name__}, and raises DataError for faulty raw data"
+        ) from error
+    problems.raise_if_any(DataError, f"Expected: fields of {kind.__name__}, see docs/DATASETS.md.")
+
+
+def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) -> Iterator[str]:
+    """Yield the faults of clip_id, split and label of a record, whose fields begin alike in all kinds."""
+    clip_id, label, split, soft = record.clip_id, record.label, record.split, getattr(record, "soft_label", None)
+    if not isinstance(clip_id, str) or not is_file_name(clip_id):
+        yield f"clip_id is {cut(repr(clip_id))}, expected text that can name a file"
+    elif clip_id in seen:
+        yield "clip_id stands twice, expected a name of its own for every record"
+    else:
+        seen.add(clip_id)
+    if dataset.splits and split not in dataset.splits:
+        yield f"split is {cut(repr(split))}, expected one of {', '.join(dataset.splits)}"
+    if not dataset.splits and split is not None:
+        yield f"split is {cut(repr(split))}, and {dataset.__qualname__}.splits names none"
+    if label is not None and not isinstance(label, str):
+        yield f"label is {cut(repr(label))}, expected a class name or None"
+    yield from label_problems(label, soft, get_space(dataset.label_space))

@@ -1,0 +1,157 @@
+"""Base of the data modules of people on video: faces followed, clips of some frames, one shard per subject."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from data_modules.base import FerDataModule
+from data_modules.reading import read_records, require_facts
+from data_modules.video_store import VideoConfig, Videos, written_videos
+from data_modules.videos import Stretch, VideoJob
+from fer_id.errors import DataError, cut
+from fer_id.preprocessing.alignment import crop_geometry
+from fer_id.preprocessing.landmarks import MESH_MAPPING
+from fer_id.preprocessing.video import pictures_end, video_facts
+from fer_id.progress import say
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import SHARD_NAME
+
+
+class Recording(NamedTuple):
+    """A labelled stretch of a video of one person, as a dataset's ``read`` yields it.
+
+    Attributes:
+        clip_id: unique name; it is cut into windows, ``<clip_id>-000`` and so on.
+        subject_id: person; names a file.
+        label: class name, None where unlabelled.
+        video: the file.
+        start_s, end_s: seconds in the video; ``end_s`` None: to its end.
+        split: published name of the split, a key of ``splits``; None where none is published.
+        groups: value of each group column of the class, such as ``{"gender": "f"}``; the class names them.
+    """
+
+    clip_id: str
+    subject_id: str
+    label: str | None
+    video: Path
+    start_s: float = 0.0
+    end_s: float | None = None
+    split: str | None = None
+    groups: Mapping[str, str] = {}
+
+
+class VideoDataModule(FerDataModule):
+    """Data module of a dataset of people on video, with subject ids and without consent records.
+
+    A subclass gives ``dataset``, ``label_space`` and :meth:`read`, and ``splits`` where there are published ones. Faces
+    are followed by MediaPipe; an interrupted preparation continues at the next video. Subjects that share a face are
+    named in the card, and folds that separate them are refused. The people count as real: what may leave the machine is
+    decided as for a cohort.
+
+    Attributes:
+        group_columns: names of the columns of :attr:`Recording.groups`.
+    """
+
+    settings = VideoConfig
+    group_columns: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def read(cls, source: Path, left_out: Counter[str]) -> Iterator[Recording]:
+        """Yield the recordings in a fixed order.
+
+        Args:
+            source: ``data.source``, which exists.
+            left_out: count here what is not yielded, by reason: ``left_out["no label"] += 1``.
+
+        Raises:
+            DataError: faulty raw data: the file, what was expected.
+        """
+        raise NotImplementedError(f"{cls.__qualname__} has no method read")
+
+    @classmethod
+    def prepare(cls, config: VideoConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
+        """Follow the faces of all recordings and write the store, whole or not at all.
+
+        Raises:
+            ConfigError: missing facts, or no model of MediaPipe.
+            DataError: bad input, all faults together; no face in any video.
+        """
+        source, left_out = require_facts(cls, config.source), Counter[str]()
+        faults = partial(_faults, groups=cls.group_columns)
+        recordings = list(read_records(cls, cls.read, source, left_out, Recording, faults))
+        if not recordings:
+            raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
+        card = StoreCard(
+            provenance="real",
+            label_space=cls.label_space,
+            shard_by="subject_id",
+            source=cls.dataset,
+            geometry=crop_geometry(aligned=True, colour=config.colour),
+            parameters=config.parameters(),
+            groups=list(cls.group_columns),
+            landmarks_from=MESH_MAPPING,
+        )
+        rows = {
+            record.clip_id: {
+                "subject_id": record.subject_id,
+                "label": record.label,
+                "split": cls.splits.get(record.split or ""),
+                **record.groups,
+            }
+            for record in recordings
+        }
+        videos = Videos(_jobs(recordings, source, config), rows, left_out)
+        with written_videos(videos, card, out, config, overwrite=overwrite) as several:
+            pass
+        if frames := several.audit()["frames"]:
+            say(f"{frames} frames show several faces; the larger, more central one was followed: see {out / 'sheets'}")
+        return card
+
+
+def _faults(record: Any, groups: tuple[str, ...]) -> Iterator[str]:
+    """Yield the faults of a recording's subject, file, times and groups."""
+    if not isinstance(record.subject_id, str) or not SHARD_NAME.fullmatch(record.subject_id):
+        yield f"subject_id is {cut(repr(record.subject_id))}, expected letters, digits, _ . - that can name a file"
+    if not isinstance(record.video, Path):
+        yield f"video is {type(record.video).__name__}, expected Path"
+    elif not record.video.is_file():
+        yield f"video {record.video}: no such file"
+    end_s = math.inf if record.end_s is None else record.end_s
+    wrong = [seconds for seconds in (record.start_s, end_s) if not isinstance(seconds, int | float)]
+    if wrong or not 0 <= record.start_s < end_s:
+        times = f"start_s is {cut(repr(record.start_s))}, end_s is {cut(repr(record.end_s))}"
+        yield f"{times}, expected seconds in the video, the end after the start"
+    if set(record.groups) != set(groups):
+        yield f"groups names {sorted(record.groups)}, expected group_columns: {sorted(groups)}"
+
+
+def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> list[VideoJob]:
+    """Return one job per video file, in the order of the recordings."""
+    stretches = dict[Path, list[Stretch]]()
+    for record in recordings:
+        end_s = _end(record.video, record.start_s + 1 / config.fps) if record.end_s is None else record.end_s
+        stretch = Stretch(record.clip_id, record.subject_id, float(record.start_s), float(end_s))
+        stretches.setdefault(record.video, []).append(stretch)
+    gray = config.colour == "gray"
+    return [
+        VideoJob(path, _video_id(path, source), tuple(own), config.fps, config.min_eye_distance, gray)
+        for path, own in stretches.items()
+    ]
+
+
+def _end(video: Path, otherwise: float) -> float:
+    """Return the end of a video in seconds; ``otherwise`` for an unreadable one, which is reported when followed."""
+    try:
+        return video_facts(video).duration_s or pictures_end(video)
+    except DataError:
+        return otherwise
+
+
+def _video_id(path: Path, source: Path) -> str:
+    """Return the path below the source as one word."""
+    return "-".join((path.relative_to(source) if path.is_relative_to(source) else path).with_suffix("").parts)

@@ -1,0 +1,222 @@
+"""Conversion of people on video to a ClipStore: followed faces cut into windows, and the audit of the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from data_modules.config import SourceConfig
+from data_modules.several_faces import SeveralFaces
+from data_modules.videos import FollowedClip, VideoJob, follow_videos, read_part
+from fer_id.errors import DataError, Problems
+from fer_id.evaluation.duplicates import alike
+from fer_id.files import locked
+from fer_id.preprocessing.face_marks import MarkError
+from fer_id.preprocessing.hdr import HDR_NOTE
+from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
+from fer_id.preprocessing.tracking import OUTCOMES, windows
+from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
+from fer_id.progress import say, track
+from fer_id.reporting.sheets import Strip, contact_sheet
+from fer_id.reporting.words import counted
+from fer_id.settings import setting
+from fer_id.store.card import StoreCard
+from fer_id.store.writer import ClipStoreWriter
+
+AUDITED_FRAMES = 100
+"""Faces of each subject that are compared with those of all other subjects."""
+
+VERSIONS = ("numpy", "opencv-python-headless", "mediapipe", "av")
+
+
+@dataclass
+class VideoConfig(SourceConfig):
+    """Settings of ``prepare`` for people on video."""
+
+    fps: float = setting(
+        5.0, above=0, max=120, help="frames per second taken from the videos: ten frames then span two seconds"
+    )
+    window: int = setting(10, min=1, max=1000, help="frames per clip of the store; the paper's T is 10")
+    stride: int = setting(10, min=1, max=1000, help="frames from one window to the next; below `window` they overlap")
+    colour: str = setting("rgb", choices=("rgb", "gray"), help="gray: to adapt a model that learned from gray faces")
+    min_eye_distance: float = setting(
+        8.0, above=0, max=1000, help="pixels between the eyes below which a face is too small to read"
+    )
+    workers: int = setting(0, min=0, max=256, help="processes that follow faces; 0: one per core")
+    unreadable: str = setting(
+        "error", choices=("error", "leave_out"), help="a damaged video: stop, or leave its clips out and count them"
+    )
+    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the settings that a card records."""
+        return {
+            **{name: getattr(self, name) for name in ("fps", "window", "stride", "colour", "min_eye_distance")},
+            "landmark_model_sha256": BUNDLE_SHA256,
+        }
+
+
+class Videos(NamedTuple):
+    """Input of :func:`written_videos`.
+
+    Attributes:
+        jobs: the videos with their clips.
+        rows: clip id of a stretch -> its columns of the store.
+        left_out: samples left out, by reason; clips of unreadable videos are added.
+        annotators: agreement of the annotators; None where each clip has one label.
+    """
+
+    jobs: list[VideoJob]
+    rows: Mapping[str, dict[str, Any]]
+    left_out: Counter[str]
+    annotators: dict[str, Any] | None = None
+
+
+@contextmanager
+def written_videos(
+    videos: Videos, card: StoreCard, out: Path, config: VideoConfig, *, overwrite: bool
+) -> Iterator[SeveralFaces]:
+    """Follow the faces, write every window, fill ``card.audit``; the store appears after the block.
+
+    Yields:
+        the counts of frames with several faces.
+
+    Raises:
+        DataError: unreadable videos, all together; no face in any of them.
+    """
+    with _parts_folder(out) as parts:
+        done, several = _follow(videos.jobs, parts, config, videos.left_out), SeveralFaces()
+        hdr = sum(video_facts(job.path).hdr for job in done)
+        card.versions = {name: version(name) for name in VERSIONS}
+        with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
+            coverage = _write(done, videos.rows, parts, config, writer, several)
+            _check_found(coverage, config)
+            card.audit |= {
+                "coverage": coverage,
+                "annotators": videos.annotators,
+                "left_out": dict(videos.left_out),
+                "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+                "several_faces": several.audit(),
+                "hdr_videos": hdr,
+            }
+            yield several
+    for outcome in (NO_PICTURE, DAMAGED):
+        if coverage[outcome]:
+            say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
+    if hdr:
+        say(f"{counted(hdr, 'video')}: {HDR_NOTE}")
+
+
+@contextmanager
+def _parts_folder(out: Path) -> Iterator[Path]:
+    """Return a folder for finished videos beside the store, readable by its owner only, since it holds faces.
+
+    It stays where the preparation is interrupted, and is removed once the store is written.
+    """
+    parts = out.with_name(f".{out.name}.parts")
+    parts.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with locked(parts, DataError):
+        try:
+            yield parts
+        except BaseException:
+            _keep_whole(parts)
+            raise
+        shutil.rmtree(parts)
+
+
+def _keep_whole(parts: Path) -> None:
+    """Remove unfinished parts, and the folder without a finished part, so that a refusal leaves nothing behind."""
+    done = {path.stem for path in parts.glob("*.json")}
+    for path in parts.iterdir():
+        if path.stem not in done:
+            path.unlink(missing_ok=True)
+    if not done:
+        parts.rmdir()
+
+
+def _follow(jobs: list[VideoJob], parts: Path, config: VideoConfig, left_out: Counter[str]) -> list[VideoJob]:
+    """Track the faces of all videos; unreadable ones are reported together, or left out and counted.
+
+    Returns:
+        the finished jobs, in their order.
+    """
+    problems, failed, marks = Problems("videos"), set[str](), False
+    workers = config.workers or os.cpu_count() or 1
+    for job, problem in track(
+        follow_videos(jobs, parts, workers, find_bundle(config.face_landmarker)), "following faces", total=len(jobs)
+    ):
+        if problem:
+            problems.add(str(problem))
+            marks |= isinstance(problem, MarkError)  # a mistake in a table is an error also with unreadable=leave_out
+            failed.add(job.video_id)
+            left_out["unreadable video"] += len(job.stretches)
+    if config.unreadable == "error" or marks or len(failed) == len(jobs):
+        mend = "Mend faces.csv. " if marks else "Replace these videos, or say data.unreadable=leave_out. "
+        problems.raise_if_any(DataError, f"{mend}What is done is kept for the next time.")
+    for line in problems.found:
+        say(f"left out: {line}")
+    return [job for job in jobs if job.video_id not in failed]
+
+
+def _write(
+    jobs: list[VideoJob],
+    rows: Mapping[str, dict[str, Any]],
+    parts: Path,
+    config: VideoConfig,
+    writer: ClipStoreWriter,
+    several: SeveralFaces,
+) -> dict[str, Any]:
+    """Write every window and the sheets of each subject; return the coverage table."""
+    by_subject, strips = dict[str, Counter[str]](), dict[str, list[Strip]]()
+    for job in jobs:
+        for stretch, clip in read_part(job, parts):
+            row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": config.fps, "source": writer.card.source}
+            for number, (start, end) in enumerate(windows(len(clip.valid), config.window, config.stride)):
+                own = {"clip_id": f"{stretch.clip_id}-{number:03d}", "t0_s": float(clip.times[start])}
+                part = slice(start, end)
+                writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
+            by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
+            several.add(job, stretch, clip)
+            strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
+    for subject, clips in strips.items():
+        contact_sheet(clips, f"{subject}: {len(clips)} clips", writer.draft / "sheets" / f"{subject}.png")
+    writer.card.audit["alike"] = alike(_some_faces(strips))
+    several.copy_sheets(parts, writer.draft)
+    totals = sum(by_subject.values(), Counter[str]())
+    return {
+        "frames": totals.total(),
+        **{outcome: totals[outcome] for outcome in OUTCOMES},
+        "by_subject": {subject: {key: counts[key] for key in OUTCOMES} for subject, counts in by_subject.items()},
+    }
+
+
+def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> Strip:
+    """Return at most ten frames of a clip, evenly spaced, for the contact sheet."""
+    frames = slice(0, None, -(-len(clip.valid) // 10))  # a slice, so that the arrays stay views of the memory map
+    return f"{clip_id} {label or 'unlabelled'}", clip.crops[frames], clip.landmarks[frames], clip.valid[frames]
+
+
+def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, Any]]:
+    """Yield at most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
+    for subject, clips in strips.items():
+        places = [(frames, number) for _, frames, _, valid in clips for number in np.flatnonzero(valid)]
+        for frames, number in places[:: -(-len(places) // AUDITED_FRAMES) or 1]:
+            yield subject, frames[number]
+
+
+def _check_found(coverage: dict[str, Any], config: VideoConfig) -> None:
+    if not coverage["found"]:
+        seen = ", ".join(f"{coverage[key]} {key}" for key in OUTCOMES[1:])
+        raise DataError(
+            f"{config.source}: no face of a child in any of {coverage['frames']} frames ({seen}); look at the videos. "
+            "A face has to be seen from the front, with at least data.min_eye_distance pixels between the eyes"
+        )
