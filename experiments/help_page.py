@@ -8,11 +8,10 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
-from experiments.settings.loading import defaults, plain
+from experiments.settings.loading import plain, template
 from experiments.settings.sources import group_names
-from experiments.settings.values import type_text
 from experiments.verbs.table import Verb
-from fer_id.settings import limits_text
+from fer_id.settings import limits_text, type_text
 
 WIDTH = 110
 INDENT = 34
@@ -65,7 +64,7 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
         arguments: other arguments of the command line; with ``data=NAME`` the page has that dataset's keys.
     """
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
-    config: Any = defaults(schema, chosen)[0]
+    config = template(schema, chosen)
     takes = "".join(f" {word.upper().rstrip('S')}{'...' if word.endswith('s') else ''}" for word in verb.paths.split())
     lines = [f"fer-id {name}{takes} [key=value...]: {verb.does}", "", f"  {verb.example}", ""]
     for field in dataclasses.fields(schema):

@@ -1,17 +1,48 @@
-"""Settings as dataclass fields with help text and limits, shared by ``--help``, the loader and the validation."""
+"""Settings as dataclass fields with help text and limits; pydantic converts values to their types and checks limits.
+
+YAML guesses types from text: ``1042`` becomes a number and ``off`` a boolean. Here a value is text until pydantic
+converts it to the type of its field.
+"""
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import field
-from typing import Any, NamedTuple, TypeVar
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import field, fields
+from functools import cache, partial
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
+
+import yaml
 
 from fer_id.csv_text import is_formula
+from fer_id.errors import ConfigError
 from fer_id.inputs import is_file_name
+from fer_id.yaml_text import compose
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 T = TypeVar("T")
+
+_UNIONS = (Union, types.UnionType)
+_WORDS = {str: "a single text", int: "a whole number", float: "a number such as 0.01 or 1e-4", bool: "true or false"}
+_LIMITS = {"ge": "min", "le": "max", "gt": "above", "lt": "below"}
+_OF_LIMITS = ("value_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
+"""pydantic's errors for a value of the right type."""
 
 WORD, PATH = "a name without / \\ # ? % :", "a name such as study/run"
 """Kinds of a setting that is a name: one word, or words separated by slashes."""
@@ -47,7 +78,7 @@ def setting(
     max: float | None = None,
     above: float | None = None,
     below: float | None = None,
-    choices: Sequence[str | int | float] | None = None,
+    choices: Sequence[str] | None = None,
     required: bool = False,
     kind: str = "",
 ) -> T:
@@ -62,37 +93,31 @@ def setting(
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
-    limits = {"min": min, "max": max, "above": above, "below": below}
+    limits = {"min": min, "max": max, "above": above, "below": below, "choices": choices and tuple(choices)}
     metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
     metadata |= {"help": help, "required": required}
-    if kind in (WORD, PATH):
-        metadata["name"] = kind
-    elif kind:
-        metadata[kind] = default if kind == SELECTOR else True
-    if choices is not None:
-        metadata["choices"] = tuple(choices)
+    if kind:
+        metadata |= {"name": kind} if kind in (WORD, PATH) else {kind: default if kind == SELECTOR else True}
+    copied = isinstance(default, list | dict)
     made: Any = (
         field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
-        if isinstance(default, list | dict)
+        if copied
         else field(default=default, metadata=metadata)
     )
     return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
 
 
-def is_name(value: object, metadata: Mapping[str, Any]) -> bool:
-    """Return whether a value, or every item of a list, is a valid name; True for a setting that is no name.
+def is_name(text: str, kind: str) -> bool:
+    """Return whether a text is a name of the kind :data:`WORD` or :data:`PATH`.
 
     Such a name becomes a folder, a cell of a table, a line on a terminal and a name in W&B.
     """
-    if isinstance(value, list):
-        return all(is_name(item, metadata) for item in value)
-    if "name" not in metadata or value is None:
-        return True
-    text = str(value)
-    if metadata["name"] == WORD and set(text) & set("/\\#?%:"):
-        return False
     words = text.split("/")
-    return all(map(_is_word, words)) and not any(word.casefold() in RESERVED for word in words[-2:])
+    return (
+        not (kind == WORD and set(text) & set("/\\#?%:"))
+        and all(map(_is_word, words))
+        and not any(word.casefold() in RESERVED for word in words[-2:])
+    )
 
 
 def _is_word(word: str) -> bool:
@@ -101,33 +126,117 @@ def _is_word(word: str) -> bool:
     return plain and not hidden and not is_formula(word)
 
 
+def converted(value: object, hint: Any, metadata: Mapping[str, Any], *, strict: bool = False) -> Any:
+    """Return a value as the type of its setting.
+
+    Args:
+        value: of the type, or text, or a list of text. ``null`` is None, and so is empty text where no text is due.
+            For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``.
+        hint: str, int, float, bool, Literal, a list or tuple of these, or one of all these ``| None``.
+        metadata: limits, as :func:`setting` makes them; those of a list hold for its items.
+        strict: ``value`` is of the type already; text is not converted, nor bool to int.
+
+    Raises:
+        ValueError: another type, or outside the limits; the message says what is expected.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return _adapter(hint, frozenset(metadata.items()), strict).validate_python(value, strict=strict)
+    except ValidationError as error:
+        limited = any(fault["type"] in _OF_LIMITS for fault in error.errors())
+        raise ValueError(f"expected {(limited and limits_text(metadata)) or expected(hint)}") from None
+
+
+def faults(config: Any) -> Iterator[tuple[str, str]]:
+    """Yield each field of a configuration whose value is not allowed, with the value and what is expected."""
+    hints = get_type_hints(type(config))
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        try:
+            converted(value, hints[entry.name], entry.metadata)
+        except ValueError as error:
+            yield entry.name, f"{value!r}, {error}"
+
+
+@cache
+def _adapter(hint: Any, metadata: frozenset[tuple[str, Any]], strict: bool) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter  # here, since `fer-id --help` checks no value
+
+    return TypeAdapter(_annotated(hint, dict(metadata), strict), config={"allow_inf_nan": False})
+
+
+def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
+    """Return a type with the limits of a setting, and unless ``strict`` with the meaning of text, for pydantic."""
+    from pydantic import AfterValidator, BeforeValidator, Field
+
+    origin, made, check = get_origin(hint), hint, Field()
+    if hint in (Ellipsis, type(None)):
+        return hint
+    if origin in (list, tuple, *_UNIONS):
+        kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
+        made = Union[kinds] if origin in _UNIONS else origin[kinds]  # noqa: UP007  # types known at run time only
+    elif hint in (int, float):
+        limits: dict[str, Any] = {name: metadata.get(key) for name, key in _LIMITS.items()}
+        check = Field(**limits)
+    elif hint is str:
+        check = AfterValidator(partial(_allowed, metadata))
+    if strict:
+        return Annotated[made, check]
+    empty = hint is not str and not (origin in _UNIONS and "name" in metadata)
+    return Annotated[made, check, BeforeValidator(partial(_meaning, hint, empty))]
+
+
+def _allowed(metadata: Mapping[str, Any], text: str) -> str:
+    """Return a text that is one of the choices, and a name where a name is expected, else raise ValueError."""
+    if text not in metadata.get("choices", (text,)) or ("name" in metadata and not is_name(text, metadata["name"])):
+        raise ValueError(text)
+    return text
+
+
+def _meaning(hint: Any, empty: bool, raw: object) -> object:
+    """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, or itself."""
+    if not isinstance(raw, str):
+        return raw
+    if raw == "null" or (empty and raw == ""):
+        return None
+    if hint is int:
+        return raw if re.fullmatch(r"[+-]?\d+", raw) else None  # pydantic takes 1.0 and 1_0 too
+    if get_origin(hint) not in (list, tuple):
+        return raw
+    if not raw.startswith("["):
+        return [raw]
+    with suppress(ConfigError):
+        return yaml.BaseLoader("").construct_object(compose(raw, "list", ConfigError, aliases=False), deep=True)
+    return None
+
+
 def limits_text(metadata: Mapping[str, Any]) -> str:
     """Return the limits in words, such as ``above 0, at most 1``; empty without limits."""
     if "choices" in metadata:
-        return "one of " + ", ".join(str(choice) for choice in metadata["choices"])
+        return "one of " + ", ".join(metadata["choices"])
     if "name" in metadata:
-        words = (
-            f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or =, not called {' '.join(RESERVED)}"
-        )
-        return f"{metadata['name']}: {words}"
-    comparisons = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
-    return ", ".join(f"{word} {_number(metadata[name])}" for name, word in comparisons.items() if name in metadata)
+        rule = f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or ="
+        return f"{metadata['name']}: {rule}, not called {' '.join(RESERVED)}"
+    words = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
+    limits = {word: metadata[key] for key, word in words.items() if key in metadata}
+    return ", ".join(f"{word} {limit if isinstance(limit, int) else f'{limit:g}'}" for word, limit in limits.items())
 
 
-def _number(limit: float) -> str:
-    return str(limit) if isinstance(limit, int) else f"{limit:g}"
+def expected(hint: Any) -> str:
+    """Return the type in words, for error messages."""
+    if get_origin(hint) in _UNIONS:
+        return " or ".join(map(expected, get_args(hint)))
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    return f"a list such as [a, b] ({type_text(hint)})" if get_args(hint) else _WORDS.get(hint) or type_text(hint)
 
 
-def within_limits(value: object, metadata: Mapping[str, Any]) -> bool:
-    """Return whether a value, or every item of a list, is within the limits; None (not set) always is."""
-    if value is None:
-        return True
-    if isinstance(value, list | tuple):
-        return all(within_limits(item, metadata) for item in value)
-    if "choices" in metadata:
-        return value in metadata["choices"]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return True
-    low: float = metadata.get("min", -math.inf)
-    high: float = metadata.get("max", math.inf)
-    return low <= value <= high and metadata.get("above", -math.inf) < value < metadata.get("below", math.inf)
+def type_text(hint: Any) -> str:
+    """Return the name of the type in ``--help``, such as ``float|null`` or ``list[str]``."""
+    kinds = [kind if isinstance(kind, str) else type_text(kind) for kind in get_args(hint)]
+    if get_origin(hint) in (Literal, *_UNIONS):
+        return "|".join(kinds)
+    if kinds:
+        return f"{get_origin(hint).__name__}[{', '.join(kinds)}]"
+    return {Ellipsis: "...", type(None): "null"}.get(hint) or str(getattr(hint, "__name__", hint))

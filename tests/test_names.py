@@ -68,7 +68,7 @@ def test_an_ordinary_name_is_accepted(name: str) -> None:
 
 @given(st.text(max_size=30))
 def test_an_accepted_name_is_a_folder_below_the_root(name: str) -> None:
-    if is_name(name, {"name": PATH}):
+    if is_name(name, PATH):
         path = (Path("/runs") / name).resolve()
         assert path.parts[2:] == tuple(name.split("/"))
         assert name.isprintable()

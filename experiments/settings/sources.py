@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from keyword import iskeyword
 from pathlib import Path
@@ -12,7 +12,6 @@ from typing import NamedTuple
 import yaml
 
 from data_modules.registry import known_datasets
-from experiments.settings.values import Raw
 from fer_id.errors import ConfigError, Problems, cut
 from fer_id.inputs import MOST_YAML, read_text
 from fer_id.yaml_text import compose
@@ -20,6 +19,9 @@ from fer_id.yaml_text import compose
 GROUPS = Path(__file__).parents[1] / "configs"
 COMMAND_LINE = "command line"
 ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
+
+Raw = str | list["Raw"] | dict[str, "Raw"]
+"""A value before its type is known: text, or containers of text."""
 
 Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
 """(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
@@ -48,35 +50,37 @@ def group_names(selector: str) -> list[str]:
 
 
 def arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
-    """Yield the arguments as leaves; a repeated key is a problem, since one of its values would be lost.
+    """Yield the arguments as leaves, each key once.
 
     Arguments without ``=`` fill the keys named in ``paths`` (words) in turn; the last key takes all the others.
     """
-    seen: dict[str, str] = {}
-    free: list[Raw] = []
+    leaves, free = list[Leaf](), list[Raw]()
     for argument in argv:
         match = ASSIGNMENT.fullmatch(argument)
         if argument.startswith("-"):
             problems.add(f"{cut(argument)}: settings are written key=value, without dashes")
-        elif match is None and paths:
+        elif match:  # a keyword of Python, such as `as`, cannot name a field: the field's name ends in an underscore
+            leaves.append(Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE))
+        elif paths:
             free.append(argument)
-        elif match is None:
-            problems.add(f"{cut(argument)}: expected key=value; this verb takes no path")
-        elif match[1] in seen:
-            before = cut(seen[match[1]])
-            problems.add(f"{cut(argument)} ({COMMAND_LINE}): {cut(match[1])} is given twice, before as {before}")
         else:
-            seen[match[1]] = argument
-            # A keyword of Python, such as `as`, cannot name a field: the field's name ends in an underscore.
-            yield Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE)
+            problems.add(f"{cut(argument)}: expected key=value; this verb takes no path")
     *firsts, last = paths.split() or [""]
     rest = free[len(firsts) :]
-    named = [*zip(firsts, free, strict=False), *([(last, rest[0] if len(rest) == 1 else rest)] if rest else [])]
-    for key, value in named:
-        if key in seen:
-            problems.add(f"{cut(value)}: {key} is given twice, before as {cut(seen[key])}")
+    leaves += [Leaf(key, value, COMMAND_LINE) for key, value in zip(firsts, free, strict=False)]
+    leaves += [Leaf(last, rest[0] if len(rest) == 1 else rest, COMMAND_LINE)] if rest else []
+    return _once(leaves, problems)
+
+
+def _once(leaves: Iterable[Leaf], problems: Problems) -> Iterator[Leaf]:
+    """Yield the first leaf of each key; another is a problem, since one of the two values would be lost."""
+    seen: dict[str, Leaf] = {}
+    for leaf in leaves:
+        if leaf.key in seen:
+            problems.add(f"{leaf}: {cut(leaf.key)} is given twice, before as {seen[leaf.key]}")
         else:
-            yield Leaf(key, value, COMMAND_LINE)
+            seen[leaf.key] = leaf
+            yield leaf
 
 
 def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
@@ -117,21 +121,17 @@ def file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
         problems.add(str(problem).replace(f"{path}: ", f"{name}: ", 1))
         return []
     if isinstance(root, yaml.MappingNode):
-        return list(_walk(root, "", name, problems))
+        return list(_once(_walk(root, "", name), problems))
     if root is not None:
         problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
     return []
 
 
-def _walk(node: yaml.MappingNode, prefix: str, name: str, problems: Problems) -> Iterator[Leaf]:
-    seen: set[str] = set()
+def _walk(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[Leaf]:
     for key_node, value in node.value:
         key = f"{prefix}{key_node.value}"
-        origin = f"{name}, line {key_node.start_mark.line + 1}"
-        if key in seen:
-            problems.add(f"{cut(key)} ({origin}): is given twice in this file")
-        seen.add(key)
         if isinstance(value, yaml.MappingNode):
-            yield from _walk(value, f"{key}.", name, problems)
+            yield from _walk(value, f"{key}.", name)
         else:
+            origin = f"{name}, line {key_node.start_mark.line + 1}"
             yield Leaf(key, yaml.BaseLoader("").construct_object(value, deep=True), origin)

@@ -124,7 +124,7 @@ def look_at(path: Path) -> tuple[Sweep, Problems]:
     parameters = read_parameters(table.get("parameters"), problems)
     _require_end(method, parameters, table.get("run_cap"), problems)
     name = table.get("name") or path.stem
-    if not isinstance(name, str) or not is_name(name, {"name": WORD}):
+    if not isinstance(name, str) or not is_name(name, WORD):
         problems.add(f"name {quoted(name)}: expected {limits_text({'name': WORD})}; it names a folder of the runs")
         name = path.stem
     stopping = _stopping(table.get("early_terminate"), problems)

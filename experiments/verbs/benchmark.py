@@ -22,6 +22,7 @@ from fer_id.explain.config import ExplainConfig
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
+from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
@@ -56,7 +57,7 @@ class PretrainConfig:
 class BenchmarkConfig:
     """Configuration of a benchmark of several models under equal conditions."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     # After the recipe, so that a benchmark's own budget wins over it.
     benchmark: str = setting("small", kind=SELECTOR, help="how much: seeds, part of the store, and the budget")

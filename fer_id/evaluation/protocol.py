@@ -198,7 +198,7 @@ def _test_groups(
 ) -> tuple[list[str], list[NDArray[np.str_]]]:
     if config.name == "loso":
         names, tests = groups.tolist(), [np.array([group]) for group in groups]
-        if unfit := [name for name in names if "/" in name or not is_name(name, {"name": PATH})]:
+        if unfit := [name for name in names if "/" in name or not is_name(name, PATH)]:
             examples = ", ".join(map(quoted, unfit[:SHOWN]))
             raise DataError(f"protocol.group={config.group}: {examples} cannot name a fold's folder")
     elif config.name == "kfold":

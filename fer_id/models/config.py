@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 
 from fer_id.errors import ConfigError
 from fer_id.inputs import look_alike
-from fer_id.settings import PATH, limits_text, setting, within_limits
+from fer_id.settings import PATH, faults, setting
 
 TIMM = "timm:"
 """Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
@@ -96,7 +96,8 @@ def named_model(name: str) -> ModelConfig:
 
 def model_problems(config: ModelConfig) -> list[str]:
     """Return a line for every problem of a model config. Reads and builds nothing large."""
-    problems = [*_limit_problems(config), *_encoder_problems(config), *_weight_problems(config)]
+    limits = [f"model.{name}: {fault}" for name, fault in faults(config)]
+    problems = [*limits, *_encoder_problems(config), *_weight_problems(config)]
     if config.head not in HEADS:
         problems.append(_unknown("model.head", config.head, HEADS))
     if config.head == "transformer" and config.hidden % TRANSFORMER_HEADS:
@@ -104,15 +105,6 @@ def model_problems(config: ModelConfig) -> list[str]:
             f"model.hidden: {config.hidden}, expected a multiple of {TRANSFORMER_HEADS} for head transformer"
         )
     return problems
-
-
-def _limit_problems(config: ModelConfig) -> list[str]:
-    """Return a line for each value outside the limits that stand beside its field."""
-    return [
-        f"model.{field.name}: {value}, expected {limits_text(field.metadata)}"
-        for field in fields(config)
-        if not within_limits(value := getattr(config, field.name), field.metadata)
-    ]
 
 
 def _unknown(key: str, value: str, known: tuple[str, ...]) -> str:

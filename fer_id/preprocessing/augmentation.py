@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import ConfigError, Problems
 from fer_id.preprocessing.alignment import move_points
-from fer_id.settings import limits_text, setting, within_limits
+from fer_id.settings import faults, setting
 from fer_id.types import CROP, FLIP_68
 
 _SHAPE = {"shape": (CROP, CROP, 3)}
@@ -189,10 +189,8 @@ def exchange_background(
 
 def _check(config: AugmentConfig) -> None:
     problems = Problems("augment")
-    for entry in fields(config):
-        value = getattr(config, entry.name)
-        if not within_limits(value, entry.metadata):
-            problems.add(f"{entry.name}: {value!r}, expected {limits_text(entry.metadata)}")
+    for name, fault in faults(config):
+        problems.add(f"{name}: {fault}")
     problems.raise_if_any(ConfigError)
 
 

@@ -5,7 +5,6 @@ No bound has a default: a policy without it is refused, since its author would b
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,7 +13,7 @@ import yaml
 
 from fer_id.errors import ConfigError, Problems
 from fer_id.release.bundle import DEMONSTRATION, RELEASE
-from fer_id.settings import limits_text, within_limits
+from fer_id.settings import converted, limits_text
 from fer_id.settings import setting as bounded  # a field of a policy is called setting
 from fer_id.yaml_text import read_yaml
 
@@ -119,15 +118,11 @@ def _value_problem(value: object, hint: Any, limits: dict[str, Any]) -> str:
     """Return the expected kind and limits of a wrong value; empty for a valid one."""
     limited = limits_text(limits)
     expected = f"{WORDS[hint]}{f', {limited}' if limited else ''}"
-    if isinstance(value, bool):  # a subclass of int
+    try:
+        converted(value, hint, limits, strict=True)
+    except ValueError:
         return expected
-    if hint is float:
-        right = isinstance(value, int | float) and math.isfinite(value)
-    elif hint == list[str]:
-        right = isinstance(value, list) and all(isinstance(item, str) for item in value)
-    else:
-        right = isinstance(value, hint)
-    return "" if right and within_limits(value, limits) else expected
+    return ""
 
 
 def _combinations(raw: dict[str, Any]) -> list[str]:

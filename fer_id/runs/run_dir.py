@@ -271,7 +271,8 @@ class RunDir:
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Write ``config.yaml``."""
-        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        # Not allow_unicode: with it PyYAML turns U+0085 into a space.
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
 
     def job(self) -> dict[str, Any]:
         """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
@@ -17,7 +17,7 @@ from fer_id.errors import ConfigError, Problems
 from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.progress import track
-from fer_id.settings import limits_text, setting, within_limits
+from fer_id.settings import faults, setting
 from fer_id.simulation.drawn.acting import Performance, Subject, perform, sample_subject
 from fer_id.simulation.drawn.arrays import Array
 from fer_id.simulation.drawn.rendering import ClipPainter, paint_crops
@@ -84,9 +84,8 @@ class SyntheticConfig:
     def validate(self) -> None:
         """Raise ConfigError with every value outside its limits."""
         problems = Problems("synth")
-        for attribute in fields(self):
-            if not within_limits(value := getattr(self, attribute.name), attribute.metadata):
-                problems.add(f"{attribute.name} is {value!r}, expected {limits_text(attribute.metadata)}")
+        for name, fault in faults(self):
+            problems.add(f"{name} is {fault}")
         problems.raise_if_any(ConfigError)
 
 
