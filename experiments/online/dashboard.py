@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.online.server import asking, require_server
 from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
+from fer_id.extras import require_extra
 from fer_id.labels import TARGET
 
 TITLE = "fer_id: studies, folds and sweeps"
@@ -48,7 +49,12 @@ def publish(project: str, entity: str | None, url: str | None) -> str:
 
 
 def _library() -> Any:
-    """Return W&B's module of reports, untyped."""
+    """Return W&B's module of reports, untyped.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    require_extra("workspaces", "the W&B dashboard")
     import wandb_workspaces.reports.v2 as library
 
     return library

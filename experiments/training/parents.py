@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
 from experiments.config import TrainConfig
 from experiments.training.mappings import mappings_of, require_one_mapping
-from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
+from fer_id.errors import CheckpointError, DataError, LeakageError
 from fer_id.evaluation.config import Fold
-from fer_id.labels import LabelSpace, get_space
 from fer_id.progress import say
-from fer_id.runs.run_dir import LEARNED_FROM, RunDir
+from fer_id.runs.ancestry import ancestry, label_space, open_fold, require_unseen
+from fer_id.runs.run_dir import RunDir
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
@@ -33,11 +32,12 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     path = config.init.run or config.init.encoder_from
     if path is None:
         return None
-    run = _open_fold(path, fold.name)
+    run = open_fold(path, fold.name)
     run.checkpoint()
-    for one in ancestry(run, fold.name):
-        _check_subjects(one, data, fold)
-        _check_images(one, config, data, fold)
+    does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
+    for ancestor in ancestry(run, fold.name):
+        require_unseen(ancestor, data.subjects(fold.test), f"fold {fold.name} {does}")
+        _check_images(ancestor, config, data, fold)
     if config.init.transfer:
         _check_geometry(run, data)
     if config.init.run:
@@ -74,52 +74,6 @@ def _check_mappings(config: TrainConfig, run: RunDir, data: FerDataModule) -> No
 def _described(geometry: dict[str, Any]) -> str:
     eyes = geometry.get("eyes")
     return f"{geometry.get('colour')}, " + (f"eyes at {eyes}" if eyes else "not aligned")
-
-
-def label_space(run: RunDir) -> LabelSpace:
-    """Return the classes of a run."""
-    return get_space(run.job()["store"]["label_space"])
-
-
-def _open_fold(path: str, name: str) -> RunDir:
-    """Open a single training, or the fold of this name of a cross-validation."""
-    run = RunDir.open(path)
-    if not run.folds:
-        return run
-    named = {fold.path.name: fold for fold in run.folds}
-    if name not in named:
-        raise RunError(f"{path} has no fold {name}; it has {', '.join(named)}")
-    return named[name]
-
-
-def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
-    """Yield the run and all runs whose weights went into it."""
-    todo, seen = [run], set()
-    while todo:
-        one = todo.pop()
-        if one.path in seen:  # a name that was used again can make a cycle
-            continue
-        seen.add(one.path)
-        yield one
-        for path in one.job().get("parents") or ():
-            try:
-                todo.append(_open_fold(path, fold))
-            except RunError as problem:
-                raise RunError(
-                    f"{one.path} started from another run, so what it learned from cannot be checked: {problem}. "
-                    "Bring that run back to its place, or start from a run whose origin is there"
-                ) from None
-
-
-def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
-    subjects = run.job().get("subjects") or {}
-    seen = {one for split in LEARNED_FROM for one in subjects.get(split, ())}
-    if judged := sorted(seen.intersection(data.subjects(fold.test))):
-        does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
-        raise LeakageError(
-            f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} {does}: {', '.join(judged[:5])}; "
-            "start from a run with the same protocol and seed, or from one of other subjects"
-        )
 
 
 def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

@@ -10,7 +10,6 @@ from data_modules.registry import load_dataset
 from experiments.config import TrainConfig
 from experiments.settings.loading import read
 from experiments.training.mappings import require_one_mapping
-from experiments.training.parents import label_space
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
@@ -18,6 +17,7 @@ from fer_id.models.build import build_model
 from fer_id.models.checkpoint import load_encoder, load_model
 from fer_id.models.transfer import transfer
 from fer_id.progress import say
+from fer_id.runs.ancestry import label_space
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING

@@ -59,7 +59,7 @@ _VERBS = {
     ),
     "evaluate": Verb(
         "metrics and figures of a run again, from its predictions; scores by group, and gaps between groups",
-        "fer-id evaluate runs/drawn/cnn_lstm groups=[severity,gender] pairs=[severity:gender]",
+        'fer-id evaluate runs/drawn/cnn_lstm "groups=[severity,gender]" "pairs=[severity:gender]"',
         "run",
     ),
     "report": Verb(
@@ -102,7 +102,7 @@ _VERBS = {
     ),
     "predict": Verb(
         "a video and a run or bundle -> what it says over time, for a person to review (page, ELAN, BORIS)",
-        "fer-id predict video.mp4 run=runs/site_a/all out=prediction",
+        "fer-id predict video.mp4 run=runs/site_a/final out=prediction",
         "video",
     ),
     "consent": Verb(
@@ -129,7 +129,7 @@ _VERBS = {
     ),
     "models": Verb(
         "what models cost: parameters and multiply-adds; model=timm:NAME for one of timm's, timm:PATTERN for many",
-        "fer-id models model=[cnn_lstm,timm:resnet18]",
+        'fer-id models "model=[cnn_lstm,timm:resnet18]"',
     ),
 }
 

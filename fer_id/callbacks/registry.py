@@ -30,7 +30,7 @@ _registered: dict[str, Callable[[], Callback]] = {}
 
 
 def register_callback(name: str, make: Callable[[], Callback]) -> None:
-    """Let ``trainer.callbacks=[name]`` add a callback to every training of this process.
+    """Let ``"trainer.callbacks=[name]"`` add a callback to every training of this process.
 
     Args:
         name: a name that no other callback has.

@@ -116,7 +116,7 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
     if strange := (run.learned_from() - set(run.job.get("subjects", {}).get("source") or ())) - evidence.tested():
         yield (
             f"{evidence.path} never judged {len(strange)} of the subjects that {run.path} learned from; run all folds "
-            "(protocol.only=[])"
+            '("protocol.only=[]")'
         )
 
 

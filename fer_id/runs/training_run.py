@@ -16,6 +16,7 @@ from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.reporting.report import evaluate_run
+from fer_id.runs.ancestry import ancestry, require_unseen
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
 from fer_id.runs.run_dir import RunDir
 
@@ -32,16 +33,21 @@ class TrainingRun(RunDir):
     """
 
     @classmethod
-    def begin(cls, path: str | Path, *, task: pl.LightningModule, data: pl.LightningDataModule) -> TrainingRun:
+    def begin(
+        cls, path: str | Path, *, task: pl.LightningModule, data: Any, start: RunDir | None = None
+    ) -> TrainingRun:
         """Make the folder, or resume an unfinished run of the same settings and data.
 
         Args:
             path: the folder, ``runs/<study>/<name>``.
             task: with the nn.Module that is trained as ``model``.
             data: a data module of fer_id.
+            start: the run whose weights the model starts from; it is recorded as the parent, so that a withdrawal from
+                it reaches this run.
 
         Raises:
             ConfigError: ``task`` or ``data`` is of another kind.
+            LeakageError: ``start`` or one of its ancestors learned from a subject that ``data`` tests.
             RunError: the folder holds a finished run, or one of other settings or data.
         """
         config = describe_config("/".join(Path(path).parts[-2:]), task, data)
@@ -50,7 +56,12 @@ class TrainingRun(RunDir):
         if (run.path / "config.yaml").is_file():  # with what the Trainer decided
             config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
         command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
-        cls.create(path, config, describe_job(command, task, data))
+        job = describe_job(command, task, data)
+        if start is not None:
+            for ancestor in ancestry(start, data.fold.name):
+                require_unseen(ancestor, data.subjects(data.fold.test), f"fold {data.fold.name} tests")
+            job["parents"] = [str(start.path)]
+        cls.create(path, config, job)
         return run
 
     def callbacks(self, monitor: str = "val/macro_f1") -> list[pl.Callback]:
