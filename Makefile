@@ -25,7 +25,7 @@ ID ?=
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type bench dashboard wandb-sweep audit clean distclean
+.PHONY: help setup hooks demo loso adapt strategies simulate benchmark sweep shortcut train explain compare test test-slow test-all test-lowest lint format type docs bench dashboard wandb-sweep audit clean distclean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,14 +49,14 @@ hooks: $(STAMP)  ## run lint, types and the data guard at every commit
 # ------------------------------------------------------------------------------------------------------ experiments
 
 # Half the channels: a quarter of the multiply-adds, for a dozen drawn children.
-SMALL := model.widths=[16,32,64,128]
+SMALL := "model.widths=[16,32,64,128]"
 DRAWN := data=synthetic data.store=data/drawn $(SMALL)
 
 # Two AVX2 cores train at 1.5e10 multiply-adds a second; these two ask for 2.3e12: fewer channels and epochs, and a temporal
 # head on the still model's features as they are. Many children with few clips each, so that 24 can be tested.
-DEMO := data=synthetic data.store=data/demo protocol=holdout protocol.test_fraction=0.4 protocol.validation_fraction=0.15 model.widths=[12,24,48,96]
+DEMO := data=synthetic data.store=data/demo protocol=holdout protocol.test_fraction=0.4 protocol.validation_fraction=0.15 "model.widths=[12,24,48,96]"
 DEMO_STILL := recipe=demo model=conv4 data.frames=frame trainer.max_epochs=60 trainer.validate_every=15
-DEMO_CLIPS := recipe=demo_clips model=cnn_lstm adapt.strategy=head optim.lr=1e-2 trainer.max_epochs=15 trainer.validate_every=5 trainer.resolution=[]
+DEMO_CLIPS := recipe=demo_clips model=cnn_lstm adapt.strategy=head optim.lr=1e-2 trainer.max_epochs=15 trainer.validate_every=5 "trainer.resolution=[]"
 
 demo: data/demo/card.json  ## drawn children, a still and a temporal model, one comparison: under five minutes
 	$(FER) train $(DEMO) $(DEMO_STILL) name=demo/conv4 $(ARGS)
@@ -178,6 +178,10 @@ format: $(STAMP)  ## let ruff mend what it can
 
 type: $(STAMP)  ## mypy, strict
 	$(BIN)/mypy
+
+docs: $(STAMP)  ## the site of README and docs, with the reference of the library (installs its generator); a broken link fails
+	@$(BIN)/python -c 'import autoapi, furo, myst_parser' 2>/dev/null || $(BIN)/python .ci/install.py docs
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs . build/docs && echo build/docs/docs/index.html
 
 audit: $(STAMP)  ## known vulnerabilities of the tested versions (asks the package index: needs the network)
 	@$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off $(ARGS) \

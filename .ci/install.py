@@ -1,4 +1,6 @@
-"""Installation of this checkout, with its `dev` extra, into the virtual environment whose Python runs this file.
+"""Installation of this checkout into the virtual environment whose Python runs this file.
+
+Its extra `dev` is installed, and those that the arguments name.
 
 uv installs, from the package indexes that pip is configured for. Where uv cannot do that, pip installs.
 """
@@ -125,6 +127,7 @@ def uv_environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    REQUIREMENTS[-1] = f".[{','.join(['dev', *sys.argv[1:]])}]"
     try:
         sys.exit(main())
     except KeyboardInterrupt:

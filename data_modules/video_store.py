@@ -72,11 +72,13 @@ class Videos(NamedTuple):
         jobs: the videos with their clips.
         rows: clip id of a stretch -> its columns of the store.
         left_out: samples left out, by reason; clips of unreadable videos are added.
+        annotators: agreement of the annotators; None where each clip has one label.
     """
 
     jobs: list[VideoJob]
     rows: Mapping[str, dict[str, Any]]
     left_out: Counter[str]
+    annotators: dict[str, Any] | None = None
 
 
 @contextmanager
@@ -100,6 +102,7 @@ def written_videos(
             _check_found(coverage, config)
             card.audit |= {
                 "coverage": coverage,
+                "annotators": videos.annotators,
                 "left_out": dict(videos.left_out),
                 "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
                 "several_faces": several.audit(),

@@ -29,9 +29,18 @@ From nothing to a page, with drawn faces and no download:
   fer-id train data=synthetic data.store=data/drawn protocol=holdout recipe=demo model=shallow_cnn name=drawn/shallow
   fer-id compare runs/drawn/* out=compare
 
-Settings are key=value, in any order. data=, model=, recipe= and protocol= choose a group of settings (a shipped one by
-name, your own by the path of its .yaml file); dotted keys such as trainer.max_epochs=20 then override single ones.
-  fer-id VERB --help      every setting of a verb, with its default and limits
+From a site's folder (fer-id synth as=videos out=data/site_a draws one) to a model for use:
+  fer-id prepare data=cohort data.source=data/site_a out=data/site_a_store
+  fer-id adapt data=cohort data.store=data/site_a_store init.run=runs/drawn/cnn_lstm name=site_a/full
+  fer-id adapt data=cohort data.store=data/site_a_store init.run=runs/drawn/cnn_lstm protocol=holdout \\
+    protocol.test_fraction=0.05 name=site_a/final
+The first adapt judges child by child and leaves a model for each child; the second trains the one to release or use.
+
+Settings are key=value, in any order. data=, model=, recipe= and protocol= choose a group of settings: a shipped one by
+name, your own by the path of its .yaml file; model=timm:NAME takes any backbone of timm. Dotted keys such as
+trainer.max_epochs=20 then override single settings. Brackets need quotes: "model.widths=[16,32,64,128]".
+  fer-id VERB --help              every setting of a verb, with its default and limits
+  fer-id prepare data=folder --help   with data=, the settings of that dataset
 
 A training saves after every epoch: stopped, killed or cut off, the same command goes on from there as if nothing had
 happened.
@@ -61,7 +70,9 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
     for field in dataclasses.fields(schema):
         if "selector" in field.metadata:
             default = f" (default {field.metadata['selector']})" if field.metadata["selector"] else ""
-            lines += _paragraph(f"  {field.name}=NAME", f"one of {', '.join(group_names(field.name))}{default}")
+            more = "; data=NAME --help shows its settings" if field.name == "data" else ""
+            names = ", ".join([*group_names(field.name), *(["timm:NAME"] if field.name == "model" else [])])
+            lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}{more}")
     return "\n".join([*lines, *_section(config, "")])
 
 
@@ -73,14 +84,14 @@ def _section(config: Any, prefix: str) -> list[str]:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
-            about = (type(value).__doc__ or "").split("\n")[0]
+            about = (type(value).__doc__ or "").split("\n")[0].replace("``", "")
             below += ["", f"{prefix}{field.name}: {about}", *_section(value, f"{prefix}{field.name}.")]
         elif "selector" not in field.metadata:
             left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
             help_text = field.metadata.get("help") or documented.get(field.name, "")
             limits = limits_text(field.metadata)
             kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")
-            own += _paragraph(left, f"{help_text} [{kind}]")
+            own += _paragraph(left, f"{help_text.replace('``', '').rstrip('.')} [{kind}]")
     return own + below
 
 

@@ -1,5 +1,6 @@
-"""The front door: the first code block of the README's library section, as it stands, and what it leaves."""
+"""The notebooks, whose code the README's library section has, as they stand, and what they leave."""
 
+import ast
 import json
 import re
 import subprocess
@@ -18,7 +19,7 @@ from data_modules import SyntheticDataModule
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id import ClipClassification, RunDir, build_model, evaluate
 from fer_id.callbacks.checkpoint import WholeFiles
-from fer_id.errors import CheckpointError, ConfigError, RunError
+from fer_id.errors import CheckpointError, ConfigError, LeakageError, RunError
 from fer_id.loggers import RunLogger
 from fer_id.models.config import MODELS, ModelConfig
 
@@ -30,12 +31,23 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
-def front_door() -> str:
-    """The code block, with a smaller training in the same folder."""
+def executed(notebook: str, **shorter: str) -> dict[str, Any]:
+    """Run a notebook in the working folder with pieces replaced; return the names that it leaves behind."""
+    code, names = (ROOT / "docs" / "notebooks" / notebook).read_text("utf-8"), dict[str, Any]()
+    for long, short in shorter.items():
+        assert f"{long}=" in code
+        code = re.sub(rf"\b{long}=\d+", f"{long}={short}", code)
+    pl.seed_everything(0, verbose=False)  # the weights of so small a model decide whether its maps are defined
+    exec(compile(code, notebook, "exec"), names)  # noqa: S102
+    return names
+
+
+def test_the_readme_has_the_code_of_the_first_notebook() -> None:
     library = (ROOT / "README.md").read_text("utf-8").partition("\n## The library")[2]
-    code = re.search(r"```python\n(.*?)```", library, re.DOTALL)
-    assert code, "README.md has no section `The library` with a block of Python"
-    return code[1]
+    block = re.search(r"```python\n(.*?)```", library, re.DOTALL)
+    assert block, "README.md has no section `The library` with a block of Python"
+    code = (ROOT / "docs" / "notebooks" / "first_training.py").read_text("utf-8")
+    assert ast.dump(ast.parse(block[1])) == ast.dump(ast.parse(code))
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +75,9 @@ def walked(place: Path, quick: None) -> dict[str, Any]:
     """The names that the code block leaves behind, two epochs later."""
     import wandb
 
-    names: dict[str, Any] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
-        code = front_door()
-        assert "max_epochs=20" in code
-        pl.seed_everything(0, verbose=False)  # the weights of so small a model decide whether its maps are defined
-        exec(compile(code.replace("max_epochs=20", "max_epochs=2"), "README.md", "exec"), names)  # noqa: S102
+        names = executed("first_training.py", max_epochs="2")
     wandb.teardown()
     return names
 
@@ -144,6 +152,35 @@ def test_a_finished_run_is_not_begun_again(walked: dict[str, Any], place: Path, 
     monkeypatch.chdir(place)
     with pytest.raises(RunError, match="is a finished run"):
         RunDir.begin("runs/mine/first", task=walked["task"], data=walked["data"])
+
+
+def test_a_cohort_is_adapted_to_child_by_child(
+    walked: dict[str, Any], place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    drawn = ("synth", "out=data/site_a_store", "subjects=3", "clips_per_emotion=1", "frames=3", "workers=1", "seed=9")
+    assert main(drawn) == DONE
+    left = executed("adapt_cohort.py", max_epochs="1")
+    runs = [RunDir.open(path) for path in sorted((place / "runs" / "site_a").iterdir())]
+    assert [set(run.predictions().query("split == 'test'")["subject_id"]) for run in runs] == [
+        {run.path.name} for run in runs
+    ]
+    assert all(run.job()["parents"] == ["runs/mine/first"] for run in runs)
+    assert all(run.path.name not in run.job()["subjects"]["train"] for run in runs)
+    assert (left["metrics"]["n_subjects"], len(runs)) == (3, 3)
+    assert left["metrics"]["n_clips"] == sum(run.metrics()["n_clips"] for run in runs)
+
+
+def test_a_source_that_learned_from_the_tested_child_is_refused(
+    walked: dict[str, Any], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    data, task, learned = walked["data"], walked["task"], walked["run"].job()["subjects"]["train"]
+    other = SyntheticDataModule("data/drawn", protocol="loso", fold=learned[0])
+    with pytest.raises(LeakageError, match=rf"learned from 1 subjects whom fold {learned[0]} tests"):
+        RunDir.begin(tmp_path / "run", task=task, data=other, start=walked["run"])
+    assert not (tmp_path / "run").exists()
+    assert RunDir.begin(tmp_path / "run", task=task, data=data, start=walked["run"]).job()["parents"]
 
 
 # ------------------------------------------------------------------------------------------------- interruption, own

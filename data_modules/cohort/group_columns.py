@@ -53,7 +53,7 @@ def left_out_sentence(left_out: dict[str, list[str]]) -> str:
         return ""
     listed = "; ".join(f"{', '.join(map(cut, names[:20]))} of {file}" for file, names in left_out.items() if names)
     names = ",".join(cut(name) for names in left_out.values() for name in names[:20])
-    return f"stays out of the store: {listed}. data.groups=[{names}] of fer-id prepare keeps it"
+    return f'stays out of the store: {listed}. "data.groups=[{names}]" of fer-id prepare keeps it'
 
 
 def names_in(table: pd.DataFrame, names: Iterable[str]) -> Iterator[Named]:

@@ -81,11 +81,10 @@ class CohortDataModule(FerDataModule):
             for line in add_corrections(cohort, [Path(path) for path in config.corrections], config.annotator, log):
                 say(line)
             cohort = admit(read_manifests(Path(config.source), config.groups), key, gone, date.today())
-        videos = Videos(list(_jobs(cohort, config)), _rows(cohort, cohort.manifests.groups), cohort.left_out)
+        votes = None if cohort.votes is None or cohort.votes.empty else agreement(cohort.votes, TARGET)
+        videos = Videos(list(_jobs(cohort, config)), _rows(cohort, cohort.manifests.groups), cohort.left_out, votes)
         card = _card(cohort, config)
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
-            votes = cohort.votes
-            card.audit["annotators"] = None if votes is None or votes.empty else agreement(votes, TARGET)
             written = set(card.audit["coverage"]["by_subject"])
             card.consent = {subject: consent for subject, consent in card.consent.items() if subject in written}
             admitted = {subject: consent["purposes"] for subject, consent in card.consent.items()}

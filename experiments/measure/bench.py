@@ -18,6 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from experiments.measure.timing import seconds, span
 from fer_id.errors import ConfigError, FerIdError
 from fer_id.files import write_json
 from fer_id.progress import say
@@ -64,13 +65,13 @@ class Result:
 def store() -> Iterator[Result]:
     """Measure the opening of a store of the size of FER2013, and the memory that reading all of it takes."""
     from experiments.measure.training_speed import random_store
-    from experiments.training.memory import own_megabytes
+    from experiments.training.job import own_megabytes
     from fer_id.store.reader import ClipStore
 
     with TemporaryDirectory() as folder:
         path = random_store(Path(folder) / "store", {"train": IMAGES}, length=1)
-        seconds = [_seconds(lambda: ClipStore.open(path)) for _ in range(6)][1:]  # the first one imports parquet
-        yield Result(f"open a store of {IMAGES:,} images", _middle(seconds), "s", 0.2, note=_span(seconds))
+        times = [seconds(lambda: ClipStore.open(path)) for _ in range(6)][1:]  # the first one imports parquet
+        yield Result(f"open a store of {IMAGES:,} images", statistics.median(times), "s", 0.2, note=span(times))
         before, peak, opened = own_megabytes(), 0.0, ClipStore.open(path)
         for row in range(len(opened)):
             opened.read(row).frames.sum()
@@ -85,8 +86,8 @@ def command_line() -> Iterator[Result]:
     program = [str(Path(sys.executable).with_name("fer-id")), "--help"]
     if not Path(program[0]).is_file():
         program = [sys.executable, "-m", "experiments.cli", "--help"]
-    seconds = [_seconds(lambda: subprocess.run(program, check=True, capture_output=True)) for _ in range(7)]
-    yield Result("fer-id --help", _middle(seconds), "s", 0.5, note=_span(seconds))
+    times = [seconds(lambda: subprocess.run(program, check=True, capture_output=True)) for _ in range(7)]
+    yield Result("fer-id --help", statistics.median(times), "s", 0.5, note=span(times))
 
 
 def augmentation() -> Iterator[Result]:
@@ -100,8 +101,8 @@ def augmentation() -> Iterator[Result]:
     for length, kind in ((1, "still"), (10, "clip of ten frames")):
         frames = rng.integers(0, 256, (length, CROP, CROP, 3), dtype=np.uint8)
         points = rng.uniform(0, CROP, (length, LANDMARKS, 2)).astype(np.float32)
-        times = [_seconds(lambda: augment(frames, points, seed=0, epoch=i, clip_id="a")) * 1e3 for i in range(1000)]  # noqa: B023
-        yield Result(f"augment a {kind}", statistics.mean(times), "ms", note=f"median {_middle(times):.3f}")
+        times = [seconds(lambda: augment(frames, points, seed=0, epoch=i, clip_id="a")) * 1e3 for i in range(1000)]  # noqa: B023
+        yield Result(f"augment a {kind}", statistics.mean(times), "ms", note=f"median {statistics.median(times):.3f}")
 
 
 def drawing() -> Iterator[Result]:
@@ -116,8 +117,8 @@ def drawing() -> Iterator[Result]:
     for index in range(4):
         subject = config.subject(index)
         for emotion in TARGET.names:
-            per_frame.append(_seconds(lambda: draw_clip(subject, emotion, 0, config)) * 1e3 / config.frames)  # noqa: B023
-    yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {_span(per_frame)}")
+            per_frame.append(seconds(lambda: draw_clip(subject, emotion, 0, config)) * 1e3 / config.frames)  # noqa: B023
+    yield Result("draw a 64x64 frame", statistics.mean(per_frame), "ms", 3.0, note=f"by clip {span(per_frame)}")
 
 
 def simulating() -> Iterator[Result]:
@@ -134,8 +135,8 @@ def simulating() -> Iterator[Result]:
         for count in (3000, 6000):
             source = ClipStore.open(posed_store(Path(folder) / f"source{count}", count))
             stills, out = choose_stills(source, config), Path(folder) / f"out{count}"
-            seconds = _seconds(lambda: write_simulated_store(stills, config, out))  # noqa: B023
-            rates.append(len(ClipStore.open(out)) / seconds)
+            took = seconds(lambda: write_simulated_store(stills, config, out))  # noqa: B023
+            rates.append(len(ClipStore.open(out)) / took)
     note = f"{rates[0]:.0f} clips/s of 3,000; starting the processes included"
     yield Result("simulate clips of ten frames", rates[1], "clips/s", 150, at_least=True, note=note)
 
@@ -158,25 +159,25 @@ def explaining() -> Iterator[Result]:
                 model(batch["frames"], batch["valid"], batch["landmarks"])
 
         forward()
-        ratios, seconds = [], []
+        ratios, times = [], []
         for _ in range(5):
-            plain = _seconds(forward)
-            seconds.append(_seconds(lambda: grad_cam(model, batch, target, layer)))  # noqa: B023
-            ratios.append(seconds[-1] / plain)
-        note = f"{_span(ratios)}; {_middle(seconds):.2f} s for 16 clips of ten frames, float32 channels_last"
-        yield Result(f"Grad-CAM of {name} over a forward pass", _middle(ratios), "ratio", 4.0, note=note)
+            plain = seconds(forward)
+            times.append(seconds(lambda: grad_cam(model, batch, target, layer)))  # noqa: B023
+            ratios.append(times[-1] / plain)
+        note = f"{span(ratios)}; {statistics.median(times):.2f} s for 16 clips of ten frames, float32 channels_last"
+        yield Result(f"Grad-CAM of {name} over a forward pass", statistics.median(ratios), "ratio", 4.0, note=note)
         if name == "cnn_lstm":
             targets = dict.fromkeys(batch["clip_id"], 0)
-            took = _seconds(lambda: explain_clips(model, [batch] * 16, targets, layer))  # noqa: B023
+            took = seconds(lambda: explain_clips(model, [batch] * 16, targets, layer))  # noqa: B023
             yield Result("Grad-CAM with regions, 256 clips of cnn_lstm", took, "s", 30.0)
 
 
 def judging() -> Iterator[Result]:
     """Measure ``fer-id evaluate`` on 10,000 predictions of 200 subjects with four group columns, report included."""
-    from experiments.measure.evaluate_speed import judge_run, made_up_run
+    from experiments.measure.evaluate_speed import evaluate_seconds, made_up_run
 
     with TemporaryDirectory() as folder:
-        whole, note = judge_run(made_up_run(Path(folder) / "run"))
+        whole, note = evaluate_seconds(made_up_run(Path(folder) / "run"))
     yield Result("fer-id evaluate, 10,000 predictions", whole, "s", 10.0, note=note)
 
 
@@ -204,9 +205,9 @@ def preparing() -> Iterator[Result]:
     config = dataset.settings(name="fer2013", source=str(source))
     with TemporaryDirectory() as folder:
         out = Path(folder) / "store"
-        seconds = _seconds(lambda: dataset.prepare(config, out))
+        took = seconds(lambda: dataset.prepare(config, out))
         images = len(ClipStore.open(out))
-    yield Result(name, images / seconds, "images/s", note=f"{images:,} images in {seconds:.0f} s")
+    yield Result(name, images / took, "images/s", note=f"{images:,} images in {took:.0f} s")
 
 
 def videos() -> Iterator[Result]:
@@ -229,7 +230,7 @@ def sweeping() -> Iterator[Result]:
 
     times = race()
     by_hand = sum(times.by_hand)
-    note = f"{times.alone:.0f} s against {' + '.join(f'{seconds:.0f}' for seconds in times.by_hand)} s"
+    note = f"{times.alone:.0f} s against {' + '.join(f'{took:.0f}' for took in times.by_hand)} s"
     yield Result("sweep over its trials by hand", times.alone / by_hand, "ratio", 1.10, note=note)
     note = f"{times.together:.0f} s against {times.alone:.0f} s, both with the start of the sweep"
     yield Result("two trials side by side", times.together / times.alone, "ratio", 0.65, note=note)
@@ -244,11 +245,11 @@ def training(model: str) -> Callable[[], Iterator[Result]]:
         outcome = race(model)
         yield Result(
             f"train {model}: fer-id train over a bare loop",
-            _middle(outcome.ratios),
+            statistics.median(outcome.ratios),
             "ratio",
             0.90,
             at_least=True,
-            note=f"{_span(outcome.ratios)} over {len(outcome.ratios)} rounds; {outcome.clips_per_second:.1f} against "
+            note=f"{span(outcome.ratios)} over {len(outcome.ratios)} rounds; {outcome.clips_per_second:.1f} against "
             f"{outcome.bare_clips_per_second:.1f} clips/s; {outcome.settings}",
         )
 
@@ -317,19 +318,6 @@ def table(results: Sequence[Result]) -> str:
     notes = ["", *(result.note for result in results)]
     cells = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
     return "\n".join(f"{line}  {note}".rstrip() for line, note in zip(cells, notes, strict=True))
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
-
-
-_middle = statistics.median
-
-
-def _span(values: Sequence[float]) -> str:
-    return f"{min(values):.3g} to {max(values):.3g}"
 
 
 if __name__ == "__main__":

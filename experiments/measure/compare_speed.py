@@ -4,21 +4,16 @@ predictions."""
 from __future__ import annotations
 
 import json
-import os
-import statistics
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import special
 
 from experiments.config import TrainConfig
-from experiments.measure.evaluate_speed import GROUPS
+from experiments.measure.evaluate_speed import GROUPS, with_answers
+from experiments.measure.timing import timed_thrice
 from experiments.settings.loading import plain
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Ledger, Trial
 from fer_id.evaluation.config import ALL_GROUPS, Breakdown
@@ -90,13 +85,8 @@ def made_up_study(
 
 def compare_seconds(study: Path, out: Path) -> tuple[float, str]:
     """Return the duration of ``fer-id compare`` in seconds (median of three), and a note on its parts."""
-    command = [sys.executable, "-m", "experiments.cli", "compare", str(study), f"out={out}"]
-    before = os.times()
-    took = [_seconds(command) for _ in range(3)]
-    after = os.times()
-    busy = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system")) / 3
-    size = sum(path.stat().st_size for path in out.iterdir()) / 2**20
-    return statistics.median(took), f"{min(took):.2f} to {max(took):.2f}, {busy:.2f} of the processor; {size:.1f} MiB"
+    took, note = timed_thrice(["compare", str(study), f"out={out}"])
+    return took, f"{note}; {sum(path.stat().st_size for path in out.iterdir()) / 2**20:.1f} MiB"
 
 
 def _clips(clips: int, subjects: int, rng: np.random.Generator) -> tuple[pd.DataFrame, Ints, Ints]:
@@ -155,14 +145,11 @@ def _write_trial(
         seconds=3.0 * epochs,
         peak_memory_bytes=4 * parameters + 10**9,
     )
-    p = special.softmax(logits, axis=1)
-    table = clips.assign(predicted=np.array(TARGET.names)[p.argmax(axis=1)])
-    table = table.assign(**{f"logit_{name}": logits[:, k] for k, name in enumerate(TARGET.names)})
-    table = table.assign(**{f"p_{name}": p[:, k] for k, name in enumerate(TARGET.names)})
+    table = with_answers(clips, logits)
     metrics = compute_metrics(table, TARGET, "synthetic")
     subgroups, _ = compute_subgroups(table, TARGET, groups)
     inner = (clips["split"] == "validation").to_numpy()
-    reached = float((p.argmax(axis=1) == truth)[inner].mean())
+    reached = float((logits.argmax(axis=1) == truth)[inner].mean())
     rise = reached * (1 - np.exp(-np.arange(1, epochs + 1) / 4)) + rng.normal(0, 0.01, epochs)
     lines = [{"epoch": epoch, "step": 10 * epoch, "val/macro_f1": float(value)} for epoch, value in enumerate(rise)]
     run = RunDir.create(path, config, job)
@@ -171,9 +158,3 @@ def _write_trial(
     atomic_write_text(run.path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
     run.finish()
     return float(rise.max())
-
-
-def _seconds(command: list[str]) -> float:
-    began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - began

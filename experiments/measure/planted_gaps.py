@@ -54,12 +54,7 @@ class PlantedConfig:
 
 
 def planted(config: PlantedConfig) -> dict[str, Any]:
-    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity.
-
-    Raises:
-        RunError: no such run, or an unfinished one.
-        StoreError: nothing can be simulated from the source.
-    """
+    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     from experiments.training.trained_model import TrainedModel
     from experiments.verbs.release import policy_path
     from fer_id.release.policy import read_policy

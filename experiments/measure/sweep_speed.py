@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import subprocess
-import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,8 +10,8 @@ from typing import NamedTuple
 
 import yaml
 
+from experiments.measure.timing import command_seconds
 from experiments.sweeping.ledger import Ledger
-from fer_id.errors import FerIdError
 from fer_id.runs.run_dir import RunDir
 
 EPOCHS = 70
@@ -80,12 +76,4 @@ def _by_hand(command: str, root: Path, epochs: int) -> float:
 
 
 def _command(words: Sequence[str]) -> float:
-    """Return the seconds of a command, start of the interpreter included."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "disabled"}
-    began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.cli", *words], capture_output=True, text=True, check=False, env=environment
-    )
-    if done.returncode:
-        raise FerIdError(f"fer-id {' '.join(words)} ended with {done.returncode}: {done.stderr}")
-    return time.perf_counter() - began
+    return command_seconds(words, OMP_NUM_THREADS="1", WANDB_MODE="disabled")

@@ -11,6 +11,7 @@ from typing import Any
 
 from experiments.online.server import asking, require_server
 from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
+from fer_id.extras import require_extra
 from fer_id.labels import TARGET
 from fer_id.objectives import MONITOR, OBJECTIVES
 
@@ -27,17 +28,11 @@ WHOLE, HALF = 24, 12
 
 
 def publish(project: str, entity: str | None, url: str | None) -> str:
-    """Save the dashboard on the server.
+    """Save the dashboard on the server and return its address; raise OnlineError where there is none, or it refuses.
 
     Args:
         project, entity: its project and team; without entity the account's default.
         url: address of a report to replace; None: a new one.
-
-    Returns:
-        the address of the report.
-
-    Raises:
-        OnlineError: no API key, no network, or the server refuses.
     """
     require_server()
     import wandb
@@ -54,7 +49,12 @@ def publish(project: str, entity: str | None, url: str | None) -> str:
 
 
 def _library() -> Any:
-    """Return W&B's module of reports, untyped."""
+    """Return W&B's module of reports, untyped.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    require_extra("workspaces", "the W&B dashboard")
     import wandb_workspaces.reports.v2 as library
 
     return library
@@ -66,9 +66,6 @@ def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
     Args:
         project, entity: project and team of its runs.
         sweeps: the folder of sweep files; each has a section with its parameters.
-
-    Raises:
-        ConfigError: a sweep file is unreadable.
     """
     wr = _library()
 

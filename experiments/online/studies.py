@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
@@ -24,25 +23,15 @@ PLACE = "configurations"
 NOTE = "mean over folds of their inner validation; no fold chose by it"
 
 
-@dataclass(frozen=True)
-class Configuration:
-    """A configuration that every fold of a study trained to the end.
-
-    Attributes:
-        job: hash of the resolved configuration.
-        runs: runs of the folds, in their order.
-    """
+class Configuration(NamedTuple):
+    """A configuration that every fold of a study trained to the end: its job, and its runs by fold."""
 
     job: str
     runs: tuple[RunDir, ...]
 
 
 def log_study(config: WandbConfig) -> str:
-    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result.
-
-    Raises:
-        RunError: the folder is no study of a sweep.
-    """
+    """Log the configurations of a study to W&B, again where they were logged before; return a text on the result."""
     folder = Path(str(config.target))
     count = log_configurations(folder, mode=config.wandb, project=config.project, entity=config.entity)
     if count:
@@ -53,21 +42,32 @@ def log_study(config: WandbConfig) -> str:
 
 
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
-    """Log a W&B run for every configuration that all folds of a study trained.
+    """Log a W&B run for every configuration that all folds of a study trained; return their number.
 
     Args:
-        folder: the study's folder.
+        folder: the study's folder; RunError where it is none, or damaged.
         mode, project, entity: as ``logging`` of a training.
-
-    Returns:
-        the number of configurations.
-
-    Raises:
-        RunError: the folder is no study of a sweep, or damaged.
     """
+    from fer_id.loggers.wandb import PrivateWandbLogger
+
     complete = list(configurations(folder))
-    for configuration in complete:
-        _log(folder, configuration, mode=mode, project=project, entity=entity)
+    for job, runs in complete:
+        config: dict[str, Any] = runs[0].config()
+        provenance = str(runs[0].job().store.provenance)
+        tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
+        logger = PrivateWandbLogger(
+            RunDir(folder / PLACE / job),
+            f"{folder.name}/{job}",
+            project=project,
+            entity=entity,
+            group=folder.name,
+            job_type="study",
+            tags=[*tags, "configuration"],
+            mode=mode,
+        )
+        logger.log_mean_curve(runs)
+        logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})
+        logger.close()
     return len(complete)
 
 
@@ -95,29 +95,3 @@ def _can_be_read(run: RunDir) -> bool:
     except RunError:
         return False
     return run.done and (run.path / "config.yaml").is_file() and (run.path / "job.json").is_file()
-
-
-def _log(folder: Path, configuration: Configuration, *, mode: str, project: str, entity: str | None) -> None:
-    from fer_id.loggers.wandb import PrivateWandbLogger
-
-    runs, job = configuration.runs, configuration.job
-    config: dict[str, Any] = runs[0].config()
-    provenance = str(runs[0].job().store.provenance)
-    name = f"{folder.name}/{job}"
-    tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
-    logger = PrivateWandbLogger(
-        RunDir(folder / PLACE / job),
-        mode=mode,
-        project=project,
-        entity=entity,
-        group=folder.name,
-        job_type="study",
-        name=name,
-        tags=[*tags, "configuration"],
-        config={**config, "study": {"group": folder.name, "name": name, "fold": None, "provenance": provenance}},
-        monitor=config["trainer"]["monitor"],
-        folds=runs,
-    )
-    logger.log_mean_curve(runs)
-    logger.summarise({"provenance": provenance, "folds": len(runs), "note": NOTE})
-    logger.close()

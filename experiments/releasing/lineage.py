@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.training.parents import ancestry
 from experiments.training.setup import open_run_data
 from experiments.training.trained_model import require_own_kind
 from fer_id.consent.audit_log import AuditLog
@@ -17,6 +16,7 @@ from fer_id.consent.records import known_withdrawals
 from fer_id.errors import FerIdError, RunError
 from fer_id.evaluation.config import LEAST_FACE, Breakdown
 from fer_id.evaluation.evaluate import Options, evaluate
+from fer_id.runs.ancestry import ancestry
 from fer_id.runs.metrics import Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import StoreCard

@@ -6,15 +6,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Annotated, Any, BinaryIO
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.sweeping.parameters import Value
 from fer_id.errors import RunError, quoted
 from fer_id.files import atomic_write_text, plain, read_json, read_json_lines, write_json
 from fer_id.inputs import is_file_name
-from fer_id.shapes import Count, Number, Text, checked
+from fer_id.shapes import Count, Number, Text, checked, record
 
 FORMAT = 1
 SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
@@ -35,20 +35,6 @@ class SettingsFile(BaseModel):
     seconds: Number = 0.0
 
 
-class TrialLine(BaseModel):
-    """Schema of a line of ``trials.jsonl``."""
-
-    number: Count
-    fold: Text | None
-    job: Text
-    parameters: dict[str, bool | int | float | str | list[Any]]
-    status: Literal["suggested", "done", "stopped", "failed"]
-    objective: Number | None
-    epochs: Count | None
-    seconds: Number | None
-    reason: Text | None
-
-
 @dataclass(frozen=True)
 class Trial:
     """A configuration in an outer fold, and its outcome.
@@ -64,15 +50,15 @@ class Trial:
         reason: why the trial failed.
     """
 
-    number: int
-    fold: str | None
-    job: str
+    number: Count
+    fold: Text | None
+    job: Text
     parameters: dict[str, Value]
-    status: str = SUGGESTED
-    objective: float | None = None
-    epochs: int | None = None
-    seconds: float | None = None
-    reason: str | None = None
+    status: Annotated[str, Field(pattern=f"^({'|'.join(STATUSES)})$")] = SUGGESTED
+    objective: Number | None = None
+    epochs: Count | None = None
+    seconds: Number | None = None
+    reason: Text | None = None
 
     @property
     def is_over(self) -> bool:
@@ -171,14 +157,12 @@ def _cut(out: BinaryIO) -> None:
 
 
 def _trial(row: dict[str, Any], where: str) -> Trial:
-    """Return the trial that a line of ``trials.jsonl`` records.
-
-    Raises:
-        RunError: the line records no trial.
-    """
+    """Return the trial that a line of ``trials.jsonl`` records; raise RunError where it records none."""
     hint = "Mend or remove that line, the runs themselves are whole."
-    checked(TrialLine, row, f"{where}: damaged (no record of a trial)", RunError, hint)
-    if unsafe := [name for name in (row["fold"], row["job"]) if name and not is_file_name(name)]:
-        raise RunError(f"{where}: damaged (no record of a trial): {quoted(unsafe[0])} is no name of a folder. {hint}")
-    parameters = {key: tuple(value) if isinstance(value, list) else value for key, value in row["parameters"].items()}
-    return Trial(**{attribute.name: row[attribute.name] for attribute in fields(Trial)} | {"parameters": parameters})
+    damaged = f"{where}: damaged (no record of a trial)"
+    if missing := [attribute.name for attribute in fields(Trial) if attribute.name not in row]:
+        raise RunError(f"{damaged}: {', '.join(missing)} is missing. {hint}")
+    trial = record(Trial, row, damaged, RunError, hint)
+    if unsafe := [name for name in (trial.fold, trial.job) if name and not is_file_name(name)]:
+        raise RunError(f"{damaged}: {quoted(unsafe[0])} is no name of a folder. {hint}")
+    return trial

@@ -82,11 +82,7 @@ def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
 
 
 def fitting(config: SweepConfig, resources: Mapping[str, float], storage: Path) -> Machines:
-    """Return how many trials fit on the resources that Ray reports.
-
-    Raises:
-        ConfigError: not even one trial fits.
-    """
+    """Return how many trials fit on the resources that Ray reports; raise ConfigError where not even one does."""
     cpus, gpus, all_cpus, all_gpus = config.cpus, config.gpus, resources.get("CPU", 0.0), resources.get("GPU", 0.0)
     share = (1.0 if all_gpus else 0.0) if gpus is None else gpus
     if cpus > all_cpus:

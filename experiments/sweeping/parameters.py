@@ -29,7 +29,6 @@ NO_EQUAL = (
 """W&B's distributions that Optuna cannot draw from."""
 
 KEYS = ("value", "values", "distribution", "min", "max", "q")
-MOST_POINTS = 10_000
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.config import RunsConfig, TrainConfig
+from experiments.config import TrainConfig
 from experiments.settings.loading import load, plain
 from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
@@ -60,38 +59,20 @@ class Plan:
         return [*self.base, *(text(key, value) for key, value in parameters.items()), f"name={self.study}/{name}"]
 
     def resolve(self, parameters: Mapping[str, Value]) -> TrainConfig:
-        """Return the resolved configuration of a trial, without its name.
-
-        Raises:
-            ConfigError: with every problem.
-        """
+        """Return the resolved configuration of a trial, without its name; raise ConfigError with every problem."""
         return load(schema(self.sweep.verb), self.arguments(parameters, "trial"))
 
     def job(self, parameters: Mapping[str, Value]) -> str:
-        """Return the job of a trial: the hash of its resolved configuration.
-
-        Raises:
-            ConfigError: as :meth:`resolve`.
-        """
+        """Return the job of a trial: the hash of its resolved configuration; raise as :meth:`resolve`."""
         return job_hash(plain(self.resolve(parameters)))
-
-    def name(self, fold: str | None, job: str) -> str:
-        """Return the name of a trial's folder within the study."""
-        return place(fold, job)
 
     def path(self, fold: str | None, job: str) -> Path:
         """Return the folder (RunDir) of a trial."""
-        return self.folder / self.name(fold, job)
+        return self.folder / place(fold, job)
 
     def first(self) -> dict[str, Value]:
         """Return the first value of every parameter."""
         return {parameter.key: parameter.probes[0] for parameter in self.sweep.parameters}
-
-    def grid(self) -> Iterator[dict[str, Value]]:
-        """Yield every point of the grid, the last parameter changing fastest."""
-        keys = [parameter.key for parameter in self.sweep.parameters]
-        for point in itertools.product(*(parameter.points or () for parameter in self.sweep.parameters)):
-            yield dict(zip(keys, point, strict=True))
 
     def check(self) -> TrainConfig:
         """Resolve every parameter against the typed configuration and return the configuration of the first trial.
@@ -156,7 +137,7 @@ class Plan:
 
     def _probes(self) -> Iterator[dict[str, Value]]:
         if self.sweep.method == GRID and 0 < self.sweep.grid <= MOST_CHECKED:
-            yield from self.grid()
+            yield from self.sweep.points()
             return
         first = self.first()
         yield first
@@ -193,11 +174,6 @@ def schema(verb: str) -> type[TrainConfig]:
     from experiments.verbs.adapt import AdaptConfig
 
     return AdaptConfig
-
-
-def named(config: TrainConfig, plan: Plan, name: str) -> TrainConfig:
-    """Return the configuration with the name and root of its run."""
-    return replace(config, name=f"{plan.study}/{name}", runs=RunsConfig(plan.root))
 
 
 def _key(argument: str) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial
+from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial, place
 from experiments.sweeping.parameters import CHOICE, Value, text, value_text
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
+from experiments.verbs.train import scores_text
 from fer_id.csv_text import table_csv
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text
@@ -93,16 +94,8 @@ def summary_text(study: Study, selected: RunDir | None, provenance: str) -> str:
         f"{folder / 'sweep.csv'}  {folder / 'sweep.png'}",
     ]
     if selected is not None:
-        metrics = selected.metrics()
-        numbers = ", ".join(
-            f"{name} {'undefined' if metrics[key] is None else format(metrics[key], '.3f')}"
-            for name, key in (("accuracy", "accuracy"), ("macro-F1", "macro_f1"))
-        )
-        lines += [
-            f"selected in every fold by its own inner validation: {numbers} on {metrics.n_clips} {provenance} "
-            "test clips",
-            str(selected.path / "report.html"),
-        ]
+        lines.append(f"selected in every fold by its own inner validation: {scores_text(selected.metrics())}")
+        lines.append(str(selected.path / "report.html"))
     return "\n".join(lines)
 
 
@@ -138,7 +131,7 @@ def _rows(trials: Sequence[Trial], study: Study) -> list[str]:
     for trial in trials:
         name = str(trial.number) if trial.fold is None else f"{trial.fold}: {trial.number}"
         values = [_number(trial.parameters[key]) for key in keys]
-        cells.append([name, f"{trial.objective:.4f}", *values, study.plan.name(trial.fold, trial.job)])
+        cells.append([name, f"{trial.objective:.4f}", *values, place(trial.fold, trial.job)])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in cells]
 
@@ -148,11 +141,7 @@ def _number(value: Value) -> str:
 
 
 def require_whole(study: Study, text: str) -> None:
-    """Raise where trials failed, with the summary of the study.
-
-    Raises:
-        RunError: each failed trial with its reason and its log.
-    """
+    """Raise RunError where trials failed: the reason and log of each, with the summary of the study."""
     failed = [trial for trial in study.ledger.trials.values() if trial.status == FAILED]
     if not failed:
         return

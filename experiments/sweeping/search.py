@@ -6,7 +6,6 @@ it would have without one, and folds searched by ``grid`` or ``random`` try the 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -80,7 +79,7 @@ class Search:
         if self.sweep.run_cap is not None and number > self.sweep.run_cap:
             return None
         if self.sweep.method == GRID:
-            return self._on_grid(is_known)
+            return next((point for point in self.sweep.points() if not is_known(point)), None)
         for attempt in range(TRIES):
             parameters = self._drawn(number, attempt)
             if not is_known(parameters):
@@ -114,14 +113,6 @@ class Search:
             self._study.tell(pending, state=TrialState.PRUNED)
         else:
             self._study.tell(pending, state=TrialState.FAIL)
-
-    def _on_grid(self, is_known: Callable[[Mapping[str, Value]], bool]) -> dict[str, Value] | None:
-        keys = list(self._space)
-        for point in itertools.product(*(parameter.points or () for parameter in self.sweep.parameters)):
-            parameters = dict(zip(keys, point, strict=True))
-            if not is_known(parameters):
-                return parameters
-        return None
 
     def _sampler(self, number: int, attempt: int) -> optuna.samplers.BaseSampler:
         """Return a new sampler for each suggestion: no sampler carries a random state that a crash could lose."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from experiments.config import RunsConfig
 from experiments.settings.loading import plain, read
 from experiments.sweeping.ledger import Trial
-from experiments.sweeping.plan import Plan, named, schema
+from experiments.sweeping.plan import Plan, schema
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
 from experiments.training.job import describe_job
 from experiments.training.parents import open_parent
-from experiments.training.setup import open_data, open_source
+from experiments.training.setup import open_data, open_sources
 from experiments.verbs.train import pool_folds
+from fer_id.files import plain as as_json
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
 
@@ -37,34 +39,24 @@ def select(study: Study) -> RunDir | None:
     if missing := [fold for fold in winners if fold not in chosen]:
         say(f"nothing is selected: no trial finished in {len(missing)} of {len(winners)} folds")
         return None
-    path, record = study.plan.folder / NAME, {fold: asdict(trial) for fold, trial in chosen.items()}
+    path, record = study.plan.folder / NAME, as_json({fold: asdict(trial) for fold, trial in chosen.items()})
     run = RunDir(path)
-    if run.done and run.job().selected == plain_trials(record):
+    if run.done and run.job().selected == record:
         return run
     shutil.rmtree(path, ignore_errors=True)  # made from other trials, or incomplete
-    return _pooled(study.plan, chosen, path)
+    return _pooled(study.plan, chosen, path, record)
 
 
-def plain_trials(trials: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Return the trials as JSON gives them back, where tuples are lists."""
-    from fer_id.files import plain as as_json
-
-    converted: dict[str, object] = as_json(trials)
-    return converted
-
-
-def _pooled(plan: Plan, chosen: dict[str, Trial], path: Path) -> RunDir:
+def _pooled(plan: Plan, chosen: dict[str, Trial], path: Path, record: object) -> RunDir:
     runs = {fold: RunDir(plan.path(fold, trial.job)) for fold, trial in chosen.items()}
     configs = {fold: read(schema(plan.sweep.verb), run.path / "config.yaml") for fold, run in runs.items()}
     usual = Counter(trial.job for trial in chosen.values()).most_common(1)[0][0]
     fold = next(fold for fold, trial in chosen.items() if trial.job == usual)
-    config = named(configs[fold], plan, NAME)  # of the folds' configurations the most frequent
+    # Of the folds' configurations the most frequent.
+    config = replace(configs[fold], name=f"{plan.study}/{NAME}", runs=RunsConfig(plan.root))
     data = open_data(config, None)
     starts = [open_parent(configs[fold.name], data, fold) for fold in data.folds]
-    distinct = {start.path: start for start in starts if start is not None}.values()
-    sources = [source for start in distinct if (source := open_source(config, start)) is not None]
-    job = describe_job(config, data, data.folds, starts, sources)
-    record = plain_trials({fold: asdict(trial) for fold, trial in chosen.items()})
+    job = describe_job(config, data, data.folds, starts, open_sources(config, starts))
     with RunDir.claim(path, plain(config), job.model_copy(update={"selected": record})) as parent:
         folds = [_linked(runs[fold.name], path / "folds" / fold.name) for fold in data.folds]
         pool_folds(config, parent, folds, data)

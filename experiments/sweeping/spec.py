@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.parameters import Parameter, read_parameters
+from experiments.sweeping.parameters import Parameter, Value, read_parameters
 from fer_id import objectives
 from fer_id.errors import ConfigError, Problems, quoted
 from fer_id.objectives import lower_is_better
@@ -82,13 +83,15 @@ class Sweep:
         """Number of points of the grid; 0 where a range is continuous."""
         return math.prod(len(parameter.points or ()) for parameter in self.parameters)
 
+    def points(self) -> Iterator[dict[str, Value]]:
+        """Yield every point of the grid, the last parameter changing fastest."""
+        keys = [parameter.key for parameter in self.parameters]
+        for point in itertools.product(*(parameter.points or () for parameter in self.parameters)):
+            yield dict(zip(keys, point, strict=True))
+
 
 def find(choice: str) -> Path:
-    """Return the path of a sweep file, given as a path or as the name of a shipped file.
-
-    Raises:
-        ConfigError: no such file.
-    """
+    """Return the file of a sweep, given by its path or a shipped name; raise ConfigError where there is none."""
     path = Path(choice) if choice.endswith((".yaml", ".yml")) else SWEEPS / f"{choice}.yaml"
     if not path.is_file():
         known = ", ".join(sorted(shipped.stem for shipped in SWEEPS.glob("*.yaml")))

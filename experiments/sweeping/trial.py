@@ -30,8 +30,7 @@ class Assignment:
     """A trial as a worker receives it.
 
     Attributes:
-        number, fold: of the trial in the ledger.
-        job: hash of its resolved configuration.
+        fold: of the trial in the ledger.
         verb, arguments: the command line that would train it by hand.
         path: folder of its run, relative to ``home`` like the paths in the arguments.
         home: working directory of the process that began the sweep.
@@ -39,9 +38,7 @@ class Assignment:
         threads: number of processor cores.
     """
 
-    number: int
     fold: str | None
-    job: str
     verb: str
     arguments: tuple[str, ...]
     path: str

@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import Searcher
 
-from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial
+from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial, place
 from experiments.sweeping.machines import Machines
 from experiments.sweeping.parameters import text
 from experiments.sweeping.spec import Sweep
@@ -32,11 +32,11 @@ def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
         machines: resources of Ray.
         cpus: processor cores of each trial.
     """
-    running = RunningTrials(study)
+    running: dict[str, Trial] = {}
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": machines.gpus_each}),
         tune_config=TuneConfig(
-            search_alg=Suggestions(running, threads=cpus),
+            search_alg=Suggestions(study, running, threads=cpus),
             scheduler=Stopper(study),
             num_samples=-1,
             max_concurrent_trials=machines.concurrent,
@@ -47,52 +47,37 @@ def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
             storage_path=str(machines.storage.resolve()),
             verbose=0,
             failure_config=FailureConfig(max_failures=1),  # of a worker; a trial's error is an outcome
-            callbacks=[Bookkeeper(running)],
+            callbacks=[Bookkeeper(study, running)],
         ),
     )
     tuner.fit()
-
-
-class RunningTrials:
-    """Trials under way, by Ray's names for them.
-
-    Attributes:
-        study: the study.
-        trials: the trial of each name.
-    """
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-        self.trials: dict[str, Trial] = {}
 
 
 class Suggestions(Searcher):
     """Ray's search algorithm: takes the trials from a study.
 
     Args:
-        running: where the suggested trials are registered.
+        study: suggests the trials.
+        running: trials under way by Ray's names for them, to which the suggested ones are added.
         threads: processor cores of a trial.
     """
 
-    def __init__(self, running: RunningTrials, *, threads: int) -> None:
+    def __init__(self, study: Study, running: dict[str, Trial], *, threads: int) -> None:
         super().__init__()
-        self._running, self._threads = running, threads
+        self._study, self._running, self._threads = study, running, threads
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial as an :class:`Assignment`, or Ray's mark of the end."""
-        study = self._running.study
-        trial = study.next()
+        trial = self._study.next()
         if trial is None:
             return Searcher.FINISHED
-        self._running.trials[trial_id] = trial
-        plan = study.plan
-        arguments = plan.arguments(trial.parameters, plan.name(trial.fold, trial.job))
+        self._running[trial_id] = trial
+        plan = self._study.plan
+        arguments = plan.arguments(trial.parameters, place(trial.fold, trial.job))
         if self._threads == 1 and not any(argument.startswith("data.num_workers=") for argument in arguments):
             arguments.append("data.num_workers=0")  # a loader would be a second process on the trial's one core
         assignment = Assignment(
-            trial.number,
             trial.fold,
-            trial.job,
             plan.sweep.verb,
             tuple(arguments),
             str(plan.path(trial.fold, trial.job)),
@@ -169,17 +154,17 @@ class _Earlier:
 class Bookkeeper(Callback):
     """Records and reports how trials end."""
 
-    def __init__(self, running: RunningTrials) -> None:
-        self._running, self._study = running, running.study
+    def __init__(self, study: Study, running: dict[str, Trial]) -> None:
+        self._study, self._running = study, running
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Report that a worker died; Ray starts another one, once."""
-        lost = self._running.trials[trial.trial_id]
+        lost = self._running[trial.trial_id]
         say(f"{lost.title}: {_death(trial)}; it goes on from its last checkpoint")
 
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record the outcome that the worker returned, or an early stop."""
-        ended, outcome = self._running.trials.pop(trial.trial_id), (trial.last_result or {}).get(OUTCOME)
+        ended, outcome = self._running.pop(trial.trial_id), (trial.last_result or {}).get(OUTCOME)
         if outcome is None:
             self._announce(self._study.stopped(ended))
         else:
@@ -187,7 +172,7 @@ class Bookkeeper(Callback):
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record a failure: the second worker died too."""
-        failed = self._running.trials.pop(trial.trial_id)
+        failed = self._running.pop(trial.trial_id)
         self._announce(self._study.over(failed, FAILED, reason=f"{_death(trial)}, twice"))
 
     def _announce(self, trial: Trial) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
 from experiments.config import TrainConfig
 from experiments.training.mappings import mappings_of, require_one_mapping
-from fer_id.errors import CheckpointError, DataError, LeakageError, RunError
+from fer_id.errors import CheckpointError, DataError, LeakageError
 from fer_id.evaluation.config import Fold
 from fer_id.progress import say
+from fer_id.runs.ancestry import ancestry, open_fold, require_unseen
 from fer_id.runs.job import Geometry
 from fer_id.runs.run_dir import RunDir
 
@@ -32,11 +31,12 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     path = config.init.run or config.init.encoder_from
     if path is None:
         return None
-    run = _open_fold(path, fold.name)
+    run = open_fold(path, fold.name)
     run.checkpoint()
-    for one in ancestry(run, fold.name):
-        _check_subjects(one, data, fold)
-        _check_images(one, config, data, fold)
+    does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
+    for ancestor in ancestry(run, fold.name):
+        require_unseen(ancestor, data.subjects(fold.test), f"fold {fold.name} {does}")
+        _check_images(ancestor, config, data, fold)
     if config.init.transfer:
         _check_geometry(run, data)
     if config.init.run:
@@ -51,11 +51,7 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
 
 
 def _check_geometry(run: RunDir, data: FerDataModule) -> None:
-    """Require crops of one size, alignment and colour: adaptation to others learns the difference of the crops.
-
-    Raises:
-        DataError: the geometry of the run and that of the stores differ.
-    """
+    """Raise DataError for crops of another size, alignment or colour: adaptation would learn that difference."""
     theirs = run.job().store.geometry
     ours = [Geometry.model_validate(store.card.geometry) for store in data.stores]
     others = [geometry for geometry in ours if geometry != theirs]
@@ -77,45 +73,6 @@ def _check_mappings(config: TrainConfig, run: RunDir, data: FerDataModule) -> No
 
 def _described(geometry: Geometry) -> str:
     return f"{geometry.colour}, " + (f"eyes at {geometry.eyes}" if geometry.eyes else "not aligned")
-
-
-def _open_fold(path: str, name: str) -> RunDir:
-    """Open a single training, or the fold of this name of a cross-validation."""
-    run = RunDir.open(path)
-    if not run.folds:
-        return run
-    named = {fold.path.name: fold for fold in run.folds}
-    if name not in named:
-        raise RunError(f"{path} has no fold {name}; it has {', '.join(named)}")
-    return named[name]
-
-
-def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
-    """Yield the run and all runs whose weights went into it."""
-    todo, seen = [run], set()
-    while todo:
-        one = todo.pop()
-        if one.path in seen:  # a name that was used again can make a cycle
-            continue
-        seen.add(one.path)
-        yield one
-        for path in one.job().parents:
-            try:
-                todo.append(_open_fold(path, fold))
-            except RunError as problem:
-                raise RunError(
-                    f"{one.path} started from another run, so what it learned from cannot be checked: {problem}. "
-                    "Bring that run back to its place, or start from a run whose origin is there"
-                ) from None
-
-
-def _check_subjects(run: RunDir, data: FerDataModule, fold: Fold) -> None:
-    if judged := sorted(run.job().learned_from.intersection(data.subjects(fold.test))):
-        does = "tests" if fold.part is None else "calibrates on (protocol.cross_fit)"
-        raise LeakageError(
-            f"{run.path} learned from {len(judged)} subjects whom fold {fold.name} {does}: {', '.join(judged[:5])}; "
-            "start from a run with the same protocol and seed, or from one of other subjects"
-        )
 
 
 def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

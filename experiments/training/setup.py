@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from data_modules.base import FerDataModule
@@ -31,11 +32,7 @@ if TYPE_CHECKING:
 
 
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:
-    """Return the data module of the dataset for one fold (None: the first), or for one part of its cross-fitting.
-
-    Raises:
-        DataError: the stores have landmarks of two mappings, and the model takes landmarks.
-    """
+    """Return the data module of the dataset for one fold (None: the first), or for one part of its cross-fitting."""
     data = load_dataset(config.data.name)(
         config.data,
         config.protocol,
@@ -67,14 +64,18 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
     return config, data
 
 
-def open_source(config: TrainConfig, parent: RunDir | None) -> FerDataModule | None:
-    """Return the data of the parent run, where the adaptation strategy learns from them again; else None.
+def open_sources(config: TrainConfig, parents: Sequence[RunDir | None]) -> list[FerDataModule]:
+    """Return the data of each parent run once, where the adaptation strategy learns from them again; else none.
 
     Raises:
-        RunError: a store of the parent run is missing or was changed.
+        RunError: a store of a parent run is missing or was changed.
     """
-    if parent is None or config.adapt.strategy not in ALIGNING:
-        return None
+    if config.adapt.strategy not in ALIGNING:
+        return []
+    return [_source(config, parent) for parent in {run.path: run for run in parents if run is not None}.values()]
+
+
+def _source(config: TrainConfig, parent: RunDir) -> FerDataModule:
     try:
         return open_run_data(parent)[1]
     except FerIdError as problem:

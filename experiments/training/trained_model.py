@@ -77,24 +77,26 @@ class TrainedModel:
         """Data module of the run, with the folds of its protocol; opened at the first use.
 
         Raises:
-            RunError: the store was made again since.
+            RunError: the store was made again since, or predictions, checkpoint and configuration are not of one run.
             StoreError: the store is missing or damaged.
         """
-        return open_run_data(self.run)[1]
+        data = open_run_data(self.run)[1]
+        self._require_own_files(data)
+        return data
 
     def autocast(self) -> torch.autocast:
         """Return the context in which the model computes in :attr:`precision`."""
         return autocast(self.precision, self.device)
 
-    def require_own_files(self) -> None:
+    def _require_own_files(self, data: FerDataModule) -> None:
         """Check on a few test clips that configuration and checkpoint are those whose predictions the run holds.
 
         Raises:
             RunError: a clip was not tested by the run, or the logits differ beyond what a precision explains.
         """
         path, table = self.run.path, self.run.predictions()
-        rows = self.data.fold.test[:: max(1, len(self.data.fold.test) // CHECKED)][:CHECKED]
-        clips = self.data.clips["clip_id"].iloc[rows].astype(str).tolist()
+        rows = data.fold.test[:: max(1, len(data.fold.test) // CHECKED)][:CHECKED]
+        clips = data.clips["clip_id"].iloc[rows].astype(str).tolist()
         recorded = table[table["split"] == "test"].set_index("clip_id")
         if strangers := [clip for clip in clips if clip not in recorded.index]:
             raise RunError(
@@ -105,7 +107,7 @@ class TrainedModel:
         covered = recorded["predicted"].notna().to_numpy(np.bool_)
         if self.config.trainer.test_views != "one" or not covered.any():
             return
-        logits = self._logits(rows)
+        logits = self._logits(data, rows)
         own = recorded[[f"logit_{name}" for name in self.labels.names]].to_numpy(np.float64)[covered]
         apart = float(np.abs(np.stack([logits[clip] for clip in clips])[covered] - own).mean())
         if apart > MOST_APART * max(1.0, float(np.abs(own).mean())):
@@ -115,18 +117,18 @@ class TrainedModel:
                 "again under another name="
             )
 
-    def _logits(self, rows: Rows) -> dict[str, NDArray[np.float64]]:
+    def _logits(self, data: FerDataModule, rows: Rows) -> dict[str, NDArray[np.float64]]:
         """Return the logits (K,) of a few clips by clip_id, without loader processes."""
-        logits, workers = dict[str, NDArray[np.float64]](), self.data.config.num_workers
-        self.data.config.num_workers = 0
+        logits, workers = dict[str, NDArray[np.float64]](), data.config.num_workers
+        data.config.num_workers = 0
         try:
             with torch.inference_mode(), self.autocast():
-                for batch in self.data.plain_batches(rows):
+                for batch in data.plain_batches(rows):
                     inputs = (batch["frames"], batch["valid"], batch["landmarks"])
                     answers = self.model(*(values.to(self.device) for values in inputs)).double().cpu().numpy()
                     logits |= dict(zip(batch["clip_id"], answers, strict=True))
         finally:
-            self.data.config.num_workers = workers
+            data.config.num_workers = workers
         return logits
 
     def with_random_weights(self) -> ClipClassifier:
@@ -140,11 +142,7 @@ class TrainedModel:
 
 
 def require_own_kind(run: RunDir) -> None:
-    """Check that fer_id can build the model of a run.
-
-    Raises:
-        RunError: the model is a custom ``nn.Module``.
-    """
+    """Raise RunError where the model of a run is a custom ``nn.Module``, which fer_id cannot build."""
     model = run.config().get("model") or {}
     if model.get("encoder") == OWN_MODULE:
         raise RunError(

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import pytorch_lightning as pl
+
 from experiments.config import TrainConfig
 from experiments.training.distributed import environment
 from fer_id.callbacks.progress_lines import ProgressLines
-from fer_id.callbacks.record import Record
+from fer_id.callbacks.record import run_callbacks
 from fer_id.callbacks.registry import make_callbacks
-from fer_id.callbacks.seeding import EpochSeed
 from fer_id.errors import ConfigError
-from fer_id.objectives import lower_is_better
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
@@ -40,21 +41,13 @@ def make_trainer(
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
-    from fer_id.callbacks.checkpoint import Checkpoint
-    from fer_id.callbacks.signals import OwnSignals
+    from fer_id.callbacks.checkpoint import better
 
     chosen = config.trainer
-    mode = "min" if lower_is_better(chosen.monitor) else "max"
-    folder = run.path / "checkpoints"
-    best = Checkpoint(folder, "best", monitor=chosen.monitor, mode=mode)
-    # A callback of its own, since save_last of ModelCheckpoint writes only when the best is written too. It runs after
-    # Record, so that an epoch is either recorded and saved, or trained again.
-    last = Checkpoint(folder, "last")
-    named = dict.fromkeys([*ALWAYS, *chosen.callbacks])  # before Record, which records the logged numbers
-    callbacks: list[Callback] = [*make_callbacks(list(named)), OwnSignals(), EpochSeed(config.seed), Record()]
-    callbacks += [*watchers, best, last]
+    callbacks: list[Callback] = [*make_callbacks(list(dict.fromkeys([*ALWAYS, *chosen.callbacks]))), OwnSignals()]
+    callbacks += run_callbacks(run, chosen.monitor, config.seed, watchers)
     if chosen.patience:
-        callbacks.append(EarlyStopping(chosen.monitor, mode=mode, patience=chosen.patience))
+        callbacks.append(EarlyStopping(chosen.monitor, mode=better(chosen.monitor), patience=chosen.patience))
     on_terminal = sys.stderr.isatty()
     name = os.path.relpath(run.path, config.runs.root)
     callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
@@ -69,8 +62,6 @@ def make_trainer(
 def _trainer(
     config: TrainConfig, run: RunDir, loggers: Sequence[Logger], callbacks: list[Callback], on_terminal: bool
 ) -> pl.Trainer:
-    import pytorch_lightning as pl
-
     from fer_id.callbacks.checkpoint import WholeFiles
 
     chosen, several = config.trainer, config.trainer.processes > 1
@@ -95,6 +86,24 @@ def _trainer(
         num_sanity_val_steps=0,
         log_every_n_steps=50,
     )
+
+
+class OwnSignals(pl.Callback):
+    """Callback that restores the program's handler of SIGTERM; Lightning's waits for a batch, and requeues."""
+
+    def __init__(self) -> None:
+        self._handler = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the handler after the Trainer has set its own, which it removes itself when it ends."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._handler)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Terminate the processes that this one started for a distributed training."""
+        launcher = trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGTERM)
 
 
 def device(config: TrainConfig) -> Any:

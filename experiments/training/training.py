@@ -16,15 +16,14 @@ from experiments.interrupts import interruptible
 from experiments.settings.loading import plain, usual
 from experiments.training.distributed import alone, leave_group, silent
 from experiments.training.finishing import finish
-from experiments.training.job import describe_job
+from experiments.training.job import describe_job, peak_bytes, reset_peak
 from experiments.training.loggers import make_wandb_logger
-from experiments.training.memory import peak_bytes, reset_peak
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
-from experiments.training.setup import make_model, make_task, open_data, open_source
+from experiments.training.setup import make_model, make_task, open_data, open_sources
 from experiments.training.trainer import make_trainer
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.resuming import Start, begin_at, find_start
+from fer_id.callbacks.resuming import Start, find_start, resume_at
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
@@ -33,6 +32,7 @@ from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
 
 if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
@@ -88,7 +88,7 @@ def _prepare(
     import pytorch_lightning as pl
 
     start = open_parent(config, data, data.fold)  # before anything slow
-    sources = [source for source in [open_source(config, start)] if source is not None]
+    sources = open_sources(config, [start])
     for source in sources:
         data.align_with(source)
     data.require_shared_memory()
@@ -109,18 +109,11 @@ def _fit(
     """Train from the last checkpoint or from the beginning; write the predictions of the best epoch's model."""
     folder = run.path / "checkpoints"
     start = find_start(folder) if config.resume else Start(None, None, [], [])
-    for path in start.damaged:
-        say(f"{path} is not whole: it is left out")
     trained = run.predicted and start.last == folder / "last.ckpt"  # another epoch would change the best model
-    begin_at(start, folder)
-    last = None if start.last is None else run.checkpoint("last")
-    if last is not None:
-        say(f"resuming {run.path} from its last {'' if start.last == last else 'whole '}checkpoint")
-    elif obstacle := start.obstacle():
-        say(f"{run.path}: {obstacle}: training from the beginning")
+    last = resume_at(start, run.path)
     if task.strategy.learns:
         if not trained:
-            _learn(config, run, data, task, loggers, watchers, last)
+            _learn(make_trainer(config, run, loggers, watchers), data, task, last)
         load_model(task.model, run.checkpoint("best"))
     else:
         task.strategy.settle(task.model, data.training_clips())
@@ -129,19 +122,11 @@ def _fit(
     make_trainer(alone(config), run, loggers, [WritePredictions(run)]).test(task, datamodule=data, verbose=False)
 
 
-def _learn(
-    config: TrainConfig,
-    run: RunDir,
-    data: FerDataModule,
-    task: ClipClassification,
-    loggers: Sequence[Logger],
-    watchers: Sequence[Callback],
-    last: Path | None,
-) -> None:
+def _learn(trainer: Trainer, data: FerDataModule, task: ClipClassification, last: Path | None) -> None:
     """Fit the task, from the checkpoint ``last`` where there is one, and leave the process group."""
     if last is not None:
         load_model(task.model, last)  # for its clear errors; Lightning loads it again, with the optimiser's state
-    make_trainer(config, run, loggers, watchers).fit(task, data, ckpt_path=last, weights_only=True)
+    trainer.fit(task, data, ckpt_path=last, weights_only=True)
     leave_group()
 
 
@@ -154,7 +139,7 @@ def train_along(config: TrainConfig, run: RunDir) -> None:
         data = open_data(config, None)
         config, task, *_ = _prepare(config, run.path, data, None)
     with interruptible():
-        _learn(config, run, data, task, [], (), find_start(folder).last if config.resume else None)
+        _learn(make_trainer(config, run, []), data, task, find_start(folder).last if config.resume else None)
 
 
 def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:

@@ -174,11 +174,7 @@ def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float
 
 
 def _gray(geometry: Geometry | None, path: str) -> bool:
-    """Return whether the crops that a model learned from are gray.
-
-    Raises:
-        RunError: the crops are not aligned as those of a video are.
-    """
+    """Return whether crops of this geometry are gray; raise RunError unless they are aligned as those of a video."""
     for colour in ("rgb", "gray"):
         if geometry == Geometry.model_validate(crop_geometry(aligned=True, colour=colour)):
             return colour == "gray"
@@ -205,23 +201,13 @@ def _known_fps(store: Store, stores: Sequence[str], frames: int) -> float | None
 
 
 def _min_eye_distance(store: Store, stores: Sequence[str]) -> float:
-    known = store.min_eye_distance or next(
-        (
-            card.parameters["min_eye_distance"]
-            for card in readable_cards(stores)
-            if "min_eye_distance" in card.parameters
-        ),
-        None,
-    )
+    recorded = (card.parameters.get("min_eye_distance") for card in readable_cards(stores))
+    known = store.min_eye_distance or next(filter(None, recorded), None)
     return float(known or MIN_EYE_DISTANCE)
 
 
 def _agreed(known: float | None, said: float | None, path: str) -> float:
-    """Return frames per second, by the run or bundle, or else by the user.
-
-    Raises:
-        ConfigError: they are unknown, or the two contradict each other.
-    """
+    """Return frames per second, as recorded or ``said``; raise ConfigError where they differ or none is known."""
     if known is None and said is None:
         raise ConfigError(
             f"{path} does not say how many frames a second it learned from (an older version made it, and its store is "

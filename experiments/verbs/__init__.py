@@ -1,1 +1,1 @@
-"""The verbs of ``fer-id``: each a configuration and a function."""
+"""Verbs of the command line: a configuration and a function each; mistakes of its user are a FerIdError."""

@@ -31,12 +31,5 @@ class AdaptConfig(TrainConfig):
 
 
 def adapt(config: AdaptConfig) -> str | None:
-    """Adapt, predict and evaluate; an interrupted adaptation is resumed.
-
-    Returns:
-        as ``experiments.verbs.train.train``.
-
-    Raises:
-        FerIdError: as ``experiments.verbs.train.train``.
-    """
+    """Adapt, predict and evaluate; an interrupted adaptation is resumed."""
     return train(config)

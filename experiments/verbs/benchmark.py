@@ -114,14 +114,7 @@ class BenchmarkConfig:
 
 
 def benchmark(config: BenchmarkConfig) -> str:
-    """Train the missing runs, compute the temporal controls of the temporal models, and write the page.
-
-    Returns:
-        the table of scores, with the path of the page.
-
-    Raises:
-        FerIdError: as ``experiments.verbs.train.train``.
-    """
+    """Train the missing runs, control the temporal models, write the page; return the table with its path."""
     from experiments.verbs.train import train
     from fer_id.reporting.benchmark.page import write_benchmark
 

@@ -25,11 +25,7 @@ class CardConfig:
 
 
 def card(config: CardConfig) -> Path:
-    """Write ``card.md`` into a run; return its path.
-
-    Raises:
-        RunError: no finished run, or damaged.
-    """
+    """Write ``card.md`` into a run; return its path."""
     from fer_id.release.evidence import read_record
     from fer_id.release.model_card import model_card
     from fer_id.reporting.jobs import read_metrics, run_name

@@ -60,12 +60,7 @@ class FoldControls(NamedTuple):
 
 
 def controls(config: ControlsConfig) -> str:
-    """Write ``controls.json`` and its figures into the run; return the accuracies as text.
-
-    Raises:
-        RunError: no such run, unfinished, without its checkpoint, its store was changed, or clips of different length.
-        StoreError: its store is missing or damaged.
-    """
+    """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
     run = RunDir.open(config.run)
     summary = judge_controls(run)
     against = summary["against_whole_clip"]
@@ -123,7 +118,6 @@ def _judge_fold(run: RunDir) -> FoldControls:
     from fer_id.tasks.features import Features
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     model, data = trained.model, trained.data
     require_one_length(run, data.clips["length"])
     with trained.autocast():

@@ -54,13 +54,9 @@ class CurveConfig(AdaptConfig):
 
 
 def curve(config: CurveConfig) -> str:
-    """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg`` beside the runs.
-
-    Returns:
-        the table, with the path of the figure.
+    """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg``; return the table.
 
     Raises:
-        FerIdError: as ``experiments.verbs.train.train``.
         ConfigError: a size beyond the cohort's, before anything is trained.
     """
     folder = Path(config.runs.root) / (config.name or f"{config.data.name}/curve")

@@ -45,12 +45,7 @@ class EvaluateConfig(ReportConfig):
 
 
 def evaluate(config: EvaluateConfig) -> str:
-    """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text.
-
-    Raises:
-        RunError: the run is unfinished or damaged.
-        DataError: its predictions have no such group column.
-    """
+    """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text."""
     from fer_id.evaluation.evaluate import Options
     from fer_id.reporting import doubt
     from fer_id.reporting.group_words import gap_sentences
@@ -104,11 +99,7 @@ def _write_public(metrics: Metrics, path: Path) -> None:
 
 
 def report(config: ReportConfig) -> Path:
-    """Write the page ``report.html`` from the run's files; return its path.
-
-    Raises:
-        RunError: the run is unfinished or damaged.
-    """
+    """Write the page ``report.html`` from the run's files; return its path."""
     from fer_id.reporting.report import write_report
 
     return write_report(RunDir.open(config.run))

@@ -59,13 +59,7 @@ class FoldExplanation(NamedTuple):
 
 
 def explain(config: ExplainRunConfig) -> str:
-    """Explain a run; return the main results as text.
-
-    Raises:
-        RunError: no such run, unfinished, without its checkpoint, or its store was changed.
-        ConfigError: no such layer; the possible ones are listed.
-        StoreError: its store is missing or damaged.
-    """
+    """Explain a run; return the main results as text."""
     from fer_id.reporting.explanation import sentences
     from fer_id.reporting.report import write_report
 
@@ -145,7 +139,6 @@ def _explain_fold(
     from fer_id.explain.layers import choose_layer
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     data = trained.data
     data.batch_size = config.batch_size
     rows = _rows(data, chosen)

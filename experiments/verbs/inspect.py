@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
+from fer_id.errors import ConfigError
 from fer_id.reporting.audit import audit_rows
 from fer_id.settings import setting
 from fer_id.store.reader import ClipStore
@@ -19,11 +21,7 @@ class InspectConfig:
 
 
 def inspect(config: InspectConfig) -> str:
-    """Return the summary of a store and the results of its audit.
-
-    Raises:
-        StoreError: the folder is no store, or damaged.
-    """
+    """Return the summary of a store and the results of its audit."""
     store = ClipStore.open(config.store)
     audit = [f"  {name}: {value}" for name, value in audit_rows(store.card.audit) if value]
     return "\n".join([describe(store), "audit (what is not listed was counted as 0):" if audit else "no audit", *audit])
@@ -47,3 +45,9 @@ def describe(store: ClipStore) -> str:
         *(f"note: {note}" for note in card.notes),
     ]
     return "\n".join(lines)
+
+
+def require_free(out: Path, *, overwrite: bool) -> None:
+    """Raise ConfigError where the folder to make exists, unless it is to be replaced."""
+    if out.exists() and not overwrite:
+        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")

@@ -58,11 +58,7 @@ def model_file(choice: str) -> ModelFile:
 
 
 def models(config: ModelsConfig) -> str:
-    """Return the table in Markdown.
-
-    Raises:
-        ConfigError: a model is unknown, or cannot be built for 64x64.
-    """
+    """Return the table in Markdown."""
     if any("*" in name for name in config.model):
         return _timm_table(config.model[0].removeprefix(TIMM))
     from fer_id.models.cost import cost_table

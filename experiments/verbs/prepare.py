@@ -9,8 +9,7 @@ from pathlib import Path
 from data_modules.config import SourceConfig
 from data_modules.registry import load_dataset, source_config
 from experiments.settings.loading import chosen_by_name
-from experiments.verbs.inspect import describe
-from fer_id.errors import ConfigError
+from experiments.verbs.inspect import describe, require_free
 from fer_id.settings import Clash, setting
 from fer_id.store.reader import ClipStore
 
@@ -33,14 +32,8 @@ class PrepareConfig:
 
 
 def prepare(config: PrepareConfig) -> str:
-    """Write the store; return its summary.
-
-    Raises:
-        ConfigError: ``out`` exists.
-        DataError: faulty raw data.
-    """
+    """Write the store; return its summary."""
     out = Path(config.out)
-    if out.exists() and not config.overwrite:
-        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
+    require_free(out, overwrite=config.overwrite)
     load_dataset(config.data.name).prepare(config.data, out, overwrite=config.overwrite)
     return describe(ClipStore.open(out))

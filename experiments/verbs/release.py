@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from experiments.settings.sources import GROUPS, group_names
 from fer_id.errors import ConfigError, FerIdError
+from fer_id.extras import require_extra
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
@@ -33,7 +34,12 @@ class ReleaseRefused(FerIdError):
 class ReleaseConfig:
     """Configuration of a release, or of the verification of a bundle."""
 
-    run: str = setting("", required=True, help="folder of a finished run; or the word verify, and a bundle behind it")
+    run: str = setting(
+        "",
+        required=True,
+        help="folder of a finished single training (fer-id train or adapt, protocol=holdout "
+        "protocol.test_fraction=0.05); or the word verify, and a bundle behind it",
+    )
     bundle: str = setting("", help="of verify: the folder of the bundle")
     policy: str = setting(
         "research",
@@ -66,11 +72,13 @@ def release(config: ReleaseConfig) -> str:
         PolicyError: the policy is faulty.
         RunError: no such run.
         BundleError, SignatureError: the bundle to verify is not the signed one.
+        MissingExtraError: what the ONNX export needs is not installed.
     """
     from fer_id.release.bundle import verify_bundle
 
     if config.run == VERIFY:
         return f"{config.bundle}: {verify_bundle(config.bundle, config.trusted_key)}"
+    require_extra("export", "fer-id release")
     return _release(config)
 
 
@@ -109,11 +117,7 @@ def _release(config: ReleaseConfig) -> str:
 
 
 def _record(path: str) -> tuple[RunDir, Record]:
-    """Return a run, finished or not, and its record.
-
-    Raises:
-        RunError: no such run.
-    """
+    """Return a run, finished or not, and its record; raise RunError where there is none."""
     from fer_id.errors import RunError
     from fer_id.release.evidence import read_record
     from fer_id.reporting.jobs import run_name

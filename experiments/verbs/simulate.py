@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from experiments.verbs.inspect import describe
-from fer_id.errors import ConfigError
+from experiments.verbs.inspect import describe, require_free
 from fer_id.settings import setting
 from fer_id.simulation.domain import DomainConfig
 from fer_id.store.reader import ClipStore
@@ -23,15 +22,9 @@ class SimulateConfig(DomainConfig):
 
 
 def simulate(config: SimulateConfig) -> str:
-    """Write the store with a picture ``strips.png``; return its summary.
-
-    Raises:
-        ConfigError: ``out`` exists.
-        StoreError: the source has no stills to simulate from.
-    """
+    """Write the store with a picture ``strips.png``; return its summary."""
     out = Path(config.out)
-    if out.exists() and not config.overwrite:
-        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
+    require_free(out, overwrite=config.overwrite)
     from fer_id.simulation.stills import choose_stills
     from fer_id.simulation.target_domain import write_simulated_store
 

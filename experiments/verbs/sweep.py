@@ -23,6 +23,7 @@ from experiments.sweeping.machines import require_answer
 from experiments.sweeping.plan import Plan, read_plan
 from experiments.sweeping.spec import Sweep, find, read_sweep
 from fer_id.errors import RunError
+from fer_id.extras import require_extra
 from fer_id.files import locked
 from fer_id.progress import say
 
@@ -41,7 +42,9 @@ def sweep(config: SweepConfig) -> str:
         ConfigError: problems of the file, the settings or the cluster.
         RunError: the study belongs to another file or version, or is in use; or trials failed (after all others are
             done).
+        MissingExtraError: Ray or Optuna is not installed.
     """
+    require_extra("sweep", "fer-id sweep")
     plan = _resumed(config) if config.action == RESUME else _new_plan(config)
     first = plan.check()
     if config.ray.address is not None:
@@ -60,11 +63,7 @@ def _new_plan(config: SweepConfig) -> Plan:
 
 
 def _resumed(config: SweepConfig) -> Plan:
-    """Return the plan of an existing study.
-
-    Raises:
-        RunError: the study is missing or damaged.
-    """
+    """Return the plan of an existing study; raise RunError where it is missing or damaged."""
     folder = Path(config.file)
     settings = Ledger.open(folder).settings()
     if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from experiments.verbs.inspect import describe
-from fer_id.errors import ConfigError
+from experiments.verbs.inspect import describe, require_free
 from fer_id.settings import Clash, setting
 from fer_id.simulation.drawn.clip_store import SyntheticConfig, write_synthetic_store
 from fer_id.simulation.drawn.site_videos import HEIGHT, VIDEO_FPS, WIDTH, write_cohort_folder
@@ -39,14 +38,9 @@ class SynthConfig(SyntheticConfig):
 
 
 def synth(config: SynthConfig) -> str:
-    """Write the cohort, a store with a picture ``strips.png``; return its summary.
-
-    Raises:
-        ConfigError: ``out`` exists.
-    """
+    """Write the cohort, a store with a picture ``strips.png``; return its summary."""
     out = Path(config.out)
-    if out.exists() and not config.overwrite:
-        raise ConfigError(f"out={out}: exists already; choose another folder, or say overwrite=true to replace it")
+    require_free(out, overwrite=config.overwrite)
     cohort = SyntheticConfig(**{field.name: getattr(config, field.name) for field in fields(SyntheticConfig)})
     if config.as_ == "videos":
         write_cohort_folder(cohort, out, overwrite=config.overwrite, workers=config.workers)

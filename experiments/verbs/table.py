@@ -10,159 +10,133 @@ class Verb(NamedTuple):
 
     Attributes:
         does: description in ``fer-id --help``.
-        run: ``module:function``; the function takes the configuration, and its result is printed.
-        config: ``module:dataclass`` of the settings.
         example: an example command.
         paths: settings that arguments without ``=`` fill, and their names in ``--help``; empty: none.
+        run: ``module:function``; the function takes the configuration, and its result is printed. Empty: the function
+            of the verb's name in the module of its name.
+        config: ``module:dataclass`` of the settings; empty: the ``Config`` of that module.
     """
 
     does: str
-    run: str
-    config: str
     example: str
     paths: str = ""
+    run: str = ""
+    config: str = ""
 
 
-VERBS = {
+_VERBS = {
     "prepare": Verb(
         "a raw dataset -> a store of aligned faces",
-        "experiments.verbs.prepare:prepare",
-        "experiments.verbs.prepare:PrepareConfig",
         "fer-id prepare data=fer2013 data.source=fer2013.csv.gz out=data/fer2013",
     ),
     "synth": Verb(
         "a cohort of drawn children -> a store, with no download",
-        "experiments.verbs.synth:synth",
-        "experiments.verbs.synth:SynthConfig",
         "fer-id synth out=data/drawn subjects=12 seed=7",
     ),
     "simulate": Verb(
         "real stills with landmarks -> a store of simulated children's clips",
-        "experiments.verbs.simulate:simulate",
-        "experiments.verbs.simulate:SimulateConfig",
         "fer-id simulate source=data/ferplus out=data/simulated",
     ),
     "inspect": Verb(
         "what is in a store: provenance, clips by split and class, the leakage audit",
-        "experiments.verbs.inspect:inspect",
-        "experiments.verbs.inspect:InspectConfig",
         "fer-id inspect data/drawn",
         "store",
     ),
     "train": Verb(
         "a store -> a run: checkpoints, predictions, metrics, report",
-        "experiments.verbs.train:train",
-        "experiments.config:TrainConfig",
         "fer-id train data=fer2013 data.store=data/fer2013 model=shallow_cnn recipe=tuned name=fer2013/shallow",
+        config="experiments.config:TrainConfig",
     ),
     "adapt": Verb(
         "a run and a cohort -> a run: the model fitted to the cohort, judged child by child",
-        "experiments.verbs.adapt:adapt",
-        "experiments.verbs.adapt:AdaptConfig",
         "fer-id adapt data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
         "adapt.strategy=gradual name=site_a/gradual",
     ),
     "curve": Verb(
         "adapt at several sizes: what each further child, or earlier clip of the same child, is worth",
-        "experiments.verbs.curve:curve",
-        "experiments.verbs.curve:CurveConfig",
         "fer-id curve data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
         "adapt.strategy=linear_probe name=site_a/curve",
     ),
     "evaluate": Verb(
         "metrics and figures of a run again, from its predictions; scores by group, and gaps between groups",
-        "experiments.verbs.evaluate:evaluate",
-        "experiments.verbs.evaluate:EvaluateConfig",
-        "fer-id evaluate runs/drawn/cnn_lstm groups=[severity,gender] pairs=[severity:gender]",
+        'fer-id evaluate runs/drawn/cnn_lstm "groups=[severity,gender]" "pairs=[severity:gender]"',
         "run",
     ),
     "report": Verb(
         "the page of a run (report.html) again",
-        "experiments.verbs.evaluate:report",
-        "experiments.verbs.evaluate:ReportConfig",
         "fer-id report runs/fer2013/shallow",
         "run",
+        run="experiments.verbs.evaluate:report",
+        config="experiments.verbs.evaluate:ReportConfig",
     ),
     "compare": Verb(
         "runs side by side: a page and a table",
-        "experiments.verbs.compare:compare",
-        "experiments.verbs.compare:CompareConfig",
         "fer-id compare runs/fer2013/* out=compare",
         "runs",
     ),
     "benchmark": Verb(
         "the paper's five models on one store, alike: Table 4, Table 5, and whether time matters, on one page",
-        "experiments.verbs.benchmark:benchmark",
-        "experiments.verbs.benchmark:BenchmarkConfig",
         "fer-id benchmark data=simulated data.store=data/simulated benchmark=small out=compare/benchmark",
     ),
     "sweep": Verb(
         "many trainings of one file in W&B's sweep format, searched by inner validation; sweep resume STUDY goes on",
-        "experiments.verbs.sweep:sweep",
-        "experiments.sweeping.config:SweepConfig",
         "fer-id sweep run lr_augmentation data.store=data/drawn",
         "action file",
+        config="experiments.sweeping.config:SweepConfig",
     ),
     "controls": Verb(
         "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
-        "experiments.verbs.controls:controls",
-        "experiments.verbs.controls:ControlsConfig",
         "fer-id controls runs/drawn/cnn_lstm",
         "run",
     ),
     "explain": Verb(
         "where a run's model looks: maps on facial regions, leakage, and whether the maps can be believed",
-        "experiments.verbs.explain:explain",
-        "experiments.verbs.explain:ExplainRunConfig",
         "fer-id explain runs/drawn/cnn_lstm",
         "run",
+        config="experiments.verbs.explain:ExplainRunConfig",
     ),
     "uncertainty": Verb(
         "which clips are ambiguous, which unlike anything seen: several runs (seeds), or the dropout of one",
-        "experiments.verbs.uncertainty:uncertainty",
-        "experiments.verbs.uncertainty:UncertaintyConfig",
         "fer-id uncertainty runs/drawn/seed0 runs/drawn/seed1 runs/drawn/seed2",
         "runs",
     ),
     "predict": Verb(
         "a video and a run or bundle -> what it says over time, for a person to review (page, ELAN, BORIS)",
-        "experiments.verbs.predict:predict",
-        "experiments.verbs.predict:PredictConfig",
-        "fer-id predict video.mp4 run=runs/site_a/all out=prediction",
+        "fer-id predict video.mp4 run=runs/site_a/final out=prediction",
         "video",
     ),
     "consent": Verb(
         "who of a cohort takes part; taking a child out; the audit log",
-        "experiments.verbs.consent:consent",
-        "experiments.verbs.consent:ConsentConfig",
         "fer-id consent withdraw SUBJECT cohort=data/site_a store=data/site_a_store",
         "action subject",
     ),
     "wandb": Verb(
         "with a W&B server: the team's dashboard, a sweep that it leads, a local study's configurations",
-        "experiments.verbs.wandb:talk",
-        "experiments.online.config:WandbConfig",
         "fer-id wandb dashboard project=fer-id entity=our-team",
         "action target",
+        run="experiments.verbs.wandb:talk",
+        config="experiments.online.config:WandbConfig",
     ),
     "card": Verb(
         "the model card of a run (card.md): use, data, consent, numbers, limits",
-        "experiments.verbs.card:card",
-        "experiments.verbs.card:CardConfig",
         "fer-id card runs/site_a/gradual",
         "run",
     ),
     "release": Verb(
         "the gate: a signed bundle of a run's model, or every reason why it stays; release verify BUNDLE checks one",
-        "experiments.verbs.release:release",
-        "experiments.verbs.release:ReleaseConfig",
         "fer-id release runs/site_a/final evidence=runs/site_a/gradual policy=research out=bundles/site_a",
         "run bundle",
     ),
     "models": Verb(
         "what models cost: parameters and multiply-adds; model=timm:NAME for one of timm's, timm:PATTERN for many",
-        "experiments.verbs.models:models",
-        "experiments.verbs.models:ModelsConfig",
-        "fer-id models model=[cnn_lstm,timm:resnet18]",
+        'fer-id models "model=[cnn_lstm,timm:resnet18]"',
     ),
+}
+
+VERBS = {
+    name: verb._replace(
+        run=verb.run or f"experiments.verbs.{name}:{name}",
+        config=verb.config or f"experiments.verbs.{name}:{name.title()}Config",
+    )
+    for name, verb in _VERBS.items()
 }

@@ -16,11 +16,12 @@ from experiments.training.job import describe_job
 from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
-from experiments.training.setup import make_model, open_data, open_source
+from experiments.training.setup import make_model, open_data, open_sources
 from experiments.training.trainer import quiet
 from experiments.training.training import FOLD, SINGLE, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.feature_bank import FeatureBank
 
@@ -30,9 +31,6 @@ def train(config: TrainConfig) -> str | None:
 
     Returns:
         the main scores and the path of the report; None in the other processes of a training on several devices.
-
-    Raises:
-        FerIdError: faulty data, splits or weights, or a run of that name with other settings.
     """
     quiet()
     path = Path(config.runs.root) / (config.name or _default_name(config))
@@ -62,14 +60,14 @@ def _outcome(run: RunDir) -> str:
     metrics, job = run.metrics(), run.job()
     named = "" if job.mode == "inductive" else f", {job.mode}"
     took = f", trained in {duration(job.seconds)}" if job.seconds else ""
-    return (
-        f"accuracy {_number(metrics.accuracy)}, macro-F1 {_number(metrics.macro_f1)} on {metrics.n_clips} "
-        f"{metrics.provenance} test clips{named}{took}\n{run.path / 'report.html'}"
-    )
+    return f"{scores_text(metrics)}{named}{took}\n{run.path / 'report.html'}"
 
 
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+def scores_text(metrics: Metrics) -> str:
+    """Return accuracy and macro-F1 of ``metrics.json`` with the number of test clips, as text."""
+    scores = {"accuracy": metrics.accuracy, "macro-F1": metrics.macro_f1}
+    numbers = [f"{name} {'undefined' if value is None else format(value, '.3f')}" for name, value in scores.items()]
+    return f"{', '.join(numbers)} on {metrics.n_clips} {metrics.provenance} test clips"
 
 
 def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> RunDir:
@@ -78,13 +76,12 @@ def _cross_validate(config: TrainConfig, path: Path, data: FerDataModule) -> Run
     for fold in data.folds:
         require_parts(config, data, fold)
     data.require_shared_memory()
-    distinct = {start.path: start for start in starts if start is not None}.values()  # mostly one run for all folds
-    sources = [source for start in distinct if (source := open_source(config, start)) is not None]
+    sources = open_sources(config, starts)
     make_model(config, data, starts[0])  # weights that do not fit leave nothing behind
     config = settled(config, path, data)
     job = describe_job(config, data, data.folds, starts, sources)
     with RunDir.claim(path, plain(config), job, usual(config), changeable(config, path)) as parent:
-        banks = {start.path: FeatureBank() for start in distinct}
+        banks = {start.path: FeatureBank() for start in starts if start is not None}  # mostly one run for all folds
         folds = []
         for number, (fold, start) in enumerate(zip(data.folds, starts, strict=True), start=1):
             run = RunDir(path / "folds" / fold.name)

@@ -34,13 +34,7 @@ class UncertaintyConfig:
 
 
 def uncertainty(config: UncertaintyConfig) -> str:
-    """Write ``uncertainty/`` into the first run; return the results as text.
-
-    Raises:
-        RunError: a run is missing, unfinished, or was tested on other clips than the others.
-        CheckpointError: the model of a single run has no dropout.
-        StoreError: the store of a single run is missing or damaged.
-    """
+    """Write ``uncertainty/`` into the first run; return the results as text."""
     from fer_id.evaluation.confidence.uncertainty import uncertainty_scores, uncertainty_table
     from fer_id.evaluation.predictions import class_names
     from fer_id.reporting.doubt import uncertainty_sentences
@@ -115,7 +109,6 @@ def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, s
     from fer_id.models.dropout import sampled_answers
 
     trained = TrainedModel.open(run)
-    trained.require_own_files()
     data = trained.data
     with trained.autocast():
         batches = data.plain_batches(data.fold.test)

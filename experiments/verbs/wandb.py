@@ -6,12 +6,7 @@ from experiments.online.config import WandbConfig
 
 
 def talk(config: WandbConfig) -> str:
-    """Carry out the action; return the place of its result.
-
-    Raises:
-        OnlineError: no API key, no network, or the server refuses.
-        FerIdError: a sweep file or a study that cannot be read.
-    """
+    """Carry out the action; return the place of its result."""
     if config.action == "dashboard":
         from experiments.online.dashboard import publish
 

@@ -12,6 +12,7 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 
 from fer_id.callbacks.resuming import previous
 from fer_id.files import atomic_write_bytes
+from fer_id.objectives import lower_is_better
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")
 """Keys of the state of ``ModelCheckpoint`` that hold a path."""
@@ -50,6 +51,11 @@ def _keep(path: Path) -> None:
         second.replace(previous(path))
 
 
+def better(monitor: str) -> str:
+    """Return Lightning's ``mode`` of a number: ``min`` where its name ends in ``loss``, else ``max``."""
+    return "min" if lower_is_better(monitor) else "max"
+
+
 class Checkpoint(ModelCheckpoint):
     """Lightning's ``ModelCheckpoint`` for one file in one folder, whose state holds file names instead of paths.
 
@@ -58,17 +64,16 @@ class Checkpoint(ModelCheckpoint):
     Args:
         folder: folder of the file.
         name: the file is ``<name>.ckpt``.
-        monitor: save only where this number is the best so far; None: after every epoch.
-        mode: ``min`` or ``max``, whichever is better.
+        monitor: save only where this number is the best so far, see :func:`better`; None: after every epoch.
     """
 
-    def __init__(self, folder: Path, name: str, *, monitor: str | None = None, mode: str = "min") -> None:
+    def __init__(self, folder: Path, name: str, *, monitor: str | None = None) -> None:
         every_epoch = True if monitor is None else None
         super().__init__(
             folder,
             filename=name,
             monitor=monitor,
-            mode=mode,
+            mode=better(monitor or ""),
             save_on_train_epoch_end=every_epoch,
             enable_version_counter=False,
         )

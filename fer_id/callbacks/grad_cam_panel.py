@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from fer_id.explain.shares import SHARE, off_face_attribution
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.progress import say
+from fer_id.tasks.parallel import of_all_processes
 from fer_id.types import ClipBatch, StoredClip
 
 KIND = "Inner validation"
@@ -64,26 +65,21 @@ class GradCamPanel(pl.Callback):
         self.layer = choose_layer(model.encoder, self.layer)
 
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
-        """Choose the clips in the first validation."""
+        """Collect candidates in the first validation."""
         if self._complete or trainer.sanity_checking:
             return
         for i in torch.nonzero(evaluated(batch)).flatten().tolist():
             self.chosen[batch["clip_id"][i]] = _one_clip(batch, i)
-        self.chosen = _spread(self.chosen, self.clips)
+        self.chosen = _candidates(self.chosen, self.clips)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Fix the clips after the first validation, and log nothing where they are of too few children."""
+        """Choose the clips after the first validation, and log nothing where they are of too few children."""
         if trainer.sanity_checking or self._complete:
             return
         self._complete = True
+        self.chosen = _spread(_candidates(of_all_processes(self.chosen), self.clips), self.clips)
         self._silent = _few_children(trainer, self.chosen)
         if self._silent:
             say("GradCamPanel: the clips are of fewer than five children, so nothing is logged of them")
@@ -149,9 +145,28 @@ class GradCamPanel(pl.Callback):
         )
 
 
+def _digest(clip: str) -> str:
+    return hashlib.blake2b(clip.encode()).hexdigest()
+
+
+def _candidates(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
+    """Return at most ``count`` clips of each class, of as many subjects as possible.
+
+    The candidates of several parts' candidates are those of all clips, however these are shared out.
+    """
+    same: Counter[tuple[int, str]] = Counter()
+    ranks: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    for clip in sorted(clips, key=_digest):
+        label, subject = int(clips[clip]["label"]), clips[clip]["subject_id"][0]
+        ranks[label].append((same[label, subject], clip))
+        same[label, subject] += 1
+    firsts = [sorted(of_class, key=lambda ranked: ranked[0])[:count] for of_class in ranks.values()]
+    return {clip: clips[clip] for of_class in firsts for _, clip in of_class}
+
+
 def _spread(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
     """Return ``count`` clips of as many subjects and classes as possible, independent of the order of ``clips``."""
-    left = sorted(clips, key=lambda clip: hashlib.blake2b(clip.encode()).hexdigest())
+    left = sorted(clips, key=_digest)
     subjects, labels = Counter[str](), Counter[int]()
     chosen: dict[str, ClipBatch] = {}
     while left and len(chosen) < count:

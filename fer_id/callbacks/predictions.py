@@ -14,6 +14,7 @@ from fer_id.errors import ConfigError
 from fer_id.evaluation.metrics import headline_scores
 from fer_id.evaluation.predictions import judge
 from fer_id.runs.run_dir import RunDir
+from fer_id.tasks.parallel import of_all_processes
 from fer_id.tasks.tabulate import prediction_table
 from fer_id.types import Predicted
 
@@ -45,13 +46,7 @@ class WritePredictions(pl.Callback):
         self._tested = []
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
     ) -> None:
         """Keep the logits of a batch."""
         self._tested.append(_predicted(outputs, batch))
@@ -59,7 +54,11 @@ class WritePredictions(pl.Callback):
     def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Predict the inner-validation clips, write the table, log the scores."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]  # Lightning leaves it out of the stubs
-        parts = {"validation": _predict(trainer, pl_module, data.val_dataloader()), "test": self._tested}
+        shares = of_all_processes({str(trainer.global_rank): self._tested}).values()
+        parts = {
+            "validation": _predict(trainer, pl_module, data.val_dataloader()),
+            "test": [batch for share in shares for batch in share],
+        }
         tables = [
             prediction_table(
                 list(batches),
@@ -71,8 +70,10 @@ class WritePredictions(pl.Callback):
             )
             for split, batches in parts.items()
         ]
-        predictions = pd.concat(tables, ignore_index=True)
-        self.run.write_predictions(predictions)
+        # A distributed sampler repeats clips, so that every process has as many.
+        predictions = pd.concat(tables, ignore_index=True).drop_duplicates(["clip_id", "split"], ignore_index=True)
+        if trainer.is_global_zero:
+            self.run.write_predictions(predictions)
         scores = headline_scores(judge(predictions, data.labels), data.labels)
         numbers = {f"test/{name}": value for name, value in scores.items() if value is not None}
         pl_module.log_dict(numbers, logger=every_logger(trainer, "test"), batch_size=1)
@@ -88,11 +89,7 @@ def _predict(trainer: pl.Trainer, pl_module: pl.LightningModule, batches: Iterab
 
 
 def _predicted(outputs: Any, batch: Any) -> Predicted:
-    """Return ``clip_id``, ``logits`` and ``covered`` of a batch, as ``prediction_table`` takes them.
-
-    Raises:
-        ConfigError: the step returned no logits.
-    """
+    """Return ``clip_id``, ``logits`` and ``covered`` of a batch; raise ConfigError where there are no logits."""
     logits = outputs.get("logits") if isinstance(outputs, dict) else outputs
     if not isinstance(logits, Tensor) or logits.ndim != 2:
         raise ConfigError(

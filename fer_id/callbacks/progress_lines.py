@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -67,49 +67,30 @@ class ProgressLines(pl.Callback):
         self._print(trainer, f"{self._epoch(trainer)} done in {took}, {self._rate()}, {left}")
 
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
     ) -> None:
         """Print a line where one is due."""
-        self._tick(trainer, "inner validation", batch_idx, trainer.num_val_batches[dataloader_idx])
+        self._tick(trainer, "inner validation", trainer.num_val_batches, *at)
 
     def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
     ) -> None:
         """Print a line where one is due."""
-        self._tick(trainer, "test", batch_idx, trainer.num_test_batches[dataloader_idx])
+        self._tick(trainer, "test", trainer.num_test_batches, *at)
 
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the number of batches to predict."""
         self._print(trainer, f"predicting {sum(trainer.num_predict_batches)} batches")
 
     def on_predict_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
     ) -> None:
         """Print a line where one is due."""
-        before = sum(trainer.num_predict_batches[:dataloader_idx])
-        self._tick(trainer, "predicting", int(before) + batch_idx, sum(trainer.num_predict_batches))
+        self._tick(trainer, "predicting", trainer.num_predict_batches, *at)
 
-    def _tick(self, trainer: pl.Trainer, doing: str, batch_idx: int, batches: float) -> None:
+    def _tick(self, trainer: pl.Trainer, doing: str, batches: Sequence[float], batch: int, loader: int = 0) -> None:
         if self._due():
-            self._print(trainer, f"{doing}, batch {batch_idx + 1}/{batches}")
+            self._print(trainer, f"{doing}, batch {sum(batches[:loader]) + batch + 1}/{sum(batches)}")
 
     def _due(self) -> bool:
         return self.clock() - self._last >= self.every_s

@@ -1,15 +1,57 @@
-"""Record: completes the row of every epoch in the loggers before the checkpoint of the epoch is saved."""
+"""Callbacks that make a training a run: its record, seeds and checkpoints, in the order that they need."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
+import torch
 
+from fer_id.callbacks.checkpoint import Checkpoint
 from fer_id.files import plain
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.runs.run_dir import RunDir
+
+
+def run_callbacks(run: RunDir, monitor: str, seed: int, others: Sequence[pl.Callback] = ()) -> list[pl.Callback]:
+    """Return the callbacks of every training that is a run, to be placed after callbacks that log numbers.
+
+    Args:
+        run: its ``checkpoints/`` get ``best.ckpt`` and ``last.ckpt``.
+        monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
+        seed: of dropout.
+        others: callbacks that need the complete row of an epoch, before its checkpoint is saved.
+    """
+    folder = run.path / "checkpoints"
+    best = Checkpoint(folder, "best", monitor=monitor)
+    # Two checkpoints, since save_last of ModelCheckpoint writes only when the best is written too. Both come after
+    # Record, so that an epoch is either recorded and saved, or trained again.
+    return [EpochSeed(seed), Record(), *others, best, Checkpoint(folder, "last")]
+
+
+class EpochSeed(pl.Callback):
+    """Callback that seeds torch before each epoch: dropout draws from its generator, which no checkpoint holds.
+
+    A resumed run so draws as an uninterrupted one does.
+
+    Args:
+        seed: of the run.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Seed at the first batch: before it, a new iterator of the loader draws too, but not in every epoch."""
+        if batch_idx == 0:
+            state = np.random.SeedSequence([self.seed, trainer.current_epoch, trainer.global_rank])
+            torch.manual_seed(int(state.generate_state(1)[0]))
 
 
 class Record(pl.Callback):
@@ -23,7 +65,7 @@ class Record(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
         self._spent = 0.0
-        self._validated = False
+        self._earlier: dict[str, Any] = {}
         self._rows: list[dict[str, Any]] = []
 
     def state_dict(self) -> dict[str, Any]:
@@ -40,15 +82,14 @@ class Record(pl.Callback):
         for logger in _loggers(trainer):
             logger.begin(self._rows)
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that the epoch that ends has validation numbers of its own."""
-        self._validated = True
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Note the numbers of earlier epochs: Lightning keeps each until it is logged again, however old."""
+        self._earlier = dict(trainer.callback_metrics)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Complete the row: epoch, step, seconds, learning rate, and every number logged."""
-        known = trainer.callback_metrics.items()  # Lightning keeps the numbers of the last validation, however old
-        numbers = {key: float(value) for key, value in known if self._validated or not key.startswith("val/")}
-        self._validated = False
+        """Complete the row: epoch, step, seconds, learning rate, and every number logged in this epoch."""
+        known = trainer.callback_metrics.items()
+        numbers = {key: float(value) for key, value in known if value is not self._earlier.get(key)}
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,

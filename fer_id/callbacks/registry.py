@@ -30,7 +30,7 @@ _registered: dict[str, Callable[[], Callback]] = {}
 
 
 def register_callback(name: str, make: Callable[[], Callback]) -> None:
-    """Let ``trainer.callbacks=[name]`` add a callback to every training of this process.
+    """Let ``"trainer.callbacks=[name]"`` add a callback to every training of this process.
 
     Args:
         name: a name that no other callback has.
@@ -50,11 +50,7 @@ def known_callbacks() -> list[str]:
 
 
 def make_callbacks(names: Sequence[str]) -> list[Callback]:
-    """Return a new callback for each name, in their order.
-
-    Raises:
-        ConfigError: an unknown name; the known ones are listed.
-    """
+    """Return a new callback for each name, in their order; raise ConfigError for an unknown name."""
     return [_make(name) for name in names]
 
 

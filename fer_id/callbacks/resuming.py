@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from fer_id.files import put_in_place, sweep
 from fer_id.models.checkpoint import DamagedError, read_checkpoint
+from fer_id.progress import say
 
 
 class Start(NamedTuple):
@@ -67,19 +68,30 @@ def find_start(folder: Path) -> Start:
     return Start(None, None, damaged, unpaired)
 
 
-def begin_at(start: Start, folder: Path) -> None:
-    """Keep the checkpoints of a start alone in a folder, under the usual names; no other process may write there.
+def resume_at(start: Start, run: Path) -> Path | None:
+    """Keep the checkpoints of a start alone in a run, under the usual names, with a message on what is not whole.
 
-    After an interruption :func:`find_start` returns the same start again.
+    No other process may write there. After an interruption :func:`find_start` returns the same start again.
+
+    Returns:
+        ``checkpoints/last.ckpt``; None where the training begins from the beginning.
     """
-    sweep(folder)
-    last, best = folder / "last.ckpt", folder / "best.ckpt"
+    for path in start.damaged:
+        say(f"{path} is not whole: it is left out")
+    sweep(run / "checkpoints")
+    last, best = run / "checkpoints" / "last.ckpt", run / "checkpoints" / "best.ckpt"
     for chosen, path in ((start.best, best), (start.last, last)):
         if chosen is None:
             path.unlink(missing_ok=True)
             previous(path).unlink(missing_ok=True)
         elif chosen != path:
             put_in_place(chosen, path)
+    if start.last is not None:
+        say(f"resuming {run} from its last {'' if start.last == last else 'whole '}checkpoint")
+        return last
+    if obstacle := start.obstacle():
+        say(f"{run}: {obstacle}: training from the beginning")
+    return None
 
 
 def forget_previous(folder: Path) -> None:

@@ -1,10 +1,11 @@
-"""Helpers of callbacks: predictions of a validation or test step, and the loggers that may get its numbers."""
+"""Predictions of a validation or test for the callbacks that score them, and the loggers that may get numbers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 
 from fer_id.errors import ConfigError
@@ -12,6 +13,64 @@ from fer_id.evaluation.groups.suppression import FEWEST_SUBJECTS
 from fer_id.labels import LabelSpace
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
+from fer_id.tasks.parallel import of_all_processes
+
+
+class ClipScores(pl.Callback):
+    """Base of callbacks that score each validation and test by the true and predicted class of its clips.
+
+    A step returns a dict with ``predicted`` (B,) or ``logits`` (B, K), and batches are ``ClipBatch``. Clips without a
+    face or label do not count. In a distributed training the scores are those of all processes together.
+
+    Attributes:
+        outcomes: clip id -> true and predicted class, of the last validation or test.
+    """
+
+    def __init__(self) -> None:
+        self.outcomes: dict[str, tuple[int, int]] = {}
+
+    def log_scores(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
+        """Log the scores of :attr:`outcomes`, of split ``val`` or ``test``."""
+        raise NotImplementedError
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the clips of the validation or test before."""
+        self.outcomes = {}
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
+    ) -> None:
+        """Add true and predicted class of each clip of a batch."""
+        self._add(outputs, batch)
+
+    def on_test_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: int
+    ) -> None:
+        """Add true and predicted class of each clip of a batch."""
+        self._add(outputs, batch)
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the scores of a validation."""
+        self._score(trainer, pl_module, "val")
+
+    def on_test_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log the scores of a test."""
+        self._score(trainer, pl_module, "test")
+
+    def _add(self, outputs: Any, batch: Any) -> None:
+        pairs = torch.stack([batch["label"], predicted_classes(self, outputs).to(batch["label"].device)], dim=1)
+        for clip, (truth, predicted), counts in zip(
+            batch["clip_id"], pairs.tolist(), evaluated(batch).tolist(), strict=True
+        ):
+            if counts:
+                self.outcomes[clip] = (truth, predicted)
+
+    def _score(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
+        if not trainer.sanity_checking:
+            self.outcomes = of_all_processes(self.outcomes)
+            self.log_scores(trainer, pl_module, split)
 
 
 def predicted_classes(callback: pl.Callback, outputs: Any) -> Tensor:
@@ -43,11 +102,7 @@ def evaluated(batch: Any) -> Tensor:
 
 
 def label_space(callback: pl.Callback, trainer: pl.Trainer, pl_module: pl.LightningModule) -> LabelSpace:
-    """Return the classes: ``labels`` of the LightningModule, else of the data module.
-
-    Raises:
-        ConfigError: neither has them.
-    """
+    """Return ``labels`` of the LightningModule, else of the data module; raise ConfigError where neither has them."""
     for owner in (pl_module, getattr(trainer, "datamodule", None)):
         if isinstance(labels := getattr(owner, "labels", None), LabelSpace):
             return labels

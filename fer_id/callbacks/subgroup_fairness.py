@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 
-from fer_id.callbacks.step_outputs import evaluated, every_logger, predicted_classes
+from fer_id.callbacks.step_outputs import ClipScores, every_logger
 from fer_id.errors import ConfigError
 from fer_id.evaluation import scores
 from fer_id.evaluation.config import MIN_SUBJECTS
@@ -21,13 +21,12 @@ Group = tuple[str, str]
 """A column and one of its values."""
 
 
-class SubgroupFairness(pl.Callback):
+class SubgroupFairness(ClipScores):
     """Callback that logs the scores of each group of inner-validation clips, for every group column.
 
     For each column: ``val/group/<column>/<group>/accuracy`` and ``.../macro_recall`` (the mean recall of the classes in
     the group), ``val/group/<column>/worst`` and ``gap`` (lowest accuracy, highest minus lowest), and the same of
-    macro recall, ``worst_macro_recall`` and ``gap_macro_recall``. It uses the predictions of the validation step
-    (``predicted`` (B,) or ``logits`` (B, K)), without a second pass over the clips. Of real children only groups
+    macro recall, ``worst_macro_recall`` and ``gap_macro_recall``. Of real children only groups
     that may be shown outside are counted, see ``fer_id.evaluation.groups.suppression``.
 
     Args:
@@ -45,9 +44,9 @@ class SubgroupFairness(pl.Callback):
         *,
         public: bool | None = None,
     ) -> None:
+        super().__init__()
         self._given = (clips, columns, public)
         self.groups: dict[str, list[Group]] = {}
-        self._counts: dict[Group, list[tuple[int, int]]] = defaultdict(list)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Find the groups of every clip.
@@ -70,31 +69,17 @@ class SubgroupFairness(pl.Callback):
             public = getattr(data, "has_children", True)
         self.groups = _groups_of_clips(clips, columns, public=public)
 
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget the clips of the validation before."""
-        self._counts.clear()
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Add true and predicted class of each clip to its groups."""
-        truth, predicted = batch["label"].tolist(), predicted_classes(self, outputs).tolist()
-        mask = evaluated(batch).tolist()
-        for clip, *classes, counts in zip(batch["clip_id"], truth, predicted, mask, strict=True):
-            for group in self.groups.get(clip, ()) if counts else ():
-                self._counts[group].append((classes[0], classes[1]))
-
-    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Log the scores of each group, and of each column the worst group and the gap."""
+    def log_scores(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
+        """Log the scores of each group, and of each column the worst group and the gap; nothing of a test."""
+        if split == "test":
+            return
+        by_group: dict[Group, list[tuple[int, int]]] = defaultdict(list)
+        for clip, outcome in self.outcomes.items():
+            for place in self.groups.get(clip, ()):
+                by_group[place].append(outcome)
         numbers: dict[str, float] = {}
         by_column: dict[tuple[str, str], list[float]] = defaultdict(list)
-        for (column, group), clips in sorted(self._counts.items()):
+        for (column, group), clips in sorted(by_group.items()):
             for name, value in _scores(np.array(clips, np.int64)).items():
                 numbers[f"val/group/{column}/{group}/{name}"] = value
                 by_column[column, "" if name == "accuracy" else f"_{name}"].append(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytorch_lightning as pl
 
@@ -26,29 +25,19 @@ class Watch(pl.Callback):
 
     def __init__(self, run: RunDir, monitor: str, tell: Callable[[int, float, bool], None]) -> None:
         self.run, self.monitor, self.tell = run, monitor, tell
-        self._told = 0
-        self._validated = False
+        self._reported = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the validations of earlier epochs; ``Record`` has dropped epochs that are trained again."""
-        curve = self.run.learning_curve()
-        for value in curve[self.monitor].dropna() if self.monitor in curve else ():
-            self._tell(float(value), last=False)
-
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that the current epoch was validated."""
-        self._validated = not trainer.sanity_checking
+        self._report(last=False)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Report the value of a validated epoch, after ``Record`` wrote its row."""
-        if not self._validated:
-            return
-        self._validated = False
-        value: Any = trainer.callback_metrics.get(self.monitor)
-        if value is not None:
-            last = trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0)
-            self._tell(float(value), last=last)
+        self._report(last=trainer.should_stop or trainer.current_epoch + 1 >= (trainer.max_epochs or 0))
 
-    def _tell(self, value: float, *, last: bool) -> None:
-        self._told += 1
-        self.tell(self._told, value, last)
+    def _report(self, *, last: bool) -> None:
+        curve = self.run.learning_curve()
+        values = curve[self.monitor].dropna().tolist() if self.monitor in curve else []
+        for value in values[self._reported :]:
+            self._reported += 1
+            self.tell(self._reported, float(value), last)

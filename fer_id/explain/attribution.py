@@ -55,7 +55,7 @@ def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str
 
 
 def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
-    """Return |integrated gradients| from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
+    """Return absolute integrated gradients from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
     frames = batch["frames"]
     with _attributing(model):
         attribution = IntegratedGradients(model).attribute(

@@ -100,11 +100,7 @@ def withheld(job: Job, job_type: str) -> dict[str, str]:
 
 
 def few_validated(jobs: Sequence[Job]) -> dict[str, str]:
-    """Return the withheld means over trainings, of fewer than five real children: first part of names -> the reason.
-
-    Args:
-        jobs: ``job.json`` of each training.
-    """
+    """Return the withheld means over trainings, by their ``job.json``: first part of names -> the reason."""
     return {word: FEW for word in SPLITS if few_of_split(word, jobs)}
 
 

@@ -31,16 +31,13 @@ def send_results(
     real: bool,
     hidden: Mapping[str, str],
 ) -> None:
-    """Send the final numbers, the per-class table and the figures.
+    """Send the final numbers, the per-class table and the figures that may leave, see ``fer_id.loggers.disclosure``.
 
     Args:
         run: a W&B run.
-        metrics: ``metrics.json``; its plain numbers become ``test/<name>``.
-        figures: by name; ``fer_id.loggers.disclosure.public_figures`` chooses those that may leave.
-        per_class: one row per class, its name in column ``class``; shown as a table, and each number as
-            ``test/<class>/<column>``, so that runs can be compared by it.
-        real: whether real children are among the subjects. Of their groups only the public view is sent.
-        hidden: from ``fer_id.loggers.disclosure.withheld``.
+        metrics, per_class, real: as in :func:`~fer_id.loggers.disclosure.result_numbers`.
+        figures: by name.
+        hidden: from :func:`~fer_id.loggers.disclosure.withheld`.
     """
     run.summary.update({"provenance": metrics.provenance} | {f"{word}/withheld": why for word, why in hidden.items()})
     if "test" in hidden:
@@ -56,16 +53,10 @@ def send_results(
 def send_explanation(
     run: wandb.Run, explanation: Mapping[str, Any], gallery: Sequence[Shown], *, faces: bool
 ) -> list[Upload]:
-    """Send an explanation: attribution by class as a table, the figures, and the film strips that may leave.
-
-    Args:
-        run: a W&B run.
-        explanation: ``explain.json``; its groups are not sent.
-        gallery: film strips.
-        faces: as in :func:`strip_images`.
+    """Send ``explain.json`` without its groups, as table and figures, and the film strips that may leave.
 
     Returns:
-        the pictures of real faces that were sent.
+        the pictures of real faces that were sent, chosen as in :func:`strip_images`.
     """
     import pandas as pd
     import wandb

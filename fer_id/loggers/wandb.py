@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     import numpy as np
     import wandb
     from numpy.typing import NDArray
-    from torch import nn
 
     from fer_id.reporting.gallery import Shown
 
@@ -48,47 +48,36 @@ class PrivateWandbLogger(WandbLogger):
 
     Args:
         run: run to copy; its ``job.json`` lists the subjects, and without it no score is sent.
+            Its ``config.yaml`` is shown without paths and names of people; ``trainer.monitor`` in it chooses the best
+            epoch, whose inner validation stands in the summary.
+        name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
         project, entity: in W&B.
-        mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
         group: runs that belong together; None: the first part of ``name``.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
-        name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
         tags: further words.
-        config: settings to show; None: ``config.yaml``. Paths and names of people are left out.
-        monitor: chooses the best epoch, whose inner validation stands in the summary.
+        mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
         faces: whether faces of children with ``media_sharing`` consent may be sent.
-        folds: runs that this one is a mean of, where it has no ``job.json`` of its own.
     """
 
     def __init__(
         self,
         run: RunDir,
+        name: str | None = None,
         *,
         project: str = "fer-id",
         entity: str | None = None,
-        mode: str = "auto",
         group: str | None = None,
         job_type: str = "train",
-        name: str | None = None,
         tags: Sequence[str] = (),
-        config: Mapping[str, Any] | None = None,
-        monitor: str = "val/macro_f1",
+        mode: str = "auto",
         faces: bool = False,
-        folds: Sequence[RunDir] = (),
     ) -> None:
         super().__init__(project=project, save_dir=str(run.path), log_model=False)
-        self.run, self.monitor, self.faces, self._mode = run, monitor, faces, mode
-        job = run.job() if (run.path / "job.json").is_file() else None
-        if config is None:
-            config = run.config() if (run.path / "config.yaml").is_file() else {}
+        self.run, self.faces, self._mode = run, faces, mode
         name = _public_name(run) if name is None else name
-        settings = public({**config, "name": name})  # a configuration names a fold after its child
-        self._details = Details(
-            run.path, project, entity, group or name.partition("/")[0], job_type, name, tags, settings
-        )
-        self.rules = Rules.of(
-            job or Job(), job_type, few_validated([fold.job() for fold in folds]) if folds and not job else None
-        )
+        self._details = Details(run.path, project, entity, group or name.partition("/")[0], job_type, name, tags)
+        self._described = run  # a mean over runs without a configuration of its own has that of the first
+        self.rules = Rules.of(_job(run), job_type)
         self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
         self._opened: list[wandb.Run | None] = []
         self._media: dict[str, Any] = {}  # until the row of their epoch is sent
@@ -105,8 +94,22 @@ class PrivateWandbLogger(WandbLogger):
     def _open(self) -> wandb.Run | None:
         """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
         if not self._opened:
-            self._opened.append(open_session(self._details, self._mode))
+            self._opened.append(open_session(self._details, self._settings(), self._mode))
         return self._opened[0]
+
+    def _settings(self) -> dict[str, Any]:
+        """Return the settings that may leave, with the run's place in its study under ``study``."""
+        name = self._details.name
+        fold = re.match(r"(.*?)/folds/(\d+)(/|$)", name)
+        whole, number = (fold[1], int(fold[2])) if fold else (name, None)
+        provenance = _job(self._described).store.provenance
+        study = {"group": self._details.group, "name": whole, "fold": number, "provenance": provenance}
+        return public({**_config(self._described), "name": name, "study": study})  # config.yaml may name the child
+
+    @property
+    def monitor(self) -> str:
+        """Name of the number that chooses the best epoch; known once the training has begun."""
+        return str((_config(self._described).get("trainer") or {}).get("monitor") or "val/macro_f1")
 
     @property
     def version(self) -> str | None:
@@ -168,9 +171,15 @@ class PrivateWandbLogger(WandbLogger):
         self._media = {}
 
     def log_mean_curve(self, folds: Sequence[RunDir]) -> None:
-        """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs."""
+        """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs.
+
+        A run without a record of its own has the settings of these folds, and sends of five and more children together.
+        """
+        if folds and not (self.run.path / "job.json").is_file():
+            self._described = folds[0]
+            self.rules = Rules.of(Job(), self._details.job_type, few_validated([fold.job() for fold in folds]))
         with harmless():
-            if (run := self._open()) is not None and folds:
+            if folds and (run := self._open()) is not None:
                 for row in mean_curve(folds):
                     run.log(row)
                 run.summary.update(self._best([best_row(fold.learning_curve(), self.monitor) for fold in folds]))
@@ -261,7 +270,7 @@ class PrivateWandbLogger(WandbLogger):
                 close_session()
             self._opened = [None]
 
-    # --------------------------------------------------------------- Lightning's other ways to send something to W&B
+    # ------- Lightning's other ways to send something, beside those that end in `experiment` or `log_metrics`
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -280,18 +289,13 @@ class PrivateWandbLogger(WandbLogger):
         """Send nothing and print a message: a table may hold anything."""
         self.experiment.log({key: data if dataframe is None else dataframe})
 
-    def watch(
-        self, model: nn.Module, log: str | None = "gradients", log_freq: int = 100, log_graph: bool = True
-    ) -> None:
-        """Send nothing and print a message."""
-        self.experiment.watch(model)
 
-    def use_artifact(self, artifact: str, artifact_type: str | None = None) -> Any:
-        """Fetch nothing and print a message."""
-        return self.experiment.use_artifact(artifact)
+def _job(run: RunDir) -> Job:
+    return run.job() if (run.path / "job.json").is_file() else Job()
 
-    def after_save_checkpoint(self, checkpoint_callback: Any) -> None:
-        """Do nothing: weights stay in the run."""
+
+def _config(run: RunDir) -> dict[str, Any]:
+    return run.config() if (run.path / "config.yaml").is_file() else {}
 
 
 def _public_name(run: RunDir) -> str:

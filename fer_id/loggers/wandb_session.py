@@ -41,7 +41,6 @@ class Details(NamedTuple):
         group: the study; its folds share it.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
         tags: of the run, each cut to 64 characters.
-        config: the part of the configuration that may leave.
     """
 
     folder: Path
@@ -51,7 +50,6 @@ class Details(NamedTuple):
     job_type: str
     name: str
     tags: Sequence[str]
-    config: dict[str, Any]
 
 
 def wandb_mode(mode: str) -> str:
@@ -70,7 +68,7 @@ def without_reports() -> None:
     os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
-def open_session(details: Details, mode: str) -> wandb.Run | None:
+def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.Run | None:
     """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
     Where the run cannot be opened online (no key, no answer, a refused name) a message says why, and it is recorded
@@ -80,6 +78,7 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
 
     Args:
         details: the run.
+        config: the part of the configuration that may leave.
         mode: ``auto``, ``online``, ``offline`` or ``disabled``.
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
@@ -92,12 +91,12 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
         why = f"WANDB_MODE={cut(os.environ.pop('WANDB_MODE'))} is no mode of W&B (online, offline or disabled)"
     if mode != "offline" and why is None:
         try:
-            return _opened(details, mode)
+            return _opened(details, config, mode)
         except Exception as problem:  # a refused key or name, a server that stops answering: each has its own class
             why = short(problem)
             _discard(details.folder / "wandb")
     try:
-        run = _opened(details, "offline")
+        run = _opened(details, config, "offline")
     except Exception as problem:
         _discard(details.folder / "wandb")
         say(f"W&B: {why or short(problem)}. The training goes on without it; the run's own folder has everything")
@@ -107,7 +106,7 @@ def open_session(details: Details, mode: str) -> wandb.Run | None:
     return run
 
 
-def _opened(details: Details, mode: str) -> wandb.Run:
+def _opened(details: Details, config: dict[str, Any], mode: str) -> wandb.Run:
     """Open the W&B run in one mode; raise any error of W&B's library."""
     home = details.folder / "wandb"
     # W&B's cache and staging folders would otherwise be in the home directory, with copies of the tables.
@@ -148,7 +147,7 @@ def _opened(details: Details, mode: str) -> wandb.Run:
             group=details.group,
             job_type=details.job_type,
             tags=list(dict.fromkeys(tag[:TAG] for tag in details.tags)),
-            config=details.config,
+            config=config,
             mode=mode,  # type: ignore[arg-type]  # one of W&B's literals
             settings=settings,
         )

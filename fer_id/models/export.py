@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fer_id.extras import require_extra
 from fer_id.models.heads import GRU, LSTM, Head, Last, Mean, Recurrent
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
@@ -133,7 +134,11 @@ def export_onnx(model: ClipClassifier, frames: int) -> Exported:
     Args:
         model: on the CPU, float32; is put into evaluation mode.
         frames: T of a window, for heads that need all frames at once.
+
+    Raises:
+        MissingExtraError: what the export needs is not installed.
     """
+    require_extra("export", "the ONNX export")
     model.eval()
     state = _state(model.head)
     exported = Exported(

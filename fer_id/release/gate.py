@@ -116,7 +116,7 @@ def _of_the_evidence(run: Record, evidence: Record) -> Iterator[str]:
     if strange := run.job.learned_from - run.job.subjects_of("source") - evidence.job.tested:
         yield (
             f"{evidence.path} never judged {len(strange)} of the subjects that {run.path} learned from; run all folds "
-            "(protocol.only=[])"
+            '("protocol.only=[]")'
         )
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Self
+from typing import Annotated, Self
 
 from pydantic import JsonValue, model_validator
 
-from fer_id.runs.records import Part, Provenance
+from fer_id.runs.records import Part, Provenance, null_as
 from fer_id.shapes import Count, Number, Text, misfits
+
+Texts = Annotated[list[Text], null_as([])]
+Counts = Annotated[dict[str, Count], null_as({})]
 
 LEARNED_FROM = ("train", "validation", "unlabelled", "source")
 """Lists of ``subjects`` in ``job.json`` whose members the model has seen; the other ones were only evaluated."""
@@ -101,7 +104,7 @@ class Store(Part):
 
     name: Text | None = None
     fingerprint: Text | None = None
-    made_of: list[Text] = []
+    made_of: Texts = []
     provenance: Provenance | None = None
     drawn: bool = False
     label_space: Text | None = None
@@ -177,20 +180,20 @@ class Job(Part):
 
     command: Text | None = None
     started: Text | None = None
-    versions: dict[str, Text] = {}
+    versions: Annotated[dict[str, Text], null_as({})] = {}
     git_commit: Text | None = None
     seed: Count | None = None
     model: Text | None = None
     fold: Text | None = None
-    mode: Text = "inductive"
+    mode: Annotated[Text, null_as("inductive")] = "inductive"
     dataset: Text | None = None
-    store: Store = Store()
+    store: Annotated[Store, null_as({})] = Store()
     subjects: dict[str, list[Text] | None] = {}
     children: dict[str, Count] | None = None
-    clips: dict[str, Count] = {}
-    dropped: dict[str, Count] = {}
-    parents: list[Text] = []
-    cost: Cost = Cost()
+    clips: Counts = {}
+    dropped: Counts = {}
+    parents: Texts = []
+    cost: Annotated[Cost, null_as({})] = Cost()
     precision: Text | None = None
     memory_format: Text | None = None
     machine: Text | None = None
@@ -198,7 +201,7 @@ class Job(Part):
     selected: dict[str, dict[str, JsonValue]] = {}
     resumed_with: list[Resumed] = []
     seconds: Number | None = None
-    peak_memory_bytes: Count | None = None
+    peak_memory_bytes: Count | Number | None = None
 
     def resumed(self, before: Job, changes: Mapping[str, tuple[JsonValue, JsonValue]], epochs: int) -> Job:
         """Return the job of a resumed training with every change of settings so far.

@@ -7,7 +7,18 @@ from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field
 
-from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size, read_record
+from fer_id.runs.records import (
+    Interval,
+    Intervals,
+    NullableIntervals,
+    NullableNumbers,
+    Numbers,
+    Part,
+    Provenance,
+    Share,
+    Size,
+    read_record,
+)
 from fer_id.shapes import Count, Number, Text
 
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
@@ -64,7 +75,7 @@ class Calibrated(Part):
     brier: Number = 0.0
     nll: Number = 0.0
     overconfidence: Number | None = None
-    intervals: Intervals = {}
+    intervals: NullableIntervals = {}
     n_clips: Count | None = None
 
 
@@ -77,7 +88,7 @@ class Calibration(Part):
     brier: Number | None = None
     nll: Number | None = None
     overconfidence: Number | None = None
-    intervals: Intervals = {}
+    intervals: NullableIntervals = {}
     calibrated: Calibrated | None = None
     temperatures: dict[str, Temperature | None] = {}
 
@@ -87,9 +98,9 @@ class Selective(Part):
 
     aurc: Number | None = None
     aurc_best: Number | None = None
-    coverage_at_risk: Numbers = {}
-    risk_at_coverage: Numbers = {}
-    intervals: Intervals = {}
+    coverage_at_risk: NullableNumbers = {}
+    risk_at_coverage: NullableNumbers = {}
+    intervals: NullableIntervals = {}
 
 
 class Review(Part):

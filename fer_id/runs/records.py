@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from fer_id.errors import RunError
 from fer_id.files import read_json, write_json
@@ -18,6 +18,11 @@ from fer_id.shapes import Count, Number, Text, record
 Share = Annotated[float, Field(strict=True, allow_inf_nan=False, ge=0.0, le=1.0)]
 Numbers = dict[str, Number | None]
 Provenance = Literal["real", "simulated", "synthetic"]
+
+
+def null_as(value: Any) -> BeforeValidator:
+    """Return a validator that reads null, as older versions wrote it, as ``value``."""
+    return BeforeValidator(lambda given: value if given is None else given)
 
 
 class Part(BaseModel):
@@ -55,6 +60,8 @@ class Interval(Part):
 
 
 Intervals = dict[str, Interval | None]
+NullableIntervals = Annotated[Intervals, null_as({})]
+NullableNumbers = Annotated[Numbers, null_as({})]
 
 
 def read_record(shape: type[PartType], path: Path, hint: str = "") -> PartType:

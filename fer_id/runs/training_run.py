@@ -8,17 +8,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.callbacks.checkpoint import Checkpoint, WholeFiles
+from fer_id.callbacks.checkpoint import WholeFiles
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.record import Record
-from fer_id.callbacks.resuming import Start, begin_at, find_start, forget_previous
-from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.record import run_callbacks
+from fer_id.callbacks.resuming import find_start, forget_previous, resume_at
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
-from fer_id.objectives import lower_is_better
-from fer_id.progress import say
 from fer_id.reporting.report import evaluate_run
+from fer_id.runs.ancestry import ancestry, require_unseen
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -36,16 +34,21 @@ class TrainingRun(RunDir):
     """
 
     @classmethod
-    def begin(cls, path: str | Path, *, task: pl.LightningModule, data: pl.LightningDataModule) -> TrainingRun:
+    def begin(
+        cls, path: str | Path, *, task: pl.LightningModule, data: Any, start: RunDir | None = None
+    ) -> TrainingRun:
         """Make the folder, or resume an unfinished run of the same settings and data.
 
         Args:
             path: the folder, ``runs/<study>/<name>``.
             task: with the nn.Module that is trained as ``model``.
             data: a data module of fer_id.
+            start: the run whose weights the model starts from; it is recorded as the parent, so that a withdrawal from
+                it reaches this run.
 
         Raises:
             ConfigError: ``task`` or ``data`` is of another kind.
+            LeakageError: ``start`` or one of its ancestors learned from a subject that ``data`` tests.
             RunError: the folder holds a finished run, or one of other settings or data.
         """
         config = describe_config("/".join(Path(path).parts[-2:]), task, data)
@@ -54,7 +57,12 @@ class TrainingRun(RunDir):
         if (run.path / "config.yaml").is_file():  # with what the Trainer decided
             config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
         command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
-        cls.create(path, config, describe_job(command, task, data))
+        job = describe_job(command, task, data)
+        if start is not None:
+            for ancestor in ancestry(start, data.fold.name):
+                require_unseen(ancestor, data.subjects(data.fold.test), f"fold {data.fold.name} tests")
+            job = job.model_copy(update={"parents": [str(start.path)]})
+        cls.create(path, config, job)
         return run
 
     def callbacks(self, monitor: str = "val/macro_f1") -> list[pl.Callback]:
@@ -67,14 +75,10 @@ class TrainingRun(RunDir):
         Args:
             monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
         """
-        folder, mode = self.path / "checkpoints", "min" if lower_is_better(monitor) else "max"
         return [
             ResumeRun(self, monitor),
-            EpochSeed(self.job().seed or 0),
-            Record(),
             WritePredictions(self),
-            Checkpoint(folder, "best", monitor=monitor, mode=mode),
-            Checkpoint(folder, "last"),
+            *run_callbacks(self, monitor, seed=self.job().seed or 0),
         ]
 
 
@@ -107,21 +111,11 @@ class ResumeRun(pl.Callback):
         if trainer.is_global_zero:
             self._held.enter_context(locked(self.run.path, RunError))
             sweep(self.run.path)
-            start = find_start(last.parent)
-            self._tell(start)
-            begin_at(start, last.parent)
+            resume_at(find_start(last.parent), self.run.path)
         trainer.strategy.barrier()
         if last.is_file():
             # As fit(ckpt_path=...) does: a path chosen in setup comes too late for that argument.
             trainer._checkpoint_connector.resume_start(last, weights_only=True)
-
-    def _tell(self, start: Start) -> None:
-        for path in start.damaged:
-            say(f"{path} is not whole: it is left out")
-        if start.last is not None:
-            say(f"resuming {self.run.path} from its last checkpoint")
-        elif obstacle := start.obstacle():
-            say(f"{self.run.path}: {obstacle}: training from the beginning")
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the settings that the Trainer decides."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from fer_id.errors import Problems, StoreError
+from fer_id.errors import FerIdError, Problems, StoreError
 from fer_id.files import read_json
 from fer_id.labels import SPACES
 from fer_id.runs.job import Audit
@@ -139,15 +139,6 @@ class StoreCard:
         return cls(**{"landmarks_from": _earlier_landmarks(raw), **raw})
 
 
-def readable_cards(stores: Iterable[str]) -> list[StoreCard]:
-    """Return the cards of the stores that can still be read."""
-    cards = []
-    for path in stores:
-        with suppress(StoreError):
-            cards.append(StoreCard.read(Path(path) / "card.json"))
-    return cards
-
-
 def _earlier_landmarks(raw: dict[str, Any]) -> str:
     """Infer the origin of the landmarks of a store written before cards had ``landmarks_from``."""
     if raw["source"] == "synth":
@@ -171,3 +162,12 @@ def _term_problems(raw: dict[str, Any]) -> list[str]:
         except (TypeError, ValueError):
             problems.append(f"{key} is {day!r}, expected a date such as 2026-01-31")
     return problems
+
+
+def readable_cards(stores: Iterable[str]) -> list[StoreCard]:
+    """Return the cards of the stores that are there and can be read."""
+    cards = []
+    for path in stores:
+        with suppress(FerIdError):
+            cards.append(StoreCard.read(Path(path) / "card.json"))
+    return cards

@@ -34,7 +34,8 @@ def validate(pairs: list[tuple[int, int]], trainer: Any = None) -> tuple[ClassMe
         callback.on_validation_epoch_start(trainer, module)
         for start in range(0, len(pairs), 3):
             truth, predicted = torch.tensor(pairs[start : start + 3]).T
-            batch = {"label": truth, "valid": torch.ones(len(truth), 2, dtype=torch.bool)}
+            names = [f"c{start + i}" for i in range(len(truth))]
+            batch = {"clip_id": names, "label": truth, "valid": torch.ones(len(truth), 2, dtype=torch.bool)}
             logits = torch.nn.functional.one_hot(predicted, K).float()
             callback.on_validation_batch_end(trainer, module, {"logits": logits}, batch, start // 3)
         callback.on_validation_epoch_end(trainer, module)
@@ -65,11 +66,14 @@ def test_scores_of_each_class_are_those_of_scikit_learn(pairs: list[tuple[int, i
 
 
 def test_clips_without_a_face_or_label_do_not_count() -> None:
-    callback, trainer, module = ClassMetrics(), SimpleNamespace(loggers=[]), SimpleNamespace(labels=TARGET)
+    callback, trainer = ClassMetrics(), SimpleNamespace(loggers=[], sanity_checking=False)
+    module: Any = SimpleNamespace(labels=TARGET, log_dict=lambda numbers, logger, batch_size: None)
     callback.on_validation_epoch_start(trainer, module)  # type: ignore[arg-type]
-    batch = {"label": torch.tensor([0, 1, -1]), "valid": torch.tensor([[True], [False], [True]])}
+    batch = {"clip_id": ["a", "b", "c"], "label": torch.tensor([0, 1, -1])}
+    batch["valid"] = torch.tensor([[True], [False], [True]])
     outputs = {"predicted": torch.tensor([0, 1, 2])}
     callback.on_validation_batch_end(trainer, module, outputs, batch, 0)  # type: ignore[arg-type]
+    callback.on_validation_epoch_end(trainer, module)  # type: ignore[arg-type]
     assert callback.confusion.sum() == callback.confusion[0, 0] == 1
 
 

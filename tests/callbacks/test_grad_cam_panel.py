@@ -84,6 +84,7 @@ def store(tiny_store: Callable[..., Path]) -> Path:
 def test_numbers_and_strips_of_the_same_clips_every_k_epochs_and_at_the_end(tmp_path: Path, store: Path) -> None:
     _, lines, panels = fit(tmp_path / "run", store, GradCamPanel(clips=5, every=2))
     attributed = [{k: v for k, v in line.items() if k.startswith("val/attribution/")} for line in lines]
+    assert attributed[0] == {}  # not explained
     shares = {name: value for name, value in attributed[1].items() if name != "val/attribution/off_face"}
     assert len(shares) == 10
     assert sum(shares.values()) == pytest.approx(1.0)

@@ -12,8 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 
 from data_modules.base import FerDataModule
 from data_modules.config import DataConfig
-from fer_id.callbacks.record import Record
-from fer_id.callbacks.seeding import EpochSeed
+from fer_id.callbacks.record import EpochSeed, Record
 from fer_id.evaluation.config import ProtocolConfig
 from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
@@ -41,7 +40,14 @@ class Watch(pl.Callback):
 
 
 def train(
-    folder: Path, store: Path, *, epochs: int = 4, cut: int | None = None, schedule: str = "constant", workers: int = 0
+    folder: Path,
+    store: Path,
+    *,
+    epochs: int = 4,
+    cut: int | None = None,
+    schedule: str = "constant",
+    workers: int = 0,
+    more: pl.Callback | None = None,
 ) -> tuple[ClipClassification, Watch]:
     """Trains in ``folder``, from its last checkpoint where there is one."""
     folder.mkdir(exist_ok=True)
@@ -61,7 +67,7 @@ def train(
         max_epochs=epochs,
         accelerator="cpu",
         logger=RunLogger(RunDir(folder)),
-        callbacks=[Record(), EpochSeed(3), watch, last],
+        callbacks=[*([] if more is None else [more]), Record(), EpochSeed(3), watch, last],
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
@@ -131,3 +137,18 @@ def test_a_training_from_the_start_drops_an_old_record(tmp_path: Path, store: Pa
     train(folder, store, epochs=1)
     assert [row["epoch"] for row in lines(folder)] == [0]
     assert len(lines(folder)[0]) > 1
+
+
+class Sometimes(pl.Callback):
+    """Logs a number in the first epoch alone."""
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.current_epoch == 0:
+            pl_module.log("val/sometimes", 1.0)
+
+
+def test_a_line_has_no_number_of_an_earlier_epoch(tmp_path: Path, store: Path) -> None:
+    """Lightning keeps each number until it is logged again."""
+    train(tmp_path / "run", store, epochs=3, more=Sometimes())
+    assert ["val/sometimes" in line for line in lines(tmp_path / "run")] == [True, False, False]
+    assert all("val/loss" in line for line in lines(tmp_path / "run"))

@@ -43,7 +43,7 @@ def validate(callback: SubgroupFairness, table: pd.DataFrame, right: Callable[[s
     """One validation in batches of five; what was logged."""
     logged: dict[str, float] = {}
     module: Any = SimpleNamespace(log_dict=lambda numbers, logger, batch_size: logged.update(numbers))
-    trainer: Any = SimpleNamespace(loggers=[], datamodule=None)
+    trainer: Any = SimpleNamespace(loggers=[], datamodule=None, sanity_checking=False)
     callback.setup(trainer, module, "fit")
     callback.on_validation_epoch_start(trainer, module)
     for start in range(0, len(table), 5):

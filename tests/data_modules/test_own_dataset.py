@@ -1,10 +1,11 @@
-"""Datasets of somebody's own: the examples of README and docs/DATASETS.md as they stand, and mistakes in a reader."""
+"""Datasets of somebody's own: the examples of docs/DATASETS.md as they stand, and mistakes in a reader."""
 
 import csv
 import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def raf_db(tmp_path: Path, picture: Callable[..., Any]) -> Path:
 def test_the_readmes_example_prepares_an_audited_store(
     register: Callable[..., Any], raf_db: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dataset = register("rafdb", example("README.md", "\n## Adding a dataset"), "RAFDBDataModule")
+    dataset = register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
     out = tmp_path / "store"
     assert main(["prepare", "data=rafdb", f"data.source={raf_db}", f"out={out}"]) == DONE
     assert "42 images in train, and 12,271 are published" in capsys.readouterr().err
@@ -96,7 +97,7 @@ def test_the_readmes_example_prepares_an_audited_store(
 def test_prepare_data_makes_a_missing_store_once(
     register: Callable[..., Any], raf_db: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dataset = register("rafdb", example("README.md", "\n## Adding a dataset"), "RAFDBDataModule")
+    dataset = register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
     data = dataset(tmp_path / "stores" / "rafdb", source=raf_db)
     assert not (tmp_path / "stores").exists()
     data.prepare_data()
@@ -108,6 +109,24 @@ def test_prepare_data_makes_a_missing_store_once(
     assert again.fingerprint == made
     with pytest.raises(ConfigError, match="one store, and several are given"):
         dataset([tmp_path / "a", tmp_path / "b"], source=raf_db).prepare_data()
+
+
+def test_several_processes_make_one_store(tmp_path: Path) -> None:
+    """Each waits for the lock of the first, and then finds the store; threads with handles of their own lock alike."""
+    made = []
+
+    class Counted(PictureDataModule):
+        dataset = "counted"
+
+        @classmethod
+        def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> Any:
+            made.append(config.source)
+            out.mkdir()
+
+    modules = [Counted(tmp_path / "store", source="raw") for _ in range(4)]
+    with ThreadPoolExecutor(len(modules)) as pool:
+        list(pool.map(Counted.prepare_data, modules))
+    assert made == ["raw"]
 
 
 @pytest.fixture
@@ -211,7 +230,7 @@ def test_a_wrong_record_names_the_reader_and_what_was_expected(record: Any, expe
 def test_a_reader_that_raises_ends_with_2(
     register: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    register("rafdb", example("README.md", "\n## Adding a dataset"), "RAFDBDataModule")
+    register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
     (tmp_path / "raw" / "EmoLabel").mkdir(parents=True)
     (tmp_path / "raw" / "EmoLabel" / "list_patition_label.txt").write_text("train_00001.jpg\n")
     assert main(["prepare", "data=rafdb", f"data.source={tmp_path / 'raw'}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
@@ -294,7 +313,7 @@ def test_a_wrong_recording(changes: dict[str, Any], expected: str, tmp_path: Pat
 def test_an_installed_package_offers_a_dataset_by_an_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "faces_package.py").write_text(example("README.md", "\n## Adding a dataset"), "utf-8")
+    (tmp_path / "faces_package.py").write_text(example("docs/DATASETS.md", "\n## A benchmark of pictures"), "utf-8")
     info = tmp_path / "faces_package-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: faces-package\nVersion: 1.0\n")

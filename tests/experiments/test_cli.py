@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import errno
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -219,7 +220,7 @@ def test_examples_in_the_help_have_existing_settings() -> None:
     from experiments.settings.loading import load
 
     for name, verb in VERBS.items():
-        program, typed, *arguments = verb.example.split()
+        program, typed, *arguments = shlex.split(verb.example)
         assert (program, typed) == ("fer-id", name)
         load(cli.imported(verb.config), arguments, verb.paths)
 

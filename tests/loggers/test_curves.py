@@ -29,7 +29,8 @@ class Told:
 def make_logger(folder: Path, told: Told, validated: int = 0) -> PrivateWandbLogger:
     """The logger of a run with ``validated`` real children in inner validation, that speaks to ``told``."""
     RunDir(folder).write_job(Job(children={"train": 9 * bool(validated), "validation": validated, "test": 0}))
-    logger = PrivateWandbLogger(RunDir(folder), monitor="val/loss")
+    RunDir(folder).write_config({"trainer": {"monitor": "val/loss"}})
+    logger = PrivateWandbLogger(RunDir(folder))
     logger._opened = [told]  # type: ignore[list-item]
     return logger
 

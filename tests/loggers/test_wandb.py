@@ -213,15 +213,10 @@ def test_a_mirror_that_fails_later_is_told_and_nothing_is_raised(capsys: pytest.
 
 def mirror(folder: Path, config: dict[str, Any], *, mode: str = "offline") -> Any:
     """The W&B run that the logger of a run opens; None where it opens none."""
+    if config:
+        RunDir(folder).write_config(config)
     return PrivateWandbLogger(
-        RunDir(folder),
-        mode=mode,
-        project="fer-id",
-        group="study",
-        job_type="fold",
-        name="study/run",
-        tags=["drawn", "synthetic"],
-        config=config,
+        RunDir(folder), "study/run", group="study", job_type="fold", tags=["drawn", "synthetic"], mode=mode
     )._open()
 
 
@@ -597,8 +592,9 @@ def test_a_fold_is_named_by_its_number_unless_somebody_says_otherwise(tmp_path: 
     assert PrivateWandbLogger(RunDir(folds / "s1-7f3a" / "job"))._details.name == "study/folds/01/job"
     assert PrivateWandbLogger(RunDir(tmp_path / "study" / "first"))._details.name == "study/first"
     RunDir(folds / "s2-9b1c").write_config({"name": "folds/s2-9b1c", "seed": 3})
-    details = PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._details
-    assert (details.group, details.config) == ("study", {"name": "study/folds/02", "seed": 3})
+    study = {"group": "study", "name": "study", "fold": 2, "provenance": None}
+    settings = PrivateWandbLogger(RunDir(folds / "s2-9b1c"))._settings()
+    assert settings == {"name": "study/folds/02", "seed": 3, "study": study}
 
 
 # ------------------------------------------------------------------------------------------------------ film strips

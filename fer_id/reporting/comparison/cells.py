@@ -20,7 +20,7 @@ class Cell:
         text: main text.
         small: small text below it.
         value: sort key; None sorts last.
-        told: tooltip.
+        tooltip: shown under the pointer.
         css: further CSS classes.
         share: darkness of its shade, in [0, 1]; None: no shade.
         strip: value and interval to draw, each in [0, 1].
@@ -29,7 +29,7 @@ class Cell:
     text: str = NONE
     small: str = ""
     value: float | str | None = None
-    told: str = ""
+    tooltip: str = ""
     css: str = ""
     share: float | None = None
     strip: tuple[float, Mapping[str, float] | None] | None = None
@@ -54,13 +54,13 @@ class Group:
         key: key of its checkbox on the page.
         title: title of its checkbox and above its columns.
         columns: columns from left to right.
-        shown: True where the group is visible at first.
+        visible: whether the group is there before a checkbox is used.
     """
 
     key: str
     title: str
     columns: list[Column]
-    shown: bool = True
+    visible: bool = True
 
 
 def counted_cell(number: float | None) -> Cell:
@@ -71,9 +71,9 @@ def counted_cell(number: float | None) -> Cell:
 def signed_cell(scale: float, value: float, interval: Interval, digits: int, css: str = "") -> Cell:
     """Return a cell with a signed difference and its interval, or the reason why there is none."""
     if math.isnan(value):
-        return Cell(told=interval.reason or "", css=css)
+        return Cell(tooltip=interval.reason or "", css=css)
     if interval.low is None or interval.high is None:
-        return Cell(_with_sign(scale * value, digits), "no interval", value, told=interval.reason or "", css=css)
+        return Cell(_with_sign(scale * value, digits), "no interval", value, tooltip=interval.reason or "", css=css)
     extent = f"{_with_sign(scale * interval.low, digits)} to {_with_sign(scale * interval.high, digits)}"
     return Cell(_with_sign(scale * value, digits), extent, value, css=css)
 

@@ -44,7 +44,7 @@ def table_groups(
         Group("classes", "Recall by class, %", class_columns(compared, labels)),
         Group("groups", "Subgroups", gap_columns(compared)),
         Group("cost", "Cost", cost_columns(compared)),
-        Group("more", "Further settings that differ", [setting_column(key) for key in keys[first:]], shown=False),
+        Group("more", "Further settings that differ", [setting_column(key) for key in keys[first:]], visible=False),
     ]
     return [group for group in groups if group.columns]
 

@@ -26,9 +26,9 @@ def _recall(label: str, low: float, spread: float) -> Column:
     def cell(run: Compared) -> Cell:
         recall = run.metrics.per_class[label].recall
         if recall is None:
-            return Cell(told="no test clip of this class has a prediction")
+            return Cell(tooltip="no test clip of this class has a prediction")
         tooltip = f"{label}: {percent(recall)}, {within(run.metrics.interval(f'per_class.{label}.recall'))}"
-        return Cell(f"{100 * recall:.0f}", value=recall, told=tooltip, share=(recall - low) / spread)
+        return Cell(f"{100 * recall:.0f}", value=recall, tooltip=tooltip, share=(recall - low) / spread)
 
     return Column(label, cell, "share of its clips that are recognised")
 
@@ -68,21 +68,21 @@ def _lowest_group(run: Compared) -> Cell:
     accuracy, name, group = lowest
     extent = within(group.intervals.get("accuracy"))
     tooltip = f"{name}: {percent(accuracy)} of {group.n_clips} clips of {group.n_subjects} subjects, {extent}"
-    return Cell(f"{100 * accuracy:.0f}", name, accuracy, told=tooltip)
+    return Cell(f"{100 * accuracy:.0f}", name, accuracy, tooltip=tooltip)
 
 
 def _gap(name: str) -> Column:
     def cell(run: Compared) -> Cell:
         column = run.metrics.columns.get(name)
         if column is None:
-            return Cell(told=f"not broken down by {name}")
+            return Cell(tooltip=f"not broken down by {name}")
         gap = column.gaps["accuracy"]
         css = "words sure" if gap.verdict == GAP else "words"
         tooltip = f"{name}: {gap_words(gap, 'accuracy')}"
         if gap.gap is None:
-            return Cell(NONE, gap.verdict, told=tooltip, css=css)
+            return Cell(NONE, gap.verdict, tooltip=tooltip, css=css)
         small = f"{gap.worst} lowest; {gap.verdict}"
-        return Cell(f"{100 * gap.gap:.1f}", small, gap.gap, told=tooltip, css=css)
+        return Cell(f"{100 * gap.gap:.1f}", small, gap.gap, tooltip=tooltip, css=css)
 
     meaning = "largest minus smallest accuracy of its groups, and whether that is shown"
     return Column(f"{name}: gap, points", cell, meaning, numeric=False)
@@ -121,7 +121,7 @@ def setting_column(key: str) -> Column:
 
     def cell(run: Compared) -> Cell:
         if key not in run.config:
-            return Cell(told="not a setting of this run")
+            return Cell(tooltip="not a setting of this run")
         value = run.config[key]
         if isinstance(value, bool) or not isinstance(value, int | float):
             return Cell("null" if value is None else str(value), value=str(value))

@@ -111,13 +111,13 @@ def test_a_further_column_is_a_group_where_it_is_named(cohort: Make) -> None:
     manifests = read_manifests(folder)
     assert manifests.groups == ["age_group", "gender", "severity", "ethnicity", "site", "context"]
     assert manifests.notes == [
-        "stays out of the store: birth_date of subjects.csv; light of clips.csv. data.groups=[birth_date,light] of "
+        'stays out of the store: birth_date of subjects.csv; light of clips.csv. "data.groups=[birth_date,light]" of '
         "fer-id prepare keeps it"
     ]
     chosen = read_manifests(folder, ["light", "severity"])
     assert chosen.groups == ["age_group", "gender", "severity", "ethnicity", "site", "context", "light"]
     assert chosen.notes == [
-        "stays out of the store: birth_date of subjects.csv. data.groups=[birth_date] of fer-id prepare keeps it"
+        'stays out of the store: birth_date of subjects.csv. "data.groups=[birth_date]" of fer-id prepare keeps it'
     ]
     assert read_manifests(cohort()).notes == []
 

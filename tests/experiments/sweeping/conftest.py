@@ -58,11 +58,12 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
 def _tune_here(config: Any, study: Any) -> None:
     """Run the suggestions, the worker function, early stopping and the records as Ray Tune does."""
     from experiments.sweeping import trial as worker
-    from experiments.sweeping.tuning import Bookkeeper, RunningTrials, Stopper, Suggestions
+    from experiments.sweeping.tuning import Bookkeeper, Stopper, Suggestions
     from fer_id.callbacks.trial_report import EndedOutside
 
-    running = RunningTrials(study)
-    suggestions, stopper, bookkeeper = Suggestions(running, threads=config.cpus), Stopper(study), Bookkeeper(running)
+    running: dict[str, Any] = {}
+    suggestions, stopper = Suggestions(study, running, threads=config.cpus), Stopper(study)
+    bookkeeper = Bookkeeper(study, running)
     number = 0
     while isinstance(assignment := suggestions.suggest(f"ray-{number}"), dict):
         trial: Any = SimpleNamespace(trial_id=f"ray-{number}", config=assignment, last_result=None)

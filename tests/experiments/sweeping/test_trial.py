@@ -34,7 +34,7 @@ def assigned(drawn: Path, tiny: Tiny, tmp_path: Path) -> Iterator[Callable[..., 
 
     def make(*more: str, fold: str | None = None, home: Path = tmp_path) -> dict[str, Any]:
         words = tiny(drawn, Path("runs"), "name=a/b", *more)[1:]
-        return asdict(Assignment(1, fold, "b", "train", tuple(words), "runs/a/b", str(home), "val/macro_f1", 1))
+        return asdict(Assignment(fold, "train", tuple(words), "runs/a/b", str(home), "val/macro_f1", 1))
 
     yield make
     os.chdir(before[0])

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -28,7 +27,7 @@ TWO = "trainer.devices=2"
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT)}
+    return {"PYTHONPATH": str(ROOT), **os.environ}
 
 
 def command(*arguments: str) -> list[str]:
@@ -84,16 +83,28 @@ def test_two_processes_learn_what_one_does_and_go_on_after_sigterm(drawn: Path, 
     assert not [path for path in together.path.rglob("*") if path.name.startswith("hpc_ckpt")]
 
 
+SPOIL = """
+import pytorch_lightning as pl
+class Spoil(pl.Callback):
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_rank == 1:
+            batch["frames"].fill_(float("nan"))
+"""
+
+
 @pytest.mark.slow
 def test_what_is_not_finite_in_one_process_ends_both(
-    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path
+    tiny_store: Callable[..., Path], tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A callback of an installed package spoils the frames of the second process."""
+    package = tmp_path / "installed"
+    (package / "spoil-1.dist-info").mkdir(parents=True)
+    (package / "spoil.py").write_text(SPOIL)
+    (package / "spoil-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: spoil\nVersion: 1\n")
+    (package / "spoil-1.dist-info" / "entry_points.txt").write_text("[fer_id.callbacks]\nspoil = spoil:Spoil\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(package)]))
     store = tiny_store(subjects=4, clips=2)
-    table = pd.read_parquet(store / "clips.parquet")
-    bad = table["clip_id"].iloc[::7].tolist()
-    table["soft_label"] = [np.full(5, np.nan if name in bad else 0.2) for name in table["clip_id"]]
-    table.to_parquet(store / "clips.parquet", index=False)
-    done = run(command(*tiny(store, tmp_path, *SHORT, TWO)))
+    done = run(command(*tiny(store, tmp_path / "runs", *SHORT, TWO, "trainer.callbacks=[spoil]")))
     assert done.returncode not in (DONE, 1), done.stderr
     assert "train loss is nan in epoch 0" in done.stderr
     assert "Traceback" not in done.stderr

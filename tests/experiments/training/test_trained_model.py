@@ -73,7 +73,7 @@ def test_the_checkpoint_of_another_run_is_refused(
     for seed in (1, 2):
         assert main(tiny(drawn, tmp_path, f"seed={seed}", f"name=study/{seed}", "trainer.max_epochs=8")) == DONE
     mine, other = (RunDir.open(tmp_path / "study" / name) for name in "12")
-    TrainedModel.open(mine).require_own_files()
+    assert TrainedModel.open(mine).data.fold
     kept = mine.checkpoint().read_bytes()
     mine.checkpoint().write_bytes(other.checkpoint().read_bytes())
     open_it = ["explain", str(mine.path), "clips=2", "checks=0"]

@@ -62,7 +62,7 @@ def test_columns_left_out_of_the_store_are_listed(place: Path, landmark_model: s
     table = place / "site" / "subjects.csv"
     header, *rows = table.read_text().splitlines()
     table.write_text("\n".join([f"{header},birth_date,glasses", *(f"{row},2016-02-03,yes" for row in rows), ""]))
-    listed = "stays out of the store: birth_date, glasses of subjects.csv. data.groups=[birth_date,glasses]"
+    listed = 'stays out of the store: birth_date, glasses of subjects.csv. "data.groups=[birth_date,glasses]"'
     assert main(["consent", "check", f"cohort={place}/site"]) == DONE
     assert listed in capsys.readouterr().out
     arguments = (f"data.source={place}/site", f"data.face_landmarker={landmark_model}", "data.workers=1")
