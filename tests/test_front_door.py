@@ -117,7 +117,7 @@ def test_the_mirror_holds_each_epoch_once_with_pictures_of_drawn_faces(
     rows = [row for row in told.rows if "val/loss" in row]
     assert [row["epoch"] for row in rows] == [0, 1]
     assert all("val/grad_cam.count" in row for row in rows)
-    assert told.summary["test/accuracy"] == run_of(place).metrics()["accuracy"]
+    assert told.summary["test/accuracy"] == run_of(place).metrics().accuracy
     held = b"".join(path.read_bytes() for path in (run_of(place).path / "wandb").rglob("*.wandb"))
     assert str(place).encode() not in held
     assert b"data/drawn" not in held
@@ -165,22 +165,22 @@ def test_a_cohort_is_adapted_to_child_by_child(
     assert [set(run.predictions().query("split == 'test'")["subject_id"]) for run in runs] == [
         {run.path.name} for run in runs
     ]
-    assert all(run.job()["parents"] == ["runs/mine/first"] for run in runs)
-    assert all(run.path.name not in run.job()["subjects"]["train"] for run in runs)
+    assert all(run.job().parents == ["runs/mine/first"] for run in runs)
+    assert all(run.path.name not in run.job().subjects_of("train") for run in runs)
     assert (left["metrics"]["n_subjects"], len(runs)) == (3, 3)
-    assert left["metrics"]["n_clips"] == sum(run.metrics()["n_clips"] for run in runs)
+    assert left["metrics"]["n_clips"] == sum(run.metrics().n_clips for run in runs)
 
 
 def test_a_source_that_learned_from_the_tested_child_is_refused(
     walked: dict[str, Any], place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(place)
-    data, task, learned = walked["data"], walked["task"], walked["run"].job()["subjects"]["train"]
+    data, task, learned = walked["data"], walked["task"], walked["run"].job().subjects["train"]
     other = SyntheticDataModule("data/drawn", protocol="loso", fold=learned[0])
     with pytest.raises(LeakageError, match=rf"learned from 1 subjects whom fold {learned[0]} tests"):
         RunDir.begin(tmp_path / "run", task=task, data=other, start=walked["run"])
     assert not (tmp_path / "run").exists()
-    assert RunDir.begin(tmp_path / "run", task=task, data=data, start=walked["run"]).job()["parents"]
+    assert RunDir.begin(tmp_path / "run", task=task, data=data, start=walked["run"]).job().parents
 
 
 # ------------------------------------------------------------------------------------------------- interruption, own
@@ -250,7 +250,7 @@ def test_a_module_of_ones_own_trains_and_is_compared_and_release_refuses_it(
     tmp_path: Path, place: Path, quick: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = train(tmp_path / "own", place / "data" / "drawn", Own, epochs=1)
-    assert run.metrics()["n_clips"] > 0
+    assert run.metrics().n_clips > 0
     assert run.config()["model"] == {"name": "Own", "encoder": "own", "head": "mean"}
     assert run.job().cost.parameters == 20
     assert main(["compare", str(run.path), f"out={tmp_path / 'compare'}"]) == DONE

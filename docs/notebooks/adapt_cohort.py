@@ -23,7 +23,6 @@ from fer_id import ClipClassification, RunDir, build_model, evaluate
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.loggers import RunLogger
 from fer_id.models.transfer import transfer
-from fer_id.runs.ancestry import label_space
 from fer_id.tasks.config import AdaptationConfig
 from fer_id.tasks.strategies import Gradual
 
@@ -39,7 +38,7 @@ predictions = []
 for child in [fold.name for fold in CohortDataModule(store, protocol="loso").folds]:
     data = CohortDataModule(store, protocol="loso", fold=child)
     model = build_model("cnn_lstm", data.labels)
-    taken = transfer(model, source.checkpoint(), label_space(source), data.labels)
+    taken = transfer(model, source.checkpoint(), source.label_space(), data.labels)
     task = ClipClassification(model, data.labels, strategy=Gradual(AdaptationConfig(), taken.weights))
     run = RunDir.begin(f"runs/site_a/{child}", task=task, data=data, start=source)
     trainer = pl.Trainer(max_epochs=10, logger=RunLogger(run), callbacks=run.callbacks())
@@ -53,4 +52,4 @@ for child in [fold.name for fold in CohortDataModule(store, protocol="loso").fol
 
 # %%
 metrics = compute_metrics(pd.concat(predictions), data.labels, data.provenance)
-print(metrics["accuracy"], metrics["intervals"]["accuracy"])
+print(metrics.accuracy, metrics.interval("accuracy"))
