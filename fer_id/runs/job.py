@@ -106,7 +106,7 @@ class Store(Part):
     fingerprint: Text | None = None
     made_of: Texts = []
     provenance: Provenance | None = None
-    drawn: bool = False
+    drawn: Annotated[bool, null_as(False)] = False
     label_space: Text | None = None
     shard_by: Text | None = None
     geometry: Geometry | None = None
@@ -198,8 +198,8 @@ class Job(Part):
     memory_format: Text | None = None
     machine: Text | None = None
     processes: Count | None = None
-    selected: dict[str, dict[str, JsonValue]] = {}
-    resumed_with: list[Resumed] = []
+    selected: Annotated[dict[str, dict[str, JsonValue]], null_as({})] = {}
+    resumed_with: Annotated[list[Resumed], null_as([])] = []
     seconds: Number | None = None
     peak_memory_bytes: Count | Number | None = None
 

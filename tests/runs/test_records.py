@@ -19,6 +19,7 @@ from fer_id.reporting.explanation import sentences as explanation_sentences
 from fer_id.reporting.result_shapes import Controls, Explanation
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics, Uncertainty, read_uncertainty
+from fer_id.runs.records import Part
 from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import misfits
 
@@ -88,6 +89,33 @@ def test_no_kind_of_value_passes_for_another(shape: type, good: dict[str, object
 
 def test_a_file_of_an_older_version_may_say_less() -> None:
     assert misfits(Metrics, {}) == misfits(Job, {"a new key": [1]}) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "edited"),
+    [
+        (
+            Job,
+            dict.fromkeys(
+                ("store", "parents", "versions", "clips", "dropped", "mode", "cost", "selected", "resumed_with")
+            ),
+        ),
+        (Job, {"store": {"drawn": None, "made_of": None, "audit": None, "geometry": None}}),
+        (Metrics, {"calibration": {"intervals": None, "calibrated": {"intervals": None}}}),
+        (Metrics, {"selective": dict.fromkeys(("coverage_at_risk", "risk_at_coverage", "intervals"))}),
+    ],
+)
+def test_null_of_an_older_version_is_read_as_a_missing_key(shape: type[Part], edited: dict[str, Any]) -> None:
+    def without_nulls(value: dict[str, Any]) -> dict[str, Any]:
+        parts = {key: part for key, part in value.items() if part is not None}
+        return {key: without_nulls(part) if isinstance(part, dict) else part for key, part in parts.items()}
+
+    assert shape.model_validate(edited) == shape.model_validate(without_nulls(edited))
+
+
+def test_a_peak_of_memory_is_written_as_it_was_read() -> None:
+    for peak in (1112547328, 1.5e9):
+        assert json.dumps(Job.model_validate({"peak_memory_bytes": peak}).peak_memory_bytes) == json.dumps(peak)
 
 
 def test_a_class_that_is_named_twice_is_refused() -> None:
