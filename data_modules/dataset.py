@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, DistributedSampler, Sampler
 from torch.utils.data._utils import signal_handling
 
 from fer_id.labels import LabelSpace
@@ -98,10 +98,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return iter([(int(row), self.epoch) for row in order])
 
 
-class SharedSampler(EpochSampler):
+class SharedSampler(EpochSampler, DistributedSampler[tuple[int, int]]):
     """Share of one process in each batch of a training on several devices.
 
-    Together the processes see the batches of a single process, no clip twice.
+    Together the processes see the batches of a single process, no clip twice. Lightning puts a sampler of its own,
+    which would share the share, in the place of any sampler that is no ``DistributedSampler``.
 
     Args:
         length: clips.
