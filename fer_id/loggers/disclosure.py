@@ -84,6 +84,14 @@ class Rules:
         """Return the finite numbers that may leave."""
         return {name: value for name, value in disclosed(values, self.hidden).items() if not self.names_subject(name)}
 
+    def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings that may leave: no path, no list of names, and no pseudonym, as key or as text."""
+        return {
+            key: self.settings(value) if isinstance(value, Mapping) else value
+            for key, value in public(config).items()
+            if not self.names_subject(key) and not (isinstance(value, str) and self.names_subject(value))
+        }
+
     def names_subject(self, name: str) -> bool:
         """Return whether a name holds the pseudonym of a subject as a word."""
         return not self.subjects.isdisjoint([*re.split(r"[^A-Za-z0-9-]+", name), *name.split("/")])

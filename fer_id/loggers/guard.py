@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fer_id.loggers.disclosure import Rules, holds_place, public
+from fer_id.loggers.disclosure import Rules, holds_place
 from fer_id.progress import say
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class GuardedRun:
 
     def _configure(self, values: Mapping[str, Any]) -> None:
         if self._run is not None:
-            self._run.config.update(public(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
+            self._run.config.update(self._rules.settings(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
 
     def _allowed(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the values that may leave; print a message once for each other value."""
@@ -90,6 +91,17 @@ class GuardedRun:
         if what not in self._refused:
             self._refused.add(what)
             say(f"W&B: {what} is not sent: {why}")
+
+
+def guard_globals(guarded: GuardedRun) -> None:
+    """Let ``wandb.run``, ``wandb.log``, ``wandb.config`` and the like mean the guarded run until it is finished.
+
+    W&B's library sets them to the run that it opens; somebody's callback that uses them would pass by every rule.
+    """
+    from wandb.sdk.lib import module
+
+    methods = [name for name in inspect.signature(module.set_global).parameters if name != "run"]
+    module.set_global(run=guarded, **{name: getattr(guarded, name) for name in methods})  # type: ignore[no-untyped-call]
 
 
 class GuardedMapping:

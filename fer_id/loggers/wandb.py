@@ -15,7 +15,7 @@ from pytorch_lightning.loggers import WandbLogger
 
 from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
 from fer_id.loggers.disclosure import Rules, few_validated, public
-from fer_id.loggers.guard import GuardedRun
+from fer_id.loggers.guard import GuardedRun, guard_globals
 from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
@@ -39,9 +39,9 @@ class PrivateWandbLogger(WandbLogger):
     axis ``epoch``; after resuming, each epoch once. Of a split with fewer than five real children no number is sent, of
     a ``trial`` none of its test clips, of real children only the public view of groups. Drawn faces may be sent; a real
     one only with ``faces=True`` and the child's consent to ``media_sharing``. :attr:`experiment` obeys the same rules,
-    whoever uses it; W&B's own globals, ``wandb.log`` and ``wandb.run``, do not. Tables go as ``Html`` and matrices as
-    ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests hold the absolute path of
-    a local file.
+    whoever uses it, and so do W&B's own globals (``wandb.log``, ``wandb.run``, ...) while the run is open. Tables go as
+    ``Html`` and matrices as ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests
+    hold the absolute path of a local file.
 
     A W&B that refuses, or does not answer within seconds, costs a line, never the training: the run is then recorded
     offline, and the line says how to send it. An active W&B run is finished first.
@@ -94,7 +94,10 @@ class PrivateWandbLogger(WandbLogger):
     def _open(self) -> wandb.Run | None:
         """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
         if not self._opened:
-            self._opened.append(open_session(self._details, self._settings(), self._mode))
+            run = open_session(self._details, self._settings(), self._mode)
+            self._opened.append(run)
+            if run is not None:
+                guard_globals(GuardedRun(run, self.rules))
         return self._opened[0]
 
     def _settings(self) -> dict[str, Any]:

@@ -226,15 +226,19 @@ def short(problem: Exception) -> str:
 def close_session() -> None:
     """Finish the active W&B run, if there is one, and remove W&B's own logs, which name folders of this machine."""
     import wandb
+    from wandb.sdk.lib import module
 
     if wandb.run is None:
         return
-    settings = wandb.run.settings
+    run = getattr(wandb.run, "_run", wandb.run)  # ours is guarded
+    settings = run.settings
     logs = Path(settings.log_dir)
     try:
-        wandb.finish()
+        run.finish()
     except TimeoutError:
         say(f"W&B: the server did not take everything in {CLOSING_S} s; send it with: wandb sync {settings.sync_dir}")
+    finally:
+        module.unset_globals()  # type: ignore[no-untyped-call]  # W&B does so where they are not guarded
     shutil.rmtree(logs, ignore_errors=True)
     for link in logs.parent.parent.glob("debug*.log"):
         link.unlink(missing_ok=True)

@@ -546,6 +546,30 @@ def test_other_code_sends_no_file_picture_table_or_place(tmp_path: Path, capsys:
         assert f"W&B: {name.strip()} is not sent" in lines
 
 
+def test_wandbs_own_globals_obey_too(tmp_path: Path, wandb_run: Any, capsys: Any) -> None:
+    (tmp_path / "planted.txt").write_text("planted")
+    experiment(tmp_path / "run", {"train": 9, "validation": 3, "test": 9})
+    assert wandb.run is not None
+    wandb.log({"train/mine": 0.5, "val/mine": 0.25, "train/face": wandb.Image(np.zeros((4, 4, 3), np.uint8))})
+    wandb.run.log({"mine": 1.0})
+    wandb.summary["val/best"] = 0.75
+    wandb.config.update({"lr": 0.5, "who": "s1-7f3a", "s1-7f3a": 1, "place": f"{tmp_path}/planted"})
+    wandb.save(str(tmp_path / "planted.txt"))
+    wandb.log_artifact(str(tmp_path / "planted.txt"))
+    wandb.run.log_code(str(tmp_path))
+    close_session()
+    assert wandb.run is None
+    held = content_of(tmp_path / "run" / "wandb")
+    for secret in (b"planted", b"PNG", b"s1-7f3a", str(tmp_path).encode()):
+        assert secret not in held
+    wandb.teardown()
+    recorded = wandb_run(tmp_path / "run")
+    assert [{key: value for key, value in row.items() if "/" in key} for row in recorded.rows] == [{"train/mine": 0.5}]
+    assert "mine" not in recorded.rows[0]
+    assert "val/best" not in recorded.summary
+    assert "train/face is not sent" in capsys.readouterr().err
+
+
 def test_the_loggers_own_methods_obey_too(tmp_path: Path, capsys: Any) -> None:
     RunDir(tmp_path).write_job(Job.model_validate({"children": {"train": 9, "validation": 9, "test": 9}}))
     logger = PrivateWandbLogger(RunDir(tmp_path), mode="offline")
