@@ -106,7 +106,8 @@ def group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Ra
         return file_leaves(Path(choice), choice, problems)
     near = get_close_matches(choice, known, n=1)
     meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
-    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file")
+    own = "; a dataset of your own is registered as docs/DATASETS.md says" if leaf.key == "data" else ""
+    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file{own}")
     return []
 
 

@@ -43,7 +43,7 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 
 
 def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """Return the configuration with ``auto`` precision and memory format decided.
+    """Return the configuration with ``auto`` precision decided.
 
     Raises:
         ConfigError: no such accelerator here, or it does not support the precision of the configuration or of the
@@ -103,7 +103,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
         for entry in entries:
             if entry["for"] == question and supports(entry["precision"], where):
                 chosen = f"{entry['precision']} {entry['memory_format']}"
-                say(f"{chosen}: remembered from {entry['timed_on']} (delete {path} to measure again)")
+                say(f"precision {chosen}: remembered from {entry['timed_on']} (delete {path} to measure again)")
                 return entry
         best, *others = measure(
             build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
@@ -113,7 +113,7 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
             formats=tuple(FORMATS) if config.trainer.memory_format == "auto" else (config.trainer.memory_format,),
         )
         slower = ", ".join(f"{_title(candidate)} {candidate.seconds:.3f}" for candidate in others)
-        say(f"{_title(best)}: {best.seconds:.3f} s a timed step{f' ({slower})' if slower else ''}")
+        say(f"precision {_title(best)}: {best.seconds:.3f} s a timed step{f' ({slower})' if slower else ''}")
         decided = {"precision": best.precision, "memory_format": best.memory_format}
         seconds = {_title(candidate): candidate.seconds for candidate in (best, *others)}
         entry = {**decided, "timed_on": time.strftime("%Y-%m-%d"), "seconds": seconds, "for": question}
@@ -152,7 +152,7 @@ def _alone(root: Path) -> Iterator[None]:
             root.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(root, RunError, patience_s=PATIENCE_S))
         except (OSError, RunError) as problem:
-            say(f"precision and memory format are timed beside other processes: {problem}")
+            say(f"precision are timed beside other processes: {problem}")
         yield
 
 

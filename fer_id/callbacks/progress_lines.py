@@ -44,7 +44,7 @@ class ProgressLines(pl.Callback):
         self._began, self._first_epoch = self.clock(), trainer.current_epoch
         epochs, batches = trainer.max_epochs or 0, trainer.num_training_batches
         first = f"from epoch {self._first_epoch + 1} " if self._first_epoch else ""
-        self._print(trainer, f"training {first}to epoch {epochs}, {batches} batches each")
+        self._print(trainer, f"training {first}to epoch {epochs}, {batches} batch{'' if batches == 1 else 'es'} each")
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start counting the pictures of the epoch."""

@@ -64,4 +64,7 @@ def _make(name: str) -> Callback:
         if entry.name == name:
             made: Callback = entry.load()()
             return made
-    raise ConfigError(f"trainer.callbacks: {name!r} is unknown. Known: {', '.join(known_callbacks())}")
+    raise ConfigError(
+        f"trainer.callbacks: {name!r} is unknown. Known: {', '.join(known_callbacks())}. An installed package offers "
+        f"others as entry points of the group {GROUP}, see docs/LIBRARY.md"
+    )

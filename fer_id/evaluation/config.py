@@ -34,7 +34,7 @@ class ProtocolConfig:
     folds: int = setting(5, min=2, max=1000, help="number of folds of kfold")
     test_fraction: float = setting(0.25, min=0.01, max=0.9, help="share of the groups that holdout tests on")
     validation_fraction: float = setting(0.2, min=0.01, max=0.9, help="share of the other groups for inner validation")
-    only: list[str] = setting([], help="run only these folds of kfold or loso (names); empty for all")
+    only: list[str] = setting([], help="run only these folds of kfold (00, 01, ...) or loso (subjects); empty for all")
     train_groups: int | None = setting(
         None, min=1, max=1_000_000, help="number of groups to train on, drawn by seed; null: all"
     )

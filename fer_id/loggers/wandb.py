@@ -14,11 +14,12 @@ from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import WandbLogger
 
 from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
-from fer_id.loggers.disclosure import Rules, few_validated, public
+from fer_id.loggers.disclosure import FEW, Rules, few_validated, public
 from fer_id.loggers.guard import GuardedRun, guard_globals
 from fer_id.loggers.results import send_explanation, send_results, strip_images
 from fer_id.loggers.run_logger import EpochCollector
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
+from fer_id.progress import say
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -98,6 +99,8 @@ class PrivateWandbLogger(WandbLogger):
             self._opened.append(run)
             if run is not None:
                 guard_globals(GuardedRun(run, self.rules))
+                if few := ", ".join(f"{word}/" for word, why in self.rules.hidden.items() if why == FEW):
+                    say(f"W&B: numbers of {few} are not sent: {FEW}; metrics.jsonl has them")
         return self._opened[0]
 
     def _settings(self) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class ModelConfig:
     Attributes:
         name: name of the model in tables, without other effect.
         encoder: ``conv4`` | ``shallow`` | ``timm:<any timm name>``.
-        head: one of ``HEADS``.
+        head: how the features of the frames become that of the clip, see ``HEADS``.
         hidden: size of the state of the recurrent and transformer heads; the other heads have no such state.
         dropout: probability in [0, 1) of dropping a pooled feature before the classifier (and inside ``transformer``).
         pretrained: download timm's published weights.
@@ -52,7 +52,7 @@ class ModelConfig:
 
     name: str = setting("cnn_lstm", kind=PATH)
     encoder: str = "conv4"
-    head: str = "lstm"
+    head: str = setting("lstm", help=f"{', '.join(HEADS)}; of model=timm:NAME mean, unless said otherwise")
     hidden: int = setting(128, min=1, max=LARGEST_WIDTH)
     dropout: float = setting(0.0, min=0, below=1)
     pretrained: bool = False

@@ -138,9 +138,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def worst_subject(metrics: Metrics) -> str | None:
-    """Return the subject with the lowest accuracy; None where no subject has an accuracy."""
+    """Return the subject with the lowest accuracy; None where no subject has one, or all have the same."""
     judged = {name: row.accuracy for name, row in metrics.per_subject.items() if row.accuracy is not None}
-    return min(judged, key=lambda name: judged[name]) if judged else None
+    return min(judged, key=lambda name: judged[name]) if len({*judged.values()}) > 1 else None
 
 
 def summary(metrics: Metrics, *, people: bool) -> list[str]:
@@ -172,9 +172,9 @@ def _headline(metrics: Metrics, *, people: bool) -> list[str]:
     if compared is None:
         return sentences
     commonest, majority, chance = compared
+    constant = f"“{commonest}”, the commonest class," if majority > chance + 1e-9 else "any one class"
     sentences.append(
-        f"Always answering “{commonest}”, the commonest class, would be right on {percent(majority)}; "
-        f"a blind guess on {percent(chance)}."
+        f"Always answering {constant} would be right on {percent(majority)}; a blind guess on {percent(chance)}."
     )
     if (metrics.accuracy or 0.0) <= majority:
         sentences.append("So this model is no better than a constant answer.")

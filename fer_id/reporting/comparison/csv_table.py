@@ -71,7 +71,7 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
         row |= _extent(name, metrics[name], metrics.interval(name))
-    row["ece"] = metrics.calibration["ece"]
+    row |= _extent("ece", metrics.calibration["ece"], metrics.calibration.intervals.get("ece"))
     for label, scores in metrics.per_class.items():
         row |= _extent(f"recall_{label}", scores.recall, metrics.interval(f"per_class.{label}.recall"))
         row |= {f"{score}_{label}": scores[score] for score in _PER_CLASS if score != "recall"}

@@ -88,7 +88,7 @@ def test_a_decision_is_remembered_and_says_where(tmp_path: Path, timings: list[t
     said = capsys.readouterr().err
     day = r"\d{4}-\d\d-\d\d"
     assert re.fullmatch(
-        rf"32 contiguous: remembered from {day} \(delete {tmp_path / MEMORY} to measure again\)\n", said
+        rf"precision 32 contiguous: remembered from {day} \(delete {tmp_path / MEMORY} to measure again\)\n", said
     )
     assert len(timings) == 1
     (tmp_path / MEMORY).unlink()
