@@ -94,7 +94,8 @@ class RunDir:
         if (run.path / "job.json").exists():
             run.require_store(job.store.fingerprint)
             changes = {key: values for key, values in differences(run.config(), config).items() if key in changed}
-            job = job.resumed(run.job(), changes, len(run.learning_curve()))
+            # A damaged curve is mended from the checkpoint, so it is read only where it is needed.
+            job = job.resumed(run.job(), changes, len(run.learning_curve()) if changes else 0)
         for folder in ("checkpoints", "figures"):
             (run.path / folder).mkdir(parents=True, exist_ok=True)
         run.write_config(config)

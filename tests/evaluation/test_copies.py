@@ -15,6 +15,8 @@ from fer_id.evaluation.paired import compare_runs
 from fer_id.evaluation.predictions import judge
 from fer_id.evaluation.seeds import contrast, mean_scores
 from fer_id.labels import TARGET
+from fer_id.runs import records
+from fer_id.runs.metrics import Metrics
 
 K = len(TARGET)
 FEW, MANY = (2, 9), (42, 48)  # subjects: the jackknife, and the bootstrap
@@ -55,20 +57,22 @@ def twins(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, again], ignore_index=True)
 
 
-def intervals_of(metrics: dict) -> dict[str, dict | None]:
+def intervals_of(metrics: Metrics) -> dict[str, records.Interval | None]:
     """Return every interval of ``metrics.json``."""
-    calibration, selective = metrics["calibration"], metrics["selective"]
-    assert set(calibration["intervals"]) == set(calibration["calibrated"]["intervals"]) == CALIBRATION
-    assert set(selective["intervals"]) == SELECTIVE
-    after = {f"calibrated.{name}": interval for name, interval in calibration["calibrated"]["intervals"].items()}
-    return metrics["intervals"] | calibration["intervals"] | after | selective["intervals"]
+    calibration, calibrated, selective = metrics.calibration, metrics.calibration.calibrated, metrics.selective
+    assert calibrated is not None
+    assert selective is not None
+    assert set(calibration.intervals) == set(calibrated.intervals) == CALIBRATION
+    assert set(selective.intervals) == SELECTIVE
+    after = {f"calibrated.{name}": interval for name, interval in calibrated.intervals.items()}
+    return metrics.intervals | calibration.intervals | after | selective.intervals
 
 
-def limits(interval: Interval | dict | None) -> tuple[float, float]:
+def limits(interval: Interval | records.Interval | None) -> tuple[float, float]:
     """Return low and high; NaN where there is none."""
-    if isinstance(interval, Interval):
-        interval = interval.as_json()
-    return (interval["low"], interval["high"]) if interval else (np.nan, np.nan)
+    if interval is None or interval.low is None or interval.high is None:
+        return np.nan, np.nan
+    return interval.low, interval.high
 
 
 def assert_alike(once: dict, copied: dict) -> None:
@@ -84,7 +88,7 @@ def test_copying_every_clip_ten_times_narrows_no_interval_of_a_run(subjects: tup
     (table,) = cohort(seed, subjects)
     once, copied = (compute_metrics(clips, TARGET, "real") for clips in (table, tenfold(table)))
     assert_alike(intervals_of(once), intervals_of(copied))
-    assert once["reasons"] == copied["reasons"]
+    assert once.reasons == copied.reasons
 
 
 @pytest.mark.parametrize("subjects", [FEW, MANY])
@@ -138,7 +142,10 @@ def test_intervals_contain_their_value() -> None:
     for seed, subjects in itertools.product(range(10), (FEW, MANY)):
         (table,) = cohort(seed, subjects)
         metrics = compute_metrics(table, TARGET, "real")
-        for section in (metrics, metrics["calibration"], metrics["calibration"]["calibrated"]):
-            for name, interval in section["intervals"].items():
-                if interval and name in section:
-                    assert interval["low"] <= section[name] <= interval["high"], name
+        checked = set()
+        for section in filter(None, (metrics, metrics.calibration, metrics.calibration.calibrated)):
+            for name, interval in section.intervals.items():
+                if interval and hasattr(section, name):
+                    assert interval.low <= section[name] <= interval.high, name
+                    checked.add(name)
+        assert checked >= CALIBRATION | {"accuracy"}

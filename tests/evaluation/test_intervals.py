@@ -64,7 +64,7 @@ def test_one_subject_has_no_interval_and_says_why(random_table):
 @pytest.mark.parametrize("subjects", [5, 50])
 def test_subjects_with_equal_scores_give_no_interval(subjects):
     interval = count_intervals(coin_flips([10] * subjects, [0] * subjects), ACCURACY)["accuracy"]
-    assert interval.as_json() is None
+    assert interval.as_record() is None
     assert "scores alike" in interval.reason
 
 
