@@ -11,9 +11,9 @@ MODULES = {
     "FolderDataModule": "data_modules.folders",
     "PictureDataModule": "data_modules.pictures",
     "Recording": "data_modules.recordings",
-    "SimulatedDataModule": "data_modules.made",
+    "SimulatedDataModule": "data_modules.simulated",
     "Still": "data_modules.stills",
-    "SyntheticDataModule": "data_modules.made",
+    "SyntheticDataModule": "data_modules.simulated",
     "VideoDataModule": "data_modules.recordings",
     "read_image": "data_modules.stills",
 }

@@ -4,10 +4,10 @@ from data_modules.cohort.reader import CohortDataModule as CohortDataModule
 from data_modules.fer2013 import FER2013DataModule as FER2013DataModule
 from data_modules.fer2013 import FERPlusDataModule as FERPlusDataModule
 from data_modules.folders import FolderDataModule as FolderDataModule
-from data_modules.made import SimulatedDataModule as SimulatedDataModule
-from data_modules.made import SyntheticDataModule as SyntheticDataModule
 from data_modules.pictures import PictureDataModule as PictureDataModule
 from data_modules.recordings import Recording as Recording
 from data_modules.recordings import VideoDataModule as VideoDataModule
+from data_modules.simulated import SimulatedDataModule as SimulatedDataModule
+from data_modules.simulated import SyntheticDataModule as SyntheticDataModule
 from data_modules.stills import Still as Still
 from data_modules.stills import read_image as read_image

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample
 from data_modules.pictures import PictureDataModule
-from data_modules.reading import require_facts
+from data_modules.reader_checks import require_facts
 from data_modules.stills import read_image
 from data_modules.tables import Table
 from fer_id.errors import DataError, Problems, cut

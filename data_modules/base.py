@@ -23,7 +23,7 @@ from data_modules.dataset import (
     watch_workers,
 )
 from data_modules.domains import DomainDataset, DomainSampler, Part
-from data_modules.opening import PooledStores
+from data_modules.pooled_stores import PooledStores
 from fer_id.errors import ConfigError, DataError
 from fer_id.evaluation.config import ProtocolConfig, Rows
 from fer_id.files import locked
@@ -70,7 +70,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         layout: files and folders of the raw data, for error messages.
         made_by: the command that makes the stores, where it is not ``fer-id prepare``.
         config: stores and reading options.
-        stores, clips, labels, folds, fold, ...: see :class:`data_modules.opening.PooledStores`.
+        stores, clips, labels, folds, fold, ...: see :class:`data_modules.pooled_stores.PooledStores`.
     """
 
     dataset: ClassVar[str] = ""

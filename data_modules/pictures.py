@@ -11,7 +11,7 @@ import numpy as np
 
 from data_modules.base import FerDataModule
 from data_modules.benchmark import Benchmark, BenchmarkConfig, write_benchmark
-from data_modules.reading import read_records, require_facts
+from data_modules.reader_checks import read_records, require_facts
 from data_modules.stills import Still, StillsConfig, to_samples
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.store.card import StoreCard

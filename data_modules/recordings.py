@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
-from data_modules.reading import read_records, require_facts
+from data_modules.reader_checks import read_records, require_facts
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut

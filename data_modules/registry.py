@@ -26,8 +26,8 @@ DATASETS = {
     "affectnet": "data_modules.affectnet:AffectNetDataModule",
     "folder": "data_modules.folders:FolderDataModule",
     "cohort": "data_modules.cohort.reader:CohortDataModule",
-    "synthetic": "data_modules.made:SyntheticDataModule",
-    "simulated": "data_modules.made:SimulatedDataModule",
+    "synthetic": "data_modules.simulated:SyntheticDataModule",
+    "simulated": "data_modules.simulated:SimulatedDataModule",
 }
 """Name -> ``module:class``, imported when the dataset is used, since the class imports Lightning."""
 
