@@ -249,13 +249,12 @@ class RunDir:
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run did not train this far, or it is a cross-validation")
-        if self.done and which == "best":
-            recorded = (self.path / "DONE").read_text(errors="replace").partition(" ")[0]
-            if recorded and recorded != sha256(path):  # runs of earlier versions record nothing
-                raise RunError(
-                    f"{path} is not the checkpoint that this run finished with (DONE has another SHA-256): it is "
-                    "another run's, was changed, or is damaged. Put it back, or train again under another name="
-                )
+        recorded = (self.path / "DONE").read_text("utf-8", "replace") if self.done and which == "best" else ""
+        if recorded and recorded.partition(" ")[0] != sha256(path):
+            raise RunError(
+                f"{path} is not the checkpoint that this run finished with (DONE has another SHA-256): it is another "
+                "run's, was changed, or is damaged. Put it back, or train again under another name="
+            )
         return path
 
     def config(self) -> dict[str, Any]:
