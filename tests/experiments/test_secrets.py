@@ -209,7 +209,7 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "settings":
         monkeypatch.setattr(private, "public", dict)
     elif what == "folds":
-        monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: ("/".join(path), "/".join(path), None))
+        monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: "/".join(path))
     elif what == "faces":
         original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
