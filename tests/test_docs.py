@@ -88,7 +88,7 @@ def test_commands_have_existing_settings(page: Path) -> None:
 
 
 def test_brackets_are_quoted() -> None:
-    """In everything that people copy into a shell: pages (figures of the past stay as they were), help, messages."""
+    """Brackets are quoted in pages (but RESULTS, a record of the past), help and messages: zsh expands them."""
     pages = [page for page in PAGES if page.name not in ("RESULTS.md", "CHANGELOG.md")]
     texts = {
         page.name: re.sub(r"^```python\n.*?^```$", "", page.read_text("utf-8"), flags=re.S | re.M) for page in pages

@@ -178,13 +178,13 @@ def _gray(geometry: Geometry | None, path: str) -> bool:
     for colour in ("rgb", "gray"):
         if geometry == Geometry.model_validate(crop_geometry(aligned=True, colour=colour)):
             return colour == "gray"
-    said = (
+    why = (
         "does not say how its faces were cropped"
         if not geometry or geometry.colour is None
         else "learned from faces cropped in another way"
     )
     raise RunError(
-        f"{path} {said}, and a face from a video is aligned by its eyes: the model would see something that it never "
+        f"{path} {why}, and a face from a video is aligned by its eyes: the model would see something that it never "
         "learned. Train on a store of aligned faces: data=cohort, data=synthetic, data=simulated, or a benchmark "
         "prepared with data.landmarks=mediapipe"
     )

@@ -90,7 +90,10 @@ class PrivateWandbLogger(WandbLogger):
     @property
     def experiment(self) -> Any:
         """The W&B run for user code, guarded by the rules of disclosure; opened at the first use."""
-        return GuardedRun(None, self.rules) if getattr(rank_zero_only, "rank", None) else self._guarded
+        if getattr(rank_zero_only, "rank", None):
+            return GuardedRun(None, self.rules)
+        self._open()
+        return self._guarded
 
     def _open(self) -> wandb.Run | None:
         """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
@@ -98,7 +101,7 @@ class PrivateWandbLogger(WandbLogger):
             run = open_session(self._details, self._settings(), self._mode)
             self._opened.append(run)
             if run is not None:
-                guard_globals(GuardedRun(run, self.rules))
+                guard_globals(self._guarded)
                 if few := ", ".join(f"{word}/" for word, why in self.rules.hidden.items() if why == FEW):
                     say(f"W&B: numbers of {few} are not sent: {FEW}; metrics.jsonl has them")
         return self._opened[0]

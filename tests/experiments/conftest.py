@@ -192,7 +192,7 @@ LAYOUTS: dict[str, tuple[Callable[[Path], list[str]], ...]] = {
     "affectnet": (affectnet_original, affectnet_2021),
     "folder": (class_folders,),
 }
-"""What writes a dataset as it is published and returns the settings of ``prepare``, by its name."""
+"""Dataset -> functions that write it in a published layout and return the settings of ``prepare``."""
 
 
 def noise(seed: int, side: int) -> NDArray[np.uint8]:

@@ -26,7 +26,7 @@ def numeric(setting: Setting) -> bool:
 
 
 def allowed(value: int, setting: Setting) -> bool:
-    """Whether a setting takes a number, or a list of it."""
+    """Return whether a setting takes a number, or a list of numbers."""
     hint = str(setting.hint)
     try:
         converted(
