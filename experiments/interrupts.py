@@ -33,19 +33,29 @@ class MachineError(FerIdError):
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raise :class:`Terminated` on SIGTERM in the block, so that drafts are removed and locks freed."""
+    """Raise :class:`Terminated` on SIGTERM in the block, so that drafts are removed and locks freed.
+
+    Whatever else ends the block after SIGTERM becomes a :class:`Terminated` too: Ray replaces it by an exit of its own.
+    """
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
         yield
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    received = False
+
+    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
+        nonlocal received
+        received = True
+        raise Terminated(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
+    except BaseException as error:
+        if received and not isinstance(error, Terminated):
+            raise Terminated(128 + signal.SIGTERM) from error
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _terminate(signum: int, frame: FrameType | None) -> NoReturn:
-    raise Terminated(128 + signum)
 
 
 @contextmanager

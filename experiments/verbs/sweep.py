@@ -170,15 +170,13 @@ def _tune(config: SweepConfig, study: Study) -> None:
     from experiments.sweeping.machines import machines
 
     ledger = study.ledger
-    with (
-        machines(config, shared=ledger.folder / ".ray") as cluster,
-        terminable(),  # again, since Ray has replaced the signal handler
-    ):
+    with machines(config, shared=ledger.folder / ".ray") as cluster:
         from experiments.sweeping.tuning import tune_study
 
         say(f"{ledger.folder}: trials side by side: {cluster.concurrent}, threads of each: {config.cpus}")
         try:
-            tune_study(study, cluster, cpus=config.cpus)
+            with terminable():  # again, since Ray has replaced the signal handler
+                tune_study(study, cluster, cpus=config.cpus)
         except (KeyboardInterrupt, Terminated):
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")

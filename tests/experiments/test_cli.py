@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import errno
+import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,7 +20,7 @@ import pytest
 
 from experiments import cli
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, main
-from experiments.interrupts import Terminated
+from experiments.interrupts import Terminated, terminable
 from experiments.verbs.controls import require_one_length
 from experiments.verbs.inspect import describe
 from experiments.verbs.table import VERBS
@@ -117,6 +119,20 @@ def test_errors_have_their_exit_codes_and_messages(
     output = capsys.readouterr().err
     assert message in output
     assert ("Traceback" in output) == (code == OUR_FAULT)
+
+
+@pytest.mark.parametrize("replaced", [SystemExit(1), RuntimeError("lost")], ids=["as Ray does", "any error"])
+def test_sigterm_stays_sigterm_where_a_library_replaces_its_exception(replaced: BaseException) -> None:
+    def end() -> None:
+        with terminable():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+            except Terminated:
+                raise replaced from None
+
+    with pytest.raises(Terminated) as ended:
+        end()
+    assert ended.value.code == TERMINATED
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -289,7 +289,7 @@ def test_killed_half_way_it_resumes_without_repeating_a_finished_job(
     os.kill(first.pid, sent)
     _, output = first.communicate(timeout=120)
     if sent in POLITE:
-        assert first.returncode == POLITE[sent]
+        assert first.returncode == POLITE[sent], output
         assert f"go on with: fer-id sweep resume {folder}" in output
         assert json.loads((folder / "sweep.json").read_text())["state"] == "interrupted"
     while (left := [pid for log in folder.glob("*/log.txt") for pid in holders(log)]) and time.monotonic() < until:
