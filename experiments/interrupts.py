@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
@@ -32,30 +32,42 @@ class MachineError(FerIdError):
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
+def terminable(*others: signal.Signals) -> Iterator[Callable[[], None]]:
     """Raise :class:`Terminated` on SIGTERM in the block, so that drafts are removed and locks freed.
 
-    Whatever else ends the block after SIGTERM becomes a :class:`Terminated` too: Ray replaces it by an exit of its own.
+    Ray loses the exception of a signal while it submits a task: it goes on, or exits in a way of its own. So whatever
+    ends the block after a signal, its end included, becomes the exception of that signal.
+
+    Args:
+        others: further signals; SIGINT raises KeyboardInterrupt.
+
+    Yields:
+        a function for the library's loop, which raises the exception of a signal again.
     """
+    received = list[BaseException]()
+
+    def receive(signum: int, frame: FrameType | None) -> NoReturn:
+        received.append(KeyboardInterrupt() if signum == signal.SIGINT else Terminated(128 + signum))
+        raise received[-1]
+
+    def again() -> None:
+        if received:
+            raise received[-1]
+
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set signal handlers
-        yield
+        yield again
         return
-    received = False
-
-    def terminate(signum: int, frame: FrameType | None) -> NoReturn:
-        nonlocal received
-        received = True
-        raise Terminated(128 + signum)
-
-    before = signal.signal(signal.SIGTERM, terminate)
+    before = {number: signal.signal(number, receive) for number in (signal.SIGTERM, *others)}
     try:
-        yield
+        yield again
+        again()
     except BaseException as error:
-        if received and not isinstance(error, Terminated):
-            raise Terminated(128 + signal.SIGTERM) from error
+        if received and error is not received[-1]:
+            raise received[-1] from error
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,13 +25,14 @@ UNENDING = 1_000_000
 """Validations that no trial reaches, for a schedule without an end."""
 
 
-def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
+def tune_study(study: Study, machines: Machines, *, cpus: int, before_step: Callable[[], None]) -> None:
     """Train every trial that is left.
 
     Args:
         study: suggests trials and records their outcomes.
         machines: resources of Ray.
         cpus: processor cores of each trial.
+        before_step: called at every step of Ray's loop; raises where the study was interrupted.
     """
     running: dict[str, Trial] = {}
     tuner = tune.Tuner(
@@ -47,7 +49,7 @@ def tune_study(study: Study, machines: Machines, *, cpus: int) -> None:
             storage_path=str(machines.storage.resolve()),
             verbose=0,
             failure_config=FailureConfig(max_failures=1),  # of a worker; a trial's error is an outcome
-            callbacks=[Bookkeeper(study, running)],
+            callbacks=[Bookkeeper(study, running, before_step)],
         ),
     )
     tuner.fit()
@@ -154,8 +156,12 @@ class _Earlier:
 class Bookkeeper(Callback):
     """Records and reports how trials end."""
 
-    def __init__(self, study: Study, running: dict[str, Trial]) -> None:
-        self._study, self._running = study, running
+    def __init__(self, study: Study, running: dict[str, Trial], before_step: Callable[[], None]) -> None:
+        self._study, self._running, self._before_step = study, running, before_step
+
+    def on_step_begin(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """End an interrupted study."""
+        self._before_step()
 
     def on_trial_recover(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Report that a worker died; Ray starts another one, once."""

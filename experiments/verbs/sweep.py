@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -175,8 +176,8 @@ def _tune(config: SweepConfig, study: Study) -> None:
 
         say(f"{ledger.folder}: trials side by side: {cluster.concurrent}, threads of each: {config.cpus}")
         try:
-            with terminable():  # again, since Ray has replaced the signal handler
-                tune_study(study, cluster, cpus=config.cpus)
+            with terminable(signal.SIGINT) as again:  # since Ray has replaced the signal handler
+                tune_study(study, cluster, cpus=config.cpus, before_step=again)
         except (KeyboardInterrupt, Terminated):
             ledger.write(ledger.settings() | {"state": INTERRUPTED})
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -121,18 +121,29 @@ def test_errors_have_their_exit_codes_and_messages(
     assert ("Traceback" in output) == (code == OUR_FAULT)
 
 
-@pytest.mark.parametrize("replaced", [SystemExit(1), RuntimeError("lost")], ids=["as Ray does", "any error"])
-def test_sigterm_stays_sigterm_where_a_library_replaces_its_exception(replaced: BaseException) -> None:
-    def end() -> None:
-        with terminable():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-            except Terminated:
-                raise replaced from None
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "lost", [SystemExit(1), RuntimeError("lost"), None], ids=["by an exit", "by an error", "whole"]
+)
+def test_a_signal_counts_where_a_library_loses_its_exception(lost: BaseException | None, sent: signal.Signals) -> None:
+    steps, ends = [0], Terminated if sent == signal.SIGTERM else KeyboardInterrupt
 
-    with pytest.raises(Terminated) as ended:
-        end()
-    assert ended.value.code == TERMINATED
+    def work() -> None:
+        with terminable(signal.SIGINT) as again:
+            try:
+                os.kill(os.getpid(), sent)
+            except BaseException:
+                if lost is not None:
+                    raise lost from None
+            with suppress(ends):
+                again()
+                steps.append(1)
+
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    with pytest.raises(ends):
+        work()
+    assert steps == [0]
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
 def test_a_closed_pipe_is_no_error() -> None:

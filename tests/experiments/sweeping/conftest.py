@@ -63,7 +63,7 @@ def _tune_here(config: Any, study: Any) -> None:
 
     running: dict[str, Any] = {}
     suggestions, stopper = Suggestions(study, running, threads=config.cpus), Stopper(study)
-    bookkeeper = Bookkeeper(study, running)
+    bookkeeper = Bookkeeper(study, running, lambda: None)
     number = 0
     while isinstance(assignment := suggestions.suggest(f"ray-{number}"), dict):
         trial: Any = SimpleNamespace(trial_id=f"ray-{number}", config=assignment, last_result=None)
