@@ -403,15 +403,8 @@ def test_every_shipped_file_is_run() -> None:
     assert {path.stem for path in SWEEPS.glob("*.yaml")} == set(SHIPPED)
 
 
-@pytest.mark.parametrize(
-    ("name", "trained"),
-    [
-        ("drawn", "by Ray"),
-        ("strategies", "here"),
-        *(pytest.param(name, "by Ray", marks=pytest.mark.slow) for name in ("strategies", "models", "lr_augmentation")),
-    ],
-    indirect=["trained"],
-)
+@BOTH_WAYS
+@pytest.mark.parametrize("name", SHIPPED)
 def test_shipped(name: str, trained: str, drawn: Path, source: Path, tmp_path: Path) -> None:
     quick = [
         word for word in QUICK if word.partition("=")[0] not in {setting.partition("=")[0] for setting in SHIPPED[name]}
