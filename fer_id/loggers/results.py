@@ -117,5 +117,5 @@ def _caption(strip: Shown, marked: str) -> str:
 
 def _html(table: pd.DataFrame, digits: str) -> str:
     """Return a table as HTML; None and NaN are ``undefined``."""
-    defined = table.fillna(float("nan"))  # None would be printed as text
+    defined = table.astype(object).where(table.notna(), float("nan"))  # None would be printed as text
     return str(defined.to_html(index=False, float_format=digits.format, na_rep="undefined", border=0))
