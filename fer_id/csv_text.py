@@ -51,14 +51,7 @@ def _escaped(character: str) -> str:
 def csv_text(
     columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, ends: str = "\n", header: bool = True
 ) -> str:
-    """Return rows as CSV; a column that a row lacks is empty.
-
-    Args:
-        columns: names, in order.
-        rows: column -> value.
-        ends: end of a line.
-        header: whether the first line holds the names.
-    """
+    """Return rows (column -> value) as CSV with lines ended by ``ends``; a column that a row lacks is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator=ends)
     if header:

@@ -56,16 +56,10 @@ _DIGITS = "integer string conversion"
 
 @contextmanager
 def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[BinaryIO]:
-    """Open a regular file for reading bytes, without blocking on a pipe or reading a device.
+    """Open a regular file of at most ``most`` bytes, without blocking on a pipe or reading a device; follow links.
 
-    Args:
-        path: the file; links are followed.
-        error: the class to raise.
-        most: largest size, bytes.
-
-    Raises:
-        FerIdError: of class ``error``: no regular file, not readable, or too large; the message names the file, and an
-            existing one whose name differs only in capitals or in the composition of its accents.
+    Raise ``error`` where it is no regular file, not readable, or too large; the message names the file, and an existing
+    one whose name differs only in capitals or in the composition of its accents.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -88,11 +82,7 @@ def _refusal(facts: os.stat_result, most: int) -> str:
 
 
 def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
-    """Return the content of a regular file of at most ``most`` bytes.
-
-    Raises:
-        FerIdError: as :func:`opened`.
-    """
+    """Return the content of a regular file of at most ``most`` bytes; raise ``error`` as :func:`opened` does."""
     with opened(path, error, most=most) as file:
         try:
             content = file.read(most + 1)
@@ -104,11 +94,8 @@ def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
 
 
 def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
-    """Return the text of a regular UTF-8 file, without a byte-order mark.
-
-    Raises:
-        FerIdError: as :func:`opened`, or the content is not UTF-8.
-    """
+    """Return the text of a regular UTF-8 file, without a byte-order mark; raise ``error`` as :func:`opened`, or for no
+    UTF-8."""
     content = read_bytes(path, error, most=most)
     try:
         return content.decode("utf-8-sig")
@@ -120,16 +107,10 @@ def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
 
 
 def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any:
-    """Parse a JSON text.
+    """Parse a JSON text; ``where`` is the file, or the file and line, for the message.
 
-    Args:
-        text: the text.
-        where: the file, or the file and line, for the message.
-        error: the class to raise.
-
-    Raises:
-        FerIdError: of class ``error``: no JSON, a key twice in an object, nested deeper than :data:`MOST_NESTING`, or
-            a whole number of more digits than Python reads.
+    Raise ``error`` for no JSON, a key twice in an object, nesting deeper than :data:`MOST_NESTING`, or a whole number
+    of more digits than Python reads.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object)
@@ -144,7 +125,7 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object; raise ValueError for a repeated key, one of whose values would be lost."""
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -173,11 +154,9 @@ def _is_deep(value: Any) -> bool:
 
 
 def check_zip(path: Path, error: type[FerIdError]) -> None:
-    """Raise where a zip's directory claims much more content than the zip's size; nothing is unpacked.
+    """Raise ``error`` where a zip's directory claims much more content than the zip's size; nothing is unpacked.
 
-    Raises:
-        FerIdError: of class ``error``.
-        BadZipFile: the directory is damaged.
+    A damaged directory raises BadZipFile.
     """
     with zipfile.ZipFile(path) as parts:
         entries = parts.infolist()

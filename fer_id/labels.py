@@ -29,11 +29,8 @@ class LabelSpace:
         return len(self.names)
 
     def index(self, label: str | None) -> int:
-        """Return the class index of ``label``, -1 for None (unlabelled).
-
-        Raises:
-            ConfigError: the space has no such class.
-        """
+        """Return the class index of ``label``, -1 for None (unlabelled); raise ConfigError where the space has no such
+        class."""
         if label is None:
             return -1
         try:
@@ -50,11 +47,7 @@ SPACES = {space.name: space for space in (TARGET, FER7, FERPLUS8, AFFECTNET8)}
 
 
 def get_space(name: str) -> LabelSpace:
-    """Return the label space of a name.
-
-    Raises:
-        ConfigError: unknown name; the message lists the known names.
-    """
+    """Return the label space of a name; raise ConfigError, with the known names, where there is none."""
     if name not in SPACES:
         near = get_close_matches(name, SPACES, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
@@ -63,10 +56,7 @@ def get_space(name: str) -> LabelSpace:
 
 
 def map_labels(labels: Sequence[str | None], to: LabelSpace) -> tuple[list[str | None], dict[str, int]]:
-    """Map labels by name into another space; names that it lacks become None and are counted.
-
-    Returns:
-        the labels, same length and order; and the number of dropped samples by missing name.
-    """
+    """Map labels by name into another space: return them in order, None where the space lacks the name, and the number
+    of labels dropped so by name."""
     dropped = Counter(label for label in labels if label is not None and label not in to.names)
     return [label if label in to.names else None for label in labels], dict(dropped)

@@ -82,11 +82,8 @@ OWN_MODULE = "own"
 
 
 def named_model(name: str) -> ModelConfig:
-    """Return the configuration of a shipped model, or of ``timm:<name>`` with the head ``mean``.
-
-    Raises:
-        ConfigError: no such model; the known ones are listed.
-    """
+    """Return the configuration of a shipped model, or of ``timm:<name>`` with head ``mean``; else ConfigError lists the
+    known."""
     if name.startswith(TIMM):
         return ModelConfig(name, name, "mean")
     if name not in MODELS:

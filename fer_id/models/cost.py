@@ -33,13 +33,10 @@ class ModelCost:
 
 
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
-    """Return the cost of a model for clips of ``frames`` frames.
+    """Return the cost of a model for clips of ``frames`` frames; raise ConfigError where the config is invalid.
 
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
-
-    Raises:
-        ConfigError: the config is invalid.
     """
     with torch.device("meta"):
         model = build_model(replace(config, pretrained=False, weights=None), classes).eval()

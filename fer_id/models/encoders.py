@@ -44,7 +44,8 @@ class Encoder(nn.Module):
         return list(self.children())
 
     def map_names(self) -> list[str]:
-        """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order.
+        """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order, for
+        Grad-CAM.
 
         Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules.
         """
@@ -72,10 +73,8 @@ class ConvBlock(nn.Module):
 class ConvEncoder(Encoder):
     """Conv blocks and a global average pool: ``conv4`` (the paper's four blocks) and ``shallow``.
 
-    Args:
-        widths: channels of each block; the last is D.
-        convs: convolutions in each block.
-        residual: add each later convolution of a block to its input.
+    ``widths`` are the channels of each block (the last is D), ``convs`` its convolutions; ``residual`` adds each later
+    convolution of a block to its input.
     """
 
     def __init__(self, widths: Sequence[int], convs: Sequence[int], *, residual: bool = False) -> None:

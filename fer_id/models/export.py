@@ -12,8 +12,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -129,14 +129,10 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
 
 
 def export_onnx(model: ClipClassifier, frames: int) -> Exported:
-    """Export a model to ONNX.
+    """Export a model on the CPU in float32, which is put into evaluation mode, to ONNX.
 
-    Args:
-        model: on the CPU, float32; is put into evaluation mode.
-        frames: T of a window, for heads that need all frames at once.
-
-    Raises:
-        MissingExtraError: what the export needs is not installed.
+    ``frames`` is T of a window, for heads that need all frames at once. Raise MissingExtraError where what the export
+    needs is not installed.
     """
     require_extra("export", "the ONNX export")
     model.eval()
@@ -164,9 +160,7 @@ def export_onnx(model: ClipClassifier, frames: int) -> Exported:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    return Exported(
-        program.model_proto.SerializeToString(), exported.kind, exported.frames, exported.state, exported.landmarks
-    )
+    return replace(exported, content=program.model_proto.SerializeToString())
 
 
 def marked(content: bytes, marks: Mapping[str, str]) -> bytes:
@@ -179,11 +173,7 @@ def marked(content: bytes, marks: Mapping[str, str]) -> bytes:
 
 
 class OnnxModel:
-    """Inference session of an exported model, on one thread of the CPU.
-
-    Args:
-        exported: from :func:`export_onnx`.
-    """
+    """Inference session of an exported model, on one thread of the CPU."""
 
     def __init__(self, exported: Exported) -> None:
         import onnxruntime as ort
@@ -199,8 +189,8 @@ class OnnxModel:
         if self.exported.kind == CLIP:
             return np.asarray(self.run(self._filled(clip), {})["logits"][0])
         outputs, state = dict[str, NDArray[Any]](), self.start()
-        for frame in _frames(clip):
-            outputs = self.run(frame, state)
+        for step in range(clip[0].shape[1]):
+            outputs = self.run([part[:, step] for part in clip], state)
             state = {name: outputs[f"next_{name}"] for name in state}
         return np.asarray(outputs["logits"][0])
 
@@ -222,25 +212,31 @@ class OnnxModel:
         missing = self.exported.frames - clip[0].shape[1]
         if missing < 0:
             raise ValueError(f"a clip of {clip[0].shape[1]} frames for a model of {self.exported.frames}")
-        return [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in self._used(clip)]
-
-    def _used(self, clip: Sequence[Tensor]) -> Sequence[Tensor]:
-        return clip if self.exported.landmarks else clip[:2]
+        used = clip if self.exported.landmarks else clip[:2]
+        return [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in used]
 
 
-def _frames(clip: Clip) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the frames of a clip one by one."""
-    for step in range(clip[0].shape[1]):
-        yield tuple(part[:, step] for part in clip)
+class Parity(TypedDict):
+    """Difference between the logits of an ONNX model and of torch over clips: the largest, None without a clip."""
+
+    max_difference: float | None
+    clips: int
+    frames_without_face: int
+    tolerance: float
+    of: NotRequired[str]
 
 
-def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dict[str, Any]:
-    """Return the difference between the ONNX model's logits and torch's over whole clips.
+class Latency(TypedDict):
+    """Milliseconds per call, of ``calls`` calls; ``per``: what one call computes, a frame of a step or else a clip."""
 
-    Returns:
-        ``max_difference`` of a logit, numbers of ``clips`` and ``frames_without_face``, ``tolerance``. Clips without a
-        face are left out, since their logits are meaningless; without a clip ``max_difference`` is None.
-    """
+    median: float
+    p95: float
+    calls: int
+    per: str
+
+
+def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> Parity:
+    """Compare an ONNX model with torch over whole clips but those without a face, whose logits are meaningless."""
     differences, without = [], 0
     for frames, valid, landmarks in clips:
         if not valid.any():
@@ -257,18 +253,16 @@ def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dic
     }
 
 
-def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> dict[str, Any]:
-    """Return milliseconds per call (a frame of a step, else a clip): ``median``, ``p95``, ``calls``, ``per``."""
-    clip = next(noise_clips(1, onnx.exported.frames, seed=0))
-    if onnx.exported.kind == CLIP:
-        tensors: Sequence[Tensor] = clip
-        per = f"clip of {onnx.exported.frames} frames"
-    else:
-        tensors, per = next(_frames(clip)), "frame"
+def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> Latency:
+    """Measure the milliseconds per call over noise."""
+    clip: Sequence[Tensor] = next(noise_clips(1, onnx.exported.frames, seed=0))
+    per = f"clip of {onnx.exported.frames} frames"
+    if onnx.exported.kind == STEP:
+        clip, per = [part[:, 0] for part in clip], "frame"
     state, took = onnx.start(), []
     for _ in range(warm_up + calls):
         began = time.perf_counter()
-        onnx.run(tensors, state)
+        onnx.run(clip, state)
         took.append(1000 * (time.perf_counter() - began))
     measured = np.array(took[warm_up:])
     return {"median": float(np.median(measured)), "p95": float(np.quantile(measured, 0.95)), "calls": calls, "per": per}

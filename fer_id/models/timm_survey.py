@@ -32,11 +32,8 @@ class Backbone(NamedTuple):
 
 
 def survey(pattern: str) -> Iterator[Backbone]:
-    """Try every timm model whose name matches a pattern with ``*``, on the meta device (nothing is computed).
-
-    Raises:
-        ConfigError: no model has such a name.
-    """
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device; raise ConfigError where none
+    does."""
     names = timm.list_models(pattern)
     if not names:
         raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name")

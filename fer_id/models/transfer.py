@@ -28,18 +28,12 @@ class Transferred(NamedTuple):
 
 
 def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: LabelSpace) -> Transferred:
-    """Load the encoder of a checkpoint, and as many of the later parts as fit.
+    """Load the encoder of a checkpoint with the same encoder, and as many of the later parts as fit.
 
     The temporal head is transferred where it is the same, and with it the classifier's rows of the classes common to
-    both label spaces, so that a model of seven emotions begins as a model of five of them.
-
-    Args:
-        model: the model to change.
-        path: checkpoint of a model with the same encoder.
-        source, target: label spaces of the checkpoint and of ``model``.
-
-    Raises:
-        CheckpointError: a damaged file, or one of another encoder; the model is then unchanged.
+    both label spaces (``source`` of the checkpoint, ``target`` of the model), so that a model of seven emotions begins
+    as a model of five of them. Raise CheckpointError for a damaged file, or one of another encoder; the model is then
+    unchanged.
     """
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):

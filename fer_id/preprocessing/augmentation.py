@@ -65,10 +65,10 @@ class ClipAugmenter:
     """
 
     def __init__(self, config: AugmentConfig) -> None:
-        _check(config)
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
-            "1"  # albumentations otherwise looks up its newest version online when imported
-        )
+        problems = Problems("augment", (f"{name}: {fault}" for name, fault in faults(config)))
+        problems.raise_if_any(ConfigError)
+        # albumentations otherwise looks up its newest version online when imported
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations as A
         import cv2
 
@@ -101,15 +101,11 @@ class ClipAugmenter:
     def __call__(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Augment one clip; the arguments are not modified.
+        """Augment one clip, frames uint8 (T, 64, 64, 3) and landmarks float32 (T, 68, 2) in crop pixels, by draws of
+        its own.
 
-        Args:
-            frames: uint8 (T, 64, 64, 3).
-            landmarks: float32 (T, 68, 2), crop pixels; NaN stays NaN. They may end outside the crop.
-            seed, epoch, clip_id: determine the draws.
-
-        Returns:
-            frames and landmarks of the same shapes and dtypes; the arguments themselves where nothing was drawn.
+        Return both in the same shapes and dtypes, not modified in place; the arguments themselves where nothing was
+        drawn. NaN landmarks stay NaN; others may end outside the crop.
         """
         draws = self._seeded(seed, epoch, clip_id)
         frames, landmarks = self._move(frames, landmarks)
@@ -135,8 +131,7 @@ class ClipAugmenter:
     @staticmethod
     def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
         """Draw the parameters of one call of an albumentations transform."""
-        drawn: dict[str, Any] = transform.get_params_dependent_on_data(_SHAPE, {"images": frames})
-        return drawn
+        return dict(transform.get_params_dependent_on_data(_SHAPE, {"images": frames}))
 
     def _move(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
@@ -166,14 +161,10 @@ class ClipAugmenter:
 def exchange_background(
     frames: NDArray[np.uint8], landmarks: NDArray[np.float32], draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Replace everything but the face by random smooth colours, the same in all frames of the clip.
+    """Replace everything but the face by random smooth colours, the same in all frames (T, 64, 64, 3) of the clip.
 
-    Gray pictures get a gray background, so that colour does not distinguish them.
-
-    Args:
-        frames: uint8 (T, 64, 64, 3).
-        landmarks: (T, 68, 2); frames without landmarks stay unchanged.
-        draws: source of the colours.
+    Gray pictures get a gray background, so that colour does not distinguish them; frames without landmarks stay
+    unchanged.
     """
     import cv2
 
@@ -187,31 +178,17 @@ def exchange_background(
     return np.asarray(np.rint(face * frames + (1 - face) * scene), np.uint8)
 
 
-def _check(config: AugmentConfig) -> None:
-    problems = Problems("augment")
-    for name, fault in faults(config):
-        problems.add(f"{name}: {fault}")
-    problems.raise_if_any(ConfigError)
-
-
 # 256 equally likely values of a normal distribution, scaled to unit variance; a random byte selects a value.
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 _QUANTILES /= _QUANTILES.std()
 
 
 def add_noise(frames: NDArray[np.uint8], std: float, draws: np.random.Generator) -> NDArray[np.uint8]:
-    """Add Gaussian sensor noise, independent between pixels and frames, equal in the channels of a pixel.
+    """Add Gaussian sensor noise to uint8 frames (T, H, W, 3), independent between pixels and frames, equal in a pixel's
+    channels.
 
-    Random bytes index a table of the normal distribution's quantiles: ten times faster than drawing normal numbers,
-    whose precision an 8-bit image could not hold.
-
-    Args:
-        frames: uint8 (T, H, W, 3).
-        std: standard deviation as a part of the full range, in [0, 0.2].
-        draws: source of the random bytes.
-
-    Returns:
-        new frames, uint8 (T, H, W, 3), clipped to [0, 255].
+    ``std`` is a part of the full range, in [0, 0.2]. Random bytes index a table of the normal distribution's quantiles:
+    ten times faster than drawing normal numbers, whose precision an 8-bit image could not hold.
     """
     import cv2
 

@@ -17,7 +17,7 @@ from av.stream import Disposition
 
 from fer_id import inputs
 from fer_id.errors import DataError
-from fer_id.preprocessing.hdr import is_hdr
+from fer_id.preprocessing.display import is_hdr
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """Accepted containers, detected by content; playlists (HLS, concat) are not, since they open other files and URLs."""
@@ -61,13 +61,8 @@ class VideoFacts:
 
 
 class Picture(NamedTuple):
-    """Decoded frame.
-
-    Attributes:
-        frame: PyAV's ``VideoFrame``.
-        time: seconds from the file's beginning.
-        damaged: the decoder or the container flags this frame, or a frame that it may be predicted from.
-    """
+    """Decoded frame (PyAV's ``VideoFrame``) at its seconds from the file's beginning; ``damaged``: the decoder or the
+    container flags it, or a frame that it may be predicted from."""
 
     frame: Any
     time: float
@@ -76,12 +71,9 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Video file open for reading.
+    """Video file open for reading: PyAV's container and stream, and the facts of the stream.
 
     Attributes:
-        path: the file.
-        container, stream: PyAV's.
-        facts: of the stream.
         begin: seconds of the file's first presentation time, the origin of all moments.
     """
 
@@ -94,17 +86,13 @@ class OpenVideo:
     def jump(self, time: float) -> None:
         """Seek to a key frame near a moment; without an index in the container it may lie after the moment.
 
-        Raises:
-            FFmpegError: the file cannot be read from the middle.
+        Raise FFmpegError where the file cannot be read from the middle.
         """
         self.container.seek(int((time + self.begin) * av.time_base), backward=True)
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield the pictures in order of presentation, damaged ones flagged.
-
-        Raises:
-            DataError: the file cannot be read on, or a frame has no presentation time.
-        """
+        """Yield the pictures in order of presentation, damaged ones flagged; raise DataError where the file cannot be
+        read on, or a frame has no presentation time."""
         run: list[Picture] = []
         for picture in self._decoded():
             run.append(picture)
@@ -153,9 +141,8 @@ class OpenVideo:
     def end(self) -> float:
         """Compute the seconds from the beginning to the end of the last picture from the packets, without decoding.
 
-        Raises:
-            DataError: the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its time
-                stamps go back, which makes moments ambiguous.
+        Raise DataError where the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its
+        time stamps go back, which makes moments ambiguous.
         """
         end, latest = -1.0, -1.0
         for packet in self._packets():
@@ -182,11 +169,7 @@ class OpenVideo:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenVideo]:
-    """Open the video stream of a file.
-
-    Raises:
-        DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
-    """
+    """Open the video stream of a file; raise DataError as :func:`fer_id.preprocessing.video.video_facts`."""
     with _container(path) as container:
         stream = _video_stream(path, container)
         stream.codec_context.thread_count = 1  # videos are prepared side by side

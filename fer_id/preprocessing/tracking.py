@@ -68,13 +68,8 @@ class Follower:
     """Tracker of one face: it begins with the largest and most central face and continues by position and size.
 
     No other face takes the target's place: a face that returns elsewhere, or larger, is taken for another person's.
-
-    Args:
-        patience: seconds, see :data:`PATIENCE_S`.
-        reacquire_s: seconds without the target after which tracking starts anew; None: never.
-
-    Attributes:
-        restarts: number of these new starts.
+    ``patience`` (seconds) is explained at :data:`PATIENCE_S`. After ``reacquire_s`` seconds without the target (None:
+    never) tracking starts anew; ``restarts`` counts these new starts.
     """
 
     def __init__(self, patience: float = PATIENCE_S, reacquire_s: float | None = None) -> None:
@@ -83,16 +78,11 @@ class Follower:
 
     def begin(self, face: Face, time: float) -> None:
         """Set the target to this face, seen at ``time``."""
-        self._last = _Place(*middle(face), size(face), time)
+        self._last = _Place(*face.middle, face.size, time)
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """Return the target's face among the faces of a frame, None where it is absent.
-
-        Args:
-            faces: of this frame, in its pixels.
-            time: of this frame, seconds; ascending from call to call.
-            width, height: of this frame.
-        """
+        """Return the target's face among the faces of a frame (in its pixels), None where it is absent; ``time``
+        (seconds) ascends from call to call."""
         if not faces:
             return None
         last = self._last
@@ -118,19 +108,15 @@ def follow_face(
     gray: bool = False,
     follower: Chooser | None = None,
 ) -> Iterator[Seen]:
-    """Yield the target's aligned crop in every frame.
+    """Yield the target's aligned crop in every frame, uint8 (H, W, 3), RGB, or the reason of a missing frame.
 
     Args:
-        frames: uint8 (H, W, 3), RGB, or the reason of a missing frame, see
-            :func:`fer_id.preprocessing.video.sample_frames`.
+        frames: see :func:`fer_id.preprocessing.video.sample_frames`.
         times: seconds of each frame.
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
         min_eye_distance: pixels between the eye centres below which a face is too small.
         gray: without colour, as FER2013.
         follower: chooses the target's face; a new :class:`Follower` by default.
-
-    Yields:
-        a :class:`Seen` for each frame.
     """
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
@@ -179,21 +165,8 @@ def _unseen(outcome: str) -> Seen:
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
 
 
-def middle(face: Face) -> tuple[float, float]:
-    """Return the centre (x, y) of a face's box, pixels."""
-    left, top, right, bottom = face.box
-    return (left + right) / 2, (top + bottom) / 2
-
-
-def size(face: Face) -> float:
-    """Return the side of a square of the same area as a face's box, pixels."""
-    left, top, right, bottom = face.box
-    return max(math.sqrt(max(right - left, 0) * max(bottom - top, 0)), 1e-6)
-
-
 def _distance(face: Face, last: _Place) -> float:
-    x, y = middle(face)
-    return math.hypot(x - last.x, y - last.y)
+    return math.dist(face.middle, (last.x, last.y))
 
 
 def _shares(box: Box, width: int, height: int) -> Box:
@@ -204,15 +177,15 @@ def _shares(box: Box, width: int, height: int) -> Box:
 def _goes_on(face: Face, last: _Place, away: float) -> bool:
     """Return whether a face's position and size are possible for the target after ``away`` seconds."""
     slack = 1 + away
-    growth = abs(math.log(size(face) / last.size))
+    growth = abs(math.log(face.size / last.size))
     return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 
 
 def _prominence(face: Face, width: int, height: int) -> float:
     """Return the area of a face, weighted by its distance from the picture's centre: half at 1/4 of the diagonal."""
-    x, y = middle(face)
+    x, y = face.middle
     off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
-    return float(size(face) ** 2 * 0.5 ** (off**2))
+    return float(face.size**2 * 0.5 ** (off**2))
 
 
 def _eye_distance(face: Face) -> float:
