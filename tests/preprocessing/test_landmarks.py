@@ -54,6 +54,7 @@ def test_the_mapping_is_68_points_with_the_agreed_ones():
     np.testing.assert_array_equal(mesh_to_68(mesh)[8], mesh[152])
 
 
+@pytest.mark.slow
 def test_faces_of_fer2013_are_found_at_the_known_rate(points):
     detected = np.isfinite(points).all(axis=(1, 2))
     assert np.isnan(points[~detected]).all()
