@@ -66,8 +66,7 @@ class Display:
         return oriented(image, _display_matrix(frame))
 
     def _converted(self, frame: Any) -> NDArray[np.uint8]:
-        rgb: NDArray[np.uint8] = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        return rgb
+        return np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
 
 
 def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:

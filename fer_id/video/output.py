@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import counted
 from fer_id.video import boris_writer as boris
-from fer_id.video import elan_writer as elan
+from fer_id.video import elan
 from fer_id.video.picture import clock, colour, draw
 from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
 
@@ -58,18 +58,16 @@ _MOST_ROWS = 400  # of the page's table; the CSV has every window
 
 
 def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -> None:
-    """Write all files of an output folder, readable by their owner only.
+    """Write all files of a timeline into an empty folder, readable by their owner only.
 
-    Args:
-        timeline: predictions to write.
-        folder: empty folder to fill.
-        place: the folder's final path, from which the video is linked.
-        consent: a sentence on the consent that was checked.
+    ``place`` is the folder's final path, from which the video is linked; ``consent`` a sentence on the consent that was
+    checked.
     """
     media = _relative(timeline.video.path, place)
     windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
     figure = draw(timeline)
     picture = style.svg(figure)
+    thumbnails = _thumbnails(timeline)
     content = {
         "windows.csv": _csv(windows),
         "windows.parquet": windows.to_parquet(index=False),
@@ -79,16 +77,18 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
         "review.eaf": elan.write(timeline, media),
         "review_boris.csv": boris.write_table(timeline, media),
         "review.boris": boris.write_project(timeline, media),
+        **thumbnails,
     }
-    for name, data in {**content, **_thumbnails(timeline)}.items():
+    for name, data in content.items():
         atomic_write_bytes(folder / name, data)
-    write_page(folder / "index.html", "predict.html.j2", **_page(timeline, picture, place, media, consent))
+    page = folder / "index.html"
+    _write_page(page, timeline, thumbnails.keys(), picture=picture, place=place, media=media, consent=consent)
     write_json(folder / RECORD, record(timeline, consent))
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
 
 
-def record(timeline: Timeline, consent: str) -> dict[str, Any]:
+def record(timeline: Timeline, consent: str) -> dict[str, object]:
     """Return the content of ``prediction.json``."""
     about, video = timeline.about, timeline.video
     return {
@@ -173,43 +173,43 @@ def _relative(video: Path, place: Path) -> str:
     return printable(path if path.startswith("../") else f"./{path}")
 
 
-def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: str) -> dict[str, Any]:
-    rows, thumbnails = timeline.windows.to_dict("records"), _thumbnails(timeline)
-    return {
-        "timeline": timeline,
-        "about": timeline.about,
-        "provenance": timeline.about.provenance,
-        "sentences": sentences(timeline),
-        "picture": data_uri(picture),
-        "notes": notes(timeline),
-        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
-        "settings": [(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
-        "thumbnails": bool(thumbnails),
-        "left_out": max(len(rows) - _MOST_ROWS, 0),
-        "colours": [(name, colour(name)) for name in timeline.labels.names],
-        "media": media,
-        "place": place,
-        "consent": consent,
-        "erasure": ERASURE,
-        "no_face": not outcomes(timeline)[FOUND],
-    }
+def _write_page(
+    path: Path, timeline: Timeline, thumbnails: Set[str], *, picture: bytes, place: Path, media: str, consent: str
+) -> None:
+    rows = timeline.windows.to_dict("records")
+    write_page(
+        path,
+        "predict.html.j2",
+        timeline=timeline,
+        about=timeline.about,
+        provenance=timeline.about.provenance,
+        sentences=sentences(timeline),
+        picture=data_uri(picture),
+        notes=notes(timeline),
+        rows=[_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
+        settings=[(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
+        thumbnails=bool(thumbnails),
+        left_out=max(len(rows) - _MOST_ROWS, 0),
+        colours=[(name, colour(name)) for name in timeline.labels.names],
+        media=media,
+        place=place,
+        consent=consent,
+        erasure=ERASURE,
+        no_face=not outcomes(timeline)[FOUND],
+    )
 
 
-def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Set[str]) -> dict[str, object]:
     """Return a window's row of the page's table."""
     picture = f"{THUMBNAILS}/{row['window']:04d}.jpg"
-    shares: Sequence[tuple[str, float]] = [
-        (name, 100 * row[f"{timeline.kind}_{name}"])
-        for name in timeline.labels.names
-        if row["status"] in (ANSWERED, FOR_REVIEW)
-    ]
+    judged = timeline.labels.names if row["status"] in (ANSWERED, FOR_REVIEW) else ()
     return {
         "start": clock(row["start_s"], tenths=True),
         "end": clock(row["end_s"], tenths=True),
         "seek": f"{row['start_s']:.2f},{row['end_s']:.2f}",
         "status": row["status"],
         "answer": row["answer"],
-        "shares": [(name, share, colour(name)) for name, share in shares],
+        "shares": [(name, 100 * row[f"{timeline.kind}_{name}"], colour(name)) for name in judged],
         "picture": picture if picture in thumbnails else None,
         "faces": f"{row['n_valid']} of {row['n_frames']}",
     }
