@@ -15,15 +15,10 @@ SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """Ordered class names; their order is the order of all logits, tables and figures.
+    """Ordered class names; their order is the order of all logits, tables and figures."""
 
-    Attributes:
-        name: of the space, in configs and cards.
-        names: class names; the index in this tuple is the class index.
-    """
-
-    name: str
-    names: tuple[str, ...]
+    name: str  # of the space, in configs and cards
+    names: tuple[str, ...]  # class names; the index in this tuple is the class index
 
     def __len__(self) -> int:
         return len(self.names)

@@ -38,17 +38,11 @@ FLIP_68 = _flip_68()
 
 
 class StoredClip(NamedTuple):
-    """Clip of a store.
+    """Clip of a store."""
 
-    Attributes:
-        frames: uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing.
-        landmarks: float32 (T, 68, 2), crop pixels, NaN where no face was found.
-        valid: bool (T,), False where no face was found.
-    """
-
-    frames: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    valid: NDArray[np.bool_]
+    frames: NDArray[np.uint8]  # uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing
+    landmarks: NDArray[np.float32]  # float32 (T, 68, 2), crop pixels, NaN where no face was found
+    valid: NDArray[np.bool_]  # bool (T,), False where no face was found
 
 
 class ClipItem(TypedDict):

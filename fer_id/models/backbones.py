@@ -77,19 +77,12 @@ class Sizes(TypedDict, total=False):
 
 
 class Fit(NamedTuple):
-    """Construction of a timm backbone for 64x64.
+    """Construction of a timm backbone for 64x64."""
 
-    Attributes:
-        sizes: none for a backbone that takes any size.
-        halve: True where the stride of its stem is halved.
-        dim: D.
-        side: cells a side of its last feature map; 0 where it ends in a row of tokens.
-    """
-
-    sizes: Sizes
-    halve: bool
-    dim: int
-    side: int
+    sizes: Sizes  # none for a backbone that takes any size
+    halve: bool  # True where the stride of its stem is halved
+    dim: int  # D
+    side: int  # cells a side of its last feature map; 0 where it ends in a row of tokens
 
 
 @lru_cache(maxsize=64)

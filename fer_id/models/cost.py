@@ -15,21 +15,14 @@ from fer_id.types import CROP, LANDMARKS
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Cost of a model.
-
-    Attributes:
-        name, encoder, head: names from the config.
-        parameters: number of trainable parameters, classifier included.
-        frame: multiply-adds of encoding one 64x64 frame.
-        clip: multiply-adds of one clip, head and classifier included.
-    """
+    """Cost of a model, by the names in its config."""
 
     name: str
     encoder: str
     head: str
-    parameters: int
-    frame: int
-    clip: int
+    parameters: int  # number of trainable parameters, classifier included
+    frame: int  # multiply-adds of encoding one 64x64 frame
+    clip: int  # multiply-adds of one clip, head and classifier included
 
 
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:

@@ -37,22 +37,15 @@ Clip = tuple[Tensor, Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Exported:
-    """A model as ONNX.
-
-    Attributes:
-        content: bytes of the ONNX file.
-        kind: :data:`STEP`, one frame at a time, or :data:`CLIP`.
-        frames: T of a whole-clip model; 1 of a step.
-        state: name and size of each state tensor; a step takes each as ``<name>``, (1, size), zeros at first, and
-            returns it as ``next_<name>``.
-        landmarks: True where the model takes landmarks too.
-    """
+    """A model as ONNX."""
 
     content: bytes
-    kind: str
-    frames: int
+    kind: str  # STEP, one frame at a time, or CLIP
+    frames: int  # T of a whole-clip model; 1 of a step
+    # name and size of each state tensor; a step takes each as ``<name>``, (1, size), zeros at first, and returns it as
+    # ``next_<name>``
     state: dict[str, int]
-    landmarks: bool
+    landmarks: bool  # True where the model takes landmarks too
 
     @property
     def inputs(self) -> dict[str, list[int]]:

@@ -16,19 +16,12 @@ from fer_id.progress import track
 
 
 class Backbone(NamedTuple):
-    """A timm model at 64x64.
-
-    Attributes:
-        name: timm's name.
-        family: module of timm that defines it, such as ``resnet``.
-        side: cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built.
-        reason: reason why it cannot be built, or empty.
-    """
+    """A timm model at 64x64."""
 
     name: str
-    family: str
-    side: int | None
-    reason: str
+    family: str  # module of timm that defines it, such as ``resnet``
+    side: int | None  # cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built
+    reason: str  # reason why it cannot be built, or empty
 
 
 def survey(pattern: str) -> Iterator[Backbone]:

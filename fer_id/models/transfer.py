@@ -14,17 +14,11 @@ from fer_id.models.network import ClipClassifier
 
 
 class Transferred(NamedTuple):
-    """Weights that a model took over.
+    """Weights that a model took over."""
 
-    Attributes:
-        weights: name -> copy of each transferred weight.
-        head: True where the temporal head was transferred; False where the source has another head.
-        classes: classes whose classifier row was transferred; the other rows are new.
-    """
-
-    weights: dict[str, Tensor]
-    head: bool
-    classes: list[str]
+    weights: dict[str, Tensor]  # name -> copy of each transferred weight
+    head: bool  # True where the temporal head was transferred; False where the source has another head
+    classes: list[str]  # classes whose classifier row was transferred; the other rows are new
 
 
 def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: LabelSpace) -> Transferred:

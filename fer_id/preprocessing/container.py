@@ -42,21 +42,14 @@ _LONGEST_RUN = 16  # B frames between two others, at most; some encoders write n
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Properties of a video from its header.
+    """Properties of a video from its header."""
 
-    Attributes:
-        width, height: pixels as stored, before any rotation.
-        duration_s: seconds; 0 where the header has none.
-        fps: mean frames a second.
-        hdr: whether the transfer curve is HLG or PQ.
-        cropping: hidden pixels at the left, right, upper and lower edge, from the container.
-    """
-
-    width: int
+    width: int  # pixels as stored, before any rotation; so is the height
     height: int
-    duration_s: float
-    fps: float
-    hdr: bool = False
+    duration_s: float  # seconds; 0 where the header has none
+    fps: float  # mean frames a second
+    hdr: bool = False  # whether the transfer curve is HLG or PQ
+    # hidden pixels at the left, right, upper and lower edge, from the container
     cropping: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
@@ -71,17 +64,13 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Video file open for reading: PyAV's container and stream, and the facts of the stream.
-
-    Attributes:
-        begin: seconds of the file's first presentation time, the origin of all moments.
-    """
+    """Video file open for reading: PyAV's container and stream, and the facts of the stream."""
 
     path: Path
     container: Any
     stream: Any
     facts: VideoFacts
-    begin: float
+    begin: float  # seconds of the file's first presentation time, the origin of all moments
 
     def jump(self, time: float) -> None:
         """Seek to a key frame near a moment; without an index in the container it may lie after the moment.

@@ -25,18 +25,12 @@ class MarkError(DataError):
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """Point on the target's face at a moment.
+    """Point on the target's face at a moment."""
 
-    Attributes:
-        time_s: seconds in the video.
-        x, y: shares of the displayed picture's width and height, from its left and upper edge, in [0, 1].
-        row: origin of the mark for messages, such as ``faces.csv, line 2``.
-    """
-
-    time_s: float
-    x: float
-    y: float
-    row: str = ""
+    time_s: float  # seconds in the video
+    x: float  # share of the displayed picture's width, from its left edge, in [0, 1]
+    y: float  # likewise of its height, from its upper edge
+    row: str = ""  # origin of the mark for messages, such as ``faces.csv, line 2``
 
 
 class MarkedFace:

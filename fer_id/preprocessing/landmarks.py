@@ -56,16 +56,12 @@ _CHUNK = 32  # stills per message to a worker: enough to hide the cost of the tr
 
 @dataclass(frozen=True)
 class Face:
-    """Detected face; MediaPipe applies its confidence thresholds but does not return the confidence.
+    """Detected face; MediaPipe applies its confidence thresholds but does not return the confidence."""
 
-    Attributes:
-        points68: float32 (68, 2), iBUG order, image pixels (x, y), pixel centres at whole numbers; may lie outside.
-        points478: float32 (478, 2), mesh order, image pixels.
-        blendshapes: name -> [0, 1], such as ``mouthSmileLeft``; empty unless enabled in the landmarker.
-    """
-
+    # float32 (68, 2), iBUG order, image pixels (x, y), pixel centres at whole numbers; may lie outside
     points68: NDArray[np.float32]
-    points478: NDArray[np.float32]
+    points478: NDArray[np.float32]  # float32 (478, 2), mesh order, image pixels
+    # name -> [0, 1], such as ``mouthSmileLeft``; empty unless enabled in the landmarker
     blendshapes: dict[str, float] = field(default_factory=dict)
 
     @property

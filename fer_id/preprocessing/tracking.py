@@ -32,21 +32,15 @@ _GROWTH = 1.6  # factor by which its size may change likewise
 
 
 class Seen(NamedTuple):
-    """Sampled frame.
+    """Sampled frame."""
 
-    Attributes:
-        crop: uint8 (64, 64, 3), RGB; black unless found, so that no other part of the picture is stored.
-        landmarks: float32 (68, 2) in crop pixels, NaN unless found.
-        outcome: one of :data:`OUTCOMES`.
-        boxes: left, top, right, bottom of every face in the frame, as shares of the picture's width and height.
-        chosen: index of the target in ``boxes``; None where the target is absent.
-    """
-
+    # uint8 (64, 64, 3), RGB; black unless found, so that no other part of the picture is stored
     crop: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    outcome: str
+    landmarks: NDArray[np.float32]  # float32 (68, 2) in crop pixels, NaN unless found
+    outcome: str  # one of OUTCOMES
+    # left, top, right, bottom of every face in the frame, as shares of the picture's width and height
     boxes: tuple[Box, ...] = ()
-    chosen: int | None = None
+    chosen: int | None = None  # index of the target in ``boxes``; None where the target is absent
 
 
 class Chooser(Protocol):

@@ -91,36 +91,25 @@ class _Shape(BaseModel):
 
 @dataclass
 class StoreCard:
-    """Description of a store, ``card.json``.
+    """Description of a store, ``card.json``."""
 
-    Attributes:
-        provenance: ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn).
-        label_space: name of the label space of ``label`` and ``soft_label``.
-        shard_by: ``subject_id`` or ``split``.
-        source: dataset name.
-        geometry: of the crops; stores of different geometry do not mix.
-        parameters: all settings of the store's preparation; see :attr:`settings`.
-        versions: of the libraries that computed the store's content.
-        audit: results of the leakage audit, and every count of samples left out.
-        groups: the group columns (age group, severity, ...).
-        landmarks_from: one of :data:`LANDMARKS_FROM`; a simulated store has its source's.
-        consent: of a cohort, pseudonym -> terms at the time of the preparation.
-        expires_on: day (ISO) after which the store refuses to open; empty: never.
-    """
-
-    provenance: str
-    label_space: str
-    shard_by: str
-    source: str
+    provenance: str  # ``real``, ``simulated`` (real faces, made-up motion) or ``synthetic`` (drawn)
+    label_space: str  # name of the label space of ``label`` and ``soft_label``
+    shard_by: str  # ``subject_id`` or ``split``
+    source: str  # dataset name
+    # of the crops; stores of different geometry do not mix
     geometry: CropGeometry = field(default_factory=CropGeometry)
+    # all settings of the store's preparation; see settings
     parameters: dict[str, object] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)  # of the libraries that computed the store's content
+    # results of the leakage audit, and every count of samples left out
     audit: dict[str, JsonValue] = field(default_factory=dict)
-    groups: list[str] = field(default_factory=list)
+    groups: list[str] = field(default_factory=list)  # the group columns (age group, severity, ...)
     notes: list[str] = field(default_factory=list)
-    landmarks_from: str = "none"
+    landmarks_from: str = "none"  # one of LANDMARKS_FROM; a simulated store has its source's
+    # of a cohort, pseudonym -> terms at the time of the preparation
     consent: dict[str, Snapshot] = field(default_factory=dict)
-    expires_on: str = ""
+    expires_on: str = ""  # day (ISO) after which the store refuses to open; empty: never
 
     def shareable(self, subject: str) -> bool:
         """Return whether pictures of a subject may leave the machine: drawn faces, and consent to ``media_sharing``.

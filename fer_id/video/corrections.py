@@ -29,19 +29,13 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Corrected:
-    """Content of a file that a person corrected.
-
-    Attributes:
-        video, sha256: name of the reviewed video, and checksum of its content.
-        subject: pseudonym of the person whose face was tracked; empty: unknown.
-        opinions: ordered by time.
-    """
+    """Content of a file that a person corrected."""
 
     path: Path
-    video: str
-    sha256: str
-    subject: str
-    opinions: tuple[Opinion, ...] = ()
+    video: str  # name of the reviewed video
+    sha256: str  # of its content
+    subject: str  # pseudonym of the person whose face was tracked; empty: unknown
+    opinions: tuple[Opinion, ...] = ()  # ordered by time
 
     def holding(self, opinions: Iterable[Opinion]) -> Corrected:
         """Return a copy with these opinions."""

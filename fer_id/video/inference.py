@@ -37,47 +37,28 @@ _BATCH = 16  # windows
 @dataclass(frozen=True)
 class VideoModel:
     """A clip classifier, on its device and in evaluation mode, with the sampling and crop settings that it was trained
-    with.
-
-    Attributes:
-        fps: sampled frames per second.
-        frames: T, frames in a window.
-        gray: whether crops are grayscale.
-        min_eye_distance: pixels between the eyes below which a face is too small.
-        test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
-        precision: ``32`` or ``bf16``.
-    """
+    with."""
 
     model: ClipClassifier
     labels: LabelSpace
-    fps: float
-    frames: int
-    gray: bool
-    min_eye_distance: float
-    test_views: str = "one"
-    precision: str = "32"
+    fps: float  # sampled frames per second
+    frames: int  # T, frames in a window
+    gray: bool  # whether crops are grayscale
+    min_eye_distance: float  # pixels between the eyes below which a face is too small
+    test_views: str = "one"  # views of a window whose logits are averaged, see ``fer_id.tasks.views``
+    precision: str = "32"  # ``32`` or ``bf16``
 
 
 class VideoPrediction(NamedTuple):
-    """Logits of every window of a video, with the face tracking that they rest on.
+    """Logits of every window of a video, with the face tracking that they rest on."""
 
-    Attributes:
-        frames: ``time_s, outcome`` of every frame.
-        windows: (start, end) in frames.
-        valid: frames with a face, and all frames, of each window.
-        logits: (N, K).
-        restarts: number of times that tracking began anew.
-        faces: thumbnail (JPEG) of the tracked face per window; None where no frame shows the face.
-        several_faces: frames with more than one face.
-    """
-
-    frames: pd.DataFrame
-    windows: list[tuple[int, int]]
-    valid: list[tuple[int, int]]
-    logits: NDArray[np.float64]
-    restarts: int
-    faces: list[bytes | None]
-    several_faces: int = 0
+    frames: pd.DataFrame  # ``time_s, outcome`` of every frame
+    windows: list[tuple[int, int]]  # (start, end) in frames
+    valid: list[tuple[int, int]]  # frames with a face, and all frames, of each window
+    logits: NDArray[np.float64]  # (N, K)
+    restarts: int  # number of times that tracking began anew
+    faces: list[bytes | None]  # thumbnail (JPEG) of the tracked face per window; None where no frame shows the face
+    several_faces: int = 0  # frames with more than one face
 
 
 def open_video(path: Path) -> Video:

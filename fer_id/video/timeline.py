@@ -63,21 +63,14 @@ class Video:
 
 @dataclass(frozen=True)
 class About:
-    """Facts and caveats of a model that accompany its answers.
-
-    Attributes:
-        provenance: of its evaluation data.
-        temperature: divides the logits; None: the probabilities are raw.
-        threshold: top probability below which a window is for review; None: every window is.
-        settings: sampling and crop settings by name.
-        notes, of_video: caveats of the answers, the most important first, and of the video and the choice of the face.
-    """
+    """Facts and caveats of a model that accompany its answers."""
 
     model: str
-    provenance: str
-    temperature: float | None
-    threshold: float | None
-    settings: Mapping[str, str | float]
+    provenance: str  # of its evaluation data
+    temperature: float | None  # divides the logits; None: the probabilities are raw
+    threshold: float | None  # top probability below which a window is for review; None: every window is
+    settings: Mapping[str, str | float]  # sampling and crop settings by name
+    # caveats of the answers, the most important first, and of the video and the choice of the face
     notes: tuple[str, ...] = ()
     of_video: tuple[str, ...] = ()
 
@@ -90,22 +83,16 @@ class About:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A video's predictions and all else that its outputs contain.
-
-    Attributes:
-        frames: ``time_s, outcome`` of every sampled frame.
-        windows: see :func:`judge_windows`.
-        faces: thumbnail (JPEG) of the tracked face per window; None without a face; empty: no thumbnails.
-        subject: pseudonym of the person whose face was tracked; empty: unknown.
-    """
+    """A video's predictions and all else that its outputs contain."""
 
     video: Video
     about: About
     labels: LabelSpace
-    frames: pd.DataFrame
-    windows: pd.DataFrame
+    frames: pd.DataFrame  # ``time_s, outcome`` of every sampled frame
+    windows: pd.DataFrame  # see judge_windows
+    # thumbnail (JPEG) of the tracked face per window; None without a face; empty: no thumbnails
     faces: tuple[bytes | None, ...] = ()
-    subject: str = ""
+    subject: str = ""  # pseudonym of the person whose face was tracked; empty: unknown
 
     @property
     def kind(self) -> str:
