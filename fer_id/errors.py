@@ -5,15 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-SHOWN = 20
-"""Largest number of listed problems of one input; the others are counted."""
-
-MOST_CHARACTERS = 1900
-"""Largest length of a message, which fits a screen."""
-
-MOST_QUOTED = 60
-"""Largest number of characters of an input that a message quotes."""
-
+SHOWN = 20  # largest number of listed problems of one input; the others are counted
+MOST_CHARACTERS = 1900  # largest length of a message, which fits a screen
+MOST_QUOTED = 60  # largest number of characters of an input that a message quotes
 _VARIABLE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
 _WIDTHS = (MOST_CHARACTERS, 300, 150)  # characters of a problem, tried in this order until the message is short enough
 
@@ -122,8 +116,7 @@ class Problems:
         return self._kinds.get(problem) or _VARIABLE.sub("#", problem.partition(": ")[2] or problem)
 
     def raise_if_any(self, error: type[FerIdError], hint: str = "") -> None:
-        """Raise ``error`` with the problems (examples of each kind, and a count) if there are any; ``hint``, a remedy,
-        is the last line."""
+        """Raise ``error`` with any problems (examples of each kind, and a count) and, as last line, ``hint``, a remedy."""
         if not self.found:
             return
         first = f"{self.where}: {len(self.found)} problem{'s' if len(self.found) > 1 else ''}"

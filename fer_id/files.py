@@ -24,9 +24,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Error numbers of a disk without locks, such as some network disks."""
 
 _RETRY_S = 0.1
-
-_HELD: set[IO[str]] = set()
-"""Lock files of this process, see :func:`locked`."""
+_HELD: set[IO[str]] = set()  # lock files of this process, see locked
 
 
 def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | None = None) -> None:
@@ -123,8 +121,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
-    """Read a JSON object from a file; raise ``error`` where the file is missing, damaged or no regular file, or holds
-    none."""
+    """Read a JSON object from a file; raise ``error`` where the file is missing, damaged or irregular, or holds none."""
     value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")

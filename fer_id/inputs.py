@@ -19,15 +19,9 @@ from fer_id.errors import FerIdError, cut, quoted
 MB = 2**20
 MOST_JSON = 64 * MB
 MOST_YAML = MB
-MOST_ANNOTATIONS = 64 * MB
-"""Bytes of a file of ELAN or BORIS."""
-
-MOST_NESTING = 100
-"""Deepest nesting of lists and mappings in JSON and YAML."""
-
-MOST_GROWTH = 200
-"""Largest ratio of unpacked size to size of a gzip file, beyond the first :data:`FREE_GROWTH` bytes."""
-
+MOST_ANNOTATIONS = 64 * MB  # bytes of a file of ELAN or BORIS
+MOST_NESTING = 100  # deepest nesting of lists and mappings in JSON and YAML
+MOST_GROWTH = 200  # largest ratio of unpacked size to size of a gzip file, beyond the first FREE_GROWTH bytes
 FREE_GROWTH = 10 * MB
 MOST_ZIP_GROWTH = 4
 """Largest ratio of claimed content to size of a zip of weights, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
@@ -94,7 +88,7 @@ def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
 
 
 def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
-    """Return the text of a regular UTF-8 file, without a byte-order mark; raise ``error`` as :func:`opened`, or for no
+    """Return the text of a regular UTF-8 file without byte-order mark; raise ``error`` as :func:`opened`, or for no
     UTF-8."""
     content = read_bytes(path, error, most=most)
     try:
@@ -154,10 +148,8 @@ def _is_deep(value: Any) -> bool:
 
 
 def check_zip(path: Path, error: type[FerIdError]) -> None:
-    """Raise ``error`` where a zip's directory claims much more content than the zip's size; nothing is unpacked.
-
-    A damaged directory raises BadZipFile.
-    """
+    """Raise ``error`` where a zip's directory claims much more content than the zip's size; nothing is unpacked. A
+    damaged directory raises BadZipFile."""
     with zipfile.ZipFile(path) as parts:
         entries = parts.infolist()
     claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size

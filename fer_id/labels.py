@@ -24,8 +24,7 @@ class LabelSpace:
         return len(self.names)
 
     def index(self, label: str | None) -> int:
-        """Return the class index of ``label``, -1 for None (unlabelled); raise ConfigError where the space has no such
-        class."""
+        """Return the class index of ``label``, -1 for None (unlabelled); ConfigError where the space has no such class."""
         if label is None:
             return -1
         try:
@@ -51,7 +50,6 @@ def get_space(name: str) -> LabelSpace:
 
 
 def map_labels(labels: Sequence[str | None], to: LabelSpace) -> tuple[list[str | None], dict[str, int]]:
-    """Map labels by name into another space: return them in order, None where the space lacks the name, and the number
-    of labels dropped so by name."""
+    """Map labels by name into another space, to None where it lacks the name; return also the number lost by name."""
     dropped = Counter(label for label in labels if label is not None and label not in to.names)
     return [label if label in to.names else None for label in labels], dict(dropped)

@@ -15,8 +15,8 @@ MOST_CELLS = 500_000_000
 
 
 def read_parquet(path: Path, error: type[FerIdError], hint: str, *, threads: bool = True) -> pd.DataFrame:
-    """Return the table of a Parquet file; raise ``error``, with the remedy ``hint``, where it is no regular file, too
-    large or damaged."""
+    """Return the table of a Parquet file; raise ``error`` and ``hint``, a remedy, for no regular file, too large, or
+    damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -11,10 +11,7 @@ from fer_id.errors import ConfigError
 
 def user_folder(variable: str, below_home: str, remedy: str) -> Path:
     """Return the folder that ``$variable`` (XDG Base Directory Specification) names, else ``below_home`` in the home
-    folder.
-
-    Raise ConfigError, ended by ``remedy``, where neither is known, as for an unlisted user of a container.
-    """
+    folder. Raise ConfigError, ended by ``remedy``, where neither is known, as for an unlisted user of a container."""
     if named := os.environ.get(variable):
         return Path(named)
     try:
@@ -32,10 +29,8 @@ def expanded(path: str) -> Path:
 
 
 def figure_cache() -> Path:
-    """Return a folder for matplotlib's list of fonts outside of the home folder, for this user alone.
-
-    The folder lies among the temporary files and is reused, unless it belongs to another user.
-    """
+    """Return a folder for matplotlib's list of fonts outside of the home folder, for this user alone. The folder lies
+    among the temporary files and is reused, unless it belongs to another user."""
     path = Path(tempfile.gettempdir()) / f"fer_id-figures-{os.getuid()}"
     try:
         path.mkdir(mode=0o700, exist_ok=True)

@@ -14,10 +14,7 @@ from pydantic_core import ErrorDetails, PydanticCustomError
 from fer_id.errors import FerIdError, Problems, quoted
 
 T = TypeVar("T")
-
-LATEST_S = float(2**31 - 1)
-"""Largest moment in seconds, the limit of BORIS."""
-
+LATEST_S = float(2**31 - 1)  # largest moment in seconds, the limit of BORIS
 _QUOTED = 60
 _EXPECTED = {
     **dict.fromkeys(("float_type", "float_parsing", "finite_number", "int_type", "int_from_float"), "a finite number"),
@@ -79,10 +76,8 @@ def checked(shape: Any, value: T, where: str, error: type[FerIdError], hint: str
 
 
 def record(shape: type[T], value: object, where: str, error: type[FerIdError], hint: str = "") -> T:
-    """Return parsed JSON as a typed record, of a model, a named tuple, or any annotation that pydantic validates.
-
-    Raise ``error``, with the remedy ``hint``, where a part has another shape; each is listed by its place in ``where``.
-    """
+    """Return parsed JSON as a typed record, of a model, a named tuple, or any annotation that pydantic validates. Raise
+    ``error``, with the remedy ``hint``, where a part has another shape; each is listed by its place in ``where``."""
     try:
         result: T = _adapter(cast("Any", shape)).validate_python(value)
     except ValidationError as found:

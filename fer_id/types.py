@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-CROP = 64
-"""Side of every stored face crop, in pixels."""
-
-LANDMARKS = 68
-"""Points per face, in the iBUG 300-W order."""
-
-SOURCE, COHORT = 0, 1
-"""Domains of clips: the source data of pretraining, and the cohort that a model is adapted to."""
+CROP = 64  # side of every stored face crop, in pixels
+LANDMARKS = 68  # points per face, in the iBUG 300-W order
+SOURCE, COHORT = 0, 1  # domains of clips: the source data of pretraining, and the cohort that a model is adapted to
 
 
 def _flip_68() -> tuple[int, ...]:
@@ -33,8 +28,7 @@ def _flip_68() -> tuple[int, ...]:
     return tuple(order)
 
 
-FLIP_68 = _flip_68()
-"""Permutation of the 68 points after mirroring x in a horizontal flip; it is its own inverse."""
+FLIP_68 = _flip_68()  # permutation of the 68 points after mirroring x in a horizontal flip; it is its own inverse
 
 
 class StoredClip(NamedTuple):

@@ -18,9 +18,7 @@ try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels ar
 except ImportError:
     from yaml import BaseLoader, SafeLoader  # type: ignore[assignment]
 
-MOST_NODES = 50_000
-"""Largest number of values in a file, with every repetition by an alias counted."""
-
+MOST_NODES = 50_000  # largest number of values in a file, with every repetition by an alias counted
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 

@@ -27,11 +27,8 @@ from fer_id.models.encoders import HALVES, Encoder
 from fer_id.progress import say
 from fer_id.types import CROP
 
-MAP = 4
-"""Smallest side of the last feature map of a backbone at 64x64."""
-
-PATCH = 8
-"""Largest patch side of a vision transformer: 64 tokens at 64x64."""
+MAP = 4  # smallest side of the last feature map of a backbone at 64x64
+PATCH = 8  # largest patch side of a vision transformer: 64 tokens at 64x64
 
 
 class TimmEncoder(Encoder):
@@ -59,10 +56,8 @@ class TimmEncoder(Encoder):
         return list(self.net.children())
 
     def map_names(self) -> list[str]:
-        """Return timm's own list of stages; for a transformer the first norm of each block.
-
-        After a transformer's last block only the class token is read, and the patches have no gradient.
-        """
+        """Return timm's own list of stages; for a transformer the first norm of each block. After a transformer's last
+        block only the class token is read, and the patches have no gradient."""
         modules = dict(self.net.named_modules())
         listed = [info["module"] for info in getattr(self.net, "feature_info", ())]
         stages = [name for name in listed if name in modules]  # some lists name modules that do not exist

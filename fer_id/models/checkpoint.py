@@ -22,9 +22,7 @@ from fer_id.progress import say
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
 
-MODEL = "model."
-"""Prefix of the model's weights in a training checkpoint, where a task holds it as ``self.model``."""
-
+MODEL = "model."  # prefix of the model's weights in a training checkpoint, where a task holds it as ``self.model``
 CONTAINERS = ("state_dict", "model")
 """Keys under which a file may hold its weights: that of Lightning and timm, and a common older one."""
 
@@ -33,9 +31,7 @@ REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE
 """Message of torch's weights-only reader about a file with more than weights and plain containers."""
 
 
-NARROW = (torch.float16, torch.bfloat16)
-"""Formats that convert to float32 without loss."""
-
+NARROW = (torch.float16, torch.bfloat16)  # formats that convert to float32 without loss
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of a file of weights in torch's format before zip files."""
 
@@ -65,18 +61,15 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the model's weights in a training checkpoint, without the task's prefix; of other files as
-    :func:`read_tensors`."""
+    """Return the model's weights in a training checkpoint, without the task's prefix; of other files all weights."""
     tensors = read_tensors(path)
     model = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
     return model or tensors
 
 
 def load_model(model: ClipClassifier, path: str | Path) -> None:
-    """Load all weights of a model of the same config and classes.
-
-    Raise CheckpointError as :func:`read_tensors`, or where the file is of another model; the model is then unchanged.
-    """
+    """Load all weights of a model of the same config and classes. Raise CheckpointError as :func:`read_tensors`, or
+    where the file is of another model; the model is then unchanged."""
     load_into(model, path)
 
 
@@ -93,8 +86,7 @@ def write_checkpoint(task: nn.Module, path: Path) -> None:
 
 
 def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
-    """Load a module from a file, or from the part of the file's model named ``part``, if any; raise as
-    :func:`load_model`."""
+    """Load a module from a file, or from the part of the file's model named ``part``; raise as :func:`load_model`."""
     state = load_state(path)
     prefix = f"{part}."
     state = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)} or state

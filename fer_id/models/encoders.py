@@ -45,10 +45,7 @@ class Encoder(nn.Module):
 
     def map_names(self) -> list[str]:
         """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order, for
-        Grad-CAM.
-
-        Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules.
-        """
+        Grad-CAM. Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules."""
         return []
 
 

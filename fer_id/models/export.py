@@ -26,13 +26,9 @@ from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
 
 OPSET = 20
-TOLERANCE = 1e-4
-"""Largest accepted difference of a logit from torch's."""
-
+TOLERANCE = 1e-4  # largest accepted difference of a logit from torch's
 STEP, CLIP = "step", "clip"
-
-Clip = tuple[Tensor, Tensor, Tensor]
-"""Frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2)."""
+Clip = tuple[Tensor, Tensor, Tensor]  # frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2)
 
 
 @dataclass(frozen=True)
@@ -79,10 +75,8 @@ class _Step(nn.Module):
 
 
 class _Whole(nn.Module):
-    """Module for whole clips: frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2) if used -> logits.
-
-    Every frame is encoded, since the graph cannot depend on which frames are valid.
-    """
+    """Module for whole clips: frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2) if used -> logits. Every
+    frame is encoded, since the graph cannot depend on which frames are valid."""
 
     def __init__(self, model: ClipClassifier) -> None:
         super().__init__()
@@ -122,11 +116,8 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
 
 
 def export_onnx(model: ClipClassifier, frames: int) -> Exported:
-    """Export a model on the CPU in float32, which is put into evaluation mode, to ONNX.
-
-    ``frames`` is T of a window, for heads that need all frames at once. Raise MissingExtraError where what the export
-    needs is not installed.
-    """
+    """Export a model on the CPU in float32, which is put into evaluation mode, to ONNX. ``frames`` is T of a window,
+    for heads that need all frames at once. Raise MissingExtraError where what the export needs is not installed."""
     require_extra("export", "the ONNX export")
     model.eval()
     state = _state(model.head)

@@ -107,10 +107,8 @@ class BiLSTM(Head):
 
 
 class Transformer(Head):
-    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, its output.
-
-    Frames keep their positions in time (sinusoidal, Vaswani et al., 2017), so a gap of invalid frames stays a gap.
-    """
+    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, its output. Frames
+    keep their positions in time (sinusoidal, Vaswani et al., 2017), so a gap of invalid frames stays a gap."""
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__(hidden)

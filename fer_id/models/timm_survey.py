@@ -25,8 +25,7 @@ class Backbone(NamedTuple):
 
 
 def survey(pattern: str) -> Iterator[Backbone]:
-    """Try every timm model whose name matches a pattern with ``*``, on the meta device; raise ConfigError where none
-    does."""
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device; ConfigError where none does."""
     names = timm.list_models(pattern)
     if not names:
         raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name")

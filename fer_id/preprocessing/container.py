@@ -22,15 +22,9 @@ from fer_id.preprocessing.display import is_hdr
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """Accepted containers, detected by content; playlists (HLS, concat) are not, since they open other files and URLs."""
 
-FASTEST = 1000.0
-"""Frames per second; a header with more is taken to be damaged."""
-
-LARGEST = 10_000 * 10_000
-"""Pixels of a frame; a header with more is taken to be damaged."""
-
-LONGEST_S = 86_400.0
-"""Seconds of a video; a time stamp beyond a day is taken to be damaged."""
-
+FASTEST = 1000.0  # frames per second; a header with more is taken to be damaged
+LARGEST = 10_000 * 10_000  # pixels of a frame; a header with more is taken to be damaged
+LONGEST_S = 86_400.0  # seconds of a video; a time stamp beyond a day is taken to be damaged
 BACK_S = 0.5
 """Seconds by which time stamps may go back; a file with larger steps back holds several recordings in a row."""
 
@@ -73,15 +67,13 @@ class OpenVideo:
     begin: float  # seconds of the file's first presentation time, the origin of all moments
 
     def jump(self, time: float) -> None:
-        """Seek to a key frame near a moment; without an index in the container it may lie after the moment.
-
-        Raise FFmpegError where the file cannot be read from the middle.
-        """
+        """Seek to a key frame near a moment; without an index in the container it may lie after the moment. Raise
+        FFmpegError where the file cannot be read from the middle."""
         self.container.seek(int((time + self.begin) * av.time_base), backward=True)
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield the pictures in order of presentation, damaged ones flagged; raise DataError where the file cannot be
-        read on, or a frame has no presentation time."""
+        """Yield the pictures in order of presentation, damaged ones flagged; DataError where one has no time or is
+        unreadable."""
         run: list[Picture] = []
         for picture in self._decoded():
             run.append(picture)
@@ -168,9 +160,7 @@ def opened(path: Path) -> Iterator[OpenVideo]:
 
 def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
     """Yield a run of B frames and the frame after them; damage spreads over the run, whose frames predict each other.
-
-    The times of a run are sorted: AVI stores decoding times, which are the same times in another order.
-    """
+    The times of a run are sorted: AVI stores decoding times, which are the same times in another order."""
     damaged, times = any(picture.damaged for picture in run), sorted(picture.time for picture in run)
     for picture, time in zip(run, times, strict=True):
         yield Picture(picture.frame, time, picture.damaged or (damaged and not picture.frame.key_frame))

@@ -12,8 +12,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-WHITE_NITS = 203.0
-"""Luminance mapped to white; brighter light is clipped. Faces lie far below it."""
+WHITE_NITS = 203.0  # luminance mapped to white; brighter light is clipped. Faces lie far below it.
 
 HDR_NOTE = (
     f"HDR is shown with its white at {WHITE_NITS:g} nits (ITU-R BT.2408): where a camera put it lower, faces stay dark"
@@ -84,8 +83,8 @@ def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDAr
 
 
 def without_combs(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Deinterlace a picture, uint8 (H, W, 3): lines of the second field (the odd lines) are interpolated from the first
-    (the even lines) where the fields differ."""
+    """Deinterlace a picture: where the fields differ, odd lines (the second field) are interpolated from the even
+    lines."""
     lines, result = image.astype(np.int16), image.copy()
     odd = lines[1::2]
     above = lines[0::2][: len(odd)]
@@ -122,10 +121,7 @@ def is_hdr(frame: Any) -> bool:
 
 def to_bt709(frame: Any) -> NDArray[np.uint8]:
     """Map an HDR frame (:func:`is_hdr`) to uint8 (H, W, 3), RGB in BT.709, for a display of gamma 2.4; reference white
-    (203 nits) becomes 255.
-
-    Its primaries are BT.2020 unless stated as P3 or BT.709.
-    """
+    (203 nits) becomes 255. Its primaries are BT.2020 unless stated as P3 or BT.709."""
     matrix = _BT2020_MATRIX if frame.colorspace == _UNSPECIFIED else None
     coded: NDArray[np.uint16] = frame.to_ndarray(format="rgb48le", src_colorspace=matrix)
     parts = [_mapped(coded[row : row + _ROWS], frame) for row in range(0, len(coded), _ROWS)]

@@ -35,9 +35,7 @@ class Mark:
 
 class MarkedFace:
     """Choice of the target by :func:`follow_marks`, instead of a :class:`fer_id.preprocessing.tracking.Follower`.
-
-    ``places`` maps moments to the target's index among the faces of that frame; no entry where the target is absent.
-    """
+    ``places`` maps moments to the target's index among the faces of that frame; no entry where the target is absent."""
 
     restarts = 0
 
@@ -133,8 +131,7 @@ def _from_mark(mark: Mark, glimpses: list[_Glimpse]) -> dict[float, int]:
 
 
 def _marked(mark: Mark, at: _Glimpse) -> int:
-    """Return the index of the face under the mark, of several the nearest; raise MarkError where the mark lies on no
-    face."""
+    """Return the index of the face under the mark, of several the nearest; MarkError where it lies on no face."""
     x, y = mark.x * at.width, mark.y * at.height
     hit = {place: face for place, face in enumerate(at.faces) if _holds(face, x, y)}
     if hit:

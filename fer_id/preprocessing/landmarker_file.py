@@ -66,8 +66,7 @@ def _checked(path: Path, origin: str) -> Path:
 
 
 def _download(url: str, place: Path) -> bytes:
-    """Download the bundle; raise ConfigError for no network, a server error, or content of another SHA-256 (a login
-    page, for example)."""
+    """Download the bundle; ConfigError for no network, a server error, or other content (a login page, for example)."""
     by_hand = f"Download {BUNDLE_URL} elsewhere and put it at {place}, or set {BUNDLE_VARIABLE} to where it lies"
     say(f"fetching MediaPipe's face models (4 MB) from {url}")
     try:
@@ -102,10 +101,8 @@ def system_libraries() -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Discard standard error of native code: MediaPipe's start-up messages ignore every log level.
-
-    Errors still arrive as exceptions.
-    """
+    """Discard standard error of native code: MediaPipe's start-up messages ignore every log level. Errors still arrive
+    as exceptions."""
     original, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)

@@ -46,11 +46,8 @@ MESH_MAPPING = "mesh-2"
 """Version of :data:`MESH_68` in a card (``StoreCard.landmarks_from``). In ``mesh-1`` the points 55 and 59 were mesh 321
 and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mouth's width from here."""
 
-STILL_SIDE = 192
-"""Pixels to which the longer side of a smaller still is enlarged."""
-STILL_CONFIDENCE = 0.3
-"""Confidence threshold for stills that are known to show a face."""
-
+STILL_SIDE = 192  # pixels to which the longer side of a smaller still is enlarged
+STILL_CONFIDENCE = 0.3  # confidence threshold for stills that are known to show a face
 _CHUNK = 32  # stills per message to a worker: enough to hide the cost of the transfer
 
 

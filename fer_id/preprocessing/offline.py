@@ -47,10 +47,8 @@ class OfflineThread:
             self.call(_refuse_sockets)
 
     def call(self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        """Return ``function(*args, **kwargs)``, or raise its exception.
-
-        Raise RuntimeError where the thread has ended, by :meth:`close` or since this process is a fork.
-        """
+        """Return ``function(*args, **kwargs)``, or raise its exception. Raise RuntimeError where the thread has ended,
+        by :meth:`close` or since this process is a fork."""
         if not self._thread.is_alive():
             raise RuntimeError("the thread has ended")
         future: Future[Result] = Future()

@@ -19,12 +19,8 @@ FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only
 OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL, NO_PICTURE, DAMAGED)
 """Outcomes of a frame; all but the first are reasons for a frame without a usable face."""
 
-MOST_FACES = 4
-"""Faces detected per frame, at most; enough to distinguish a therapist or a parent from the child."""
-
-PATIENCE_S = 1.0
-"""Seconds of absence over which the search region of the target grows; then it stays constant."""
-
+MOST_FACES = 4  # faces detected per frame, at most; enough to distinguish a therapist or a parent from the child
+PATIENCE_S = 1.0  # seconds of absence over which the search region of the target grows; then it stays constant
 Box = tuple[float, float, float, float]
 
 _REACH = 0.75  # face sizes that the target may move between two frames, plus as much per second of absence
@@ -75,8 +71,8 @@ class Follower:
         self._last = _Place(*face.middle, face.size, time)
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """Return the target's face among the faces of a frame (in its pixels), None where it is absent; ``time``
-        (seconds) ascends from call to call."""
+        """Return the target's face among a frame's faces, None where it is absent; ``time`` (s) ascends from call to
+        call."""
         if not faces:
             return None
         last = self._last

@@ -19,25 +19,16 @@ from fer_id.preprocessing.display import Display
 NO_PICTURE, DAMAGED = "no picture", "damaged"
 """Reasons for a moment without a frame: no picture was recorded near it, or it cannot be decoded faithfully."""
 
-MISSING_S = 0.5
-"""Seconds by which a video may end before its header's duration, which many recorders round up."""
-
-SHORTEST_GAP_S = 0.1
-"""Seconds; a picture this near stands for a moment at any sampling rate."""
-
-MOST_DAMAGED = 0.5
-"""Share of sampled moments that may be damaged; a video with more is unreadable."""
-
+MISSING_S = 0.5  # seconds by which a video may end before its header's duration, which many recorders round up
+SHORTEST_GAP_S = 0.1  # seconds; a picture this near stands for a moment at any sampling rate
+MOST_DAMAGED = 0.5  # share of sampled moments that may be damaged; a video with more is unreadable
 _SEEK_S = 5.0  # first moment from which seeking to the key frame before it is faster than decoding from the start
 _BACK_S = 2.0  # seconds by which a second jump goes farther back where the first lands late; doubled at every jump
 
 
 def video_facts(path: Path) -> VideoFacts:
-    """Return the properties in a video's header.
-
-    Raise DataError for no such file, empty, not a video, audio only, single pictures only, an absurd size or frame
-    rate.
-    """
+    """Return the properties in a video's header. Raise DataError for no such file, empty, not a video, audio only,
+    single pictures only, an absurd size or frame rate."""
     with opened(path) as video:
         return video.facts
 

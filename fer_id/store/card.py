@@ -112,10 +112,8 @@ class StoreCard:
     expires_on: str = ""  # day (ISO) after which the store refuses to open; empty: never
 
     def shareable(self, subject: str) -> bool:
-        """Return whether pictures of a subject may leave the machine: drawn faces, and consent to ``media_sharing``.
-
-        A simulated clip inherits its source's permission, and benchmarks give none.
-        """
+        """Return whether pictures of a subject may leave the machine: drawn faces, and consent to ``media_sharing``. A
+        simulated clip inherits its source's permission, and benchmarks give none."""
         agreed = subject in self.consent and "media_sharing" in self.consent[subject]["purposes"]
         return self.provenance == "synthetic" or (self.provenance == "real" and agreed)
 
@@ -132,9 +130,7 @@ class StoreCard:
     @property
     def mesh_mapping(self) -> str | None:
         """Version of ``MESH_68`` that the landmarks were computed with; None for every other origin, or no landmarks.
-
-        Landmarks of two versions are not the same points of a face. Other origins mix with every version.
-        """
+        Landmarks of two versions are not the same points of a face. Other origins mix with every version."""
         return self.landmarks_from if self.landmarks_from.startswith("mesh-") else None
 
     @classmethod

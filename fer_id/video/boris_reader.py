@@ -26,9 +26,7 @@ from fer_id.video.corrections import Corrected, Opinion, corrected, opinion
 
 OFFSET, SUBJECT = "Time offset (s)", "Subject"
 NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)
-MEDIA_COLUMNS = ("Source", "Media file")
-"""Column of an observation's media files in BORIS 8 and in BORIS 7."""
-
+MEDIA_COLUMNS = ("Source", "Media file")  # column of an observation's media files in BORIS 8 and in BORIS 7
 _ALONE = "expected the reviewed video alone in its player"
 _PLAYER = re.compile(r"(?:^|[|\s])player #(\d+): ?")
 

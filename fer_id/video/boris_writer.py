@@ -26,18 +26,14 @@ NOBODY = "No focal subject"
 SHA256_MARK, SUBJECT_MARK = "sha256:", "subject:"
 """Prefixes, in the observation's name, of the video's checksum and of the tracked person's pseudonym."""
 
-LEFT = tuple(status for status in STATUSES if status != ANSWERED)
-"""Statuses of segments without an answer."""
-
+LEFT = tuple(status for status in STATUSES if status != ANSWERED)  # statuses of segments without an answer
 _PREFIX = f"{MODEL}: "
 _TICK = 0.001  # seconds: one event ends before the next of the same behaviour begins
 
 
 def write_table(timeline: Timeline, media: str) -> bytes:
     """Return a CSV table with a row per segment; ``Behavior`` is ``model: <class>``, or the status without an answer.
-
-    ``media`` is the path of the video as seen from the folder of the file.
-    """
+    ``media`` is the path of the video as seen from the folder of the file."""
     video, rows = timeline.video, list[tuple[str, ...]]()
     length = (f"{video.length_s:.3f}", f"{video.fps:.3f}")
     facts = (_observation(timeline), _now(), timeline.about.sentence, media, *length)

@@ -36,8 +36,7 @@ _BATCH = 16  # windows
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A clip classifier, on its device and in evaluation mode, with the sampling and crop settings that it was trained
-    with."""
+    """A clip classifier, on its device and in evaluation mode, with the sampling and crops that it was trained with."""
 
     model: ClipClassifier
     labels: LabelSpace
@@ -62,8 +61,7 @@ class VideoPrediction(NamedTuple):
 
 
 def open_video(path: Path) -> Video:
-    """Return a video's identity, length and frame rate; raise DataError where it is none, damaged, or without a
-    picture."""
+    """Return a video's identity, length and frame rate; DataError where it is none, damaged, or without a picture."""
     facts = video_facts(path)
     return Video(path, path.stat().st_size, sha256(path), pictures_end(path), facts.fps, facts.hdr)
 
@@ -121,8 +119,8 @@ def predict_windows(
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
-    """Yield the windows, (start, end) in frames, ascending and without gaps, of a stream of frames; only the frames
-    that a later window needs are held."""
+    """Yield the windows (start, end in frames; ascending, no gaps) of a stream, holding only frames that a later one
+    needs."""
     source, held, first = iter(frames), deque[Seen](), 0
     for start, end in cuts:
         for _ in range(start - first):

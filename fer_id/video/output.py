@@ -26,8 +26,7 @@ from fer_id.video import elan
 from fer_id.video.picture import clock, colour, draw
 from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
 
-RECORD = "prediction.json"
-"""Written last; marks a folder as an output of ``fer-id predict``."""
+RECORD = "prediction.json"  # written last; marks a folder as an output of ``fer-id predict``
 
 ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
@@ -58,11 +57,8 @@ _MOST_ROWS = 400  # of the page's table; the CSV has every window
 
 
 def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -> None:
-    """Write all files of a timeline into an empty folder, readable by their owner only.
-
-    ``place`` is the folder's final path, from which the video is linked; ``consent`` a sentence on the consent that was
-    checked.
-    """
+    """Write all files of a timeline into an empty folder, readable by their owner only. ``place`` is the folder's final
+    path, from which the video is linked; ``consent`` a sentence on the consent that was checked."""
     media = _relative(timeline.video.path, place)
     windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
     figure = draw(timeline)

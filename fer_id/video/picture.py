@@ -42,10 +42,8 @@ _SHARE_OF_ROW = 0.05  # share of a row below which a segment is too short for it
 
 
 def draw(timeline: Timeline) -> Figure:
-    """Draw the stacked probabilities: pale and hatched where a window is for review, gray where there is no face.
-
-    A long video continues in further rows of equal length, so that a window stays wide enough to be visible.
-    """
+    """Draw the stacked probabilities: pale and hatched where a window is for review, gray where there is no face. A
+    long video continues in further rows of equal length, so that a window stays wide enough to be visible."""
     rows = _rows(timeline.video.length_s)
     height = 1.15 + 1.7 * len(rows)
     with style.styled():

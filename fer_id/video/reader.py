@@ -11,9 +11,7 @@ from fer_id.video.corrections import Corrected
 
 def read_corrected(path: Path) -> Corrected:
     """Read the corrections from a file of ELAN (``.eaf``) or BORIS (``.csv``, ``.tsv``: aggregated events; ``.boris``).
-
-    Raise DataError for no such file, one of another kind, damaged, or not made by ``fer-id predict``.
-    """
+    Raise DataError for no such file, one of another kind, damaged, or not made by ``fer-id predict``."""
     table, project = boris_reader.read_table, boris_reader.read_project
     readers = {".eaf": elan.read, ".csv": table, ".tsv": table, ".boris": project}
     if not path.is_file():

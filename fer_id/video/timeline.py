@@ -31,10 +31,8 @@ LEAST_S = 1.0
 
 
 class Segment(NamedTuple):
-    """A stretch of the video (seconds) with one of :data:`STATUSES` and, where answered, a class.
-
-    ``words`` are the mean probabilities of a segment for review, and the reason of a gap; else empty.
-    """
+    """A stretch of the video (seconds) with one of :data:`STATUSES` and, where answered, a class. ``words`` are the
+    mean probabilities of a segment for review, and the reason of a gap; else empty."""
 
     start_s: float
     end_s: float
@@ -45,8 +43,8 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Video:
-    """Identity of a video file, its length to the end of its last picture, its frames per second from the header, and
-    whether it is HDR."""
+    """A video file: identity, seconds to the end of its last picture, frames a second in its header, and whether it is
+    HDR."""
 
     path: Path
     size: int
@@ -106,8 +104,7 @@ class Timeline:
         return {status: float(spans.get(status, 0.0)) for status in STATUSES}
 
     def segments(self) -> list[Segment]:
-        """Return windows joined to segments: neighbours of equal status and answer; windows for review only within
-        :data:`LEAST_S`."""
+        """Return neighbouring windows of equal status and answer, joined; windows for review only within LEAST_S."""
         segments = []
         for (status, answer, _), group in groupby(self.windows.to_dict("records"), key=_stretch):
             rows = list(group)
@@ -164,8 +161,7 @@ def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd
 
 
 def with_face(times: pd.DataFrame, frames: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return a mask (N,) of windows (:func:`spans`) with a face in the time they stand for, among frames ``time_s,
-    outcome``; a face elsewhere in them does not count."""
+    """Return a mask (N,) of windows with a face in the time they stand for: a face elsewhere in them does not count."""
     face_times = frames["time_s"][frames["outcome"] == FOUND].to_numpy()
     tick = 1e-6  # a frame at the border belongs to the later window
     first, last = (np.searchsorted(face_times, times[name].to_numpy() - tick) for name in ("from_s", "to_s"))
