@@ -116,7 +116,7 @@ class Problems:
         return self._kinds.get(problem) or _VARIABLE.sub("#", problem.partition(": ")[2] or problem)
 
     def raise_if_any(self, error: type[FerIdError], hint: str = "") -> None:
-        """Raise ``error`` with any problems (examples of each kind, and a count) and, as last line, ``hint``, a remedy."""
+        """Raise ``error`` with the problems, if any (examples of each kind, and a count); ``hint`` is the last line."""
         if not self.found:
             return
         first = f"{self.where}: {len(self.found)} problem{'s' if len(self.found) > 1 else ''}"

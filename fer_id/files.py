@@ -42,8 +42,7 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | N
             out.flush()
             os.fsync(out.fileno())
         os.chmod(name, mode if mode is not None else path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(name, path)
-        _settle(path.parent)
+        put_in_place(Path(name), path)
     except BaseException as problem:
         if name is not None:
             with suppress(FileNotFoundError):
@@ -64,22 +63,17 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _settle(folder: Path) -> None:
-    """Sync the names in a folder to the disk: a power cut may undo a rename that was not synced."""
-    handle = os.open(folder, os.O_RDONLY)
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename a complete file onto another, and sync the folder: a power cut may undo a rename that was not synced."""
+    os.replace(draft, path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(folder)
     except OSError as problem:
         if problem.errno != errno.EINVAL:  # a disk without sync of folders
             raise
     finally:
-        os.close(handle)
-
-
-def put_in_place(draft: Path, path: Path) -> None:
-    """Rename a complete file onto another, and sync the folder."""
-    os.replace(draft, path)
-    _settle(path.parent)
+        os.close(folder)
 
 
 def sweep(folder: Path) -> None:
@@ -102,11 +96,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 def sha256(path: Path) -> str:
@@ -121,7 +113,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
-    """Read a JSON object from a file; raise ``error`` where the file is missing, damaged or irregular, or holds none."""
+    """Read a JSON object from a file; raise ``error`` where it is missing, damaged or irregular, or holds none."""
     value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")

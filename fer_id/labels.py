@@ -24,7 +24,7 @@ class LabelSpace:
         return len(self.names)
 
     def index(self, label: str | None) -> int:
-        """Return the class index of ``label``, -1 for None (unlabelled); ConfigError where the space has no such class."""
+        """Return the class index of ``label``, -1 for None (unlabelled); ConfigError where it has no such class."""
         if label is None:
             return -1
         try:

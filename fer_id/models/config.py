@@ -78,7 +78,7 @@ OWN_MODULE = "own"
 
 
 def named_model(name: str) -> ModelConfig:
-    """Return the config of a shipped model, or of ``timm:<name>`` with head ``mean``; ConfigError lists the known ones."""
+    """Return the config of a shipped model, or of ``timm:<name>`` with head ``mean``; else a ConfigError lists them."""
     if name.startswith(TIMM):
         return ModelConfig(name, name, "mean")
     if name not in MODELS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -50,11 +50,6 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
         frame=frame,
         clip=frames * frame + head,
     )
-
-
-def cost_table(configs: Iterable[ModelConfig], classes: int = 5, frames: int = 10) -> list[ModelCost]:
-    """Return the cost of every config, in order."""
-    return [model_cost(config, classes, frames) for config in configs]
 
 
 def _counted(compute: Callable[[], Tensor]) -> tuple[int, Tensor]:

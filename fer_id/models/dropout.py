@@ -23,7 +23,7 @@ def dropout_layers(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def dropping(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode, its batch norm too, but for its dropout; CheckpointError where it has none."""
+    """Put the model, its batch norm too, into evaluation mode but for its dropout; CheckpointError if it has none."""
     if not (layers := dropout_layers(model)):
         raise CheckpointError(
             "no layer of the model drops anything (model.dropout=0), so its answers would all be the same: train one "

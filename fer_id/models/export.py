@@ -171,7 +171,11 @@ class OnnxModel:
     def logits(self, clip: Clip) -> NDArray[np.float32]:
         """Return the logits (K,) after the last frame of a clip."""
         if self.exported.kind == CLIP:
-            return np.asarray(self.run(self._filled(clip), {})["logits"][0])
+            missing = self.exported.frames - clip[0].shape[1]  # filled with frames without a face
+            if missing < 0:
+                raise ValueError(f"a clip of {clip[0].shape[1]} frames for a model of {self.exported.frames}")
+            parts = [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in clip]
+            return np.asarray(self.run(parts, {})["logits"][0])
         outputs, state = dict[str, NDArray[Any]](), self.start()
         for step in range(clip[0].shape[1]):
             outputs = self.run([part[:, step] for part in clip], state)
@@ -190,14 +194,6 @@ class OnnxModel:
             if name not in state
         }
         return dict(zip(self.exported.outputs, self._session.run(None, inputs | state), strict=True))
-
-    def _filled(self, clip: Clip) -> list[Tensor]:
-        """Return a clip padded to T frames with frames without a face."""
-        missing = self.exported.frames - clip[0].shape[1]
-        if missing < 0:
-            raise ValueError(f"a clip of {clip[0].shape[1]} frames for a model of {self.exported.frames}")
-        used = clip if self.exported.landmarks else clip[:2]
-        return [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in used]
 
 
 class Parity(TypedDict):

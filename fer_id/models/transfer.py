@@ -44,7 +44,10 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     if same:
         model.load_state_dict({**model.state_dict(), **{name: state[name].to(own[name]) for name in mine}})
         names |= set(mine)
-        _take_rows(model, state, source, target, classes)
+        to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
+        now = model.state_dict()  # tensors that share the model's memory
+        for name in ("classifier.1.weight", "classifier.1.bias"):
+            now[name][to] = state[name][fro].to(now[name])
     if classes == list(target.names):
         names |= {"classifier.1.weight", "classifier.1.bias"}
     now = model.state_dict()
@@ -59,14 +62,3 @@ def _require_classifier(state: dict[str, Tensor], source: LabelSpace, path: Path
         raise CheckpointError(
             f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
         )
-
-
-def _take_rows(
-    model: ClipClassifier, state: dict[str, Tensor], source: LabelSpace, target: LabelSpace, classes: list[str]
-) -> None:
-    """Copy the classifier's rows of these classes."""
-    to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
-    now = model.state_dict()
-    for name in ("classifier.1.weight", "classifier.1.bias"):
-        now[name][to] = state[name][fro].to(now[name])
-    model.load_state_dict(now)

@@ -187,7 +187,8 @@ def _video_stream(path: Path, container: Any) -> Any:
     """Return the video stream: the one flagged default, else the largest; never a cover picture."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
     known = [stream for stream in streams if stream.codec_context is not None]
-    known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), _area(stream)), reverse=True)
+    sizes = {stream.index: stream.codec_context.width * stream.codec_context.height for stream in known}
+    known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), sizes[stream.index]), reverse=True)
     for stream in known:
         if stream.frames > 1 or (stream.frames == 0 and len(known) == 1) or _several_pictures(path, stream.index):
             return stream
@@ -197,10 +198,6 @@ def _video_stream(path: Path, container: Any) -> Any:
         raise DataError(f"{path}: its pictures are in a format that cannot be decoded here; convert the video")
     kinds = ["cover picture" if stream.type == "video" else stream.type for stream in container.streams]
     raise DataError(f"{path}: no picture in it, only {', '.join(kinds) or 'nothing'}")
-
-
-def _area(stream: Any) -> int:
-    return int(stream.codec_context.width * stream.codec_context.height)
 
 
 def _several_pictures(path: Path, index: int) -> bool:

@@ -60,9 +60,11 @@ class Display:
         if self._coded == (frame.width, frame.height):
             image = image[self._shown]
         size = image.shape[1], image.shape[0]
-        if self._size != size and _same_shape(self._stored, size):
+        same_shape = abs(self._stored[0] * size[1] / (self._stored[1] * size[0]) - 1) < 0.01
+        if self._size != size and same_shape:
             image = _resized(image, *self._size)
-        return oriented(image, _display_matrix(frame))
+        matrices = [bytes(item) for item in frame.side_data if item.type.name == "DISPLAYMATRIX"]
+        return oriented(image, np.frombuffer(matrices[0], np.int32).reshape(3, 3) if matrices else None)
 
     def _converted(self, frame: Any) -> NDArray[np.uint8]:
         return np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
@@ -93,18 +95,6 @@ def without_combs(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     combed = (light[0] - light[1]) * (light[0] - light[2]) > _COMB**2
     result[1::2] = np.where(combed[..., None], (above + below) // 2, odd)
     return result
-
-
-def _display_matrix(frame: Any) -> NDArray[np.int32] | None:
-    for item in frame.side_data:
-        if item.type.name == "DISPLAYMATRIX":
-            return np.frombuffer(bytes(item), np.int32).reshape(3, 3)
-    return None
-
-
-def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Return whether two sizes have the same proportions, within a hundredth."""
-    return abs(size[0] * other[1] / (size[1] * other[0]) - 1) < 0.01
 
 
 def _resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

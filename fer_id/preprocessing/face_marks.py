@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -133,16 +134,15 @@ def _from_mark(mark: Mark, glimpses: list[_Glimpse]) -> dict[float, int]:
 def _marked(mark: Mark, at: _Glimpse) -> int:
     """Return the index of the face under the mark, of several the nearest; MarkError where it lies on no face."""
     x, y = mark.x * at.width, mark.y * at.height
-    hit = {place: face for place, face in enumerate(at.faces) if _holds(face, x, y)}
-    if hit:
-        return min(hit, key=lambda place: float(np.hypot(*np.subtract(hit[place].middle, (x, y)))))
+    distances = {}
+    for place, face in enumerate(at.faces):
+        left, top, right, bottom = face.box
+        margin = _MARGIN * face.size
+        if left - margin <= x <= right + margin and top - margin <= y <= bottom + margin:
+            distances[place] = math.dist(face.middle, (x, y))
+    if distances:
+        return min(distances, key=distances.__getitem__)
     centres = sorted(face.middle for face in at.faces)
     there = ", ".join(f"({mx / at.width:.2f}, {my / at.height:.2f})" for mx, my in centres)
     picture = f"faces are seen at {there}" if there else "no face is seen" if at.width else "there is no picture"
     raise MarkError(f"{mark.row}: no face at x {mark.x:g}, y {mark.y:g}; {picture} at {mark.time_s:g} s")
-
-
-def _holds(face: Face, x: float, y: float) -> bool:
-    left, top, right, bottom = face.box
-    margin = _MARGIN * face.size
-    return left - margin <= x <= right + margin and top - margin <= y <= bottom + margin

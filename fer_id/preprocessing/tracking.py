@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -46,14 +45,6 @@ class Chooser(Protocol):
         """Return the target's face among the faces of a frame, None where it is absent."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    x: float
-    y: float
-    size: float
-    time: float
-
-
 class Follower:
     """Tracker of one face: it begins with the largest and most central face and continues by position and size.
 
@@ -64,27 +55,26 @@ class Follower:
 
     def __init__(self, patience: float = PATIENCE_S, reacquire_s: float | None = None) -> None:
         self.patience, self.reacquire_s, self.restarts = patience, reacquire_s, 0
-        self._last: _Place | None = None
+        self._last: tuple[Face, float] | None = None
 
     def begin(self, face: Face, time: float) -> None:
         """Set the target to this face, seen at ``time``."""
-        self._last = _Place(*face.middle, face.size, time)
+        self._last = face, time
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
         """Return the target's face among a frame's faces, None where it is absent; ``time`` (s) ascends from call to
         call."""
         if not faces:
             return None
-        last = self._last
-        if last is not None and self.reacquire_s is not None and time - last.time > self.reacquire_s:
-            last, self.restarts = None, self.restarts + 1
-        if last is None:
+        if self._last is None or (self.reacquire_s is not None and time - self._last[1] > self.reacquire_s):
+            self.restarts += self._last is not None
             chosen = max(faces, key=lambda face: _prominence(face, width, height))
         else:
-            near = [face for face in faces if _goes_on(face, last, min(time - last.time, self.patience))]
+            last, since = self._last
+            near = [face for face in faces if _goes_on(face, last, min(time - since, self.patience))]
             if not near:
                 return None
-            chosen = min(near, key=lambda face: _distance(face, last))
+            chosen = min(near, key=lambda face: math.dist(face.middle, last.middle))
         self.begin(chosen, time)
         return chosen
 
@@ -118,7 +108,7 @@ def follow_face(
         face = follower.choose(faces, time, width, height)
         if face is None:
             seen = _unseen(SOMEONE_ELSE if faces else NO_FACE)
-        elif not _eye_distance(face) >= min_eye_distance:
+        elif not math.dist(*eye_centres(face.points68)) >= min_eye_distance:
             seen = _unseen(TOO_SMALL)
         else:
             crop, landmarks = align(image, face.points68)
@@ -155,20 +145,16 @@ def _unseen(outcome: str) -> Seen:
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
 
 
-def _distance(face: Face, last: _Place) -> float:
-    return math.dist(face.middle, (last.x, last.y))
-
-
 def _shares(box: Box, width: int, height: int) -> Box:
     left, top, right, bottom = box
     return left / width, top / height, right / width, bottom / height
 
 
-def _goes_on(face: Face, last: _Place, away: float) -> bool:
+def _goes_on(face: Face, last: Face, away: float) -> bool:
     """Return whether a face's position and size are possible for the target after ``away`` seconds."""
     slack = 1 + away
     growth = abs(math.log(face.size / last.size))
-    return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
+    return math.dist(face.middle, last.middle) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 
 
 def _prominence(face: Face, width: int, height: int) -> float:
@@ -176,11 +162,6 @@ def _prominence(face: Face, width: int, height: int) -> float:
     x, y = face.middle
     off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
     return float(face.size**2 * 0.5 ** (off**2))
-
-
-def _eye_distance(face: Face) -> float:
-    left, right = eye_centres(face.points68)
-    return float(np.hypot(*(right - left)))
 
 
 def _without_colour(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -62,14 +62,16 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
     media = _relative(timeline.video.path, place)
     windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
     figure = draw(timeline)
-    picture = style.svg(figure)
+    picture, png = style.svg(figure), io.BytesIO()
+    with style.styled():
+        figure.savefig(png, format="png", dpi=_DPI)
     thumbnails = _thumbnails(timeline)
     content = {
         "windows.csv": _csv(windows),
         "windows.parquet": windows.to_parquet(index=False),
         "frames.csv": _csv(frames),
         "timeline.svg": picture,
-        "timeline.png": _png(figure),
+        "timeline.png": png.getvalue(),
         "review.eaf": elan.write(timeline, media),
         "review_boris.csv": boris.write_table(timeline, media),
         "review.boris": boris.write_project(timeline, media),
@@ -154,13 +156,6 @@ def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
 
 def _csv(table: pd.DataFrame) -> bytes:
     return table_csv(table, "%.6g").encode()
-
-
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    with style.styled():
-        figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
 
 
 def _relative(video: Path, place: Path) -> str:
