@@ -40,12 +40,10 @@ def safe_cell(value: object) -> object:
     """Return a value for a cell: a formula gets an apostrophe, control characters are escaped."""
     if not isinstance(value, str):
         return value
-    text = value if value.isprintable() else "".join(map(_escaped, value))
+    text = value
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return f"'{text}" if is_formula(value) else text
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def csv_text(

@@ -31,7 +31,8 @@ def compose(text: str, where: object, error: type[FerIdError], *, aliases: bool 
     """
     if len(text) > MOST_YAML:
         raise error(f"{where}: {len(text):,} characters, expected at most {MOST_YAML:,}")
-    if _brackets(text) > MOST_NESTING:  # counted first: the parser's time grows with their square
+    brackets = accumulate((_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", text)), initial=0)
+    if max(brackets) > MOST_NESTING:  # inside quotations too; counted first: the parser's time grows with their square
         raise error(f"{where}: {TOO_DEEP}")
     try:
         depth = 0
@@ -87,11 +88,6 @@ def repeated_key(node: yaml.MappingNode) -> str:
 def _below(node: yaml.Node) -> list[yaml.Node]:
     """Return the items of a list node, else the node itself."""
     return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
-
-
-def _brackets(text: str) -> int:
-    """Return the deepest nesting of brackets in a text, inside quotations too."""
-    return max(accumulate((_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", text)), initial=0))
 
 
 def _nodes(node: yaml.Node, known: dict[int, int]) -> int:

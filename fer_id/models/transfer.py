@@ -32,7 +32,11 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
         raise CheckpointError(f"{path}: no weights of this encoder ({sorted(missing)[0]} is missing)")
-    _require_classifier(state, source, path)
+    weight, bias = (state.get(f"classifier.1.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or (weight.ndim, bias.ndim, len(weight), len(bias)) != (2, 1, *[len(source)] * 2):
+        raise CheckpointError(
+            f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
+        )
     usable(own, {name: state[name] for name in state if not name.startswith("encoder.")}, path)
     load_encoder(model, path)
     names = {name for name in own if name.startswith("encoder.")}
@@ -52,13 +56,3 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
         names |= {"classifier.1.weight", "classifier.1.bias"}
     now = model.state_dict()
     return Transferred({name: now[name].detach().clone() for name in names}, same, classes)
-
-
-def _require_classifier(state: dict[str, Tensor], source: LabelSpace, path: Path) -> None:
-    """Raise CheckpointError where a checkpoint has no row of its classifier for every class of its label space."""
-    weight, bias = (state.get(f"classifier.1.{name}") for name in ("weight", "bias"))
-    rows = (weight is not None and weight.ndim == 2 and len(weight), bias is not None and bias.ndim == 1 and len(bias))
-    if rows != (len(source), len(source)):
-        raise CheckpointError(
-            f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
-        )

@@ -86,7 +86,10 @@ def align(
     """
     check_image(image)
     if landmarks is None or np.isnan(landmarks).all():
-        crop = warp(image, _whole(image.shape[0], image.shape[1], size), size)
+        height, width = image.shape[:2]
+        scale = size / max(height, width)  # the whole image, centred
+        shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
+        crop = warp(image, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), size)
         return crop, np.full((LANDMARKS, 2), np.nan, dtype=np.float32)
     matrix = eye_similarity(landmarks, size)
     return warp(image, matrix, size), move_points(matrix, landmarks)
@@ -125,10 +128,3 @@ def _shrink(
     fx, fy = (x1 - x0) / small_w, (y1 - y0) / small_h
     back = np.array([[fx, 0, x0 + (fx - 1) / 2], [0, fy, y0 + (fy - 1) / 2], [0, 0, 1]])
     return np.asarray(small, dtype=np.uint8), np.asarray(matrix, dtype=np.float64) @ back
-
-
-def _whole(height: int, width: int, size: int) -> NDArray[np.float64]:
-    """Return the similarity that fits a whole image into the crop, centred."""
-    scale = size / max(height, width)
-    shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
-    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

@@ -57,8 +57,7 @@ class ClipAugmenter:
     Stateless between calls and picklable, so every worker gives the same clip. The noise is one value for the three
     channels of a pixel: a gray image stays gray, and cameras denoise colour harder than brightness.
 
-    Raises:
-        ConfigError: settings outside their limits, all of them listed.
+    Raise ConfigError, with all of them, where settings are outside their limits.
 
     >>> augment = ClipAugmenter(AugmentConfig(rotation_deg=5))
     >>> frames, points = augment(frames, points, seed=1, epoch=0, clip_id="a")  # doctest: +SKIP
@@ -101,32 +100,29 @@ class ClipAugmenter:
     def __call__(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Augment one clip, frames uint8 (T, 64, 64, 3) and landmarks float32 (T, 68, 2) in crop pixels, by draws of
-        its own.
+        """Augment one clip: return frames uint8 (T, 64, 64, 3), landmarks float32 (T, 68, 2) in crop pixels, in new
+        arrays.
 
-        Return both in the same shapes and dtypes, not modified in place; the arguments themselves where nothing was
-        drawn. NaN landmarks stay NaN; others may end outside the crop.
+        The arguments themselves are returned where nothing was drawn. NaN landmarks stay NaN; others may end outside
+        the crop.
         """
-        draws = self._seeded(seed, epoch, clip_id)
+        digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
+        state = int.from_bytes(digest, "little")
+        draws, py_random = np.random.default_rng(state), random.Random(state)
+        for transform in (self._flip, self._affine, self._light, self._cover):
+            transform.set_random_state(draws, py_random)
         frames, landmarks = self._move(frames, landmarks)
         if self._light.should_apply():
             frames = self._light.apply(frames, **self._draw(self._light, frames))
         if self.config.background > 0 and draws.random() < self.config.background:
             frames = exchange_background(frames, landmarks, draws)
         if self._cover.should_apply():
-            frames = self._occlude(frames, draws)
+            frames = frames.copy()  # covered with one colour, like a hand, hair or an object before the lens
+            for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
+                frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
         if self.config.noise > 0:
             frames = add_noise(frames, draws.uniform(0, self.config.noise), draws)
         return frames, landmarks
-
-    def _seeded(self, seed: int, epoch: int, clip_id: str) -> np.random.Generator:
-        """Seed all transforms for this clip in this epoch and return the random generator."""
-        digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
-        state = int.from_bytes(digest, "little")
-        generator, py_random = np.random.default_rng(state), random.Random(state)
-        for transform in (self._flip, self._affine, self._light, self._cover):
-            transform.set_random_state(generator, py_random)
-        return generator
 
     @staticmethod
     def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
@@ -149,13 +145,6 @@ class ClipAugmenter:
         for source, target in zip(frames, moved, strict=True):
             cv2.warpAffine(source, matrix[:2], (CROP, CROP), dst=target, borderMode=cv2.BORDER_REPLICATE)
         return moved, move_points(matrix[:2], landmarks)
-
-    def _occlude(self, frames: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[np.uint8]:
-        """Cover one rectangle of all frames with one colour, like a hand, hair or an object before the lens."""
-        frames = frames.copy()
-        for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
-            frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
-        return frames
 
 
 def exchange_background(

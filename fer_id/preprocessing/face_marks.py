@@ -68,19 +68,16 @@ def follow_marks(
     cannot be read. The landmarker is the same as for ``follow_face``.
     """
     end = pictures_end(path)
-    late = [
-        f"{mark.row}: {mark.time_s:g} s is after the end of {path} at {end:.2f} s"
-        for mark in marks
-        if mark.time_s > end
-    ]
+    late = [mark for mark in marks if mark.time_s > end]
     if late:
-        raise MarkError("; ".join(late))
+        raise MarkError(
+            "; ".join(f"{mark.row}: {mark.time_s:g} s is after the end of {path} at {end:.2f} s" for mark in late)
+        )
     marks = sorted(marks)
     moments = _moments(marks, times, 1 / fps)
     images = sample_frames(path, moments, gap_s(fps))
     glimpses = [_glimpse(image, time, landmarker) for image, time in zip(images, moments, strict=True)]
-    places: dict[float, int] = {}
-    missed = []
+    places, missed = dict[float, int](), list[str]()
     for mark in marks:
         try:
             places |= _from_mark(mark, [glimpse for glimpse in glimpses if _nearest(marks, glimpse.time) == mark])

@@ -113,7 +113,9 @@ def follow_face(
         else:
             crop, landmarks = align(image, face.points68)
             seen = Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
-        boxes = tuple(_shares(detected.box, width, height) for detected in faces)
+        boxes = tuple(
+            (x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in (face.box for face in faces)
+        )
         chosen = next((index for index, detected in enumerate(faces) if detected is face), None)
         yield seen._replace(boxes=boxes, chosen=chosen)
 
@@ -143,11 +145,6 @@ def sample_times(start_s: float, end_s: float, fps: float) -> NDArray[np.float64
 
 def _unseen(outcome: str) -> Seen:
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
-
-
-def _shares(box: Box, width: int, height: int) -> Box:
-    left, top, right, bottom = box
-    return left / width, top / height, right / width, bottom / height
 
 
 def _goes_on(face: Face, last: Face, away: float) -> bool:

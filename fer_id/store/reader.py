@@ -49,8 +49,8 @@ class ClipStore:
     def open(cls, path: str | Path) -> ClipStore:
         """Open and check a store: table, shapes, dtypes, lengths and card. No frame is read.
 
-        Raise StoreError with all disagreements together, each with its file and the expected value, or where the store
-        has expired; ConsentError where a subject's consent was withdrawn or expired since the preparation.
+        Raise StoreError with all disagreements, each with its file and the expected value, or where the store has
+        expired; ConsentError where a subject's consent was withdrawn or expired since the preparation.
         """
         path = Path(path)
         if not (path / "card.json").is_file():
@@ -58,7 +58,10 @@ class ClipStore:
         card = StoreCard.read(path / "card.json")
         _check_permission(path, card)
         clips = read_parquet(path / "clips.parquet", StoreError, "prepare the store again")
-        return cls._checked(path, card, _with_none(clips))
+        texts = [str(name) for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
+        # missing text, which pandas may read as NaN, is None
+        clips = clips.assign(**{name: clips[name].astype(object).where(clips[name].notna(), None) for name in texts})
+        return cls._checked(path, card, clips)
 
     @classmethod
     def _checked(cls, path: Path, card: StoreCard, clips: pd.DataFrame) -> ClipStore:
@@ -167,10 +170,3 @@ def _check_permission(path: Path, card: StoreCard) -> None:
                 "matched; let FER_ID_KEYS name the folder of its key"
             )
         check_snapshot(str(path), card.consent, withdrawals(home), today)
-
-
-def _with_none(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with missing text as None, which pandas may read as NaN."""
-    text = [name for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
-    columns = {str(name): clips[name].astype(object).where(clips[name].notna(), None) for name in text}
-    return clips.assign(**columns)
