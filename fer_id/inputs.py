@@ -23,19 +23,13 @@ MOST_ANNOTATIONS = 64 * MB  # bytes of a file of ELAN or BORIS
 MOST_NESTING = 100  # deepest nesting of lists and mappings in JSON and YAML
 MOST_GROWTH = 200  # largest ratio of unpacked size to size of a gzip file, beyond the first FREE_GROWTH bytes
 FREE_GROWTH = 10 * MB
-MOST_ZIP_GROWTH = 4
-"""Largest ratio of claimed content to size of a zip of weights, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
+MOST_ZIP_GROWTH = 4  # largest ratio of claimed content to size of a zip of weights, beyond FREE_ZIP_GROWTH bytes
 
 FREE_ZIP_GROWTH = 64 * MB
 MOST_ZIP_ENTRIES = 100_000
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _REASONS = {
     errno.ENOENT: "no such file",
     errno.ENOTDIR: "no such file",
@@ -44,8 +38,7 @@ _REASONS = {
     errno.EACCES: "permission denied",
     errno.ENXIO: "a socket, expected a file",
 }
-_DIGITS = "integer string conversion"
-"""Part of Python's message for a whole number of more digits than it reads (4,300)."""
+_DIGITS = "integer string conversion"  # of Python's message for a number of more digits than it reads (4,300)
 
 
 @contextmanager
@@ -60,7 +53,10 @@ def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[Binary
     except ValueError:  # a name with a null character
         raise error(f"{cut(path)}: no file can have that name") from None
     except OSError as problem:
-        raise error(f"{_named(path)}: {_reason(problem)}{look_alike(path)}") from None
+        reason = _REASONS.get(problem.errno or 0) or f"cannot be read ({(problem.strerror or 'unknown').lower()})"
+        letters = len(str(path))
+        name = path if len(path.name) <= 255 and letters < 1024 else f"{cut(path)} ({letters:,} letters)"
+        raise error(f"{name}: {reason}{look_alike(path)}") from None
     if refusal := _refusal(os.fstat(handle), most):
         os.close(handle)
         raise error(f"{path}: {refusal}")
@@ -183,16 +179,6 @@ def _folded(name: str) -> str:
 def is_file_name(name: str) -> bool:
     """Return whether a text is a printable name of a file in a folder, not a path."""
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
-
-
-def _named(path: Path) -> str:
-    """Return a path for a message, cut where it is too long for any disk."""
-    return str(path) if len(path.name) <= 255 and len(str(path)) < 1024 else f"{cut(path)} ({len(str(path)):,} letters)"
-
-
-def _reason(problem: OSError) -> str:
-    reason = _REASONS.get(problem.errno or 0)
-    return reason or f"cannot be read ({(problem.strerror or 'unknown').lower()})"
 
 
 def _size(size: int) -> str:

@@ -192,14 +192,12 @@ def _foreign(path: Path) -> str | None:
 
 
 def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: str | Path) -> None:
-    problems = Problems(f"{path}: weights of another model")
-    for name in expected.keys() & state.keys():
-        if expected[name].shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
-            problems.add(f"{name}: shape {shapes}")
-    for name in expected.keys() - state.keys():
-        problems.add(f"{name}: missing")
-    for name in state.keys() - expected.keys():
-        problems.add(f"{name}: not part of this model")
-    problems.found.sort()
+    wrong = [
+        f"{name}: shape {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & state.keys()
+        if expected[name].shape != state[name].shape
+    ]
+    wrong += [f"{name}: missing" for name in expected.keys() - state.keys()]
+    wrong += [f"{name}: not part of this model" for name in state.keys() - expected.keys()]
+    problems = Problems(f"{path}: weights of another model", sorted(wrong))
     problems.raise_if_any(CheckpointError, "Give a checkpoint of the same encoder, head, sizes and classes.")

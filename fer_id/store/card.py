@@ -97,18 +97,14 @@ class StoreCard:
     label_space: str  # name of the label space of ``label`` and ``soft_label``
     shard_by: str  # ``subject_id`` or ``split``
     source: str  # dataset name
-    # of the crops; stores of different geometry do not mix
-    geometry: CropGeometry = field(default_factory=CropGeometry)
-    # all settings of the store's preparation; see settings
-    parameters: dict[str, object] = field(default_factory=dict)
+    geometry: CropGeometry = field(default_factory=CropGeometry)  # stores of different geometry do not mix
+    parameters: dict[str, object] = field(default_factory=dict)  # all settings of the store's preparation
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that computed the store's content
-    # results of the leakage audit, and every count of samples left out
-    audit: dict[str, JsonValue] = field(default_factory=dict)
+    audit: dict[str, JsonValue] = field(default_factory=dict)  # of leakage, and counts of samples left out
     groups: list[str] = field(default_factory=list)  # the group columns (age group, severity, ...)
     notes: list[str] = field(default_factory=list)
     landmarks_from: str = "none"  # one of LANDMARKS_FROM; a simulated store has its source's
-    # of a cohort, pseudonym -> terms at the time of the preparation
-    consent: dict[str, Snapshot] = field(default_factory=dict)
+    consent: dict[str, Snapshot] = field(default_factory=dict)  # of a cohort, by pseudonym, when it was prepared
     expires_on: str = ""  # day (ISO) after which the store refuses to open; empty: never
 
     def shareable(self, subject: str) -> bool:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -51,20 +50,13 @@ class ClipStoreWriter:
         self.draft = self._stack.enter_context(
             atomic_folder(self.path, replaces="card.json" if self._overwrite else None)
         )
+        self._stack.push(self._finish)
         for part in PARTS:
             (self.draft / part).mkdir()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._finish()
-        except BaseException as problem:
-            self._stack.__exit__(type(problem), problem, problem.__traceback__)
-            raise
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def add_clip(
         self,
@@ -120,7 +112,10 @@ class ClipStoreWriter:
                 problems.add(f"{part}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {(length or 1, *shape)}")
         problems.raise_if_any(StoreError)
 
-    def _finish(self) -> None:
+    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
+        """Complete the draft, unless the block has raised."""
+        if error is not None:
+            return
         if not self._rows:
             raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
         for shard, length in self._lengths.items():
