@@ -95,8 +95,10 @@ def script(tmp_path: Path, landmark_model: str) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize(
     "environment",
-    [{"no_proxy": "*", "HTTPS_PROXY": PROXY}, {"ALL_PROXY": PROXY, "http_proxy": PROXY}],
-    ids=["no_proxy=*", "ALL_PROXY"],
+    [
+        pytest.param({"no_proxy": "*", "HTTPS_PROXY": PROXY}, id="no_proxy=*"),
+        pytest.param({"ALL_PROXY": PROXY, "http_proxy": PROXY}, id="ALL_PROXY", marks=pytest.mark.slow),
+    ],
 )
 def test_a_landmarker_reaches_nothing(
     attempts: Attempts, script: Callable[[str], list[str]], protected: bool, environment: dict[str, str]
