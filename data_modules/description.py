@@ -54,7 +54,7 @@ def describe_stores(
         geometry=Geometry.model_validate(card.geometry),
         mesh_mappings=sorted(filter(None, {store.card.mesh_mapping for store in stores})),
         fps=_same(clips["fps"].dropna().unique().tolist()),
-        min_eye_distance=_same([store.card.parameters.get("min_eye_distance") for store in stores]),
+        min_eye_distance=_same([store.card.settings.min_eye_distance for store in stores]),
         audit=card.audit if len(stores) == 1 else {store.path.name: store.card.audit for store in stores},
     )
 

@@ -24,7 +24,7 @@ def holds_images(store: ClipStore) -> bool:
 
 def made_of(stores: Sequence[ClipStore]) -> list[str]:
     """Return the fingerprints of the image stores that simulated clips were made of."""
-    prints = (store.card.parameters.get("from_fingerprint") for store in stores)
+    prints = (store.card.settings.from_fingerprint for store in stores)
     return [fingerprint for fingerprint in prints if fingerprint]
 
 

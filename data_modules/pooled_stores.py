@@ -210,9 +210,7 @@ def check_alike(stores: Sequence[ClipStore], clips: pd.DataFrame, folds: Sequenc
     Raises:
         LeakageError: two subjects with identical or near-identical pictures are separated.
     """
-    pairs = {
-        tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.audit.get("alike") or {}).items()
-    }
+    pairs = {tuple(pair.split(" & ")): n for store in stores for pair, n in (store.card.findings.alike or {}).items()}
     subjects, problems = clips["subject_id"].astype(str), Problems("subjects that may be one child under two names")
     for (first, second), count in pairs.items():
         for fold in folds:

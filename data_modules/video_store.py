@@ -20,8 +20,8 @@ from data_modules.videos import FollowedClip, VideoJob, follow_videos, read_part
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
+from fer_id.preprocessing.display import HDR_NOTE
 from fer_id.preprocessing.face_marks import MarkError
-from fer_id.preprocessing.hdr import HDR_NOTE
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
 from fer_id.preprocessing.tracking import OUTCOMES, windows
 from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
@@ -189,7 +189,7 @@ def _write(
             strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
     for subject, clips in strips.items():
         contact_sheet(clips, f"{subject}: {len(clips)} clips", writer.draft / "sheets" / f"{subject}.png")
-    writer.card.audit["alike"] = alike(_some_faces(strips))
+    writer.card.audit["alike"] = {**alike(_some_faces(strips))}
     several.copy_sheets(parts, writer.draft)
     totals = sum(by_subject.values(), Counter[str]())
     return {

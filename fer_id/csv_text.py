@@ -40,25 +40,16 @@ def safe_cell(value: object) -> object:
     """Return a value for a cell: a formula gets an apostrophe, control characters are escaped."""
     if not isinstance(value, str):
         return value
-    text = value if value.isprintable() else "".join(map(_escaped, value))
+    text = value
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
     return f"'{text}" if is_formula(value) else text
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
 def csv_text(
     columns: Sequence[str], rows: Iterable[Mapping[str, object]], *, ends: str = "\n", header: bool = True
 ) -> str:
-    """Return rows as CSV; a column that a row lacks is empty.
-
-    Args:
-        columns: names, in order.
-        rows: column -> value.
-        ends: end of a line.
-        header: whether the first line holds the names.
-    """
+    """Return rows (column -> value) as CSV with lines ended by ``ends``; a column that a row lacks is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator=ends)
     if header:

@@ -3,17 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-SHOWN = 20
-"""Largest number of listed problems of one input; the others are counted."""
-
-MOST_CHARACTERS = 1900
-"""Largest length of a message, which fits a screen."""
-
-MOST_QUOTED = 60
-"""Largest number of characters of an input that a message quotes."""
-
+SHOWN = 20  # largest number of listed problems of one input; the others are counted
+MOST_CHARACTERS = 1900  # largest length of a message, which fits a screen
+MOST_QUOTED = 60  # largest number of characters of an input that a message quotes
 _VARIABLE = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|\d+")
 _WIDTHS = (MOST_CHARACTERS, 300, 150)  # characters of a problem, tried in this order until the message is short enough
 
@@ -92,9 +86,8 @@ class Problems:
     1
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
-        self.found: list[str] = []
+    def __init__(self, where: str, found: Iterable[str] = ()) -> None:
+        self.where, self.found = where, list(found)
         self._kinds: dict[str, str] = {}
         self._grave: set[str] = set()
 
@@ -102,12 +95,10 @@ class Problems:
         return len(self.found)
 
     def add(self, problem: str, *, kind: str = "", grave: bool = False) -> None:
-        """Add one problem: place (row, key), actual value, expected value.
+        """Add one problem as ``place: what is wrong``: place (row, key), actual value, expected value.
 
-        Args:
-            problem: ``place: what is wrong``.
-            kind: groups similar problems; empty: the text after the place, without numbers and quotations.
-            grave: list the problem before all others.
+        ``kind`` groups similar problems; empty: the text after the place, without numbers and quotations. A ``grave``
+        problem is listed before all others.
         """
         self.found.append(problem)
         if kind:
@@ -125,12 +116,7 @@ class Problems:
         return self._kinds.get(problem) or _VARIABLE.sub("#", problem.partition(": ")[2] or problem)
 
     def raise_if_any(self, error: type[FerIdError], hint: str = "") -> None:
-        """Raise ``error`` with the problems (examples of each kind, and a count) if there are any.
-
-        Args:
-            error: the class to raise.
-            hint: remedy, the last line.
-        """
+        """Raise ``error`` with the problems, if any (examples of each kind, and a count); ``hint`` is the last line."""
         if not self.found:
             return
         first = f"{self.where}: {len(self.found)} problem{'s' if len(self.found) > 1 else ''}"

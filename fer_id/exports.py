@@ -8,12 +8,7 @@ from typing import Any
 
 
 def lazy_exports(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a package's ``__getattr__``.
-
-    Args:
-        package: its name, for the error.
-        modules: exported name -> module that defines it.
-    """
+    """Return the ``__getattr__`` of a package: ``modules`` maps each exported name to the module that defines it."""
 
     def get(name: str) -> Any:
         if name not in modules:

@@ -19,12 +19,8 @@ class MissingExtraError(FerIdError):
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Raise MissingExtraError, with the command that installs the extra, unless all its modules are installed.
-
-    Args:
-        extra: a key of :data:`EXTRAS`.
-        purpose: what needs it, as the subject of "needs".
-    """
+    """Raise MissingExtraError, with the command that installs the extra, unless all its modules are installed;
+    ``purpose`` is what needs it, as the subject of "needs"."""
     if missing := [module for module in EXTRAS[extra] if find_spec(module) is None]:
         raise MissingExtraError(
             f"{purpose} needs {', '.join(missing)}, not installed here; install the extra {extra!r}: "

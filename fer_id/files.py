@@ -24,21 +24,14 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """Error numbers of a disk without locks, such as some network disks."""
 
 _RETRY_S = 0.1
-
-_HELD: set[IO[str]] = set()
-"""Lock files of this process, see :func:`locked`."""
+_HELD: set[IO[str]] = set()  # lock files of this process, see locked
 
 
 def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | None = None) -> None:
     """Write a file whole or not at all; it is synced before the rename, so that a power cut keeps the old file.
 
-    Args:
-        path: the file; an existing file is replaced.
-        content: of the whole file.
-        mode: permissions such as 0o600; None: the existing file's permissions, else 0o644.
-
-    Raises:
-        OSError: the file cannot be written; ``filename`` is ``path``.
+    ``mode`` are permissions such as 0o600; None: the existing file's, else 0o644. ``filename`` of an OSError is
+    ``path``.
     """
     name = None
     try:
@@ -49,8 +42,7 @@ def atomic_write_bytes(path: Path, content: bytes | memoryview, *, mode: int | N
             out.flush()
             os.fsync(out.fileno())
         os.chmod(name, mode if mode is not None else path.stat().st_mode & 0o777 if path.exists() else 0o644)
-        os.replace(name, path)
-        _settle(path.parent)
+        put_in_place(Path(name), path)
     except BaseException as problem:
         if name is not None:
             with suppress(FileNotFoundError):
@@ -71,22 +63,17 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _settle(folder: Path) -> None:
-    """Sync the names in a folder to the disk: a power cut may undo a rename that was not synced."""
-    handle = os.open(folder, os.O_RDONLY)
+def put_in_place(draft: Path, path: Path) -> None:
+    """Rename a complete file onto another, and sync the folder: a power cut may undo a rename that was not synced."""
+    os.replace(draft, path)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        os.fsync(folder)
     except OSError as problem:
         if problem.errno != errno.EINVAL:  # a disk without sync of folders
             raise
     finally:
-        os.close(handle)
-
-
-def put_in_place(draft: Path, path: Path) -> None:
-    """Rename a complete file onto another, and sync the folder."""
-    os.replace(draft, path)
-    _settle(path.parent)
+        os.close(folder)
 
 
 def sweep(folder: Path) -> None:
@@ -109,11 +96,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if hasattr(value, "tolist"):
         return plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Path):
-        return str(value)
-    return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return str(value) if isinstance(value, Path) else value
 
 
 def sha256(path: Path) -> str:
@@ -128,11 +113,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
-    """Read a JSON object from a file.
-
-    Raises:
-        FerIdError: of class ``error``: the file is missing, damaged or no regular file, or holds no JSON object.
-    """
+    """Read a JSON object from a file; raise ``error`` where it is missing, damaged or irregular, or holds none."""
     value = parse_json(read_text(path, error, most=MOST_JSON), path, error)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object, found {type(value).__name__}")
@@ -142,15 +123,13 @@ def read_json(path: Path, error: type[FerIdError]) -> dict[str, Any]:
 def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]:
     """Read the JSON objects of a file of JSON lines; an empty list where the file is missing.
 
-    A last line without its end, which a crash leaves, is dropped if it is no JSON.
-
-    Raises:
-        FerIdError: of class ``error``: the file cannot be read, or another line holds no JSON object.
+    A last line without its end, which a crash leaves, is dropped if it is no JSON. Raise ``error`` where the file
+    cannot be read, or another line holds no JSON object.
     """
     if not os.path.lexists(path):
         return []
     text = read_text(path, error, most=MOST_JSON)
-    lines, values = text.splitlines(), list[dict[str, Any]]()
+    lines, values = text.splitlines(), []
     for number, line in enumerate(lines, start=1):
         try:
             value = parse_json(line, f"{path}, line {number}", error)
@@ -166,18 +145,11 @@ def read_json_lines(path: Path, error: type[FerIdError]) -> list[dict[str, Any]]
 
 @contextmanager
 def atomic_folder(path: Path, *, replaces: str | None = None) -> Iterator[Path]:
-    """Create a folder that appears complete under its name, or not at all.
+    """Create a folder that appears complete under its name, or not at all: yield a temporary sibling to fill.
 
-    Args:
-        path: final name of the folder.
-        replaces: name of a file that marks a folder of the same kind; only an existing folder with it is replaced.
-
-    Yields:
-        a temporary sibling folder to fill, readable by its owner only (it may hold faces); renamed onto ``path`` when
-        the block succeeds, removed when it raises.
-
-    Raises:
-        FerIdError: ``path`` exists and may not be replaced.
+    The sibling is readable by its owner only (it may hold faces); it is renamed onto ``path`` when the block succeeds,
+    and removed when it raises. An existing folder is replaced only where it holds the file named ``replaces``, which
+    marks a folder of the same kind; otherwise FerIdError is raised.
     """
     _check_free(path, replaces)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -213,18 +185,11 @@ def _put(draft: Path, path: Path) -> None:
 
 @contextmanager
 def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) -> Iterator[None]:
-    """Lock a folder against other processes for the duration of the block.
+    """Lock a folder by its file ``.lock`` against other processes for the duration of the block, or raise ``error``.
 
-    The kernel frees the lock when the process dies. On a network disk other machines respect it only where the disk
-    supports it (NFS does, unless mounted with ``nolock`` or ``local_lock``).
-
-    Args:
-        folder: holds the lock file ``.lock``.
-        error: the class to raise.
-        patience_s: seconds to wait for another process.
-
-    Raises:
-        FerIdError: of class ``error``: another process holds the lock.
+    Another process's lock is awaited for ``patience_s`` seconds. The kernel frees the lock when the process dies. On a
+    network disk other machines respect it only where the disk supports it (NFS does, unless mounted with ``nolock`` or
+    ``local_lock``).
     """
     with (folder / ".lock").open("a") as handle:
         try:
@@ -243,11 +208,7 @@ def locked(folder: Path, error: type[FerIdError], *, patience_s: float = 0.0) ->
 
 
 def _take(handle: IO[str], until: float) -> None:
-    """Lock a file, trying again until a moment of the monotonic clock.
-
-    Raises:
-        BlockingIOError: another process holds the lock.
-    """
+    """Lock a file, or raise BlockingIOError where another process still holds it at a moment of the monotonic clock."""
     while True:
         try:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

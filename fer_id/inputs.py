@@ -19,29 +19,17 @@ from fer_id.errors import FerIdError, cut, quoted
 MB = 2**20
 MOST_JSON = 64 * MB
 MOST_YAML = MB
-MOST_ANNOTATIONS = 64 * MB
-"""Bytes of a file of ELAN or BORIS."""
-
-MOST_NESTING = 100
-"""Deepest nesting of lists and mappings in JSON and YAML."""
-
-MOST_GROWTH = 200
-"""Largest ratio of unpacked size to size of a gzip file, beyond the first :data:`FREE_GROWTH` bytes."""
-
+MOST_ANNOTATIONS = 64 * MB  # bytes of a file of ELAN or BORIS
+MOST_NESTING = 100  # deepest nesting of lists and mappings in JSON and YAML
+MOST_GROWTH = 200  # largest ratio of unpacked size to size of a gzip file, beyond the first FREE_GROWTH bytes
 FREE_GROWTH = 10 * MB
-MOST_ZIP_GROWTH = 4
-"""Largest ratio of claimed content to size of a zip of weights, beyond the first :data:`FREE_ZIP_GROWTH` bytes."""
+MOST_ZIP_GROWTH = 4  # largest ratio of claimed content to size of a zip of weights, beyond FREE_ZIP_GROWTH bytes
 
 FREE_ZIP_GROWTH = 64 * MB
 MOST_ZIP_ENTRIES = 100_000
 
-_KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-}
+_KINDS = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+_KINDS |= {stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _REASONS = {
     errno.ENOENT: "no such file",
     errno.ENOTDIR: "no such file",
@@ -50,29 +38,25 @@ _REASONS = {
     errno.EACCES: "permission denied",
     errno.ENXIO: "a socket, expected a file",
 }
-_DIGITS = "integer string conversion"
-"""Part of Python's message for a whole number of more digits than it reads (4,300)."""
+_DIGITS = "integer string conversion"  # of Python's message for a number of more digits than it reads (4,300)
 
 
 @contextmanager
 def opened(path: Path, error: type[FerIdError], *, most: int) -> Iterator[BinaryIO]:
-    """Open a regular file for reading bytes, without blocking on a pipe or reading a device.
+    """Open a regular file of at most ``most`` bytes, without blocking on a pipe or reading a device; follow links.
 
-    Args:
-        path: the file; links are followed.
-        error: the class to raise.
-        most: largest size, bytes.
-
-    Raises:
-        FerIdError: of class ``error``: no regular file, not readable, or too large; the message names the file, and an
-            existing one whose name differs only in capitals or in the composition of its accents.
+    Raise ``error`` where it is no regular file, not readable, or too large; the message names the file, and an existing
+    one whose name differs only in capitals or in the composition of its accents.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except ValueError:  # a name with a null character
         raise error(f"{cut(path)}: no file can have that name") from None
     except OSError as problem:
-        raise error(f"{_named(path)}: {_reason(problem)}{look_alike(path)}") from None
+        reason = _REASONS.get(problem.errno or 0) or f"cannot be read ({(problem.strerror or 'unknown').lower()})"
+        letters = len(str(path))
+        name = path if len(path.name) <= 255 and letters < 1024 else f"{cut(path)} ({letters:,} letters)"
+        raise error(f"{name}: {reason}{look_alike(path)}") from None
     if refusal := _refusal(os.fstat(handle), most):
         os.close(handle)
         raise error(f"{path}: {refusal}")
@@ -88,11 +72,7 @@ def _refusal(facts: os.stat_result, most: int) -> str:
 
 
 def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
-    """Return the content of a regular file of at most ``most`` bytes.
-
-    Raises:
-        FerIdError: as :func:`opened`.
-    """
+    """Return the content of a regular file of at most ``most`` bytes; raise ``error`` as :func:`opened` does."""
     with opened(path, error, most=most) as file:
         try:
             content = file.read(most + 1)
@@ -104,11 +84,8 @@ def read_bytes(path: Path, error: type[FerIdError], *, most: int) -> bytes:
 
 
 def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
-    """Return the text of a regular UTF-8 file, without a byte-order mark.
-
-    Raises:
-        FerIdError: as :func:`opened`, or the content is not UTF-8.
-    """
+    """Return the text of a regular UTF-8 file without byte-order mark; raise ``error`` as :func:`opened`, or for no
+    UTF-8."""
     content = read_bytes(path, error, most=most)
     try:
         return content.decode("utf-8-sig")
@@ -120,16 +97,10 @@ def read_text(path: Path, error: type[FerIdError], *, most: int) -> str:
 
 
 def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any:
-    """Parse a JSON text.
+    """Parse a JSON text; ``where`` is the file, or the file and line, for the message.
 
-    Args:
-        text: the text.
-        where: the file, or the file and line, for the message.
-        error: the class to raise.
-
-    Raises:
-        FerIdError: of class ``error``: no JSON, a key twice in an object, nested deeper than :data:`MOST_NESTING`, or
-            a whole number of more digits than Python reads.
+    Raise ``error`` for no JSON, a key twice in an object, nesting deeper than :data:`MOST_NESTING`, or a whole number
+    of more digits than Python reads.
     """
     try:
         value = json.loads(text, object_pairs_hook=_object)
@@ -144,7 +115,7 @@ def parse_json(text: str | bytes, where: object, error: type[FerIdError]) -> Any
     return value
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """Return a JSON object; raise ValueError for a repeated key, one of whose values would be lost."""
     value = dict(pairs)
     if len(value) < len(pairs):
@@ -173,12 +144,8 @@ def _is_deep(value: Any) -> bool:
 
 
 def check_zip(path: Path, error: type[FerIdError]) -> None:
-    """Raise where a zip's directory claims much more content than the zip's size; nothing is unpacked.
-
-    Raises:
-        FerIdError: of class ``error``.
-        BadZipFile: the directory is damaged.
-    """
+    """Raise ``error`` where a zip's directory claims much more content than the zip's size; nothing is unpacked. A
+    damaged directory raises BadZipFile."""
     with zipfile.ZipFile(path) as parts:
         entries = parts.infolist()
     claimed, size = sum(entry.file_size for entry in entries), path.stat().st_size
@@ -212,16 +179,6 @@ def _folded(name: str) -> str:
 def is_file_name(name: str) -> bool:
     """Return whether a text is a printable name of a file in a folder, not a path."""
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
-
-
-def _named(path: Path) -> str:
-    """Return a path for a message, cut where it is too long for any disk."""
-    return str(path) if len(path.name) <= 255 and len(str(path)) < 1024 else f"{cut(path)} ({len(str(path)):,} letters)"
-
-
-def _reason(problem: OSError) -> str:
-    reason = _REASONS.get(problem.errno or 0)
-    return reason or f"cannot be read ({(problem.strerror or 'unknown').lower()})"
 
 
 def _size(size: int) -> str:

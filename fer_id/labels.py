@@ -15,25 +15,16 @@ SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class LabelSpace:
-    """Ordered class names; their order is the order of all logits, tables and figures.
+    """Ordered class names; their order is the order of all logits, tables and figures."""
 
-    Attributes:
-        name: of the space, in configs and cards.
-        names: class names; the index in this tuple is the class index.
-    """
-
-    name: str
-    names: tuple[str, ...]
+    name: str  # of the space, in configs and cards
+    names: tuple[str, ...]  # class names; the index in this tuple is the class index
 
     def __len__(self) -> int:
         return len(self.names)
 
     def index(self, label: str | None) -> int:
-        """Return the class index of ``label``, -1 for None (unlabelled).
-
-        Raises:
-            ConfigError: the space has no such class.
-        """
+        """Return the class index of ``label``, -1 for None (unlabelled); ConfigError where it has no such class."""
         if label is None:
             return -1
         try:
@@ -50,11 +41,7 @@ SPACES = {space.name: space for space in (TARGET, FER7, FERPLUS8, AFFECTNET8)}
 
 
 def get_space(name: str) -> LabelSpace:
-    """Return the label space of a name.
-
-    Raises:
-        ConfigError: unknown name; the message lists the known names.
-    """
+    """Return the label space of a name; raise ConfigError, with the known names, where there is none."""
     if name not in SPACES:
         near = get_close_matches(name, SPACES, n=1)
         meant = f" (did you mean {near[0]}?)" if near else ""
@@ -63,10 +50,6 @@ def get_space(name: str) -> LabelSpace:
 
 
 def map_labels(labels: Sequence[str | None], to: LabelSpace) -> tuple[list[str | None], dict[str, int]]:
-    """Map labels by name into another space; names that it lacks become None and are counted.
-
-    Returns:
-        the labels, same length and order; and the number of dropped samples by missing name.
-    """
+    """Map labels by name into another space, to None where it lacks the name; return also the number lost by name."""
     dropped = Counter(label for label in labels if label is not None and label not in to.names)
     return [label if label in to.names else None for label in labels], dict(dropped)

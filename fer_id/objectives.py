@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-MONITOR = "val/macro_f1"
-"""Score that chooses unless another one is named."""
-
+MONITOR = "val/macro_f1"  # score that chooses unless another one is named
 OBJECTIVES = {MONITOR: "macro-F1", "val/accuracy": "accuracy", "val/loss": "loss"}
 """Column of ``metrics.jsonl`` -> its name on a page."""
 

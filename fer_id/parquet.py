@@ -15,17 +15,8 @@ MOST_CELLS = 500_000_000
 
 
 def read_parquet(path: Path, error: type[FerIdError], hint: str, *, threads: bool = True) -> pd.DataFrame:
-    """Read the table of a Parquet file.
-
-    Args:
-        path: the file.
-        error: the class to raise.
-        hint: remedy for a missing or damaged file.
-        threads: whether several threads may read it.
-
-    Raises:
-        FerIdError: of class ``error``: no regular file, too large, damaged.
-    """
+    """Return the table of a Parquet file; raise ``error`` and ``hint``, a remedy, for no regular file, too large, or
+    damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

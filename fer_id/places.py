@@ -10,16 +10,8 @@ from fer_id.errors import ConfigError
 
 
 def user_folder(variable: str, below_home: str, remedy: str) -> Path:
-    """Return the folder that ``$variable`` names, else ``below_home`` in the home folder.
-
-    Args:
-        variable: of the XDG Base Directory Specification, such as ``XDG_CACHE_HOME``.
-        below_home: path in the home folder, such as ``.cache``.
-        remedy: end of the message where no home folder is known, as for an unlisted user of a container.
-
-    Raises:
-        ConfigError: neither the variable nor a home folder is known.
-    """
+    """Return the folder that ``$variable`` (XDG Base Directory Specification) names, else ``below_home`` in the home
+    folder. Raise ConfigError, ended by ``remedy``, where neither is known, as for an unlisted user of a container."""
     if named := os.environ.get(variable):
         return Path(named)
     try:
@@ -29,11 +21,7 @@ def user_folder(variable: str, below_home: str, remedy: str) -> Path:
 
 
 def expanded(path: str) -> Path:
-    """Return a typed path with ``~`` replaced by the home folder.
-
-    Raises:
-        ConfigError: the path begins with ``~``, and there is no such home folder.
-    """
+    """Return a typed path with ``~`` replaced by the home folder; raise ConfigError where no home folder is known."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -41,10 +29,8 @@ def expanded(path: str) -> Path:
 
 
 def figure_cache() -> Path:
-    """Return a folder for matplotlib's list of fonts outside of the home folder, for this user alone.
-
-    The folder lies among the temporary files and is reused, unless it belongs to another user.
-    """
+    """Return a folder for matplotlib's list of fonts outside of the home folder, for this user alone. The folder lies
+    among the temporary files and is reused, unless it belongs to another user."""
     path = Path(tempfile.gettempdir()) / f"fer_id-figures-{os.getuid()}"
     try:
         path.mkdir(mode=0o700, exist_ok=True)

@@ -21,13 +21,7 @@ def say(message: str) -> None:
 
 
 def track(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield ``items`` and report progress.
-
-    Args:
-        items: of the work.
-        description: of the work, in a few words.
-        total: number of items, where ``items`` has no length.
-    """
+    """Yield ``items`` and report progress, described in a few words; ``total`` where ``items`` has no length."""
     if total is None and isinstance(items, Sized):
         total = len(items)
     if sys.stderr.isatty():

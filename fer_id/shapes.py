@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from fer_id.errors import FerIdError, Problems, quoted
 
 T = TypeVar("T")
-
-LATEST_S = float(2**31 - 1)
-"""Largest moment in seconds, the limit of BORIS."""
-
+LATEST_S = float(2**31 - 1)  # largest moment in seconds, the limit of BORIS
 _QUOTED = 60
 _EXPECTED = {
     **dict.fromkeys(("float_type", "float_parsing", "finite_number", "int_type", "int_from_float"), "a finite number"),
@@ -34,6 +31,22 @@ def _seconds(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LATEST_S:
         raise PydanticCustomError("expected", "seconds")
     return float(value)
+
+
+def where(holds: Callable[[Any], bool], words: str) -> AfterValidator:
+    """Return a validator of values for which ``holds`` is true; any other is reported with ``expected <words>``."""
+
+    def check(value: T) -> T:
+        if not holds(value):
+            raise ValueError(words)
+        return value
+
+    return AfterValidator(check)
+
+
+def one_of(choices: Collection[str]) -> AfterValidator:
+    """Return a validator of texts among some choices."""
+    return where(lambda value: value in choices, f"one of {', '.join(choices)}")
 
 
 Text = Annotated[str, Field(strict=True)]
@@ -56,33 +69,19 @@ def _lines(problem: ValidationError) -> list[str]:
     return list(dict.fromkeys(_line(error) for error in problem.errors(include_url=False)))
 
 
-def checked(shape: Any, value: dict[str, Any], where: str, error: type[FerIdError], hint: str = "") -> dict[str, Any]:
-    """Return a JSON object unchanged after validating its shape; raise as :func:`record`."""
-    problems = Problems(where)
-    problems.found = misfits(shape, value)
-    problems.raise_if_any(error, hint)
+def checked(shape: Any, value: T, where: str, error: type[FerIdError], hint: str = "") -> T:
+    """Return a JSON value unchanged after validating its shape; raise as :func:`record`."""
+    Problems(where, misfits(shape, value)).raise_if_any(error, hint)
     return value
 
 
 def record(shape: type[T], value: object, where: str, error: type[FerIdError], hint: str = "") -> T:
-    """Return a value as a typed record.
-
-    Args:
-        shape: a model, a named tuple, or any annotation that pydantic validates.
-        value: parsed JSON.
-        where: the file, and the place in it.
-        error: class of the error.
-        hint: remedy.
-
-    Raises:
-        FerIdError: of class ``error``, with the place of every part of another shape.
-    """
+    """Return parsed JSON as a typed record, of a model, a named tuple, or any annotation that pydantic validates. Raise
+    ``error``, with the remedy ``hint``, where a part has another shape; each is listed by its place in ``where``."""
     try:
         result: T = _adapter(cast("Any", shape)).validate_python(value)
     except ValidationError as found:
-        problems = Problems(where)
-        problems.found = _lines(found)
-        problems.raise_if_any(error, hint)
+        Problems(where, _lines(found)).raise_if_any(error, hint)
         raise
     return result
 

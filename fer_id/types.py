@@ -11,44 +11,27 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-CROP = 64
-"""Side of every stored face crop, in pixels."""
-
-LANDMARKS = 68
-"""Points per face, in the iBUG 300-W order."""
-
-SOURCE, COHORT = 0, 1
-"""Domains of clips: the source data of pretraining, and the cohort that a model is adapted to."""
+CROP = 64  # side of every stored face crop, in pixels
+LANDMARKS = 68  # points per face, in the iBUG 300-W order
+SOURCE, COHORT = 0, 1  # domains of clips: the source data of pretraining, and the cohort that a model is adapted to
 
 
-def _flip_68() -> tuple[int, ...]:
-    """Return the permutation of the iBUG points under a horizontal flip (Sagonas et al., 2016, figure 1)."""
-    pairs = [(i, 16 - i) for i in range(8)]
-    pairs += [(17 + i, 26 - i) for i in range(5)] + [(31, 35), (32, 34)]
-    pairs += [(36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46)]
-    pairs += [(48, 54), (49, 53), (50, 52), (59, 55), (58, 56), (60, 64), (61, 63), (67, 65)]
-    order = list(range(LANDMARKS))
-    for left, right in pairs:
-        order[left], order[right] = right, left
-    return tuple(order)
-
-
-FLIP_68 = _flip_68()
-"""Permutation of the 68 points after mirroring x in a horizontal flip; it is its own inverse."""
+# permutation of the iBUG points after mirroring x (Sagonas et al., 2016, figure 1); it is its own inverse
+FLIP_68 = (
+    *range(16, -1, -1),  # jaw
+    *range(26, 16, -1),  # brows
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),  # nose
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),  # eyes
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),  # lips
+)
 
 
 class StoredClip(NamedTuple):
-    """Clip of a store.
+    """Clip of a store."""
 
-    Attributes:
-        frames: uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing.
-        landmarks: float32 (T, 68, 2), crop pixels, NaN where no face was found.
-        valid: bool (T,), False where no face was found.
-    """
-
-    frames: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    valid: NDArray[np.bool_]
+    frames: NDArray[np.uint8]  # uint8 (T, 64, 64, 3), RGB, a view of the memory map: copy before writing
+    landmarks: NDArray[np.float32]  # float32 (T, 68, 2), crop pixels, NaN where no face was found
+    valid: NDArray[np.bool_]  # bool (T,), False where no face was found
 
 
 class ClipItem(TypedDict):

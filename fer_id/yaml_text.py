@@ -18,27 +18,21 @@ try:  # ten times as fast, where PyYAML was built with libyaml, as its wheels ar
 except ImportError:
     from yaml import BaseLoader, SafeLoader  # type: ignore[assignment]
 
-MOST_NODES = 50_000
-"""Largest number of values in a file, with every repetition by an alias counted."""
-
+MOST_NODES = 50_000  # largest number of values in a file, with every repetition by an alias counted
 _STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 
 
 def compose(text: str, where: object, error: type[FerIdError], *, aliases: bool = True) -> yaml.Node | None:
     """Return the root node of a YAML text, with line numbers; None for an empty text.
 
-    Args:
-        text: at most :data:`fer_id.inputs.MOST_YAML` characters.
-        where: the file, for the message.
-        error: the class to raise.
-        aliases: whether ``*name`` may repeat a value.
-
-    Raises:
-        FerIdError: of class ``error``: not YAML, too long, nested too deeply, a key twice in a mapping, an alias.
+    Raise ``error`` where the text in ``where`` is no YAML, longer than :data:`fer_id.inputs.MOST_YAML`, nested too
+    deeply, has a key twice in a mapping, too many values, or, without ``aliases``, an alias (``*name``), which repeats
+    a value.
     """
     if len(text) > MOST_YAML:
         raise error(f"{where}: {len(text):,} characters, expected at most {MOST_YAML:,}")
-    if _brackets(text) > MOST_NESTING:  # counted first: the parser's time grows with their square
+    brackets = accumulate((_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", text)), initial=0)
+    if max(brackets) > MOST_NESTING:  # inside quotations too; counted first: the parser's time grows with their square
         raise error(f"{where}: {TOO_DEEP}")
     try:
         depth = 0
@@ -59,11 +53,8 @@ def compose(text: str, where: object, error: type[FerIdError], *, aliases: bool 
 
 
 def read_yaml(path: Path, error: type[FerIdError], example: str = "seed: 1") -> tuple[dict[str, Any], str]:
-    """Return the mapping in a YAML file, and the file's text; ``example`` is part of the message for no mapping.
-
-    Raises:
-        FerIdError: of class ``error``: as :func:`compose`, or the file cannot be read or holds no mapping.
-    """
+    """Return the mapping in a YAML file, and the file's text; raise ``error`` as :func:`compose`, or where the file
+    cannot be read or holds no mapping, with ``example`` in the message."""
     text = read_text(path, error, most=MOST_YAML)
     node = compose(text, path, error)
     if not isinstance(node, yaml.MappingNode):
@@ -97,11 +88,6 @@ def repeated_key(node: yaml.MappingNode) -> str:
 def _below(node: yaml.Node) -> list[yaml.Node]:
     """Return the items of a list node, else the node itself."""
     return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
-
-
-def _brackets(text: str) -> int:
-    """Return the deepest nesting of brackets in a text, inside quotations too."""
-    return max(accumulate((_STEPS[bracket] for bracket in re.findall(r"[\[\]{}]", text)), initial=0))
 
 
 def _nodes(node: yaml.Node, known: dict[int, int]) -> int:

@@ -85,7 +85,7 @@ class CohortDataModule(FerDataModule):
         videos = Videos(list(_jobs(cohort, config)), _rows(cohort, cohort.manifests.groups), cohort.left_out, votes)
         card = _card(cohort, config)
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
-            written = set(card.audit["coverage"]["by_subject"])
+            written = set(card.findings.coverage.by_subject)
             card.consent = {subject: consent for subject, consent in card.consent.items() if subject in written}
             admitted = {subject: consent["purposes"] for subject, consent in card.consent.items()}
             log.append("prepared", admitted=admitted, left_out=dict(cohort.left_out))  # before the store can be opened

@@ -52,7 +52,7 @@ def film_and_prepare(bundle: Path) -> Filming:
             began = time.perf_counter()
             card = CohortDataModule.prepare(config, folder / "store")
             seconds = time.perf_counter() - began
-        frames = card.audit["coverage"]["frames"]
+        frames = card.findings.coverage.frames
         return Filming(frames, frames / seconds, plain)
 
 

@@ -19,7 +19,7 @@ from experiments.verbs.card import sources_of
 from fer_id import __version__
 from fer_id.files import plain
 from fer_id.labels import get_space
-from fer_id.models.export import STEP, Clip, Exported, OnnxModel, export_onnx, latency, marked, noise_clips, parity
+from fer_id.models.export import STEP, Clip, OnnxModel, Parity, export_onnx, latency, marked, noise_clips, parity
 from fer_id.progress import say
 from fer_id.release import bundle
 from fer_id.release.disclosed import disclosed
@@ -90,7 +90,7 @@ def pack(
     same = parity(model, onnx, [clip for _, clip in clips]) | {"of": "clips of the store" if data else "noise"}
     apart = _apart(model, run, record, clips) if data else None
     contract = _contract(record, evidence, model, data, policy, unfit)
-    contract["onnx"] = _onnx_contract(exported, same, latency(onnx))
+    contract["onnx"] = _onnx_contract(onnx, same)
     contract["reproduced"] = apart
     sources = sources_of(run)
     sentences = limits(record, evidence=evidence, pretrained_elsewhere=len(sources) > 1)
@@ -156,7 +156,7 @@ def _apart(model: ClipClassifier, run: RunDir, record: Record, clips: Sequence[t
     }
 
 
-def _faults(same: dict[str, Any], apart: dict[str, Any] | None) -> Iterator[str]:
+def _faults(same: Parity, apart: dict[str, Any] | None) -> Iterator[str]:
     """Yield the reasons against releasing weights that passed the gate."""
     if same["max_difference"] is None:
         yield "its ONNX could not be compared with torch: no test clip shows a face"
@@ -234,8 +234,9 @@ def _agreed(cards: Sequence[StoreCard], name: str) -> Any:
     return values.pop() if len(values) == 1 else None
 
 
-def _onnx_contract(exported: Exported, same: dict[str, Any], took: dict[str, Any]) -> dict[str, Any]:
+def _onnx_contract(onnx: OnnxModel, same: Parity) -> dict[str, Any]:
     """Return the interface of the ONNX file, with its parity and latency."""
+    exported, took = onnx.exported, latency(onnx)
     return {
         "kind": exported.kind,
         "inputs": exported.inputs,

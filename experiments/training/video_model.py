@@ -196,12 +196,12 @@ def _known_fps(store: Store, stores: Sequence[str], frames: int) -> float | None
         return store.fps
     if frames == 1:
         return STILLS_FPS
-    found = {card.parameters.get("fps") for card in readable_cards(stores)}
-    return float(found.pop() or 0) or None if len(found) == 1 else None
+    found = {card.settings.fps for card in readable_cards(stores)}
+    return found.pop() or None if len(found) == 1 else None
 
 
 def _min_eye_distance(store: Store, stores: Sequence[str]) -> float:
-    recorded = (card.parameters.get("min_eye_distance") for card in readable_cards(stores))
+    recorded = (card.settings.min_eye_distance for card in readable_cards(stores))
     known = store.min_eye_distance or next(filter(None, recorded), None)
     return float(known or MIN_EYE_DISTANCE)
 

@@ -61,10 +61,10 @@ def models(config: ModelsConfig) -> str:
     """Return the table in Markdown."""
     if any("*" in name for name in config.model):
         return _timm_table(config.model[0].removeprefix(TIMM))
-    from fer_id.models.cost import cost_table
+    from fer_id.models.cost import model_cost
 
     chosen = [model_file(name).model for name in config.model or group_names("model")]
-    rows = sorted(cost_table(chosen, config.classes, config.frames), key=lambda cost: cost.clip)
+    rows = sorted((model_cost(model, config.classes, config.frames) for model in chosen), key=lambda cost: cost.clip)
     header = ["model", "encoder", "head", "parameters (M)", "M multiply-adds a frame", f"a clip of {config.frames}"]
     numbers = ((row.parameters, row.frame, row.clip) for row in rows)
     cells = [
@@ -76,11 +76,10 @@ def models(config: ModelsConfig) -> str:
 
 def _timm_table(pattern: str) -> str:
     """Return a table of timm's families: models that work at 64x64, their last maps, and reasons of refusals."""
-    from fer_id.models.timm_survey import by_family, survey
+    from fer_id.models.timm_survey import family_rows, survey
 
-    families = by_family(list(survey(pattern)))
     header = ["family", "work at 64x64", "last map", "refused, and why"]
-    return _markdown([header, ["---", "---:", "---", "---"], *(family.cells() for family in families)])
+    return _markdown([header, ["---", "---:", "---", "---"], *family_rows(survey(pattern))])
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> str:

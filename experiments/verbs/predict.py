@@ -213,7 +213,7 @@ def _about(
 
 def _of_video(video: Video, watched: VideoPrediction, *, marked: bool) -> tuple[str, ...]:
     """Return notes on the followed face, on losses that may have changed it, and on the video's format."""
-    from fer_id.preprocessing.hdr import HDR_NOTE
+    from fer_id.preprocessing.display import HDR_NOTE
 
     notes = []
     if watched.restarts:

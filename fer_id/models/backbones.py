@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import timm
 import torch
@@ -27,24 +27,16 @@ from fer_id.models.encoders import HALVES, Encoder
 from fer_id.progress import say
 from fer_id.types import CROP
 
-MAP = 4
-"""Smallest side of the last feature map of a backbone at 64x64."""
-
-PATCH = 8
-"""Largest patch side of a vision transformer: 64 tokens at 64x64."""
+MAP = 4  # smallest side of the last feature map of a backbone at 64x64
+PATCH = 8  # largest patch side of a vision transformer: 64 tokens at 64x64
 
 
 class TimmEncoder(Encoder):
-    """A timm backbone, fitted to 64x64 (see the module), pooled as timm pools it.
+    """A timm backbone by its name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
 
-    Args:
-        name: timm's name, with or without the tag of its weights (``vit_tiny_patch16_224.augreg_in21k``).
-        pretrained: download timm's weights.
-        weights: local file of timm's weights instead.
-
-    Raises:
-        ConfigError: the backbone cannot take 64x64.
-        CheckpointError: the weights cannot be downloaded, read, or fitted.
+    It is fitted to 64x64 (see the module) and pooled as timm pools it; ``pretrained`` downloads timm's weights,
+    ``weights`` is a local file of them instead. Raise ConfigError where the backbone cannot take 64x64, and
+    CheckpointError where the weights cannot be downloaded, read, or fitted.
     """
 
     def __init__(self, name: str, *, pretrained: bool = False, weights: str | None = None) -> None:
@@ -64,66 +56,60 @@ class TimmEncoder(Encoder):
         return list(self.net.children())
 
     def map_names(self) -> list[str]:
-        """Return timm's own list of stages; for a transformer the first norm of each block.
-
-        After a transformer's last block only the class token is read, and the patches have no gradient.
-        """
+        """Return timm's own list of stages; for a transformer the first norm of each block. After a transformer's last
+        block only the class token is read, and the patches have no gradient."""
         modules = dict(self.net.named_modules())
         listed = [info["module"] for info in getattr(self.net, "feature_info", ())]
         stages = [name for name in listed if name in modules]  # some lists name modules that do not exist
         return [f"net.{name}.norm1" if hasattr(modules[name], "norm1") else f"net.{name}" for name in stages]
 
 
+class Sizes(TypedDict, total=False):
+    """Keyword arguments of ``timm.create_model``."""
+
+    img_size: int
+    patch_size: int
+
+
 class Fit(NamedTuple):
-    """Construction of a timm backbone for 64x64.
+    """Construction of a timm backbone for 64x64."""
 
-    Attributes:
-        sizes: keyword arguments of ``timm.create_model``.
-        halve: True where the stride of its stem is halved.
-        dim: D.
-        side: cells a side of its last feature map; 0 where it ends in a row of tokens.
-    """
-
-    sizes: dict[str, Any]
-    halve: bool
-    dim: int
-    side: int
+    sizes: Sizes  # none for a backbone that takes any size
+    halve: bool  # True where the stride of its stem is halved
+    dim: int  # D
+    side: int  # cells a side of its last feature map; 0 where it ends in a row of tokens
 
 
 @lru_cache(maxsize=64)
 def fit_to_crop(name: str) -> Fit:
     """Return how to build a backbone for 64x64, by trials on the meta device (nothing is allocated or computed).
 
-    Unchanged where it ends in tokens or in a map of at least 4x4, else with half the stride, else unchanged.
-
-    Raises:
-        ConfigError: no way of building it takes a 64x64 image.
+    Unchanged where it ends in tokens or in a map of at least 4x4, else with half the stride, else unchanged. Raise
+    ConfigError where no way of building it takes a 64x64 image.
     """
-    fits: list[Fit] = []
-    failure: Exception | None = None
+    fits, failures = list[Fit](), list[Exception]()
     for sizes in _sizes(name):
         for halve in (False, True):
             try:
                 fit = _try(name, sizes, halve)
             except Exception as error:  # every backbone has its own way of refusing a size
-                failure = error
+                failures.append(error)
                 continue
             if fit.side == 0 or fit.side >= MAP:
                 return fit
             fits.append(fit)
     if not fits:
-        raise ConfigError(
-            f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({_reason(failure)}); choose another"
-        )
+        reason = _reason(failures[-1])
+        raise ConfigError(f"model.encoder: timm:{name} takes no {CROP}x{CROP} images ({reason}); choose another")
     return max(fits, key=lambda fit: fit.side)
 
 
-def _sizes(name: str) -> list[dict[str, Any]]:
+def _sizes(name: str) -> list[Sizes]:
     """Return the arguments to try, best first: for a fixed input size a smaller patch, else the image size alone."""
     published = timm.get_pretrained_cfg(name)
     if published is None or not published.fixed_input_size:
         return [{}]
-    image: dict[str, Any] = {"img_size": CROP}
+    image: Sizes = {"img_size": CROP}
     with torch.device("meta"):
         conv = _first_strided(timm.create_model(name, num_classes=0))
     if conv is None:
@@ -131,7 +117,7 @@ def _sizes(name: str) -> list[dict[str, Any]]:
     return [{**image, "patch_size": min(PATCH, conv.stride[0] // 2)}, image]
 
 
-def _try(name: str, sizes: dict[str, Any], halve: bool) -> Fit:
+def _try(name: str, sizes: Sizes, halve: bool) -> Fit:
     with torch.device("meta"), torch.no_grad():
         net: Any = timm.create_model(name, num_classes=0, **sizes).eval()
         if halve:
@@ -183,23 +169,17 @@ def _from_file(name: str, fit: Fit, path: str) -> nn.Module:
     # timm skips missing weights silently: those are the weights that differ between two random initialisations
     pairs = zip(net.state_dict().items(), again.state_dict().values(), strict=True)
     missing = [key for (key, first), second in pairs if not torch.equal(first, second)]
-    if missing:
-        problems = Problems(f"{path}: not the weights of timm:{name}")
-        problems.found = [f"{key}: missing" for key in missing]
-        problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
+    problems = Problems(f"{path}: not the weights of timm:{name}", (f"{key}: missing" for key in missing))
+    problems.raise_if_any(CheckpointError, f"Give timm's own file of {name}.")
     if spoilt := [key for key, value in net.named_parameters() if not is_finite(value)]:
         raise CheckpointError(f"{path}: not usable as weights: {spoilt[0]}: NaN or infinite values")
     return net
 
 
-def _reason(error: Exception | None) -> str:
+def _reason(error: Exception) -> str:
     """Return a backbone's own message of refusal, or else the place in its code."""
-    if error is None:
-        return "it cannot be built"
     place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        str(error).strip().splitlines()[0][:200] if str(error).strip() else f"{type(error).__name__} in {place.name}()"
-    )
+    return _first_line(error, f"{type(error).__name__} in {place.name}()")[:200]
 
 
 @contextmanager
@@ -216,8 +196,8 @@ def _silent() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+def _first_line(error: Exception, otherwise: str = "") -> str:
+    return (str(error).strip() or otherwise or type(error).__name__).splitlines()[0][:300]
 
 
 def _first_strided(net: nn.Module) -> nn.Conv2d | None:

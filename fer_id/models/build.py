@@ -26,8 +26,7 @@ from fer_id.models.checkpoint import load_into
 from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems, named_model
 from fer_id.models.encoders import ConvEncoder, Encoder
 from fer_id.models.heads import GRU, LSTM, Attention, BiLSTM, Head, Last, Mean, Transformer
-from fer_id.models.landmarks import LandmarkStream
-from fer_id.models.network import ClipClassifier
+from fer_id.models.network import ClipClassifier, LandmarkStream
 
 __all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
 
@@ -44,21 +43,15 @@ HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
 
 
 def build_model(config: ModelConfig | str, classes: int | LabelSpace) -> ClipClassifier:
-    """Build a model for K classes; it remembers ``config``.
+    """Build a model of K classes, given by their number or label space; it remembers ``config``.
 
-    Args:
-        config: or the name of a shipped model, or ``timm:<name>``.
-        classes: their number, or the label space.
-
-    Raises:
-        ConfigError: the config names an unknown part or an impossible value (all of them listed).
-        CheckpointError: its pretrained weights cannot be downloaded, read or fitted.
+    ``config`` may also be the name of a shipped model, or ``timm:<name>``. Raise ConfigError where it names an unknown
+    part or an impossible value (all of them listed), and CheckpointError where its pretrained weights cannot be
+    downloaded, read or fitted.
     """
     config = named_model(config) if isinstance(config, str) else config
     classes = len(classes) if isinstance(classes, LabelSpace) else classes
-    problems = Problems("model")
-    for problem in model_problems(config):
-        problems.add(problem)
+    problems = Problems("model", model_problems(config))
     if classes < 2:
         problems.add(f"classes: {classes}, expected at least 2")
     problems.raise_if_any(ConfigError)

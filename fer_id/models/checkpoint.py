@@ -22,9 +22,7 @@ from fer_id.progress import say
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
 
-MODEL = "model."
-"""Prefix of the model's weights in a training checkpoint, where a task holds it as ``self.model``."""
-
+MODEL = "model."  # prefix of the model's weights in a training checkpoint, where a task holds it as ``self.model``
 CONTAINERS = ("state_dict", "model")
 """Keys under which a file may hold its weights: that of Lightning and timm, and a common older one."""
 
@@ -33,9 +31,7 @@ REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE
 """Message of torch's weights-only reader about a file with more than weights and plain containers."""
 
 
-NARROW = (torch.float16, torch.bfloat16)
-"""Formats that convert to float32 without loss."""
-
+NARROW = (torch.float16, torch.bfloat16)  # formats that convert to float32 without loss
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """First bytes of a file of weights in torch's format before zip files."""
 
@@ -47,9 +43,8 @@ class DamagedError(CheckpointError):
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return every weight of a file (safetensors, torch weights, training checkpoint) by name, on the CPU.
 
-    Raises:
-        CheckpointError: no such file; truncated or otherwise damaged; more than weights and plain containers (none
-            of its code is run); no weights.
+    Raise CheckpointError for no such file, a truncated or otherwise damaged one, no weights, or more than weights and
+    plain containers (none of its code is run).
     """
     path = Path(path)
     content = read_checkpoint(path)
@@ -66,31 +61,20 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def load_state(path: str | Path) -> dict[str, Tensor]:
-    """Return the model's weights in a training checkpoint, without the task's prefix; of other files all weights.
-
-    Raises:
-        CheckpointError: see ``read_tensors``.
-    """
+    """Return the model's weights in a training checkpoint, without the task's prefix; of other files all weights."""
     tensors = read_tensors(path)
     model = {name.removeprefix(MODEL): value for name, value in tensors.items() if name.startswith(MODEL)}
     return model or tensors
 
 
 def load_model(model: ClipClassifier, path: str | Path) -> None:
-    """Load all weights of a model of the same config and classes.
-
-    Raises:
-        CheckpointError: see ``read_tensors``, or the file is of another model; the model is then unchanged.
-    """
+    """Load all weights of a model of the same config and classes. Raise CheckpointError as :func:`read_tensors`, or
+    where the file is of another model; the model is then unchanged."""
     load_into(model, path)
 
 
 def load_encoder(model: ClipClassifier, path: str | Path) -> None:
-    """Load only the encoder's weights, from a checkpoint of any model with it, or from a file of an encoder.
-
-    Raises:
-        CheckpointError: see ``read_tensors``, or the file is of another encoder; the model is then unchanged.
-    """
+    """Load only the encoder's weights, of any model with it or of an encoder alone; raise as :func:`load_model`."""
     load_into(model.encoder, path, part="encoder")
 
 
@@ -102,11 +86,7 @@ def write_checkpoint(task: nn.Module, path: Path) -> None:
 
 
 def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
-    """Load a module from a file, or from the part of the file's model named ``part``, where there is one.
-
-    Raises:
-        CheckpointError: see ``load_model``.
-    """
+    """Load a module from a file, or from the part of the file's model named ``part``; raise as :func:`load_model`."""
     state = load_state(path)
     prefix = f"{part}."
     state = {name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)} or state
@@ -116,16 +96,10 @@ def load_into(module: nn.Module, path: str | Path, part: str = "") -> None:
 
 
 def usable(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | Path) -> dict[str, Tensor]:
-    """Return the file's tensors in the expected number format: ``float16`` and ``bfloat16`` are widened.
+    """Return the file's tensors that are expected, in the expected format: ``float16`` and ``bfloat16`` are widened.
 
-    Args:
-        expected: tensors of a module by name.
-        state: tensors of a file; unexpected ones are left out.
-        path: the file, for the message.
-
-    Raises:
-        CheckpointError: a tensor has NaN or infinite values, or a format whose cast would change its meaning (integer,
-            complex, quantised, sparse); all such tensors are listed by name.
+    Raise CheckpointError, with the names of all such tensors, for NaN or infinite values, and for a format whose cast
+    would change its meaning (integer, complex, quantised, sparse).
     """
     problems, widened = Problems(f"{path}: not usable as weights"), set[str]()
     tensors = {name: value for name, value in sorted(state.items()) if name in expected}
@@ -167,9 +141,8 @@ def _format(dtype: torch.dtype) -> str:
 def read_checkpoint(path: Path) -> Any:
     """Return the content of a file of weights, on the CPU: nothing but weights and plain containers.
 
-    Raises:
-        DamagedError: the file is incomplete; checksums are compared, which torch does not do.
-        CheckpointError: no such file, or one with more than weights; none of its code is run.
+    Raise DamagedError where the file is incomplete (checksums are compared, which torch does not do), and
+    CheckpointError for no such file, or one with more than weights; none of its code is run.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file of weights")
@@ -219,14 +192,12 @@ def _foreign(path: Path) -> str | None:
 
 
 def _require_same(expected: dict[str, Tensor], state: dict[str, Tensor], path: str | Path) -> None:
-    problems = Problems(f"{path}: weights of another model")
-    for name in expected.keys() & state.keys():
-        if expected[name].shape != state[name].shape:
-            shapes = f"{tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
-            problems.add(f"{name}: shape {shapes}")
-    for name in expected.keys() - state.keys():
-        problems.add(f"{name}: missing")
-    for name in state.keys() - expected.keys():
-        problems.add(f"{name}: not part of this model")
-    problems.found.sort()
+    wrong = [
+        f"{name}: shape {tuple(state[name].shape)}, expected {tuple(expected[name].shape)}"
+        for name in expected.keys() & state.keys()
+        if expected[name].shape != state[name].shape
+    ]
+    wrong += [f"{name}: missing" for name in expected.keys() - state.keys()]
+    wrong += [f"{name}: not part of this model" for name in state.keys() - expected.keys()]
+    problems = Problems(f"{path}: weights of another model", sorted(wrong))
     problems.raise_if_any(CheckpointError, "Give a checkpoint of the same encoder, head, sizes and classes.")

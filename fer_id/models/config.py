@@ -13,8 +13,7 @@ from fer_id.errors import ConfigError
 from fer_id.inputs import look_alike
 from fer_id.settings import PATH, faults, setting
 
-TIMM = "timm:"
-"""Prefix of an encoder that timm builds, as in ``timm:resnet18``."""
+TIMM = "timm:"  # prefix of an encoder that timm builds, as in ``timm:resnet18``
 
 CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
     "conv4": ((32, 64, 128, 256), (1, 2, 2, 2)),
@@ -22,14 +21,11 @@ CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 """Built-in encoders: name -> default (channels of each block, convolutions in each block)."""
 
-HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")
-"""Names of the temporal heads."""
-
+HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")  # names of the temporal heads
 LARGEST_WIDTH = 16_384
 """Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
 
-TRANSFORMER_HEADS = 4
-"""Attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it."""
+TRANSFORMER_HEADS = 4  # attention heads of the ``transformer`` head; ``hidden`` must be a multiple of it
 
 
 @dataclass
@@ -82,11 +78,7 @@ OWN_MODULE = "own"
 
 
 def named_model(name: str) -> ModelConfig:
-    """Return the configuration of a shipped model, or of ``timm:<name>`` with the head ``mean``.
-
-    Raises:
-        ConfigError: no such model; the known ones are listed.
-    """
+    """Return the config of a shipped model, or of ``timm:<name>`` with head ``mean``; else a ConfigError lists them."""
     if name.startswith(TIMM):
         return ModelConfig(name, name, "mean")
     if name not in MODELS:

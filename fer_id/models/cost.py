@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,31 +15,21 @@ from fer_id.types import CROP, LANDMARKS
 
 @dataclass(frozen=True)
 class ModelCost:
-    """Cost of a model.
-
-    Attributes:
-        name, encoder, head: names from the config.
-        parameters: number of trainable parameters, classifier included.
-        frame: multiply-adds of encoding one 64x64 frame.
-        clip: multiply-adds of one clip, head and classifier included.
-    """
+    """Cost of a model, by the names in its config."""
 
     name: str
     encoder: str
     head: str
-    parameters: int
-    frame: int
-    clip: int
+    parameters: int  # number of trainable parameters, classifier included
+    frame: int  # multiply-adds of encoding one 64x64 frame
+    clip: int  # multiply-adds of one clip, head and classifier included
 
 
 def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
-    """Return the cost of a model for clips of ``frames`` frames.
+    """Return the cost of a model for clips of ``frames`` frames; raise ConfigError where the config is invalid.
 
     Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
     Biases, norms, activations and pooling are left out, as is usual.
-
-    Raises:
-        ConfigError: the config is invalid.
     """
     with torch.device("meta"):
         model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
@@ -60,11 +50,6 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
         frame=frame,
         clip=frames * frame + head,
     )
-
-
-def cost_table(configs: Iterable[ModelConfig], classes: int = 5, frames: int = 10) -> list[ModelCost]:
-    """Return the cost of every config, in order."""
-    return [model_cost(config, classes, frames) for config in configs]
 
 
 def _counted(compute: Callable[[], Tensor]) -> tuple[int, Tensor]:

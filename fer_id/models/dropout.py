@@ -23,11 +23,7 @@ def dropout_layers(model: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def dropping(model: nn.Module) -> Iterator[None]:
-    """Put the model into evaluation mode but for its dropout: batch norm keeps its statistics.
-
-    Raises:
-        CheckpointError: the model has no dropout.
-    """
+    """Put the model, its batch norm too, into evaluation mode but for its dropout; CheckpointError if it has none."""
     if not (layers := dropout_layers(model)):
         raise CheckpointError(
             "no layer of the model drops anything (model.dropout=0), so its answers would all be the same: train one "
@@ -48,19 +44,10 @@ def dropping(model: nn.Module) -> Iterator[None]:
 def sampled_answers(
     model: ClipClassifier, batches: Iterable[ClipBatch], members: int, *, seed: int
 ) -> tuple[list[str], Any]:
-    """Return the probabilities of clips under ``members`` draws of dropout.
+    """Return the names of N clips, without those that show no face, and their probabilities, float64 (members, N, K).
 
-    Args:
-        model: on its device.
-        batches: clips; clips without a face are left out.
-        members: number of draws.
-        seed: random seed of the draws, which also depend on the batch size.
-
-    Returns:
-        Names of N clips, and their probabilities, a float64 array (members, N, K).
-
-    Raises:
-        CheckpointError: the model has no dropout.
+    Each of the ``members`` is a draw of dropout; the draws depend on ``seed`` and on the batch size. Raise
+    CheckpointError where the model has no dropout.
     """
     device = next(model.parameters()).device
     once = not dropout_layers(model.encoder)  # without dropout in the encoder every clip is encoded once

@@ -12,15 +12,10 @@ HALVES = (0.5, 0.5, 0.5)
 
 
 class Encoder(nn.Module):
-    """Base class of encoders: frames (N, 3, 64, 64) in [0, 1] -> features (N, D).
+    """Base class of encoders: frames (N, 3, 64, 64) in [0, 1] -> features (N, D). ``mean`` and ``std`` are buffers (1,
+    3, 1, 1), saved with the weights."""
 
-    Attributes:
-        dim: D.
-        any_size: True where images of another size than 64x64 are accepted too.
-        mean, std: buffers (1, 3, 1, 1), saved with the weights.
-    """
-
-    any_size = True
+    any_size = True  # images of another size than 64x64 are accepted too
     mean: Tensor
     std: Tensor
 
@@ -32,7 +27,9 @@ class Encoder(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Normalise in the memory format of the weights (the frames' own would override it), then encode."""
-        frames = frames.contiguous(memory_format=_memory_format(self))
+        weight = next((p for p in self.parameters() if p.ndim == 4 and p.shape[-1] > 1), None)  # 1x1 fits both formats
+        is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
+        frames = frames.contiguous(memory_format=torch.channels_last if is_last else torch.contiguous_format)
         return self.features((frames - self.mean) / self.std)
 
     def features(self, images: Tensor) -> Tensor:
@@ -44,10 +41,8 @@ class Encoder(nn.Module):
         return list(self.children())
 
     def map_names(self) -> list[str]:
-        """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order.
-
-        Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules.
-        """
+        """Return the names of the modules whose outputs are maps of the face, (N, C, h, w) or tokens, in order:
+        Grad-CAM chooses its layer among them; with an empty list it tries the encoder's modules."""
         return []
 
 
@@ -72,10 +67,8 @@ class ConvBlock(nn.Module):
 class ConvEncoder(Encoder):
     """Conv blocks and a global average pool: ``conv4`` (the paper's four blocks) and ``shallow``.
 
-    Args:
-        widths: channels of each block; the last is D.
-        convs: convolutions in each block.
-        residual: add each later convolution of a block to its input.
+    ``widths`` are the channels of each block (the last is D), ``convs`` its convolutions; ``residual`` adds each later
+    convolution of a block to its input.
     """
 
     def __init__(self, widths: Sequence[int], convs: Sequence[int], *, residual: bool = False) -> None:
@@ -97,10 +90,3 @@ class ConvEncoder(Encoder):
 
 def _conv_norm(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs))
-
-
-def _memory_format(module: nn.Module) -> torch.memory_format:
-    """Return channels last where the module's first convolution larger than 1x1 is stored so, else contiguous."""
-    weight = next((p for p in module.parameters() if p.ndim == 4 and p.shape[-1] > 1), None)
-    is_last = weight is not None and weight.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if is_last else torch.contiguous_format

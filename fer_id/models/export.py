@@ -12,8 +12,8 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -26,33 +26,22 @@ from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
 
 OPSET = 20
-TOLERANCE = 1e-4
-"""Largest accepted difference of a logit from torch's."""
-
+TOLERANCE = 1e-4  # largest accepted difference of a logit from torch's
 STEP, CLIP = "step", "clip"
-
-Clip = tuple[Tensor, Tensor, Tensor]
-"""Frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2)."""
+Clip = tuple[Tensor, Tensor, Tensor]  # frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2)
 
 
 @dataclass(frozen=True)
 class Exported:
-    """A model as ONNX.
-
-    Attributes:
-        content: bytes of the ONNX file.
-        kind: :data:`STEP`, one frame at a time, or :data:`CLIP`.
-        frames: T of a whole-clip model; 1 of a step.
-        state: name and size of each state tensor; a step takes each as ``<name>``, (1, size), zeros at first, and
-            returns it as ``next_<name>``.
-        landmarks: True where the model takes landmarks too.
-    """
+    """A model as ONNX."""
 
     content: bytes
-    kind: str
-    frames: int
+    kind: str  # STEP, one frame at a time, or CLIP
+    frames: int  # T of a whole-clip model; 1 of a step
+    # name and size of each state tensor; a step takes each as ``<name>``, (1, size), zeros at first, and returns it as
+    # ``next_<name>``
     state: dict[str, int]
-    landmarks: bool
+    landmarks: bool  # True where the model takes landmarks too
 
     @property
     def inputs(self) -> dict[str, list[int]]:
@@ -86,10 +75,8 @@ class _Step(nn.Module):
 
 
 class _Whole(nn.Module):
-    """Module for whole clips: frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2) if used -> logits.
-
-    Every frame is encoded, since the graph cannot depend on which frames are valid.
-    """
+    """Module for whole clips: frames (1, T, 3, 64, 64), valid (1, T), landmarks (1, T, 68, 2) if used -> logits. Every
+    frame is encoded, since the graph cannot depend on which frames are valid."""
 
     def __init__(self, model: ClipClassifier) -> None:
         super().__init__()
@@ -129,15 +116,8 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
 
 
 def export_onnx(model: ClipClassifier, frames: int) -> Exported:
-    """Export a model to ONNX.
-
-    Args:
-        model: on the CPU, float32; is put into evaluation mode.
-        frames: T of a window, for heads that need all frames at once.
-
-    Raises:
-        MissingExtraError: what the export needs is not installed.
-    """
+    """Export a model on the CPU in float32, which is put into evaluation mode, to ONNX. ``frames`` is T of a window,
+    for heads that need all frames at once. Raise MissingExtraError where what the export needs is not installed."""
     require_extra("export", "the ONNX export")
     model.eval()
     state = _state(model.head)
@@ -164,9 +144,7 @@ def export_onnx(model: ClipClassifier, frames: int) -> Exported:
         )
     if program is None:
         raise RuntimeError("torch.onnx.export gave no program")
-    return Exported(
-        program.model_proto.SerializeToString(), exported.kind, exported.frames, exported.state, exported.landmarks
-    )
+    return replace(exported, content=program.model_proto.SerializeToString())
 
 
 def marked(content: bytes, marks: Mapping[str, str]) -> bytes:
@@ -179,11 +157,7 @@ def marked(content: bytes, marks: Mapping[str, str]) -> bytes:
 
 
 class OnnxModel:
-    """Inference session of an exported model, on one thread of the CPU.
-
-    Args:
-        exported: from :func:`export_onnx`.
-    """
+    """Inference session of an exported model, on one thread of the CPU."""
 
     def __init__(self, exported: Exported) -> None:
         import onnxruntime as ort
@@ -197,10 +171,14 @@ class OnnxModel:
     def logits(self, clip: Clip) -> NDArray[np.float32]:
         """Return the logits (K,) after the last frame of a clip."""
         if self.exported.kind == CLIP:
-            return np.asarray(self.run(self._filled(clip), {})["logits"][0])
+            missing = self.exported.frames - clip[0].shape[1]  # filled with frames without a face
+            if missing < 0:
+                raise ValueError(f"a clip of {clip[0].shape[1]} frames for a model of {self.exported.frames}")
+            parts = [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in clip]
+            return np.asarray(self.run(parts, {})["logits"][0])
         outputs, state = dict[str, NDArray[Any]](), self.start()
-        for frame in _frames(clip):
-            outputs = self.run(frame, state)
+        for step in range(clip[0].shape[1]):
+            outputs = self.run([part[:, step] for part in clip], state)
             state = {name: outputs[f"next_{name}"] for name in state}
         return np.asarray(outputs["logits"][0])
 
@@ -217,30 +195,28 @@ class OnnxModel:
         }
         return dict(zip(self.exported.outputs, self._session.run(None, inputs | state), strict=True))
 
-    def _filled(self, clip: Clip) -> list[Tensor]:
-        """Return a clip padded to T frames with frames without a face."""
-        missing = self.exported.frames - clip[0].shape[1]
-        if missing < 0:
-            raise ValueError(f"a clip of {clip[0].shape[1]} frames for a model of {self.exported.frames}")
-        return [torch.cat([part, part.new_zeros(1, missing, *part.shape[2:])], dim=1) for part in self._used(clip)]
 
-    def _used(self, clip: Sequence[Tensor]) -> Sequence[Tensor]:
-        return clip if self.exported.landmarks else clip[:2]
+class Parity(TypedDict):
+    """Difference between the logits of an ONNX model and of torch over clips: the largest, None without a clip."""
 
-
-def _frames(clip: Clip) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the frames of a clip one by one."""
-    for step in range(clip[0].shape[1]):
-        yield tuple(part[:, step] for part in clip)
+    max_difference: float | None
+    clips: int
+    frames_without_face: int
+    tolerance: float
+    of: NotRequired[str]
 
 
-def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dict[str, Any]:
-    """Return the difference between the ONNX model's logits and torch's over whole clips.
+class Latency(TypedDict):
+    """Milliseconds per call, of ``calls`` calls; ``per``: what one call computes, a frame of a step or else a clip."""
 
-    Returns:
-        ``max_difference`` of a logit, numbers of ``clips`` and ``frames_without_face``, ``tolerance``. Clips without a
-        face are left out, since their logits are meaningless; without a clip ``max_difference`` is None.
-    """
+    median: float
+    p95: float
+    calls: int
+    per: str
+
+
+def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> Parity:
+    """Compare an ONNX model with torch over whole clips but those without a face, whose logits are meaningless."""
     differences, without = [], 0
     for frames, valid, landmarks in clips:
         if not valid.any():
@@ -257,18 +233,16 @@ def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dic
     }
 
 
-def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> dict[str, Any]:
-    """Return milliseconds per call (a frame of a step, else a clip): ``median``, ``p95``, ``calls``, ``per``."""
-    clip = next(noise_clips(1, onnx.exported.frames, seed=0))
-    if onnx.exported.kind == CLIP:
-        tensors: Sequence[Tensor] = clip
-        per = f"clip of {onnx.exported.frames} frames"
-    else:
-        tensors, per = next(_frames(clip)), "frame"
+def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> Latency:
+    """Measure the milliseconds per call over noise."""
+    clip: Sequence[Tensor] = next(noise_clips(1, onnx.exported.frames, seed=0))
+    per = f"clip of {onnx.exported.frames} frames"
+    if onnx.exported.kind == STEP:
+        clip, per = [part[:, 0] for part in clip], "frame"
     state, took = onnx.start(), []
     for _ in range(warm_up + calls):
         began = time.perf_counter()
-        onnx.run(tensors, state)
+        onnx.run(clip, state)
         took.append(1000 * (time.perf_counter() - began))
     measured = np.array(took[warm_up:])
     return {"median": float(np.median(measured)), "p95": float(np.quantile(measured, 0.95)), "calls": calls, "per": per}

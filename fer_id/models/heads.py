@@ -19,13 +19,9 @@ from fer_id.models.config import TRANSFORMER_HEADS
 
 
 class Head(nn.Module):
-    """Base class of temporal heads.
+    """Base class of temporal heads; ``dim`` is H, the size of a clip's vector, here that of a frame's features."""
 
-    Attributes:
-        dim: H, the size of a clip's vector.
-    """
-
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, hidden: int = 0, dropout: float = 0.0) -> None:
         super().__init__()
         self.dim = dim
 
@@ -41,18 +37,12 @@ class Head(nn.Module):
 class Mean(Head):
     """Mean over the valid frames; zero without one."""
 
-    def __init__(self, features: int, hidden: int, dropout: float) -> None:
-        super().__init__(features)
-
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
         return features.sum(dim=1) / valid.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 class Last(Head):
     """The last valid frame; zero without one."""
-
-    def __init__(self, features: int, hidden: int, dropout: float) -> None:
-        super().__init__(features)
 
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
         steps = torch.arange(valid.shape[1], device=valid.device)
@@ -117,10 +107,8 @@ class BiLSTM(Head):
 
 
 class Transformer(Head):
-    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, its output.
-
-    Frames keep their positions in time (sinusoidal, Vaswani et al., 2017), so a gap of invalid frames stays a gap.
-    """
+    """A small pre-norm transformer (two layers, four heads) over the valid frames and a class token, its output. Frames
+    keep their positions in time (sinusoidal, Vaswani et al., 2017), so a gap of invalid frames stays a gap."""
 
     def __init__(self, features: int, hidden: int, dropout: float) -> None:
         super().__init__(hidden)

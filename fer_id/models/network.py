@@ -8,18 +8,51 @@ from torch import Tensor, nn
 from fer_id.models.config import ModelConfig
 from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Head
-from fer_id.models.landmarks import LandmarkStream
+from fer_id.types import LANDMARKS
+
+_LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
+
+
+class LandmarkStream(nn.Module):
+    """Landmarks (B, T, 68, 2) in crop pixels -> features (B, T, L); zero where a frame has no landmarks.
+
+    Args:
+        dim: L.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.net = nn.Sequential(nn.Linear(2 * LANDMARKS, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim), nn.ReLU())
+
+    def forward(self, landmarks: Tensor) -> Tensor:
+        points = normalised(landmarks.float())
+        known = points.isfinite().all(dim=-1, keepdim=True).all(dim=-2)
+        features: Tensor = self.net(points.nan_to_num(0.0, 0.0, 0.0).flatten(-2))
+        return features * known
+
+
+def normalised(landmarks: Tensor) -> Tensor:
+    """Return landmarks (..., 68, 2) centred between the eyes, turned level, in units of the distance between the eyes.
+
+    Position, size and tilt of the head are removed; movements of an expression remain. NaN where a point is missing or
+    the eyes coincide.
+    """
+    left, right = landmarks[..., _LEFT_EYE, :].mean(-2), landmarks[..., _RIGHT_EYE, :].mean(-2)
+    x, y = (right - left).unbind(-1)
+    level = torch.stack(
+        [torch.stack([x, y], -1), torch.stack([-y, x], -1)], -2
+    )  # rows: axis through the eyes, and downwards
+    about = landmarks - ((left + right) / 2).unsqueeze(-2)
+    return about @ level.transpose(-1, -2) / (x**2 + y**2)[..., None, None]
 
 
 class ClipClassifier(nn.Module):
-    """Encoder, temporal head and linear classifier.
+    """Encoder (frame -> feature), temporal head (features of a clip -> one vector) and linear classifier of K
+    ``classes``.
 
-    Args:
-        encoder: frame -> feature.
-        head: features of a clip -> one vector.
-        classes: K.
-        dropout: probability of dropping a pooled feature before the classifier.
-        landmarks: a second stream, whose features are appended to the encoder's; None: frames alone.
+    ``dropout`` is the probability of dropping a pooled feature before the classifier. ``landmarks`` is a second stream,
+    whose features are appended to the encoder's; None: frames alone.
 
     Attributes:
         config: what it was built from; None where its parts were put together by hand.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import timm
@@ -16,27 +17,16 @@ from fer_id.progress import track
 
 
 class Backbone(NamedTuple):
-    """A timm model at 64x64.
-
-    Attributes:
-        name: timm's name.
-        family: module of timm that defines it, such as ``resnet``.
-        side: cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built.
-        reason: reason why it cannot be built, or empty.
-    """
+    """A timm model at 64x64."""
 
     name: str
-    family: str
-    side: int | None
-    reason: str
+    family: str  # module of timm that defines it, such as ``resnet``
+    side: int | None  # cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built
+    reason: str  # reason why it cannot be built, or empty
 
 
 def survey(pattern: str) -> Iterator[Backbone]:
-    """Try every timm model whose name matches a pattern with ``*``, on the meta device (nothing is computed).
-
-    Raises:
-        ConfigError: no model has such a name.
-    """
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device; ConfigError where none does."""
     names = timm.list_models(pattern)
     if not names:
         raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name")
@@ -48,27 +38,17 @@ def survey(pattern: str) -> Iterator[Backbone]:
             yield Backbone(name, family, None, str(refusal).partition(" images (")[2].removesuffix("); choose another"))
 
 
-@dataclass(frozen=True)
-class Family:
-    """Backbones that one module of timm defines."""
-
-    name: str
-    members: Sequence[Backbone]
-
-    def cells(self) -> list[str]:
-        """Return a row of the table: family, number that can be built, last maps, and the others with their reasons."""
-        built = [member for member in self.members if member.side is not None]
-        sides = sorted({member.side for member in built if member.side is not None})
-        maps = ", ".join(f"{side}x{side}" + (" (coarse)" if side < MAP else "") if side else "tokens" for side in sides)
+def family_rows(backbones: Iterable[Backbone]) -> Iterator[list[str]]:
+    """Yield a row for each family, by name: number that can be built, last maps, and the others with their reasons."""
+    families = groupby(sorted(backbones, key=attrgetter("family")), attrgetter("family"))
+    for family, members in ((family, list(members)) for family, members in families):
+        sides = [member.side for member in members if member.side is not None]
+        maps = [
+            f"{side}x{side}" + (" (coarse)" if side < MAP else "") if side else "tokens" for side in sorted({*sides})
+        ]
         refused: dict[str, list[str]] = {}
-        for member in self.members:
+        for member in members:
             if member.side is None:
                 refused.setdefault(member.reason, []).append(member.name)
         reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
-        return [self.name, f"{len(built)} of {len(self.members)}", maps, reasons.replace("|", "/")]
-
-
-def by_family(backbones: Sequence[Backbone]) -> list[Family]:
-    """Return the families in alphabetical order, each with its backbones in theirs."""
-    names = sorted({backbone.family for backbone in backbones})
-    return [Family(name, [backbone for backbone in backbones if backbone.family == name]) for name in names]
+        yield [family, f"{len(sides)} of {len(members)}", ", ".join(maps), reasons.replace("|", "/")]

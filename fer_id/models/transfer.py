@@ -14,37 +14,29 @@ from fer_id.models.network import ClipClassifier
 
 
 class Transferred(NamedTuple):
-    """Weights that a model took over.
+    """Weights that a model took over."""
 
-    Attributes:
-        weights: name -> copy of each transferred weight.
-        head: True where the temporal head was transferred; False where the source has another head.
-        classes: classes whose classifier row was transferred; the other rows are new.
-    """
-
-    weights: dict[str, Tensor]
-    head: bool
-    classes: list[str]
+    weights: dict[str, Tensor]  # name -> copy of each transferred weight
+    head: bool  # True where the temporal head was transferred; False where the source has another head
+    classes: list[str]  # classes whose classifier row was transferred; the other rows are new
 
 
 def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: LabelSpace) -> Transferred:
-    """Load the encoder of a checkpoint, and as many of the later parts as fit.
+    """Load the encoder of a checkpoint with the same encoder, and as many of the later parts as fit.
 
     The temporal head is transferred where it is the same, and with it the classifier's rows of the classes common to
-    both label spaces, so that a model of seven emotions begins as a model of five of them.
-
-    Args:
-        model: the model to change.
-        path: checkpoint of a model with the same encoder.
-        source, target: label spaces of the checkpoint and of ``model``.
-
-    Raises:
-        CheckpointError: a damaged file, or one of another encoder; the model is then unchanged.
+    both label spaces (``source`` of the checkpoint, ``target`` of the model), so that a model of seven emotions begins
+    as a model of five of them. Raise CheckpointError for a damaged file, or one of another encoder; the model is then
+    unchanged.
     """
     state, own = load_state(path), model.state_dict()
     if missing := {f"encoder.{name}" for name in model.encoder.state_dict()} - set(state):
         raise CheckpointError(f"{path}: no weights of this encoder ({sorted(missing)[0]} is missing)")
-    _require_classifier(state, source, path)
+    weight, bias = (state.get(f"classifier.1.{name}") for name in ("weight", "bias"))
+    if weight is None or bias is None or (weight.ndim, bias.ndim, len(weight), len(bias)) != (2, 1, *[len(source)] * 2):
+        raise CheckpointError(
+            f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
+        )
     usable(own, {name: state[name] for name in state if not name.startswith("encoder.")}, path)
     load_encoder(model, path)
     names = {name for name in own if name.startswith("encoder.")}
@@ -56,29 +48,11 @@ def transfer(model: ClipClassifier, path: Path, source: LabelSpace, target: Labe
     if same:
         model.load_state_dict({**model.state_dict(), **{name: state[name].to(own[name]) for name in mine}})
         names |= set(mine)
-        _take_rows(model, state, source, target, classes)
+        to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
+        now = model.state_dict()  # tensors that share the model's memory
+        for name in ("classifier.1.weight", "classifier.1.bias"):
+            now[name][to] = state[name][fro].to(now[name])
     if classes == list(target.names):
         names |= {"classifier.1.weight", "classifier.1.bias"}
     now = model.state_dict()
     return Transferred({name: now[name].detach().clone() for name in names}, same, classes)
-
-
-def _require_classifier(state: dict[str, Tensor], source: LabelSpace, path: Path) -> None:
-    """Raise CheckpointError where a checkpoint has no row of its classifier for every class of its label space."""
-    weight, bias = (state.get(f"classifier.1.{name}") for name in ("weight", "bias"))
-    rows = (weight is not None and weight.ndim == 2 and len(weight), bias is not None and bias.ndim == 1 and len(bias))
-    if rows != (len(source), len(source)):
-        raise CheckpointError(
-            f"{path}: no classifier of {len(source)} classes; its training told {', '.join(source.names)}"
-        )
-
-
-def _take_rows(
-    model: ClipClassifier, state: dict[str, Tensor], source: LabelSpace, target: LabelSpace, classes: list[str]
-) -> None:
-    """Copy the classifier's rows of these classes."""
-    to, fro = [target.index(name) for name in classes], [source.index(name) for name in classes]
-    now = model.state_dict()
-    for name in ("classifier.1.weight", "classifier.1.bias"):
-        now[name][to] = state[name][fro].to(now[name])
-    model.load_state_dict(now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,15 @@ _MIN_EYE_DISTANCE = 1.0  # pixels; below it the angle of the line between the ey
 _SHARP_ENOUGH = 0.8  # a shrink weaker than this needs no area filter: cubic interpolation reads all the pixels
 
 
-def crop_geometry(*, aligned: bool, colour: str) -> dict[str, Any]:
-    """Return the entry ``geometry`` of a store's card; stores of different geometry do not mix.
+class CropGeometry(TypedDict, total=False):
+    """Entry ``geometry`` of a store's card: eye positions (None: as published), and ``rgb`` or ``gray``."""
 
-    Args:
-        aligned: True: eyes at :data:`EYES_64`; False: crops as published.
-        colour: ``rgb`` or ``gray``.
-    """
+    eyes: list[list[float]] | None
+    colour: str
+
+
+def crop_geometry(*, aligned: bool, colour: str) -> CropGeometry:
+    """Return the geometry of crops, aligned with the eyes at :data:`EYES_64` or as published."""
     return {"eyes": [list(eye) for eye in EYES_64] if aligned else None, "colour": colour}
 
 
@@ -36,11 +38,8 @@ def check_image(image: NDArray[Any]) -> None:
 
 
 def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the eye centres, the means of iBUG points 36-41 and 42-47.
-
-    Returns:
-        float64 (2, 2): rows image-left eye and image-right eye (of an upright face), columns x and y.
-    """
+    """Return the eye centres, the means of iBUG points 36-41 and 42-47: float64 (2, 2), rows image-left and image-right
+    eye (of an upright face), columns x and y."""
     points = np.asarray(landmarks68, dtype=np.float64)
     if points.shape != (LANDMARKS, 2):
         raise DataError(f"landmarks have shape {points.shape}; expected ({LANDMARKS}, 2): x, y in pixels")
@@ -48,21 +47,12 @@ def eye_centres(landmarks68: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def eye_similarity(landmarks68: NDArray[np.floating], size: int = CROP) -> NDArray[np.float64]:
-    """Compute the similarity (rotation, scale, shift) that maps a face's eye centres to :data:`EYES_64`.
+    """Compute the similarity (rotation, scale, shift), float64 (2, 3), from image pixels to those of a crop of side
+    ``size``, that maps the eye centres of ``landmarks68`` (iBUG order) to :data:`EYES_64`.
 
     Two points determine a similarity: in complex numbers, ``z -> a z + b`` with ``a`` the ratio of the two eye-to-eye
-    vectors.
-
-    Args:
-        landmarks68: (68, 2), iBUG order, image pixels.
-        size: side of the crop in pixels; the eyes keep their relative place.
-
-    Returns:
-        float64 (2, 3), image pixels to crop pixels.
-
-    Raises:
-        DataError: an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data preparation
-            counts such a face as not found.
+    vectors. Raise DataError where an eye point is NaN or infinite, or the eye centres are less than a pixel apart; data
+    preparation counts such a face as not found.
     """
     eyes = eye_centres(landmarks68)
     if not np.isfinite(eyes).all():
@@ -88,24 +78,18 @@ def move_points(matrix: NDArray[np.floating], points: NDArray[np.floating]) -> N
 def align(
     image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None, size: int = CROP
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Crop the face of an image with its eyes at :data:`EYES_64`.
+    """Crop the face of an RGB image (H, W, 3) with its eyes at :data:`EYES_64`; return the crop and its landmarks.
 
-    Args:
-        image: uint8 (H, W, 3), RGB, any size.
-        landmarks: (68, 2) in image pixels; None or all NaN without a detected face. Points other than the eyes may be
-            NaN and stay NaN.
-        size: side of the crop.
-
-    Returns:
-        The crop, uint8 (size, size, 3), and the landmarks in crop pixels, float32 (68, 2). Without landmarks the whole
-        image is resized (made square by repeating its border, so that it keeps its proportions), with NaN landmarks.
-
-    Raises:
-        DataError: not an RGB image, or landmarks that determine no similarity; see :func:`eye_similarity`.
+    Landmarks, (68, 2) in image pixels, become crop pixels, float32; other points than the eyes may be NaN and stay NaN.
+    With None or all NaN, without a detected face, the whole image is resized (made square by repeating its border, so
+    that it keeps its proportions), with NaN landmarks. Raise DataError for no RGB image, or as :func:`eye_similarity`.
     """
     check_image(image)
     if landmarks is None or np.isnan(landmarks).all():
-        crop = warp(image, _whole(image.shape[0], image.shape[1], size), size)
+        height, width = image.shape[:2]
+        scale = size / max(height, width)  # the whole image, centred
+        shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
+        crop = warp(image, np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]), size)
         return crop, np.full((LANDMARKS, 2), np.nan, dtype=np.float32)
     matrix = eye_similarity(landmarks, size)
     return warp(image, matrix, size), move_points(matrix, landmarks)
@@ -144,10 +128,3 @@ def _shrink(
     fx, fy = (x1 - x0) / small_w, (y1 - y0) / small_h
     back = np.array([[fx, 0, x0 + (fx - 1) / 2], [0, fy, y0 + (fy - 1) / 2], [0, 0, 1]])
     return np.asarray(small, dtype=np.uint8), np.asarray(matrix, dtype=np.float64) @ back
-
-
-def _whole(height: int, width: int, size: int) -> NDArray[np.float64]:
-    """Return the similarity that fits a whole image into the crop, centred."""
-    scale = size / max(height, width)
-    shift = [(size - 1) / 2 - scale * (width - 1) / 2, (size - 1) / 2 - scale * (height - 1) / 2]
-    return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])

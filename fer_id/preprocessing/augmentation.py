@@ -57,18 +57,17 @@ class ClipAugmenter:
     Stateless between calls and picklable, so every worker gives the same clip. The noise is one value for the three
     channels of a pixel: a gray image stays gray, and cameras denoise colour harder than brightness.
 
-    Raises:
-        ConfigError: settings outside their limits, all of them listed.
+    Raise ConfigError, with all of them, where settings are outside their limits.
 
     >>> augment = ClipAugmenter(AugmentConfig(rotation_deg=5))
     >>> frames, points = augment(frames, points, seed=1, epoch=0, clip_id="a")  # doctest: +SKIP
     """
 
     def __init__(self, config: AugmentConfig) -> None:
-        _check(config)
-        os.environ["NO_ALBUMENTATIONS_UPDATE"] = (
-            "1"  # albumentations otherwise looks up its newest version online when imported
-        )
+        problems = Problems("augment", (f"{name}: {fault}" for name, fault in faults(config)))
+        problems.raise_if_any(ConfigError)
+        # albumentations otherwise looks up its newest version online when imported
+        os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
         import albumentations as A
         import cv2
 
@@ -101,42 +100,34 @@ class ClipAugmenter:
     def __call__(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32], *, seed: int, epoch: int, clip_id: str
     ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Augment one clip; the arguments are not modified.
+        """Augment one clip: return frames uint8 (T, 64, 64, 3), landmarks float32 (T, 68, 2) in crop pixels, in new
+        arrays.
 
-        Args:
-            frames: uint8 (T, 64, 64, 3).
-            landmarks: float32 (T, 68, 2), crop pixels; NaN stays NaN. They may end outside the crop.
-            seed, epoch, clip_id: determine the draws.
-
-        Returns:
-            frames and landmarks of the same shapes and dtypes; the arguments themselves where nothing was drawn.
+        The arguments themselves are returned where nothing was drawn. NaN landmarks stay NaN; others may end outside
+        the crop.
         """
-        draws = self._seeded(seed, epoch, clip_id)
+        digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
+        state = int.from_bytes(digest, "little")
+        draws, py_random = np.random.default_rng(state), random.Random(state)
+        for transform in (self._flip, self._affine, self._light, self._cover):
+            transform.set_random_state(draws, py_random)
         frames, landmarks = self._move(frames, landmarks)
         if self._light.should_apply():
             frames = self._light.apply(frames, **self._draw(self._light, frames))
         if self.config.background > 0 and draws.random() < self.config.background:
             frames = exchange_background(frames, landmarks, draws)
         if self._cover.should_apply():
-            frames = self._occlude(frames, draws)
+            frames = frames.copy()  # covered with one colour, like a hand, hair or an object before the lens
+            for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
+                frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
         if self.config.noise > 0:
             frames = add_noise(frames, draws.uniform(0, self.config.noise), draws)
         return frames, landmarks
 
-    def _seeded(self, seed: int, epoch: int, clip_id: str) -> np.random.Generator:
-        """Seed all transforms for this clip in this epoch and return the random generator."""
-        digest = hashlib.blake2b(f"{seed}:{epoch}:{clip_id}".encode(), digest_size=16).digest()
-        state = int.from_bytes(digest, "little")
-        generator, py_random = np.random.default_rng(state), random.Random(state)
-        for transform in (self._flip, self._affine, self._light, self._cover):
-            transform.set_random_state(generator, py_random)
-        return generator
-
     @staticmethod
     def _draw(transform: Any, frames: NDArray[np.uint8]) -> dict[str, Any]:
         """Draw the parameters of one call of an albumentations transform."""
-        drawn: dict[str, Any] = transform.get_params_dependent_on_data(_SHAPE, {"images": frames})
-        return drawn
+        return dict(transform.get_params_dependent_on_data(_SHAPE, {"images": frames}))
 
     def _move(
         self, frames: NDArray[np.uint8], landmarks: NDArray[np.float32]
@@ -155,25 +146,14 @@ class ClipAugmenter:
             cv2.warpAffine(source, matrix[:2], (CROP, CROP), dst=target, borderMode=cv2.BORDER_REPLICATE)
         return moved, move_points(matrix[:2], landmarks)
 
-    def _occlude(self, frames: NDArray[np.uint8], draws: np.random.Generator) -> NDArray[np.uint8]:
-        """Cover one rectangle of all frames with one colour, like a hand, hair or an object before the lens."""
-        frames = frames.copy()
-        for x0, y0, x1, y1 in self._draw(self._cover, frames)["holes"]:
-            frames[:, y0:y1, x0:x1] = draws.integers(0, 256, size=3, dtype=np.uint8)
-        return frames
-
 
 def exchange_background(
     frames: NDArray[np.uint8], landmarks: NDArray[np.float32], draws: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Replace everything but the face by random smooth colours, the same in all frames of the clip.
+    """Replace everything but the face by random smooth colours, the same in all frames (T, 64, 64, 3) of the clip.
 
-    Gray pictures get a gray background, so that colour does not distinguish them.
-
-    Args:
-        frames: uint8 (T, 64, 64, 3).
-        landmarks: (T, 68, 2); frames without landmarks stay unchanged.
-        draws: source of the colours.
+    Gray pictures get a gray background, so that colour does not distinguish them; frames without landmarks stay
+    unchanged.
     """
     import cv2
 
@@ -187,31 +167,17 @@ def exchange_background(
     return np.asarray(np.rint(face * frames + (1 - face) * scene), np.uint8)
 
 
-def _check(config: AugmentConfig) -> None:
-    problems = Problems("augment")
-    for name, fault in faults(config):
-        problems.add(f"{name}: {fault}")
-    problems.raise_if_any(ConfigError)
-
-
 # 256 equally likely values of a normal distribution, scaled to unit variance; a random byte selects a value.
 _QUANTILES = np.array([NormalDist().inv_cdf((i + 0.5) / 256) for i in range(256)])
 _QUANTILES /= _QUANTILES.std()
 
 
 def add_noise(frames: NDArray[np.uint8], std: float, draws: np.random.Generator) -> NDArray[np.uint8]:
-    """Add Gaussian sensor noise, independent between pixels and frames, equal in the channels of a pixel.
+    """Add Gaussian sensor noise to uint8 frames (T, H, W, 3), independent between pixels and frames, equal in a pixel's
+    channels.
 
-    Random bytes index a table of the normal distribution's quantiles: ten times faster than drawing normal numbers,
-    whose precision an 8-bit image could not hold.
-
-    Args:
-        frames: uint8 (T, H, W, 3).
-        std: standard deviation as a part of the full range, in [0, 0.2].
-        draws: source of the random bytes.
-
-    Returns:
-        new frames, uint8 (T, H, W, 3), clipped to [0, 255].
+    ``std`` is a part of the full range, in [0, 0.2]. Random bytes index a table of the normal distribution's quantiles:
+    ten times faster than drawing normal numbers, whose precision an 8-bit image could not hold.
     """
     import cv2
 

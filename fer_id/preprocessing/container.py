@@ -17,20 +17,14 @@ from av.stream import Disposition
 
 from fer_id import inputs
 from fer_id.errors import DataError
-from fer_id.preprocessing.hdr import is_hdr
+from fer_id.preprocessing.display import is_hdr
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts"
 """Accepted containers, detected by content; playlists (HLS, concat) are not, since they open other files and URLs."""
 
-FASTEST = 1000.0
-"""Frames per second; a header with more is taken to be damaged."""
-
-LARGEST = 10_000 * 10_000
-"""Pixels of a frame; a header with more is taken to be damaged."""
-
-LONGEST_S = 86_400.0
-"""Seconds of a video; a time stamp beyond a day is taken to be damaged."""
-
+FASTEST = 1000.0  # frames per second; a header with more is taken to be damaged
+LARGEST = 10_000 * 10_000  # pixels of a frame; a header with more is taken to be damaged
+LONGEST_S = 86_400.0  # seconds of a video; a time stamp beyond a day is taken to be damaged
 BACK_S = 0.5
 """Seconds by which time stamps may go back; a file with larger steps back holds several recordings in a row."""
 
@@ -42,32 +36,20 @@ _LONGEST_RUN = 16  # B frames between two others, at most; some encoders write n
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """Properties of a video from its header.
+    """Properties of a video from its header."""
 
-    Attributes:
-        width, height: pixels as stored, before any rotation.
-        duration_s: seconds; 0 where the header has none.
-        fps: mean frames a second.
-        hdr: whether the transfer curve is HLG or PQ.
-        cropping: hidden pixels at the left, right, upper and lower edge, from the container.
-    """
-
-    width: int
+    width: int  # pixels as stored, before any rotation; so is the height
     height: int
-    duration_s: float
-    fps: float
-    hdr: bool = False
+    duration_s: float  # seconds; 0 where the header has none
+    fps: float  # mean frames a second
+    hdr: bool = False  # whether the transfer curve is HLG or PQ
+    # hidden pixels at the left, right, upper and lower edge, from the container
     cropping: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 class Picture(NamedTuple):
-    """Decoded frame.
-
-    Attributes:
-        frame: PyAV's ``VideoFrame``.
-        time: seconds from the file's beginning.
-        damaged: the decoder or the container flags this frame, or a frame that it may be predicted from.
-    """
+    """Decoded frame (PyAV's ``VideoFrame``) at its seconds from the file's beginning; ``damaged``: the decoder or the
+    container flags it, or a frame that it may be predicted from."""
 
     frame: Any
     time: float
@@ -76,35 +58,22 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True)
 class OpenVideo:
-    """Video file open for reading.
-
-    Attributes:
-        path: the file.
-        container, stream: PyAV's.
-        facts: of the stream.
-        begin: seconds of the file's first presentation time, the origin of all moments.
-    """
+    """Video file open for reading: PyAV's container and stream, and the facts of the stream."""
 
     path: Path
     container: Any
     stream: Any
     facts: VideoFacts
-    begin: float
+    begin: float  # seconds of the file's first presentation time, the origin of all moments
 
     def jump(self, time: float) -> None:
-        """Seek to a key frame near a moment; without an index in the container it may lie after the moment.
-
-        Raises:
-            FFmpegError: the file cannot be read from the middle.
-        """
+        """Seek to a key frame near a moment; without an index in the container it may lie after the moment. Raise
+        FFmpegError where the file cannot be read from the middle."""
         self.container.seek(int((time + self.begin) * av.time_base), backward=True)
 
     def pictures(self) -> Iterator[Picture]:
-        """Yield the pictures in order of presentation, damaged ones flagged.
-
-        Raises:
-            DataError: the file cannot be read on, or a frame has no presentation time.
-        """
+        """Yield the pictures in order of presentation, damaged ones flagged; DataError where one has no time or is
+        unreadable."""
         run: list[Picture] = []
         for picture in self._decoded():
             run.append(picture)
@@ -153,9 +122,8 @@ class OpenVideo:
     def end(self) -> float:
         """Compute the seconds from the beginning to the end of the last picture from the packets, without decoding.
 
-        Raises:
-            DataError: the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its time
-                stamps go back, which makes moments ambiguous.
+        Raise DataError where the file cannot be read on, holds no picture, is longer than :data:`LONGEST_S`, or its
+        time stamps go back, which makes moments ambiguous.
         """
         end, latest = -1.0, -1.0
         for packet in self._packets():
@@ -182,11 +150,7 @@ class OpenVideo:
 
 @contextmanager
 def opened(path: Path) -> Iterator[OpenVideo]:
-    """Open the video stream of a file.
-
-    Raises:
-        DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
-    """
+    """Open the video stream of a file; raise DataError as :func:`fer_id.preprocessing.video.video_facts`."""
     with _container(path) as container:
         stream = _video_stream(path, container)
         stream.codec_context.thread_count = 1  # videos are prepared side by side
@@ -196,9 +160,7 @@ def opened(path: Path) -> Iterator[OpenVideo]:
 
 def _with_predicted(run: list[Picture]) -> Iterator[Picture]:
     """Yield a run of B frames and the frame after them; damage spreads over the run, whose frames predict each other.
-
-    The times of a run are sorted: AVI stores decoding times, which are the same times in another order.
-    """
+    The times of a run are sorted: AVI stores decoding times, which are the same times in another order."""
     damaged, times = any(picture.damaged for picture in run), sorted(picture.time for picture in run)
     for picture, time in zip(run, times, strict=True):
         yield Picture(picture.frame, time, picture.damaged or (damaged and not picture.frame.key_frame))
@@ -225,7 +187,8 @@ def _video_stream(path: Path, container: Any) -> Any:
     """Return the video stream: the one flagged default, else the largest; never a cover picture."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _NO_VIDEO]
     known = [stream for stream in streams if stream.codec_context is not None]
-    known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), _area(stream)), reverse=True)
+    sizes = {stream.index: stream.codec_context.width * stream.codec_context.height for stream in known}
+    known.sort(key=lambda stream: (bool(stream.disposition & Disposition.default), sizes[stream.index]), reverse=True)
     for stream in known:
         if stream.frames > 1 or (stream.frames == 0 and len(known) == 1) or _several_pictures(path, stream.index):
             return stream
@@ -235,10 +198,6 @@ def _video_stream(path: Path, container: Any) -> Any:
         raise DataError(f"{path}: its pictures are in a format that cannot be decoded here; convert the video")
     kinds = ["cover picture" if stream.type == "video" else stream.type for stream in container.streams]
     raise DataError(f"{path}: no picture in it, only {', '.join(kinds) or 'nothing'}")
-
-
-def _area(stream: Any) -> int:
-    return int(stream.codec_context.width * stream.codec_context.height)
 
 
 def _several_pictures(path: Path, index: int) -> bool:

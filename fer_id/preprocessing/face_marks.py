@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import DataError
 from fer_id.preprocessing.landmarks import Face, FaceLandmarker
-from fer_id.preprocessing.tracking import Follower, middle, size
+from fer_id.preprocessing.tracking import Follower
 from fer_id.preprocessing.video import gap_s, pictures_end, sample_frames
 
 _MARGIN = 0.25  # of a face's size: a mark on hair or an ear, outside the mesh, is on the face
@@ -25,26 +26,17 @@ class MarkError(DataError):
 
 @dataclass(frozen=True, order=True)
 class Mark:
-    """Point on the target's face at a moment.
+    """Point on the target's face at a moment."""
 
-    Attributes:
-        time_s: seconds in the video.
-        x, y: shares of the displayed picture's width and height, from its left and upper edge, in [0, 1].
-        row: origin of the mark for messages, such as ``faces.csv, line 2``.
-    """
-
-    time_s: float
-    x: float
-    y: float
-    row: str = ""
+    time_s: float  # seconds in the video
+    x: float  # share of the displayed picture's width, from its left edge, in [0, 1]
+    y: float  # likewise of its height, from its upper edge
+    row: str = ""  # origin of the mark for messages, such as ``faces.csv, line 2``
 
 
 class MarkedFace:
     """Choice of the target by :func:`follow_marks`, instead of a :class:`fer_id.preprocessing.tracking.Follower`.
-
-    Args:
-        places: moment -> index of the target among the faces of that frame; no entry where the target is absent.
-    """
+    ``places`` maps moments to the target's index among the faces of that frame; no entry where the target is absent."""
 
     restarts = 0
 
@@ -71,30 +63,21 @@ def follow_marks(
 ) -> MarkedFace:
     """Follow the target from each mark, forwards and backwards; at any moment the mark nearest in time counts.
 
-    Frames between a mark and the moments are sampled too, at ``fps`` frames a second.
-
-    Args:
-        path: the video.
-        marks: at least one mark.
-        times: moments of the clip's frames, seconds.
-        fps: frames a second of ``times``.
-        landmarker: the same as for ``follow_face``.
-
-    Raises:
-        MarkError: lists all marks after the video's end or on no face, with their rows.
-        DataError: the video cannot be read.
+    The moments are ``times``, at ``fps`` frames a second; frames between a mark and them are sampled too, at the same
+    rate. Raise MarkError, with the rows of all marks after the video's end or on no face, and DataError where the video
+    cannot be read. The landmarker is the same as for ``follow_face``.
     """
     end = pictures_end(path)
-    late = [f"{mark.row}: {mark.time_s:g} s is after the end of {path} at {end:.2f} s" for mark in marks]
-    late = [line for line, mark in zip(late, marks, strict=True) if mark.time_s > end]
+    late = [mark for mark in marks if mark.time_s > end]
     if late:
-        raise MarkError("; ".join(late))
+        raise MarkError(
+            "; ".join(f"{mark.row}: {mark.time_s:g} s is after the end of {path} at {end:.2f} s" for mark in late)
+        )
     marks = sorted(marks)
     moments = _moments(marks, times, 1 / fps)
     images = sample_frames(path, moments, gap_s(fps))
     glimpses = [_glimpse(image, time, landmarker) for image, time in zip(images, moments, strict=True)]
-    places: dict[float, int] = {}
-    missed = []
+    places, missed = dict[float, int](), list[str]()
     for mark in marks:
         try:
             places |= _from_mark(mark, [glimpse for glimpse in glimpses if _nearest(marks, glimpse.time) == mark])
@@ -146,23 +129,17 @@ def _from_mark(mark: Mark, glimpses: list[_Glimpse]) -> dict[float, int]:
 
 
 def _marked(mark: Mark, at: _Glimpse) -> int:
-    """Return the index of the face under the mark, of several faces the nearest.
-
-    Raises:
-        MarkError: the mark lies on no face.
-    """
+    """Return the index of the face under the mark, of several the nearest; MarkError where it lies on no face."""
     x, y = mark.x * at.width, mark.y * at.height
-    hit = {place: face for place, face in enumerate(at.faces) if _holds(face, x, y)}
-    if hit:
-        return min(hit, key=lambda place: float(np.hypot(*np.subtract(middle(hit[place]), (x, y)))))
-    there = ", ".join(
-        f"({mx / at.width:.2f}, {my / at.height:.2f})" for mx, my in sorted(map(middle, at.faces))
-    )  # fmt: skip
+    distances = {}
+    for place, face in enumerate(at.faces):
+        left, top, right, bottom = face.box
+        margin = _MARGIN * face.size
+        if left - margin <= x <= right + margin and top - margin <= y <= bottom + margin:
+            distances[place] = math.dist(face.middle, (x, y))
+    if distances:
+        return min(distances, key=distances.__getitem__)
+    centres = sorted(face.middle for face in at.faces)
+    there = ", ".join(f"({mx / at.width:.2f}, {my / at.height:.2f})" for mx, my in centres)
     picture = f"faces are seen at {there}" if there else "no face is seen" if at.width else "there is no picture"
     raise MarkError(f"{mark.row}: no face at x {mark.x:g}, y {mark.y:g}; {picture} at {mark.time_s:g} s")
-
-
-def _holds(face: Face, x: float, y: float) -> bool:
-    left, top, right, bottom = face.box
-    margin = _MARGIN * size(face)
-    return left - margin <= x <= right + margin and top - margin <= y <= bottom + margin

@@ -33,9 +33,8 @@ _DEBIAN = {"libGL.so.1": "libgl1", "libEGL.so.1": "libegl1", "libGLESv2.so.2": "
 def find_bundle(path: str | Path | None = None) -> Path:
     """Return the bundle's path: ``path``, else ``$FER_ID_FACE_LANDMARKER``, else the user's cache, filled on first use.
 
-    Raises:
-        ConfigError: the named file is missing or not the official one, or the download failed; the message states
-            where to put the file by hand.
+    Raise ConfigError, with where to put the file by hand, where the named file is missing or not the official one, or
+    the download failed.
     """
     named = path or os.environ.get(BUNDLE_VARIABLE)
     if named:
@@ -67,11 +66,7 @@ def _checked(path: Path, origin: str) -> Path:
 
 
 def _download(url: str, place: Path) -> bytes:
-    """Download the bundle and check its SHA-256.
-
-    Raises:
-        ConfigError: no network, a server error, or unexpected content (a login page, for example).
-    """
+    """Download the bundle; ConfigError for no network, a server error, or other content (a login page, for example)."""
     by_hand = f"Download {BUNDLE_URL} elsewhere and put it at {place}, or set {BUNDLE_VARIABLE} to where it lies"
     say(f"fetching MediaPipe's face models (4 MB) from {url}")
     try:
@@ -106,10 +101,8 @@ def system_libraries() -> Iterator[None]:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Discard standard error of native code: MediaPipe's start-up messages ignore every log level.
-
-    Errors still arrive as exceptions.
-    """
+    """Discard standard error of native code: MediaPipe's start-up messages ignore every log level. Errors still arrive
+    as exceptions."""
     original, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(null, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import signal
 import threading
 from collections import deque
@@ -12,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -46,26 +46,19 @@ MESH_MAPPING = "mesh-2"
 """Version of :data:`MESH_68` in a card (``StoreCard.landmarks_from``). In ``mesh-1`` the points 55 and 59 were mesh 321
 and 91, and 61, 63, 65, 67 were mesh 81, 311, 402, 178, about a ninth of the mouth's width from here."""
 
-STILL_SIDE = 192
-"""Pixels to which the longer side of a smaller still is enlarged."""
-STILL_CONFIDENCE = 0.3
-"""Confidence threshold for stills that are known to show a face."""
-
+STILL_SIDE = 192  # pixels to which the longer side of a smaller still is enlarged
+STILL_CONFIDENCE = 0.3  # confidence threshold for stills that are known to show a face
 _CHUNK = 32  # stills per message to a worker: enough to hide the cost of the transfer
 
 
 @dataclass(frozen=True)
 class Face:
-    """Detected face; MediaPipe applies its confidence thresholds but does not return the confidence.
+    """Detected face; MediaPipe applies its confidence thresholds but does not return the confidence."""
 
-    Attributes:
-        points68: float32 (68, 2), iBUG order, image pixels (x, y), pixel centres at whole numbers; may lie outside.
-        points478: float32 (478, 2), mesh order, image pixels.
-        blendshapes: name -> [0, 1], such as ``mouthSmileLeft``; empty unless enabled in the landmarker.
-    """
-
+    # float32 (68, 2), iBUG order, image pixels (x, y), pixel centres at whole numbers; may lie outside
     points68: NDArray[np.float32]
-    points478: NDArray[np.float32]
+    points478: NDArray[np.float32]  # float32 (478, 2), mesh order, image pixels
+    # name -> [0, 1], such as ``mouthSmileLeft``; empty unless enabled in the landmarker
     blendshapes: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -73,6 +66,23 @@ class Face:
         """Bounding box of the mesh: left, top, right, bottom, pixels."""
         (x0, y0), (x1, y1) = self.points478.min(axis=0), self.points478.max(axis=0)
         return float(x0), float(y0), float(x1), float(y1)
+
+    @property
+    def middle(self) -> tuple[float, float]:
+        """Centre (x, y) of the box, pixels."""
+        left, top, right, bottom = self.box
+        return (left + right) / 2, (top + bottom) / 2
+
+    @property
+    def area(self) -> float:
+        """Area of the box, square pixels."""
+        left, top, right, bottom = self.box
+        return (right - left) * (bottom - top)
+
+    @property
+    def size(self) -> float:
+        """Side of a square of the same area as the box, pixels."""
+        return max(math.sqrt(self.area), 1e-6)
 
 
 def mesh_to_68(points478: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -98,9 +108,8 @@ class FaceLandmarker:
         confidence: threshold in [0, 1] of both the detector and the mesh's presence score.
         blendshapes: also return the 52 expression coefficients.
 
-    Raises:
-        ConfigError: the model file, mediapipe or a system library of it is missing, or the system cannot keep
-            MediaPipe from the network.
+    Raise ConfigError where the model file, mediapipe or a system library of it is missing, or the system cannot keep
+    MediaPipe from the network.
     """
 
     def __init__(
@@ -122,9 +131,7 @@ class FaceLandmarker:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -134,14 +141,7 @@ class FaceLandmarker:
         self._thread.close()
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
-        """Detect the faces of an image, the largest first.
-
-        Args:
-            image: uint8 (H, W, 3), RGB.
-
-        Raises:
-            DataError: another shape or dtype, or an empty image.
-        """
+        """Detect the faces of an RGB image, uint8 (H, W, 3), the largest first; raise DataError for any other image."""
         check_image(image)
         result = self._thread.call(self._detect, image)
         faces = []
@@ -151,7 +151,7 @@ class FaceLandmarker:
             points = (relative * (image.shape[1], image.shape[0]) - 0.5).astype(np.float32)
             shapes = result.face_blendshapes[index] if result.face_blendshapes else []
             faces.append(Face(mesh_to_68(points), points, {s.category_name: float(s.score) for s in shapes}))
-        return sorted(faces, key=_area, reverse=True)
+        return sorted(faces, key=lambda face: face.area, reverse=True)
 
     def _detect(self, image: NDArray[np.uint8]) -> Any:
         picture = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
@@ -186,17 +186,12 @@ def _ignore_profiling() -> None:
 
 
 def landmarks_of_still(image: NDArray[np.uint8], landmarker: FaceLandmarker) -> NDArray[np.float32]:
-    """Return the landmarks of the single face that fills a small image, such as FER2013's 48x48.
+    """Return the landmarks, float32 (68, 2) in its pixels, of the face that fills a small image, such as FER2013's
+    48x48; all NaN where no face was found.
 
-    The image is enlarged (cubic) until its longer side has 192 pixels, and gets a replicated border of half its size,
-    because the detector was trained on faces with surroundings. With thresholds of 0.3 it detects 93 % of FER2013.
-
-    Args:
-        image: uint8 (H, W, 3), RGB; an image with 192 pixels or more keeps its size.
-        landmarker: with ``confidence=STILL_CONFIDENCE`` for the rate above.
-
-    Returns:
-        float32 (68, 2) in pixels of ``image``; all NaN where no face was found.
+    The image, uint8 (H, W, 3) RGB, is enlarged (cubic) until its longer side has 192 pixels, and gets a replicated
+    border of half its size, because the detector was trained on faces with surroundings. With a landmarker of
+    ``confidence=STILL_CONFIDENCE`` it detects 93 % of FER2013.
     """
     import cv2
 
@@ -220,19 +215,8 @@ def landmarks_of_stills(
 ) -> Iterator[NDArray[np.float32]]:
     """Yield :func:`landmarks_of_still` of many images in their order, computed by several processes.
 
-    The result does not depend on their number; memory is constant, images are drawn as workers become free.
-
-    Args:
-        images: uint8 (H, W, 3), RGB.
-        workers: processes, each with a landmarker of its own; 1: this process.
-        bundle: the model file, or None.
-
-    Yields:
-        float32 (68, 2) per image, NaN where no face was found.
-
-    Raises:
-        ConfigError: as :class:`FaceLandmarker`.
-        DataError: an image is not RGB of uint8.
+    The result does not depend on the number of ``workers`` (1: this process); memory is constant, images are drawn as
+    workers become free. Raise ConfigError as :class:`FaceLandmarker`, and DataError where an image is not RGB of uint8.
     """
     path = find_bundle(bundle)
     if workers <= 1:
@@ -272,8 +256,3 @@ def landmarker_of_process(bundle: Path, max_faces: int, confidence: float) -> Fa
     landmarker = FaceLandmarker(bundle, max_faces=max_faces, confidence=confidence)
     Finalize(None, landmarker.close, exitpriority=1)  # a worker process ends without running atexit
     return landmarker
-
-
-def _area(face: Face) -> float:
-    left, top, right, bottom = face.box
-    return (right - left) * (bottom - top)

@@ -34,10 +34,8 @@ class OfflineThread:
 
     A seccomp filter refuses the system call ``socket``, so no host name is looked up (by DNS, nscd or systemd-resolved)
     and no connection is opened, whatever proxies the environment names. The filter holds for this thread and the
-    threads that it starts; other threads and the environment of the process are unchanged.
-
-    Raises:
-        ConfigError: the system cannot do this, and :data:`METRICS_VARIABLE` does not allow to go on without.
+    threads that it starts; other threads and the environment of the process are unchanged. Raise ConfigError where the
+    system cannot do this, and :data:`METRICS_VARIABLE` does not allow to go on without.
     """
 
     def __init__(self) -> None:
@@ -49,11 +47,8 @@ class OfflineThread:
             self.call(_refuse_sockets)
 
     def call(self, function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-        """Return ``function(*args, **kwargs)``, or raise its exception.
-
-        Raises:
-            RuntimeError: the thread has ended, by :meth:`close` or since this process is a fork.
-        """
+        """Return ``function(*args, **kwargs)``, or raise its exception. Raise RuntimeError where the thread has ended,
+        by :meth:`close` or since this process is a fork."""
         if not self._thread.is_alive():
             raise RuntimeError("the thread has ended")
         future: Future[Result] = Future()

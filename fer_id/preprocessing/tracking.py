@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,12 +18,8 @@ FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL = "found", "no face", "another face only
 OUTCOMES = (FOUND, NO_FACE, SOMEONE_ELSE, TOO_SMALL, NO_PICTURE, DAMAGED)
 """Outcomes of a frame; all but the first are reasons for a frame without a usable face."""
 
-MOST_FACES = 4
-"""Faces detected per frame, at most; enough to distinguish a therapist or a parent from the child."""
-
-PATIENCE_S = 1.0
-"""Seconds of absence over which the search region of the target grows; then it stays constant."""
-
+MOST_FACES = 4  # faces detected per frame, at most; enough to distinguish a therapist or a parent from the child
+PATIENCE_S = 1.0  # seconds of absence over which the search region of the target grows; then it stays constant
 Box = tuple[float, float, float, float]
 
 _REACH = 0.75  # face sizes that the target may move between two frames, plus as much per second of absence
@@ -32,21 +27,15 @@ _GROWTH = 1.6  # factor by which its size may change likewise
 
 
 class Seen(NamedTuple):
-    """Sampled frame.
+    """Sampled frame."""
 
-    Attributes:
-        crop: uint8 (64, 64, 3), RGB; black unless found, so that no other part of the picture is stored.
-        landmarks: float32 (68, 2) in crop pixels, NaN unless found.
-        outcome: one of :data:`OUTCOMES`.
-        boxes: left, top, right, bottom of every face in the frame, as shares of the picture's width and height.
-        chosen: index of the target in ``boxes``; None where the target is absent.
-    """
-
+    # uint8 (64, 64, 3), RGB; black unless found, so that no other part of the picture is stored
     crop: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
-    outcome: str
+    landmarks: NDArray[np.float32]  # float32 (68, 2) in crop pixels, NaN unless found
+    outcome: str  # one of OUTCOMES
+    # left, top, right, bottom of every face in the frame, as shares of the picture's width and height
     boxes: tuple[Box, ...] = ()
-    chosen: int | None = None
+    chosen: int | None = None  # index of the target in ``boxes``; None where the target is absent
 
 
 class Chooser(Protocol):
@@ -56,55 +45,36 @@ class Chooser(Protocol):
         """Return the target's face among the faces of a frame, None where it is absent."""
 
 
-@dataclass(frozen=True)
-class _Place:
-    x: float
-    y: float
-    size: float
-    time: float
-
-
 class Follower:
     """Tracker of one face: it begins with the largest and most central face and continues by position and size.
 
     No other face takes the target's place: a face that returns elsewhere, or larger, is taken for another person's.
-
-    Args:
-        patience: seconds, see :data:`PATIENCE_S`.
-        reacquire_s: seconds without the target after which tracking starts anew; None: never.
-
-    Attributes:
-        restarts: number of these new starts.
+    ``patience`` (seconds) is explained at :data:`PATIENCE_S`. After ``reacquire_s`` seconds without the target (None:
+    never) tracking starts anew; ``restarts`` counts these new starts.
     """
 
     def __init__(self, patience: float = PATIENCE_S, reacquire_s: float | None = None) -> None:
         self.patience, self.reacquire_s, self.restarts = patience, reacquire_s, 0
-        self._last: _Place | None = None
+        self._last: tuple[Face, float] | None = None
 
     def begin(self, face: Face, time: float) -> None:
         """Set the target to this face, seen at ``time``."""
-        self._last = _Place(*middle(face), size(face), time)
+        self._last = face, time
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """Return the target's face among the faces of a frame, None where it is absent.
-
-        Args:
-            faces: of this frame, in its pixels.
-            time: of this frame, seconds; ascending from call to call.
-            width, height: of this frame.
-        """
+        """Return the target's face among a frame's faces, None where it is absent; ``time`` (s) ascends from call to
+        call."""
         if not faces:
             return None
-        last = self._last
-        if last is not None and self.reacquire_s is not None and time - last.time > self.reacquire_s:
-            last, self.restarts = None, self.restarts + 1
-        if last is None:
+        if self._last is None or (self.reacquire_s is not None and time - self._last[1] > self.reacquire_s):
+            self.restarts += self._last is not None
             chosen = max(faces, key=lambda face: _prominence(face, width, height))
         else:
-            near = [face for face in faces if _goes_on(face, last, min(time - last.time, self.patience))]
+            last, since = self._last
+            near = [face for face in faces if _goes_on(face, last, min(time - since, self.patience))]
             if not near:
                 return None
-            chosen = min(near, key=lambda face: _distance(face, last))
+            chosen = min(near, key=lambda face: math.dist(face.middle, last.middle))
         self.begin(chosen, time)
         return chosen
 
@@ -118,19 +88,15 @@ def follow_face(
     gray: bool = False,
     follower: Chooser | None = None,
 ) -> Iterator[Seen]:
-    """Yield the target's aligned crop in every frame.
+    """Yield the target's aligned crop in every frame, uint8 (H, W, 3), RGB, or the reason of a missing frame.
 
     Args:
-        frames: uint8 (H, W, 3), RGB, or the reason of a missing frame, see
-            :func:`fer_id.preprocessing.video.sample_frames`.
+        frames: see :func:`fer_id.preprocessing.video.sample_frames`.
         times: seconds of each frame.
         landmarker: with ``max_faces`` of :data:`MOST_FACES`.
         min_eye_distance: pixels between the eye centres below which a face is too small.
         gray: without colour, as FER2013.
         follower: chooses the target's face; a new :class:`Follower` by default.
-
-    Yields:
-        a :class:`Seen` for each frame.
     """
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):
@@ -142,12 +108,14 @@ def follow_face(
         face = follower.choose(faces, time, width, height)
         if face is None:
             seen = _unseen(SOMEONE_ELSE if faces else NO_FACE)
-        elif not _eye_distance(face) >= min_eye_distance:
+        elif not math.dist(*eye_centres(face.points68)) >= min_eye_distance:
             seen = _unseen(TOO_SMALL)
         else:
             crop, landmarks = align(image, face.points68)
             seen = Seen(_without_colour(crop) if gray else crop, landmarks, FOUND)
-        boxes = tuple(_shares(detected.box, width, height) for detected in faces)
+        boxes = tuple(
+            (x0 / width, y0 / height, x1 / width, y1 / height) for x0, y0, x1, y1 in (face.box for face in faces)
+        )
         chosen = next((index for index, detected in enumerate(faces) if detected is face), None)
         yield seen._replace(boxes=boxes, chosen=chosen)
 
@@ -179,45 +147,18 @@ def _unseen(outcome: str) -> Seen:
     return Seen(np.zeros((CROP, CROP, 3), np.uint8), np.full((LANDMARKS, 2), np.nan, np.float32), outcome)
 
 
-def middle(face: Face) -> tuple[float, float]:
-    """Return the centre (x, y) of a face's box, pixels."""
-    left, top, right, bottom = face.box
-    return (left + right) / 2, (top + bottom) / 2
-
-
-def size(face: Face) -> float:
-    """Return the side of a square of the same area as a face's box, pixels."""
-    left, top, right, bottom = face.box
-    return max(math.sqrt(max(right - left, 0) * max(bottom - top, 0)), 1e-6)
-
-
-def _distance(face: Face, last: _Place) -> float:
-    x, y = middle(face)
-    return math.hypot(x - last.x, y - last.y)
-
-
-def _shares(box: Box, width: int, height: int) -> Box:
-    left, top, right, bottom = box
-    return left / width, top / height, right / width, bottom / height
-
-
-def _goes_on(face: Face, last: _Place, away: float) -> bool:
+def _goes_on(face: Face, last: Face, away: float) -> bool:
     """Return whether a face's position and size are possible for the target after ``away`` seconds."""
     slack = 1 + away
-    growth = abs(math.log(size(face) / last.size))
-    return _distance(face, last) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
+    growth = abs(math.log(face.size / last.size))
+    return math.dist(face.middle, last.middle) <= _REACH * slack * last.size and growth <= math.log(_GROWTH) * slack
 
 
 def _prominence(face: Face, width: int, height: int) -> float:
     """Return the area of a face, weighted by its distance from the picture's centre: half at 1/4 of the diagonal."""
-    x, y = middle(face)
+    x, y = face.middle
     off = math.hypot(x - width / 2, y - height / 2) / (0.25 * math.hypot(width, height))
-    return float(size(face) ** 2 * 0.5 ** (off**2))
-
-
-def _eye_distance(face: Face) -> float:
-    left, right = eye_centres(face.points68)
-    return float(np.hypot(*(right - left)))
+    return float(face.size**2 * 0.5 ** (off**2))
 
 
 def _without_colour(crop: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -19,25 +19,16 @@ from fer_id.preprocessing.display import Display
 NO_PICTURE, DAMAGED = "no picture", "damaged"
 """Reasons for a moment without a frame: no picture was recorded near it, or it cannot be decoded faithfully."""
 
-MISSING_S = 0.5
-"""Seconds by which a video may end before its header's duration, which many recorders round up."""
-
-SHORTEST_GAP_S = 0.1
-"""Seconds; a picture this near stands for a moment at any sampling rate."""
-
-MOST_DAMAGED = 0.5
-"""Share of sampled moments that may be damaged; a video with more is unreadable."""
-
+MISSING_S = 0.5  # seconds by which a video may end before its header's duration, which many recorders round up
+SHORTEST_GAP_S = 0.1  # seconds; a picture this near stands for a moment at any sampling rate
+MOST_DAMAGED = 0.5  # share of sampled moments that may be damaged; a video with more is unreadable
 _SEEK_S = 5.0  # first moment from which seeking to the key frame before it is faster than decoding from the start
 _BACK_S = 2.0  # seconds by which a second jump goes farther back where the first lands late; doubled at every jump
 
 
 def video_facts(path: Path) -> VideoFacts:
-    """Return the properties in a video's header.
-
-    Raises:
-        DataError: no such file, empty, not a video, audio only, single pictures only, an absurd size or frame rate.
-    """
+    """Return the properties in a video's header. Raise DataError for no such file, empty, not a video, audio only,
+    single pictures only, an absurd size or frame rate."""
     with opened(path) as video:
         return video.facts
 
@@ -46,10 +37,7 @@ def pictures_end(path: Path) -> float:
     """Compute the seconds from a video's beginning to the end of its last picture from the packets, without decoding.
 
     The header's duration may be longer (sound outlasts the pictures, or the file is truncated) or missing (recordings
-    of a browser).
-
-    Raises:
-        DataError: as :func:`video_facts`, or as :meth:`fer_id.preprocessing.container.OpenVideo.end`.
+    of a browser). Raise DataError as :func:`video_facts`, or as :meth:`fer_id.preprocessing.container.OpenVideo.end`.
     """
     with opened(path) as video:
         return video.end()
@@ -65,22 +53,16 @@ def gap_s(fps: float) -> float:
 
 
 def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -> Iterator[NDArray[np.uint8] | str]:
-    """Yield for each moment the frame nearest in presentation time (of two equally near frames the earlier).
+    """Yield for each moment (s, ascending) the frame nearest in presentation time (of two equally near frames the
+    earlier).
 
     Variable frame rates are therefore correct. The frames do not depend on where reading begins: a jump that lands
     after the first moment, as in a transport stream without an index, is repeated from farther back.
 
-    Args:
-        path: the file.
-        times: seconds from the video's beginning, ascending.
-        gap_s: seconds beyond which the nearest frame does not stand for a moment, see :func:`gap_s`.
-
-    Yields:
-        uint8 (H, W, 3), RGB, as :class:`fer_id.preprocessing.display.Display` returns it, for each of ``times``; or the
-        reason of a missing frame: :data:`NO_PICTURE` or :data:`DAMAGED`.
-
-    Raises:
-        DataError: as :func:`video_facts`; the file cannot be read on, or ends before the last moment.
+    A frame is uint8 (H, W, 3), RGB, as :class:`fer_id.preprocessing.display.Display` returns it, or the reason of a
+    missing frame: :data:`NO_PICTURE` where the nearest is farther than ``gap_s`` (see :func:`gap_s`), or
+    :data:`DAMAGED`. Raise DataError as :func:`video_facts`, or where the file cannot be read on, or ends before the
+    last moment.
     """
     moments = [float(time) for time in times]
     if not moments:
@@ -104,13 +86,7 @@ def sample_frames(path: Path, times: Iterable[float], gap_s: float = math.inf) -
 
 
 def check_damage(path: Path, times: Sequence[float], outcomes: Sequence[str]) -> None:
-    """Raise DataError where more than :data:`MOST_DAMAGED` of the moments of a video have a damaged picture.
-
-    Args:
-        path: the video, for the message.
-        times: the moments, seconds.
-        outcomes: of each moment.
-    """
+    """Raise DataError where more than :data:`MOST_DAMAGED` of the moments (s) of a video have a damaged picture."""
     damaged = [time for time, outcome in zip(times, outcomes, strict=True) if outcome == DAMAGED]
     if len(damaged) > MOST_DAMAGED * len(outcomes):
         raise DataError(

@@ -147,7 +147,11 @@ def write_simulated_store(
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost, folds = lost + int((~clip.valid).sum()), folds + folded
         film_strips(stills, config, writer.draft / "strips.png")
-        writer.card.audit = {"stills_left_out": stills.left_out, "frames_without_face": lost, "frames_folded": folds}
+        writer.card.audit = {
+            "stills_left_out": {**stills.left_out},
+            "frames_without_face": lost,
+            "frames_folded": folds,
+        }
         return writer.card
 
 

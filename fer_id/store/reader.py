@@ -49,9 +49,8 @@ class ClipStore:
     def open(cls, path: str | Path) -> ClipStore:
         """Open and check a store: table, shapes, dtypes, lengths and card. No frame is read.
 
-        Raises:
-            StoreError: all disagreements together, each with its file and the expected value; or the store has expired.
-            ConsentError: a subject's consent was withdrawn or expired since the preparation.
+        Raise StoreError with all disagreements, each with its file and the expected value, or where the store has
+        expired; ConsentError where a subject's consent was withdrawn or expired since the preparation.
         """
         path = Path(path)
         if not (path / "card.json").is_file():
@@ -59,7 +58,10 @@ class ClipStore:
         card = StoreCard.read(path / "card.json")
         _check_permission(path, card)
         clips = read_parquet(path / "clips.parquet", StoreError, "prepare the store again")
-        return cls._checked(path, card, _with_none(clips))
+        texts = [str(name) for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
+        # missing text, which pandas may read as NaN, is None
+        clips = clips.assign(**{name: clips[name].astype(object).where(clips[name].notna(), None) for name in texts})
+        return cls._checked(path, card, clips)
 
     @classmethod
     def _checked(cls, path: Path, card: StoreCard, clips: pd.DataFrame) -> ClipStore:
@@ -67,8 +69,7 @@ class ClipStore:
         if missing := [column for column in (*CLIP_COLUMNS, *card.groups) if column not in clips]:
             problems.add(f"clips.parquet: columns missing: {', '.join(missing)}")
             problems.raise_if_any(StoreError)
-        for problem in table_problems(clips, card):
-            problems.add(f"clips.parquet: {problem}")
+        problems.found += [f"clips.parquet: {problem}" for problem in table_problems(clips, card)]
         if any(not is_file_name(str(shard)) for shard in clips[card.shard_by].unique()):
             # listed by table_problems; a path with such a name is not opened
             problems.raise_if_any(StoreError)
@@ -89,10 +90,10 @@ class ClipStore:
             if array.ndim:
                 lengths[part] = len(array)
             if array.dtype != dtype or array.ndim != 1 + len(shape) or array.shape[1:] != shape:
+                entry = ", ".join(map(str, shape))
                 problems.add(
-                    f"{part}/{shard}.npy: {array.dtype} {array.shape}, expected {np.dtype(dtype)} (N, "
-                    + ", ".join(map(str, shape)) + ")"
-                )  # fmt: skip
+                    f"{part}/{shard}.npy: {array.dtype} {array.shape}, expected {np.dtype(dtype)} (N, {entry})"
+                )
         if rows["start"].dtype.kind in "iu" and rows["length"].dtype.kind in "iu":
             needed = int((rows["start"] + rows["length"]).max())
             if (rows["start"] < 0).any() or (rows["length"] < 1).any():
@@ -103,8 +104,8 @@ class ClipStore:
         if len(set(lengths.values())) > 1:
             problems.add(f"shard {shard}: files of different length: {lengths}")
         if not len(problems):
-            for mismatch in frames_problems(rows, self._part("valid", shard)):
-                problems.add(f"clips.parquet: shard {shard}: {mismatch}")
+            mismatches = frames_problems(rows, self._part("valid", shard))
+            problems.found += [f"clips.parquet: shard {shard}: {mismatch}" for mismatch in mismatches]
 
     def allows(self, purpose: str) -> NDArray[np.bool_]:
         """Mask (N,) of the clips allowed for ``training`` or ``evaluation``; all if the card holds no consent."""
@@ -151,7 +152,7 @@ class ClipStore:
                 raise StoreError(f"{part}/{shard}.npy: cannot be read ({problem})") from None
         return self._open_parts[key]
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the state without memory maps: a worker process opens its own instead of receiving the frames."""
         return {**self.__dict__, "_open_parts": {}}
 
@@ -163,16 +164,9 @@ def _check_permission(path: Path, card: StoreCard) -> None:
         raise StoreError(f"{path}: to be kept until {card.expires_on} and no longer; remove it, or prepare it anew")
     if card.consent:
         home = keys_home()
-        if (home / "key").is_file() and (made_with := card.parameters.get("key_id")) != Key.load(home).id:
+        if (home / "key").is_file() and (made_with := card.settings.key_id) != Key.load(home).id:
             raise ConsentError(
                 f"{path}: made with another key ({made_with}) than the one in {home}, so withdrawals cannot be "
                 "matched; let FER_ID_KEYS name the folder of its key"
             )
         check_snapshot(str(path), card.consent, withdrawals(home), today)
-
-
-def _with_none(clips: pd.DataFrame) -> pd.DataFrame:
-    """Return the table with missing text as None, which pandas may read as NaN."""
-    text = [name for name in clips if not pd.api.types.is_numeric_dtype(clips[name])]
-    columns = {str(name): clips[name].astype(object).where(clips[name].notna(), None) for name in text}
-    return clips.assign(**columns)

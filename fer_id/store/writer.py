@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -30,12 +29,10 @@ SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 class ClipStoreWriter:
     """Writer of a store, clip by clip in constant memory; the folder appears whole when the ``with`` block succeeds.
 
-    Args:
-        path: the store's folder.
-        card: may still be changed (``writer.card``) until the block ends.
-        overwrite: replace an existing store at ``path``.
+    An existing store is replaced only with ``overwrite``.
 
     Attributes:
+        card: may still be changed until the block ends.
         draft: inside the block, the folder that becomes the store; for additional files such as pictures.
 
     Example:
@@ -45,9 +42,7 @@ class ClipStoreWriter:
 
     def __init__(self, path: str | Path, card: StoreCard, *, overwrite: bool = False) -> None:
         self.path, self.card = Path(path), card
-        self._rows: list[dict[str, Any]] = []
-        self._ids: set[str] = set()
-        self._lengths: dict[str, int] = {}
+        self._rows, self._ids, self._lengths = list[dict[str, object]](), set[str](), dict[str, int]()
         self._stack = ExitStack()
         self._overwrite = overwrite
 
@@ -55,20 +50,13 @@ class ClipStoreWriter:
         self.draft = self._stack.enter_context(
             atomic_folder(self.path, replaces="card.json" if self._overwrite else None)
         )
+        self._stack.push(self._finish)
         for part in PARTS:
             (self.draft / part).mkdir()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if error is None:
-                self._finish()
-        except BaseException as problem:
-            self._stack.__exit__(type(problem), problem, problem.__traceback__)
-            raise
-        self._stack.__exit__(kind, error, trace)
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
 
     def add_clip(
         self,
@@ -77,16 +65,11 @@ class ClipStoreWriter:
         landmarks: NDArray[np.float32] | None = None,
         valid: NDArray[np.bool_] | None = None,
     ) -> None:
-        """Append one clip.
+        """Append one clip of frames uint8 (T, 64, 64, 3), RGB.
 
-        Args:
-            row: columns of the table; ``start``, ``length`` and ``n_valid`` are computed here.
-            frames: uint8 (T, 64, 64, 3), RGB.
-            landmarks: float32 (T, 68, 2), crop pixels; None: missing (NaN) in every frame.
-            valid: bool (T,); None: all True.
-
-        Raises:
-            StoreError: a wrong shape, dtype, column, label, clip_id or shard name, all of them listed.
+        ``row`` holds columns of the table; ``start``, ``length`` and ``n_valid`` are computed here. Landmarks are
+        float32 (T, 68, 2) in crop pixels, missing (NaN) in every frame where None; ``valid`` is bool (T,), all True
+        where None. Raise StoreError with every wrong shape, dtype, column, label, clip_id or shard name.
         """
         length = len(frames)
         parts: dict[str, NDArray[Any]] = {
@@ -122,15 +105,17 @@ class ClipStoreWriter:
                 problems.add(f"{key} is {row.get(key)!r}, expected text")
         if row.get("clip_id") in self._ids:
             problems.add("clip_id stands in the store already")
-        for problem in label_problems(row.get("label"), row.get("soft_label"), get_space(self.card.label_space)):
-            problems.add(problem)
+        problems.found += label_problems(row.get("label"), row.get("soft_label"), get_space(self.card.label_space))
         for part, (dtype, shape) in PARTS.items():
             array = parts[part]
             if array.dtype != dtype or array.shape != (length, *shape) or not length:
                 problems.add(f"{part}: {array.dtype} {array.shape}, expected {np.dtype(dtype)} {(length or 1, *shape)}")
         problems.raise_if_any(StoreError)
 
-    def _finish(self) -> None:
+    def _finish(self, error: type[BaseException] | None, *_: object) -> None:
+        """Complete the draft, unless the block has raised."""
+        if error is not None:
+            return
         if not self._rows:
             raise StoreError(f"{self.path}: no clip was written; every sample was left out or the input is empty")
         for shard, length in self._lengths.items():

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -22,13 +22,11 @@ from fer_id.files import read_json
 from fer_id.inputs import MOST_ANNOTATIONS, read_text
 from fer_id.shapes import LATEST_S, Number, Seconds, Text, misfits, record, shown
 from fer_id.video.boris_writer import NOBODY, SHA256_MARK, SUBJECT_MARK, is_models
-from fer_id.video.corrections import Corrected, Opinion, corrected
+from fer_id.video.corrections import Corrected, Opinion, corrected, opinion
 
 OFFSET, SUBJECT = "Time offset (s)", "Subject"
 NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)
-MEDIA_COLUMNS = ("Source", "Media file")
-"""Column of an observation's media files in BORIS 8 and in BORIS 7."""
-
+MEDIA_COLUMNS = ("Source", "Media file")  # column of an observation's media files in BORIS 8 and in BORIS 7
 _ALONE = "expected the reviewed video alone in its player"
 _PLAYER = re.compile(r"(?:^|[|\s])player #(\d+): ?")
 
@@ -63,53 +61,50 @@ class Observation(BaseModel):
     time_offset: Seconds | None = Field(default=None, alias="time offset")
     by_date: bool | None = Field(default=None, alias="media_creation_date_as_offset")
     media_info: MediaInfo = MediaInfo()
-    events: list[Any]
+    events: list[object]
 
 
 class Project(BaseModel):
     """A project of BORIS."""
 
-    observations: dict[str, Any]
+    observations: dict[str, object]
     behaviors_conf: dict[str, Behaviour]
 
 
 def read_project(path: Path) -> Corrected:
     """Return the opinions coded in the observation that ``fer-id predict`` made, whose events begin and end in turn.
 
-    Raises:
-        DataError: not a project, or one without that observation; an event that is malformed, never ends or lies
-            outside of the video; a time that is not the reviewed video's; all problems together.
+    Raise DataError, with all problems together, where the file is no project, or one without that observation; an event
+    is malformed, never ends or lies outside of the video; or a time is not the reviewed video's.
     """
     project = record(Project, read_json(path, DataError), str(path), DataError)
     ours = [name for name in project.observations if SHA256_MARK in name]
     if len(ours) != 1:
         raise DataError(f"{path}: {len(ours)} observations that `fer-id predict` made, expected one")
     observation = record(Observation, project.observations[ours[0]], f"{path}: the observation", DataError)
-    problems = Problems(str(path))
-    offset = _offset(observation, _of_observation(path, ours[0], []), problems)
+    file, problems = _of_observation(path, ours[0]), Problems(str(path))
+    offset = _offset(observation, file, problems)
     types = {behaviour.code: behaviour.type for behaviour in project.behaviors_conf.values()}
     events = list(_events(observation.events, types, problems))
     opinions = list(_paired(events, offset, problems))
     _require_one_person({event.subject for _, event in events}, problems)
     problems.raise_if_any(DataError, "Mend it in BORIS, and save it again.")
-    return _of_observation(path, ours[0], opinions)
+    return file.holding(opinions)
 
 
 def read_table(path: Path) -> Corrected:
     """Return the opinions in a table of aggregated events, from ``fer-id predict`` or any version of BORIS.
 
-    Cells are separated by commas, semicolons or tabs.
-
-    Raises:
-        DataError: not such a table, several observations, or not begun by ``fer-id predict``; a row that cannot be
-            read, or whose time is not the reviewed video's; all problems together.
+    Cells are separated by commas, semicolons or tabs. Raise DataError, with all problems together, where the file is no
+    such table, has several observations, or was not begun by ``fer-id predict``; or a row cannot be read, or its time
+    is not the reviewed video's.
     """
     rows = list(_rows(path))
     names = sorted({row["Observation id"] for _, row in rows})
     if len(names) != 1:
         raise DataError(f"{path}: {len(names)} observations; expected one, of the video that was reviewed")
-    file, problems, opinions = _of_observation(path, names[0], []), Problems(str(path)), list[Opinion]()
-    people = set[str]()
+    file, problems = _of_observation(path, names[0]), Problems(str(path))
+    people, opinions = set[str](), list[Opinion]()
     for line, row in rows:
         label = row["Behavior"].strip()
         if not label or is_models(label):
@@ -124,16 +119,16 @@ def read_table(path: Path) -> Corrected:
             problems.add(f"line {line}: {shown(label)!r} {times}: {problem}")
     _require_one_person(people, problems)
     problems.raise_if_any(DataError)
-    return _of_observation(path, names[0], opinions)
+    return file.holding(opinions)
 
 
-def _offset(observation: Observation, corrected_file: Corrected, problems: Problems) -> float:
+def _offset(observation: Observation, file: Corrected, problems: Problems) -> float:
     """Return the observation's time at which the reviewed video begins, in seconds."""
     players = {player: files for player, files in observation.file.items() if files}
-    ours = [player for player, files in players.items() if any(map(corrected_file.is_played_by, files))]
+    ours = [player for player, files in players.items() if any(map(file.is_played_by, files))]
     if len(ours) != 1:
-        named = ", ".join(shown(file) for files in players.values() for file in files)[:300] or "none"
-        problems.add(f"its media files are {named}; expected the reviewed video {shown(corrected_file.video)!r} once")
+        named = ", ".join(shown(media) for files in players.values() for media in files)[:300] or "none"
+        problems.add(f"its media files are {named}; expected the reviewed video {shown(file.video)!r} once")
         return 0.0
     player = ours[0]
     if len(players[player]) > 1:
@@ -148,7 +143,7 @@ def _offset(observation: Observation, corrected_file: Corrected, problems: Probl
     return (observation.time_offset or 0.0) + own
 
 
-def _events(events: list[Any], types: dict[str, str], problems: Problems) -> Iterator[tuple[int, Event]]:
+def _events(events: list[object], types: dict[str, str], problems: Problems) -> Iterator[tuple[int, Event]]:
     """Yield a person's events with their numbers; add the malformed events to ``problems``."""
     for number, raw in enumerate(events, start=1):
         if not isinstance(raw, list):
@@ -257,18 +252,12 @@ def _decimal(cell: str) -> Decimal:
     return value
 
 
-def _of_observation(path: Path, name: str, opinions: list[Opinion]) -> Corrected:
-    """Return the checked corrections; the observation's name identifies the video."""
+def _of_observation(path: Path, name: str) -> Corrected:
+    """Return the file without opinions; the observation's name identifies the video."""
     video, _, rest = name.rpartition(SHA256_MARK)
     sha256, _, subject = rest.partition(SUBJECT_MARK)
-    return corrected(path, video.strip(), sha256.strip(), subject.strip(), opinions)
+    return corrected(path, video.strip(), sha256.strip(), subject.strip())
 
 
 def _opinion(start: float, end: float, label: str) -> Opinion:
-    """Return a labelled stretch of the video, or raise ValueError where its times are outside or reversed."""
-    start, end = round(start, 6), round(end, 6)
-    if start < 0:
-        raise ValueError(f"begins at {start:.3f} s of the video, before the video does")
-    if not start < end <= LATEST_S:
-        raise ValueError(f"lasts from {start:.3f} to {end:.3f} s; expected a state event, its end after its start")
-    return Opinion(start, end, label)
+    return opinion(round(start, 6), round(end, 6), label, "a state event, its end after its start")

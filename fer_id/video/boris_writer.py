@@ -26,29 +26,17 @@ NOBODY = "No focal subject"
 SHA256_MARK, SUBJECT_MARK = "sha256:", "subject:"
 """Prefixes, in the observation's name, of the video's checksum and of the tracked person's pseudonym."""
 
-LEFT = tuple(status for status in STATUSES if status != ANSWERED)
-"""Statuses of segments without an answer."""
-
+LEFT = tuple(status for status in STATUSES if status != ANSWERED)  # statuses of segments without an answer
 _PREFIX = f"{MODEL}: "
 _TICK = 0.001  # seconds: one event ends before the next of the same behaviour begins
 
 
 def write_table(timeline: Timeline, media: str) -> bytes:
     """Return a CSV table with a row per segment; ``Behavior`` is ``model: <class>``, or the status without an answer.
-
-    Args:
-        timeline: predictions to write.
-        media: path of the video as seen from the folder of the file.
-    """
+    ``media`` is the path of the video as seen from the folder of the file."""
     video, rows = timeline.video, list[tuple[str, ...]]()
-    facts = (
-        _observation(timeline),
-        _now(),
-        timeline.about.sentence,
-        media,
-        f"{video.length_s:.3f}",
-        f"{video.fps:.3f}",
-    )
+    length = (f"{video.length_s:.3f}", f"{video.fps:.3f}")
+    facts = (_observation(timeline), _now(), timeline.about.sentence, media, *length)
     for segment in _events(timeline):
         start, end = segment.start_s, segment.end_s
         times = (f"{start:.3f}", f"{end:.3f}", f"{end - start:.3f}")

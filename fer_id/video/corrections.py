@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -13,17 +14,13 @@ from urllib.parse import unquote
 
 from fer_id.errors import DataError
 from fer_id.files import sha256
+from fer_id.shapes import LATEST_S
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Opinion(NamedTuple):
-    """A stretch of video that a person labelled.
-
-    Attributes:
-        start_s, end_s: seconds in the video.
-        label: of any label space, unchecked.
-    """
+    """A stretch of video (seconds) that a person labelled; the label is of any label space, unchecked."""
 
     start_s: float
     end_s: float
@@ -32,30 +29,24 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Corrected:
-    """Content of a file that a person corrected.
-
-    Attributes:
-        path: the file.
-        video: name of the reviewed video.
-        sha256: of that video's content.
-        subject: pseudonym of the person whose face was tracked; empty: unknown.
-        opinions: ordered by time.
-    """
+    """Content of a file that a person corrected."""
 
     path: Path
-    video: str
-    sha256: str
-    subject: str
-    opinions: tuple[Opinion, ...]
+    video: str  # name of the reviewed video
+    sha256: str  # of its content
+    subject: str  # pseudonym of the person whose face was tracked; empty: unknown
+    opinions: tuple[Opinion, ...] = ()  # ordered by time
+
+    def holding(self, opinions: Iterable[Opinion]) -> Corrected:
+        """Return a copy with these opinions."""
+        return replace(self, opinions=tuple(sorted(opinions)))
 
     def is_played_by(self, *addresses: str) -> bool:
-        """Return whether an annotation tool's media file is the reviewed video: by content if the file exists,
-        else by name.
+        """Return whether an annotation tool's media file is the reviewed video: by content if the file exists, else by
+        name.
 
-        Content decides first because a shorter copy of the same name has other times.
-
-        Args:
-            addresses: spellings of one media file: paths or ``file://`` addresses, relative to the annotation file.
+        Content decides first because a shorter copy of the same name has other times. The addresses are spellings of
+        one media file: paths or ``file://`` addresses, relative to the annotation file.
         """
         spelled = [text for address in addresses for text in (address, unquote(address))]
         for place in (self.path.parent / text.removeprefix("file://") for text in spelled if text.isprintable()):
@@ -65,18 +56,23 @@ class Corrected:
         return _file_name(self.video) in map(_file_name, spelled)
 
 
-def corrected(path: Path, video: str, sha256: str, subject: str, opinions: list[Opinion]) -> Corrected:
-    """Return checked corrections, ordered by time.
-
-    Raises:
-        DataError: ``sha256`` is no checksum, so that the file belongs to no video.
-    """
+def corrected(path: Path, video: str, sha256: str, subject: str) -> Corrected:
+    """Return a file without opinions; DataError where ``sha256`` is no checksum, so that it belongs to no video."""
     if not _SHA256.fullmatch(sha256):
         raise DataError(
             f"{path}: does not say which video it belongs to; expected a file that `fer-id predict` made and a person "
             "corrected"
         )
-    return Corrected(path, video, sha256, subject, tuple(sorted(opinions)))
+    return Corrected(path, video, sha256, subject)
+
+
+def opinion(start_s: float, end_s: float, label: str, expected: str) -> Opinion:
+    """Return a labelled stretch of the video, or raise ValueError where its times are outside or reversed."""
+    if start_s < 0:
+        raise ValueError(f"begins at {start_s:.3f} s of the video, before the video does")
+    if not start_s < end_s <= LATEST_S:
+        raise ValueError(f"lasts from {start_s:.3f} to {end_s:.3f} s; expected {expected}")
+    return Opinion(start_s, end_s, label)
 
 
 @cache

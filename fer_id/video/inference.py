@@ -36,57 +36,32 @@ _BATCH = 16  # windows
 
 @dataclass(frozen=True)
 class VideoModel:
-    """A clip classifier with the sampling and crop settings that it was trained with.
-
-    Attributes:
-        model: on its device, in evaluation mode.
-        labels: its classes.
-        fps: sampled frames per second.
-        frames: T, frames in a window.
-        gray: whether crops are grayscale.
-        min_eye_distance: pixels between the eyes below which a face is too small.
-        test_views: views of a window whose logits are averaged, see ``fer_id.tasks.views``.
-        precision: ``32`` or ``bf16``.
-    """
+    """A clip classifier, on its device and in evaluation mode, with the sampling and crops that it was trained with."""
 
     model: ClipClassifier
     labels: LabelSpace
-    fps: float
-    frames: int
-    gray: bool
-    min_eye_distance: float
-    test_views: str = "one"
-    precision: str = "32"
+    fps: float  # sampled frames per second
+    frames: int  # T, frames in a window
+    gray: bool  # whether crops are grayscale
+    min_eye_distance: float  # pixels between the eyes below which a face is too small
+    test_views: str = "one"  # views of a window whose logits are averaged, see ``fer_id.tasks.views``
+    precision: str = "32"  # ``32`` or ``bf16``
 
 
 class VideoPrediction(NamedTuple):
-    """Logits of every window of a video, with the face tracking that they rest on.
+    """Logits of every window of a video, with the face tracking that they rest on."""
 
-    Attributes:
-        frames: ``time_s, outcome`` of every frame.
-        windows: (start, end) in frames.
-        valid: frames with a face, and all frames, of each window.
-        logits: (N, K).
-        restarts: number of times that tracking began anew.
-        faces: thumbnail (JPEG) of the tracked face per window; None where no frame shows the face.
-        several_faces: frames with more than one face.
-    """
-
-    frames: pd.DataFrame
-    windows: list[tuple[int, int]]
-    valid: list[tuple[int, int]]
-    logits: NDArray[np.float64]
-    restarts: int
-    faces: list[bytes | None]
-    several_faces: int = 0
+    frames: pd.DataFrame  # ``time_s, outcome`` of every frame
+    windows: list[tuple[int, int]]  # (start, end) in frames
+    valid: list[tuple[int, int]]  # frames with a face, and all frames, of each window
+    logits: NDArray[np.float64]  # (N, K)
+    restarts: int  # number of times that tracking began anew
+    faces: list[bytes | None]  # thumbnail (JPEG) of the tracked face per window; None where no frame shows the face
+    several_faces: int = 0  # frames with more than one face
 
 
 def open_video(path: Path) -> Video:
-    """Return a video's identity, length and frame rate.
-
-    Raises:
-        DataError: no such file, not a video, damaged, or without a picture.
-    """
+    """Return a video's identity, length and frame rate; DataError where it is none, damaged, or without a picture."""
     facts = video_facts(path)
     return Video(path, path.stat().st_size, sha256(path), pictures_end(path), facts.fps, facts.hdr)
 
@@ -100,27 +75,22 @@ def predict_windows(
     reacquire_s: float | None = None,
     marks: Sequence[Mark] = (),
 ) -> VideoPrediction:
-    """Track the face through the whole video and classify every window.
+    """Track the face through the whole video and classify every window of ``model.frames`` frames.
 
     Args:
-        video: from :func:`open_video`.
-        model: classifier and sampling settings.
         landmarker: with ``max_faces`` of ``MOST_FACES``.
         stride: frames from one window to the next, at most ``model.frames``.
         reacquire_s: see :class:`fer_id.preprocessing.tracking.Follower`; ignored with marks.
         marks: positions of the face to track; without marks the larger, more central face is tracked.
 
-    Raises:
-        MarkError: a mark is on no face.
-        DataError: the video is damaged, most of its pictures are, or it is shorter than half a frame.
-        RunError: a logit is NaN or infinite.
+    Raise MarkError where a mark is on no face; DataError where the video is damaged, most of its pictures are, or it is
+    shorter than half a frame; RunError where a logit is NaN or infinite.
     """
     times = sample_times(0.0, video.length_s, model.fps)
     cuts = windows(len(times), model.frames, stride)
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
-    outcomes: list[str] = []
-    face_counts: list[int] = []
+    outcomes, face_counts = list[str](), list[int]()
     follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
     if marks:
         follower = follow_marks(video.path, marks, times.tolist(), model.fps, landmarker)
@@ -133,8 +103,7 @@ def predict_windows(
         follower=follower,
     )
     clips = cut(_recorded(track(tracked, "following the face", len(times)), outcomes, face_counts), cuts)
-    valid: list[tuple[int, int]] = []
-    parts, faces = [], list[bytes | None]()
+    valid, parts, faces = list[tuple[int, int]](), [], list[bytes | None]()
     while batch := list(islice(clips, _BATCH)):
         valid += [(int(clip.valid.sum()), len(clip.valid)) for clip in batch]
         faces += [_thumbnail(clip) for clip in batch]
@@ -150,12 +119,8 @@ def predict_windows(
 
 
 def cut(frames: Iterable[Seen], cuts: Sequence[tuple[int, int]]) -> Iterator[StoredClip]:
-    """Yield the windows of a stream of frames, holding only the frames that a later window needs.
-
-    Args:
-        frames: in order.
-        cuts: (start, end) of each window in frames, ascending, without gaps between windows.
-    """
+    """Yield the windows (start, end in frames; ascending, no gaps) of a stream, holding only frames that a later one
+    needs."""
     source, held, first = iter(frames), deque[Seen](), 0
     for start, end in cuts:
         for _ in range(start - first):

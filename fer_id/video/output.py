@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,11 @@ from fer_id.reporting import style
 from fer_id.reporting.page import data_uri, duration, write_page
 from fer_id.reporting.words import counted
 from fer_id.video import boris_writer as boris
-from fer_id.video import elan_writer as elan
+from fer_id.video import elan
 from fer_id.video.picture import clock, colour, draw
 from fer_id.video.timeline import ANSWERED, FOR_REVIEW, NO_FACE, TOO_LITTLE, Timeline, printable
 
-RECORD = "prediction.json"
-"""Written last; marks a folder as an output of ``fer-id predict``."""
+RECORD = "prediction.json"  # written last; marks a folder as an output of ``fer-id predict``
 
 ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
@@ -58,37 +57,36 @@ _MOST_ROWS = 400  # of the page's table; the CSV has every window
 
 
 def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -> None:
-    """Write all files of an output folder, readable by their owner only.
-
-    Args:
-        timeline: predictions to write.
-        folder: empty folder to fill.
-        place: the folder's final path, from which the video is linked.
-        consent: a sentence on the consent that was checked.
-    """
+    """Write all files of a timeline into an empty folder, readable by their owner only. ``place`` is the folder's final
+    path, from which the video is linked; ``consent`` a sentence on the consent that was checked."""
     media = _relative(timeline.video.path, place)
     windows, frames = _labelled(timeline.windows, timeline), _labelled(timeline.frames, timeline)
     figure = draw(timeline)
-    picture = style.svg(figure)
+    picture, png = style.svg(figure), io.BytesIO()
+    with style.styled():
+        figure.savefig(png, format="png", dpi=_DPI)
+    thumbnails = _thumbnails(timeline)
     content = {
         "windows.csv": _csv(windows),
         "windows.parquet": windows.to_parquet(index=False),
         "frames.csv": _csv(frames),
         "timeline.svg": picture,
-        "timeline.png": _png(figure),
+        "timeline.png": png.getvalue(),
         "review.eaf": elan.write(timeline, media),
         "review_boris.csv": boris.write_table(timeline, media),
         "review.boris": boris.write_project(timeline, media),
+        **thumbnails,
     }
-    for name, data in {**content, **_thumbnails(timeline)}.items():
+    for name, data in content.items():
         atomic_write_bytes(folder / name, data)
-    write_page(folder / "index.html", "predict.html.j2", **_page(timeline, picture, place, media, consent))
+    page = folder / "index.html"
+    _write_page(page, timeline, thumbnails.keys(), picture=picture, place=place, media=media, consent=consent)
     write_json(folder / RECORD, record(timeline, consent))
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
 
 
-def record(timeline: Timeline, consent: str) -> dict[str, Any]:
+def record(timeline: Timeline, consent: str) -> dict[str, object]:
     """Return the content of ``prediction.json``."""
     about, video = timeline.about, timeline.video
     return {
@@ -160,56 +158,49 @@ def _csv(table: pd.DataFrame) -> bytes:
     return table_csv(table, "%.6g").encode()
 
 
-def _png(figure: Any) -> bytes:
-    buffer = io.BytesIO()
-    with style.styled():
-        figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
-
-
 def _relative(video: Path, place: Path) -> str:
     """Return the video's path relative to the folder, with slashes (both may move together) and printable (for XML)."""
     path = Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
     return printable(path if path.startswith("../") else f"./{path}")
 
 
-def _page(timeline: Timeline, picture: bytes, place: Path, media: str, consent: str) -> dict[str, Any]:
-    rows, thumbnails = timeline.windows.to_dict("records"), _thumbnails(timeline)
-    return {
-        "timeline": timeline,
-        "about": timeline.about,
-        "provenance": timeline.about.provenance,
-        "sentences": sentences(timeline),
-        "picture": data_uri(picture),
-        "notes": notes(timeline),
-        "rows": [_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
-        "settings": [(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
-        "thumbnails": bool(thumbnails),
-        "left_out": max(len(rows) - _MOST_ROWS, 0),
-        "colours": [(name, colour(name)) for name in timeline.labels.names],
-        "media": media,
-        "place": place,
-        "consent": consent,
-        "erasure": ERASURE,
-        "no_face": not outcomes(timeline)[FOUND],
-    }
+def _write_page(
+    path: Path, timeline: Timeline, thumbnails: Set[str], *, picture: bytes, place: Path, media: str, consent: str
+) -> None:
+    rows = timeline.windows.to_dict("records")
+    write_page(
+        path,
+        "predict.html.j2",
+        timeline=timeline,
+        about=timeline.about,
+        provenance=timeline.about.provenance,
+        sentences=sentences(timeline),
+        picture=data_uri(picture),
+        notes=notes(timeline),
+        rows=[_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
+        settings=[(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
+        thumbnails=bool(thumbnails),
+        left_out=max(len(rows) - _MOST_ROWS, 0),
+        colours=[(name, colour(name)) for name in timeline.labels.names],
+        media=media,
+        place=place,
+        consent=consent,
+        erasure=ERASURE,
+        no_face=not outcomes(timeline)[FOUND],
+    )
 
 
-def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Mapping[str, bytes]) -> dict[str, Any]:
+def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Set[str]) -> dict[str, object]:
     """Return a window's row of the page's table."""
     picture = f"{THUMBNAILS}/{row['window']:04d}.jpg"
-    shares: Sequence[tuple[str, float]] = [
-        (name, 100 * row[f"{timeline.kind}_{name}"])
-        for name in timeline.labels.names
-        if row["status"] in (ANSWERED, FOR_REVIEW)
-    ]
+    judged = timeline.labels.names if row["status"] in (ANSWERED, FOR_REVIEW) else ()
     return {
         "start": clock(row["start_s"], tenths=True),
         "end": clock(row["end_s"], tenths=True),
         "seek": f"{row['start_s']:.2f},{row['end_s']:.2f}",
         "status": row["status"],
         "answer": row["answer"],
-        "shares": [(name, share, colour(name)) for name, share in shares],
+        "shares": [(name, 100 * row[f"{timeline.kind}_{name}"], colour(name)) for name in judged],
         "picture": picture if picture in thumbnails else None,
         "faces": f"{row['n_valid']} of {row['n_frames']}",
     }

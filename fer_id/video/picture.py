@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -44,9 +45,12 @@ _SHARE_OF_ROW = 0.05  # share of a row below which a segment is too short for it
 def draw(timeline: Timeline) -> Figure:
     """Draw the stacked probabilities: pale and hatched where a window is for review, gray where there is no face.
 
-    A long video continues in further rows of equal length, so that a window stays wide enough to be visible.
+    A long video continues in further rows of equal length, of LONGEST_ROW_S at most unless that needs over MOST_ROWS,
+    so that a window stays wide enough to be visible.
     """
-    rows = _rows(timeline.video.length_s)
+    count = min(max(1, math.ceil(timeline.video.length_s / LONGEST_ROW_S)), MOST_ROWS)
+    part = timeline.video.length_s / count
+    rows = [(part * number, part * (number + 1)) for number in range(count)]
     height = 1.15 + 1.7 * len(rows)
     with style.styled():
         figure = style.new_figure(WIDTH, height, "What the model says, over time", timeline.about.provenance)
@@ -66,13 +70,6 @@ def draw(timeline: Timeline) -> Figure:
     return figure
 
 
-def _rows(length_s: float) -> list[tuple[float, float]]:
-    """Return (start, end) of equal parts, of :data:`LONGEST_ROW_S` at most unless that needs over :data:`MOST_ROWS`."""
-    count = min(max(1, math.ceil(length_s / LONGEST_ROW_S)), MOST_ROWS)
-    part = length_s / count
-    return [(part * number, part * (number + 1)) for number in range(count)]
-
-
 def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     """Draw one row of the figure: the probabilities from ``start`` to ``end`` and both lanes."""
     windows = timeline.windows
@@ -85,7 +82,10 @@ def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     ]
     axes.broken_barh(gaps, (_FACES[0], 1 - _FACES[0]), facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
     _draw_answers(axes, timeline, start, end)
-    _draw_faces(axes, timeline, start, end)
+    low, high = _FACES  # the lowest lane: dark where the face was found
+    axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
+    lost = [(gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps()]
+    axes.broken_barh(lost, (low, high - low), facecolor=_ABSENT, linewidth=0)
     axes.set_xlim(start, end)
     axes.set_ylim(_FACES[0], 1)
     axes.set_yticks([0, 0.5, 1, sum(_LANE) / 2, sum(_FACES) / 2], ["0", "50\u202f%", "100\u202f%", "answer", "face"])
@@ -122,8 +122,9 @@ def _area(axes: Axes, edges: Array, low: Array, high: Array, **look: Any) -> Non
 def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     """Draw the lane of answers, with a word on each segment that is long enough for it."""
     low, high = _LANE
-    for segment_start, segment_end, status, answer in _joined(timeline):
-        begin, stop = max(segment_start, start), min(segment_end, end)
+    for (status, answer), group in groupby(timeline.segments(), key=lambda segment: (segment.status, segment.answer)):
+        segments = list(group)
+        begin, stop = max(segments[0].start_s, start), min(segments[-1].end_s, end)
         if stop <= begin:
             continue
         look: dict[str, Any] = {
@@ -138,25 +139,6 @@ def _draw_answers(axes: Axes, timeline: Timeline, start: float, end: float) -> N
             axes.text(
                 (begin + stop) / 2, (low + high) / 2, answer or status, ha="center", va="center", fontsize=7.5, bbox=box
             )
-
-
-def _joined(timeline: Timeline) -> list[tuple[float, float, str, str | None]]:
-    """Return (start, end, status, answer) of segments, neighbours of equal status and answer joined."""
-    joined: list[tuple[float, float, str, str | None]] = []
-    for segment in timeline.segments():
-        if joined and joined[-1][2:] == (segment.status, segment.answer):
-            joined[-1] = (joined[-1][0], segment.end_s, segment.status, segment.answer)
-        else:
-            joined.append((segment.start_s, segment.end_s, segment.status, segment.answer))
-    return joined
-
-
-def _draw_faces(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
-    """Draw the lowest lane: dark where the face was found."""
-    low, high = _FACES
-    axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
-    gaps = [(gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps()]
-    axes.broken_barh(gaps, (low, high - low), facecolor=_ABSENT, linewidth=0)
 
 
 def _legend(timeline: Timeline) -> Sequence[Patch]:

@@ -7,7 +7,7 @@ therefore in every output.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -31,14 +31,8 @@ LEAST_S = 1.0
 
 
 class Segment(NamedTuple):
-    """A stretch of the video with one status and answer.
-
-    Attributes:
-        start_s, end_s: seconds.
-        status: one of :data:`STATUSES`.
-        answer: the class of an answered segment; else None.
-        words: of a segment for review its mean probabilities, of a gap its reason; else empty.
-    """
+    """A stretch of the video (seconds) with one of :data:`STATUSES` and, where answered, a class. ``words`` are the
+    mean probabilities of a segment for review, and the reason of a gap; else empty."""
 
     start_s: float
     end_s: float
@@ -49,16 +43,8 @@ class Segment(NamedTuple):
 
 @dataclass(frozen=True)
 class Video:
-    """Identity, length and format of a video file.
-
-    Attributes:
-        path: the file.
-        size: bytes.
-        sha256: of its content.
-        length_s: seconds to the end of its last picture.
-        fps: frames per second, from its header.
-        hdr: whether its colours have a high dynamic range.
-    """
+    """A video file: identity, seconds to the end of its last picture, frames a second in its header, and whether it is
+    HDR."""
 
     path: Path
     size: int
@@ -75,23 +61,14 @@ class Video:
 
 @dataclass(frozen=True)
 class About:
-    """Facts and caveats of a model that accompany its answers.
-
-    Attributes:
-        model: its name.
-        provenance: of its evaluation data.
-        temperature: divides the logits; None: the probabilities are raw.
-        threshold: top probability below which a window is for review; None: every window is.
-        settings: sampling and crop settings by name.
-        notes: caveats of the answers, the most important first.
-        of_video: caveats of the video and of the choice of the face.
-    """
+    """Facts and caveats of a model that accompany its answers."""
 
     model: str
-    provenance: str
-    temperature: float | None
-    threshold: float | None
-    settings: dict[str, Any]
+    provenance: str  # of its evaluation data
+    temperature: float | None  # divides the logits; None: the probabilities are raw
+    threshold: float | None  # top probability below which a window is for review; None: every window is
+    settings: Mapping[str, str | float]  # sampling and crop settings by name
+    # caveats of the answers, the most important first, and of the video and the choice of the face
     notes: tuple[str, ...] = ()
     of_video: tuple[str, ...] = ()
 
@@ -104,23 +81,16 @@ class About:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A video's predictions and all else that its outputs contain.
-
-    Attributes:
-        video, about, labels: the video, the model and its classes.
-        frames: ``time_s, outcome`` of every sampled frame.
-        windows: see :func:`judge_windows`.
-        faces: thumbnail (JPEG) of the tracked face per window; None without a face; empty: no thumbnails.
-        subject: pseudonym of the person whose face was tracked; empty: unknown.
-    """
+    """A video's predictions and all else that its outputs contain."""
 
     video: Video
     about: About
     labels: LabelSpace
-    frames: pd.DataFrame
-    windows: pd.DataFrame
+    frames: pd.DataFrame  # ``time_s, outcome`` of every sampled frame
+    windows: pd.DataFrame  # see judge_windows
+    # thumbnail (JPEG) of the tracked face per window; None without a face; empty: no thumbnails
     faces: tuple[bytes | None, ...] = ()
-    subject: str = ""
+    subject: str = ""  # pseudonym of the person whose face was tracked; empty: unknown
 
     @property
     def kind(self) -> str:
@@ -134,8 +104,7 @@ class Timeline:
         return {status: float(spans.get(status, 0.0)) for status in STATUSES}
 
     def segments(self) -> list[Segment]:
-        """Return windows joined to segments: neighbours of equal status and answer; windows for review only within
-        :data:`LEAST_S`."""
+        """Return neighbouring windows of equal status and answer, joined; windows for review only within LEAST_S."""
         segments = []
         for (status, answer, _), group in groupby(self.windows.to_dict("records"), key=_stretch):
             rows = list(group)
@@ -145,7 +114,7 @@ class Timeline:
 
     def gaps(self) -> list[Segment]:
         """Return runs of frames without a usable face, with the reason as their words."""
-        step = 1 / self.about.settings["fps"]
+        step = 1 / float(self.about.settings["fps"])
         gaps = []
         rows = zip(self.frames["time_s"], self.frames["outcome"], strict=True)
         for outcome, group in groupby(rows, key=lambda row: row[1]):
@@ -173,15 +142,10 @@ def _stretch(row: dict[Any, Any]) -> tuple[str, str | None, int]:
 
 
 def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd.DataFrame:
-    """Return when windows of frames begin and end, and which time each stands for.
+    """Return ``start_s, end_s, from_s, to_s`` of windows (start, end) in frames, ascending: when each begins and ends,
+    and which time it stands for, without gap and overlap.
 
-    Args:
-        windows: (start, end) in frames, ascending.
-        fps: sampled frames per second.
-        length_s: of the video; no window ends after it.
-
-    Returns:
-        ``start_s, end_s, from_s, to_s``, a row per window; ``from_s`` to ``to_s`` have no gap and no overlap.
+    There are ``fps`` frames a second; no window ends after the video's ``length_s``.
     """
     ends = np.minimum(np.array(windows, dtype=np.float64).reshape(-1, 2) / fps, length_s)
     centres = ends.mean(axis=1)
@@ -197,12 +161,7 @@ def spans(windows: Sequence[tuple[int, int]], fps: float, length_s: float) -> pd
 
 
 def with_face(times: pd.DataFrame, frames: pd.DataFrame) -> NDArray[np.bool_]:
-    """Return a mask (N,) of windows with a face in the time they stand for; a face elsewhere in them does not count.
-
-    Args:
-        times: from :func:`spans`.
-        frames: ``time_s, outcome``.
-    """
+    """Return a mask (N,) of windows with a face in the time they stand for: a face elsewhere in them does not count."""
     face_times = frames["time_s"][frames["outcome"] == FOUND].to_numpy()
     tick = 1e-6  # a frame at the border belongs to the later window
     first, last = (np.searchsorted(face_times, times[name].to_numpy() - tick) for name in ("from_s", "to_s"))
@@ -226,14 +185,12 @@ def judge_windows(
         valid: frames with a face, and all frames, of each window.
         with_face: (N,), from :func:`with_face`.
         logits: (N, K); ignored for a window without a face.
-        labels: the K classes.
         temperature: divides the logits for ``q_<class>``; None: those are NaN, and ``p_<class>`` decide.
         threshold: top probability from which a window is answered; None: no window is.
         least_face: share of a window's frames that must show the face for the model's output to count.
 
-    Returns:
-        ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``; ``answer`` is
-        None unless answered; the probabilities of a window without a face, or with too little of it, are NaN.
+    Returns: ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``;
+    ``answer`` is None unless answered; the probabilities of a window without a face, or with too little of it, are NaN.
     """
     enough = np.array([n_valid >= least_face * total - 1e-9 for n_valid, total in valid], np.bool_)
     judged = with_face & enough

@@ -3,7 +3,7 @@
 import pytest
 
 from fer_id.models.build import ModelConfig
-from fer_id.models.cost import cost_table, model_cost
+from fer_id.models.cost import model_cost
 
 
 def test_a_small_convolution_by_hand() -> None:
@@ -15,7 +15,7 @@ def test_a_small_convolution_by_hand() -> None:
 
 def test_recurrence_is_counted() -> None:
     """An LSTM has four gates, a GRU three, each a matrix of (features + hidden) by hidden."""
-    static, lstm, gru = cost_table([ModelConfig(head=head, hidden=128) for head in ("mean", "lstm", "gru")])
+    static, lstm, gru = (model_cost(ModelConfig(head=head, hidden=128)) for head in ("mean", "lstm", "gru"))
     assert lstm.clip - static.clip == 10 * 4 * 128 * (256 + 128) - (256 - 128) * 5
     assert gru.clip - static.clip == 10 * 3 * 128 * (256 + 128) - (256 - 128) * 5
     assert lstm.parameters - static.parameters == 4 * 128 * (256 + 128 + 2) - (256 - 128) * 5

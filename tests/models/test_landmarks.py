@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fer_id.labels import TARGET
 from fer_id.models.build import ModelConfig, build_model
-from fer_id.models.landmarks import LandmarkStream, normalised
+from fer_id.models.network import LandmarkStream, normalised
 
 
 def faces(count: int, seed: int = 0) -> torch.Tensor:

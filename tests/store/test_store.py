@@ -379,11 +379,11 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
     message = complaint(path)
     for fragment in (
         "card.json: 6 problems",
-        "key shard_by is missing",
+        "shard_by is missing",
         "unknown key colour",
         "provenance is 'imagined', expected one of real, simulated, synthetic",
         "groups is 'age_group', expected a list",
-        "geometry is None, expected an object",
+        "geometry is null, expected an object",
         "source is 3, expected text",
     ):
         assert fragment in message

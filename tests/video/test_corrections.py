@@ -18,7 +18,7 @@ import pytest
 from data_modules.cohort.corrections import votes_of
 from fer_id.errors import DataError, FerIdError
 from fer_id.video import boris_writer as boris
-from fer_id.video import elan_writer as elan
+from fer_id.video import elan
 from fer_id.video.corrections import Opinion
 from fer_id.video.reader import read_corrected
 

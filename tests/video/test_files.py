@@ -14,7 +14,7 @@ from pympi.Elan import Eaf
 from fer_id.errors import DataError
 from fer_id.labels import TARGET
 from fer_id.video import boris_writer as boris
-from fer_id.video import elan_writer as elan
+from fer_id.video import elan
 from fer_id.video.corrections import Opinion
 from fer_id.video.reader import read_corrected
 

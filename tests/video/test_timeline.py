@@ -120,7 +120,7 @@ def test_five_of_ten_frames_are_enough_of_a_face_and_four_are_not(n_valid: int, 
 
 def test_too_little_of_a_face_may_be_labelled_and_never_names_a_class(make) -> None:
     from fer_id.video import boris_writer as boris
-    from fer_id.video import elan_writer as elan
+    from fer_id.video import elan
 
     timeline = make([SURE, SURE], lost=[0, 1, 2, 3, 4, 5])
     assert [segment.status for segment in timeline.segments()] == [TOO_LITTLE, ANSWERED]

@@ -1,4 +1,7 @@
-"""Reader of corrections made in ELAN (``.eaf``): the tier ``corrected``, in the reviewed video's time.
+"""Files of ELAN (``.eaf``): writer of a timeline, and reader of the labels that a person entered.
+
+Tiers hold predictions; the tier ``corrected`` has an empty segment for each segment with a face: only a label that a
+person enters counts as an opinion, never a prediction that nobody reviewed.
 
 ELAN counts an annotation's time from ``TIME_ORIGIN`` of the media descriptor: of a video whose first 1000 ms were cut
 off in the synchronisation mode, ELAN's 0 ms is the video's 1000 ms.
@@ -6,32 +9,32 @@ off in the synchronisation mode, ELAN's 0 ms is the video's 1000 ms.
 
 from __future__ import annotations
 
+import mimetypes
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 from fer_id.errors import DataError, Problems
 from fer_id.inputs import MOST_ANNOTATIONS, MOST_NESTING, read_bytes
-from fer_id.shapes import LATEST_S, shown
-from fer_id.video.corrections import Corrected, Opinion, corrected
-from fer_id.video.elan_writer import CORRECTED, SUBJECT, VIDEO, VIDEO_SHA256
+from fer_id.shapes import shown
+from fer_id.video.corrections import Corrected, Opinion, corrected, opinion
+from fer_id.video.timeline import ANSWERED, NO_FACE, Timeline
 
+ABOUT, EMOTION, REVIEW, GAPS, CORRECTED = "about", "emotion", "for_review", "no_face", "corrected"
+TIERS = (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED)
+VOCABULARY = "emotions"
+
+VIDEO, VIDEO_SHA256, SUBJECT = "fer_id video", "fer_id video sha256", "fer_id subject"
+_MS = 1000
 MILLISECONDS = "milliseconds"
 
-_MS = 1000
 _WHOLE = re.compile(r"[+-]?\d{1,13}")
 
 
 class Annotation(NamedTuple):
-    """A labelled segment of the file.
-
-    Attributes:
-        name: ``annotation a7``, for messages.
-        label: its text.
-        start, end: names of its time slots; None without a slot.
-    """
+    """A labelled segment of the file: its name for messages (``annotation a7``), text, and time slots, if any."""
 
     name: str
     label: str
@@ -39,12 +42,66 @@ class Annotation(NamedTuple):
     end: str | None
 
 
+def write(timeline: Timeline, media: str) -> bytes:
+    """Return the content of an ``.eaf``; ``media`` is the path of the video as seen from the folder of the file."""
+    from pympi.Elan import Eaf, to_string
+
+    eaf = Eaf(author="fer_id")
+    eaf.remove_tier("default")
+    _add_vocabulary(eaf, timeline.labels.names)
+    for tier in TIERS:
+        eaf.add_tier(tier, ling=VOCABULARY if tier in (EMOTION, CORRECTED) else "default-lt")
+    kind = mimetypes.guess_type(timeline.video.path.name)[0] or "video/mp4"
+    eaf.add_linked_file(media, relpath=media, mimetype=kind)  # ELAN takes its addresses as they are, spaces and all
+    eaf.add_property(VIDEO, timeline.video.name)
+    eaf.add_property(VIDEO_SHA256, timeline.video.sha256)
+    eaf.add_property(SUBJECT, timeline.subject)
+    segments = timeline.segments()
+    _annotate(eaf, ABOUT, segments[0].start_s, segments[-1].end_s, timeline.about.sentence)
+    for segment in segments:
+        if segment.status == NO_FACE:
+            continue
+        tier = EMOTION if segment.status == ANSWERED else REVIEW
+        text = f"{segment.status}: {segment.words}" if segment.words else segment.answer or segment.status
+        _annotate(eaf, tier, segment.start_s, segment.end_s, text)
+        _annotate(eaf, CORRECTED, segment.start_s, segment.end_s, "")
+    for gap in timeline.gaps():
+        _annotate(eaf, GAPS, gap.start_s, gap.end_s, gap.words)
+    content: bytes = to_string(eaf, encoding="UTF-8")
+    return content
+
+
+def _add_vocabulary(eaf: Any, labels: tuple[str, ...]) -> None:
+    """Add the labels as a controlled vocabulary, for the tiers that hold labels."""
+    eaf.add_language("und", "http://cdb.iso.org/lg/CDB-00130975-001", "undetermined (und)")
+    eaf.add_controlled_vocabulary(VOCABULARY)
+    eaf.add_cv_description(VOCABULARY, "und", "how the expression looks")
+    for label in labels:
+        eaf.add_cv_entry(VOCABULARY, f"cve_{label}", [(label, "und", None)])
+    eaf.add_linguistic_type(
+        VOCABULARY,
+        param_dict={
+            "LINGUISTIC_TYPE_ID": VOCABULARY,
+            "TIME_ALIGNABLE": "true",
+            "GRAPHIC_REFERENCES": "false",
+            "CONTROLLED_VOCABULARY_REF": VOCABULARY,
+        },
+    )
+
+
+def _annotate(eaf: Any, tier: str, start_s: float, end_s: float, text: str) -> None:
+    """Add an annotation in whole milliseconds, ELAN's resolution; neighbours share their border."""
+    start, end = round(start_s * _MS), round(end_s * _MS)
+    if end > start:
+        eaf.add_annotation(tier, start, end, text)
+
+
 def read(path: Path) -> Corrected:
     """Return the labelled segments of the tier ``corrected``; segments without a label are ignored.
 
-    Raises:
-        DataError: not an ``.eaf``, not made by ``fer-id predict``, or without the tier; times that cannot be
-            converted to the reviewed video's; a label without a stretch of time; all problems together.
+    Raise DataError, with all problems together, where the file is no ``.eaf``, not made by ``fer-id predict``, or
+    without the tier, where times cannot be converted to the reviewed video's, and for a label without a stretch of
+    time.
     """
     root = _parsed(path)
     tiers = [tier for tier in root.iter("TIER") if tier.get("TIER_ID") == CORRECTED]
@@ -53,18 +110,18 @@ def read(path: Path) -> Corrected:
         raise DataError(f"{path}: has no tier {CORRECTED!r}; its tiers are {names[:300] or 'none'}")
     properties = {item.get("NAME"): (item.text or "").strip() for item in root.iter("PROPERTY")}
     video, sha256, subject = (properties.get(name, "") for name in (VIDEO, VIDEO_SHA256, SUBJECT))
-    checked, problems = corrected(path, video, sha256, subject, []), Problems(str(path))
-    origin = _origin(root, checked, problems)
+    file, problems = corrected(path, video, sha256, subject), Problems(str(path))
+    origin = _origin(root, file, problems)
     slots = _time_slots(root, problems)
     opinions = list[Opinion]()
     for annotation in (annotation for tier in tiers for annotation in _annotations(tier) if annotation.label):
         try:
             start, end = (_moment(slots, slot) + origin for slot in (annotation.start, annotation.end))
-            opinions.append(_opinion(start, end, annotation.label))
+            opinions.append(opinion(start / _MS, end / _MS, annotation.label, "an end after its start"))
         except ValueError as problem:
             problems.add(f"tier {CORRECTED}, {annotation.name}: {shown(annotation.label)!r} {problem}")
     problems.raise_if_any(DataError)
-    return corrected(path, video, sha256, subject, opinions)
+    return file.holding(opinions)
 
 
 class _ShallowTree(ET.TreeBuilder):
@@ -147,19 +204,8 @@ def _annotations(tier: ET.Element) -> Iterator[Annotation]:
 
 def _moment(slots: dict[str, int | None], name: str | None) -> int:
     """Return the milliseconds of a time slot, or raise ValueError where it is absent or not aligned."""
-    if name is None:
-        raise ValueError("has no time; align it in ELAN")
-    if name not in slots:
+    if name is not None and name not in slots:
         raise ValueError(f"refers to the time slot {shown(name)}, which is not in the file")
-    if (value := slots[name]) is None:
+    if name is None or (value := slots[name]) is None:
         raise ValueError("has no time; align it in ELAN")
     return value
-
-
-def _opinion(start: int, end: int, label: str) -> Opinion:
-    """Return a labelled stretch of the video, or raise ValueError where its times are outside or reversed."""
-    if start < 0:
-        raise ValueError(f"begins at {start / _MS:.3f} s of the video, before the video does")
-    if end <= start or end > LATEST_S * _MS:
-        raise ValueError(f"lasts from {start / _MS:.3f} to {end / _MS:.3f} s; expected an end after its start")
-    return Opinion(start / _MS, end / _MS, label)
