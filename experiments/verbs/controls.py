@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import RunError
 from fer_id.evaluation import controls as control
-from fer_id.files import atomic_write_bytes, write_json
+from fer_id.files import atomic_write_bytes, plain, write_json
 from fer_id.progress import track
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
@@ -77,14 +77,17 @@ def controls(config: ControlsConfig) -> str:
 def judge_controls(run: RunDir) -> dict[str, Any]:
     """Compute and write ``controls.json``; return it: :func:`fer_id.evaluation.controls.summary`, model and data."""
     from fer_id.reporting.control_figures import control_figure, intensity_figure
+    from fer_id.reporting.result_shapes import Controls
     from fer_id.reporting.style import svg
+    from fer_id.shapes import record
 
     folds = run.folds or [run]
     results = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
     precision = " and ".join(sorted({fold.precision for fold in results}))
     summary = _described(run) | {"precision": precision} | control.summary(_answers(results))
     write_json(run.path / "controls.json", summary)
-    for name, figure in (("controls", control_figure(summary)), ("intensity", intensity_figure(summary))):
+    content = record(Controls, plain(summary), str(run.path / "controls.json"), RunError)
+    for name, figure in (("controls", control_figure(content)), ("intensity", intensity_figure(content))):
         if figure is None:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)
         else:

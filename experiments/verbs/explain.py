@@ -60,13 +60,13 @@ class FoldExplanation(NamedTuple):
 
 def explain(config: ExplainRunConfig) -> str:
     """Explain a run; return the main results as text."""
-    from fer_id.reporting.explanation import sentences
+    from fer_id.reporting.explanation import read_sentences
     from fer_id.reporting.report import write_report
 
     run = RunDir.open(config.run)
-    summary, _ = explain_run(run, config)
+    explain_run(run, config)
     write_report(run)  # the report has a section on the explanation
-    return "\n".join([*sentences(summary), str(run.path / "explain" / "index.html")])
+    return "\n".join([*read_sentences(run), str(run.path / "explain" / "index.html")])
 
 
 def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], list[Shown]]:

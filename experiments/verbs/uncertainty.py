@@ -37,9 +37,8 @@ def uncertainty(config: UncertaintyConfig) -> str:
     """Write ``uncertainty/`` into the first run; return the results as text."""
     from fer_id.evaluation.confidence.uncertainty import uncertainty_scores, uncertainty_table
     from fer_id.evaluation.predictions import class_names
-    from fer_id.reporting.doubt import uncertainty_sentences
+    from fer_id.reporting.doubt import uncertainty_sentences, write_uncertainty
     from fer_id.reporting.report import write_report
-    from fer_id.reporting.uncertainty import write_uncertainty
 
     runs = [RunDir.open(path) for path in config.runs]
     first = runs[0]

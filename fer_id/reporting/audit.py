@@ -7,7 +7,7 @@ name. Unknown keys have no sentence, but appear among the counts.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
@@ -31,55 +31,34 @@ _SUMMARY = {"images", "constant", "byte_identical", "near_identical", "groups", 
 _KINDS = {"byte_identical": "byte for byte", "near_identical": "nearly"}
 
 
-@dataclass(frozen=True)
-class Conflict:
-    """Images of one photograph with several labels.
-
-    Attributes:
-        same: how the images are the same, in words.
-        ids: label -> names of the images that carry it.
-    """
+class Conflict(NamedTuple):
+    """Images of one photograph with several labels: how they are the same, in words, and label -> their names."""
 
     same: str
     ids: dict[str, list[str]]
 
 
-@dataclass(frozen=True)
-class Findings:
-    """Findings of an audit for a page.
+class Findings(NamedTuple):
+    """Findings of an audit for a page."""
 
-    Attributes:
-        sentences: the findings; empty where the audit has no known key.
-        counts: (name, count) of everything, from :func:`audit_rows`.
-        conflicts: the first :data:`MOST_CONFLICTS` conflicts.
-        n_conflicts: number of all conflicts.
-        images: True where the audit searched for repeated images.
-    """
-
-    sentences: list[str] = field(default_factory=list)
-    counts: list[tuple[str, JsonValue]] = field(default_factory=list)
-    conflicts: list[Conflict] = field(default_factory=list)
-    n_conflicts: int = 0
-    images: bool = False
+    sentences: list[str]  # empty where the audit has no known key
+    counts: list[tuple[str, JsonValue]]  # of everything, from audit_rows
+    conflicts: list[Conflict]  # the first MOST_CONFLICTS
+    n_conflicts: int  # all of them
+    images: bool  # whether the audit searched for repeated images
 
 
 def read_audit(store: Store) -> Findings:
     """Return the findings of the audit of one store, or of several by name."""
-    sentences_of = {name: _sentences(audit) for name, audit in store.audits.items()}
+    by_store = {name: _sentences(audit) for name, audit in store.audits.items()}
     published = [audit.published for audit in store.audits.values() if audit.published]
     conflicts = [conflict for images in published for conflict in images.conflicts]
+    sentences = by_store.get("", [])
     if store.pooled:
-        sentences = [f"{name}: {' '.join(lines) or 'no audit that is known.'}" for name, lines in sentences_of.items()]
+        sentences = [f"{name}: {' '.join(lines) or 'no audit that is known.'}" for name, lines in by_store.items()]
         sentences.append("Images that these stores have in common were not looked for.")
-    else:
-        sentences = sentences_of[""]
-    return Findings(
-        sentences=sentences,
-        counts=audit_rows(store.audit or {}),
-        conflicts=[_conflict(conflict) for conflict in conflicts[:MOST_CONFLICTS]],
-        n_conflicts=len(conflicts),
-        images=bool(published),
-    )
+    listed = [_conflict(conflict) for conflict in conflicts[:MOST_CONFLICTS]]
+    return Findings(sentences, audit_rows(store.audit or {}), listed, len(conflicts), bool(published))
 
 
 def reasons_words(counts: Mapping[str, int]) -> str:
@@ -89,15 +68,14 @@ def reasons_words(counts: Mapping[str, int]) -> str:
 
 def audit_rows(audit: Mapping[str, JsonValue]) -> list[tuple[str, JsonValue]]:
     """Flatten the audit to (name, count); a list counts as its length."""
-    return list(_rows(audit, ()))
-
-
-def _rows(value: JsonValue | Mapping[str, JsonValue], path: tuple[str, ...]) -> Iterator[tuple[str, JsonValue]]:
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _rows(item, (*path, _NAMES.get(str(key), str(key).replace("_", " "))))
-    else:
-        yield ", ".join(path), len(value) if isinstance(value, list) else value
+    rows: list[tuple[str, JsonValue]] = []
+    for key, value in audit.items():
+        name = _NAMES.get(str(key), str(key).replace("_", " "))
+        if isinstance(value, Mapping):
+            rows += [(f"{name}, {inside}" if inside else name, count) for inside, count in audit_rows(value)]
+        else:
+            rows.append((name, len(value) if isinstance(value, list) else value))
+    return rows
 
 
 def _sentences(audit: Audit) -> list[str]:
@@ -131,10 +109,15 @@ def _of_images(published: Published) -> Iterator[str]:
     sizes, same, near = published.images, published.byte_identical, published.near_identical
     trainings = [split for split in sizes if split.lower().startswith("train")]
     for training in trainings:
-        for split, size in sizes.items():
-            if split not in trainings:
-                key = f"{split} in {training}"
-                yield _overlap(training, split, size, same.across.get(key, 0), near.across.get(key, 0))
+        for split in (split for split in sizes if split not in trainings):
+            counts = [part.across.get(f"{split} in {training}", 0) for part in (same, near)]
+            equal, alike = (f"{count:,}" if count else "none" for count in counts)
+            yield (
+                f"As published, {training} holds {equal} of the {counted(sizes[split], 'image')} of {split} "
+                f"byte for byte, and a near-identical one (re-encoded, re-cropped or re-lit) of {alike}."
+                if any(counts)
+                else f"As published, {training} holds no image of {split}, neither byte for byte nor nearly."
+            )
     for training in trainings:
         repeats, twins = same.within[training].repeats, near.within[training].images
         yield (
@@ -150,19 +133,6 @@ def _of_images(published: Published) -> Iterator[str]:
         )
     plain = [f"{counted(count, 'image')} of {split}" for split, count in published.constant.items() if count]
     yield f"Of one single colour: {', '.join(plain) or 'none'}."
-
-
-def _overlap(training: str, split: str, size: int, same: int, near: int) -> str:
-    if not same and not near:
-        return f"As published, {training} holds no image of {split}, neither byte for byte nor nearly."
-    return (
-        f"As published, {training} holds {_or_none(same)} of the {counted(size, 'image')} of {split} "
-        f"byte for byte, and a near-identical one (re-encoded, re-cropped or re-lit) of {_or_none(near)}."
-    )
-
-
-def _or_none(number: int) -> str:
-    return f"{number:,}" if number else "none"
 
 
 def _conflict(conflict: LabelConflict) -> Conflict:

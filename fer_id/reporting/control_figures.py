@@ -1,8 +1,8 @@
-"""Figures of ``controls.json``: accuracy of temporal controls, and by intensity and delay of the expression."""
+"""Figures of a benchmark: accuracies of models, and of temporal controls, also by how the expression shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,95 +11,105 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fer_id.evaluation.controls import CHOSEN, HINDSIGHT, MEAN, WHOLE
+from fer_id.evaluation.seeds import Estimate
 from fer_id.reporting import style
+from fer_id.reporting.benchmark.paper import REPORTED, TABLE4
+from fer_id.reporting.result_shapes import Bin, ControlScores
 from fer_id.reporting.words import percent
 
 _COLOURS = {WHOLE: style.BLUE, MEAN: style.VERMILION, CHOSEN: style.GREEN}
 
 
-def control_figure(controls: Mapping[str, Any]) -> Figure:
+@style.styled()
+def accuracy_figure(scores: Mapping[str, Estimate], majority: float | None, provenance: str) -> Figure:
+    """Draw the accuracy of each model with its interval over subjects; hollow diamonds are the paper's values.
+
+    ``majority`` is the accuracy of always answering the commonest class.
+    """
+    figure, axes = style.one_panel(12.0, 1.4 + 0.34 * len(scores), "Accuracy on the test clips", provenance)
+    for place, score in enumerate(scores.values()):
+        label = "ours, 95\u202f% interval" if not place else None
+        _estimate(axes, place, score.value, score.interval.low, score.interval.high, color=style.BLUE, label=label)
+    theirs = [(TABLE4[name]["accuracy"], place) for place, name in enumerate(scores) if name in TABLE4]
+    if theirs:
+        (x, y), label = zip(*theirs, strict=True), f"{REPORTED}, on other clips"
+        axes.plot(x, y, "D", color=style.MUTED, markerfacecolor="none", linestyle="none", markersize=5, label=label)
+    if majority is not None:
+        label = f"the commonest class: {percent(majority)}"
+        axes.axvline(majority, color=style.VERMILION, linewidth=1, linestyle=style.DASHED, label=label)
+    style.name_rows(axes, list(scores), above=0.7)
+    style.percent_axis(axes, "x", 0, 1)
+    style.legend_beside(axes)
+    return figure
+
+
+@style.styled()
+def control_figure(controls: ControlScores) -> Figure:
     """Draw the accuracy of every control with its interval (left), and the accuracy of each frame alone (right)."""
-    rows = controls["accuracy"]
-    title = f"Does time matter to {controls['model']}?"
-    with style.styled():
-        figure = style.new_figure(12.0, 1.6 + 0.34 * len(rows), title, controls["provenance"])
-        left, right = figure.subplots(1, 2, width_ratios=[6, 5])
-        for place, (name, row) in enumerate(rows.items()):
-            colour = _COLOURS.get(name, style.MUTED)
-            if row["low"] is not None:
-                left.plot([row["low"], row["high"]], [place, place], color=colour, linewidth=1.6)
-            filled = "none" if name == HINDSIGHT else colour
-            left.plot(row["value"], place, "o", color=colour, markerfacecolor=filled)
-            left.annotate(
-                percent(row["value"]),
-                (row["value"], place),
-                (0, 5),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7.5,
-            )
-        left.axvline(rows[WHOLE]["value"], color=style.BLUE, linewidth=0.8, linestyle=(0, (4, 3)))
-        left.set_yticks(range(len(rows)), list(rows))
-        left.set_ylim(len(rows) - 0.5, -0.7)
-        left.xaxis.set_major_formatter(style.percent_ticks())
-        left.grid(axis="x")
-        left.set_xlabel("accuracy, 95\u202f% interval over subjects; hollow: chosen on the test clips")
-        _by_frame(right, controls)
-    return figure
-
-
-def _by_frame(axes: Axes, controls: Mapping[str, Any]) -> None:
-    for (reader, values), colour in zip(controls["by_frame"].items(), (style.SKY, style.GREEN), strict=True):
-        axes.plot(
-            range(1, len(values) + 1), values, color=colour, marker="o", markersize=3, label=f"one frame, {reader}"
-        )
+    rows = controls.accuracy
+    title = f"Does time matter to {controls.model}?"
+    figure = style.new_figure(12.0, 1.6 + 0.34 * len(rows), title, controls.provenance)
+    left, right = figure.subplots(1, 2, width_ratios=[6, 5])
+    for place, (name, row) in enumerate(rows.items()):
+        colour = _COLOURS.get(name, style.MUTED)
+        filled = "none" if name == HINDSIGHT else colour
+        _estimate(left, place, row.value, row.low, row.high, color=colour, markerfacecolor=filled)
+    left.axvline(rows[WHOLE].value, color=style.BLUE, linewidth=0.8, linestyle=style.DASHED)
+    style.name_rows(left, list(rows), above=0.7)
+    style.percent_axis(left, "x")
+    left.set_xlabel("accuracy, 95\u202f% interval over subjects; hollow: chosen on the test clips")
+    for (reader, values), colour in zip(controls.by_frame.items(), (style.SKY, style.GREEN), strict=True):
+        moments = range(1, len(values) + 1)
+        right.plot(moments, values, color=colour, marker="o", markersize=3, label=f"one frame, {reader}")
     for name in (WHOLE, MEAN):
-        axes.axhline(
-            controls["accuracy"][name]["value"], color=_COLOURS[name], linewidth=1, linestyle=(0, (4, 3)), label=name
-        )
-    axes.yaxis.set_major_formatter(style.percent_ticks())
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    style.epoch_axis(axes)
-    axes.set_xlabel("frame")
-    axes.set_ylabel("accuracy")
-    axes.legend(frameon=False, fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
-
-
-def intensity_figure(controls: Mapping[str, Any]) -> Figure | None:
-    """Draw the accuracy by the clip's peak intensity and by its delay; None where the store has neither."""
-    if controls["peak"]["bins"] is None:
-        return None
-    axes_of = {
-        "peak": "peak intensity of the expression",
-        "delay": "delay: first frame at half the peak (0: the first)",
-    }
-    with style.styled():
-        title = f"Weak and late expressions: accuracy of {controls['model']}"
-        figure = style.new_figure(12.0, 3.7, title, controls["provenance"])
-        for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), axes_of.items(), strict=True):
-            _bins(axes, controls[key]["bins"], whole_numbers=key == "delay")
-            axes.set_xlabel(label)
-        figure.axes[0].set_ylabel("accuracy")
-        figure.axes[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        right.axhline(rows[name].value, color=_COLOURS[name], linewidth=1, linestyle=style.DASHED, label=name)
+    style.percent_axis(right, "y", grid=False)
+    right.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    style.epoch_axis(right)
+    right.set(xlabel="frame", ylabel="accuracy")
+    right.legend(fontsize=7.5, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     return figure
 
 
-def _bins(axes: Axes, bins: list[dict[str, Any]], *, whole_numbers: bool) -> None:
+def _estimate(
+    axes: Axes, place: int, value: float, low: float | None, high: float | None, *, color: str, **look: Any
+) -> None:
+    """Draw an accuracy in row ``place`` as a point under its percentage, with its interval."""
+    style.draw_extent(axes, low, high, place, color=color, linewidth=1.6)
+    axes.plot(value, place, "o", color=color, **look)
+    axes.annotate(percent(value), (value, place), (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+
+
+@style.styled()
+def intensity_figure(controls: ControlScores) -> Figure | None:
+    """Draw the accuracy by the clip's peak intensity and by its delay; None where the store has neither."""
+    peak, delay = controls.peak.bins, controls.delay.bins
+    if peak is None or delay is None:
+        return None
+    title = f"Weak and late expressions: accuracy of {controls.model}"
+    figure = style.new_figure(12.0, 3.7, title, controls.provenance)
+    left, right = figure.subplots(1, 2, sharey=True)
+    _bins(left, peak, digits=2)
+    _bins(right, delay, digits=0)
+    left.set(xlabel="peak intensity of the expression", ylabel="accuracy")
+    right.set_xlabel("delay: first frame at half the peak (0: the first)")
+    style.legend_beside(right)
+    return figure
+
+
+def _bins(axes: Axes, bins: Sequence[Bin], *, digits: int) -> None:
     places = np.arange(len(bins))
     for shift, (name, colour) in zip((-0.08, 0.0, 0.08), _COLOURS.items(), strict=True):
-        rows = [part["accuracy"][name] for part in bins]
-        axes.plot(places + shift, [row["value"] for row in rows], color=colour, marker="o", markersize=4, label=name)
+        rows = [part.accuracy[name] for part in bins]
+        axes.plot(places + shift, [row.value for row in rows], color=colour, marker="o", markersize=4, label=name)
         for place, row in zip(places + shift, rows, strict=True):
-            if row["low"] is not None:
-                axes.plot([place, place], [row["low"], row["high"]], color=colour, linewidth=1)
-    spans = [_span(part["from"], part["to"], whole_numbers) for part in bins]
-    axes.set_xticks(places, [f"{span}\n{part['n_clips']:,} clips" for span, part in zip(spans, bins, strict=True)])
+            if row.low is not None and row.high is not None:
+                axes.plot([place, place], [row.low, row.high], color=colour, linewidth=1)
+    axes.set_xticks(places, [f"{_span(part, digits)}\n{part.n_clips:,} clips" for part in bins])
     axes.set_xlim(-0.5, len(bins) - 0.5)
-    axes.set_ylim(0, 1.03)
-    axes.yaxis.set_major_formatter(style.percent_ticks())
-    axes.grid(axis="y")
+    style.percent_axis(axes, "y", 0, 1.03)
 
 
-def _span(low: float, high: float, whole_numbers: bool) -> str:
-    first, last = (f"{value:.0f}" if whole_numbers else f"{value:.2f}" for value in (low, high))
+def _span(part: Bin, digits: int) -> str:
+    first, last = f"{part.first:.{digits}f}", f"{part.last:.{digits}f}"
     return first if first == last else f"{first}–{last}"

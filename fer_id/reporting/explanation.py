@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from fer_id.reporting.gallery import Shown, png
 from fer_id.reporting.jobs import run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.result_shapes import Explanation
-from fer_id.reporting.style import svg
+from fer_id.reporting.style import embedded
 from fer_id.reporting.words import counted, listed
 from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
@@ -28,6 +27,7 @@ CHECK_NAMES = {
     "agreement integrated_gradients": "Likeness to integrated gradients",
     "agreement occlusion": "Likeness to occlusion",
 }
+_ORDER = {name: place for place, name in enumerate(CHECK_NAMES)}  # the others follow, in their order
 METHOD_NAMES = {
     "grad_cam": "Grad-CAM",
     "integrated_gradients": "integrated gradients",
@@ -38,32 +38,27 @@ METHOD_NAMES = {
 
 def sentences(report: Mapping[str, Any]) -> list[str]:
     """Return the main findings of an explanation as sentences."""
-    lines = []
-    leakage = report["leakage"]
-    if leakage["value"] is None:
-        reasons = "; ".join(f"{reason}: {count}" for reason, count in report["left_out"].items())
+    lines, left_out, failed, undecided = [], report["left_out"], report["failed"], report["undecided"]
+    if report["leakage"]["value"] is None:
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in left_out.items())
         lines.append(f"Regions are unknown for all {counted(report['n_clips'], 'clip')} ({reasons}); maps are drawn.")
     else:
         lines.append(_leakage_words(report))
         values = {name: region["value"] for name, region in report["regions"].items() if region["value"] is not None}
-        ratios = [
-            f"{name} ({values[name]:.1f} times its area)" for name in sorted(values, key=lambda name: -values[name])
-        ]
-        if ratios:
-            lines.append(f"It looks most at {listed(ratios[:3])}.")
-        if report["left_out"]:
+        most = sorted(values, key=lambda name: -values[name])[:3]
+        if most:
             lines.append(
-                "Left out of the numbers on regions: "
-                + "; ".join(f"{counted(count, 'clip')}, {reason}" for reason, count in report["left_out"].items())
-                + "."
+                f"It looks most at {listed([f'{name} ({values[name]:.1f} times its area)' for name in most])}."
             )
-    for name in report["failed"]:
-        lines.append(f"These maps cannot be believed: {DECISIVE[name]} (check: {name}).")
-    if report["undecided"]:
-        lines.append(f"Not decided by these clips and subjects: {listed(report['undecided'])}.")
+        if left_out:
+            reasons = "; ".join(f"{counted(count, 'clip')}, {reason}" for reason, count in left_out.items())
+            lines.append(f"Left out of the numbers on regions: {reasons}.")
+    lines += [f"These maps cannot be believed: {DECISIVE[name]} (check: {name})." for name in failed]
+    if undecided:
+        lines.append(f"Not decided by these clips and subjects: {listed(undecided)}.")
     if not report["checks"]:
         lines.append("The maps were not checked; do not draw conclusions from them before fer-id explain has.")
-    elif not report["failed"] and not report["undecided"]:
+    elif not failed and not undecided:
         lines.append("The maps passed all checks: they follow the weights, survive noise, and mark what matters.")
     return lines
 
@@ -86,32 +81,33 @@ def read_explanation(run: RunDir) -> dict[str, Any] | None:
 
 
 def _leakage_words(report: Mapping[str, Any]) -> str:
-    own, control = report["leakage"], report["by_method"].get(RANDOM_WEIGHTS)
-    extent = (
-        f" ({own['low']:.2f} to {own['high']:.2f})" if own["low"] is not None else f" (no interval: {own['reason']})"
-    )
-    if own["low"] is not None and own["low"] > 1:
+    own, random = report["leakage"], report["by_method"].get(RANDOM_WEIGHTS) or {}
+    low, high = own["low"], own["high"]
+    extent = f"no interval: {own['reason']}" if low is None else f"{low:.2f} to {high:.2f}"
+    if low is not None and low > 1:
         verdict = "more than an even map gives"
-    elif own["high"] is not None and own["high"] < 1:
+    elif high is not None and high < 1:
         verdict = "less than an even map gives"
     else:
         verdict = "not shown to differ from an even map"
-    random = control is not None and control["value"] is not None
-    beside = f" With weights drawn anew the same model has {control['value']:.2f}." if random and control else ""
+    beside = ""
+    if random.get("value") is not None:
+        beside = f" With weights drawn anew the same model has {random['value']:.2f}."
     return (
-        f"Leakage {own['value']:.2f}{extent}: attribution on hairline and background relative to their area, {verdict}."
-        f"{beside}"
+        f"Leakage {own['value']:.2f} ({extent}): attribution on hairline and background relative to their area, "
+        f"{verdict}.{beside}"
     )
 
 
 def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[Shown]) -> Path:
     """Write the page and its figures, readable by their owner only since they may show people."""
-    folder = run.path / "explain"
-    pictures = {name: data_uri(svg(figure)) for name, figure in draw(report).items()}
-    page = folder / "index.html"
+    page = run.path / "explain" / "index.html"
     page.touch(mode=0o600)
-    kinds = list(dict.fromkeys(clip.kind for clip in gallery))
-    strips = {kind: [(clip, _uri(clip)) for clip in gallery if clip.kind == kind] for kind in kinds}
+    strips: dict[str, list[tuple[Shown, str]]] = {}
+    for clip in gallery:
+        strips.setdefault(clip.kind, []).append((clip, data_uri(png(clip.picture), "image/png")))
+    ordered = sorted(report["checks"], key=lambda name: _ORDER.get(name, len(_ORDER)))
+    anew = "Weights drawn anew from the classifier to the {}: likeness"
     return write_page(
         page,
         "explain.html.j2",
@@ -121,14 +117,15 @@ def write_explanation(run: RunDir, report: Mapping[str, Any], gallery: Sequence[
         regions=REGIONS,
         sentences=sentences(report),
         mark=mark(report),
-        pictures=pictures,
+        pictures=embedded(draw(report)),
         strips=strips,
-        checks=_check_rows(report["checks"]),
+        checks={name: CHECK_NAMES.get(name, anew.format(name.removeprefix("random "))) for name in ordered},
+        decisive=DECISIVE,
         methods=METHOD_NAMES,
     )
 
 
-def class_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+def class_table(report: Mapping[str, Any]) -> list[dict[str, str | float | None]]:
     """Return a row per predicted class, for tables and W&B."""
     return [
         {
@@ -142,22 +139,3 @@ def class_table(report: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, result in report["by_class"].items()
     ]
-
-
-def _check_rows(checks: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the decisive checks first, then the informative ones."""
-    order = [*(name for name in CHECK_NAMES if name in checks), *(name for name in checks if name not in CHECK_NAMES)]
-    return [
-        {
-            "name": CHECK_NAMES.get(
-                name, f"Weights drawn anew from the classifier to the {name.removeprefix('random ')}: likeness"
-            ),
-            "decisive": name in DECISIVE,
-            **checks[name],
-        }
-        for name in order
-    ]
-
-
-def _uri(clip: Shown) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(clip.picture)).decode()

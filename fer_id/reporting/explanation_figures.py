@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from fer_id.explain.regions import OUTSIDE, REGIONS
 from fer_id.reporting import style
@@ -33,31 +34,30 @@ def draw(report: Mapping[str, Any]) -> dict[str, Figure]:
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
+@style.styled()
 def regions_figure(report: Mapping[str, Any]) -> Figure | None:
     """Draw each region's attribution relative to its area, with intervals; off-face regions in another colour."""
-    if report["regions"][REGIONS[0]]["value"] is None:
+    regions = report["regions"]
+    if regions[REGIONS[0]]["value"] is None:
         return None
-    with style.styled():
-        figure = _figure(report, 7.4, 4.0, "Where the attribution falls")
-        axes = figure.subplots()
-        for place, name in enumerate(REGIONS):
-            region = report["regions"][name]
-            colour = style.VERMILION if name in OUTSIDE else style.BLUE
-            axes.barh(place, region["value"] or 0.0, color=colour, height=0.62, alpha=0.85)
-            if region["low"] is not None:
-                axes.plot([region["low"], region["high"]], [place, place], color=style.INK, linewidth=1.4)
-            text = f"{100 * region['share']:.0f}\u202f% on {100 * region['area']:.0f}\u202f% of the picture"
-            end = max(region["value"] or 0.0, region["high"] or 0.0)
-            axes.annotate(text, (end, place), (5, 0), textcoords="offset points", va="center", fontsize=7.5)
-        axes.axvline(EVEN, color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        axes.set_yticks(range(len(REGIONS)), REGIONS)
-        axes.set_ylim(len(REGIONS) - 0.5, -0.6)
-        axes.margins(x=0.32)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("attribution relative to the region's area; dashed: a map without preference; lines: 95\u202f%")
+    figure = _figure(report, 7.4, 4.0, "Where the attribution falls")
+    axes = figure.subplots()
+    for place, name in enumerate(REGIONS):
+        region, value = regions[name], regions[name]["value"] or 0.0
+        axes.barh(place, value, color=style.VERMILION if name in OUTSIDE else style.BLUE, height=0.62, alpha=0.85)
+        style.draw_extent(axes, region["low"], region["high"], place, color=style.INK, linewidth=1.4)
+        text = f"{100 * region['share']:.0f}\u202f% on {100 * region['area']:.0f}\u202f% of the picture"
+        end = (max(value, region["high"] or 0.0), place)
+        axes.annotate(text, end, (5, 0), textcoords="offset points", va="center", fontsize=7.5)
+    axes.axvline(EVEN, color=style.MUTED, linewidth=1, linestyle=style.DASHED)
+    style.name_rows(axes, REGIONS, above=0.6)
+    axes.margins(x=0.32)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("attribution relative to the region's area; dashed: a map without preference; lines: 95\u202f%")
     return figure
 
 
+@style.styled()
 def classes_figure(report: Mapping[str, Any]) -> Figure | None:
     """Draw region by class: attribution relative to area; framed where FACS expects the emotion."""
     classes = {name: result for name, result in report["by_class"].items() if result["leakage"]["value"] is not None}
@@ -66,75 +66,70 @@ def classes_figure(report: Mapping[str, Any]) -> Figure | None:
     values = np.array(
         [[result["regions"][region]["value"] or 0.0 for region in REGIONS] for result in classes.values()]
     )
-    with style.styled():
-        figure = _figure(report, 8.6, 1.9 + 0.44 * len(classes), "By predicted class")
-        axes = figure.subplots()
-        # logarithmic: half as much is as far from even as twice as much
-        image = axes.imshow(np.log2(values.clip(0.25, 4)), cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
-        for row, result in enumerate(classes.values()):
-            for column, region in enumerate(REGIONS):
-                strong = abs(np.log2(max(values[row, column], 0.25))) > 1.5
-                colour = "white" if strong else style.INK
-                axes.text(column, row, f"{values[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
-                if region in result["expected"]["regions"]:
-                    box = (column - 0.46, row - 0.44)
-                    axes.add_patch(_frame(box, 0.92, 0.88))
-        axes.set_xticks(range(len(REGIONS)), REGIONS, rotation=30, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(len(classes)), list(classes))
-        axes.tick_params(length=0)
-        axes.spines[:].set_visible(False)
-        bar = figure.colorbar(image, ax=axes, shrink=0.9, ticks=[-2, -1, 0, 1, 2])
-        bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
-        bar.outline.set_visible(False)
-        axes.set_xlabel("attribution relative to area; framed: where FACS expects the emotion to show")
+    figure = _figure(report, 8.6, 1.9 + 0.44 * len(classes), "By predicted class")
+    axes = figure.subplots()
+    # logarithmic: half as much is as far from even as twice as much
+    image = axes.imshow(np.log2(values.clip(0.25, 4)), cmap="RdBu_r", vmin=-2, vmax=2, aspect="auto")
+    for row, result in enumerate(classes.values()):
+        for column, region in enumerate(REGIONS):
+            strong = abs(np.log2(max(values[row, column], 0.25))) > 1.5
+            colour = "white" if strong else style.INK
+            axes.text(column, row, f"{values[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
+            if region in result["expected"]["regions"]:
+                corner = (column - 0.46, row - 0.44)
+                axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=style.INK, linewidth=1.2))
+    axes.set_xticks(range(len(REGIONS)), REGIONS, rotation=30, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(classes)), list(classes))
+    style.bare(axes)
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, ticks=[-2, -1, 0, 1, 2])
+    bar.ax.set_yticklabels(["≤ ¼", "½", "1", "2", "≥ 4"])
+    bar.outline.set_visible(False)
+    axes.set_xlabel("attribution relative to area; framed: where FACS expects the emotion to show")
     return figure
 
 
+@style.styled()
 def frames_figure(report: Mapping[str, Any]) -> Figure | None:
     """Draw the mean share of each frame of a clip, and the fall of the logit without it."""
     if not report["by_frame"]:
         return None
     importance, occlusion = (np.array(report["by_frame"][name], float) for name in ("importance", "occlusion"))
-    with style.styled():
-        figure = _figure(report, 7.4, 2.9, "When: the mean over clips")
-        left = figure.subplots()
-        moments = np.arange(1, len(importance) + 1)
-        left.bar(moments, importance, color=style.BLUE, width=0.7, alpha=0.85, label="share of the Grad-CAM")
-        left.axhline(1 / len(importance), color=style.MUTED, linewidth=1, linestyle=(0, (4, 3)), label="an even share")
-        left.yaxis.set_major_formatter(style.percent_ticks())
-        left.set_xlabel("frame")
-        left.set_xticks(moments)
-        right = left.twinx()
-        right.spines["right"].set_visible(True)
-        right.plot(
-            moments, occlusion, color=style.VERMILION, marker="o", markersize=3.5, label="fall of the logit without it"
-        )
-        low, high = min(0.0, float(np.nanmin(occlusion))), max(0.05, float(np.nanmax(occlusion)))
-        right.set_ylim(1.1 * low, 1.1 * high)  # so that noise around zero does not look like a trend
-        right.set_ylabel("logit")
-        handles = [handle for axes in (left, right) for handle in axes.get_legend_handles_labels()[0]]
-        names = [name for axes in (left, right) for name in axes.get_legend_handles_labels()[1]]
-        left.legend(handles, names, frameon=False, fontsize=8, loc="upper left", ncol=3, bbox_to_anchor=(0, 1.16))
+    figure = _figure(report, 7.4, 2.9, "When: the mean over clips")
+    left = figure.subplots()
+    moments = np.arange(1, len(importance) + 1)
+    left.bar(moments, importance, color=style.BLUE, width=0.7, alpha=0.85, label="share of the Grad-CAM")
+    left.axhline(1 / len(importance), color=style.MUTED, linewidth=1, linestyle=style.DASHED, label="an even share")
+    style.percent_axis(left, "y", grid=False)
+    left.set_xlabel("frame")
+    left.set_xticks(moments)
+    right = left.twinx()
+    right.spines["right"].set_visible(True)
+    label = "fall of the logit without it"
+    right.plot(moments, occlusion, color=style.VERMILION, marker="o", markersize=3.5, label=label)
+    low, high = min(0.0, float(np.nanmin(occlusion))), max(0.05, float(np.nanmax(occlusion)))
+    right.set_ylim(1.1 * low, 1.1 * high)  # so that noise around zero does not look like a trend
+    right.set_ylabel("logit")
+    (bars, names), (line, name) = left.get_legend_handles_labels(), right.get_legend_handles_labels()
+    left.legend(bars + line, names + name, loc="upper left", ncol=3, bbox_to_anchor=(0, 1.16))
     return figure
 
 
+@style.styled()
 def curves_figure(report: Mapping[str, Any]) -> Figure | None:
     """Draw the probability of the class while cells are blurred, or restored, in the order of the map and at random."""
     curves = report.get("curves") or {}
     if not curves:
         return None
-    with style.styled():
-        figure = _figure(report, 7.4, 2.9, "Deletion and insertion")
-        for axes, name, colour in zip(figure.subplots(1, 2), ("deletion", "insertion"), style.CYCLE, strict=False):
-            share = np.linspace(0, 1, len(curves[name]))
-            axes.plot(share, curves[name], color=colour, label="in the order of the map")
-            chance = curves["at random"][:: 1 if name == "deletion" else -1]
-            axes.plot(share, chance, color=style.MUTED, linestyle=(0, (4, 3)), label="at random")
-            axes.xaxis.set_major_formatter(style.percent_ticks())
-            axes.set_ylim(0, 1)
-            axes.set_xlabel("of the picture blurred" if name == "deletion" else "of the picture shown")
-            axes.set_ylabel("probability of the class")
-            axes.legend(frameon=False, fontsize=8, loc="best")
+    figure = _figure(report, 7.4, 2.9, "Deletion and insertion")
+    for axes, name, colour in zip(figure.subplots(1, 2), ("deletion", "insertion"), style.CYCLE, strict=False):
+        share = np.linspace(0, 1, len(curves[name]))
+        axes.plot(share, curves[name], color=colour, label="in the order of the map")
+        chance = curves["at random"][:: 1 if name == "deletion" else -1]
+        axes.plot(share, chance, color=style.MUTED, linestyle=style.DASHED, label="at random")
+        style.percent_axis(axes, "x", grid=False)
+        axes.set(ylim=(0, 1), ylabel="probability of the class")
+        axes.set_xlabel("of the picture blurred" if name == "deletion" else "of the picture shown")
+        axes.legend(loc="best")
     return figure
 
 
@@ -144,9 +139,3 @@ def _figure(report: Mapping[str, Any], width: float, height: float, title: str) 
     if words := mark(report):
         figure.text(0.5, 0.995, words, ha="center", va="top", fontsize=8, color=style.VERMILION, fontweight="bold")
     return figure
-
-
-def _frame(corner: tuple[float, float], width: float, height: float) -> Any:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle(corner, width, height, fill=False, edgecolor=style.INK, linewidth=1.2)

@@ -30,7 +30,6 @@ class Shown(NamedTuple):
         right: True where the prediction is right; None without a label.
         provenance: provenance of the clip's own store.
         shareable: True where the picture may leave the machine.
-        clip_id, subject_id: names of the clip and its subject.
     """
 
     kind: str
@@ -54,28 +53,27 @@ def film_strip(
     provenance: str,
     shareable: bool,
 ) -> Shown:
-    """Return a clip of the gallery.
+    """Return a clip of T frames for the gallery.
 
-    Args:
-        clip: T frames.
-        maps: method -> (T, h, w), at least 0; the first is the map of the table.
-        row: row of the table of explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance,
-            occlusion, reason``.
-        provenance: provenance of the clip's store.
-        shareable: True where its picture may leave the machine.
+    ``maps`` of each method are (T, h, w), at least 0, that of the table first. ``row`` is that of the table of
+    explanations: ``clip_id, subject_id, label, predicted, confidence, leakage, importance, occlusion, reason``.
     """
-    picture = strip_picture(clip, list(maps.values()), row["importance"], row["occlusion"])
     label = row["label"] if isinstance(row["label"], str) else None
-    title = f"{row['predicted']} ({100 * row['confidence']:.0f} %)" + (f", labelled {label}" if label else ", no label")
     leaked = row["leakage"] == row["leakage"]
     regions = f"leakage {row['leakage']:.2f}" if leaked else f"regions unknown: {row['reason']}"
-    note = f"subject {row['subject_id']} · clip {row['clip_id']} · {regions}"
-    if len(clip.frames) > _MOST_FRAMES:
-        note += f" · {_MOST_FRAMES} of {len(clip.frames)} frames"
-    rows = f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else ""
-    right = None if label is None else label == row["predicted"]
-    whose = (str(row["clip_id"]), str(row["subject_id"]))
-    return Shown(kind, picture, title, note, rows, right, provenance, shareable, *whose)
+    some = f" · {_MOST_FRAMES} of {len(clip.frames)} frames" if len(clip.frames) > _MOST_FRAMES else ""
+    return Shown(
+        kind,
+        strip_picture(clip, list(maps.values()), row["importance"], row["occlusion"]),
+        title=f"{row['predicted']} ({100 * row['confidence']:.0f} %), {f'labelled {label}' if label else 'no label'}",
+        note=f"subject {row['subject_id']} · clip {row['clip_id']} · {regions}{some}",
+        rows=f"from above: the frames, {', '.join(maps)}" if len(maps) > 1 else "",
+        right=None if label is None else label == row["predicted"],
+        provenance=provenance,
+        shareable=shareable,
+        clip_id=str(row["clip_id"]),
+        subject_id=str(row["subject_id"]),
+    )
 
 
 def strip_picture(
@@ -109,20 +107,16 @@ def strip_picture(
 
 def overlay(frame: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Blend a map (h, w) in [0, 1] over a grayscale frame, in a perceptually uniform colour scale."""
-    side = len(frame)
-    big = cv2.resize(heat.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR).clip(0, 1)[..., None]
-    colours = mpl.colormaps["inferno"](big[..., 0])[..., :3] * 255
-    gray = frame.mean(axis=2, keepdims=True) * np.ones(3)
-    alpha = 0.15 + 0.6 * big
-    return np.asarray((1 - alpha) * gray + alpha * colours, np.uint8)
+    big = cv2.resize(heat.astype(np.float32), (len(frame),) * 2, interpolation=cv2.INTER_LINEAR).clip(0, 1)
+    colours = mpl.colormaps["inferno"](big)[..., :3] * 255
+    alpha = 0.15 + 0.6 * big[..., None]
+    return np.asarray((1 - alpha) * frame.mean(axis=2, keepdims=True) + alpha * colours, np.uint8)
 
 
 def matrix_picture(counts: NDArray[np.int64], names: Sequence[str]) -> NDArray[np.uint8]:
-    """Return a confusion matrix as an RGB picture, in a hundredth of the time of the figure of a report.
+    """Return a confusion matrix (K, K) as an RGB picture, in a hundredth of the time of the figure of a report.
 
-    Args:
-        counts: (K, K), true classes in rows; the colour is a count's share of its row.
-        names: of the K classes, in rows and columns.
+    True classes are in rows; the colour is a count's share of its row.
     """
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     colours = np.asarray(mpl.colormaps["Blues"](shares)[..., :3] * 255, np.uint8)

@@ -13,9 +13,7 @@ _ORDER = (GAP, NO_GAP, TOO_LITTLE)
 
 def gap_sentences(subgroups: Subgroups | None) -> list[str]:
     """Return a sentence per column with the clearest of its verdicts and its score; none without groups."""
-    if subgroups is None:
-        return []
-    return [f"{name}: {verdict_words(column)}." for name, column in subgroups.columns.items()]
+    return [f"{name}: {verdict_words(column)}." for name, column in (subgroups.columns if subgroups else {}).items()]
 
 
 def verdict_words(column: Column) -> str:

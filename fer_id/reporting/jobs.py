@@ -6,17 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from fer_id.errors import RunError
 from fer_id.evaluation.groups.gaps import TESTED
-from fer_id.runs.metrics import (
-    Calibrated,
-    Calibration,
-    ClassScores,
-    Column,
-    Gap,
-    GroupScores,
-    Metrics,
-    Review,
-    SubjectScores,
-)
+from fer_id.runs import metrics as parts
+from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import Part
 from fer_id.runs.run_dir import RunDir
 
@@ -26,14 +17,14 @@ _METRICS = (
     *("calibration", "per_class", "confusion_matrix", "per_subject", "intervals", "reasons"),
 )
 _NEEDED: dict[type[Part], tuple[str, ...]] = {
-    Calibration: ("ece", "bins", "brier", "nll"),
-    Calibrated: ("ece", "brier", "nll"),
-    ClassScores: tuple(ClassScores.model_fields),
-    SubjectScores: tuple(SubjectScores.model_fields),
-    Review: ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage"),
-    GroupScores: tuple(GroupScores.model_fields),
-    Column: ("equalised_odds", "in_no_group"),
-    Gap: tuple(Gap.model_fields),
+    parts.Calibration: ("ece", "bins", "brier", "nll"),
+    parts.Calibrated: ("ece", "brier", "nll"),
+    parts.Review: ("risk", "thresholds", "flagged", "risk_answered", "interval", "coverage"),
+    parts.Column: ("equalised_odds", "in_no_group"),
+    **{
+        part: tuple(part.model_fields)
+        for part in (parts.ClassScores, parts.SubjectScores, parts.GroupScores, parts.Gap)
+    },
 }
 """Fields of a part of ``metrics.json`` that the pages read, and that an older version may not have written."""
 
@@ -97,7 +88,7 @@ def _unset(part: Part, where: str = "") -> Iterator[str]:
     """Yield the dotted names of :data:`_NEEDED` that a part, or one inside it, lacks."""
     yield from (f"{where}{name}" for name in _NEEDED.get(type(part), ()) if name not in part.model_fields_set)
     for name, value in part:
-        parts = value.items() if isinstance(value, dict) else [(None, value)]
-        for key, inner in parts:
+        inside = {f"{name}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {name: value}
+        for place, inner in inside.items():
             if isinstance(inner, Part):
-                yield from _unset(inner, f"{where}{name}." if key is None else f"{where}{name}.{key}.")
+                yield from _unset(inner, f"{where}{place}.")

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from fer_id.files import atomic_write_text
-from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, percent, provenance_caveat
+from fer_id.reporting.words import MODE_CAVEATS, PROVENANCE_NAMES, error_pattern, p_value, percent, provenance_caveat
 
 
 def write_page(path: Path, template: str, *, mode: int | None = None, **content: Any) -> Path:
@@ -29,27 +29,15 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": percent,
-        "count": lambda number: f"{number:,}",
-        "seconds": duration,
-        "p": p_value,
-    }
-    environment.globals |= {"PROVENANCE_NAMES": PROVENANCE_NAMES, "provenance_caveat": provenance_caveat}
-    environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS}
+    environment.filters |= {"percent": percent, "count": "{:,}".format, "seconds": duration, "p": p_value}
+    environment.globals |= {"MODE_CAVEATS": MODE_CAVEATS, "PROVENANCE_NAMES": PROVENANCE_NAMES}
+    environment.globals |= {"provenance_caveat": provenance_caveat, "error_pattern": error_pattern}
     return environment
 
 
-def data_uri(svg: bytes) -> str:
-    """Return an SVG as a data URI. As an ``img`` it runs no script, and its ids do not clash."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode()
-
-
-def p_value(p: float | None) -> str:
-    """Format a p-value as ``.031`` or ``< .001``; an en dash without a test."""
-    if p is None:
-        return "–"
-    return "< .001" if p < 0.0005 else f"{p:.3f}".replace("0.", ".", 1)
+def data_uri(picture: bytes, kind: str = "image/svg+xml") -> str:
+    """Return a picture as a data URI. An SVG as an ``img`` runs no script, and its ids do not clash."""
+    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def duration(seconds: float | None) -> str:

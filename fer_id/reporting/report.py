@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,15 +17,16 @@ from fer_id.evaluation.metrics import confidences
 from fer_id.evaluation.predictions import check_predictions, judged_clips
 from fer_id.files import atomic_write_bytes
 from fer_id.labels import LabelSpace
+from fer_id.objectives import MONITOR
 from fer_id.reporting import doubt, figures, group_figures, words
 from fer_id.reporting.audit import Findings, read_audit, reasons_words
 from fer_id.reporting.explanation import read_sentences
-from fer_id.reporting.group_words import SCORES, gap_sentences, gap_words, small_groups
+from fer_id.reporting.group_words import SCORES, gap_sentences, small_groups
 from fer_id.reporting.jobs import read_metrics, run_name
 from fer_id.reporting.page import data_uri, write_page
 from fer_id.reporting.style import svg
 from fer_id.runs.job import Job
-from fer_id.runs.metrics import Metrics, Selective
+from fer_id.runs.metrics import Metrics, SubjectScores
 from fer_id.runs.run_dir import RunDir
 
 KEY_NUMBERS = {
@@ -47,10 +47,6 @@ _MOST_SUBJECTS = 60  # rows of the table of subjects; beyond that the figure sho
 
 def evaluate_run(run: RunDir, options: Options | None = None) -> Metrics:
     """Evaluate a run; write its predictions with calibration, flags and sets, ``metrics.json``, figures and report.
-
-    Args:
-        run: with the predictions of a training.
-        options: groups, risk and level; None: the defaults.
 
     Raises:
         DataError: the predictions contradict their contract, or have no such group column.
@@ -78,36 +74,30 @@ def read_evaluation(run: RunDir) -> Evaluation:
 
 
 def draw_figures(run: RunDir, evaluation: Evaluation, job: Job) -> dict[str, Figure]:
-    """Return the figures of a run by name, in the order of the report; figures without content are left out.
-
-    Args:
-        run: its learning curves are read.
-        evaluation: predictions and metrics of the run.
-        job: store and subjects of the run.
-    """
+    """Return the figures of a run by name, in the order of the report; figures without content are left out."""
     metrics, labels, predictions = evaluation.metrics, evaluation.labels, evaluation.predictions
     judged = judged_clips(predictions, labels)
-    covered = judged.covered
-    bins = reliability(confidences(judged), judged.truth[covered] == judged.predicted[covered])
-    risks = risk_coverage(confidences(judged), judged.truth[covered] == judged.predicted[covered])
-    after = _reliability_after(predictions, labels)
+    right, sure = judged.truth[judged.covered] == judged.predicted[judged.covered], confidences(judged)
+    risks = risk_coverage(sure, right)
     provenance, folds = metrics.provenance, run.folds
-    people, agreement = subjects_are_people(metrics, job.store), job.store.agreement
-    if folds:
-        training = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
-    else:
-        training = figures.training_curves(run.learning_curve(), provenance, _monitor(run))
-    human = agreement.ceiling_by_class if agreement else None
-    drawn = {
+    agreement = job.store.agreement
+    drawn: dict[str, Figure | None] = {
         "confusion_matrix": figures.confusion_matrix(metrics),
-        "per_class": figures.per_class(metrics, human),
-        "subjects": figures.subject_accuracy(metrics, agreement.ceiling if agreement else None) if people else None,
-        "groups": group_figures.forest(metrics) if people else None,
-        "group_reliability": group_figures.reliability_of_groups(predictions, metrics) if people else None,
-        "reliability": figures.reliability_diagram(bins, provenance, after),
-        "risk_coverage": figures.risk_coverage_curve(risks, provenance, metrics.review) if len(risks.risk) else None,
-        "training": training,
+        "per_class": figures.per_class(metrics, agreement.ceiling_by_class if agreement else None),
     }
+    if subjects_are_people(metrics, job.store):
+        drawn["subjects"] = figures.subject_accuracy(metrics, agreement.ceiling if agreement else None)
+        drawn["groups"] = group_figures.forest(metrics)
+        drawn["group_reliability"] = group_figures.reliability_of_groups(predictions, metrics)
+    after = _reliability_after(predictions, labels)
+    drawn["reliability"] = figures.reliability_diagram(reliability(sure, right), provenance, after)
+    if len(risks.risk):
+        drawn["risk_coverage"] = figures.risk_coverage_curve(risks, provenance, metrics.review)
+    if folds:
+        drawn["training"] = figures.fold_curves([fold.learning_curve() for fold in folds], provenance)
+    else:
+        monitor = (run.config().get("trainer") or {}).get("monitor") or MONITOR
+        drawn["training"] = figures.training_curves(run.learning_curve(), provenance, str(monitor))
     return {name: figure for name, figure in drawn.items() if figure is not None}
 
 
@@ -144,52 +134,31 @@ def write_report(run: RunDir) -> Path:
 
 
 def write_run_report(run: RunDir, metrics: Metrics, job: Job, pictures: Mapping[str, bytes]) -> Path:
-    """Write ``report.html`` of a run and return its path.
-
-    Args:
-        run: gives the name, the configuration, the folds and the sentences of an explanation.
-        metrics, job: its records.
-        pictures: figures as SVG, by name.
-    """
-    store = job.store
-    people = subjects_are_people(metrics, store)
-    audit = read_audit(store)
+    """Write ``report.html`` of a run from its records and its figures (SVG, by name); return the path."""
+    people = subjects_are_people(metrics, job.store)
+    audit = read_audit(job.store)
     return write_page(
         run.path / "report.html",
         "report.html.j2",
         title=run_name(run),
         metrics=metrics,
         job=job,
-        store=store,
         people=people,
-        summary=words.summary(metrics, people=people),
-        caveat=words.provenance_caveat(metrics.provenance),
-        baselines=words.baselines(metrics),
-        key_numbers=_key_numbers(metrics),
-        selective_rows=_selective_rows(metrics),
-        calibration_note=words.calibration_note(metrics.calibration),
-        held=words.held(metrics.n_subjects),
-        uncalibrated=metrics.reason("calibration.temperatures"),
-        class_rows=_class_rows(metrics),
+        words=words,
+        key_numbers=KEY_NUMBERS,
         subject_rows=_subject_rows(run, metrics) if people else [],
         n_subjects_hidden=max(0, metrics.n_subjects - _MOST_SUBJECTS),
         subgroups=metrics.subgroups if people else None,
         group_scores=SCORES,
-        gap_words=gap_words,
-        small_groups=small_groups(metrics.subgroups) if metrics.subgroups else "",
+        small_groups=small_groups,
+        gap_sentences=gap_sentences,
         doubts=doubt.sentences(metrics, people=people),
         looks=read_sentences(run),
         pictures={name: data_uri(picture) for name, picture in pictures.items()},
-        alternatives=_alternatives(metrics, people=people),
         audit=audit,
         left_out=_left_out(run, job.dropped, audit),
         config=yaml.safe_dump(run.config(), sort_keys=False, allow_unicode=True),
     )
-
-
-def _monitor(run: RunDir) -> str:
-    """Return the score that chose the best checkpoint; for a run of an older version the default."""
-    return str((run.config().get("trainer") or {}).get("monitor") or "val/macro_f1")
 
 
 def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str]:
@@ -208,70 +177,10 @@ def _left_out(run: RunDir, dropped: dict[str, int], audit: Findings) -> list[str
     return sentences
 
 
-def _key_numbers(metrics: Metrics) -> list[dict[str, Any]]:
-    rows = []
-    for name, title in KEY_NUMBERS.items():
-        if name == "accuracy_with_missing" and not metrics.n_missing:
-            continue
-        rows.append(
-            {
-                "title": title,
-                "value": metrics[name],
-                "interval": metrics.interval(name),
-                "words": words.interval_words(metrics, name),
-                "reason": metrics.reasons.get(name),
-            }
-        )
-    return rows
-
-
-def _selective_rows(metrics: Metrics) -> list[dict[str, Any]]:
-    """Return the row of the error rate at 80 % coverage; none for metrics of an older version."""
-    selective = metrics.selective or Selective()
-    if not selective.intervals or (value := selective.risk_at_coverage["0.8"]) is None:
-        return []
-    interval = selective.intervals["risk_at_coverage.0.8"]
-    text = words.extent(interval, metrics.reasons.get("selective.intervals.risk_at_coverage.0.8"))
-    return [{"title": "Wrong among the surest 80\u202f%", "value": value, "interval": interval, "words": text}]
-
-
-def _class_rows(metrics: Metrics) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            **metrics.per_class[name].model_dump(),
-            "interval": metrics.interval(f"per_class.{name}.recall"),
-            "pattern": words.error_pattern(metrics, name),
-        }
-        for name in metrics.labels
-    ]
-
-
-def _subject_rows(run: RunDir, metrics: Metrics) -> list[dict[str, Any]]:
+def _subject_rows(run: RunDir, metrics: Metrics) -> list[tuple[str, SubjectScores, str | None]]:
     """Return the subjects from the lowest accuracy up, each with the report of its own fold, where there is one."""
     reports = {fold.path.name for fold in run.folds if (fold.path / "report.html").is_file()}
-    rows = [
-        {"name": name, **row.model_dump(), "report": f"folds/{name}/report.html" if name in reports else None}
-        for name, row in metrics.per_subject.items()
-    ]
-    rows.sort(key=lambda row: -1.0 if row["accuracy"] is None else row["accuracy"])
-    return rows[:_MOST_SUBJECTS]
-
-
-def _alternatives(metrics: Metrics, *, people: bool) -> dict[str, str]:
-    """Return a text alternative for each picture."""
-    patterns = "; ".join(f"{name}: {words.error_pattern(metrics, name)}" for name in metrics.labels)
-    worst = words.worst_subject(metrics) if people else None
-    return {
-        "confusion_matrix": f"Confusion matrix of {len(metrics.labels)} classes. {patterns}.",
-        "per_class": "Bars of recall by class with 95 % intervals and F1; the numbers are in the table below.",
-        "subjects": f"Accuracy of each subject, sorted; the lowest is {worst}."
-        if worst
-        else "Accuracy of each subject.",
-        "groups": " ".join(["Accuracy by group.", *gap_sentences(metrics.subgroups)]),
-        "group_reliability": "A reliability diagram for every group; the numbers are in the table below.",
-        "reliability": f"Reliability diagram; calibration error {words.percent(metrics.calibration.ece)}.",
-        "risk_coverage": "Share of wrong answers against the share of clips answered, the surest first; "
-        "the point where the threshold from inner validation lies is named in the text.",
-        "training": "Loss and macro-F1 by epoch.",
-    }
+    ranks = {name: -1.0 if row.accuracy is None else row.accuracy for name, row in metrics.per_subject.items()}
+    names = sorted(ranks, key=ranks.__getitem__)[:_MOST_SUBJECTS]
+    links = {name: f"folds/{name}/report.html" if name in reports else None for name in names}
+    return [(name, metrics.per_subject[name], links[name]) for name in names]

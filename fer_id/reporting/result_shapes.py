@@ -103,8 +103,8 @@ class Bins(Part):
     bins: Annotated[list[Bin], Field(min_length=1)] | None
 
 
-class Controls(Part):
-    """``controls.json``."""
+class ControlScores(Part):
+    """``controls.json`` of one training, or the means of several."""
 
     provenance: Provenance
     model: Text
@@ -114,9 +114,14 @@ class Controls(Part):
     accuracy: dict[str, Score]
     against_whole_clip: dict[str, Difference]
     by_frame: dict[str, list[Number]]
-    per_subject: Answered
     peak: Bins
     delay: Bins
+
+
+class Controls(ControlScores):
+    """``controls.json``."""
+
+    per_subject: Answered
 
     @model_validator(mode="after")
     def _is_of_one_kind(self) -> Self:

@@ -20,8 +20,7 @@ _ZOOM = 2
 _SIDE = CROP * _ZOOM
 _GAP, _CAPTION = 4, 18
 _MOST = 60  # maximum number of clips on a sheet; of more clips an evenly spaced selection
-_MISSING, _POINT, _PAPER, _INK = (120, 120, 120), (80, 230, 90), 250, (40, 40, 40)
-_PAPER_COLOUR = (_PAPER,) * 3
+_MISSING, _POINT, _PAPER, _INK = (120, 120, 120), (80, 230, 90), (250, 250, 250), (40, 40, 40)
 _FRAME_WIDTH = 960
 _BLOCKS, _FACE_BLOCKS = 80, 5  # squares along the longer side of a frame, and of a face in it
 
@@ -29,10 +28,7 @@ _BLOCKS, _FACE_BLOCKS = 80, 5  # squares along the longer side of a frame, and o
 def contact_sheet(strips: Sequence[Strip], title: str, path: Path) -> None:
     """Write a PNG, readable by its owner only: a row per clip, landmarks as dots, gray for frames without a face.
 
-    Args:
-        strips: the clips, with at least one frame in all.
-        title: text above the clips.
-        path: the file; its folder is created.
+    The folder is created. There must be at least one frame in all ``strips``.
     """
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     chosen = np.unique(np.linspace(0, len(strips) - 1, min(_MOST, len(strips))).round().astype(int))
@@ -62,8 +58,6 @@ def faces_sheet(
     Args:
         image: uint8 (H, W, 3), RGB.
         boxes: left, top, right, bottom of each face, in shares of the picture.
-        title: text above the frame.
-        path: the file, in an existing folder.
         child: index of the child's box, as identified by a person; None: not identified, or not visible.
         followed: index of the tracked face; None: not visible.
     """
@@ -73,19 +67,18 @@ def faces_sheet(
     corners = [_corners(box, width, height) for box in boxes]
     for left, top, right, bottom in corners:
         frame[top:bottom, left:right] = _coarse(clear[top:bottom, left:right], _FACE_BLOCKS)
-    others = [box for place, box in enumerate(corners) if place != child]
     if child is not None:
         left, top, right, bottom = corners[child]
         own = np.zeros(frame.shape[:2], np.bool_)
         own[top:bottom, left:right] = True
-        for x0, y0, x1, y1 in others:  # another face that overlaps the child's stays coarse
-            own[y0:y1, x0:x1] = False
+        for x0, y0, x1, y1 in (box for place, box in enumerate(corners) if place != child):
+            own[y0:y1, x0:x1] = False  # another face that overlaps the child's stays coarse
         frame[own] = clear[own]
     lines = [title]
     for number, place in enumerate(sorted(range(len(boxes)), key=lambda place: boxes[place]), start=1):
         left, top, right, bottom = corners[place]
-        cv2.rectangle(frame, (left, top), (right, bottom), _POINT if place == followed else _PAPER_COLOUR, 2)
-        cv2.putText(frame, str(number), (left + 4, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.7, _PAPER_COLOUR, 2)
+        cv2.rectangle(frame, (left, top), (right, bottom), _POINT if place == followed else _PAPER, 2)
+        cv2.putText(frame, str(number), (left + 4, top + 20), cv2.FONT_HERSHEY_SIMPLEX, 0.7, _PAPER, 2)
         x, y = (boxes[place][0] + boxes[place][2]) / 2, (boxes[place][1] + boxes[place][3]) / 2
         word = ", the child's" if place == child else ", followed" if place == followed else ""
         lines.append(f"{number}: x {min(max(x, 0), 1):.3f}, y {min(max(y, 0), 1):.3f}{word}")
@@ -97,11 +90,12 @@ def faces_sheet(
 
 def _corners(box: Box, width: int, height: int) -> tuple[int, int, int, int]:
     """Return a box in pixels, enlarged by a quarter on each side, since the mesh ends at the hairline."""
-    left, top, right, bottom = box
-    dx, dy = (right - left) / 4, (bottom - top) / 4
-    x = np.clip([(left - dx) * width, (right + dx) * width], 0, width).astype(int)
-    y = np.clip([(top - dy) * height, (bottom + dy) * height], 0, height).astype(int)
-    return int(x[0]), int(y[0]), max(int(x[1]), int(x[0]) + 1), max(int(y[1]), int(y[0]) + 1)
+    size = np.array([width, height])
+    first, last = np.reshape(box, (2, 2))
+    margin = (last - first) / 4
+    left, top = np.clip((first - margin) * size, 0, size).astype(int).tolist()
+    right, bottom = np.clip((last + margin) * size, 0, size).astype(int).tolist()
+    return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
 def _coarse(image: NDArray[np.uint8], blocks: int) -> NDArray[np.uint8]:
@@ -113,10 +107,7 @@ def _coarse(image: NDArray[np.uint8], blocks: int) -> NDArray[np.uint8]:
 
 
 def _save(sheet: NDArray[np.uint8], path: Path) -> None:
-    done, content = cv2.imencode(".png", sheet[..., ::-1])
-    if done:
-        path.touch(mode=0o600)
-        atomic_write_bytes(path, content.tobytes())
+    atomic_write_bytes(path, cv2.imencode(".png", sheet[..., ::-1])[1].tobytes(), mode=0o600)
 
 
 def _picture(frame: NDArray[np.uint8], points: NDArray[np.float32]) -> NDArray[np.uint8]:

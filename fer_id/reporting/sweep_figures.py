@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from fer_id.reporting import style
 
@@ -23,19 +23,14 @@ KINDS = {"done": (style.BLUE, "o", "done"), "stopped": (style.ORANGE, "x", "stop
 
 
 class Axis(NamedTuple):
-    """A varied parameter.
-
-    Attributes:
-        key: dotted key.
-        log: True for a logarithmic axis.
-        choice: True where its values are names.
-    """
+    """A varied parameter: its dotted key, whether its axis is logarithmic, and whether its values are names."""
 
     key: str
     log: bool
     choice: bool
 
 
+@style.styled()
 def draw_sweep(
     name: str, trials: pd.DataFrame, axes: Sequence[Axis], *, metric: str, goal: str, provenance: str
 ) -> bytes:
@@ -45,8 +40,7 @@ def draw_sweep(
         name: name of the study.
         trials: one row each: ``number``, ``fold`` (None: one split), ``status``, ``objective``, and a column per axis.
         axes: varied parameters; the first eleven are drawn.
-        metric: name of the objective.
-        goal: ``maximize`` or ``minimize``.
+        metric, goal: name of the objective; ``maximize`` or ``minimize``.
         provenance: provenance of the data, drawn into the picture unless it is real.
     """
     drawn = list(axes)[:MOST_AXES]
@@ -56,25 +50,21 @@ def draw_sweep(
     rows = math.ceil(panels / columns)
     failed = int((trials["status"] == "failed").sum())
     title = f"{name}: {metric} on inner validation" + (f", {failed} trials failed" if failed else "")
-    with style.styled():
-        figure = style.new_figure(max(columns * PANEL[0], 7.2), rows * PANEL[1] + 0.5, title, provenance)
-        grid: Any = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-        _history(grid[0], known, metric, goal)
-        for place, axis in zip(grid[1:], drawn, strict=False):
-            _over(place, known, axis)
-        for place in grid[panels:]:
-            place.set_visible(False)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+    figure = style.new_figure(max(columns * PANEL[0], 7.2), rows * PANEL[1] + 0.5, title, provenance)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    _history(grid[0], known, metric, goal)
+    for place, axis in zip(grid[1:], drawn, strict=False):
+        _over(place, known, axis)
+    style.hide(grid[panels:])
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=160, metadata={"Software": None})
     return buffer.getvalue()
 
 
 def _history(axes: Axes, trials: pd.DataFrame, metric: str, goal: str) -> None:
     """Draw every trial by its number, and the best so far (mean over folds)."""
-    axes.set_xlabel("trial")
-    axes.set_ylabel(metric)
-    axes.grid(axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    style.epoch_axis(axes)
+    axes.set(xlabel="trial", ylabel=metric)
     _dots(axes, trials, trials["number"].to_numpy(float))
     finished = trials[trials["status"] == "done"]
     if finished.empty:
@@ -89,7 +79,7 @@ def _history(axes: Axes, trials: pd.DataFrame, metric: str, goal: str) -> None:
     mean = pd.concat(best, axis=1).mean(axis=1)
     label = "best so far" if len(best) == 1 else f"best so far, mean of {len(best)} folds"
     axes.step(mean.index, mean, where="post", color=style.VERMILION, label=label)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(fontsize=7)
 
 
 def _over(axes: Axes, trials: pd.DataFrame, axis: Axis) -> None:
@@ -113,10 +103,8 @@ def _over(axes: Axes, trials: pd.DataFrame, axis: Axis) -> None:
     place = {name: index for index, name in enumerate(names)}
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(trials))  # so that equal dots do not hide each other
     _dots(axes, trials, np.array([place[name] for name in trials[axis.key]], float) + spread)
-    slanted = sum(map(len, names)) > 28
-    axes.set_xticks(
-        range(len(names)), names, rotation=25 if slanted else 0, ha="right" if slanted else "center", fontsize=8
-    )
+    rotation, align = (25, "right") if sum(map(len, names)) > 28 else (0, "center")
+    axes.set_xticks(range(len(names)), names, rotation=rotation, ha=align, fontsize=8)
     axes.set_xlim(-0.5, max(len(names) - 0.5, 0.5))
 
 

@@ -38,6 +38,13 @@ def percent(share: float | None, digits: int = 1) -> str:
     return "–" if share is None else f"{100 * share:.{digits}f}\u202f%"
 
 
+def p_value(p: float | None) -> str:
+    """Format a p-value as ``.031`` or ``< .001``; an en dash without a test."""
+    if p is None:
+        return "–"
+    return "< .001" if p < 0.0005 else f"{p:.3f}".replace("0.", ".", 1)
+
+
 def counted(number: int, noun: str) -> str:
     """Format ``1 subject``, ``12 subjects``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -69,7 +76,7 @@ def held(n_subjects: int) -> str:
     """Return a sentence on the simulated coverage of intervals over so few subjects."""
     size = max((size for size in HELD if size <= n_subjects), default=min(HELD))
     shares = [round(100 * HELD[size][score]) for score in HEADLINE]
-    span = f"{min(shares)} to {max(shares)}" if min(shares) < max(shares) else f"{shares[0]}"
+    span = " to ".join(map(str, sorted({min(shares), max(shares)})))
     fewer = "; fewer children were not tried" if n_subjects < size else ""
     return (
         f"In simulated cohorts of {size} children, 95\u202f% intervals of these scores held the truth in {span}\u202f% "
@@ -116,12 +123,10 @@ def error_pattern(metrics: Metrics, label: str) -> str:
     if not most:
         return "never taken for another class"
     taken_for = [name for name, count in errors.items() if count == most]
-    share = percent(most / support, 0)
+    share = f"{percent(most / support, 0)} of its clips"
     if len(taken_for) > 2:
-        return f"no one error prevails ({share} of its clips at most)"
-    return (
-        f"most often taken for {' or '.join(taken_for)} ({share} of its clips{' each' if len(taken_for) > 1 else ''})"
-    )
+        return f"no one error prevails ({share} at most)"
+    return f"most often taken for {' or '.join(taken_for)} ({share}{' each' if len(taken_for) > 1 else ''})"
 
 
 def worst_classes(metrics: Metrics) -> list[str]:
@@ -144,27 +149,25 @@ def worst_subject(metrics: Metrics) -> str | None:
 
 
 def summary(metrics: Metrics, *, people: bool) -> list[str]:
-    """Return a run's result in a few sentences.
-
-    Args:
-        people: True where a subject is a person (:func:`subjects_are_people`).
-    """
+    """Return a run's result in a few sentences; ``people``: whether a subject is a person."""
+    caveat = [provenance_caveat(metrics.provenance)] if provenance_caveat(metrics.provenance) else []
     if metrics.accuracy is None:
-        return [f"There is no accuracy: {metrics.reasons.get('accuracy', 'not computed')}.", *_caveat(metrics)]
-    return [
-        *_headline(metrics, people=people),
-        *_coverage(metrics),
-        *_worst(metrics, people=people),
-        *_caveat(metrics),
-    ]
+        return [f"There is no accuracy: {metrics.reasons.get('accuracy', 'not computed')}.", *caveat]
+    sentences = _headline(metrics, people=people)
+    if metrics.n_missing:
+        sentences.append(
+            f"In {metrics.n_missing:,} of {metrics.n_clips:,} clips no face was found; with these as errors "
+            f"the accuracy is {percent(metrics.accuracy_with_missing)}."
+        )
+    if metrics.n_unlabelled:
+        sentences.append(f"{metrics.n_unlabelled:,} test clips have no label and are not judged.")
+    return [*sentences, *_worst(metrics, people=people), *caveat]
 
 
 def _headline(metrics: Metrics, *, people: bool) -> list[str]:
     of = f" of {counted(metrics.n_subjects, 'subject')}" if people else ""
     interval = metrics.intervals["accuracy"]
-    extent = (
-        f"95\u202f% interval {interval_words(metrics, 'accuracy')}" if interval else interval_words(metrics, "accuracy")
-    )
+    extent = ("95\u202f% interval " if interval else "") + interval_words(metrics, "accuracy")
     sentences = [
         f"The model is right on {percent(metrics.accuracy)} of {counted(metrics.n_judged, 'test clip')}{of} ({extent})."
     ]
@@ -185,38 +188,16 @@ def _headline(metrics: Metrics, *, people: bool) -> list[str]:
     return sentences
 
 
-def _coverage(metrics: Metrics) -> list[str]:
-    sentences = []
-    if metrics.n_missing:
-        sentences.append(
-            f"In {metrics.n_missing:,} of {metrics.n_clips:,} clips no face was found; with these as errors "
-            f"the accuracy is {percent(metrics.accuracy_with_missing)}."
-        )
-    if metrics.n_unlabelled:
-        sentences.append(f"{metrics.n_unlabelled:,} test clips have no label and are not judged.")
-    return sentences
-
-
 def _worst(metrics: Metrics, *, people: bool) -> list[str]:
     sentences = []
     if hardest := worst_classes(metrics):
+        several = len(hardest) > 1
         recognised = percent(metrics.per_class[hardest[0]].recall, 0)
-        sentences.append(
-            f"Hardest are {listed(hardest)}: {recognised} of their clips are recognised."
-            if len(hardest) > 1
-            else f"Hardest is {hardest[0]}: {recognised} of its clips are recognised, "
-            f"{error_pattern(metrics, hardest[0])}."
-        )
-    subject = worst_subject(metrics) if people and metrics.n_subjects > 1 else None
-    if subject is not None:
+        pattern = "" if several else f", {error_pattern(metrics, hardest[0])}"
+        are, their = ("are", "their") if several else ("is", "its")
+        sentences.append(f"Hardest {are} {listed(hardest)}: {recognised} of {their} clips are recognised{pattern}.")
+    if people and metrics.n_subjects > 1 and (subject := worst_subject(metrics)) is not None:
         row = metrics.per_subject[subject]
-        n_judged = row.n_clips - row.n_missing
-        sentences.append(
-            f"It serves subject {subject} worst: {percent(row.accuracy, 0)} of {counted(n_judged, 'clip')}."
-        )
+        judged = counted(row.n_clips - row.n_missing, "clip")
+        sentences.append(f"It serves subject {subject} worst: {percent(row.accuracy, 0)} of {judged}.")
     return sentences
-
-
-def _caveat(metrics: Metrics) -> list[str]:
-    caveat = provenance_caveat(metrics.provenance)
-    return [caveat] if caveat else []

@@ -4,10 +4,11 @@ import pandas as pd
 import pytest
 
 from fer_id.errors import RunError
-from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, REVERSED, SHUFFLED, TESTED
+from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, REVERSED, SHUFFLED
 from fer_id.reporting.benchmark.page import write_benchmark
 from fer_id.reporting.benchmark.paper import TABLE4, TABLE5
 from fer_id.reporting.benchmark.verdicts import time_verdict, winner
+from fer_id.reporting.result_shapes import ControlScores, Difference, Score
 
 
 def bench(runs, out, **more):
@@ -17,14 +18,15 @@ def bench(runs, out, **more):
 def verdict(head="lstm", **differences):
     """Return the verdict for the given gains of the whole clip over each control, significant unless zero."""
     names = {"mean": MEAN, "chosen": CHOSEN, "shuffled": SHUFFLED, "reversed": REVERSED}
-    gaps = {names[key]: value for key, value in differences.items()}
     against = {
-        name: {"difference": gaps[name], "low": gaps[name] - 0.01, "high": gaps[name] + 0.01, "reason": None}
-        | dict.fromkeys(("p", "p_holm"), 0.001 if gaps[name] else 0.8)
-        for name in TESTED
+        names[key]: Difference(
+            difference=gap, low=gap - 0.01, high=gap + 0.01, reason=None, **dict.fromkeys(("p", "p_holm"), p)
+        )
+        for key, gap in differences.items()
+        for p in [0.001 if gap else 0.8]
     }
-    accuracy = {name: {"value": 0.5} for name in CONTROLS}
-    return time_verdict({"head": head, "accuracy": accuracy, "against_whole_clip": against})
+    accuracy = dict.fromkeys(CONTROLS, Score(value=0.5, low=None, high=None, reason="not computed"))
+    return time_verdict(ControlScores.model_construct(head=head, accuracy=accuracy, against_whole_clip=against))
 
 
 @pytest.mark.parametrize(

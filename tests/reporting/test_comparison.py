@@ -16,12 +16,10 @@ from fer_id.evaluation.paired import holm
 from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.reporting.comparison.columns import strip_bounds
-from fer_id.reporting.comparison.compared_run import compare_with_first
+from fer_id.reporting.comparison.compared_run import compare_with_first, flatten
 from fer_id.reporting.comparison.csv_table import meaning_of
-from fer_id.reporting.comparison.entries import flatten
-from fer_id.reporting.comparison.page import LeftOut, write_comparison
+from fer_id.reporting.comparison.page import ACROSS_FOLDS, LeftOut, write_comparison
 from fer_id.reporting.comparison.panels import lowest_group
-from fer_id.reporting.comparison.sentences import ACROSS_FOLDS
 from fer_id.runs.metrics import Column, GroupScores, Metrics, Subgroups
 from fer_id.runs.records import Size
 from fer_id.runs.run_dir import RunDir

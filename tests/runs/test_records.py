@@ -175,11 +175,12 @@ COMPARED = {
 def _control_pages(found: dict[str, Any], place: str) -> None:
     """What the benchmark's page makes of ``controls.json``; a figure takes long, and is drawn where it may fail."""
     if {*found["accuracy"]} == {*CONTROLS}:  # else they are computed again
-        time_verdict(found)
+        controls = Controls.model_validate(found)
+        time_verdict(controls)
         if place.startswith(".by_frame"):
-            control_figure(found)
+            control_figure(controls)
         if place.startswith(".delay"):
-            intensity_figure(found)
+            intensity_figure(controls)
 
 
 @pytest.mark.parametrize(

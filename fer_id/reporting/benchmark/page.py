@@ -6,7 +6,7 @@ interval is over subjects, and its difference from the reference is paired by su
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,21 @@ from fer_id.errors import Problems, RunError
 from fer_id.evaluation import controls as control
 from fer_id.evaluation.paired import holm, why_not_paired
 from fer_id.evaluation.seeds import Contrast, Estimate, contrast, mean_scores
-from fer_id.files import atomic_write_text
+from fer_id.files import atomic_write_text, plain
+from fer_id.objectives import MONITOR
 from fer_id.reporting import words
-from fer_id.reporting.benchmark import verdicts
-from fer_id.reporting.benchmark.figures import accuracy_figure
-from fer_id.reporting.benchmark.paper import CONTRADICTIONS, REPORTED, TABLE4, TABLE5
-from fer_id.reporting.comparison.entries import Entry, load_entries
+from fer_id.reporting.benchmark import paper, verdicts
+from fer_id.reporting.comparison.compared_run import Entry, read_entries
+from fer_id.reporting.comparison.csv_table import Row, extent
 from fer_id.reporting.comparison.figures import learning_curves
-from fer_id.reporting.control_figures import control_figure, intensity_figure
-from fer_id.reporting.page import data_uri, write_page
-from fer_id.reporting.style import svg
+from fer_id.reporting.control_figures import accuracy_figure, control_figure, intensity_figure
+from fer_id.reporting.figures import curves_by_epoch
+from fer_id.reporting.page import write_page
+from fer_id.reporting.result_shapes import ControlScores
+from fer_id.reporting.style import embedded
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
+from fer_id.shapes import record
 
 SCORES = {
     "accuracy": "Accuracy",
@@ -39,7 +42,6 @@ SCORES = {
     "macro_f1": "Macro-F1",
     "auc": "AUC",
 }
-Controls = Mapping[str, Sequence[Mapping[str, Any]] | str]
 
 
 @dataclass
@@ -65,12 +67,7 @@ class Model:
     @property
     def temporal(self) -> bool:
         """True where the model learned from whole clips."""
-        return bool(self.entries[0].config.get("data.frames") != "frame")
-
-    @property
-    def paper(self) -> dict[str, float] | None:
-        """Scores of the model in the paper's Table 4."""
-        return TABLE4.get(self.name)
+        return self.entries[0].config.get("data.frames") != "frame"
 
     @property
     def seconds(self) -> float | None:
@@ -80,8 +77,8 @@ class Model:
     @property
     def memory(self) -> float | None:
         """Highest peak memory of its trainings in bytes; None where it was not measured."""
-        peaks = [peak for entry in self.entries if (peak := entry.job.peak_memory_bytes) is not None]
-        return max(peaks, default=None)
+        peaks = [entry.job.peak_memory_bytes for entry in self.entries]
+        return max((peak for peak in peaks if peak is not None), default=None)
 
     @property
     def passes(self) -> float | None:
@@ -90,9 +87,14 @@ class Model:
 
 
 def write_benchmark(
-    runs: Mapping[str, Sequence[RunDir]], reference: str, out: Path, *, rule: Sequence[str], controls: Controls
+    runs: Mapping[str, Sequence[RunDir]],
+    reference: str,
+    out: Path,
+    *,
+    rule: Sequence[str],
+    controls: Mapping[str, Sequence[Mapping[str, Any]] | str],
 ) -> str:
-    """Write the page and the tables.
+    """Write the page and the tables; return the scores as text, and the path of the page.
 
     Args:
         runs: model -> its finished trainings, one per seed, all tested on the same clips.
@@ -101,14 +103,15 @@ def write_benchmark(
         rule: sentences on the protocol common to all models.
         controls: temporal model -> ``controls.json`` of each training, or the reason why there is none.
 
-    Returns:
-        The scores as text, and the path of the page.
-
     Raises:
         RunError: the runs cannot be compared, or some of their files are missing or damaged.
     """
     models = _models(runs, reference)
-    pooled = {name: parts if isinstance(parts, str) else control.pooled(parts) for name, parts in controls.items()}
+    results = {
+        name: record(ControlScores, plain(control.pooled(parts)), f"controls of {name}", RunError)
+        for name, parts in controls.items()
+        if not isinstance(parts, str)
+    }
     base = models[reference].entries[0]
     out.mkdir(parents=True, exist_ok=True)
     table4, table5 = table_4(models.values()), table_5(models.values())
@@ -127,52 +130,43 @@ def write_benchmark(
         reference=models[reference],
         provenance=base.metrics.provenance,
         job=base.job,
-        seeds=[entry.job.seed for entry in models[reference].entries],
-        labels=base.metrics.labels,
         metrics=base.metrics,
-        rule=list(rule),
+        rule=rule,
         scores=SCORES,
-        reported=REPORTED,
-        contradictions=CONTRADICTIONS,
-        table5=TABLE5,
+        paper=paper,
         winner=verdicts.winner(reference, accuracy, contrasts),
         too_few=verdicts.too_few(base.metrics.n_subjects, len(contrasts)),
-        verdicts={
-            name: verdicts.time_verdict(result) for name, result in pooled.items() if not isinstance(result, str)
-        },
-        controls={name: result for name, result in pooled.items() if not isinstance(result, str)},
-        absent={name: result for name, result in pooled.items() if isinstance(result, str)},
+        verdicts={name: verdicts.time_verdict(result) for name, result in results.items()},
+        controls=results,
+        absent={name: reason for name, reason in controls.items() if isinstance(reason, str)},
         control_names=control.CONTROLS,
         tested=control.TESTED,
-        pattern=words.error_pattern,
         p_words=verdicts.p_words,
-        pictures=_pictures(models, pooled.get(reference)),
+        pictures=_pictures(models, results.get(reference)),
     )
     columns = table4[["model", "provenance", *SCORES, "accuracy_difference", "p_holm"]]
     return f"{columns.to_string(index=False, float_format='{:.3f}'.format, na_rep='–')}\n{index}"
 
 
-def table_4(models: Any) -> pd.DataFrame:
+def table_4(models: Iterable[Model]) -> pd.DataFrame:
     """Return our Table 4, a row per model: scores, intervals, spread over seeds, difference, the paper's scores."""
     rows = []
     for model in models:
-        row: dict[str, Any] = {"model": model.name, "provenance": model.entries[0].metrics.provenance}
+        job, gap = model.entries[0].job, model.against
+        row: Row = {"model": model.name, "provenance": model.entries[0].metrics.provenance}
         row |= {"learns_from": "clips" if model.temporal else "single frames", "seeds": len(model.entries)}
         for name in SCORES:
             score = model.scores[name]
-            row |= {name: score.value, f"{name}_low": score.interval.low, f"{name}_high": score.interval.high}
-            row |= {f"{name}_sd_of_seeds": score.spread}
-        gap = model.against
-        row |= {"accuracy_difference": gap.value if gap else None}
-        row |= {f"accuracy_difference_{side}": getattr(gap.interval, side) if gap else None for side in ("low", "high")}
+            row |= extent(name, score.value, score.interval) | {f"{name}_sd_of_seeds": score.spread}
+        row |= extent("accuracy_difference", gap.value if gap else None, gap.interval if gap else None)
         row |= {"p": gap.p if gap else None, "p_holm": model.p_holm}
-        row |= {f"paper_{name}": (model.paper or {}).get(name) for name in SCORES}
-        row |= {name: getattr(model.entries[0].job.cost, name) for name in ("parameters", "multiply_adds_per_clip")}
+        row |= {f"paper_{name}": paper.TABLE4.get(model.name, {}).get(name) for name in SCORES}
+        row |= {"parameters": job.cost.parameters, "multiply_adds_per_clip": job.cost.multiply_adds_per_clip}
         rows.append(row | {"seconds": model.seconds, "peak_memory_bytes": model.memory})
     return pd.DataFrame(rows)
 
 
-def table_5(models: Any) -> pd.DataFrame:
+def table_5(models: Iterable[Model]) -> pd.DataFrame:
     """Return our Table 5, a row per model and class: recall, interval, most common error, the paper's value."""
     rows = []
     for model in models:
@@ -189,7 +183,7 @@ def table_5(models: Any) -> pd.DataFrame:
                     "low": score.interval.low,
                     "high": score.interval.high,
                     "most_common_error": words.error_pattern(model.confused, label),
-                    "paper_cnn_lstm": TABLE5.get(label) if model.name == "cnn_lstm" else None,
+                    "paper_cnn_lstm": paper.TABLE5.get(label) if model.name == "cnn_lstm" else None,
                 }
             )
     return pd.DataFrame(rows)
@@ -201,7 +195,7 @@ def _models(runs: Mapping[str, Sequence[RunDir]], reference: str) -> dict[str, M
     Raises:
         RunError: their test clips differ, or they have different numbers of seeds.
     """
-    entries = load_entries([run for seeds in runs.values() for run in seeds])
+    entries = read_entries([run for seeds in runs.values() for run in seeds], lambda entry: entry)
     problems, first = Problems("benchmark"), entries[0]
     if len({len(seeds) for seeds in runs.values()}) > 1:
         problems.add("the models have different numbers of trainings")
@@ -229,19 +223,20 @@ def _model(name: str, entries: list[Entry], classes: int) -> Model:
     return Model(name, entries, scores, Metrics(labels=entries[0].metrics.labels, confusion_matrix=confusion))
 
 
-def _pictures(models: Mapping[str, Model], controls: Mapping[str, Any] | str | None) -> dict[str, str]:
+def _pictures(models: Mapping[str, Model], controls: ControlScores | None) -> dict[str, str]:
     """Return the figures of the page that have content."""
-    base = next(iter(models.values())).entries[0]
-    provenance, compared = base.metrics.provenance, words.baselines(base.metrics)
+    base = next(iter(models.values())).entries[0].metrics
+    compared = words.baselines(base)
     scores = {name: model.scores["accuracy"] for name, model in models.items()}
-    curves = {name: [curve for entry in model.entries for curve in entry.curves] for name, model in models.items()}
+    records = {name: [table for entry in model.entries for table in entry.records] for name, model in models.items()}
+    curves = {name: curves_by_epoch(tables, MONITOR) for name, tables in records.items()}
     drawn = {
-        "accuracy": accuracy_figure(scores, compared[1] if compared else None, provenance),
-        "learning": learning_curves(curves, [provenance]),
+        "accuracy": accuracy_figure(scores, compared[1] if compared else None, base.provenance),
+        "learning": learning_curves(curves, [base.provenance]),
     }
-    if controls is not None and not isinstance(controls, str):
+    if controls is not None:
         drawn |= {"controls": control_figure(controls), "intensity": intensity_figure(controls)}
-    return {name: data_uri(svg(figure)) for name, figure in drawn.items() if figure is not None}
+    return embedded(drawn)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from fer_id.evaluation.effect import Effect
+from fer_id.evaluation.intervals import Interval
 from fer_id.objectives import OBJECTIVES, lower_is_better
-from fer_id.reporting.benchmark.verdicts import ALPHA, p_words
-from fer_id.reporting.comparison.cells import Cell, Column, Group, counted_cell, signed_cell
+from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, with_sign
+from fer_id.reporting.comparison import panels
 from fer_id.reporting.comparison.compared_run import Compared
-from fer_id.reporting.comparison.panels import class_columns, cost_columns, gap_columns, setting_column
+from fer_id.reporting.comparison.panels import Cell, Column, Group, number_cell, share_cell
 from fer_id.reporting.words import listed, span, worst_classes
 
 MOST_SETTINGS = 10
@@ -27,48 +28,40 @@ def table_groups(
 ) -> list[Group]:
     """Return the column groups that have content, from left to right.
 
-    Args:
-        compared: all runs.
-        reference: the run that the others are paired with.
-        monitor: column of ``OBJECTIVES`` that the rows are sorted by at first.
-        keys: configuration keys that differ, the swept ones first.
-        swept: keys that a sweep varied.
-        bounds: range of the strip that shows the test accuracy.
+    ``monitor`` sorts the rows at first; ``keys`` of the configuration differ, those that a sweep varied (``swept``)
+    first; ``bounds`` is the range of the strip that shows the test accuracy.
     """
-    labels = reference.metrics.labels
     first = max(MOST_SETTINGS, sum(key in swept for key in keys))
+    settings = [panels.setting_column(key) for key in keys]
     groups = [
         Group("scores", "Scores", _scores(compared, monitor, bounds)),
-        Group("settings", "Settings that differ", [setting_column(key) for key in keys[:first]]),
+        Group("settings", "Settings that differ", settings[:first]),
         Group("paired", f"Beside {reference.name}", _paired() if len(compared) > 1 else []),
-        Group("classes", "Recall by class, %", class_columns(compared, labels)),
-        Group("groups", "Subgroups", gap_columns(compared)),
-        Group("cost", "Cost", cost_columns(compared)),
-        Group("more", "Further settings that differ", [setting_column(key) for key in keys[first:]], visible=False),
+        Group("classes", "Recall by class, %", panels.class_columns(compared, reference.metrics.labels)),
+        Group("groups", "Subgroups", panels.gap_columns(compared)),
+        Group("cost", "Cost", panels.cost_columns(compared)),
+        Group("more", "Further settings that differ", settings[first:], visible=False),
     ]
     return [group for group in groups if group.columns]
 
 
 def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, float]) -> list[Column]:
-    scale = 1 if lower_is_better(monitor) else 100
-
-    def reached(run: Compared) -> Cell:
-        value = run.reached.get(monitor)
-        return Cell(f"{scale * value:.{3 if scale == 1 else 1}f}", value=value) if value is not None else Cell()
-
     low, high = bounds
+    percentage = not lower_is_better(monitor)
+    form: Callable[[float], str] = (lambda share: f"{100 * share:.1f}") if percentage else "{:.3f}".format
 
     def picture(run: Compared) -> Cell:
-        if run.metrics.accuracy is None:
+        accuracy, interval = run.metrics.accuracy, run.metrics.interval("accuracy")
+        if accuracy is None:
             return Cell("")
-        interval = run.metrics.interval("accuracy")
         ends = {"low": interval.low, "high": interval.high} if interval else {}
         place = {name: (end - low) / (high - low) for name, end in ends.items()}
-        return Cell("", strip=((run.metrics.accuracy - low) / (high - low), place or None))
+        return Cell("", strip=((accuracy - low) / (high - low), place or None))
 
-    title = f"Inner validation {OBJECTIVES[monitor]}{'' if scale == 1 else ', %'}"
+    title = f"Inner validation {OBJECTIVES[monitor]}{', %' if percentage else ''}"
+    chosen_by = "best epoch, the mean over folds: what a run may be chosen by"
     return [
-        Column(title, reached, "best epoch, the mean over folds: what a run may be chosen by"),
+        Column(title, lambda run: number_cell(run.reached.get(monitor), form), chosen_by),
         Column("Test accuracy, %", _score("accuracy"), "of the clips with a prediction"),
         Column(f"{100 * low:.0f} to {100 * high:.0f} %", picture, "test accuracy and its interval", sortable=False),
         Column("Macro-F1, %", _score("macro_f1"), "mean over the classes"),
@@ -83,9 +76,9 @@ def _scores(compared: Sequence[Compared], monitor: str, bounds: tuple[float, flo
 def _extents() -> list[Column]:
     """Return the columns that are mostly equal in all runs, and then listed below the table."""
     return [
-        Column("Coverage, %", _coverage, "share of clips that have a prediction"),
-        Column("Clips", lambda run: counted_cell(run.metrics.n_clips), "labelled ones that were tested"),
-        Column("Subjects", lambda run: counted_cell(run.metrics.n_subjects), "that were tested"),
+        Column("Coverage, %", lambda run: share_cell(run.metrics.coverage), "share of clips that have a prediction"),
+        Column("Clips", lambda run: number_cell(run.metrics.n_clips), "labelled ones that were tested"),
+        Column("Subjects", lambda run: number_cell(run.metrics.n_subjects), "that were tested"),
     ]
 
 
@@ -112,35 +105,21 @@ def alike(compared: Sequence[Compared]) -> list[str]:
 
 
 def _score(name: str) -> Callable[[Compared], Cell]:
-    def cell(run: Compared) -> Cell:
-        value = run.metrics[name]
-        return Cell() if value is None else Cell(f"{100 * value:.1f}", span(run.metrics.interval(name)), value)
-
-    return cell
+    return lambda run: share_cell(run.metrics[name], span(run.metrics.interval(name)))
 
 
 def _ece(run: Compared) -> Cell:
     calibration = run.metrics.calibration
-    if calibration.ece is None:
-        return Cell()
-    return Cell(f"{100 * calibration.ece:.1f}", span(calibration.intervals.get("ece"), ""), calibration.ece)
+    return share_cell(calibration.ece, span(calibration.intervals.get("ece"), ""))
 
 
 def _lowest(run: Compared) -> Cell:
     worst = worst_classes(run.metrics)
-    if not worst:
-        return Cell()
-    recall = run.metrics.per_class[worst[0]].recall or 0.0
-    return Cell(f"{100 * recall:.0f}", listed(worst), recall)
-
-
-def _coverage(run: Compared) -> Cell:
-    share = run.metrics.coverage
-    return Cell() if share is None else Cell(f"{100 * share:.1f}", value=share)
+    return share_cell(run.metrics.per_class[worst[0]].recall, listed(worst), 0) if worst else Cell()
 
 
 def _paired() -> list[Column]:
-    def effect(cell: Callable[[Any], Cell]) -> Callable[[Compared], Cell]:
+    def effect(cell: Callable[[Effect], Cell]) -> Callable[[Compared], Cell]:
         return lambda run: cell(run.paired.effect) if run.paired else Cell()
 
     return [
@@ -154,13 +133,14 @@ def _paired() -> list[Column]:
 
 
 def _difference(name: str) -> Callable[[Compared], Cell]:
+    tested = name == "accuracy_with_missing"
+
     def cell(run: Compared) -> Cell:
         if run.paired is None:
-            first = name == "accuracy_with_missing" and run.unpaired
-            return Cell("", f"not paired: {run.unpaired}", css="words") if first else Cell()
+            return Cell("", f"not paired: {run.unpaired}", css="words") if tested and run.unpaired else Cell()
         difference = run.paired.differences[name]
-        sure = name == "accuracy_with_missing" and run.p_holm is not None and run.p_holm < ALPHA
-        return signed_cell(100, difference.value, difference.interval, 1, css="sure" if sure else "")
+        sure = tested and run.p_holm is not None and run.p_holm < ALPHA
+        return _signed(100, difference.value, difference.interval, 1, css="sure" if sure else "")
 
     return cell
 
@@ -169,18 +149,28 @@ def _test(run: Compared) -> Cell:
     return Cell(p_words(run.p_holm), value=run.p_holm) if run.paired else Cell()
 
 
-def _subjects(effect: Any) -> Cell:
+def _subjects(effect: Effect) -> Cell:
     text = f"{effect.better:,}, {effect.worse:,}, {effect.alike:,}"
     return Cell(text, value=effect.better - effect.worse)
 
 
-def _superiority(effect: Any) -> Cell:
+def _superiority(effect: Effect) -> Cell:
     if math.isnan(effect.superiority):
         return Cell()
     interval = effect.superiority_interval
-    extent = f"{100 * interval.low:.0f}–{100 * interval.high:.0f}"
-    return Cell(f"{100 * effect.superiority:.0f}", extent, effect.superiority)
+    limits = [f"{100 * end:.0f}" for end in (interval.low, interval.high) if end is not None]
+    return share_cell(effect.superiority, "–".join(limits), 0)
 
 
-def _hedges(effect: Any) -> Cell:
-    return signed_cell(1, effect.g, effect.g_interval, 2)
+def _hedges(effect: Effect) -> Cell:
+    return _signed(1, effect.g, effect.g_interval, 2)
+
+
+def _signed(scale: float, value: float, interval: Interval, digits: int, css: str = "") -> Cell:
+    """Return a cell with a signed difference and its interval, or the reason why there is none."""
+    if math.isnan(value):
+        return Cell(tooltip=interval.reason or "", css=css)
+    text, extent, reason = with_sign(scale * value, digits), "no interval", interval.reason or ""
+    if interval.low is not None and interval.high is not None:
+        extent, reason = " to ".join(with_sign(scale * end, digits) for end in (interval.low, interval.high)), ""
+    return Cell(text, extent, value, tooltip=reason, css=css)

@@ -1,26 +1,32 @@
-"""Data of one run in a comparison, small enough for hundreds of runs in memory."""
+"""Finished runs for pages over several runs, and their comparison with the first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
-from fer_id.errors import Problems
+from fer_id.errors import FerIdError, Problems, RunError
 from fer_id.evaluation.evaluate import subjects_are_people
 from fer_id.evaluation.paired import Comparison, compare_runs, holm, why_not_paired
-from fer_id.evaluation.predictions import Judged
+from fer_id.evaluation.predictions import Judged, judge
+from fer_id.labels import LabelSpace
 from fer_id.objectives import MONITOR, OBJECTIVES, lower_is_better
-from fer_id.reporting.comparison.entries import Entry, read_entries
+from fer_id.reporting import words
+from fer_id.reporting.figures import curves_by_epoch
+from fer_id.reporting.jobs import read_metrics
 from fer_id.runs.configs import FREE_KEYS
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
+T = TypeVar("T")
+_SAME = 1e-9
 _SMALL: Mapping[str, object] = {
     **{"per_subject": {}, "reasons": {}, "confusion_matrix": []},
     **dict.fromkeys(("selective", "review", "conformal", "uncertainty")),
@@ -29,12 +35,114 @@ _SMALL: Mapping[str, object] = {
 
 
 @dataclass
+class Entry:
+    """A finished run among several.
+
+    Attributes:
+        name: name of its row.
+        config: configuration by dotted keys.
+        records: ``metrics.jsonl``, one table per fold.
+        judged: its labelled test clips.
+    """
+
+    name: str
+    run: RunDir
+    metrics: Metrics
+    job: Job
+    config: dict[str, object]
+    records: list[pd.DataFrame]
+    judged: Judged
+
+
+def read_entries(
+    runs: Sequence[RunDir],
+    take: Callable[[Entry], T],
+    names: Mapping[Path, str] | None = None,
+    problems: Problems | None = None,
+) -> list[T]:
+    """Return the result of ``take`` for each run in order, each once; runs are released one by one.
+
+    Args:
+        runs: runs of one label space.
+        take: called with each readable run, as long as all have the label space of the first.
+        names: names of the runs, by resolved folder; the others get the shortest distinct names.
+        problems: earlier problems, reported together with those of this function.
+
+    Raises:
+        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
+    """
+    unique = {run.path.resolve(): run for run in runs}
+    problems, taken = problems if problems is not None else Problems("compare"), []
+    if not unique and not len(problems):
+        problems.add("no run given; name the folders of finished runs")
+    called = short_names([*unique]) | dict(names or {})
+    spaces: dict[tuple[str, ...], list[str]] = {}
+    for path, run in unique.items():
+        try:
+            entry = read_entry(run, called[path])
+        except FerIdError as error:
+            problems.add(str(error))
+            continue
+        spaces.setdefault(tuple(entry.metrics.labels), []).append(entry.name)
+        if len(spaces) == 1:
+            taken.append(take(entry))
+    hint = ""
+    if len(spaces) > 1:
+        hint = "Scores over different classes cannot be compared; compare each label space on its own."
+        for labels, members in spaces.items():
+            problems.add(f"classes {', '.join(labels)}: {', '.join(members[:3])}{' ...' if len(members) > 3 else ''}")
+    problems.raise_if_any(RunError, hint)
+    return taken
+
+
+def read_entry(run: RunDir, name: str) -> Entry:
+    """Return one finished run; the mode is added to its name where the model saw data of the tested children.
+
+    Raises:
+        RunError: a file is missing or damaged, or the metrics do not match the predictions (an incomplete copy).
+        DataError: its predictions contradict their contract.
+    """
+    metrics, job = read_metrics(run), run.job()
+    judged = judge(run.predictions(), LabelSpace("run", tuple(metrics.labels)), where=run.path / "predictions.parquet")
+    clips, right = len(judged.truth), int((judged.truth == judged.predicted).sum())
+    accuracy = metrics.accuracy_with_missing or 0.0
+    if metrics.n_clips != clips or (clips and abs(accuracy - right / clips) > _SAME):
+        raise RunError(
+            f"{run.path}: metrics.json is not of these predictions ({right} of {clips} clips are right in "
+            f"predictions.parquet); `fer-id evaluate {run.path}` computes it again"
+        )
+    if job.mode in words.MODE_CAVEATS:
+        name = f"{name} ({job.mode})"  # everywhere, so that it cannot pass for a result on new children
+    records = [part.learning_curve() for part in run.folds or [run]]
+    return Entry(name, run, metrics, job, flatten(run.config()), records, judged)
+
+
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """Return the shortest distinct names of folders: paths below their common folder."""
+    if len(paths) < 2:
+        return {path: path.name for path in paths}
+    common = os.path.commonpath(paths)
+    named = {path: path.relative_to(common).as_posix() for path in paths}
+    return {path: path.name if name == "." else name for path, name in named.items()}
+
+
+def flatten(config: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return a nested configuration under dotted keys."""
+    flat: dict[str, object] = {}
+    for key, value in config.items():
+        if isinstance(value, dict) and value:
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+@dataclass
 class Compared:
     """A run of a comparison.
 
     Attributes:
         name: name of its row.
-        path: its folder.
         metrics: the part of ``metrics.json`` that a comparison shows.
         job: ``job.json`` without its lists of subjects and the audit.
         people: True where its subjects are people.
@@ -52,7 +160,7 @@ class Compared:
     metrics: Metrics
     job: Job
     people: bool
-    config: dict[str, Any]
+    config: dict[str, object]
     curves: dict[str, pd.Series]
     reached: dict[str, float]
     folds: int = 1
@@ -69,16 +177,7 @@ class Compared:
 def compare_with_first(
     runs: Sequence[RunDir], names: Mapping[Path, str] | None = None, problems: Problems | None = None
 ) -> list[Compared]:
-    """Return every run compared with the first, which is the reference, in their order.
-
-    Args:
-        runs: finished runs; a run that is named twice counts once.
-        names: names of the runs, by resolved folder.
-        problems: earlier problems, reported together with those of this function.
-
-    Raises:
-        RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
-    """
+    """Return every run compared with the first, which is the reference; arguments and errors of `read_entries`."""
     reference: list[tuple[Compared, Judged]] = []
 
     def take(entry: Entry) -> Compared:
@@ -87,24 +186,24 @@ def compare_with_first(
             reference.append((run, entry.judged))
             return run
         first, judged = reference[0]
-        run.unpaired = _why_not(run, first) or why_not_paired(entry.judged, judged)
+        if run.provenance != first.provenance:  # although their clips may have equal names
+            run.unpaired = f"{run.provenance} clips, the reference's are {first.provenance}"
+        else:
+            run.unpaired = why_not_paired(entry.judged, judged)
         if run.unpaired is None:
             run.paired = compare_runs(entry.judged, judged, len(run.metrics.labels))
         return run
 
     compared = read_entries(runs, take, names, problems)
-    tested = {place: run.paired.p for place, run in enumerate(compared) if run.paired}
-    adjusted = holm({str(place): p for place, p in tested.items()})
-    for place in tested:
-        p = adjusted[str(place)]
-        compared[place].p_holm = None if np.isnan(p) else p
+    adjusted = holm({str(place): run.paired.p for place, run in enumerate(compared) if run.paired})
+    for place, p in adjusted.items():
+        compared[int(place)].p_holm = None if np.isnan(p) else p
     return compared
 
 
-def monitor_of(compared: Iterable[Compared]) -> str:
+def monitor_of(compared: Sequence[Compared]) -> str:
     """Return the score that chose the best epochs, where all runs agree and logged it; else macro-F1."""
-    compared = list(compared)
-    chosen = {run.config.get("trainer.monitor", MONITOR) for run in compared}
+    chosen = {str(run.config.get("trainer.monitor", MONITOR)) for run in compared}
     agreed = chosen.pop() if len(chosen) == 1 else MONITOR
     return agreed if agreed in OBJECTIVES and any(agreed in run.reached for run in compared) else MONITOR
 
@@ -128,7 +227,7 @@ def differing_keys(compared: Sequence[Compared], swept: Sequence[str] = ()) -> l
 
 def _compared(entry: Entry) -> Compared:
     # Where a fold has not logged a score, the mean over the others would be over other children, so it is left out.
-    logged = {column: entry.curves_of(column) for column in OBJECTIVES}
+    logged = {column: curves_by_epoch(entry.records, column) for column in OBJECTIVES}
     folds = {column: curves for column, curves in logged.items() if curves and len(curves) == len(entry.records)}
     return Compared(
         name=entry.name,
@@ -146,10 +245,3 @@ def _compared(entry: Entry) -> Compared:
 def _reached(folds: Sequence[pd.Series], column: str) -> float:
     best = [float(fold.min() if lower_is_better(column) else fold.max()) for fold in folds]
     return sum(best) / len(best)
-
-
-def _why_not(run: Compared, reference: Compared) -> str | None:
-    """Return why runs of different provenance cannot be paired, although their clips may have equal names."""
-    if run.provenance != reference.provenance:
-        return f"{run.provenance} clips, the reference's are {reference.provenance}"
-    return None

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import pandas as pd
 
+from fer_id.evaluation.intervals import Interval as Bounds
 from fer_id.evaluation.paired import Comparison
 from fer_id.objectives import OBJECTIVES
 from fer_id.reporting.comparison.compared_run import Compared
@@ -14,11 +15,12 @@ from fer_id.reporting.comparison.panels import group_columns, lowest_group
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import Interval
 
-Row = dict[str, str | float | bool | None]
-"""A row of the table."""
+Row = dict[str, object]
+"""A row of a table: texts, numbers, and None; a setting may also be a list."""
 
 _INTERVALS = ("accuracy", "accuracy_with_missing", "macro_f1", "macro_recall", "macro_precision", "auc", "specificity")
-_PER_CLASS = ("recall", "precision", "f1", "auc")
+_PER_CLASS = ("precision", "f1", "auc")
+_GAP = ("points", "worst", "best", "p_holm", "verdict", "reason")
 
 COLUMNS = {
     "run, folder": "name and folder of the run",
@@ -51,8 +53,7 @@ COLUMNS = {
 
 def comparison_table(compared: Sequence[Compared], reference: Compared, keys: Sequence[str]) -> pd.DataFrame:
     """Return one row per run in their order."""
-    rows = [_row(run, compared, run is reference, keys) for run in compared]
-    return pd.DataFrame(rows)
+    return pd.DataFrame([_row(run, compared, run is reference, keys) for run in compared])
 
 
 def meaning_of(column: str) -> str | None:
@@ -70,11 +71,11 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     row |= {f"validation_{column.removeprefix('val/')}": run.reached.get(column) for column in OBJECTIVES}
     row |= {name: metrics[name] for name in ("n_clips", "n_missing", "n_subjects", "coverage")}
     for name in _INTERVALS:
-        row |= _extent(name, metrics[name], metrics.interval(name))
-    row |= _extent("ece", metrics.calibration["ece"], metrics.calibration.intervals.get("ece"))
+        row |= extent(name, metrics[name], metrics.interval(name))
+    row |= extent("ece", metrics.calibration["ece"], metrics.calibration.intervals.get("ece"))
     for label, scores in metrics.per_class.items():
-        row |= _extent(f"recall_{label}", scores.recall, metrics.interval(f"per_class.{label}.recall"))
-        row |= {f"{score}_{label}": scores[score] for score in _PER_CLASS if score != "recall"}
+        row |= extent(f"recall_{label}", scores.recall, metrics.interval(f"per_class.{label}.recall"))
+        row |= {f"{score}_{label}": scores[score] for score in _PER_CLASS}
     row |= _paired(run.paired) if run.paired else {}
     row |= {"p_holm": run.p_holm, "not_paired": run.unpaired}
     row |= _groups(metrics, group_columns(compared))
@@ -83,7 +84,8 @@ def _row(run: Compared, compared: Sequence[Compared], reference: bool, keys: Seq
     return row | {f"config.{key}": run.config.get(key) for key in keys}
 
 
-def _extent(name: str, value: float | None, interval: Interval | None) -> Row:
+def extent(name: str, value: float | None, interval: Interval | Bounds | None) -> Row:
+    """Return the columns of a value and of the ends of its interval."""
     low, high = (interval.low, interval.high) if interval else (None, None)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
@@ -95,7 +97,7 @@ def _paired(paired: Comparison) -> Row:
     measured |= {"g_av": (effect.g, effect.g_interval)}
     measured |= {"superiority": (effect.superiority, effect.superiority_interval)}
     for name, (value, interval) in measured.items():
-        row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        row |= extent(name, value, interval)
     row |= {f"subjects_{name}": getattr(effect, name) for name in ("better", "worse", "alike")}
     return row | {"p": paired.p}
 
@@ -109,18 +111,8 @@ def _groups(metrics: Metrics, names: Sequence[str]) -> Row:
     row["lowest_group_accuracy"] = lowest[0] if lowest else None
     for name, column in metrics.columns.items():
         gap = column.gaps["accuracy"]
-        row |= {f"gap.{name}.{suffix}": gap[key] for suffix, key in _GAP.items()}
+        row |= {f"gap.{name}.{suffix}": gap["gap" if suffix == "points" else suffix] for suffix in _GAP}
         for value, group in column.groups.items():
-            row |= _extent(f"group.{name}.{value}.accuracy", group.accuracy, group.intervals.get("accuracy"))
+            row |= extent(f"group.{name}.{value}.accuracy", group.accuracy, group.intervals.get("accuracy"))
             row |= {f"group.{name}.{value}.{count}": group[count] for count in ("n_clips", "n_subjects")}
     return row
-
-
-_GAP = {
-    "points": "gap",
-    "worst": "worst",
-    "best": "best",
-    "p_holm": "p_holm",
-    "verdict": "verdict",
-    "reason": "reason",
-}

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from fer_id.evaluation.scores import Floats
 from fer_id.reporting import style
-from fer_id.reporting.words import CEILING, percent
+from fer_id.reporting.figures import draw_ceiling
 
 _GREY = "#b5bdc7"
 _MOST_PANELS = 8
@@ -23,6 +23,7 @@ _WIDE = 20  # ratio of largest to smallest value above which an axis is logarith
 _ROOM = 30  # characters below a panel
 
 
+@style.styled()
 def learning_curves(
     curves: Mapping[str, Sequence[pd.Series]],
     provenances: Sequence[str],
@@ -33,12 +34,8 @@ def learning_curves(
 ) -> Figure | None:
     """Draw an inner-validation score by epoch, one line per run (mean of its folds); None where nothing was logged.
 
-    Args:
-        curves: run -> scores by epoch, one series per fold; the best runs first, since the first get the colours.
-        provenances: provenances of the runs.
-        score: name of the score on the axis.
-        reference: a run that is drawn in black, whatever its rank.
-        reached: best score of each run, for the legend.
+    ``curves`` holds a series per fold of each run, the best runs first, since the first get the colours; ``reference``
+    is drawn in black, whatever its rank; ``reached`` is the best score of each run, for the legend.
     """
     means = {name: pd.concat(list(folds), axis=1).mean(axis=1) for name, folds in curves.items() if folds}
     if not means:
@@ -46,69 +43,48 @@ def learning_curves(
     coloured = dict(zip([name for name in means if name != reference], style.CYCLE, strict=False))
     others = [name for name in means if name not in coloured and name != reference]
     labels = {name: f"{_short(name)}{f'  {reached[name]:.3f}' if reached else ''}" for name in means}
-    with style.styled():
-        title = f"Learning curves: {score} on inner validation"
-        figure = style.new_figure(10.5, 4.0 if len(means) <= 20 else 5.2, title, " and ".join(provenances))
-        axes = figure.subplots()
-        for name in others:
-            axes.plot(means[name].index, means[name], color=_GREY, linewidth=0.7, alpha=0.6)
-        for name, colour in reversed(coloured.items()):
-            axes.plot(means[name].index, means[name], color=colour, marker=_marker(means[name]), label=labels[name])
-        if reference is not None and reference in means:
-            line, name = means[reference], f"{labels[reference]} (reference)"
-            axes.plot(line.index, line, color=style.INK, linestyle=(0, (4, 2)), marker=_marker(line), label=name)
-        handles, names = axes.get_legend_handles_labels()
-        best = f"best {len(coloured)} of {len(means)} by inner validation;\nthe others in grey" if others else None
-        order = [*range(len(coloured))[::-1], *range(len(coloured), len(handles))]
-        axes.legend(
-            [handles[place] for place in order],
-            [names[place] for place in order],
-            title=best,
-            title_fontsize=7.5,
-            alignment="left",
-            frameon=False,
-            fontsize=8,
-            loc="upper left",
-            bbox_to_anchor=(1.0, 1.0),
-        )
-        axes.set_ylabel(score)
-        style.epoch_axis(axes)
+    title = f"Learning curves: {score} on inner validation"
+    figure, axes = style.one_panel(10.5, 4.0 if len(means) <= 20 else 5.2, title, " and ".join(provenances))
+    for name in others:
+        axes.plot(means[name].index, means[name], color=_GREY, linewidth=0.7, alpha=0.6)
+    for name, colour in reversed(coloured.items()):
+        axes.plot(means[name].index, means[name], color=colour, marker=style.marker(means[name]), label=labels[name])
+    if reference is not None and reference in means:
+        line, name = means[reference], f"{labels[reference]} (reference)"
+        axes.plot(line.index, line, color=style.INK, linestyle=(0, (4, 2)), marker=style.marker(line), label=name)
+    handles, _ = axes.get_legend_handles_labels()
+    best = f"best {len(coloured)} of {len(means)} by inner validation;\nthe others in grey" if others else None
+    coloured_first = [*handles[: len(coloured)][::-1], *handles[len(coloured) :]]
+    style.legend_beside(axes, handles=coloured_first, title=best, title_fontsize=7.5, alignment="left")
+    axes.set_ylabel(score)
+    style.epoch_axis(axes)
     return figure
 
 
+@style.styled()
 def settings_figure(
     settings: Mapping[str, Sequence[Any]], reached: Sequence[float], provenances: Sequence[str], score: str
 ) -> Figure | None:
-    """Draw the inner-validation score of every run over each setting; None without varied settings or with few runs.
-
-    Args:
-        settings: key -> its value in each run.
-        reached: score of each run.
-        provenances: provenances of the runs.
-        score: name of the score.
-    """
-    drawn = [key for key, values in settings.items() if _numbers(values) or len(set(values)) <= _MOST_WORDS][
-        :_MOST_PANELS
-    ]
+    """Draw the score ``reached`` by every run over each setting; None without varied settings or with few runs."""
+    values = {key: each if _numbers(each) else [str(value) for value in each] for key, each in settings.items()}
+    drawn = [key for key, each in values.items() if _numbers(each) or len(set(each)) <= _MOST_WORDS][:_MOST_PANELS]
     if not drawn or len(reached) < _FEWEST_RUNS:
         return None
     rows, columns = -(-len(drawn) // 4), min(4, len(drawn))
-    with style.styled():
-        title = f"{score[:1].upper() + score[1:]} on inner validation, by setting: one point a run"
-        figure = style.new_figure(10.5, 0.6 + 2.5 * rows, title, " and ".join(provenances))
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-        for axes, key in zip(panels.flat, drawn, strict=False):
-            _setting_panel(axes, key, settings[key], np.asarray(reached, np.float64))
-        for axes in panels.flat[len(drawn) :]:
-            axes.set_visible(False)
-        for row in panels:
-            row[0].set_ylabel(score)
+    title = f"{score[:1].upper() + score[1:]} on inner validation, by setting: one point a run"
+    figure = style.new_figure(10.5, 0.6 + 2.5 * rows, title, " and ".join(provenances))
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for axes, key in zip(panels.flat, drawn, strict=False):
+        _setting_panel(axes, key, values[key], np.asarray(reached, np.float64))
+    style.hide(panels.flat[len(drawn) :])
+    for row in panels:
+        row[0].set_ylabel(score)
     return figure
 
 
 def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats) -> None:
     """Draw numbers along an axis, logarithmic over a wide range; words and few numbers side by side."""
-    distinct = sorted(set(values), key=lambda value: (isinstance(value, str), value))
+    distinct = sorted(set(values))
     if len(distinct) > _FEW and _numbers(distinct):
         places = np.asarray(values, np.float64)
         if places.min() > 0 and places.max() / places.min() > _WIDE:
@@ -129,12 +105,7 @@ def _setting_panel(axes: Axes, key: str, values: Sequence[Any], reached: Floats)
 
 
 def _numbers(values: Sequence[Any]) -> bool:
-    return not any(isinstance(value, str) for value in values)
-
-
-def _marker(curve: pd.Series) -> str | None:
-    """Return a point marker for curves too short for a line."""
-    return "o" if len(curve) < 3 else None
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _short(name: str, most: int = 38) -> str:
@@ -142,36 +113,27 @@ def _short(name: str, most: int = 38) -> str:
     return (name if len(name) <= most else f"…{name[1 - most :]}").replace("$", r"\$")
 
 
+@style.styled()
 def adaptation_curve(points: pd.DataFrame, over: str, ceiling: float | None) -> Figure:
     """Draw accuracy against the amount of adaptation data, with its interval and the child with the lowest accuracy.
 
-    Args:
-        points: one row per size, ascending: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, ``mode``,
-            ``provenance``.
-        over: ``children`` or ``clips``.
-        ceiling: accuracy of one annotator against the others, where several labelled the clips.
+    ``points`` has one row per size, ascending: ``size``, ``accuracy``, ``low``, ``high``, ``worst_subject``, ``mode``,
+    ``provenance``; sizes are numbers of ``children`` or ``clips`` (``over``). ``ceiling`` as in ``subject_accuracy``.
     """
     label_x = {"children": "children learned from", "clips": "earlier clips of the tested child learned from"}[over]
-    with style.styled():
-        mode, provenance = points["mode"].iloc[0], points["provenance"].iloc[0]
-        figure = style.new_figure(7.2, 3.6, f"Adaptation curve ({mode}): accuracy on the tested child", provenance)
-        axes = figure.subplots()
-        places = range(len(points))  # even steps: sizes mostly double, and zero has no logarithm
-        known = points[["low", "high"]].notna().all(axis=1).to_numpy()
-        low, high = (points[name].to_numpy(float) for name in ("low", "high"))
-        axes.vlines([p for p in places if known[p]], low[known], high[known], color=style.BLUE, linewidth=1.4)
-        label = "all clips, 95\u202f% interval over children" if known.any() else "all clips"
-        axes.plot(places, points["accuracy"], color=style.BLUE, marker="o", label=label)
-        worst = points["worst_subject"].astype(float)
-        axes.plot(places, worst, color=style.VERMILION, marker="o", linewidth=1, label="child served worst")
-        if ceiling is not None:
-            axes.axhline(
-                ceiling, color=style.GREEN, linewidth=1.2, linestyle=(0, (1, 1.5)), label=CEILING + percent(ceiling)
-            )
-        axes.set_xticks(list(places), [str(size) for size in points["size"]])
-        axes.set_xlabel(label_x)
-        axes.set_ylim(0, 1.03)
-        axes.yaxis.set_major_formatter(style.percent_ticks())
-        axes.grid(axis="y")
-        axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    mode, provenance = points["mode"].iloc[0], points["provenance"].iloc[0]
+    figure, axes = style.one_panel(7.2, 3.6, f"Adaptation curve ({mode}): accuracy on the tested child", provenance)
+    places = range(len(points))  # even steps: sizes mostly double, and zero has no logarithm
+    known = points[["low", "high"]].notna().all(axis=1).to_numpy()
+    low, high = (points[name].to_numpy(float) for name in ("low", "high"))
+    axes.vlines([p for p in places if known[p]], low[known], high[known], color=style.BLUE, linewidth=1.4)
+    label = "all clips, 95\u202f% interval over children" if known.any() else "all clips"
+    axes.plot(places, points["accuracy"], color=style.BLUE, marker="o", label=label)
+    worst = points["worst_subject"].astype(float)
+    axes.plot(places, worst, color=style.VERMILION, marker="o", linewidth=1, label="child served worst")
+    draw_ceiling(axes, ceiling)
+    axes.set_xticks(list(places), [str(size) for size in points["size"]])
+    axes.set_xlabel(label_x)
+    style.percent_axis(axes, "y", 0, 1.03)
+    style.legend_beside(axes)
     return figure

@@ -11,15 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fer_id.csv_text import table_csv
 from fer_id.errors import Problems
 from fer_id.files import atomic_write_text
-from fer_id.objectives import OBJECTIVES
+from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting import words
-from fer_id.reporting.comparison import figures as comparison_figures
-from fer_id.reporting.comparison.cells import Group
+from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, points, too_few
 from fer_id.reporting.comparison.columns import MOST_SETTINGS, alike, strip_bounds, table_groups
 from fer_id.reporting.comparison.compared_run import (
     Compared,
@@ -29,21 +27,21 @@ from fer_id.reporting.comparison.compared_run import (
     monitor_of,
 )
 from fer_id.reporting.comparison.csv_table import COLUMNS, comparison_table
-from fer_id.reporting.comparison.sentences import choice, summary
-from fer_id.reporting.page import data_uri, write_page
-from fer_id.reporting.style import svg
+from fer_id.reporting.comparison.figures import learning_curves, settings_figure
+from fer_id.reporting.page import write_page
+from fer_id.reporting.style import embedded
+from fer_id.reporting.words import counted, percent, within
 from fer_id.runs.run_dir import RunDir
+
+ACROSS_FOLDS = (
+    "Of cross-validations that is the mean over folds, in which each test child validates other folds: a choice "
+    "between them has seen the children it is judged on. A sweep chooses within each fold."
+)
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A named run that is not compared.
-
-    Attributes:
-        name: name of the run.
-        status: ``stopped``, ``failed``, ``unfinished`` or ``quarantined``.
-        reason: reason of that status.
-    """
+    """A named run that is not compared, as it is ``stopped``, ``failed``, ``unfinished`` or ``quarantined``."""
 
     name: str
     status: str
@@ -59,7 +57,7 @@ def write_comparison(
     swept: Sequence[str] = (),
     problems: Problems | None = None,
 ) -> Path:
-    """Write the comparison of finished runs of one label space.
+    """Write the comparison of finished runs of one label space; return the path of ``index.html``.
 
     Args:
         runs: the first is the reference of the paired differences.
@@ -69,17 +67,15 @@ def write_comparison(
         swept: dotted keys of the configuration that a sweep varied.
         problems: earlier problems, reported together with those of this function.
 
-    Returns:
-        The path of ``index.html``.
-
     Raises:
         RunError: no run, runs of different label spaces, or files that are missing or damaged (all listed).
     """
     compared = compare_with_first(runs, names, problems)
     reference = compared[0]
+    store = reference.job.store.fingerprint  # equal clip names on another store need not mean equal pictures
     monitor = monitor_of(compared)
     compared = better_first(compared, monitor)
-    best = choice(compared, reference, monitor)
+    marked = {"reference": reference, "chosen": _choice(compared, reference, monitor)}
     keys = differing_keys(compared, swept)
     children = any(run.people and run.provenance == "real" for run in compared)
     baselines = words.baselines(reference.metrics)
@@ -92,7 +88,10 @@ def write_comparison(
         out / "index.html",
         "compare.html.j2",
         mode=permissions,
-        rows=[_row(run, reference, best, groups, keys, out) for run in compared],
+        rows=[
+            (run, [word for word, other in marked.items() if other is run], _text(run, keys), _report_link(run, out))
+            for run in compared
+        ],
         groups=groups,
         reference=reference,
         summary=summary(compared, reference, monitor),
@@ -105,7 +104,7 @@ def write_comparison(
         mark=(baselines[1] - low) / (high - low) if baselines else None,
         alike=alike(compared) if len(compared) > 1 else [],
         n_tested=sum(run.p_holm is not None for run in compared),
-        other_store=sum(run.paired is not None and _elsewhere(run, reference) for run in compared),
+        other_store=sum(run.paired is not None and run.job.store.fingerprint != store for run in compared),
         unrecorded=sum(monitor not in run.reached for run in compared),
         same_keys=len({key for run in compared for key in run.config}) - len(keys),
         left_out=left_out,
@@ -114,58 +113,100 @@ def write_comparison(
     )
 
 
-def _row(
-    run: Compared,
-    reference: Compared,
-    best: Compared | None,
-    groups: Sequence[Group],
-    keys: Sequence[str],
-    out: Path,
-) -> dict[str, Any]:
+def _text(run: Compared, keys: Sequence[str]) -> str:
+    """Return the text in which the filter of the page searches."""
     settings = [f"{key}={run.config[key]}" for key in keys if key in run.config]
-    mode = run.job.mode
-    return {
-        "name": run.name,
-        "report": _report_link(run.path, out),
-        "about": run.provenance if mode == "inductive" else f"{run.provenance}, {mode}",
-        "marks": [word for word, other in (("reference", reference), ("chosen", best)) if other is run],
-        "found_by": " ".join([run.name, run.path.name, run.provenance, mode, *settings]).lower(),
-        "cells": [(group.key, column.numeric, column.cell(run)) for group in groups for column in group.columns],
-    }
+    return " ".join([run.name, run.path.name, run.provenance, run.job.mode, *settings]).lower()
 
 
 def _pictures(compared: Sequence[Compared], reference: Compared, monitor: str, keys: Sequence[str]) -> dict[str, str]:
     provenances = sorted({run.provenance for run in compared})
     recorded = [run for run in compared if monitor in run.reached]
-    drawn = {
-        "learning": comparison_figures.learning_curves(
-            {run.name: [run.curves[monitor]] for run in recorded},
-            provenances,
-            reached={run.name: run.reached[monitor] for run in recorded},
-            score=OBJECTIVES[monitor],
-            reference=reference.name,
-        ),
-        "settings": comparison_figures.settings_figure(
-            {key: _plottable([run.config.get(key) for run in recorded]) for key in keys},
-            [run.reached[monitor] for run in recorded],
-            provenances,
-            OBJECTIVES[monitor],
-        ),
-    }
-    return {name: data_uri(svg(figure)) for name, figure in drawn.items() if figure is not None}
+    reached = {run.name: run.reached[monitor] for run in recorded}
+    curves = {run.name: [run.curves[monitor]] for run in recorded}
+    settings = {key: [run.config.get(key) for run in recorded] for key in keys}
+    score, scores = OBJECTIVES[monitor], [run.reached[monitor] for run in recorded]
+    learning = learning_curves(curves, provenances, reached=reached, score=score, reference=reference.name)
+    return embedded({"learning": learning, "settings": settings_figure(settings, scores, provenances, score)})
 
 
-def _plottable(values: Sequence[Any]) -> list[Any]:
-    """Return numbers unchanged where all values are numbers, else texts."""
-    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return list(values) if numbers else [str(value) for value in values]
-
-
-def _elsewhere(run: Compared, reference: Compared) -> bool:
-    """Return whether the run was tested on another store: equal clip names need not mean equal pictures."""
-    return run.job.store.fingerprint != reference.job.store.fingerprint
-
-
-def _report_link(run: Path, out: Path) -> str | None:
-    report = run.resolve() / "report.html"
+def _report_link(run: Compared, out: Path) -> str | None:
+    report = run.path.resolve() / "report.html"
     return Path(os.path.relpath(report, out.resolve())).as_posix() if report.is_file() else None
+
+
+def _candidates(compared: Sequence[Compared], reference: Compared) -> list[Compared]:
+    """Return the runs that one may choose between, in their order: those tested on the clips of the reference.
+
+    The others are tested on other children, as the trials of two folds are: their scores are not comparable.
+    """
+    return [run for run in compared if run is reference or run.unpaired is None]
+
+
+def _choice(compared: Sequence[Compared], reference: Compared, monitor: str) -> Compared | None:
+    """Return the best candidate on inner validation; None where there is nothing to choose."""
+    among = _candidates(compared, reference)
+    return among[0] if len(among) > 1 and monitor in among[0].reached else None
+
+
+def summary(compared: Sequence[Compared], reference: Compared, monitor: str) -> list[str]:
+    """Return a comparison in a few sentences; the runs are in the order of ``monitor``, the best first."""
+    if len(compared) < 2:
+        return []
+    among, best = _candidates(compared, reference), _choice(compared, reference, monitor)
+    if len(among) == 1:
+        return [
+            f"No other run was tested on the clips of {reference.name}, so none is chosen here: scores on other "
+            "children say nothing of one another.",
+            *_differences(compared, reference),
+        ]
+    if best is None:
+        sentences = ["No run has a record of its inner validation, so none can be chosen here."]
+    else:
+        of = "" if len(among) == len(compared) else f", of {len(among)} on the same test clips,"
+        sentences = _chosen(best, reference, monitor, of)
+    leak = [ACROSS_FOLDS] if any(run.folds > 1 for run in among) else []
+    return [*sentences, *leak, *_flattering(among, best), *_differences(compared, reference)]
+
+
+def _chosen(best: Compared, reference: Compared, monitor: str, of: str) -> list[str]:
+    value = f"{best.reached[monitor]:.3f}" if lower_is_better(monitor) else percent(best.reached[monitor])
+    sentences = [
+        f"Inner validation chooses{of} {best.name} ({OBJECTIVES[monitor]} {value}); on the test clips it is right "
+        f"on {percent(best.metrics.accuracy)} ({within(best.metrics.interval('accuracy'))})."
+    ]
+    if best is not reference and best.paired:
+        difference = best.paired.differences["accuracy_with_missing"]
+        gained = points(difference.value, difference.interval.low, difference.interval.high)
+        sentences.append(f"Beside {reference.name}, the reference, that is {gained}, {p_words(best.p_holm)}.")
+    return sentences
+
+
+def _flattering(among: Sequence[Compared], best: Compared | None) -> list[str]:
+    judged = [run for run in among if run.metrics.accuracy is not None]
+    highest = max(judged, key=lambda run: run.metrics.accuracy, default=best)
+    if best is None or highest is None or highest is best:
+        return []
+    return [
+        f"The highest test accuracy, {percent(highest.metrics.accuracy)}, is that of {highest.name}; as the best of "
+        f"{len(judged)} on the test clips it flatters itself, and is no reason to choose it."
+    ]
+
+
+def _differences(compared: Sequence[Compared], reference: Compared) -> list[str]:
+    tested = [(run.p_holm, run.paired) for run in compared if run.p_holm is not None and run.paired]
+    unpaired = sum(run.unpaired is not None for run in compared)
+    sentences = []
+    if tested:
+        values = [paired.differences["accuracy_with_missing"].value for p, paired in tested if p < ALPHA]
+        above, below = sum(value > 0 for value in values), sum(value < 0 for value in values)
+        more, less = (f"{count} {'is' if count == 1 else 'are'} shown to be" for count in (above, below))
+        sentences.append(
+            f"Of {counted(len(tested), 'run')} tested against {reference.name}, {more} more "
+            f"accurate and {less} less (p below .05, corrected for the number of tests)."
+        )
+        if (hopeless := too_few(reference.metrics.n_subjects, len(tested))) is not None:
+            sentences.append(hopeless)
+    if unpaired:
+        sentences.append(f"{counted(unpaired, 'run')} cannot be paired with it; the table says why.")
+    return sentences

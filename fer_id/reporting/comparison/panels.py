@@ -1,23 +1,78 @@
-"""Columns of a comparison that depend on the runs: classes, subgroups, cost, and differing settings."""
+"""Cells, columns and column groups of a comparison table; columns of classes, subgroups, cost and settings."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fer_id.evaluation.groups.gaps import GAP
-from fer_id.reporting.comparison.cells import NONE, Cell, Column, counted_cell
 from fer_id.reporting.comparison.compared_run import Compared
 from fer_id.reporting.group_words import gap_words
 from fer_id.reporting.page import duration
 from fer_id.reporting.words import percent, within
 from fer_id.runs.metrics import GroupScores, Metrics
 
+NONE = "–"
 _LEAST_SPREAD = 0.1  # minimum range of the shades, so that small differences stay pale
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the table.
+
+    Attributes:
+        text: main text.
+        small: small text below it.
+        value: sort key; None sorts last.
+        tooltip: shown under the pointer.
+        css: further CSS classes.
+        share: darkness of its shade, in [0, 1]; None: no shade.
+        strip: value and interval to draw, each in [0, 1].
+    """
+
+    text: str = NONE
+    small: str = ""
+    value: float | str | None = None
+    tooltip: str = ""
+    css: str = ""
+    share: float | None = None
+    strip: tuple[float, Mapping[str, float] | None] | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: title, function from a run to its cell, and meaning."""
+
+    title: str
+    cell: Callable[[Compared], Cell]
+    meaning: str = ""
+    numeric: bool = True
+    sortable: bool = True
+
+
+@dataclass(frozen=True)
+class Group:
+    """Columns that are shown or hidden together by the checkbox ``key``; ``visible``: whether they are at first."""
+
+    key: str
+    title: str
+    columns: list[Column]
+    visible: bool = True
+
+
+def number_cell(value: float | None, form: Callable[[float], str] = "{:,}".format) -> Cell:
+    """Return a cell with a number, formatted with thousands separators or by ``form``."""
+    return Cell() if value is None else Cell(form(value), value=value)
+
+
+def share_cell(share: float | None, small: str = "", digits: int = 1) -> Cell:
+    """Return a cell with a share in per cent."""
+    return Cell() if share is None else Cell(f"{100 * share:.{digits}f}", small, share)
 
 
 def class_columns(compared: Sequence[Compared], labels: Sequence[str]) -> list[Column]:
     """Return a heat map over runs and classes, shaded from its lowest recall to its highest."""
-    known = [row["recall"] for run in compared for row in run.metrics.per_class.values() if row["recall"] is not None]
+    known = [row.recall for run in compared for row in run.metrics.per_class.values() if row.recall is not None]
     low, high = min(known, default=0.0), max(known, default=1.0)
     return [_recall(label, low, max(high - low, _LEAST_SPREAD)) for label in labels]
 
@@ -41,22 +96,17 @@ def group_columns(compared: Sequence[Compared]) -> list[str]:
 def gap_columns(compared: Sequence[Compared]) -> list[Column]:
     """Return the group with the lowest accuracy, and the gap of every column that any run was broken down by."""
     names = group_columns(compared)
-    lowest = [
-        Column("Lowest group, %", _lowest_group, "accuracy of the group served worst, of those with enough subjects")
-    ]
-    return [*(lowest if names else []), *(_gap(name) for name in names)]
+    meaning = "accuracy of the group served worst, of those with enough subjects"
+    return [Column("Lowest group, %", _lowest_group, meaning), *map(_gap, names)] if names else []
 
 
 def lowest_group(metrics: Metrics) -> tuple[float, str, GroupScores] | None:
     """Return accuracy, name and numbers of the group with the lowest accuracy, among groups with enough subjects."""
-    subgroups = metrics.subgroups
-    if not subgroups:
-        return None
     enough = [
         (group.accuracy, f"{name} {value}", group)
-        for name, column in subgroups.columns.items()
+        for name, column in metrics.columns.items()
         for value, group in column.groups.items()
-        if group.accuracy is not None and group.n_subjects >= subgroups.min_subjects
+        if group.accuracy is not None and metrics.subgroups and group.n_subjects >= metrics.subgroups.min_subjects
     ]
     return min(enough, key=lambda entry: entry[0], default=None)
 
@@ -78,11 +128,10 @@ def _gap(name: str) -> Column:
             return Cell(tooltip=f"not broken down by {name}")
         gap = column.gaps["accuracy"]
         css = "words sure" if gap.verdict == GAP else "words"
-        tooltip = f"{name}: {gap_words(gap, 'accuracy')}"
-        if gap.gap is None:
-            return Cell(NONE, gap.verdict, tooltip=tooltip, css=css)
-        small = f"{gap.worst} lowest; {gap.verdict}"
-        return Cell(f"{100 * gap.gap:.1f}", small, gap.gap, tooltip=tooltip, css=css)
+        text, small = NONE, gap.verdict
+        if gap.gap is not None:
+            text, small = f"{100 * gap.gap:.1f}", f"{gap.worst} lowest; {gap.verdict}"
+        return Cell(text, small, gap.gap, tooltip=f"{name}: {gap_words(gap, 'accuracy')}", css=css)
 
     meaning = "largest minus smallest accuracy of its groups, and whether that is shown"
     return Column(f"{name}: gap, points", cell, meaning, numeric=False)
@@ -92,17 +141,16 @@ def cost_columns(compared: Sequence[Compared]) -> list[Column]:
     """Return size, time and memory; precision and machine where they differ between runs."""
 
     def memory(run: Compared) -> Cell:
-        peak = run.job.peak_memory_bytes
-        return Cell() if peak is None else Cell(f"{peak / 1e9:.2f}", value=peak)
-
-    def seconds(run: Compared) -> Cell:
-        took = run.job.seconds
-        return Cell() if took is None else Cell(duration(took), value=took)
+        return number_cell(run.job.peak_memory_bytes, lambda peak: f"{peak / 1e9:.2f}")
 
     columns = [
-        Column("Parameters", lambda run: counted_cell(run.job.cost.parameters)),
-        Column("Multiply-adds a clip", lambda run: counted_cell(run.job.cost.multiply_adds_per_clip)),
-        Column("Training time", seconds, "of all folds, without what the run started from"),
+        Column("Parameters", lambda run: number_cell(run.job.cost.parameters)),
+        Column("Multiply-adds a clip", lambda run: number_cell(run.job.cost.multiply_adds_per_clip)),
+        Column(
+            "Training time",
+            lambda run: number_cell(run.job.seconds, duration),
+            "of all folds, without what the run started from",
+        ),
         Column("Peak memory, GB", memory, "of the accelerator, or of the whole process without one"),
     ]
     if len({run.job.precision for run in compared}) > 1:
