@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from fer_id.evaluation.effect import effect, hedges_g, superiority
+from fer_id.evaluation.paired import effect, hedges_g, superiority
 
 RUN, REFERENCE = np.array([0.8, 0.6, 0.9, 0.5, 0.7]), np.array([0.6, 0.5, 0.7, 0.6, 0.7])
 Shares = st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), min_size=3, max_size=30)

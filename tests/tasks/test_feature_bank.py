@@ -10,7 +10,7 @@ from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
-from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.features import FeatureBank
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
