@@ -41,6 +41,11 @@ def folds_of(
     return make_folds(clips, ProtocolConfig(**config), seed=seed, images=images, deduplicate=not keep)
 
 
+def assert_alike(fold: Fold, other: Fold) -> None:
+    for split in SPLITS:
+        np.testing.assert_array_equal(getattr(fold, split), getattr(other, split))
+
+
 def ids(clips: pd.DataFrame, fold: Fold, split: str) -> list[str]:
     return clips["clip_id"].iloc[getattr(fold, split)].tolist()
 
@@ -58,13 +63,13 @@ def cohorts(draw: st.DrawFn) -> pd.DataFrame:
 def test_no_subject_is_in_two_splits_and_no_clip_is_lost(
     clips: pd.DataFrame, name: str, folds: int, test: float, validation: float, seed: int
 ) -> None:
-    config = ProtocolConfig(name, folds=folds, test_fraction=test, validation_fraction=validation)
+    config: dict[str, Any] = {"folds": folds, "test_fraction": test, "validation_fraction": validation}
     groups = clips["subject_id"].nunique()
     if name == "kfold" and groups == 3 and folds == 2:
         with pytest.raises(DataError, match="1 groups of subject_id to learn from"):  # one fold tests two of three
-            make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+            folds_of(clips, seed, name=name, **config)
         return
-    made = make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+    made = folds_of(clips, seed, name=name, **config)
     for fold in made:
         sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]
         assert all(sides)
@@ -82,11 +87,9 @@ def test_no_subject_is_in_two_splits_and_no_clip_is_lost(
 
 @given(cohorts(), GROUPED, st.integers(0, 2**32 - 1))
 def test_folds_are_a_function_of_the_seed(clips: pd.DataFrame, name: str, seed: int) -> None:
-    config = ProtocolConfig(name, folds=3)
-    first, second = (make_folds(clips, config, seed=seed, images=False, deduplicate=True) for _ in range(2))
+    first, second = (folds_of(clips, seed, name=name, folds=3) for _ in range(2))
     for fold, again in zip(first, second, strict=True):
-        for split in SPLITS:
-            np.testing.assert_array_equal(getattr(fold, split), getattr(again, split))
+        assert_alike(fold, again)
 
 
 @pytest.mark.parametrize("name", ["holdout", "kfold"])
@@ -99,11 +102,9 @@ def test_another_seed_gives_another_division(name: str) -> None:
 @pytest.mark.parametrize("name", ["kfold", "loso"])
 def test_one_fold_alone_is_the_same_as_among_all(name: str) -> None:
     clips = people(6)
-    every = folds_of(clips, name=name, folds=3)
-    wanted = every[-1]
+    wanted = folds_of(clips, name=name, folds=3)[-1]
     (alone,) = folds_of(clips, name=name, folds=3, only=[wanted.name])
-    for split in SPLITS:
-        np.testing.assert_array_equal(getattr(alone, split), getattr(wanted, split))
+    assert_alike(alone, wanted)
 
 
 def test_fractions_are_shares_of_the_groups() -> None:
