@@ -41,10 +41,8 @@ def fitted(
     before = weights(model)
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy, l2sp=l2sp), before)
     task = ClipClassification(model, TARGET, OptimConfig(lr=0.05), LossConfig(), strategy=chosen)
-    trainer = pl.Trainer(
-        max_epochs=epochs, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, num_sanity_val_steps=0,
-    )  # fmt: skip
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, **quiet)
     trainer.fit(task, torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=dict))  # type: ignore[arg-type]
     return model, before
 
