@@ -28,12 +28,10 @@ from scipy import special
 from fer_id.errors import ConfigError, FerIdError
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
-from fer_id.evaluation.confidence.calibration import calibration_scores
-from fer_id.evaluation.confidence.intervals import calibration_intervals, selective_intervals
-from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage
-from fer_id.evaluation.effect import effect
+from fer_id.evaluation.confidence.calibration import calibration_intervals, calibration_scores
+from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage, selective_intervals
 from fer_id.evaluation.intervals import BOOTSTRAP_FROM, Interval, count_intervals, jackknife
-from fer_id.evaluation.paired import PAIRED, difference_intervals
+from fer_id.evaluation.paired import PAIRED, difference_intervals, effect
 from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.files import write_json
 from fer_id.progress import say

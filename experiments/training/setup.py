@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fer_id.models.network import ClipClassifier
-    from fer_id.tasks.feature_bank import FeatureBank
+    from fer_id.tasks.features import FeatureBank
 
 
 def open_data(config: TrainConfig, fold: str | None, part: int | None = None) -> FerDataModule:

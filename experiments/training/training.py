@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
-    from fer_id.tasks.feature_bank import FeatureBank
+    from fer_id.tasks.features import FeatureBank
 
 SINGLE, FOLD, PART = "train", "fold", "part"
 """Job types beside ``TRIAL``: a single training, a fold of a cross-validation, a part of a cross-fitted training."""

@@ -23,7 +23,7 @@ from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
-from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.features import FeatureBank
 
 
 def train(config: TrainConfig) -> str | None:

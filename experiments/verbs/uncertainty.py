@@ -58,7 +58,7 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
     """Return the clips with a prediction in all runs, and the members' probabilities (M, N, K)."""
     import numpy as np
 
-    from fer_id.evaluation.predictions import check_predictions, class_names, probabilities
+    from fer_id.evaluation.predictions import check_predictions, class_columns, class_names
     from fer_id.labels import LabelSpace
 
     tables = [run.predictions() for run in runs]
@@ -85,7 +85,7 @@ def _ensemble(runs: list[RunDir]) -> tuple[pd.DataFrame, Any]:
     known = np.logical_and.reduce([test["predicted"].notna().to_numpy() for test in tests])
     if not known.any():
         raise RunError(f"{runs[0].path}: no test clip has a prediction in every run")
-    members = np.stack([probabilities(test[known], labels) for test in tests])
+    members = np.stack([class_columns(test[known], labels) for test in tests])
     return tests[0][known].reset_index(), members
 
 

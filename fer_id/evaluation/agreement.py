@@ -12,14 +12,10 @@ from fer_id.labels import LabelSpace
 
 
 def vote_shares(votes: pd.DataFrame, space: LabelSpace) -> dict[str, list[float]]:
-    """Return the soft label of every clip: shares of its annotators' votes, weighted by their confidence.
+    """Return the soft label of every clip by its id: K shares of its annotators' votes, weighted by their confidence.
 
-    Args:
-        votes: one row per vote: ``clip_id``, ``annotator``, ``label``, ``confidence`` (0 to 1; NaN counts as 1).
-        space: the classes.
-
-    Returns:
-        clip_id -> K shares that sum to one; a clip whose votes all have confidence 0 is left out.
+    The table has one row per vote: ``clip_id``, ``annotator``, ``label``, ``confidence`` (0 to 1; NaN counts as 1). A
+    clip whose votes all have confidence 0 is left out.
     """
     weights = votes["confidence"].astype(float).fillna(1.0)
     table = weights.groupby([votes["clip_id"], votes["label"]]).sum().unstack(fill_value=0)
@@ -29,26 +25,19 @@ def vote_shares(votes: pd.DataFrame, space: LabelSpace) -> dict[str, list[float]
     return {str(clip): row.tolist() for clip, row in zip(shares.index, shares.to_numpy(), strict=True)}
 
 
-def agreement(votes: pd.DataFrame, space: LabelSpace) -> dict[str, Any]:
-    """Compute Krippendorff's alpha and the human ceiling.
+def agreement(votes: pd.DataFrame, space: LabelSpace) -> dict[str, object]:
+    """Compute Krippendorff's alpha and the human ceiling of votes as for :func:`vote_shares`.
 
     Alpha (Krippendorff, 2018, chapter 12; nominal) is 1 for full agreement and 0 for agreement by chance; annotators
     may have labelled some of the clips only. The ceiling is the accuracy of one annotator against the majority of the
     others, averaged over annotators; where the others are tied between n classes, each of these counts 1/n. By class it
-    is the recall of one annotator against the majority of the others, averaged likewise.
-
-    Args:
-        votes: as for :func:`vote_shares`.
-        space: the classes.
-
-    Returns:
-        ``annotators``, ``clips`` (with at least two votes), ``alpha``, ``ceiling``, ``ceiling_by_class``; the latter
-        three None, with ``reason``, where no clip has two votes or all votes are for one class.
+    is the recall of one annotator against the majority of the others, averaged likewise. ``clips`` counts those with at
+    least two votes; alpha and ceilings are None, with ``reason``, where there is none or all votes are for one class.
     """
     codes = votes.assign(code=[space.index(label) for label in votes["label"]])
     grid = codes.pivot(index="annotator", columns="clip_id", values="code").to_numpy(float)
     shared = np.isfinite(grid).sum(axis=0) > 1
-    metrics: dict[str, Any] = {"annotators": len(grid), "clips": int(shared.sum())}
+    metrics: dict[str, object] = {"annotators": len(grid), "clips": int(shared.sum())}
     metrics |= {"alpha": None, "ceiling": None, "ceiling_by_class": None}
     if not shared.any():
         return {**metrics, "reason": "no clip was labelled by two people"}

@@ -12,37 +12,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_id.evaluation.scores import Floats, Ints
+from fer_id.evaluation.predictions import Judged
+from fer_id.evaluation.scores import Floats, Ints, ratio
+
+
+def auc_of(judged: Judged) -> tuple[Floats, Floats]:
+    """Compute the AUC by class, (K,), of the clips with a prediction, and the macro AUC without each subject, (S,)."""
+    p, truth = judged.probabilities[judged.covered], judged.truth[judged.covered]
+    codes, subjects = np.unique(judged.subjects[judged.covered], return_inverse=True)
+    return auc_by_class(p, truth), macro_auc(auc_without_each(p, truth, subjects, len(codes)))
 
 
 def auc_by_class(scores: Floats, truth: Ints) -> Floats:
-    """Compute the AUC of each class against the rest.
+    """Compute the AUC of each class against the rest, (K,); NaN for a class with no clip, or with every clip.
 
-    Args:
-        scores: (N, K) probabilities or any score that grows with belief in the class.
-        truth: (N,) class indices.
-
-    Returns:
-        (K,) in [0, 1]; NaN for a class with no clip, or with every clip.
+    ``scores`` (N, K) are probabilities, or any that grow with belief in the class; ``truth`` (N,) class indices.
     """
     return np.asarray(_auc_without(scores, truth, np.zeros(len(truth), dtype=np.int64), n_groups=1)[0])
 
 
 def auc_without_each(scores: Floats, truth: Ints, subjects: Ints, n_subjects: int) -> Floats:
-    """Compute the AUC by class with each subject left out in turn, (n_subjects, K).
-
-    Args:
-        subjects: (N,) indices in ``[0, n_subjects)``.
-    """
+    """Compute the AUC by class, (n_subjects, K), without each subject; ``subjects`` (N,) are their indices from 0."""
     return np.asarray(_auc_without(scores, truth, subjects, n_subjects)[1])
 
 
 def macro_auc(by_class: Floats) -> Floats:
     """Average over the classes whose AUC is defined, (..., K) -> (...); NaN if none is."""
     defined = ~np.isnan(by_class)
-    total = np.where(defined, by_class, 0.0).sum(-1)
-    number = defined.sum(-1)
-    return np.asarray(np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0))
+    return ratio(np.where(defined, by_class, 0.0).sum(-1), defined.sum(-1))
 
 
 def _auc_without(scores: Floats, truth: Ints, groups: Ints, n_groups: int) -> tuple[Floats, Floats]:
@@ -66,8 +63,7 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
     pairs = n_positive.sum() * n_negative.sum()
     pairs_left = (n_positive.sum() - n_positive) * (n_negative.sum() - n_negative)
     left = won.sum() - won - won_against + won_inside
-    whole = float(won.sum() / pairs) if pairs else float("nan")
-    return whole, np.divide(left, pairs_left, out=np.full(n_groups, np.nan), where=pairs_left > 0)
+    return float(ratio(won.sum(), pairs)), ratio(left, pairs_left)
 
 
 def _midranks(score: Floats, groups: Ints) -> Floats:

@@ -87,25 +87,21 @@ class ProtocolConfig:
 
 @dataclass(frozen=True)
 class Fold:
-    """Row numbers of one division into training, inner validation and test.
-
-    Attributes:
-        name: ``official``, ``holdout``, the fold's number, or the group left out.
-        train, validation, test: int64 row numbers into the table of clips.
-        dropped: number of rows left out, by reason.
-        unlabelled: test rows that training may use without their labels.
-        own: rows of ``train`` that are earlier clips of the tested subjects.
-        part: in cross-fitting, the number of the part whose children are in ``test``; None for the fold itself.
-    """
+    """Row numbers, into the table of clips, of one division into training, inner validation and test."""
 
     name: str
+    """``official``, ``holdout``, the fold's number, or the group left out."""
     train: Rows
     validation: Rows
     test: Rows
     dropped: dict[str, int]
+    """Number of rows left out, by reason."""
     unlabelled: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    """Test rows that training may use without their labels."""
     own: Rows = field(default_factory=lambda: np.empty(0, np.int64))
+    """Rows of ``train`` that are earlier clips of the tested subjects."""
     part: int | None = None
+    """In cross-fitting, the number of the part whose children are in ``test``; None for the fold itself."""
 
     @property
     def mode(self) -> str:
@@ -115,17 +111,11 @@ class Fold:
 
 @dataclass(frozen=True)
 class Breakdown:
-    """Group columns that scores are broken down by.
+    """Group columns that scores are broken down by."""
 
-    Attributes:
-        columns: group columns; empty for all suitable ones.
-        pairs: ``first:second``, two columns crossed.
-        min_subjects: fewest subjects of a group that enters a gap.
-    """
-
-    columns: Sequence[str] = ()
-    pairs: Sequence[str] = ()
-    min_subjects: int = MIN_SUBJECTS
+    columns: Sequence[str] = ()  # empty for all suitable ones
+    pairs: Sequence[str] = ()  # first:second, two columns crossed
+    min_subjects: int = MIN_SUBJECTS  # fewest subjects of a group that enters a gap
 
 
 ALL_GROUPS = Breakdown()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -43,122 +43,79 @@ BINS = 4
 
 @dataclass(frozen=True)
 class Answers:
-    """Correctness of each control on N labelled test clips.
+    """Correctness of each control on N labelled test clips, where a clip without a face counts as wrong."""
 
-    Attributes:
-        right: control -> (N,) in [0, 1]; a mean over orders or trainings need not be whole. A clip without a face
-            counts as wrong.
-        by_frame: reader -> (T,) accuracy of each frame alone.
-        subjects: (N,) names of the clips' subjects.
-        peak, delay: (N,) results of :func:`peak_and_delay`.
-    """
-
-    right: Mapping[str, Floats]
-    by_frame: Mapping[str, Floats]
-    subjects: Sequence[str]
-    peak: Floats
+    right: Mapping[str, Floats]  # control -> (N,) in [0, 1]; a mean over orders or trainings need not be whole
+    by_frame: Mapping[str, Floats]  # reader -> (T,) accuracy of each frame alone
+    subjects: Sequence[str]  # (N,) names of the clips' subjects
+    peak: Floats  # (N,), as the delay: results of peak_and_delay
     delay: Floats
-
-
-class Extent(TypedDict):
-    """An interval; null with its reason where undefined."""
-
-    low: float | None
-    high: float | None
-    reason: str | None
-
-
-class Score(Extent):
-    """An accuracy with its interval."""
-
-    value: float
-
-
-class Contrast(Extent):
-    """Accuracy of whole clips minus that of a control, with its test."""
-
-    difference: float
-    p: float
-    p_holm: float
 
 
 def summary(answers: Answers) -> dict[str, Any]:
     """Compute the accuracies with intervals, tests and bins of ``controls.json`` from the answers.
 
-    Returns:
-        ``n_clips n_subjects accuracy against_whole_clip by_frame per_subject peak delay``; shares lie in [0, 1], an
-        undefined interval is null with its ``reason``.
+    Shares lie in [0, 1]; an undefined interval is null with its ``reason``.
     """
     names, codes = np.unique(np.asarray(answers.subjects, dtype=str), return_inverse=True)
     tables = {name: _tables(right, codes, len(names)) for name, right in answers.right.items()}
     return {
         "n_clips": len(codes),
         "n_subjects": len(names),
-        "accuracy": {name: {**_accuracy(table), "what": CONTROLS[name]} for name, table in tables.items()},
-        "against_whole_clip": against_whole(tables),
+        **_judged(tables),
         "by_frame": {reader: values.tolist() for reader, values in answers.by_frame.items()},
         "per_subject": {"subjects": names.tolist(), "clips": tables[WHOLE].sum((1, 2)).astype(int).tolist()}
         | {"right": {name: table[:, 0, 0].tolist() for name, table in tables.items()}},
-        "peak": _by_bin(answers, answers.peak, codes, len(names)),
-        "delay": _by_bin(answers, answers.delay, codes, len(names)),
+        "peak": _by_bin(answers, answers.peak, codes),
+        "delay": _by_bin(answers, answers.delay, codes),
     }
 
 
-def against_whole(tables: Mapping[str, Floats]) -> dict[str, Contrast]:
-    """Compute the accuracy of the whole clip minus each control of ``TESTED``: difference, interval, p, corrected p.
+def _judged(tables: Mapping[str, Floats]) -> dict[str, dict[str, object]]:
+    """Compute the accuracy of each control, and that of the whole clip minus each of ``TESTED`` with interval and p.
 
-    Args:
-        tables: control -> (S, 1, 2) right and wrong clips of each subject.
+    ``tables`` has by control the right and wrong clips of each subject, (S, 1, 2).
     """
+    accuracy: dict[str, object] = {name: _accuracy(table) | {"what": CONTROLS[name]} for name, table in tables.items()}
     contrasts = {name: contrast_counts(tables[WHOLE], tables[name]) for name in TESTED}
     adjusted = holm({name: contrast.p for name, contrast in contrasts.items()})
-    return {
+    against: dict[str, object] = {
         name: {"difference": contrast.value, **_interval(contrast.interval), "p": contrast.p, "p_holm": adjusted[name]}
         for name, contrast in contrasts.items()
     }
+    return {"accuracy": accuracy, "against_whole_clip": against}
 
 
 def pooled(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Pool :func:`summary` of one model trained with several seeds: means, with intervals over subjects.
+    """Pool :func:`summary`, or ``controls.json``, of one model trained with several seeds on the same clips.
 
-    Args:
-        runs: ``controls.json`` of each training, on the same clips.
-
-    Returns:
-        as :func:`summary`; of several trainings the bins hold means without intervals.
+    Values are means, with intervals over subjects; those in bins have no intervals.
     """
     first = runs[0]
     if len(runs) == 1:
         return dict(first)
-    tables = _mean_tables([run["per_subject"] for run in runs])
+    clips = np.array(first["per_subject"]["clips"], float)
+    tables = {}
+    for name in first["per_subject"]["right"]:
+        right = np.mean([run["per_subject"]["right"][name] for run in runs], axis=0)
+        tables[name] = np.stack([right, clips - right], axis=-1)[:, None]
     return {
         **{key: first[key] for key in first if key != "per_subject"},
-        "accuracy": {name: {**_accuracy(table), "what": CONTROLS[name]} for name, table in tables.items()},
-        "against_whole_clip": against_whole(tables),
+        **_judged(tables),
         "by_frame": {name: np.mean([run["by_frame"][name] for run in runs], 0).tolist() for name in first["by_frame"]},
         **{key: _mean_bins([run[key] for run in runs]) for key in ("peak", "delay")},
     }
 
 
-def _mean_tables(runs: Sequence[Mapping[str, Any]]) -> dict[str, Floats]:
-    """Average ``per_subject`` of several trainings into tables of right and wrong clips: control -> (S, 1, 2)."""
-    clips = np.array(runs[0]["clips"], float)
-    right = {name: np.mean([run["right"][name] for run in runs], axis=0) for name in runs[0]["right"]}
-    return {name: np.stack([counts, clips - counts], axis=-1)[:, None] for name, counts in right.items()}
-
-
-def _mean_bins(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _mean_bins(runs: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """Average the accuracies in the bins of several trainings, whose bins hold the same clips."""
     if runs[0]["bins"] is None:
         return dict(runs[0])
-    bins = []
+    nothing, bins = {"low": None, "high": None, "reason": "the mean of several trainings"}, []
     for parts in zip(*(run["bins"] for run in runs), strict=True):
-        means = {
-            name: float(np.mean([part["accuracy"][name]["value"] for part in parts])) for name in parts[0]["accuracy"]
-        }
-        reason = "the mean of several trainings"
-        accuracy = {name: {"value": mean, "low": None, "high": None, "reason": reason} for name, mean in means.items()}
-        bins.append({**parts[0], "accuracy": accuracy})
+        each = [part["accuracy"] for part in parts]
+        means = {name: float(np.mean([accuracy[name]["value"] for accuracy in each])) for name in each[0]}
+        bins.append({**parts[0], "accuracy": {name: {"value": mean, **nothing} for name, mean in means.items()}})
     return {**runs[0], "bins": bins}
 
 
@@ -179,17 +136,18 @@ def _tables(right: Floats, codes: Ints, subjects: int) -> Floats:
     return np.stack([sums, wrong], axis=-1)[:, None]
 
 
-def _accuracy(tables: Floats) -> Score:
+def _accuracy(tables: Floats) -> dict[str, float | str | None]:
     statistic = Statistic(accuracy_with_missing, np.ones(tables.shape[1:], np.bool_))
     interval = count_intervals(tables, {"accuracy": statistic})["accuracy"]
     return {"value": float(accuracy_with_missing(tables.sum(0))), **_interval(interval)}
 
 
-def _interval(interval: Interval) -> Extent:
+def _interval(interval: Interval) -> dict[str, float | str | None]:
+    """Return the limits, or null and the reason."""
     return {"low": interval.low, "high": interval.high, "reason": interval.reason}
 
 
-def _by_bin(answers: Answers, values: Floats, codes: Ints, subjects: int) -> dict[str, Any]:
+def _by_bin(answers: Answers, values: Floats, codes: Ints) -> dict[str, object]:
     """Compute accuracy in up to ``BINS`` bins of about equally many clips, with edges from the values alone."""
     known = np.isfinite(values)
     if not known.any():
@@ -197,21 +155,18 @@ def _by_bin(answers: Answers, values: Floats, codes: Ints, subjects: int) -> dic
         return {"bins": None, "n_without": int((~known).sum()), "reason": reason}
     edges = np.unique(np.quantile(values[known], np.linspace(0, 1, BINS + 1)[1:-1]))
     inner = edges[edges > values[known].min()]  # delays are few whole numbers: quantiles may coincide with the minimum
-    place = np.digitize(values, inner)
-    bins = [_bin(answers, values, known & (place == number), codes, subjects) for number in range(len(inner) + 1)]
-    return {"bins": [part for part in bins if part], "n_without": int((~known).sum()), "reason": None}
+    place = np.where(known, np.digitize(values, inner), -1)
+    bins = [_bin(answers, values, place == number, codes) for number in np.unique(place[known])]
+    return {"bins": bins, "n_without": int((~known).sum()), "reason": None}
 
 
-def _bin(answers: Answers, values: Floats, rows: Bools, codes: Ints, subjects: int) -> dict[str, Any]:
-    if not rows.any():
-        return {}
-    present = np.unique(codes[rows])
-    compared = {name: answers.right[name][rows] for name in (WHOLE, MEAN, CHOSEN)}
-    tables = {name: _tables(right, codes[rows], subjects)[present] for name, right in compared.items()}
+def _bin(answers: Answers, values: Floats, rows: Bools, codes: Ints) -> dict[str, object]:
+    present, subjects = np.unique(codes[rows], return_inverse=True)
+    compared = {name: _tables(answers.right[name][rows], subjects, len(present)) for name in (WHOLE, MEAN, CHOSEN)}
     return {
         "from": float(values[rows].min()),
         "to": float(values[rows].max()),
         "n_clips": int(rows.sum()),
         "n_subjects": len(present),
-        "accuracy": {name: _accuracy(table) for name, table in tables.items()},
+        "accuracy": {name: _accuracy(table) for name, table in compared.items()},
     }

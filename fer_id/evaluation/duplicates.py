@@ -53,44 +53,26 @@ _COMPARED_AT_ONCE = 2**21  # hash pairs per block: 16 MB of XORs, whatever the n
 
 @dataclass(frozen=True)
 class Fingerprints:
-    """Digests, thumbnails and perceptual hashes of N images.
+    """Digests, thumbnails and perceptual hashes of N images."""
 
-    Attributes:
-        digests: bytes (N,) of 16, equal where shape and pixels are equal.
-        thumbnails: uint8 (N, 32, 32), gray.
-        hashes: uint64 (N,), perceptual.
-        constant: bool (N,), images of one single colour; they are near-identical to no image.
-    """
-
-    digests: NDArray[np.bytes_]
-    thumbnails: NDArray[np.uint8]
-    hashes: NDArray[np.uint64]
-    constant: NDArray[np.bool_]
+    digests: NDArray[np.bytes_]  # (N,) of 16 bytes, equal where shape and pixels are equal
+    thumbnails: NDArray[np.uint8]  # (N, 32, 32), gray
+    hashes: NDArray[np.uint64]  # (N,), perceptual
+    constant: NDArray[np.bool_]  # (N,), images of one single colour; they are near-identical to no image
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Groups of duplicates among N images.
+    """Groups of duplicates among N images; contents and groups are numbered from 0 by first appearance."""
 
-    Attributes:
-        content: int64 (N,), equal where images are byte-identical; numbered from 0 by first appearance.
-        near: int64 (M, 2), pairs of contents that are near-identical, first < second.
-        group: int64 (N,), connected components of both relations; numbered from 0 by first appearance.
-        constant: bool (N,), as in :class:`Fingerprints`.
-    """
-
-    content: NDArray[np.int64]
-    near: NDArray[np.int64]
-    group: NDArray[np.int64]
-    constant: NDArray[np.bool_]
+    content: NDArray[np.int64]  # (N,), equal where images are byte-identical
+    near: NDArray[np.int64]  # (M, 2), pairs of contents that are near-identical, first < second
+    group: NDArray[np.int64]  # (N,), connected components of both relations
+    constant: NDArray[np.bool_]  # (N,), as in Fingerprints
 
 
 def fingerprint(images: Iterable[NDArray[np.uint8]]) -> Fingerprints:
-    """Compute the fingerprints of images one at a time, without holding the images.
-
-    Args:
-        images: uint8 (H, W) gray or (H, W, 3) RGB, of any size.
-    """
+    """Compute the fingerprints of images, (H, W) gray or (H, W, 3) RGB, one at a time, without holding the images."""
     digests: list[bytes] = []
     thumbnails: list[NDArray[np.uint8]] = []
     hashes: list[NDArray[np.uint8]] = []
@@ -121,14 +103,9 @@ def find_duplicates(
 ) -> Duplicates:
     """Group images that are byte-identical or near-identical, directly or through other images.
 
-    Args:
-        prints: fingerprints of N images.
-        between: N keys (for example the child); near-identical pairs are then sought between different keys only, as
-            neighbouring frames of one video are always near-identical.
-        radius: see :data:`RADIUS`.
-        correlation: see :data:`CORRELATION`.
-
-    All pairs of hashes are compared, so time grows with the square of N: a second for 32,000 images.
+    With N keys ``between`` (for example the child) near-identical pairs are sought between different keys only, as
+    neighbouring frames of one video are always near-identical. All pairs of hashes are compared, so time grows with the
+    square of N: a second for 32,000 images.
     """
     _, first, inverse = np.unique(prints.digests, return_index=True, return_inverse=True)
     rank = np.argsort(np.argsort(first))
@@ -150,11 +127,8 @@ def find_duplicates(
 def alike(images: Iterable[tuple[str, NDArray[np.uint8]]]) -> dict[str, int]:
     """Find pairs of children who share identical or near-identical pictures: perhaps one child under two names.
 
-    Args:
-        images: (child, picture), one at a time; pictures as for :func:`fingerprint`.
-
-    Returns:
-        ``"a & b"`` -> number of groups of duplicates with pictures of both, most first; empty where no pair shares one.
+    The images are (child, picture), one at a time. Return ``"a & b"`` -> number of groups of duplicates with pictures
+    of both, most first.
     """
     children: list[str] = []
 
@@ -197,21 +171,17 @@ def hamming_pairs(
 
 
 def shifted_correlation(image: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Compute the Pearson correlation of two images, the best over shifts by half pixels; in [-1, 1].
+    """Compute the Pearson correlation of two images (H, W), the best over shifts by half pixels; in [-1, 1].
 
-    The inner part of ``other`` is shifted over ``image``. Half pixels matter: shifted by half a pixel, a sharp picture
-    correlates with itself at 0.93 only. They are tried where whole pixels give at least 0.8, which few pairs reach.
-
-    Args:
-        image: uint8 (H, W), not constant.
-        other: same shape.
+    The inner part of ``other`` is shifted over ``image``, which must not be constant. Half pixels matter: shifted by
+    half a pixel, a sharp picture correlates with itself at 0.93 only. They are tried where whole pixels give at least
+    0.8, which few pairs reach.
     """
     best = _best_match(image, other)
     if best < _NEAR_ENOUGH:
         return best
-    return max(
-        best, *(_best_match(cv2.warpAffine(image, shift, image.shape[::-1], None, *_SMOOTH), other) for shift in _HALF)
-    )
+    between = (cv2.warpAffine(image, shift, image.shape[::-1], None, *_SMOOTH) for shift in _HALF)
+    return max(best, *(_best_match(shifted, other) for shifted in between))
 
 
 def _best_match(image: NDArray[Any], other: NDArray[np.uint8]) -> float:

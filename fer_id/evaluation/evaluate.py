@@ -5,7 +5,7 @@ The predictions are read and checked once; every step after that is a function o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -30,32 +30,19 @@ _PICTURES_PER_GROUP = 2
 
 @dataclass(frozen=True)
 class Options:
-    """Options of an evaluation.
-
-    Attributes:
-        groups: columns to break the scores down by.
-        risk: maximum error rate among the unflagged clips, in (0, 1).
-        level: nominal coverage of the prediction sets, in (0, 1).
-        least_face: share of a clip's frames that must show the face, in [0, 1].
-    """
+    """Options of an evaluation."""
 
     groups: Breakdown = ALL_GROUPS
-    risk: float = RISK
-    level: float = LEVEL
-    least_face: float = LEAST_FACE
+    risk: float = RISK  # maximum error rate among the unflagged clips, in (0, 1)
+    level: float = LEVEL  # nominal coverage of the prediction sets, in (0, 1)
+    least_face: float = LEAST_FACE  # share of a clip's frames that must show the face, in [0, 1]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Result of an evaluation.
+    """Result of an evaluation: the contents of ``predictions.parquet`` and ``metrics.json``, and the classes."""
 
-    Attributes:
-        predictions: content of ``predictions.parquet``, with calibrated probabilities, flags and prediction sets.
-        labels: the classes.
-        metrics: content of ``metrics.json``.
-    """
-
-    predictions: pd.DataFrame
+    predictions: pd.DataFrame  # with calibrated probabilities, flags and prediction sets
     labels: LabelSpace
     metrics: Metrics
 
@@ -70,31 +57,19 @@ def evaluate(run: RunDir, options: Options | None = None) -> Evaluation:
     predictions, job = run.predictions(), run.job()
     where, labels = run.path / "predictions.parquet", _label_space(class_names(predictions))
     if job.store.provenance is None:
-        raise FerIdError(
-            f"{run.path / 'job.json'}: store.provenance is missing, so nothing may be reported; train again"
-        )
+        job_file = run.path / "job.json"
+        raise FerIdError(f"{job_file}: store.provenance is missing, so nothing may be reported; train again")
     check_predictions(predictions, labels, where)
     check_answers(predictions, labels, where)
     _require_every_subject(run, job, predictions)
     evaluation = evaluate_predictions(predictions, labels, job, options or Options())
     if (known := read_uncertainty(run.path)) is None:
         return evaluation
-    metrics = evaluation.metrics.model_copy(update={"uncertainty": known})
-    return Evaluation(evaluation.predictions, labels, metrics)
+    return replace(evaluation, metrics=evaluation.metrics.model_copy(update={"uncertainty": known}))
 
 
 def evaluate_predictions(predictions: pd.DataFrame, labels: LabelSpace, job: Job, options: Options) -> Evaluation:
-    """Evaluate checked predictions.
-
-    Args:
-        predictions: the columns of ``predictions.parquet``.
-        labels: the classes.
-        job: provenance and seed of the run, and the kind of its subjects.
-        options: groups, risk and level.
-
-    Raises:
-        DataError: there is no such group column.
-    """
+    """Evaluate checked predictions of a job; raise DataError where there is no such group column."""
     seed = job.seed or 0
     predictions, temperatures, uncalibrated = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, options.risk, options.least_face)

@@ -9,7 +9,7 @@ not narrow an interval. All intervals are conditional on the fitted models.
 * From 40 on: the percentile cluster bootstrap (2,000 resamples of subjects, seeded), which assumes no scale and
   no symmetry.
 * Scores that are not functions of counts (the AUC, calibration, risk at a coverage) take the jackknife at every size:
-  exact, see :mod:`fer_id.evaluation.auc` and :mod:`fer_id.evaluation.confidence.intervals`.
+  exact, see :mod:`fer_id.evaluation.auc` and :mod:`fer_id.evaluation.confidence.calibration`.
 
 Measured coverage of nominal 95 %, lowest and highest of accuracy, macro-F1, macro recall and the recall of a rare
 class, in 2,000 cohorts of simulated children per size
@@ -43,7 +43,7 @@ from functools import lru_cache, partial
 import numpy as np
 from scipy import special, stats
 
-from fer_id.evaluation.scores import Floats, Statistic
+from fer_id.evaluation.scores import Floats, Statistic, ratio
 from fer_id.runs import records
 
 LEVEL = 0.95
@@ -80,6 +80,7 @@ HEADLINE = ("accuracy", "macro_f1", "macro_recall", "recall of a rare class", "a
 
 # A resample may miss a rare class; where more than this share do, percentiles of the others mean little.
 _MOST_UNDEFINED = 0.05
+_ALIKE = "every subject scores alike, so the spread between subjects is unknown"
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,16 @@ class Interval:
         )
 
 
+Scored = dict[str, tuple[float, Interval]]
+"""Name of a score -> its value (NaN without a clip) and its interval."""
+
+
+def as_records(intervals: Mapping[str, Interval]) -> tuple[records.Intervals, dict[str, str]]:
+    """Return ``intervals`` of ``metrics.json`` by score, and the reason of each undefined one under its dotted name."""
+    reasons = {f"intervals.{name}": interval.reason for name, interval in intervals.items() if interval.reason}
+    return {name: interval.as_record() for name, interval in intervals.items()}, reasons
+
+
 def count_intervals(
     counts: Floats,
     statistics: Mapping[str, Statistic],
@@ -117,14 +128,10 @@ def count_intervals(
     seed: int = 0,
     bootstrap_from: int = BOOTSTRAP_FROM,
 ) -> dict[str, Interval]:
-    """Compute subject-level intervals of several statistics of the pooled counts.
+    """Compute subject-level intervals of several statistics, in the range ``bounds``, of the pooled counts.
 
-    Args:
-        counts: (S, ..., K, K + 1), one table of counts per subject (or several, for a difference between runs).
-        statistics: name -> statistic; its value maps (..., K, K + 1), or the shape of one subject's table, to (...).
-        bounds: the range of the statistics.
-        seed: seed of the bootstrap.
-        bootstrap_from: smallest number of subjects for the bootstrap.
+    The counts are (S, ..., K, K + 1), one table per subject, or several for a difference between runs; the value of a
+    statistic maps (..., K, K + 1), or the shape of one subject's tables, to (...).
     """
     drawn: Floats | None = None
     intervals = {}
@@ -132,14 +139,12 @@ def count_intervals(
         contributes = (counts[..., statistic.reads] > 0).any(axis=tuple(range(1, counts.ndim - 1)))
         n_subjects = int(contributes.sum())
         if n_subjects < bootstrap_from:
-            without_each = counts.sum(0) - counts[contributes]
-            intervals[name] = jackknife(
-                float(statistic.value(counts.sum(0))), statistic.value(without_each), bounds=bounds
-            )
-            continue
-        if drawn is None:
-            drawn = resample(counts, seed)
-        intervals[name] = percentile_interval(statistic.value(drawn), n_subjects)
+            total = counts.sum(0)
+            without_each = statistic.value(total - counts[contributes])
+            intervals[name] = jackknife(float(statistic.value(total)), without_each, bounds=bounds)
+        else:
+            drawn = resample(counts, seed) if drawn is None else drawn
+            intervals[name] = percentile_interval(statistic.value(drawn), n_subjects)
     return intervals
 
 
@@ -148,24 +153,14 @@ def ratio_interval(
 ) -> tuple[float, Interval]:
     """Compute a ratio of sums (a mean, for example) over clips, and its subject-level interval.
 
-    Args:
-        above: (N,) summands of the numerator; a row with NaN is left out of both sums.
-        below: (N,) summands of the denominator, above 0; ones for a mean.
-        subjects: (N,) names of the clips' subjects.
-        bounds: the range of the ratio.
-
-    Returns:
-        the ratio, NaN with the reason in the interval where no row is defined.
+    ``above`` and ``below`` (N,) are the summands; those of the denominator are above 0, ones for a mean. A row with NaN
+    in ``above`` is left out; the ratio is NaN, with the reason in its interval, where no row is defined.
     """
     return ratio_intervals({"ratio": (above, below)}, subjects, bounds=bounds, seed=seed)["ratio"]
 
 
 def ratio_intervals(
-    ratios: Mapping[str, tuple[Floats, Floats]],
-    subjects: Sequence[str],
-    *,
-    bounds: tuple[float, float],
-    seed: int = 0,
+    ratios: Mapping[str, tuple[Floats, Floats]], subjects: Sequence[str], *, bounds: tuple[float, float], seed: int = 0
 ) -> dict[str, tuple[float, Interval]]:
     """Compute :func:`ratio_interval` of several ratios of the same rows with the same resamples of subjects."""
     results: dict[str, tuple[float, Interval]] = {}
@@ -189,9 +184,7 @@ def ratio_intervals(
 
 def _first_over_second(place: int, sums: Floats) -> Floats:
     """Divide the two sums of a ratio, (..., R, 2) -> (...); NaN where the denominator is 0."""
-    above, below = sums[..., place, 0], sums[..., place, 1]
-    ratio: Floats = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
-    return ratio
+    return ratio(sums[..., place, 0], sums[..., place, 1])
 
 
 def jackknife(
@@ -200,13 +193,8 @@ def jackknife(
     """Compute the delete-one-subject jackknife interval with Student's t on S - 1 degrees of freedom.
 
     ``z +- t * sqrt((S - 1) / S * sum((z_i - mean)^2))``, z_i the transformed statistic without subject i; untransformed
-    where the transform is infinite, as the logit of 0 or 1.
-
-    Args:
-        estimate: the statistic of all subjects.
-        without_each: (S,) the statistic without each subject.
-        bounds: the range of the statistic; limits are clipped to it.
-        scale: ``logit``, ``log`` or ``plain``; None: the logit of a share in [0, 1], and plain for any other range.
+    where the transform is infinite, as the logit of 0 or 1. Limits are clipped to ``bounds``. The scale is ``logit``,
+    ``log`` or ``plain``; None: the logit of a share in [0, 1], and plain for any other range.
     """
     n_subjects = len(without_each)
     if n_subjects < 2:
@@ -215,7 +203,7 @@ def jackknife(
     if np.isnan(estimate) or np.isnan(without_each).any():
         return Interval.undefined("undefined when one of the subjects is left out", n_subjects)
     if _jackknife_error(without_each) < 1e-12:
-        return Interval.undefined("every subject scores alike, so the spread between subjects is unknown", n_subjects)
+        return Interval.undefined(_ALIKE, n_subjects)
     forth, back = _SCALES[scale or ("logit" if bounds == UNIT_RANGE else "plain")]
     with np.errstate(divide="ignore", invalid="ignore"):
         z = forth(np.append(without_each, estimate))
@@ -245,7 +233,7 @@ def percentile_interval(values: Floats, n_subjects: int) -> Interval:
         return Interval.undefined("undefined in too many resamples: a class is too rare", n_subjects)
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     if high - low < 1e-12:
-        return Interval.undefined("every subject scores alike, so the spread between subjects is unknown", n_subjects)
+        return Interval.undefined(_ALIKE, n_subjects)
     return Interval(float(low), float(high), "bootstrap", n_subjects)
 
 

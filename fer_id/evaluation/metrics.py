@@ -7,56 +7,34 @@ folds are pooled; the AUC then compares probabilities of different models, as is
 
 from __future__ import annotations
 
-from typing import TypedDict, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import pandas as pd
 
 from fer_id.errors import DataError
 from fer_id.evaluation import scores
-from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
-from fer_id.evaluation.confidence.calibration import BINS, calibration_scores
-from fer_id.evaluation.confidence.intervals import Scored, calibration_intervals, selective_intervals
-from fer_id.evaluation.confidence.selective import selective_scores
-from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
-from fer_id.evaluation.predictions import Judged, check_predictions, judged_clips
+from fer_id.evaluation.auc import auc_by_class, auc_of, macro_auc
+from fer_id.evaluation.confidence.calibration import BINS, calibration_intervals, calibration_scores
+from fer_id.evaluation.confidence.selective import selective_intervals, selective_scores
+from fer_id.evaluation.intervals import as_records, count_intervals, jackknife
+from fer_id.evaluation.predictions import Judged, check_predictions, class_columns, judged_clips, judged_rows
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.files import plain
 from fer_id.labels import LabelSpace
 from fer_id.runs.metrics import Calibrated, Calibration, ClassScores, Metrics, Selective, SubjectScores
-from fer_id.runs.records import Intervals, Provenance
+from fer_id.runs.records import Provenance
 
 Reasons = dict[str, str]
 """Dotted name of an undefined value in ``metrics.json`` -> the reason."""
 
 
-class Errors(TypedDict):
-    """Calibration errors of one kind of probabilities, with their intervals."""
-
-    ece: float | None
-    adaptive_ece: float | None
-    brier: float | None
-    nll: float | None
-    overconfidence: float | None
-    intervals: Intervals
-
-
 def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
-    """Compute the content of ``metrics.json``.
+    """Compute the content of ``metrics.json`` from the columns of ``predictions.parquet``.
 
-    Args:
-        predictions: the columns of ``predictions.parquet``.
-        labels: the classes, in the order of the confusion matrix.
-        provenance: ``real``, ``simulated`` or ``synthetic``.
-        seed: seed of the cluster bootstrap.
-
-    Returns:
-        ``provenance labels n_clips n_unlabelled n_missing n_subjects coverage accuracy accuracy_with_missing
-        macro_precision macro_recall macro_f1 auc specificity calibration selective per_class confusion_matrix
-        per_subject intervals reasons``. Shares lie in [0, 1]. ``n_clips`` counts the labelled test clips. The confusion
-        matrix has the true class in rows and counts only clips with a prediction. ``intervals`` holds the scores by
-        name, and ``per_class.<label>.recall`` and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold
-        their own. An undefined value is None, and ``reasons`` says why under its dotted name.
+    ``n_clips`` counts the labelled test clips. ``intervals`` holds the scores by name, and ``per_class.<label>.recall``
+    and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold their own. An undefined value is None, and
+    ``reasons`` says why under its dotted name. ``seed`` is that of the cluster bootstrap.
 
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
@@ -66,24 +44,21 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
 
 
 def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
-    """Compute the metrics as :func:`compute_metrics` does, of predictions that were checked before.
-
-    Raises:
-        DataError: the provenance is unknown.
-    """
+    """Compute the metrics of predictions that were checked before; raise DataError where the provenance is unknown."""
     if provenance not in get_args(Provenance):
         raise DataError(
             f"provenance {provenance!r} is none of {', '.join(get_args(Provenance))}; it comes from the store's card"
         )
     judged = judged_clips(predictions, labels)
-    counts = scores.count_clips(judged.truth, judged.predicted, judged.subjects, len(judged.subject_ids), len(labels))
+    covered, counts = judged.covered, judged.counts(len(labels))
     total = counts.sum(0)
-    covered = judged.covered
-    auc = auc_by_class(judged.probabilities[covered], judged.truth[covered])
+    auc, without_each = auc_of(judged)
     calibration, why_calibration = _calibration(judged, predictions, labels)
     selective, why_selective = _selective(judged)
     overall = headline_scores(judged, labels)
-    intervals = {**_count_intervals(counts, labels, seed), "auc": _auc_interval(judged, auc)}
+    intervals = count_intervals(counts, _statistics(labels), seed=seed)
+    intervals["auc"] = jackknife(float(macro_auc(auc)), without_each)
+    limits, why_intervals = as_records(intervals)
     metrics = Metrics(
         provenance=cast("Provenance", provenance),
         labels=list(labels.names),
@@ -104,109 +79,72 @@ def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, see
         per_class=_per_class(total, auc, labels),
         confusion_matrix=total[:, :-1].astype(int).tolist(),
         per_subject=_per_subject(counts, judged),
-        intervals={name: interval.as_record() for name, interval in intervals.items()},
+        intervals=limits,
     )
-    return metrics.with_reasons(_reasons(metrics, total, intervals) | why_calibration | why_selective)
+    return metrics.with_reasons(_reasons(metrics) | why_intervals | why_calibration | why_selective)
 
 
 def headline_scores(judged: Judged, labels: LabelSpace) -> dict[str, float | None]:
-    """Return accuracy, macro scores, AUC and specificity as ``metrics.json`` has them; None where undefined.
-
-    Args:
-        judged: the labelled test clips.
-        labels: the K classes.
-    """
-    one_group = np.zeros(len(judged.truth), np.int64)
-    total = scores.count_clips(judged.truth, judged.predicted, one_group, 1, len(labels))[0]
+    """Return accuracy, macro scores, AUC and specificity as ``metrics.json`` has them; None where undefined."""
+    total = judged.counts(len(labels)).sum(0)
     auc = auc_by_class(judged.probabilities[judged.covered], judged.truth[judged.covered])
-    overall = {name: _number(each.value(total)) for name, each in scores.overall_statistics(len(labels)).items()}
-    return overall | {"auc": _number(macro_auc(auc))}
+    overall = {name: each.value(total) for name, each in scores.overall_statistics(len(labels)).items()}
+    numbers: dict[str, float | None] = plain(overall | {"auc": macro_auc(auc)})
+    return numbers
 
 
-def _count_intervals(counts: Floats, labels: LabelSpace, seed: int) -> dict[str, Interval]:
+def _statistics(labels: LabelSpace) -> dict[str, scores.Statistic]:
     by_class = {
         f"per_class.{labels.names[index]}.{score}": statistic
         for (index, score), statistic in scores.class_statistics(len(labels)).items()
     }
-    return count_intervals(counts, scores.overall_statistics(len(labels)) | by_class, seed=seed)
-
-
-def _auc_interval(judged: Judged, auc: Floats) -> Interval:
-    rows = judged.covered
-    codes, subjects = np.unique(judged.subjects[rows], return_inverse=True)
-    without_each = auc_without_each(judged.probabilities[rows], judged.truth[rows], subjects, len(codes))
-    return jackknife(float(macro_auc(auc)), macro_auc(without_each))
+    return scores.overall_statistics(len(labels)) | by_class
 
 
 def _per_class(total: Floats, auc: Floats, labels: LabelSpace) -> dict[str, ClassScores]:
-    support = scores.support(total)
-    columns = {
-        "precision": scores.precision(total),
-        "recall": scores.recall(total),
-        "f1": scores.f1(total),
-        "specificity": scores.specificity(total),
-        "auc": auc,
-    }
-    return {
-        name: ClassScores(
-            **{score: _number(values[index]) for score, values in columns.items()}, support=int(support[index])
-        )
-        for index, name in enumerate(labels.names)
-    }
+    columns = {"precision": scores.precision(total), "recall": scores.recall(total), "f1": scores.f1(total)}
+    columns |= {"specificity": scores.specificity(total), "auc": auc, "support": scores.support(total).astype(int)}
+    rows = pd.DataFrame(columns, index=labels.names).to_dict("index")
+    return {str(name): ClassScores(**plain(row)) for name, row in rows.items()}
 
 
 def _per_subject(counts: Floats, judged: Judged) -> dict[str, SubjectScores]:
-    clips, missing = counts.sum((1, 2)), counts[..., -1].sum(1)
-    accuracy, recall, f1 = scores.accuracy(counts), scores.macro_recall(counts), scores.macro_f1(counts)
-    return {
-        subject: SubjectScores(
-            n_clips=int(clips[i]),
-            n_missing=int(missing[i]),
-            accuracy=_number(accuracy[i]),
-            macro_recall=_number(recall[i]),
-            macro_f1=_number(f1[i]),
-        )
-        for i, subject in enumerate(judged.subject_ids)
-    }
+    sizes = {"n_clips": counts.sum((1, 2)).astype(int), "n_missing": counts[..., -1].sum(1).astype(int)}
+    shares = {"accuracy": scores.accuracy(counts), "macro_recall": scores.macro_recall(counts)}
+    shares["macro_f1"] = scores.macro_f1(counts)
+    rows = pd.DataFrame(sizes | shares, index=judged.subject_ids).to_dict("index")
+    return {str(subject): SubjectScores(**plain(row)) for subject, row in rows.items()}
 
 
 def _calibration(judged: Judged, predictions: pd.DataFrame, labels: LabelSpace) -> tuple[Calibration, Reasons]:
     """Score the raw probabilities, and the calibrated ones on the clips that have them."""
     raw, reasons = _calibration_of(judged, judged.probabilities, judged.covered)
-    after = None
-    if all(f"q_{name}" in predictions for name in labels.names):
-        q = judged_clips(predictions, labels, probabilities="q").probabilities
-        calibrated_rows = judged.covered & np.isfinite(q).all(axis=1)
-        if calibrated_rows.any():
-            calibrated, why_calibrated = _calibration_of(judged, q, calibrated_rows)
-            after = Calibrated.model_validate(calibrated | {"n_clips": int(calibrated_rows.sum())})
-            reasons |= {f"calibrated.{name}": reason for name, reason in why_calibrated.items()}
-    section = Calibration(bins=BINS, **raw, calibrated=after)
+    after, q = None, class_columns(judged_rows(predictions), labels, "q")
+    calibrated_rows = judged.covered & np.isfinite(q).all(axis=1)
+    if calibrated_rows.any():
+        calibrated, why_calibrated = _calibration_of(judged, q, calibrated_rows)
+        after = Calibrated.model_validate(calibrated | {"n_clips": int(calibrated_rows.sum())})
+        reasons |= {f"calibrated.{name}": reason for name, reason in why_calibrated.items()}
+    section = Calibration.model_validate({"bins": BINS, **raw, "calibrated": after})
     return section, {f"calibration.{name}": reason for name, reason in reasons.items()}
 
 
-def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> tuple[Errors, Reasons]:
+def _calibration_of(judged: Judged, p: Floats, rows: Bools) -> tuple[dict[str, object], Reasons]:
+    """Compute the calibration errors of one kind of probabilities, with their intervals."""
     scored = calibration_intervals(p[rows], judged.truth[rows], judged.subjects[rows])
     values = calibration_scores(p[rows], judged.truth[rows]) | {"overconfidence": scored["overconfidence"][0]}
-    intervals, reasons = _intervals(scored)
-    numbers = {name: _number(value) for name, value in values.items()}
-    return cast("Errors", numbers | {"intervals": intervals}), reasons
+    intervals, reasons = as_records({name: interval for name, (_, interval) in scored.items()})
+    return {**plain(values), "intervals": intervals}, reasons
 
 
 def _selective(judged: Judged) -> tuple[Selective, Reasons]:
     """Compute risk against coverage of the raw confidence, whose order within a fold no temperature changes."""
     confidence, rows = confidences(judged), judged.covered
     right = judged.truth[rows] == judged.predicted[rows]
-    intervals, reasons = _intervals(selective_intervals(confidence, right, judged.subjects[rows]))
+    scored = selective_intervals(confidence, right, judged.subjects[rows])
+    intervals, reasons = as_records({name: interval for name, (_, interval) in scored.items()})
     section = Selective(**plain(selective_scores(confidence, right)), intervals=intervals)
     return section, {f"selective.{name}": reason for name, reason in reasons.items()}
-
-
-def _intervals(scored: Scored) -> tuple[Intervals, Reasons]:
-    """Return ``intervals`` by score, and the reason of each undefined one under its dotted name."""
-    named = {name: interval for name, (_, interval) in scored.items()}
-    reasons = {f"intervals.{name}": interval.reason for name, interval in named.items() if interval.reason}
-    return {name: interval.as_record() for name, interval in named.items()}, reasons
 
 
 def confidences(judged: Judged) -> Floats:
@@ -215,10 +153,9 @@ def confidences(judged: Judged) -> Floats:
     return np.asarray(judged.probabilities[rows, judged.predicted[rows]])
 
 
-def _reasons(metrics: Metrics, total: Floats, intervals: dict[str, Interval]) -> Reasons:
-    judged = bool(total[:, :-1].sum())
+def _reasons(metrics: Metrics) -> Reasons:
     nothing = "no labelled test clip has a prediction" if metrics.n_clips else "no labelled test clip"
-    one_class = "all test clips are of one class" if judged else nothing
+    one_class = "all test clips are of one class" if metrics.n_judged else nothing
     reasons = {name: nothing for name in _HEADLINE if metrics[name] is None}
     reasons |= {"ece": nothing} if metrics.calibration.ece is None else {}
     reasons |= {name: one_class for name in ("auc", "specificity") if metrics[name] is None}
@@ -226,8 +163,7 @@ def _reasons(metrics: Metrics, total: Floats, intervals: dict[str, Interval]) ->
         why = _class_reasons(label, present=bool(row.support), one_class=one_class)
         reasons |= {f"per_class.{label}.{score}": why[score] for score, value in row if value is None}
     unseen = [subject for subject, row in metrics.per_subject.items() if row.accuracy is None]
-    reasons |= {f"per_subject.{subject}": "no clip with a prediction" for subject in unseen}
-    return reasons | {f"intervals.{name}": interval.reason for name, interval in intervals.items() if interval.reason}
+    return reasons | {f"per_subject.{subject}": "no clip with a prediction" for subject in unseen}
 
 
 _HEADLINE = ("coverage", "accuracy", "accuracy_with_missing", "macro_precision", "macro_recall", "macro_f1")
@@ -244,8 +180,3 @@ def _class_reasons(label: str, *, present: bool, one_class: str) -> dict[str, st
         "specificity": one_class,
         "auc": one_class if present else absent,
     }
-
-
-def _number(value: Floats | float) -> float | None:
-    number = float(value)
-    return None if np.isnan(number) else number

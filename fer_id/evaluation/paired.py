@@ -1,4 +1,4 @@
-"""Paired comparison of two runs on the same clips: differences with intervals, a sign-flip test, Holm's correction.
+"""Paired comparison of two runs on the same clips: differences with intervals, effect sizes, a sign-flip test, Holm.
 
 Pairing by subject cancels the difficulty of each subject. The difference of the pooled scores has a subject-level
 interval in which a subject is left out of, or drawn for, both runs at once. Accuracy counts clips without a prediction
@@ -17,13 +17,43 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special, stats
 
 from fer_id.evaluation import scores
-from fer_id.evaluation.effect import Effect, effect
-from fer_id.evaluation.intervals import BOOTSTRAP_FROM, DIFFERENCE_RANGE, Interval, count_intervals
+from fer_id.evaluation.intervals import BOOTSTRAP_FROM, DIFFERENCE_RANGE, LEVEL, Interval, count_intervals
 from fer_id.evaluation.predictions import Judged
 from fer_id.evaluation.scores import Floats, Ints, Statistic
+
+FEWEST = 3
+"""Fewest subjects for g: its small-sample correction is zero at two."""
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Effect sizes of ``run - reference`` over S subjects, however many clips each of them has.
+
+    They complement the difference in points with its interval and p: they relate it to the spread between children,
+    and count the children who gain. With few clips per child, chance within children is part of the spread.
+
+    * ``better``, ``worse`` and ``alike`` count subjects by the sign of their difference.
+    * ``superiority``, in [0, 1]: the share of subjects for whom one model is better, ties counted half (Grissom and Kim
+      2012, chapter 6); NaN without a subject. Its limits are those of Clopper and Pearson (1934), whose coverage is at
+      least nominal.
+    * ``g``, Hedges' g_av: the mean difference in units of the spread between children, the root of the mean of both
+      variances, corrected for few subjects by the gamma function (Cumming 2012; Lakens 2013,
+      doi:10.3389/fpsyg.2013.00863, who recommends it for paired samples: unlike d_z it does not grow with the
+      correlation of the two models' scores). NaN where undefined, with the reason in its interval. The limits invert
+      the noncentral t (Algina and Keselman 2003, doi:10.1177/0013164403256358), assuming normal differences; they are
+      those of the uncorrected effect, whose estimate the correction draws towards zero.
+    """
+
+    better: int
+    worse: int
+    alike: int
+    superiority: float
+    superiority_interval: Interval
+    g: float
+    g_interval: Interval
 
 
 @dataclass(frozen=True)
@@ -36,17 +66,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Comparison of a run with the reference.
-
-    Attributes:
-        differences: of the scores of ``PAIRED``.
-        effect: of the accuracies by subject, clips without a prediction counted as errors.
-        p: of :func:`sign_flip` for that accuracy; NaN with fewer than two subjects.
-    """
+    """Comparison of a run with the reference."""
 
     differences: dict[str, Difference]
+    """Of the scores of ``PAIRED``."""
     effect: Effect
+    """Of the accuracies by subject, clips without a prediction counted as errors."""
     p: float
+    """Of :func:`sign_flip` for that accuracy; NaN with fewer than two subjects."""
 
 
 PAIRED = {"accuracy_with_missing": scores.accuracy_with_missing, "macro_f1": scores.macro_f1}
@@ -71,11 +98,9 @@ def why_not_paired(run: Judged, reference: Judged) -> str | None:
 
 def compare_runs(run: Judged, reference: Judged, classes: int, *, seed: int = 0) -> Comparison:
     """Compute differences, effect sizes and the test; :func:`why_not_paired` must return None for these runs."""
-    ours, theirs = (_counts(judged, classes) for judged in (run, reference))
-    by_subject = [scores.accuracy_with_missing(counts) for counts in (ours, theirs)]
-    right = [np.trace(counts[..., :-1], axis1=-2, axis2=-1) for counts in (ours, theirs)]
-    differences = difference_intervals(np.stack([ours, theirs], axis=1), seed=seed)
-    return Comparison(differences, effect(*by_subject), sign_flip(*right, seed=seed))
+    pair = np.stack([judged.counts(classes) for judged in (run, reference)], axis=1)
+    by_subject, right = scores.accuracy_with_missing(pair).T, scores.correct(pair).T
+    return Comparison(difference_intervals(pair, seed=seed), effect(*by_subject), sign_flip(*right, seed=seed))
 
 
 def difference_intervals(
@@ -83,25 +108,56 @@ def difference_intervals(
 ) -> dict[str, Difference]:
     """Compute differences in the scores of ``PAIRED`` from counts (S, 2, K, K + 1): the run, then the reference."""
     reads = np.ones(counts.shape[-2:], dtype=np.bool_)
-    statistics = {name: Statistic(_minus(score), reads) for name, score in PAIRED.items()}
+    statistics = {name: Statistic(minus(score), reads) for name, score in PAIRED.items()}
     intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE, seed=seed, bootstrap_from=bootstrap_from)
     total = counts.sum(0)
     return {name: Difference(float(statistics[name].value(total)), intervals[name]) for name in statistics}
 
 
+def effect(run: Floats, reference: Floats) -> Effect:
+    """Compute the effect sizes of paired scores: (S,) of the same subjects in the same order."""
+    difference = run - reference
+    better, worse = int((difference > 1e-12).sum()), int((difference < -1e-12).sum())
+    alike = len(difference) - better - worse
+    share, share_interval = superiority(better + alike / 2, len(difference))
+    return Effect(better, worse, alike, share, share_interval, *hedges_g(run, reference))
+
+
+def superiority(wins: float, subjects: int) -> tuple[float, Interval]:
+    """Compute the share of ``subjects`` won, a tie being half a win, and its Clopper-Pearson interval."""
+    if not subjects:
+        return float("nan"), Interval.undefined("no subject", 0)
+    lost, tail = subjects - wins, (1 - LEVEL) / 2
+    low = float(special.betaincinv(wins, lost + 1, tail)) if wins else 0.0
+    high = float(special.betaincinv(wins + 1, lost, 1 - tail)) if lost else 1.0
+    return wins / subjects, Interval(low, high, "Clopper-Pearson", subjects)
+
+
+def hedges_g(run: Floats, reference: Floats) -> tuple[float, Interval]:
+    """Compute Hedges' g_av of paired scores (S,) and its interval; NaN with the reason where it is undefined."""
+    subjects, nan = len(run), float("nan")
+    if subjects < FEWEST:
+        return nan, Interval.undefined(f"needs at least {FEWEST} subjects", subjects)
+    difference, freedom = run - reference, subjects - 1
+    spread = float(np.sqrt((run.var(ddof=1) + reference.var(ddof=1)) / 2))
+    if spread < 1e-12:
+        return nan, Interval.undefined("every subject scores alike, so there is no spread to measure by", subjects)
+    correction = np.exp(special.gammaln(freedom / 2) - special.gammaln((freedom - 1) / 2)) / np.sqrt(freedom / 2)
+    value = float(correction * difference.mean() / spread)
+    error = float(stats.sem(difference))
+    if error <= 1e-3 * abs(difference.mean()) or error < 1e-12:
+        return value, Interval.undefined("every subject differs alike, so how sure it is is unknown", subjects)
+    tails = np.array([(1 + LEVEL) / 2, (1 - LEVEL) / 2])
+    low, high = special.nctdtrinc(freedom, tails, difference.mean() / error) * error / spread
+    return value, Interval(float(low), float(high), "noncentral t", subjects)
+
+
 def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
     """Compute the two-sided p of the sign-flip test from the number of correct predictions of each subject.
 
-    Counts rather than shares: subjects with more clips weigh more, as in the accuracy compared. For whole numbers p is
-    exact with any number of subjects, so it can be small enough for many tests at once.
-
-    Args:
-        right, reference: (S,) correct predictions of each subject, on the same clips; means over trainings need not be
-            whole.
-        seed: seed of the 9,999 flips drawn where counts are not whole and there are more than 13 subjects.
-
-    Returns:
-        p in (0, 1]; NaN with fewer than two subjects.
+    Counts (S,) rather than shares: subjects with more clips weigh more, as in the accuracy compared. For whole numbers
+    p is exact with any number of subjects, so it can be small enough for many tests at once; for means over trainings,
+    which need not be whole, 9,999 flips are drawn with more than 13 subjects. NaN with fewer than two subjects.
     """
     difference = right - reference
     if len(difference) < 2:
@@ -164,9 +220,6 @@ def _clips(judged: Judged) -> dict[str, tuple[int, str]]:
     return dict(zip(judged.clip_ids, zip(judged.truth.tolist(), subjects, strict=True), strict=True))
 
 
-def _counts(judged: Judged, classes: int) -> Floats:
-    return scores.count_clips(judged.truth, judged.predicted, judged.subjects, len(judged.subject_ids), classes)
-
-
-def _minus(score: scores.Score) -> scores.Score:
+def minus(score: scores.Score) -> scores.Score:
+    """Return the score of the first minus that of the second table: (..., 2, K, K + 1) -> (...)."""
     return lambda counts: score(counts[..., 0, :, :]) - score(counts[..., 1, :, :])

@@ -6,6 +6,7 @@ Evaluation uses the labelled test rows. Test rows without a label are counted an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from fer_id.errors import SHOWN, DataError, Problems
-from fer_id.evaluation.scores import Bools, Floats, Ints
+from fer_id.evaluation.scores import Bools, Floats, Ints, count_clips
 from fer_id.labels import SUM_TOLERANCE, LabelSpace
 
 SPLITS = ("test", "validation", "calibration")
@@ -39,13 +40,13 @@ class Judged:
         """(N,) bool, True where the clip has a prediction."""
         return np.asarray(self.predicted >= 0)
 
+    def counts(self, classes: int) -> Floats:
+        """Return the counts of each subject, (S, K, K + 1): see :func:`fer_id.evaluation.scores.count_clips`."""
+        return count_clips(self.truth, self.predicted, self.subjects, len(self.subject_ids), classes)
+
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
-    """Return the class names in the order of the columns ``logit_<class>``.
-
-    Raises:
-        DataError: there is no such column.
-    """
+    """Return the class names in the order of the columns ``logit_<class>``; raise DataError without such a column."""
     names = tuple(str(column).removeprefix("logit_") for column in predictions if str(column).startswith("logit_"))
     if not names:
         raise DataError(
@@ -54,30 +55,20 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     return names
 
 
-def judge(
-    predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p", where: object = "predictions"
-) -> Judged:
-    """Check a table of predictions and return its labelled test rows as arrays.
-
-    Args:
-        probabilities: prefix of the probability columns: ``p`` (raw) or ``q`` (calibrated).
-        where: the file, for the message.
-
-    Raises:
-        DataError: columns are missing, or rows contradict the contract; every kind of problem is listed.
-    """
+def judge(predictions: pd.DataFrame, labels: LabelSpace, *, where: object = "predictions") -> Judged:
+    """Return the labelled test rows as arrays, after :func:`check_predictions`."""
     check_predictions(predictions, labels, where)
-    return judged_clips(predictions, labels, probabilities=probabilities)
+    return judged_clips(predictions, labels)
 
 
 def judged_clips(predictions: pd.DataFrame, labels: LabelSpace, *, probabilities: str = "p") -> Judged:
-    """Return the labelled test rows of a checked table as arrays; see :func:`judge`."""
+    """Return the labelled test rows of a checked table as arrays, with raw (``p``) or calibrated (``q``) values."""
     rows = judged_rows(predictions)
     codes, subject_ids = pd.factorize(rows["subject_id"].astype(str), sort=True)
     return Judged(
-        truth=_indices(rows["label"], labels),
-        predicted=_indices(rows["predicted"], labels),
-        probabilities=_numbers(rows, [f"{probabilities}_{name}" for name in labels.names]),
+        truth=class_indices(rows["label"], labels),
+        predicted=class_indices(rows["predicted"], labels),
+        probabilities=class_columns(rows, labels, probabilities),
         subjects=codes.astype(np.int64),
         subject_ids=[str(subject) for subject in subject_ids],
         clip_ids=rows["clip_id"].astype(str).tolist(),
@@ -91,17 +82,17 @@ def judged_rows(predictions: pd.DataFrame) -> pd.DataFrame:
     return rows
 
 
+def by_fold(predictions: pd.DataFrame) -> Iterator[tuple[str, Ints, pd.DataFrame]]:
+    """Yield each fold: its name, its row numbers and its rows."""
+    for fold, rows in predictions.groupby("fold").indices.items():
+        yield str(fold), np.asarray(rows), predictions.iloc[rows]
+
+
 def calibration_rows(fold: pd.DataFrame) -> Bools:
-    """Select the rows of one fold that temperature, threshold and prediction sets are fitted on.
+    """Return the mask (N,) of the rows of one fold that temperature, threshold and prediction sets are fitted on.
 
     These are the labelled clips with a prediction, of cross-fitting (``calibration``) where there are any, else of
     inner validation; never a test row.
-
-    Args:
-        fold: rows of ``predictions.parquet`` of one fold.
-
-    Returns:
-        (N,) mask.
     """
     split = fold["split"].to_numpy(str)
     chosen = "calibration" if (split == "calibration").any() else "validation"
@@ -116,8 +107,8 @@ def check_answers(predictions: pd.DataFrame, labels: LabelSpace, where: object =
     which they differ was edited.
     """
     rows = predictions[predictions["predicted"].notna()]
-    logits, p = (_numbers(rows, [f"{prefix}_{name}" for name in labels.names]) for prefix in ("logit", "p"))
-    predicted = np.take_along_axis(logits, _indices(rows["predicted"], labels)[:, None], axis=1)[:, 0]
+    logits, p = (class_columns(rows, labels, prefix) for prefix in ("logit", "p"))
+    predicted = np.take_along_axis(logits, class_indices(rows["predicted"], labels)[:, None], axis=1)[:, 0]
     wrong = (predicted < logits.max(axis=1, initial=-np.inf)) | (np.abs(softmax(logits, axis=1) - p) > 1e-3).any(axis=1)
     if wrong.any():
         clips = ", ".join(rows["clip_id"].astype(str)[wrong].head(SHOWN))
@@ -130,9 +121,8 @@ def check_answers(predictions: pd.DataFrame, labels: LabelSpace, where: object =
 def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:
     """Raise DataError, if there is any problem, with every problem of the table (``where``: its file)."""
     problems = Problems(str(where))
-    logits, raw = ([f"{prefix}_{name}" for name in labels.names] for prefix in ("logit", "p"))
-    needed = ["clip_id", "subject_id", "fold", "split", "label", "predicted", *logits, *raw]
-    for column in needed:
+    numbers = [f"{prefix}_{name}" for prefix in ("logit", "p") for name in labels.names]
+    for column in ("clip_id", "subject_id", "fold", "split", "label", "predicted", *numbers):
         if column not in predictions:
             problems.add(f"column {column} is missing")
     hint = f"expected one row per (clip_id, fold, split) over the classes {', '.join(labels.names)}"
@@ -146,21 +136,18 @@ def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: obje
         known = predictions[column].isna() | predictions[column].isin(labels.names)
         names = ", ".join(sorted({repr(value) for value in predictions[column][~known]})[:5])
         _add(problems, predictions, ~known.to_numpy(), f"{column} is no class of {labels.name} ({names})")
-    _check_numbers(problems, predictions, logits, raw)
-    problems.raise_if_any(DataError, hint)
-
-
-def _check_numbers(problems: Problems, predictions: pd.DataFrame, logits: list[str], raw: list[str]) -> None:
     answered = predictions["predicted"].notna().to_numpy()
-    logit, p = _numbers(predictions, logits), _numbers(predictions, raw)
+    logit, p = (class_columns(predictions, labels, prefix) for prefix in ("logit", "p"))
     finite = np.isfinite(p).all(1)
-    _add(problems, predictions, answered & ~np.isfinite(logit).all(1), "a logit is NaN or infinite")
-    _add(problems, predictions, answered & ~finite, "a probability p_<class> is NaN or infinite")
-    outside = answered & finite & ((p < 0) | (p > 1)).any(1)
-    _add(problems, predictions, outside, "a probability is outside [0, 1]")
-    off = answered & finite & (np.abs(p.sum(1) - 1) > SUM_TOLERANCE)
-    _add(problems, predictions, off, "the probabilities do not sum to 1")
-    _add(problems, predictions, ~answered & np.isfinite(p).any(1), "there are probabilities but no predicted class")
+    for what, wrong in {
+        "a logit is NaN or infinite": answered & ~np.isfinite(logit).all(1),
+        "a probability p_<class> is NaN or infinite": answered & ~finite,
+        "a probability is outside [0, 1]": answered & finite & ((p < 0) | (p > 1)).any(1),
+        "the probabilities do not sum to 1": answered & finite & (np.abs(p.sum(1) - 1) > SUM_TOLERANCE),
+        "there are probabilities but no predicted class": ~answered & np.isfinite(p).any(1),
+    }.items():
+        _add(problems, predictions, wrong, what)
+    problems.raise_if_any(DataError, hint)
 
 
 def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what: str) -> None:
@@ -169,19 +156,16 @@ def _add(problems: Problems, predictions: pd.DataFrame, wrong: np.ndarray, what:
         problems.add(f"{what} in {int(wrong.sum())} of {len(predictions)} rows (first clips: {clips})")
 
 
-def _indices(column: pd.Series, labels: LabelSpace) -> Ints:
+def class_indices(column: pd.Series, labels: LabelSpace) -> Ints:
+    """Return the class index of each label, (N,); -1 where it is null."""
     return np.asarray(pd.Categorical(column, categories=list(labels.names)).codes, dtype=np.int64)
 
 
-def probabilities(rows: pd.DataFrame, labels: LabelSpace, *, prefix: str = "p") -> Floats:
-    """Return the columns ``p_<class>`` (or ``q_``, ``logit_``) of a checked table, (N, K); NaN where null."""
-    return _numbers(rows, [f"{prefix}_{name}" for name in labels.names])
-
-
-def _numbers(rows: pd.DataFrame, columns: list[str]) -> Floats:
-    """Return the columns as floats, (N, len(columns)); text becomes NaN, which the checks report."""
+def class_columns(rows: pd.DataFrame, labels: LabelSpace, prefix: str = "p") -> Floats:
+    """Return the columns ``<prefix>_<class>`` (p, q or logit), (N, K); NaN where one is absent, null or text."""
+    columns = rows.reindex(columns=[f"{prefix}_{name}" for name in labels.names])
     try:
-        numbers = rows[columns].to_numpy(np.float64, na_value=np.nan)
+        numbers = columns.to_numpy(np.float64, na_value=np.nan)
     except (TypeError, ValueError):
-        numbers = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        numbers = columns.apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
     return np.asarray(numbers, dtype=np.float64)

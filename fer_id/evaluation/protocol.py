@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fer_id.errors import SHOWN, DataError, LeakageError, Problems, quoted
 from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
-from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, give_access
+from fer_id.evaluation.protocol_modes import EARLIER, IN_THE_GAP, NOT_SHOWN, consent_to, give_access
 from fer_id.settings import PATH, is_name
 
 NOT_LEARNED, NOT_JUDGED = "no consent for training", "no consent for evaluation"
@@ -24,13 +24,11 @@ OF_THE_TESTED = (NOT_JUDGED, NOT_SHOWN, EARLIER, IN_THE_GAP)
 def make_folds(
     clips: pd.DataFrame, config: ProtocolConfig, *, seed: int, images: bool, deduplicate: bool
 ) -> list[Fold]:
-    """Make all folds of a protocol.
+    """Make all folds of a protocol; they depend on the seed and on the table alone.
 
     Args:
         clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
             ``for_training`` and ``for_evaluation`` (bool) where consent limits the use of a subject.
-        config: the protocol.
-        seed: seed of the division into groups; the folds depend on it and on the table alone.
         images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
         deduplicate: leave repeats out of training; only where ``images``.
 
@@ -71,7 +69,8 @@ def make_folds(
     if unjudged:
         skipped = {f"folds with nobody who may be judged ({', '.join(unjudged)})": len(unjudged)}
         made = [replace(fold, dropped=fold.dropped | skipped) for fold in made]
-    if config.own_clips and config.own_clips > (most := max(_most_own(clips, fold) for fold in made)):
+    own = [clips["subject_id"].iloc[fold.own].value_counts().max() for fold in made if len(fold.own)]
+    if config.own_clips and config.own_clips > (most := max(own, default=0)):
         raise DataError(f"protocol.own_clips={config.own_clips}: no child has more than {most} earlier clips")
     check_folds(clips, made, few=config.train_groups is not None, allow_repeats=images and not deduplicate)
     return made
@@ -81,13 +80,12 @@ def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
     """Limit the clips of each split to ``most``: whole subjects, the first of an order that all folds share."""
     names, subject = np.unique(clips["subject_id"].to_numpy(str), return_inverse=True)
     place = np.random.default_rng(0).permutation(len(names))[subject]  # (N,) place of each clip's subject in that order
-    parts: dict[str, Rows] = {}
+    parts, beyond = dict[str, Rows](), 0
     for split, limit in zip(SPLITS, most, strict=True):
         rows: Rows = getattr(fold, split)
         places, sizes = np.unique(place[rows], return_counts=True)
-        within = np.union1d(places[np.cumsum(sizes) <= limit], places[:1])
-        parts[split] = rows[np.isin(place[rows], within)]
-    beyond = sum(len(getattr(fold, split)) - len(rows) for split, rows in parts.items())
+        within = np.isin(place[rows], np.union1d(places[np.cumsum(sizes) <= limit], places[:1]))
+        parts[split], beyond = rows[within], beyond + int((~within).sum())
     dropped = fold.dropped | ({BEYOND: beyond} if beyond else {})
     return replace(fold, train=parts["train"], validation=parts["validation"], test=parts["test"], dropped=dropped)
 
@@ -95,22 +93,21 @@ def _at_most(clips: pd.DataFrame, fold: Fold, most: list[int]) -> Fold:
 def _with_consent(clips: pd.DataFrame, fold: Fold) -> tuple[Fold, dict[str, int]]:
     """Return the fold without clips that lack consent to their use in it, and the number of these clips by reason."""
     needed = {"train": "for_training", "validation": "for_training", "test": "for_evaluation"}
-    consenting, dropped = {}, Counter[str](fold.dropped)
+    parts, dropped = dict[str, Rows](), Counter[str](fold.dropped)
     for split, column in needed.items():
         rows: Rows = getattr(fold, split)
-        consents = clips[column].to_numpy(bool)[rows] if column in clips else np.ones(len(rows), bool)
-        consenting[split] = rows[consents]
+        consents = consent_to(column, clips)[rows]
+        parts[split] = rows[consents]
         dropped[NOT_LEARNED if column == "for_training" else NOT_JUDGED] += int((~consents).sum())
-    return replace(fold, **consenting), {reason: count for reason, count in dropped.items() if count}
+    counts = {reason: count for reason, count in dropped.items() if count}
+    return replace(fold, train=parts["train"], validation=parts["validation"], test=parts["test"]), counts
 
 
 def without_repeats(clips: pd.DataFrame, train: Rows, judged: Rows) -> tuple[Rows, dict[str, int]]:
     """Remove training images that are near-identical to one of validation and test, or to each other.
 
-    Of each group of near-identical images the first stays; a group under different labels is left out whole.
-
-    Returns:
-        the remaining training rows, in order, and the number of rows dropped, by reason.
+    Of each group of near-identical images the first stays; a group under different labels is left out whole. Return the
+    remaining training rows, in order, and the number of rows dropped, by reason.
     """
     groups, labels = clips["subject_id"].to_numpy(), clips["label"].to_numpy()
     elsewhere = _groups_of(clips, train, judged)
@@ -164,12 +161,9 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         raise DataError(f"protocol.group={config.group}: {empty} of {len(clips)} clips have no value there")
     of_row = clips[config.group].to_numpy(str)
     groups: NDArray[np.str_] = np.unique(of_row)
-    if len(groups) < 3:
-        raise DataError(
-            f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {len(groups)}"
-        )
-    may_train = clips["for_training"].to_numpy(bool) if "for_training" in clips else np.ones(len(clips), bool)
-    trainable: NDArray[np.str_] = np.unique(of_row[may_train])
+    if (size := len(groups)) < 3:
+        raise DataError(f"protocol={config.name} needs at least 3 groups of {config.group}, the store has {size}")
+    trainable: NDArray[np.str_] = np.unique(of_row[consent_to("for_training", clips)])
     order = np.random.default_rng(seed).permutation(groups)
     names, tests = _test_groups(groups, order, config)
     for number, (name, test) in enumerate(zip(names, tests, strict=True)):
@@ -181,8 +175,7 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
                 f"fold {name}: {len(rest)} groups of {config.group} to learn from, expected at least 2, one of them "
                 "for inner validation; the others are tested, or did not consent to training"
             )
-        n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
-        validation, train = rest[:n_validation], rest[n_validation:]
+        validation, train = split_off(rest, config.validation_fraction)
         limit = len(train) if config.train_groups is None else config.train_groups
         if limit > len(train):
             raise DataError(f"protocol.train_groups={limit}: fold {name} has {len(train)} to learn from")
@@ -191,6 +184,12 @@ def _grouped(clips: pd.DataFrame, config: ProtocolConfig, seed: int) -> Iterator
         of_train, of_validation, of_test, beyond = parts
         dropped = {NOT_LEARNED: len(of_row) - sum(map(len, parts)), "beyond protocol.train_groups": len(beyond)}
         yield Fold(name, of_train, of_validation, of_test, {reason: n for reason, n in dropped.items() if n})
+
+
+def split_off(names: NDArray[np.str_], fraction: float, rest: int = 1) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+    """Divide names into this share of them, at least one name, and the others, at least ``rest`` names."""
+    number = min(max(1, round(fraction * len(names))), len(names) - rest)
+    return names[:number], names[number:]
 
 
 def _test_groups(
@@ -207,16 +206,10 @@ def _test_groups(
         tests = np.array_split(order, config.folds)
         names = [f"{number:02d}" for number in range(config.folds)]
     else:
-        n_test = min(max(1, round(config.test_fraction * len(order))), len(order) - 2)
-        names, tests = ["holdout"], [order[:n_test]]
+        names, tests = ["holdout"], [split_off(order, config.test_fraction, rest=2)[0]]
     if unknown := sorted(set(config.only) - set(names)):
         raise DataError(f"protocol.only: no fold named {', '.join(unknown)}; the folds are {', '.join(names)}")
     return names, tests
-
-
-def _most_own(clips: pd.DataFrame, fold: Fold) -> int:
-    """Return the largest number of earlier clips of one tested child in training."""
-    return int(clips["subject_id"].iloc[fold.own].value_counts().max()) if len(fold.own) else 0
 
 
 def check_folds(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repeats: bool) -> None:

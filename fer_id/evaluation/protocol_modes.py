@@ -16,6 +16,11 @@ EARLIER, IN_THE_GAP = "earlier clips of the tested, not learned from", "clips of
 _TIMES = ["video_id", "t0_s", "fps"]
 
 
+def consent_to(column: str, clips: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return whether each clip's subject consents to a use, (N,): all do without the column."""
+    return clips[column].to_numpy(bool) if column in clips else np.ones(len(clips), bool)
+
+
 def give_access(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig) -> tuple[Fold, dict[str, int]]:
     """Return the fold under ``config.mode``, and the number of clips that the mode leaves out, by reason.
 
@@ -26,9 +31,7 @@ def give_access(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig) -> tupl
         return fold, {}
     if config.mode == "personalised" and not clips["video_id"].duplicated().any():
         raise DataError("protocol.mode=personalised: no video has two clips, so none is earlier than another")
-    trainable = (
-        clips["for_training"].to_numpy(bool)[fold.test] if "for_training" in clips else np.ones(len(fold.test), bool)
-    )
+    trainable = consent_to("for_training", clips)[fold.test]
     if config.mode == "transductive":
         return replace(fold, unlabelled=fold.test[trainable]), {NOT_SHOWN: int((~trainable).sum())}
     return _personalised(clips, fold, config, trainable)

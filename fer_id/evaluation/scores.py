@@ -25,15 +25,9 @@ Score = Callable[[Floats], Floats]  # (..., K, K + 1) counts -> (...)
 
 
 def count_clips(truth: Ints, predicted: Ints, groups: Ints, n_groups: int, classes: int) -> Floats:
-    """Count the clips into one table per group.
+    """Count clips by group, true class and predicted class into (n_groups, classes, classes + 1) floats.
 
-    Args:
-        truth: (N,) class indices in ``[0, classes)``.
-        predicted: (N,) class indices, -1 where there is no prediction.
-        groups: (N,) group indices in ``[0, n_groups)``.
-
-    Returns:
-        (n_groups, classes, classes + 1) counts as floats; the last column counts clips without a prediction.
+    All inputs are (N,) indices from 0; ``predicted`` is -1 where there is no prediction, which the last column counts.
     """
     column = np.where(predicted < 0, classes, predicted)
     cell = (groups * classes + truth) * (classes + 1) + column
@@ -41,15 +35,19 @@ def count_clips(truth: Ints, predicted: Ints, groups: Ints, n_groups: int, class
     return counts.reshape(n_groups, classes, classes + 1).astype(np.float64)
 
 
+def correct(counts: Floats) -> Floats:
+    """Number of clips predicted as their class."""
+    return np.asarray(np.trace(counts[..., :-1], axis1=-2, axis2=-1))
+
+
 def accuracy(counts: Floats) -> Floats:
     """Share of the clips with a prediction that are right; NaN where there are none."""
-    confusion = counts[..., :-1]
-    return _ratio(np.trace(confusion, axis1=-2, axis2=-1), confusion.sum((-2, -1)))
+    return ratio(correct(counts), counts[..., :-1].sum((-2, -1)))
 
 
 def accuracy_with_missing(counts: Floats) -> Floats:
     """Accuracy over all labelled clips, those without a prediction counted as errors."""
-    return _ratio(np.trace(counts[..., :-1], axis1=-2, axis2=-1), counts.sum((-2, -1)))
+    return ratio(correct(counts), counts.sum((-2, -1)))
 
 
 def support(counts: Floats) -> Floats:
@@ -59,18 +57,18 @@ def support(counts: Floats) -> Floats:
 
 def recall(counts: Floats) -> Floats:
     """TP / (TP + FN) by class, (..., K); NaN for a class without support."""
-    return _ratio(_true_positives(counts), support(counts))
+    return ratio(_true_positives(counts), support(counts))
 
 
 def precision(counts: Floats) -> Floats:
     """TP / (TP + FP) by class, (..., K); NaN for a class that was never predicted."""
-    return _ratio(_true_positives(counts), counts[..., :-1].sum(-2))
+    return ratio(_true_positives(counts), counts[..., :-1].sum(-2))
 
 
 def f1(counts: Floats) -> Floats:
     """2 TP / (2 TP + FP + FN) by class, (..., K); NaN for a class without support, 0 for one never predicted."""
     size = support(counts)
-    score = _ratio(2 * _true_positives(counts), size + counts[..., :-1].sum(-2))
+    score = ratio(2 * _true_positives(counts), size + counts[..., :-1].sum(-2))
     return np.where(size > 0, score, np.nan)
 
 
@@ -79,7 +77,7 @@ def specificity(counts: Floats) -> Floats:
     confusion = counts[..., :-1]
     negatives = confusion.sum((-2, -1))[..., None] - support(counts)
     false_positives = confusion.sum(-2) - _true_positives(counts)
-    return _ratio(negatives - false_positives, negatives)
+    return ratio(negatives - false_positives, negatives)
 
 
 def macro_precision(counts: Floats) -> Floats:
@@ -147,10 +145,11 @@ def _true_positives(counts: Floats) -> Floats:
 
 def _macro(scores: Floats, counts: Floats) -> Floats:
     used = (support(counts) > 0) & ~np.isnan(scores)
-    return _ratio(np.where(used, scores, 0.0).sum(-1), used.sum(-1))
+    return ratio(np.where(used, scores, 0.0).sum(-1), used.sum(-1))
 
 
-def _ratio(numerator: Floats, denominator: Floats | Ints) -> Floats:
+def ratio(numerator: Floats | float, denominator: Floats | Ints | float) -> Floats:
+    """Divide; NaN where the denominator is 0."""
     numerator, denominator = np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     out = np.full(np.broadcast_shapes(numerator.shape, denominator.shape), np.nan)
     return np.asarray(np.divide(numerator, denominator, out=out, where=denominator > 0))

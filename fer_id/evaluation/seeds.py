@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fer_id.evaluation import scores
-from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
+from fer_id.evaluation.auc import auc_of, macro_auc
 from fer_id.evaluation.intervals import DIFFERENCE_RANGE, Interval, count_intervals, jackknife
-from fer_id.evaluation.paired import sign_flip
+from fer_id.evaluation.paired import Difference, minus, sign_flip
 from fer_id.evaluation.predictions import Judged
 from fer_id.evaluation.scores import Floats, Statistic
 
@@ -24,40 +24,26 @@ OVERALL = ("accuracy", "accuracy_with_missing", "macro_precision", "macro_recall
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean of a score in [0, 1] over seeds; NaN where the score of a seed is undefined.
-
-    Attributes:
-        value: the mean.
-        interval: over subjects.
-        spread: standard deviation over seeds; None with one seed.
-    """
+    """Mean of a score in [0, 1] over seeds, NaN where that of a seed is undefined, and its interval over subjects."""
 
     value: float
     interval: Interval
     spread: float | None
+    """Standard deviation over seeds; None with one seed."""
 
 
 @dataclass(frozen=True)
-class Contrast:
-    """Difference in accuracy between two models on the same clips; a clip without a prediction is an error.
+class Contrast(Difference):
+    """Difference in accuracy between two models on the same clips; a clip without a prediction is an error."""
 
-    Attributes:
-        value: in [-1, 1].
-        interval: over subjects.
-        p: of the test that flips the sign of whole subjects; NaN with fewer than two.
-    """
-
-    value: float
-    interval: Interval
     p: float
+    """Of :func:`fer_id.evaluation.paired.sign_flip`."""
 
 
 def mean_scores(runs: Sequence[Judged], classes: int) -> dict[str, Estimate]:
     """Compute the scores of ``OVERALL``, ``auc``, and the recall of each class as ``recall.<index>``.
 
-    Args:
-        runs: one per seed, on the same clips.
-        classes: K.
+    The runs are one per seed, on the same clips.
     """
     counts = seed_counts(runs, classes)
     chosen = {name: statistic for name, statistic in scores.overall_statistics(classes).items() if name in OVERALL}
@@ -79,36 +65,24 @@ def contrast(runs: Sequence[Judged], reference: Sequence[Judged], classes: int) 
 def contrast_counts(ours: Floats, theirs: Floats) -> Contrast:
     """Compute :func:`contrast` from tables of counts (S, K, K + 1), which may be means over trainings or draws."""
     pair = np.stack([ours, theirs], axis=1)
-    everything = np.ones(pair.shape[-2:], np.bool_)
-
-    def difference(counts: Floats) -> Floats:
-        first, second = (scores.accuracy_with_missing(counts[..., side, :, :]) for side in (0, 1))
-        return np.asarray(first - second)
-
-    interval = count_intervals(pair, {"accuracy": Statistic(difference, everything)}, bounds=DIFFERENCE_RANGE)
-    right = [np.trace(table[..., :-1], axis1=-2, axis2=-1) for table in (ours, theirs)]
-    return Contrast(float(difference(pair.sum(0))), interval["accuracy"], sign_flip(*right))
+    statistic = Statistic(minus(scores.accuracy_with_missing), np.ones(pair.shape[-2:], np.bool_))
+    interval = count_intervals(pair, {"accuracy": statistic}, bounds=DIFFERENCE_RANGE)["accuracy"]
+    return Contrast(float(statistic.value(pair.sum(0))), interval, sign_flip(*scores.correct(pair).T))
 
 
 def seed_counts(runs: Sequence[Judged], classes: int) -> Floats:
     """Count the clips by subject and seed, (S, R, K, K + 1); the subjects in the order of their names."""
-    tables = [scores.count_clips(run.truth, run.predicted, run.subjects, len(run.subject_ids), classes) for run in runs]
-    return np.stack(tables, axis=1)
+    return np.stack([run.counts(classes) for run in runs], axis=1)
 
 
 def _auc(runs: Sequence[Judged]) -> Estimate:
-    by_seed, without = [], []
-    for run in runs:
-        rows = run.covered
-        codes, subjects = np.unique(run.subjects[rows], return_inverse=True)
-        args = run.probabilities[rows], run.truth[rows]
-        by_seed.append(float(macro_auc(auc_by_class(*args))))
-        without.append(macro_auc(auc_without_each(*args, subjects, len(codes))))
+    by_class, without = zip(*map(auc_of, runs), strict=True)
+    by_seed = np.array([float(macro_auc(auc)) for auc in by_class])
     if len({len(scores) for scores in without}) > 1:
         interval = Interval.undefined("a subject has predictions in some of the trainings only", len(without[0]))
     else:
         interval = jackknife(float(np.mean(by_seed)), np.mean(without, axis=0))
-    return _estimate(np.array(by_seed), interval)
+    return _estimate(by_seed, interval)
 
 
 def _estimate(by_seed: Floats, interval: Interval) -> Estimate:

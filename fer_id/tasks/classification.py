@@ -18,7 +18,7 @@ from fer_id.evaluation.config import SPLITS
 from fer_id.labels import LabelSpace
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
-from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.features import FeatureBank
 from fer_id.tasks.finite_check import require_finite, require_finite_weights
 from fer_id.tasks.parallel import share_of_loss
 from fer_id.tasks.strategies import Strategy
@@ -30,21 +30,18 @@ class ClipClassification(pl.LightningModule):
     """Cross-entropy training of a :class:`ClipClassifier`, or of any module that is called as one.
 
     It logs ``train/loss``, ``train/accuracy``, ``train/macro_f1`` and the same of ``val/`` and ``test/``. Its steps
-    return ``logits`` (B, K), which callbacks count.
+    return ``logits`` (B, K), which callbacks count. Clips without a valid frame enter neither loss nor metrics;
+    predictions mark them as not covered.
 
     Args:
         model: called with frames (B, T, 3, 64, 64), valid (B, T) and landmarks (B, T, 68, 2), it returns logits (B, K).
-        labels: the K classes.
-        optim: settings of optimiser and schedule; None: those of the paper.
-        loss: settings of the loss; None: those of the paper.
+        optim, loss: settings of optimiser, schedule and loss; None: those of the paper.
         lr: learning rate, where it is not that of ``optim``.
         test_views: predict the mean of the logits over these views of a clip, see ``fer_id.tasks.views``.
         strategy: which parts of the model learn, and how fast; None: all parts at one rate.
         resolution: ``[(share of training, pixels), ...]``: from that share on, training frames are shrunk to that side.
             Fewer pixels make cheap early epochs (Howard's progressive resizing; Tan & Le, 2021).
         bank: features shared with other trainings from the same weights; used where only the classifier learns.
-
-    Clips without a valid frame enter neither loss nor metrics; predictions mark them as not covered.
     """
 
     def __init__(
@@ -74,12 +71,8 @@ class ClipClassification(pl.LightningModule):
                 f"{type(model).__name__}: build one with build_model, or train all of it (Strategy)"
             )
         self.critic = self.strategy.critic(model.head.dim) if isinstance(model, ClipClassifier) else None
-        metrics = MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(len(labels), average="micro"),
-                "macro_f1": MulticlassF1Score(len(labels), average="macro"),
-            }
-        )
+        accuracy, f1 = MulticlassAccuracy(len(labels), average="micro"), MulticlassF1Score(len(labels), average="macro")
+        metrics = MetricCollection({"accuracy": accuracy, "macro_f1": f1})
         clones = {f"{split}_scores": metrics.clone(prefix=f"{_short(split)}/") for split in SPLITS}
         self.metrics = nn.ModuleDict(clones)
 
@@ -156,12 +149,8 @@ class ClipClassification(pl.LightningModule):
 
     def predict_step(self, batch: ClipBatch, batch_idx: int, dataloader_idx: int = 0) -> Predicted:
         """Return a dict of ``clip_id``, ``logits`` (B, K) and ``covered`` (B,)."""
-        logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0)
-        return {
-            "clip_id": batch["clip_id"],
-            "logits": logits.float().cpu(),
-            "covered": batch["valid"].any(dim=1).cpu(),
-        }
+        logits = torch.stack([self(view) for view in views(batch, self.test_views)]).mean(dim=0).float().cpu()
+        return {"clip_id": batch["clip_id"], "logits": logits, "covered": batch["valid"].any(dim=1).cpu()}
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with a schedule over all steps where the settings name one."""
@@ -182,11 +171,7 @@ class ClipClassification(pl.LightningModule):
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check the weights before a checkpoint replaces a good one.
-
-        Raises:
-            NotFiniteError: some weights are NaN or infinite.
-        """
+        """Raise NotFiniteError, before a checkpoint replaces a good one, where some weights are NaN or infinite."""
         require_finite_weights(self.model, self._when)
 
     def _when(self) -> str:
@@ -218,23 +203,18 @@ def make_optimiser(
 ) -> torch.optim.Optimizer:
     """Return the optimiser, with weight decay on matrices and kernels only.
 
-    Args:
-        config: settings of the optimiser.
-        rates: parts of a model with their factors on the learning rate, from ``Strategy.rates``.
-        held: parameters without weight decay, because a penalty regularises them.
+    ``rates`` are parts of a model with their factors on the learning rate, from ``Strategy.rates``; ``held`` are the
+    parameters without weight decay, because a penalty regularises them.
     """
     groups, spared = [], {id(p) for p in held}
-
-    def decays(parameter: nn.Parameter) -> bool:
-        return parameter.ndim > 1 and id(parameter) not in spared
-
     for part, factor in rates:
-        learning, rate = list(part.parameters()), config.lr * factor
-        groups += [
-            {"params": [p for p in learning if decays(p)], "lr": rate, "weight_decay": config.weight_decay},
-            {"params": [p for p in learning if not decays(p)], "lr": rate, "weight_decay": 0.0},
-        ]
-    groups = [group for group in groups if group["params"]]
+        learning: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for parameter in part.parameters():
+            learning[parameter.ndim > 1 and id(parameter) not in spared].append(parameter)
+        for decays, parameters in learning.items():
+            decay = config.weight_decay if decays else 0.0
+            if parameters:
+                groups.append({"params": parameters, "lr": config.lr * factor, "weight_decay": decay})
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     return kind(groups, lr=config.lr)
 

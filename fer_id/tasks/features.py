@@ -1,4 +1,4 @@
-"""Cached frame features of clips, for probes and controls that pool and classify the same clips several times."""
+"""Cached features of clips: of frames for probes and controls, and pooled ones for folds with a frozen encoder."""
 
 from __future__ import annotations
 
@@ -16,28 +16,16 @@ from fer_id.types import ClipBatch
 
 @dataclass(frozen=True)
 class Features:
-    """Frame features of N labelled clips of T frames.
+    """Frame features of N labelled clips of T frames."""
 
-    Attributes:
-        values: (N, T, D) float, the output of ``encode``; zero for a frame without a face.
-        valid: (N, T) bool, whether the frame shows a face.
-        label: (N,) int64.
-        clip_ids: names of the clips.
-    """
-
-    values: Tensor
-    valid: Tensor
-    label: Tensor
+    values: Tensor  # (N, T, D) float, the output of ``encode``; zero for a frame without a face
+    valid: Tensor  # (N, T) bool, whether the frame shows a face
+    label: Tensor  # (N,) int64
     clip_ids: list[str]
 
     @classmethod
     def of(cls, model: ClipClassifier, batches: Iterable[ClipBatch]) -> Self:
-        """Encode the labelled clips of ``batches``, as at test time.
-
-        Args:
-            model: in evaluation mode.
-            batches: clips of one length.
-        """
+        """Encode the labelled clips, all of one length, as at test time; the model is in evaluation mode."""
         parts: list[tuple[Tensor, Tensor, Tensor]] = []
         names: list[str] = []
         device = next(model.parameters()).device
@@ -96,6 +84,39 @@ class Features:
         return torch.cat(parts)
 
 
+class FeatureBank:
+    """Pooled features of each clip in each epoch, in memory only.
+
+    Augmentation is a function of seed, epoch and clip, so under a frozen encoder and head every fold sees the same
+    features. Clips are encoded one by one, so that a feature depends neither on the fold that computes it first nor on
+    the batch. Features beyond ``limit`` bytes are computed at every call.
+    """
+
+    def __init__(self, limit: int = 2**30) -> None:
+        self.limit, self._held = limit, 0
+        self._known: dict[tuple[str, int | None], Tensor] = {}
+
+    def pooled(self, model: ClipClassifier, batch: ClipBatch, epoch: int | None) -> Tensor:
+        """Return pooled features (B, H), without gradient, of clips in an epoch of augmentation, or None without it.
+
+        Encoder and head of the model are frozen, and the same at every call.
+        """
+        return torch.cat([self._pooled_clip(model, batch, row, epoch) for row in range(len(batch["clip_id"]))])
+
+    def _pooled_clip(self, model: ClipClassifier, batch: ClipBatch, row: int, epoch: int | None) -> Tensor:
+        key, clip = (batch["clip_id"][row], epoch), slice(row, row + 1)
+        if (known := self._known.get(key)) is not None:
+            return known.to(batch["frames"].device)
+        with torch.no_grad():
+            valid = batch["valid"][clip]
+            pooled = model.pool(model.encode(batch["frames"][clip], valid, batch["landmarks"][clip]), valid)
+        size = pooled.numel() * pooled.element_size()
+        if self._held + size <= self.limit:
+            self._known[key] = pooled.cpu()
+            self._held += size
+        return pooled
+
+
 Reader = Callable[[Tensor], Tensor]
 """Features (N, D) -> logits (N, K)."""
 
@@ -103,14 +124,8 @@ Reader = Callable[[Tensor], Tensor]
 def linear_reader(features: Tensor, label: Tensor, classes: int, penalty: float) -> Reader:
     """Fit a linear classifier on fixed features: multinomial logistic regression, by L-BFGS.
 
-    ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features, no penalty on the bias. Convex, so the
-    result depends on no seed.
-
-    Args:
-        features: (N, D).
-        label: (N,) int64.
-        classes: K.
-        penalty: L2 penalty of the weights, above 0.
+    ``mean cross-entropy + penalty / 2 * |W|^2`` of the standardised features (N, D), no penalty on the bias; the
+    penalty is above 0. Convex, so the result depends on no seed.
     """
     mean, scale = features.mean(dim=0), features.std(dim=0).clamp(min=1e-6)
     x = ((features - mean) / scale).double()

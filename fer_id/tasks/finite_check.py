@@ -25,17 +25,9 @@ class NotFiniteError(FerIdError):
 def require_finite(
     loss: Tensor, sound: Callable[[], Tensor], clips: Sequence[str], split: str, when: Callable[[], str]
 ) -> None:
-    """Raise unless a loss is finite.
+    """Raise NotFiniteError where a loss, a scalar, is NaN or infinite.
 
-    Args:
-        loss: a scalar.
-        sound: returns whether each clip's own loss is finite, bool (B,).
-        clips: names of the B clips.
-        split: ``train``, ``validation`` or ``test``.
-        when: returns epoch, step and learning rate as text.
-
-    Raises:
-        NotFiniteError: the loss is NaN or infinite.
+    ``sound`` returns whether the own loss of each of the B clips is finite, ``when`` epoch, step and learning rate.
     """
     if bool(torch.isfinite(loss)):
         return
@@ -47,16 +39,9 @@ def require_finite(
 
 
 def require_finite_weights(model: nn.Module, when: Callable[[], str]) -> None:
-    """Raise unless weights and running statistics are finite, before they are saved.
-
-    Raises:
-        NotFiniteError: some values are NaN or infinite.
-    """
-    wrong = [
-        name
-        for name, tensor in model.state_dict().items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
-    ]
+    """Raise NotFiniteError where weights or running statistics, about to be saved, are NaN or infinite."""
+    numbers = {name: tensor for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    wrong = [name for name, tensor in numbers.items() if not bool(torch.isfinite(tensor).all())]
     if wrong:
         raise NotFiniteError(f"weights are not finite after {when()}, so they are not saved: {_named(wrong)}. {HINT}")
 

@@ -35,17 +35,11 @@ is that of the whole batch. A GPU needs more frames and is timed on the whole ba
 
 
 class Numerics(NamedTuple):
-    """A precision, a memory format, and how long a training step took with them.
+    """A precision, a memory format, and how long a training step took with them."""
 
-    Attributes:
-        precision: ``32`` or ``bf16`` (autocast; weights stay in 32 bits).
-        memory_format: ``contiguous`` or ``channels_last``.
-        seconds: duration of the fastest timed step; of a hopeless candidate its only step.
-    """
-
-    precision: str
-    memory_format: str
-    seconds: float
+    precision: str  # 32 or bf16 (autocast; weights stay in 32 bits)
+    memory_format: str  # contiguous or channels_last
+    seconds: float  # of the fastest timed step; of a hopeless candidate its only step
 
 
 def supports(precision: str, device: torch.device) -> bool:
@@ -80,13 +74,8 @@ def measure(
 ) -> list[Numerics]:
     """Time training steps of a copy of the model in every combination that the device supports; fastest first.
 
-    The random state is restored. A candidate without an operator in its precision is left out with a message.
-
-    Args:
-        model: a ``ClipClassifier``; unchanged.
-        shape: (B, T) of a training batch; see :data:`FRAMES`.
-        device: device of the training.
-        precisions, formats: the candidates.
+    The random state is restored. A candidate without an operator in its precision is left out with a message. The
+    ``shape`` is that of a training batch, (B, T), of which a CPU times a part: see :data:`FRAMES`.
     """
     shape = _timed_shape(shape, device)
     timed: list[Numerics] = []

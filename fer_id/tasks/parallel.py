@@ -27,16 +27,8 @@ def of_all_processes(values: dict[str, Value]) -> dict[str, Value]:
 def share_of_loss(loss: Tensor | None, judged: int, module: nn.Module) -> Tensor | None:
     """Return the loss of one process, weighted so that the mean of the processes' gradients is that of the whole batch.
 
-    Each process has the mean over its own labelled clips. A process with fewer of them, or none, must still contribute
-    gradients, because the others wait for them.
-
-    Args:
-        loss: mean over this process's clips with a face and a label; None where it has none.
-        judged: number of these clips.
-        module: the module that learns.
-
-    Returns:
-        ``loss`` itself where there is one process.
+    ``loss`` is the mean over this process's ``judged`` clips with a face and a label, None where it has none; but it
+    must still contribute gradients, because the others wait for them.
     """
     if (count := processes()) == 1:
         return loss

@@ -8,41 +8,74 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.config import AdaptationConfig
-from fer_id.tasks.domain_alignment import Critic, coral
 from fer_id.types import COHORT, SOURCE
+
+_CRITIC_WIDTH = 64
+
+
+def coral(source: Tensor, target: Tensor) -> Tensor:
+    """Return the squared distance of the covariances of (N, d) and (M, d), over ``4 d^2`` (Sun & Saenko, 2016).
+
+    At least two rows each. Computed outside autocast, since a covariance loses too much precision in bf16.
+    """
+    with torch.autocast(source.device.type, enabled=False):
+        apart = torch.cov(source.T) - torch.cov(target.T)
+        return apart.square().sum() / (4 * source.shape[1] ** 2)
+
+
+class Critic(nn.Module):
+    """Domain classifier on features (B, d) that reverses its gradient, so that the features become domain-invariant.
+
+    The domain-adversarial loss of Ganin et al. (2016).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Linear(dim, _CRITIC_WIDTH), nn.ReLU(), nn.Linear(_CRITIC_WIDTH, 2))
+
+    def forward(self, features: Tensor, domain: Tensor, strength: float) -> Tensor:
+        """Return the domain's cross-entropy, int64 (B,), domains weighted equally, gradient times ``-strength``."""
+        logits = self.net(_GradientReversal.apply(features, strength))
+        weight = 1 / torch.bincount(domain, minlength=2).clamp(min=1).float()
+        return F.cross_entropy(logits, domain, weight=weight)
+
+
+class _GradientReversal(torch.autograd.Function):
+    """Identity with a reversed and scaled gradient."""
+
+    @staticmethod
+    def forward(context: Any, features: Tensor, strength: float) -> Tensor:
+        context.strength = strength
+        return features.view_as(features)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return -context.strength * gradient, None
 
 
 class Strategy:
     """Full fine-tuning: everything learns at one rate. Base class of the other strategies.
 
-    Args:
-        config: settings of the strategy.
-        start: transferred weights by name at the beginning of the adaptation; empty for a randomly initialised model.
-
-    Attributes:
-        learns: False for a strategy without training.
-        classifier_only: True where only the classifier learns, so that features can be cached.
+    ``start`` has the transferred weights by name at the beginning of the adaptation; it is empty for a randomly
+    initialised model.
     """
 
-    learns = True
-    classifier_only = False
+    learns = True  # False for a strategy without training
+    classifier_only = False  # True where only the classifier learns, so that features can be cached
 
     def __init__(self, config: AdaptationConfig, start: Mapping[str, Tensor]) -> None:
         self.config, self.start = config, dict(start)
 
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
-        """Prepare the model for an epoch.
-
-        Args:
-            model: the model in training.
-            share: elapsed share of the training, in [0, 1).
-        """
+        """Prepare the model for an epoch, after this share of the training, in [0, 1)."""
 
     def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
         """Return each part that learns at any time, with the factor on its learning rate."""
@@ -55,10 +88,8 @@ class Strategy:
     def penalty(self, model: ClipClassifier, pooled: Tensor, domain: Tensor | None) -> Tensor | None:
         """Return a term to add to the loss of a batch, or None.
 
-        Args:
-            model: the model in training.
-            pooled: one vector per clip that shows a face (B, H).
-            domain: int64 (B,), ``SOURCE`` or ``COHORT``; None for the cohort alone.
+        ``pooled`` (B, H) has one vector per clip that shows a face; ``domain`` (B,) is ``SOURCE`` or ``COHORT``, None
+        for the cohort alone.
         """
         return None
 
@@ -76,27 +107,28 @@ class SourceOnly(Strategy):
     learns = False
 
 
-class LinearProbe(Strategy):
-    """Training of the classifier alone, on fixed features."""
-
-    classifier_only = True
-
-    def begin_epoch(self, model: ClipClassifier, share: float) -> None:
-        learn_only(model, [model.classifier])
-
-    def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
-        return [(model.classifier, 1.0)]
-
-
 class Head(Strategy):
     """Training of temporal head and classifier on fixed frame features: a third of the arithmetic of a full training,
     since no gradient passes through the encoder."""
 
+    def parts(self, model: ClipClassifier) -> list[nn.Module]:
+        """Return the parts that learn."""
+        return [model.head, model.classifier]
+
     def begin_epoch(self, model: ClipClassifier, share: float) -> None:
-        learn_only(model, [model.head, model.classifier])
+        learn_only(model, self.parts(model))
 
     def rates(self, model: ClipClassifier) -> list[tuple[nn.Module, float]]:
-        return [(model.head, 1.0), (model.classifier, 1.0)]
+        return [(part, 1.0) for part in self.parts(model)]
+
+
+class LinearProbe(Head):
+    """Training of the classifier alone, on fixed features."""
+
+    classifier_only = True
+
+    def parts(self, model: ClipClassifier) -> list[nn.Module]:
+        return [model.classifier]
 
 
 class Gradual(Strategy):

@@ -13,40 +13,24 @@ from fer_id.types import Predicted
 
 
 def prediction_table(
-    batches: Sequence[Predicted],
-    rows: pd.DataFrame,
-    labels: LabelSpace,
-    *,
-    fold: str,
-    split: str,
-    groups: list[str],
+    batches: Sequence[Predicted], rows: pd.DataFrame, labels: LabelSpace, *, fold: str, split: str, groups: list[str]
 ) -> pd.DataFrame:
-    """Return the rows of ``predictions.parquet`` for one split.
+    """Return the rows of ``predictions.parquet`` for one split, one per clip predicted by ``predict_step``.
 
-    Args:
-        batches: output of ``ClipClassification.predict_step``: ``clip_id``, ``logits`` (B, K), ``covered`` (B,).
-        rows: rows of the store for at least the predicted clips, in any order; ``n_valid`` and ``length`` give the
-            share of a clip's frames with a face.
-        labels: the K classes.
-        fold, split: values for every row.
-        groups: group columns to carry along.
-
-    Returns:
-        One row per predicted clip; a clip without a valid frame has null predictions and is flagged.
+    ``rows`` are the store's rows of at least these clips, in any order; ``n_valid`` and ``length`` give the share of a
+    clip's frames with a face. A clip without a valid frame has null predictions and is flagged. The columns ``groups``
+    are carried along.
     """
-
     logits = torch.cat([batch["logits"] for batch in batches]).double()
-    covered = torch.cat([batch["covered"] for batch in batches]).numpy()
+    answered = torch.cat([batch["covered"] for batch in batches])
+    covered = answered.numpy()
     ids = [clip_id for batch in batches for clip_id in batch["clip_id"]]
     rows = rows.set_index("clip_id").loc[ids].reset_index()
     names = labels.names
-    numbers = {
-        **{f"logit_{name}": logits[:, k].numpy() for k, name in enumerate(names)},
-        **{f"p_{name}": logits.softmax(dim=1)[:, k].numpy() for k, name in enumerate(names)},
-    }
     table = rows[["clip_id", "subject_id"]].assign(fold=fold, split=split, label=rows["label"])
     table["predicted"] = pd.Series([names[k] for k in logits.argmax(dim=1)], dtype=object).where(covered, None)
-    table = table.assign(**{key: pd.Series(value).where(covered) for key, value in numbers.items()})
+    for prefix, values in (("logit", logits), ("p", logits.softmax(dim=1))):
+        known = values.masked_fill(~answered.unsqueeze(1), float("nan")).numpy()
+        table = table.join(pd.DataFrame(known, columns=[f"{prefix}_{name}" for name in names]))
     table = table.assign(**{f"q_{name}": float("nan") for name in names}, flagged=~covered)
-    table = table.assign(**{FACE_SHARE: rows["n_valid"] / rows["length"]})
-    return table.assign(**{group: rows[group] for group in groups})
+    return table.assign(**{FACE_SHARE: rows["n_valid"] / rows["length"]}, **{group: rows[group] for group in groups})

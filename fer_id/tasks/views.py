@@ -23,8 +23,7 @@ def views(batch: ClipBatch, name: str) -> Iterator[ClipBatch]:
 def _mirrored(batch: ClipBatch) -> ClipBatch:
     landmarks = batch["landmarks"][:, :, list(FLIP_68)].clone()
     landmarks[..., 0] = CROP - 1 - landmarks[..., 0]
-    mirrored: ClipBatch = {**batch, "frames": batch["frames"].flip(-1), "landmarks": landmarks}
-    return mirrored
+    return {**batch, "frames": batch["frames"].flip(-1), "landmarks": landmarks}
 
 
 def _shifted(batch: ClipBatch, right: int, down: int) -> ClipBatch:
@@ -33,5 +32,4 @@ def _shifted(batch: ClipBatch, right: int, down: int) -> ClipBatch:
     top, left = reach - down, reach - right
     moved = wide[..., top : top + CROP, left : left + CROP].reshape(frames.shape)
     landmarks = batch["landmarks"] + batch["landmarks"].new_tensor([right, down])
-    shifted: ClipBatch = {**batch, "frames": moved, "landmarks": landmarks}
-    return shifted
+    return {**batch, "frames": moved, "landmarks": landmarks}

@@ -23,6 +23,12 @@ def people(subjects: int, clips: int = 4, **columns: Any) -> pd.DataFrame:
     return table.assign(clip_id=[f"c{i}" for i in range(len(table))], **columns)
 
 
+def filmed_people(subjects: int, **columns: Any) -> pd.DataFrame:
+    """Make a cohort with one video per subject, a clip of two seconds every five."""
+    clips = people(subjects, **columns).assign(length=10, fps=5.0)
+    return clips.assign(video_id=clips["subject_id"], t0_s=[5.0 * (row % 4) for row in range(len(clips))])
+
+
 def benchmark(rows: list[tuple[str, str | None, str]]) -> pd.DataFrame:
     """Tabulate images given as (group of near-identical images, label, split)."""
     table = pd.DataFrame(rows, columns=["subject_id", "label", "split"], dtype=object)
@@ -33,6 +39,11 @@ def folds_of(
     clips: pd.DataFrame, seed: int = 0, *, images: bool = False, keep: bool = False, **config: Any
 ) -> list[Fold]:
     return make_folds(clips, ProtocolConfig(**config), seed=seed, images=images, deduplicate=not keep)
+
+
+def assert_alike(fold: Fold, other: Fold) -> None:
+    for split in SPLITS:
+        np.testing.assert_array_equal(getattr(fold, split), getattr(other, split))
 
 
 def ids(clips: pd.DataFrame, fold: Fold, split: str) -> list[str]:
@@ -52,13 +63,13 @@ def cohorts(draw: st.DrawFn) -> pd.DataFrame:
 def test_no_subject_is_in_two_splits_and_no_clip_is_lost(
     clips: pd.DataFrame, name: str, folds: int, test: float, validation: float, seed: int
 ) -> None:
-    config = ProtocolConfig(name, folds=folds, test_fraction=test, validation_fraction=validation)
+    config: dict[str, Any] = {"folds": folds, "test_fraction": test, "validation_fraction": validation}
     groups = clips["subject_id"].nunique()
     if name == "kfold" and groups == 3 and folds == 2:
         with pytest.raises(DataError, match="1 groups of subject_id to learn from"):  # one fold tests two of three
-            make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+            folds_of(clips, seed, name=name, **config)
         return
-    made = make_folds(clips, config, seed=seed, images=False, deduplicate=True)
+    made = folds_of(clips, seed, name=name, **config)
     for fold in made:
         sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]
         assert all(sides)
@@ -76,11 +87,9 @@ def test_no_subject_is_in_two_splits_and_no_clip_is_lost(
 
 @given(cohorts(), GROUPED, st.integers(0, 2**32 - 1))
 def test_folds_are_a_function_of_the_seed(clips: pd.DataFrame, name: str, seed: int) -> None:
-    config = ProtocolConfig(name, folds=3)
-    first, second = (make_folds(clips, config, seed=seed, images=False, deduplicate=True) for _ in range(2))
+    first, second = (folds_of(clips, seed, name=name, folds=3) for _ in range(2))
     for fold, again in zip(first, second, strict=True):
-        for split in SPLITS:
-            np.testing.assert_array_equal(getattr(fold, split), getattr(again, split))
+        assert_alike(fold, again)
 
 
 @pytest.mark.parametrize("name", ["holdout", "kfold"])
@@ -93,11 +102,9 @@ def test_another_seed_gives_another_division(name: str) -> None:
 @pytest.mark.parametrize("name", ["kfold", "loso"])
 def test_one_fold_alone_is_the_same_as_among_all(name: str) -> None:
     clips = people(6)
-    every = folds_of(clips, name=name, folds=3)
-    wanted = every[-1]
+    wanted = folds_of(clips, name=name, folds=3)[-1]
     (alone,) = folds_of(clips, name=name, folds=3, only=[wanted.name])
-    for split in SPLITS:
-        np.testing.assert_array_equal(getattr(alone, split), getattr(wanted, split))
+    assert_alike(alone, wanted)
 
 
 def test_fractions_are_shares_of_the_groups() -> None:
@@ -122,10 +129,7 @@ def test_a_group_that_divides_a_subject_is_leakage() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (
-            {"name": "loso", "group": "school"},
-            r"protocol.group=school: no such column; the clips have subject_id, label",
-        ),
+        ({"name": "loso", "group": "school"}, r"group=school: no such column; the clips have subject_id, label"),
         ({"name": "kfold", "folds": 9}, r"protocol.folds=9, but there are only 4 groups"),
         ({"name": "loso", "only": ["s9", "s1"]}, r"no fold named s9; the folds are s0, s1, s2, s3"),
         ({"name": "kfold", "folds": 2, "only": ["2"]}, r"no fold named 2; the folds are 00, 01"),
@@ -243,15 +247,11 @@ def test_a_training_set_contained_in_test_is_refused() -> None:
     assert "no labelled validation clip" in str(caught.value)
 
 
-@given(
-    st.lists(
-        st.tuples(st.integers(0, 12).map(str), st.sampled_from([*CLASSES, None]), st.sampled_from(SPLITS)),
-        max_size=40,
-    )
-)
-def test_after_deduplication_no_image_is_in_two_splits_and_counts_add_up(
-    rows: list[tuple[str, str | None, str]],
-) -> None:
+IMAGES = st.tuples(st.integers(0, 12).map(str), st.sampled_from([*CLASSES, None]), st.sampled_from(SPLITS))
+
+
+@given(st.lists(IMAGES, max_size=40))
+def test_after_deduplication_no_image_is_in_two_splits_and_counts_add_up(rows: list[tuple]) -> None:
     clips = official(rows)
     (fold,) = folds_of(clips, images=True)
     sides = [set(clips["subject_id"].iloc[getattr(fold, split)]) for split in SPLITS]
@@ -264,16 +264,10 @@ def test_after_deduplication_no_image_is_in_two_splits_and_counts_add_up(
 
 
 def test_only_subjects_with_consent_are_trained_on_and_tested() -> None:
-    clips = pd.DataFrame(
-        [(f"s{child}", label) for child in range(6) for label in ("happy", "sad")] * 2, columns=["subject_id", "label"]
-    )
-    clips = clips.assign(
-        clip_id=[str(number) for number in range(len(clips))],
-        split=None,
-        for_training=clips["subject_id"] != "s0",
-        for_evaluation=~clips["subject_id"].isin(["s1", "s2"]),
-    )
-    folds = make_folds(clips, ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
+    clips = people(6)
+    clips["for_training"] = clips["subject_id"] != "s0"
+    clips["for_evaluation"] = ~clips["subject_id"].isin(["s1", "s2"])
+    folds = folds_of(clips, name="loso")
     assert [fold.name for fold in folds] == ["s0", "s3", "s4", "s5"]
     for fold in folds:
         assert clips["for_training"].iloc[fold.train].all()
@@ -283,7 +277,7 @@ def test_only_subjects_with_consent_are_trained_on_and_tested() -> None:
     s3 = folds[1]
     assert s3.dropped["no consent for training"] == 4
     with pytest.raises(DataError, match="nobody in the store consented to evaluation"):
-        make_folds(clips.assign(for_evaluation=False), ProtocolConfig("loso"), seed=0, images=False, deduplicate=True)
+        folds_of(clips.assign(for_evaluation=False), name="loso")
 
 
 # --- clips of the tested subjects in training -------------------------------------------------------------------------
@@ -340,9 +334,7 @@ def test_transductive_mode_uses_test_clips_of_children_with_training_consent() -
 
 
 def test_earlier_clips_need_consent_for_training_too() -> None:
-    times = [0.0, 5.0, 10.0, 15.0]
-    clips = people(5).assign(length=10, fps=5.0)
-    clips["video_id"], clips["t0_s"] = clips["subject_id"], [times[row % 4] for row in range(len(clips))]
+    clips = filmed_people(5)
     clips["for_training"], clips["for_evaluation"] = clips["subject_id"] != "s0", True
     folds = {fold.name: fold for fold in folds_of(clips, name="loso", mode="personalised")}
     assert "s0" not in set(clips["subject_id"].iloc[folds["s0"].train])
@@ -351,10 +343,9 @@ def test_earlier_clips_need_consent_for_training_too() -> None:
 
 
 def test_videos_of_one_clip_have_no_earlier_ones() -> None:
-    clips = people(4).assign(t0_s=0.0, length=10, fps=5.0)
-    clips["video_id"] = clips["clip_id"]
+    clips = filmed_people(4)
     with pytest.raises(DataError, match="no video has two clips"):
-        folds_of(clips, name="loso", mode="personalised")
+        folds_of(clips.assign(video_id=clips["clip_id"]), name="loso", mode="personalised")
 
 
 def test_fewer_training_groups_are_a_subset_of_more() -> None:
@@ -383,34 +374,28 @@ def test_two_children_in_one_video_have_earlier_clips_of_their_own() -> None:
 
 @pytest.mark.parametrize("mode", ["inductive", "personalised"])
 def test_a_divided_subject_is_leakage_in_every_mode(mode: str) -> None:
-    clips = people(6, context=["school", "home", "clinic", "home"] * 6).assign(length=10, fps=5.0)
-    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
+    clips = filmed_people(6, context=["school", "home", "clinic", "home"] * 6)
     with pytest.raises(LeakageError, match="fold clinic"):
         folds_of(clips, name="loso", group="context", mode=mode)
 
 
 @pytest.mark.parametrize("column", ["video_id", "t0_s", "fps"])
 def test_clips_without_times_have_no_earlier_ones(column: str) -> None:
-    clips = people(4).assign(length=10, fps=5.0)
-    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
+    clips = filmed_people(4)
     clips.loc[clips["clip_id"] == "c1", column] = None
     with pytest.raises(DataError, match="1 clips of fold s0 do not say when they were filmed"):
         folds_of(clips, name="loso", mode="personalised")
 
 
 def test_more_own_clips_than_available_are_refused() -> None:
-    clips = people(4).assign(length=10, fps=5.0)
-    clips["video_id"], clips["t0_s"] = clips["subject_id"], [5.0 * (row % 4) for row in range(len(clips))]
     with pytest.raises(DataError, match="no child has more than 2 earlier clips"):
-        folds_of(clips, name="loso", mode="personalised", own_clips=3)
+        folds_of(filmed_people(4), name="loso", mode="personalised", own_clips=3)
 
 
 def test_few_training_children_may_lack_a_class() -> None:
     clips = people(6)
-    clips = clips[~((clips["label"] == "sad") & clips["subject_id"].isin(["s1", "s2", "s3", "s4"]))].reset_index(
-        drop=True
-    )
-    assert len(folds_of(clips, name="loso", train_groups=1)) == 6
+    sad = (clips["label"] == "sad") & clips["subject_id"].isin(["s1", "s2", "s3", "s4"])
+    assert len(folds_of(clips[~sad].reset_index(drop=True), name="loso", train_groups=1)) == 6
 
 
 def test_at_most_takes_whole_subjects_the_same_for_every_seed() -> None:

@@ -51,16 +51,8 @@ def fit(
     task: ClipClassification, *batches: ClipBatch, epochs: int = 1, validation: Any = None
 ) -> tuple[pl.Trainer, Watch]:
     watch = Watch()
-    trainer = pl.Trainer(
-        max_epochs=epochs,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        callbacks=[watch],
-    )
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, callbacks=[watch], **quiet)
     trainer.fit(task, loader(*batches), None if validation is None else loader(validation))
     return trainer, watch
 
@@ -212,9 +204,8 @@ def test_a_loss_that_is_no_number_names_split_and_clips(
 ) -> None:
     batch = make_batch([0, 1])
     batch["frames"][1] = value
-    with pytest.raises(
-        NotFiniteError, match=r"train loss is nan in epoch 0, step 0, at .*; clips of the batch: clip0, clip1"
-    ):
+    message = r"train loss is nan in epoch 0, step 0, at .*; clips of the batch: clip0, clip1"
+    with pytest.raises(NotFiniteError, match=message):
         fit(make_task(), batch)
 
 
@@ -243,9 +234,7 @@ def test_frozen_weights_are_left_out(make_task: MakeTask, make_batch: MakeBatch)
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_a_schedule_rises_to_its_peak_and_reaches_its_end(
-    make_task: MakeTask, make_batch: MakeBatch, name: str
-) -> None:
+def test_a_schedule_rises_to_its_peak_and_ends_low(make_task: MakeTask, make_batch: MakeBatch, name: str) -> None:
     task = make_task(name=name, lr=0.01, schedule="one_cycle", warmup=0.3)
     _, watch = fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
     assert len(watch.lr) == 20

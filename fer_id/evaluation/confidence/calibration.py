@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special
 
-from fer_id.evaluation.predictions import calibration_rows
-from fer_id.evaluation.scores import Bools, Floats, Ints
+from fer_id.evaluation.intervals import DIFFERENCE_RANGE, UNIT_RANGE, Interval, Scored, jackknife
+from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, class_indices
+from fer_id.evaluation.scores import Bools, Floats, Ints, ratio
 from fer_id.labels import LabelSpace
 
 BINS = 15
@@ -52,13 +53,7 @@ class Reliability:
 
 
 def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliability:
-    """Bin the clips by their top probability.
-
-    Args:
-        confidence: (N,) the probability of the predicted class, in [0, 1].
-        correct: (N,) True where the prediction is right.
-        bins: number of equal-width bins.
-    """
+    """Bin the clips (N,) by the probability of their predicted class, in equal-width bins."""
     edges, index = np.linspace(0.0, 1.0, bins + 1), bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins).astype(np.float64)
     with np.errstate(invalid="ignore"):
@@ -106,13 +101,42 @@ def nll_by_clip(p: Floats, truth: Ints) -> Floats:
     return np.asarray(-np.log(p[np.arange(len(truth)), truth].clip(_SMALLEST)))
 
 
-def fit_temperature(logits: Floats, truth: Ints) -> float:
-    """Fit the temperature, 0.05 to 20, that maximises the likelihood of the true classes.
+def calibration_intervals(p: Floats, truth: Ints, subjects: Ints) -> Scored:
+    """Compute ``brier``, ``nll``, ``overconfidence`` (in [-1, 1]) and ``ece``, each with its interval over subjects.
 
-    Args:
-        logits: (N, K).
-        truth: (N,) class indices.
+    These are no functions of counts, so each subject, of (N,) integer identifiers, is left out in turn and the score
+    computed again, as for the AUC: exact, and vectorised. The ECE is a sum of absolute values, so it is biased upwards
+    on few clips, and its interval with it; ``overconfidence``, mean confidence minus accuracy, is signed and is not.
     """
+    names, codes = np.unique(subjects, return_inverse=True)
+    clips = np.bincount(codes, minlength=len(names)).astype(np.float64)
+    excess = p.max(axis=1) - (p.argmax(axis=1) == truth)
+    columns = {
+        "brier": (brier_by_clip(p, truth), (0.0, 2.0), "log"),
+        "nll": (nll_by_clip(p, truth), (0.0, np.inf), "log"),
+        "overconfidence": (excess, DIFFERENCE_RANGE, "plain"),
+    }
+    scored: Scored = {}
+    for name, (by_clip, bounds, scale) in columns.items():
+        sums = np.bincount(codes, weights=by_clip, minlength=len(names))
+        scored[name] = _left_out(sums.sum(), sums.sum() - sums, clips, bounds, scale)
+    cells = np.bincount(codes * BINS + bin_of(p.max(axis=1)), weights=excess, minlength=len(names) * BINS)
+    by_bin = cells.reshape(len(names), BINS)  # (S, BINS) signed sums of confidence - correctness
+    gap = np.abs(by_bin.sum(0)).sum()
+    scored["ece"] = _left_out(gap, np.abs(by_bin.sum(0) - by_bin).sum(1), clips, UNIT_RANGE, "plain")
+    return scored
+
+
+def _left_out(
+    whole: float, without: Floats, clips: Floats, bounds: tuple[float, float], scale: str
+) -> tuple[float, Interval]:
+    """Compute the mean over clips and its jackknife interval from sums of all subjects and without each subject."""
+    value = float(ratio(whole, clips.sum()))
+    return value, jackknife(value, ratio(without, clips.sum() - clips), bounds=bounds, scale=scale)
+
+
+def fit_temperature(logits: Floats, truth: Ints) -> float:
+    """Fit the temperature, 0.05 to 20, that maximises the likelihood of the true classes (N,) under logits (N, K)."""
 
     def nll(log_temperature: float) -> float:
         scaled = special.log_softmax(logits / np.exp(log_temperature), axis=1)
@@ -123,30 +147,22 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 
 
 def calibrated(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
-    """Fill the columns ``q_<class>`` of predictions, each fold by the temperature of its own inner validation.
-
-    Args:
-        predictions: the columns of ``predictions.parquet``, checked.
-        labels: the classes.
+    """Fill the columns ``q_<class>`` of checked predictions, each fold by the temperature of its inner validation.
 
     Returns:
         the table; the temperature of each fold; and the reason where a fold has none, whose ``q`` are then null.
     """
-    table = predictions.copy()
-    q = [f"q_{name}" for name in labels.names]
-    logits = table[[f"logit_{name}" for name in labels.names]].to_numpy(np.float64, na_value=np.nan)
+    logits = class_columns(predictions, labels, "logit")
     values = np.full(logits.shape, np.nan)
     temperatures: dict[str, float] = {}
     reasons: dict[str, str] = {}
-    for fold, rows in table.groupby("fold").indices.items():
-        part = table.iloc[rows]
+    for fold, rows, part in by_fold(predictions):
         known = calibration_rows(part)
         if known.sum() < FEWEST:
-            reasons[str(fold)] = f"{known.sum()} labelled clips of inner validation, expected {FEWEST} at least"
+            reasons[fold] = f"{known.sum()} labelled clips of inner validation, expected {FEWEST} at least"
             continue
-        truth = pd.Categorical(part["label"][known], categories=list(labels.names)).codes.astype(np.int64)
-        temperatures[str(fold)] = fit_temperature(logits[rows][known], truth)
+        temperatures[fold] = fit_temperature(logits[rows][known], class_indices(part["label"][known], labels))
         seen = rows[np.isfinite(logits[rows]).all(axis=1)]
-        values[seen] = special.softmax(logits[seen] / temperatures[str(fold)], axis=1)
-    table[q] = values
-    return table, temperatures, reasons
+        values[seen] = special.softmax(logits[seen] / temperatures[fold], axis=1)
+    columns = {f"q_{name}": values[:, index] for index, name in enumerate(labels.names)}
+    return predictions.assign(**columns), temperatures, reasons

@@ -31,7 +31,7 @@ import numpy as np
 import pandas as pd
 
 from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
-from fer_id.evaluation.predictions import calibration_rows, probabilities
+from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, class_indices, judged_rows
 from fer_id.evaluation.scores import Floats
 from fer_id.labels import LabelSpace
 from fer_id.runs.metrics import ClassCoverage, Conformal
@@ -39,7 +39,7 @@ from fer_id.runs.metrics import ClassCoverage, Conformal
 LEVEL = 0.9
 OK, INSUFFICIENT = "ok", "insufficient evidence"
 SEPARATOR = "|"
-_FIGURES = ("coverage", "interval", "subject_coverage", "mean_size", "singletons", "empty")
+_FIGURES = ("coverage", "interval", "subject_coverage", "mean_size", "singletons", "empty", "per_class")
 
 
 def fewest_subjects(level: float) -> int:
@@ -48,12 +48,9 @@ def fewest_subjects(level: float) -> int:
 
 
 def hierarchical_p_values(scores: Floats, calibration: Floats, subjects: Sequence[str]) -> Floats:
-    """Compute the p-value of every score, in the shape of ``scores``; see the module for the formula.
+    """Compute the p-value of every nonconformity score (higher: a worse fit of the class), in the shape of ``scores``.
 
-    Args:
-        scores: nonconformity scores of any shape; a higher score is a worse fit of the class.
-        calibration: (M,) scores of the true classes of the calibration clips.
-        subjects: (M,) names of the calibration clips' subjects.
+    ``calibration`` (M,) are the scores of the true classes of the calibration clips; see the module for the formula.
     """
     _, codes, sizes = np.unique(np.asarray(subjects, dtype=str), return_inverse=True, return_counts=True)
     order = np.argsort(calibration, kind="stable")
@@ -69,30 +66,23 @@ def prediction_sets(
 
     An empty text is the empty set; null means no set: not a test clip, no prediction, or too few calibration children.
 
-    Args:
-        predictions: the columns of ``predictions.parquet``, checked.
-        labels: the classes.
-        level: in (0, 1).
-
     Returns:
         the table; the number of calibration children of each fold; and the reason where a fold has no sets.
     """
-    p = probabilities(predictions, labels)
+    p = class_columns(predictions, labels)
     sets = np.full(len(predictions), None, dtype=object)
     names = np.array(labels.names)
     children: dict[str, int] = {}
     reasons: dict[str, str] = {}
-    for name, rows in predictions.groupby("fold").indices.items():
-        part = predictions.iloc[rows]
+    for fold, rows, part in by_fold(predictions):
         known = calibration_rows(part)
         subjects = part["subject_id"][known].astype(str)
-        children[str(name)] = subjects.nunique()
-        if (number := children[str(name)]) < (needed := fewest_subjects(level)):
+        children[fold] = number = subjects.nunique()
+        if number < (needed := fewest_subjects(level)):
             people = f"{number} subject{'' if number == 1 else 's'} to calibrate on"
-            reasons[str(name)] = f"{people}, sets of level {level:g} need {needed} at least"
+            reasons[fold] = f"{people}, sets of level {level:g} need {needed} at least"
             continue
-        truth = pd.Categorical(part["label"][known], categories=list(names)).codes
-        calibration = 1 - p[rows[known], truth]
+        calibration = 1 - p[rows[known], class_indices(part["label"][known], labels)]
         tested = rows[((part["split"] == "test") & part["predicted"].notna()).to_numpy(np.bool_)]
         within = hierarchical_p_values(1 - p[tested], calibration, subjects.tolist()) > 1 - level + 1e-9
         sets[tested] = [SEPARATOR.join(names[row]) for row in within]
@@ -113,44 +103,34 @@ def conformal_scores(
     coverage over subjects, ``subject_coverage`` the mean over subjects, ``per_class`` the coverage of each class.
     """
     reasons = {f"conformal.n_subjects_calibration.{fold}": reason for fold, reason in why.items()}
-    test = predictions[(predictions["split"] == "test") & predictions["label"].notna() & predictions["set"].notna()]
+    test = judged_rows(predictions[predictions["set"].notna()])
     enough = len(children) > len(why)
-    entry = Conformal(
-        level=level,
-        verdict=OK if enough else INSUFFICIENT,
-        n_subjects_calibration=children,
-        n_clips=len(test),
-        **dict.fromkeys(_FIGURES),
-        per_class=None,
-    )
+    known = {"level": level, "n_subjects_calibration": children, "n_clips": len(test)}
+    entry = known | {"verdict": OK if enough else INSUFFICIENT} | dict.fromkeys(_FIGURES)
     if not len(test):
         reason = "no labelled test clip has a prediction" if enough else next(iter(why.values()), "no prediction")
-        return entry, reasons | {f"conformal.{name}": reason for name in (*_FIGURES, "per_class")}
+        reasons |= {f"conformal.{name}": reason for name in _FIGURES}
+        return Conformal.model_validate(entry), reasons
     sets = [set(filter(None, text.split(SEPARATOR))) for text in test["set"]]
-    size = np.array([len(classes) for classes in sets])
+    sizes = np.array([len(classes) for classes in sets])
     holds = np.array([label in classes for label, classes in zip(test["label"], sets, strict=True)], dtype=np.float64)
     subjects = test["subject_id"].astype(str)
     value, interval = ratio_interval(holds, np.ones(len(holds)), subjects.tolist(), bounds=UNIT_RANGE, seed=seed)
-    by_class = {name: holds[(test["label"] == name).to_numpy(np.bool_)] for name in labels.names}
-    entry = Conformal(
-        level=level,
-        verdict=entry.verdict,
-        n_subjects_calibration=children,
-        n_clips=len(test),
-        coverage=value,
-        interval=interval.as_record(),
-        subject_coverage=float(pd.Series(holds).groupby(subjects.to_numpy()).mean().mean()),
-        mean_size=float(size.mean()),
-        singletons=float((size == 1).mean()),
-        empty=float((size == 0).mean()),
-        per_class={
-            name: ClassCoverage(coverage=float(covered.mean()) if len(covered) else None, n_clips=len(covered))
-            for name, covered in by_class.items()
-        },
-    )
-    absent = {
-        f"conformal.per_class.{name}": "no clip of it has a set"
-        for name, covered in by_class.items()
-        if not len(covered)
+    per_class = {}
+    for name in labels.names:
+        covered = holds[(test["label"] == name).to_numpy(np.bool_)]
+        per_class[name] = ClassCoverage(coverage=float(covered.mean()) if len(covered) else None, n_clips=len(covered))
+        if not len(covered):
+            reasons[f"conformal.per_class.{name}"] = "no clip of it has a set"
+    if interval.reason:
+        reasons["conformal.interval"] = interval.reason
+    figures = {
+        "coverage": value,
+        "interval": interval.as_record(),
+        "subject_coverage": float(pd.Series(holds).groupby(subjects.to_numpy()).mean().mean()),
+        "mean_size": float(sizes.mean()),
+        "singletons": float((sizes == 1).mean()),
+        "empty": float((sizes == 0).mean()),
+        "per_class": per_class,
     }
-    return entry, reasons | absent | ({"conformal.interval": interval.reason} if interval.reason else {})
+    return Conformal.model_validate(entry | figures), reasons

@@ -15,17 +15,13 @@ from numpy.typing import NDArray
 
 from fer_id.errors import DataError, LeakageError
 from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
-from fer_id.evaluation.protocol import check_folds
+from fer_id.evaluation.protocol import check_folds, split_off
 
 
 def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: int) -> list[Fold]:
-    """Make one division per part: the part's children are ``test``, the others training and validation.
+    """Divide training and validation of a fold into ``config.cross_fit`` parts (2 or more), and return a fold per part.
 
-    Args:
-        clips: the table that ``fold`` indexes.
-        fold: fold whose training and validation children are divided, by ``subject_id``.
-        config: the protocol, with ``cross_fit`` parts, at least 2.
-        seed: seed of the division.
+    The part's children are ``test``, the others training and validation.
 
     Raises:
         DataError: too few children, or a part leaves a class without a training clip.
@@ -44,9 +40,7 @@ def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: 
     order = np.random.default_rng([seed, len(names)]).permutation(names)
     divisions = []
     for number, part in enumerate(np.array_split(order, config.cross_fit)):
-        rest = order[~np.isin(order, part)]
-        n_validation = min(max(1, round(config.validation_fraction * len(rest))), len(rest) - 1)
-        validation, train = rest[:n_validation], rest[n_validation:]
+        validation, train = split_off(order[~np.isin(order, part)], config.validation_fraction)
         of_train, of_validation, of_part = (_rows_of(subjects, rows, side) for side in (train, validation, part))
         labelled = clips["label"].notna().to_numpy()[of_train]
         divisions.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))

@@ -31,7 +31,7 @@ from scipy import stats
 
 from fer_id.evaluation.config import LEAST_FACE
 from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
-from fer_id.evaluation.predictions import calibration_rows, probabilities
+from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, judged_rows
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.labels import LabelSpace
 from fer_id.runs.metrics import Review
@@ -52,25 +52,14 @@ _MOST_CANDIDATES = 200  # candidate thresholds
 
 def top_probability(rows: pd.DataFrame, labels: LabelSpace) -> Floats:
     """Return the top probability (N,), calibrated where available, else raw; NaN for a clip without a prediction."""
-    raw = probabilities(rows, labels).max(axis=1, initial=-np.inf)
-    known = [f"q_{name}" in rows for name in labels.names]
-    q = (
-        probabilities(rows, labels, prefix="q").max(axis=1, initial=-np.inf)
-        if all(known)
-        else np.full(len(raw), np.nan)
-    )
-    top = np.where(np.isfinite(q), q, raw)
-    return np.where(rows["predicted"].notna(), top, np.nan)
+    raw, q = (class_columns(rows, labels, prefix).max(axis=1, initial=-np.inf) for prefix in ("p", "q"))
+    return np.where(rows["predicted"].notna(), np.where(np.isfinite(q), q, raw), np.nan)
 
 
 def risk_bound(wrong: Floats, answered: Floats) -> Floats:
-    """Compute the upper bound of the share of errors among the answered clips; see the module.
+    """Compute the upper bound of the share of errors among the answered clips, (..., S) numbers by subject -> (...).
 
-    Args:
-        wrong, answered: (..., S) numbers of clips of each subject.
-
-    Returns:
-        (...); infinite where fewer than ``FEWEST_SUBJECTS`` subjects have an answered clip.
+    See the module; infinite where fewer than ``FEWEST_SUBJECTS`` subjects have an answered clip.
     """
     further = [(0, 0)] * (wrong.ndim - 1) + [(0, 1)]
     wrong, answered = (np.pad(counts, further, constant_values=1.0) for counts in (wrong, answered))
@@ -90,11 +79,7 @@ def choose_threshold(
 ) -> tuple[float | None, str | None]:
     """Choose the lowest threshold at which :func:`risk_bound` is at most ``risk``; None and the reason where none is.
 
-    Args:
-        confidence: (N,) top probability of each calibration clip.
-        correct: (N,) True where its prediction is right.
-        subjects: (N,) names of the clips' subjects.
-        risk: in (0, 1).
+    ``confidence`` (N,) is the top probability of each calibration clip, ``correct`` whether its prediction is right.
     """
     codes, names = pd.factorize(subjects.astype(str))
     if len(names) < FEWEST_SUBJECTS:
@@ -119,25 +104,18 @@ def choose_threshold(
 def flagged(
     predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK, least_face: float = LEAST_FACE
 ) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
-    """Fill the column ``flagged`` of predictions by the threshold of each fold.
+    """Fill the column ``flagged`` of checked predictions, calibrated where possible, by the threshold of each fold.
 
-    Args:
-        predictions: the columns of ``predictions.parquet``, checked, ``q_<class>`` filled where available.
-        labels: the classes.
-        risk: requested risk, in (0, 1).
-        least_face: see :data:`fer_id.evaluation.config.LEAST_FACE`.
+    The requested ``risk`` is in (0, 1).
 
     Returns:
         the table; the threshold of each fold, None where every clip is flagged; and the reason where a fold has none.
     """
-    table = predictions.copy()
-    confidence, enough = top_probability(table, labels), shows_enough(table, least_face)
-    sent = np.ones(len(table), np.bool_)
+    confidence, enough = top_probability(predictions, labels), shows_enough(predictions, least_face)
+    sent = np.ones(len(predictions), np.bool_)
     thresholds: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
-    for name, rows in table.groupby("fold").indices.items():
-        fold = str(name)
-        part = table.iloc[rows]
+    for fold, rows, part in by_fold(predictions):
         known = calibration_rows(part) & enough[rows]
         right = (part["label"] == part["predicted"]).to_numpy(np.bool_)
         chosen, reason = choose_threshold(confidence[rows][known], right[known], part["subject_id"][known], risk)
@@ -146,7 +124,7 @@ def flagged(
             reasons[fold] = str(reason)
         else:
             sent[rows] = ~((confidence[rows] >= chosen) & enough[rows])
-    return table.assign(flagged=sent), thresholds, reasons
+    return predictions.assign(flagged=sent), thresholds, reasons
 
 
 def shows_enough(predictions: pd.DataFrame, least_face: float) -> Bools:
@@ -168,30 +146,26 @@ def review_scores(
 
     Shares are of the labelled test clips; ``interval`` is that of ``risk_answered`` over subjects.
     """
-    reasons = {f"review.thresholds.{fold}": reason for fold, reason in why.items()}
-    test = predictions[(predictions["split"] == "test") & predictions["label"].notna()]
+    test = judged_rows(predictions)
     sent = test["flagged"].to_numpy(np.bool_)
     answered = test[~sent]
+    wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
+    subjects = answered["subject_id"].astype(str).tolist()
+    value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
     review = Review(
         risk=risk,
         thresholds=thresholds,
-        flagged=None,
-        risk_answered=None,
-        interval=None,
-        coverage=None,
+        flagged=float(sent.mean()) if len(test) else None,
+        risk_answered=value if len(answered) else None,
+        interval=interval.as_record(),
+        coverage=float(1 - sent.mean()) if len(test) else None,
         n_clips=len(test),
         least_face=least_face,
         too_little_face=int((~shows_enough(test, least_face)).sum()),
     )
-    if not len(test):
-        nothing = dict.fromkeys(("flagged", "risk_answered", "interval", "coverage"), "no labelled test clip")
-        return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
-    review = review.model_copy(update={"flagged": float(sent.mean()), "coverage": float(1 - sent.mean())})
+    nothing = "every test clip is flagged" if len(test) else "no labelled test clip"
+    reasons = {f"review.thresholds.{fold}": reason for fold, reason in why.items()}
     if not len(answered):
-        nothing = dict.fromkeys(("risk_answered", "interval"), "every test clip is flagged")
-        return review, reasons | {f"review.{name}": reason for name, reason in nothing.items()}
-    wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
-    subjects = answered["subject_id"].astype(str).tolist()
-    value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
-    review = review.model_copy(update={"risk_answered": value, "interval": interval.as_record()})
+        null = (name for name in ("flagged", "risk_answered", "interval", "coverage") if review[name] is None)
+        return review, reasons | {f"review.{name}": nothing for name in null}
     return review, reasons | ({"review.interval": interval.reason} if interval.reason else {})

@@ -14,7 +14,7 @@ pretrained encoder) differ less than models could: a small epistemic part is no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -31,8 +31,7 @@ MEASURES = ("total", "aleatoric", "epistemic", "confidence")
 """Columns of the table; ``confidence`` is the probability of the prediction: low where uncertainty is high."""
 
 
-@dataclass(frozen=True)
-class Doubt:
+class Doubt(NamedTuple):
     """Entropies of N clips in nats, each (N,): ``total`` = ``aleatoric`` + ``epistemic``."""
 
     total: Floats
@@ -41,14 +40,7 @@ class Doubt:
 
 
 def decompose(members: Floats) -> Doubt:
-    """Decompose the entropy of the mean prediction.
-
-    Args:
-        members: (M, N, K) probabilities of each class by M members.
-
-    Raises:
-        DataError: fewer than two members, or values that are no probabilities.
-    """
+    """Decompose the entropy of the mean of M members' probabilities, (M, N, K); raise DataError where they are none."""
     if members.ndim != 3 or len(members) < 2:
         raise DataError(f"{len(members)} members: their difference is the measure, expected at least 2")
     if not np.isfinite(members).all() or (members < 0).any() or (members > 1 + SUM_TOLERANCE).any():
@@ -66,39 +58,21 @@ def decompose(members: Floats) -> Doubt:
 def uncertainty_table(members: Floats, clips: pd.DataFrame, classes: tuple[str, ...], provenance: str) -> pd.DataFrame:
     """Tabulate each clip: ``clip_id subject_id fold label predicted right``, the ``MEASURES``, ``provenance``.
 
-    Args:
-        members: (M, N, K) probabilities by M members.
-        clips: (N,) with ``clip_id``, ``subject_id``, ``fold`` and ``label``.
-        classes: K names.
-        provenance: provenance of the clips, written into every row.
+    ``clips`` (N,) has the first four; the probabilities are those of M members, (M, N, K).
     """
     doubt, mean = decompose(members), members.mean(0)
     table = clips[["clip_id", "subject_id", "fold", "label"]].reset_index(drop=True)
     predicted = np.array(classes, dtype=object)[mean.argmax(-1)]
     right = pd.Series(predicted == table["label"].to_numpy(object), dtype="boolean").where(table["label"].notna())
-    return table.assign(
-        predicted=predicted,
-        right=right,
-        total=doubt.total,
-        aleatoric=doubt.aleatoric,
-        epistemic=doubt.epistemic,
-        confidence=mean.max(-1),
-        provenance=provenance,
-    )
+    table = table.assign(predicted=predicted, right=right, **doubt._asdict())
+    return table.assign(confidence=mean.max(-1), provenance=provenance)
 
 
 def error_auroc(doubt: Floats, right: Bools, subjects: Ints) -> tuple[float, Interval]:
-    """Compute the AUROC of errors by ``doubt`` and its interval over subjects.
+    """Compute the AUROC of errors by the uncertainty ``doubt`` of clips (N,), and its interval over subjects.
 
-    It is the probability that an error has a higher value than a correct prediction, ties one half.
-
-    Args:
-        doubt: (N,) uncertainty of each clip.
-        right: (N,) True where the prediction is correct.
-        subjects: (N,) subject indices from 0, without gaps.
-
-    Returns:
-        the AUROC and its interval; NaN and undefined without both errors and correct predictions.
+    It is the probability that an error has a higher value than a correct prediction, ties one half; NaN, and the
+    interval undefined, without both errors and correct predictions. Subjects are indices from 0, without gaps.
     """
     scores, wrong = np.stack([-doubt, doubt], axis=1), (~right).astype(np.int64)
     auroc = float(auc_by_class(scores, wrong)[1])

@@ -9,7 +9,6 @@ so that they disclose no hidden score.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fer_id.evaluation.confidence import calibration
 from fer_id.evaluation.groups.gaps import TESTED
@@ -17,20 +16,17 @@ from fer_id.evaluation.groups.subgroups import WITHIN
 from fer_id.evaluation.groups.suppression import FEWEST_CLIPS, FEWEST_SUBJECTS, Cell, Place, Table, hidden_groups
 from fer_id.runs.metrics import Column, GroupScores, Subgroups
 
-Json = dict[str, Any]
-
 NOT_SHOWN = "a group that was compared is not shown"
 
 _SCORES = (*TESTED, *calibration.SCORES, "abstention")
+_GAP = ("gap", "ratio", "worst", "best", "p", "p_holm", "verdict")
 
 
-def public_view(subgroups: Subgroups) -> Json:
+def public_view(subgroups: Subgroups) -> dict[str, object]:
     """Return the publishable part of the entry ``subgroups`` of ``metrics.json``.
 
-    Returns:
-        ``min_subjects``, ``min_clips``, and for every column: ``groups`` by value (``at_least_subjects`` in steps of
-        ``min_subjects``, scores, ``intervals`` of the tested ones), ``hidden`` (the number of hidden groups) and
-        ``gaps``.
+    ``at_least_subjects`` of a group is in steps of ``min_subjects``, its ``intervals`` are those of the tested scores,
+    and ``hidden`` is the number of hidden groups of a column.
     """
     least, columns = max(FEWEST_SUBJECTS, subgroups.min_subjects), subgroups.columns
     hidden = hidden_groups([_table(name, column, columns) for name, column in columns.items()], least)
@@ -64,30 +60,22 @@ def _table(name: str, column: Column, columns: Mapping[str, Column]) -> Table:
     return Table(name, cells, margins, splits_subjects=column.varies == WITHIN)
 
 
-def _group(group: GroupScores, step: int) -> Json:
+def _group(group: GroupScores, step: int) -> dict[str, object]:
     intervals = {name: group.intervals[name] for name in TESTED}
-    return {
-        "at_least_subjects": group.n_subjects // step * step,
-        **{name: group[name] for name in _SCORES},
-        "intervals": {
-            name: None if interval is None else {key: interval[key] for key in ("low", "high", "level")}
-            for name, interval in intervals.items()
-        },
-    }
+    limits = {name: each and {key: each[key] for key in ("low", "high", "level")} for name, each in intervals.items()}
+    scores = {name: group[name] for name in _SCORES}
+    return {"at_least_subjects": group.n_subjects // step * step, **scores, "intervals": limits}
 
 
-def _gap(column: Column, groups: Mapping[str, GroupScores], score: str, min_subjects: int) -> Json:
+def _gap(column: Column, groups: Mapping[str, GroupScores], score: str, min_subjects: int) -> dict[str, object]:
     """Return the gap among the visible groups, with its test where no compared group is hidden."""
-    result: Json = {"gap": None, "ratio": None, "worst": None, "best": None}
-    result |= {"p": None, "p_holm": None, "verdict": None, "reason": None}
     compared = [value for value, group in column.groups.items() if group.n_subjects >= min_subjects]
-    if any(value not in groups for value in compared):
-        result["reason"] = NOT_SHOWN
-        values = {value: groups[value][score] for value in compared if value in groups}
-        if len(values) < 2 or None in values.values():
-            return result
-        worst, best = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
-        ratio = values[worst] / values[best] if values[best] > 0 else None
-        return result | {"gap": values[best] - values[worst], "ratio": ratio, "worst": worst, "best": best}
-    gap = column.gaps[score]
-    return result | {key: gap[key] for key in result if key != "reason"}
+    visible = {value: groups[value][score] for value in compared if value in groups}
+    if len(visible) == len(compared):
+        return {key: column.gaps[score][key] for key in _GAP} | {"reason": None}
+    result: dict[str, object] = dict.fromkeys(_GAP) | {"reason": NOT_SHOWN}
+    if len(visible) < 2 or None in visible.values():
+        return result
+    worst, best = min(visible, key=visible.__getitem__), max(visible, key=visible.__getitem__)
+    ratio = visible[worst] / visible[best] if visible[best] > 0 else None
+    return result | {"gap": visible[best] - visible[worst], "ratio": ratio, "worst": worst, "best": best}

@@ -16,8 +16,9 @@ small p where group sizes are very unequal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from fer_id.evaluation import scores
 from fer_id.evaluation.groups.permutation import DRAWS, permute_groups
 from fer_id.evaluation.paired import holm
 from fer_id.evaluation.scores import Bools, Floats, Ints, Score
+from fer_id.files import plain
 from fer_id.runs import metrics
 
 ALPHA = 0.05
@@ -38,43 +40,22 @@ GAP, NO_GAP, TOO_LITTLE = "gap", "no gap shown", "insufficient evidence"
 
 @dataclass(frozen=True)
 class Gap:
-    """Largest minus smallest score among the groups with enough subjects, and its test.
+    """Largest minus smallest score among the groups with enough subjects, and its test; p is NaN where not tested."""
 
-    Attributes:
-        gap, ratio: largest minus smallest, and smallest by largest score; None with fewer than two comparable groups.
-        worst, best: names of the groups with the smallest and the largest score.
-        p: probability of a gap at least as large under permutation; NaN where not tested.
-        p_scores: ``p`` corrected for the three scores.
-        p_holm: ``p_scores`` corrected for the number of columns.
-        least: smallest ``p_scores`` possible with these subjects.
-        verdict: ``GAP``, ``NO_GAP`` or ``TOO_LITTLE``.
-        reason: why the evidence is insufficient.
-    """
-
-    gap: float | None = None
-    ratio: float | None = None
+    gap: float | None = None  # None with fewer than two comparable groups
+    ratio: float | None = None  # smallest by largest score
     worst: str | None = None
     best: str | None = None
-    p: float = field(default=float("nan"))
-    p_scores: float = field(default=float("nan"))
-    p_holm: float = field(default=float("nan"))
-    least: float = field(default=float("nan"))
-    verdict: str = TOO_LITTLE
-    reason: str | None = None
+    p: float = math.nan  # probability of a gap at least as large under permutation
+    p_scores: float = math.nan  # p corrected for the three scores
+    p_holm: float = math.nan  # p_scores corrected for the number of columns
+    least: float = math.nan  # smallest p_scores possible with these subjects
+    verdict: str = TOO_LITTLE  # or GAP, or NO_GAP
+    reason: str | None = None  # why the evidence is insufficient
 
     def as_record(self) -> metrics.Gap:
         """Return the entry of ``metrics.json``."""
-        p, p_holm = (None if np.isnan(p) else p for p in (self.p, self.p_holm))
-        return metrics.Gap(
-            gap=self.gap,
-            ratio=self.ratio,
-            worst=self.worst,
-            best=self.best,
-            p=p,
-            p_holm=p_holm,
-            verdict=self.verdict,
-            reason=self.reason,
-        )
+        return metrics.Gap(**plain({name: getattr(self, name) for name in metrics.Gap.model_fields}))
 
 
 def find_gaps(
@@ -82,13 +63,8 @@ def find_gaps(
 ) -> dict[str, Gap]:
     """Compute the gaps of one column in the scores of ``TESTED``, without verdicts: see :func:`judge_gaps`.
 
-    Args:
-        tables: (S, G, K, K + 1) counts of every subject in every group.
-        values: names of the G groups.
-        classes: names of the K classes.
-        min_subjects: fewest subjects with a prediction of a group; smaller ones are left out.
-        seed: seed of the permutations.
-        draws: number of permutations.
+    ``tables`` are the counts (S, G, K, K + 1) of every subject in every group; ``values`` names the groups, of which
+    those with fewer than ``min_subjects`` subjects with a prediction are left out.
     """
     enough = np.flatnonzero(subjects_in(tables) >= min_subjects)
     if len(enough) < 2:
@@ -99,10 +75,9 @@ def find_gaps(
     gaps = {name: _gap(score(total), names) for name, score in TESTED.items()}
     if (why := _other_classes(total, names, classes)) is not None:
         gaps |= {name: Gap(reason=why) for name in ("macro_recall", "macro_f1")}
-    tested = [name for name, gap in gaps.items() if gap.gap is not None]
-    for name, test in zip(
-        tested, permute_groups(tables, [TESTED[n] for n in tested], seed=seed, draws=draws), strict=True
-    ):
+    tested = {name: TESTED[name] for name, gap in gaps.items() if gap.gap is not None}
+    tests = permute_groups(tables, [*tested.values()], seed=seed, draws=draws)
+    for name, test in zip(tested, tests, strict=True):
         gaps[name] = replace(gaps[name], p=test.p, p_scores=test.corrected, least=test.least)
     return gaps
 
@@ -133,13 +108,7 @@ def equalised_odds(
 
     After Hardt, Price and Srebro (2016, arXiv:1610.02413), each class against the rest. A rate of a group counts where
     enough subjects have clips of the class, or of the other classes. It is not tested: the largest of many differences
-    is large by chance in small groups.
-
-    Args:
-        tables: (S, G, K, K + 1) counts of every subject in every group.
-
-    Returns:
-        the gap in [0, 1], its class and None; or None, None and the reason.
+    is large by chance in small groups. Return the gap in [0, 1], its class and None; or None, None and the reason.
     """
     support = tables[..., :-1].sum(-1)  # (S, G, K) clips of each class
     others = support.sum(-1, keepdims=True) - support
@@ -171,9 +140,8 @@ def _other_classes(total: Floats, names: Sequence[str], classes: Sequence[str]) 
     present: list[list[bool]] = (scores.support(total) > 0).tolist()
     anywhere = [any(column) for column in zip(*present, strict=True)]
     for group, clips in zip(names, present, strict=True):
-        if lacking := [
-            name for name, has, elsewhere in zip(classes, clips, anywhere, strict=True) if elsewhere and not has
-        ]:
+        lacking = [name for name, has, elsewhere in zip(classes, clips, anywhere, strict=True) if elsewhere and not has]
+        if lacking:
             return f"{group} has no clip of {', '.join(lacking)}, so its mean is over other classes than the others'"
     return None
 

@@ -28,40 +28,25 @@ _CONTRACT = ("clip_id", "subject_id", "fold", "split", "label", "predicted", "fl
 
 @dataclass(frozen=True)
 class Grouping:
-    """Division of the judged clips by a group column, or by a pair of columns.
+    """Division of the judged clips by a group column, or by a pair of columns."""
 
-    Attributes:
-        name: name of the column, or ``a x b`` of a pair.
-        of: the column, or the two columns of a pair.
-        values: the groups, sorted, including those of validation clips alone.
-        codes: (N,) index into ``values`` of every judged clip; -1 where it is in no group.
-    """
-
-    name: str
-    of: tuple[str, ...]
-    values: tuple[str, ...]
-    codes: Ints
+    name: str  # of the column, or ``a x b`` of a pair
+    of: tuple[str, ...]  # the column, or the two columns of a pair
+    values: tuple[str, ...]  # the groups, sorted, including those of validation clips alone
+    codes: Ints  # (N,) index into ``values`` of every judged clip; -1 where it is in no group
 
 
 def group_columns(predictions: pd.DataFrame, labels: LabelSpace) -> list[str]:
     """Return the names of the group columns in their order: text columns beyond the contract."""
     contract = {*_CONTRACT, *(f"{kind}_{name}" for kind in ("logit", "p", "q") for name in labels.names)}
-    return [
-        str(column)
-        for column in predictions
-        if column not in contract and not pd.api.types.is_numeric_dtype(predictions[column])
-    ]
+    beyond = [column for column in predictions if column not in contract]
+    return [str(column) for column in beyond if not pd.api.types.is_numeric_dtype(predictions[column])]
 
 
 def make_groupings(
     predictions: pd.DataFrame, labels: LabelSpace, breakdown: Breakdown
 ) -> tuple[list[Grouping], dict[str, str]]:
-    """Make the requested groupings, and give the reason for every column left out.
-
-    Args:
-        predictions: the columns of ``predictions.parquet``, checked.
-        labels: the classes.
-        breakdown: columns and pairs.
+    """Make the requested groupings of checked predictions, and give the reason for every column left out.
 
     Raises:
         DataError: a requested column does not exist; the known ones are listed.
@@ -103,9 +88,8 @@ def _require(breakdown: Breakdown, known: Sequence[str]) -> None:
 def _column(predictions: pd.DataFrame, name: str) -> Grouping:
     everywhere, judged = texts(predictions[name]), texts(judged_rows(predictions)[name])
     values = sorted(everywhere.dropna().unique())
-    return Grouping(
-        name, (name,), tuple(values), np.asarray(pd.Categorical(judged, categories=values).codes, dtype=np.int64)
-    )
+    codes = np.asarray(pd.Categorical(judged, categories=values).codes, dtype=np.int64)
+    return Grouping(name, (name,), tuple(values), codes)
 
 
 def texts(column: pd.Series) -> pd.Series:

@@ -28,26 +28,20 @@ _CHUNK = 2_000_000  # entries of the arrays over a chunk of permutations
 class GapTest(NamedTuple):
     """Result of the permutation test of one score.
 
-    Attributes:
-        p: share of permutations with a gap at least as large.
-        corrected: p corrected for the scores tested together: the share of permutations in which any score's p is as
-            small (minP, Westfall and Young 1993, which allows for the correlation of the scores).
-        least: smallest possible ``corrected`` with these subjects.
+    ``corrected`` allows for the scores tested together: the share of permutations in which any score's p is as small
+    (minP, Westfall and Young 1993, which allows for the correlation of the scores).
     """
 
     p: float
     corrected: float
-    least: float
+    least: float  # smallest possible ``corrected`` with these subjects
 
 
 def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws: int = DRAWS) -> list[GapTest]:
-    """Test the largest minus smallest group value of several scores.
+    """Test the largest minus smallest group value of several scores, each defined for every group.
 
-    Args:
-        tables: (S, G, K, K + 1) counts of every subject in every group.
-        tested: scores, defined for every group.
-        seed: seed of the permutations.
-        draws: number of permutations beside the observed assignment.
+    ``tables`` are the counts (S, G, K, K + 1) of every subject in every group; ``draws`` permutations come beside the
+    observed assignment.
     """
     blocks = tables[..., :-1].sum((2, 3)) > 0  # (S, G)
     counts = tables[blocks]
@@ -69,15 +63,10 @@ def permute_groups(tables: Floats, tested: Sequence[Score], *, seed: int, draws:
 
 
 def deal(blocks: Bools, draws: int, generator: np.random.Generator) -> NDArray[np.int16]:
-    """Permute the groups across subjects.
+    """Permute the groups across subjects, from ``blocks`` (S, G), True where a subject has clips in a group.
 
-    Args:
-        blocks: (S, G) bool, True where a subject has clips in a group.
-        draws: number of permutations.
-        generator: source of randomness.
-
-    Returns:
-        (draws + 1, blocks) the group of every block, in the order of ``blocks.nonzero()``; the first row is observed.
+    Return the group of every block, (draws + 1, blocks), in the order of ``blocks.nonzero()``; the first row is
+    observed.
     """
     subject, codes = blocks.nonzero()
     group = codes.astype(np.int16)

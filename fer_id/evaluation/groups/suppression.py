@@ -41,19 +41,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Counts by group.
-
-    Attributes:
-        name: name of the column or pair.
-        cells: group -> counts; the clips in no group are under None, which is always hidden.
-        margins: for a pair, the groups of the pair that add up to each (column, group).
-        splits_subjects: True where a subject may be in several groups, so that subjects do not add up.
-    """
+    """Counts by group of a column or pair."""
 
     name: str
-    cells: Mapping[str | None, Cell]
-    margins: Mapping[Place, Sequence[str]]
-    splits_subjects: bool
+    cells: Mapping[str | None, Cell]  # by group; the clips in no group are under None, which is always hidden
+    margins: Mapping[Place, Sequence[str]]  # for a pair, the groups of the pair that add up to each (column, group)
+    splits_subjects: bool  # True where a subject may be in several groups, so that subjects do not add up
 
 
 @dataclass(frozen=True)
@@ -68,9 +61,7 @@ class _Sum:
 def hidden_groups(tables: Sequence[Table], min_subjects: int = FEWEST_SUBJECTS) -> set[Place]:
     """Return the (table, group) to hide: small cells, and cells that would disclose them.
 
-    Args:
-        tables: all tables of one set of clips to be published.
-        min_subjects: fewest subjects of a visible cell; ``FEWEST_SUBJECTS`` where that is more.
+    Pass all tables of one set of clips to be published; ``min_subjects`` below ``FEWEST_SUBJECTS`` has no effect.
     """
     least = max(min_subjects, FEWEST_SUBJECTS)
     cells = {(table.name, group): cell for table in tables for group, cell in table.cells.items()}
@@ -108,10 +99,10 @@ def _determined(sums: Sequence[_Sum], cells: Mapping[Place, Cell], hidden: set[P
         low, high = _range(sums, cells, hidden, place)
         if high - low > 0.5:
             continue
-        touching = [equation for equation in sums if place in equation.cells or place == equation.whole]
-        candidates = [more for equation in touching if (more := _smallest(equation, cells, hidden)) is not None]
-        if candidates:
-            return candidates[0]
+        for equation in sums:
+            touches = place in equation.cells or place == equation.whole
+            if touches and (more := _smallest(equation, cells, hidden)) is not None:
+                return more
     return None
 
 

@@ -60,21 +60,10 @@ def hierarchy(rng, children, clips, *, prefix, split):
     logits[np.arange(len(subject)), truth] += rng.normal(1.5, 1.0, children)[subject]
     p = softmax(logits, axis=1)
     names = np.array(TARGET.names)
-    return pd.DataFrame(
-        {
-            "clip_id": [f"{prefix}{i}" for i in range(len(subject))],
-            "subject_id": [f"{prefix}{i}" for i in subject],
-            "fold": "a",
-            "split": split,
-            "label": names[truth],
-            "predicted": names[p.argmax(1)],
-        }
-        | {
-            f"{kind}_{name}": value[:, k]
-            for kind, value in (("logit", logits), ("p", p))
-            for k, name in enumerate(names)
-        }
-    )
+    table = pd.DataFrame({"clip_id": np.arange(len(subject)), "subject_id": subject}).astype(str).radd(prefix)
+    table = table.assign(fold="a", split=split, label=names[truth], predicted=names[p.argmax(1)])
+    table[[f"logit_{name}" for name in names]], table[[f"p_{name}" for name in names]] = logits, p
+    return table
 
 
 def judged(table, level=0.9):
@@ -122,9 +111,7 @@ def test_sets_are_written_for_test_clips_with_a_prediction_only():
     assert conformal["empty"] == pytest.approx((sizes == 0).mean())
     assert conformal["verdict"] == "ok"
     assert conformal["interval"] is not None or "conformal.interval" in reasons
-    by_class = {
-        name: np.mean([h for h, label in zip(holds, counted["label"], strict=True) if label == name]) for name in order
-    }
+    by_class = pd.Series(holds).groupby(counted["label"].to_numpy()).mean().to_dict()
     assert {name: row["coverage"] for name, row in conformal["per_class"].items()} == pytest.approx(by_class)
 
 

@@ -16,12 +16,7 @@ def cohort(children, clips=2):
     return pd.DataFrame(rows, columns=["subject_id", "label"]).assign(split=None)
 
 
-@given(
-    st.integers(6, 14),
-    st.integers(2, 5),
-    st.sampled_from(["loso", "kfold", "holdout"]),
-    st.integers(0, 2**32 - 1),
-)
+@given(st.integers(6, 14), st.integers(2, 5), st.sampled_from(["loso", "kfold", "holdout"]), st.integers(0, 2**32 - 1))
 def test_calibration_training_validation_and_test_children_are_disjoint(children, parts, name, seed):
     clips = cohort(children)
     config = ProtocolConfig(name=name, folds=3, cross_fit=parts)

@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_id.evaluation.confidence.calibration import calibration_scores
-from fer_id.evaluation.confidence.intervals import calibration_intervals, selective_intervals
-from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage
+from fer_id.evaluation.confidence.calibration import calibration_intervals, calibration_scores
+from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage, selective_intervals
 from fer_id.evaluation.intervals import jackknife
 
 Seeds = st.integers(0, 2**32 - 1)
@@ -52,7 +51,7 @@ def test_selective_intervals_equal_leaving_each_subject_out(seed: int, levels: i
     ]
     whole = risk_coverage(confidence, correct)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fer_id.evaluation.confidence.intervals._AT_ONCE", at_once)
+        patch.setattr("fer_id.evaluation.confidence.selective._AT_ONCE", at_once)
         scored = selective_intervals(confidence, correct, subjects)
     expected_scores = {"aurc": lambda curve: curve.aurc}
     expected_scores |= {

@@ -57,10 +57,9 @@ class Reader:
 
     def knows(self, name: str, value: str) -> tuple[float, float]:
         """Return the fewest and most subjects of a cell that are consistent with the visible counts."""
-        ends = [
-            linprog(sign * self.row(name, value), A_eq=self.rows, b_eq=self.right, method="highs") for sign in (1, -1)
-        ]
-        return ends[0].fun, -ends[1].fun
+        goal = self.row(name, value)
+        least, most = (linprog(sign * goal, A_eq=self.rows, b_eq=self.right, method="highs") for sign in (1, -1))
+        return least.fun, -most.fun
 
 
 children = st.integers(10, 60).flatmap(
@@ -100,20 +99,16 @@ def test_the_hidden_cells_of_a_sum_are_not_small_together(drawn):
         assert not left or not visible or (len(left) > 1 and sum(left) >= FEWEST_SUBJECTS)
 
 
-def test_a_single_small_group_hides_the_next_smallest_too():
-    codes = ["mild"] * 9 + ["moderate"] * 7 + ["severe"] * 2
-    assert hidden_groups([table_of("s", codes, ["mild", "moderate", "severe"])]) == {("s", "severe"), ("s", "moderate")}
-
-
-def test_groups_that_are_small_together_hide_another_too():
-    codes = ["a"] * 9 + ["b"] * 7 + ["c", "d"]
-    hidden = hidden_groups([table_of("s", codes, list("abcd"))])
-    assert hidden == {("s", "b"), ("s", "c"), ("s", "d")}
-
-
-def test_subjects_without_a_value_count_as_a_hidden_group():
-    codes = ["a"] * 9 + ["b"] * 7 + [None] * 2
-    assert hidden_groups([table_of("s", codes, ["a", "b"])]) == {("s", None), ("s", "b")}
+@pytest.mark.parametrize(
+    ("codes", "values", "hidden"),
+    [
+        (["a"] * 9 + ["b"] * 7 + ["c"] * 2, "abc", {"c", "b"}),  # a single small group hides the next smallest too
+        (["a"] * 9 + ["b"] * 7 + ["c", "d"], "abcd", {"b", "c", "d"}),  # as do groups that are small together
+        (["a"] * 9 + ["b"] * 7 + [None] * 2, "ab", {None, "b"}),  # subjects without a value are a hidden group
+    ],
+)
+def test_small_groups_hide_others(codes, values, hidden):
+    assert hidden_groups([table_of("s", codes, list(values))]) == {("s", value) for value in hidden}
 
 
 def test_groups_with_few_clips_are_hidden():

@@ -30,13 +30,11 @@ def in_groups(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray
     return tables
 
 
-def subjects(
-    rng: np.random.Generator, number: int, *, drop: float = 0.0, groups: int = 2, clips: int = 5
-) -> np.ndarray:
+def subjects(rng: np.random.Generator, number: int, *, drop: float = 0.0, groups: int = 2) -> np.ndarray:
     """Draw subjects of very different skill in two or more groups; the last group is worse by ``drop``."""
     group = np.arange(number) % groups
     skill = rng.beta(6, 4, size=number) - drop * (group == groups - 1)
-    return in_groups(answers(skill.clip(0, 1), clips, rng), group, groups)
+    return in_groups(answers(skill.clip(0, 1), 5, rng), group, groups)
 
 
 def names(number: int) -> list[str]:
@@ -72,10 +70,8 @@ def test_the_p_of_blocks_within_subjects_is_that_of_all_their_orders():
     tables = answers(rng.beta(6, 4, size=(5, 1)) - np.array([0.0, 0.0, 0.3]), 4, rng)  # (5, 3, K, K + 1): 7,776 orders
     right = np.trace(tables[..., :-1], axis1=2, axis2=3)
     orders = np.array(list(itertools.permutations(range(3))))
-    gaps = [
-        np.ptp(np.take_along_axis(right, orders[list(chosen)], axis=1).sum(0))
-        for chosen in itertools.product(range(6), repeat=5)
-    ]
+    every = itertools.product(range(6), repeat=5)
+    gaps = [np.ptp(np.take_along_axis(right, orders[list(chosen)], axis=1).sum(0)) for chosen in every]
     exact = np.mean(np.array(gaps) >= np.ptp(right.sum(0)) - 1e-9)
     (test,) = permute_groups(tables, [scores.accuracy], seed=0)
     assert test.p == pytest.approx(exact, abs=4 * np.sqrt(exact / 2000))
@@ -102,12 +98,9 @@ def test_copying_every_clip_ten_times_does_not_change_p():
 def test_a_planted_gap_is_detected_in_its_group():
     rng = np.random.default_rng(7)
     planted, neutral = subjects(rng, 24, drop=0.35, groups=3), subjects(rng, 24)
-    judged = judge_gaps(
-        {
-            "planted": find_gaps(planted, names(3), CLASSES, 5, seed=0),
-            "neutral": find_gaps(neutral, names(2), CLASSES, 5, seed=0),
-        }
-    )
+    columns = {"planted": planted, "neutral": neutral}
+    gaps = {name: find_gaps(tables, names(tables.shape[1]), CLASSES, 5, seed=0) for name, tables in columns.items()}
+    judged = judge_gaps(gaps)
     assert {gap.verdict for gap in judged["planted"].values()} == {GAP}
     assert {gap.worst for gap in judged["planted"].values()} == {"g2"}
     assert {gap.verdict for gap in judged["neutral"].values()} == {NO_GAP}

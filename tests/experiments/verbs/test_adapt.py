@@ -16,7 +16,7 @@ from fer_id.models.checkpoint import load_state
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.feature_bank import FeatureBank
+from fer_id.tasks.features import FeatureBank
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
