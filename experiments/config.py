@@ -19,7 +19,6 @@ from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
@@ -156,7 +155,7 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
 class TrainConfig:
     """Configuration of one training, which ``fer-id train`` makes a run of."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
@@ -225,3 +224,18 @@ class TrainConfig:
                 yield Clash(
                     (*several, f"trainer.{key}"), "auto would be measured by each process for itself; say which"
                 )
+
+
+@dataclass
+class AdaptConfig(TrainConfig):
+    """Configuration of an adaptation: the keys of a training, with other defaults."""
+
+    recipe: str = setting("adapt", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("loso"))
+    init: InitConfig = field(default_factory=lambda: InitConfig(transfer=True))
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield the clash of an adaptation without a run to start from."""
+        yield from (clash for clash in super().clashes() if clash.keys != ("transfer",))
+        if not self.init.run:
+            yield Clash(("init.run",), "is empty; say init.run=FOLDER, the run whose model is to be adapted")

@@ -86,9 +86,11 @@ def machine_fault(error: Exception) -> MachineError | None:
     text = str(error)
     first = text.splitlines()[0] if text else type(error).__name__
     if WORKER.search(text):
+        memory = shared_memory()
+        size = "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"
         return MachineError(
             f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
-            f"shared memory{_shared()}. Free memory, {ADVICE}; then give the same command again: a training goes "
+            f"shared memory{size}. Free memory, {ADVICE}; then give the same command again: a training goes "
             "on from its last checkpoint"
         )
     if isinstance(error, MemoryError) or MEMORY.search(text):
@@ -102,9 +104,3 @@ def machine_fault(error: Exception) -> MachineError | None:
             "same command goes on from the last checkpoint"
         )
     return None
-
-
-def _shared() -> str:
-    """Return the size of the shared memory, in brackets; empty where it is unknown."""
-    memory = shared_memory()
-    return "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"

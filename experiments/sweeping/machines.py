@@ -15,10 +15,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from experiments.sweeping.config import SweepConfig
 from fer_id.errors import ConfigError
+
+if TYPE_CHECKING:
+    from experiments.verbs.sweep import SweepConfig
 
 PATIENCE_S, PATIENCE_OF_RAY_S = 5.0, 20.0
 """Seconds within which an address has to answer, and the Ray cluster behind it (the import of Ray included)."""
@@ -39,14 +41,8 @@ LONGEST = 36
 
 @dataclass(frozen=True)
 class Machines:
-    """Resources of a sweep.
-
-    Attributes:
-        cpus, gpus: total of all machines.
-        concurrent: number of trials that run at a time.
-        gpus_each: GPUs per trial.
-        storage: temporary folder for Ray's own files, visible to every machine.
-    """
+    """Resources of a sweep: the total of all machines, the number of trials that run at a time, GPUs per trial, and a
+    temporary folder for Ray's own files, visible to every machine."""
 
     cpus: int
     gpus: float
@@ -57,11 +53,8 @@ class Machines:
 
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
-    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running.
-
-    Args:
-        config: the address of the cluster, and the resources of a trial.
-        shared: folder for Ray's own files that all machines of a cluster see; created and removed here.
+    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running. ``shared``
+    is a folder for Ray's own files that all machines of a cluster see; created and removed here.
 
     Raises:
         ConfigError: no cluster at the address (call :func:`require_answer` before), or no trial fits.
@@ -151,12 +144,8 @@ def require_answer(address: str) -> None:
 
 
 def _silence(*, local: bool) -> None:
-    """Set the environment that Ray reads when it is imported, and that its workers inherit.
-
-    Args:
-        local: Ray runs for this sweep alone: reachable from this machine only, and only with its token; otherwise any
-            other process could have it run any code.
-    """
+    """Set the environment that Ray reads when it is imported, and that its workers inherit. A ``local`` Ray runs for
+    this sweep alone: reachable from this machine only, and only with its token, or any process could run code in it."""
     if local:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on 127.0.0.1, on Linux too
         os.environ.setdefault("RAY_AUTH_MODE", "token")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,16 +34,8 @@ KEYS = ("value", "values", "distribution", "min", "max", "q")
 
 @dataclass(frozen=True)
 class Parameter:
-    """Search space of one configuration key.
-
-    Attributes:
-        key: dotted, or a selector such as ``model``.
-        kind: :data:`CHOICE`, :data:`INT` or :data:`FLOAT`.
-        choices: the values of a choice; empty for a range.
-        low, high: inclusive bounds of a range.
-        step: distance of the values of a range; None: any value.
-        log: uniform in the logarithm.
-    """
+    """Search space of one configuration key (dotted, or a selector such as ``model``): the ``choices`` of a choice, or
+    the inclusive bounds of a range with the ``step`` of its values (None: any), uniform or log-uniform."""
 
     key: str
     kind: str
@@ -77,11 +70,16 @@ def read_parameters(table: Any, problems: Problems) -> tuple[Parameter, ...]:
     for key, spec in table.items():
         mistakes: list[str] = []
         parameter = _parameter(str(key), spec, mistakes)
-        for mistake in mistakes:
-            problems.add(f"parameters.{key}: {mistake}")
+        problems.found += [f"parameters.{key}: {mistake}" for mistake in mistakes]
         if parameter is not None and not mistakes:
             parameters.append(parameter)
     return tuple(parameters)
+
+
+def unknown_keys(table: Mapping[str, object], known: Sequence[str], where: str = "") -> list[str]:
+    """Return the problem of the keys of a mapping that are not ``known``; no problem without such keys."""
+    unknown = ", ".join(str(key) for key in table if key not in known)
+    return [f"{where}unknown: {unknown}. Known: {', '.join(known)}"] if unknown else []
 
 
 def text(key: str, value: Value) -> str:
@@ -108,8 +106,7 @@ def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter | None:
             f"distribution {name} has no equal in Optuna. Known: constant, categorical, {', '.join(BOUNDED)}"
         )
         return None
-    if unknown := [entry for entry in spec if entry not in KEYS]:
-        mistakes.append(f"unknown: {', '.join(map(str, unknown))}. Known: {', '.join(KEYS)}")
+    mistakes += unknown_keys(spec, KEYS)
     ways = [way for way in ("value", "values", "min") if way in spec]
     if len(ways) != 1:
         mistakes.append(f"{' and '.join(ways) or 'nothing'} given; say one of: value, values, or min and max")
@@ -173,10 +170,8 @@ def _range(key: str, spec: Mapping[str, Any], mistakes: list[str]) -> Parameter 
 def _number(value: Any) -> int | float | None:
     """Return a finite number, also from text such as ``1e-4``, which YAML 1.1 reads as a string; else None."""
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            return None
     return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
 
 

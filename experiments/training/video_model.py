@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.training.mappings import mappings_of, require_one_mapping
+from experiments.training.parents import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
@@ -30,11 +30,9 @@ MIN_EYE_DISTANCE = 8.0
 
 @dataclass(frozen=True)
 class Opened:
-    """A model opened for videos.
+    """A model opened for videos, with its input format, and facts on it, whose ``settings`` are filled in later.
 
     Attributes:
-        watcher: the model with its input format: frame rate, length of a window and colour.
-        about: name, provenance, temperature, threshold and notes of the model; ``settings`` are filled in later.
         learned_from: pseudonyms of the people in its training data; empty for a bundle, which records none.
         unfit: groups that the model must not be used with.
         demonstration: whether the bundle is a demonstration, not released for use with children.
@@ -48,11 +46,7 @@ class Opened:
 
 
 def open_run(path: str, fps: float | None) -> Opened:
-    """Open the model of a finished training.
-
-    Args:
-        path: of the run.
-        fps: frames per second, where neither the run nor its store records them.
+    """Open the model of a finished training; ``fps`` counts where neither the run nor its store records it.
 
     Raises:
         RunError: no finished run, a cross-validation, or crops that are made otherwise than those of a video.
@@ -98,12 +92,8 @@ def open_run(path: str, fps: float | None) -> Opened:
 
 
 def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened:
-    """Open the model of a released bundle, after verifying its signature.
-
-    Raises:
-        BundleError, SignatureError: the bundle was changed, is damaged, or is signed by another key.
-        RunError, DataError, ConfigError: as :func:`open_run`.
-    """
+    """Open the model of a released bundle, after verifying its signature (BundleError, SignatureError); raise as
+    :func:`open_run`."""
     from fer_id.release.bundle import BundleError, Input, load_bundle
     from fer_id.shapes import checked
 
@@ -155,22 +145,20 @@ def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float
         notes.append("Its probabilities are raw: it has no temperature, so 80 % does not mean right in 80 % of cases.")
     threshold = review.thresholds.get(fold) if review else None
     if review is None:
-        notes.insert(
-            0,
+        first = (
             "Every window is for review: the run has no threshold of confidence. "
-            f"`fer-id evaluate {path}` chooses one on its inner validation.",
+            f"`fer-id evaluate {path}` chooses one on its inner validation."
         )
     elif threshold is None:
         why = metrics.reasons.get(f"review.thresholds.{fold}")
         lacks = f"on inner validation no threshold kept the share of wrong answers at {review.risk}"
-        notes.insert(0, f"Every window is for review: {why or lacks}.")
+        first = f"Every window is for review: {why or lacks}."
     else:
-        notes.insert(
-            0,
+        first = (
             f"A window is answered from a top probability of {100 * threshold:.0f} % on: chosen on inner validation so "
-            f"that at most {100 * review.risk:.0f} % of the answers there are wrong. Another child may differ.",
+            f"that at most {100 * review.risk:.0f} % of the answers there are wrong. Another child may differ."
         )
-    return temperature, threshold, tuple(notes)
+    return temperature, threshold, (first, *notes)
 
 
 def _gray(geometry: Geometry | None, path: str) -> bool:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from fer_id.models.network import ClipClassifier
     from fer_id.tasks.features import Features, Reader
 
 Floats = NDArray[np.float64]
@@ -44,14 +43,8 @@ class ControlsConfig:
 
 
 class FoldControls(NamedTuple):
-    """Correctness of each control and each frame on the test clips of one training.
-
-    Attributes:
-        right: control -> (N,), 1 where right.
-        by_frame: reader -> (N, T), 1 where right, 0 for a frame without a face.
-        rows: the clips' rows of the store's table.
-        precision: precision of the model's computation.
-    """
+    """Correctness on the test clips of one training, 1 where right: of each control (N,), and of each reader by frame
+    (N, T), 0 without a face; the clips' rows of the store's table, and the precision of the computation."""
 
     right: dict[str, Floats]
     by_frame: dict[str, Floats]
@@ -82,7 +75,9 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
     folds = run.folds or [run]
     results = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
     precision = " and ".join(sorted({fold.precision for fold in results}))
-    summary = _described(run) | {"precision": precision} | control.summary(_answers(results))
+    job, model = run.job(), run.config()["model"]
+    described = {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
+    summary = described | {"precision": precision} | control.summary(_answers(results))
     write_json(run.path / "controls.json", summary)
     for name, figure in (("controls", control_figure(summary)), ("intensity", intensity_figure(summary))):
         if figure is None:
@@ -90,11 +85,6 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
         else:
             atomic_write_bytes(run.figures / f"{name}.svg", svg(figure))
     return summary
-
-
-def _described(run: RunDir) -> dict[str, Any]:
-    job, model = run.job(), run.config()["model"]
-    return {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
 
 
 def _answers(folds: list[FoldControls]) -> control.Answers:
@@ -125,14 +115,20 @@ def _judge_fold(run: RunDir) -> FoldControls:
             Features.of(model, data.plain_batches(rows))
             for rows in (data.fold.train, data.fold.validation, data.fold.test)
         )
-        right = _orders(model, test)
+        shuffled = [_right(test.shuffled(seed).judged(model), test) for seed in range(ORDERS)]
+        right = {
+            control.WHOLE: _right(test.judged(model), test),
+            control.SHUFFLED: np.mean(shuffled, axis=0),
+            control.REVERSED: _right(test.reversed().judged(model), test),
+        }
         own = [_by_frame(clips.frames.judged(model), clips) for clips in (validation, test)]
         heads = [clips.pooled(model) for clips in (train, validation, test)]
     right[control.REFITTED] = _read(train, validation, test, heads)
     right[control.MEAN] = _read(train, validation, test, [clips.mean for clips in (train, validation, test)])
     reader = _frame_reader(train, validation)
     linear = [_by_frame(reader(clips.frames.values[:, 0]), clips) for clips in (validation, test)]
-    right[control.CHOSEN] = _chosen(*(np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True)))
+    known, judged = (np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True))
+    right[control.CHOSEN] = judged[:, known.mean(axis=0).argmax()]  # reader and frame that inner validation chose
     right[control.CONFIDENT] = _most_confident(reader, test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
     return FoldControls(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
@@ -152,24 +148,9 @@ def _right(logits: Tensor, features: Features) -> Floats:
     return ((logits.argmax(dim=-1) == features.label) & features.covered).double().numpy()
 
 
-def _orders(model: ClipClassifier, test: Features) -> dict[str, Floats]:
-    """Return the model's correctness on the frames in order, in random orders (their mean) and in reverse."""
-    shuffled = [_right(test.shuffled(seed).judged(model), test) for seed in range(ORDERS)]
-    return {
-        control.WHOLE: _right(test.judged(model), test),
-        control.SHUFFLED: np.mean(shuffled, axis=0),
-        control.REVERSED: _right(test.reversed().judged(model), test),
-    }
-
-
 def _by_frame(logits: Tensor, clips: Features) -> Floats:
     """Return (N, T) 1 where right, from the logits (N * T, K) of single frames."""
     return _right(logits, clips.frames).reshape(clips.valid.shape)
-
-
-def _chosen(validation: Floats, test: Floats) -> Floats:
-    """Return (N,) the test column (reader and frame) that was best on inner validation."""
-    return test[:, validation.mean(axis=0).argmax()]
 
 
 def _most_confident(reader: Reader, test: Features) -> Floats:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import LEAST_FACE
@@ -85,9 +85,7 @@ def predict(config: PredictConfig) -> str:
 
     Raises:
         ConsentError: no consent to ``inference``; then the video is not opened.
-        RunError, ConfigError, BundleError: the model cannot be used for a video.
-        DataError: no video, or damaged.
-        FerIdError: ``out`` exists.
+        RunError, ConfigError, BundleError, DataError: the model cannot be used for a video, or the video is none.
     """
     from experiments.training.video_model import open_bundle, open_run
     from fer_id.files import atomic_folder
@@ -197,7 +195,7 @@ def _about(
 ) -> About:
     """Return the facts on the model, with its settings on this video."""
     watcher, notes = opened.watcher, list(opened.about.notes)
-    settings: dict[str, Any] = {
+    settings = {
         "fps": watcher.fps,
         "window": watcher.frames,
         "stride": stride,

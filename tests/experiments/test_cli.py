@@ -22,7 +22,7 @@ from experiments import cli
 from experiments.cli import DONE, INTERRUPTED, OUR_FAULT, TERMINATED, USERS_FAULT, main
 from experiments.interrupts import Terminated, terminable
 from experiments.verbs.controls import require_one_length
-from experiments.verbs.inspect import describe
+from experiments.verbs.stores import describe
 from experiments.verbs.table import VERBS
 from fer_id.errors import DataError, RunError
 from fer_id.files import write_json

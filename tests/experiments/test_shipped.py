@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
 from experiments.cli import DONE, main
-from experiments.settings.sources import GROUPS, group_names
+from experiments.settings.loading import GROUPS, group_names
 from fer_id.runs.run_dir import RunDir
 
 SHIPPED = {group: group_names(group) for group in ("data", "model", "recipe")}

@@ -12,8 +12,7 @@ import yaml
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from experiments.cli import DONE, USERS_FAULT, main
-from experiments.settings.loading import load
-from experiments.settings.sources import GROUPS
+from experiments.settings.loading import GROUPS, load
 from experiments.verbs.benchmark import BenchmarkConfig, trainings
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore

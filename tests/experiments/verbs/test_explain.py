@@ -183,7 +183,7 @@ def test_a_failed_explanation_after_a_training_keeps_the_training(
     def broken(*_: object) -> None:
         raise KeyError("unforeseen")
 
-    monkeypatch.setattr("experiments.training.finishing.explain_run", broken)
+    monkeypatch.setattr("experiments.training.training.explain_run", broken)
     assert main(tiny(drawn, tmp_path, "name=a/b", "explain.clips=4")) == DONE
     assert RunDir.open(tmp_path / "a" / "b").metrics()["n_clips"]
     assert "unforeseen" in capsys.readouterr().err

@@ -17,7 +17,7 @@ from huggingface_hub import ModelCard
 
 from experiments.cli import DONE, USERS_FAULT, main
 from experiments.releasing import lineage
-from experiments.settings.sources import GROUPS, group_names
+from experiments.settings.loading import GROUPS, group_names
 from experiments.training.setup import open_run_data
 from fer_id.consent.audit_log import AuditLog
 from fer_id.consent.keys import Key
