@@ -187,13 +187,11 @@ class TrainConfig:
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        frozen = self.adapt.strategy == "head"
-        if self.adapt.strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
-            yield Clash(
-                ("adapt.strategy",),
-                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER"
-                + (", or init.encoder_from=FOLDER" if frozen else ""),
-            )
+        strategy, frozen = self.adapt.strategy, self.adapt.strategy == "head"
+        if strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
+            other = ", or init.encoder_from=FOLDER" if frozen else ""
+            needs = f"{strategy} needs a model to start from; use fer-id adapt init.run=FOLDER{other}"
+            yield Clash(("adapt.strategy",), needs)
         if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:
             yield Clash(
                 ("protocol.mode", "adapt.strategy"),
@@ -216,14 +214,12 @@ class TrainConfig:
             )
         if self.adapt.strategy != "full":
             yield Clash((*several, "adapt.strategy"), f"{self.adapt.strategy} trains on one device")
-        if self.batch_size % self.trainer.processes:
-            processes = self.trainer.processes
+        processes, measured = self.trainer.processes, "auto would be measured by each process for itself; say which"
+        if self.batch_size % processes:
             yield Clash((*several, "batch_size"), f"{self.batch_size} clips in a step are not shared by {processes}")
         for key in ("precision", "memory_format"):
             if getattr(self.trainer, key) == "auto":
-                yield Clash(
-                    (*several, f"trainer.{key}"), "auto would be measured by each process for itself; say which"
-                )
+                yield Clash((*several, f"trainer.{key}"), measured)
 
 
 @dataclass

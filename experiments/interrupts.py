@@ -60,13 +60,8 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Restore Python's Ctrl-C in the block: Lightning would end the process silently, and ignore a second Ctrl-C.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C.
-        Terminated: SIGTERM.
-        MachineError: out of memory, or a loader process was killed.
-    """
+    """Restore Python's Ctrl-C in the block: Lightning would end the process silently, and ignore a second Ctrl-C. Raise
+    MachineError where memory runs out, or a loader process was killed."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield

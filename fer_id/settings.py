@@ -68,19 +68,16 @@ def setting(
     """Return a dataclass field with its help text and limits; a mutable default is copied for each instance.
 
     Args:
-        default: the default value.
-        help: meaning and unit; one line of ``fer-id VERB --help``.
-        min, max: inclusive limits; ``above``, ``below``: exclusive limits. For a list they hold for every item.
-        choices: the allowed values.
+        default, help: the default value; its meaning and unit, one line of ``fer-id VERB --help``.
+        min, max, above, below: inclusive and exclusive limits, of a list for every item; ``choices``: allowed values.
         required: an empty value is an error.
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
     limits = {"ge": min, "gt": above, "le": max, "lt": below, "choices": choices and tuple(choices)}
-    metadata: dict[str, object] = {name: limit for name, limit in limits.items() if limit is not None}
+    kinds = {"name" if kind in (WORD, PATH) else kind: default if kind == SELECTOR else kind} if kind else {}
+    metadata = {name: limit for name, limit in limits.items() if limit is not None} | kinds
     metadata |= {"help": help, "required": required}
-    if kind:
-        metadata |= {"name": kind} if kind in (WORD, PATH) else {kind: default if kind == SELECTOR else True}
     made: Any = (
         field(default_factory=partial(copy.deepcopy, default), metadata=metadata)
         if isinstance(default, list)
@@ -108,17 +105,14 @@ def is_name(text: str, kind: str) -> bool:
 
 
 def converted(value: object, hint: Any, metadata: Mapping[str, object], *, strict: bool = False) -> Any:
-    """Return a value as the type of its setting.
+    """Return a value as the type of its setting; raise ValueError with what is expected for one of another type, or
+    outside the limits in ``metadata``, which are those that :func:`setting` makes.
 
     Args:
         value: of the type, or text, or a list of text. ``null`` is None, and so is empty text where no text is due.
             For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``.
         hint: str, int, float, bool, Literal, a list or tuple of these, or one of all these ``| None``.
-        metadata: limits, as :func:`setting` makes them; those of a list hold for its items.
         strict: ``value`` is of the type already; text is not converted, nor bool to int.
-
-    Raises:
-        ValueError: another type, or outside the limits; the message says what is expected.
     """
     from pydantic import ValidationError
 
@@ -161,10 +155,8 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
         check = Field(**{name: metadata[name] for name in _LIMITS.keys() & metadata})
     elif hint is str:
         check = AfterValidator(partial(_allowed, metadata))
-    if strict:
-        return Annotated[made, check]
     empty = hint is not str and not (origin is UnionType and "name" in metadata)
-    return Annotated[made, check, BeforeValidator(partial(_meaning, hint, empty))]
+    return Annotated[made, check, *([] if strict else [BeforeValidator(partial(_meaning, hint, empty))])]
 
 
 def _allowed(metadata: Mapping[str, Any], text: str) -> str:
@@ -178,10 +170,9 @@ def _meaning(hint: Any, empty: bool, raw: object) -> object:
     """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, or itself."""
     if not isinstance(raw, str):
         return raw
-    if raw == "null" or (empty and raw == ""):
+    no_integer = hint is int and not re.fullmatch(r"[+-]?\d+", raw)  # pydantic takes 1.0 and 1_0 too
+    if raw == "null" or (empty and raw == "") or no_integer:
         return None
-    if hint is int:
-        return raw if re.fullmatch(r"[+-]?\d+", raw) else None  # pydantic takes 1.0 and 1_0 too
     if get_origin(hint) not in (list, tuple):
         return raw
     if not raw.startswith("["):

@@ -67,21 +67,15 @@ def chosen_by_name(
 ) -> dict[str, object]:
     """Metadata of a field that holds a section: the field's own name becomes a selector, as in ``model=resnet50``.
 
-    Args:
-        default: group file where the command line chooses none; empty: the user must choose.
-        variant: returns the section's dataclass for a value of its key ``name``, where it depends on the name.
-        shorthand: returns the settings of a choice without a group file, or None where the choice is no shorthand.
+    ``default`` is the group file where the command line chooses none (empty: the user must choose); ``variant`` returns
+    the section's dataclass for a value of its key ``name``, where it depends on the name; see :data:`Shorthand`.
     """
     return {"selector": default, "variant": variant, "shorthand": shorthand}
 
 
 def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
-    """Return the config of a verb's arguments.
-
-    Args:
-        schema: a dataclass with a default for every field.
-        argv: ``key=value`` in any order, and paths.
-        paths: keys that arguments without ``=`` fill, separated by spaces; empty: the verb takes none.
+    """Return the config of a verb's arguments: ``key=value`` in any order, and paths, which fill the keys named in
+    ``paths`` (words). ``schema`` is a dataclass with a default for every field.
 
     Raises:
         ConfigError: all problems: syntax, unknown keys and groups, types, limits, combinations.
@@ -105,11 +99,8 @@ def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
 
 
 def read(schema: type[T], path: Path) -> T:
-    """Return the config in a YAML file, such as a run's ``config.yaml``, without keys that only earlier versions had.
-
-    Raises:
-        ConfigError: all problems of the file.
-    """
+    """Return the config in a YAML file, such as a run's ``config.yaml``, without keys that only earlier versions had;
+    raise ConfigError with all problems."""
     problems = Problems(str(path))
     hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
     leaves = _file_leaves(path, path.name, problems)
@@ -153,11 +144,8 @@ def settings(config: Any) -> Iterator[Setting]:
 
 
 def template(schema: Any, names: Mapping[str, str]) -> Any:
-    """Return the config with its defaults, each section with variants as the class of its name in ``names``.
-
-    Raises:
-        ConfigError: a section has no variant of that name.
-    """
+    """Return the config with its defaults, each section with variants as the class of its name in ``names``; raise
+    ConfigError where a section has no variant of that name."""
     config = schema()
     for field in fields(schema):
         if field.name in names and (variant := field.metadata.get("variant")):
@@ -216,15 +204,14 @@ def _once(leaves: Iterable[Leaf], problems: Problems) -> Iterator[Leaf]:
 def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
     """Return the leaves of the group that a selector chooses: a shipped name, the path of a ``.yaml`` file, or a
     shorthand, which may depend on the values ``typed`` on the command line."""
-    choice, known = str(leaf.value), group_names(leaf.key)
+    choice, known, shipped = str(leaf.value), group_names(leaf.key), f"{leaf.key}/{leaf.value}.yaml"
     short = shorthand(choice, typed) if shorthand else None
     if leaf.key == "data" and choice in known:
         short = {"data.name": choice}
     if short is not None:
         return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
     if choice in known:
-        name = f"{leaf.key}/{choice}.yaml"
-        return _file_leaves(GROUPS / name, name, problems)
+        return _file_leaves(GROUPS / shipped, shipped, problems)
     if choice.endswith(".yaml"):
         return _file_leaves(Path(choice), choice, problems)
     near = get_close_matches(choice, known, n=1)
@@ -235,10 +222,8 @@ def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, R
 
 
 def _file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
-    """Return every value in a YAML file as text, with its line; an unreadable file is a problem.
-
-    OmegaConf reads YAML too, but guesses types and forgets lines.
-    """
+    """Return every value in a YAML file as text, with its line, which OmegaConf would forget, as it would guess types;
+    an unreadable file is a problem."""
     try:
         root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)
     except ConfigError as problem:
@@ -317,9 +302,9 @@ def _unknown(key: str, known: Mapping[str, Setting], listed: list[str]) -> str:
     if within := [other for other in known if other.startswith(f"{key}.")]:
         return f"is a section; set one of its keys: {', '.join(within)}"
     near = get_close_matches(key, known, n=1, cutoff=0.75) or [key for key in known if key.rpartition(".")[2] == name]
-    siblings = list(dict.fromkeys(key if "." not in key else f"{key.split('.')[0]}.*" for key in known))
-    parent = section
-    while parent and not (within := [other for other in known if other.startswith(f"{parent}.")]):
-        parent = parent.rpartition(".")[0]
-    keys = "" if section in listed[:-1] else f" Known here: {', '.join(within if parent else siblings)}"
+    while section and not (siblings := [other for other in known if other.startswith(f"{section}.")]):
+        section = section.rpartition(".")[0]
+    if not section:
+        siblings = list(dict.fromkeys(key if "." not in key else f"{key.split('.')[0]}.*" for key in known))
+    keys = "" if key.rpartition(".")[0] in listed[:-1] else f" Known here: {', '.join(siblings)}"
     return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"

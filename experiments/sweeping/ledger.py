@@ -90,11 +90,8 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
-        """Open the record of an existing study without changing its folder, so that reading is safe at any time.
-
-        Raises:
-            RunError: the folder is no study, a study of another version of fer_id, or a damaged one.
-        """
+        """Open the record of an existing study without changing its folder, so that reading is safe at any time; raise
+        RunError for a folder that is no study, a study of another version of fer_id, or a damaged one."""
         if not (folder / SETTINGS).is_file():
             raise RunError(f"{folder} is no study of a sweep (no sweep.json); `fer-id sweep run FILE` makes one")
         ledger = cls(folder)
@@ -103,9 +100,9 @@ class Ledger:
                 f"{folder}: sweep.json has format {version}, this version of fer_id reads {FORMAT}. Resume it with the "
                 "version that began it, or run the file again under another name="
             )
-        path = folder / TRIALS
-        trials = [_trial(row, f"{path}, line {n}") for n, row in enumerate(read_json_lines(path, RunError), start=1)]
-        ledger.trials = {(trial.fold, trial.number): trial for trial in trials}
+        for number, row in enumerate(read_json_lines(folder / TRIALS, RunError), start=1):
+            trial = _trial(row, f"{folder / TRIALS}, line {number}")
+            ledger.trials[trial.fold, trial.number] = trial
         return ledger
 
     def settings(self) -> SettingsFile:

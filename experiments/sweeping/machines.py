@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +55,8 @@ class Machines:
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
     """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running. ``shared``
-    is a folder for Ray's own files that all machines of a cluster see; created and removed here.
-
-    Raises:
-        ConfigError: no cluster at the address (call :func:`require_answer` before), or no trial fits.
-    """
+    is a folder for Ray's own files that all machines of a cluster see; created and removed here. Raise ConfigError
+    where there is no cluster at the address (call :func:`require_answer` before), or no trial fits."""
     address = config.ray.address
     _silence(local=address is None)
     folder = shared if address else _private_folder()
@@ -87,37 +85,27 @@ def fitting(config: SweepConfig, resources: Mapping[str, float], storage: Path) 
 
 
 def _start(ray: Any, address: str | None, folder: Path) -> None:
+    init = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
     if address is None:
         (folder / "ray").mkdir(exist_ok=True)  # Ray opens its folder to everybody; its parent is private
-        ray.init(
+        init(
             num_cpus=len(os.sched_getaffinity(0)),
             include_dashboard=False,
             object_store_memory=OBJECTS_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(folder / "ray"),
         )
         return
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": OF_WORKERS},  # workers on a cluster are no children of this process
-        )
+    try:  # workers on a cluster are no children of this process
+        init(address=address, runtime_env={"env_vars": OF_WORKERS})
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
         first = str(problem).strip().splitlines() or [type(problem).__name__]
         raise ConfigError(f"ray.address={address}: this is no cluster that can be used: {first[0]}") from None
 
 
 def require_answer(address: str) -> None:
-    """Raise unless a Ray cluster answers at the address. Ray itself waits for minutes and cannot be interrupted, so a
-    child process tries first.
-
-    Raises:
-        ConfigError: no answer from the address, or not that of a Ray cluster.
-    """
+    """Raise ConfigError unless a Ray cluster answers at the address. Ray itself waits for minutes and cannot be
+    interrupted, so a child process tries first."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"ray.address={address}: expected host:port, as `ray start --head` prints it")

@@ -72,11 +72,8 @@ class Plan:
         return {parameter.key: parameter.probes[0] for parameter in self.sweep.parameters}
 
     def check(self) -> TrainConfig:
-        """Resolve every parameter against the typed configuration and return the configuration of the first trial.
-
-        Raises:
-            ConfigError: with every problem: unknown keys, values outside their limits, conflicts, keys not to vary.
-        """
+        """Resolve every parameter against the typed configuration and return the configuration of the first trial;
+        raise ConfigError with every problem: unknown keys, values outside their limits, conflicts, keys not to vary."""
         problems = Problems(f"sweep {self.sweep.name}")
         self.try_out(problems)
         problems.raise_if_any(ConfigError, f"fer-id {self.sweep.verb} --help shows every key with its limits.")
@@ -141,12 +138,9 @@ class Plan:
 
 
 def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str]) -> Plan:
-    """Return the plan of a sweep file; without ``name`` the study is called as the file says.
-
-    Raises:
-        ConfigError: with every problem of the file, and with those of :meth:`Plan.try_out` where its command and its
-            parameters are sound; otherwise these problems would follow from the missing settings alone.
-    """
+    """Return the plan of a sweep file; without ``name`` the study is called as the file says. Raise ConfigError with
+    every problem of the file, and with those of :meth:`Plan.try_out` where its command and its parameters are sound;
+    otherwise these problems would follow from the missing settings alone."""
     sweep, problems = look_at(path)
     plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
     if len(problems) and not any(problem.startswith(("command", "parameters")) for problem in problems.found):

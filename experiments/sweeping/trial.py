@@ -140,11 +140,8 @@ def _report(validation: int, value: float, last: bool) -> None:
 
 
 def measured(run: RunDir, metric: str) -> Outcome:
-    """Return the outcome of a finished run: its best inner validation score, computed without test subjects.
-
-    Raises:
-        RunError: the run has no finite objective.
-    """
+    """Return the outcome of a finished run: its best inner validation score, computed without test subjects; raise
+    RunError where it has none that is finite."""
     values, epochs = objective_curve(run, metric)
     objective = best(values, metric) if values else _as_predicted(run, metric)
     return Outcome(FINISHED, objective, epochs, run.job().seconds)

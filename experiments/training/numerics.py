@@ -57,12 +57,8 @@ class Decision(BaseModel):
 
 
 def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """Return the configuration with ``auto`` precision decided.
-
-    Raises:
-        ConfigError: no such accelerator here, or it does not support the precision of the configuration or of the
-            begun run.
-    """
+    """Return the configuration with ``auto`` precision decided; raise ConfigError where there is no such accelerator,
+    or it does not support the precision of the configuration or of the begun run."""
     chosen, where = config.trainer, device(config)
     if chosen.accelerator == "gpu" and where.type != "cuda":
         raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; say cpu or auto")

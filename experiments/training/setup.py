@@ -49,12 +49,8 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
-    """Return the configuration of a finished training, and the data module of its training and test data.
-
-    Raises:
-        RunError: the store was made again since, or the configuration was edited and now tests other children.
-        StoreError: the store is missing or damaged.
-    """
+    """Return the configuration of a finished training, and the data module of its training and test data; raise
+    RunError where the store was made again since, or the configuration was edited and now tests other children."""
     config = read(TrainConfig, run.path / "config.yaml")
     of = run.path if run.part is None else run.path.parent.parent
     fold = run.job().fold or of.name  # older runs do not record the fold; their folder bears its name

@@ -49,12 +49,9 @@ class TrainedModel:
 
     @classmethod
     def open(cls, run: RunDir) -> TrainedModel:
-        """Open a run on a GPU if there is one and the configuration does not exclude it, else on the CPU.
-
-        Raises:
-            RunError: a cross-validation, which has a model for each fold; a run without its checkpoint.
-            CheckpointError: weights that cannot be read or do not fit.
-        """
+        """Open a run on a GPU if there is one and the configuration does not exclude it, else on the CPU; raise
+        RunError for a cross-validation, which has a model for each fold, and CheckpointError for weights that do not
+        fit."""
         config = _config(run)
         where = device(config)
         model = _model(config, run, _format(config))
@@ -69,11 +66,8 @@ class TrainedModel:
 
     @cached_property
     def data(self) -> FerDataModule:
-        """Data module of the run, with the folds of its protocol; opened at the first use.
-
-        Raises:
-            RunError: the store was made again since, or predictions, checkpoint and configuration are not of one run.
-        """
+        """Data module of the run, with the folds of its protocol; opened at the first use. A RunError where the store
+        was made again since, or predictions, checkpoint and configuration are not of one run."""
         data = open_run_data(self.run)[1]
         self._require_own_files(data)
         return data

@@ -56,12 +56,8 @@ def train_one(
 ) -> RunDir:
     """Train one run, new or begun, from its data to its report, with the cross-fitting trainings that calibrate it.
 
-    Args:
-        config: the configuration; ``auto`` is decided here.
-        data: data module, opened for the fold that is trained.
-        job_type: :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`.
-        bank: features shared with other folds that start from the same weights.
-        watchers: further callbacks of the Trainer.
+    ``auto`` in the configuration is decided here; ``data`` is opened for the fold that is trained; ``job_type`` is
+    :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`; folds that start from the same weights share ``bank``.
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_modules.config import DataConfig
 from data_modules.registry import known_datasets
@@ -25,6 +25,9 @@ from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
+
+if TYPE_CHECKING:
+    from fer_id.reporting.result_shapes import Controls
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
 OTHER_HEADS = ("gru", "bilstm", "attention", "transformer")
@@ -216,12 +219,12 @@ def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
     return replace(file, model=replace(file.model, name=name, **change))
 
 
-def _encoder(model: ModelConfig) -> tuple[Any, ...]:
+def _encoder(model: ModelConfig) -> tuple[object, ...]:
     """Return the settings by which two encoders are the same, weight for weight."""
     return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
 
 
-def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
+def _controls(runs: list[RunDir]) -> list[dict[str, object]] | str:
     """Return ``controls.json`` of each training, computed where missing or of another version; or a reason instead."""
     from experiments.verbs.controls import judge_controls
     from fer_id.evaluation.controls import CONTROLS
@@ -230,22 +233,19 @@ def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
 
     results = []
     for run in runs:
-        path = run.path / "controls.json"
+        path, again = run.path / "controls.json", f"`fer-id controls {run.path}` makes it again"
         try:
-            again = f"`fer-id controls {run.path}` makes it again"
-            known: dict[str, Any] = (
-                read_record(Controls, path, again).model_dump(by_alias=True) if path.is_file() else {"accuracy": {}}
-            )
-            results.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
+            known = read_record(Controls, path, again) if path.is_file() else None
+            results.append(known if known and set(known.accuracy) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)
     if any(_extent(other) != _extent(results[0]) for other in results):
         return "controls.json of its trainings are not of the same clips; `fer-id controls RUN` makes each again"
-    return results
+    return [each.model_dump(by_alias=True) for each in results]
 
 
-def _extent(controls: dict[str, Any]) -> list[Any]:
+def _extent(controls: Controls) -> list[object]:
     """Return the subjects, clips, frames and bins of ``controls.json``, equal in trainings that can be pooled."""
-    bins = [[[*row["accuracy"]] for row in controls[key]["bins"] or []] for key in ("peak", "delay")]
-    frames = {reader: len(values) for reader, values in controls["by_frame"].items()}
-    return [controls["per_subject"]["subjects"], controls["per_subject"]["clips"], frames, bins]
+    bins = [[[*row.accuracy] for row in part.bins or []] for part in (controls.peak, controls.delay)]
+    frames = {reader: len(values) for reader, values in controls.by_frame.items()}
+    return [controls.per_subject.subjects, controls.per_subject.clips, frames, bins]

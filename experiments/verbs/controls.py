@@ -7,7 +7,7 @@ any claim that time matters. Each clip is encoded once; all controls are compute
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from fer_id.errors import RunError
 from fer_id.evaluation import controls as control
 from fer_id.files import atomic_write_bytes, write_json
 from fer_id.progress import track
+from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
+    from fer_id.reporting.result_shapes import Controls
     from fer_id.tasks.features import Features, Reader
 
 Floats = NDArray[np.float64]
@@ -56,20 +58,21 @@ def controls(config: ControlsConfig) -> str:
     """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
     run = RunDir.open(config.run)
     summary = judge_controls(run)
-    against = summary["against_whole_clip"]
-    lines = [f"accuracy on {summary['n_clips']} {summary['provenance']} test clips, from"]
-    for name, row in summary["accuracy"].items():
-        tested = f"   p {against[name]['p_holm']:.3f}" if name in against else ""
-        lines.append(f"  {name:<28}{row['value']:.3f}{tested}")
-    for reader, values in summary["by_frame"].items():
+    p_values = {name: row.p_holm for name, row in summary.against_whole_clip.items()}
+    lines = [f"accuracy on {summary.n_clips} {summary.provenance} test clips, from"]
+    for name, row in summary.accuracy.items():
+        tested = f"   p {p_values[name]:.3f}" if name in p_values else ""
+        lines.append(f"  {name:<28}{row.value:.3f}{tested}")
+    for reader, values in summary.by_frame.items():
         lines.append(f"  frame by frame, {reader}: " + " ".join(f"{value:.2f}" for value in values))
     lines.append("p: whole clip against the control, paired by subject, corrected for four tests (Holm)")
     return "\n".join([*lines, str(run.path / "controls.json")])
 
 
-def judge_controls(run: RunDir) -> dict[str, Any]:
+def judge_controls(run: RunDir) -> Controls:
     """Compute and write ``controls.json``; return it: :func:`fer_id.evaluation.controls.summary`, model and data."""
     from fer_id.reporting.control_figures import control_figure, intensity_figure
+    from fer_id.reporting.result_shapes import Controls
     from fer_id.reporting.style import svg
 
     folds = run.folds or [run]
@@ -84,7 +87,7 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)
         else:
             atomic_write_bytes(run.figures / f"{name}.svg", svg(figure))
-    return summary
+    return read_record(Controls, run.path / "controls.json")
 
 
 def _answers(folds: list[FoldControls]) -> control.Answers:

@@ -107,8 +107,8 @@ def _row(size: int, run: RunDir) -> dict[str, float | int | None]:
     return {
         "size": size,
         "accuracy": metrics.accuracy,
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
         "macro_f1": metrics.macro_f1,
         "worst_subject": min(accuracies, default=None),
         "subjects": metrics.n_subjects,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_id.errors import RunError
 from fer_id.explain.config import ExplainConfig
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fer_id.explain.clips import Explained
     from fer_id.reporting.gallery import Shown
     from fer_id.types import ClipBatch
+
+Floats = NDArray[np.float64]
 
 _MOST_IN_GALLERY = 8  # of each kind
 _OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they are compared"
@@ -62,7 +65,7 @@ def explain(config: ExplainRunConfig) -> str:
     return "\n".join([*sentences(summary), str(run.path / "explain" / "index.html")])
 
 
-def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], list[Shown]]:
+def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], list[Shown]]:
     """Write ``explain/`` into a run, which need not be marked finished yet; return the contents of ``explain.json``,
     and the gallery."""
     import pandas as pd
@@ -87,7 +90,7 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
     columns = columns.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
     rows = rows.merge(columns, on="clip_id", how="left", validate="one_to_one")
     checks, curves, methods = _pooled([part.checked for part in parts if part.checked is not None])
-    content: dict[str, Any] = plain(
+    content: dict[str, object] = plain(
         {
             "provenance": first.data.provenance,
             "model": run.config()["model"]["name"],
@@ -151,7 +154,7 @@ def _explain_fold(
     return FoldExplanation(explained, checks, data, layer, trained.precision)
 
 
-def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:
+def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Floats], dict[str, pd.DataFrame]]:
     """Pool rows, mean curves and methods of all folds."""
     import pandas as pd
 

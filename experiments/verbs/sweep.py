@@ -88,9 +88,7 @@ def sweep(config: SweepConfig) -> str:
 
     Raises:
         ConfigError: problems of the file, the settings or the cluster.
-        RunError: the study belongs to another file or version, or is in use; or trials failed (after all others are
-            done).
-        MissingExtraError: Ray or Optuna is not installed.
+        RunError: the study is another file's or version's, or in use; or trials failed (after all others are done).
     """
     require_extra("sweep", "fer-id sweep")
     if config.action == RESUME:

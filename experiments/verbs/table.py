@@ -6,16 +6,10 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """One line of the table of verbs.
-
-    Attributes:
-        does: description in ``fer-id --help``.
-        example: an example command.
-        paths: settings that arguments without ``=`` fill, and their names in ``--help``; empty: none.
-        run: ``module:function``; the function takes the configuration, and its result is printed. Empty: the function
-            of the verb's name in its module.
-        config: ``module:dataclass`` of the settings; empty: the verb's ``Config`` in that module.
-    """
+    """One line of the table of verbs: description and example command for ``fer-id --help``; the settings that
+    arguments without ``=`` fill, and their names there; ``module:function``, which takes the configuration and returns
+    what is printed (empty: the function of the verb's name in its module); ``module:dataclass`` of the settings (empty:
+    the verb's ``Config`` in that module)."""
 
     does: str
     example: str
