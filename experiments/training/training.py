@@ -171,8 +171,9 @@ def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, expl
     explained = None
     if explains and config.explain.clips != 0:
         try:  # a training must end without its explanation too
-            explained = explain_run(run, config.explain)
+            explanation = explain_run(run, config.explain)
             write_report(run)
+            explained = explanation
         except FerIdError as problem:
             say(f"not explained: {problem}")
         except Exception:
