@@ -18,9 +18,8 @@ import yaml
 
 from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
 from experiments.sweeping.ledger import Ledger
-from experiments.sweeping.machines import machines
+from experiments.sweeping.machines import SweepConfig, machines
 from experiments.sweeping.spec import SWEEPS
-from experiments.verbs.sweep import SweepConfig
 from fer_id.errors import RunError
 from fer_id.files import read_json, write_json
 from fer_id.runs.run_dir import RunDir

@@ -9,12 +9,11 @@ import pytest
 
 from experiments.sweeping import machines as module
 from experiments.sweeping.ledger import FINISHED, Ledger
-from experiments.sweeping.machines import fitting, require_answer
+from experiments.sweeping.machines import SweepConfig, fitting, require_answer
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LAST, VALIDATION, VALUE, Outcome
 from experiments.sweeping.tuning import Stopper, _death
-from experiments.verbs.sweep import SweepConfig
 from fer_id.errors import ConfigError
 
 GO_ON, STOP = "CONTINUE", "STOP"
