@@ -25,8 +25,8 @@ from fer_id.yaml_text import compose
 T = TypeVar("T")
 
 _WORDS = {str: "a single text", int: "a whole number", float: "a number such as 0.01 or 1e-4", bool: "true or false"}
-_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-"""Limits by pydantic's names, in words."""
+_LIMITS = {"min": ("ge", "at least"), "above": ("gt", "above"), "max": ("le", "at most"), "below": ("lt", "below")}
+"""Limits -> pydantic's names, and words. A field has its own names, or pydantic would compare a list with a number."""
 
 _OF_LIMITS = ("value_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """pydantic's errors for a value of the right type."""
@@ -74,7 +74,7 @@ def setting(
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
-    limits = {"ge": min, "gt": above, "le": max, "lt": below, "choices": choices and tuple(choices)}
+    limits = {"min": min, "above": above, "max": max, "below": below, "choices": choices and tuple(choices)}
     kinds = {"name" if kind in (WORD, PATH) else kind: default if kind == SELECTOR else kind} if kind else {}
     metadata = {name: limit for name, limit in limits.items() if limit is not None} | kinds
     metadata |= {"help": help, "required": required}
@@ -152,7 +152,7 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
         kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
         made = Union[kinds] if origin is UnionType else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
-        check = Field(**{name: metadata[name] for name in _LIMITS.keys() & metadata})
+        check = Field(**{name: metadata[key] for key, (name, _) in _LIMITS.items() if key in metadata})
     elif hint is str:
         check = AfterValidator(partial(_allowed, metadata))
     empty = hint is not str and not (origin is UnionType and "name" in metadata)
@@ -189,7 +189,7 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     if "name" in metadata:
         rule = f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or ="
         return f"{metadata['name']}: {rule}, not called {' '.join(RESERVED)}"
-    limits = {word: metadata[key] for key, word in _LIMITS.items() if key in metadata}
+    limits = {word: metadata[key] for key, (_, word) in _LIMITS.items() if key in metadata}
     return ", ".join(f"{word} {limit if isinstance(limit, int) else f'{limit:g}'}" for word, limit in limits.items())
 
 

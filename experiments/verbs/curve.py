@@ -10,8 +10,6 @@ import pandas as pd
 
 from experiments.config import AdaptConfig
 from experiments.settings.loading import part_of
-from experiments.training.setup import open_data
-from experiments.verbs.train import train
 from fer_id.csv_text import table_csv
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes, atomic_write_text
@@ -58,6 +56,8 @@ class CurveConfig(AdaptConfig):
 def curve(config: CurveConfig) -> str:
     """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg``; return the table. A size
     beyond the cohort's is a ConfigError before anything is trained."""
+    from experiments.verbs.train import train
+
     folder = Path(config.runs.root) / (config.name or f"{config.data.name}/curve")
     runs = {}
     for size in _sizes(config):
@@ -76,6 +76,8 @@ def curve(config: CurveConfig) -> str:
 
 def _sizes(config: CurveConfig) -> list[int]:
     """Return the sizes, rising; all folds have as many children (or one fold as many earlier clips)."""
+    from experiments.training.setup import open_data
+
     data = open_data(config, None)
     if config.over == CHILDREN:
         most = min(len(data.subjects(fold.train)) for fold in data.folds)

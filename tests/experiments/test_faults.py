@@ -383,7 +383,7 @@ def test_a_lost_loader_is_reported(
 
     with monkeypatch.context() as patched:
         patched.setattr(ClipDataset, "__getitem__", lost)
-        assert main([*arguments, "data.num_workers=1"]) == USERS_FAULT
+        assert main([argument.replace("num_workers=0", "num_workers=1") for argument in arguments]) == USERS_FAULT
     output = capsys.readouterr().err
     assert "a process that loads batches was lost" in output
     assert "data.num_workers=0" in output
