@@ -42,14 +42,8 @@ CANNOT_WRITE = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        argv: the arguments after ``fer-id``; None: those of the process.
-
-    Returns:
-        the exit code: 0 done, 2 a fault that the user can mend, 1 a fault of fer-id, 130 interrupted, 143 terminated.
-    """
+    """Run one command, of the arguments after ``fer-id`` (None: those of the process); return the exit code: 0 done, 2
+    a fault that the user can mend, 1 a fault of fer-id, 130 interrupted, 143 terminated."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller (`>&-`); open until the end
             setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115

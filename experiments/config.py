@@ -19,7 +19,6 @@ from fer_id.labels import SPACES
 from fer_id.loggers.server import ENTITY, ENTITY_RULE, PROJECT, PROJECT_RULE
 from fer_id.models.config import TIMM, ModelConfig, model_problems
 from fer_id.preprocessing.augmentation import AugmentConfig
-from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.settings import PATH, SELECTOR, WORD, Clash, setting
 from fer_id.tasks.config import BY_PICTURES, VIEWS, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.types import CROP
@@ -156,7 +155,7 @@ def timm_model(choice: str, typed: Mapping[str, object]) -> dict[str, str] | Non
 class TrainConfig:
     """Configuration of one training, which ``fer-id train`` makes a run of."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
     model: ModelConfig = field(default_factory=ModelConfig, metadata=chosen_by_name("cnn_lstm", shorthand=timm_model))
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("official"))
@@ -188,13 +187,11 @@ class TrainConfig:
             yield Clash(
                 ("data.frames", "model.head"), "single frames teach a temporal head nothing; say data.frames=clip"
             )
-        frozen = self.adapt.strategy == "head"
-        if self.adapt.strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
-            yield Clash(
-                ("adapt.strategy",),
-                f"{self.adapt.strategy} needs a model to start from; use fer-id adapt init.run=FOLDER"
-                + (", or init.encoder_from=FOLDER" if frozen else ""),
-            )
+        strategy, frozen = self.adapt.strategy, self.adapt.strategy == "head"
+        if strategy != "full" and not (self.init.transfer or (frozen and self.init.encoder_from)):
+            other = ", or init.encoder_from=FOLDER" if frozen else ""
+            needs = f"{strategy} needs a model to start from; use fer-id adapt init.run=FOLDER{other}"
+            yield Clash(("adapt.strategy",), needs)
         if self.protocol.mode == "transductive" and self.adapt.strategy not in BY_PICTURES:
             yield Clash(
                 ("protocol.mode", "adapt.strategy"),
@@ -217,11 +214,24 @@ class TrainConfig:
             )
         if self.adapt.strategy != "full":
             yield Clash((*several, "adapt.strategy"), f"{self.adapt.strategy} trains on one device")
-        if self.batch_size % self.trainer.processes:
-            processes = self.trainer.processes
+        processes, measured = self.trainer.processes, "auto would be measured by each process for itself; say which"
+        if self.batch_size % processes:
             yield Clash((*several, "batch_size"), f"{self.batch_size} clips in a step are not shared by {processes}")
         for key in ("precision", "memory_format"):
             if getattr(self.trainer, key) == "auto":
-                yield Clash(
-                    (*several, f"trainer.{key}"), "auto would be measured by each process for itself; say which"
-                )
+                yield Clash((*several, f"trainer.{key}"), measured)
+
+
+@dataclass
+class AdaptConfig(TrainConfig):
+    """Configuration of an adaptation: the keys of a training, with other defaults."""
+
+    recipe: str = setting("adapt", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
+    protocol: ProtocolConfig = field(default_factory=ProtocolConfig, metadata=chosen_by_name("loso"))
+    init: InitConfig = field(default_factory=lambda: InitConfig(transfer=True))
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield the clash of an adaptation without a run to start from."""
+        yield from (clash for clash in super().clashes() if clash.keys != ("transfer",))
+        if not self.init.run:
+            yield Clash(("init.run",), "is empty; say init.run=FOLDER, the run whose model is to be adapted")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
-from experiments.settings.loading import plain, template
-from experiments.settings.sources import group_names
+from experiments.settings.loading import group_names, plain, sections, template
 from experiments.verbs.table import Verb
 from fer_id.settings import limits_text, type_text
 
@@ -58,10 +58,7 @@ def overview(verbs: Mapping[str, Verb]) -> str:
 def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> str:
     """Return the page of ``fer-id VERB --help``: example, selectors, and each key with type, default, limits and help.
 
-    Args:
-        name, verb: entry of the table of verbs.
-        schema: the verb's dataclass.
-        arguments: other arguments of the command line; with ``data=NAME`` the page has that dataset's keys.
+    With ``data=NAME`` among the ``arguments`` the page has that dataset's keys.
     """
     chosen = dict(argument.split("=", 1) for argument in arguments if "=" in argument)
     config = template(schema, chosen)
@@ -73,26 +70,26 @@ def verb_help(name: str, verb: Verb, schema: type, arguments: Sequence[str]) -> 
             more = "; data=NAME --help shows its settings" if field.name == "data" else ""
             names = ", ".join([*group_names(field.name), *(["timm:NAME"] if field.name == "model" else [])])
             lines += _paragraph(f"  {field.name}=NAME", f"one of {names}, or the path of your own .yaml{default}{more}")
-    return "\n".join([*lines, *_section(config, "")])
+    return "\n".join([*lines, *_lines_of_keys(config)])
 
 
-def _section(config: Any, prefix: str) -> list[str]:
-    """Return the lines of one dataclass: its own keys first, then its sections."""
-    hints, documented = get_type_hints(type(config)), _documented(type(config))
-    own: list[str] = []
-    below: list[str] = []
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            about = (type(value).__doc__ or "").split("\n")[0].replace("``", "")
-            below += ["", f"{prefix}{field.name}: {about}", *_section(value, f"{prefix}{field.name}.")]
-        elif "selector" not in field.metadata:
-            left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
-            help_text = field.metadata.get("help") or documented.get(field.name, "")
-            limits = limits_text(field.metadata)
-            kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")
-            own += _paragraph(left, f"{help_text.replace('``', '').rstrip('.')} [{kind}]")
-    return own + below
+def _lines_of_keys(config: Any) -> list[str]:
+    """Return the lines of every key, a section's own keys first, then its sections."""
+    lines: list[str] = []
+    for prefix, section in sections(config):
+        hints, documented = get_type_hints(type(section)), _documented(type(section))
+        if prefix:
+            about = (type(section).__doc__ or "").split("\n")[0].replace("``", "")
+            lines += ["", f"{prefix[:-1]}: {about}"]
+        for field in dataclasses.fields(section):
+            value = getattr(section, field.name)
+            if "selector" not in field.metadata and not dataclasses.is_dataclass(value):
+                limits = limits_text(field.metadata)
+                kind = type_text(hints[field.name]) + (f", {limits}" if limits else "")
+                help_text = field.metadata.get("help") or documented.get(field.name, "")
+                left = f"  {prefix}{field.name.rstrip('_')}={_shown(value)}"
+                lines += _paragraph(left, f"{help_text.replace('``', '').rstrip('.')} [{kind}]")
+    return lines
 
 
 def _documented(schema: type) -> dict[str, str]:
@@ -105,10 +102,9 @@ def _documented(schema: type) -> dict[str, str]:
 
 
 def _shown(value: Any) -> str:
-    simple = plain(value)
-    if simple is None or isinstance(simple, bool):
-        return {None: "null", True: "true", False: "false"}[simple]
-    return str(simple)
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return str(plain(value))
 
 
 def _paragraph(left: str, text: str) -> list[str]:

@@ -72,13 +72,8 @@ def terminable(*others: signal.Signals) -> Iterator[Callable[[], None]]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Restore Python's Ctrl-C in the block: Lightning would end the process silently, and ignore a second Ctrl-C.
-
-    Raises:
-        KeyboardInterrupt: Ctrl-C.
-        Terminated: SIGTERM.
-        MachineError: out of memory, or a loader process was killed.
-    """
+    """Restore Python's Ctrl-C in the block: Lightning would end the process silently, and ignore a second Ctrl-C. Raise
+    MachineError where memory runs out, or a loader process was killed."""
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -98,9 +93,11 @@ def machine_fault(error: Exception) -> MachineError | None:
     text = str(error)
     first = text.splitlines()[0] if text else type(error).__name__
     if WORKER.search(text):
+        memory = shared_memory()
+        size = "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"
         return MachineError(
             f"a process that loads batches was lost or hangs ({first}): mostly the machine ran out of memory, or of "
-            f"shared memory{_shared()}. Free memory, {ADVICE}; then give the same command again: a training goes "
+            f"shared memory{size}. Free memory, {ADVICE}; then give the same command again: a training goes "
             "on from its last checkpoint"
         )
     if isinstance(error, MemoryError) or MEMORY.search(text):
@@ -114,9 +111,3 @@ def machine_fault(error: Exception) -> MachineError | None:
             "same command goes on from the last checkpoint"
         )
     return None
-
-
-def _shared() -> str:
-    """Return the size of the shared memory, in brackets; empty where it is unknown."""
-    memory = shared_memory()
-    return "" if memory is None else f" ({PLACE} has {amount(memory.free)} free of {amount(memory.total)})"

@@ -21,14 +21,8 @@ _DEPTH = 3  # levels of folders below a path
 
 @dataclass
 class Selection:
-    """Runs to compare.
-
-    Attributes:
-        by_path: finished runs by resolved folder, in the order of the paths; of a study in the order of its trials.
-        names: names of trials, by resolved folder.
-        left_out: runs that are not compared, with the reason.
-        swept: settings that a study varied.
-    """
+    """Runs to compare: finished ones by resolved folder, in the order of the paths (of a study: of its trials), names
+    of trials by resolved folder, the runs left out with the reason, and the settings that a study varied."""
 
     by_path: dict[Path, RunDir] = field(default_factory=dict)
     names: dict[Path, str] = field(default_factory=dict)
@@ -44,11 +38,10 @@ class Selection:
 def find_runs(
     paths: Sequence[str], problems: Problems, reference: str | None = None, unfinished: str = REFUSE
 ) -> Selection:
-    """Return the finished runs below some paths; a repeated run counts once.
+    """Return the finished runs below some paths (runs, studies, or folders that hold them, up to three folders deep); a
+    repeated run counts once, and ``problems`` gets the faults of paths and runs.
 
     Args:
-        paths: runs, studies, or folders that hold them, up to three folders deep.
-        problems: gets the faults of the paths and runs.
         reference: the run that comes first, among the others or not; None: the first run of the paths.
         unfinished: treatment of unfinished and quarantined runs: ``refuse``, or ``skip``, which lists them in
             ``left_out``. Stopped and failed trials of a study are always left out.
@@ -60,7 +53,8 @@ def find_runs(
     several = sum(map(len, places.values())) > 1
     for path, below in places.items():
         if not below:
-            problems.add(f"{path}: {_nothing(path)}; `fer-id train` makes a run")
+            no_folder = "is a file, not the folder of a run" if path.exists() else "no such folder"
+            problems.add(f"{path}: {'holds no run' if path.is_dir() else no_folder}; `fer-id train` makes a run")
         for place in below:
             if (place / SETTINGS).is_file():
                 _add_study(place, selection, problems, unfinished, several)
@@ -69,12 +63,6 @@ def find_runs(
     if not selection.runs and not len(problems):
         problems.add(f"no finished run is named; {len(selection.left_out)} are left out")
     return selection
-
-
-def _nothing(path: Path) -> str:
-    if path.is_dir():
-        return "holds no run"
-    return "is a file, not the folder of a run" if path.exists() else "no such folder"
 
 
 def _below(path: Path, depth: int) -> Iterator[Path]:
@@ -106,14 +94,8 @@ def _add_run(run: RunDir, selection: Selection, problems: Problems, unfinished: 
 
 
 def _add_study(path: Path, selection: Selection, problems: Problems, unfinished: str, named: bool) -> None:
-    """Add the finished trials of a study, in a cross-validation after the pooled winners.
-
-    Args:
-        path: the study's folder.
-        selection: gets the runs.
-        problems, unfinished: as for :func:`find_runs`.
-        named: put the study's name before the names of its trials, as there are other runs.
-    """
+    """Add the finished trials of a study, in a cross-validation after the pooled winners; ``named``: put the study's
+    name before the names of its trials, as there are other runs."""
     try:
         ledger = Ledger.open(path)
     except RunError as error:

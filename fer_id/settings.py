@@ -8,23 +8,12 @@ from __future__ import annotations
 
 import copy
 import re
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import field, fields
 from functools import cache, partial
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    Union,
-    get_args,
-    get_origin,
-    get_type_hints,
-)
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -33,14 +22,12 @@ from fer_id.errors import ConfigError
 from fer_id.inputs import is_file_name
 from fer_id.yaml_text import compose
 
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
-
 T = TypeVar("T")
 
-_UNIONS = (Union, types.UnionType)
 _WORDS = {str: "a single text", int: "a whole number", float: "a number such as 0.01 or 1e-4", bool: "true or false"}
-_LIMITS = {"ge": "min", "le": "max", "gt": "above", "lt": "below"}
+_LIMITS = {"min": ("ge", "at least"), "above": ("gt", "above"), "max": ("le", "at most"), "below": ("lt", "below")}
+"""Limits -> pydantic's names, and words. A field has its own names, or pydantic would compare a list with a number."""
+
 _OF_LIMITS = ("value_error", "greater_than", "greater_than_equal", "less_than", "less_than_equal")
 """pydantic's errors for a value of the right type."""
 
@@ -59,12 +46,8 @@ RESERVED = ("folds", "crossfit", "checkpoints", "figures", "wandb")
 
 
 class Clash(NamedTuple):
-    """Conflict between settings, which a config dataclass reports from its method ``clashes()``.
-
-    Attributes:
-        keys: the settings involved, dotted, relative to the dataclass that reports them.
-        message: problem and remedy.
-    """
+    """Conflict between settings, which a config dataclass reports from its method ``clashes()``: the settings involved
+    (dotted, relative to that dataclass), and the problem with its remedy."""
 
     keys: tuple[str, ...]
     message: str
@@ -85,23 +68,19 @@ def setting(
     """Return a dataclass field with its help text and limits; a mutable default is copied for each instance.
 
     Args:
-        default: the default value.
-        help: meaning and unit; one line of ``fer-id VERB --help``.
-        min, max: inclusive limits; ``above``, ``below``: exclusive limits. For a list they hold for every item.
-        choices: the allowed values.
+        default, help: the default value; its meaning and unit, one line of ``fer-id VERB --help``.
+        min, max, above, below: inclusive and exclusive limits, of a list for every item; ``choices``: allowed values.
         required: an empty value is an error.
         kind: :data:`WORD` or :data:`PATH` where the value names a run, a group, a tag; :data:`SELECTOR`, whose default
             chooses the default group; :data:`REST`; empty: any value.
     """
-    limits = {"min": min, "max": max, "above": above, "below": below, "choices": choices and tuple(choices)}
-    metadata: dict[str, Any] = {name: limit for name, limit in limits.items() if limit is not None}
+    limits = {"min": min, "above": above, "max": max, "below": below, "choices": choices and tuple(choices)}
+    kinds = {"name" if kind in (WORD, PATH) else kind: default if kind == SELECTOR else kind} if kind else {}
+    metadata = {name: limit for name, limit in limits.items() if limit is not None} | kinds
     metadata |= {"help": help, "required": required}
-    if kind:
-        metadata |= {"name": kind} if kind in (WORD, PATH) else {kind: default if kind == SELECTOR else True}
-    copied = isinstance(default, list | dict)
     made: Any = (
-        field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
-        if copied
+        field(default_factory=partial(copy.deepcopy, default), metadata=metadata)
+        if isinstance(default, list)
         else field(default=default, metadata=metadata)
     )
     return made  # type: ignore[no-any-return]  # as dataclasses.field itself is typed
@@ -113,31 +92,27 @@ def is_name(text: str, kind: str) -> bool:
     Such a name becomes a folder, a cell of a table, a line on a terminal and a name in W&B.
     """
     words = text.split("/")
-    return (
-        not (kind == WORD and set(text) & set("/\\#?%:"))
-        and all(map(_is_word, words))
-        and not any(word.casefold() in RESERVED for word in words[-2:])
+    separated = kind == WORD and set(text) & set("/\\#?%:")
+    return not (separated or any(word.casefold() in RESERVED for word in words[-2:])) and all(
+        is_file_name(word)
+        and word.strip() == word
+        and len(word.encode(errors="replace")) <= MOST_BYTES
+        and "\\" not in word
+        and not word.startswith((".", "-"))  # a leading - would be read as an option
+        and not is_formula(word)
+        for word in words
     )
 
 
-def _is_word(word: str) -> bool:
-    plain = is_file_name(word) and word.strip() == word and len(word.encode(errors="replace")) <= MOST_BYTES
-    hidden = "\\" in word or word.startswith((".", "-"))  # a leading - would be read as an option
-    return plain and not hidden and not is_formula(word)
-
-
-def converted(value: object, hint: Any, metadata: Mapping[str, Any], *, strict: bool = False) -> Any:
-    """Return a value as the type of its setting.
+def converted(value: object, hint: Any, metadata: Mapping[str, object], *, strict: bool = False) -> Any:
+    """Return a value as the type of its setting; raise ValueError with what is expected for one of another type, or
+    outside the limits in ``metadata``, which are those that :func:`setting` makes.
 
     Args:
         value: of the type, or text, or a list of text. ``null`` is None, and so is empty text where no text is due.
             For a list, text in brackets is parsed, and other text is the only item: ``data.store=data/fer2013``.
         hint: str, int, float, bool, Literal, a list or tuple of these, or one of all these ``| None``.
-        metadata: limits, as :func:`setting` makes them; those of a list hold for its items.
         strict: ``value`` is of the type already; text is not converted, nor bool to int.
-
-    Raises:
-        ValueError: another type, or outside the limits; the message says what is expected.
     """
     from pydantic import ValidationError
 
@@ -160,7 +135,7 @@ def faults(config: Any) -> Iterator[tuple[str, str]]:
 
 
 @cache
-def _adapter(hint: Any, metadata: frozenset[tuple[str, Any]], strict: bool) -> TypeAdapter[Any]:
+def _adapter(hint: Any, metadata: frozenset[tuple[str, object]], strict: bool) -> Any:
     from pydantic import TypeAdapter  # here, since `fer-id --help` checks no value
 
     return TypeAdapter(_annotated(hint, dict(metadata), strict), config={"allow_inf_nan": False})
@@ -173,18 +148,15 @@ def _annotated(hint: Any, metadata: Mapping[str, Any], strict: bool) -> Any:
     origin, made, check = get_origin(hint), hint, Field()
     if hint in (Ellipsis, type(None)):
         return hint
-    if origin in (list, tuple, *_UNIONS):
+    if origin in (list, tuple, UnionType):
         kinds = tuple(_annotated(kind, metadata, strict) for kind in get_args(hint))
-        made = Union[kinds] if origin in _UNIONS else origin[kinds]  # noqa: UP007  # types known at run time only
+        made = Union[kinds] if origin is UnionType else origin[kinds]  # noqa: UP007  # types known at run time only
     elif hint in (int, float):
-        limits: dict[str, Any] = {name: metadata.get(key) for name, key in _LIMITS.items()}
-        check = Field(**limits)
+        check = Field(**{name: metadata[key] for key, (name, _) in _LIMITS.items() if key in metadata})
     elif hint is str:
         check = AfterValidator(partial(_allowed, metadata))
-    if strict:
-        return Annotated[made, check]
-    empty = hint is not str and not (origin in _UNIONS and "name" in metadata)
-    return Annotated[made, check, BeforeValidator(partial(_meaning, hint, empty))]
+    empty = hint is not str and not (origin is UnionType and "name" in metadata)
+    return Annotated[made, check, *([] if strict else [BeforeValidator(partial(_meaning, hint, empty))])]
 
 
 def _allowed(metadata: Mapping[str, Any], text: str) -> str:
@@ -198,10 +170,9 @@ def _meaning(hint: Any, empty: bool, raw: object) -> object:
     """Return what a text stands for where ``hint`` is expected: None (``empty``: empty text too), a list, or itself."""
     if not isinstance(raw, str):
         return raw
-    if raw == "null" or (empty and raw == ""):
+    no_integer = hint is int and not re.fullmatch(r"[+-]?\d+", raw)  # pydantic takes 1.0 and 1_0 too
+    if raw == "null" or (empty and raw == "") or no_integer:
         return None
-    if hint is int:
-        return raw if re.fullmatch(r"[+-]?\d+", raw) else None  # pydantic takes 1.0 and 1_0 too
     if get_origin(hint) not in (list, tuple):
         return raw
     if not raw.startswith("["):
@@ -218,14 +189,13 @@ def limits_text(metadata: Mapping[str, Any]) -> str:
     if "name" in metadata:
         rule = f"printable, at most {MOST_BYTES} bytes a word, begins with no . - or ="
         return f"{metadata['name']}: {rule}, not called {' '.join(RESERVED)}"
-    words = {"min": "at least", "above": "above", "max": "at most", "below": "below"}
-    limits = {word: metadata[key] for key, word in words.items() if key in metadata}
+    limits = {word: metadata[key] for key, (_, word) in _LIMITS.items() if key in metadata}
     return ", ".join(f"{word} {limit if isinstance(limit, int) else f'{limit:g}'}" for word, limit in limits.items())
 
 
 def expected(hint: Any) -> str:
     """Return the type in words, for error messages."""
-    if get_origin(hint) in _UNIONS:
+    if get_origin(hint) is UnionType:
         return " or ".join(map(expected, get_args(hint)))
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
@@ -235,7 +205,7 @@ def expected(hint: Any) -> str:
 def type_text(hint: Any) -> str:
     """Return the name of the type in ``--help``, such as ``float|null`` or ``list[str]``."""
     kinds = [kind if isinstance(kind, str) else type_text(kind) for kind in get_args(hint)]
-    if get_origin(hint) in (Literal, *_UNIONS):
+    if get_origin(hint) in (Literal, UnionType):
         return "|".join(kinds)
     if kinds:
         return f"{get_origin(hint).__name__}[{', '.join(kinds)}]"

@@ -219,7 +219,7 @@ def test_the_processes_that_follow_faces_never_import_lightning() -> None:
     """A dataset's own file imports it, since its data module stands there; what is sent to a worker does not."""
     datasets = {target.partition(":")[0] for target in DATASETS.values()}
     learning = datasets | {"data_modules.base", "data_modules.pictures", "data_modules.recordings"}
-    preparing = set(_inside("fer_id.preprocessing", "data_modules", "experiments.verbs.prepare")) - learning
+    preparing = set(_inside("fer_id.preprocessing", "data_modules", "experiments.verbs.stores")) - learning
     assert "data_modules.videos" in preparing
     wrong = [chain for name in sorted(preparing) for chain in _reach(name, {"pytorch_lightning"})]
     assert not wrong

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from experiments.config import TrainConfig
 from experiments.settings.loading import load
-from experiments.sweeping.config import SweepConfig
+from experiments.sweeping.machines import SweepConfig
 from fer_id.errors import ConfigError
 from fer_id.settings import PATH, is_name
 

@@ -16,10 +16,9 @@ from torch.nn import functional as F
 
 from experiments.config import TrainConfig
 from experiments.settings.loading import load, plain
-from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import settled
 from experiments.training.setup import make_model, make_task, open_data
-from experiments.training.trainer import device, make_trainer, quiet
+from experiments.training.trainer import device, make_trainer, make_wandb_logger, quiet
 from fer_id.evaluation.config import SPLITS
 from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger

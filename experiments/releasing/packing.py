@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from experiments.training.mappings import mappings_of
+from experiments.training.parents import mappings_of
 from experiments.training.trained_model import TrainedModel
 from experiments.verbs.card import sources_of
 from fer_id import __version__

@@ -8,27 +8,49 @@ combinations.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
+from keyword import iskeyword
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
-from experiments.settings.sources import (
-    COMMAND_LINE,
-    Leaf,
-    Shorthand,
-    arguments,
-    file_leaves,
-    group_leaves,
-    group_names,
-)
-from fer_id.errors import SHOWN, ConfigError, Problems
-from fer_id.settings import Clash, converted
+import yaml
+
+from data_modules.registry import known_datasets
+from fer_id.errors import SHOWN, ConfigError, Problems, cut
+from fer_id.inputs import MOST_YAML, read_text
+from fer_id.runs.configs import RETIRED_KEYS
+from fer_id.settings import converted
+from fer_id.yaml_text import compose
 
 T = TypeVar("T")
 
+GROUPS = Path(__file__).parents[1] / "configs"
+COMMAND_LINE = "command line"
+ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.]*)=(.*)", re.DOTALL)
+
+Raw = str | list["Raw"] | dict[str, "Raw"]
+"""A value before its type is known: text, or containers of text."""
+
+Shorthand = Callable[[str, Mapping[str, Raw]], Mapping[str, str] | None]
+"""(choice, values of the command line by key) -> settings by dotted key; None where the choice is no shorthand."""
+
 _LONGEST_KEY = 200
+_RETIRED = frozenset(f"data.{key}" for key in RETIRED_KEYS)
+"""Keys that only earlier versions of a training had."""
+
+
+class Leaf(NamedTuple):
+    """Untyped value of one dotted key, with its origin, such as ``command line`` or ``recipe/paper.yaml, line 3``."""
+
+    key: str
+    value: Raw
+    origin: str
+
+    def __str__(self) -> str:
+        return f"{cut(self.key)}={cut(self.value)} ({self.origin})"
 
 
 class Setting(NamedTuple):
@@ -41,117 +63,187 @@ class Setting(NamedTuple):
 
 
 def chosen_by_name(
-    default: str = "",
-    *,
-    variant: Callable[[str], type] | None = None,
-    shorthand: Shorthand | None = None,
-    retired: Collection[str] = (),
-) -> dict[str, Any]:
+    default: str = "", *, variant: Callable[[str], type] | None = None, shorthand: Shorthand | None = None
+) -> dict[str, object]:
     """Metadata of a field that holds a section: the field's own name becomes a selector, as in ``model=resnet50``.
 
-    Args:
-        default: group file where the command line chooses none; empty: the user must choose.
-        variant: returns the section's dataclass for a value of its key ``name``, where it depends on the name.
-        shorthand: returns the settings of a choice without a group file, or None where the choice is no shorthand.
-        retired: keys that only earlier versions had, now keys of ``fer-id prepare``; :func:`read` skips them.
+    ``default`` is the group file where the command line chooses none (empty: the user must choose); ``variant`` returns
+    the section's dataclass for a value of its key ``name``, where it depends on the name; see :data:`Shorthand`.
     """
-    return {"selector": default, "variant": variant, "shorthand": shorthand, "retired": retired}
+    return {"selector": default, "variant": variant, "shorthand": shorthand}
 
 
 def load(schema: type[T], argv: Sequence[str], paths: str = "") -> T:
-    """Return the config of a verb's arguments.
-
-    Args:
-        schema: a dataclass with a default for every field.
-        argv: ``key=value`` in any order, and paths.
-        paths: keys that arguments without ``=`` fill, separated by spaces; empty: the verb takes none.
+    """Return the config of a verb's arguments: ``key=value`` in any order, and paths, which fill the keys named in
+    ``paths`` (words). ``schema`` is a dataclass with a default for every field.
 
     Raises:
         ConfigError: all problems: syntax, unknown keys and groups, types, limits, combinations.
     """
     problems, leaves, made = Problems("settings"), list[Leaf](), cast("Any", schema())
-    typed = {leaf.key: leaf for leaf in _with_rest(made, list(arguments(argv, paths, problems)))}
+    typed = {leaf.key: leaf for leaf in _with_rest(made, list(_arguments(argv, paths, problems)))}
     values = {leaf.key: leaf.value for leaf in typed.values()}
-    for field in dataclasses.fields(made):
+    for field in fields(made):
         if "selector" not in field.metadata:
             continue
         choice = typed.pop(field.name, Leaf(field.name, field.metadata["selector"], "default"))
         if choice.value:
-            leaves += group_leaves(choice, field.metadata.get("shorthand"), values, problems)
+            leaves += _group_leaves(choice, field.metadata.get("shorthand"), values, problems)
         elif f"{field.name}.name" not in values:
             names = ", ".join(group_names(field.name))
             problems.add(f"{field.name}: nothing chosen; say {field.name}=NAME, NAME one of {names}")
-        if choice.value and field.default is not dataclasses.MISSING:  # a plain key, which records the choice
+        if choice.value and field.default is not MISSING:  # a plain key, which records the choice
             leaves.append(choice)
-    return _resolve(
-        schema, [*leaves, *typed.values()], problems, "add --help to see every key with its default and limits"
-    )
+    hint = "add --help to see every key with its default and limits"
+    return _resolve(schema, [*leaves, *typed.values()], problems, hint)
+
+
+def read(schema: type[T], path: Path) -> T:
+    """Return the config in a YAML file, such as a run's ``config.yaml``, without keys that only earlier versions had;
+    raise ConfigError with all problems."""
+    problems = Problems(str(path))
+    hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
+    leaves = _file_leaves(path, path.name, problems)
+    if not leaves:
+        problems.raise_if_any(ConfigError, hint)
+    return _resolve(schema, [leaf for leaf in leaves if leaf.key not in _RETIRED], problems, hint)
+
+
+def plain(config: Any) -> Any:
+    """Convert a config, or a value in one, to dicts, lists and scalars for YAML and JSON, which :func:`read` reads."""
+    if is_dataclass(config):
+        return {field.name: plain(getattr(config, field.name)) for field in fields(config)}
+    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
+
+
+def usual(config: Any) -> Any:
+    """Return the default of every setting of a configuration as plain values."""
+    return plain(type(config)())
+
+
+def part_of(schema: type[T], config: Any) -> T:
+    """Return the settings of a base class of a configuration's class, without those that the derived class adds."""
+    return schema(**{field.name: getattr(config, field.name) for field in fields(cast("Any", schema))})
+
+
+def sections(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a config and every section in it, outer ones first, each after the prefix of its keys."""
+    yield prefix, config
+    for field in fields(config):
+        if is_dataclass(value := getattr(config, field.name)):
+            yield from sections(value, f"{prefix}{field.name}.")
+
+
+def settings(config: Any) -> Iterator[Setting]:
+    """Yield every key of a config (an instance) with its type, value and limits, a section's own keys first."""
+    for prefix, section in sections(config):
+        hints = get_type_hints(type(section))
+        for field in fields(section):
+            if not is_dataclass(value := getattr(section, field.name)):
+                yield Setting(prefix + field.name, hints[field.name], value, field.metadata)
+
+
+def template(schema: Any, names: Mapping[str, str]) -> Any:
+    """Return the config with its defaults, each section with variants as the class of its name in ``names``; raise
+    ConfigError where a section has no variant of that name."""
+    config = schema()
+    for field in fields(schema):
+        if field.name in names and (variant := field.metadata.get("variant")):
+            setattr(config, field.name, variant(names[field.name])())
+    return config
+
+
+def group_names(selector: str) -> list[str]:
+    """Return the names that a selector chooses from: group files, and for ``data`` the registered datasets."""
+    return known_datasets() if selector == "data" else sorted(path.stem for path in (GROUPS / selector).glob("*.yaml"))
+
+
+def _arguments(argv: Sequence[str], paths: str, problems: Problems) -> Iterator[Leaf]:
+    """Yield the arguments as leaves, each key once.
+
+    Arguments without ``=`` fill the keys named in ``paths`` (words) in turn; the last key takes all the others.
+    """
+    leaves, free = list[Leaf](), list[Raw]()
+    for argument in argv:
+        match = ASSIGNMENT.fullmatch(argument)
+        if argument.startswith("-"):
+            problems.add(f"{cut(argument)}: settings are written key=value, without dashes")
+        elif match:  # a keyword of Python, such as `as`, cannot name a field: the field's name ends in an underscore
+            leaves.append(Leaf(f"{match[1]}_" if iskeyword(match[1]) else match[1], match[2], COMMAND_LINE))
+        elif paths:
+            free.append(argument)
+        else:
+            problems.add(f"{cut(argument)}: expected key=value; this verb takes no path")
+    *firsts, last = paths.split() or [""]
+    rest = free[len(firsts) :]
+    leaves += [Leaf(key, value, COMMAND_LINE) for key, value in zip(firsts, free, strict=False)]
+    leaves += [Leaf(last, rest[0] if len(rest) == 1 else rest, COMMAND_LINE)] if rest else []
+    return _once(leaves, problems)
 
 
 def _with_rest(config: Any, typed: list[Leaf]) -> list[Leaf]:
     """Move the leaves of unknown keys, as text, to the config's field for the rest, where it has one."""
-    rest = [field.name for field in dataclasses.fields(config) if field.metadata.get("rest")]
+    rest = [field.name for field in fields(config) if field.metadata.get("rest")]
     known = {setting.key for setting in settings(config)}.difference(rest)
-    others: list[Any] = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in typed if leaf.key not in known]
+    others: list[Raw] = [f"{leaf.key.rstrip('_')}={leaf.value}" for leaf in typed if leaf.key not in known]
     if not rest or not others:
         return typed
     return [*(leaf for leaf in typed if leaf.key in known), Leaf(rest[0], others, COMMAND_LINE)]
 
 
-def read(schema: type[T], path: Path) -> T:
-    """Return the config in a YAML file, such as a run's ``config.yaml``.
-
-    Raises:
-        ConfigError: all problems of the file.
-    """
-    problems, retired = Problems(str(path)), _retired(schema)
-    hint = "Where nobody changed the file, another version of fer_id made it: judge that run with that version."
-    leaves = file_leaves(path, path.name, problems)
-    if not leaves:
-        problems.raise_if_any(ConfigError, hint)
-    return _resolve(schema, [leaf for leaf in leaves if leaf.key not in retired], problems, hint)
-
-
-def _retired(schema: Any) -> set[str]:
-    """Return the dotted keys that the sections of a schema had in earlier versions."""
-    return {f"{field.name}.{key}" for field in dataclasses.fields(schema) for key in field.metadata.get("retired", ())}
-
-
-def plain(config: Any) -> Any:
-    """Convert a config, or a value in one, to dicts, lists and scalars for YAML and JSON, which :func:`read` reads."""
-    if dataclasses.is_dataclass(config):
-        return {field.name: plain(getattr(config, field.name)) for field in dataclasses.fields(config)}
-    return [plain(value) for value in config] if isinstance(config, list | tuple) else config
-
-
-def usual(config: Any) -> dict[str, Any]:
-    """Return the default of every setting of a configuration as plain values."""
-    made: dict[str, Any] = plain(type(config)())
-    return made
-
-
-def settings(config: Any, prefix: str = "") -> Iterator[Setting]:
-    """Yield every key of a config (an instance), sections in order, with its type, value and limits."""
-    hints = get_type_hints(type(config))
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from settings(value, f"{prefix}{field.name}.")
+def _once(leaves: Iterable[Leaf], problems: Problems) -> Iterator[Leaf]:
+    """Yield the first leaf of each key; another is a problem, since one of the two values would be lost."""
+    seen: dict[str, Leaf] = {}
+    for leaf in leaves:
+        if seen.setdefault(leaf.key, leaf) is leaf:
+            yield leaf
         else:
-            yield Setting(prefix + field.name, hints[field.name], value, field.metadata)
+            problems.add(f"{leaf}: {cut(leaf.key)} is given twice, before as {seen[leaf.key]}")
 
 
-def template(schema: Any, names: Mapping[str, str]) -> Any:
-    """Return the config with its defaults, each section with variants as the class of its name in ``names``.
+def _group_leaves(leaf: Leaf, shorthand: Shorthand | None, typed: Mapping[str, Raw], problems: Problems) -> list[Leaf]:
+    """Return the leaves of the group that a selector chooses: a shipped name, the path of a ``.yaml`` file, or a
+    shorthand, which may depend on the values ``typed`` on the command line."""
+    choice, known, shipped = str(leaf.value), group_names(leaf.key), f"{leaf.key}/{leaf.value}.yaml"
+    short = shorthand(choice, typed) if shorthand else None
+    if leaf.key == "data" and choice in known:
+        short = {"data.name": choice}
+    if short is not None:
+        return [Leaf(key, value, f"{leaf.key}={choice}") for key, value in short.items()]
+    if choice in known:
+        return _file_leaves(GROUPS / shipped, shipped, problems)
+    if choice.endswith(".yaml"):
+        return _file_leaves(Path(choice), choice, problems)
+    near = get_close_matches(choice, known, n=1)
+    meant = f", did you mean {leaf.key}={near[0]}?" if near else "."
+    own = "; a dataset of your own is registered as docs/DATASETS.md says" if leaf.key == "data" else ""
+    problems.add(f"{leaf}: unknown{meant} Known: {', '.join(known)}; or the path of a .yaml file{own}")
+    return []
 
-    Raises:
-        ConfigError: a section has no variant of that name.
-    """
-    config = schema()
-    for field in dataclasses.fields(schema):
-        if field.name in names and (variant := field.metadata.get("variant")):
-            setattr(config, field.name, variant(names[field.name])())
-    return config
+
+def _file_leaves(path: Path, name: str, problems: Problems) -> list[Leaf]:
+    """Return every value in a YAML file as text, with its line, which OmegaConf would forget, as it would guess types;
+    an unreadable file is a problem."""
+    try:
+        root = compose(read_text(path, ConfigError, most=MOST_YAML), name, ConfigError, aliases=False)
+    except ConfigError as problem:
+        problems.add(str(problem).replace(f"{path}: ", f"{name}: ", 1))
+        return []
+    if isinstance(root, yaml.MappingNode):
+        return list(_once(_walk(root, "", name), problems))
+    if root is not None:
+        problems.add(f"{name}: expected keys and values, such as 'optim: {{lr: 1e-4}}'")
+    return []
+
+
+def _walk(node: yaml.MappingNode, prefix: str, name: str) -> Iterator[Leaf]:
+    for key_node, value in node.value:
+        key = f"{prefix}{key_node.value}"
+        if isinstance(value, yaml.MappingNode):
+            yield from _walk(value, f"{key}.", name)
+        else:
+            origin = f"{name}, line {key_node.start_mark.line + 1}"
+            yield Leaf(key, yaml.BaseLoader("").construct_object(value, deep=True), origin)
 
 
 def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: str) -> T:
@@ -166,29 +258,27 @@ def _resolve(schema: type[T], leaves: Sequence[Leaf], problems: Problems, hint: 
         problems.add(str(error))
         defaults, unknown = schema(), tuple(f"{section}." for section in names)  # whose keys nobody knows
     known = {setting.key: setting for setting in settings(defaults)}
-    tree, failed, sections = OmegaConf.structured(defaults), set[str](), list[str]()
+    tree, failed, listed = OmegaConf.structured(defaults), set[str](), list[str]()
     for leaf in leaves:
-        if leaf.key.startswith(unknown):
-            failed.add(leaf.key)
-        elif leaf.key in known:
+        if leaf.key in known and not leaf.key.startswith(unknown):
             try:
                 OmegaConf.update(tree, leaf.key, _value(leaf, known[leaf.key]), merge=False)
+                continue
             except ValueError as error:
                 problems.add(f"{leaf}: {error}")
-                failed.add(leaf.key)
-        else:
-            moved = leaf.key in _retired(schema)
-            fault = "unknown key; fer-id prepare takes it" if moved else _unknown(leaf.key, known, sections)
-            problems.add(f"{leaf}: {fault}", kind="unknown key")
-            failed.add(leaf.key)
+        elif not leaf.key.startswith(unknown):
+            problems.add(f"{leaf}: {_unknown(leaf.key, known, listed)}", kind="unknown key")
+        failed.add(leaf.key)
     for key, setting in known.items():
         if setting.metadata.get("required") and key not in failed and not OmegaConf.select(tree, key):
             problems.add(f"{key} is required ({setting.metadata['help']}): say {key}=...")
             failed.add(key)
     config: Any = OmegaConf.to_object(tree)
-    for clash in _clashes(config):
-        if failed.isdisjoint(clash.keys):
-            problems.add(f"{', '.join(clash.keys)}: {clash.message}")
+    for prefix, section in sections(config):
+        for clash in section.clashes() if hasattr(section, "clashes") else ():
+            keys = [prefix + key for key in clash.keys]
+            if failed.isdisjoint(keys):
+                problems.add(f"{', '.join(keys)}: {clash.message}")
     problems.raise_if_any(ConfigError, hint)
     return config  # type: ignore[no-any-return]  # OmegaConf made it of the template's class
 
@@ -200,15 +290,14 @@ def _value(leaf: Leaf, setting: Setting) -> Any:
     return converted(leaf.value, setting.hint, setting.metadata)
 
 
-def _unknown(key: str, known: Mapping[str, Setting], sections: list[str]) -> str:
-    """Return a hint on an unknown key: a similar key, and the keys of its section unless it is among ``sections``.
-
-    ``sections`` are those of the unknown keys so far; the one of ``key`` is added.
-    """
+def _unknown(key: str, known: Mapping[str, Setting], listed: list[str]) -> str:
+    """Return a hint on an unknown key: a similar key, and the keys of its section unless that is among ``listed``, the
+    sections of the unknown keys so far, to which it is added."""
+    if key in _RETIRED and "data.store" in known:
+        return "unknown key; fer-id prepare takes it"
     section, _, name = key.rpartition(".")
-    listed = section in sections
-    sections.append(section)
-    if len(sections) > SHOWN or len(key) > _LONGEST_KEY:
+    listed.append(section)
+    if len(listed) > SHOWN or len(key) > _LONGEST_KEY:
         return "unknown key"
     if within := [other for other in known if other.startswith(f"{key}.")]:
         return f"is a section; set one of its keys: {', '.join(within)}"
@@ -217,16 +306,5 @@ def _unknown(key: str, known: Mapping[str, Setting], sections: list[str]) -> str
         section = section.rpartition(".")[0]
     if not section:
         siblings = list(dict.fromkeys(key if "." not in key else f"{key.split('.')[0]}.*" for key in known))
-    keys = "" if listed else f" Known here: {', '.join(siblings)}"
+    keys = "" if key.rpartition(".")[0] in listed[:-1] else f" Known here: {', '.join(siblings)}"
     return f"unknown key{f', did you mean {near[0]}?' if near else '.'}{keys}"
-
-
-def _clashes(config: Any, prefix: str = "") -> Iterator[Clash]:
-    """Yield the clashes of the sections and of the whole config, with full keys."""
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if dataclasses.is_dataclass(value):
-            yield from _clashes(value, f"{prefix}{field.name}.")
-    if hasattr(config, "clashes"):
-        for clash in config.clashes():
-            yield Clash(tuple(prefix + key for key in clash.keys), clash.message)

@@ -1,4 +1,4 @@
 """Hyperparameter sweeps: a file in W&B's sweep format, searched by Optuna, run by Ray Tune.
 
-Read in this order: parameters, spec, plan, ledger, search, study, trial, tuning, selection, results.
+Read in this order: parameters, spec, plan, ledger, search, trial, study, tuning, results.
 """

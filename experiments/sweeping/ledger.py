@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, BinaryIO
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -14,7 +15,7 @@ from experiments.sweeping.parameters import Value
 from fer_id.errors import RunError, quoted
 from fer_id.files import atomic_write_text, plain, read_json, read_json_lines, write_json
 from fer_id.inputs import is_file_name
-from fer_id.shapes import Count, Number, Text, checked, record
+from fer_id.shapes import Count, Number, Text, record
 
 FORMAT = 1
 SETTINGS, TRIALS = "sweep.json", "trials.jsonl"
@@ -23,7 +24,7 @@ RUNNING, INTERRUPTED, OVER = "running", "interrupted", "finished"
 
 
 class SettingsFile(BaseModel):
-    """Schema of a study's ``sweep.json``; unknown keys are left as they are."""
+    """Content of a study's ``sweep.json``; unknown keys are left as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -37,17 +38,14 @@ class SettingsFile(BaseModel):
 
 @dataclass(frozen=True)
 class Trial:
-    """A configuration in an outer fold, and its outcome.
+    """A configuration in an outer fold (None: a single split), and its outcome.
 
     Attributes:
         number: counted from 1 within the fold.
-        fold: None where the protocol has a single split.
         job: hash of the resolved configuration; empty where it does not resolve.
         parameters: the values chosen by the search.
         status: ``suggested`` (begun or about to), ``done``, ``stopped`` (early, by ASHA), ``failed``.
         objective: the best epoch's value on inner validation; None where the trial has none.
-        epochs, seconds: how long the trial trained.
-        reason: why the trial failed.
     """
 
     number: Count
@@ -66,6 +64,11 @@ class Trial:
         return self.status in (FINISHED, STOPPED) or not self.job
 
     @property
+    def why(self) -> str:
+        """First line of the reason of a failure."""
+        return ((self.reason or "").strip().splitlines() or ["no reason"])[0]
+
+    @property
     def title(self) -> str:
         """Name of the trial in messages."""
         return f"trial {self.number}" + (f" of fold {self.fold}" if self.fold else "")
@@ -73,54 +76,45 @@ class Trial:
 
 @dataclass
 class Ledger:
-    """``sweep.yaml``, ``sweep.json`` and ``trials.jsonl`` of a study.
-
-    Attributes:
-        folder: of the study.
-        trials: current state of each trial, by (fold, number).
-    """
+    """``sweep.yaml``, ``sweep.json`` and ``trials.jsonl`` of a study, and each trial's state by (fold, number)."""
 
     folder: Path
     trials: dict[tuple[str | None, int], Trial] = field(default_factory=dict)
 
     @classmethod
-    def create(cls, folder: Path, text: str, settings: dict[str, Any]) -> Ledger:
+    def create(cls, folder: Path, text: str, settings: Mapping[str, object]) -> Ledger:
         """Begin a new study; ``sweep.json`` is written last, since it marks the folder as a study."""
         atomic_write_text(folder / "sweep.yaml", text)
-        ledger = cls(folder)
-        ledger.write({"format": FORMAT, "state": RUNNING, **settings})
-        return ledger
+        write_json(folder / SETTINGS, {"format": FORMAT, "state": RUNNING, **settings})
+        return cls(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
-        """Open the record of an existing study without changing its folder, so that reading is safe at any time.
-
-        Raises:
-            RunError: the folder is no study, a study of another version of fer_id, or a damaged one.
-        """
+        """Open the record of an existing study without changing its folder, so that reading is safe at any time; raise
+        RunError for a folder that is no study, a study of another version of fer_id, or a damaged one."""
         if not (folder / SETTINGS).is_file():
             raise RunError(f"{folder} is no study of a sweep (no sweep.json); `fer-id sweep run FILE` makes one")
         ledger = cls(folder)
-        version = ledger.settings().get("format")
-        if version != FORMAT:
+        if (version := ledger.settings().format) != FORMAT:
             raise RunError(
                 f"{folder}: sweep.json has format {version}, this version of fer_id reads {FORMAT}. Resume it with the "
                 "version that began it, or run the file again under another name="
             )
-        path = folder / TRIALS
-        trials = [_trial(row, f"{path}, line {n}") for n, row in enumerate(read_json_lines(path, RunError), start=1)]
-        ledger.trials = {(trial.fold, trial.number): trial for trial in trials}
+        for number, row in enumerate(read_json_lines(folder / TRIALS, RunError), start=1):
+            trial = _trial(row, f"{folder / TRIALS}, line {number}")
+            ledger.trials[trial.fold, trial.number] = trial
         return ledger
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> SettingsFile:
         """Read ``sweep.json``."""
         path = self.folder / SETTINGS
         hint = "Bring it back, or run the file again under another name=."
-        return checked(SettingsFile, read_json(path, RunError), f"{path}: damaged", RunError, hint)
+        return record(SettingsFile, read_json(path, RunError), f"{path}: damaged", RunError, hint)
 
-    def write(self, settings: dict[str, Any]) -> None:
-        """Write ``sweep.json``."""
-        write_json(self.folder / SETTINGS, settings)
+    def update(self, **changes: object) -> None:
+        """Change some of the settings in ``sweep.json``."""
+        path = self.folder / SETTINGS
+        write_json(path, read_json(path, RunError) | changes)
 
     def folder_of(self, trial: Trial) -> Path:
         """Return the folder (RunDir) of a trial."""
@@ -147,16 +141,11 @@ def place(fold: str | None, job: str) -> str:
 
 def _cut(out: BinaryIO) -> None:
     """Remove an incomplete last line, as a power loss leaves it."""
-    end = out.seek(0, os.SEEK_END)
-    if end == 0:
-        return
-    out.seek(end - 1)
-    if out.read(1) != b"\n":
-        out.seek(0)
-        out.truncate(out.read().rfind(b"\n") + 1)
+    out.seek(0)
+    out.truncate(out.read().rfind(b"\n") + 1)
 
 
-def _trial(row: dict[str, Any], where: str) -> Trial:
+def _trial(row: Mapping[str, object], where: str) -> Trial:
     """Return the trial that a line of ``trials.jsonl`` records; raise RunError where it records none."""
     hint = "Mend or remove that line, the runs themselves are whole."
     damaged = f"{where}: damaged (no record of a trial)"

@@ -1,4 +1,5 @@
-"""Ray on this machine or on a cluster: local by default, without usage reports, and shut down after the sweep."""
+"""Settings of a sweep, and Ray on this machine or on a cluster: local by default, without usage reports, and shut down
+after the sweep."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.config import SweepConfig
+from experiments.config import RunsConfig
 from fer_id.errors import ConfigError
+from fer_id.settings import REST, WORD, Clash, setting
 
 PATIENCE_S, PATIENCE_OF_RAY_S = 5.0, 20.0
 """Seconds within which an address has to answer, and the Ray cluster behind it (the import of Ray included)."""
@@ -37,16 +40,59 @@ LONGEST = 36
 """Maximum length of the path of Ray's socket folder in characters: a socket's whole path may have 107."""
 
 
+RUN, RESUME = "run", "resume"
+
+
+@dataclass
+class RayConfig:
+    """The machines that run the trials."""
+
+    address: str | None = setting(
+        None, help="host:port of a Ray cluster whose machines all see runs.root and the stores; null: this machine"
+    )
+
+
+@dataclass
+class SweepConfig:
+    """A sweep; any key of `fer-id train` (or adapt) beside these holds for every trial, such as data.store=FOLDER."""
+
+    action: str = setting(RUN, choices=(RUN, RESUME), help="run: FILE, or go on with it; resume: the folder of a study")
+    file: str = setting(
+        "",
+        required=True,
+        help="run: a .yaml in W&B's sweep format, or a shipped one by name; resume: the study's folder",
+    )
+    name: str | None = setting(None, help="folder of the study under runs.root; null: the name in the file", kind=WORD)
+    run_cap: int | None = setting(
+        None,
+        min=1,
+        max=1_000_000,
+        help="configurations at most (in every outer fold); null: as the file says; a resumed study may get more",
+    )
+    search_seed: int = setting(0, min=0, max=2**32 - 1, help="random seed of what the methods random and bayes try")
+    cpus: int = setting(1, min=1, max=1024, help="cores of each trial, which is also its number of threads")
+    gpus: float | None = setting(
+        None, min=0, max=64, help="GPUs of each trial, 0.5 for two on one; null: one where there is any"
+    )
+    concurrent: int | None = setting(None, min=1, max=1024, help="trials side by side; null: as many as fit")
+    ray: RayConfig = field(default_factory=RayConfig)
+    runs: RunsConfig = field(default_factory=RunsConfig)
+    overrides: list[str] = setting([], kind=REST, help="key=value of the trials, written as they are: no overrides=")
+
+    def clashes(self) -> Iterator[Clash]:
+        """Yield overrides of a resumed study, whose settings are fixed."""
+        if self.action == RESUME and self.overrides:
+            yield Clash(
+                ("overrides",),
+                f"{' '.join(self.overrides)}: a study goes on with the settings it was begun with; run the file "
+                "under another name= to change them",
+            )
+
+
 @dataclass(frozen=True)
 class Machines:
-    """Resources of a sweep.
-
-    Attributes:
-        cpus, gpus: total of all machines.
-        concurrent: number of trials that run at a time.
-        gpus_each: GPUs per trial.
-        storage: temporary folder for Ray's own files, visible to every machine.
-    """
+    """Resources of a sweep: the total of all machines, the number of trials that run at a time, GPUs per trial, and a
+    temporary folder for Ray's own files, visible to every machine."""
 
     cpus: int
     gpus: float
@@ -57,15 +103,9 @@ class Machines:
 
 @contextmanager
 def machines(config: SweepConfig, *, shared: Path) -> Iterator[Machines]:
-    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running.
-
-    Args:
-        config: the address of the cluster, and the resources of a trial.
-        shared: folder for Ray's own files that all machines of a cluster see; created and removed here.
-
-    Raises:
-        ConfigError: no cluster at the address (call :func:`require_answer` before), or no trial fits.
-    """
+    """Yield the machines while Ray runs; a Ray that this process has begun before is used and left running. ``shared``
+    is a folder for Ray's own files that all machines of a cluster see; created and removed here. Raise ConfigError
+    where there is no cluster at the address (call :func:`require_answer` before), or no trial fits."""
     address = config.ray.address
     _silence(local=address is None)
     folder = shared if address else _private_folder()
@@ -94,37 +134,27 @@ def fitting(config: SweepConfig, resources: Mapping[str, float], storage: Path) 
 
 
 def _start(ray: Any, address: str | None, folder: Path) -> None:
+    init = partial(ray.init, log_to_driver=False, logging_level=logging.ERROR)
     if address is None:
         (folder / "ray").mkdir(exist_ok=True)  # Ray opens its folder to everybody; its parent is private
-        ray.init(
+        init(
             num_cpus=len(os.sched_getaffinity(0)),
             include_dashboard=False,
             object_store_memory=OBJECTS_BYTES,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
             _node_ip_address="127.0.0.1",
             _temp_dir=str(folder / "ray"),
         )
         return
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env={"env_vars": OF_WORKERS},  # workers on a cluster are no children of this process
-        )
+    try:  # workers on a cluster are no children of this process
+        init(address=address, runtime_env={"env_vars": OF_WORKERS})
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as problem:
         first = str(problem).strip().splitlines() or [type(problem).__name__]
         raise ConfigError(f"ray.address={address}: this is no cluster that can be used: {first[0]}") from None
 
 
 def require_answer(address: str) -> None:
-    """Raise unless a Ray cluster answers at the address. Ray itself waits for minutes and cannot be interrupted, so a
-    child process tries first.
-
-    Raises:
-        ConfigError: no answer from the address, or not that of a Ray cluster.
-    """
+    """Raise ConfigError unless a Ray cluster answers at the address. Ray itself waits for minutes and cannot be
+    interrupted, so a child process tries first."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError(f"ray.address={address}: expected host:port, as `ray start --head` prints it")
@@ -151,12 +181,8 @@ def require_answer(address: str) -> None:
 
 
 def _silence(*, local: bool) -> None:
-    """Set the environment that Ray reads when it is imported, and that its workers inherit.
-
-    Args:
-        local: Ray runs for this sweep alone: reachable from this machine only, and only with its token; otherwise any
-            other process could have it run any code.
-    """
+    """Set the environment that Ray reads when it is imported, and that its workers inherit. A ``local`` Ray runs for
+    this sweep alone: reachable from this machine only, and only with its token, or any process could run code in it."""
     if local:
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # makes Ray listen on 127.0.0.1, on Linux too
         os.environ.setdefault("RAY_AUTH_MODE", "token")

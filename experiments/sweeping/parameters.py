@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,10 @@ BOUNDED = {
 }
 """Distribution with two bounds -> kind of its values, and whether it is uniform in the logarithm."""
 
+KNOWN = ("constant", "categorical", *BOUNDED)
+LARGEST_EXPONENT = 709
+"""Of e, before a float overflows."""
+
 NO_EQUAL = (
     *("normal", "q_normal", "log_normal", "q_log_normal", "beta", "q_beta", "inv_log_uniform"),
     *("inv_log_uniform_values", "q_log_uniform", "q_log_uniform_values", "categorical_w_probabilities"),
@@ -33,16 +38,8 @@ KEYS = ("value", "values", "distribution", "min", "max", "q")
 
 @dataclass(frozen=True)
 class Parameter:
-    """Search space of one configuration key.
-
-    Attributes:
-        key: dotted, or a selector such as ``model``.
-        kind: :data:`CHOICE`, :data:`INT` or :data:`FLOAT`.
-        choices: the values of a choice; empty for a range.
-        low, high: inclusive bounds of a range.
-        step: distance of the values of a range; None: any value.
-        log: uniform in the logarithm.
-    """
+    """Search space of one configuration key (dotted, or a selector such as ``model``): the ``choices`` of a choice, or
+    the inclusive bounds of a range with the ``step`` of its values (None: any), uniform or log-uniform."""
 
     key: str
     kind: str
@@ -76,12 +73,20 @@ def read_parameters(table: Any, problems: Problems) -> tuple[Parameter, ...]:
     parameters = []
     for key, spec in table.items():
         mistakes: list[str] = []
-        parameter = _parameter(str(key), spec, mistakes)
-        for mistake in mistakes:
-            problems.add(f"parameters.{key}: {mistake}")
-        if parameter is not None and not mistakes:
+        try:
+            parameter = _parameter(str(key), spec, mistakes)
+        except ValueError as mistake:
+            mistakes.append(str(mistake))
+        problems.found += [f"parameters.{key}: {mistake}" for mistake in mistakes]
+        if not mistakes:
             parameters.append(parameter)
     return tuple(parameters)
+
+
+def unknown_keys(table: Mapping[str, object], known: Sequence[str], where: str = "") -> list[str]:
+    """Return the problem of the keys of a mapping that are not ``known``; no problem without such keys."""
+    unknown = ", ".join(str(key) for key in table if key not in known)
+    return [f"{where}unknown: {unknown}. Known: {', '.join(known)}"] if unknown else []
 
 
 def text(key: str, value: Value) -> str:
@@ -94,26 +99,20 @@ def value_text(value: Value) -> str:
     return str(list(value) if isinstance(value, tuple) else value)
 
 
-def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter | None:
+def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter:
+    """Return a parameter; raise ValueError for a mistake that leaves nothing to check, and add the others to a list."""
     if not isinstance(spec, Mapping):
-        mistakes.append(f"{spec!r}: expected value, values, or min and max")
-        return None
+        raise ValueError(f"{spec!r}: expected value, values, or min and max")
     if "parameters" in spec:
-        mistakes.append(f"is nested; write its keys dotted, such as {key}.{next(iter(spec['parameters']), 'key')}")
-        return None
+        raise ValueError(f"is nested; write its keys dotted, such as {key}.{next(iter(spec['parameters']), 'key')}")
     distribution = spec.get("distribution")
     if "probabilities" in spec or distribution in NO_EQUAL:
         name = distribution or "categorical with probabilities"
-        mistakes.append(
-            f"distribution {name} has no equal in Optuna. Known: constant, categorical, {', '.join(BOUNDED)}"
-        )
-        return None
-    if unknown := [entry for entry in spec if entry not in KEYS]:
-        mistakes.append(f"unknown: {', '.join(map(str, unknown))}. Known: {', '.join(KEYS)}")
+        raise ValueError(f"distribution {name} has no equal in Optuna. Known: {', '.join(KNOWN)}")
+    mistakes += unknown_keys(spec, KEYS)
     ways = [way for way in ("value", "values", "min") if way in spec]
     if len(ways) != 1:
-        mistakes.append(f"{' and '.join(ways) or 'nothing'} given; say one of: value, values, or min and max")
-        return None
+        raise ValueError(f"{' and '.join(ways) or 'nothing'} given; say one of: value, values, or min and max")
     if ways == ["min"]:
         return _range(key, spec, mistakes)
     fits = {"value": "constant", "values": "categorical"}[ways[0]]
@@ -122,10 +121,9 @@ def _parameter(key: str, spec: Any, mistakes: list[str]) -> Parameter | None:
     return _choice(key, [spec["value"]] if ways == ["value"] else spec["values"], mistakes)
 
 
-def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter | None:
+def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter:
     if not isinstance(values, Sequence) or isinstance(values, str) or not values:
-        mistakes.append(f"values {values!r}: expected a list of at least one value")
-        return None
+        raise ValueError(f"values {values!r}: expected a list of at least one value")
     if any(value is None for value in values):
         mistakes.append(
             "null cannot be passed on by W&B's agent; leave the key out of the parameters where it is unset"
@@ -138,53 +136,39 @@ def _choice(key: str, values: Any, mistakes: list[str]) -> Parameter | None:
     return Parameter(key, CHOICE, tuple(chosen))
 
 
-def _range(key: str, spec: Mapping[str, Any], mistakes: list[str]) -> Parameter | None:
+def _range(key: str, spec: Mapping[str, Any], mistakes: list[str]) -> Parameter:
     low, high, q = (_number(spec.get(name)) for name in ("min", "max", "q"))
     if low is None or high is None:
-        mistakes.append(f"min {spec.get('min')!r}, max {spec.get('max')!r}: expected two numbers")
-        return None
+        raise ValueError(f"min {spec.get('min')!r}, max {spec.get('max')!r}: expected two numbers")
     whole = isinstance(low, int) and isinstance(high, int)
     name = spec.get("distribution") or ("q_uniform" if "q" in spec else "int_uniform" if whole else "uniform")
     if name not in BOUNDED:
-        mistakes.append(f"distribution {name} is unknown. Known: constant, categorical, {', '.join(BOUNDED)}")
-        return None
+        raise ValueError(f"distribution {name} is unknown. Known: {', '.join(KNOWN)}")
     kind, log = BOUNDED[name]
     if low >= high:
         mistakes.append(f"min {low} is not below max {high}")
     if name == "log_uniform":  # its bounds are exponents of e
-        low, high = _exp(low), _exp(high)
+        low, high = (math.exp(bound) if bound < LARGEST_EXPONENT else math.inf for bound in (low, high))
     if log and (low <= 0 or not math.isfinite(high)):
         mistakes.append(f"{name} needs bounds above 0; it has {spec['min']} and {spec['max']}")
     if kind == INT and not whole:
         mistakes.append(f"int_uniform needs whole bounds; it has {low} and {high}")
     if (name == "q_uniform") != (q is not None):
         mistakes.append("q goes with distribution q_uniform alone" if q is not None else "q_uniform needs q, its step")
-    if mistakes:
-        return None
-    if q is None:
+    if q is None or mistakes:
         return Parameter(key, kind, low=low, high=high, step=1 if kind == INT else None, log=log)
     steps = (high - low) / q if q > 0 else math.nan
     if not math.isclose(steps, round(steps) if q > 0 else 0, abs_tol=1e-9):
         mistakes.append(f"q {q} does not divide the way from min {low} to max {high}")
-        return None
     return Parameter(key, INT if whole and isinstance(q, int) else FLOAT, low=low, high=high, step=q)
 
 
 def _number(value: Any) -> int | float | None:
     """Return a finite number, also from text such as ``1e-4``, which YAML 1.1 reads as a string; else None."""
     if isinstance(value, str):
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            return None
     return value if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) else None
-
-
-def _exp(exponent: float) -> float:
-    try:
-        return math.exp(exponent)
-    except OverflowError:
-        return math.inf
 
 
 def _tidy(value: float, kind: str) -> Value:

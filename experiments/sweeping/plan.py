@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from experiments.config import TrainConfig
+from experiments.config import AdaptConfig, TrainConfig
 from experiments.settings.loading import load, plain
 from experiments.sweeping.ledger import place
 from experiments.sweeping.parameters import Value, text
@@ -20,20 +20,17 @@ JUDGING = ("protocol", "data", "data.name", "data.store", "data.label_space", "d
 OURS = ("name", "runs", "resume", "logging", "explain", "trainer.monitor")
 """Keys that the sweep sets itself, or that do not affect learning."""
 
+SCHEMAS: dict[str, type[TrainConfig]] = {"train": TrainConfig, "adapt": AdaptConfig}
+"""Settings of the trials, by verb."""
+
 MOST_CHECKED = 256
 """Grid points that are resolved before training; in a larger grid each value is resolved, one at a time."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A sweep file with the settings of one study.
-
-    Attributes:
-        sweep: the sweep file.
-        study: name of the study.
-        root: folder of all runs.
-        overrides: ``key=value`` for every trial; they win over the file's command.
-    """
+    """A sweep file with the name of a study, the folder of all runs, and ``overrides``: ``key=value`` for every trial,
+    which win over the file's command."""
 
     sweep: Sweep
     study: str
@@ -60,7 +57,7 @@ class Plan:
 
     def resolve(self, parameters: Mapping[str, Value]) -> TrainConfig:
         """Return the resolved configuration of a trial, without its name; raise ConfigError with every problem."""
-        return load(schema(self.sweep.verb), self.arguments(parameters, "trial"))
+        return load(SCHEMAS[self.sweep.verb], self.arguments(parameters, "trial"))
 
     def job(self, parameters: Mapping[str, Value]) -> str:
         """Return the job of a trial: the hash of its resolved configuration; raise as :meth:`resolve`."""
@@ -75,20 +72,14 @@ class Plan:
         return {parameter.key: parameter.probes[0] for parameter in self.sweep.parameters}
 
     def check(self) -> TrainConfig:
-        """Resolve every parameter against the typed configuration and return the configuration of the first trial.
-
-        Raises:
-            ConfigError: with every problem: unknown keys, values outside their limits, conflicting combinations, keys
-                that may not be varied.
-        """
+        """Resolve every parameter against the typed configuration and return the configuration of the first trial;
+        raise ConfigError with every problem: unknown keys, values outside their limits, conflicts, keys not to vary."""
         problems = Problems(f"sweep {self.sweep.name}")
         self.try_out(problems)
         problems.raise_if_any(ConfigError, f"fer-id {self.sweep.verb} --help shows every key with its limits.")
         config = self.resolve(self.first())
-        divides = config.protocol.name != "official"
-        if divides and any(
-            parameter.key == "seed" and len(parameter.probes) > 1 for parameter in self.sweep.parameters
-        ):
+        seeds = max((len(values.probes) for values in self.sweep.parameters if values.key == "seed"), default=1)
+        if seeds > 1 and config.protocol.name != "official":
             raise ConfigError(
                 f"sweep {self.sweep.name}: seed also divides the subjects of protocol={config.protocol.name}, so that "
                 "other children would validate; vary it under protocol=official, or run the study again with seed="
@@ -113,9 +104,9 @@ class Plan:
             try:
                 self.resolve(parameters)
             except ConfigError as error:
-                lines |= dict.fromkeys(_listed(error))
-        for line in lines:
-            problems.add(line)
+                single = [line.removeprefix("  - ") for line in str(error).splitlines() if line.startswith("  - ")]
+                lines |= {line.replace("(command line)", "(this sweep)"): None for line in single or [str(error)]}
+        problems.found += lines
 
     def _refuse(self, problems: Problems) -> None:
         keys = {parameter.key for parameter in self.sweep.parameters}
@@ -147,33 +138,15 @@ class Plan:
 
 
 def read_plan(path: Path, name: str | None, root: str, overrides: Sequence[str]) -> Plan:
-    """Return the plan of a sweep file.
-
-    Args:
-        path: the file.
-        name: name of the study; None: the name in the file.
-        root: folder of all runs.
-        overrides: ``key=value`` for every trial.
-
-    Raises:
-        ConfigError: with every problem of the file, and with those of :meth:`Plan.try_out` where its command and its
-            parameters are sound; otherwise these problems would follow from the missing settings alone.
-    """
+    """Return the plan of a sweep file; without ``name`` the study is called as the file says. Raise ConfigError with
+    every problem of the file, and with those of :meth:`Plan.try_out` where its command and its parameters are sound;
+    otherwise these problems would follow from the missing settings alone."""
     sweep, problems = look_at(path)
     plan = Plan(sweep, name or sweep.name, root, tuple(overrides))
     if len(problems) and not any(problem.startswith(("command", "parameters")) for problem in problems.found):
         plan.try_out(problems)
     problems.raise_if_any(ConfigError, f"{FORMAT} fer-id {sweep.verb or VERBS[0]} --help shows every key.")
     return plan
-
-
-def schema(verb: str) -> type[TrainConfig]:
-    """Return the settings class of ``train`` or ``adapt``; the module of AdaptConfig imports torch."""
-    if verb == "train":
-        return TrainConfig
-    from experiments.verbs.adapt import AdaptConfig
-
-    return AdaptConfig
 
 
 def _key(argument: str) -> str:
@@ -184,9 +157,3 @@ def _within(key: str, sections: Sequence[str]) -> bool:
     """Return whether a key is in ``sections`` or lies within one of them (the selector ``data`` is no section)."""
     selectors = ("data",)
     return any(key == section or (section not in selectors and key.startswith(f"{section}.")) for section in sections)
-
-
-def _listed(error: ConfigError) -> list[str]:
-    """Return the single problems of an error that lists several."""
-    lines = [line.removeprefix("  - ") for line in str(error).splitlines() if line.startswith("  - ")]
-    return [line.replace("(command line)", "(this sweep)") for line in lines] or [str(error)]

@@ -1,23 +1,39 @@
-"""Results of a study: a table of all trials, a figure, and a text summary."""
+"""Results of a study: a table of all trials, a figure, a text summary, and the cross-validation of selected trials."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pandas as pd
 
+from experiments.config import RunsConfig
+from experiments.settings.loading import plain, read
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Trial, place
 from experiments.sweeping.parameters import CHOICE, Value, text, value_text
+from experiments.sweeping.plan import SCHEMAS
 from experiments.sweeping.study import Study
 from experiments.sweeping.trial import LOG
-from experiments.verbs.train import scores_text
+from experiments.training.job import describe_job
+from experiments.training.parents import open_parent
+from experiments.training.setup import open_data, open_sources
+from experiments.verbs.train import pool_folds, scores_text
 from fer_id.csv_text import table_csv
 from fer_id.errors import RunError
 from fer_id.files import atomic_write_bytes, atomic_write_text
+from fer_id.files import plain as as_json
+from fer_id.progress import say
 from fer_id.reporting.sweep_figures import Axis, draw_sweep
 from fer_id.runs.run_dir import RunDir
+
+SELECTED = "selected"
+LEFT_OUT = ("wandb", "explain", LOG, ".lock")
+"""Files of a winning trial that the selected run does not take over: its W&B mirror, its explanations, its log."""
 
 SHOWN = 5
 MOST_FOLDS = 40
@@ -39,47 +55,28 @@ def table(study: Study, provenance: str) -> pd.DataFrame:
             "run": str(study.plan.path(trial.fold, trial.job)) if trial.job else None,
             "reason": trial.reason,
         }
-        for fold in study.folds
-        for trial in study.ledger.of(fold)
+        for trial in _trials(study)
     ]
     return pd.DataFrame(rows)
 
 
 def write_results(study: Study, provenance: str) -> None:
     """Write ``sweep.csv`` and ``sweep.png`` into the folder of the study."""
-    atomic_write_text(study.plan.folder / "sweep.csv", table_csv(table(study, provenance)))
-    sweep = study.plan.sweep
-    axes = [
-        Axis(parameter.key, parameter.log, parameter.kind == CHOICE)
-        for parameter in sweep.parameters
-        if len(parameter.probes) > 1
-    ]
-    trials = [trial for fold in study.folds for trial in study.ledger.of(fold)]
-    picture = draw_sweep(
-        study.plan.study,
-        pd.DataFrame(
-            [
-                {
-                    "number": trial.number,
-                    "fold": trial.fold,
-                    "status": trial.status,
-                    "objective": trial.objective,
-                    **{axis.key: _on_axis(trial, axis) for axis in axes},
-                }
-                for trial in trials
-            ]
-        ),
-        axes,
-        metric=sweep.metric,
-        goal=sweep.goal,
-        provenance=provenance,
-    )
+    rows, sweep = table(study, provenance), study.plan.sweep
+    atomic_write_text(study.plan.folder / "sweep.csv", table_csv(rows))
+    points = rows[["number", "fold", "status"]].assign(objective=rows[sweep.metric])
+    axes = []
+    for parameter in sweep.parameters:
+        if len(parameter.probes) > 1:
+            axes.append(Axis(parameter.key, parameter.log, parameter.kind == CHOICE))
+            values = [trial.parameters[parameter.key] for trial in _trials(study)]
+            points[parameter.key] = pd.Series(list(map(value_text, values)) if parameter.kind == CHOICE else values)
+    picture = draw_sweep(study.plan.study, points, axes, metric=sweep.metric, goal=sweep.goal, provenance=provenance)
     atomic_write_bytes(study.plan.folder / "sweep.png", picture)
 
 
-def _on_axis(trial: Trial, axis: Axis) -> object:
-    value = trial.parameters[axis.key]
-    return value_text(value) if axis.choice else value
+def _trials(study: Study) -> list[Trial]:
+    return [trial for fold in study.folds for trial in study.ledger.of(fold)]
 
 
 def summary_text(study: Study, selected: RunDir | None, provenance: str) -> str:
@@ -147,9 +144,8 @@ def require_whole(study: Study, text: str) -> None:
         return
     lines = []
     for trial in failed[:20]:
-        first = ((trial.reason or "").strip().splitlines() or ["no reason"])[0]
         log = f" ({study.plan.path(trial.fold, trial.job) / LOG})" if trial.job else ""
-        lines.append(f"  - {trial.title}: {first}{log}")
+        lines.append(f"  - {trial.title}: {trial.why}{log}")
     if len(failed) > 20:
         lines.append(f"  ... and {len(failed) - 20} more")
     raise RunError(
@@ -157,3 +153,51 @@ def require_whole(study: Study, text: str) -> None:
         + "\n".join(lines)
         + f"\n{text}\nWhat failed is tried again by: fer-id sweep resume {study.plan.folder}"
     )
+
+
+def select(study: Study) -> RunDir | None:
+    """Join the winning trials of all folds into one cross-validation, ``runs/<study>/selected``; return None where a
+    fold has no winner.
+
+    No fold uses another fold's validation: each test child is in the validation of other folds, so a configuration
+    chosen by the mean over folds would have been chosen by the children it is tested on.
+    """
+    winners = {str(fold): study.leader(fold) for fold in study.folds}
+    chosen = {fold: trial for fold, trial in winners.items() if trial is not None}
+    if missing := [fold for fold in winners if fold not in chosen]:
+        say(f"nothing is selected: no trial finished in {len(missing)} of {len(winners)} folds")
+        return None
+    path, record = study.plan.folder / SELECTED, as_json({fold: asdict(trial) for fold, trial in chosen.items()})
+    run = RunDir(path)
+    if run.done and run.job().selected == record:
+        return run
+    shutil.rmtree(path, ignore_errors=True)  # made from other trials, or incomplete
+    plan = study.plan
+    runs = {fold: RunDir(plan.path(fold, trial.job)) for fold, trial in chosen.items()}
+    configs = {fold: read(SCHEMAS[plan.sweep.verb], run.path / "config.yaml") for fold, run in runs.items()}
+    usual = Counter(trial.job for trial in chosen.values()).most_common(1)[0][0]
+    fold = next(fold for fold, trial in chosen.items() if trial.job == usual)
+    # Of the folds' configurations the most frequent.
+    config = replace(configs[fold], name=f"{plan.study}/{SELECTED}", runs=RunsConfig(plan.root))
+    data = open_data(config, None)
+    starts = [open_parent(configs[fold.name], data, fold) for fold in data.folds]
+    job = describe_job(config, data, data.folds, starts, open_sources(config, starts))
+    with RunDir.claim(path, plain(config), job.model_copy(update={"selected": record})) as parent:
+        folds = [_linked(runs[fold.name], path / "folds" / fold.name) for fold in data.folds]
+        pool_folds(config, parent, folds, data)
+        return parent
+
+
+def _linked(run: RunDir, to: Path) -> RunDir:
+    """Link a run's files into another folder (copy them where the disk has no hard links). Files of runs are replaced,
+    never changed, so neither folder is affected by changes to the other."""
+    ignore = shutil.ignore_patterns(*LEFT_OUT)
+    shutil.copytree(run.path, to, ignore=ignore, copy_function=_link)
+    return RunDir(to)
+
+
+def _link(source: str, to: str) -> None:
+    try:
+        os.link(source, to)
+    except OSError:
+        shutil.copy2(source, to)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,14 +40,8 @@ def distribution(parameter: Parameter) -> optuna.distributions.BaseDistribution:
 
 
 class Search:
-    """Search over the trials of one fold.
-
-    Args:
-        sweep: method, parameters and goal.
-        seed: random seed of the search.
-        past: trials of an earlier session, by number.
-        curves: objective of each past trial at its inner validations, by trial number.
-    """
+    """Search over the trials of one fold; ``past`` has those of an earlier session, ``curves`` their objective at each
+    inner validation by trial number."""
 
     def __init__(
         self,
@@ -70,12 +64,8 @@ class Search:
                 self.tell(trial, (curves or {}).get(trial.number, ()))
 
     def suggest(self, number: int, is_known: Callable[[Mapping[str, Value]], bool]) -> dict[str, Value] | None:
-        """Return the parameters of a new trial; None where the search space is exhausted.
-
-        Args:
-            number: number of the trial from 1; numbers come in order.
-            is_known: returns whether this fold already has the job of these parameters.
-        """
+        """Return the parameters of a new trial, numbered from 1 in order; None where the search space is exhausted.
+        ``is_known`` returns whether this fold already has the job of some parameters."""
         if self.sweep.run_cap is not None and number > self.sweep.run_cap:
             return None
         if self.sweep.method == GRID:
@@ -89,16 +79,12 @@ class Search:
     def begin(self, trial: Trial) -> None:
         """Register a running trial, of this session or of an earlier one."""
         if self.sweep.method != GRID:
-            self._study.enqueue_trial(self._coded(trial.parameters))
+            space = self.sweep.parameters
+            self._study.enqueue_trial({each.key: _code(each, trial.parameters[each.key]) for each in space})
             self._open[trial.number] = self._study.ask(dict(self._space))
 
     def tell(self, trial: Trial, curve: Sequence[float] = ()) -> None:
-        """Register the outcome of a trial.
-
-        Args:
-            trial: the trial with its status and objective.
-            curve: its objective at each inner validation.
-        """
+        """Register the outcome of a trial; ``curve`` is its objective at each inner validation."""
         from optuna.trial import TrialState
 
         pending = self._open.pop(trial.number, None)
@@ -133,11 +119,8 @@ class Search:
         self._study.tell(trial, state=TrialState.FAIL)
         return {parameter.key: _decode(parameter, trial.params[parameter.key]) for parameter in self.sweep.parameters}
 
-    def _coded(self, parameters: Mapping[str, Value]) -> dict[str, Any]:
-        return {parameter.key: _code(parameter, parameters[parameter.key]) for parameter in self.sweep.parameters}
 
-
-def _decode(parameter: Parameter, drawn: Any) -> Value:
+def _decode(parameter: Parameter, drawn: float) -> Value:
     """Return a point by its index; any other number rounded to four significant digits, where that keeps the bounds."""
     if parameter.points is not None:
         return parameter.points[int(drawn)]
@@ -145,7 +128,7 @@ def _decode(parameter: Parameter, drawn: Any) -> Value:
     return short if parameter.low <= short <= parameter.high else float(drawn)
 
 
-def _code(parameter: Parameter, value: Value) -> Any:
+def _code(parameter: Parameter, value: Value) -> Value:
     """Return the index of a point (compared as text: in Python 1 equals True), any other number unchanged."""
     if parameter.points is None:
         return value

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.sweeping.parameters import Parameter, Value, read_parameters
+from experiments.sweeping.parameters import Parameter, Value, read_parameters, unknown_keys
 from fer_id import objectives
 from fer_id.errors import ConfigError, Problems, quoted
 from fer_id.objectives import lower_is_better
@@ -33,14 +33,8 @@ FORMAT = "The format is that of W&B's sweeps; experiments/sweeps/ has examples."
 
 @dataclass(frozen=True)
 class Stopping:
-    """Early stopping of trials by ASHA (asynchronous successive halving).
-
-    Attributes:
-        first: validations before the first decision.
-        last: validations after which no decision is taken.
-        factor: a trial goes on beyond ``first``, ``first * factor``, ... validations while it is among the best
-            1 / ``factor`` of the trials that got so far.
-    """
+    """Early stopping of trials by ASHA (asynchronous successive halving): up to ``last`` validations, a trial goes on
+    beyond ``first``, ``first * factor``, ... while it is among the best 1 / ``factor`` of those that got so far."""
 
     first: int
     last: float
@@ -53,14 +47,10 @@ class Sweep:
 
     Attributes:
         name: default name of the study.
-        verb: ``train`` or ``adapt``.
-        base: settings (``key=value``) common to all trials.
-        method: ``grid``, ``random`` or ``bayes``.
+        verb, base: command of all trials: ``train`` or ``adapt``, and their common settings (``key=value``).
         metric: the objective, a key of :data:`OBJECTIVES`.
-        parameters: the search space.
         stopping: early stopping; None: every trial runs to its end.
         run_cap: maximum number of configurations; None: the whole grid.
-        text: the file's own text.
     """
 
     name: str
@@ -100,27 +90,23 @@ def find(choice: str) -> Path:
 
 
 def read_sweep(path: Path) -> Sweep:
-    """Read a sweep file.
-
-    Raises:
-        ConfigError: with every problem of the file that shows without the configuration.
-    """
+    """Read a sweep file; raise ConfigError with every problem that shows without the configuration."""
     sweep, problems = look_at(path)
     problems.raise_if_any(ConfigError, FORMAT)
     return sweep
 
 
 def look_at(path: Path) -> tuple[Sweep, Problems]:
-    """Return the readable part of a sweep file and its problems so far, for callers that check further.
-
-    Raises:
-        ConfigError: the file cannot be read at all.
-    """
+    """Return the readable part of a sweep file and its problems so far, for callers that check further; raise
+    ConfigError where the file cannot be read at all."""
     problems = Problems(str(path))
-    table, text = _read(path, problems)
-    problems.raise_if_any(ConfigError)
-    if unknown := [key for key in table if key not in KEYS]:
-        problems.add(f"unknown: {', '.join(map(str, unknown))}. Known: {', '.join(KEYS)}")
+    try:
+        table, text = read_yaml(path, ConfigError, EXAMPLE)
+    except ConfigError as problem:
+        problems.add(str(problem).removeprefix(f"{path}: "))
+        problems.raise_if_any(ConfigError)
+        raise
+    problems.found += unknown_keys(table, KEYS)
     verb, base = _command(table.get("command"), problems)
     method = str(table.get("method"))
     if method not in METHODS:
@@ -135,14 +121,6 @@ def look_at(path: Path) -> tuple[Sweep, Problems]:
     stopping = _stopping(table.get("early_terminate"), problems)
     sweep = Sweep(name, verb, base, method, metric, parameters, stopping, table.get("run_cap"), text)
     return sweep, problems
-
-
-def _read(path: Path, problems: Problems) -> tuple[Mapping[str, Any], str]:
-    try:
-        return read_yaml(path, ConfigError, EXAMPLE)
-    except ConfigError as problem:
-        problems.add(str(problem).removeprefix(f"{path}: "))
-        return {}, ""
 
 
 def _command(command: Any, problems: Problems) -> tuple[str, tuple[str, ...]]:
@@ -175,14 +153,13 @@ def _metric(spec: Any, problems: Problems) -> str:
     elif goal != OBJECTIVES[name]:
         default = "" if "goal" in spec else " (W&B's default)"
         problems.add(f"metric {name}: goal {goal}{default} is the wrong way; say goal: {OBJECTIVES[name]}")
-    if unknown := [key for key in spec if key not in ("name", "goal")]:
-        problems.add(f"metric: unknown: {', '.join(map(str, unknown))}. Known: name, goal")
+    problems.found += unknown_keys(spec, ("name", "goal"), "metric: ")
     return name
 
 
 def _require_end(method: str, parameters: tuple[Parameter, ...], run_cap: Any, problems: Problems) -> None:
     """Report a search without an end: a grid needs finite parameters, the other methods need ``run_cap``."""
-    if run_cap is not None and (not isinstance(run_cap, int) or isinstance(run_cap, bool) or run_cap < 1):
+    if run_cap is not None and not _counts(run_cap):
         problems.add(f"run_cap {run_cap!r}: expected a whole number of configurations, at least 1")
     elif method in (RANDOM, BAYES) and run_cap is None:
         problems.add(f"run_cap: is needed, since {method} has no end of its own; say how many configurations to try")
@@ -190,6 +167,10 @@ def _require_end(method: str, parameters: tuple[Parameter, ...], run_cap: Any, p
         for parameter in parameters:
             if parameter.points is None:
                 problems.add(f"parameters.{parameter.key}: a grid over a continuous range has no end; say values, or q")
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _stopping(spec: Any, problems: Problems) -> Stopping | None:
@@ -200,18 +181,15 @@ def _stopping(spec: Any, problems: Problems) -> Stopping | None:
     if not isinstance(spec, Mapping) or spec.get("type") != "hyperband":
         problems.add(f"early_terminate {spec!r}: expected type: hyperband, with min_iter, or with max_iter and s")
         return None
-    known = ("type", "min_iter", "max_iter", "s", "eta", "strict")
-    if unknown := [key for key in spec if key not in known]:
-        problems.add(f"early_terminate: unknown: {', '.join(map(str, unknown))}. Known: {', '.join(known)}")
+    problems.found += unknown_keys(spec, ("type", "min_iter", "max_iter", "s", "eta", "strict"), "early_terminate: ")
     if spec.get("strict"):
         problems.add("early_terminate.strict: has no equal in Ray's ASHA, which decides as trials come; leave it out")
     eta, before = spec.get("eta", 3), len(problems)
     if not isinstance(eta, int | float) or isinstance(eta, bool) or eta <= 1:
         problems.add(f"early_terminate.eta {eta!r}: expected a number above 1")
     for key in ("min_iter", "max_iter", "s"):
-        value = spec.get(key, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.add(f"early_terminate.{key} {value!r}: expected a whole number of validations, at least 1")
+        if not _counts(spec.get(key, 1)):
+            problems.add(f"early_terminate.{key} {spec[key]!r}: expected a whole number of validations, at least 1")
     if ("min_iter" in spec) == ("max_iter" in spec):
         problems.add("early_terminate: say either min_iter, or max_iter and s")
     if len(problems) > before:

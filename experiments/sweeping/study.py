@@ -8,25 +8,20 @@ from dataclasses import replace
 from functools import cached_property
 
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, SUGGESTED, Ledger, Trial
-from experiments.sweeping.objective import best, objective_curve
 from experiments.sweeping.parameters import Value
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.search import Search
 from experiments.sweeping.spec import GRID
+from experiments.sweeping.trial import Outcome, best, objective_curve
 from fer_id.errors import ConfigError, RunError
 from fer_id.progress import say
 from fer_id.runs.run_dir import RunDir
 
 
 class Study:
-    """Trials of a sweep, finished and to come.
+    """Trials of a sweep, finished and to come, in the outer ``folds`` (``[None]`` for a single split).
 
-    Args:
-        plan: the sweep with the settings of this study.
-        ledger: record of the study; trials of an earlier session that were interrupted, failed, or lost their run
-            come first.
-        folds: names of the outer folds; ``[None]`` for a single split.
-        seed: random seed of the search.
+    Trials of an earlier session that were interrupted, failed, or lost their run come first.
     """
 
     def __init__(self, plan: Plan, ledger: Ledger, folds: Sequence[str | None], *, seed: int) -> None:
@@ -113,7 +108,7 @@ class Study:
         try:
             trial = replace(trial, job=self.plan.job(parameters))
         except ConfigError as problem:
-            return self.over(trial, FAILED, reason=str(problem))
+            return self.over(trial, Outcome(FAILED, reason=str(problem)))
         self.ledger.note(trial)
         return trial
 
@@ -127,20 +122,11 @@ class Study:
                 self._jobs[text] = text
         return self._jobs[text]
 
-    def over(
-        self,
-        trial: Trial,
-        status: str,
-        *,
-        objective: float | None = None,
-        epochs: int | None = None,
-        seconds: float | None = None,
-        reason: str | None = None,
-    ) -> Trial:
+    def over(self, trial: Trial, outcome: Outcome) -> Trial:
         """Record how a trial ended, and pass the outcome to the search of its fold."""
-        ended = replace(trial, status=status, objective=objective, epochs=epochs, seconds=seconds, reason=reason)
+        ended = replace(trial, **vars(outcome))
         self.ledger.note(ended)
-        curve = self._curve(ended) if status == STOPPED else None
+        curve = self._curve(ended) if outcome.status == STOPPED else None
         self._searches[trial.fold].tell(ended, curve or [])
         return ended
 
@@ -148,7 +134,7 @@ class Study:
         """Record a trial that was stopped early, with the curve that its run wrote."""
         values, epochs = objective_curve(RunDir(self.plan.path(trial.fold, trial.job)), self.plan.sweep.metric)
         objective = best(values, self.plan.sweep.metric) if values else None
-        return self.over(trial, STOPPED, objective=objective, epochs=epochs)
+        return self.over(trial, Outcome(STOPPED, objective, epochs))
 
     def ranked(self, fold: str | None) -> list[Trial]:
         """Return the finished trials of a fold by inner validation, best first, ties in their order.

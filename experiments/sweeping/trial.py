@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from experiments.sweeping.ledger import FAILED, FINISHED
-from experiments.sweeping.objective import measured
+from experiments.sweeping.spec import OBJECTIVES
 from fer_id.errors import FerIdError, RunError
 from fer_id.files import locked
 from fer_id.runs.run_dir import RunDir
@@ -26,17 +27,20 @@ PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Assignment:
-    """A trial as a worker receives it.
+class Outcome:
+    """How a trial ended: status, objective, epochs, seconds, and the reason of a failure."""
 
-    Attributes:
-        fold: of the trial in the ledger.
-        verb, arguments: the command line that would train it by hand.
-        path: folder of its run, relative to ``home`` like the paths in the arguments.
-        home: working directory of the process that began the sweep.
-        metric: the objective.
-        threads: number of processor cores.
-    """
+    status: str
+    objective: float | None = None
+    epochs: int | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A trial as a worker receives it: its fold in the ledger, the command line that would train it by hand, and the
+    folder of its run, relative like the paths in the arguments to ``home``, where the sweep was begun."""
 
     fold: str | None
     verb: str
@@ -47,15 +51,11 @@ class Assignment:
     threads: int
 
 
-def run_trial(fields: dict[str, Any]) -> dict[str, Any]:
-    """Train one trial and report every inner validation to Ray Tune; the trainable function of the sweep.
+def run_trial(fields: Mapping[str, Any]) -> dict[str, dict[str, object]]:
+    """Train one trial (the fields of an :class:`Assignment`) and report every inner validation to Ray Tune; the
+    trainable function of the sweep. Return the fields of its :class:`Outcome` under ``outcome``.
 
-    Args:
-        fields: an :class:`Assignment` as a dict.
-
-    Returns:
-        A dict with ``outcome``: status, objective, epochs, seconds, reason of a failure. Errors of a training are
-        returned, not raised: a failed trial leaves the others alone.
+    Errors of a training are returned, not raised: a failed trial leaves the others alone.
     """
     assignment = Assignment(**fields)
     try:
@@ -63,22 +63,24 @@ def run_trial(fields: dict[str, Any]) -> dict[str, Any]:
         Path(assignment.path).mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         reason = f"{assignment.home} cannot be used on the machine of this worker ({problem.strerror})"
-        return {OUTCOME: {"status": FAILED, "reason": f"{reason}; all machines of a cluster must see the same folders"}}
+        failed = Outcome(FAILED, reason=f"{reason}; all machines of a cluster must see the same folders")
+        return {OUTCOME: asdict(failed)}
     sys.argv = ["fer-id", assignment.verb, *assignment.arguments]  # the command that job.json records
-    with _logged(Path(assignment.path) / LOG):
-        return {OUTCOME: _outcome(assignment)}
+    path = Path(assignment.path) / LOG
+    with path.open("a", encoding="utf-8", buffering=1) as log, redirect_stdout(log), redirect_stderr(log):
+        path.chmod(0o600)  # it may hold pseudonyms
+        return {OUTCOME: asdict(_outcome(assignment))}
 
 
-def _outcome(assignment: Assignment) -> dict[str, Any]:
+def _outcome(assignment: Assignment) -> Outcome:
     try:
-        run = _train(assignment)
-        return {"status": FINISHED, "reason": None, **measured(run, assignment.metric)}
+        return measured(_train(assignment), assignment.metric)
     except FerIdError as problem:
         print(f"fer-id: {problem}", file=sys.stderr)
-        return {"status": FAILED, "reason": str(problem)}
+        return Outcome(FAILED, reason=str(problem))
     except Exception as problem:
         traceback.print_exc()
-        return {"status": FAILED, "reason": f"{type(problem).__name__}: {problem}"}
+        return Outcome(FAILED, reason=f"{type(problem).__name__}: {problem}")
     finally:
         if "wandb" in sys.modules:
             from fer_id.loggers.wandb_session import close_session
@@ -91,7 +93,7 @@ def _train(assignment: Assignment) -> RunDir:
     import torch
 
     from experiments.settings.loading import load
-    from experiments.sweeping.plan import schema
+    from experiments.sweeping.plan import SCHEMAS
     from experiments.training.setup import open_data
     from experiments.training.trainer import quiet
     from experiments.training.training import train_one
@@ -104,7 +106,7 @@ def _train(assignment: Assignment) -> RunDir:
         return run
     quiet()
     torch.set_num_threads(assignment.threads)
-    config = load(schema(assignment.verb), list(assignment.arguments))
+    config = load(SCHEMAS[assignment.verb], list(assignment.arguments))
     _wait_for(run)
     watch = Watch(run, assignment.metric, _report)
     try:
@@ -137,10 +139,39 @@ def _report(validation: int, value: float, last: bool) -> None:
         raise EndedOutside from None
 
 
-@contextmanager
-def _logged(path: Path) -> Iterator[None]:
-    """Redirect all output to the trial's log, readable by its owner only: the log may hold pseudonyms."""
-    with path.open("a", encoding="utf-8", buffering=1) as log:
-        path.chmod(0o600)
-        with redirect_stdout(log), redirect_stderr(log):
-            yield
+def measured(run: RunDir, metric: str) -> Outcome:
+    """Return the outcome of a finished run: its best inner validation score, computed without test subjects; raise
+    RunError where it has none that is finite."""
+    values, epochs = objective_curve(run, metric)
+    objective = best(values, metric) if values else _as_predicted(run, metric)
+    return Outcome(FINISHED, objective, epochs, run.job().seconds)
+
+
+def objective_curve(run: RunDir, metric: str) -> tuple[list[float], int]:
+    """Return the objective at each inner validation so far, and the number of epochs trained."""
+    curve = run.learning_curve()
+    if metric not in curve:
+        return [], len(curve)
+    return [float(score) for score in curve[metric].dropna() if math.isfinite(score)], len(curve)
+
+
+def best(values: Sequence[float], metric: str) -> float:
+    """Return the best of the objective's values."""
+    return max(values) if OBJECTIVES[metric] == "maximize" else min(values)
+
+
+def _as_predicted(run: RunDir, metric: str) -> float:
+    """Return the objective from the validation predictions of a run that trained nothing and so logged no curve."""
+    import torch
+    from torchmetrics.functional.classification import multiclass_accuracy, multiclass_f1_score
+
+    table = run.predictions()
+    table = table[(table["split"] == "validation") & table["label"].notna() & table["predicted"].notna()]
+    if metric == "val/loss" or table.empty:
+        why = "no clip of its inner validation could be judged" if table.empty else "it learned nothing, so logged none"
+        raise RunError(f"{run.path} has no {metric}: {why}")
+    names = run.label_space().names
+    truth, predicted = (torch.tensor([names.index(label) for label in table[name]]) for name in ("label", "predicted"))
+    if metric == "val/accuracy":
+        return float(multiclass_accuracy(predicted, truth, len(names), average="micro"))
+    return float(multiclass_f1_score(predicted, truth, len(names), average="macro"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ray import tune
@@ -18,7 +19,7 @@ from experiments.sweeping.machines import Machines
 from experiments.sweeping.parameters import text
 from experiments.sweeping.spec import Sweep
 from experiments.sweeping.study import Study
-from experiments.sweeping.trial import LAST, LOG, OUTCOME, VALIDATION, VALUE, Assignment, run_trial
+from experiments.sweeping.trial import LAST, LOG, OUTCOME, VALIDATION, VALUE, Assignment, Outcome, run_trial
 from fer_id.progress import say
 
 UNENDING = 1_000_000
@@ -26,14 +27,8 @@ UNENDING = 1_000_000
 
 
 def tune_study(study: Study, machines: Machines, *, cpus: int, before_step: Callable[[], None]) -> None:
-    """Train every trial that is left.
-
-    Args:
-        study: suggests trials and records their outcomes.
-        machines: resources of Ray.
-        cpus: processor cores of each trial.
-        before_step: called at every step of Ray's loop; raises where the study was interrupted.
-    """
+    """Train every trial that is left, each on ``cpus`` processor cores; ``before_step`` is called at every step of
+    Ray's loop, and raises where the study was interrupted."""
     running: dict[str, Trial] = {}
     tuner = tune.Tuner(
         tune.with_resources(run_trial, {"cpu": cpus, "gpu": machines.gpus_each}),
@@ -56,13 +51,7 @@ def tune_study(study: Study, machines: Machines, *, cpus: int, before_step: Call
 
 
 class Suggestions(Searcher):
-    """Ray's search algorithm: takes the trials from a study.
-
-    Args:
-        study: suggests the trials.
-        running: trials under way by Ray's names for them, to which the suggested ones are added.
-        threads: processor cores of a trial.
-    """
+    """Ray's search algorithm: takes the trials from a study and adds them to ``running``, by Ray's names for them."""
 
     def __init__(self, study: Study, running: dict[str, Trial], *, threads: int) -> None:
         super().__init__()
@@ -78,18 +67,10 @@ class Suggestions(Searcher):
         arguments = plan.arguments(trial.parameters, place(trial.fold, trial.job))
         if self._threads == 1 and not any(argument.startswith("data.num_workers=") for argument in arguments):
             arguments.append("data.num_workers=0")  # a loader would be a second process on the trial's one core
-        assignment = Assignment(
-            trial.fold,
-            plan.sweep.verb,
-            tuple(arguments),
-            str(plan.path(trial.fold, trial.job)),
-            str(Path.cwd()),
-            plan.sweep.metric,
-            self._threads,
-        )
-        return asdict(assignment)
+        path, verb, metric = str(plan.path(trial.fold, trial.job)), plan.sweep.verb, plan.sweep.metric
+        return asdict(Assignment(trial.fold, verb, tuple(arguments), path, str(Path.cwd()), metric, self._threads))
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(self, trial_id: str, result: object = None, error: bool = False) -> None:
         """Do nothing: :class:`Bookkeeper` records the outcome."""
 
     def save(self, checkpoint_path: str) -> None:
@@ -102,8 +83,7 @@ class Suggestions(Searcher):
 class Stopper(FIFOScheduler):
     """Ray's ASHA, one per outer fold: trials are compared within their fold only.
 
-    Args:
-        study: its ended trials are replayed, so that a resumed study decides as an uninterrupted one.
+    The study's ended trials are replayed, so that a resumed study decides as an uninterrupted one.
     """
 
     def __init__(self, study: Study) -> None:
@@ -112,7 +92,7 @@ class Stopper(FIFOScheduler):
         self._folds: dict[str | None, Any] = {fold: asha(study.plan.sweep) for fold in folds}
         for fold, scheduler in self._folds.items():
             for number, curve in study.curves(fold).items():
-                earlier = _Earlier(f"earlier-{number}")
+                earlier = SimpleNamespace(trial_id=f"earlier-{number}")  # the one attribute that ASHA reads
                 scheduler.on_trial_add(None, earlier)
                 for validation, value in enumerate(curve, start=1):
                     scheduler.on_trial_result(None, earlier, {VALUE: value, VALIDATION: validation})
@@ -122,7 +102,7 @@ class Stopper(FIFOScheduler):
         if self._folds:
             self._folds[trial.config["fold"]].on_trial_add(tune_controller, trial)
 
-    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: Mapping[str, object]) -> str:
         """Return whether the trial continues; after its last validation it always does."""
         if not self._folds or VALUE not in result:
             return self.CONTINUE
@@ -146,13 +126,6 @@ def asha(sweep: Sweep) -> ASHAScheduler:
     )
 
 
-class _Earlier:
-    """A trial of an earlier session, with the one attribute that ASHA reads."""
-
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id = trial_id
-
-
 class Bookkeeper(Callback):
     """Records and reports how trials end."""
 
@@ -171,15 +144,13 @@ class Bookkeeper(Callback):
     def on_trial_complete(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record the outcome that the worker returned, or an early stop."""
         ended, outcome = self._running.pop(trial.trial_id), (trial.last_result or {}).get(OUTCOME)
-        if outcome is None:
-            self._announce(self._study.stopped(ended))
-        else:
-            self._announce(self._study.over(ended, **outcome))
+        study = self._study
+        self._announce(study.stopped(ended) if outcome is None else study.over(ended, Outcome(**outcome)))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """Record a failure: the second worker died too."""
         failed = self._running.pop(trial.trial_id)
-        self._announce(self._study.over(failed, FAILED, reason=f"{_death(trial)}, twice"))
+        self._announce(self._study.over(failed, Outcome(FAILED, reason=f"{_death(trial)}, twice")))
 
     def _announce(self, trial: Trial) -> None:
         study = self._study
@@ -188,8 +159,7 @@ class Bookkeeper(Callback):
         ending = {FINISHED: "", STOPPED: " (stopped early)"}.get(trial.status)
         if ending is None:
             log = study.plan.path(trial.fold, trial.job) / LOG
-            lines = (trial.reason or "").strip().splitlines() or ["no reason"]
-            say(f"[{len(study.ended)}{total}] {trial.title} FAILED: {lines[0]} ({chosen}; {log})")
+            say(f"[{len(study.ended)}{total}] {trial.title} FAILED: {trial.why} ({chosen}; {log})")
             return
         leader = study.leader(trial.fold)
         best = f", best {leader.objective:.4f}" if leader and leader.objective is not None else ""

@@ -21,13 +21,8 @@ if TYPE_CHECKING:
 
 
 def environment(config: TrainConfig) -> ClusterEnvironment:
-    """Return the cluster environment: of torchrun, of srun, or Lightning's own, in which this program starts processes.
-
-    A training in one process always has Lightning's own.
-
-    Raises:
-        ConfigError: Lightning cannot use the variables that SLURM set for its tasks.
-    """
+    """Return the cluster environment: of torchrun, of srun, or Lightning's own, in which this program starts processes,
+    and always for one process. Raise ConfigError where Lightning cannot use the variables of SLURM."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
     from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
@@ -48,17 +43,14 @@ def _by_srun() -> bool:
 
 
 def rank(config: TrainConfig) -> int:
-    """Return the rank of this process among the processes of the training; the process of rank 0 leads.
-
-    Raises:
-        ConfigError: the number of processes that were started differs from the configuration.
-    """
-    here, said = environment(config), config.trainer.processes
+    """Return the rank of this process among the processes of the training; the process of rank 0 leads. Raise
+    ConfigError where the number of processes that were started differs from the configuration."""
+    here, processes = environment(config), config.trainer.processes
     if "TORCHELASTIC_RUN_ID" in os.environ:
         _require_same("torchrun", os.environ["WORLD_SIZE"], config)
-    elif said > 1 and _by_srun() and "SLURM_NTASKS" in os.environ:
+    elif processes > 1 and _by_srun() and "SLURM_NTASKS" in os.environ:
         _require_same("srun", os.environ["SLURM_NTASKS"], config)
-    if said == 1:
+    if processes == 1:
         return 0
     if here.creates_processes_externally and "LOCAL_RANK" not in os.environ:
         return here.global_rank()

@@ -30,8 +30,7 @@ def describe_job(
     """Return the content of ``job.json`` before the training begins.
 
     Args:
-        config: the resolved configuration.
-        data: opened stores.
+        config, data: the resolved configuration, and opened stores.
         folds: the fold that is trained; for a cross-validation all folds, whose subjects and clips are united.
         parents: the run that each fold starts from; None for new weights.
         sources: data of these runs, where the adaptation strategy learns from them again.
@@ -39,7 +38,9 @@ def describe_job(
     frames = int(data.clips["length"].max())
     cost = model_cost(config.model, len(data.labels), frames)
     facts = data.describe(folds)
-    facts["subjects"] |= _of_sources(sources)
+    if sources:  # source subjects, whose clips are learned from again
+        again = {subject for source in sources for subject in source.subjects(source.fold.train)}
+        facts["subjects"]["source"] = sorted(again)
     return Job(
         **environment(shlex.join(["fer-id", *sys.argv[1:]])),
         **facts,
@@ -52,12 +53,6 @@ def describe_job(
         machine=machine(),
         processes=config.trainer.processes,
     )
-
-
-def _of_sources(sources: Sequence[FerDataModule]) -> dict[str, list[str]]:
-    """Return the source subjects whose clips are learned from again, under ``source``; {} without sources."""
-    seen = {subject for source in sources for subject in source.subjects(source.fold.train)}
-    return {"source": sorted(seen)} if sources else {}
 
 
 def reset_peak() -> None:

@@ -13,7 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, Field
 
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain
@@ -25,6 +27,7 @@ from fer_id.models.build import build_model
 from fer_id.progress import say
 from fer_id.runs.environment import machine
 from fer_id.runs.run_dir import RunDir
+from fer_id.shapes import record
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure, supports
 
 if TYPE_CHECKING:
@@ -42,13 +45,20 @@ ISA_LIMITS = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
 """Environment variables that keep oneDNN from newer instructions."""
 
 
-def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
-    """Return the configuration with ``auto`` precision decided.
+class Decision(BaseModel):
+    """A stored timing: what was decided for which question (everything that the fastest numerics depend on), and when;
+    ``seconds`` of a step by candidate."""
 
-    Raises:
-        ConfigError: no such accelerator here, or it does not support the precision of the configuration or of the
-            begun run.
-    """
+    precision: Literal["32", "bf16"]
+    memory_format: Literal["channels_last", "contiguous"]
+    timed_on: str
+    seconds: dict[str, float] = {}
+    question: dict[str, object] = Field(alias="for")
+
+
+def settled(config: TrainConfig, path: Path, data: FerDataModule) -> TrainConfig:
+    """Return the configuration with ``auto`` precision decided; raise ConfigError where there is no such accelerator,
+    or it does not support the precision of the configuration or of the begun run."""
     chosen, where = config.trainer, device(config)
     if chosen.accelerator == "gpu" and where.type != "cuda":
         raise ConfigError("trainer.accelerator=gpu: there is no GPU that torch can use; say cpu or auto")
@@ -97,17 +107,19 @@ def _begun(path: Path) -> dict[str, str] | None:
 
 def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, str]:
     """Return ``precision`` and ``memory_format`` of an earlier timing; else time the candidates and store it."""
-    path, question = Path(config.runs.root) / MEMORY, _question(config, data, where)
+    path = Path(config.runs.root) / MEMORY
+    frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
+    question = _question(config, len(data.labels), frames, where)
     with _alone(path.parent):
         entries = _remembered(path)
         for entry in entries:
-            if entry["for"] == question and supports(entry["precision"], where):
-                chosen = f"{entry['precision']} {entry['memory_format']}"
-                say(f"precision {chosen}: remembered from {entry['timed_on']} (delete {path} to measure again)")
-                return entry
+            if entry.question == question and supports(entry.precision, where):
+                chosen = f"{entry.precision} {entry.memory_format}"
+                say(f"precision {chosen}: remembered from {entry.timed_on} (delete {path} to measure again)")
+                return entry.model_dump(include={"precision", "memory_format"})
         best, *others = measure(
             build_model(replace(config.model, pretrained=False, weights=None), len(data.labels)),
-            question["batch"],
+            (config.batch_size, frames),
             device=where,
             precisions=tuple(PRECISIONS) if config.trainer.precision == "auto" else (config.trainer.precision,),
             formats=tuple(FORMATS) if config.trainer.memory_format == "auto" else (config.trainer.memory_format,),
@@ -116,8 +128,11 @@ def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> d
         say(f"precision {_title(best)}: {best.seconds:.3f} s a timed step{f' ({slower})' if slower else ''}")
         decided = {"precision": best.precision, "memory_format": best.memory_format}
         seconds = {_title(candidate): candidate.seconds for candidate in (best, *others)}
-        entry = {**decided, "timed_on": time.strftime("%Y-%m-%d"), "seconds": seconds, "for": question}
-        _remember(path, [*entries, entry])
+        new = {**decided, "timed_on": time.strftime("%Y-%m-%d"), "seconds": seconds, "for": question}
+        try:
+            write_json(path, {"decisions": [*(entry.model_dump(by_alias=True) for entry in entries), new]})
+        except OSError as problem:
+            say(f"{path}: not written ({problem.strerror}), so it is measured again next time")
         return decided
 
 
@@ -125,15 +140,14 @@ def _title(candidate: Numerics) -> str:
     return f"{candidate.precision} {candidate.memory_format}"
 
 
-def _question(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, Any]:
+def _question(config: TrainConfig, classes: int, frames: int, where: torch.device) -> dict[str, object]:
     """Return everything that the fastest numerics depend on, as plain JSON."""
     import torch
 
-    frames = 1 if config.data.frames == "frame" else int(data.clips["length"].max())
     indifferent = {"name", "pretrained", "weights", "dropout"}
     return {
         "model": {key: value for key, value in plain(config.model).items() if key not in indifferent},
-        "classes": len(data.labels),
+        "classes": classes,
         "batch": [config.batch_size, frames],
         "candidates": [config.trainer.precision, config.trainer.memory_format],
         "device": where.type,
@@ -156,31 +170,13 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _remembered(path: Path) -> list[dict[str, Any]]:
+def _remembered(path: Path) -> list[Decision]:
     """Return the stored timings; an empty list, with a message, where the file is damaged."""
     if not path.exists():
         return []
     try:
         entries = read_json(path, RunError).get("decisions")
-        if not isinstance(entries, list) or not all(_is_entry(entry) for entry in entries):
-            raise RunError(f"{path}: not a list of decisions")
+        return record(list[Decision], entries, f"{path}: not a list of decisions", RunError)
     except FerIdError as problem:
         say(f"{problem}: it is ignored, and written anew")
         return []
-    return entries
-
-
-def _is_entry(entry: Any) -> bool:
-    return (
-        isinstance(entry, dict)
-        and entry.get("precision") in PRECISIONS
-        and entry.get("memory_format") in FORMATS
-        and {"for", "timed_on"} <= entry.keys()
-    )
-
-
-def _remember(path: Path, entries: list[dict[str, Any]]) -> None:
-    try:
-        write_json(path, {"decisions": entries})
-    except OSError as problem:
-        say(f"{path}: not written ({problem.strerror}), so it is measured again next time")

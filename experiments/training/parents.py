@@ -1,17 +1,24 @@
-"""Parent runs, whose weights a training starts from, and the check that they never saw its test subjects."""
+"""Parent runs, whose weights a training starts from: they never saw its test subjects, and their crops and landmarks
+are made as those of the training."""
 
 from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
 from data_modules.base import FerDataModule
 from data_modules.pool import holds_images, made_of
 from experiments.config import TrainConfig
-from experiments.training.mappings import mappings_of, require_one_mapping
 from fer_id.errors import CheckpointError, DataError, LeakageError
 from fer_id.evaluation.config import Fold
 from fer_id.progress import say
 from fer_id.runs.ancestry import ancestry, open_fold, require_unseen
 from fer_id.runs.job import Geometry
 from fer_id.runs.run_dir import RunDir
+
+FIRST_MAPPING = "mesh-1"
+"""Mapping of runs and bundles whose record names none; drawn landmarks come from no mesh."""
 
 
 def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir | None:
@@ -40,7 +47,9 @@ def open_parent(config: TrainConfig, data: FerDataModule, fold: Fold) -> RunDir 
     if config.init.transfer:
         _check_geometry(run, data)
     if config.init.run:
-        _check_mappings(config, run, data)
+        job = run.job()
+        known = {str(run.path): mappings_of(job.store.mesh_mappings, drawn=job.drawn), **data.mesh_mappings}
+        require_one_mapping(known, landmarks=config.model.landmarks > 0)
     if config.init.run and not config.init.transfer and run.label_space() != data.labels:
         raise CheckpointError(
             f"{run.path} tells the classes of {run.label_space().name}, this training those of {data.labels.name}: the "
@@ -63,12 +72,6 @@ def _check_geometry(run: RunDir, data: FerDataModule) -> None:
             f"{_described(others[0])}. Prepare one of the two stores anew: data.colour=gray for a cohort, "
             "data.landmarks=mediapipe for a benchmark"
         )
-
-
-def _check_mappings(config: TrainConfig, run: RunDir, data: FerDataModule) -> None:
-    job = run.job()
-    known = mappings_of(job.store.mesh_mappings, drawn=job.drawn)
-    require_one_mapping({str(run.path): known, **data.mesh_mappings}, landmarks=config.model.landmarks > 0)
 
 
 def _described(geometry: Geometry) -> str:
@@ -105,3 +108,31 @@ def _check_images(run: RunDir, config: TrainConfig, data: FerDataModule, fold: F
             f"{len(theirs)} stores in all. Start from a run with protocol=official that leaves duplicates out and was "
             "given every store of this training, and train with protocol=official"
         )
+
+
+def mappings_of(recorded: list[str] | None, *, drawn: bool) -> list[str]:
+    """Return the mappings that a run or bundle learned from: those that its record names, None in an older version;
+    ``drawn``: its landmarks were drawn."""
+    if recorded is not None:
+        return recorded
+    return [] if drawn else [FIRST_MAPPING]
+
+
+def require_one_mapping(mappings: Mapping[str, Sequence[str]], *, landmarks: bool) -> None:
+    """Raise DataError for landmarks of two mappings, by name of the store, run or video that has them; warn once where
+    ``landmarks`` are no input of the model."""
+    if len(set(chain.from_iterable(mappings.values()))) < 2:
+        return
+    listed = ", ".join(f"{name} ({' and '.join(versions)})" for name, versions in mappings.items() if versions)
+    differ = f"landmarks of different mappings from MediaPipe's mesh: {listed}"
+    if landmarks:
+        raise DataError(
+            f"{differ}. Landmarks are an input of this model (model.landmarks): prepare the stores of the older "
+            "mapping again, and train on them again, or choose a model without landmarks"
+        )
+    _warn(f"note: {differ}; this model does not take them")
+
+
+@functools.cache
+def _warn(sentence: str) -> None:
+    say(sentence)

@@ -9,7 +9,7 @@ from data_modules.base import FerDataModule
 from data_modules.registry import load_dataset
 from experiments.config import TrainConfig
 from experiments.settings.loading import read
-from experiments.training.mappings import require_one_mapping
+from experiments.training.parents import require_one_mapping
 from experiments.training.trainer import device
 from fer_id.errors import CheckpointError, FerIdError, RunError
 from fer_id.evaluation.config import SPLITS
@@ -49,12 +49,8 @@ def open_data(config: TrainConfig, fold: str | None, part: int | None = None) ->
 
 
 def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
-    """Return the configuration of a finished training, and the data module of its training and test data.
-
-    Raises:
-        RunError: the store was made again since, or the configuration was edited and now tests other children.
-        StoreError: the store is missing or damaged.
-    """
+    """Return the configuration of a finished training, and the data module of its training and test data; raise
+    RunError where the store was made again since, or the configuration was edited and now tests other children."""
     config = read(TrainConfig, run.path / "config.yaml")
     of = run.path if run.part is None else run.path.parent.parent
     fold = run.job().fold or of.name  # older runs do not record the fold; their folder bears its name
@@ -65,37 +61,28 @@ def open_run_data(run: RunDir) -> tuple[TrainConfig, FerDataModule]:
 
 
 def open_sources(config: TrainConfig, parents: Sequence[RunDir | None]) -> list[FerDataModule]:
-    """Return the data of each parent run once, where the adaptation strategy learns from them again; else none.
-
-    Raises:
-        RunError: a store of a parent run is missing or was changed.
-    """
+    """Return the data of each parent run once, where the adaptation strategy learns from them again; else none. Raise
+    RunError where a store of a parent run is missing or was changed."""
     if config.adapt.strategy not in ALIGNING:
         return []
-    return [_source(config, parent) for parent in {run.path: run for run in parents if run is not None}.values()]
-
-
-def _source(config: TrainConfig, parent: RunDir) -> FerDataModule:
-    try:
-        return open_run_data(parent)[1]
-    except FerIdError as problem:
-        raise RunError(
-            f"adapt.strategy={config.adapt.strategy} learns again from what {parent.path} learned from, which cannot "
-            f"be read: {problem}"
-        ) from None
+    sources = []
+    for run in {run.path: run for run in parents if run is not None}.values():
+        try:
+            sources.append(open_run_data(run)[1])
+        except FerIdError as problem:
+            raise RunError(
+                f"adapt.strategy={config.adapt.strategy} learns again from what {run.path} learned from, which cannot "
+                f"be read: {problem}"
+            ) from None
+    return sources
 
 
 def make_model(
     config: TrainConfig, data: FerDataModule, parent: RunDir | None
 ) -> tuple[ClipClassifier, dict[str, Tensor]]:
-    """Build a model, with new weights or those of ``parent``, from ``experiments.training.parents.open_parent``.
-
-    Returns:
-        the model, and copies of the weights transferred to it, for the adaptation strategy.
-
-    Raises:
-        CheckpointError: the parent's weights do not fit.
-    """
+    """Build a model, with new weights or those of ``parent``, from ``experiments.training.parents.open_parent``; return
+    it with copies of the weights transferred to it, for the adaptation strategy. Weights that do not fit are a
+    CheckpointError."""
     model = build_model(config.model, len(data.labels))
     if parent is None:
         return model, {}

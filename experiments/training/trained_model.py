@@ -33,16 +33,11 @@ MOST_APART = 0.1
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The best model of a run in evaluation mode, on the device and in the precision of its evaluation.
+    """The best model of a run in evaluation mode, on a device and in the memory format of the training, with the run's
+    configuration and classes.
 
-    Attributes:
-        run: the run.
-        config: its configuration.
-        labels: classes of its logits.
-        model: on ``device``, in the memory format of the training.
-        device: device of the model.
-        precision: ``32`` or ``bf16``: that of the training where ``device`` supports it, else ``32``; in another
-            precision some predictions would differ.
+    ``precision`` is that of the training (``32`` or ``bf16``) where the device supports it, else ``32``; in another one
+    some predictions would differ.
     """
 
     run: RunDir
@@ -54,15 +49,12 @@ class TrainedModel:
 
     @classmethod
     def open(cls, run: RunDir) -> TrainedModel:
-        """Open a run on a GPU if there is one and the configuration does not exclude it, else on the CPU.
-
-        Raises:
-            RunError: a cross-validation, which has a model for each fold; a run without its checkpoint.
-            CheckpointError: weights that cannot be read or do not fit.
-        """
+        """Open a run on a GPU if there is one and the configuration does not exclude it, else on the CPU; raise
+        RunError for a cross-validation, which has a model for each fold, and CheckpointError for weights that do not
+        fit."""
         config = _config(run)
         where = device(config)
-        model = _model(config, run, FORMATS.get(config.trainer.memory_format, torch.contiguous_format))
+        model = _model(config, run, _format(config))
         return cls(run, config, run.label_space(), model.to(where), where, usable(config.trainer.precision, where))
 
     @classmethod
@@ -74,12 +66,8 @@ class TrainedModel:
 
     @cached_property
     def data(self) -> FerDataModule:
-        """Data module of the run, with the folds of its protocol; opened at the first use.
-
-        Raises:
-            RunError: the store was made again since, or predictions, checkpoint and configuration are not of one run.
-            StoreError: the store is missing or damaged.
-        """
+        """Data module of the run, with the folds of its protocol; opened at the first use. A RunError where the store
+        was made again since, or predictions, checkpoint and configuration are not of one run."""
         data = open_run_data(self.run)[1]
         self._require_own_files(data)
         return data
@@ -89,11 +77,8 @@ class TrainedModel:
         return autocast(self.precision, self.device)
 
     def _require_own_files(self, data: FerDataModule) -> None:
-        """Check on a few test clips that configuration and checkpoint are those whose predictions the run holds.
-
-        Raises:
-            RunError: a clip was not tested by the run, or the logits differ beyond what a precision explains.
-        """
+        """Raise RunError unless configuration and checkpoint are those whose predictions the run holds: it has tested a
+        few test clips, and their logits differ by no more than a precision explains."""
         path, table = self.run.path, self.run.predictions()
         rows = data.fold.test[:: max(1, len(data.fold.test) // CHECKED)][:CHECKED]
         clips = data.clips["clip_id"].iloc[rows].astype(str).tolist()
@@ -136,9 +121,7 @@ class TrainedModel:
         with torch.random.fork_rng():
             torch.manual_seed(self.config.seed + 1)
             model = _untrained(self.config, len(self.labels))
-        return model.to(memory_format=FORMATS.get(self.config.trainer.memory_format, torch.contiguous_format)).to(
-            self.device
-        )
+        return model.to(memory_format=_format(self.config)).to(self.device)
 
 
 def require_own_kind(run: RunDir) -> None:
@@ -159,6 +142,10 @@ def _config(run: RunDir) -> TrainConfig:
         )
     require_own_kind(run)
     return read(TrainConfig, run.path / "config.yaml")
+
+
+def _format(config: TrainConfig) -> torch.memory_format:
+    return FORMATS.get(config.trainer.memory_format, torch.contiguous_format)
 
 
 def _untrained(config: TrainConfig, classes: int) -> ClipClassifier:

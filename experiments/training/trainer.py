@@ -20,12 +20,15 @@ from fer_id.callbacks.progress_lines import ProgressLines
 from fer_id.callbacks.record import run_callbacks
 from fer_id.callbacks.registry import make_callbacks
 from fer_id.errors import ConfigError
+from fer_id.loggers.disclosure import TRIAL
 from fer_id.runs.run_dir import RunDir
 
 if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
+    from data_modules.base import FerDataModule
+    from fer_id.loggers.wandb import PrivateWandbLogger
 
 ALWAYS = ("class_metrics", "subgroup_fairness")
 """Callbacks of every training, beside ``trainer.callbacks``."""
@@ -41,9 +44,9 @@ def make_trainer(
     from lightning_fabric.utilities.exceptions import MisconfigurationException
     from pytorch_lightning.callbacks import EarlyStopping, RichProgressBar
 
-    from fer_id.callbacks.checkpoint import better
+    from fer_id.callbacks.checkpoint import WholeFiles, better
 
-    chosen = config.trainer
+    chosen, several = config.trainer, config.trainer.processes > 1
     callbacks: list[Callback] = [*make_callbacks(list(dict.fromkeys([*ALWAYS, *chosen.callbacks]))), OwnSignals()]
     callbacks += run_callbacks(run, chosen.monitor, config.seed, watchers)
     if chosen.patience:
@@ -52,39 +55,65 @@ def make_trainer(
     name = os.path.relpath(run.path, config.runs.root)
     callbacks.append(RichProgressBar() if on_terminal else ProgressLines(name))
     try:
-        return _trainer(config, run, loggers, callbacks, on_terminal)
+        return pl.Trainer(
+            accelerator=chosen.accelerator,
+            devices=chosen.devices,  # Lightning would use all devices
+            num_nodes=chosen.num_nodes,
+            strategy="ddp" if several else "auto",
+            sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
+            use_distributed_sampler=False,  # it repeats clips; fer_id's own sampler shares out each batch
+            precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
+            max_epochs=chosen.max_epochs,
+            max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
+            check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
+            gradient_clip_val=chosen.gradient_clip or None,
+            callbacks=callbacks,
+            plugins=[WholeFiles(), environment(config)],
+            logger=list(loggers),
+            default_root_dir=run.path,
+            enable_progress_bar=on_terminal,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=50,
+        )
     except MisconfigurationException as problem:  # more devices or processes than there are
-        raise ConfigError(
-            f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}: {problem}"
-        ) from None
+        places = f"trainer.devices={chosen.devices}, trainer.num_nodes={chosen.num_nodes}"
+        raise ConfigError(f"{places}: {problem}") from None
 
 
-def _trainer(
-    config: TrainConfig, run: RunDir, loggers: Sequence[Logger], callbacks: list[Callback], on_terminal: bool
-) -> pl.Trainer:
-    from fer_id.callbacks.checkpoint import WholeFiles
+def make_wandb_logger(config: TrainConfig, run: RunDir, data: FerDataModule, job_type: str) -> PrivateWandbLogger:
+    """Return the W&B logger of a run, named and tagged after it.
 
-    chosen, several = config.trainer, config.trainer.processes > 1
-    return pl.Trainer(
-        accelerator=chosen.accelerator,
-        devices=chosen.devices,  # Lightning would use all devices
-        num_nodes=chosen.num_nodes,
-        strategy="ddp" if several else "auto",
-        sync_batchnorm=several and device(config).type == "cuda",  # torch has none on CPUs
-        use_distributed_sampler=False,  # it repeats clips; fer_id's own sampler shares out each batch
-        precision="bf16-mixed" if chosen.precision == "bf16" else "32-true",
-        max_epochs=chosen.max_epochs,
-        max_time=None if chosen.max_time_min is None else timedelta(minutes=chosen.max_time_min),
-        check_val_every_n_epoch=min(chosen.validate_every, chosen.max_epochs),
-        gradient_clip_val=chosen.gradient_clip or None,
-        callbacks=callbacks,
-        plugins=[WholeFiles(), environment(config)],
-        logger=list(loggers),
-        default_root_dir=run.path,
-        enable_progress_bar=on_terminal,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=50,
+    A fold is named by its number, since the name of its folder may be that of the child whom it tests. A training that
+    an agent of a W&B sweep started is a trial of that sweep, whatever ``job_type`` is.
+    """
+    from fer_id.loggers.wandb import PrivateWandbLogger
+
+    name = _wandb_name(run.path.relative_to(config.runs.root).parts, data)
+    study = config.logging.group or name.partition("/")[0]
+    job_type = TRIAL if os.environ.get("WANDB_SWEEP_ID") else job_type
+    tags = [config.data.name, data.provenance, config.model.name, config.protocol.name, config.protocol.mode]
+    tags += [config.adapt.strategy] if config.init.transfer or config.adapt.strategy == "head" else []
+    tags += [study] if job_type == TRIAL else []
+    return PrivateWandbLogger(
+        run,
+        name,
+        project=config.logging.project,
+        entity=config.logging.entity,
+        group=study,
+        job_type=job_type,
+        tags=[*tags, *config.logging.tags],
+        mode=config.logging.wandb,
+        faces=config.logging.faces,
+    )
+
+
+def _wandb_name(path: Sequence[str], data: FerDataModule) -> str:
+    """Return the path of a run with the number of its fold instead of the fold's name."""
+    number = f"{1 + [fold.name for fold in data.folds].index(data.fold.name):02d}"
+    before = ("", *path)
+    return "/".join(
+        number if before[place] == "folds" and part == data.fold.name else part for place, part in enumerate(path)
     )
 
 

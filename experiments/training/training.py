@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +16,20 @@ from experiments.config import TrainConfig
 from experiments.interrupts import interruptible
 from experiments.settings.loading import plain, usual
 from experiments.training.distributed import alone, leave_group, silent
-from experiments.training.finishing import finish
 from experiments.training.job import describe_job, peak_bytes, reset_peak
-from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_sources
-from experiments.training.trainer import make_trainer
+from experiments.training.trainer import make_trainer, make_wandb_logger
+from experiments.verbs.explain import explain_run
 from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.resuming import Start, find_start, resume_at
+from fer_id.callbacks.resuming import Start, find_start, forget_previous, resume_at
+from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.checkpoint import load_model, write_checkpoint
 from fer_id.progress import say
+from fer_id.reporting.report import evaluate_run, write_report
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
 from fer_id.tasks.classification import ClipClassification
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pytorch_lightning.callbacks import Callback
     from pytorch_lightning.loggers import Logger
 
+    from fer_id.loggers.wandb import PrivateWandbLogger
     from fer_id.tasks.features import FeatureBank
 
 SINGLE, FOLD, PART = "train", "fold", "part"
@@ -51,15 +54,10 @@ def train_one(
     bank: FeatureBank | None = None,
     watchers: Sequence[Callback] = (),
 ) -> RunDir:
-    """Train one run from its data to its report, with the cross-fitting trainings that calibrate it.
+    """Train one run, new or begun, from its data to its report, with the cross-fitting trainings that calibrate it.
 
-    Args:
-        config: the configuration; ``auto`` is decided here.
-        path: of the run, new or begun.
-        data: data module, opened for the fold that is trained.
-        job_type: :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`.
-        bank: features shared with other folds that start from the same weights.
-        watchers: further callbacks of the Trainer.
+    ``auto`` in the configuration is decided here; ``data`` is opened for the fold that is trained; ``job_type`` is
+    :data:`SINGLE`, :data:`FOLD`, :data:`PART` or :data:`TRIAL`; folds that start from the same weights share ``bank``.
     """
     config, task, start, sources = _prepare(config, path, data, bank)
     job = describe_job(config, data, [data.fold], [start], sources)
@@ -149,11 +147,8 @@ def require_parts(config: TrainConfig, data: FerDataModule, fold: Fold) -> None:
 
 
 def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: FeatureBank | None) -> float:
-    """Add predictions of the calibration children to those of a run, each from a training that never saw the child.
-
-    Returns:
-        the seconds that these trainings took; finished ones are used as they are.
-    """
+    """Add predictions of the calibration children to those of a run, each from a training that never saw the child;
+    return the seconds that these trainings took. Finished ones are used as they are."""
     quiet_ = replace(config, logging=replace(config.logging, wandb="disabled"))
     own, seconds = run.predictions(), 0.0
     tables = [own]
@@ -167,3 +162,26 @@ def _cross_fit(config: TrainConfig, run: RunDir, data: FerDataModule, bank: Feat
         seconds += part.job().seconds or 0.0
     run.write_predictions(pd.concat(tables, ignore_index=True))
     return seconds
+
+
+def finish(config: TrainConfig, run: RunDir, mirror: PrivateWandbLogger, *, explains: bool) -> None:
+    """Write metrics, figures, report and explanation, send to W&B what may leave, and mark the run as finished."""
+    say(f"{run.path}: metrics, figures and report")
+    metrics = evaluate_run(run)
+    explained = None
+    if explains and config.explain.clips != 0:
+        try:  # a training must end without its explanation too
+            explanation = explain_run(run, config.explain)
+            write_report(run)
+            explained = explanation
+        except FerIdError as problem:
+            say(f"not explained: {problem}")
+        except Exception:
+            trace = traceback.format_exc()
+            say(f"not explained, and that is a fault of fer-id; please report these lines:\n{trace}")
+    mirror.log_mean_curve(run.folds)
+    if explained is not None:
+        mirror.log_explanation(*explained)
+    mirror.log_results(metrics)
+    forget_previous(run.path / "checkpoints")
+    run.finish()

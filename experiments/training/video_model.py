@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.training.mappings import mappings_of, require_one_mapping
+from experiments.training.parents import mappings_of, require_one_mapping
 from fer_id.errors import ConfigError, RunError
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.preprocessing.landmarks import MESH_MAPPING
-from fer_id.runs.job import Geometry, Store
+from fer_id.runs.job import Geometry
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.card import readable_cards
@@ -30,15 +29,9 @@ MIN_EYE_DISTANCE = 8.0
 
 @dataclass(frozen=True)
 class Opened:
-    """A model opened for videos.
-
-    Attributes:
-        watcher: the model with its input format: frame rate, length of a window and colour.
-        about: name, provenance, temperature, threshold and notes of the model; ``settings`` are filled in later.
-        learned_from: pseudonyms of the people in its training data; empty for a bundle, which records none.
-        unfit: groups that the model must not be used with.
-        demonstration: whether the bundle is a demonstration, not released for use with children.
-    """
+    """A model opened for videos, with its input format, and facts on it, whose ``settings`` are filled in later;
+    pseudonyms of the people in its training data (a bundle records none), groups that it must not be used with, and
+    whether the bundle is a demonstration, not released for use with children."""
 
     watcher: VideoModel
     about: About
@@ -48,17 +41,12 @@ class Opened:
 
 
 def open_run(path: str, fps: float | None) -> Opened:
-    """Open the model of a finished training.
-
-    Args:
-        path: of the run.
-        fps: frames per second, where neither the run nor its store records them.
+    """Open the model of a finished training; ``fps`` counts where neither the run nor its store records it.
 
     Raises:
         RunError: no finished run, a cross-validation, or crops that are made otherwise than those of a video.
         DataError: the model takes landmarks, and learned from another mapping than that of a video.
         ConfigError: its frames per second are unknown, or ``fps`` contradicts the run.
-        CheckpointError: the weights cannot be read.
     """
     from experiments.training.trained_model import TrainedModel
 
@@ -72,24 +60,23 @@ def open_run(path: str, fps: float | None) -> Opened:
     job, review = run.job(), run.metrics()
     store = job.store
     gray = _gray(store.geometry, path)
-    known = mappings_of(store.mesh_mappings, drawn=job.drawn)
-    require_one_mapping(
-        {path: known, "the video": [MESH_MAPPING]}, landmarks=run.config()["model"].get("landmarks", 0) > 0
-    )
+    known = {path: mappings_of(store.mesh_mappings, drawn=job.drawn), "the video": [MESH_MAPPING]}
+    require_one_mapping(known, landmarks=run.config()["model"].get("landmarks", 0) > 0)
     trained = TrainedModel.open(run)
-    training = trained.config
     frames = job.cost.frames or 1
-    fold = str(run.predictions()["fold"].iloc[0])
-    temperature, threshold, notes = _judged(review, fold, path)
+    settings = [card.settings for card in readable_cards(trained.config.data.store)]
+    rates, distances = {each.fps for each in settings}, (each.min_eye_distance for each in settings)
+    known_fps = store.fps or (STILLS_FPS if frames == 1 else rates.pop() if len(rates) == 1 else None)
+    temperature, threshold, notes = _judged(review, str(run.predictions()["fold"].iloc[0]), path)
     return Opened(
         VideoModel(
             model=trained.model,
             labels=trained.labels,
-            fps=_agreed(_known_fps(store, training.data.store, frames), fps, path),
+            fps=_agreed(float(known_fps or 0) or None, fps, path),
             frames=frames,
             gray=gray,
-            min_eye_distance=_min_eye_distance(store, training.data.store),
-            test_views=training.trainer.test_views,
+            min_eye_distance=float(store.min_eye_distance or next(filter(None, distances), MIN_EYE_DISTANCE)),
+            test_views=trained.config.trainer.test_views,
             precision=trained.precision,
         ),
         About(Path(path).as_posix(), str(store.provenance), temperature, threshold, {}, notes),
@@ -98,12 +85,8 @@ def open_run(path: str, fps: float | None) -> Opened:
 
 
 def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened:
-    """Open the model of a released bundle, after verifying its signature.
-
-    Raises:
-        BundleError, SignatureError: the bundle was changed, is damaged, or is signed by another key.
-        RunError, DataError, ConfigError: as :func:`open_run`.
-    """
+    """Open the model of a released bundle, after verifying its signature (BundleError, SignatureError); raise as
+    :func:`open_run`."""
     from fer_id.release.bundle import BundleError, Input, load_bundle
     from fer_id.shapes import checked
 
@@ -113,7 +96,11 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
     drawn = released.provenance == "synthetic" and not points.get("model_sha256")
     known = mappings_of(points.get("mesh_mappings"), drawn=drawn)
     require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
-    notes = [*_not_for(released.not_for_use_with), f"The bundle is {released.verified}."]
+    groups: dict[str, list[str]] = {}
+    for unfit in released.not_for_use_with:
+        groups.setdefault(unfit.reason, []).append(f"{unfit.column} {unfit.group}")
+    notes = [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
+    notes.append(f"The bundle is {released.verified}.")
     if released.demonstration:
         notes.insert(0, "This bundle is a demonstration: it was not released for use with children.")
     if released.threshold is None:
@@ -140,13 +127,6 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
     )
 
 
-def _not_for(unfit: Sequence[Unfit]) -> list[str]:
-    """Return a sentence for each reason, with the groups that the release excludes for it."""
-    reasons = dict.fromkeys(one.reason for one in unfit)
-    groups = {reason: [f"{one.column} {one.group}" for one in unfit if one.reason == reason] for reason in reasons}
-    return [f"It must not be used with {', '.join(names)}: {reason}." for reason, names in groups.items()]
-
-
 def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float | None, tuple[str, ...]]:
     """Return temperature and threshold of a fold, None where missing, and notes that explain them."""
     notes, review = [], metrics.review
@@ -155,22 +135,20 @@ def _judged(metrics: Metrics, fold: str, path: str) -> tuple[float | None, float
         notes.append("Its probabilities are raw: it has no temperature, so 80 % does not mean right in 80 % of cases.")
     threshold = review.thresholds.get(fold) if review else None
     if review is None:
-        notes.insert(
-            0,
+        first = (
             "Every window is for review: the run has no threshold of confidence. "
-            f"`fer-id evaluate {path}` chooses one on its inner validation.",
+            f"`fer-id evaluate {path}` chooses one on its inner validation."
         )
     elif threshold is None:
         why = metrics.reasons.get(f"review.thresholds.{fold}")
         lacks = f"on inner validation no threshold kept the share of wrong answers at {review.risk}"
-        notes.insert(0, f"Every window is for review: {why or lacks}.")
+        first = f"Every window is for review: {why or lacks}."
     else:
-        notes.insert(
-            0,
+        first = (
             f"A window is answered from a top probability of {100 * threshold:.0f} % on: chosen on inner validation so "
-            f"that at most {100 * review.risk:.0f} % of the answers there are wrong. Another child may differ.",
+            f"that at most {100 * review.risk:.0f} % of the answers there are wrong. Another child may differ."
         )
-    return temperature, threshold, tuple(notes)
+    return temperature, threshold, (first, *notes)
 
 
 def _gray(geometry: Geometry | None, path: str) -> bool:
@@ -190,29 +168,14 @@ def _gray(geometry: Geometry | None, path: str) -> bool:
     )
 
 
-def _known_fps(store: Store, stores: Sequence[str], frames: int) -> float | None:
-    """Return frames per second by the run's record, else by its stores, if they can be read and agree; else None."""
-    if store.fps:
-        return store.fps
-    if frames == 1:
-        return STILLS_FPS
-    found = {card.settings.fps for card in readable_cards(stores)}
-    return found.pop() or None if len(found) == 1 else None
-
-
-def _min_eye_distance(store: Store, stores: Sequence[str]) -> float:
-    recorded = (card.settings.min_eye_distance for card in readable_cards(stores))
-    known = store.min_eye_distance or next(filter(None, recorded), None)
-    return float(known or MIN_EYE_DISTANCE)
-
-
 def _agreed(known: float | None, said: float | None, path: str) -> float:
     """Return frames per second, as recorded or ``said``; raise ConfigError where they differ or none is known."""
-    if known is None and said is None:
+    fps = said if known is None else known
+    if fps is None:
         raise ConfigError(
             f"{path} does not say how many frames a second it learned from (an older version made it, and its store is "
             "not there any more); say fps=NUMBER, as that store had it"
         )
-    if known is not None and said is not None and known != said:
-        raise ConfigError(f"fps={said:g}: {path} learned from {known:g} frames a second; leave fps= out")
-    return float(known if known is not None else said or 0.0)
+    if said is not None and fps != said:
+        raise ConfigError(f"fps={said:g}: {path} learned from {fps:g} frames a second; leave fps= out")
+    return fps

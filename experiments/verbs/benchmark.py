@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data_modules.config import DataConfig
 from data_modules.registry import known_datasets
@@ -22,10 +22,12 @@ from fer_id.explain.config import ExplainConfig
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.preprocessing.augmentation import AugmentConfig
 from fer_id.progress import say
-from fer_id.runs.configs import RETIRED_KEYS
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import PATH, SELECTOR, Clash, setting
 from fer_id.tasks.config import LossConfig, OptimConfig
+
+if TYPE_CHECKING:
+    from fer_id.reporting.result_shapes import Controls
 
 PAPER = ["shallow_cnn", "resnet50", "efficientnet_b0", "compact_vit", "cnn_lstm"]
 OTHER_HEADS = ("gru", "bilstm", "attention", "transformer")
@@ -57,7 +59,7 @@ class PretrainConfig:
 class BenchmarkConfig:
     """Configuration of a benchmark of several models under equal conditions."""
 
-    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name(retired=RETIRED_KEYS))
+    data: DataConfig = field(default_factory=DataConfig, metadata=chosen_by_name())
     recipe: str = setting("paper", kind=SELECTOR, help="how to train: optim, loss, augment, trainer, batch_size")
     # After the recipe, so that a benchmark's own budget wins over it.
     benchmark: str = setting("small", kind=SELECTOR, help="how much: seeds, part of the store, and the budget")
@@ -82,13 +84,13 @@ class BenchmarkConfig:
 
     def clashes(self) -> Iterator[Clash]:
         """Yield the clashes of unknown models, repeated names, a reference without time, and of each training."""
-        files, problems = [], 0
+        files = []
         for choice in self.models:
             try:
                 files.append(model_file(choice))
             except ConfigError as error:
-                problems += 1
                 yield Clash(("models",), f"{choice}: {error}")
+        problems = len(files) < len(self.models)
         names = [file.model.name for file in files]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             yield Clash(("models",), f"two models are named {', '.join(twice)}; give each a model.name of its own")
@@ -106,11 +108,8 @@ class BenchmarkConfig:
                 ("protocol", "seeds"), "holdout tests others with every seed; say protocol=official, or one seed"
             )
         if references and not problems:
-            seen: set[Clash] = set()
-            for training in trainings(self, self.seeds[0] if self.seeds else 0):
-                new = {clash for clash in training.clashes() if clash not in seen}
-                seen |= new
-                yield from new
+            planned = trainings(self, self.seeds[0] if self.seeds else 0)
+            yield from dict.fromkeys(clash for training in planned for clash in training.clashes())
 
 
 def benchmark(config: BenchmarkConfig) -> str:
@@ -134,7 +133,7 @@ def benchmark(config: BenchmarkConfig) -> str:
 def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
     """Return the trainings of one seed, each after the training that it starts from."""
     shared = {field.name for field in fields(BenchmarkConfig)} & {field.name for field in fields(TrainConfig)}
-    common: dict[str, Any] = {name: getattr(config, name) for name in shared}
+    common = replace(TrainConfig(), seed=seed, **{name: getattr(config, name) for name in shared})
     study, suffix = config.name or f"benchmark-{Path(config.benchmark).stem}", f"-s{seed}" if seed else ""
     made, starts = [], {}
     for file in _lineup(config):
@@ -142,27 +141,28 @@ def trainings(config: BenchmarkConfig, seed: int) -> list[TrainConfig]:
         if config.pretrain.store and encoder not in starts:
             name = f"{study}/pretrained/{file.model.name}{suffix}"
             starts[encoder] = f"{config.runs.root}/{name}"
-            made.append(TrainConfig(**{**common, **_on_stills(config, file.model), "name": name, "seed": seed}))
-        own: dict[str, Any] = {
-            "data": replace(config.data, frames=file.data.frames),
-            "model": file.model,
-            "name": f"{study}/{file.model.name}{suffix}",
-            "seed": seed,
-            "init": InitConfig(encoder_from=starts.get(encoder)),
-        }
-        made.append(TrainConfig(**{**common, **own}))
+            made.append(_on_stills(replace(common, name=name, model=file.model), config.pretrain))
+        training = replace(
+            common,
+            data=replace(config.data, frames=file.data.frames),
+            model=file.model,
+            name=f"{study}/{file.model.name}{suffix}",
+            init=InitConfig(encoder_from=starts.get(encoder)),
+        )
+        made.append(training)
     return made
 
 
-def _on_stills(config: BenchmarkConfig, model: ModelConfig) -> dict[str, Any]:
-    """Return the settings that differ in pretraining on stills: no temporal head, and the stills' own splits."""
-    pretrain = config.pretrain
-    return {
-        "data": DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame"),
-        "model": replace(model, head="mean", landmarks=0),
-        "protocol": ProtocolConfig(at_most=pretrain.at_most),
-        "trainer": replace(config.trainer, max_epochs=pretrain.max_epochs, validate_every=pretrain.max_epochs),
-    }
+def _on_stills(training: TrainConfig, pretrain: PretrainConfig) -> TrainConfig:
+    """Return a training as pretraining on stills: without a temporal head, on the stills' own splits."""
+    epochs = pretrain.max_epochs
+    return replace(
+        training,
+        data=DataConfig(name=pretrain.data, store=[str(pretrain.store)], frames="frame"),
+        model=replace(training.model, head="mean", landmarks=0),
+        protocol=ProtocolConfig(at_most=pretrain.at_most),
+        trainer=replace(training.trainer, max_epochs=epochs, validate_every=epochs),
+    )
 
 
 def rule(config: BenchmarkConfig) -> list[str]:
@@ -219,12 +219,12 @@ def _variant(file: ModelFile, name: str, **change: Any) -> ModelFile:
     return replace(file, model=replace(file.model, name=name, **change))
 
 
-def _encoder(model: ModelConfig) -> tuple[Any, ...]:
+def _encoder(model: ModelConfig) -> tuple[object, ...]:
     """Return the settings by which two encoders are the same, weight for weight."""
     return model.encoder, tuple(model.widths), tuple(model.convs), model.residual, model.pretrained, model.weights
 
 
-def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
+def _controls(runs: list[RunDir]) -> list[dict[str, object]] | str:
     """Return ``controls.json`` of each training, computed where missing or of another version; or a reason instead."""
     from experiments.verbs.controls import judge_controls
     from fer_id.evaluation.controls import CONTROLS
@@ -233,22 +233,19 @@ def _controls(runs: list[RunDir]) -> list[dict[str, Any]] | str:
 
     results = []
     for run in runs:
-        path = run.path / "controls.json"
+        path, again = run.path / "controls.json", f"`fer-id controls {run.path}` makes it again"
         try:
-            again = f"`fer-id controls {run.path}` makes it again"
-            known: dict[str, Any] = (
-                read_record(Controls, path, again).model_dump(by_alias=True) if path.is_file() else {"accuracy": {}}
-            )
-            results.append(known if set(known["accuracy"]) == set(CONTROLS) else judge_controls(run))
+            known = read_record(Controls, path, again) if path.is_file() else None
+            results.append(known if known and set(known.accuracy) == set(CONTROLS) else judge_controls(run))
         except RunError as problem:
             return str(problem)
     if any(_extent(other) != _extent(results[0]) for other in results):
         return "controls.json of its trainings are not of the same clips; `fer-id controls RUN` makes each again"
-    return results
+    return [each.model_dump(by_alias=True) for each in results]
 
 
-def _extent(controls: dict[str, Any]) -> list[Any]:
+def _extent(controls: Controls) -> list[object]:
     """Return the subjects, clips, frames and bins of ``controls.json``, equal in trainings that can be pooled."""
-    bins = [[[*row["accuracy"]] for row in controls[key]["bins"] or []] for key in ("peak", "delay")]
-    frames = {reader: len(values) for reader, values in controls["by_frame"].items()}
-    return [controls["per_subject"]["subjects"], controls["per_subject"]["clips"], frames, bins]
+    bins = [[[*row.accuracy] for row in part.bins or []] for part in (controls.peak, controls.delay)]
+    frames = {reader: len(values) for reader, values in controls.by_frame.items()}
+    return [controls.per_subject.subjects, controls.per_subject.clips, frames, bins]

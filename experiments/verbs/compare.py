@@ -29,12 +29,8 @@ class CompareConfig:
 
 
 def compare(config: CompareConfig) -> Path:
-    """Write the page and the table; return the page's path.
-
-    Raises:
-        RunError: a path without a finished run, or missing or damaged files of a run (all are listed); or ``out``
-            holds another page.
-    """
+    """Write the page and the table; return the page's path. Raise RunError for a path without a finished run, missing
+    or damaged files of a run (all are listed), or where ``out`` holds another page."""
     from experiments.run_paths import find_runs
     from fer_id.reporting.comparison.page import write_comparison
 

@@ -74,13 +74,11 @@ def _check(config: ConsentConfig, home: Path) -> str:
 
 
 def _erase(config: ConsentConfig, home: Path) -> str:
-    """Erase a subject from the stores and runs of the configuration.
+    """Erase a subject from the stores and runs of the configuration; raise ConsentError for an unknown subject, or a
+    failed erasure with what was erased.
 
     Everything is checked before anything is erased; a withdrawal is recorded first, so that nothing is loaded
     meanwhile; and a place that cannot be erased does not stop the others.
-
-    Raises:
-        ConsentError: unknown subject, or a failed erasure; the message lists what was erased.
     """
     key, today = Key.load(home), date.today()
     log, problems = AuditLog(home, key), Problems("not everything could be erased")
@@ -116,11 +114,8 @@ def _try(problems: Problems, work: Callable[[], T]) -> T | None:
 
 
 def _identify(config: ConsentConfig, key: Key, table: ConsentTable | None, home: Path) -> tuple[str, str | None]:
-    """Return the pseudonym, and the name in the cohort's tables where a cohort is set.
-
-    Raises:
-        ConsentError: the name or pseudonym is not in the audit log, the withdrawals, the tables or the stores.
-    """
+    """Return the pseudonym, and the name in the cohort's tables where a cohort is set; raise ConsentError for one that
+    is not in the audit log, the withdrawals, the tables or the stores."""
     names = {key.pseudonym("subject", name): name for name in (table.names if table else ())}
     argument = config.subject
     subject = argument if PSEUDONYM.fullmatch(argument) else key.pseudonym("subject", argument)
@@ -154,7 +149,10 @@ def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[st
         f"  predictions, pictures and W&B files of it erased: {path}; then fer-id evaluate" for path in runs.cleaned
     ]
     lines += [f"  removed, a fold of this child alone: {path}" for path in runs.removed]
-    lines += [f"  DELETE BY HAND at W&B: run {name}{_with_pictures(name, runs)}" for name in runs.uploaded]
+    for name in runs.uploaded:
+        count = runs.pictures.get(name)
+        pictures = f", which was sent {count} {'picture' if count == 1 else 'pictures'} of this child" if count else ""
+        lines.append(f"  DELETE BY HAND at W&B: run {name}{pictures}")
     if runs.quarantined:
         lines.append("to train again without the child: the command in the run's job.json under another name=")
     if not clips:
@@ -163,12 +161,6 @@ def _erasures(clips: dict[str, int | None], runs: Erased, root: Path) -> list[st
         f"{runs.searched} runs in {root} were searched" if root.is_dir() else f"there is no folder {root} of runs"
     )
     return [*lines, f"{searched}; not touched: comparison pages, the site's own videos and tables"]
-
-
-def _with_pictures(wandb_run: str, runs: Erased) -> str:
-    """Return a phrase on the number of the child's pictures sent to a W&B run; empty for none."""
-    count = runs.pictures.get(wandb_run)
-    return f", which was sent {count} {'picture' if count == 1 else 'pictures'} of this child" if count else ""
 
 
 def _predictions(log: AuditLog, subject: str) -> list[str]:

@@ -7,7 +7,7 @@ any claim that time matters. Each clip is encoded once; all controls are compute
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from fer_id.errors import RunError
 from fer_id.evaluation import controls as control
 from fer_id.files import atomic_write_bytes, plain, write_json
 from fer_id.progress import track
+from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from fer_id.models.network import ClipClassifier
+    from fer_id.reporting.result_shapes import Controls
     from fer_id.tasks.features import Features, Reader
 
 Floats = NDArray[np.float64]
@@ -44,14 +45,8 @@ class ControlsConfig:
 
 
 class FoldControls(NamedTuple):
-    """Correctness of each control and each frame on the test clips of one training.
-
-    Attributes:
-        right: control -> (N,), 1 where right.
-        by_frame: reader -> (N, T), 1 where right, 0 for a frame without a face.
-        rows: the clips' rows of the store's table.
-        precision: precision of the model's computation.
-    """
+    """Correctness on the test clips of one training, 1 where right: of each control (N,), and of each reader by frame
+    (N, T), 0 without a face; the clips' rows of the store's table, and the precision of the computation."""
 
     right: dict[str, Floats]
     by_frame: dict[str, Floats]
@@ -63,18 +58,18 @@ def controls(config: ControlsConfig) -> str:
     """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
     run = RunDir.open(config.run)
     summary = judge_controls(run)
-    against = summary["against_whole_clip"]
-    lines = [f"accuracy on {summary['n_clips']} {summary['provenance']} test clips, from"]
-    for name, row in summary["accuracy"].items():
-        tested = f"   p {against[name]['p_holm']:.3f}" if name in against else ""
-        lines.append(f"  {name:<28}{row['value']:.3f}{tested}")
-    for reader, values in summary["by_frame"].items():
+    p_values = {name: row.p_holm for name, row in summary.against_whole_clip.items()}
+    lines = [f"accuracy on {summary.n_clips} {summary.provenance} test clips, from"]
+    for name, row in summary.accuracy.items():
+        tested = f"   p {p_values[name]:.3f}" if name in p_values else ""
+        lines.append(f"  {name:<28}{row.value:.3f}{tested}")
+    for reader, values in summary.by_frame.items():
         lines.append(f"  frame by frame, {reader}: " + " ".join(f"{value:.2f}" for value in values))
     lines.append("p: whole clip against the control, paired by subject, corrected for four tests (Holm)")
     return "\n".join([*lines, str(run.path / "controls.json")])
 
 
-def judge_controls(run: RunDir) -> dict[str, Any]:
+def judge_controls(run: RunDir) -> Controls:
     """Compute and write ``controls.json``; return it: :func:`fer_id.evaluation.controls.summary`, model and data."""
     from fer_id.reporting.control_figures import control_figure, intensity_figure
     from fer_id.reporting.result_shapes import Controls
@@ -84,7 +79,9 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
     folds = run.folds or [run]
     results = [_judge_fold(fold) for fold in track(folds, "controls", len(folds))]
     precision = " and ".join(sorted({fold.precision for fold in results}))
-    summary = _described(run) | {"precision": precision} | control.summary(_answers(results))
+    job, model = run.job(), run.config()["model"]
+    described = {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
+    summary = described | {"precision": precision} | control.summary(_answers(results))
     write_json(run.path / "controls.json", summary)
     content = record(Controls, plain(summary), str(run.path / "controls.json"), RunError)
     for name, figure in (("controls", control_figure(content)), ("intensity", intensity_figure(content))):
@@ -92,12 +89,7 @@ def judge_controls(run: RunDir) -> dict[str, Any]:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)
         else:
             atomic_write_bytes(run.figures / f"{name}.svg", svg(figure))
-    return summary
-
-
-def _described(run: RunDir) -> dict[str, Any]:
-    job, model = run.job(), run.config()["model"]
-    return {"provenance": job.store.provenance, "model": model["name"], "head": model["head"]}
+    return read_record(Controls, run.path / "controls.json")
 
 
 def _answers(folds: list[FoldControls]) -> control.Answers:
@@ -128,14 +120,20 @@ def _judge_fold(run: RunDir) -> FoldControls:
             Features.of(model, data.plain_batches(rows))
             for rows in (data.fold.train, data.fold.validation, data.fold.test)
         )
-        right = _orders(model, test)
+        shuffled = [_right(test.shuffled(seed).judged(model), test) for seed in range(ORDERS)]
+        right = {
+            control.WHOLE: _right(test.judged(model), test),
+            control.SHUFFLED: np.mean(shuffled, axis=0),
+            control.REVERSED: _right(test.reversed().judged(model), test),
+        }
         own = [_by_frame(clips.frames.judged(model), clips) for clips in (validation, test)]
         heads = [clips.pooled(model) for clips in (train, validation, test)]
     right[control.REFITTED] = _read(train, validation, test, heads)
     right[control.MEAN] = _read(train, validation, test, [clips.mean for clips in (train, validation, test)])
     reader = _frame_reader(train, validation)
     linear = [_by_frame(reader(clips.frames.values[:, 0]), clips) for clips in (validation, test)]
-    right[control.CHOSEN] = _chosen(*(np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True)))
+    known, judged = (np.concatenate(readers, axis=1) for readers in zip(own, linear, strict=True))
+    right[control.CHOSEN] = judged[:, known.mean(axis=0).argmax()]  # reader and frame that inner validation chose
     right[control.CONFIDENT] = _most_confident(reader, test)
     rows = data.clips.set_index("clip_id").loc[test.clip_ids]
     return FoldControls(right, {OWN: own[1], LINEAR: linear[1]}, rows, trained.precision)
@@ -155,24 +153,9 @@ def _right(logits: Tensor, features: Features) -> Floats:
     return ((logits.argmax(dim=-1) == features.label) & features.covered).double().numpy()
 
 
-def _orders(model: ClipClassifier, test: Features) -> dict[str, Floats]:
-    """Return the model's correctness on the frames in order, in random orders (their mean) and in reverse."""
-    shuffled = [_right(test.shuffled(seed).judged(model), test) for seed in range(ORDERS)]
-    return {
-        control.WHOLE: _right(test.judged(model), test),
-        control.SHUFFLED: np.mean(shuffled, axis=0),
-        control.REVERSED: _right(test.reversed().judged(model), test),
-    }
-
-
 def _by_frame(logits: Tensor, clips: Features) -> Floats:
     """Return (N, T) 1 where right, from the logits (N * T, K) of single frames."""
     return _right(logits, clips.frames).reshape(clips.valid.shape)
-
-
-def _chosen(validation: Floats, test: Floats) -> Floats:
-    """Return (N,) the test column (reader and frame) that was best on inner validation."""
-    return test[:, validation.mean(axis=0).argmax()]
 
 
 def _most_confident(reader: Reader, test: Features) -> Floats:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from experiments.training.setup import open_data
-from experiments.verbs.adapt import AdaptConfig, adapt
+from experiments.config import AdaptConfig
+from experiments.settings.loading import part_of
 from fer_id.csv_text import table_csv
 from fer_id.errors import ConfigError
 from fer_id.files import atomic_write_bytes, atomic_write_text
@@ -54,16 +54,15 @@ class CurveConfig(AdaptConfig):
 
 
 def curve(config: CurveConfig) -> str:
-    """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg``; return the table.
+    """Adapt at every size without a finished run; write ``curve-<over>.csv`` and ``.svg``; return the table. A size
+    beyond the cohort's is a ConfigError before anything is trained."""
+    from experiments.verbs.train import train
 
-    Raises:
-        ConfigError: a size beyond the cohort's, before anything is trained.
-    """
     folder = Path(config.runs.root) / (config.name or f"{config.data.name}/curve")
     runs = {}
     for size in _sizes(config):
         say(f"{size} {config.over}")
-        adapt(_at(config, size, folder))
+        train(_at(config, size, folder))
         runs[size] = RunDir.open(folder / f"{config.over}-{size:03d}")
     rows = [_row(size, run) for size, run in runs.items()]
     store = next(iter(runs.values())).job().store
@@ -77,7 +76,9 @@ def curve(config: CurveConfig) -> str:
 
 def _sizes(config: CurveConfig) -> list[int]:
     """Return the sizes, rising; all folds have as many children (or one fold as many earlier clips)."""
-    data = open_data(_plain(config), None)
+    from experiments.training.setup import open_data
+
+    data = open_data(config, None)
     if config.over == CHILDREN:
         most = min(len(data.subjects(fold.train)) for fold in data.folds)
     else:
@@ -89,15 +90,10 @@ def _sizes(config: CurveConfig) -> list[int]:
     return sorted(set(config.sizes or doubling))
 
 
-def _plain(config: CurveConfig) -> AdaptConfig:
-    """Return the configuration of the adaptation, without the keys of the curve."""
-    return AdaptConfig(**{field.name: getattr(config, field.name) for field in fields(AdaptConfig)})
-
-
 def _at(config: CurveConfig, size: int, folder: Path) -> AdaptConfig:
     """Return the configuration of the adaptation at one size."""
     name = f"{folder.relative_to(config.runs.root).as_posix()}/{config.over}-{size:03d}"
-    made = replace(_plain(config), name=name)
+    made = replace(part_of(AdaptConfig, config), name=name)
     if config.over == CLIPS:
         return replace(made, protocol=replace(config.protocol, own_clips=size))
     if size:
@@ -113,8 +109,8 @@ def _row(size: int, run: RunDir) -> dict[str, float | int | None]:
     return {
         "size": size,
         "accuracy": metrics.accuracy,
-        "low": interval.low if interval else None,
-        "high": interval.high if interval else None,
+        "low": None if interval is None else interval.low,
+        "high": None if interval is None else interval.high,
         "macro_f1": metrics.macro_f1,
         "worst_subject": min(accuracies, default=None),
         "subjects": metrics.n_subjects,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from fer_id.errors import DataError
 from fer_id.evaluation.config import LEAST_FACE, MIN_SUBJECTS, Breakdown
-from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import Clash, setting
 
@@ -47,6 +47,8 @@ class EvaluateConfig(ReportConfig):
 def evaluate(config: EvaluateConfig) -> str:
     """Compute ``metrics.json``, the figures and the page; return the main metrics, gaps and flagging as text."""
     from fer_id.evaluation.evaluate import Options
+    from fer_id.evaluation.groups.disclosure import public_view
+    from fer_id.files import write_json
     from fer_id.reporting import doubt
     from fer_id.reporting.group_words import gap_sentences
     from fer_id.reporting.report import evaluate_run
@@ -58,7 +60,10 @@ def evaluate(config: EvaluateConfig) -> str:
     groups = Breakdown(config.groups, config.pairs, config.min_subjects)
     metrics = evaluate_run(run, Options(groups, config.risk, config.level, config.least_face))
     if config.public is not None:
-        _write_public(metrics, Path(config.public))
+        if metrics.subgroups is None:
+            why = metrics.reason("subgroups")
+            raise DataError(f"public={config.public}: no groups of this run to write ({why})")
+        write_json(Path(config.public), {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
     names = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "auc", "specificity", "coverage")
     rows = [f"  {name:<16} {'undefined' if metrics[name] is None else format(metrics[name], '.4f')}" for name in names]
     size = f"{counted(metrics.n_clips, 'clip')}, {counted(metrics.n_subjects, 'subject')}"
@@ -69,11 +74,8 @@ def evaluate(config: EvaluateConfig) -> str:
 
 
 def _require_outside(path: Path, run: RunDir) -> None:
-    """Check, before anything is computed, that the public file replaces nothing but an older public file.
-
-    Raises:
-        DataError: ``path`` is a folder, lies inside a run, or is a file that is no public view of groups.
-    """
+    """Raise DataError, before anything is computed, unless the public file replaces nothing but an older public file:
+    ``path`` is a folder, lies inside a run, or is a file that is no public view of groups."""
     from fer_id.files import read_json
 
     if path.is_dir():
@@ -81,21 +83,11 @@ def _require_outside(path: Path, run: RunDir) -> None:
     if any((folder / "config.yaml").is_file() for folder in path.resolve().parents):
         raise DataError(f"public={path}: lies inside a run, among its own files; choose a file outside of {run.path}")
     if path.exists():
-        try:
-            old = read_json(path, DataError)
-        except DataError:
-            old = {}
-        if not {"provenance", "min_subjects", "columns"} <= set(old):
+        old = set[str]()
+        with suppress(DataError):
+            old |= read_json(path, DataError).keys()
+        if not {"provenance", "min_subjects", "columns"} <= old:
             raise DataError(f"public={path}: is there already, and holds no public view of groups; choose another name")
-
-
-def _write_public(metrics: Metrics, path: Path) -> None:
-    from fer_id.evaluation.groups.disclosure import public_view
-    from fer_id.files import write_json
-
-    if metrics.subgroups is None:
-        raise DataError(f"public={path}: no groups of this run to write ({metrics.reason('subgroups')})")
-    write_json(path, {"provenance": metrics.provenance, **public_view(metrics.subgroups)})
 
 
 def report(config: ReportConfig) -> Path:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fer_id.errors import RunError
 from fer_id.explain.config import ExplainConfig
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from fer_id.reporting.gallery import Shown
     from fer_id.types import ClipBatch
 
+Floats = NDArray[np.float64]
+
 _MOST_IN_GALLERY = 8  # of each kind
 _OTHER_METHODS = "Grad-CAM beside other methods, on the 8x8 cells on which they are compared"
 
@@ -41,15 +44,8 @@ class ExplainRunConfig(ExplainConfig):
 
 
 class FoldExplanation(NamedTuple):
-    """Explanation of one fold's model.
-
-    Attributes:
-        explained: attribution on its clips.
-        checked: sanity checks of some clips' maps; None without any.
-        data: data module of the clips.
-        layer: name of the Grad-CAM layer.
-        precision: precision of the model's computation.
-    """
+    """Explanation of one fold's model: attribution on its clips, sanity checks of some clips' maps, the data module of
+    the clips, the name of the Grad-CAM layer, and the precision of the computation."""
 
     explained: Explained
     checked: Checked | None
@@ -69,12 +65,9 @@ def explain(config: ExplainRunConfig) -> str:
     return "\n".join([*read_sentences(run), str(run.path / "explain" / "index.html")])
 
 
-def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], list[Shown]]:
-    """Write ``explain/`` into a run, which need not be marked finished yet.
-
-    Returns:
-        the contents of ``explain.json``, and the gallery.
-    """
+def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, object], list[Shown]]:
+    """Write ``explain/`` into a run, which need not be marked finished yet; return the contents of ``explain.json``,
+    and the gallery."""
     import pandas as pd
 
     from fer_id.evaluation.predictions import class_names
@@ -92,11 +85,12 @@ def explain_run(run: RunDir, config: ExplainConfig) -> tuple[dict[str, Any], lis
         raise RunError(f"{run.path}: no test clip was chosen (clips={config.clips}), so nothing is explained")
     first = parts[0]
     rows = pd.concat([part.explained.rows for part in parts], ignore_index=True)
-    columns = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=_confidence(chosen))
+    confidence = [float(row.get(f"p_{row['predicted']}", "nan")) for row in chosen.to_dict("records")]
+    columns = chosen[["clip_id", "fold", "label", "predicted"]].assign(confidence=confidence)
     columns = columns.assign(**{f"{GROUP}{name}": chosen[name] for name in first.data.groups})
     rows = rows.merge(columns, on="clip_id", how="left", validate="one_to_one")
     checks, curves, methods = _pooled([part.checked for part in parts if part.checked is not None])
-    content: dict[str, Any] = plain(
+    content: dict[str, object] = plain(
         {
             "provenance": first.data.provenance,
             "model": run.config()["model"]["name"],
@@ -160,7 +154,7 @@ def _explain_fold(
     return FoldExplanation(explained, checks, data, layer, trained.precision)
 
 
-def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Any], dict[str, pd.DataFrame]]:
+def _pooled(checked: list[Checked]) -> tuple[pd.DataFrame | None, dict[str, Floats], dict[str, pd.DataFrame]]:
     """Pool rows, mean curves and methods of all folds."""
     import pandas as pd
 
@@ -178,14 +172,6 @@ def _rows(data: FerDataModule, chosen: pd.DataFrame) -> np.ndarray[Any, np.dtype
 
 def _batches(data: FerDataModule, rows: np.ndarray[Any, np.dtype[np.int64]], doing: str) -> Iterator[ClipBatch]:
     return track(data.plain_batches(rows), doing, -(-len(rows) // data.batch_size))
-
-
-def _confidence(test: pd.DataFrame) -> list[float]:
-    """Return the probability of the predicted class; NaN for a clip without a prediction."""
-    return [
-        float(row[f"p_{row['predicted']}"]) if isinstance(row["predicted"], str) else float("nan")
-        for row in test.to_dict("records")
-    ]
 
 
 def _gallery(parts: list[FoldExplanation], rows: pd.DataFrame) -> list[Shown]:
@@ -218,14 +204,8 @@ def _gallery(parts: list[FoldExplanation], rows: pd.DataFrame) -> list[Shown]:
             store = part.data.stores[int(where["store"])]
             own = part.explained.maps[row["clip_id"]].astype(np.float32)
             maps = others[row["clip_id"]] if kind == _OTHER_METHODS else {GRAD_CAM: own}
-            strips.append(
-                film_strip(
-                    kind,
-                    store.read(int(where["row"])),
-                    {METHOD_NAMES[name]: attribution for name, attribution in maps.items()},
-                    row,
-                    provenance=store.card.provenance,
-                    shareable=store.card.shareable(str(row["subject_id"])),
-                )
-            )
+            named = {METHOD_NAMES[name]: attribution for name, attribution in maps.items()}
+            shareable = store.card.shareable(str(row["subject_id"]))
+            clip, provenance = store.read(int(where["row"])), store.card.provenance
+            strips.append(film_strip(kind, clip, named, row, provenance=provenance, shareable=shareable))
     return strips

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_modules.config import DataConfig
-from experiments.settings.loading import read
-from experiments.settings.sources import GROUPS, group_names
+from experiments.settings.loading import GROUPS, group_names, read
 from fer_id.errors import ConfigError
 from fer_id.models.config import TIMM, ModelConfig
 from fer_id.settings import Clash, setting
@@ -41,14 +40,8 @@ class ModelFile:
 
 
 def model_file(choice: str) -> ModelFile:
-    """Return a shipped model, one of timm's, or one of the user's own.
-
-    Args:
-        choice: a shipped name, ``timm:NAME``, or the path of a ``.yaml`` file.
-
-    Raises:
-        ConfigError: there is no such model, or its file has mistakes.
-    """
+    """Return a model by a shipped name, ``timm:NAME``, or the path of a ``.yaml`` file; raise ConfigError where there
+    is no such model, or its file has mistakes."""
     if choice.startswith(TIMM):
         return ModelFile(DataConfig(frames="frame"), ModelConfig(choice, choice, "mean"))
     if not choice.endswith(".yaml") and choice not in group_names("model"):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fer_id.errors import ConfigError
 from fer_id.evaluation.config import LEAST_FACE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from data_modules.cohort.video_consent import Permitted
     from experiments.training.video_model import Opened
     from fer_id.video.inference import VideoPrediction
-    from fer_id.video.timeline import About, Timeline, Video
+    from fer_id.video.timeline import Timeline, Video
 
 UNCHECKED = (
     "Nobody's consent was checked: no cohort was given. Showing somebody to this model takes their guardian's consent "
@@ -85,46 +85,37 @@ def predict(config: PredictConfig) -> str:
 
     Raises:
         ConsentError: no consent to ``inference``; then the video is not opened.
-        RunError, ConfigError, BundleError: the model cannot be used for a video.
-        DataError: no video, or damaged.
-        FerIdError: ``out`` exists.
+        RunError, ConfigError, BundleError, DataError: the model cannot be used for a video, or the video is none.
     """
+    from data_modules.cohort.video_consent import permit
     from experiments.training.video_model import open_bundle, open_run
+    from fer_id.consent.keys import keys_home
     from fer_id.files import atomic_folder
     from fer_id.video.output import ERASURE, RECORD, notes, sentences, write_outputs
 
-    video, out = Path(config.video), Path(config.out)
-    permitted = _permitted(config, video)
+    video, out, permitted, consent = Path(config.video), Path(config.out), None, UNCHECKED
+    if config.cohort:
+        permitted = permit(Path(config.cohort), video, config.subject, keys_home(), date.today())
+        until = f" until {permitted.until}" if permitted.until else ""
+        consent = f"Consent to inference of {permitted.subject} holds{until}, checked on {date.today()}."
     if config.bundle:
         opened = open_bundle(config.bundle, config.trusted_key, config.fps)
     else:
         opened = open_run(str(config.run), config.fps)
-    if permitted is not None:
+    if permitted is not None and permitted.provenance != "synthetic":
         _require_fit(opened, permitted)
     with atomic_folder(out, replaces=RECORD if config.overwrite else None) as draft:
         timeline = _timeline(config, video, opened, permitted)
-        write_outputs(timeline, draft, out, _consent(permitted))
+        write_outputs(timeline, draft, out, consent)
         if permitted is not None:  # before the folder can be opened
             facts = {"subject": permitted.subject, "video": permitted.video}
             permitted.log.append("predicted", **facts, provenance=timeline.about.provenance)
-    lines = [*sentences(timeline), *notes(timeline), timeline.about.sentence, _consent(permitted)]
+    lines = [*sentences(timeline), *notes(timeline), timeline.about.sentence, consent]
     return "\n".join([*lines, f"{ERASURE} {out}", str(out / "index.html")])
 
 
-def _permitted(config: PredictConfig, video: Path) -> Permitted | None:
-    """Return the person whose consent allows the prediction; None without a cohort."""
-    if not config.cohort:
-        return None
-    from data_modules.cohort.video_consent import permit
-    from fer_id.consent.keys import keys_home
-
-    return permit(Path(config.cohort), video, config.subject, keys_home(), date.today())
-
-
 def _require_fit(opened: Opened, permitted: Permitted) -> None:
-    """Raise ConfigError where the bundle is not released for this person; drawn people are exempt."""
-    if permitted.provenance == "synthetic":
-        return
+    """Raise ConfigError where the bundle is not released for this person."""
     if opened.demonstration:
         raise ConfigError("the bundle is a demonstration: it was not released for use with anybody in this cohort")
     for unfit in opened.unfit:
@@ -136,7 +127,7 @@ def _require_fit(opened: Opened, permitted: Permitted) -> None:
             raise ConfigError(f"the bundle is not for use with this person: {unfit}")
 
 
-def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
+def _timeline(config: PredictConfig, path: Path, opened: Opened, permitted: Permitted | None) -> Timeline:
     """Run the model on the video and return the timeline."""
     from data_modules.videos import CONFIDENCE
     from fer_id.preprocessing.face_marks import Mark
@@ -152,32 +143,34 @@ def _timeline(config: PredictConfig, video: Path, opened: Opened, permitted: Per
         raise ConfigError(
             f"stride={stride}: a window has {watcher.frames} frames; those between two windows would not be looked at"
         )
-    opened_video = open_video(video)
+    video = open_video(path)
     bundle = find_bundle(config.face_landmarker)
     marks = [Mark(*place, row=f"face={config.face}") for place in parse_marks(config.face) or ()]
     if not marks and permitted is not None:
         marks = list(permitted.marks)
     with FaceLandmarker(bundle, max_faces=MOST_FACES, confidence=CONFIDENCE) as landmarker:
         watched = predict_windows(
-            opened_video, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
+            video, watcher, landmarker, stride=stride, reacquire_s=config.reacquire_s, marks=marks
         )
-    about = _about(opened, watched, stride, config.least_face, permitted)
-    about = replace(about, of_video=_of_video(opened_video, watched, marked=bool(marks)))
-    times = spans(watched.windows, watcher.fps, opened_video.length_s)
-    seen = with_face(times, watched.frames)
-    windows = judge_windows(
-        times,
-        watched.valid,
-        seen,
-        watched.logits,
-        watcher.labels,
-        about.temperature,
-        about.threshold,
-        config.least_face,
-    )
-    faces = watched.faces if config.thumbnails else ()
-    subject = permitted.subject if permitted is not None else ""
-    return Timeline(opened_video, about, watcher.labels, watched.frames, windows, tuple(faces), subject)
+    settings = {
+        "fps": watcher.fps,
+        "window": watcher.frames,
+        "stride": stride,
+        "least_face": config.least_face,
+        "colour": "gray" if watcher.gray else "rgb",
+        "min_eye_distance": watcher.min_eye_distance,
+        "precision": watcher.precision,
+    }
+    subject, about_model = permitted.subject if permitted is not None else "", opened.about.notes
+    if subject in opened.learned_from:
+        about_model += ("The model learned from this very person: it is surer of them than of anybody new.",)
+    of_video = _of_video(video, watched, marked=bool(marks))
+    about = replace(opened.about, settings=settings, notes=about_model, of_video=of_video)
+    times = spans(watched.windows, watcher.fps, video.length_s)
+    seen, sure = with_face(times, watched.frames), (about.temperature, about.threshold, config.least_face)
+    windows = judge_windows(times, watched.valid, seen, watched.logits, watcher.labels, *sure)
+    faces = tuple(watched.faces if config.thumbnails else ())
+    return Timeline(video, about, watcher.labels, watched.frames, windows, faces, subject)
 
 
 def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
@@ -190,25 +183,6 @@ def parse_marks(text: str) -> list[tuple[float, float, float]] | None:
     places = [(float(part[3]), float(part[1]), float(part[2])) for part in parts if part]
     inside = all(x <= 1 and y <= 1 for _, x, y in places)
     return places if inside and len({time for time, _, _ in places}) == len(parts) else None
-
-
-def _about(
-    opened: Opened, watched: VideoPrediction, stride: int, least_face: float, permitted: Permitted | None
-) -> About:
-    """Return the facts on the model, with its settings on this video."""
-    watcher, notes = opened.watcher, list(opened.about.notes)
-    settings: dict[str, Any] = {
-        "fps": watcher.fps,
-        "window": watcher.frames,
-        "stride": stride,
-        "least_face": least_face,
-        "colour": "gray" if watcher.gray else "rgb",
-        "min_eye_distance": watcher.min_eye_distance,
-        "precision": watcher.precision,
-    }
-    if permitted is not None and permitted.subject in opened.learned_from:
-        notes.append("The model learned from this very person: it is surer of them than of anybody new.")
-    return replace(opened.about, settings=settings, notes=tuple(notes))
 
 
 def _of_video(video: Video, watched: VideoPrediction, *, marked: bool) -> tuple[str, ...]:
@@ -229,13 +203,4 @@ def _of_video(video: Video, watched: VideoPrediction, *, marked: bool) -> tuple[
         notes.append(
             f"More than one face in {watched.several_faces} of {len(watched.frames)} frames: followed was {whose}."
         )
-    if video.hdr:
-        notes.append(f"{HDR_NOTE}.")
-    return tuple(notes)
-
-
-def _consent(permitted: Permitted | None) -> str:
-    if permitted is None:
-        return UNCHECKED
-    until = f" until {permitted.until}" if permitted.until else ""
-    return f"Consent to inference of {permitted.subject} holds{until}, checked on {date.today()}."
+    return (*notes, f"{HDR_NOTE}.") if video.hdr else tuple(notes)

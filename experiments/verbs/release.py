@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.settings.sources import GROUPS, group_names
+from experiments.settings.loading import GROUPS, group_names
 from fer_id.errors import ConfigError, FerIdError
 from fer_id.extras import require_extra
 from fer_id.settings import Clash, setting
 
 if TYPE_CHECKING:
     from fer_id.release.evidence import Record
-    from fer_id.release.gate import Verdict
-    from fer_id.release.policy import Policy
     from fer_id.runs.run_dir import RunDir
 
 VERIFY = "verify"
@@ -69,10 +67,8 @@ def release(config: ReleaseConfig) -> str:
 
     Raises:
         ReleaseRefused: has every reason; nothing was written but a line in the audit log.
-        PolicyError: the policy is faulty.
-        RunError: no such run.
+        PolicyError, RunError: the policy is faulty, or there is no such run.
         BundleError, SignatureError: the bundle to verify is not the signed one.
-        MissingExtraError: what the ONNX export needs is not installed.
     """
     from fer_id.release.bundle import verify_bundle
 
@@ -86,7 +82,7 @@ def _release(config: ReleaseConfig) -> str:
     from experiments.releasing.lineage import check_lineage, site_log
     from experiments.releasing.packing import pack
     from fer_id.consent.keys import keys_home
-    from fer_id.release.bundle import write_bundle
+    from fer_id.release.bundle import DEMONSTRATION, write_bundle
     from fer_id.release.gate import judge_release
     from fer_id.release.policy import read_policy
     from fer_id.release.signing import Signer
@@ -108,11 +104,18 @@ def _release(config: ReleaseConfig) -> str:
     if verdict.reasons:
         if log is not None:
             log.append("release refused", **facts, reasons=verdict.reasons)
-        raise ReleaseRefused(_refusal(record, verdict))
+        count = len(verdict.reasons)
+        lines = [f"{record.path} is not released: {count} reason{'s' if count > 1 else ''}"]
+        lines += [f"  - {reason}" for reason in verdict.reasons]
+        bounds = "Nothing was written. People decided on these bounds: mend the model, not the policy."
+        raise ReleaseRefused("\n".join([*lines, bounds]))
     if log is not None:  # before the bundle can be passed on
         log.append("released", **facts, bundle=out.name, signed_by=signer.fingerprint)
     write_bundle(out, packed.files, signer, kind=policy.kind, name=record.name)
-    lines = _result(out, record, policy, verdict)
+    status = f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"
+    lines = [status, *(f"  not for use with {group}" for group in verdict.unfit)]
+    if record.metrics.answers_nothing:
+        lines[1:1] = ["  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked"]
     return "\n".join([*lines, packed.summary, f"signed by {signer.fingerprint}", str(out)])
 
 
@@ -130,11 +133,7 @@ def _record(path: str) -> tuple[RunDir, Record]:
 
 
 def policy_path(policy: str) -> Path:
-    """Return the file of a policy: a shipped name, or the path of a YAML file.
-
-    Raises:
-        ConfigError: neither.
-    """
+    """Return the file of a policy: of a shipped name, or the path of a YAML file."""
     if policy in group_names("policy"):
         return GROUPS / "policy" / f"{policy}.yaml"
     if Path(policy).suffix in (".yaml", ".yml"):
@@ -142,19 +141,3 @@ def policy_path(policy: str) -> Path:
     raise ConfigError(
         f"policy={policy}: unknown. Known: {', '.join(group_names('policy'))}; or the path of a .yaml file"
     )
-
-
-def _refusal(record: Record, verdict: Verdict) -> str:
-    count = len(verdict.reasons)
-    lines = [f"{record.path} is not released: {count} reason{'s' if count > 1 else ''}"]
-    lines += [f"  - {reason}" for reason in verdict.reasons]
-    return "\n".join([*lines, "Nothing was written. People decided on these bounds: mend the model, not the policy."])
-
-
-def _result(out: Path, record: Record, policy: Policy, verdict: Verdict) -> list[str]:
-    from fer_id.release.bundle import DEMONSTRATION
-
-    lines = [f"DEMONSTRATION, not for use with children: {out}" if policy.kind == DEMONSTRATION else f"released: {out}"]
-    if record.metrics.answers_nothing:
-        lines.append("  it answers nothing by itself: no threshold on inner validation keeps the risk that was asked")
-    return [*lines, *(f"  not for use with {group}" for group in verdict.unfit)]

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING
 
 from experiments.config import TrainConfig
 from experiments.interrupts import Terminated, terminable
-from experiments.sweeping.config import RESUME, RUN, SweepConfig
 from experiments.sweeping.ledger import INTERRUPTED, OVER, RUNNING, SETTINGS, Ledger
-from experiments.sweeping.machines import require_answer
+from experiments.sweeping.machines import RESUME, RUN, SweepConfig, require_answer
 from experiments.sweeping.plan import Plan, read_plan
-from experiments.sweeping.spec import Sweep, find, read_sweep
+from experiments.sweeping.spec import find, read_sweep
 from fer_id.errors import RunError
 from fer_id.extras import require_extra
 from fer_id.files import locked
@@ -34,19 +33,20 @@ if TYPE_CHECKING:
 
 
 def sweep(config: SweepConfig) -> str:
-    """Run or resume the trials of a sweep; write ``sweep.csv``, ``sweep.png`` and, for folds, ``selected``.
-
-    Returns:
-        the number of trials, the best of them, and how to use it.
+    """Run or resume the trials of a sweep; write ``sweep.csv``, ``sweep.png`` and, for folds, ``selected``; return the
+    number of trials, the best of them, and how to use it.
 
     Raises:
         ConfigError: problems of the file, the settings or the cluster.
-        RunError: the study belongs to another file or version, or is in use; or trials failed (after all others are
-            done).
-        MissingExtraError: Ray or Optuna is not installed.
+        RunError: the study is another file's or version's, or in use; or trials failed (after all others are done).
     """
     require_extra("sweep", "fer-id sweep")
-    plan = _resumed(config) if config.action == RESUME else _new_plan(config)
+    if config.action == RESUME:
+        plan = _resumed(Path(config.file))
+    else:
+        plan = read_plan(find(config.file), config.name, config.runs.root, config.overrides)
+    if config.run_cap is not None:
+        plan = replace(plan, sweep=replace(plan.sweep, run_cap=config.run_cap))
     first = plan.check()
     if config.ray.address is not None:
         require_answer(config.ray.address)
@@ -58,33 +58,20 @@ def sweep(config: SweepConfig) -> str:
         return _search(config, plan, _ledger(config, plan, data), data)
 
 
-def _new_plan(config: SweepConfig) -> Plan:
-    plan = read_plan(find(config.file), config.name, config.runs.root, config.overrides)
-    return replace(plan, sweep=_capped(plan.sweep, config.run_cap))
-
-
-def _resumed(config: SweepConfig) -> Plan:
+def _resumed(folder: Path) -> Plan:
     """Return the plan of an existing study; raise RunError where it is missing or damaged."""
-    folder = Path(config.file)
     settings = Ledger.open(folder).settings()
-    if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings]:
+    if missing := [name for name in ("overrides", "run_cap", "search_seed") if name not in settings.model_fields_set]:
         raise RunError(
             f"{folder / SETTINGS}: damaged, {', '.join(missing)} is missing; run the file again under another name="
         )
-    read = _capped(read_sweep(folder / "sweep.yaml"), config.run_cap or settings["run_cap"])
-    return Plan(read, folder.name, str(folder.parent), tuple(settings["overrides"]))
-
-
-def _capped(read: Sweep, run_cap: int | None) -> Sweep:
-    return read if run_cap is None else replace(read, run_cap=run_cap)
+    read = read_sweep(folder / "sweep.yaml")
+    capped = replace(read, run_cap=settings.run_cap or read.run_cap)
+    return Plan(capped, folder.name, str(folder.parent), tuple(settings.overrides))
 
 
 def _open(first: TrainConfig) -> FerDataModule:
-    """Open the study's data, folds and runs to start from, whose faults would stop every trial; this imports torch.
-
-    Raises:
-        FerIdError: faulty stores, folds or runs to start from.
-    """
+    """Open the study's data, folds and runs to start from, whose faults would stop every trial; this imports torch."""
     from experiments.training.parents import open_parent
     from experiments.training.setup import open_data
     from experiments.training.trainer import quiet
@@ -97,11 +84,8 @@ def _open(first: TrainConfig) -> FerDataModule:
 
 
 def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
-    """Return the ledger of an existing study of this sweep, or of a new one.
-
-    Raises:
-        RunError: the folder holds another study, one on another store, or other files.
-    """
+    """Return the ledger of an existing study of this sweep, or of a new one; raise RunError where the folder holds
+    another study, one on another store, or other files."""
     folder = plan.folder
     identity = {
         "file": hashlib.sha256(plan.sweep.text.encode()).hexdigest(),
@@ -124,30 +108,30 @@ def _ledger(config: SweepConfig, plan: Plan, data: FerDataModule) -> Ledger:
         }
         return Ledger.create(folder, plan.sweep.text, settings | identity | {"run_cap": plan.sweep.run_cap})
     ledger = Ledger.open(folder)
-    settings = ledger.settings()
-    differs = [name for name, value in identity.items() if settings.get(name) != value]
+    known = ledger.settings().model_dump(exclude_unset=True)
+    differs = [name for name, value in identity.items() if known.get(name) != value]
     if config.action == RUN and differs:
         raise RunError(
             f"{folder} is a study of another sweep (differs in {', '.join(differs)}); choose another name=, remove the "
             f"folder, or go on with it as it was begun: fer-id sweep resume {folder}"
         )
-    if settings.get("fingerprint") != data.fingerprint:
+    if known.get("fingerprint") != data.fingerprint:
         raise RunError(
             f"{folder} was begun with another store, or its store was made again since: its trials cannot be compared "
             "with new ones. Bring that store back, or run the file again under another name="
         )
-    ledger.write(settings | {"state": RUNNING, "run_cap": plan.sweep.run_cap})
+    ledger.update(state=RUNNING, run_cap=plan.sweep.run_cap)
     return ledger
 
 
 def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule) -> str:
-    from experiments.sweeping.results import require_whole, summary_text, write_results
-    from experiments.sweeping.selection import select
+    from experiments.online.studies import log_configurations
+    from experiments.sweeping.results import require_whole, select, summary_text, write_results
     from experiments.sweeping.study import Study
 
     folded = data.protocol.name in ("kfold", "loso")
-    seed = ledger.settings()["search_seed"]
-    study = Study(plan, ledger, [fold.name for fold in data.folds] if folded else [None], seed=seed)
+    folds = [fold.name for fold in data.folds] if folded else [None]
+    study = Study(plan, ledger, folds, seed=ledger.settings().search_seed)
     if study.ended:
         over, failed = study.ended, [trial for trial in study.ended if not trial.is_over]
         again = f", {len(failed)} failed and are tried again" if failed else ""
@@ -155,12 +139,13 @@ def _search(config: SweepConfig, plan: Plan, ledger: Ledger, data: FerDataModule
     began = time.monotonic()
     if study.has_more():
         _tune(config, study)
-    spent = ledger.settings().get("seconds", 0.0) + time.monotonic() - began
+    spent = ledger.settings().seconds + time.monotonic() - began
     selected = select(study) if folded else None
     write_results(study, data.provenance)
-    if folded:
-        _log_configurations(study)
-    ledger.write(ledger.settings() | {"state": OVER, "seconds": spent})
+    if folded:  # in W&B a run over all folds for each configuration that all folds trained, beside the trials' runs
+        logging = plan.resolve(plan.first()).logging
+        log_configurations(plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)
+    ledger.update(state=OVER, seconds=spent)
     text = summary_text(study, selected, data.provenance)
     require_whole(study, text)
     return text
@@ -179,14 +164,6 @@ def _tune(config: SweepConfig, study: Study) -> None:
             with terminable(signal.SIGINT) as again:  # since Ray has replaced the signal handler
                 tune_study(study, cluster, cpus=config.cpus, before_step=again)
         except (KeyboardInterrupt, Terminated):
-            ledger.write(ledger.settings() | {"state": INTERRUPTED})
+            ledger.update(state=INTERRUPTED)
             say(f"\ninterrupted after {len(study.ended)} trials; go on with: fer-id sweep resume {ledger.folder}")
             raise
-
-
-def _log_configurations(study: Study) -> None:
-    """Log a W&B run over all folds for each configuration that all folds trained, beside the runs of the trials."""
-    from experiments.online.studies import log_configurations
-
-    logging = study.plan.resolve(study.plan.first()).logging
-    log_configurations(study.plan.folder, mode=logging.wandb, project=logging.project, entity=logging.entity)

@@ -6,16 +6,10 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """One line of the table of verbs.
-
-    Attributes:
-        does: description in ``fer-id --help``.
-        example: an example command.
-        paths: settings that arguments without ``=`` fill, and their names in ``--help``; empty: none.
-        run: ``module:function``; the function takes the configuration, and its result is printed. Empty: the function
-            of the verb's name in the module of its name.
-        config: ``module:dataclass`` of the settings; empty: the ``Config`` of that module.
-    """
+    """One line of the table of verbs: description and example command for ``fer-id --help``; the settings that
+    arguments without ``=`` fill, and their names there; ``module:function``, which takes the configuration and returns
+    what is printed (empty: the function of the verb's name in its module); ``module:dataclass`` of the settings (empty:
+    the verb's ``Config`` in that module)."""
 
     does: str
     example: str
@@ -51,6 +45,8 @@ _VERBS = {
         "a run and a cohort -> a run: the model fitted to the cohort, judged child by child",
         "fer-id adapt data=cohort data.store=data/site_a_store model=cnn_lstm init.run=runs/drawn/cnn_lstm "
         "adapt.strategy=gradual name=site_a/gradual",
+        run="experiments.verbs.train:train",
+        config="experiments.config:AdaptConfig",
     ),
     "curve": Verb(
         "adapt at several sizes: what each further child, or earlier clip of the same child, is worth",
@@ -66,8 +62,6 @@ _VERBS = {
         "the page of a run (report.html) again",
         "fer-id report runs/fer2013/shallow",
         "run",
-        run="experiments.verbs.evaluate:report",
-        config="experiments.verbs.evaluate:ReportConfig",
     ),
     "compare": Verb(
         "runs side by side: a page and a table",
@@ -82,7 +76,6 @@ _VERBS = {
         "many trainings of one file in W&B's sweep format, searched by inner validation; sweep resume STUDY goes on",
         "fer-id sweep run lr_augmentation data.store=data/drawn",
         "action file",
-        config="experiments.sweeping.config:SweepConfig",
     ),
     "controls": Verb(
         "does time matter to a run's model: single frames, their mean, other orders, beside whole clips",
@@ -133,10 +126,13 @@ _VERBS = {
     ),
 }
 
-VERBS = {
-    name: verb._replace(
-        run=verb.run or f"experiments.verbs.{name}:{name}",
-        config=verb.config or f"experiments.verbs.{name}:{name.title()}Config",
-    )
-    for name, verb in _VERBS.items()
-}
+_MODULES = {**dict.fromkeys(("prepare", "synth", "simulate", "inspect"), "stores"), "report": "evaluate"}
+"""Modules of verbs that share one with others."""
+
+
+def _placed(name: str, verb: Verb) -> Verb:
+    module = f"experiments.verbs.{_MODULES.get(name, name)}"
+    return verb._replace(run=verb.run or f"{module}:{name}", config=verb.config or f"{module}:{name.title()}Config")
+
+
+VERBS = {name: _placed(name, verb) for name, verb in _VERBS.items()}

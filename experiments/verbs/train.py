@@ -1,4 +1,7 @@
-"""``fer-id train``: one training, or a cross-validation with one run per fold and a parent run over them."""
+"""``fer-id train``: one training, or a cross-validation with one run per fold and a parent run over them.
+
+``fer-id adapt`` is a training with other defaults: weights of another run, leave-one-child-out, an adaptation strategy.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,12 @@ from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from experiments.settings.loading import plain, usual
 from experiments.training.distributed import rank
-from experiments.training.finishing import finish
 from experiments.training.job import describe_job
-from experiments.training.loggers import make_wandb_logger
 from experiments.training.numerics import changeable, settled
 from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, open_data, open_sources
-from experiments.training.trainer import quiet
-from experiments.training.training import FOLD, SINGLE, require_parts, train_along, train_one
+from experiments.training.trainer import make_wandb_logger, quiet
+from experiments.training.training import FOLD, SINGLE, finish, require_parts, train_along, train_one
 from fer_id.progress import say
 from fer_id.reporting.page import duration
 from fer_id.runs.metrics import Metrics
@@ -27,11 +28,8 @@ from fer_id.tasks.features import FeatureBank
 
 
 def train(config: TrainConfig) -> str | None:
-    """Train, predict and evaluate; an interrupted run is resumed.
-
-    Returns:
-        the main scores and the path of the report; None in the other processes of a training on several devices.
-    """
+    """Train (or adapt), predict and evaluate; an interrupted run is resumed. Return the main scores and the path of the
+    report; None in the other processes of a training on several devices."""
     quiet()
     path = Path(config.runs.root) / (config.name or _default_name(config))
     run = RunDir(path)

@@ -94,23 +94,20 @@ def _dropout(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any,
     import numpy as np
     import pandas as pd
 
-    folds = run.folds or [run]
-    draws = [_draws(fold, config) for fold in track(folds, "answering with dropout", len(folds))]
-    if not sum(len(clips) for clips, _, _ in draws):
-        raise RunError(f"{run.path}: no test clip shows a face")
-    clips, answers, precisions = zip(*(draw for draw in draws if len(draw[0])), strict=True)
-    return pd.concat(clips), np.concatenate(answers, axis=1), {"precision": " and ".join(sorted(set(precisions)))}
-
-
-def _draws(run: RunDir, config: UncertaintyConfig) -> tuple[pd.DataFrame, Any, str]:
-    """Return the test clips of one training, their probabilities in each draw (M, N, K), and the precision."""
     from experiments.training.trained_model import TrainedModel
     from fer_id.models.dropout import sampled_answers
 
-    trained = TrainedModel.open(run)
-    data = trained.data
-    with trained.autocast():
-        batches = data.plain_batches(data.fold.test)
-        names, answers = sampled_answers(trained.model, batches, config.members, seed=config.seed)
-    clips = data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name)
-    return clips, answers, trained.precision
+    folds, clips, answers, precisions = run.folds or [run], [], [], set()
+    for fold in track(folds, "answering with dropout", len(folds)):
+        trained = TrainedModel.open(fold)
+        data = trained.data
+        with trained.autocast():
+            batches = data.plain_batches(data.fold.test)
+            names, drawn = sampled_answers(trained.model, batches, config.members, seed=config.seed)
+        if len(names):
+            clips.append(data.clips.set_index("clip_id").loc[names].reset_index().assign(fold=data.fold.name))
+            answers.append(drawn)
+            precisions.add(trained.precision)
+    if not clips:
+        raise RunError(f"{run.path}: no test clip shows a face")
+    return pd.concat(clips), np.concatenate(answers, axis=1), {"precision": " and ".join(sorted(precisions))}

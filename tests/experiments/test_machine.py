@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from experiments import cli
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, USERS_FAULT
+from tests.experiments.messages import refusal
 
 
 def fer_id(*arguments: str, shell: str = "", **environment: str | None) -> subprocess.CompletedProcess[bytes]:
@@ -40,12 +41,10 @@ def test_a_user_without_a_home(
     for name in ("HOME", "FER_ID_KEYS", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(Path, "home", unknown)
-    assert main(["consent", "audit"]) == USERS_FAULT
-    assert "FER_ID_KEYS=FOLDER" in capsys.readouterr().err
+    assert "FER_ID_KEYS=FOLDER" in refusal(capsys, ["consent", "audit"])
     monkeypatch.setenv("FER_ID_KEYS", "~/keys")
     monkeypatch.setattr(Path, "expanduser", lambda path: unknown())
-    assert main(["consent", "audit"]) == USERS_FAULT
-    assert "~/keys: no home folder is known" in capsys.readouterr().err
+    assert "~/keys: no home folder is known" in refusal(capsys, ["consent", "audit"])
 
 
 @pytest.mark.parametrize("streams", ["| head -n 1", "2>&1 | head -n 1", "| true", "2>&1 | true"])
@@ -76,8 +75,7 @@ def test_names_that_are_no_text_are_refused_by_name(
         os.fsdecode(b"face\xff.png").encode()
 
     monkeypatch.setattr(cli, "imported", lambda target: encode if target.endswith(":models") else imported(target))
-    assert main(["models"]) == USERS_FAULT
-    assert "'face\\udcff.png': a name that is not UTF-8 text" in capsys.readouterr().err
+    assert "'face\\udcff.png': a name that is not UTF-8 text" in refusal(capsys, ["models"])
 
 
 imported = cli.imported
@@ -93,8 +91,7 @@ def test_memory_that_cannot_be_allocated(
         raise error
 
     monkeypatch.setattr(cli, "imported", lambda target: build if target.endswith(":models") else imported(target))
-    assert main(["models"]) == USERS_FAULT
-    assert "out of memory" in capsys.readouterr().err
+    assert "out of memory" in refusal(capsys, ["models"])
 
 
 def test_figures_leave_nothing_in_the_home_folder(tmp_path: Path) -> None:

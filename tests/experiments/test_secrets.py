@@ -26,7 +26,7 @@ import wandb
 from PIL import Image
 
 from experiments.cli import DONE, main
-from experiments.training import loggers
+from experiments.training import trainer
 from fer_id.loggers import disclosure, results
 from fer_id.loggers import wandb as private
 from fer_id.loggers.wandb_session import close_session
@@ -209,7 +209,7 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     if what == "settings":
         monkeypatch.setattr(private, "public", dict)
     elif what == "folds":
-        monkeypatch.setattr(loggers, "_wandb_name", lambda path, data: "/".join(path))
+        monkeypatch.setattr(trainer, "_wandb_name", lambda path, data: "/".join(path))
     elif what == "faces":
         original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)

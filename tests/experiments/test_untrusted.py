@@ -9,6 +9,7 @@ import torch
 
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import refusal
 
 Tiny = Callable[..., list[str]]
 Capture = pytest.CaptureFixture[str]
@@ -43,57 +44,47 @@ LOADING = [
 """What loads weights."""
 
 
+@pytest.fixture
+def refuse(finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture) -> Callable[..., None]:
+    """Run a command that loads weights after the checkpoint was changed, and restore the checkpoint."""
+
+    def run(command: list[str], change: dict[str, Any], words: str) -> None:
+        file = finished.path / "checkpoints" / "best.ckpt"
+        good = file.read_bytes()
+        content = torch.load(file, weights_only=True)
+        command = [argument.format(run=finished.path, file=file) for argument in command]
+        if command[0] in ("train", "adapt"):
+            command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
+        try:
+            torch.save({**content, **change}, file)
+            finished.finish()  # records the changed file, so that its content is what is refused
+            message = refusal(capsys, command)
+        finally:
+            file.write_bytes(good)
+            finished.finish()
+        assert words in message
+        assert "best.ckpt" in message
+        assert not (tmp_path / "runs" / "b" / "DONE").exists()
+
+    return run
+
+
 @pytest.mark.parametrize("command", LOADING, ids=" ".join)
-def test_code_in_a_checkpoint_is_not_run(
-    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
-) -> None:
+def test_code_in_a_checkpoint_is_not_run(command: list[str], refuse: Callable[..., None], tmp_path: Path) -> None:
     trace = tmp_path / "it ran"
-    refused(
-        command, {"hyper_parameters": Code(trace)}, "nothing of it was run", finished, drawn, tiny, tmp_path, capsys
-    )
+    refuse(command, {"hyper_parameters": Code(trace)}, "nothing of it was run")
     assert not trace.exists()
 
 
 @pytest.mark.parametrize("command", LOADING, ids=" ".join)
 def test_weights_that_are_not_finite_are_refused_by_file_and_tensor(
-    command: list[str], finished: RunDir, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Capture
+    command: list[str], refuse: Callable[..., None], finished: RunDir
 ) -> None:
     state = torch.load(finished.path / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
     name = next(name for name in state if name.startswith("model.encoder.blocks"))
     spoilt = {"state_dict": {**state, name: torch.full_like(state[name], float("inf"))}}
     words = f"{name.rpartition('encoder.')[2]}: NaN or infinite values"
-    refused(command, spoilt, words, finished, drawn, tiny, tmp_path, capsys)
-
-
-def refused(
-    command: list[str],
-    change: dict[str, Any],
-    words: str,
-    finished: RunDir,
-    drawn: Path,
-    tiny: Tiny,
-    tmp_path: Path,
-    capsys: Capture,
-) -> None:
-    """Run a command that loads weights after the checkpoint was changed, and restore the checkpoint."""
-    file = finished.path / "checkpoints" / "best.ckpt"
-    good = file.read_bytes()
-    content = torch.load(file, weights_only=True)
-    command = [argument.format(run=finished.path, file=file) for argument in command]
-    if command[0] in ("train", "adapt"):
-        command = [command[0], *tiny(drawn, tmp_path / "runs", "name=b", *command[1:])[1:]]
-    try:
-        torch.save({**content, **change}, file)
-        finished.finish()  # records the changed file, so that its content is what is refused
-        assert main(command) == USERS_FAULT
-    finally:
-        file.write_bytes(good)
-        finished.finish()
-    output = capsys.readouterr().err
-    assert words in output
-    assert "best.ckpt" in output
-    assert "Traceback" not in output
-    assert not (tmp_path / "runs" / "b" / "DONE").exists()
+    refuse(command, spoilt, words)
 
 
 TO_IMPORT = "_target_: pathlib.Path.touch\n_args_: ['{trace}']\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from fer_id.evaluation.effect import Effect
 from fer_id.evaluation.intervals import Interval
+from fer_id.evaluation.paired import Effect
 from fer_id.objectives import OBJECTIVES, lower_is_better
 from fer_id.reporting.benchmark.verdicts import ALPHA, p_words, with_sign
 from fer_id.reporting.comparison import panels

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from data_modules.registry import DATASETS, known_datasets, load_dataset, source_config
 from experiments.config import TrainConfig, TrainerConfig
-from experiments.settings.loading import chosen_by_name, load, plain, read, settings
-from experiments.settings.sources import GROUPS, group_names
-from experiments.verbs.prepare import PrepareConfig
+from experiments.settings.loading import GROUPS, chosen_by_name, group_names, load, plain, read, settings
+from experiments.verbs.stores import PrepareConfig
 from fer_id.errors import ConfigError
 from fer_id.runs.configs import RETIRED, differences
 from fer_id.runs.run_dir import RunDir

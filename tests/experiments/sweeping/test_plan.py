@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from experiments.config import TrainConfig
+from experiments.config import AdaptConfig, TrainConfig
 from experiments.settings.loading import load, plain
 from experiments.sweeping.plan import Plan, read_plan
-from experiments.verbs.adapt import AdaptConfig
 from fer_id.errors import ConfigError
 from fer_id.runs.configs import job_hash
 from tests.experiments.sweeping.conftest import COMMAND, WriteSweep

@@ -11,9 +11,9 @@ import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
 from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, SUGGESTED, Ledger, Trial
-from experiments.sweeping.objective import measured
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
+from experiments.sweeping.trial import Outcome, measured
 from fer_id.errors import RunError
 from fer_id.files import write_json
 from fer_id.labels import TARGET
@@ -75,8 +75,8 @@ def test_a_new_process_goes_on_where_the_last_one_was(make_study: MakeStudy) -> 
     first = suggested(study, 5)
     run = RunDir.create(study.plan.path(first[0].fold, first[0].job), {}, Job())
     run.finish()
-    study.over(first[0], FINISHED, objective=0.5)
-    study.over(first[1], FAILED, reason="no luck")
+    study.over(first[0], Outcome(FINISHED, objective=0.5))
+    study.over(first[1], Outcome(FAILED, reason="no luck"))
     again = make_study()
     assert [(trial.number, trial.fold) for trial in again.ended] == [(1, "s00"), (1, "s01")]
     remaining = suggested(again, 20)
@@ -108,20 +108,20 @@ def test_the_leader_of_a_fold_is_its_own(make_study: MakeStudy) -> None:
     study = make_study(("a", "b"))
     trials = {(trial.fold, trial.number): trial for trial in suggested(study, 8)}
     for number, value in enumerate((0.1, 0.4, 0.3, 0.4), start=1):
-        study.over(trials["a", number], FINISHED, objective=value)
-    study.over(trials["b", 1], FINISHED, objective=0.2)
-    study.over(trials["b", 2], STOPPED, objective=0.9)  # has no predictions
-    study.over(trials["b", 3], FAILED, reason="x")
+        study.over(trials["a", number], Outcome(FINISHED, objective=value))
+    study.over(trials["b", 1], Outcome(FINISHED, objective=0.2))
+    study.over(trials["b", 2], Outcome(STOPPED, objective=0.9))  # has no predictions
+    study.over(trials["b", 3], Outcome(FAILED, reason="x"))
     leaders = [study.leader(fold) for fold in ("a", "b")]
     assert [trial.number for trial in leaders if trial] == [2, 1]  # the first of equals
-    study.over(trials["b", 4], FINISHED, objective=1.0)
+    study.over(trials["b", 4], Outcome(FINISHED, objective=1.0))
     assert study.leader("a") == leaders[0]
 
 
 def test_the_smaller_loss_leads(make_study: MakeStudy) -> None:
     study = make_study((None,), metric={"name": "val/loss", "goal": "minimize"})
     for trial, value in zip(suggested(study, 3), (1.5, 0.5, 0.7), strict=True):
-        study.over(trial, FINISHED, objective=value)
+        study.over(trial, Outcome(FINISHED, objective=value))
     leader = study.leader(None)
     assert leader is not None
     assert leader.objective == 0.5
@@ -200,18 +200,18 @@ def test_the_best_validation_counts(tmp_path: Path) -> None:
         {"epoch": 3, "val/macro_f1": 0.4, "val/loss": 1.2},
     ]
     run = made_up(tmp_path / "a", curve)
-    assert measured(run, "val/macro_f1") == {"objective": 0.6, "epochs": 4, "seconds": 4.5}
-    assert measured(run, "val/loss")["objective"] == 1.2
+    assert measured(run, "val/macro_f1") == Outcome(FINISHED, 0.6, 4, 4.5)
+    assert measured(run, "val/loss").objective == 1.2
 
 
 def test_an_untrained_run_is_scored_by_its_validation_predictions(tmp_path: Path) -> None:
     run = made_up(tmp_path / "a", [])
     table = run.predictions().dropna(subset=["label", "predicted"])
     judged = table[table["split"] == "validation"]
-    assert measured(run, "val/accuracy")["objective"] == pytest.approx(
+    assert measured(run, "val/accuracy").objective == pytest.approx(
         accuracy_score(judged["label"], judged["predicted"])
     )
-    assert measured(run, "val/macro_f1")["objective"] == pytest.approx(
+    assert measured(run, "val/macro_f1").objective == pytest.approx(
         f1_score(judged["label"], judged["predicted"], average="macro")
     )
     with pytest.raises(RunError, match="no val/loss: it learned nothing"):
@@ -234,7 +234,7 @@ def test_a_finished_trial_whose_run_is_gone_is_trained_again(make_study: MakeStu
     (trial,) = suggested(study, 1)
     run = RunDir.create(study.plan.path(None, trial.job), {}, Job())
     run.finish()
-    study.over(trial, FINISHED, objective=0.5)
+    study.over(trial, Outcome(FINISHED, objective=0.5))
     assert not make_study((None,), run_cap=1).has_more()
     (run.path / "DONE").unlink()
     assert [trial.job for trial in suggested(make_study((None,), run_cap=1), 2)] == [trial.job]
@@ -250,7 +250,7 @@ def test_a_trial_whose_curve_is_damaged_stays_what_the_ledger_says(
         run.mkdir(parents=True)
         (run / "DONE").touch()
         (run / "metrics.jsonl").write_text(json.dumps({"epoch": 0, study.plan.sweep.metric: value}) + "\n")
-        study.over(trial, FINISHED, objective=value, epochs=1)
+        study.over(trial, Outcome(FINISHED, objective=value, epochs=1))
     (run / "metrics.jsonl").write_text("damaged\n{}\n")
     again = make_study((None,))
     assert set(again.curves(None)) == {1}

@@ -17,15 +17,15 @@ import torch
 import yaml
 
 from experiments.cli import DONE, INTERRUPTED, TERMINATED, USERS_FAULT, main
-from experiments.sweeping.config import SweepConfig
 from experiments.sweeping.ledger import Ledger
-from experiments.sweeping.machines import machines
+from experiments.sweeping.machines import SweepConfig, machines
 from experiments.sweeping.spec import SWEEPS
 from fer_id.errors import RunError
 from fer_id.files import read_json, write_json
 from fer_id.runs.run_dir import RunDir
 from fer_id.store.reader import ClipStore
 from tests.experiments.conftest import QUICK
+from tests.experiments.messages import refusal
 
 Told = pytest.CaptureFixture[str]
 TINY = ("model=cnn_lstm", "model.widths=[4,4,8,8]", "model.convs=[1,2,1,1]", "model.hidden=8", "batch_size=8")
@@ -97,8 +97,7 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
     file.write_text(yaml.safe_dump(text))
     arguments = ["sweep", "run", str(file), f"runs.root={tmp_path}/runs", "gpus=0"]
     folder = tmp_path / "runs" / "tiny"
-    assert main(arguments) == USERS_FAULT
-    output = capsys.readouterr().err
+    output = refusal(capsys, arguments)
     assert "2 of 4 trials failed" in output
     assert "there is no GPU that torch can use" in output
     assert f"fer-id sweep resume {folder}" in output
@@ -121,8 +120,9 @@ def test_a_failing_trial_leaves_the_others_and_is_tried_again(
 
     # Again: finished trials are unchanged; failed trials fail again.
     before = written(folder, trials[None, 1].job, trials[None, 3].job)
-    assert main(["sweep", "resume", str(folder)]) == USERS_FAULT
-    assert "2 trials are over and stay as they are, 2 failed and are tried again" in capsys.readouterr().err
+    assert "2 trials are over and stay as they are, 2 failed and are tried again" in refusal(
+        capsys, ["sweep", "resume", str(folder)]
+    )
     assert written(folder, trials[None, 1].job, trials[None, 3].job) == before
     assert [line["status"] for line in lines(folder) if line["number"] == 1] == ["suggested", "done"]
     assert [line["status"] for line in lines(folder) if line["number"] == 2] == ["suggested", "failed"] * 2
@@ -326,8 +326,7 @@ def test_a_cluster_that_does_not_answer_is_reported_before_a_study_begins(
     write_file: WriteFile, tmp_path: Path, capsys: Told
 ) -> None:
     arguments = ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs", "ray.address=127.0.0.1:1"]
-    assert main(arguments) == USERS_FAULT
-    assert "ray.address=127.0.0.1:1 does not answer" in capsys.readouterr().err
+    assert "ray.address=127.0.0.1:1 does not answer" in refusal(capsys, arguments)
     assert not (tmp_path / "runs").exists()
 
 
@@ -343,8 +342,9 @@ def test_two_processes_do_not_share_a_study(write_file: WriteFile, tmp_path: Pat
 
 def test_a_folder_of_other_runs_is_left_alone(write_file: WriteFile, tmp_path: Path, capsys: Told) -> None:
     (tmp_path / "runs" / "tiny" / "cnn_lstm").mkdir(parents=True)
-    assert main(["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]) == USERS_FAULT
-    assert "holds other runs (cnn_lstm); choose another name=" in capsys.readouterr().err
+    assert "holds other runs (cnn_lstm); choose another name=" in refusal(
+        capsys, ["sweep", "run", str(write_file()), f"runs.root={tmp_path}/runs"]
+    )
     assert sorted(path.name for path in (tmp_path / "runs" / "tiny").iterdir()) == [".lock", "cnn_lstm"]
 
 
@@ -366,8 +366,7 @@ def test_bad_arguments_are_refused_before_training(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Told
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["sweep", *arguments]) == USERS_FAULT
-    assert message in capsys.readouterr().err
+    assert message in refusal(capsys, ["sweep", *arguments])
     assert not list(tmp_path.rglob("sweep.json"))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from experiments.config import TrainConfig
 from experiments.settings.loading import load
 from experiments.sweeping import trial as worker
-from experiments.sweeping.plan import schema
-from experiments.sweeping.trial import OUTCOME, Assignment, run_trial
+from experiments.sweeping.trial import OUTCOME, Assignment, Outcome, run_trial
 from experiments.training.setup import open_data
 from experiments.training.training import train_one
 from fer_id.callbacks.trial_report import EndedOutside, Watch
@@ -72,7 +72,7 @@ def test_errors_of_a_training_are_returned_and_logged(
 
     monkeypatch.setattr(worker, "_report", fault)
     outcome = run_trial(assigned())[OUTCOME]
-    assert outcome == {"status": "failed", "reason": "LookupError: a fault of ours"}
+    assert outcome == asdict(Outcome("failed", reason="LookupError: a fault of ours"))
     assert "Traceback" in log.read_text()
     assert not (log.parent / "DONE").exists()
 
@@ -107,7 +107,7 @@ def test_a_machine_without_the_folder_says_so(assigned: Callable[..., dict[str, 
 def test_a_resumed_trial_reports_its_earlier_validations_too(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:
     """A lost worker's trial: ASHA compares whole curves."""
     words = tiny(drawn, tmp_path, "name=a", "trainer.max_epochs=4", "trainer.validate_every=2")[1:]
-    config, run = load(schema("train"), words), RunDir(tmp_path / "a")
+    config, run = load(TrainConfig, words), RunDir(tmp_path / "a")
     reports: list[tuple[int, float, bool]] = []
 
     def tell(*report: Any) -> None:

@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from experiments.sweeping import machines as module
-from experiments.sweeping.config import SweepConfig
 from experiments.sweeping.ledger import FINISHED, Ledger
-from experiments.sweeping.machines import fitting, require_answer
+from experiments.sweeping.machines import SweepConfig, fitting, require_answer
 from experiments.sweeping.plan import Plan
 from experiments.sweeping.study import Study
-from experiments.sweeping.trial import LAST, VALIDATION, VALUE
+from experiments.sweeping.trial import LAST, VALIDATION, VALUE, Outcome
 from experiments.sweeping.tuning import Stopper, _death
 from fer_id.errors import ConfigError
 
@@ -99,7 +98,7 @@ def test_trials_ended_before_a_crash_are_compared_with(make_plan: MakePlan) -> N
     run.mkdir(parents=True)
     lines = [f'{{"epoch": {epoch}, "val/macro_f1": 0.9}}\n' for epoch in range(3)]
     (run / "metrics.jsonl").write_text("".join(lines))
-    study.over(trial, FINISHED, objective=0.9)
+    study.over(trial, Outcome(FINISHED, 0.9))
     resumed = Stopper(Study(plan, Ledger.open(plan.folder), (None,), seed=0))
     assert decisions(resumed, RayTrial("bad"), [0.1] * 3) == "gSg"
 

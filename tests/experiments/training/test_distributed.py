@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from experiments.cli import DONE, TERMINATED, USERS_FAULT, main
+from experiments.cli import DONE, TERMINATED, main
 from fer_id.models.checkpoint import read_tensors
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import refusal
 
 Tiny = Callable[..., list[str]]
 Told = pytest.CaptureFixture[str]
@@ -135,8 +136,7 @@ def test_who_started_the_processes_and_the_configuration_must_agree(
 ) -> None:
     for name, value in started.items():
         monkeypatch.setenv(name, value)
-    assert main(tiny(drawn, tmp_path, *settings, "name=a")) == USERS_FAULT
-    assert says in capsys.readouterr().err
+    assert says in refusal(capsys, tiny(drawn, tmp_path, *settings, "name=a"))
     assert not list(tmp_path.iterdir())
 
 
@@ -161,8 +161,7 @@ def test_a_training_of_one_does_not_heed_the_job_it_runs_in(
 def test_what_several_devices_cannot_share_is_refused(
     setting: str, says: str, drawn: Path, tiny: Tiny, tmp_path: Path, capsys: Told
 ) -> None:
-    assert main(tiny(drawn, tmp_path, TWO, "name=a", setting)) == USERS_FAULT
-    told = capsys.readouterr().err
+    told = refusal(capsys, tiny(drawn, tmp_path, TWO, "name=a", setting))
     assert says in told
     assert "trainer.devices" in told
     assert not list(tmp_path.iterdir())
@@ -171,7 +170,6 @@ def test_what_several_devices_cannot_share_is_refused(
 SHARE = """
 import os, sys, torch
 from torch import distributed, nn
-from fer_id.tasks.parallel import share_of_loss
 rank, clips = 0, [3, 1, 0]
 for other in (1, 2):  # torch is imported once
     if rank == 0 and os.fork() == 0:

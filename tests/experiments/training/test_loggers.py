@@ -10,10 +10,11 @@ import pytest
 import pytorch_lightning as pl
 import wandb
 
-from experiments.cli import DONE, INTERRUPTED, USERS_FAULT, main
+from experiments.cli import DONE, INTERRUPTED, main
 from fer_id.callbacks import register_callback, registry
 from fer_id.callbacks.record import Record
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import refusal
 
 Tiny = Callable[..., list[str]]
 Read = Callable[[Path], SimpleNamespace]
@@ -125,8 +126,9 @@ def test_a_callback_of_ones_own_joins_by_its_name(
             pl_module.log("train/mine", 0.25)
 
     monkeypatch.setattr(registry, "_registered", {})
-    assert main(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")) == USERS_FAULT
-    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in capsys.readouterr().err
+    assert "mine: unknown. Known: class_metrics, subgroup_fairness, grad_cam_panel" in refusal(
+        capsys, tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")
+    )
     register_callback("mine", Mine)
     assert main(tiny(drawn, tmp_path, "trainer.callbacks=[mine]", "name=a")) == DONE
     (row,) = RunDir.open(tmp_path / "a").learning_curve().to_dict("records")

@@ -9,7 +9,7 @@ import pytest
 from data_modules.config import DataConfig
 from experiments.config import InitConfig, TrainConfig
 from experiments.settings.loading import plain
-from experiments.training import mappings
+from experiments.training import parents
 from experiments.training.job import describe_job
 from experiments.training.parents import open_parent
 from experiments.training.setup import open_data
@@ -26,7 +26,7 @@ DIFFERENT = "landmarks of different mappings from MediaPipe's mesh"
 
 @pytest.fixture(autouse=True)
 def nothing_said_before() -> None:
-    mappings._warn.cache_clear()
+    parents._warn.cache_clear()
 
 
 @pytest.fixture

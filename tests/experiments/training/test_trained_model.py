@@ -13,6 +13,7 @@ from experiments.training.video_model import open_run
 from fer_id.errors import RunError
 from fer_id.models import build
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import refusal
 
 Tiny = Callable[..., list[str]]
 
@@ -80,8 +81,7 @@ def test_the_checkpoint_of_another_run_is_refused(
     mine.checkpoint().write_bytes(other.checkpoint().read_bytes())
     open_it = ["explain", str(mine.path), "clips=2", "checks=0"]
     for command in (open_it, tiny(drawn, tmp_path, "name=next", f"init.run={mine.path}")):
-        assert main(command) == USERS_FAULT
-        assert "best.ckpt is not the checkpoint that this run finished with" in capsys.readouterr().err
+        assert "best.ckpt is not the checkpoint that this run finished with" in refusal(capsys, command)
     with pytest.raises(RunError, match="is not the checkpoint"):  # as `predict` opens a run
         open_run(str(mine.path), 5.0)
     (mine.path / "DONE").write_text("")  # as of a run of an earlier version
@@ -90,8 +90,7 @@ def test_the_checkpoint_of_another_run_is_refused(
     mine.checkpoint().write_bytes(kept)
     table = mine.predictions()
     mine.write_predictions(table[table["clip_id"] != table["clip_id"][table["split"] == "test"].iloc[0]])
-    assert main(["controls", str(mine.path)]) == USERS_FAULT
-    assert "which predictions.parquet does not" in capsys.readouterr().err
+    assert "which predictions.parquet does not" in refusal(capsys, ["controls", str(mine.path)])
 
 
 def test_a_cross_validation_has_no_model_of_its_own(drawn: Path, tiny: Tiny, tmp_path: Path) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.cli import DONE, USERS_FAULT, main
+from experiments.cli import DONE, main
 from experiments.measure.compare_speed import made_up_study
 from fer_id.evaluation.config import Breakdown
+from tests.experiments.messages import refusal
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +48,7 @@ def test_every_problem_of_every_path_is_reported_together(
     first, second, _ = sorted(path.parent for path in copy.glob("*/DONE"))
     (first / "metrics.json").write_text("{")
     (second / "DONE").unlink()
-    assert main(["compare", str(copy), str(tmp_path / "nowhere"), f"out={tmp_path / 'out'}"]) == USERS_FAULT
-    output = capsys.readouterr().err
+    output = refusal(capsys, ["compare", str(copy), str(tmp_path / "nowhere"), f"out={tmp_path / 'out'}"])
     assert "3 problems" in output
     assert all(word in output for word in ("metrics.json: not JSON", "is not finished", "no such folder"))
     assert not (tmp_path / "out").exists()
@@ -58,6 +58,5 @@ def test_the_page_of_something_else_is_not_replaced(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "index.html").write_text("a prediction")
-    assert main(["compare", str(study), f"out={tmp_path}"]) == USERS_FAULT
-    assert "its index.html is of something else" in capsys.readouterr().err
+    assert "its index.html is of something else" in refusal(capsys, ["compare", str(study), f"out={tmp_path}"])
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]

@@ -12,6 +12,7 @@ import pytest
 from experiments.cli import DONE, USERS_FAULT, main
 from fer_id.runs.metrics import Uncertainty
 from fer_id.runs.run_dir import RunDir
+from tests.experiments.messages import refusal
 
 Capture = pytest.CaptureFixture[str]
 
@@ -76,8 +77,7 @@ def test_runs_that_are_no_ensemble_are_reported_together_and_nothing_is_written(
     relabelled = another(run, "relabelled", lambda table: table.assign(label="sad"))
     classes = another(run, "classes", lambda table: table.rename(columns=lambda name: name.replace("sad", "glad")))
     paths = [str(member.path) for member in (run, run, fewer, relabelled, classes)]
-    assert main(["uncertainty", *paths]) == USERS_FAULT
-    output = capsys.readouterr().err
+    output = refusal(capsys, ["uncertainty", *paths])
     assert "named twice" in output
     assert all(f"{member.path} was tested on other clips" in output for member in (fewer, relabelled))
     assert f"{classes.path} tells happy, glad" in output
@@ -86,10 +86,8 @@ def test_runs_that_are_no_ensemble_are_reported_together_and_nothing_is_written(
 
 def test_bad_input_is_refused(run: RunDir, capsys: Capture) -> None:
     broken = another(run, "broken", lambda table: table.assign(p_happy=0.9))
-    assert main(["uncertainty", str(run.path), str(broken.path)]) == USERS_FAULT
-    assert "do not sum to 1" in capsys.readouterr().err
+    assert "do not sum to 1" in refusal(capsys, ["uncertainty", str(run.path), str(broken.path)])
     (run.path / "DONE").unlink()
-    assert main(["uncertainty", str(run.path)]) == USERS_FAULT
-    assert "not finished" in capsys.readouterr().err
+    assert "not finished" in refusal(capsys, ["uncertainty", str(run.path)])
     assert main(["uncertainty", "members=4"]) == USERS_FAULT
     assert not (run.path / "uncertainty").exists()
