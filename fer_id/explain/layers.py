@@ -94,17 +94,19 @@ def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
     layer, window = encoder.get_submodule(name), nn.Identity()
 
     def look(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        seen: Tensor
         if output.ndim == 4 and _channels_last(output):
-            seen: Tensor = window(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            return seen
-        if output.ndim == 3:
+            seen = window(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        elif output.ndim == 3:
             side = _side(output, encoder)
             prefix, patches = output[:, : -side * side], output[:, -side * side :]
             tokens = patches.transpose(1, 2)
             seen = window(tokens.reshape(*tokens.shape[:2], side, side))
-            return torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
-        # a clone: the next module may overwrite its input (in-place ReLU), and the map must not change
-        return window(output).clone()  # type: ignore[no-any-return]
+            seen = torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
+        else:
+            # a clone: the next module may overwrite its input (in-place ReLU), and the map must not change
+            seen = window(output).clone()
+        return seen
 
     handle = layer.register_forward_hook(look)
     try:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fer_id.labels import TARGET
 from fer_id.simulation.drawn.acting import Subject
-from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.clip_store import SyntheticConfig, stage_clip
 from fer_id.simulation.drawn.rendering import eye_camera
 from fer_id.simulation.drawn.traits import SEVERITIES
@@ -22,15 +22,10 @@ _MOST_FRAMES = 16  # frames of a longer clip in a strip, evenly spaced: the pict
 
 
 def film_strips(config: SyntheticConfig, out: Path) -> Path:
-    """Draw the first clip of every emotion at every severity into one picture for visual inspection.
+    """Draw the first clip of every emotion at every severity into the PNG ``out`` for visual inspection.
 
-    Args:
-        config: the cohort; a severity is represented by the first subject that has it, drawn beyond the cohort where
-            a small cohort has none. Adults: the first three.
-        out: the PNG to write; its folder must exist.
-
-    Returns:
-        ``out``.
+    A severity is represented by the first subject that has it, drawn beyond the cohort where a small cohort has none.
+    Adults: the first three.
 
     Raises:
         ConfigError: values that cannot be drawn, all listed.

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, at_depth, columns, even
-from fer_id.simulation.drawn.canvas import Canvas, Points, mix, smooth
+from fer_id.simulation.drawn.canvas import Array, Canvas, at_depth, columns, even, mix, smooth
 from fer_id.simulation.drawn.expression import AU_INDEX
 from fer_id.simulation.drawn.features import (
     SHINE,
@@ -38,20 +37,14 @@ def draw_person(
     activation: Array,
     pose: Pose,
     gaze: tuple[float, float] = (0, 0),
-    head: Points | None = None,
-) -> Points:
-    """Paint a person and return the 68 landmarks.
+    head: Array | None = None,
+) -> Array:
+    """Paint a person over the background of ``canvas`` and return the 68 landmarks in its pixels, (68, 2).
 
     Args:
-        canvas: canvas with the background.
-        look: the person.
         activation: action units, (14,) or (2, 14), see ``geometry.landmarks``.
-        pose: position and rotation of the head.
         gaze: direction of the eyes, -1 to 1 to the right and down; 0 is the viewer.
         head: ``landmarks(look.shape, activation)``, where already computed.
-
-    Returns:
-        (68, 2), pixels of ``canvas``.
     """
     head = landmarks(look.shape, activation) if head is None else head
     points = pose.project(head)
@@ -61,9 +54,8 @@ def draw_person(
     if not covers_ears(look):
         _ears(canvas, look, pose)
     _skin(canvas, look, head, points, pose, mean)
-    for side in (0, 1):
-        sides = np.broadcast_to(activation, (2, len(mean)))
-        paint_eye(canvas, look, points[EYES[side]], sides[side], gaze, side)
+    for side, half in enumerate(np.broadcast_to(activation, (2, len(mean)))):
+        paint_eye(canvas, look, points[EYES[side]], half, gaze, side)
         paint_brow(canvas, look, points[BROWS[side]])
     paint_nose(canvas, look, points, pose)
     paint_mouth(canvas, look, points)
@@ -108,20 +100,18 @@ def _ears(canvas: Canvas, look: Look, pose: Pose) -> None:
         canvas.glow(flat.mean(axis=0), (0.12, 0.22), shade(look, 0.45), 0.6)
 
 
-def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, a: Array) -> None:
+def _skin(canvas: Canvas, look: Look, head: Array, points: Array, pose: Pose, a: Array) -> None:
     """Paint the face with its shading on a separate canvas, and paste it within the outline of the face."""
     outline = pose.project(smooth(np.concatenate([head[JAW], skull(look.shape)[::-1][1:-1]]), steps=4))
-    face = canvas.inside(outline)
-    if face is None:
+    c = canvas.inside(outline)
+    if c is None:
         return
-    c = face
     c.round_off(outline, 0.22, shade(look, 0.34), look.skin)
     pale = sum(look.skin) / 765  # dark skin blushes less and shines warmer
     light, blush = mix(look.skin, SHINE, 0.15 + 0.32 * pale), mix(look.skin, (226, 84, 76), 0.15 + 0.38 * pale)
 
-    def at(x: float, y: float) -> Points:
-        place: Points = pose.project(np.array([x, y, 0.4]))
-        return place
+    def at(x: float, y: float) -> Array:
+        return pose.project(np.array([x, y, 0.4]))
 
     smile, cheek = a[AU_INDEX[12]], max(a[AU_INDEX[6]], 0.0)
     c.glow(at(-0.1, -0.62), (0.75, 0.40), light, 0.55)
@@ -138,10 +128,10 @@ def _skin(canvas: Canvas, look: Look, head: Points, points: Points, pose: Pose, 
             c.glow(spot, (0.035, 0.035), shade(look, 0.6), 0.7)
     _frown_lines(c, look, points, a)
     c.glow(at(0.0, 0.62 + 0.05 * smile), (0.34, 0.12), shade(look, 0.5), 0.45)
-    canvas.paste(face, outline)
+    canvas.paste(c, outline)
 
 
-def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
+def _folds(c: Canvas, look: Look, points: Array, side: int, a: Array) -> None:
     """Paint the nasolabial fold and the crow's feet, which deepen as the cheek is raised."""
     wing, corner = (points[31], points[48]) if side < 0 else (points[35], points[54])
     depth = 0.10 + 0.55 * max(a[AU_INDEX[12]], 0) + 0.25 * max(a[AU_INDEX[15]], 0) + 0.2 * max(a[AU_INDEX[20]], 0)
@@ -155,7 +145,7 @@ def _folds(c: Canvas, look: Look, points: Points, side: int, a: Array) -> None:
     c.lines([outer + np.outer((0.07, 0.22), ray) for ray in rays], shade(look, 0.6), 0.018, crow)
 
 
-def _frown_lines(c: Canvas, look: Look, points: Points, a: Array) -> None:
+def _frown_lines(c: Canvas, look: Look, points: Array, a: Array) -> None:
     """Paint upright lines between lowered brows and lines across the forehead over raised ones."""
     lower, inner, outer = (max(a[AU_INDEX[unit]], 0.0) for unit in (4, 1, 2))
     middle = (points[21] + points[22]) / 2

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, columns, even
-from fer_id.simulation.drawn.canvas import Canvas, Colour, Points, mix, smooth
+from fer_id.simulation.drawn.canvas import Array, Canvas, Colour, columns, even, mix, smooth
 from fer_id.simulation.drawn.expression import AU_INDEX
 from fer_id.simulation.drawn.geometry import EYES, INNER_LIP, NOSTRILS, OUTER_LIP, Pose
 from fer_id.simulation.drawn.look import Look
@@ -20,7 +19,7 @@ def shade(look: Look, amount: float) -> Colour:
     return mix(look.skin, (96, 34, 22), amount)
 
 
-def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[float, float], side: int) -> None:
+def paint_eye(canvas: Canvas, look: Look, eye: Array, a: Array, gaze: tuple[float, float], side: int) -> None:
     outline = smooth(eye, steps=6)
     upper = smooth(eye[:4], closed=False, steps=6)
     lower = smooth(eye[[3, 4, 5, 0]], closed=False, steps=6)
@@ -55,7 +54,7 @@ def paint_eye(canvas: Canvas, look: Look, eye: Points, a: Array, gaze: tuple[flo
     canvas.line(np.array([tip - outward * 0.03, tip + outward * 0.05 - down * 0.035]), lash, 0.03, 0.9)
 
 
-def paint_brow(canvas: Canvas, look: Look, brow: Points) -> None:
+def paint_brow(canvas: Canvas, look: Look, brow: Array) -> None:
     """Paint a brow along its landmarks, thick at the inner end and fine at the outer one."""
     thick = look.shape.brow_thick * np.array([0.30, 0.75, 0.95, 1.0, 0.75])
     if brow[0, 0] > brow[:, 0].mean() or abs(brow[0, 0]) < abs(brow[4, 0]):
@@ -66,7 +65,7 @@ def paint_brow(canvas: Canvas, look: Look, brow: Points) -> None:
     canvas.soft_fill(np.concatenate([middle - half, (middle + half)[::-1]]), colour, 0.014, 0.95)
 
 
-def paint_nose(canvas: Canvas, look: Look, points: Points, pose: Pose) -> None:
+def paint_nose(canvas: Canvas, look: Look, points: Array, pose: Pose) -> None:
     wide, tip = look.shape.nose_width, points[30]
     base = points[NOSTRILS]
     shadow, light = shade(look, 0.55), mix(look.skin, SHINE, 0.20 + 0.35 * sum(look.skin) / 765)
@@ -81,7 +80,7 @@ def paint_nose(canvas: Canvas, look: Look, points: Points, pose: Pose) -> None:
         canvas.glow((corner * 0.45 + inner * 0.55), (0.07, 0.042), mix(shade(look, 0.8), _DARK, 0.3), 0.9)
 
 
-def paint_mouth(canvas: Canvas, look: Look, points: Points) -> None:
+def paint_mouth(canvas: Canvas, look: Look, points: Array) -> None:
     outer, inner = points[OUTER_LIP], points[INNER_LIP]
     lip = mix(look.skin, (178, 48, 60), 0.48)
     upper_edge = smooth(outer[:7], closed=False)
@@ -100,7 +99,7 @@ def paint_mouth(canvas: Canvas, look: Look, points: Points) -> None:
         canvas.glow(corner, (0.06, 0.05), mix(shade(look, 0.8), _DARK, 0.3), 0.6)
 
 
-def _open_mouth(canvas: Canvas, inner: Points, opening: float) -> None:
+def _open_mouth(canvas: Canvas, inner: Array, opening: float) -> None:
     """Paint an open mouth: dark inside, teeth below the upper lip, the tongue where there is room."""
     outline = smooth(inner)
     c = canvas.inside(outline)
@@ -117,7 +116,7 @@ def _open_mouth(canvas: Canvas, inner: Points, opening: float) -> None:
     canvas.paste(c, outline)
 
 
-def paint_glasses(canvas: Canvas, colour: Colour, points: Points, pose: Pose) -> None:
+def paint_glasses(canvas: Canvas, colour: Colour, points: Array, pose: Pose) -> None:
     angle = even(0, 2 * np.pi, 25)
     cos, sin = np.cos(angle), np.sin(angle)
     ring = columns(0.42 * np.sign(cos) * np.abs(cos) ** 0.75, 0.34 * np.sign(sin) * np.abs(sin) ** 0.75)

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, columns, even
+from fer_id.simulation.drawn.canvas import Array, columns, even
 from fer_id.simulation.drawn.expression import AU_INDEX
 
 JAW, BROWS, BRIDGE, NOSTRILS = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(27, 31), slice(31, 36)
@@ -56,14 +56,12 @@ class Pose:
 
     def project(self, points: Array) -> Array:
         """Rotate head points about the neck and project them orthographically, (..., 3) -> scene points (..., 2)."""
-        seen: Array = points @ self._matrix + self._shift
-        return seen
+        return points @ self._matrix + self._shift
 
     @cached_property
     def _shift(self) -> Array:
         pivot = np.array([0.0, 0.6, -0.7])
-        shift: Array = pivot[:2] - pivot @ self._matrix + [self.x, self.y]
-        return shift
+        return pivot[:2] - pivot @ self._matrix + [self.x, self.y]
 
     @cached_property
     def _matrix(self) -> Array:
@@ -72,18 +70,15 @@ class Pose:
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
         roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        matrix: Array = (roll @ pitch @ yaw).T[:, :2]
-        return matrix
+        return np.asarray((roll @ pitch @ yaw).T[:, :2], np.float64)
 
 
 def landmarks(shape: HeadShape, activation: Array) -> Array:
     """Compute the 68 iBUG points (..., 68, 3) of faces with action units ``activation``.
 
-    Args:
-        shape: the face.
-        activation: (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the picture.
-            Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
-            way).
+    ``activation`` is (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the
+    picture. Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
+    way).
 
     Raises:
         ValueError: ``activation`` has another shape.

@@ -7,8 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, at_depth, columns, even
-from fer_id.simulation.drawn.canvas import Canvas, Colour, mix, smooth
+from fer_id.simulation.drawn.canvas import Array, Canvas, Colour, at_depth, columns, even, mix, smooth
 from fer_id.simulation.drawn.geometry import Pose, skull
 from fer_id.simulation.drawn.look import Look
 

@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_id.simulation.drawn.arrays import Array
-from fer_id.simulation.drawn.canvas import Canvas, Colour, Points, mix
+from fer_id.simulation.drawn.canvas import Array, Canvas, Colour, mix
 from fer_id.simulation.drawn.traits import Setting
 
 ROOM_SCALE = 20.0  # pixels of the room's picture per interocular distance
@@ -32,24 +31,17 @@ class Light:
         x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
         side = np.clip(0.5 + 0.5 * (x[None, :] * np.cos(self.angle) + y[:, None] * np.sin(self.angle)), 0, 1)
         bright = (self.gain * (1 - self.shadow * side)).astype(np.float32)
-        field: NDArray[np.float32] = bright[..., None] * np.array([1 + self.warmth, 1, 1 - self.warmth], np.float32)
-        return field
+        return np.asarray(bright[..., None] * np.array([1 + self.warmth, 1, 1 - self.warmth], np.float32))
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Obstacle that crosses the picture: a hand, a book, a toy.
+    """Obstacle that crosses the picture: a hand, a book, a toy. Lengths in interocular distances."""
 
-    Attributes:
-        colour: RGB.
-        radii: half width and height, interocular distances.
-        start, speed: position (x, y) at time 0 and velocity per second.
-    """
-
-    colour: tuple[float, float, float]
-    radii: tuple[float, float]
-    start: tuple[float, float]
-    speed: tuple[float, float]
+    colour: Colour
+    radii: tuple[float, float]  # half width and height
+    start: tuple[float, float]  # position (x, y) at time 0
+    speed: tuple[float, float]  # per second
 
     def place(self, time: float) -> Array:
         """Return the centre (2,) at a time in seconds."""
@@ -65,7 +57,7 @@ class Obstacle:
         inner = (self.radii[0] * 0.8, self.radii[1] * 0.8)
         canvas.glow(middle - [0.2, 0.2], inner, mix(self.colour, (255, 255, 255), 0.3), 0.5)
 
-    def hides(self, points: Points, time: float) -> float:
+    def hides(self, points: Array, time: float) -> float:
         """Return the share of ``points`` (N, 2), scene units, that the obstacle hides."""
         distance = np.abs(points - self.place(time)) / self.radii
         return float(np.mean((distance**4).sum(axis=1) < 1))
@@ -73,15 +65,8 @@ class Obstacle:
 
 def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
     """Draw the light of a clip at random from its setting."""
-    gain, warmth, shadow = (
-        float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow)
-    )
-    return Light(
-        gain=gain,
-        warmth=warmth,
-        shadow=shadow,
-        angle=float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)),
-    )
+    drawn = (float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow))
+    return Light(*drawn, float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)))
 
 
 def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
@@ -91,12 +76,8 @@ def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
     middle = np.array([0.0, rng.uniform(0.3, 0.6) if big else rng.uniform(-0.4, 1.5)])
     speed = np.array([rng.choice([-1, 1]) * rng.uniform(3.0, 6.0), rng.uniform(-0.5, 0.5)])
     start = middle - speed * rng.uniform(0.2, 0.8) * length
-    return Obstacle(
-        colour=_THINGS[int(rng.integers(len(_THINGS)))],
-        radii=(float(radius), float(radius * rng.uniform(0.8, 1.1))),
-        start=(float(start[0]), float(start[1])),
-        speed=(float(speed[0]), float(speed[1])),
-    )
+    colour, radii = _THINGS[int(rng.integers(len(_THINGS)))], (float(radius), float(radius * rng.uniform(0.8, 1.1)))
+    return Obstacle(colour, radii, tuple(start.tolist()), tuple(speed.tolist()))
 
 
 def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -110,11 +91,10 @@ def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     return np.asarray(cv2.GaussianBlur(canvas.pixels, (0, 0), 3.0), np.uint8)
 
 
-def lay_room(canvas: Canvas, room: NDArray[np.uint8], shift: Array) -> None:
-    """Paint the room over the whole canvas, shifted by ``shift`` (2,) scene units."""
-    unscale = np.array([[1 / ROOM_SCALE, 0], [0, 1 / ROOM_SCALE]])
-    linear = canvas.camera[:, :2] @ unscale
-    origin = np.array([-ROOM_SIZE[1] / 2, -0.4 * ROOM_SIZE[0]]) / ROOM_SCALE + shift
+def lay_room(canvas: Canvas, room: NDArray[np.uint8]) -> None:
+    """Paint the room over the whole canvas."""
+    linear = canvas.camera[:, :2] * (1 / ROOM_SCALE)
+    origin = np.array([-ROOM_SIZE[1] / 2, -0.4 * ROOM_SIZE[0]]) / ROOM_SCALE
     matrix = np.c_[linear, canvas.camera[:, :2] @ origin + canvas.camera[:, 2]]
     height, width = canvas.pixels.shape[:2]
     canvas.pixels[:] = cv2.warpAffine(room, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)

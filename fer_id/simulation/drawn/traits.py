@@ -9,7 +9,7 @@ movement, so a gap between those groups is due to the model.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -86,10 +86,7 @@ CONTEXTS: dict[str, Setting] = {
 
 @dataclass(frozen=True)
 class Traits:
-    """Traits of one subject, with dynamics drawn around the medians of its severity, so that groups overlap.
-
-    ``restless`` is a factor on the amplitude of head motion.
-    """
+    """Traits of one subject, with dynamics drawn around the medians of its severity, so that groups overlap."""
 
     subject_id: str
     age_group: str
@@ -97,7 +94,12 @@ class Traits:
     severity: str
     ethnicity: str
     dynamics: Dynamics
-    restless: float = 1.0
+    restless: float = 1.0  # factor on the amplitude of head motion
+
+    @property
+    def number(self) -> int:
+        """Number of the subject within its cohort, with which its name ends."""
+        return int(self.subject_id.rsplit("-", 1)[1])
 
 
 def sample_traits(
@@ -114,10 +116,8 @@ def sample_traits(
     Times and peak vary between subjects by :data:`SPREAD`; children under nine also move by :data:`YOUNG`. All adults
     have one age group and severity.
 
-    Args:
-        degrees: dynamics by severity; :data:`ADULTS` for adults.
-        shares: shares of the three severities; they sum to 1.
-        young: factor on :data:`YOUNG`.
+    ``degrees`` are the dynamics by severity (:data:`ADULTS` for adults), ``shares`` those of the three severities, and
+    ``young`` is a factor on :data:`YOUNG`.
     """
     severity = str(rng.choice(list(SEVERITIES), p=shares))
     age_group = AGE_GROUPS[(index // 2) % 3]
@@ -125,13 +125,12 @@ def sample_traits(
         severity, age_group = "none", ADULT
     youth = young if age_group == "05-08" else 0.0
     middle, spread = degrees[severity], rng.normal(size=4).clip(-2, 2)
-    own = Dynamics(
+    own = replace(
+        middle,
         peak=float(np.clip(middle.peak + SPREAD["peak"] * spread[0], LEAST_PEAK, 1.0)),
         onset_s=float(middle.onset_s * np.exp(SPREAD["times"] * spread[1])),
         rise_s=float(middle.rise_s * np.exp(SPREAD["times"] * spread[2])),
         apex_s=float(middle.apex_s * np.exp(SPREAD["times"] * spread[3])),
-        lapse=middle.lapse,
-        stray=middle.stray,
         jerk=min(middle.jerk * (1 + YOUNG["jerk"] * youth), 1.0),
     )
     return Traits(
