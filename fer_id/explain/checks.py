@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,14 +70,14 @@ def check_clips(
     generator = torch.Generator().manual_seed(seed)
     parts: list[pd.DataFrame] = []
     curves: dict[str, list[NDArray[np.float64]]] = {}
-    methods: dict[str, list[dict[str, Any]]] = {}
+    methods: dict[str, list[dict[str, object]]] = {}
     grids: dict[str, dict[str, NDArray[np.float32]]] = {}
     for batch, target in clips:
         valid = batch["valid"]
         maps = {GRAD_CAM: grad_cam(model, batch, target, layer)}
         maps |= {name: method(model, batch, target) for name, method in METHODS.items()}
         own = cells(maps[GRAD_CAM])
-        row: dict[str, Any] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
+        row: dict[str, object] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
         noise = torch.randn(batch["frames"].shape, generator=generator).to(batch["frames"].device)
         noisy: ClipBatch = {**batch, "frames": (batch["frames"] + NOISE * noise).clamp(0, 1)}
         row["stability"] = alike(own, cells(grad_cam(model, noisy, target, layer)), valid)

@@ -55,7 +55,7 @@ def explain_clips(
         layer: layer of the Grad-CAM.
         lengths: clip -> its number of frames, where a batch is padded; None: no padding.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     maps: dict[str, Maps] = {}
     for whole in batches:
         rows += [
@@ -97,7 +97,7 @@ def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.dev
     return chosen, torch.tensor([targets[clip] for clip in chosen["clip_id"]], device=device)
 
 
-def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, object]]:
     """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
     big, points = enlarged(maps).cpu().numpy(), batch["landmarks"].cpu().numpy()
     rows = []

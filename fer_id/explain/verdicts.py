@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 
@@ -30,7 +32,16 @@ DECISIVE = {
 """Check that maps must pass -> meaning of a failure."""
 
 
-def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
+class Verdict(TypedDict):
+    """Mean of a check with its interval, and whether maps pass; None where undefined or undecided."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    passed: bool | None
+
+
+def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """Return each check's mean over all clips and whether maps pass; None where too few subjects decide.
 
     Args:
@@ -42,7 +53,7 @@ def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
         {name: (values, ones) for name, values in columns.items()}, subjects, bounds=(-1.0, 1.0)
     )
     moved = intervals["effect"][0] >= LEAST_EFFECT if "effect" in intervals else True
-    results: dict[str, dict[str, object]] = {}
+    results: dict[str, Verdict] = {}
     for name, (mean, interval) in intervals.items():
         low, high = interval.low, interval.high
         if low is None and interval.n_subjects > 1 and np.ptp(columns[name][~np.isnan(columns[name])]) < _ALIKE:

@@ -65,8 +65,9 @@ class Obstacle:
 
 def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
     """Draw the light of a clip at random from its setting."""
-    drawn = (float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow))
-    return Light(*drawn, float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)))
+    ranges = setting.gain, setting.warmth, setting.shadow
+    gain, warmth, shadow = (float(rng.uniform(low, high)) for low, high in ranges)
+    return Light(gain, warmth, shadow, float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)))
 
 
 def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
