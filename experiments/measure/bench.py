@@ -28,8 +28,7 @@ OUT = Path("runs/bench.json")
 SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
 """Folder of the real datasets, if present."""
 
-IMAGES = 28_709
-"""Number of training images of FER2013."""
+IMAGES = 28_709  # number of training images of FER2013
 
 
 def store() -> Iterator[Result]:

@@ -40,8 +40,7 @@ from fer_id.progress import say
 
 OUT = Path("runs/coverage.json")
 SUBJECTS = (6, 12, 20, 40, 80)
-SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)
-"""Share of each class among the clips; the fourth class is the rare one."""
+SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)  # share of each class among the clips; the fourth class is the rare one
 
 SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
 """By model: gain in the logit of the true class, for each class."""

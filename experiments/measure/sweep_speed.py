@@ -13,8 +13,7 @@ from experiments.measure.timing import Result, command_seconds
 from experiments.sweeping.ledger import Ledger
 from fer_id.runs.run_dir import RunDir
 
-EPOCHS = 70
-"""Epochs of a trial: about a minute on one core."""
+EPOCHS = 70  # epochs of a trial: about a minute on one core
 
 TRIAL = (
     *("data=synthetic", "protocol=holdout", "recipe=demo", "model=conv4", "model.widths=[16,32,64,128]"),

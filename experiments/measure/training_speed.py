@@ -39,14 +39,12 @@ from fer_id.tasks.classification import make_optimiser
 from fer_id.tasks.numerics import autocast
 from fer_id.types import CROP, LANDMARKS, ClipBatch
 
-SETTLE = 3
-"""Uncounted steps after each change of sides: caches are cold, and the loader is two batches ahead."""
+SETTLE = 3  # uncounted steps after each change of sides: caches are cold, and the loader is two batches ahead
 
 ROUNDS = {"cnn_lstm": (5, 8), "resnet50": (8, 12)}
 """Model -> rounds, counted steps per round: about a minute and a half on two cores."""
 
-LENGTH = {"cnn_lstm": 10, "resnet50": 1}
-"""Frames per clip."""
+LENGTH = {"cnn_lstm": 10, "resnet50": 1}  # frames per clip
 
 
 def training(model: str) -> Iterator[Result]:

@@ -22,11 +22,8 @@ from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.simulation.drawn.clip_store import SyntheticConfig
 from fer_id.simulation.drawn.site_videos import VIDEO_FPS, write_cohort_folder
 
-COPIES = 10
-"""Number of copies of each drawn video: drawing more takes longer than reading them."""
-
-PLAIN_VIDEOS = 10
-"""Number of videos that the plain loop reads."""
+COPIES = 10  # number of copies of each drawn video: drawing more takes longer than reading them
+PLAIN_VIDEOS = 10  # number of videos that the plain loop reads
 
 
 def filmed(bundle: Path, name: str) -> Iterator[Result]:

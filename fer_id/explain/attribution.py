@@ -21,11 +21,8 @@ from fer_id.explain.layers import as_map
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, ClipBatch
 
-WINDOW, STRIDE = 16, 12
-"""Side and step in pixels of the square that occlusion blurs, the size of a mouth or an eye."""
-
-STEPS = 10
-"""Steps on the path of integrated gradients; captum's Gauss-Legendre rule needs few."""
+WINDOW, STRIDE = 16, 12  # side and step in pixels of the square that occlusion blurs, the size of a mouth or an eye
+STEPS = 10  # steps on the path of integrated gradients; captum's Gauss-Legendre rule needs few
 
 
 def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str) -> Tensor:

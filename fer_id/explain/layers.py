@@ -17,8 +17,7 @@ from fer_id.errors import ConfigError
 from fer_id.models.encoders import Encoder
 from fer_id.types import CROP
 
-SIDE = 8
-"""Minimum number of cells a side of the chosen map, where the network has such a map."""
+SIDE = 8  # minimum number of cells a side of the chosen map, where the network has such a map
 
 
 def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:

@@ -21,8 +21,7 @@ REGIONS = (
     *("brows", "eyes", "nose", "nasolabial folds", "mouth"),
     *("chin and jaw", "cheeks", "forehead", "hairline", "background"),
 )
-OUTSIDE = ("hairline", "background")
-"""Regions outside the face; see ``fer_id.explain.shares.off_face_attribution``."""
+OUTSIDE = ("hairline", "background")  # regions outside the face; see ``fer_id.explain.shares.off_face_attribution``
 
 UNIT_REGIONS: dict[int, tuple[str, ...]] = {
     **dict.fromkeys((1, 2), ("brows", "forehead")),

@@ -21,8 +21,7 @@ Floats = NDArray[np.floating]
 SHARE, AREA = "share ", "area "
 """Column prefixes: share of the attribution, and share of the pixels, weighted by each frame's attribution."""
 
-GROUP = "group "
-"""Prefix of the group columns, whose own names may clash with other columns."""
+GROUP = "group "  # prefix of the group columns, whose own names may clash with other columns
 
 NO_LANDMARKS = "no frame has landmarks"
 NO_ATTRIBUTION = "nothing spoke for the class"

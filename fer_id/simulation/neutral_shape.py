@@ -26,8 +26,7 @@ STILL_POINTS = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 With the base of the nose and more of the jaw, which do move, two thirds of a smile's width remain in the face at rest
 (FER+: mouths 21.2 pixels wide, of neutral faces 18.3); with these points the width is 18.2."""
 
-COMPONENTS = 12
-"""Number of principal components, which model identity and pose."""
+COMPONENTS = 12  # number of principal components, which model identity and pose
 
 EYE_DISTANCE = EYES_64[1][0] - EYES_64[0][0]
 """Distance of the eye centres of an aligned crop, pixels: the unit of errors and motion."""

@@ -23,9 +23,8 @@ from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import FIXED, Performance, Subject, perform
 from fer_id.simulation.drawn.clip_store import Row, in_processes
 from fer_id.simulation.drawn.expression import ACTION_UNITS
-from fer_id.simulation.drawn.look import sample_look
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN
-from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
+from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_look, sample_traits
 from fer_id.simulation.driving import Still, drive
 from fer_id.simulation.stills import Stills
 from fer_id.store.card import StoreCard

@@ -19,14 +19,9 @@ from fer_id.types import CROP
 Maps = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-GRID = 16
-"""Number of nodes along a side at which the spline is evaluated; linear interpolation between them."""
-
-STIFFNESS = 2e-5
-"""Smoothing, which keeps points that move onto each other (lips) from tearing the picture."""
-
-FOLD = 0.05
-"""Share of its area below which a shrunk part of the picture counts as folded."""
+GRID = 16  # number of nodes along a side at which the spline is evaluated; linear interpolation between them
+STIFFNESS = 2e-5  # smoothing, which keeps points that move onto each other (lips) from tearing the picture
+FOLD = 0.05  # share of its area below which a shrunk part of the picture counts as folded
 
 _SIDE = (np.arange(GRID) + 0.5) / GRID - 0.5 / CROP
 _NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # unit: side of the picture

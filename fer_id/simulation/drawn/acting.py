@@ -15,30 +15,31 @@ import numpy as np
 
 from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
-from fer_id.simulation.drawn.look import Look, sample_look
 from fer_id.simulation.drawn.scene import Light, Obstacle, sample_light, sample_obstacle
-from fer_id.simulation.drawn.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting, Traits, sample_traits
+from fer_id.simulation.drawn.traits import (
+    CONTEXTS,
+    LEAST_PEAK,
+    POPULATIONS,
+    Look,
+    Setting,
+    Traits,
+    sample_look,
+    sample_traits,
+)
 
-LATEST = 0.65
-"""Share of the clip after which no expression begins, as too little of it would be visible."""
+LATEST = 0.65  # share of the clip after which no expression begins, as too little of it would be visible
 
 CAUSE_WITHIN = 0.4
 """Share of the clip, from its start, in which the cause of the emotion occurs: clips are cut without knowing it."""
 
-FALL = 1.2
-"""Ratio of the fall of an expression to its rise: onsets are quicker than offsets."""
-
-BLINK_EVERY_S, BLINK_S = 3.0, 0.2
-"""Mean seconds between blinks, about 20 a minute at rest, and duration of a blink."""
-
-AWAY = 0.04
-"""Probability per clip that the subject turns away for two frames, without a visible face."""
+FALL = 1.2  # ratio of the fall of an expression to its rise: onsets are quicker than offsets
+BLINK_EVERY_S, BLINK_S = 3.0, 0.2  # mean seconds between blinks, about 20 a minute at rest, and duration of a blink
+AWAY = 0.04  # probability per clip that the subject turns away for two frames, without a visible face
 
 HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
 """Standard deviations of yaw, pitch, roll (radians), x, y (eye distances) in a calm place: 2 to 4 degrees."""
 
-HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)
-"""The same for a jerk: 10 to 15 degrees, within the range of a detector."""
+HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)  # the same for a jerk: 10 to 15 degrees, within the range of a detector
 
 FIXED = {
     "cause_within": CAUSE_WITHIN, "latest_onset": LATEST, "fall_over_rise": FALL, "blink_every_s": BLINK_EVERY_S,

@@ -27,11 +27,9 @@ from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
-WORTHWHILE = 50
-"""Fewest clips per process: drawing fewer takes less time than a process takes to start."""
+WORTHWHILE = 50  # fewest clips per process: drawing fewer takes less time than a process takes to start
 
-Row = dict[str, object]
-"""Row of a store's table."""
+Row = dict[str, object]  # row of a store's table
 
 Call = TypeVar("Call")
 Drawn = TypeVar("Drawn")

@@ -103,8 +103,7 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
     return points
 
 
-Places = tuple[Array, Array, Array]
-"""x, y and z of N points, each (..., N), or (N,) where no action unit moves it."""
+Places = tuple[Array, Array, Array]  # x, y and z of N points, each (..., N), or (N,) where no action unit moves it
 
 
 def _put(points: Array, places: Places) -> None:

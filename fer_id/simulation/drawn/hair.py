@@ -9,7 +9,7 @@ import numpy as np
 
 from fer_id.simulation.drawn.canvas import Array, Canvas, Colour, at_depth, columns, even, mix, smooth
 from fer_id.simulation.drawn.geometry import Pose, skull
-from fer_id.simulation.drawn.look import Look
+from fer_id.simulation.drawn.traits import Look
 
 
 @dataclass(frozen=True)
