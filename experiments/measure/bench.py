@@ -201,8 +201,7 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
 def main(names: Sequence[str]) -> int:
     """Run the named benchmarks (all by default), print the table and write :data:`OUT`.
 
-    Returns:
-        The exit code: 1 where a limit was missed, 2 for an unknown name.
+    The exit code is 1 where a limit was missed, 2 for an unknown name.
     """
     try:
         if unknown := [name for name in names if name not in BENCHMARKS]:

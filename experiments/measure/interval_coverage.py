@@ -118,13 +118,9 @@ def measure(
     methods: Sequence[str] = METHODS,
     easier: float = 0.0,
 ) -> list[Row]:
-    """Return the coverage of all scores and methods at one number of subjects.
+    """Return the coverage of all scores and methods (:func:`all_intervals`) in ``draws`` cohorts of one size.
 
-    Args:
-        draws: number of cohorts.
-        truth: :func:`population_scores` with the same ``easier``.
-        methods: see :func:`all_intervals`.
-        easier: added to the logit of the true class.
+    ``truth`` are the :func:`population_scores` with the same ``easier``, which is added to the logit of the true class.
     """
     rng, intervals = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], list[Interval]](list)
     for size in _portions(draws, max(1, AT_ONCE // subjects)):
@@ -138,9 +134,8 @@ def measure(
 def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict[tuple[str, str], Interval]:
     """Return all intervals of a cohort, by score and method.
 
-    Args:
-        methods: for scores of counts: ``shipped`` chooses by the number of subjects as the program does, ``jackknife``
-            and ``bootstrap`` are used for any number. The other scores have one method each.
+    The methods concern scores of counts: ``shipped`` chooses by the number of subjects as the program does,
+    ``jackknife`` and ``bootstrap`` are used for any number. The other scores have one method each.
     """
     results: dict[tuple[str, str], Interval] = {}
     for method in methods:

@@ -23,9 +23,8 @@ SIDE = 8  # minimum number of cells a side of the chosen map, where the network 
 def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
     """Return the name of the encoder layer for Grad-CAM: the requested layer, or the latest useful one.
 
-    Args:
-        encoder: any encoder; where it names no maps (``Encoder.map_names``) every module to a depth of three is tried.
-        wanted: a module's name in the encoder, as ``named_modules`` gives it.
+    Where the encoder names no maps (``Encoder.map_names``) every module to a depth of three is tried; ``wanted`` is a
+    module's name as ``named_modules`` gives it.
 
     Raises:
         ConfigError: no such layer, or its output is no map; the possible layers are listed.
@@ -51,8 +50,7 @@ def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
 def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int]:
     """Return the cells a side of the modules' output maps, in order of computation; modules without a map are left out.
 
-    Args:
-        names: modules; None or empty: the encoder's own list (``map_names``), or all modules to a depth of three.
+    Without ``names``, of the encoder's own list (``map_names``), or of all modules to a depth of three.
     """
     modules = dict(encoder.named_modules())
     if not names:

@@ -44,8 +44,7 @@ class Verdict(TypedDict):
 def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """Return each check's mean over all clips and whether maps pass; None where too few subjects decide.
 
-    Args:
-        rows: from ``fer_id.explain.checks.check_clips``, of one fold or of several.
+    ``rows`` are those of ``fer_id.explain.checks.check_clips``, of one fold or of several.
     """
     subjects, ones = rows["subject_id"].astype(str).tolist(), np.ones(len(rows))
     columns = {str(name): rows[name].to_numpy(float) for name in rows.columns.drop(["clip_id", "subject_id"])}

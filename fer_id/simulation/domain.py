@@ -7,7 +7,7 @@ later, weaker, shorter, interrupted) and can be changed. The reason for a value,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -56,10 +56,7 @@ class DomainConfig:
     strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
     gaze: float = setting(0.06, "amplitude of gaze, eye distances; 0.06 is half of an iris", min=0, max=0.2)
     landmark_noise: float = setting(
-        0.015,
-        "standard deviation of a detector's error at each point, eye distances; an assumption",
-        min=0,
-        max=0.2,
+        0.015, "standard deviation of a detector's error at each point, eye distances; an assumption", min=0, max=0.2
     )
     noise: float = setting(0.02, "largest standard deviation of sensor noise, of the full range", min=0, max=0.2)
     agreement: float = setting(
@@ -133,7 +130,7 @@ def _drawn_together(distributions: dict[str, T], gaps: float, weights: Array) ->
     shrunk: dict[str, T] = {}
     for name, distribution in distributions.items():
         values = {}
-        for key in (attribute.name for attribute in fields(distribution)):
+        for key in vars(distribution):
             mean = weights @ np.array([getattr(each, key) for each in distributions.values()], float)
             value = mean + gaps * (np.array(getattr(distribution, key), float) - mean)
             values[key] = value.tolist()

@@ -139,13 +139,12 @@ def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
     people = [casting_of(stills, config, *deal) for deal in cast(stills, config) if deal[0] == "test"]
     by_severity = {person.subject.traits.severity: person for person in reversed(people)}
     chosen = [by_severity[severity] for severity in SEVERITIES if severity in by_severity]
-    titles = [f"{person.subject.traits.severity} ({person.subject.traits.subject_id})" for person in chosen]
     rows = []
     for emotion, number in product(TARGET.names, range(most)):
         clips = [simulate_clip(person, emotion, number, config) for person in chosen]
-        rows.append([(strips.film(clip.frames[frames]), np.array(row["intensity"])[frames]) for row, clip, _ in clips])
+        rows.append([strips.film(clip.frames[frames], np.array(row["intensity"])[frames]) for row, clip, _ in clips])
     caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
-    return strips.draw(rows, titles, caption, out)
+    return strips.draw(rows, [person.subject.traits for person in chosen], caption, out)
 
 
 def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:

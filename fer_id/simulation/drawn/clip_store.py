@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.progress import track
 from fer_id.settings import faults, setting
-from fer_id.simulation.drawn.acting import Performance, Subject, perform, sample_subject
+from fer_id.simulation.drawn.acting import Subject, perform, sample_subject
 from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.rendering import ClipPainter, paint_crops
 from fer_id.simulation.drawn.traits import CONTEXTS, GROUPS, POPULATIONS
@@ -93,8 +94,8 @@ class SyntheticConfig:
 
 def draw_clip(subject: Subject, emotion: str, number: int, config: SyntheticConfig) -> tuple[Row, StoredClip]:
     """Draw one clip and its row of the store's table, a function of seed, subject, emotion and number."""
-    performance, painter, rng = stage_clip(subject, emotion, number, config)
-    row = performance.row(subject, number, config.fps, GROUPS[:-1]) | {"source": "synth"}
+    painter, rng = stage_clip(subject, emotion, number, config, config.times)
+    row = painter.performance.row(subject, number, config.fps, GROUPS[:-1]) | {"source": "synth"}
     clip = paint_crops(painter, rng)
     return row, clip if config.shortcut == "none" else _patched(clip, TARGET.index(emotion), rng)
 
@@ -111,12 +112,12 @@ def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredCl
 
 
 def stage_clip(
-    subject: Subject, emotion: str, number: int, config: SyntheticConfig
-) -> tuple[Performance, ClipPainter, np.random.Generator]:
-    """Draw the performance of a clip; return it, its painter and the random generator for its crops."""
+    subject: Subject, emotion: str, number: int, config: SyntheticConfig, times: Array
+) -> tuple[ClipPainter, np.random.Generator]:
+    """Draw the performance of a clip; return its painter and the random generator for its crops."""
     rng = np.random.default_rng([config.seed, subject.traits.number, TARGET.index(emotion), number])
-    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
-    return performance, ClipPainter(subject, performance, config.times, rng), rng
+    performance = perform(subject, emotion, times, rng, config.subtlety, config.strays)
+    return ClipPainter(subject, performance, times, rng), rng
 
 
 def write_synthetic_store(
@@ -149,12 +150,8 @@ def write_synthetic_store(
 def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[Row, StoredClip]]:
     """Draw every clip of one subject, with its row."""
     config, index = call
-    subject = config.subject(index)
-    return [
-        draw_clip(subject, emotion, number, config)
-        for emotion in TARGET.names
-        for number in range(config.clips_per_emotion)
-    ]
+    subject, clips = config.subject(index), product(TARGET.names, range(config.clips_per_emotion))
+    return [draw_clip(subject, emotion, number, config) for emotion, number in clips]
 
 
 def in_processes(function: Callable[[Call], Drawn], calls: Iterable[Call], count: int, workers: int) -> Iterator[Drawn]:

@@ -15,9 +15,8 @@ from fer_id.csv_text import csv_text
 from fer_id.files import atomic_folder
 from fer_id.labels import TARGET
 from fer_id.progress import track
-from fer_id.simulation.drawn.acting import perform
 from fer_id.simulation.drawn.canvas import Array
-from fer_id.simulation.drawn.clip_store import SyntheticConfig, in_processes
+from fer_id.simulation.drawn.clip_store import SyntheticConfig, in_processes, stage_clip
 from fer_id.simulation.drawn.rendering import ClipPainter
 
 WIDTH, HEIGHT = 640, 480
@@ -84,13 +83,12 @@ def _film(call: tuple[SyntheticConfig, int, str, Path]) -> list[Shot]:
     video, begin = f"videos/{name}-{emotion}.mp4", 0.0
     times = np.arange(round(config.frames / config.fps * VIDEO_FPS)) / VIDEO_FPS
     for number in range(config.clips_per_emotion):
-        rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
-        performance = perform(subject, emotion, times, rng, config.subtlety, config.strays)
-        pictures.append(draw_frames(ClipPainter(subject, performance, times, rng)))
+        painter, _ = stage_clip(subject, emotion, number, config, times)
+        pictures.append(draw_frames(painter))
         row = {"clip_id": f"{name}-{emotion}-{number:02d}", "subject_id": name, "video": video, "label": emotion}
         end = begin + len(times) / VIDEO_FPS
-        row |= {"start_s": f"{begin:.3f}", "end_s": f"{end:.3f}", "context": performance.context}
-        shots.append(Shot(row, performance.intensity))
+        row |= {"start_s": f"{begin:.3f}", "end_s": f"{end:.3f}", "context": painter.performance.context}
+        shots.append(Shot(row, painter.performance.intensity))
         begin = end
     _write_video(draft / video, (picture for clip in pictures for picture, _ in clip))
     return shots
