@@ -203,11 +203,18 @@ def main(names: Sequence[str]) -> int:
 
     The exit code is 1 where a limit was missed, 2 for an unknown name.
     """
+    import torch
+
+    from fer_id.runs.environment import machine
+    from fer_id.tasks.numerics import supports
+
     try:
         if unknown := [name for name in names if name not in BENCHMARKS]:
             raise ConfigError(f"unknown: {', '.join(unknown)}. Known: {', '.join(BENCHMARKS)}")
-        results, (kind, bf16) = [], _machine()
+        bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        kind = f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic"
         say(kind)
+        results = []
         for name in names or BENCHMARKS:
             say(f"... {name}")
             results += list(BENCHMARKS[name]())
@@ -218,17 +225,6 @@ def main(names: Sequence[str]) -> int:
     rows = [{**asdict(result), "verdict": result.verdict} for result in results]
     write_json(OUT, {"date": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "machine": kind, "bf16": bf16, "results": rows})
     return int(any(result.verdict == "MISSED" for result in results))
-
-
-def _machine() -> tuple[str, bool]:
-    """Return a description of the machine, and whether it has bf16 arithmetic."""
-    import torch
-
-    from fer_id.runs.environment import machine
-    from fer_id.tasks.numerics import supports
-
-    bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic", bf16
 
 
 def table(results: Sequence[Result]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypedDict
 
 import numpy as np
@@ -86,17 +86,14 @@ def planted(config: PlantedConfig) -> Planted:
     """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    domain = replace(
-        _domain(trained.data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0
-    )
+    recorded = _domain(trained.data.stores[0].card.parameters)
+    domain = replace(recorded, clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
 
     def detected(name: str, variant: DomainConfig) -> Detected:
-        seeds = range(config.seed, config.seed + config.draws)
-        cohorts = [
-            _subgroups(stills, replace(variant, seed=seed), trained) for seed in track(seeds, name, config.draws)
-        ]
+        drawn = (replace(variant, seed=config.seed + draw) for draw in range(config.draws))
+        cohorts = [_subgroups(stills, cohort, trained) for cohort in track(drawn, name, config.draws)]
         return _summary(cohorts, policy)
 
     results: Planted = {
@@ -116,11 +113,9 @@ def planted(config: PlantedConfig) -> Planted:
 def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
     """Return the domain that a store was simulated with, from its card."""
     default = DomainConfig()
-    recorded = {key: parameters[key] for key in (field.name for field in fields(DomainConfig)) if key in parameters}
-    nested = {
-        key: type(getattr(default, key))(**value) for key, value in recorded.items() if isinstance(value, Mapping)
-    }
-    return replace(default, **recorded | nested)
+    recorded = {key: parameters[key] for key in vars(default) if key in parameters}
+    nested = {key: value for key, value in recorded.items() if isinstance(value, Mapping)}
+    return replace(default, **recorded | {key: type(getattr(default, key))(**value) for key, value in nested.items()})
 
 
 def _summary(cohorts: list[Subgroups], policy: Policy) -> Detected:

@@ -48,9 +48,8 @@ def film_strips(config: SyntheticConfig, out: Path) -> Path:
         ]
     frames = strip_frames(config.frames)
     rows = [[_strip(config, person, emotion, frames) for person in people] for emotion in TARGET.names]
-    return draw(
-        rows, [person.traits for person in people], "synthetic: drawn faces; the line is the intensity e(t)", out
-    )
+    caption = "synthetic: drawn faces; the line is the intensity e(t)"
+    return draw(rows, [person.traits for person in people], caption, out)
 
 
 def strip_frames(frames: int) -> NDArray[np.int64]:

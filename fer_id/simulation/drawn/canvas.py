@@ -166,11 +166,6 @@ class Canvas:
         table = np.rint(share * middle + (1 - share) * edge).astype(np.uint8)
         self.pixels[:] = cv2.applyColorMap(self._mask(points, soft), table[:, None])
 
-    def blend(self, colour: Colour | Picture, weight: NDArray[np.float32]) -> None:
-        """Blend a colour or a whole picture over the canvas with ``weight`` (H, W) in [0, 1]."""
-        over = colour if isinstance(colour, np.ndarray) else _flat(colour, weight.shape)
-        self.pixels[:] = cv2.blendLinear(over, self.pixels, weight, 1 - weight)
-
     def soft_fill(self, points: Array, colour: Colour, soft: float, alpha: float = 1.0) -> None:
         """Paint a polygon whose edge fades over ``soft`` scene units, computing only the pixels around it."""
         if alpha < _FAINT:
@@ -180,9 +175,9 @@ class Canvas:
             return
         patch = self.inside(points, 2.5 * soft * self.scale)
         if patch is not None:
-            patch.blend(colour, patch.mask(points, soft) * np.float32(alpha))
-            (x, y), (height, width) = patch.corner, patch.pixels.shape[:2]
-            self.pixels[y : y + height, x : x + width] = patch.pixels
+            (x, y), weight = patch.corner, patch.mask(points, soft) * np.float32(alpha)
+            under = self.pixels[y : y + len(weight), x : x + weight.shape[1]]
+            under[:] = cv2.blendLinear(_flat(colour, weight.shape), patch.pixels, weight, 1 - weight)
 
     def glow(self, centre: Array, radii: tuple[float, float], colour: Colour, alpha: float, turn: float = 0.0) -> None:
         """Paint a soft elliptic spot, strongest inside: ``radii`` in scene units by axis, ``turn`` in radians."""

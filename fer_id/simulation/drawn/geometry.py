@@ -89,7 +89,8 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
     mean = sides.mean(axis=-2)
     points = np.empty((*sides.shape[:-2], 68, 3))
     _put(points[..., JAW, :], _jaw(shape, mean))
-    _put(points[..., BRIDGE, :], _bridge(shape))
+    down = even(0, 1, 4)
+    _put(points[..., BRIDGE, :], (np.zeros(4), 0.04 + (shape.nose_length - 0.10) * down, 0.5 + 0.32 * down))
     _put(points[..., NOSTRILS, :], _nostrils(shape, sides))
     _put(points[..., 48:, :], _mouth(shape, sides, mean))
     for index, side in enumerate((_LEFT, _RIGHT)):
@@ -162,11 +163,6 @@ def _eye(shape: HeadShape, a: Array, side: int) -> Places:
     y = np.array([-tilt, -0.7 * tilt, 0, 0.02, 0, -0.7 * tilt])
     y = y - upper * np.array([0, 1, 1, 0, 0, 0]) + lower * np.array([0, 0, 0, 0, 1, 1])
     return side * x, y, np.array([0.25, 0.4, 0.42, 0.35, 0.4, 0.38])
-
-
-def _bridge(shape: HeadShape) -> Places:
-    share = even(0, 1, 4)
-    return np.zeros(4), 0.04 + (shape.nose_length - 0.10) * share, 0.5 + 0.32 * share
 
 
 def _nostrils(shape: HeadShape, sides: Array) -> Places:

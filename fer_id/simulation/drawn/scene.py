@@ -88,7 +88,7 @@ def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     walls: dict[str, Colour] = {"classroom": (206, 212, 206), "therapy": (214, 208, 226), "home": (224, 206, 182)}
     wall = mix(walls[context], tuple(rng.uniform(120, 250, 3)), 0.25)
     canvas.pixels[:] = np.rint(wall)
-    {"classroom": _classroom, "therapy": _therapy, "home": _home}[context](canvas, rng)
+    _furnish(canvas, context, rng)
     return np.asarray(cv2.GaussianBlur(canvas.pixels, (0, 0), 3.0), np.uint8)
 
 
@@ -105,27 +105,24 @@ def _box(canvas: Canvas, x: float, y: float, width: float, height: float, colour
     canvas.fill(np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]), colour)
 
 
-def _classroom(canvas: Canvas, rng: np.random.Generator) -> None:
-    x = rng.uniform(-6, -1)
-    _box(canvas, x - 0.15, -3.15, 5.3, 2.8, (150, 112, 78))
-    _box(canvas, x, -3, 5, 2.5, (54, 96, 78))
-    for _ in range(3):
-        _box(canvas, rng.uniform(-7, 6), rng.uniform(-3, 0), 0.8, 1.0, tuple(rng.uniform(120, 240, 3)))
-    _box(canvas, -7, 3.0, 14, 3.5, (176, 140, 100))
-
-
-def _therapy(canvas: Canvas, rng: np.random.Generator) -> None:
-    _box(canvas, -7, 0.9, 14, 0.18, (188, 158, 124))
-    for x in np.arange(-6.5, 7, 1.3):
-        size, colour = rng.uniform(0.3, 0.5), mix(tuple(rng.uniform(60, 250, 3)), (255, 255, 255), 0.2)
-        canvas.glow(np.array([x + rng.uniform(-0.2, 0.2), 0.9 - size]), (size * 1.5, size * 1.5), colour, 1.0)
-    canvas.glow(np.array([rng.uniform(-5, 5), -1.8]), (1.6, 1.6), (250, 226, 160), 0.8)
-
-
-def _home(canvas: Canvas, rng: np.random.Generator) -> None:
-    x = rng.choice([-1, 1]) * rng.uniform(2.4, 4.5)
-    _box(canvas, x - 1.2, -3, 2.4, 3.4, (244, 240, 230))
-    _box(canvas, x - 1.05, -2.85, 2.1, 3.1, (186, 214, 234))
-    _box(canvas, -x - 0.7, -2, 1.4, 1.1, (140, 100, 70))
-    _box(canvas, -x - 0.55, -1.85, 1.1, 0.8, tuple(rng.uniform(120, 230, 3)))
-    _box(canvas, -7, 2.2, 14, 4, mix((150, 92, 84), tuple(rng.uniform(60, 200, 3)), 0.5))
+def _furnish(canvas: Canvas, context: str, rng: np.random.Generator) -> None:
+    if context == "classroom":  # a board, posters, a table
+        x = rng.uniform(-6, -1)
+        _box(canvas, x - 0.15, -3.15, 5.3, 2.8, (150, 112, 78))
+        _box(canvas, x, -3, 5, 2.5, (54, 96, 78))
+        for _ in range(3):
+            _box(canvas, rng.uniform(-7, 6), rng.uniform(-3, 0), 0.8, 1.0, tuple(rng.uniform(120, 240, 3)))
+        _box(canvas, -7, 3.0, 14, 3.5, (176, 140, 100))
+    elif context == "therapy":  # a shelf with balls, a lamp
+        _box(canvas, -7, 0.9, 14, 0.18, (188, 158, 124))
+        for x in np.arange(-6.5, 7, 1.3):
+            size, colour = rng.uniform(0.3, 0.5), mix(tuple(rng.uniform(60, 250, 3)), (255, 255, 255), 0.2)
+            canvas.glow(np.array([x + rng.uniform(-0.2, 0.2), 0.9 - size]), (size * 1.5, size * 1.5), colour, 1.0)
+        canvas.glow(np.array([rng.uniform(-5, 5), -1.8]), (1.6, 1.6), (250, 226, 160), 0.8)
+    else:  # a window, a picture, a sofa
+        x = rng.choice([-1, 1]) * rng.uniform(2.4, 4.5)
+        _box(canvas, x - 1.2, -3, 2.4, 3.4, (244, 240, 230))
+        _box(canvas, x - 1.05, -2.85, 2.1, 3.1, (186, 214, 234))
+        _box(canvas, -x - 0.7, -2, 1.4, 1.1, (140, 100, 70))
+        _box(canvas, -x - 0.55, -1.85, 1.1, 0.8, tuple(rng.uniform(120, 230, 3)))
+        _box(canvas, -7, 2.2, 14, 4, mix((150, 92, 84), tuple(rng.uniform(60, 200, 3)), 0.5))
