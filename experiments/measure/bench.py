@@ -13,12 +13,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from experiments.measure.timing import seconds, span
+from experiments.measure.timing import Result, aligned, seconds, span
 from fer_id.errors import ConfigError, FerIdError
 from fer_id.files import write_json
 from fer_id.progress import say
@@ -27,39 +28,7 @@ OUT = Path("runs/bench.json")
 SHARED = Path(os.environ.get("FER_ID_SHARED") or Path(__file__).resolve().parents[3] / "shared" / "data")
 """Folder of the real datasets, if present."""
 
-IMAGES = 28_709
-"""Number of training images of FER2013."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A measured value and its limit.
-
-    Attributes:
-        name: the measured quantity.
-        value: None where it could not be measured; ``note`` then gives the reason.
-        unit: of value and limit.
-        limit: promised limit; None: no promise.
-        at_least: True for a lower limit.
-        note: spread, or the parts of the value.
-    """
-
-    name: str
-    value: float | None
-    unit: str
-    limit: float | None = None
-    at_least: bool = False
-    note: str = ""
-
-    @property
-    def verdict(self) -> str:
-        """``ok``, ``MISSED``, ``skipped``, or empty where there is no limit."""
-        if self.value is None:
-            return "skipped"
-        if self.limit is None:
-            return ""
-        met = self.value >= self.limit if self.at_least else self.value <= self.limit
-        return "ok" if met else "MISSED"
+IMAGES = 28_709  # number of training images of FER2013
 
 
 def store() -> Iterator[Result]:
@@ -172,25 +141,6 @@ def explaining() -> Iterator[Result]:
             yield Result("Grad-CAM with regions, 256 clips of cnn_lstm", took, "s", 30.0)
 
 
-def judging() -> Iterator[Result]:
-    """Measure ``fer-id evaluate`` on 10,000 predictions of 200 subjects with four group columns, report included."""
-    from experiments.measure.evaluate_speed import evaluate_seconds, made_up_run
-
-    with TemporaryDirectory() as folder:
-        whole, note = evaluate_seconds(made_up_run(Path(folder) / "run"))
-    yield Result("fer-id evaluate, 10,000 predictions", whole, "s", 10.0, note=note)
-
-
-def comparing() -> Iterator[Result]:
-    """Measure ``fer-id compare`` on 200 trials of 600 clips of 24 subjects with four group columns."""
-    from experiments.measure.compare_speed import compare_seconds, made_up_study
-
-    with TemporaryDirectory() as folder:
-        study = made_up_study(Path(folder) / "study")
-        whole, note = compare_seconds(study, Path(folder) / "compare")
-    yield Result("fer-id compare, 200 runs", whole, "s", 10.0, note=note)
-
-
 def preparing() -> Iterator[Result]:
     """Measure the preparation of FER2013 from its CSV to an audited store."""
     from data_modules.registry import load_dataset
@@ -217,43 +167,18 @@ def videos() -> Iterator[Result]:
     if not bundle.is_file():
         yield Result(name, None, "ratio", note=f"{bundle.name} is not there; FER_ID_SHARED says the folder")
         return
-    from experiments.measure.video_speed import film_and_prepare
+    from experiments.measure.video_speed import filmed
 
-    outcome = film_and_prepare(bundle)
-    note = f"{outcome.frames:,} frames; {outcome.prepared:.0f} against {outcome.plain:.0f} frames/s"
-    yield Result(name, outcome.prepared / outcome.plain, "ratio", 1.7, at_least=True, note=note)
+    yield from filmed(bundle, name)
 
 
-def sweeping() -> Iterator[Result]:
-    """Measure two trials of a minute: by hand, in a sweep in sequence, in a sweep side by side; one thread each."""
-    from experiments.measure.sweep_speed import race
+def _elsewhere(name: str) -> Iterator[Result]:
+    """Run a benchmark of another module, imported only then: every process that ``simulating`` starts imports this."""
+    from experiments.measure import report_speed, sweep_speed, training_speed
 
-    times = race()
-    by_hand = sum(times.by_hand)
-    note = f"{times.alone:.0f} s against {' + '.join(f'{took:.0f}' for took in times.by_hand)} s"
-    yield Result("sweep over its trials by hand", times.alone / by_hand, "ratio", 1.10, note=note)
-    note = f"{times.together:.0f} s against {times.alone:.0f} s, both with the start of the sweep"
-    yield Result("two trials side by side", times.together / times.alone, "ratio", 0.65, note=note)
-
-
-def training(model: str) -> Callable[[], Iterator[Result]]:
-    """Return the benchmark of ``fer-id train`` against a bare training loop, for one model."""
-
-    def run() -> Iterator[Result]:
-        from experiments.measure.training_speed import race
-
-        outcome = race(model)
-        yield Result(
-            f"train {model}: fer-id train over a bare loop",
-            statistics.median(outcome.ratios),
-            "ratio",
-            0.90,
-            at_least=True,
-            note=f"{span(outcome.ratios)} over {len(outcome.ratios)} rounds; {outcome.clips_per_second:.1f} against "
-            f"{outcome.bare_clips_per_second:.1f} clips/s; {outcome.settings}",
-        )
-
-    return run
+    if name.startswith("train_"):
+        return training_speed.training(name.removeprefix("train_"))
+    return {"evaluate": report_speed.judging, "compare": report_speed.comparing, "sweep": sweep_speed.sweeping}[name]()
 
 
 BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
@@ -261,29 +186,35 @@ BENCHMARKS: dict[str, Callable[[], Iterator[Result]]] = {
     "store": store,
     "augment": augmentation,
     "draw": drawing,
-    "train_cnn_lstm": training("cnn_lstm"),
-    "train_resnet50": training("resnet50"),
+    "train_cnn_lstm": partial(_elsewhere, "train_cnn_lstm"),
+    "train_resnet50": partial(_elsewhere, "train_resnet50"),
     "simulate": simulating,
     "explain": explaining,
-    "evaluate": judging,
-    "compare": comparing,
+    "evaluate": partial(_elsewhere, "evaluate"),
+    "compare": partial(_elsewhere, "compare"),
     "prepare": preparing,
     "videos": videos,
-    "sweep": sweeping,
+    "sweep": partial(_elsewhere, "sweep"),
 }
 
 
 def main(names: Sequence[str]) -> int:
     """Run the named benchmarks (all by default), print the table and write :data:`OUT`.
 
-    Returns:
-        The exit code: 1 where a limit was missed, 2 for an unknown name.
+    The exit code is 1 where a limit was missed, 2 for an unknown name.
     """
+    import torch
+
+    from fer_id.runs.environment import machine
+    from fer_id.tasks.numerics import supports
+
     try:
         if unknown := [name for name in names if name not in BENCHMARKS]:
             raise ConfigError(f"unknown: {', '.join(unknown)}. Known: {', '.join(BENCHMARKS)}")
-        results, (kind, bf16) = [], _machine()
+        bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        kind = f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic"
         say(kind)
+        results = []
         for name in names or BENCHMARKS:
             say(f"... {name}")
             results += list(BENCHMARKS[name]())
@@ -296,28 +227,14 @@ def main(names: Sequence[str]) -> int:
     return int(any(result.verdict == "MISSED" for result in results))
 
 
-def _machine() -> tuple[str, bool]:
-    """Return a description of the machine, and whether it has bf16 arithmetic."""
-    import torch
-
-    from fer_id.runs.environment import machine
-    from fer_id.tasks.numerics import supports
-
-    bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    return f"{machine()}, {os.cpu_count()} cores, {'with' if bf16 else 'without'} bf16 arithmetic", bf16
-
-
 def table(results: Sequence[Result]) -> str:
     """Return the results as aligned text."""
-    lines = [("", "", "", "limit", "")]
+    lines = [("", "", "", "limit", "", "")]
     for result in results:
         limit = "" if result.limit is None else f"{'>=' if result.at_least else '<='} {result.limit:g}"
         value = "-" if result.value is None else f"{result.value:.4g}"
-        lines.append((result.name, value, result.unit, limit, result.verdict))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    notes = ["", *(result.note for result in results)]
-    cells = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join(f"{line}  {note}".rstrip() for line, note in zip(cells, notes, strict=True))
+        lines.append((result.name, value, result.unit, limit, result.verdict, result.note))
+    return aligned(lines)
 
 
 if __name__ == "__main__":

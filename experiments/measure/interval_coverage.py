@@ -19,13 +19,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from scipy import special
 
-from fer_id.errors import ConfigError, FerIdError
+from experiments.measure.timing import aligned
 from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
 from fer_id.evaluation.confidence.calibration import calibration_intervals, calibration_scores
@@ -38,8 +38,7 @@ from fer_id.progress import say
 
 OUT = Path("runs/coverage.json")
 SUBJECTS = (6, 12, 20, 40, 80)
-SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)
-"""Share of each class among the clips; the fourth class is the rare one."""
+SHARES = (0.30, 0.25, 0.20, 0.10, 0.15)  # share of each class among the clips; the fourth class is the rare one
 
 SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
 """By model: gain in the logit of the true class, for each class."""
@@ -77,54 +76,35 @@ class Cohort:
         return Cohort(*clips, self.counts[first : first + size])
 
 
-@dataclass
-class Tally:
-    """Counts of intervals of one score at one number of subjects.
-
-    Attributes:
-        held, below, above: number of intervals that contain the truth, lie below it, or lie above it.
-        undefined: number of cohorts without an interval.
-        widths: widths of the intervals.
-    """
-
-    held: int = 0
-    below: int = 0
-    above: int = 0
-    undefined: int = 0
-    widths: list[float] = field(default_factory=list)
-
-    def add(self, interval: Interval, truth: float) -> None:
-        """Count an interval."""
-        if interval.low is None or interval.high is None:
-            self.undefined += 1
-            return
-        self.held += interval.low <= truth <= interval.high
-        self.below += interval.high < truth
-        self.above += interval.low > truth
-        self.widths.append(interval.high - interval.low)
-
-
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; shares refer to the cohorts with an interval.
-
-    Attributes:
-        coverage: share of the intervals that contain the truth; ``error`` is its Monte-Carlo standard error.
-        below, above: share of the intervals below, or above, the truth.
-        width: mean width.
-        undefined: share of the cohorts without an interval.
-    """
+    """A line of the table; shares and the mean width are those of the cohorts with an interval."""
 
     subjects: int
     score: str
     method: str
     truth: float
-    coverage: float
-    error: float
-    below: float
+    coverage: float  # share of the intervals that contain the truth
+    error: float  # Monte-Carlo standard error of the coverage
+    below: float  # share of the intervals below the truth
     above: float
     width: float
-    undefined: float
+    undefined: float  # share of the cohorts without an interval
+
+    @classmethod
+    def of(cls, subjects: int, score: str, method: str, truth: float, intervals: Sequence[Interval]) -> Row:
+        """Count the intervals of all cohorts against the truth."""
+        ends = [(each.low, each.high) for each in intervals if each.low is not None and each.high is not None]
+        low, high = np.array(ends).reshape(-1, 2).T
+
+        def mean(values: Floats | Bools) -> float:
+            return float(np.mean(values)) if ends else np.nan
+
+        coverage = mean((low <= truth) & (truth <= high))
+        error = float(np.sqrt(coverage * (1 - coverage) / max(len(ends), 1)))
+        shares = {"below": mean(high < truth), "above": mean(low > truth), "width": mean(high - low)}
+        undefined = 1 - len(ends) / len(intervals)
+        return cls(subjects, score, method, truth, coverage, error, **shares, undefined=undefined)
 
 
 def measure(
@@ -136,37 +116,24 @@ def measure(
     methods: Sequence[str] = METHODS,
     easier: float = 0.0,
 ) -> list[Row]:
-    """Return the coverage of all scores and methods at one number of subjects.
+    """Return the coverage of all scores and methods (:func:`all_intervals`) in ``draws`` cohorts of one size.
 
-    Args:
-        draws: number of cohorts.
-        truth: :func:`population_scores` with the same ``easier``.
-        methods: see :func:`all_intervals`.
-        easier: added to the logit of the true class.
+    ``truth`` are the :func:`population_scores` with the same ``easier``, which is added to the logit of the true class.
     """
-    rng, tallies = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], Tally](Tally)
+    rng, intervals = np.random.default_rng([seed, subjects]), defaultdict[tuple[str, str], list[Interval]](list)
     for size in _portions(draws, max(1, AT_ONCE // subjects)):
         cohorts = draw_cohort(rng, size * subjects, easier)
         for index in range(size):
             for key, interval in all_intervals(cohorts.part(index * subjects, subjects), methods).items():
-                tallies[key].add(interval, truth[key[0]])
-    return [_row(subjects, *key, truth[key[0]], tally, draws) for key, tally in tallies.items()]
-
-
-def _row(subjects: int, score: str, method: str, truth: float, tally: Tally, draws: int) -> Row:
-    defined = len(tally.widths)
-    held, below, above = (number / defined if defined else np.nan for number in (tally.held, tally.below, tally.above))
-    error = float(np.sqrt(held * (1 - held) / defined)) if defined else np.nan
-    width = float(np.mean(tally.widths)) if defined else np.nan
-    return Row(subjects, score, method, truth, held, error, below, above, width, tally.undefined / draws)
+                intervals[key].append(interval)
+    return [Row.of(subjects, *key, truth[key[0]], drawn) for key, drawn in intervals.items()]
 
 
 def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict[tuple[str, str], Interval]:
     """Return all intervals of a cohort, by score and method.
 
-    Args:
-        methods: for scores of counts: ``shipped`` chooses by the number of subjects as the program does, ``jackknife``
-            and ``bootstrap`` are used for any number. The other scores have one method each.
+    The methods concern scores of counts: ``shipped`` chooses by the number of subjects as the program does,
+    ``jackknife`` and ``bootstrap`` are used for any number. The other scores have one method each.
     """
     results: dict[tuple[str, str], Interval] = {}
     for method in methods:
@@ -198,11 +165,9 @@ def population_scores(seed: int = 0, easier: float = 0.0) -> dict[str, float]:
         confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
         curve = risk_coverage(confidence, right)
         values = {name: value for name, value in calibration_scores(p, truth).items() if name != "adaptive_ece"}
-        values |= {
-            "auc": float(macro_auc(auc_by_class(p, truth))),
-            "overconfidence": float((confidence - right).mean()),
-        }
-        values |= {"aurc": curve.aurc, **{f"risk_at_coverage.{share}": curve.risk_at(share) for share in COVERAGES}}
+        values |= {"auc": float(macro_auc(auc_by_class(p, truth))), "aurc": curve.aurc}
+        values |= {f"risk_at_coverage.{share}": curve.risk_at(share) for share in COVERAGES}
+        values["overconfidence"] = float((confidence - right).mean())
         for name, value in values.items():
             others[name].append(value)
     whole = effect(*np.concatenate(accuracies, axis=1))
@@ -247,27 +212,22 @@ def table(rows: Sequence[Row]) -> str:
     cells = defaultdict[tuple[str, str], dict[int, str]](dict)
     for row in rows:
         text = f"{row.coverage:.3f} ±{row.error:.3f} ({100 * row.below:.0f}|{100 * row.above:.0f})"
-        cells[row.score, row.method][row.subjects] = text + (
-            f" none {row.undefined:.0%}" if row.undefined > 0.005 else ""
-        )
+        text += f" none {row.undefined:.0%}" if row.undefined > 0.005 else ""
+        cells[row.score, row.method][row.subjects] = text
     lines = [("score", "method", *(f"{size} subjects" for size in sizes))]
     lines += [(*key, *(columns.get(size, "-") for size in sizes)) for key, columns in cells.items()]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return aligned(lines)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure coverage, print the table and write :data:`OUT`; the exit code is 2 for an unknown setting."""
     settings = {"draws": "2000", "seed": "0", "subjects": ",".join(map(str, SUBJECTS)), "easier": "0"}
-    try:
-        for argument in arguments:
-            name, _, value = argument.partition("=")
-            if name not in settings or not value.replace("." if name == "easier" else ",", "").isdigit():
-                raise ConfigError(f"{argument}: expected draws=2000, seed=0, subjects=6,12, easier=0")
-            settings[name] = value
-    except FerIdError as error:
-        say(f"coverage: {error}")
-        return 2
+    for argument in arguments:
+        name, _, value = argument.partition("=")
+        if name not in settings or not value.replace("." if name == "easier" else ",", "").isdigit():
+            say(f"coverage: {argument}: expected draws=2000, seed=0, subjects=6,12, easier=0")
+            return 2
+        settings[name] = value
     draws, seed, easier = int(settings["draws"]), int(settings["seed"]), float(settings["easier"])
     began, truth = time.perf_counter(), population_scores(seed, easier)
     rows = []
@@ -275,9 +235,8 @@ def main(arguments: Sequence[str]) -> int:
         say(f"... {size} subjects ({time.perf_counter() - began:.0f} s)")
         rows += measure(size, draws, truth, seed=seed, easier=easier)
     print(table(rows))
-    write_json(
-        OUT, {"draws": draws, "seed": seed, "easier": easier, "truth": truth, "rows": [asdict(row) for row in rows]}
-    )
+    settings_used = {"draws": draws, "seed": seed, "easier": easier}
+    write_json(OUT, {**settings_used, "truth": truth, "rows": [asdict(row) for row in rows]})
     say(f"{draws:,} cohorts of each size in {time.perf_counter() - began:.0f} s; {OUT}")
     return 0
 

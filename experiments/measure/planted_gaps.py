@@ -11,26 +11,34 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, TypedDict
 
 import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
 
+from experiments.settings.loading import load
+from experiments.training.trained_model import TrainedModel
+from experiments.verbs.release import policy_path
+from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.groups.gaps import GAP
+from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.files import write_json
+from fer_id.labels import TARGET
 from fer_id.progress import track
+from fer_id.release.group_rules import gap_reasons, group_reasons
+from fer_id.release.policy import Policy, read_policy
 from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from experiments.training.trained_model import TrainedModel
-    from fer_id.release.policy import Policy
-    from fer_id.simulation.domain import DomainConfig
-    from fer_id.simulation.stills import Stills
-    from fer_id.simulation.target_domain import SimulatedClip
+from fer_id.simulation.domain import DomainConfig
+from fer_id.simulation.stills import Stills, choose_stills
+from fer_id.simulation.target_domain import GROUPS, SimulatedClip, cast, casting_of, simulate_clip
+from fer_id.store.reader import ClipStore
+from fer_id.tasks.tabulate import prediction_table
+from fer_id.types import Predicted
 
 ANY = "any column"
 BATCH = 32
@@ -53,54 +61,71 @@ class PlantedConfig:
     seed: int = setting(1000, min=0, max=2**32 - 1, help="of the first cohort; the next has the next")
 
 
-def planted(config: PlantedConfig) -> dict[str, Any]:
-    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
-    from experiments.training.trained_model import TrainedModel
-    from experiments.verbs.release import policy_path
-    from fer_id.release.policy import read_policy
-    from fer_id.simulation.stills import choose_stills
-    from fer_id.store.reader import ClipStore
+class Detected(TypedDict):
+    """Shares of cohorts (``share``, ``low``, ``high``) with a claimed gap in accuracy by column, and with a refusal."""
 
+    claimed: dict[str, dict[str, float]]
+    mean_gap: dict[str, float]
+    refused: dict[str, float]
+
+
+class Planted(TypedDict):
+    """Contents of ``planted.json``."""
+
+    provenance: str
+    precision: str
+    draws: int
+    peak: float
+    shares: list[float]
+    policy: str
+    planted: Detected
+    neutral: Detected
+
+
+def planted(config: PlantedConfig) -> Planted:
+    """Write ``planted.json``: the shares of cohorts with a claimed gap, and with a refusal for severity."""
     run = RunDir.open(config.run)
     trained = TrainedModel.open(run)
-    domain = replace(
-        _domain(trained.data.stores[0].card.parameters), clips_per_emotion=1, shares=config.shares, gaps=1.0
-    )
+    recorded = _domain(trained.data.stores[0].card.parameters)
+    domain = replace(recorded, clips_per_emotion=1, shares=config.shares, gaps=1.0)
     stills = choose_stills(ClipStore.open(config.source), domain)
     policy = read_policy(policy_path(config.policy))
-    results: dict[str, Any] = {"provenance": "simulated", "precision": trained.precision}
-    results |= {name: getattr(config, name) for name in ("draws", "peak", "shares", "policy")}
-    severe = replace(domain.severe, peak=config.peak)
-    for name, variant in (("planted", replace(domain, severe=severe)), ("neutral", replace(domain, gaps=0.0))):
-        cohorts = [
-            _subgroups(stills, replace(variant, seed=config.seed + draw), trained)
-            for draw in track(range(config.draws), name, config.draws)
-        ]
-        results[name] = _summary(cohorts, policy)
+
+    def detected(name: str, variant: DomainConfig) -> Detected:
+        drawn = (replace(variant, seed=config.seed + draw) for draw in range(config.draws))
+        cohorts = [_subgroups(stills, cohort, trained) for cohort in track(drawn, name, config.draws)]
+        return _summary(cohorts, policy)
+
+    results: Planted = {
+        "provenance": "simulated",
+        "precision": trained.precision,
+        "draws": config.draws,
+        "peak": config.peak,
+        "shares": config.shares,
+        "policy": config.policy,
+        "planted": detected("planted", replace(domain, severe=replace(domain.severe, peak=config.peak))),
+        "neutral": detected("neutral", replace(domain, gaps=0.0)),
+    }
     write_json(run.path / "planted.json", results)
     return results
 
 
 def _domain(parameters: Mapping[str, Any]) -> DomainConfig:
     """Return the domain that a store was simulated with, from its card."""
-    from fer_id.simulation.domain import DomainConfig
-
     default = DomainConfig()
-    recorded = {key: parameters[key] for key in (field.name for field in fields(DomainConfig)) if key in parameters}
-    nested = {
-        key: type(getattr(default, key))(**value) for key, value in recorded.items() if isinstance(value, Mapping)
-    }
-    return replace(default, **recorded | nested)
+    recorded = {key: parameters[key] for key in vars(default) if key in parameters}
+    nested = {key: value for key, value in recorded.items() if isinstance(value, Mapping)}
+    return replace(default, **recorded | {key: type(getattr(default, key))(**value) for key, value in nested.items()})
 
 
-def _summary(cohorts: list[Subgroups], policy: Policy) -> dict[str, Any]:
+def _summary(cohorts: list[Subgroups], policy: Policy) -> Detected:
     """Return shares of cohorts with a claimed accuracy gap and with a refusal for severity, and mean gaps."""
-    columns = dict.fromkeys(column for cohort in cohorts for column in cohort.columns)
     gaps = [{name: column.gaps["accuracy"] for name, column in cohort.columns.items()} for cohort in cohorts]
+    columns = dict.fromkeys(column for cohort in gaps for column in cohort)
     of_column = {column: [cohort[column] for cohort in gaps if column in cohort] for column in columns}
-    claimed = {column: sum(gap.verdict == GAP for gap in found) for column, found in of_column.items()}
+    claimed = {column: sum(gap.verdict == GAP for gap in drawn) for column, drawn in of_column.items()}
     claimed[ANY] = sum(any(gap.verdict == GAP for gap in cohort.values()) for cohort in gaps)
-    sizes = {column: [gap.gap for gap in found if gap.gap] for column, found in of_column.items()}
+    sizes = {column: [gap.gap for gap in drawn if gap.gap] for column, drawn in of_column.items()}
     refused = sum(any("severity" in reason for reason in _refusals(cohort, policy)) for cohort in cohorts)
     return {
         "claimed": {column: _share(count, len(cohorts)) for column, count in claimed.items()},
@@ -111,51 +136,29 @@ def _summary(cohorts: list[Subgroups], policy: Policy) -> dict[str, Any]:
 
 def _refusals(subgroups: Subgroups, policy: Policy) -> list[str]:
     """Return the release gate's reasons for refusal that concern groups."""
-    from fer_id.release.group_rules import gap_reasons, group_reasons
-
     metrics = Metrics(provenance="simulated", subgroups=subgroups)
     return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]
 
 
 def _subgroups(stills: Stills, domain: DomainConfig, trained: TrainedModel) -> Subgroups:
     """Return the ``subgroups`` of ``metrics.json`` for one simulated cohort."""
-    from fer_id.evaluation.config import Breakdown
-    from fer_id.evaluation.groups.subgroups import compute_subgroups
-    from fer_id.labels import TARGET
-    from fer_id.simulation.target_domain import cast, casting_of, simulate_clip
-
     children = [casting_of(stills, domain, *role) for role in cast(stills, domain) if role[0] == "test"]
     made = [simulate_clip(child, emotion, 0, domain) for child in children for emotion in TARGET.names]
-    predictions = _answers(made, trained)
-    return compute_subgroups(predictions, TARGET, Breakdown())[0]
+    return compute_subgroups(_answers(made, trained), TARGET, Breakdown())[0]
 
 
 def _answers(made: list[SimulatedClip], trained: TrainedModel) -> pd.DataFrame:
     """Return the rows of ``predictions.parquet`` for clips in memory, in the precision of the run."""
-    import pandas as pd
-    import torch
-
-    from fer_id.labels import TARGET
-    from fer_id.simulation.target_domain import GROUPS
-    from fer_id.tasks.tabulate import prediction_table
-    from fer_id.types import Predicted
-
     batches: list[Predicted] = []
     with torch.inference_mode(), trained.autocast():
         for start in range(0, len(made), BATCH):
             part = made[start : start + BATCH]
-            frames = torch.from_numpy(np.stack([sample.clip.frames for sample in part])).movedim(-1, 2).float() / 255
-            valid = torch.from_numpy(np.stack([sample.clip.valid for sample in part]))
-            points = torch.from_numpy(np.stack([sample.clip.landmarks for sample in part]))
-            batches.append(
-                {
-                    "clip_id": [sample.row["clip_id"] for sample in part],
-                    "logits": trained.model(*(tensor.to(trained.device) for tensor in (frames, valid, points)))
-                    .float()
-                    .cpu(),
-                    "covered": valid.any(dim=1),
-                }
-            )
+            clips = zip(*(sample.clip for sample in part), strict=True)
+            frames, points, valid = (torch.from_numpy(np.stack(arrays)) for arrays in clips)
+            inputs = frames.movedim(-1, 2).float() / 255, valid, points
+            logits = trained.model(*(tensor.to(trained.device) for tensor in inputs)).float().cpu()
+            names = [str(sample.row["clip_id"]) for sample in part]
+            batches.append({"clip_id": names, "logits": logits, "covered": valid.any(dim=1)})
     counts = [{"n_valid": int(sample.clip.valid.sum()), "length": len(sample.clip.valid)} for sample in made]
     rows = pd.DataFrame([sample.row | count for sample, count in zip(made, counts, strict=True)])
     return prediction_table(batches, rows, TARGET, fold="planted", split="test", groups=list(GROUPS))
@@ -163,31 +166,28 @@ def _answers(made: list[SimulatedClip], trained: TrainedModel) -> pd.DataFrame:
 
 def _share(claimed: int, draws: int) -> dict[str, float]:
     """Return the share with its exact 95 % interval (Clopper and Pearson)."""
-    from scipy import stats
-
     interval = stats.binomtest(claimed, draws).proportion_ci(0.95)
     return {"share": claimed / draws, "low": float(interval.low), "high": float(interval.high)}
 
 
-def table(results: dict[str, Any]) -> str:
+def table(results: Planted) -> str:
     """Return the result as aligned text."""
     lines = [f"{results['draws']} simulated cohorts each; share in which a gap in accuracy is claimed (mean gap)"]
+    sides = {"planted": results["planted"], "neutral": results["neutral"]}
     for column in results["planted"]["claimed"]:
         cells = []
-        for name in ("planted", "neutral"):
-            claimed, gap = results[name]["claimed"][column], results[name]["mean_gap"].get(column)
+        for name, side in sides.items():
+            claimed, gap = side["claimed"][column], side["mean_gap"].get(column)
             share = f"{claimed['share']:.2f} [{claimed['low']:.2f}, {claimed['high']:.2f}]"
             cells.append(f"{name} {share}" + ("" if gap is None else f" ({gap:.3f})"))
         lines.append(f"  {column:<12}" + "   ".join(cells))
-    refused = ", ".join(f"{name} {results[name]['refused']['share']:.2f}" for name in ("planted", "neutral"))
+    refused = ", ".join(f"{name} {side['refused']['share']:.2f}" for name, side in sides.items())
     lines.append(f"  the gate ({results['policy']}) refuses because of severity: {refused}")
     return "\n".join(lines)
 
 
 def main(argv: list[str]) -> int:
     """Run the control with ``key=value`` arguments and print the table."""
-    from experiments.settings.loading import load
-
     print(table(planted(load(PlantedConfig, argv))))
     return 0
 

@@ -1,4 +1,4 @@
-"""Timing of functions and of ``fer-id`` commands, for all benchmarks."""
+"""Results of benchmarks, and the timing of functions and of ``fer-id`` commands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,31 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from fer_id.errors import FerIdError
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measured value with its unit, and the promised limit."""
+
+    name: str
+    value: float | None  # None where it could not be measured; `note` then gives the reason
+    unit: str
+    limit: float | None = None  # None: no promise
+    at_least: bool = False  # True for a lower limit
+    note: str = ""  # spread, or the parts of the value
+
+    @property
+    def verdict(self) -> str:
+        """``ok``, ``MISSED``, ``skipped``, or empty where there is no limit."""
+        if self.value is None:
+            return "skipped"
+        if self.limit is None:
+            return ""
+        met = self.value >= self.limit if self.at_least else self.value <= self.limit
+        return "ok" if met else "MISSED"
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -22,6 +45,13 @@ def seconds(work: Callable[[], object]) -> float:
 def span(values: Sequence[float]) -> str:
     """Return the least and the greatest value as text."""
     return f"{min(values):.3g} to {max(values):.3g}"
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of as many cells each as text with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(line.rstrip() for line in padded)
 
 
 def command_seconds(words: Sequence[str], **environment: str) -> float:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import copy
+import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from experiments.config import TrainConfig
+from experiments.measure.timing import Result, span
 from experiments.settings.loading import load, plain
 from experiments.training.numerics import settled
 from experiments.training.setup import make_model, make_task, open_data
@@ -24,48 +26,33 @@ from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
 from fer_id.models.build import build_model
 from fer_id.models.network import ClipClassifier
+from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 from fer_id.simulation.drawn.clip_store import SyntheticConfig, draw_clip
+from fer_id.simulation.drawn.geometry import landmarks
+from fer_id.simulation.neutral_shape import to_crop
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
 from fer_id.tasks.classification import make_optimiser
 from fer_id.tasks.numerics import autocast
 from fer_id.types import CROP, LANDMARKS, ClipBatch
 
-SETTLE = 3
-"""Uncounted steps after each change of sides: caches are cold, and the loader is two batches ahead."""
+SETTLE = 3  # uncounted steps after each change of sides: caches are cold, and the loader is two batches ahead
 
 ROUNDS = {"cnn_lstm": (5, 8), "resnet50": (8, 12)}
 """Model -> rounds, counted steps per round: about a minute and a half on two cores."""
 
-LENGTH = {"cnn_lstm": 10, "resnet50": 1}
-"""Frames per clip."""
+LENGTH = {"cnn_lstm": 10, "resnet50": 1}  # frames per clip
 
 
-class Race(NamedTuple):
-    """Throughputs of both sides.
-
-    Attributes:
-        ratios: throughput of ``fer-id train`` over that of the bare loop, by round.
-        clips_per_second, bare_clips_per_second: throughputs over all rounds.
-        settings: batch size, precision and memory format of both sides.
-    """
-
-    ratios: list[float]
-    clips_per_second: float
-    bare_clips_per_second: float
-    settings: str
-
-
-def race(model: str) -> Race:
+def training(model: str) -> Iterator[Result]:
     """Train a shipped model with the parts of ``fer-id train``, in turns with a bare loop on a copy of the model."""
     rounds, steps = ROUNDS[model]
     with TemporaryDirectory() as folder:
-        root = Path(folder)
-        batch_size = 32
-        clips = batch_size * (rounds * (SETTLE + steps) + 1)
-        store = random_store(root / "store", {"train": clips, "validation": 32, "test": 32}, length=LENGTH[model])
+        root, batch_size = Path(folder), 32
+        clips = {"train": batch_size * (rounds * (SETTLE + steps) + 1), "validation": 32, "test": 32}
+        store = random_store(root / "store", clips, length=LENGTH[model])
         config = load(
             TrainConfig,
             [
@@ -74,41 +61,32 @@ def race(model: str) -> Race:
                 "logging.wandb=offline",
             ],
         )
-        return _race(config, root / "runs" / "bench" / "race", rounds, steps)
-
-
-def _race(config: TrainConfig, path: Path, rounds: int, steps: int) -> Race:
-    quiet()
-    data = open_data(config, None)
-    config = settled(config, path, data)
-    run = RunDir.create(path, plain(config), Job(children={}))
-    model, start = make_model(config, data, None)
-    task = make_task(config, model, data, start)
-    turns = Turns(bare_step(copy.deepcopy(model), config, int(data.clips["length"].max())), rounds, steps)
-    mirror = make_wandb_logger(config, run, data, "bench")
-    trainer = make_trainer(config, run, [RunLogger(run), mirror])
-    trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
-    trainer.fit(task, data)
-    mirror.close()
-    clips = rounds * steps * config.batch_size
-    return Race(
-        [bare / ours for ours, bare in zip(turns.ours, turns.bare, strict=True)],
-        clips / sum(turns.ours),
-        clips / sum(turns.bare),
-        f"batch {config.batch_size}, {config.trainer.precision}, {config.trainer.memory_format}",
+        quiet()
+        data, path = open_data(config, None), root / "runs" / "bench" / "race"
+        config = settled(config, path, data)
+        run = RunDir.create(path, plain(config), Job(children={}))
+        network, start = make_model(config, data, None)
+        task = make_task(config, network, data, start)
+        turns = Turns(bare_step(copy.deepcopy(network), config, int(data.clips["length"].max())), rounds, steps)
+        mirror = make_wandb_logger(config, run, data, "bench")
+        trainer = make_trainer(config, run, [RunLogger(run), mirror])
+        trainer.callbacks.append(turns)  # type: ignore[attr-defined]  # a list; Lightning leaves it out of the stubs
+        trainer.fit(task, data)
+        mirror.close()
+    ratios = [bare / ours for ours, bare in zip(turns.ours, turns.bare, strict=True)]
+    ours, bare = (rounds * steps * batch_size / sum(took) for took in (turns.ours, turns.bare))
+    note = (
+        f"{span(ratios)} over {len(ratios)} rounds; {ours:.1f} against {bare:.1f} clips/s; "
+        f"batch {batch_size}, {config.trainer.precision}, {config.trainer.memory_format}"
     )
+    name = f"train {model}: fer-id train over a bare loop"
+    yield Result(name, statistics.median(ratios), "ratio", 0.90, at_least=True, note=note)
 
 
 class Turns(pl.Callback):
-    """Callback that times ``steps`` steps of the Trainer, then as many of the bare loop, and so on within one epoch.
+    """Callback that times ``steps`` steps of the Trainer, then as many of ``bare``, and so on within one epoch.
 
-    Args:
-        bare: one step of the bare loop.
-        rounds: number of rounds.
-        steps: counted steps of each side per round, after :data:`SETTLE` uncounted ones.
-
-    Attributes:
-        ours, bare: seconds per round.
+    ``ours`` and ``bare`` are the seconds of each round; :data:`SETTLE` steps before each side's are not counted.
     """
 
     def __init__(self, bare: Callable[[], None], rounds: int, steps: int) -> None:
@@ -118,7 +96,7 @@ class Turns(pl.Callback):
         self.bare: list[float] = []
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         """Measure from the end of one step to the end of another, so that everything in between counts."""
         done = batch_idx % (SETTLE + self._steps) + 1
@@ -165,31 +143,30 @@ def random_store(path: Path, clips: Mapping[str, int], *, length: int) -> Path:
     with ClipStoreWriter(path, card) as writer:
         for split, count in clips.items():
             for number in range(count):
-                name, label = f"{split}-{number:06d}", TARGET.names[number % len(TARGET)]
-                frames = np.frombuffer(rng.bytes(length * CROP * CROP * 3), np.uint8)
-                row = {"clip_id": name, "subject_id": name, "label": label, "split": split}
-                writer.add_clip(row, frames.reshape(length, CROP, CROP, 3), points)
+                _add_noise(writer, f"{split}-{number:06d}", number, split, points, rng)
     return path
 
 
 def posed_store(path: Path, stills: int) -> Path:
     """Write a store in the form of a benchmark's: noise as pictures, with the landmarks of drawn people."""
-    from fer_id.preprocessing.alignment import crop_geometry
-    from fer_id.simulation.drawn.clip_store import SyntheticConfig
-    from fer_id.simulation.drawn.geometry import landmarks
-    from fer_id.simulation.neutral_shape import to_crop
-
     card = StoreCard("real", TARGET.name, "split", "noise", geometry=crop_geometry(aligned=True, colour="rgb"))
     rng, people = np.random.default_rng(0), SyntheticConfig(population="adults")
     with ClipStoreWriter(path, card) as writer:
         for number in range(stills):
-            name, label = f"{number:06d}", TARGET.names[number % len(TARGET)]
             person = people.subject(number)
-            points = to_crop(100 * landmarks(person.look.shape, person.rest + person.habits[label])[:, :2])
-            frames = np.frombuffer(rng.bytes(CROP * CROP * 3), np.uint8).reshape(1, CROP, CROP, 3)
-            row = {"clip_id": name, "subject_id": name, "label": label, "split": SPLITS[number // 10 % 3]}
-            writer.add_clip(row, frames, points[None].astype(np.float32))
+            habit = person.habits[TARGET.names[number % len(TARGET)]]
+            points = to_crop(100 * landmarks(person.look.shape, person.rest + habit)[:, :2])
+            _add_noise(writer, f"{number:06d}", number, SPLITS[number // 10 % 3], points[None].astype(np.float32), rng)
     return path
+
+
+def _add_noise(
+    writer: ClipStoreWriter, name: str, number: int, split: str, points: NDArray[np.float32], rng: np.random.Generator
+) -> None:
+    """Add a clip of noise with landmarks (T, 68, 2), of a person of its own and the class in turn."""
+    frames = np.frombuffer(rng.bytes(len(points) * CROP * CROP * 3), np.uint8).reshape(-1, CROP, CROP, 3)
+    label = TARGET.names[number % len(TARGET)]
+    writer.add_clip({"clip_id": name, "subject_id": name, "label": label, "split": split}, frames, points)
 
 
 def _now() -> float:
@@ -208,13 +185,14 @@ def shipped_model(name: str) -> ClipClassifier:
 def drawn_batch(clips: int) -> ClipBatch:
     """Return a batch of ten-frame clips of one drawn child."""
     config = SyntheticConfig()
-    drawn = [draw_clip(config.subject(0), TARGET.names[number % 5], number, config) for number in range(clips)]
-    frames = torch.from_numpy(np.stack([clip.frames for _, clip in drawn])).permute(0, 1, 4, 2, 3).float() / 255
+    child, labels = config.subject(0), [number % len(TARGET) for number in range(clips)]
+    drawn = [draw_clip(child, TARGET.names[label], number, config)[1] for number, label in enumerate(labels)]
+    frames, points, valid = (torch.from_numpy(np.stack(parts)) for parts in zip(*drawn, strict=True))
     return {
-        "frames": frames,
-        "valid": torch.from_numpy(np.stack([clip.valid for _, clip in drawn])),
-        "landmarks": torch.from_numpy(np.stack([clip.landmarks for _, clip in drawn])),
-        "label": torch.tensor([TARGET.index(row["label"]) for row, _ in drawn]),
-        "clip_id": [f"{row['clip_id']}-{number}" for number, (row, _) in enumerate(drawn)],
-        "subject_id": [row["subject_id"] for row, _ in drawn],
+        "frames": frames.permute(0, 1, 4, 2, 3).float() / 255,
+        "valid": valid,
+        "landmarks": points,
+        "label": torch.tensor(labels),
+        "clip_id": [f"{number:02d}" for number in range(clips)],
+        "subject_id": [child.traits.subject_id] * clips,
     }

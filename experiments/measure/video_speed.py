@@ -10,50 +10,40 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 from unittest.mock import patch
 
 import numpy as np
 
 from data_modules.cohort.reader import CohortConfig, CohortDataModule
+from experiments.measure.timing import Result
 from fer_id.consent.keys import HOME_VARIABLE
 from fer_id.csv_text import csv_text
 from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.simulation.drawn.clip_store import SyntheticConfig
 from fer_id.simulation.drawn.site_videos import VIDEO_FPS, write_cohort_folder
 
-COPIES = 10
-"""Number of copies of each drawn video: drawing more takes longer than reading them."""
-
-PLAIN_VIDEOS = 10
-"""Number of videos that the plain loop reads."""
+COPIES = 10  # number of copies of each drawn video: drawing more takes longer than reading them
+PLAIN_VIDEOS = 10  # number of videos that the plain loop reads
 
 
-class Filming(NamedTuple):
-    """Frames prepared, and frames per second of ``prepare`` on two processes and of the plain loop."""
-
-    frames: int
-    prepared: float
-    plain: float
-
-
-def film_and_prepare(bundle: Path) -> Filming:
-    """Draw a site's videos and read them both ways."""
-    with TemporaryDirectory() as name:
-        folder = Path(name)
+def filmed(bundle: Path, name: str) -> Iterator[Result]:
+    """Draw a site's videos, and measure both ways of reading them with a landmarker's model file."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         site = _site(folder / "site")
-        videos = sorted((site / "videos").iterdir())
+        videos = sorted((site / "videos").iterdir())[:PLAIN_VIDEOS]
         with _one_core():
             began = time.perf_counter()
-            read = sum(_plain_loop(video, bundle) for video in videos[:PLAIN_VIDEOS])
+            read = sum(_plain_loop(video, bundle) for video in videos)
             plain = read / (time.perf_counter() - began)
         config = CohortConfig(source=str(site), fps=VIDEO_FPS, workers=2, face_landmarker=str(bundle))
         with patch.dict(os.environ, {HOME_VARIABLE: str(folder / "keys")}):  # not the user's own key and log
             began = time.perf_counter()
             card = CohortDataModule.prepare(config, folder / "store")
-            seconds = time.perf_counter() - began
+            took = time.perf_counter() - began
         frames = card.findings.coverage.frames
-        return Filming(frames, frames / seconds, plain)
+    note = f"{frames:,} frames; {frames / took:.0f} against {plain:.0f} frames/s"
+    yield Result(name, frames / took / plain, "ratio", 1.7, at_least=True, note=note)
 
 
 def _site(path: Path) -> Path:

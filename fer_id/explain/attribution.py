@@ -21,32 +21,18 @@ from fer_id.explain.layers import as_map
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, ClipBatch
 
-WINDOW, STRIDE = 16, 12
-"""Side and step in pixels of the square that occlusion blurs, the size of a mouth or an eye."""
-
-STEPS = 10
-"""Steps on the path of integrated gradients; captum's Gauss-Legendre rule needs few."""
+WINDOW, STRIDE = 16, 12  # side and step in pixels of the square that occlusion blurs, the size of a mouth or an eye
+STEPS = 10  # steps on the path of integrated gradients; captum's Gauss-Legendre rule needs few
 
 
 def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str) -> Tensor:
-    """Return the Grad-CAM of every frame; through a temporal head maps of late frames depend on early frames.
+    """Return the Grad-CAM of every frame, (B, T, h, w) float32 at the layer's resolution, at least 0.
 
-    Args:
-        model: in evaluation mode.
-        batch: B clips of T frames; at least one frame of the batch is valid.
-        target: (B,) index of the explained class.
-        layer: name of an encoder layer, from ``fer_id.explain.layers.choose_layer``.
-
-    Returns:
-        (B, T, h, w) float32 at the layer's resolution, at least 0.
+    Through a temporal head maps of late frames depend on early frames. At least one frame of the batch is valid;
+    ``layer`` is the name of an encoder layer, from ``fer_id.explain.layers.choose_layer``.
     """
     with as_map(model.encoder, layer) as window, _attributing(model):
-        cam = LayerGradCam(model, window).attribute(
-            batch["frames"],
-            target=target,
-            additional_forward_args=(batch["valid"], batch["landmarks"]),
-            relu_attributions=True,
-        )
+        cam = LayerGradCam(model, window).attribute(**_inputs(batch, target), relu_attributions=True)
     seen = batch["valid"].flatten()
     cells: Tensor = cam[:, 0].detach().float()
     maps = cells.new_zeros(len(seen), *cells.shape[1:])
@@ -56,43 +42,35 @@ def grad_cam(model: ClipClassifier, batch: ClipBatch, target: Tensor, layer: str
 
 def integrated_gradients(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
     """Return absolute integrated gradients from the blurred clip to the clip, summed over colours, (B, T, 64, 64)."""
-    frames = batch["frames"]
     with _attributing(model):
         attribution = IntegratedGradients(model).attribute(
-            frames,
-            baselines=blurred(frames),
-            target=target,
-            additional_forward_args=(batch["valid"], batch["landmarks"]),
+            **_inputs(batch, target),
+            baselines=blurred(batch["frames"]),
             n_steps=STEPS,
-            internal_batch_size=len(frames),
+            internal_batch_size=len(batch["frames"]),
         )
-    return _seen(attribution.detach().float().abs().sum(dim=2), batch["valid"])
+    return _seen(attribution.detach().float().abs().sum(dim=2), batch)
 
 
 def occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor) -> Tensor:
     """Return the fall of the logit when a square is blurred in all frames, (B, T, 64, 64), equal in all frames."""
-    frames = batch["frames"]
-    count = frames.shape[1]
+    count = batch["frames"].shape[1]
     with torch.inference_mode(), _attributing(model):
         attribution = Occlusion(model).attribute(
-            frames,
+            **_inputs(batch, target),
             sliding_window_shapes=(count, 3, WINDOW, WINDOW),
             strides=(count, 3, STRIDE, STRIDE),
-            baselines=blurred(frames),
-            target=target,
-            additional_forward_args=(batch["valid"], batch["landmarks"]),
+            baselines=blurred(batch["frames"]),
         )
-    return _seen(attribution.float().mean(dim=2).clamp(min=0), batch["valid"])
+    return _seen(attribution.float().mean(dim=2).clamp(min=0), batch)
 
 
 def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor, features: Tensor | None = None) -> Tensor:
     """Return the fall of the logit when a frame counts as one without a face, (B, T).
 
-    Frames are encoded once; only the head is repeated. Negative where the logit is higher without the frame; NaN for a
-    frame without a face and for the only valid frame of a clip, without which there is no prediction.
-
-    Args:
-        features: the input of the head (:func:`heads_input`), where the clips have been encoded before.
+    Only the head is repeated: frames are encoded once, or before, where ``features`` is the input of the head
+    (:func:`heads_input`). Negative where the logit is higher without the frame; NaN for a frame without a face and for
+    the only valid frame of a clip, without which there is no prediction.
     """
     valid = batch["valid"]
     with torch.inference_mode():
@@ -109,9 +87,6 @@ def frame_occlusion(model: ClipClassifier, batch: ClipBatch, target: Tensor, fea
     return drops
 
 
-GRAD_CAM = "grad_cam"
-
-
 @contextmanager
 def heads_input(model: ClipClassifier) -> Iterator[list[Tensor]]:
     """Yield a list that collects the head's input features (B, T, D), so that nothing is encoded twice."""
@@ -122,6 +97,8 @@ def heads_input(model: ClipClassifier) -> Iterator[list[Tensor]]:
     finally:
         handle.remove()
 
+
+GRAD_CAM = "grad_cam"
 
 METHODS: dict[str, Callable[[ClipClassifier, ClipBatch, Tensor], Tensor]] = {
     "integrated_gradients": integrated_gradients,
@@ -165,8 +142,14 @@ def _attributing(model: ClipClassifier) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _seen(maps: Tensor, valid: Tensor) -> Tensor:
-    return maps * valid[..., None, None]
+def _inputs(batch: ClipBatch, target: Tensor) -> dict[str, object]:
+    """Return the arguments that all of captum's methods take."""
+    others = (batch["valid"], batch["landmarks"])
+    return {"inputs": batch["frames"], "target": target, "additional_forward_args": others}
+
+
+def _seen(maps: Tensor, batch: ClipBatch) -> Tensor:
+    return maps * batch["valid"][..., None, None]
 
 
 def _of(logits: Tensor, target: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,53 +38,43 @@ RANDOM_ORDERS = 2
 
 
 class Checked(NamedTuple):
-    """Results of the checks for N clips.
-
-    Attributes:
-        rows: ``clip_id, subject_id``; ``stability``; ``random <part>``, after randomising that part and all behind it;
-            ``effect``, change of the probability when everything is blurred; ``deletion`` and ``insertion``, gain in
-            mean probability over a random order; ``agreement <method>``.
-        curves: probabilities (N, STEPS + 1) by name: ``deletion``, ``insertion``, and deletion ``at random``.
-        methods: method -> shares of the regions, as ``fer_id.explain.clips.shares_of`` returns them.
-        maps: clip -> method -> map (T, 8, 8) on the grid of the comparison.
-    """
+    """Results of the checks for N clips."""
 
     rows: pd.DataFrame
-    curves: dict[str, NDArray[np.float64]]
-    methods: dict[str, pd.DataFrame]
-    maps: dict[str, dict[str, NDArray[np.float32]]]
+    """``clip_id, subject_id``; ``stability``; ``random <part>``, after randomising that part and all behind it;
+    ``effect``, change of the probability when everything is blurred; ``deletion`` and ``insertion``, gain in mean
+    probability over a random order; ``agreement <method>``."""
+
+    curves: dict[str, NDArray[np.float64]]  # probabilities (N, STEPS + 1): deletion, insertion, and deletion at random
+    methods: dict[str, pd.DataFrame]  # shares of the regions, as ``fer_id.explain.clips.shares_of`` returns them
+    maps: dict[str, dict[str, NDArray[np.float32]]]  # clip -> method -> map (T, 8, 8) on the grid of the comparison
 
 
 def check_clips(
     model: ClipClassifier, fresh: ClipClassifier, clips: Iterable[tuple[ClipBatch, Tensor]], layer: str, *, seed: int
 ) -> Checked:
-    """Run all checks on every clip.
+    """Run all checks on every clip of at least one batch with its explained classes (B,); each clip has a valid frame.
 
-    Args:
-        model: in evaluation mode.
-        fresh: the same model with random weights, in evaluation mode.
-        clips: at least one batch with its explained classes (B,); each clip has a valid frame.
-        layer: layer of the Grad-CAM.
-        seed: random seed of the noise and the random orders.
+    ``model`` and ``fresh``, the same model with random weights, are in evaluation mode; ``seed`` is that of the noise
+    and the random orders.
     """
     generator = torch.Generator().manual_seed(seed)
     parts: list[pd.DataFrame] = []
     curves: dict[str, list[NDArray[np.float64]]] = {}
-    methods: dict[str, list[dict[str, Any]]] = {}
+    methods: dict[str, list[dict[str, object]]] = {}
     grids: dict[str, dict[str, NDArray[np.float32]]] = {}
     for batch, target in clips:
         valid = batch["valid"]
         maps = {GRAD_CAM: grad_cam(model, batch, target, layer)}
         maps |= {name: method(model, batch, target) for name, method in METHODS.items()}
         own = cells(maps[GRAD_CAM])
-        row: dict[str, Any] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
+        row: dict[str, object] = {"clip_id": batch["clip_id"], "subject_id": batch["subject_id"]}
         noise = torch.randn(batch["frames"].shape, generator=generator).to(batch["frames"].device)
         noisy: ClipBatch = {**batch, "frames": (batch["frames"] + NOISE * noise).clamp(0, 1)}
         row["stability"] = alike(own, cells(grad_cam(model, noisy, target, layer)), valid)
         for part, drawn in randomised(model, fresh):
-            other = grad_cam(drawn, batch, target, layer)
-            row[f"random {part}"] = alike(own, cells(other), valid)
-        maps[RANDOM_WEIGHTS] = other  # of the last model, with random weights only
+            maps[RANDOM_WEIGHTS] = grad_cam(drawn, batch, target, layer)  # at last with random weights only
+            row[f"random {part}"] = alike(own, cells(maps[RANDOM_WEIGHTS]), valid)
         compared = {name: cells(values).float().cpu().numpy() for name, values in maps.items()}
         grids |= {clip: {name: grid[i] for name, grid in compared.items()} for i, clip in enumerate(batch["clip_id"])}
         for name in METHODS:
@@ -114,10 +104,9 @@ def randomised(model: ClipClassifier, fresh: ClipClassifier) -> Iterator[tuple[s
     stages = list(zip(drawn.encoder.stages(), fresh.encoder.stages(), strict=True))
     parts += [(f"encoder {number}", *stages[number]) for number in reversed(range(1, len(stages)))]
     for name, part, new in parts:
-        if not part.state_dict():
-            continue
-        part.load_state_dict(new.state_dict())
-        yield name, drawn
+        if part.state_dict():
+            part.load_state_dict(new.state_dict())
+            yield name, drawn
     drawn.load_state_dict(fresh.state_dict())
     yield "everything", drawn
 

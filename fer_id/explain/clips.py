@@ -27,16 +27,13 @@ _COLUMNS = [
 
 
 class Explained(NamedTuple):
-    """Explanations of a model's clips.
-
-    Attributes:
-        rows: one per clip: ``clip_id, subject_id, target, reason`` (None where shares are defined), ``share <region>``
-            and ``area <region>``, ``importance`` and ``occlusion`` (lists with a value per frame).
-        maps: clip with a face -> Grad-CAM (T, h, w) at the layer's resolution, divided by the clip's maximum.
-    """
+    """Explanations of a model's clips."""
 
     rows: pd.DataFrame
-    maps: dict[str, Maps]
+    """One per clip: ``clip_id, subject_id, target, reason`` (None where shares are defined), ``share <region>`` and
+    ``area <region>``, ``importance`` and ``occlusion`` (lists with a value per frame)."""
+
+    maps: dict[str, Maps]  # clip with a face -> Grad-CAM (T, h, w) at the layer's resolution, over the clip's maximum
 
 
 def explain_clips(
@@ -52,10 +49,9 @@ def explain_clips(
         model: in evaluation mode.
         batches: the clips; memory grows with the batch size and the coarse maps, not with the number of frames.
         targets: clip -> index of the explained class; clips without one have no face.
-        layer: layer of the Grad-CAM.
         lengths: clip -> its number of frames, where a batch is padded; None: no padding.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, object]] = []
     maps: dict[str, Maps] = {}
     for whole in batches:
         rows += [
@@ -97,7 +93,7 @@ def with_targets(batch: ClipBatch, targets: Mapping[str, int], device: torch.dev
     return chosen, torch.tensor([targets[clip] for clip in chosen["clip_id"]], device=device)
 
 
-def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, Any]]:
+def shares_of(maps: Tensor, batch: ClipBatch) -> list[dict[str, object]]:
     """Return the columns ``share``, ``area`` and ``reason`` of each clip, from maps (B, T, h, w)."""
     big, points = enlarged(maps).cpu().numpy(), batch["landmarks"].cpu().numpy()
     rows = []

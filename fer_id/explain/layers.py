@@ -17,16 +17,14 @@ from fer_id.errors import ConfigError
 from fer_id.models.encoders import Encoder
 from fer_id.types import CROP
 
-SIDE = 8
-"""Minimum number of cells a side of the chosen map, where the network has such a map."""
+SIDE = 8  # minimum number of cells a side of the chosen map, where the network has such a map
 
 
 def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
     """Return the name of the encoder layer for Grad-CAM: the requested layer, or the latest useful one.
 
-    Args:
-        encoder: any encoder; where it names no maps (``Encoder.map_names``) every module to a depth of three is tried.
-        wanted: a module's name in the encoder, as ``named_modules`` gives it.
+    Where the encoder names no maps (``Encoder.map_names``) every module to a depth of three is tried; ``wanted`` is a
+    module's name as ``named_modules`` gives it.
 
     Raises:
         ConfigError: no such layer, or its output is no map; the possible layers are listed.
@@ -52,8 +50,7 @@ def choose_layer(encoder: Encoder, wanted: str | None = None) -> str:
 def map_sides(encoder: Encoder, names: list[str] | None = None) -> dict[str, int]:
     """Return the cells a side of the modules' output maps, in order of computation; modules without a map are left out.
 
-    Args:
-        names: modules; None or empty: the encoder's own list (``map_names``), or all modules to a depth of three.
+    Without ``names``, of the encoder's own list (``map_names``), or of all modules to a depth of three.
     """
     modules = dict(encoder.named_modules())
     if not names:
@@ -94,17 +91,19 @@ def as_map(encoder: Encoder, name: str) -> Iterator[nn.Module]:
     layer, window = encoder.get_submodule(name), nn.Identity()
 
     def look(_: nn.Module, __: object, output: Tensor) -> Tensor:
+        seen: Tensor
         if output.ndim == 4 and _channels_last(output):
-            seen: Tensor = window(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            return seen
-        if output.ndim == 3:
+            seen = window(output.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        elif output.ndim == 3:
             side = _side(output, encoder)
             prefix, patches = output[:, : -side * side], output[:, -side * side :]
             tokens = patches.transpose(1, 2)
             seen = window(tokens.reshape(*tokens.shape[:2], side, side))
-            return torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
-        # a clone: the next module may overwrite its input (in-place ReLU), and the map must not change
-        return window(output).clone()  # type: ignore[no-any-return]
+            seen = torch.cat([prefix, seen.flatten(2).transpose(1, 2)], dim=1)
+        else:
+            # a clone: the next module may overwrite its input (in-place ReLU), and the map must not change
+            seen = window(output).clone()
+        return seen
 
     handle = layer.register_forward_hook(look)
     try:

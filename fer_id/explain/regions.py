@@ -15,29 +15,23 @@ from numpy.typing import NDArray
 from fer_id.types import CROP
 
 Floats = NDArray[np.float32]
+Points = NDArray[np.float64]
 
 REGIONS = (
     *("brows", "eyes", "nose", "nasolabial folds", "mouth"),
     *("chin and jaw", "cheeks", "forehead", "hairline", "background"),
 )
-OUTSIDE = ("hairline", "background")
-"""Regions outside the face; see ``fer_id.explain.shares.off_face_attribution``."""
+OUTSIDE = ("hairline", "background")  # regions outside the face; see ``fer_id.explain.shares.off_face_attribution``
 
 UNIT_REGIONS: dict[int, tuple[str, ...]] = {
-    1: ("brows", "forehead"),
-    2: ("brows", "forehead"),
+    **dict.fromkeys((1, 2), ("brows", "forehead")),
     4: ("brows",),
-    5: ("eyes",),
+    **dict.fromkeys((5, 7), ("eyes",)),
     6: ("eyes", "cheeks"),
-    7: ("eyes",),
     9: ("nose", "nasolabial folds"),
     12: ("mouth", "nasolabial folds"),
-    14: ("mouth",),
-    15: ("mouth", "chin and jaw"),
-    16: ("mouth", "chin and jaw"),
-    20: ("mouth",),
-    23: ("mouth",),
-    26: ("mouth", "chin and jaw"),
+    **dict.fromkeys((14, 20, 23), ("mouth",)),
+    **dict.fromkeys((15, 16, 26), ("mouth", "chin and jaw")),
 }
 """Action unit -> regions of the face that it changes: Ekman, Friesen and Hager, *Facial Action Coding System*, 2002."""
 
@@ -65,68 +59,79 @@ def expected(emotion: str) -> tuple[str, ...]:
 
 
 def region_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Return the share of every pixel that belongs to each region.
+    """Return the share of every pixel that belongs to each region, (N, 10, 64, 64), summing to 1 over the regions.
 
-    Args:
-        landmarks: (N, 68, 2) in crop pixels; points may lie outside the crop.
-
-    Returns:
-        (N, 10, 64, 64) in [0, 1], summing to 1 over the regions; all NaN for a frame with a NaN landmark.
+    ``landmarks`` (N, 68, 2) are in crop pixels, also outside the crop; a frame with a NaN landmark is all NaN.
     """
     masks = np.full((len(landmarks), len(REGIONS), CROP, CROP), np.nan, np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
         if np.isfinite(points).all():
-            mask[:] = _soft(_painted(points.astype(np.float64)))
+            hot = (_painted(_Face(points))[..., None] == np.arange(len(REGIONS))).astype(np.float32)
+            soft = _averaged(hot)
+            mask[:] = (soft / soft.sum(axis=2, keepdims=True)).transpose(2, 0, 1)
     return masks
 
 
 def face_masks(landmarks: NDArray[np.floating]) -> Floats:
-    """Return the share of every pixel that is face, from the jaw to the forehead: training may be confined to it.
+    """Return the share of every pixel that is face, (N, 64, 64), from the jaw to the forehead.
 
-    Args:
-        landmarks: (N, 68, 2) in crop pixels.
-
-    Returns:
-        (N, 64, 64) in [0, 1]; all 1 for a frame with a NaN landmark, whose face is not located.
+    Training may be confined to it. A frame with a NaN landmark is all 1, as its face is not located.
     """
     masks = np.ones((len(landmarks), CROP, CROP), np.float32)
     for points, mask in zip(landmarks, masks, strict=True):
         if np.isfinite(points).all():
-            large = np.zeros((CROP * _SCALE, CROP * _SCALE), np.uint8)
-            _fill(large, _face(points.astype(np.float64)), "background")  # any index but 0
-            small = cv2.resize((large > 0).astype(np.float32), (CROP, CROP), interpolation=cv2.INTER_AREA)
-            mask[:] = cv2.GaussianBlur(small, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
+            mask[:] = _averaged(_Face(points).area().astype(np.float32))
     return masks
 
 
-def _soft(labels: NDArray[np.uint8]) -> Floats:
-    hot = (labels[..., None] == np.arange(len(REGIONS))).astype(np.float32)
-    small = cv2.resize(hot, (CROP, CROP), interpolation=cv2.INTER_AREA)
-    soft = cv2.GaussianBlur(small, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE)
-    return np.asarray(soft / soft.sum(axis=2, keepdims=True), np.float32).transpose(2, 0, 1)
+def _averaged(large: Floats) -> Floats:
+    """Average a larger crop down to the crop, (128, 128, ...) -> (64, 64, ...), with soft edges."""
+    small = cv2.resize(large, (CROP, CROP), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.GaussianBlur(small, (0, 0), _SOFT, borderType=cv2.BORDER_REPLICATE), np.float32)
 
 
-def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
+class _Face:
+    """Landmarks (68, 2) in crop pixels, with the unit vectors and the lengths of the face."""
+
+    def __init__(self, landmarks: NDArray[np.floating]) -> None:
+        self.points = points = landmarks.astype(np.float64)
+        eyes = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
+        apart = float(np.linalg.norm(eyes))
+        self.unit = max(1.0, apart)
+        self.across = eyes / max(1e-6, apart)  # from its right eye to its left eye
+        self.down = np.array([-self.across[1], self.across[0]])
+        self.brow_line = float((points[17:27] @ self.down).mean())
+        # From the brows to the base of the nose, at least 0.3 of the distance between the eyes.
+        self.third = max(0.3 * apart, float(points[33] @ self.down) - self.brow_line, 1.0)
+
+    def crown(self, thirds: float, wider: float) -> Points:
+        """Return half an ellipse from the left temple over the head to the right one, ``thirds`` above the brows."""
+        middle = (self.points[0] + self.points[16]) / 2
+        radius = wider * float(np.linalg.norm(self.points[16] - self.points[0])) / 2
+        rise = max(1.0, float(middle @ self.down) - (self.brow_line - thirds * self.third))
+        angle = np.linspace(0, np.pi, 24)[:, None]
+        return np.asarray(middle + radius * np.cos(angle) * self.across - rise * np.sin(angle) * self.down)
+
+    def area(self) -> NDArray[np.bool_]:
+        """Return where a larger crop shows face without hair, (128, 128)."""
+        large = np.zeros((CROP * _SCALE, CROP * _SCALE), np.uint8)
+        _fill(large, np.concatenate([self.points[:17], self.crown(0.85, 1.0)]), "background")  # any index but 0
+        return large > 0
+
+
+def _painted(face: _Face) -> NDArray[np.uint8]:
     """Return the region index of every pixel of a larger crop, uint8 (128, 128); later regions cover earlier ones."""
-    across, down = _axes(points)
-    eyes = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0)])
-    unit = max(1.0, float(np.linalg.norm(eyes[1] - eyes[0])))
-    brow_line = float((points[17:27] @ down).mean())
+    points, unit, across, down = face.points, face.unit, face.across, face.down
     mouth_line = float((points[[48, 54]] @ down).mean())
-    third = _third(points, down)
     labels = np.full((CROP * _SCALE, CROP * _SCALE), _index("background"), np.uint8)
     rows, columns = np.mgrid[: CROP * _SCALE, : CROP * _SCALE]
     height = ((columns + 0.5) / _SCALE - 0.5) * down[0] + ((rows + 0.5) / _SCALE - 0.5) * down[1]
 
-    _fill(labels, _crown(points, across, down, brow_line - 1.25 * third, 1.12), "hairline")
-    inside = np.zeros_like(labels)
-    _fill(inside, _face(points), "background")  # any index but 0
-    for name, area in (
-        ("cheeks", height > brow_line),
-        ("chin and jaw", height > mouth_line),
-        ("forehead", height <= brow_line),
-    ):
-        labels[(inside > 0) & area] = _index(name)
+    _fill(labels, face.crown(1.25, 1.12), "hairline")
+    inside, below_brows = face.area(), height > face.brow_line
+    areas = {"cheeks": below_brows, "chin and jaw": height > mouth_line, "forehead": ~below_brows}
+    for name, area in areas.items():
+        labels[inside & area] = _index(name)
 
     for wing, corner in ((31, 48), (35, 54)):
         outward = across * (0.12 * unit) * (-1 if wing == 31 else 1)
@@ -141,56 +146,25 @@ def _painted(points: NDArray[np.float64]) -> NDArray[np.uint8]:
     return labels
 
 
-def _face(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the outline of the face without hair."""
-    across, down = _axes(points)
-    top = float((points[17:27] @ down).mean()) - 0.85 * _third(points, down)
-    return np.concatenate([points[:17], _crown(points, across, down, top, 1.0)])
-
-
-def _third(points: NDArray[np.float64], down: NDArray[np.float64]) -> float:
-    """Return the distance from brows to base of the nose in pixels, at least 0.3 of the distance between the eyes."""
-    eyes = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
-    return max(0.3 * float(np.linalg.norm(eyes)), float(points[33] @ down) - float((points[17:27] @ down).mean()), 1.0)
-
-
-def _axes(points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the unit vectors of the face: from its right eye to its left eye, and down."""
-    across = points[42:48].mean(axis=0) - points[36:42].mean(axis=0)
-    across = across / max(1e-6, float(np.linalg.norm(across)))
-    return across, np.array([-across[1], across[0]])
-
-
-def _crown(
-    points: NDArray[np.float64], across: NDArray[np.float64], down: NDArray[np.float64], top: float, wider: float
-) -> NDArray[np.float64]:
-    """Return half an ellipse from the left temple over the head to the right one, its highest point at ``top``."""
-    middle = (points[0] + points[16]) / 2
-    radius = wider * float(np.linalg.norm(points[16] - points[0])) / 2
-    rise = max(1.0, float(middle @ down) - top)
-    angle = np.linspace(0, np.pi, 24)[:, None]
-    return np.asarray(middle + radius * np.cos(angle) * across - rise * np.sin(angle) * down, np.float64)
-
-
 def _index(name: str) -> int:
     return REGIONS.index(name)
 
 
-def _fixed(points: NDArray[np.float64]) -> NDArray[np.int32]:
+def _fixed(points: Points) -> NDArray[np.int32]:
     """Convert crop pixels to OpenCV's fixed-point pixels of the larger crop."""
     return np.asarray(np.rint(((points + 0.5) * _SCALE - 0.5).clip(-1e4, 1e4) * 2**_SHIFT), np.int32)
 
 
-def _fill(labels: NDArray[np.uint8], outline: NDArray[np.float64], name: str) -> None:
+def _fill(labels: NDArray[np.uint8], outline: Points, name: str) -> None:
     cv2.fillPoly(labels, [_fixed(outline)], _index(name), shift=_SHIFT)
 
 
-def _line(labels: NDArray[np.uint8], points: NDArray[np.float64], width: float, name: str) -> None:
+def _line(labels: NDArray[np.uint8], points: Points, width: float, name: str) -> None:
     thickness = max(1, round(width * _SCALE))
     cv2.polylines(labels, [_fixed(points)], False, _index(name), thickness=thickness, shift=_SHIFT)
 
 
-def _blob(labels: NDArray[np.uint8], points: NDArray[np.float64], margin: float, name: str) -> None:
+def _blob(labels: NDArray[np.uint8], points: Points, margin: float, name: str) -> None:
     """Fill the convex hull of the points and a margin around it."""
     hull = cv2.convexHull(points.astype(np.float32))[:, 0].astype(np.float64)
     _fill(labels, hull, name)

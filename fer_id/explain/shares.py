@@ -21,8 +21,7 @@ Floats = NDArray[np.floating]
 SHARE, AREA = "share ", "area "
 """Column prefixes: share of the attribution, and share of the pixels, weighted by each frame's attribution."""
 
-GROUP = "group "
-"""Prefix of the group columns, whose own names may clash with other columns."""
+GROUP = "group "  # prefix of the group columns, whose own names may clash with other columns
 
 NO_LANDMARKS = "no frame has landmarks"
 NO_ATTRIBUTION = "nothing spoke for the class"
@@ -34,13 +33,9 @@ _DEALS = 1_999
 def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64], str | None]:
     """Return the shares of a clip's attribution, and the shares that a map uniform within each frame would have.
 
-    Args:
-        maps: (T, 64, 64), at least 0.
-        masks: (T, R, 64, 64) from ``regions.region_masks``; NaN frames are left out.
-
-    Returns:
-        Shares (R,) and areas (R,), each summing to 1, NaN where undefined, and the reason in that case. A frame's area
-        is weighted by its attribution, so that a map uniform within every frame gives shares equal to areas.
+    From maps (T, 64, 64), at least 0, and ``regions.region_masks`` (T, R, 64, 64), of which NaN frames are left out.
+    Returns shares (R,) and areas (R,), each summing to 1, NaN where undefined, and the reason in that case. A frame's
+    area is weighted by its attribution, so that a map uniform within every frame gives shares equal to areas.
     """
     undefined = np.full(masks.shape[1], np.nan)
     known = np.isfinite(masks[:, 0, 0, 0])
@@ -67,11 +62,10 @@ def ratios(
 ) -> dict[str, tuple[float, Interval]]:
     """Return :func:`ratio` for several sets of regions by name."""
     subjects = table["subject_id"].astype(str).tolist()
-    sums = {
-        name: [column.to_numpy().astype(np.float64) for column in _sums(table, subset)]
-        for name, subset in regions.items()
-    }
-    pairs = {name: (above, below) for name, (above, below) in sums.items()}
+    pairs = {}
+    for name, subset in regions.items():
+        above, below = (column.to_numpy().astype(np.float64) for column in _sums(table, subset))
+        pairs[name] = above, below
     return ratio_intervals(pairs, subjects, bounds=(0.0, np.inf), seed=seed)
 
 
@@ -85,19 +79,14 @@ def group_gap(table: pd.DataFrame, column: str, regions: Sequence[str], *, seed:
     """Return the largest minus the smallest :func:`ratio` among the groups of a column, and its p-value.
 
     A permutation test of the groups across subjects: a largest minus smallest value is never below zero, so an interval
-    of it could not show whether it differs from zero.
-
-    Returns:
-        The gap, NaN with fewer than two groups; and p in (0, 1], also NaN where subjects belong to several groups or a
-        group has fewer than two subjects.
+    of it could not show whether it differs from zero. The gap is NaN with fewer than two groups; p in (0, 1] also where
+    subjects belong to several groups or a group has fewer than two subjects.
     """
     share, area = _sums(table, regions)
     known = share.notna() & table[column].notna()
     rows = pd.DataFrame({"subject": table["subject_id"], "group": table[column], "share": share, "area": area})[known]
     by_group = rows.groupby("group")[["share", "area"]].sum()
-    if len(by_group) < 2:
-        return float("nan"), float("nan")
-    if not (by_group["area"] > 0).all():
+    if len(by_group) < 2 or not (by_group["area"] > 0).all():
         return float("nan"), float("nan")
     gap = float(np.ptp(by_group["share"] / by_group["area"]))
     subjects = rows.groupby("subject").agg({"group": ["nunique", "first"], "share": "sum", "area": "sum"})

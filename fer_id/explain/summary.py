@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,7 @@ from fer_id.evaluation.intervals import Interval
 from fer_id.evaluation.paired import holm
 from fer_id.explain.regions import OUTSIDE, REGIONS, expected
 from fer_id.explain.shares import AREA, GROUP, SHARE, group_gap, ratio, ratios
-from fer_id.explain.verdicts import DECISIVE, verdicts
+from fer_id.explain.verdicts import DECISIVE, Verdict, verdicts
 
 
 class Ratio(TypedDict):
@@ -30,6 +30,26 @@ class Region(Ratio):
 
     share: float | None
     area: float | None
+
+
+class Expected(TypedDict):
+    """Attribution to the regions in which an emotion shows; without an interval for neutral, which shows in none."""
+
+    regions: list[str]
+    value: float | None
+    low: NotRequired[float | None]
+    high: NotRequired[float | None]
+    n_subjects: NotRequired[int]
+    reason: NotRequired[str | None]
+
+
+class ByClass(TypedDict):
+    """Off-face attribution, expected regions and all regions of the clips that were predicted as a class."""
+
+    n_clips: int
+    leakage: Ratio
+    expected: Expected
+    regions: dict[str, Region]
 
 
 class Shift(TypedDict):
@@ -54,6 +74,25 @@ class Outcome(Ratio):
     n_clips: int
 
 
+class Summary(TypedDict):
+    """Numbers of the explanation page; ``leakage`` is the off-face attribution."""
+
+    n_clips: int
+    n_with_regions: int
+    n_subjects: int
+    left_out: dict[str, int]
+    leakage: Ratio
+    regions: dict[str, Region]
+    by_class: dict[str, ByClass]
+    by_group: dict[str, ByGroup]
+    by_method: dict[str, Ratio]
+    by_frame: dict[str, list[float | None]]
+    right_and_wrong: dict[str, Outcome]
+    checks: dict[str, Verdict]
+    failed: list[str]
+    undecided: list[str]
+
+
 def summary(
     rows: pd.DataFrame,
     labels: Sequence[str],
@@ -62,13 +101,11 @@ def summary(
     checks: pd.DataFrame | None,
     methods: Mapping[str, pd.DataFrame],
     seed: int = 0,
-) -> dict[str, Any]:
+) -> Summary:
     """Return the numbers of the explanation page.
 
     Args:
         rows: from ``fer_id.explain.clips``, with the columns ``label`` and ``group <name>`` for every group column.
-        labels: names of the classes by index.
-        groups: names of the group columns.
         checks: from ``fer_id.explain.checks.check_clips``; None without checks.
         methods: method -> shares of the checked clips.
     """
@@ -78,7 +115,7 @@ def summary(
         "n_clips": len(rows),
         "n_with_regions": int(rows["reason"].isna().sum()),
         "n_subjects": int(rows["subject_id"].nunique()),
-        "left_out": rows["reason"].value_counts().to_dict(),
+        "left_out": {str(reason): int(count) for reason, count in rows["reason"].value_counts().items()},
         "leakage": attribution_ratio(rows, OUTSIDE, seed),
         "regions": _regions(rows, seed),
         "by_class": {
@@ -129,9 +166,10 @@ def _regions(table: pd.DataFrame, seed: int) -> dict[str, Region]:
     }
 
 
-def _expected(table: pd.DataFrame, label: str, seed: int) -> dict[str, Any]:
-    regions = expected(label)
-    return {"regions": list(regions), **(attribution_ratio(table, regions, seed) if regions else {"value": None})}
+def _expected(table: pd.DataFrame, label: str, seed: int) -> Expected:
+    if not (regions := expected(label)):
+        return {"regions": [], "value": None}
+    return {"regions": list(regions), **attribution_ratio(table, regions, seed)}
 
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, ByGroup]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import numpy as np
 import pandas as pd
 
@@ -30,11 +32,19 @@ DECISIVE = {
 """Check that maps must pass -> meaning of a failure."""
 
 
-def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
+class Verdict(TypedDict):
+    """Mean of a check with its interval, and whether maps pass; None where undefined or undecided."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    passed: bool | None
+
+
+def verdicts(rows: pd.DataFrame) -> dict[str, Verdict]:
     """Return each check's mean over all clips and whether maps pass; None where too few subjects decide.
 
-    Args:
-        rows: from ``fer_id.explain.checks.check_clips``, of one fold or of several.
+    ``rows`` are those of ``fer_id.explain.checks.check_clips``, of one fold or of several.
     """
     subjects, ones = rows["subject_id"].astype(str).tolist(), np.ones(len(rows))
     columns = {str(name): rows[name].to_numpy(float) for name in rows.columns.drop(["clip_id", "subject_id"])}
@@ -42,7 +52,7 @@ def verdicts(rows: pd.DataFrame) -> dict[str, dict[str, object]]:
         {name: (values, ones) for name, values in columns.items()}, subjects, bounds=(-1.0, 1.0)
     )
     moved = intervals["effect"][0] >= LEAST_EFFECT if "effect" in intervals else True
-    results: dict[str, dict[str, object]] = {}
+    results: dict[str, Verdict] = {}
     for name, (mean, interval) in intervals.items():
         low, high = interval.low, interval.high
         if low is None and interval.n_subjects > 1 and np.ptp(columns[name][~np.isnan(columns[name])]) < _ALIKE:

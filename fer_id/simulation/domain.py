@@ -7,14 +7,14 @@ later, weaker, shorter, interrupted) and can be changed. The reason for a value,
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 
 from fer_id.settings import Clash, setting
 from fer_id.simulation.drawn.acting import LATEST
-from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.traits import CONTEXTS, SEVERITY_SHARES, Dynamics, Setting
 
 T = TypeVar("T", Dynamics, Setting)
@@ -56,10 +56,7 @@ class DomainConfig:
     strays: float = setting(1.0, "factor on involuntary movements; 0: never", min=0, max=10)
     gaze: float = setting(0.06, "amplitude of gaze, eye distances; 0.06 is half of an iris", min=0, max=0.2)
     landmark_noise: float = setting(
-        0.015,
-        "standard deviation of a detector's error at each point, eye distances; an assumption",
-        min=0,
-        max=0.2,
+        0.015, "standard deviation of a detector's error at each point, eye distances; an assumption", min=0, max=0.2
     )
     noise: float = setting(0.02, "largest standard deviation of sensor noise, of the full range", min=0, max=0.2)
     agreement: float = setting(
@@ -130,13 +127,12 @@ def _drawn_together(distributions: dict[str, T], gaps: float, weights: Array) ->
     """Shrink each number towards the weighted mean over the names; ``gaps`` is the factor on the differences."""
     if gaps == 1:
         return distributions
-    tables: dict[str, dict[str, Any]] = {name: asdict(distribution) for name, distribution in distributions.items()}
     shrunk: dict[str, T] = {}
     for name, distribution in distributions.items():
         values = {}
-        for key in (attribute.name for attribute in fields(distribution)):
-            mean = weights @ np.array([table[key] for table in tables.values()], float)
-            value = mean + gaps * (np.array(tables[name][key], float) - mean)
+        for key in vars(distribution):
+            mean = weights @ np.array([getattr(each, key) for each in distributions.values()], float)
+            value = mean + gaps * (np.array(getattr(distribution, key), float) - mean)
             values[key] = value.tolist()
         shrunk[name] = type(distribution)(**values)
     return shrunk

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import move_points
 from fer_id.simulation.drawn.acting import Performance
-from fer_id.simulation.drawn.arrays import Array
-from fer_id.simulation.drawn.canvas import Canvas
+from fer_id.simulation.drawn.canvas import Array, Canvas
 from fer_id.simulation.drawn.geometry import HeadShape, Pose, landmarks
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN, eye_camera
 from fer_id.simulation.neutral_shape import EYE_DISTANCE
@@ -35,34 +34,22 @@ _HEAD = landmarks(HeadShape(), np.zeros(14))
 
 @dataclass(frozen=True)
 class Still:
-    """A face at the apex of its expression, or a neutral one.
-
-    Attributes:
-        picture: uint8 (64, 64, 3), an aligned crop.
-        points: (68, 2) its landmarks, pixels.
-        rest: (68, 2) estimated landmarks of the same face at rest.
-        calm, calm_points: another person's neutral face, visible within the outline at rest, and its landmarks.
-        gray: True where the pictures have no colour.
-    """
+    """A face at the apex of its expression, or a neutral one: an aligned crop, its landmarks (68, 2) in pixels, and
+    their estimate ``rest`` for the same face at rest."""
 
     picture: NDArray[np.uint8]
     points: Array
     rest: Array
-    calm: NDArray[np.uint8]
+    calm: NDArray[np.uint8]  # another person's neutral face, visible within the outline at rest
     calm_points: Array
-    gray: bool
+    gray: bool  # True where the pictures have no colour
 
 
 class Driven(NamedTuple):
-    """Clip made from a still.
-
-    Attributes:
-        clip: frames, landmarks and valid flags; a frame in which a detector would miss the face is black.
-        folded: (T,) share of each frame that the motion folds over itself.
-    """
+    """Clip made from a still; a frame in which a detector would miss the face is black."""
 
     clip: StoredClip
-    folded: Array
+    folded: Array  # (T,) share of each frame that the motion folds over itself
 
 
 def drive(
@@ -75,15 +62,11 @@ def drive(
     landmark_noise: float = 0.015,
     noise: float = 0.02,
 ) -> Driven:
-    """Animate a still.
+    """Animate a still, at ``times`` (T,) in seconds.
 
-    Args:
-        still: the face.
-        act: performance; its ``intensity`` scales the still's own expression, its ``activation`` adds movements and
-            must contain no expression.
-        times: (T,) seconds of the frames.
-        rng: randomness of alignment, sensor noise and landmark errors.
-        gaze, landmark_noise, noise: as in ``DomainConfig``.
+    The ``intensity`` of the performance scales the still's own expression; its ``activation`` adds movements and must
+    contain no expression. ``rng`` draws alignment, sensor noise and landmark errors; the amplitudes are those of
+    ``DomainConfig``.
     """
     points = _aligned(_moved(still, act), rng)
     maps, calm_maps = _maps(still, points, act.gaze * gaze * EYE_DISTANCE)
@@ -157,14 +140,11 @@ def _maps(still: Still, points: Array, gaze: Array) -> tuple[NDArray[np.float32]
 def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Match the neutral face to the still's light along their common border: one contrast, and a plane of brightness.
 
-    Args:
-        still: the still and its neutral face.
-        over: (64, 64, 2) backward map that lays the neutral face over the still.
+    ``over`` (64, 64, 2) is the backward map that lays the neutral face over the still.
     """
-    laid = cv2.remap(still.calm, over[..., 0], over[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
     inner = inner_face(still.points)[..., 0]
     weight = (inner * (1 - inner)).reshape(-1, 1).astype(np.float64)
-    here, there = (picture.reshape(-1, 3).astype(np.float64) for picture in (laid, still.picture))
+    here, there = (picture.reshape(-1, 3).astype(np.float64) for picture in (_warp(still.calm, over), still.picture))
     gain = np.clip(_spread(there, weight) / np.maximum(_spread(here, weight), 1.0), *_GAINS)
     fitted, *_ = np.linalg.lstsq(_PLANE * weight, (there - gain * here) * weight, rcond=None)
     lit = gain * still.calm + (_PLANE @ fitted).reshape(CROP, CROP, 3)
@@ -174,8 +154,7 @@ def _matched(still: Still, over: NDArray[np.float32]) -> NDArray[np.uint8]:
 def _spread(values: Array, weight: Array) -> Array:
     """Compute the standard deviation of each channel under weights (N, 1), (N, 3) -> (3,)."""
     share = weight / weight.sum()
-    spread: Array = np.sqrt((share * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0))
-    return spread
+    return np.asarray(np.sqrt((share * (values - (share * values).sum(axis=0)) ** 2).sum(axis=0)))
 
 
 def inner_face(points: Array) -> NDArray[np.float32]:

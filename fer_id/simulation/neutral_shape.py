@@ -26,8 +26,7 @@ STILL_POINTS = (0, 1, 15, 16, 27, 28, 29, 30, 36, 39, 42, 45)
 With the base of the nose and more of the jaw, which do move, two thirds of a smile's width remain in the face at rest
 (FER+: mouths 21.2 pixels wide, of neutral faces 18.3); with these points the width is 18.2."""
 
-COMPONENTS = 12
-"""Number of principal components, which model identity and pose."""
+COMPONENTS = 12  # number of principal components, which model identity and pose
 
 EYE_DISTANCE = EYES_64[1][0] - EYES_64[0][0]
 """Distance of the eye centres of an aligned crop, pixels: the unit of errors and motion."""
@@ -35,17 +34,11 @@ EYE_DISTANCE = EYES_64[1][0] - EYES_64[0][0]
 
 @dataclass(frozen=True)
 class NeutralShapes:
-    """Shape model of neutral faces in aligned crops, whose eyes are at ``EYES_64``; see :meth:`fit`.
+    """Shape model of neutral faces in aligned crops, whose eyes are at ``EYES_64``; see :meth:`fit`."""
 
-    Attributes:
-        mean: (136,) the mean neutral shape.
-        components: (k, 136), orthonormal.
-        solver: (k, 2 S) maps the positions of the S still points to component scores.
-    """
-
-    mean: NDArray[np.float64]
-    components: NDArray[np.float64]
-    solver: NDArray[np.float64]
+    mean: NDArray[np.float64]  # (136,) the mean neutral shape
+    components: NDArray[np.float64]  # (k, 136), orthonormal
+    solver: NDArray[np.float64]  # (k, 2 S) maps the positions of the S still points to component scores
 
     @classmethod
     def fit(cls, shapes: Shapes, components: int = COMPONENTS) -> NeutralShapes:
@@ -55,9 +48,8 @@ class NeutralShapes:
             DataError: fewer than four faces per component.
         """
         if len(shapes) < 4 * components:
-            raise DataError(
-                f"{len(shapes)} neutral faces with landmarks, expected at least {4 * components} to learn from"
-            )
+            least = 4 * components
+            raise DataError(f"{len(shapes)} neutral faces with landmarks, expected at least {least} to learn from")
         flat = np.stack([to_crop(shape) for shape in shapes]).reshape(len(shapes), -1)
         mean = flat.mean(axis=0)
         _, singular, directions = np.linalg.svd(flat - mean, full_matrices=False)
@@ -73,16 +65,13 @@ class NeutralShapes:
         """Estimate faces at rest from faces of aligned crops, (..., 68, 2) -> (..., 68, 2)."""
         still = _coordinates(STILL_POINTS)
         flat = shapes.reshape(*shapes.shape[:-2], -1) - self.mean
-        rest: Shapes = (self.mean + flat[..., still] @ self.solver.T @ self.components).reshape(shapes.shape)
-        return rest
+        return (self.mean + flat[..., still] @ self.solver.T @ self.components).reshape(shapes.shape)
 
     def misfit(self, shapes: Shapes) -> NDArray[np.float64]:
         """Return the root mean square distance of the still points from a neutral face's, (..., 68, 2) -> (...,), in
         eye distances: large for profiles, hands before the face and wrong landmarks."""
-        points = list(STILL_POINTS)
-        off = np.linalg.norm((shapes - self.neutral_of(shapes))[..., points, :], axis=-1)
-        misfit: NDArray[np.float64] = np.sqrt((off**2).mean(axis=-1)) / EYE_DISTANCE
-        return misfit
+        off = np.linalg.norm((shapes - self.neutral_of(shapes))[..., list(STILL_POINTS), :], axis=-1)
+        return np.asarray(np.sqrt((off**2).mean(axis=-1)) / EYE_DISTANCE)
 
 
 def to_crop(shape: NDArray[np.floating]) -> Shapes:
@@ -94,8 +83,7 @@ def turned(shapes: Shapes) -> NDArray[np.float64]:
     """Return the offset of the nose tip from the middle of the eye corners, (..., 68, 2) -> (...,), in eye distances:
     about 0.55 times the sine of the yaw, positive to the right of the picture."""
     middle = shapes[..., [36, 39, 42, 45], 0].mean(axis=-1)
-    offset: NDArray[np.float64] = (shapes[..., 30, 0] - middle) / EYE_DISTANCE
-    return offset
+    return np.asarray((shapes[..., 30, 0] - middle) / EYE_DISTANCE)
 
 
 def _coordinates(points: tuple[int, ...]) -> NDArray[np.int64]:

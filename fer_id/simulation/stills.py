@@ -29,22 +29,14 @@ NEAREST, THUMB = 40, 16
 
 @dataclass
 class Stills:
-    """Stills of a store that can be animated.
-
-    Attributes:
-        store: store of the stills.
-        points, rest: (N, 68, 2) landmarks of every row of the store and their estimate at rest; NaN without a face.
-        rows: split -> emotion -> usable rows of the store; no face is in two splits.
-        left_out: number of unused stills, by reason.
-        taught: number of faces that the model of neutral faces is fitted to.
-    """
+    """Stills of a store that can be animated."""
 
     store: ClipStore
-    points: Shapes
-    rest: Shapes
-    rows: dict[str, dict[str, Rows]]
-    left_out: dict[str, int] = field(default_factory=dict)
-    taught: int = 0
+    points: Shapes  # (N, 68, 2) landmarks of every row of the store; NaN without a face
+    rest: Shapes  # their estimate at rest
+    rows: dict[str, dict[str, Rows]]  # split -> emotion -> usable rows of the store; no face is in two splits
+    left_out: dict[str, int]  # number of unused stills, by reason
+    taught: int  # number of faces that the model of neutral faces is fitted to
     _small: dict[str, NDArray[np.float32]] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -55,15 +47,9 @@ class Stills:
     def still(self, row: int) -> Still:
         """Read a still, and the neutral face that replaces it at rest."""
         gray = self.store.card.geometry.get("colour") == "gray"
-        picture, other = self.store.read(row).frames[0].copy(), self.neutral_like(row)
-        return Still(
-            picture,
-            self.points[row],
-            self.rest[row],
-            self.store.read(other).frames[0].copy(),
-            self.points[other],
-            gray,
-        )
+        other = self.neutral_like(row)
+        picture, calm = (self.store.read(each).frames[0].copy() for each in (row, other))
+        return Still(picture, self.points[row], self.rest[row], calm, self.points[other], gray)
 
     def neutral_like(self, row: int) -> int:
         """Return the row of the neutral still of the same split that is most similar to this face at rest, not itself.
@@ -100,17 +86,18 @@ def choose_stills(store: ClipStore, config: DomainConfig) -> Stills:
     """
     check_source(store)
     clips = store.clips
-    official = ProtocolConfig(name="official")
-    (fold,) = make_folds(clips, official, seed=config.seed, images=True, deduplicate=True)
+    (fold,) = make_folds(clips, ProtocolConfig(name="official"), seed=config.seed, images=True, deduplicate=True)
     names, unnamed = map_labels(clips["label"].tolist(), TARGET)
     labels = np.array([name or "" for name in names])
     points = np.stack([store.read(row).landmarks[0] for row in range(len(store))]).astype(np.float64)
-    has_landmarks = np.asarray(~np.isnan(points).any(axis=(1, 2)))
     sound = np.array([_sound(shape) for shape in points])
     neutral = fold.train[sound[fold.train] & _surely_neutral(store, config.agreement)[fold.train]]
     shapes = NeutralShapes.fit(points[neutral])
     rest = shapes.neutral_of(points)
-    usable: dict[str, NDArray[np.bool_]] = {"no landmarks": has_landmarks, "landmarks that are none": sound}
+    usable: dict[str, NDArray[np.bool_]] = {
+        "no landmarks": np.asarray(~np.isnan(points).any(axis=(1, 2))),
+        "landmarks that are none": sound,
+    }
     with np.errstate(invalid="ignore"):
         usable["looks aside"] = np.abs(turned(points)) <= config.max_turn
         usable["landmarks fit no face"] = shapes.misfit(points) <= config.max_misfit
@@ -152,8 +139,7 @@ def _surely_neutral(store: ClipStore, agreement: float) -> NDArray[np.bool_]:
     place = store.labels.index("neutral")
     shares = store.clips["soft_label"]
     votes = [float(share[place]) if has_votes else 1.0 for share, has_votes in zip(shares, shares.notna(), strict=True)]
-    sure: NDArray[np.bool_] = neutral & (np.array(votes) >= agreement)
-    return sure
+    return neutral & (np.array(votes) >= agreement)
 
 
 def _whole(points: Shapes, rest: Shapes, candidates: NDArray[np.bool_], most: float) -> NDArray[np.bool_]:

@@ -6,15 +6,12 @@ the pictures. Intervals over subjects describe simulated subjects.
 
 from __future__ import annotations
 
-import os
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
-from multiprocessing import get_context
+from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -24,10 +21,10 @@ from fer_id.progress import track
 from fer_id.simulation import strips
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import FIXED, Performance, Subject, perform
+from fer_id.simulation.drawn.clip_store import Row, in_processes
 from fer_id.simulation.drawn.expression import ACTION_UNITS
-from fer_id.simulation.drawn.look import sample_look
 from fer_id.simulation.drawn.rendering import ALIGN_NOISE, HIDDEN
-from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_traits
+from fer_id.simulation.drawn.traits import LEAST_PEAK, SEVERITIES, SPREAD, YOUNG, sample_look, sample_traits
 from fer_id.simulation.driving import Still, drive
 from fer_id.simulation.stills import Stills
 from fer_id.store.card import StoreCard
@@ -41,19 +38,16 @@ GROUPS = ("age_group", "gender", "severity", "context")
 class SimulatedClip(NamedTuple):
     """Clip with its row of the store's table and the number of its frames that fold by more than ``max_fold``."""
 
-    row: dict[str, Any]
+    row: Row
     clip: StoredClip
     folded: int
 
 
 @dataclass(frozen=True)
 class Casting:
-    """Simulated subject with its stills.
+    """Simulated subject with its stills, all of one split: emotion -> (name, still) of each clip.
 
-    Attributes:
-        subject: the subject; its ``habits`` are zero, as the expression is in the stills.
-        split: split of all its stills.
-        stills: emotion -> (name, still) of each clip.
+    The ``habits`` of the subject are zero, as the expression is in the stills.
     """
 
     subject: Subject
@@ -92,27 +86,13 @@ def subject_of(split: str, number: int, config: DomainConfig, tag: str = "") -> 
 
 def simulate_clip(casting: Casting, emotion: str, number: int, config: DomainConfig) -> SimulatedClip:
     """Simulate one clip and its row of the store's table."""
-    traits = casting.subject.traits
     name, still = casting.stills[emotion][number]
     act, rng = stage(casting, emotion, number, config)
     amplitudes = {name: getattr(config, name) for name in ("gaze", "landmark_noise", "noise")}
     clip, folds = drive(still, act, config.times, rng, **amplitudes)
     intensity = np.zeros_like(act.intensity) if emotion == "neutral" else act.intensity
-    row = {
-        "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
-        "subject_id": traits.subject_id,
-        "label": emotion,
-        "video_id": name,
-        "t0_s": 0.0,
-        "fps": config.fps,
-        "source": "simulate",
-        "split": casting.split,
-        "intensity": intensity.tolist(),
-        "age_group": traits.age_group,
-        "gender": traits.gender,
-        "severity": traits.severity,
-        "context": act.context,
-    }
+    row = replace(act, emotion=emotion, intensity=intensity).row(casting.subject, number, config.fps, GROUPS[:-1])
+    row |= {"video_id": name, "source": "simulate", "split": casting.split}
     return SimulatedClip(row, clip, int((clip.valid & (folds > config.max_fold)).sum()))
 
 
@@ -123,11 +103,10 @@ def stage(casting: Casting, emotion: str, number: int, config: DomainConfig) -> 
     that warping does not disclose the label.
     """
     subject = casting.subject
-    place = int(subject.traits.subject_id.rsplit("-", 1)[1])
-    rng = np.random.default_rng([config.seed, SPLITS.index(casting.split), place, TARGET.index(emotion), number])
+    seeds = SPLITS.index(casting.split), subject.traits.number, TARGET.index(emotion), number
+    rng = np.random.default_rng([config.seed, *seeds])
     drawn = "happy" if emotion == "neutral" else emotion
-    contexts = config.contexts
-    act = perform(subject, drawn, config.times, rng, strays=config.strays, contexts=contexts, interrupting=True)
+    act = perform(subject, drawn, config.times, rng, 0.0, config.strays, config.contexts, interrupting=True)
     return act, rng
 
 
@@ -140,9 +119,11 @@ def write_simulated_store(
         StoreError: ``out`` exists, or cannot be written.
     """
     castings = list(cast(stills, config))
+    calls = ((casting_of(stills, config, *deal), config) for deal in castings)
+    simulated = in_processes(_simulate_subject, calls, len(castings), workers)
     with ClipStoreWriter(out, _card(stills, config), overwrite=overwrite) as writer:
         lost = folds = 0
-        for clips in track(_simulated(stills, config, castings, workers), "simulating subjects", len(castings)):
+        for clips in track(simulated, "simulating subjects", len(castings)):
             for row, clip, folded in clips:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
                 lost, folds = lost + int((~clip.valid).sum()), folds + folded
@@ -156,26 +137,18 @@ def write_simulated_store(
 
 
 def film_strips(stills: Stills, config: DomainConfig, out: Path) -> Path:
-    """Write strips for visual inspection: a test subject of each severity, the first two clips of each emotion.
-
-    Args:
-        stills: source of the simulation.
-        config: the domain.
-        out: the PNG to write; its folder must exist.
-    """
+    """Write strips for visual inspection into the PNG ``out``: a test subject of each severity, the first two clips of
+    each emotion."""
     frames, most = strips.strip_frames(config.frames), min(2, config.clips_per_emotion)
     people = [casting_of(stills, config, *deal) for deal in cast(stills, config) if deal[0] == "test"]
     by_severity = {person.subject.traits.severity: person for person in reversed(people)}
     chosen = [by_severity[severity] for severity in SEVERITIES if severity in by_severity]
-    titles = [f"{person.subject.traits.severity} ({person.subject.traits.subject_id})" for person in chosen]
     rows = []
-    for emotion in TARGET.names:
-        for number in range(most):
-            clips = [simulate_clip(person, emotion, number, config) for person in chosen]
-            strip = [(strips.film(clip.frames[frames]), np.array(row["intensity"])[frames]) for row, clip, _ in clips]
-            rows.append(strip)
+    for emotion, number in product(TARGET.names, range(most)):
+        clips = [simulate_clip(person, emotion, number, config) for person in chosen]
+        rows.append([strips.film(clip.frames[frames], np.array(row["intensity"])[frames]) for row, clip, _ in clips])
     caption = "simulated: real stills in made-up motion; the line is the intensity e(t) (neutral: none); black: no face"
-    return strips.draw(rows, titles, caption, out)
+    return strips.draw(rows, [person.subject.traits for person in chosen], caption, out)
 
 
 def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, rows: dict[str, list[int]]) -> Casting:
@@ -183,23 +156,6 @@ def casting_of(stills: Stills, config: DomainConfig, split: str, number: int, ro
     names = stills.store.clips["clip_id"]
     named = {emotion: [(str(names.iloc[row]), stills.still(row)) for row in part] for emotion, part in rows.items()}
     return Casting(subject_of(split, number, config, stills.tag), split, named)
-
-
-def _simulated(
-    stills: Stills, config: DomainConfig, castings: list[tuple[str, int, dict[str, list[int]]]], workers: int
-) -> Iterator[list[SimulatedClip]]:
-    workers = workers or os.cpu_count() or 1
-    if workers == 1 or len(castings) == 1:
-        yield from (_simulate_subject((casting_of(stills, config, *deal), config)) for deal in castings)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        pending: deque[Future[list[SimulatedClip]]] = deque()  # bounded, so memory stays flat if the writer is slower
-        for deal in castings:
-            if len(pending) == 4 * workers:
-                yield pending.popleft().result()
-            pending.append(pool.submit(_simulate_subject, (casting_of(stills, config, *deal), config)))
-        while pending:
-            yield pending.popleft().result()
 
 
 def _simulate_subject(call: tuple[Casting, DomainConfig]) -> list[SimulatedClip]:

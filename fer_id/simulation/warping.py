@@ -19,14 +19,9 @@ from fer_id.types import CROP
 Maps = NDArray[np.float32]
 Points = NDArray[np.float64]
 
-GRID = 16
-"""Number of nodes along a side at which the spline is evaluated; linear interpolation between them."""
-
-STIFFNESS = 2e-5
-"""Smoothing, which keeps points that move onto each other (lips) from tearing the picture."""
-
-FOLD = 0.05
-"""Share of its area below which a shrunk part of the picture counts as folded."""
+GRID = 16  # number of nodes along a side at which the spline is evaluated; linear interpolation between them
+STIFFNESS = 2e-5  # smoothing, which keeps points that move onto each other (lips) from tearing the picture
+FOLD = 0.05  # share of its area below which a shrunk part of the picture counts as folded
 
 _SIDE = (np.arange(GRID) + 0.5) / GRID - 0.5 / CROP
 _NODES = np.stack(np.meshgrid(_SIDE, _SIDE), axis=-1).reshape(-1, 2)  # unit: side of the picture
@@ -38,14 +33,10 @@ ANCHORS: Points = np.array([(x, y) for x in _EDGE for y in _EDGE if not (-12 < x
 
 
 def backward_maps(sources: Points, targets: Points) -> Maps:
-    """Compute the backward maps of pictures whose points move.
+    """Compute the backward maps of T new pictures from S source pictures; a second source costs little.
 
-    Args:
-        sources: (S, P, 2) points in each of S source pictures, pixels; a second source costs little.
-        targets: (T, P, 2) positions of the points in each of T new pictures.
-
-    Returns:
-        float32 (S, T, 64, 64, 2): x, y in the source picture, for ``cv2.remap``.
+    ``sources`` (S, P, 2) and ``targets`` (T, P, 2) are the positions of P points in the pictures, pixels. Returns
+    float32 (S, T, 64, 64, 2): x, y in the source picture, for ``cv2.remap``.
     """
     maps = np.empty((len(sources), len(targets), CROP, CROP, 2), np.float32)
     for frame, shifts in enumerate(_shifts(sources, targets)):
@@ -64,8 +55,7 @@ def folded(maps: Maps) -> NDArray[np.float64]:
     corner = maps[:, :-1, :-1]
     down, right = maps[:, 1:, :-1] - corner, maps[:, :-1, 1:] - corner
     area = right[..., 0] * down[..., 1] - right[..., 1] * down[..., 0]
-    share: NDArray[np.float64] = (area < FOLD).mean(axis=(1, 2))
-    return share
+    return np.asarray((area < FOLD).mean(axis=(1, 2)))
 
 
 def _shifts(sources: Points, targets: Points) -> Iterator[NDArray[np.float64]]:

@@ -159,13 +159,15 @@ def record(encoder: Encoder, name: str) -> Tensor:
     return outputs[-1]
 
 
-def through(encoder: Encoder, name: str) -> tuple[Tensor, Tensor]:
-    """Return the features of a network with the map hook, and the map."""
+def through(encoder: Encoder, name: str) -> Tensor:
+    """Return the layer's map; the map hook leaves the features of the network as they are."""
     maps: list[Tensor] = []
     with torch.no_grad(), as_map(encoder, name) as window:
         window.register_forward_hook(lambda _, __, output: maps.append(output.clone()))
         features = encoder(IMAGES)
-    return features, maps[-1]
+    with torch.no_grad():
+        assert torch.equal(features, encoder(IMAGES))
+    return maps[-1]
 
 
 def hooks(encoder: Encoder) -> int:
@@ -250,11 +252,8 @@ def test_a_backbone_registered_with_timm_that_has_no_list_of_stages(
     encoder = build_model(ModelConfig(encoder=f"timm:{registered(fer_id_nameless)}", head="mean"), 3).encoder.eval()
     layer = choose_layer(encoder)
     side = map_sides(encoder)[layer]
-    features, seen = through(encoder, layer)
     assert side >= 8
-    assert seen.shape == (2, 6, side, side)
-    with torch.no_grad():
-        assert torch.equal(features, encoder(IMAGES))
+    assert through(encoder, layer).shape == (2, 6, side, side)
 
 
 def test_a_list_of_stages_that_do_not_exist_is_no_reason_to_fail(
@@ -268,7 +267,7 @@ def test_a_class_token_that_joins_late_is_not_counted_among_the_patches() -> Non
     encoder = Wrapped(Late(), ["net.norm"]).eval()
     assert map_sides(encoder) == {"net.norm": 8}
     raw = record(encoder, "net.norm")
-    assert torch.equal(through(encoder, "net.norm")[1], raw.transpose(1, 2).reshape(2, 6, 8, 8))
+    assert torch.equal(through(encoder, "net.norm"), raw.transpose(1, 2).reshape(2, 6, 8, 8))
 
 
 def test_where_the_named_modules_give_no_map_the_others_are_tried() -> None:
@@ -278,15 +277,12 @@ def test_where_the_named_modules_give_no_map_the_others_are_tried() -> None:
 
 def test_tokens_are_seen_as_a_map_without_their_prefix(vit: TimmEncoder) -> None:
     name = choose_layer(vit)
-    tokens = record(vit, name)
-    features, seen = through(vit, name)
+    tokens, seen = record(vit, name), through(vit, name)
     assert name == "net.blocks.5.norm1"
     assert tokens.shape == (2, 1 + 64, 64)
     assert seen.shape == (2, 64, 8, 8)
     for row, column in ((0, 0), (2, 7), (7, 0)):
         assert torch.equal(seen[:, :, row, column], tokens[:, 1 + 8 * row + column])
-    with torch.no_grad():
-        assert torch.equal(features, vit(IMAGES))
 
 
 def test_tokens_are_laid_out_as_the_pixels_are(vit: TimmEncoder) -> None:
@@ -305,11 +301,8 @@ def test_tokens_are_laid_out_as_the_pixels_are(vit: TimmEncoder) -> None:
 
 def test_channels_that_come_last_are_seen_as_channels() -> None:
     encoder = ChannelsLast().eval()
-    features, seen = through(encoder, "norm")
     assert choose_layer(encoder) == "norm"
-    assert torch.equal(seen, record(encoder, "norm").permute(0, 3, 1, 2))
-    with torch.no_grad():
-        assert torch.equal(features, encoder(IMAGES))
+    assert torch.equal(through(encoder, "norm"), record(encoder, "norm").permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from experiments.measure.compare_speed import made_up_study
+from experiments.measure.report_speed import made_up_study
 from fer_id.errors import Problems, RunError
 from fer_id.evaluation.config import Breakdown
 from fer_id.evaluation.paired import holm

@@ -12,8 +12,7 @@ from fer_id.simulation.drawn.canvas import Canvas
 from fer_id.simulation.drawn.expression import Array, prototype, units
 from fer_id.simulation.drawn.faces import draw_person
 from fer_id.simulation.drawn.geometry import Pose
-from fer_id.simulation.drawn.look import sample_look
-from fer_id.simulation.drawn.traits import AGE_GROUPS, ETHNICITIES, GENDERS
+from fer_id.simulation.drawn.traits import AGE_GROUPS, ETHNICITIES, GENDERS, sample_look
 
 SIDE, SUBJECTS = 512, 6
 CAMERA = np.array([[SIDE / 4.6, 0, SIDE / 2], [0, SIDE / 4.6, SIDE * 0.45]])

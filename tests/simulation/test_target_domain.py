@@ -1,5 +1,7 @@
 """Simulated target domain: stores, their sources, and the absence of shortcuts to the label."""
 
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +10,15 @@ import pandas as pd
 import pytest
 
 from experiments.cli import DONE, USERS_FAULT, main
+from fer_id.errors import StoreError
 from fer_id.evaluation.config import SPLITS
+from fer_id.files import read_json, write_json
 from fer_id.labels import TARGET
 from fer_id.simulation.domain import DomainConfig
 from fer_id.simulation.drawn.acting import Performance
 from fer_id.simulation.drawn.scene import Light
-from fer_id.simulation.driving import Still, drive, inner_face
+from fer_id.simulation.driving import Driven, Still, drive, inner_face
+from fer_id.simulation.neutral_shape import to_crop
 from fer_id.simulation.stills import Stills, choose_stills
 from fer_id.simulation.target_domain import cast, casting_of, stage, subject_of
 from fer_id.store.reader import ClipStore
@@ -112,18 +117,14 @@ def test_interruptions_of_an_expression_are_visible(stills: Stills) -> None:
     """Interruptions of every expression, without other involuntary movements, add movement to the face."""
 
     def beside(lapse: float) -> float:
-        config = replace(CONFIG, strays=0.0)
-        for degree in (config.mild, config.moderate, config.severe):
-            degree.lapse, degree.jerk = lapse, 0.0
+        names = ("mild", "moderate", "severe")
+        degrees = {name: replace(getattr(CONFIG, name), lapse=lapse, jerk=0.0) for name in names}
+        config = replace(CONFIG, strays=0.0, **degrees)
         casting = casting_of(stills, config, *next(iter(cast(stills, config))))
         acts = [stage(casting, emotion, 0, config)[0] for emotion in TARGET.names]
         return float(np.mean([np.abs(act.activation).max() for act in acts]))
 
-    originals = [replace(degree) for degree in (CONFIG.mild, CONFIG.moderate, CONFIG.severe)]
-    try:
-        assert beside(1.0) > 1.3 * beside(0.0)
-    finally:
-        CONFIG.mild, CONFIG.moderate, CONFIG.severe = originals
+    assert beside(1.0) > 1.3 * beside(0.0)
 
 
 def test_copies_of_a_picture_are_used_once(stills_store: Path, tmp_path: Path) -> None:
@@ -152,9 +153,8 @@ def test_degenerate_landmarks_are_counted(stills_store: Path, tmp_path: Path) ->
 def test_the_apex_shows_the_still_and_the_start_the_face_at_rest(stills: Stills) -> None:
     """Without any movement but the expression, compared with the still."""
     still = stills.still(int(stills.rows["train"]["happy"][0]))
-    still = replace(still, points=aligned(still.points), rest=aligned(still.rest))
-    act = quiet(np.array([0.0, 0.5, 1.0]))
-    clip, folded = drive(still, act, np.arange(3) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
+    still = replace(still, points=to_crop(still.points), rest=to_crop(still.rest))
+    clip, folded = driven(still, np.array([0.0, 0.5, 1.0]))
     assert (folded == 0).all()
     np.testing.assert_allclose(clip.landmarks[2], still.points, atol=0.01)
     np.testing.assert_allclose(clip.landmarks[0], still.rest, atol=0.01)
@@ -169,17 +169,13 @@ def test_at_rest_no_pixel_within_the_outline_is_from_the_still(stills: Stills) -
     mouth = (inner_face(still.points)[..., 0] > 0.999) & (np.mgrid[:CROP, :CROP][0] > still.points[30, 1] + 3)
     assert mouth.sum() > 50
     marked = replace(still, picture=np.where(mouth[..., None], np.uint8(255), still.picture))
+    sources = (still, marked)
     at_rest, at_apex = (
-        [
-            drive(source, quiet(np.full(2, level)), np.arange(2) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
-            for source in (still, marked)
-        ]
-        for level in (0.0, 1.0)
+        [driven(source, np.full(2, level)).clip.frames.astype(int) for source in sources] for level in (0.0, 1.0)
     )
     spared = inner_face(still.rest)[..., 0] < 0.999  # a pixel that shows both faces may show the mark
-    for frame, other in zip(*(driven.clip.frames.astype(int) for driven in at_rest), strict=True):
-        assert np.abs(frame - other)[~spared].max() <= 1
-    assert np.abs(np.subtract(*(driven.clip.frames.astype(int) for driven in at_apex)))[:, mouth].max() > 40
+    assert np.abs(np.subtract(*at_rest))[:, ~spared].max() <= 1
+    assert np.abs(np.subtract(*at_apex))[:, mouth].max() > 40
 
 
 def test_the_face_at_rest_is_a_neutral_face_of_the_same_split(stills: Stills) -> None:
@@ -201,19 +197,14 @@ class Motionless(np.random.Generator):
         return np.zeros(size)
 
 
-def aligned(points: np.ndarray) -> np.ndarray:
-    from fer_id.simulation.neutral_shape import to_crop
-
-    return to_crop(points)
-
-
-def quiet(intensity: np.ndarray) -> Performance:
-    """Return a performance of the expression alone, under neutral light."""
+def driven(still: Still, intensity: np.ndarray) -> Driven:
+    """Animate the expression alone, under neutral light."""
     frames = len(intensity)
-    return Performance(
+    act = Performance(
         "happy", intensity, np.zeros((frames, 2, 14)), np.zeros((frames, 5)), np.zeros((frames, 2)),
         np.zeros(frames, bool), None, Light(1.0, 0.0, 0.0, 0.0), "therapy",
     )  # fmt: skip
+    return drive(still, act, np.arange(frames) / 5, Motionless(), landmark_noise=0.0, noise=0.0)
 
 
 def test_severity_gender_and_age_move_the_expression_by_what_the_config_says() -> None:
@@ -253,56 +244,47 @@ def test_a_subject_is_a_function_of_seed_split_and_number(stills: Stills) -> Non
 
 def changed(source: Path, out: Path, **card: object) -> Path:
     """Copy a store and change entries of its card."""
-    import shutil
-
-    from fer_id.errors import StoreError
-    from fer_id.files import read_json, write_json
-
     shutil.copytree(source, out)
     write_json(out / "card.json", {**read_json(out / "card.json", StoreError), **card})
     return out
 
 
-def test_an_unsuitable_source_is_refused_with_every_reason(drawn_store: Path, tmp_path: Path, capsys: Capture) -> None:
-    source = changed(drawn_store, tmp_path / "source", geometry={"eyes": None, "colour": "rgb"})
-    assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
-    message = capsys.readouterr().err
+def refusal(source: Path, out: Path, capsys: Capture, *arguments: str) -> str:
+    """Return the message of a simulation that is refused and writes nothing."""
+    assert main(["simulate", f"source={source}", f"out={out}", *arguments]) == USERS_FAULT
+    assert not out.exists()
+    return capsys.readouterr().err
+
+
+def test_an_unsuitable_source_is_refused_with_every_reason(
+    tiny_store: Callable[..., Path], tmp_path: Path, capsys: Capture
+) -> None:
+    source = changed(tiny_store(), tmp_path / "source", geometry={"eyes": None, "colour": "rgb"})
+    message = refusal(source, tmp_path / "out", capsys)
     for reason in ("is synthetic; expected real faces", "holds clips of people", "its faces are not aligned"):
         assert reason in message
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.fixture
-def drawn_store(tiny_store) -> Path:  # type: ignore[no-untyped-def]
-    return tiny_store()  # type: ignore[no-any-return]
 
 
 def test_a_simulated_store_is_refused_as_source(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     source = changed(stills_store, tmp_path / "source", provenance="simulated")
-    assert main(["simulate", f"source={source}", f"out={tmp_path / 'out'}"]) == USERS_FAULT
-    assert "is simulated; expected real faces" in capsys.readouterr().err
+    assert "is simulated; expected real faces" in refusal(source, tmp_path / "out", capsys)
 
 
 def test_splits_without_a_usable_still_are_named(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", "max_turn=0.0001"]) == USERS_FAULT
-    message = capsys.readouterr().err
+    message = refusal(stills_store, tmp_path / "out", capsys, "max_turn=0.0001")
     assert "validation has no usable stills of" in message
     assert "test has no usable stills of" in message
 
 
 def test_too_many_clips_for_the_stills_are_refused(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
-    arguments = ["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *ARGUMENTS[1:], "clips_per_emotion=7"]
-    assert main(arguments) == USERS_FAULT
-    message = capsys.readouterr().err
+    message = refusal(stills_store, tmp_path / "out", capsys, *ARGUMENTS[1:], "clips_per_emotion=7")
     assert "expected 7 of each for one subject" in message
     assert "clips_per_emotion=" in message
-    assert not (tmp_path / "out").exists()
 
 
 def test_impossible_distributions_are_listed_together(stills_store: Path, tmp_path: Path, capsys: Capture) -> None:
     wrong = ["shares=[0,0,0]", "home.gain=[1,0.5]", "severe.onset_s=5", "mild.peak=1.5"]
-    assert main(["simulate", f"source={stills_store}", f"out={tmp_path / 'out'}", *wrong]) == USERS_FAULT
-    message = capsys.readouterr().err
+    message = refusal(stills_store, tmp_path / "out", capsys, *wrong)
     for key in ("shares", "home.gain", "severe.onset_s", "mild.peak"):
         assert key in message
 

@@ -7,49 +7,44 @@ two.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.expression import ACTION_UNITS, AU_INDEX, TimeCourse, prototype, units
-from fer_id.simulation.drawn.look import Look, sample_look
 from fer_id.simulation.drawn.scene import Light, Obstacle, sample_light, sample_obstacle
-from fer_id.simulation.drawn.traits import CONTEXTS, LEAST_PEAK, POPULATIONS, Setting, Traits, sample_traits
+from fer_id.simulation.drawn.traits import (
+    CONTEXTS,
+    LEAST_PEAK,
+    POPULATIONS,
+    Look,
+    Setting,
+    Traits,
+    sample_look,
+    sample_traits,
+)
 
-LATEST = 0.65
-"""Share of the clip after which no expression begins, as too little of it would be visible."""
+LATEST = 0.65  # share of the clip after which no expression begins, as too little of it would be visible
 
 CAUSE_WITHIN = 0.4
 """Share of the clip, from its start, in which the cause of the emotion occurs: clips are cut without knowing it."""
 
-FALL = 1.2
-"""Ratio of the fall of an expression to its rise: onsets are quicker than offsets."""
-
-BLINK_EVERY_S, BLINK_S = 3.0, 0.2
-"""Mean seconds between blinks, about 20 a minute at rest, and duration of a blink."""
-
-AWAY = 0.04
-"""Probability per clip that the subject turns away for two frames, without a visible face."""
+FALL = 1.2  # ratio of the fall of an expression to its rise: onsets are quicker than offsets
+BLINK_EVERY_S, BLINK_S = 3.0, 0.2  # mean seconds between blinks, about 20 a minute at rest, and duration of a blink
+AWAY = 0.04  # probability per clip that the subject turns away for two frames, without a visible face
 
 HEAD_MOTION = (0.07, 0.05, 0.04, 0.05, 0.04)
 """Standard deviations of yaw, pitch, roll (radians), x, y (eye distances) in a calm place: 2 to 4 degrees."""
 
-HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)
-"""The same for a jerk: 10 to 15 degrees, within the range of a detector."""
+HEAD_JERK = (0.25, 0.18, 0.22, 0.20, 0.15)  # the same for a jerk: 10 to 15 degrees, within the range of a detector
 
 FIXED = {
-    "cause_within": CAUSE_WITHIN,
-    "latest_onset": LATEST,
-    "fall_over_rise": FALL,
-    "blink_every_s": BLINK_EVERY_S,
-    "blink_s": BLINK_S,
-    "away": AWAY,
-    "head_motion": HEAD_MOTION,
-    "head_jerk": HEAD_JERK,
-}
+    "cause_within": CAUSE_WITHIN, "latest_onset": LATEST, "fall_over_rise": FALL, "blink_every_s": BLINK_EVERY_S,
+    "blink_s": BLINK_S, "away": AWAY, "head_motion": HEAD_MOTION, "head_jerk": HEAD_JERK,
+}  # fmt: skip
 """Constants outside the configuration, recorded in a store's card."""
 
 REST_SPREAD: dict[int, tuple[float, float]] = {
@@ -67,59 +62,49 @@ STRAYS: tuple[dict[str, float], ...] = (
 
 @dataclass(frozen=True)
 class Subject:
-    """Drawn person: traits, appearance, resting face and individual expressions.
-
-    Attributes:
-        rest: (14,) action units of the resting face; may be negative.
-        habits: emotion -> (14,) individual activations of the emotion at full intensity.
-        imbalance: (2, 14) factors on the left and right half of the picture.
-    """
+    """Drawn person: traits, appearance, resting face and individual expressions."""
 
     traits: Traits
     look: Look
-    rest: Array
-    habits: dict[str, Array]
-    imbalance: Array
+    rest: Array  # (14,) action units of the resting face; may be negative
+    habits: dict[str, Array]  # emotion -> (14,) individual activations of the emotion at full intensity
+    imbalance: Array  # (2, 14) factors on the left and right half of the picture
 
 
 @dataclass(frozen=True)
 class Performance:
-    """Performance of a subject in a clip of T frames, before rendering.
-
-    Attributes:
-        emotion: expressed emotion.
-        intensity: (T,) e(t), 0 to 1; all 0 for neutral.
-        activation: (T, 2, 14) action units per half of the face.
-        head: (T, 5) yaw, pitch, roll in radians, x, y in interocular distances.
-        gaze: (T, 2), -1 to 1.
-        away: (T,) bool, True where the subject is turned away.
-        obstacle: obstacle that passes before the face, or None.
-        light: light of the whole clip.
-        context: context of filming.
-    """
+    """Performance of a subject in a clip of T frames, before rendering."""
 
     emotion: str
-    intensity: Array
-    activation: Array
-    head: Array
-    gaze: Array
-    away: Array
-    obstacle: Obstacle | None
-    light: Light
-    context: str
+    intensity: Array  # (T,) e(t), 0 to 1; all 0 for neutral
+    activation: Array  # (T, 2, 14) action units per half of the face
+    head: Array  # (T, 5) yaw, pitch, roll in radians, x, y in interocular distances
+    gaze: Array  # (T, 2), -1 to 1
+    away: Array  # (T,) bool, True where the subject is turned away
+    obstacle: Obstacle | None  # what passes before the face
+    light: Light  # of the whole clip
+    context: str  # of filming
+
+    def row(self, subject: Subject, number: int, fps: float, groups: Sequence[str]) -> dict[str, object]:
+        """Return the clip's row of a store's table: the subject's clip ``number`` of the emotion, without its source.
+
+        ``groups`` are the traits that become group columns, beside ``context``.
+        """
+        traits = subject.traits
+        name = f"{traits.subject_id}-{self.emotion}-{number:02d}"
+        return {
+            **{"clip_id": name, "subject_id": traits.subject_id, "label": self.emotion, "video_id": name, "t0_s": 0.0},
+            **{"fps": fps, "intensity": self.intensity.tolist(), "context": self.context},
+            **{group: getattr(traits, group) for group in groups},
+        }
 
 
 def sample_subject(
     index: int, seed: int, resting: float, emotions: tuple[str, ...], population: str = "children"
 ) -> Subject:
-    """Draw a subject, a function of ``seed`` and ``index``, independent of other subjects.
+    """Draw a subject of ``population``, a function of ``seed`` and ``index``, independent of other subjects.
 
-    Args:
-        index: number of the subject.
-        seed: seed of the cohort.
-        resting: factor on the differences between resting faces; 0: none.
-        emotions: emotions of the subject's clips.
-        population: ``children`` or ``adults``.
+    ``resting`` is the factor on the differences between resting faces; 0: none.
     """
     rng = np.random.default_rng([seed, index])
     traits = sample_traits(index, seed, rng, POPULATIONS[population])
@@ -127,9 +112,10 @@ def sample_subject(
     rest = np.zeros(len(ACTION_UNITS))
     for unit, (mean, spread) in REST_SPREAD.items():
         rest[AU_INDEX[unit]] = resting * (mean + spread * rng.normal())
-    habits = {}
-    for emotion in emotions:
-        habits[emotion] = np.clip(prototype(emotion) * np.exp(0.22 * rng.normal(size=len(ACTION_UNITS))), 0, 1.15)
+    habits = {
+        emotion: np.clip(prototype(emotion) * np.exp(0.22 * rng.normal(size=len(ACTION_UNITS))), 0, 1.15)
+        for emotion in emotions
+    }
     imbalance = 1 + 0.10 * rng.normal(size=len(ACTION_UNITS)) * np.array([[1], [-1]])
     return Subject(traits, look, np.clip(rest, -0.3, 0.6), habits, np.clip(imbalance, 0.75, 1.25))
 
@@ -144,12 +130,9 @@ def perform(
     contexts: Mapping[str, Setting] = CONTEXTS,
     interrupting: bool = False,
 ) -> Performance:
-    """Draw the performance of a subject in one clip.
+    """Draw the performance of a subject in one clip, at ``times`` (T,) in seconds from 0.
 
     Args:
-        subject: the subject.
-        emotion: emotion to express.
-        times: (T,) seconds of the frames, from 0.
         rng: random generator of this clip alone.
         subtlety: share taken from the peak intensity; below 0 makes it stronger.
         strays: factor on the number of involuntary movements.
@@ -165,7 +148,10 @@ def perform(
         intensity = course.intensity(times)
         intensity = np.clip(intensity * (1 + _wander(rng, times, 0.08, 0.4)), 0, 1)
     activation = subject.rest + intensity[:, None] * subject.habits[emotion]
-    activation = activation + _strays(subject, rng, times, strays) + _restless(rng, times)
+    stray = np.zeros_like(activation)
+    for _ in range(int(rng.poisson(subject.traits.dynamics.stray * strays))):
+        stray += _stray(rng, times, None)
+    activation = activation + stray + _restless(rng, times)
     if interrupting and course is not None and course.lapse is not None:
         activation = activation + _stray(rng, times, course.lapse)
     activation[:, AU_INDEX[45]] += _blinks(rng, times)
@@ -205,8 +191,7 @@ def _course(subject: Subject, rng: np.random.Generator, subtlety: float, length:
 def _wander(rng: np.random.Generator, times: Array, size: float, period_s: float) -> Array:
     """Draw a smooth random curve (T,) of standard deviation ``size`` and correlation time of about ``period_s``."""
     weights, scale = _smoothing(tuple(times.tolist()), period_s)
-    curve: Array = (weights @ (rng.normal(size=weights.shape[1]) * size)) / scale
-    return curve
+    return (weights @ (rng.normal(size=weights.shape[1]) * size)) / scale
 
 
 @lru_cache(maxsize=64)
@@ -218,23 +203,14 @@ def _smoothing(times: tuple[float, ...], period_s: float) -> tuple[Array, Array]
 
 
 def _pulse(times: Array, at: float, width_s: float) -> Array:
-    pulse: Array = np.exp(-0.5 * ((times - at) / (width_s / 2)) ** 2)
-    return pulse
-
-
-def _strays(subject: Subject, rng: np.random.Generator, times: Array, factor: float) -> Array:
-    total = np.zeros((len(times), len(ACTION_UNITS)))
-    for _ in range(int(rng.poisson(subject.traits.dynamics.stray * factor))):
-        total += _stray(rng, times, None)
-    return total
+    return np.exp(-0.5 * ((times - at) / (width_s / 2)) ** 2)
 
 
 def _stray(rng: np.random.Generator, times: Array, at: float | None) -> Array:
     """Draw one involuntary movement (T, 14) at a time in seconds, or at a random time."""
     movement = units(**STRAYS[int(rng.integers(len(STRAYS)))])
     pulse = _pulse(times, rng.uniform(0, times[-1]) if at is None else at, rng.uniform(0.2, 0.35))
-    moved: Array = rng.uniform(0.5, 1.0) * pulse[:, None] * movement
-    return moved
+    return rng.uniform(0.5, 1.0) * pulse[:, None] * movement
 
 
 def _restless(rng: np.random.Generator, times: Array) -> Array:

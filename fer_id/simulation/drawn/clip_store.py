@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,16 +20,17 @@ from fer_id.labels import TARGET
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.progress import track
 from fer_id.settings import faults, setting
-from fer_id.simulation.drawn.acting import Performance, Subject, perform, sample_subject
-from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.acting import Subject, perform, sample_subject
+from fer_id.simulation.drawn.canvas import Array
 from fer_id.simulation.drawn.rendering import ClipPainter, paint_crops
 from fer_id.simulation.drawn.traits import CONTEXTS, GROUPS, POPULATIONS
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, StoredClip
 
-WORTHWHILE = 50
-"""Fewest clips per process: drawing fewer takes less time than a process takes to start."""
+WORTHWHILE = 50  # fewest clips per process: drawing fewer takes less time than a process takes to start
+
+Row = dict[str, object]  # row of a store's table
 
 Call = TypeVar("Call")
 Drawn = TypeVar("Drawn")
@@ -89,27 +92,10 @@ class SyntheticConfig:
         problems.raise_if_any(ConfigError)
 
 
-def draw_clip(
-    subject: Subject, emotion: str, number: int, config: SyntheticConfig
-) -> tuple[dict[str, Any], StoredClip]:
+def draw_clip(subject: Subject, emotion: str, number: int, config: SyntheticConfig) -> tuple[Row, StoredClip]:
     """Draw one clip and its row of the store's table, a function of seed, subject, emotion and number."""
-    performance, painter, rng = stage_clip(subject, emotion, number, config)
-    traits = subject.traits
-    row = {
-        "clip_id": f"{traits.subject_id}-{emotion}-{number:02d}",
-        "subject_id": traits.subject_id,
-        "label": emotion,
-        "video_id": f"{traits.subject_id}-{emotion}-{number:02d}",
-        "t0_s": 0.0,
-        "fps": config.fps,
-        "source": "synth",
-        "intensity": performance.intensity.tolist(),
-        "age_group": traits.age_group,
-        "gender": traits.gender,
-        "severity": traits.severity,
-        "ethnicity": traits.ethnicity,
-        "context": performance.context,
-    }
+    painter, rng = stage_clip(subject, emotion, number, config, config.times)
+    row = painter.performance.row(subject, number, config.fps, GROUPS[:-1]) | {"source": "synth"}
     clip = paint_crops(painter, rng)
     return row, clip if config.shortcut == "none" else _patched(clip, TARGET.index(emotion), rng)
 
@@ -126,13 +112,12 @@ def _patched(clip: StoredClip, label: int, rng: np.random.Generator) -> StoredCl
 
 
 def stage_clip(
-    subject: Subject, emotion: str, number: int, config: SyntheticConfig
-) -> tuple[Performance, ClipPainter, np.random.Generator]:
-    """Draw the performance of a clip; return it, its painter and the random generator for its crops."""
-    index = int(subject.traits.subject_id.rsplit("-", 1)[1])
-    rng = np.random.default_rng([config.seed, index, TARGET.index(emotion), number])
-    performance = perform(subject, emotion, config.times, rng, config.subtlety, config.strays)
-    return performance, ClipPainter(subject, performance, config.times, rng), rng
+    subject: Subject, emotion: str, number: int, config: SyntheticConfig, times: Array
+) -> tuple[ClipPainter, np.random.Generator]:
+    """Draw the performance of a clip; return its painter and the random generator for its crops."""
+    rng = np.random.default_rng([config.seed, subject.traits.number, TARGET.index(emotion), number])
+    performance = perform(subject, emotion, times, rng, config.subtlety, config.strays)
+    return ClipPainter(subject, performance, times, rng), rng
 
 
 def write_synthetic_store(
@@ -140,12 +125,8 @@ def write_synthetic_store(
 ) -> StoreCard:
     """Draw the cohort into a ClipStore at ``out``.
 
-    Args:
-        config: the cohort.
-        out: the folder.
-        overwrite: replace an existing store.
-        workers: number of processes, which does not change the result; 0: one per core, each with at least
-            :data:`WORTHWHILE` clips.
+    The number of ``workers`` (processes) does not change the result; 0: one per core, each with at least
+    :data:`WORTHWHILE` clips.
 
     Raises:
         ConfigError: values that cannot be drawn, all listed.
@@ -156,7 +137,8 @@ def write_synthetic_store(
     workers = workers or min(os.cpu_count() or 1, max(1, clips_in_all // WORTHWHILE))
     with ClipStoreWriter(out, _card(config), overwrite=overwrite) as writer:
         invalid = 0
-        drawn = in_processes(_draw_subject, [(config, index) for index in range(config.subjects)], workers)
+        calls = ((config, index) for index in range(config.subjects))
+        drawn = in_processes(_draw_subject, calls, config.subjects, workers)
         for clips in track(drawn, "drawing children", config.subjects):
             for row, clip in clips:
                 writer.add_clip(row, clip.frames, clip.landmarks, clip.valid)
@@ -165,25 +147,33 @@ def write_synthetic_store(
         return writer.card
 
 
-def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[dict[str, Any], StoredClip]]:
+def _draw_subject(call: tuple[SyntheticConfig, int]) -> list[tuple[Row, StoredClip]]:
     """Draw every clip of one subject, with its row."""
     config, index = call
-    subject = config.subject(index)
-    return [
-        draw_clip(subject, emotion, number, config)
-        for emotion in TARGET.names
-        for number in range(config.clips_per_emotion)
-    ]
+    subject, clips = config.subject(index), product(TARGET.names, range(config.clips_per_emotion))
+    return [draw_clip(subject, emotion, number, config) for emotion, number in clips]
 
 
-def in_processes(function: Callable[[Call], Drawn], calls: Sequence[Call], workers: int) -> Iterable[Drawn]:
-    """Yield results of ``function`` in the order of ``calls``, computed by ``workers`` processes (0: one per core)."""
-    workers = min(workers or os.cpu_count() or 1, len(calls))
-    if workers == 1:
+def in_processes(function: Callable[[Call], Drawn], calls: Iterable[Call], count: int, workers: int) -> Iterator[Drawn]:
+    """Yield results of ``function`` in the order of the ``count`` calls, of ``workers`` processes (0: one per core).
+
+    Few calls are made ahead, so that memory stays flat where the results are used more slowly.
+    """
+    workers = min(workers or os.cpu_count() or 1, count)
+    if workers <= 1:
         yield from map(function, calls)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        yield from pool.map(function, calls)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    pending: deque[Future[Drawn]] = deque()
+    try:
+        for call in calls:
+            if len(pending) == 4 * workers:
+                yield pending.popleft().result()
+            pending.append(pool.submit(function, call))
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _card(config: SyntheticConfig) -> StoreCard:
@@ -203,6 +193,6 @@ def _card(config: SyntheticConfig) -> StoreCard:
         landmarks_from="drawn",
         notes=[
             "Drawn faces. Nobody is depicted, and a score on them says nothing about children.",
-            *(["A patch in the background tells the label."] if config.shortcut == "patch" else []),
+            *["A patch in the background tells the label."] * (config.shortcut == "patch"),
         ],
     )

@@ -10,24 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array
+from fer_id.simulation.drawn.canvas import Array
 
 ACTION_UNITS: dict[int, str] = {
-    1: "inner brow raiser",
-    2: "outer brow raiser",
-    4: "brow lowerer",
-    5: "upper lid raiser",
-    6: "cheek raiser",
-    7: "lid tightener",
-    12: "lip corner puller",
-    15: "lip corner depressor",
-    17: "chin raiser",
-    20: "lip stretcher",
-    23: "lip tightener",
-    25: "lips part",
-    26: "jaw drop",
-    45: "blink",
-}
+    1: "inner brow raiser", 2: "outer brow raiser", 4: "brow lowerer", 5: "upper lid raiser", 6: "cheek raiser",
+    7: "lid tightener", 12: "lip corner puller", 15: "lip corner depressor", 17: "chin raiser", 20: "lip stretcher",
+    23: "lip tightener", 25: "lips part", 26: "jaw drop", 45: "blink",
+}  # fmt: skip
 """The action units that are drawn; a face is a vector of their activations, 0 (rest) to 1 (maximum), in this order."""
 
 AU_INDEX: dict[int, int] = {unit: index for index, unit in enumerate(ACTION_UNITS)}
@@ -92,5 +81,4 @@ class TimeCourse:
 
 def _smoothstep(x: Array) -> Array:
     x = np.clip(x, 0, 1)
-    result: Array = x * x * (3 - 2 * x)
-    return result
+    return x * x * (3 - 2 * x)

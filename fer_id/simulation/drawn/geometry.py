@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, columns, even
+from fer_id.simulation.drawn.canvas import Array, columns, even
 from fer_id.simulation.drawn.expression import AU_INDEX
 
 JAW, BROWS, BRIDGE, NOSTRILS = slice(0, 17), (slice(17, 22), slice(22, 27)), slice(27, 31), slice(31, 36)
@@ -56,14 +56,12 @@ class Pose:
 
     def project(self, points: Array) -> Array:
         """Rotate head points about the neck and project them orthographically, (..., 3) -> scene points (..., 2)."""
-        seen: Array = points @ self._matrix + self._shift
-        return seen
+        return points @ self._matrix + self._shift
 
     @cached_property
     def _shift(self) -> Array:
         pivot = np.array([0.0, 0.6, -0.7])
-        shift: Array = pivot[:2] - pivot @ self._matrix + [self.x, self.y]
-        return shift
+        return pivot[:2] - pivot @ self._matrix + [self.x, self.y]
 
     @cached_property
     def _matrix(self) -> Array:
@@ -72,18 +70,15 @@ class Pose:
         yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
         pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
         roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-        matrix: Array = (roll @ pitch @ yaw).T[:, :2]
-        return matrix
+        return np.asarray((roll @ pitch @ yaw).T[:, :2], np.float64)
 
 
 def landmarks(shape: HeadShape, activation: Array) -> Array:
     """Compute the 68 iBUG points (..., 68, 3) of faces with action units ``activation``.
 
-    Args:
-        shape: the face.
-        activation: (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the picture.
-            Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
-            way).
+    ``activation`` is (14,) for both halves of one face alike, or (..., 2, 14) for the left and right half of the
+    picture. Values are 0 to 1; a resting face may have slightly negative ones (brows or mouth corners set the other
+    way).
 
     Raises:
         ValueError: ``activation`` has another shape.
@@ -94,7 +89,8 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
     mean = sides.mean(axis=-2)
     points = np.empty((*sides.shape[:-2], 68, 3))
     _put(points[..., JAW, :], _jaw(shape, mean))
-    _put(points[..., BRIDGE, :], _bridge(shape))
+    down = even(0, 1, 4)
+    _put(points[..., BRIDGE, :], (np.zeros(4), 0.04 + (shape.nose_length - 0.10) * down, 0.5 + 0.32 * down))
     _put(points[..., NOSTRILS, :], _nostrils(shape, sides))
     _put(points[..., 48:, :], _mouth(shape, sides, mean))
     for index, side in enumerate((_LEFT, _RIGHT)):
@@ -108,8 +104,7 @@ def landmarks(shape: HeadShape, activation: Array) -> Array:
     return points
 
 
-Places = tuple[Array, Array, Array]
-"""x, y and z of N points, each (..., N), or (N,) where no action unit moves it."""
+Places = tuple[Array, Array, Array]  # x, y and z of N points, each (..., N), or (N,) where no action unit moves it
 
 
 def _put(points: Array, places: Places) -> None:
@@ -168,11 +163,6 @@ def _eye(shape: HeadShape, a: Array, side: int) -> Places:
     y = np.array([-tilt, -0.7 * tilt, 0, 0.02, 0, -0.7 * tilt])
     y = y - upper * np.array([0, 1, 1, 0, 0, 0]) + lower * np.array([0, 0, 0, 0, 1, 1])
     return side * x, y, np.array([0.25, 0.4, 0.42, 0.35, 0.4, 0.38])
-
-
-def _bridge(shape: HeadShape) -> Places:
-    share = even(0, 1, 4)
-    return np.zeros(4), 0.04 + (shape.nose_length - 0.10) * share, 0.5 + 0.32 * share
 
 
 def _nostrils(shape: HeadShape, sides: Array) -> Places:

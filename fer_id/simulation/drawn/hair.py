@@ -7,10 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from fer_id.simulation.drawn.arrays import Array, at_depth, columns, even
-from fer_id.simulation.drawn.canvas import Canvas, Colour, mix, smooth
+from fer_id.simulation.drawn.canvas import Array, Canvas, at_depth, columns, even, mix, smooth
 from fer_id.simulation.drawn.geometry import Pose, skull
-from fer_id.simulation.drawn.look import Look
+from fer_id.simulation.drawn.traits import Look
 
 
 @dataclass(frozen=True)
@@ -57,31 +56,33 @@ def paint_behind(canvas: Canvas, look: Look, pose: Pose) -> None:
         canvas.fill(pose.project(ring), mix(look.hair, (0, 0, 0), 0.12))
         middle = pose.project(np.array([[x - 0.1, y - 0.12, -0.8]]))[0]
         canvas.glow(middle, (radius * 0.8, radius * 0.6), mix(look.hair, (255, 255, 255), 0.3), 0.5)
-    if style.waves and style.length is not None:
+    if style.length is None:
+        return
+    if style.waves:
         angle = even(0, 2 * np.pi, 25)
         ball = np.array([0, style.length - 1.45]) + columns(np.cos(angle), np.sin(angle)) * (width, 1.45)
         canvas.fill(pose.project(_wavy(at_depth(ball, -0.6), style, look.shape.half_width)), dark)
-    elif style.length is not None:
-        _fall(canvas, look, style, style.length, pose, dark)
-
-
-def _fall(canvas: Canvas, look: Look, style: Style, end: float, pose: Pose, colour: Colour) -> None:
-    """Paint straight hair that falls behind the shoulders."""
-    width = look.shape.half_width + style.volume
-    flare = 0.10 if end > 1 else 0.0
-    wide = 1 + flare
+        return
+    # Straight hair falls behind the shoulders.
+    end, wide = style.length, 1.10 if style.length > 1 else 1.0
     half = np.array([[0.5, -1.0], [0.97, -0.3], [wide, 0.6], [wide, end * 0.85], [0.80, end], [0.3, end * 0.98]])
     half[:, 0] *= width
     outline = np.concatenate([half, half[::-1] * [-1, 1]])
-    canvas.fill(pose.project(smooth(at_depth(outline, -0.6))), colour)
+    canvas.fill(pose.project(smooth(at_depth(outline, -0.6))), dark)
 
 
 def paint_front(canvas: Canvas, look: Look, pose: Pose) -> None:
     """Paint the hair over the skull, with the hairline over the forehead, strands and a highlight."""
-    flat = pose.project(_outline(look))
+    style, flat = STYLES[look.style], pose.project(_outline(look))
     canvas.soft_fill(flat + [0.0, 0.05], mix(look.skin, (60, 20, 10), 0.55), 0.06, 0.45)
-    canvas.soft_fill(flat, look.hair, 0.012 if look.style != "buzz" else 0.05, 1.0 if look.style != "buzz" else 0.85)
-    _shine(canvas, look, STYLES[look.style], pose)
+    canvas.soft_fill(flat, look.hair, *((0.05, 0.85) if look.style == "buzz" else (0.012, 1.0)))
+    light, dark = mix(look.hair, (255, 235, 215), 0.26), mix(look.hair, (0, 0, 0), 0.35)
+    spot = pose.project(np.array([[-0.35, (look.shape.crown - style.volume) * 0.80, 0.1]]))[0]
+    canvas.glow(spot, (0.75, 0.28), light, 0.55, turn=-0.25 + pose.roll)
+    if not style.waves and look.style != "buzz":
+        strands = [pose.project(strand) for strand in _strands(look)]
+        canvas.lines(strands[::2], dark, 0.022, 0.45)
+        canvas.lines(strands[1::2], light, 0.022, 0.45)
 
 
 @lru_cache(maxsize=64)
@@ -91,7 +92,8 @@ def _outline(look: Look) -> Array:
     outer = skull(shape, 15)
     outer[:, :2] *= 1 + style.volume / np.array([shape.half_width, -shape.crown])
     outer = _wavy(outer, style, shape.half_width)
-    left, right = _sides(look, style)
+    right = _side(look, style)
+    left = right * [-1, 1, 1]
     return smooth(np.concatenate([outer, right, _hairline(look, style), left[::-1]]), steps=4)
 
 
@@ -119,32 +121,17 @@ def _hairline(look: Look, style: Style) -> Array:
     return columns(x, y, 0.30 - 0.45 * t**2)
 
 
-def _sides(look: Look, style: Style) -> tuple[Array, Array]:
-    """Return sideburns or curtains, left and right: down along the outline of the face and up again inside it."""
-    shape, end = look.shape, style.sides
-    edge = shape.half_width
+def _side(look: Look, style: Style) -> Array:
+    """Return the right sideburn or curtain: down along the outline of the face and up again inside it."""
+    end, edge = style.sides, look.shape.half_width
     if end <= 0.5:
         inside = [[edge + 0.02, end, -0.3], [edge * 0.93, end * 0.9, -0.2], [edge * 0.92, end * 0.3 - 0.15, -0.15]]
-        column = np.array([[edge + style.volume * 0.6, min(end * 0.5, 0.0), -0.3], *inside])
-    else:
-        out = edge + style.volume
-        column = np.array([
-            [out, 0.2, -0.3], [out * 1.06, end * 0.75, -0.2], [out * 0.98, end, -0.1], [edge * 0.94, end * 0.97, 0.0],
-            [edge * 0.90, end * 0.55, 0.0], [edge * 0.91, 0.15, -0.1],
-        ])  # fmt: skip
-    return column * [-1, 1, 1], column
-
-
-def _shine(canvas: Canvas, look: Look, style: Style, pose: Pose) -> None:
-    top = look.shape.crown - style.volume
-    light, dark = mix(look.hair, (255, 235, 215), 0.26), mix(look.hair, (0, 0, 0), 0.35)
-    spot = pose.project(np.array([[-0.35, top * 0.80, 0.1]]))[0]
-    canvas.glow(spot, (0.75, 0.28), light, 0.55, turn=-0.25 + pose.roll)
-    if style.waves or look.style == "buzz":
-        return
-    strands = [pose.project(strand) for strand in _strands(look)]
-    canvas.lines(strands[::2], dark, 0.022, 0.45)
-    canvas.lines(strands[1::2], light, 0.022, 0.45)
+        return np.array([[edge + style.volume * 0.6, min(end * 0.5, 0.0), -0.3], *inside])
+    out = edge + style.volume
+    return np.array([
+        [out, 0.2, -0.3], [out * 1.06, end * 0.75, -0.2], [out * 0.98, end, -0.1], [edge * 0.94, end * 0.97, 0.0],
+        [edge * 0.90, end * 0.55, 0.0], [edge * 0.91, 0.15, -0.1],
+    ])  # fmt: skip
 
 
 @lru_cache(maxsize=64)

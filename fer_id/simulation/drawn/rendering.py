@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 
 from fer_id.preprocessing.alignment import eye_similarity
 from fer_id.simulation.drawn.acting import Performance, Subject
-from fer_id.simulation.drawn.arrays import Array
-from fer_id.simulation.drawn.canvas import Canvas
+from fer_id.simulation.drawn.canvas import Array, Canvas
 from fer_id.simulation.drawn.faces import draw_back_of_head, draw_person
 from fer_id.simulation.drawn.geometry import Pose, landmarks
 from fer_id.simulation.drawn.scene import draw_room, lay_room
@@ -22,14 +21,7 @@ _SENSOR_NOISE = 2.5  # grey levels, standard deviation
 
 
 class ClipPainter:
-    """Painter of the frames of one clip; the room is drawn once.
-
-    Args:
-        subject: the person.
-        performance: the person's performance.
-        times: (T,) seconds of the frames.
-        rng: randomness of the room.
-    """
+    """Painter of the frames of one clip, at ``times`` (T,) in seconds; the room is drawn once, by ``rng``."""
 
     def __init__(self, subject: Subject, performance: Performance, times: Array, rng: np.random.Generator) -> None:
         self.subject, self.performance, self.times = subject, performance, times
@@ -40,7 +32,7 @@ class ClipPainter:
 
     def pose(self, frame: int) -> Pose:
         """Return the pose of the head in a frame."""
-        return Pose(*(float(value) for value in self.performance.head[frame]))
+        return Pose(*self.performance.head[frame].tolist())
 
     def points(self, frame: int) -> Array:
         """Return the landmarks (68, 2) of a frame in scene units."""
@@ -55,24 +47,19 @@ class ClipPainter:
         return not (hidden or act.away[frame])
 
     def paint(self, frame: int, size: tuple[int, int], camera: Array) -> tuple[NDArray[np.uint8], Array]:
-        """Paint one frame through a camera.
+        """Paint one frame through a camera (2, 3) from scene units (``geometry``) to pixels.
 
-        Args:
-            frame: its number.
-            size: height and width of the picture.
-            camera: (2, 3), scene units (``geometry``) to pixels.
-
-        Returns:
-            RGB picture, and landmarks (68, 2) in its pixels, NaN where the face is not visible.
+        Returns the RGB picture of the ``size`` (height, width), and the landmarks (68, 2) in its pixels, NaN where the
+        face is not visible.
         """
         act, pose = self.performance, self.pose(frame)
         canvas = Canvas(size, camera)
-        lay_room(canvas, self.room, np.zeros(2))
+        lay_room(canvas, self.room)
         if act.away[frame]:
             draw_back_of_head(canvas, self.subject.look, pose)
         else:
-            x, y = act.gaze[frame]
-            draw_person(canvas, self.subject.look, act.activation[frame], pose, (float(x), float(y)), self.heads[frame])
+            x, y = act.gaze[frame].tolist()
+            draw_person(canvas, self.subject.look, act.activation[frame], pose, (x, y), self.heads[frame])
         if act.obstacle is not None:
             act.obstacle.paint(canvas, float(self.times[frame]))
         landmarks_px = canvas.to_pixels(self.points(frame)) if self.visible(frame) else np.full((LANDMARKS, 2), np.nan)

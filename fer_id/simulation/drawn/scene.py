@@ -8,8 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer_id.simulation.drawn.arrays import Array
-from fer_id.simulation.drawn.canvas import Canvas, Colour, Points, mix
+from fer_id.simulation.drawn.canvas import Array, Canvas, Colour, mix
 from fer_id.simulation.drawn.traits import Setting
 
 ROOM_SCALE = 20.0  # pixels of the room's picture per interocular distance
@@ -32,24 +31,17 @@ class Light:
         x, y = np.linspace(-1, 1, width), np.linspace(-1, 1, height)
         side = np.clip(0.5 + 0.5 * (x[None, :] * np.cos(self.angle) + y[:, None] * np.sin(self.angle)), 0, 1)
         bright = (self.gain * (1 - self.shadow * side)).astype(np.float32)
-        field: NDArray[np.float32] = bright[..., None] * np.array([1 + self.warmth, 1, 1 - self.warmth], np.float32)
-        return field
+        return np.asarray(bright[..., None] * np.array([1 + self.warmth, 1, 1 - self.warmth], np.float32))
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Obstacle that crosses the picture: a hand, a book, a toy.
+    """Obstacle that crosses the picture: a hand, a book, a toy. Lengths in interocular distances."""
 
-    Attributes:
-        colour: RGB.
-        radii: half width and height, interocular distances.
-        start, speed: position (x, y) at time 0 and velocity per second.
-    """
-
-    colour: tuple[float, float, float]
-    radii: tuple[float, float]
-    start: tuple[float, float]
-    speed: tuple[float, float]
+    colour: Colour
+    radii: tuple[float, float]  # half width and height
+    start: tuple[float, float]  # position (x, y) at time 0
+    speed: tuple[float, float]  # per second
 
     def place(self, time: float) -> Array:
         """Return the centre (2,) at a time in seconds."""
@@ -65,7 +57,7 @@ class Obstacle:
         inner = (self.radii[0] * 0.8, self.radii[1] * 0.8)
         canvas.glow(middle - [0.2, 0.2], inner, mix(self.colour, (255, 255, 255), 0.3), 0.5)
 
-    def hides(self, points: Points, time: float) -> float:
+    def hides(self, points: Array, time: float) -> float:
         """Return the share of ``points`` (N, 2), scene units, that the obstacle hides."""
         distance = np.abs(points - self.place(time)) / self.radii
         return float(np.mean((distance**4).sum(axis=1) < 1))
@@ -73,15 +65,9 @@ class Obstacle:
 
 def sample_light(setting: Setting, rng: np.random.Generator) -> Light:
     """Draw the light of a clip at random from its setting."""
-    gain, warmth, shadow = (
-        float(rng.uniform(low, high)) for low, high in (setting.gain, setting.warmth, setting.shadow)
-    )
-    return Light(
-        gain=gain,
-        warmth=warmth,
-        shadow=shadow,
-        angle=float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)),
-    )
+    ranges = setting.gain, setting.warmth, setting.shadow
+    gain, warmth, shadow = (float(rng.uniform(low, high)) for low, high in ranges)
+    return Light(gain, warmth, shadow, float(rng.choice([0.0, np.pi]) + rng.uniform(-0.6, 0.6)))
 
 
 def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
@@ -91,12 +77,8 @@ def sample_obstacle(rng: np.random.Generator, length: float) -> Obstacle:
     middle = np.array([0.0, rng.uniform(0.3, 0.6) if big else rng.uniform(-0.4, 1.5)])
     speed = np.array([rng.choice([-1, 1]) * rng.uniform(3.0, 6.0), rng.uniform(-0.5, 0.5)])
     start = middle - speed * rng.uniform(0.2, 0.8) * length
-    return Obstacle(
-        colour=_THINGS[int(rng.integers(len(_THINGS)))],
-        radii=(float(radius), float(radius * rng.uniform(0.8, 1.1))),
-        start=(float(start[0]), float(start[1])),
-        speed=(float(speed[0]), float(speed[1])),
-    )
+    colour, radii = _THINGS[int(rng.integers(len(_THINGS)))], (float(radius), float(radius * rng.uniform(0.8, 1.1)))
+    return Obstacle(colour, radii, tuple(start.tolist()), tuple(speed.tolist()))
 
 
 def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -106,15 +88,14 @@ def draw_room(context: str, rng: np.random.Generator) -> NDArray[np.uint8]:
     walls: dict[str, Colour] = {"classroom": (206, 212, 206), "therapy": (214, 208, 226), "home": (224, 206, 182)}
     wall = mix(walls[context], tuple(rng.uniform(120, 250, 3)), 0.25)
     canvas.pixels[:] = np.rint(wall)
-    {"classroom": _classroom, "therapy": _therapy, "home": _home}[context](canvas, rng)
+    _furnish(canvas, context, rng)
     return np.asarray(cv2.GaussianBlur(canvas.pixels, (0, 0), 3.0), np.uint8)
 
 
-def lay_room(canvas: Canvas, room: NDArray[np.uint8], shift: Array) -> None:
-    """Paint the room over the whole canvas, shifted by ``shift`` (2,) scene units."""
-    unscale = np.array([[1 / ROOM_SCALE, 0], [0, 1 / ROOM_SCALE]])
-    linear = canvas.camera[:, :2] @ unscale
-    origin = np.array([-ROOM_SIZE[1] / 2, -0.4 * ROOM_SIZE[0]]) / ROOM_SCALE + shift
+def lay_room(canvas: Canvas, room: NDArray[np.uint8]) -> None:
+    """Paint the room over the whole canvas."""
+    linear = canvas.camera[:, :2] * (1 / ROOM_SCALE)
+    origin = np.array([-ROOM_SIZE[1] / 2, -0.4 * ROOM_SIZE[0]]) / ROOM_SCALE
     matrix = np.c_[linear, canvas.camera[:, :2] @ origin + canvas.camera[:, 2]]
     height, width = canvas.pixels.shape[:2]
     canvas.pixels[:] = cv2.warpAffine(room, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
@@ -124,27 +105,24 @@ def _box(canvas: Canvas, x: float, y: float, width: float, height: float, colour
     canvas.fill(np.array([[x, y], [x + width, y], [x + width, y + height], [x, y + height]]), colour)
 
 
-def _classroom(canvas: Canvas, rng: np.random.Generator) -> None:
-    x = rng.uniform(-6, -1)
-    _box(canvas, x - 0.15, -3.15, 5.3, 2.8, (150, 112, 78))
-    _box(canvas, x, -3, 5, 2.5, (54, 96, 78))
-    for _ in range(3):
-        _box(canvas, rng.uniform(-7, 6), rng.uniform(-3, 0), 0.8, 1.0, tuple(rng.uniform(120, 240, 3)))
-    _box(canvas, -7, 3.0, 14, 3.5, (176, 140, 100))
-
-
-def _therapy(canvas: Canvas, rng: np.random.Generator) -> None:
-    _box(canvas, -7, 0.9, 14, 0.18, (188, 158, 124))
-    for x in np.arange(-6.5, 7, 1.3):
-        size, colour = rng.uniform(0.3, 0.5), mix(tuple(rng.uniform(60, 250, 3)), (255, 255, 255), 0.2)
-        canvas.glow(np.array([x + rng.uniform(-0.2, 0.2), 0.9 - size]), (size * 1.5, size * 1.5), colour, 1.0)
-    canvas.glow(np.array([rng.uniform(-5, 5), -1.8]), (1.6, 1.6), (250, 226, 160), 0.8)
-
-
-def _home(canvas: Canvas, rng: np.random.Generator) -> None:
-    x = rng.choice([-1, 1]) * rng.uniform(2.4, 4.5)
-    _box(canvas, x - 1.2, -3, 2.4, 3.4, (244, 240, 230))
-    _box(canvas, x - 1.05, -2.85, 2.1, 3.1, (186, 214, 234))
-    _box(canvas, -x - 0.7, -2, 1.4, 1.1, (140, 100, 70))
-    _box(canvas, -x - 0.55, -1.85, 1.1, 0.8, tuple(rng.uniform(120, 230, 3)))
-    _box(canvas, -7, 2.2, 14, 4, mix((150, 92, 84), tuple(rng.uniform(60, 200, 3)), 0.5))
+def _furnish(canvas: Canvas, context: str, rng: np.random.Generator) -> None:
+    if context == "classroom":  # a board, posters, a table
+        x = rng.uniform(-6, -1)
+        _box(canvas, x - 0.15, -3.15, 5.3, 2.8, (150, 112, 78))
+        _box(canvas, x, -3, 5, 2.5, (54, 96, 78))
+        for _ in range(3):
+            _box(canvas, rng.uniform(-7, 6), rng.uniform(-3, 0), 0.8, 1.0, tuple(rng.uniform(120, 240, 3)))
+        _box(canvas, -7, 3.0, 14, 3.5, (176, 140, 100))
+    elif context == "therapy":  # a shelf with balls, a lamp
+        _box(canvas, -7, 0.9, 14, 0.18, (188, 158, 124))
+        for x in np.arange(-6.5, 7, 1.3):
+            size, colour = rng.uniform(0.3, 0.5), mix(tuple(rng.uniform(60, 250, 3)), (255, 255, 255), 0.2)
+            canvas.glow(np.array([x + rng.uniform(-0.2, 0.2), 0.9 - size]), (size * 1.5, size * 1.5), colour, 1.0)
+        canvas.glow(np.array([rng.uniform(-5, 5), -1.8]), (1.6, 1.6), (250, 226, 160), 0.8)
+    else:  # a window, a picture, a sofa
+        x = rng.choice([-1, 1]) * rng.uniform(2.4, 4.5)
+        _box(canvas, x - 1.2, -3, 2.4, 3.4, (244, 240, 230))
+        _box(canvas, x - 1.05, -2.85, 2.1, 3.1, (186, 214, 234))
+        _box(canvas, -x - 0.7, -2, 1.4, 1.1, (140, 100, 70))
+        _box(canvas, -x - 0.55, -1.85, 1.1, 0.8, tuple(rng.uniform(120, 230, 3)))
+        _box(canvas, -7, 2.2, 14, 4, mix((150, 92, 84), tuple(rng.uniform(60, 200, 3)), 0.5))

@@ -8,7 +8,6 @@ import pytest
 from experiments.measure import interval_coverage as coverage
 from experiments.measure.interval_coverage import (
     Row,
-    Tally,
     all_intervals,
     draw_cohort,
     main,
@@ -72,19 +71,21 @@ def population_of(children: int, seed: int) -> dict[str, float]:
 
 
 def test_counting_by_hand() -> None:
-    tally = Tally()
-    for low, high in ((0.1, 0.4), (0.3, 0.7), (0.5, 0.9), (0.6, 0.7)):
-        tally.add(Interval(low, high, "jackknife", 3), 0.5)
-    tally.add(Interval.undefined("too few", 1), 0.5)
-    assert (tally.held, tally.below, tally.above, tally.undefined) == (2, 1, 1, 1)
+    ends = ((0.1, 0.4), (0.3, 0.7), (0.5, 0.9), (0.6, 0.7))
+    intervals = [*(Interval(*each, "jackknife", 3) for each in ends), Interval.undefined("too few", 1)]
+    row = Row.of(3, "accuracy", "jackknife", 0.5, intervals)
+    assert (row.coverage, row.below, row.above, row.undefined) == pytest.approx((2 / 4, 1 / 4, 1 / 4, 1 / 5))
+    assert row.width == pytest.approx((0.3 + 0.4 + 0.4 + 0.1) / 4)
+    nowhere = Row.of(3, "accuracy", "jackknife", 0.5, intervals[4:])
+    assert nowhere.undefined == 1
+    assert np.isnan([nowhere.coverage, nowhere.error, nowhere.below, nowhere.above, nowhere.width]).all()
 
 
 def test_coverage_agrees_with_theory() -> None:
     """On means of normal values the jackknife is Student's interval, and exact."""
-    rng, tally = np.random.default_rng(1), Tally()
-    for values in rng.normal(size=(3000, 8)):
-        tally.add(jackknife(values.mean(), (values.sum() - values) / 7, bounds=(-np.inf, np.inf)), 0.0)
-    assert tally.held / 3000 == pytest.approx(0.95, abs=margin(0.95, 3000))
+    draws = np.random.default_rng(1).normal(size=(3000, 8))
+    intervals = [jackknife(v.mean(), (v.sum() - v) / 7, bounds=(-np.inf, np.inf)) for v in draws]
+    assert Row.of(8, "mean", "jackknife", 0.0, intervals).coverage == pytest.approx(0.95, abs=margin(0.95, 3000))
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiments.cli import DONE, main
-from experiments.measure.compare_speed import made_up_study
+from experiments.measure.report_speed import made_up_study
 from fer_id.evaluation.config import Breakdown
 from tests.experiments.messages import refusal
 

@@ -42,8 +42,7 @@ def test_six_subjects_have_every_age_group_and_gender() -> None:
 
 def test_a_subject_depends_on_seed_and_index_alone() -> None:
     once, again, other = subject(3), subject(3), subject(4)
-    assert once.traits == again.traits
-    assert once.look == again.look
+    assert (once.traits, once.look) == (again.traits, again.look)
     np.testing.assert_array_equal(once.rest, again.rest)
     assert other.look != once.look
 
@@ -58,10 +57,8 @@ def test_a_clip_is_finite_and_bounded(emotion: str) -> None:
         act = clip(emotion, number)
         assert act.context in CONTEXTS
         assert act.activation.shape == (10, 2, 14)
-        assert act.activation.min() >= -0.35
-        assert act.activation.max() <= 1.2
-        assert act.intensity.min() >= 0
-        assert act.intensity.max() <= 1
+        assert -0.35 <= act.activation.min() <= act.activation.max() <= 1.2
+        assert 0 <= act.intensity.min() <= act.intensity.max() <= 1
         assert np.isfinite(act.head).all()
         assert np.abs(act.gaze).max() <= 1
         assert bool(act.intensity.any()) == (emotion != "neutral")

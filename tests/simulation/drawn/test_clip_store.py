@@ -34,12 +34,7 @@ def test_the_table_of_a_drawn_store(store: ClipStore) -> None:
     assert store.card.groups == list(GROUPS)
     assert set(store.clips["label"]) == set(TARGET.names)
     assert store.clips[list(GROUPS)].notna().all(axis=None)
-    assert (
-        store.clips.groupby("subject_id")[["age_group", "gender", "severity", "ethnicity"]]
-        .nunique()
-        .eq(1)
-        .all(axis=None)
-    )
+    assert store.clips.groupby("subject_id")[list(GROUPS[:-1])].nunique().eq(1).all(axis=None)
     assert store.clips["intensity"].map(len).eq(6).all()
 
 
@@ -47,7 +42,6 @@ def test_landmarks_are_finite_exactly_where_a_face_is_visible(store: ClipStore) 
     for row in range(len(store)):
         clip = store.read(row)
         np.testing.assert_array_equal(np.isfinite(clip.landmarks).all(axis=(1, 2)), clip.valid)
-        np.testing.assert_array_equal(np.isnan(clip.landmarks).any(axis=(1, 2)), ~clip.valid)
 
 
 def test_eyes_lie_where_every_crop_has_them(store: ClipStore) -> None:
@@ -103,28 +97,20 @@ def test_some_frames_have_no_face_but_few() -> None:
     assert 0.002 < 1 - np.mean(visible) < 0.06
 
 
-def test_every_impossible_value_is_named_at_once() -> None:
+def test_every_impossible_value_is_named_at_once_and_nothing_is_written(tmp_path: Path) -> None:
     broken = SyntheticConfig(subjects=0, frames=1, fps=-1.0, subtlety=2.0, resting=float("nan"))
     with pytest.raises(ConfigError) as caught:
-        broken.validate()
+        write_synthetic_store(broken, tmp_path / "store")
     for key in ("subjects", "frames", "fps", "subtlety", "resting"):
         assert f"{key} is" in str(caught.value)
-
-
-def test_nothing_is_written_for_a_broken_config(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError):
-        write_synthetic_store(replace(SMALL, subjects=-1), tmp_path / "store")
     assert not list(tmp_path.iterdir())
 
 
-def test_film_strips(tmp_path: Path) -> None:
-    picture = film_strips(replace(SMALL, frames=3), tmp_path / "strips.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
-
-
-def test_film_strips_of_long_clips_fit_on_a_screen(tmp_path: Path) -> None:
-    picture = film_strips(replace(SMALL, frames=100), tmp_path / "strips.png")
-    assert Image.open(picture).width < 4000
+@pytest.mark.parametrize("frames", [3, 100])
+def test_film_strips_also_of_long_clips_fit_on_a_screen(frames: int, tmp_path: Path) -> None:
+    picture = Image.open(film_strips(replace(SMALL, frames=frames), tmp_path / "strips.png"))
+    assert picture.format == "PNG"
+    assert picture.width < 4000
 
 
 def test_the_planted_shortcut_encodes_the_label_outside_the_face() -> None:

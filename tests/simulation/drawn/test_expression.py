@@ -15,8 +15,7 @@ def test_every_target_emotion_has_a_prototype() -> None:
     assert set(PROTOTYPES) == set(TARGET.names)
     for emotion in TARGET.names:
         assert prototype(emotion).shape == (len(ACTION_UNITS),)
-        assert (prototype(emotion) >= 0).all()
-        assert (prototype(emotion) <= 1).all()
+        assert 0 <= prototype(emotion).min() <= prototype(emotion).max() <= 1
 
 
 def test_units_by_name() -> None:
@@ -34,8 +33,7 @@ def test_intensity_stays_between_rest_and_peak(
 ) -> None:
     times = np.linspace(0, 6, 100)
     curve = TimeCourse(onset, rise, apex, fall, peak, lapse).intensity(times)
-    assert curve.min() >= 0
-    assert curve.max() <= peak + 1e-12
+    assert 0 <= curve.min() <= curve.max() <= peak + 1e-12
     assert not curve[times <= onset].any()
 
 

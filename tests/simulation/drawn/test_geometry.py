@@ -28,10 +28,8 @@ def test_an_even_face_is_its_own_mirror_image(emotion: str) -> None:
 def test_one_sided_units_move_one_side() -> None:
     activation = np.stack([units(AU12=1, AU2=1), units()])
     change = np.abs(landmarks(SHAPE, activation) - REST).sum(axis=1)
-    assert change[48] > 0.1
-    assert change[17] > 0.1
-    assert change[54] == 0
-    assert change[26] == 0
+    assert change[[17, 48]].min() > 0.1
+    assert change[[26, 54]].max() == 0
 
 
 def test_the_eyes_are_one_unit_apart() -> None:
