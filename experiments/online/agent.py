@@ -31,12 +31,8 @@ OF_SERVER = ("description", "early_terminate", "run_cap")
 def work(config: WandbConfig) -> str:
     """Register a sweep, unless ``config.id`` names a registered one, and run the server's trials to the end.
 
-    Returns:
-        the folder of the trials, and the sweep's identity.
-
-    Raises:
-        ConfigError: the sweep file is faulty, or its sweep must not be led by a server.
-        OnlineError: no API key, no network, or the server refuses.
+    Returns the folder of the trials and the sweep's identity as text. Raises ConfigError where the sweep file is faulty
+    or its sweep must not be led by a server, and OnlineError: no API key, no network, or the server refuses.
     """
     logging_ = (f"logging.project={config.project}", "logging.wandb=online")
     entity = (f"logging.entity={config.entity}",) if config.entity else ()
@@ -58,9 +54,8 @@ def work(config: WandbConfig) -> str:
 def registered(plan: Plan) -> dict[str, Any]:
     """Return the registration of a sweep for the server.
 
-    Raises:
-        ConfigError: a wrong setting; a precision that this machine lacks; folds, each of which must be searched by
-            itself; or a parameter with the name of a place.
+    Raises ConfigError: a wrong setting; a precision that this machine lacks; folds, each of which must be searched by
+    itself; or a parameter with the name of a place.
     """
     first, sweep = plan.check(), plan.sweep
     plan.require_precision(first)
@@ -114,13 +109,7 @@ def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> lis
 
 
 def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
-    """Return W&B's agent, with the command of this machine.
-
-    Args:
-        plan: the sweep on this machine.
-        identity: ``[entity/][project/]id`` of the sweep on the server.
-        config: the verb's configuration.
-    """
+    """Return W&B's agent for a sweep on the server, ``[entity/][project/]id``, with the command of this machine."""
     import multiprocessing
 
     import wandb

@@ -30,9 +30,7 @@ WHOLE, HALF = 24, 12
 def publish(project: str, entity: str | None, url: str | None) -> str:
     """Save the dashboard on the server and return its address; raise OnlineError where there is none, or it refuses.
 
-    Args:
-        project, entity: its project and team; without entity the account's default.
-        url: address of a report to replace; None: a new one.
+    Without ``entity`` it goes to the account's default team; ``url`` is the address of a report to replace.
     """
     require_server()
     import wandb
@@ -61,12 +59,7 @@ def _library() -> Any:
 
 
 def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
-    """Build the report, without saving it.
-
-    Args:
-        project, entity: project and team of its runs.
-        sweeps: the folder of sweep files; each has a section with its parameters.
-    """
+    """Build the report on the runs of a project without saving it; each sweep file in ``sweeps`` has a section."""
     wr = _library()
 
     blocks: list[Any] = [wr.P(NOTE), *_studies(), *_folds()]

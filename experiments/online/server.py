@@ -16,11 +16,7 @@ class OnlineError(FerIdError):
 
 
 def require_server() -> None:
-    """Check that a W&B server can be used.
-
-    Raises:
-        OnlineError: W&B is set to offline, no API key is known, or the server does not answer.
-    """
+    """Raise OnlineError where W&B is set to offline, no API key is known, or the server does not answer."""
     without_reports()
     if (mode := os.environ.get("WANDB_MODE")) in ("offline", "disabled", "dryrun"):
         raise OnlineError(f"this needs a W&B server, and WANDB_MODE={mode} forbids to ask one; unset it")

@@ -44,9 +44,7 @@ def log_study(config: WandbConfig) -> str:
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
     """Log a W&B run for every configuration that all folds of a study trained; return their number.
 
-    Args:
-        folder: the study's folder; RunError where it is none, or damaged.
-        mode, project, entity: as ``logging`` of a training.
+    ``folder`` is the study's (RunError where it is none, or damaged); the others are ``logging`` of a training.
     """
     from fer_id.loggers.wandb import PrivateWandbLogger
 

@@ -27,12 +27,9 @@ if TYPE_CHECKING:
 
 
 def site_log(home: Path) -> AuditLog | None:
-    """Return the site's audit log; None without the site's key.
+    """Return the site's audit log; None without the site's key; raise AuditError where the log was changed.
 
     A missing key is not created: with another key than that of its preparation, a cohort's store would not open.
-
-    Raises:
-        AuditError: the log was changed.
     """
     if not (home / "key").exists():
         return None
@@ -42,15 +39,10 @@ def site_log(home: Path) -> AuditLog | None:
 
 
 def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tuple[FerDataModule | None, list[str]]:
-    """Return the data of a run, and every reason against its release.
+    """Return the data of a run, and every reason against its release; ``logged`` where there is an audit log.
 
-    Args:
-        run: the run to release.
-        evidence: the cross-validation whose metrics count.
-        logged: True where there is an audit log.
-
-    Returns:
-        None instead of unreadable data, which are a reason only for real data.
+    The data are None where they are unreadable, which is a reason only for real data. ``evidence`` is the
+    cross-validation whose metrics count.
     """
     reasons = []
     for judged in (run, *([evidence] if evidence else ())):

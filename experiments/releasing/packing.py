@@ -49,13 +49,7 @@ the precision of the run's evaluation. A bundle computes in float32; bfloat16 ro
 
 
 class Packed(NamedTuple):
-    """Contents of a bundle, and the result of their checks.
-
-    Attributes:
-        files: content by name.
-        reasons: reasons against the release.
-        summary: a line on parity and latency.
-    """
+    """Contents of a bundle by name, the reasons against the release, and a line on parity and latency."""
 
     files: dict[str, bytes]
     reasons: list[str]
@@ -73,12 +67,8 @@ def pack(
 ) -> Packed:
     """Make and check the contents of the bundle of a run that passed the gate.
 
-    Args:
-        run, record: the run to release.
-        evidence: the cross-validation whose metrics count.
-        data: data of the run; None: its store is missing, and noise replaces its clips.
-        policy, unfit: policy and excluded groups of the gate.
-        fingerprint: fingerprint of the signing key.
+    ``evidence`` is the cross-validation whose metrics count. Without ``data`` (the store is missing) noise replaces its
+    clips. ``policy`` and the excluded groups ``unfit`` are those of the gate, ``fingerprint`` that of the signing key.
     """
     model = TrainedModel.portable(run).model
     if record.config["trainer"]["precision"] == "bf16":
@@ -111,11 +101,8 @@ def pack(
 
 
 def _clips(data: FerDataModule | None, frames: int) -> Iterator[tuple[str, Clip]]:
-    """Yield test clips, each a second time with frames without a face; or noise, without data.
-
-    Yields:
-        the clip's name, empty for a clip that is not in the run's predictions, and the clip.
-    """
+    """Yield test clips, each a second time with frames without a face; or noise, without data. A clip's name is empty
+    where it is not in the run's predictions."""
     if data is None:
         yield from (("", clip) for clip in noise_clips(CLIPS, frames, seed=0))
         return

@@ -57,14 +57,10 @@ def better(monitor: str) -> str:
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's ``ModelCheckpoint`` for one file in one folder, whose state holds file names instead of paths.
+    """Lightning's ``ModelCheckpoint`` for ``<name>.ckpt`` in one folder, whose state holds file names instead of paths:
+    a run that was moved can be resumed, and no checkpoint holds a path of the machine.
 
-    A run that was moved can therefore be resumed, and no checkpoint holds a path of the machine.
-
-    Args:
-        folder: folder of the file.
-        name: the file is ``<name>.ckpt``.
-        monitor: save only where this number is the best so far, see :func:`better`; None: after every epoch.
+    ``monitor``: save only where this number is the best so far, see :func:`better`; None: after every epoch.
     """
 
     def __init__(self, folder: Path, name: str, *, monitor: str | None = None) -> None:

@@ -51,11 +51,8 @@ class GradCamPanel(pl.Callback):
         self._complete = self._silent = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Choose the layer.
-
-        Raises:
-            ConfigError: the module has no ``model`` that is a ``ClipClassifier``, or its encoder has no such layer.
-        """
+        """Choose the layer; raise ConfigError where ``model`` is no ``ClipClassifier``, or its encoder has no such
+        layer."""
         model = getattr(pl_module, "model", None)
         if not isinstance(model, ClipClassifier):
             raise ConfigError(

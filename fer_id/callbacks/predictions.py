@@ -25,9 +25,6 @@ class WritePredictions(pl.Callback):
     Test clips are predicted by the test itself; inner-validation clips, which calibrate a run, are predicted after them
     by ``predict_step``. Logged are ``test/accuracy``, ``test/accuracy_with_missing``, ``test/macro_precision``,
     ``test/macro_recall``, ``test/macro_f1``, ``test/auc`` and ``test/specificity``, as far as they are defined.
-
-    Args:
-        run: run that the predictions are of.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -35,11 +32,7 @@ class WritePredictions(pl.Callback):
         self._tested: list[Predicted] = []
 
     def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Forget earlier predictions.
-
-        Raises:
-            ConfigError: the trainer has no data module of fer_id.
-        """
+        """Forget earlier predictions; raise ConfigError where the trainer has no data module of fer_id."""
         data: Any = getattr(trainer, "datamodule", None)
         if not all(hasattr(data, part) for part in ("clips", "fold", "labels", "groups", "provenance")):
             raise ConfigError("WritePredictions: give trainer.test the data module of the run, a data module of fer_id")

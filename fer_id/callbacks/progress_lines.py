@@ -16,15 +16,10 @@ from fer_id.reporting.page import duration
 class ProgressLines(pl.Callback):
     """Callback that prints a line when training begins, every ``every_s`` seconds, and after every epoch.
 
-    A line names the epoch, the batch, the pictures per second and the time left at this pace, inner validation
-    included; early stopping may end the training earlier. Validation, test and prediction that last longer than
-    ``every_s`` print their batch. Of several processes the first one prints.
-
-    Args:
-        name: of the run, at the beginning of each line.
-        every_s: seconds from one line to the next within an epoch.
-        clock: gives the seconds since any fixed moment.
-        write: takes a line; standard error by default.
+    A line begins with ``name`` and has the epoch, the batch, the pictures per second and the time left at this pace,
+    inner validation included; early stopping may end the training earlier. Validation, test and prediction that last
+    longer than ``every_s`` print their batch. Of several processes the first one prints. ``clock`` gives the seconds
+    since any fixed moment, ``write`` takes a line.
     """
 
     def __init__(

@@ -20,11 +20,9 @@ from fer_id.runs.run_dir import RunDir
 def run_callbacks(run: RunDir, monitor: str, seed: int, others: Sequence[pl.Callback] = ()) -> list[pl.Callback]:
     """Return the callbacks of every training that is a run, to be placed after callbacks that log numbers.
 
-    Args:
-        run: its ``checkpoints/`` get ``best.ckpt`` and ``last.ckpt``.
-        monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
-        seed: of dropout.
-        others: callbacks that need the complete row of an epoch, before its checkpoint is saved.
+    ``monitor`` chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
+    ``seed`` is that of dropout. ``others`` are callbacks that need the complete row of an epoch, before its checkpoint
+    is saved.
     """
     folder = run.path / "checkpoints"
     best = Checkpoint(folder, "best", monitor=monitor)
@@ -34,13 +32,8 @@ def run_callbacks(run: RunDir, monitor: str, seed: int, others: Sequence[pl.Call
 
 
 class EpochSeed(pl.Callback):
-    """Callback that seeds torch before each epoch: dropout draws from its generator, which no checkpoint holds.
-
-    A resumed run so draws as an uninterrupted one does.
-
-    Args:
-        seed: of the run.
-    """
+    """Callback that seeds torch before each epoch: dropout draws from its generator, which no checkpoint holds, so that
+    a resumed run draws as an uninterrupted one does."""
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

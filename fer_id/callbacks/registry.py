@@ -32,12 +32,7 @@ _registered: dict[str, Callable[[], Callback]] = {}
 def register_callback(name: str, make: Callable[[], Callback]) -> None:
     """Let ``"trainer.callbacks=[name]"`` add a callback to every training of this process.
 
-    Args:
-        name: a name that no other callback has.
-        make: returns a new callback, for instance its class.
-
-    Raises:
-        ConfigError: the name is taken.
+    ``make`` returns a new callback, for instance its class. Raises ConfigError where another callback has the name.
     """
     if name in known_callbacks():
         raise ConfigError(f"register_callback({name!r}): the name is taken. Known: {', '.join(known_callbacks())}")

@@ -71,10 +71,8 @@ def find_start(folder: Path) -> Start:
 def resume_at(start: Start, run: Path) -> Path | None:
     """Keep the checkpoints of a start alone in a run, under the usual names, with a message on what is not whole.
 
-    No other process may write there. After an interruption :func:`find_start` returns the same start again.
-
-    Returns:
-        ``checkpoints/last.ckpt``; None where the training begins from the beginning.
+    No other process may write there. After an interruption :func:`find_start` returns the same start again. The result
+    is ``checkpoints/last.ckpt``; None where the training begins from the beginning.
     """
     for path in start.damaged:
         say(f"{path} is not whole: it is left out")

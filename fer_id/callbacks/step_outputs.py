@@ -74,15 +74,8 @@ class ClipScores(pl.Callback):
 
 
 def predicted_classes(callback: pl.Callback, outputs: Any) -> Tensor:
-    """Return the predicted classes (B,) of a step.
-
-    Args:
-        callback: named in the error.
-        outputs: return value of the step.
-
-    Raises:
-        ConfigError: the step returned neither ``predicted`` (B,) nor ``logits`` (B, K).
-    """
+    """Return the predicted classes (B,) of a step; raise ConfigError, naming the callback, where the step returned
+    neither ``predicted`` (B,) nor ``logits`` (B, K)."""
     known = outputs if isinstance(outputs, dict) else {}
     predicted, logits = known.get("predicted"), known.get("logits")
     if isinstance(predicted, Tensor):
@@ -115,14 +108,10 @@ def private_loggers(trainer: pl.Trainer) -> list[PrivateWandbLogger]:
 
 
 def every_logger(trainer: pl.Trainer, split: str) -> bool:
-    """Return whether numbers of a split may go to every logger of a trainer.
+    """Return whether numbers of a split (``train``, ``validation`` or ``test``) may go to every logger of a trainer.
 
     ``RunLogger`` writes to this machine alone and ``PrivateWandbLogger`` has rules of its own; any other logger gets
     numbers of no real children or of five and more, and none where the data module does not count them.
-
-    Args:
-        trainer: with loggers and a data module.
-        split: ``train``, ``validation`` or ``test``.
     """
     if all(isinstance(logger, RunLogger | PrivateWandbLogger) for logger in trainer.loggers):
         return True

@@ -49,11 +49,7 @@ class SubgroupFairness(ClipScores):
         self.groups: dict[str, list[Group]] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the groups of every clip.
-
-        Raises:
-            ConfigError: no clips were given, and the data module has none.
-        """
+        """Find the groups of every clip; raise ConfigError where no clips were given and the data module has none."""
         clips, columns, public = self._given
         data: Any = getattr(trainer, "datamodule", None)
         if clips is None and not hasattr(data, "fold"):

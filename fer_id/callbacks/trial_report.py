@@ -16,11 +16,8 @@ class EndedOutside(Exception):
 class Watch(pl.Callback):
     """Callback that reports every inner validation, including validations from before an interruption.
 
-    Args:
-        run: run that is trained; its ``metrics.jsonl`` has the earlier validations.
-        monitor: name of the reported number, such as ``val/macro_f1``.
-        tell: called with the number of the validation (from 1), its value, and whether it is the last one. It may raise
-            :class:`EndedOutside`.
+    ``tell`` is called with the number of the validation (from 1), the value of ``monitor``, and whether it is the last
+    one. It may raise :class:`EndedOutside`. Earlier validations are those in the run's ``metrics.jsonl``.
     """
 
     def __init__(self, run: RunDir, monitor: str, tell: Callable[[int, float, bool], None]) -> None:

@@ -31,25 +31,16 @@ class AuditError(FerIdError):
 
 
 class AuditLog:
-    """Append-only log of a site.
-
-    Args:
-        home: folder with the key; the log is ``audit.jsonl`` there, its head ``audit.head.json``.
-        key: of the site.
-    """
+    """Append-only log of a site: ``audit.jsonl`` in the folder of the key, with its head ``audit.head.json``."""
 
     def __init__(self, home: Path, key: Key) -> None:
         self.path, self._head, self._key = home / "audit.jsonl", home / "audit.head.json", key
 
     def append(self, event: str, **facts: Any) -> None:
-        """Append one line.
+        """Append an event such as ``prepared`` or ``withdrawn``, with plain values; people, clips and videos by
+        pseudonym only.
 
-        Args:
-            event: what happened, such as ``prepared`` or ``withdrawn``.
-            facts: plain values; people, clips and videos by pseudonym only.
-
-        Raises:
-            AuditError: the log was changed; nothing is appended to a broken chain.
+        Raises AuditError where the log was changed; nothing is appended to a broken chain.
         """
         with self._locked():
             lines = self.verify()
@@ -68,8 +59,7 @@ class AuditLog:
     def verify(self) -> list[dict[str, Any]]:
         """Return all lines after checking the chain and the head.
 
-        Raises:
-            AuditError: names the first changed line, or the head's disagreement with the log.
+        Raises AuditError that names the first changed line, or the head's disagreement with the log.
         """
         lines, before = [], _START
         for number, line in enumerate(self._read()):

@@ -32,25 +32,16 @@ def keys_home() -> Path:
 
 
 class Key:
-    """Secret key of a site, created once by :meth:`load`.
-
-    Args:
-        secret: 32 bytes.
-    """
+    """Secret key of a site (32 bytes), created once by :meth:`load`."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     @classmethod
     def load(cls, home: Path, *, create: bool = False) -> Key:
-        """Read ``home/key``.
+        """Read ``home/key``; ``create`` makes a missing key, readable by its owner only.
 
-        Args:
-            home: see :func:`keys_home`.
-            create: create a missing key, readable by its owner only.
-
-        Raises:
-            ConfigError: the key is missing, readable by others, or damaged.
+        Raises ConfigError where the key is missing, readable by others, or damaged.
         """
         path = home / "key"
         if create and not path.exists():
@@ -80,9 +71,8 @@ class Key:
     def pseudonym(self, kind: str, name: str) -> str:
         """Return the pseudonym of a name: its kind's first letter and a keyed hash (HMAC-SHA256, 64 bits).
 
-        Args:
-            kind: ``subject``, ``clip`` or ``video``; names of different kinds are never linked.
-            name: as in the manifests; normalised to Unicode NFC.
+        ``kind`` is ``subject``, ``clip`` or ``video``; names of different kinds are never linked. The name is that of
+        the manifests, normalised to Unicode NFC.
         """
         return kind[0] + self.mac(f"{kind}\0{unicodedata.normalize('NFC', name)}".encode())[:16]
 

@@ -49,13 +49,8 @@ class ConsentRecord:
 
 @dataclass(frozen=True)
 class Decision:
-    """Purposes that one subject's records admit.
-
-    Attributes:
-        purposes: the admitted :data:`PURPOSES`; empty: not admitted.
-        reason: reason of a refusal; empty where admitted.
-        record: the latest record, None where the subject has no record.
-    """
+    """Purposes that one subject's records admit: none and a reason where it is refused; ``record`` is the latest
+    one."""
 
     purposes: frozenset[str]
     reason: str
@@ -63,15 +58,10 @@ class Decision:
 
 
 def decide(records: Iterable[ConsentRecord], today: date, withdrawn_on: date | None = None) -> Decision:
-    """Decide which purposes the records of one subject admit; the record with the latest ``recorded_on`` counts.
+    """Decide which purposes the records of one subject admit today; the record with the latest ``recorded_on`` counts.
 
-    Args:
-        records: of this subject.
-        today: day of the decision.
-        withdrawn_on: day of a withdrawal by ``fer-id consent withdraw``; only a later record admits again.
-
-    Raises:
-        ConsentError: two records of the latest date disagree.
+    After a withdrawal by ``fer-id consent withdraw`` only a later record admits again. Raises ConsentError where two
+    records of the latest date disagree.
     """
     history = sorted(set(records), key=lambda record: record.recorded_on)
     if not history:
@@ -112,16 +102,9 @@ def snapshot(decision: Decision) -> dict[str, Any]:
 
 
 def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: Mapping[str, date], today: date) -> None:
-    """Raise ConsentError where the consent of a store's subjects ended after the store was prepared.
+    """Raise ConsentError, with all subjects, where the consent of a store's subjects ended after it was prepared.
 
-    Args:
-        where: the store, for the message.
-        consent: pseudonym -> :func:`snapshot`.
-        gone: pseudonym -> day, from :func:`withdrawals`.
-        today: day of the check.
-
-    Raises:
-        ConsentError: lists all these subjects.
+    ``consent`` holds the :func:`snapshot` of each pseudonym, ``gone`` comes from :func:`withdrawals`.
     """
     problems = Problems(where)
     for subject, terms in consent.items():
@@ -157,9 +140,7 @@ def remember_withdrawal(home: Path, subject: str, day: date) -> None:
 def known_withdrawals(home: Path, log: AuditLog) -> dict[str, date]:
     """Return :func:`withdrawals` after comparing the list with the audit log.
 
-    Raises:
-        AuditError: the log was changed.
-        ConsentError: a withdrawal stands in the log but not in the list.
+    Raises AuditError where the log was changed, ConsentError where a withdrawal stands in the log but not in the list.
     """
     gone = withdrawals(home)
     noted = {str(line["subject"]) for line in log.verify() if line["event"] == "withdrawn"}

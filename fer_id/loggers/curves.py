@@ -31,9 +31,7 @@ def best_row(curve: pd.DataFrame, monitor: str) -> dict[str, float]:
 def best_epoch_summary(rows: Sequence[Mapping[str, float]], hidden: Mapping[str, str]) -> dict[str, float]:
     """Return the inner validation of the best epoch, for a summary that otherwise holds the last epoch.
 
-    Args:
-        rows: :func:`best_row` of a training, or of each fold: the mean is taken. Empty ones are left out.
-        hidden: first parts of names that are withheld, with the reason.
+    ``rows`` are :func:`best_row` of a training, or of each fold (then the mean is taken); empty ones are left out.
     """
     table = pd.DataFrame([row for row in rows if row])
     if table.empty:
@@ -43,12 +41,9 @@ def best_epoch_summary(rows: Sequence[Mapping[str, float]], hidden: Mapping[str,
 
 
 def mean_curve(folds: Sequence[RunDir]) -> Iterator[dict[str, float]]:
-    """Compute the mean learning curve of a cross-validation.
-
-    Yields:
-        of every epoch the mean over the folds that trained so long, with ``epoch`` and their number ``folds``. Where
-        real children are among those validated, only as long as these folds validate five or more of them together.
-    """
+    """Yield the mean learning curve of a cross-validation: of every epoch the mean over the folds that trained so long,
+    with ``epoch`` and their number ``folds``. Where real children are among those validated, only as long as these
+    folds validate five or more of them together."""
     jobs = [fold.job() for fold in folds]
     curves = [fold.learning_curve() for fold in folds]
     last = max((int(curve["epoch"].max()) for curve in curves if len(curve)), default=-1)

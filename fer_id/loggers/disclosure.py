@@ -68,12 +68,9 @@ class Rules:
 
     @classmethod
     def of(cls, job: Job, job_type: str, hidden: Mapping[str, str] | None = None) -> Rules:
-        """Return the rules for a run.
+        """Return the rules for a run; with an empty ``job.json`` only numbers of no split may leave.
 
-        Args:
-            job: ``job.json``; with an empty one only numbers of no split may leave.
-            job_type: ``trial`` withholds test scores.
-            hidden: withheld numbers of a run that is a mean over others; None: those of :func:`withheld`.
+        ``hidden`` has the withheld numbers of a run that is a mean over others; None: those of :func:`withheld`.
         """
         real = job.children is None or any(job.children.values())
         if hidden is None:
@@ -100,9 +97,8 @@ class Rules:
 def withheld(job: Job, job_type: str) -> dict[str, str]:
     """Return the withheld numbers of a run: first part of their names -> the reason.
 
-    Args:
-        job: ``job.json``; ``children`` counts the real children of each split. Without it all splits are withheld.
-        job_type: ``trial`` withholds test scores.
+    ``job.children`` counts the real children of each split; without it all splits are withheld. A :data:`TRIAL`
+    withholds test scores.
     """
     return few_validated([job]) | ({"test": CHOSEN_BY} if job_type == TRIAL else {})
 
@@ -113,12 +109,8 @@ def few_validated(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def few_of_split(word: str, jobs: Sequence[Job]) -> bool:
-    """Return whether the real children of a split are too few, over all these trainings together.
-
-    Args:
-        word: a key of :data:`SPLITS`.
-        jobs: ``job.json`` of each training.
-    """
+    """Return whether the real children of a split (key of :data:`SPLITS`) are too few, over all these trainings
+    together."""
     split = SPLITS[word]
     by_job = [job.children for job in jobs if job.children is not None]
     if len(by_job) < len(jobs):
@@ -165,12 +157,10 @@ def holds_place(value: object) -> bool:
 
 
 def public_figures(names: Iterable[str], provenance: str, *, real: bool) -> list[str]:
-    """Return the names of the figures that may leave.
+    """Return the names of the figures that may leave, none of which may show a person.
 
-    Args:
-        names: of all figures; none may show a person.
-        provenance: of the run; the figure that names subjects leaves where they are drawn.
-        real: whether real children are among the subjects: then all but :data:`OF_ALL` stay.
+    Where real children are among the subjects (``real``), all but :data:`OF_ALL` stay; the figure that names subjects
+    leaves where they are drawn.
     """
     leaving = [name for name in names if name in OF_ALL or not real]
     return [name for name in leaving if name != "subjects" or provenance == "synthetic"]
@@ -179,10 +169,8 @@ def public_figures(names: Iterable[str], provenance: str, *, real: bool) -> list
 def result_numbers(metrics: Metrics, per_class: pd.DataFrame, *, real: bool) -> dict[str, float | str]:
     """Return ``metrics.json`` as numbers under ``test/``: scores with their intervals, by class, and by group.
 
-    Args:
-        metrics: ``metrics.json``.
-        per_class: a row per class, its name in column ``class``.
-        real: whether real children are among the subjects; of their groups only the public view is returned.
+    ``per_class`` has a row per class, its name in column ``class``. Of the groups of real children only the public view
+    is returned.
     """
     from fer_id.evaluation.groups.disclosure import public_view
 

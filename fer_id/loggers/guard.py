@@ -21,11 +21,7 @@ class GuardedRun:
 
     ``log`` and ``summary`` send finite numbers (``fer_id.loggers.disclosure``), and images where every face is drawn.
     ``config`` sends no path and no name. Every other method of a W&B run (files, artifacts, code, tables, alerts,
-    gradients) sends nothing, and prints a message once.
-
-    Args:
-        run: the W&B run; None: no method sends anything.
-        rules: rules of disclosure.
+    gradients) sends nothing, and prints a message once. Without a W&B run no method sends anything.
     """
 
     def __init__(self, run: wandb.Run | None, rules: Rules) -> None:
@@ -105,11 +101,7 @@ def guard_globals(guarded: GuardedRun) -> None:
 
 
 class GuardedMapping:
-    """A write-only mapping that passes its values to the guarded run.
-
-    Args:
-        update: takes the values.
-    """
+    """A write-only mapping that passes its values to the guarded run."""
 
     def __init__(self, update: Callable[[Mapping[str, Any]], object]) -> None:
         self._update = update

@@ -33,11 +33,8 @@ def send_results(
 ) -> None:
     """Send the final numbers, the per-class table and the figures that may leave, see ``fer_id.loggers.disclosure``.
 
-    Args:
-        run: a W&B run.
-        metrics, per_class, real: as in :func:`~fer_id.loggers.disclosure.result_numbers`.
-        figures: by name.
-        hidden: from :func:`~fer_id.loggers.disclosure.withheld`.
+    ``per_class`` and ``real`` are as in :func:`~fer_id.loggers.disclosure.result_numbers`, ``hidden`` comes from
+    :func:`~fer_id.loggers.disclosure.withheld`.
     """
     run.summary.update({"provenance": metrics.provenance} | {f"{word}/withheld": why for word, why in hidden.items()})
     if "test" in hidden:
@@ -53,11 +50,8 @@ def send_results(
 def send_explanation(
     run: wandb.Run, explanation: Mapping[str, Any], gallery: Sequence[Shown], *, faces: bool
 ) -> list[Upload]:
-    """Send ``explain.json`` without its groups, as table and figures, and the film strips that may leave.
-
-    Returns:
-        the pictures of real faces that were sent, chosen as in :func:`strip_images`.
-    """
+    """Send ``explain.json`` without its groups, as table and figures, and the film strips that may leave; return the
+    pictures of real faces that were sent, chosen as in :func:`strip_images`."""
     import pandas as pd
     import wandb
 
@@ -88,12 +82,10 @@ def figure_image(figure: Figure) -> wandb.Image:
 def strip_images(
     panels: Mapping[str, Sequence[Shown]], *, faces: bool, marked: str = ""
 ) -> tuple[dict[str, list[wandb.Image]], list[Upload]]:
-    """Return the film strips that may leave, as W&B images, and the uploads of real faces among them.
+    """Return the film strips that may leave, as W&B images by key of a panel, and the uploads of real faces among them.
 
-    Args:
-        panels: key of a panel -> film strips.
-        faces: whether pictures of people may leave, if they consented to ``media_sharing``; drawn ones always may.
-        marked: note on all their maps, for captions.
+    With ``faces`` pictures of people may leave, if they consented to ``media_sharing``; drawn ones always may.
+    ``marked`` is a note on all their maps, for captions.
     """
     import wandb
 

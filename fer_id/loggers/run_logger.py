@@ -22,9 +22,6 @@ class RunLogger(Logger):
     epoch is saved, and after resuming restores the lines from the checkpoint: a run that was killed at any moment has
     each epoch once. In a Trainer without that callback a line has the numbers that Lightning logs, and an epoch may be
     missing after a crash. Numbers of ``trainer.test`` are not written: ``metrics.json`` has them.
-
-    Args:
-        run: run whose ``metrics.jsonl`` is written.
     """
 
     def __init__(self, run: RunDir) -> None:
@@ -80,11 +77,8 @@ class RunLogger(Logger):
 
 
 class EpochCollector:
-    """Collector of the numbers that Lightning logs into one row per epoch.
-
-    Attributes:
-        off: whether ``Record`` gives the rows instead, so that nothing is collected.
-    """
+    """Collector of the numbers that Lightning logs into one row per epoch; ``off`` where ``Record`` gives the rows
+    instead."""
 
     def __init__(self) -> None:
         self.off = False

@@ -34,11 +34,7 @@ def _in_netrc() -> bool:
 
 
 def address() -> SplitResult:
-    """Return the server's address.
-
-    Raises:
-        ValueError: ``WANDB_BASE_URL`` is no http or https address.
-    """
+    """Return the server's address; raise ValueError where ``WANDB_BASE_URL`` is no http or https address."""
     found = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     if found.scheme not in ("http", "https") or not found.hostname:
         raise ValueError(f"WANDB_BASE_URL={found.geturl()[:60]!r} is no address such as https://wandb.example.org")

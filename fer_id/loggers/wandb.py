@@ -236,13 +236,9 @@ class PrivateWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_confusion_matrix(self, key: str, counts: NDArray[np.int64], names: Sequence[str], provenance: str) -> None:
-        """Send a confusion matrix as a picture, with the row of its epoch.
+        """Send a confusion matrix (K, K), true classes in rows, as a picture with the row of its epoch.
 
-        Args:
-            key: begins with the split, ``val`` or ``test``; of fewer than five real children nothing is sent.
-            counts: (K, K), true classes in rows.
-            names: of the K classes.
-            provenance: of the clips.
+        ``key`` begins with the split, ``val`` or ``test``; of fewer than five real children nothing is sent.
         """
         import wandb
 

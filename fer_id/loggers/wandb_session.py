@@ -33,15 +33,8 @@ TAG = 64
 
 
 class Details(NamedTuple):
-    """Settings of a W&B run in any mode.
-
-    Attributes:
-        folder: the RunDir, in which its files lie.
-        project, entity, name: as in W&B.
-        group: the study; its folds share it.
-        job_type: ``train``, ``fold``, ``study`` or ``trial``.
-        tags: of the run, each cut to 64 characters.
-    """
+    """Settings of a W&B run in any mode: its RunDir, the study as ``group`` that its folds share, and ``job_type``
+    (``train``, ``fold``, ``study`` or ``trial``); tags are cut to 64 characters."""
 
     folder: Path
     project: str
@@ -72,14 +65,9 @@ def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.R
     """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
     Where the run cannot be opened online (no key, no answer, a refused name) a message says why, and it is recorded
-    offline; where that fails too, a message says so and None is returned. Nothing is raised.
-
-    A folder keeps its W&B run: a training that resumes opens the same one again, with an empty history.
-
-    Args:
-        details: the run.
-        config: the part of the configuration that may leave.
-        mode: ``auto``, ``online``, ``offline`` or ``disabled``.
+    offline; where that fails too, a message says so and None is returned. Nothing is raised. ``config`` is the part of
+    the configuration that may leave. A folder keeps its W&B run: a training that resumes opens the same one again, with
+    an empty history.
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 

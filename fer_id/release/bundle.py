@@ -111,13 +111,8 @@ class BundleError(FerIdError):
 
 @dataclass(frozen=True)
 class Unfit:
-    """Group with which a model must not be used.
-
-    Attributes:
-        column: ``severity``, or ``severity x context`` of a pair.
-        group: value of the column.
-        reason: the measured shortfall, or insufficient evidence.
-    """
+    """Group with which a model must not be used: ``severity`` (or ``severity x context`` of a pair), its value, and the
+    measured shortfall or insufficient evidence."""
 
     column: str
     group: str
@@ -129,13 +124,9 @@ class Unfit:
 
 @dataclass(frozen=True)
 class Verified:
-    """Result of a bundle's verification.
+    """Result of a bundle's verification: the signing key, and kind and name of the released run.
 
-    Attributes:
-        fingerprint: of the signing key.
-        trust: :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin.
-        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
-        name: of the released run.
+    ``trust`` is :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin.
     """
 
     fingerprint: str
@@ -185,16 +176,8 @@ class Released:
 def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind: str, name: str) -> None:
     """Write and sign a bundle, whole or not at all.
 
-    Args:
-        path: the folder; an existing bundle is not replaced.
-        files: content of each file of :data:`CONTENT`.
-        signer: the releaser's key.
-        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
-        name: of the run.
-
-    Raises:
-        FerIdError: ``path`` exists.
-        ValueError: a file is missing or unknown.
+    ``files`` holds the content of each file of :data:`CONTENT`, ``kind`` is :data:`RELEASE` or :data:`DEMONSTRATION`,
+    ``name`` is the run's. Raises FerIdError where ``path`` exists: an existing bundle is not replaced.
     """
     if set(files) != set(CONTENT):
         raise ValueError(f"a bundle holds {CONTENT}, given were {sorted(files)}")
@@ -216,10 +199,8 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
 def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
     """Check every file of a bundle against its signed manifest.
 
-    Args:
-        path: the folder.
-        trusted_key: fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits); None: any
-            key is accepted, and ``trust`` of the result states whether it is this machine's own.
+    ``trusted_key`` is the fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits). None
+    accepts any key, and ``trust`` of the result states whether it is this machine's own.
 
     Raises:
         BundleError: no bundle; a file was changed, removed or added; or another key signed it.
@@ -242,10 +223,8 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
 def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
     """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed.
 
-    Raises:
-        BundleError: as :func:`verify_bundle`, or the contract is invalid.
-        SignatureError: as :func:`verify_bundle`.
-        CheckpointError: the weights do not fit the model of the contract.
+    Raises BundleError and SignatureError as that function, BundleError for an invalid contract, and CheckpointError
+    where the weights do not fit the model of the contract.
     """
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
@@ -302,11 +281,7 @@ def _check_files(path: Path, manifest: dict[str, Any]) -> None:
 
 
 def _as_fingerprint(text: str) -> str:
-    """Return a typed fingerprint without spaces and colons, in lower case.
-
-    Raises:
-        BundleError: the text is no fingerprint.
-    """
+    """Return a typed fingerprint without spaces and colons, in lower case; raise BundleError for any other text."""
     plain = re.sub(r"[\s:]", "", text).lower()
     if not FINGERPRINT.fullmatch(plain):
         raise BundleError(f"{text!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")

@@ -33,26 +33,19 @@ LEAST_LEARNED = 0.75
 
 
 class Verdict(NamedTuple):
-    """Decision of the release gate.
-
-    Attributes:
-        reasons: all reasons to refuse the release; empty: the model may be released.
-        unfit: groups with which the released model must not be used.
-    """
+    """Decision of the release gate: all reasons to refuse (empty: the model may be released), and the groups with which
+    the released model must not be used."""
 
     reasons: list[str]
     unfit: tuple[Unfit, ...]
 
 
 def judge_release(run: Record, policy: Policy, evidence: Record | None = None, refusals: Sequence[str] = ()) -> Verdict:
-    """Judge a run by a policy.
+    """Judge a run, with the weights to release, by a policy.
 
-    Args:
-        run: with the weights to release.
-        policy: the bounds.
-        evidence: the cross-validation whose numbers count, for a run that was trained for use and has too few test
-            subjects of its own; None: the run's own numbers count.
-        refusals: reasons from the caller, such as a store whose consent ended.
+    ``evidence`` is the cross-validation whose numbers count, for a run that was trained for use and has too few test
+    subjects of its own; without it the run's own numbers count. ``refusals`` are reasons from the caller, such as a
+    store whose consent ended.
     """
     judged = evidence or run
     reasons = [

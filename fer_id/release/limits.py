@@ -30,13 +30,8 @@ def title(name: str, provenance: object, policy: Policy | None) -> str:
 
 
 def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) -> list[str]:
-    """Return the limits of a run's model, one sentence or two per line.
-
-    Args:
-        run: with the weights.
-        evidence: the cross-validation whose numbers count; None: the run's own numbers.
-        pretrained_elsewhere: whether the run started from weights that were trained on other data.
-    """
+    """Return the limits of a run's model, one sentence or two per line; the numbers are those of ``evidence`` where
+    given."""
     judged = evidence or run
     metrics, lines = judged.metrics, [ASSISTS]
     if caveat := provenance_caveat(metrics.provenance):

@@ -34,9 +34,7 @@ class Source:
     """Data that a model was trained or tested on.
 
     Attributes:
-        dataset: name.
         provenance: ``real``, ``simulated`` or ``synthetic``; ``unknown``.
-        role: use of the data.
         licence: of the data; ``unknown`` where none is stated.
         consent: purpose -> number of children who agreed, and ``children``; None for data without consent records.
     """
@@ -50,13 +48,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Release:
-    """Content of a card's part on the release.
-
-    Attributes:
-        policy: of the release.
-        contract: ``contract.json``.
-        fingerprint: of the signing key.
-    """
+    """Content of a card's part on the release; ``fingerprint`` is that of the signing key."""
 
     policy: Policy
     contract: dict[str, Any]

@@ -85,11 +85,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy from a YAML file.
-
-    Raises:
-        PolicyError: lists all problems.
-    """
+    """Read a policy from a YAML file; raise PolicyError with all problems."""
     raw, _ = read_yaml(path, PolicyError, "min_subjects: 12")
     problems = Problems(str(path))
     for problem in policy_problems(raw):

@@ -29,11 +29,7 @@ class SignatureError(FerIdError):
 
 
 class Signer:
-    """Private key of the releaser, created once by :meth:`load`.
-
-    Args:
-        private: Ed25519.
-    """
+    """Private key of the releaser, created once by :meth:`load`."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -42,12 +38,8 @@ class Signer:
     def load(cls, home: Path, *, create: bool = False) -> Signer:
         """Read ``home/release_key.pem`` (PKCS 8, not encrypted: everybody who can read the file can release).
 
-        Args:
-            home: see :func:`fer_id.consent.keys.keys_home`.
-            create: create a missing key, readable by its owner only.
-
-        Raises:
-            ConfigError: the key is missing, readable by others, or damaged.
+        ``create`` makes a missing key, readable by its owner only. Raises ConfigError where the key is missing,
+        readable by others, or damaged.
         """
         path = home / NAME
         if create and not path.exists():
@@ -93,20 +85,12 @@ def own_fingerprint(home: Path) -> str | None:
 
 
 def fingerprint(public: str) -> str:
-    """Return the SHA-256 of the public key's 32 bytes, 64 hexadecimal digits, for people to compare.
-
-    Args:
-        public: hexadecimal.
-    """
+    """Return the SHA-256 of a public key (32 bytes, hexadecimal) as 64 hexadecimal digits, for people to compare."""
     return hashlib.sha256(bytes.fromhex(public)).hexdigest()
 
 
 def check_signature(content: bytes, signature: object, public: object, where: str) -> None:
-    """Check the signature of ``content`` under a public key, both hexadecimal.
-
-    Raises:
-        SignatureError: no signature, a signature of another content, or no key.
-    """
+    """Raise SignatureError unless a signature of ``content`` under a public key is right, both hexadecimal."""
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(public)))
         key.verify(bytes.fromhex(str(signature)), content)

@@ -42,13 +42,9 @@ def without_retired(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def job_hash(config: dict[str, Any]) -> str:
-    """Return a hash of the settings that decide a training: equal for equal trainings, whatever the name of the run.
+    """Return twelve hexadecimal digits that are equal for equal trainings, whatever the name of the run.
 
-    Args:
-        config: a whole resolved configuration, as in ``config.yaml``; :data:`FREE_KEYS` and ``name`` do not count.
-
-    Returns:
-        the first twelve hexadecimal digits of a SHA-256.
+    Hashed are the settings of a whole resolved configuration, without ``name`` and :data:`FREE_KEYS`.
 
     >>> job_hash({"name": "a", "seed": 1}) == job_hash({"seed": 1, "name": "b", "resume": False})
     True

@@ -26,13 +26,7 @@ PRECISIONS = {"bf16-mixed": "bf16"}
 def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
     """Return ``config.yaml``: settings of task and data; those of the Trainer are added when it begins to fit.
 
-    Args:
-        name: of the run.
-        task: a LightningModule with ``model``; a ``ClipClassification`` gives the optimiser and the loss too.
-        data: a data module of fer_id.
-
-    Raises:
-        ConfigError: the data module is of another kind.
+    A ``ClipClassification`` gives the optimiser and the loss too. Raises ConfigError for a data module of another kind.
     """
     if missing := [part for part in ("config", "protocol", "describe") if not hasattr(data, part)]:
         raise ConfigError(

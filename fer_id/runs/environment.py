@@ -32,11 +32,8 @@ def environment(command: str) -> Environment:
 
 
 def machine(device_type: str | None = None) -> str:
-    """Return the name of the processor or accelerator and the number of threads, without a host name.
-
-    Args:
-        device_type: ``cpu`` or ``cuda``; None: the GPU where there is one.
-    """
+    """Return the name of the processor, or of the GPU where there is one and ``device_type`` is not ``cpu``, with the
+    number of threads; no host name."""
     import torch
 
     if device_type != "cpu" and torch.cuda.is_available():

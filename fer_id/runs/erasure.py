@@ -48,16 +48,11 @@ class Erased:
 
 
 def erase_from_store(path: Path, subject: str) -> int:
-    """Remove one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
+    """Remove one subject's frames, landmarks, rows, contact sheet, counts and consent from a store; return the number
+    of clips.
 
     Folders that an interrupted preparation left beside the store are removed whole, since their subjects are not known.
-    So is a store of this subject alone.
-
-    Returns:
-        the number of clips erased.
-
-    Raises:
-        StoreError: there is neither a store nor a folder left of an interrupted preparation.
+    So is a store of this subject alone. Raises StoreError where there is neither a store nor such a folder.
     """
     remains = [one for one in path.parent.glob(f".{path.name}.*") if one.is_dir()] if path.parent.is_dir() else []
     for one in remains:
@@ -86,12 +81,9 @@ def erase_from_store(path: Path, subject: str) -> int:
 
 
 def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
-    """Quarantine, clean or remove every run below ``root`` that has the subject among its data.
+    """Quarantine, clean or remove every run below ``root`` that has the subject (a pseudonym) among its data.
 
-    Args:
-        root: the folder of all runs.
-        subject: pseudonym.
-        reason: content of ``QUARANTINED``; begins with the pseudonym.
+    ``reason`` is the content of ``QUARANTINED`` and begins with the pseudonym.
     """
     problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, Job]()
     for path in sorted(root.rglob("job.json")):

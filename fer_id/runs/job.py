@@ -204,12 +204,9 @@ class Job(Part):
     peak_memory_bytes: Count | Number | None = None
 
     def resumed(self, before: Job, changes: Mapping[str, tuple[JsonValue, JsonValue]], epochs: int) -> Job:
-        """Return the job of a resumed training with every change of settings so far.
+        """Return the job of a resumed training with every change of settings so far, those of ``before`` included.
 
-        Args:
-            before: the job as it was begun, or resumed before.
-            changes: dotted key of a setting -> its values before and after.
-            epochs: number of epochs before the change.
+        ``changes`` holds the values of each dotted key before and after; ``epochs`` were trained before them.
         """
         entries = before.resumed_with
         if changes:

@@ -268,11 +268,7 @@ class Metrics(Part):
 
 
 def read_uncertainty(run: Path) -> Uncertainty | None:
-    """Return the content of a run's ``uncertainty/uncertainty.json``; None without one.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """Return a run's ``uncertainty/uncertainty.json``; None without one; raise RunError where it is damaged."""
     path = run / "uncertainty" / "uncertainty.json"
     return read_record(Uncertainty, path, f"`fer-id uncertainty {run}` makes it again") if path.is_file() else None
 

@@ -65,15 +65,9 @@ NullableNumbers = Annotated[Numbers, null_as({})]
 
 
 def read_record(shape: type[PartType], path: Path, hint: str = "") -> PartType:
-    """Return a run's file as a typed record.
+    """Return a run's file as a typed record; ``hint`` is how it can be made again.
 
-    Args:
-        shape: its class.
-        path: the file.
-        hint: how the file can be made again.
-
-    Raises:
-        RunError: the file is missing, damaged, or does not match the class; each place is named.
+    Raises RunError where the file is missing, damaged, or does not match the class; each place is named.
     """
     try:
         return record(shape, read_json(path, RunError), str(path), RunError)

@@ -29,11 +29,7 @@ CROSS_FIT = "crossfit"
 
 
 class RunDir:
-    """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last.
-
-    Attributes:
-        path: the folder.
-    """
+    """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -50,8 +46,7 @@ class RunDir:
     ) -> Iterator[RunDir]:
         """Create or resume the run as :meth:`create` does, locked for this process, and remove half-written files.
 
-        Raises:
-            RunError: as :meth:`create`, or another process works on the run.
+        Raises RunError as :meth:`create`, or where another process works on the run.
         """
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,16 +64,10 @@ class RunDir:
         usual: dict[str, Any] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> RunDir:
-        """Make the folder, or resume an unfinished run of the same configuration (see :meth:`changed`).
+        """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`.
 
-        Args:
-            path: the folder.
-            config, usual: as in :meth:`changed`.
-            job: content of ``job.json``.
-            changeable: dotted keys that may differ; ``job.json`` then records the change under ``resumed_with``.
-
-        Raises:
-            RunError: the folder holds a finished run, or one of another configuration or on other data.
+        Dotted keys in ``changeable`` may differ; ``job.json`` then records the change under ``resumed_with``. Raises
+        RunError where the folder holds a finished run, or one of another configuration or on other data.
         """
         run = cls(path)
         run.require_consent()
@@ -104,14 +93,9 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
-        """Open an existing run.
+        """Open an existing run, with ``unfinished`` also one without ``DONE``.
 
-        Args:
-            path: the folder.
-            unfinished: accept a run without ``DONE``.
-
-        Raises:
-            RunError: no such run, a quarantined one, or one that is not finished.
+        Raises RunError: no such run, a quarantined one, or one that is not finished.
         """
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
@@ -122,11 +106,7 @@ class RunDir:
         return run
 
     def require_whole(self) -> None:
-        """Check that the configuration and the job of an unfinished run can be read, if training has begun.
-
-        Raises:
-            RunError: ``config.yaml`` or ``job.json`` is missing or damaged.
-        """
+        """Raise RunError where training has begun and ``config.yaml`` or ``job.json`` is missing or damaged."""
         try:
             if (self.path / "config.yaml").exists() or self._begun:
                 self.config()
@@ -146,21 +126,15 @@ class RunDir:
     def changed(self, config: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
         """Return the dotted keys in which this run differs from a configuration; :data:`FREE_KEYS` do not count.
 
-        ``auto`` never differs: the run holds the value that was decided.
-
-        Args:
-            config: the configuration to compare with.
-            usual: defaults of all settings; they stand for settings that did not exist when the run was begun.
+        ``auto`` never differs: the run holds the value that was decided. ``usual`` has the defaults of all settings,
+        which stand for settings that did not exist when the run was begun.
         """
         found = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
 
     def require_store(self, fingerprint: str | None) -> None:
-        """Check that a store is the one that the run was begun with; another may have other clips of the same name.
-
-        Raises:
-            RunError: the fingerprint is another one: another store, or the same made again with other content.
-        """
+        """Raise RunError unless the store is the one that the run was begun with: another, or the same made again with
+        other content, may have other clips of the same name."""
         if self.job().store.fingerprint != fingerprint:
             raise RunError(
                 f"{self.path} was begun with another store, or its store was made again since: what it learned from "
@@ -168,14 +142,8 @@ class RunDir:
             )
 
     def require_split(self, subjects: dict[str, list[str]]) -> None:
-        """Check that a configuration splits subjects as in the training; an edited one may test subjects that it saw.
-
-        Args:
-            subjects: split -> pseudonyms, sorted.
-
-        Raises:
-            RunError: a split has other subjects than ``job.json`` records.
-        """
+        """Raise RunError unless a configuration splits subjects (split -> sorted pseudonyms) as ``job.json`` records;
+        an edited one may test subjects that the training saw."""
         recorded = self.job().subjects
         if moved := [split for split, names in subjects.items() if sorted(recorded.get(split) or names) != names]:
             raise RunError(
@@ -185,11 +153,7 @@ class RunDir:
             )
 
     def require_consent(self) -> None:
-        """Check that the run is not quarantined.
-
-        Raises:
-            RunError: the run learned from a subject whose consent was withdrawn.
-        """
+        """Raise RunError where the run is quarantined: it learned from a subject whose consent was withdrawn."""
         if (self.path / "QUARANTINED").exists():
             raise RunError(
                 f"{self.path} is quarantined: it learned from somebody whose consent was withdrawn since "
@@ -208,8 +172,7 @@ class RunDir:
     def finish(self) -> None:
         """Write ``DONE``, the last file of a run: the SHA-256 of its best checkpoint; empty for a cross-validation.
 
-        Raises:
-            RunError: the consent of a subject that the run learned from was withdrawn meanwhile.
+        Raises RunError where the consent of a subject that the run learned from was withdrawn meanwhile.
         """
         self.require_consent()
         best = self.path / "checkpoints" / "best.ckpt"
@@ -243,8 +206,7 @@ class RunDir:
     def checkpoint(self, which: str = "best") -> Path:
         """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``.
 
-        Raises:
-            RunError: the file does not exist, or the run is finished and the file is not the one it finished with.
+        Raises RunError: the file does not exist, or the run is finished and the file is not the one it finished with.
         """
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
@@ -275,21 +237,13 @@ class RunDir:
         job.write(self.path / "job.json")
 
     def label_space(self) -> LabelSpace:
-        """Return the classes of the run.
-
-        Raises:
-            RunError: ``job.json`` does not name them.
-        """
+        """Return the classes of the run; raise RunError where ``job.json`` does not name them."""
         if (name := self.job().store.label_space) is None:
             raise RunError(f"{self.path / 'job.json'}: store.label_space is missing; train again")
         return get_space(name)
 
     def metrics(self) -> Metrics:
-        """Return the final metrics, ``metrics.json``.
-
-        Raises:
-            RunError: missing or damaged.
-        """
+        """Return the final metrics, ``metrics.json``; raise RunError where the file is missing or damaged."""
         hint = f"`fer-id evaluate {self.path}` makes it again from the predictions"
         return read_record(Metrics, self.path / "metrics.json", hint)
 
@@ -300,8 +254,7 @@ class RunDir:
     def predictions(self) -> pd.DataFrame:
         """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
 
-        Raises:
-            RunError: missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice.
+        Raises RunError: missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice.
         """
         path = self.path / "predictions.parquet"
         hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
@@ -332,8 +285,7 @@ class RunDir:
     def learning_curve(self) -> pd.DataFrame:
         """Return ``metrics.jsonl``, a row per epoch; empty without the file. A last line cut by a crash is dropped.
 
-        Raises:
-            RunError: the file cannot be read, or another line is not a JSON object of numbers.
+        Raises RunError where the file cannot be read, or another line is not a JSON object of numbers.
         """
         path = self.path / "metrics.jsonl"
         lines: list[dict[str, Any]] = read_json_lines(path, RunError)

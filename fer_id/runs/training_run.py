@@ -37,14 +37,14 @@ class TrainingRun(RunDir):
     def begin(
         cls, path: str | Path, *, task: pl.LightningModule, data: Any, start: RunDir | None = None
     ) -> TrainingRun:
-        """Make the folder, or resume an unfinished run of the same settings and data.
+        """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data.
 
         Args:
-            path: the folder, ``runs/<study>/<name>``.
+            path: the folder.
             task: with the nn.Module that is trained as ``model``.
             data: a data module of fer_id.
-            start: the run whose weights the model starts from; it is recorded as the parent, so that a withdrawal from
-                it reaches this run.
+            start: the run whose weights the model starts from, recorded as the parent: a withdrawal from it reaches
+                this run.
 
         Raises:
             ConfigError: ``task`` or ``data`` is of another kind.
@@ -69,11 +69,9 @@ class TrainingRun(RunDir):
         """Return the callbacks that make a training a run: checkpoints, record, seeding, resuming, predictions.
 
         ``trainer.fit`` goes on from the last whole checkpoint, where there is one; ``trainer.test(...,
-        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. Place them after callbacks that
-        log numbers, so that the rows of ``metrics.jsonl`` hold these numbers.
-
-        Args:
-            monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
+        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. Place them after callbacks that log
+        numbers, so that the rows of ``metrics.jsonl`` hold these numbers. ``monitor`` chooses the best epoch: the
+        lowest of a number whose name ends in ``loss``, the highest of another.
         """
         return [
             ResumeRun(self, monitor),
@@ -85,9 +83,7 @@ class TrainingRun(RunDir):
 class ResumeRun(pl.Callback):
     """Callback that resumes a run from its last whole checkpoint and locks it against other processes.
 
-    Args:
-        run: run that is trained.
-        monitor: recorded in its ``config.yaml``, with the settings that the Trainer decides.
+    ``config.yaml`` records ``monitor`` with the settings that the Trainer decides.
     """
 
     def __init__(self, run: RunDir, monitor: str) -> None:
@@ -97,9 +93,8 @@ class ResumeRun(pl.Callback):
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from.
 
-        Raises:
-            RunError: the run is finished or quarantined, or another process works on it.
-            CheckpointError: a checkpoint holds more than weights.
+        Raises RunError where the run is finished or quarantined, or another process works on it, and CheckpointError
+        where a checkpoint holds more than weights.
         """
         self.run.require_consent()
         trainer.strategy.checkpoint_io = WholeFiles()
@@ -138,18 +133,9 @@ class ResumeRun(pl.Callback):
 def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     """Compute the metrics of a run from its predictions; write ``metrics.json``, figures, ``report.html`` and ``DONE``.
 
-    The W&B loggers of the task's trainer send the results that may leave, and are closed.
-
-    Args:
-        run: run whose predictions ``trainer.test`` has written.
-        task: task with the trainer that tested it.
-        data: data module that it was tested on.
-
-    Returns:
-        ``metrics.json``.
-
-    Raises:
-        RunError: no predictions, other data, or consent was withdrawn meanwhile.
+    ``task`` and ``data`` are those of ``trainer.test``, which wrote the predictions. The W&B loggers of the task's
+    trainer send the results that may leave, and are closed. Raises RunError: no predictions, other data, or consent was
+    withdrawn meanwhile.
     """
     if not run.predicted:
         raise RunError(

@@ -14,13 +14,7 @@ NAME = "uploads.jsonl"
 
 
 def note_uploads(run: RunDir, wandb_run: str, pictures: Sequence[Mapping[str, str]]) -> None:
-    """Append pictures that were sent.
-
-    Args:
-        run: run that sent them.
-        wandb_run: id of the W&B run.
-        pictures: ``key``, ``clip_id`` and ``subject_id`` of each.
-    """
+    """Append pictures that a W&B run of this id was sent: ``key``, ``clip_id`` and ``subject_id`` of each."""
     if pictures:
         write_uploads(run, [*read_uploads(run), *({"wandb_run": wandb_run, **picture} for picture in pictures)])
 
