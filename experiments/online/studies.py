@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
@@ -50,7 +50,7 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
 
     complete = list(configurations(folder))
     for job, runs in complete:
-        config: dict[str, Any] = runs[0].config()
+        config = runs[0].config()
         provenance = str(runs[0].job().store.provenance)
         tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
         logger = PrivateWandbLogger(

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from torch import Tensor
 
 from fer_id.callbacks.checkpoint import Checkpoint
 from fer_id.files import plain
-from fer_id.loggers.run_logger import RunLogger
+from fer_id.loggers.run_logger import Row, RunLogger
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.runs.run_dir import RunDir
 
@@ -58,8 +59,8 @@ class Record(pl.Callback):
     def __init__(self) -> None:
         self._began = 0.0
         self._spent = 0.0
-        self._earlier: dict[str, Any] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._earlier: dict[str, Tensor] = {}
+        self._rows: list[Row] = []
 
     def state_dict(self) -> dict[str, Any]:
         """Return the training seconds so far, to which a resumed run adds, and the rows."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from fer_id.consent.audit_log import AuditLog
 from fer_id.errors import FerIdError, Problems
@@ -89,8 +89,16 @@ def _refusal(record: ConsentRecord, today: date) -> str:
     return "" if record.purposes else "no purpose covered"
 
 
-def snapshot(decision: Decision) -> dict[str, Any]:
-    """Return the entry of an admission in a store's card: purposes and dates, no name, no ethics reference."""
+class Snapshot(TypedDict):
+    """Entry of an admission in a store's card: purposes and dates, no name, no ethics reference."""
+
+    purposes: list[str]
+    recorded_on: str
+    expires_on: str | None
+
+
+def snapshot(decision: Decision) -> Snapshot:
+    """Return the entry of an admission; raise ValueError for any other decision."""
     record = decision.record
     if record is None or not decision.purposes:
         raise ValueError("only an admission has a snapshot")
@@ -101,7 +109,7 @@ def snapshot(decision: Decision) -> dict[str, Any]:
     }
 
 
-def check_snapshot(where: str, consent: Mapping[str, Mapping[str, Any]], gone: Mapping[str, date], today: date) -> None:
+def check_snapshot(where: str, consent: Mapping[str, Snapshot], gone: Mapping[str, date], today: date) -> None:
     """Raise ConsentError, with all subjects, where the consent of a store's subjects ended after it was prepared.
 
     ``consent`` holds the :func:`snapshot` of each pseudonym, ``gone`` comes from :func:`withdrawals`.

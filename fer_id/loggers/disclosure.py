@@ -77,11 +77,11 @@ class Rules:
             hidden = withheld(job, job_type)
         return cls(hidden, real, job.store.drawn and not real, job.everyone if real else frozenset())
 
-    def numbers(self, values: Mapping[str, Any]) -> dict[str, float]:
+    def numbers(self, values: Mapping[str, object]) -> dict[str, float]:
         """Return the finite numbers that may leave."""
         return {name: value for name, value in disclosed(values, self.hidden).items() if not self.names_subject(name)}
 
-    def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def settings(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return the settings that may leave: no path, no list of names, and no pseudonym, as key or as text."""
         return {
             key: self.settings(value) if isinstance(value, Mapping) else value
@@ -123,7 +123,7 @@ def few_of_split(word: str, jobs: Sequence[Job]) -> bool:
     return 0 < children < FEWEST_SUBJECTS
 
 
-def disclosed(numbers: Mapping[str, Any], hidden: Mapping[str, str]) -> dict[str, float]:
+def disclosed(numbers: Mapping[str, object], hidden: Mapping[str, str]) -> dict[str, float]:
     """Return the finite numbers that are not withheld, see :func:`withheld`.
 
     A number whose name begins with no split may be of any split: it is withheld where a split has few children.
@@ -140,7 +140,7 @@ def disclosed(numbers: Mapping[str, Any], hidden: Mapping[str, str]) -> dict[str
     }
 
 
-def public(config: Mapping[str, Any]) -> dict[str, Any]:
+def public(config: Mapping[str, object]) -> dict[str, object]:
     """Return a configuration without the settings that hold paths or names of people."""
     return {
         key: public(value) if isinstance(value, Mapping) else value

@@ -65,9 +65,9 @@ class GuardedRun:
         if self._run is not None:
             self._run.config.update(self._rules.settings(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
 
-    def _allowed(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _allowed(self, data: Mapping[str, Any]) -> dict[str, object]:
         """Return the values that may leave; print a message once for each other value."""
-        allowed: dict[str, Any] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
+        allowed: dict[str, object] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
         for key, value in data.items():
             if key in allowed:
                 continue
@@ -120,15 +120,13 @@ def _number(value: Any) -> Any:
     return value.item() if count == 1 and hasattr(value, "item") else value
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
     """Return the values that are plain JSON, since the text of any other object may hold a path."""
-    plain: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            plain[key] = _plain(value)
-        elif value is None or isinstance(value, str | int | float | bool | list | tuple):
-            plain[key] = value
-    return plain
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is None or isinstance(value, Mapping | str | int | float | list | tuple)
+    }
 
 
 def _is_image(value: Any) -> bool:

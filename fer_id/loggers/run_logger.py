@@ -12,7 +12,8 @@ from pytorch_lightning.loggers.logger import Logger
 from fer_id.files import atomic_write_text, plain
 from fer_id.runs.run_dir import RunDir
 
-Row = dict[str, Any]
+Row = dict[str, float | None]
+"""Line of ``metrics.jsonl``: the numbers of an epoch; null where one is not finite."""
 
 
 class RunLogger(Logger):

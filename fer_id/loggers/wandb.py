@@ -17,9 +17,10 @@ from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
 from fer_id.loggers.disclosure import FEW, Rules, few_validated, public
 from fer_id.loggers.guard import GuardedRun, guard_globals
 from fer_id.loggers.results import send_explanation, send_results, strip_images
-from fer_id.loggers.run_logger import EpochCollector
+from fer_id.loggers.run_logger import EpochCollector, Row
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
 from fer_id.progress import say
+from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -79,9 +80,9 @@ class PrivateWandbLogger(WandbLogger):
         self._details = Details(run.path, project, entity, group or name.partition("/")[0], job_type, name, tags)
         self._described = run  # a mean over runs without a configuration of its own has that of the first
         self.rules = Rules.of(_job(run), job_type)
-        self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
+        self._collector, self._rows = EpochCollector(), list[Row]()
         self._opened: list[wandb.Run | None] = []
-        self._media: dict[str, Any] = {}  # until the row of their epoch is sent
+        self._media: dict[str, wandb.Image | list[wandb.Image]] = {}  # until the row of their epoch is sent
 
     @cached_property
     def _guarded(self) -> GuardedRun:
@@ -106,7 +107,7 @@ class PrivateWandbLogger(WandbLogger):
                     say(f"W&B: numbers of {few} are not sent: {FEW}; metrics.jsonl has them")
         return self._opened[0]
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         """Return the settings that may leave, with the run's place in its study under ``study``."""
         name = self._details.name
         fold = re.match(r"(.*?)/folds/(\d+)(/|$)", name)
@@ -125,23 +126,23 @@ class PrivateWandbLogger(WandbLogger):
         """Id of the W&B run; None before it is opened."""
         return self._opened[0].id if self._opened and self._opened[0] else None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the state without the W&B run: a copy in another process sends nothing."""
         return {**{key: value for key, value in self.__dict__.items() if key != "_guarded"}, "_opened": [None]}
 
     # ------------------------------------------------------------------------------------------------- learning curve
 
     @rank_zero_only
-    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def begin(self, rows: Sequence[Row]) -> None:
         """Send the rows of earlier epochs that were not sent yet."""
         self._collector.off = True
         for row in rows[len(self._rows) :]:
             self.log_epoch(row)
 
     @rank_zero_only
-    def log_epoch(self, row: Mapping[str, Any]) -> None:
+    def log_epoch(self, row: Row) -> None:
         """Send the row of an epoch, and the best epoch so far into the summary."""
-        self._rows.append(dict(row))
+        self._rows.append(row)
         with harmless():
             if (run := self._open()) is not None:
                 run.log({**self.rules.numbers(row), **self._media})
@@ -299,7 +300,7 @@ def _job(run: RunDir) -> Job:
     return run.job() if (run.path / "job.json").is_file() else Job()
 
 
-def _config(run: RunDir) -> dict[str, Any]:
+def _config(run: RunDir) -> Config:
     return run.config() if (run.path / "config.yaml").is_file() else {}
 
 

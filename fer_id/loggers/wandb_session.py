@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fer_id.errors import cut
 from fer_id.files import atomic_write_text
@@ -61,7 +61,7 @@ def without_reports() -> None:
     os.environ["WANDB_ERROR_REPORTING"] = "false"
 
 
-def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.Run | None:
+def open_session(details: Details, config: dict[str, object], mode: str) -> wandb.Run | None:
     """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
     Where the run cannot be opened online (no key, no answer, a refused name) a message says why, and it is recorded
@@ -94,7 +94,7 @@ def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.R
     return run
 
 
-def _opened(details: Details, config: dict[str, Any], mode: str) -> wandb.Run:
+def _opened(details: Details, config: dict[str, object], mode: str) -> wandb.Run:
     """Open the W&B run in one mode; raise any error of W&B's library."""
     home = details.folder / "wandb"
     # W&B's cache and staging folders would otherwise be in the home directory, with copies of the tables.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fer_id.reporting.explanation import read_explanation
+from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -28,7 +29,7 @@ class Record:
     name: str
     done: bool
     folds: tuple[str, ...]
-    config: dict[str, Any]
+    config: Config
     job: Job
     metrics: Metrics
     explanation: dict[str, Any] | None

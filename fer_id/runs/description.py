@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from fer_id.errors import ConfigError
 from fer_id.models.config import OWN_MODULE
 from fer_id.models.cost import model_cost
 from fer_id.models.network import ClipClassifier
+from fer_id.runs.configs import TrainerSection
 from fer_id.runs.environment import environment, machine
 from fer_id.runs.job import Cost, Job
 
@@ -23,10 +25,11 @@ PRECISIONS = {"bf16-mixed": "bf16"}
 """Precision of a Trainer -> the same in a configuration, where that is not ``32``."""
 
 
-def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
+def describe_config(name: str, task: Any, data: Any, begun: TrainerSection) -> dict[str, object]:
     """Return ``config.yaml``: settings of task and data; those of the Trainer are added when it begins to fit.
 
-    A ``ClipClassification`` gives the optimiser and the loss too. Raises ConfigError for a data module of another kind.
+    A ``ClipClassification`` gives the optimiser and the loss too; ``begun`` has the Trainer's settings of a run that is
+    resumed. Raises ConfigError for a data module of another kind.
     """
     if missing := [part for part in ("config", "protocol", "describe") if not hasattr(data, part)]:
         raise ConfigError(
@@ -47,13 +50,14 @@ def describe_config(name: str, task: Any, data: Any) -> dict[str, Any]:
         "trainer": {
             "precision": "32",
             "memory_format": "contiguous",
+            **begun,
             "test_views": getattr(task, "test_views", "one"),
             "resolution": [list(step) for step in getattr(task, "resolution", ())],
         },
     }
 
 
-def describe_trainer(trainer: Any, monitor: str) -> dict[str, Any]:
+def describe_trainer(trainer: Any, monitor: str) -> TrainerSection:
     """Return the settings in section ``trainer`` of ``config.yaml`` that a Trainer decides."""
     epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 100_000
     return {
@@ -72,7 +76,7 @@ def describe_job(command: str, task: Any, data: Any) -> Job:
         **environment(command),
         **data.describe(),
         seed=data.seed,
-        model=_model(task)["name"],
+        model=str(_model(task)["name"]),
         parents=[],
         cost=_cost(task.model, len(data.labels), frames),
         precision="32",
@@ -82,7 +86,7 @@ def describe_job(command: str, task: Any, data: Any) -> Job:
     )
 
 
-def _model(task: Any) -> dict[str, Any]:
+def _model(task: Any) -> Mapping[str, object]:
     """Return section ``model``: the settings that fer_id builds it from, or the class name of a custom module."""
     model = getattr(task, "model", None)
     if not isinstance(model, nn.Module):

@@ -28,7 +28,7 @@ def null_as(value: Any) -> BeforeValidator:
 class Part(BaseModel):
     """A part of a run's files; keys without a field are left as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a field whose name is not known before, such as each score of a table."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pandas as pd
 import yaml
@@ -14,7 +14,7 @@ from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
-from fer_id.runs.configs import FREE_KEYS, differences, with_defaults, without_retired
+from fer_id.runs.configs import FREE_KEYS, RETIRED_KEYS, Config, differences, with_defaults
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
@@ -39,9 +39,9 @@ class RunDir:
     def claim(
         cls,
         path: str | Path,
-        config: dict[str, Any],
+        config: Mapping[str, object],
         job: Job,
-        usual: dict[str, Any] | None = None,
+        usual: Mapping[str, object] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> Iterator[RunDir]:
         """Create or resume the run as :meth:`create` does, locked for this process, and remove half-written files.
@@ -59,9 +59,9 @@ class RunDir:
     def create(
         cls,
         path: str | Path,
-        config: dict[str, Any],
+        config: Mapping[str, object],
         job: Job,
-        usual: dict[str, Any] | None = None,
+        usual: Mapping[str, object] | None = None,
         changeable: tuple[str, ...] = (),
     ) -> RunDir:
         """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`.
@@ -123,14 +123,14 @@ class RunDir:
         """True once the run has a checkpoint or a fold."""
         return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
-    def changed(self, config: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
+    def changed(self, config: Mapping[str, object], usual: Mapping[str, object] | None = None) -> list[str]:
         """Return the dotted keys in which this run differs from a configuration; :data:`FREE_KEYS` do not count.
 
         ``auto`` never differs: the run holds the value that was decided. ``usual`` has the defaults of all settings,
         which stand for settings that did not exist when the run was begun.
         """
-        found = differences(with_defaults(self.config(), usual or {}), config)
-        return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
+        changes = differences(with_defaults(self.config(), usual or {}), config)
+        return sorted(key for key, (_, new) in changes.items() if new != "auto" and not key.startswith(FREE_KEYS))
 
     def require_store(self, fingerprint: str | None) -> None:
         """Raise RunError unless the store is the one that the run was begun with: another, or the same made again with
@@ -219,14 +219,17 @@ class RunDir:
             )
         return path
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """Return the whole resolved configuration, ``config.yaml``, without settings that no training has any more."""
-        return without_retired(read_yaml(self.path / "config.yaml", RunError)[0])
+        config, _ = read_yaml(self.path / "config.yaml", RunError)
+        if isinstance(data := config.get("data"), dict):
+            config["data"] = {key: value for key, value in data.items() if key not in RETIRED_KEYS}
+        return cast("Config", config)
 
-    def write_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: Mapping[str, object]) -> None:
         """Write ``config.yaml``."""
         # Not allow_unicode: with it PyYAML turns U+0085 into a space.
-        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
     def job(self) -> Job:
         """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""
@@ -288,5 +291,5 @@ class RunDir:
         Raises RunError where the file cannot be read, or another line is not a JSON object of numbers.
         """
         path = self.path / "metrics.jsonl"
-        lines: list[dict[str, Any]] = read_json_lines(path, RunError)
+        lines = read_json_lines(path, RunError)
         return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))

@@ -17,6 +17,7 @@ from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.ancestry import ancestry, require_unseen
+from fer_id.runs.configs import Config
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -51,11 +52,10 @@ class TrainingRun(RunDir):
             LeakageError: ``start`` or one of its ancestors learned from a subject that ``data`` tests.
             RunError: the folder holds a finished run, or one of other settings or data.
         """
-        config = describe_config("/".join(Path(path).parts[-2:]), task, data)
         run = cls(path)
         run.require_whole()
-        if (run.path / "config.yaml").is_file():  # with what the Trainer decided
-            config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
+        begun = run.config() if (run.path / "config.yaml").is_file() else Config()
+        config = describe_config("/".join(run.path.parts[-2:]), task, data, begun.get("trainer", {}))
         command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
         job = describe_job(command, task, data)
         if start is not None:
@@ -155,8 +155,3 @@ def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     forget_previous(run.path / "checkpoints")
     run.finish()
     return metrics
-
-
-def _known(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a Trainer that the task decides."""
-    return {key: trainer[key] for key in ("test_views", "resolution")}
