@@ -300,7 +300,7 @@ def _machine() -> tuple[str, bool]:
     """Return a description of the machine, and whether it has bf16 arithmetic."""
     import torch
 
-    from fer_id.runs.environment import machine
+    from fer_id.runs.description import machine
     from fer_id.tasks.numerics import supports
 
     bf16 = supports("bf16", torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -111,7 +111,7 @@ def _summary(cohorts: list[Subgroups], policy: Policy) -> dict[str, Any]:
 
 def _refusals(subgroups: Subgroups, policy: Policy) -> list[str]:
     """Return the release gate's reasons for refusal that concern groups."""
-    from fer_id.release.group_rules import gap_reasons, group_reasons
+    from fer_id.release.gate import gap_reasons, group_reasons
 
     metrics = Metrics(provenance="simulated", subgroups=subgroups)
     return [*group_reasons(metrics, policy), *gap_reasons(metrics, policy)]

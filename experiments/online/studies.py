@@ -42,10 +42,8 @@ def log_study(config: WandbConfig) -> str:
 
 
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
-    """Log a W&B run for every configuration that all folds of a study trained; return their number.
-
-    ``folder`` is the study's (RunError where it is none, or damaged); the others are ``logging`` of a training.
-    """
+    """Log a W&B run for every configuration that all folds of a study trained; return their number. ``folder`` is the
+    study's (RunError where it is none, or damaged); the others are ``logging`` of a training."""
     from fer_id.loggers.wandb import PrivateWandbLogger
 
     complete = list(configurations(folder))
@@ -70,9 +68,8 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
 
 
 def configurations(folder: Path) -> Iterator[Configuration]:
-    """Yield the configurations that every fold of a study finished; none for a single split.
-
-    A configuration with a removed or quarantined run is left out."""
+    """Yield the configurations that every fold of a study finished; none for a single split. A configuration with a
+    removed or quarantined run is left out."""
     trials = Ledger.open(folder).trials.values()
     folds = sorted({trial.fold for trial in trials if trial.fold is not None})
     by_job: dict[str, set[str]] = defaultdict(set)

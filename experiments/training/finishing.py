@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from experiments.config import TrainConfig
 from experiments.verbs.explain import explain_run
-from fer_id.callbacks.resuming import forget_previous
+from fer_id.callbacks.checkpoint import forget_previous
 from fer_id.errors import FerIdError
 from fer_id.progress import say
 from fer_id.reporting.report import evaluate_run, write_report

@@ -24,7 +24,7 @@ from fer_id.files import locked, read_json, write_json
 from fer_id.models.build import build_model
 from fer_id.progress import say
 from fer_id.runs.configs import TrainerSection
-from fer_id.runs.environment import machine
+from fer_id.runs.description import machine
 from fer_id.runs.run_dir import RunDir
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure, supports
 

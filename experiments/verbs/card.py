@@ -29,7 +29,7 @@ def card(config: CardConfig) -> Path:
     """Write ``card.md`` into a run; return its path."""
     from fer_id.release.evidence import read_record
     from fer_id.release.model_card import model_card
-    from fer_id.reporting.jobs import read_metrics, run_name
+    from fer_id.reporting.jobs import read_metrics
 
     run = RunDir.open(config.run)
     evidence = RunDir.open(config.evidence) if config.evidence else None
@@ -37,9 +37,9 @@ def card(config: CardConfig) -> Path:
         if (judged.path / "metrics.json").is_file():
             read_metrics(judged)  # raises RunError for damaged metrics
     text = model_card(
-        read_record(run, run_name(run)),
+        read_record(run),
         sources_of(run),
-        evidence=read_record(evidence, run_name(evidence)) if evidence else None,
+        evidence=read_record(evidence) if evidence else None,
     )
     atomic_write_text(run.path / "card.md", text)
     return run.path / "card.md"

@@ -38,11 +38,7 @@ class SubgroupFairness(ClipScores):
     """
 
     def __init__(
-        self,
-        clips: pd.DataFrame | None = None,
-        columns: Sequence[str] | None = None,
-        *,
-        public: bool | None = None,
+        self, clips: pd.DataFrame | None = None, columns: Sequence[str] | None = None, *, public: bool | None = None
     ) -> None:
         super().__init__()
         self._given = (clips, columns, public)
@@ -59,10 +55,8 @@ class SubgroupFairness(ClipScores):
             )
         if clips is None:
             clips = data.clips.iloc[[] if data.images else data.fold.validation]
-        if columns is None:
-            columns = data.groups if hasattr(data, "groups") else []
-        if public is None:
-            public = getattr(data, "has_children", True)
+        columns = getattr(data, "groups", []) if columns is None else columns
+        public = getattr(data, "has_children", True) if public is None else public
         self.groups = _groups_of_clips(clips, columns, public=public)
 
     def log_scores(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
@@ -108,7 +102,6 @@ def _groups_of_clips(clips: pd.DataFrame, columns: Sequence[str], *, public: boo
 
 
 def _hidden(evaluable: pd.DataFrame, columns: dict[str, pd.Series]) -> set[tuple[str, str | None]]:
-    """Return the groups that the public view leaves out."""
     tables = []
     for column, values in columns.items():
         by_group = evaluable["subject_id"].groupby(values.fillna(""))  # of no group: the empty one

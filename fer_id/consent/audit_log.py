@@ -49,10 +49,7 @@ class AuditLog:
 
     def append(self, event: str, **facts: Any) -> None:
         """Append an event such as ``prepared`` or ``withdrawn``, with plain values; people, clips and videos by
-        pseudonym only.
-
-        Raises AuditError where the log was changed; nothing is appended to a broken chain.
-        """
+        pseudonym only. Raises AuditError where the log was changed; nothing is appended to a broken chain."""
         with self._locked():
             lines = self.verify()
             before = lines[-1]["mac"] if lines else _START
@@ -68,10 +65,8 @@ class AuditLog:
             self._write_head(len(lines) + 1, mac)
 
     def verify(self) -> list[Line]:
-        """Return all lines after checking the chain and the head.
-
-        Raises AuditError that names the first changed line, or the head's disagreement with the log.
-        """
+        """Return all lines after checking the chain and the head. Raises AuditError that names the first changed line,
+        or the head's disagreement with the log."""
         lines, before = list[Line](), _START
         for number, line in enumerate(self._read()):
             if not isinstance(line, dict) or line.get("n") != number or line.get("mac") != self._mac(line, before):
@@ -86,8 +81,9 @@ class AuditLog:
         if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
             self._write_head(len(lines), before)
         elif head != self._sealed(len(lines), before):
+            length = head.get("length") if isinstance(head, dict) else "nothing"
             raise AuditError(
-                f"{self.path}: {len(lines)} lines, but its head speaks of {_length(head)}: lines were removed at the "
+                f"{self.path}: {len(lines)} lines, but its head speaks of {length}: lines were removed at the "
                 "end, or the head was changed"
             )
         return lines
@@ -107,7 +103,6 @@ class AuditLog:
         atomic_write_text(self._head, json.dumps(self._sealed(length, mac)) + "\n")
 
     def _sealed(self, length: int, mac: str) -> dict[str, object]:
-        """Return the head, sealed with the key."""
         return {"length": length, "mac": mac, "seal": self._key.mac(f"head {length} {mac}".encode())}
 
     def _cut_torn_line(self) -> None:
@@ -139,7 +134,3 @@ class AuditLog:
             yield
         finally:
             os.close(handle)
-
-
-def _length(head: object) -> object:
-    return head.get("length") if isinstance(head, dict) else "nothing"

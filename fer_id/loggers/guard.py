@@ -90,10 +90,8 @@ class GuardedRun:
 
 
 def guard_globals(guarded: GuardedRun) -> None:
-    """Let ``wandb.run``, ``wandb.log``, ``wandb.config`` and the like mean the guarded run until it is finished.
-
-    W&B's library sets them to the run that it opens; somebody's callback that uses them would pass by every rule.
-    """
+    """Let ``wandb.run``, ``wandb.log``, ``wandb.config`` and the like mean the guarded run until it is finished. W&B's
+    library sets them to the run that it opens; somebody's callback that uses them would pass by every rule."""
     from wandb.sdk.lib import module
 
     methods = [name for name in inspect.signature(module.set_global).parameters if name != "run"]

@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -234,7 +234,26 @@ def _frames(clip: Clip) -> Iterator[tuple[Tensor, ...]]:
         yield tuple(part[:, step] for part in clip)
 
 
-def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dict[str, Any]:
+class Parity(TypedDict):
+    """Difference between the logits of an ONNX model and of torch over clips: the largest, None without a clip."""
+
+    max_difference: float | None
+    clips: int
+    frames_without_face: int
+    tolerance: float
+    of: NotRequired[str]
+
+
+class Latency(TypedDict):
+    """Milliseconds per call, of ``calls`` calls; ``per``: what one call computes, a frame of a step or else a clip."""
+
+    median: float
+    p95: float
+    calls: int
+    per: str
+
+
+def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> Parity:
     """Return the difference between the ONNX model's logits and torch's over whole clips.
 
     Returns:
@@ -257,7 +276,7 @@ def parity(model: ClipClassifier, onnx: OnnxModel, clips: Iterable[Clip]) -> dic
     }
 
 
-def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> dict[str, Any]:
+def latency(onnx: OnnxModel, calls: int = 200, warm_up: int = 10) -> Latency:
     """Return milliseconds per call (a frame of a step, else a clip): ``median``, ``p95``, ``calls``, ``per``."""
     clip = next(noise_clips(1, onnx.exported.frames, seed=0))
     if onnx.exported.kind == CLIP:

@@ -120,10 +120,8 @@ class BundleError(FerIdError):
 
 @dataclass(frozen=True)
 class Verified:
-    """Result of a bundle's verification: the signing key, and kind and name of the released run.
-
-    ``trust`` is :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin.
-    """
+    """Result of a bundle's verification: the signing key, and kind and name of the released run. ``trust`` is
+    :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin."""
 
     fingerprint: str
     trust: str
@@ -131,27 +129,22 @@ class Verified:
     name: str
 
     def __str__(self) -> str:
-        if self.trust == UNKNOWN:
-            return (
-                f"unchanged under the key it brings along ({self.fingerprint}). That shows integrity, not origin: "
-                "compare the fingerprint with the one that the releaser told you"
-            )
-        return f"unchanged, and signed by {self.trust} ({self.fingerprint})"
+        if self.trust != UNKNOWN:
+            return f"unchanged, and signed by {self.trust} ({self.fingerprint})"
+        return (
+            f"unchanged under the key it brings along ({self.fingerprint}). That shows integrity, not origin: "
+            "compare the fingerprint with the one that the releaser told you"
+        )
 
 
 @dataclass(frozen=True)
 class Released:
-    """Released model, ready for inference.
+    """Released model, ready for inference, with its ``contract.json`` and the result of :func:`verify_bundle`.
 
-    Attributes:
-        model: on the CPU, float32, in evaluation mode; ``model(frames, valid, landmarks)`` returns logits (B, K).
-        labels: the classes, in the order of the logits.
-        temperature: divides the logits before the softmax.
-        threshold: in [0, 1]; clips with a lower largest calibrated probability go to a person; None: all clips do.
-        contract: ``contract.json``.
-        provenance: of the test data: ``real``, ``simulated`` or ``synthetic``.
-        not_for_use_with: groups below the policy's bound, or with insufficient evidence.
-        verified: result of :func:`verify_bundle`.
+    ``model`` is on the CPU, in float32 and evaluation mode; ``model(frames, valid, landmarks)`` returns logits (B, K),
+    in the order of ``labels``, which ``temperature`` divides before the softmax. Clips whose largest calibrated
+    probability is below ``threshold``, in [0, 1], go to a person; None: all clips do. ``provenance`` is that of the
+    test data. The groups ``not_for_use_with`` are below the policy's bound, or have insufficient evidence.
     """
 
     model: ClipClassifier
@@ -170,11 +163,9 @@ class Released:
 
 
 def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind: str, name: str) -> None:
-    """Write and sign a bundle, whole or not at all.
-
-    ``files`` holds the content of each file of :data:`CONTENT`, ``kind`` is :data:`RELEASE` or :data:`DEMONSTRATION`,
-    ``name`` is the run's. Raises FerIdError where ``path`` exists: an existing bundle is not replaced.
-    """
+    """Write and sign a bundle, whole or not at all. ``files`` holds the content of each file of :data:`CONTENT`,
+    ``kind`` is :data:`RELEASE` or :data:`DEMONSTRATION`, ``name`` is the run's. Raises FerIdError where ``path``
+    exists: an existing bundle is not replaced."""
     if set(files) != set(CONTENT):
         raise ValueError(f"a bundle holds {CONTENT}, given were {sorted(files)}")
     manifest = {
@@ -182,7 +173,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
         "kind": kind,
         "name": name,
         "signed_by": signer.fingerprint,
-        "files": {file: _sha256(files[file]) for file in CONTENT},
+        "files": {file: hashlib.sha256(files[file]).hexdigest() for file in CONTENT},
     }
     with atomic_folder(path) as draft:
         for file, content in files.items():
@@ -193,14 +184,12 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
 
 
 def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
-    """Check every file of a bundle against its signed manifest.
+    """Check every file of a bundle against its signed manifest; raise BundleError or SignatureError where one was
+    changed.
 
-    ``trusted_key`` is the fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits). None
-    accepts any key, and ``trust`` of the result states whether it is this machine's own.
-
-    Raises:
-        BundleError: no bundle; a file was changed, removed or added; or another key signed it.
-        SignatureError: the manifest was changed after it was signed.
+    ``trusted_key`` is the fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits):
+    another signer is a BundleError. None accepts any key, and ``trust`` of the result states whether it is this
+    machine's own.
     """
     path = Path(path)
     content, signed = _object(path / MANIFEST), json.loads(_object(path / SIGNATURE))
@@ -216,11 +205,9 @@ def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
 
 
 def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
-    """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed.
-
-    Raises BundleError and SignatureError as that function, BundleError for an invalid contract, and CheckpointError
-    where the weights do not fit the model of the contract.
-    """
+    """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed. Raises
+    BundleError and SignatureError as that function, BundleError for an invalid contract, and CheckpointError where the
+    weights do not fit the model of the contract."""
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.models.config import ModelConfig
@@ -270,7 +257,7 @@ def _checked_manifest(path: Path, manifest: Mapping[str, object]) -> Manifest:
         file = path / name
         if not file.is_file() or file.is_symlink():
             problems.add(f"{name}: missing")
-        elif _sha256(read_bytes(file, BundleError, most=MOST_FILE)) != expected:
+        elif hashlib.sha256(read_bytes(file, BundleError, most=MOST_FILE)).hexdigest() != expected:
             problems.add(f"{name}: changed since the bundle was signed")
     problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
     return known
@@ -282,7 +269,3 @@ def _as_fingerprint(text: str) -> str:
     if not FINGERPRINT.fullmatch(plain):
         raise BundleError(f"{text!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")
     return plain
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

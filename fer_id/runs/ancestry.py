@@ -23,10 +23,8 @@ def open_fold(path: str | Path, name: str) -> RunDir:
 
 
 def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
-    """Yield the run and all runs whose weights went into it; of cross-validations the fold of the same name.
-
-    Raises RunError where an ancestor is missing, so that its training data are not known.
-    """
+    """Yield the run and all runs whose weights went into it; of cross-validations the fold of the same name. Raises
+    RunError where an ancestor is missing, so that its training data are not known."""
 
     def parents(descendant: Path) -> Iterator[Path]:
         for path in RunDir(descendant).job().parents:
@@ -51,15 +49,11 @@ def recorded_ancestry(run: RunDir) -> Iterator[RunDir]:
 
 
 def descendants(jobs: Mapping[Path, Job], starts: Iterable[Path], root: Path) -> set[Path]:
-    """Return the resolved folders of some runs, of runs that pool them, and of all runs that started from these.
+    """Return the resolved folders of some runs (``starts``), of runs that pool them, and of all runs that started from
+    these.
 
-    A run records its parents as they were typed: relative to the working directory of its training, which is mostly
-    the parent folder of ``root``.
-
-    Args:
-        jobs: ``job.json`` of all runs, by their folders.
-        starts: resolved folders of runs.
-        root: the folder of all runs.
+    ``jobs`` are those of all runs below ``root`` by their folders. A run records its parents as they were typed:
+    relative to the working directory of its training, which is mostly the parent folder of ``root``.
     """
     later: dict[Path, list[Path]] = defaultdict(list)
     for path, job in jobs.items():

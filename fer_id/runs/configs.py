@@ -9,30 +9,31 @@ from typing import TypedDict, cast
 
 from pydantic import JsonValue
 
+Tree = Mapping[str, object]
+"""A configuration, or a section of one."""
 
-class DataSection(TypedDict, total=False):
-    """Section ``data``, as far as the library reads it."""
+
+class Named(TypedDict, total=False):
+    """A section that has a name, such as ``protocol``."""
 
     name: str
+
+
+class DataSection(Named, total=False):
+    """Section ``data``, as far as the library reads it."""
+
     store: list[str]
     drop_duplicates: bool
 
 
-class ModelSection(TypedDict, total=False):
+class ModelSection(Named, total=False):
     """Section ``model``, as far as the library reads it."""
 
-    name: str
     encoder: str
     head: str
     landmarks: int
     pretrained: bool
     weights: str | None
-
-
-class ProtocolSection(TypedDict, total=False):
-    """Section ``protocol``, as far as the library reads it."""
-
-    name: str
 
 
 class TrainerSection(TypedDict, total=False):
@@ -54,7 +55,7 @@ class Config(TypedDict, total=False):
     name: str
     data: DataSection
     model: ModelSection
-    protocol: ProtocolSection
+    protocol: Named
     trainer: TrainerSection
 
 
@@ -63,7 +64,7 @@ FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 
 _IMAGES = {"source": None, "validation_fraction": 0.1, "split_seed": 0, "audit_radius": 12, "audit_correlation": 0.95}
 _STILLS = _IMAGES | {"landmarks": "none", "workers": 1, "face_landmarker": None}
-RETIRED: Mapping[str, Mapping[str, object]] = {
+RETIRED: Mapping[str, Tree] = {
     "fer2013": _STILLS | {"labels": "fer2013", "votes": None, "row_flags": None},
     "ferplus": _STILLS | {"labels": "ferplus_majority", "votes": None, "row_flags": None},
     "affectnet": _IMAGES | {"images": None, "unreadable": "error"},
@@ -84,7 +85,7 @@ earlier sweep keep their hash."""
 RETIRED_KEYS = frozenset(key for defaults in RETIRED.values() for key in defaults)
 
 
-def job_hash(config: Mapping[str, object]) -> str:
+def job_hash(config: Tree) -> str:
     """Return twelve hexadecimal digits that are equal for equal trainings, whatever the name of the run.
 
     Hashed are the settings of a whole resolved configuration, without ``name`` and :data:`FREE_KEYS`.
@@ -96,15 +97,12 @@ def job_hash(config: Mapping[str, object]) -> str:
     """
     leaves = dict(_leaves(config))
     retired = {f"data.{key}": value for key, value in RETIRED.get(str(leaves.get("data.name")), {}).items()}
-    counted = {
-        key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(FREE_KEYS)
-    }
-    if not counted.get("trainer.callbacks", True):  # a newer setting: without callbacks older trials keep their hash
-        del counted["trainer.callbacks"]
+    free = FREE_KEYS if leaves.get("trainer.callbacks") else ("trainer.callbacks", *FREE_KEYS)  # newer than old trials
+    counted = {key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(free)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _leaves(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+def _leaves(config: Tree, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in config.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
@@ -112,9 +110,7 @@ def _leaves(config: Mapping[str, object], prefix: str = "") -> Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
-def differences(
-    left: Mapping[str, object], right: Mapping[str, object], prefix: str = ""
-) -> dict[str, tuple[JsonValue, JsonValue]]:
+def differences(left: Tree, right: Tree, prefix: str = "") -> dict[str, tuple[JsonValue, JsonValue]]:
     """Return the dotted keys whose values differ between two configurations, with both values (None where absent)."""
     changes: dict[str, tuple[JsonValue, JsonValue]] = {}
     for key in {**left, **right}:
@@ -126,7 +122,7 @@ def differences(
     return changes
 
 
-def with_defaults(config: Mapping[str, object], usual: Mapping[str, object]) -> dict[str, object]:
+def with_defaults(config: Tree, usual: Tree) -> dict[str, object]:
     """Return a configuration with defaults for the settings that it lacks."""
     filled = {**usual, **config}
     for key, default in usual.items():

@@ -19,7 +19,6 @@ from fer_id.parquet import read_parquet
 from fer_id.runs.ancestry import descendants
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
-from fer_id.runs.uploads import read_uploads, write_uploads
 from fer_id.store.card import StoreCard
 from fer_id.store.format import PARTS
 
@@ -28,14 +27,11 @@ from fer_id.store.format import PARTS
 class Erased:
     """Result of the erasure from the runs of one folder.
 
-    Attributes:
-        quarantined: runs that learned from the child, were chosen by its clips, or descend from such a run.
-        cleaned: runs that only tested the child, now without its predictions and without any picture.
-        removed: folds that tested this child alone.
-        uploaded: W&B runs that were online, for deletion by hand.
-        pictures: W&B run, online or not -> number of pictures of the child that it holds.
-        searched: number of runs that were read.
-        problems: runs that could not be read or cleaned.
+    ``quarantined`` learned from the child, were chosen by its clips, or descend from such a run; ``cleaned`` only
+    tested the child, now without its predictions and without any picture; ``removed`` are folds that tested this child
+    alone. ``uploaded`` are W&B runs that were online, for deletion by hand; ``pictures`` counts the child's of each W&B
+    run, online or not. ``searched`` is the number of runs that were read; ``problems`` are of runs that could not be
+    read or cleaned.
     """
 
     quarantined: list[Path] = field(default_factory=list)
@@ -82,9 +78,7 @@ def erase_from_store(path: Path, subject: str) -> int:
 
 def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
     """Quarantine, clean or remove every run below ``root`` that has the subject (a pseudonym) among its data.
-
-    ``reason`` is the content of ``QUARANTINED`` and begins with the pseudonym.
-    """
+    ``reason`` is the content of ``QUARANTINED`` and begins with the pseudonym."""
     problems, jobs = Problems(str(root)), dict[Path, Job]()
     for path in sorted(root.rglob("job.json")):
         try:
@@ -102,7 +96,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
             continue
         erased.uploaded += _uploaded(run)
         try:
-            erased.pictures |= Counter(line["wandb_run"] for line in read_uploads(run) if line["subject_id"] == subject)
+            erased.pictures |= Counter(line["wandb_run"] for line in run.uploads() if line["subject_id"] == subject)
             with locked(run.path, RunError):  # a training in progress would write the data again
                 if _of_fold(run, subject):
                     shutil.rmtree(run.path)
@@ -155,7 +149,7 @@ def _clean(run: RunDir, job: Job, subject: str) -> None:
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
     run.write_job(_without(job, subject))
     if (run.path / "uploads.jsonl").exists():
-        write_uploads(run, [line for line in read_uploads(run) if line["subject_id"] != subject])
+        run.write_uploads(line for line in run.uploads() if line["subject_id"] != subject)
     pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):

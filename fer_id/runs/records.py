@@ -60,15 +60,11 @@ class Interval(Part):
 
 
 Intervals = dict[str, Interval | None]
-NullableIntervals = Annotated[Intervals, null_as({})]
-NullableNumbers = Annotated[Numbers, null_as({})]
 
 
 def read_record(shape: type[PartType], path: Path, hint: str = "") -> PartType:
-    """Return a run's file as a typed record; ``hint`` is how it can be made again.
-
-    Raises RunError where the file is missing, damaged, or does not match the class; each place is named.
-    """
+    """Return a run's file as a typed record; ``hint`` is how it can be made again. Raises RunError where the file is
+    missing, damaged, or does not match the class; each place is named."""
     try:
         return record(shape, read_json(path, RunError), str(path), RunError)
     except RunError as problem:

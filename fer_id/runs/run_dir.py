@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
@@ -14,7 +15,7 @@ from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
-from fer_id.runs.configs import FREE_KEYS, RETIRED_KEYS, Config, differences, with_defaults
+from fer_id.runs.configs import FREE_KEYS, RETIRED_KEYS, Config, Tree, differences, with_defaults
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
@@ -37,17 +38,10 @@ class RunDir:
     @classmethod
     @contextmanager
     def claim(
-        cls,
-        path: str | Path,
-        config: Mapping[str, object],
-        job: Job,
-        usual: Mapping[str, object] | None = None,
-        changeable: tuple[str, ...] = (),
+        cls, path: str | Path, config: Tree, job: Job, usual: Tree | None = None, changeable: tuple[str, ...] = ()
     ) -> Iterator[RunDir]:
         """Create or resume the run as :meth:`create` does, locked for this process, and remove half-written files.
-
-        Raises RunError as :meth:`create`, or where another process works on the run.
-        """
+        Raises RunError as :meth:`create`, or where another process works on the run."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, RunError):
@@ -57,18 +51,11 @@ class RunDir:
 
     @classmethod
     def create(
-        cls,
-        path: str | Path,
-        config: Mapping[str, object],
-        job: Job,
-        usual: Mapping[str, object] | None = None,
-        changeable: tuple[str, ...] = (),
+        cls, path: str | Path, config: Tree, job: Job, usual: Tree | None = None, changeable: tuple[str, ...] = ()
     ) -> RunDir:
-        """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`.
-
-        Dotted keys in ``changeable`` may differ; ``job.json`` then records the change under ``resumed_with``. Raises
-        RunError where the folder holds a finished run, or one of another configuration or on other data.
-        """
+        """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`. Dotted keys in
+        ``changeable`` may differ; ``job.json`` then records the change under ``resumed_with``. Raises RunError where
+        the folder holds a finished run, or one of another configuration or on other data."""
         run = cls(path)
         run.require_consent()
         if run.done:
@@ -93,10 +80,8 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
-        """Open an existing run, with ``unfinished`` also one without ``DONE``.
-
-        Raises RunError: no such run, a quarantined one, or one that is not finished.
-        """
+        """Open an existing run, with ``unfinished`` also one without ``DONE``. Raises RunError: no such run, a
+        quarantined one, or one that is not finished."""
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
@@ -120,15 +105,12 @@ class RunDir:
 
     @property
     def _begun(self) -> bool:
-        """True once the run has a checkpoint or a fold."""
         return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
-    def changed(self, config: Mapping[str, object], usual: Mapping[str, object] | None = None) -> list[str]:
+    def changed(self, config: Tree, usual: Tree | None = None) -> list[str]:
         """Return the dotted keys in which this run differs from a configuration; :data:`FREE_KEYS` do not count.
-
         ``auto`` never differs: the run holds the value that was decided. ``usual`` has the defaults of all settings,
-        which stand for settings that did not exist when the run was begun.
-        """
+        which stand for settings that did not exist when the run was begun."""
         changes = differences(with_defaults(self.config(), usual or {}), config)
         return sorted(key for key, (_, new) in changes.items() if new != "auto" and not key.startswith(FREE_KEYS))
 
@@ -171,9 +153,7 @@ class RunDir:
 
     def finish(self) -> None:
         """Write ``DONE``, the last file of a run: the SHA-256 of its best checkpoint; empty for a cross-validation.
-
-        Raises RunError where the consent of a subject that the run learned from was withdrawn meanwhile.
-        """
+        Raises RunError where the consent of a subject that the run learned from was withdrawn meanwhile."""
         self.require_consent()
         best = self.path / "checkpoints" / "best.ckpt"
         atomic_write_text(self.path / "DONE", f"{sha256(best)}  checkpoints/best.ckpt\n" if best.is_file() else "")
@@ -204,10 +184,8 @@ class RunDir:
         return int(self.path.name) if self.path.parent.name == CROSS_FIT and self.path.name.isdigit() else None
 
     def checkpoint(self, which: str = "best") -> Path:
-        """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``.
-
-        Raises RunError: the file does not exist, or the run is finished and the file is not the one it finished with.
-        """
+        """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``. Raises RunError: the file does not exist, or
+        the run is finished and the file is not the one it finished with."""
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run did not train this far, or it is a cross-validation")
@@ -226,7 +204,7 @@ class RunDir:
             config["data"] = {key: value for key, value in data.items() if key not in RETIRED_KEYS}
         return cast("Config", config)
 
-    def write_config(self, config: Mapping[str, object]) -> None:
+    def write_config(self, config: Tree) -> None:
         """Write ``config.yaml``."""
         # Not allow_unicode: with it PyYAML turns U+0085 into a space.
         atomic_write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
@@ -255,10 +233,8 @@ class RunDir:
         metrics.write(self.path / "metrics.json")
 
     def predictions(self) -> pd.DataFrame:
-        """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
-
-        Raises RunError: missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice.
-        """
+        """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips. Raises RunError:
+        missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice."""
         path = self.path / "predictions.parquet"
         hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
         hint += "training again"
@@ -285,11 +261,24 @@ class RunDir:
         """Write ``predictions.parquet`` atomically."""
         atomic_write_bytes(self.path / "predictions.parquet", table.to_parquet(index=False))
 
+    def uploads(self) -> list[dict[str, str]]:
+        """Return ``uploads.jsonl``: ``wandb_run`` (its id), ``key``, ``clip_id`` and ``subject_id`` of each picture of
+        a real face that was sent to W&B; a withdrawal of consent lists them."""
+        path = self.path / "uploads.jsonl"
+        return record(list[dict[str, str]], read_json_lines(path, RunError), str(path), RunError)
+
+    def write_uploads(self, pictures: Iterable[Mapping[str, str]]) -> None:
+        """Replace ``uploads.jsonl``; without a picture it is empty."""
+        atomic_write_text(self.path / "uploads.jsonl", "".join(f"{json.dumps(line)}\n" for line in pictures))
+
+    def note_uploads(self, wandb_run: str, pictures: Sequence[Mapping[str, str]]) -> None:
+        """Append pictures that were sent to the W&B run of this id: ``key``, ``clip_id`` and ``subject_id`` of each."""
+        if pictures:
+            self.write_uploads([*self.uploads(), *({"wandb_run": wandb_run, **picture} for picture in pictures)])
+
     def learning_curve(self) -> pd.DataFrame:
         """Return ``metrics.jsonl``, a row per epoch; empty without the file. A last line cut by a crash is dropped.
-
-        Raises RunError where the file cannot be read, or another line is not a JSON object of numbers.
-        """
+        Raises RunError where the file cannot be read, or another line is not a JSON object of numbers."""
         path = self.path / "metrics.jsonl"
         lines = read_json_lines(path, RunError)
         return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))

@@ -8,10 +8,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.callbacks.checkpoint import WholeFiles
-from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.record import run_callbacks
-from fer_id.callbacks.resuming import find_start, forget_previous, resume_at
+from fer_id.callbacks.checkpoint import WholeFiles, find_start, forget_previous, resume_at
+from fer_id.callbacks.record import WritePredictions, run_callbacks
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
@@ -40,12 +38,8 @@ class TrainingRun(RunDir):
     ) -> TrainingRun:
         """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data.
 
-        Args:
-            path: the folder.
-            task: with the nn.Module that is trained as ``model``.
-            data: a data module of fer_id.
-            start: the run whose weights the model starts from, recorded as the parent: a withdrawal from it reaches
-                this run.
+        ``task.model`` is the nn.Module that is trained, ``data`` a data module of fer_id. ``start``, the run whose
+        weights the model starts from, is recorded as the parent: a withdrawal from it reaches this run.
 
         Raises:
             ConfigError: ``task`` or ``data`` is of another kind.
@@ -81,21 +75,17 @@ class TrainingRun(RunDir):
 
 
 class ResumeRun(pl.Callback):
-    """Callback that resumes a run from its last whole checkpoint and locks it against other processes.
-
-    ``config.yaml`` records ``monitor`` with the settings that the Trainer decides.
-    """
+    """Callback that resumes a run from its last whole checkpoint and locks it against other processes. ``config.yaml``
+    records ``monitor`` with the settings that the Trainer decides."""
 
     def __init__(self, run: RunDir, monitor: str) -> None:
         self.run, self.monitor = run, monitor
         self._held = ExitStack()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from.
-
-        Raises RunError where the run is finished or quarantined, or another process works on it, and CheckpointError
-        where a checkpoint holds more than weights.
-        """
+        """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from. Raises RunError
+        where the run is finished or quarantined, or another process works on it, and CheckpointError where a checkpoint
+        holds more than weights."""
         self.run.require_consent()
         trainer.strategy.checkpoint_io = WholeFiles()
         if stage != "fit":
@@ -122,11 +112,10 @@ class ResumeRun(pl.Callback):
             self.run.write_job(job.model_copy(update=changes))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let other processes work on the run again."""
+        """Let other processes work on the run again, also after an exception."""
         self._held.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Let other processes work on the run again."""
         self._held.close()
 
 
