@@ -66,6 +66,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """Files are flushed as far as the operating system: a test kills processes, never the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", os.fstat)
+        yield
+
+
 @pytest.fixture
 def without_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine without bf16 arithmetic, which says so once more."""
@@ -97,20 +105,30 @@ def landmark_model(shared_data: Path) -> str:
     return str(shared_data / "models" / "face_landmarker.task")
 
 
+PARTS = ("json", "crops", "landmarks")
+"""Files of a followed video; one with several faces has pictures too, with names of children, and is followed anew."""
+
+
 @pytest.fixture(scope="session")
 def _faces() -> dict[tuple[object, ...], list[Any]]:
     return {}
 
 
 @pytest.fixture(scope="module")
-def remembered_faces(_faces: dict[tuple[object, ...], list[Any]]) -> Iterator[None]:
-    """Detect the faces of a picture once per process and settings, however many tests follow the same videos.
+def remembered_faces(
+    _faces: dict[tuple[object, ...], list[Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Find the faces of a picture, and follow the face of a video, once per process and settings, however many tests
+    prepare the same videos.
 
     ``test_landmarks.py`` shows that the same image gives the same points, whatever came before.
     """
+    from data_modules import videos
     from fer_id.preprocessing.landmarks import FaceLandmarker
 
-    begin, detect = FaceLandmarker.__init__, FaceLandmarker.detect
+    begin, detect, follow = FaceLandmarker.__init__, FaceLandmarker.detect, videos._follow
+    parts = tmp_path_factory.getbasetemp() / "parts"
+    parts.mkdir(exist_ok=True)
 
     def begin_noting(self: Any, *settings: Any, **more: Any) -> None:
         self.settings = (settings, tuple(more.items()))
@@ -124,9 +142,26 @@ def remembered_faces(_faces: dict[tuple[object, ...], list[Any]]) -> Iterator[No
             _faces[key] = detect(self, image)
         return [*_faces[key]]
 
+    def follow_once(job: videos.VideoJob, folder: Path, bundle: Path) -> Any:
+        settings = (job.fps, job.min_eye_distance, job.gray, [(s.start_s, s.end_s, s.marks) for s in job.stretches])
+        remembered = parts / hashlib.sha256(job.path.read_bytes() + repr(settings).encode()).hexdigest()
+        if remembered.is_dir():
+            for path in remembered.iterdir():
+                shutil.copy(path, folder / f"{job.part}{path.suffix}")
+            return None
+        problem = follow(job, folder, bundle)
+        made = [*folder.glob(f"{job.part}.*")]
+        if problem is None and {path.name for path in made} == {f"{job.part}.{kind}" for kind in PARTS}:  # no sheets
+            draft = Path(tempfile.mkdtemp(dir=parts))
+            for path in made:
+                shutil.copy(path, draft / f"part{path.suffix}")
+            draft.rename(remembered)
+        return problem
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(FaceLandmarker, "__init__", begin_noting)
         patch.setattr(FaceLandmarker, "detect", detect_once)
+        patch.setattr(videos, "_follow", follow_once)
         yield
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from fer_id.models.build import ModelConfig, build_model
-from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
 
 
@@ -43,13 +43,22 @@ def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> Model
     """
     with torch.device("meta"):
         model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
+    with torch.no_grad():
+        frame, features = _counted(
+            lambda: model.encode(
+                torch.zeros(1, 1, 3, CROP, CROP, device="meta"),
+                landmarks=torch.zeros(1, 1, LANDMARKS, 2, device="meta"),
+            )
+        )
+        valid = torch.ones(1, frames, dtype=torch.bool, device="meta")
+        head, _ = _counted(lambda: model.classify(model.pool(features.expand(1, frames, -1), valid)))
     return ModelCost(
         name=config.name,
         encoder=config.encoder,
         head=config.head,
         parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        frame=_multiply_adds(model, 1, whole=False),
-        clip=_multiply_adds(model, frames, whole=True),
+        frame=frame,
+        clip=frames * frame + head,
     )
 
 
@@ -58,11 +67,8 @@ def cost_table(configs: Iterable[ModelConfig], classes: int = 5, frames: int = 1
     return [model_cost(config, classes, frames) for config in configs]
 
 
-def _multiply_adds(model: ClipClassifier, frames: int, *, whole: bool) -> int:
-    clip = torch.zeros(1, frames, 3, CROP, CROP, device="meta")
-    valid = torch.ones(1, frames, dtype=torch.bool, device="meta")
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        features = model.encode(clip, landmarks=torch.zeros(1, frames, LANDMARKS, 2, device="meta"))
-        if whole:
-            model.classify(model.pool(features, valid))
-    return int(counter.get_total_flops()) // 2
+def _counted(compute: Callable[[], Tensor]) -> tuple[int, Tensor]:
+    """Return the multiply-adds of a computation, and its result."""
+    with FlopCounterMode(display=False) as counter:
+        result = compute()
+    return int(counter.get_total_flops()) // 2, result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from fer_id.preprocessing.hdr import is_hdr, to_bt709
@@ -33,11 +34,12 @@ class Display:
         width, height = self._coded[0] - left - right, self._coded[1] - top - bottom
         self._shown = slice(top, top + height), slice(left, left + width)
         self._stored = width, height
+        self._reformatter = VideoReformatter()  # for all frames: its tables cost more than converting one
         self._size = max(1, round(width * aspect)) if aspect and 0.1 <= aspect <= 10 else width, height
 
     def rgb(self, frame: Any) -> NDArray[np.uint8]:
         """Return a PyAV ``VideoFrame`` as uint8 (H, W, 3), RGB."""
-        image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else frame.to_ndarray(format="rgb24")
+        image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else self._converted(frame)
         if frame.interlaced_frame:
             image = without_combs(image)
         if self._coded == (frame.width, frame.height):
@@ -46,6 +48,10 @@ class Display:
         if self._size != size and _same_shape(self._stored, size):
             image = _resized(image, *self._size)
         return oriented(image, _display_matrix(frame))
+
+    def _converted(self, frame: Any) -> NDArray[np.uint8]:
+        rgb: NDArray[np.uint8] = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
+        return rgb
 
 
 def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:

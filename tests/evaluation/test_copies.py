@@ -91,7 +91,7 @@ def test_copying_every_clip_ten_times_narrows_no_interval_of_a_run(subjects: tup
     assert once.reasons == copied.reasons
 
 
-@pytest.mark.parametrize("subjects", [FEW, MANY])
+@pytest.mark.parametrize("subjects", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_copying_every_clip_ten_times_narrows_no_interval_of_a_comparison(subjects: tuple[int, int], seed: int) -> None:

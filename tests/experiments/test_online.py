@@ -292,6 +292,7 @@ def specification(sweeps: Path = SWEEPS) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_the_panels_of_the_dashboard_use_logged_keys(
     study: Path, sweep_file: Path, wandb_run: Callable[[Path], SimpleNamespace]
 ) -> None:

@@ -90,7 +90,8 @@ def test_another_models_logits_differ(lstm: tuple[ClipClassifier, OnnxModel]) ->
     assert parity(other, onnx, noise_clips(2, FRAMES, seed=6))["max_difference"] > TOLERANCE
 
 
-@pytest.mark.parametrize("head", ["lstm", pytest.param("attention", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["lstm", "attention"])
 def test_landmarks_go_in_too(head: str) -> None:
     model, onnx = exported(head, landmarks=16)
     frames, valid, landmarks = next(noise_clips(1, FRAMES, seed=7))

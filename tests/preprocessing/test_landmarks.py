@@ -54,6 +54,7 @@ def test_the_mapping_is_68_points_with_the_agreed_ones():
     np.testing.assert_array_equal(mesh_to_68(mesh)[8], mesh[152])
 
 
+@pytest.mark.slow
 def test_faces_of_fer2013_are_found_at_the_known_rate(points):
     detected = np.isfinite(points).all(axis=(1, 2))
     assert np.isnan(points[~detected]).all()
@@ -109,6 +110,7 @@ def test_the_same_image_gives_the_same_points(stills, points, landmarker):
     np.testing.assert_array_equal(landmarks_of_still(stills[index], landmarker), first)
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_in_order_and_draw_as_needed(stills, points, bundle):
     drawn = []
     images = [*stills[:40], np.full((48, 48, 3), 90, np.uint8), *stills[40:160]]

@@ -41,6 +41,7 @@ def _height(area, time: float) -> float:
     return 0.0
 
 
+@pytest.mark.slow
 def test_a_long_video_continues_in_rows(make) -> None:
     count = int(LONGEST_ROW_S)  # windows of two seconds: two rows
     figure = draw(make([SURE] * count))

@@ -59,6 +59,7 @@ def test_a_part_is_the_clips_of_its_children() -> None:
     assert part.counts.sum() == 2 * rows.sum()
 
 
+@pytest.mark.slow
 def test_the_truth_is_a_pooled_score_that_small_cohorts_scatter_around(truth: dict[str, float]) -> None:
     assert truth == pytest.approx(population_of(10_000, seed=6), abs=0.03)
     assert {score for score, _ in all_intervals(draw_cohort(np.random.default_rng(0), 12))} == truth.keys()

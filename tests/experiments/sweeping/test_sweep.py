@@ -138,6 +138,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "trials.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 @BOTH_WAYS
 def test_every_fold_selects_for_itself(
     trained: str, write_file: WriteFile, drawn: Path, tmp_path: Path, capsys: Told

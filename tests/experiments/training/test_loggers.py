@@ -25,6 +25,7 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "")
 
 
+@pytest.mark.slow
 def test_leaving_one_child_out_reads_as_one_study(drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path) -> None:
     subjects = sorted(pd.read_parquet(drawn / "clips.parquet")["subject_id"].unique())[:2]
     only = f"protocol.only=[{','.join(subjects)}]"
@@ -53,6 +54,7 @@ def test_leaving_one_child_out_reads_as_one_study(drawn: Path, tiny: Tiny, wandb
     assert whole.summary["test/happy/recall"] == metrics["per_class"]["happy"]["recall"]
 
 
+@pytest.mark.slow
 def test_the_summary_is_of_the_best_epoch_and_a_resumed_run_is_whole(
     drawn: Path, tiny: Tiny, wandb_run: Read, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -388,7 +388,7 @@ def opened(finished: Path, tmp_path: Path) -> dict[str, RunDir]:
     ("verb", "result"),
     [
         pytest.param(("explain", "clips=4", "checks=2"), "explain/explain.json", marks=pytest.mark.slow),
-        (("controls",), "controls.json"),
+        pytest.param(("controls",), "controls.json", marks=pytest.mark.slow),
         (("uncertainty", "members=3"), "uncertainty/uncertainty.json"),
     ],
     ids=["explain", "controls", "uncertainty"],

@@ -40,7 +40,9 @@ def test_the_model_answers_as_the_run_recorded(pretrained: RunDir) -> None:
         np.testing.assert_allclose(logits.numpy(), recorded, atol=1e-5)
 
 
-@pytest.mark.parametrize("verb", ["explain", "controls", "uncertainty"])
+@pytest.mark.parametrize(
+    "verb", ["uncertainty", *(pytest.param(verb, marks=pytest.mark.slow) for verb in ("explain", "controls"))]
+)
 def test_no_verb_fetches_pretrained_weights_again(
     pretrained: RunDir, verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,7 +50,13 @@ def filmed(drawn: Path, store: Path) -> Path:
     return store
 
 
-@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+FEW = ("adabn", "dann", "gradual")
+"""Strategies of which no other one has the parts: unlabelled clips, source clips, and stages; the rest is slow."""
+
+
+@pytest.mark.parametrize(
+    "strategy", [*FEW, *(pytest.param(name, marks=pytest.mark.slow) for name in sorted({*STRATEGIES}.difference(FEW)))]
+)
 def test_every_strategy_ends_in_a_run_of_the_left_out_child(
     strategy: str, tiny: Tiny, drawn: Path, source: RunDir, tmp_path: Path
 ) -> None:

@@ -225,6 +225,7 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> str:
     return "timm:elsewhere_net"
 
 
+@pytest.mark.slow
 def test_a_model_registered_by_another_package(tiny: Tiny, drawn: Path, tmp_path: Path, registered: str) -> None:
     arguments = [argument for argument in tiny(drawn, tmp_path, "name=a/b") if not argument.startswith("model")]
     assert main([*arguments, f"model={registered}"]) == DONE

@@ -195,8 +195,11 @@ def test_flagged_windows_name_no_label_in_any_output(run: RunDir, predict: Predi
 @pytest.mark.parametrize(
     ("review", "reason", "message"),
     [
-        (None, None, "the run has no threshold of confidence"),
-        ({"risk": 0.2, "thresholds": {}}, None, "no threshold kept the share of wrong answers at 0.2"),
+        pytest.param(None, None, "the run has no threshold of confidence", marks=pytest.mark.slow),
+        pytest.param(
+            *({"risk": 0.2, "thresholds": {}}, None, "no threshold kept the share of wrong answers at 0.2"),
+            marks=pytest.mark.slow,
+        ),
         ({"risk": 0.2, "thresholds": {"holdout": None}}, "2 subjects to choose on", "review: 2 subjects to choose on."),
     ],
 )

@@ -125,7 +125,10 @@ DRAWING = ("trainer.max_epochs=3", "model.dropout=0.3", "optim.schedule=one_cycl
 
 @pytest.mark.parametrize(
     ("workers", "where", "method", "stops"),
-    [(0, ClipClassification, "training_step", [3, 3]), (1, Record, "on_train_epoch_end", [1])],
+    [
+        (0, ClipClassification, "training_step", [3, 3]),
+        pytest.param(1, Record, "on_train_epoch_end", [1], marks=pytest.mark.slow),
+    ],
     ids=["within the second epoch and the third", "at the end of the second epoch, with a worker"],
 )
 def test_a_resumed_run_equals_the_uninterrupted_one(

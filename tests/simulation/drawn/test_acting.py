@@ -71,6 +71,7 @@ def test_neutral_faces_move_too() -> None:
     assert np.ptp(clip("neutral").activation, axis=0).max() > 0.05
 
 
+@pytest.mark.slow
 def test_change_is_more_informative_than_any_single_frame() -> None:
     """Logistic regression, leave one subject out: features of change beat the best frame by 5 points or more."""
     shapes, labels, who = [], [], []
