@@ -205,7 +205,7 @@ def main(names: Sequence[str]) -> int:
     """
     import torch
 
-    from fer_id.runs.environment import machine
+    from fer_id.runs.description import machine
     from fer_id.tasks.numerics import supports
 
     try:

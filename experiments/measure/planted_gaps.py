@@ -28,7 +28,7 @@ from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.files import write_json
 from fer_id.labels import TARGET
 from fer_id.progress import track
-from fer_id.release.group_rules import gap_reasons, group_reasons
+from fer_id.release.gate import gap_reasons, group_reasons
 from fer_id.release.policy import Policy, read_policy
 from fer_id.runs.metrics import Metrics, Subgroups
 from fer_id.runs.run_dir import RunDir

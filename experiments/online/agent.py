@@ -16,12 +16,12 @@ from typing import Any
 import yaml
 
 from experiments.online.config import WandbConfig
-from experiments.online.server import asking, require_server
 from experiments.sweeping.parameters import FLOAT, Parameter
 from experiments.sweeping.plan import Plan, read_plan
 from experiments.sweeping.spec import ARGUMENTS, find
 from fer_id.errors import ConfigError
 from fer_id.loggers.disclosure import PRIVATE_KEYS, holds_place
+from fer_id.loggers.server import asking, require_server
 from fer_id.progress import say
 
 OF_SERVER = ("description", "early_terminate", "run_cap")
@@ -29,18 +29,12 @@ OF_SERVER = ("description", "early_terminate", "run_cap")
 
 
 def work(config: WandbConfig) -> str:
-    """Register a sweep, unless ``config.id`` names a registered one, and run the server's trials to the end.
-
-    Returns:
-        the folder of the trials, and the sweep's identity.
-
-    Raises:
-        ConfigError: the sweep file is faulty, or its sweep must not be led by a server.
-        OnlineError: no API key, no network, or the server refuses.
-    """
-    logging_ = (f"logging.project={config.project}", "logging.wandb=online")
-    entity = (f"logging.entity={config.entity}",) if config.entity else ()
-    plan = read_plan(find(str(config.target)), None, config.root, (*config.overrides, *logging_, *entity))
+    """Register a sweep, unless ``config.id`` names a registered one, and run the server's trials to the end. Returns
+    the folder of the trials and the sweep's identity as text. Raises ConfigError where the sweep file is faulty or its
+    sweep must not be led by a server, and OnlineError: no API key, no network, or the server refuses."""
+    logged = [f"logging.project={config.project}", "logging.wandb=online"]
+    logged += [f"logging.entity={config.entity}"] if config.entity else []
+    plan = read_plan(find(str(config.target)), None, config.root, (*config.overrides, *logged))
     registration = registered(plan)
     require_server()
     import wandb
@@ -55,13 +49,9 @@ def work(config: WandbConfig) -> str:
     return f"trials: {plan.folder}, sweep {identity}"
 
 
-def registered(plan: Plan) -> dict[str, Any]:
-    """Return the registration of a sweep for the server.
-
-    Raises:
-        ConfigError: a wrong setting; a precision that this machine lacks; folds, each of which must be searched by
-            itself; or a parameter with the name of a place.
-    """
+def registered(plan: Plan) -> dict[str, object]:
+    """Return the registration of a sweep for the server. Raises ConfigError: a wrong setting; a precision that this
+    machine lacks; folds, each of which must be searched by itself; or a parameter with the name of a place."""
     first, sweep = plan.check(), plan.sweep
     plan.require_precision(first)
     if first.protocol.name in ("kfold", "loso"):
@@ -87,18 +77,18 @@ def registered(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _of_wandb(parameter: Parameter) -> dict[str, Any]:
+def _of_wandb(parameter: Parameter) -> dict[str, object]:
     """Return a parameter in W&B's format."""
     if parameter.choices:
         return {"values": [list(value) if isinstance(value, tuple) else value for value in parameter.choices]}
-    bounds: dict[str, Any] = {"min": parameter.low, "max": parameter.high}
+    bounds = {"min": parameter.low, "max": parameter.high}
     if parameter.log:
         return {"distribution": "log_uniform_values", **bounds}
     if parameter.kind == FLOAT and parameter.step is None:
         return {"distribution": "uniform", **bounds}
-    return {"distribution": "int_uniform" if parameter.step == 1 else "q_uniform", **bounds} | (
-        {} if parameter.step == 1 else {"q": parameter.step}
-    )
+    if parameter.step == 1:
+        return {"distribution": "int_uniform", **bounds}
+    return {"distribution": "q_uniform", **bounds, "q": parameter.step}
 
 
 def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -114,13 +104,7 @@ def trial_command(plan: Plan, run_id: str, parameters: Mapping[str, Any]) -> lis
 
 
 def make_agent(plan: Plan, identity: str, config: WandbConfig) -> Any:
-    """Return W&B's agent, with the command of this machine.
-
-    Args:
-        plan: the sweep on this machine.
-        identity: ``[entity/][project/]id`` of the sweep on the server.
-        config: the verb's configuration.
-    """
+    """Return W&B's agent for a sweep on the server, ``[entity/][project/]id``, with the command of this machine."""
     import multiprocessing
 
     import wandb
@@ -147,10 +131,10 @@ def hidden_host() -> Iterator[None]:
     """Replace the host's name in the block, with which W&B's agent registers."""
     from wandb import wandb_agent as module
 
-    wandb_agent: Any = module
-    real = wandb_agent.socket
-    wandb_agent.socket = SimpleNamespace(gethostname=lambda: "hidden")
+    agent: Any = module
+    real = agent.socket
+    agent.socket = SimpleNamespace(gethostname=lambda: "hidden")
     try:
         yield
     finally:
-        wandb_agent.socket = real
+        agent.socket = real

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.online.server import asking, require_server
 from experiments.sweeping.spec import SWEEPS, Sweep, read_sweep
 from fer_id.extras import require_extra
 from fer_id.labels import TARGET
+from fer_id.loggers.server import asking, require_server
 from fer_id.objectives import MONITOR, OBJECTIVES
 
 TITLE = "fer_id: studies, folds and sweeps"
@@ -29,16 +29,11 @@ WHOLE, HALF = 24, 12
 
 def publish(project: str, entity: str | None, url: str | None) -> str:
     """Save the dashboard on the server and return its address; raise OnlineError where there is none, or it refuses.
-
-    Args:
-        project, entity: its project and team; without entity the account's default.
-        url: address of a report to replace; None: a new one.
-    """
+    Without ``entity`` it goes to the account's default team; ``url`` is the address of a report to replace."""
     require_server()
     import wandb
 
     wr = _library()
-
     with asking():
         report = build(project, entity or wandb.Api().default_entity or "")
         if url is not None:
@@ -49,11 +44,7 @@ def publish(project: str, entity: str | None, url: str | None) -> str:
 
 
 def _library() -> Any:
-    """Return W&B's module of reports, untyped.
-
-    Raises:
-        MissingExtraError: it is not installed.
-    """
+    """Return W&B's module of reports, untyped; raise MissingExtraError where it is not installed."""
     require_extra("workspaces", "the W&B dashboard")
     import wandb_workspaces.reports.v2 as library
 
@@ -61,24 +52,16 @@ def _library() -> Any:
 
 
 def build(project: str, entity: str, sweeps: Path = SWEEPS) -> Any:
-    """Build the report, without saving it.
-
-    Args:
-        project, entity: project and team of its runs.
-        sweeps: the folder of sweep files; each has a section with its parameters.
-    """
+    """Build the report on the runs of a project without saving it; each sweep file in ``sweeps`` has a section."""
     wr = _library()
-
-    blocks: list[Any] = [wr.P(NOTE), *_studies(), *_folds()]
+    blocks: list[Any] = [wr.P(NOTE), *_studies(wr), *_folds(wr)]
     for path in sorted(sweeps.glob("*.yaml")):
-        blocks += _sweep(read_sweep(path))
+        blocks += _sweep(wr, read_sweep(path))
     return wr.Report(project=project, entity=entity, title=TITLE, description=NOTE, width="fluid", blocks=blocks)
 
 
-def _studies() -> list[Any]:
+def _studies(wr: Any) -> list[Any]:
     """Return the section of studies and single trainings: scores with intervals, recall by class, curves, settings."""
-    wr = _library()
-
     bounds = [f"{score}{side}" for score in INTERVALS for side in ("", "_low", "_high")]
     runs = wr.Runset(
         name="Studies and single trainings",
@@ -88,34 +71,32 @@ def _studies() -> list[Any]:
     )
     recalls = [f"test/{label}/recall" for label in TARGET.names]
     panels = [
-        _curve("Inner validation by study", [MONITOR], groupby="study.group"),
-        _curve("Inner validation of each", [MONITOR]),
-        _curve("Loss", ["train/loss", "val/loss"]),
-        wr.BarPlot(title="Test scores", metrics=_summaries(SCORES), layout=wr.Layout(w=HALF, h=8)),
-        wr.BarPlot(title="Recall by class", metrics=_summaries(recalls), layout=wr.Layout(w=HALF, h=8)),
+        _curve(wr, "Inner validation by study", [MONITOR], groupby="study.group"),
+        _curve(wr, "Inner validation of each", [MONITOR]),
+        _curve(wr, "Loss", ["train/loss", "val/loss"]),
+        *(
+            wr.BarPlot(title=title, metrics=[*map(wr.SummaryMetric, names)], layout=wr.Layout(w=HALF, h=8))
+            for title, names in (("Test scores", SCORES), ("Recall by class", recalls))
+        ),
         wr.RunComparer(diff_only="split", layout=wr.Layout(w=WHOLE, h=9)),
     ]
     return [wr.H1("Studies"), wr.PanelGrid(runsets=[runs], panels=panels)]
 
 
-def _folds() -> list[Any]:
+def _folds(wr: Any) -> list[Any]:
     """Return the section of the folds of studies, and their spread."""
-    wr = _library()
-
     runs = wr.Runset(
         name="Folds, by study",
         filters='Metric("JobType") == "fold"',
         groupby=["config.study.name"],
         pinned_columns=_columns("provenance", MONITOR, "val/best_epoch"),
     )
-    panels = [_curve(f"{name}, folds of a study", [name], groupby="study.name") for name in OBJECTIVES]
+    panels = [_curve(wr, f"{name}, folds of a study", [name], groupby="study.name") for name in OBJECTIVES]
     return [wr.H1("Folds"), wr.PanelGrid(runsets=[runs], panels=panels)]
 
 
-def _sweep(sweep: Sweep) -> list[Any]:
+def _sweep(wr: Any, sweep: Sweep) -> list[Any]:
     """Return the section of a sweep's trials: inner validation by parameter values."""
-    wr = _library()
-
     runs = wr.Runset(
         name=f"Trials of {sweep.name}",
         filters=f'Metric("JobType") == "trial" and Metric("Group") == "{sweep.name}"',
@@ -131,7 +112,7 @@ def _sweep(sweep: Sweep) -> list[Any]:
     panels = [
         wr.ParallelCoordinatesPlot(title=title, columns=columns, layout=wr.Layout(w=WHOLE, h=9)),
         wr.ParameterImportancePlot(with_respect_to=sweep.metric, layout=wr.Layout(w=HALF, h=8)),
-        _curve(sweep.metric, [sweep.metric], width=HALF),
+        _curve(wr, sweep.metric, [sweep.metric], width=HALF),
     ]
     return [wr.H1(f"Sweep {sweep.name}"), wr.PanelGrid(runsets=[runs], panels=panels)]
 
@@ -141,21 +122,12 @@ def _setting(key: str) -> str:
     return f"{key}.name" if key in ("data", "model", "protocol") else key
 
 
-def _curve(title: str, names: Sequence[str], *, groupby: str | None = None, width: int = 8) -> Any:
+def _curve(wr: Any, title: str, names: Sequence[str], *, groupby: str | None = None, width: int = 8) -> Any:
     """Return a plot over epochs; for groups of runs the mean, with the range from lowest to highest."""
-    wr = _library()
-
     mean = {"groupby": wr.Config(groupby), "groupby_aggfunc": "mean", "groupby_rangefunc": "minmax"} if groupby else {}
     layout = wr.Layout(w=width, h=8)
     return wr.LinePlot(title=title, x="epoch", y=list(names), title_x="epoch", layout=layout, **mean)
 
 
-def _summaries(names: Sequence[str]) -> list[Any]:
-    wr = _library()
-
-    return [wr.SummaryMetric(name) for name in names]
-
-
 def _columns(*names: str) -> list[str]:
-    """Return the columns of the table of runs."""
     return ["run:displayName", "tags:__ALL__", *(f"summary:{name}" for name in names)]

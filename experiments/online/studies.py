@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from experiments.online.config import WandbConfig
 from experiments.sweeping.ledger import FINISHED, Ledger, place
@@ -42,17 +42,13 @@ def log_study(config: WandbConfig) -> str:
 
 
 def log_configurations(folder: Path, *, mode: str, project: str, entity: str | None) -> int:
-    """Log a W&B run for every configuration that all folds of a study trained; return their number.
-
-    Args:
-        folder: the study's folder; RunError where it is none, or damaged.
-        mode, project, entity: as ``logging`` of a training.
-    """
+    """Log a W&B run for every configuration that all folds of a study trained; return their number. ``folder`` is the
+    study's (RunError where it is none, or damaged); the others are ``logging`` of a training."""
     from fer_id.loggers.wandb import PrivateWandbLogger
 
     complete = list(configurations(folder))
     for job, runs in complete:
-        config: dict[str, Any] = runs[0].config()
+        config = runs[0].config()
         provenance = str(runs[0].job().store.provenance)
         tags = [config["data"]["name"], provenance, config["model"]["name"], config["protocol"]["name"], folder.name]
         logger = PrivateWandbLogger(
@@ -72,9 +68,8 @@ def log_configurations(folder: Path, *, mode: str, project: str, entity: str | N
 
 
 def configurations(folder: Path) -> Iterator[Configuration]:
-    """Yield the configurations that every fold of a study finished; none for a single split.
-
-    A configuration with a removed or quarantined run is left out."""
+    """Yield the configurations that every fold of a study finished; none for a single split. A configuration with a
+    removed or quarantined run is left out."""
     trials = Ledger.open(folder).trials.values()
     folds = sorted({trial.fold for trial in trials if trial.fold is not None})
     by_job: dict[str, set[str]] = defaultdict(set)

@@ -27,13 +27,8 @@ if TYPE_CHECKING:
 
 
 def site_log(home: Path) -> AuditLog | None:
-    """Return the site's audit log; None without the site's key.
-
-    A missing key is not created: with another key than that of its preparation, a cohort's store would not open.
-
-    Raises:
-        AuditError: the log was changed.
-    """
+    """Return the site's audit log; None without the site's key; raise AuditError where the log was changed. A missing
+    key is not created: with another key than that of its preparation, a cohort's store would not open."""
     if not (home / "key").exists():
         return None
     log = AuditLog(home, Key.load(home))
@@ -42,18 +37,11 @@ def site_log(home: Path) -> AuditLog | None:
 
 
 def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tuple[FerDataModule | None, list[str]]:
-    """Return the data of a run, and every reason against its release.
-
-    Args:
-        run: the run to release.
-        evidence: the cross-validation whose metrics count.
-        logged: True where there is an audit log.
-
-    Returns:
-        None instead of unreadable data, which are a reason only for real data.
-    """
+    """Return the data of a run, and every reason against its release; ``logged`` where there is an audit log. The data
+    are None where they are unreadable, which is a reason only for real data. ``evidence`` is the cross-validation whose
+    metrics count."""
     reasons = []
-    for judged in (run, *([evidence] if evidence else ())):
+    for judged in filter(None, (run, evidence)):
         try:
             judged.require_consent()
         except RunError as problem:
@@ -64,16 +52,21 @@ def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tupl
     except RunError as problem:
         reasons.append(str(problem))
         return None, reasons
+    if not (run.path / "job.json").is_file():
+        return None, reasons
     people = False
-    for ancestor in _line(run, reasons):
-        reasons += _consent_problems(ancestor)
-        people = people or _of_people(ancestor)
+    try:
+        for ancestor in ancestry(run, run.path.name):
+            reasons += _consent_problems(ancestor)
+            people = people or ancestor.job().store.of_people
+    except RunError as problem:  # of a missing or quarantined ancestor
+        reasons.append(str(problem))
     if people and not logged:
         reasons.append(
             "there is no key of the site here, so that withdrawals are unknown and the release cannot be logged; let "
             "FER_ID_KEYS name its folder"
         )
-    if run.folds or not (run.path / "job.json").is_file():
+    if run.folds:
         return None, reasons
     try:
         return open_run_data(run)[1], reasons
@@ -83,47 +76,28 @@ def check_lineage(run: RunDir, evidence: RunDir | None, *, logged: bool) -> tupl
         return None, reasons
 
 
-def _line(run: RunDir, reasons: list[str]) -> Iterator[RunDir]:
-    """Yield the run and its ancestors; a missing or quarantined ancestor is added to the reasons."""
-    if not (run.path / "job.json").is_file():
-        return
-    try:
-        yield from ancestry(run, run.path.name)
-    except RunError as problem:
-        reasons.append(str(problem))
-
-
-def _of_people(run: RunDir) -> bool:
-    """Return True for a run trained on real people, not on pictures of a benchmark or drawings."""
-    return run.job().store.of_people
-
-
 def _consent_problems(run: RunDir) -> Iterator[str]:
     """Yield a reason for each store of a run without valid consent; a missing store of people is one too."""
+    people = run.job().store.of_people
     for path in map(Path, run.config()["data"]["store"]):
+        card = path / "card.json"
         try:
-            if not (path / "card.json").is_file() and not _of_people(run):
-                continue
-            if not _of_people(run) and not StoreCard.read(path / "card.json").consent:
-                continue  # a store without people
-            ClipStore.open(path)
+            if people or (card.is_file() and StoreCard.read(card).consent):
+                ClipStore.open(path)
         except FerIdError as problem:
             yield f"consent of those whom {run.path} learned from: {problem}"
 
 
 def _contradictions(run: RunDir) -> Iterator[str]:
-    """Yield a reason where ``metrics.json``, which the gate uses, differs from metrics of ``predictions.parquet``.
-
-    A run without ``metrics.json`` gives none: for the gate all its metrics are missing."""
+    """Yield a reason where ``metrics.json``, which the gate uses, differs from metrics of ``predictions.parquet``. A
+    run without ``metrics.json`` gives none: for the gate all its metrics are missing."""
     if not (run.path / "metrics.json").is_file():
         return
     recorded = run.metrics()
     options = Options(groups=_breakdown(recorded.subgroups or Subgroups(columns={})))
-    if recorded.review:
-        least_face = recorded.review.least_face
-        options = replace(
-            options, risk=recorded.review.risk, least_face=LEAST_FACE if least_face is None else least_face
-        )
+    if (review := recorded.review) is not None:
+        least_face = LEAST_FACE if review.least_face is None else review.least_face
+        options = replace(options, risk=review.risk, least_face=least_face)
     if recorded.conformal:
         options = replace(options, level=recorded.conformal.level)
     try:

@@ -97,7 +97,7 @@ def _train(assignment: Assignment) -> RunDir:
     from experiments.training.setup import open_data
     from experiments.training.trainer import quiet
     from experiments.training.training import train_one
-    from fer_id.callbacks.trial_report import EndedOutside, Watch
+    from fer_id.callbacks.record import EndedOutside, Watch
     from fer_id.loggers.disclosure import TRIAL
 
     run = RunDir(assignment.path)
@@ -131,7 +131,7 @@ def _report(validation: int, value: float, last: bool) -> None:
     """Report a validation to Ray and wait for its decision whether the trial continues."""
     from ray import tune
 
-    from fer_id.callbacks.trial_report import EndedOutside
+    from fer_id.callbacks.record import EndedOutside
 
     try:
         tune.report({VALUE: value, VALIDATION: validation, LAST: last})

@@ -25,7 +25,8 @@ from fer_id.errors import ConfigError, FerIdError, RunError
 from fer_id.files import locked, read_json, write_json
 from fer_id.models.build import build_model
 from fer_id.progress import say
-from fer_id.runs.environment import machine
+from fer_id.runs.configs import TrainerSection
+from fer_id.runs.description import machine
 from fer_id.runs.run_dir import RunDir
 from fer_id.shapes import record
 from fer_id.tasks.numerics import FORMATS, PRECISIONS, Numerics, measure, supports
@@ -95,14 +96,13 @@ def _lacks(precision: str, where: torch.device) -> str:
     return f"this machine ({machine(where.type)}) has no arithmetic for {precision}"
 
 
-def _begun(path: Path) -> dict[str, str] | None:
+def _begun(path: Path) -> TrainerSection | None:
     """Return section ``trainer`` of the configuration of a begun run; None where there is no run."""
     run = RunDir(path)
     if not (path / "config.yaml").exists():
         return None
     run.require_whole()
-    begun: dict[str, str] | None = run.config().get("trainer")
-    return begun
+    return run.config().get("trainer")
 
 
 def _decided(config: TrainConfig, data: FerDataModule, where: torch.device) -> dict[str, str]:

@@ -22,8 +22,8 @@ from experiments.training.parents import open_parent
 from experiments.training.setup import make_model, make_task, open_data, open_sources
 from experiments.training.trainer import make_trainer, make_wandb_logger
 from experiments.verbs.explain import explain_run
-from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.resuming import Start, find_start, forget_previous, resume_at
+from fer_id.callbacks.checkpoint import Start, find_start, forget_previous, resume_at
+from fer_id.callbacks.record import WritePredictions
 from fer_id.errors import FerIdError
 from fer_id.evaluation.config import Fold
 from fer_id.loggers.run_logger import RunLogger

@@ -87,14 +87,14 @@ def open_run(path: str, fps: float | None) -> Opened:
 def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened:
     """Open the model of a released bundle, after verifying its signature (BundleError, SignatureError); raise as
     :func:`open_run`."""
-    from fer_id.release.bundle import BundleError, Input, load_bundle
-    from fer_id.shapes import checked
+    from fer_id.release.bundle import BundleError, Input, Landmarks, load_bundle
+    from fer_id.shapes import record
 
     released = load_bundle(path, trusted_key)
-    takes = checked(Input, released.contract.get("input") or {}, f"{path}: contract.json, input", BundleError)
-    points = takes.get("landmarks") or {}
-    drawn = released.provenance == "synthetic" and not points.get("model_sha256")
-    known = mappings_of(points.get("mesh_mappings"), drawn=drawn)
+    takes = record(Input, released.contract.input or {}, f"{path}: contract.json, input", BundleError)
+    points = takes.landmarks or Landmarks()
+    drawn = released.provenance == "synthetic" and not points.model_sha256
+    known = mappings_of(points.mesh_mappings, drawn=drawn)
     require_one_mapping({path: known, "the video": [MESH_MAPPING]}, landmarks=released.model.landmarks is not None)
     groups: dict[str, list[str]] = {}
     for unfit in released.not_for_use_with:
@@ -109,10 +109,10 @@ def open_bundle(path: str, trusted_key: str | None, fps: float | None) -> Opened
         VideoModel(
             model=released.model,
             labels=released.labels,
-            fps=_agreed(takes["fps"] or (STILLS_FPS if takes["frames"] == 1 else None), fps, path),
-            frames=int(takes["frames"]),
-            gray=_gray(Geometry.model_validate(takes["geometry"] or {}), path),
-            min_eye_distance=float(takes.get("min_eye_distance") or MIN_EYE_DISTANCE),
+            fps=_agreed(takes.fps or (STILLS_FPS if takes.frames == 1 else None), fps, path),
+            frames=takes.frames,
+            gray=_gray(Geometry.model_validate(takes.geometry or {}), path),
+            min_eye_distance=takes.min_eye_distance or MIN_EYE_DISTANCE,
         ),
         About(
             f"{released.verified.name} (bundle {Path(path).name})",

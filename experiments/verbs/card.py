@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fer_id.files import atomic_write_text
+from fer_id.runs.ancestry import recorded_ancestry
+from fer_id.runs.configs import ModelSection
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard, readable_cards
@@ -28,7 +29,7 @@ def card(config: CardConfig) -> Path:
     """Write ``card.md`` into a run; return its path."""
     from fer_id.release.evidence import read_record
     from fer_id.release.model_card import model_card
-    from fer_id.reporting.jobs import read_metrics, run_name
+    from fer_id.reporting.jobs import read_metrics
 
     run = RunDir.open(config.run)
     evidence = RunDir.open(config.evidence) if config.evidence else None
@@ -36,9 +37,9 @@ def card(config: CardConfig) -> Path:
         if (judged.path / "metrics.json").is_file():
             read_metrics(judged)  # raises RunError for damaged metrics
     text = model_card(
-        read_record(run, run_name(run)),
+        read_record(run),
         sources_of(run),
-        evidence=read_record(evidence, run_name(evidence)) if evidence else None,
+        evidence=read_record(evidence) if evidence else None,
     )
     atomic_write_text(run.path / "card.md", text)
     return run.path / "card.md"
@@ -49,7 +50,7 @@ def sources_of(run: RunDir) -> list[Any]:
     from fer_id.release.model_card import Source
 
     sources: dict[tuple[str, str], Source] = {}
-    for number, ancestor in enumerate(_line(run)):
+    for number, ancestor in enumerate(recorded_ancestry(run)):
         job, config = ancestor.job(), ancestor.config()
         dataset, provenance = job.dataset or UNKNOWN, job.store.provenance or UNKNOWN
         cards = readable_cards((config.get("data") or {}).get("store") or ())
@@ -64,18 +65,6 @@ def sources_of(run: RunDir) -> list[Any]:
         if (weights := _weights(config.get("model") or {})) is not None:
             sources.setdefault((weights[0], UNKNOWN), Source(weights[0], UNKNOWN, "published weights", weights[1]))
     return list(sources.values())
-
-
-def _line(run: RunDir) -> Iterator[RunDir]:
-    """Yield a run and its existing ancestors, the nearest first."""
-    todo, seen = [run], set[Path]()
-    while todo:
-        ancestor = todo.pop(0)
-        if ancestor.path.resolve() in seen or not (ancestor.path / "job.json").is_file():
-            continue
-        seen.add(ancestor.path.resolve())
-        yield ancestor
-        todo += [RunDir(parent) for parent in ancestor.job().parents]
 
 
 def _licence(dataset: str, cards: list[StoreCard]) -> str:
@@ -101,7 +90,7 @@ def _consent(cards: list[StoreCard]) -> dict[str, int] | None:
     return {"children": len(consents), **dict(sorted(purposes.items()))}
 
 
-def _weights(model: dict[str, Any]) -> tuple[str, str] | None:
+def _weights(model: ModelSection) -> tuple[str, str] | None:
     """Return the published weights of an encoder, with their licence; None for random weights."""
     if model.get("weights"):
         return "a file of weights", UNKNOWN

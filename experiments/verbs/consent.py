@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -179,7 +179,7 @@ def _audit(config: ConsentConfig, home: Path) -> str:
     return "\n".join([f"{home}: {len(lines)} entries, unchanged since they were written", *entries])
 
 
-def _facts(line: dict[str, object]) -> str:
+def _facts(line: Mapping[str, object]) -> str:
     return ", ".join(
         f"{key} {value}" for key, value in line.items() if key not in ("n", "time", "event", "mac") and value
     )

@@ -123,13 +123,12 @@ def _record(path: str) -> tuple[RunDir, Record]:
     """Return a run, finished or not, and its record; raise RunError where there is none."""
     from fer_id.errors import RunError
     from fer_id.release.evidence import read_record
-    from fer_id.reporting.jobs import run_name
     from fer_id.runs.run_dir import RunDir
 
     run = RunDir(path)
     if not (run.path / "config.yaml").is_file():
         raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
-    return run, read_record(run, run_name(run))
+    return run, read_record(run)
 
 
 def policy_path(policy: str) -> Path:

@@ -7,7 +7,7 @@ __all__ = ["ClassMetrics", "GradCamPanel", "SubgroupFairness", "register_callbac
 __getattr__ = lazy_exports(
     __name__,
     {
-        "ClassMetrics": "fer_id.callbacks.class_metrics",
+        "ClassMetrics": "fer_id.callbacks.step_outputs",
         "GradCamPanel": "fer_id.callbacks.grad_cam_panel",
         "SubgroupFairness": "fer_id.callbacks.subgroup_fairness",
         "register_callback": "fer_id.callbacks.registry",

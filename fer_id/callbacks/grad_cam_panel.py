@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -51,11 +51,8 @@ class GradCamPanel(pl.Callback):
         self._complete = self._silent = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Choose the layer.
-
-        Raises:
-            ConfigError: the module has no ``model`` that is a ``ClipClassifier``, or its encoder has no such layer.
-        """
+        """Choose the layer; raise ConfigError where ``model`` is no ``ClipClassifier``, or its encoder has no such
+        layer."""
         model = getattr(pl_module, "model", None)
         if not isinstance(model, ClipClassifier):
             raise ConfigError(
@@ -106,8 +103,7 @@ class GradCamPanel(pl.Callback):
         """Return Grad-CAM of the predicted class of each clip, and the probability of that class."""
         model: Any = pl_module.model
         training = {name: module.training for name, module in model.named_modules()}
-        targets: dict[str, int] = {}
-        confidences: dict[str, float] = {}
+        targets, confidences = dict[str, int](), dict[str, float]()
         batches = [_on(sample, pl_module.device) for sample in self.chosen.values()]
         try:
             model.eval()
@@ -150,10 +146,8 @@ def _digest(clip: str) -> str:
 
 
 def _candidates(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
-    """Return at most ``count`` clips of each class, of as many subjects as possible.
-
-    The candidates of several parts' candidates are those of all clips, however these are shared out.
-    """
+    """Return at most ``count`` clips of each class, of as many subjects as possible. The candidates of several parts'
+    candidates are those of all clips, however these are shared out."""
     same: Counter[tuple[int, str]] = Counter()
     ranks: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for clip in sorted(clips, key=_digest):
@@ -181,7 +175,7 @@ def _spread(clips: dict[str, ClipBatch], count: int) -> dict[str, ClipBatch]:
 def _one_clip(batch: Any, i: int) -> ClipBatch:
     """Return one clip of a batch as a batch of its own on the CPU, without padding frames."""
     frames = int(batch["valid"][i].nonzero().max()) + 1
-    sample: ClipBatch = {
+    return {
         "frames": batch["frames"][i : i + 1, :frames].detach().cpu().clone(),
         "valid": batch["valid"][i : i + 1, :frames].cpu().clone(),
         "landmarks": batch["landmarks"][i : i + 1, :frames].cpu().clone(),
@@ -189,13 +183,11 @@ def _one_clip(batch: Any, i: int) -> ClipBatch:
         "clip_id": [batch["clip_id"][i]],
         "subject_id": [batch["subject_id"][i]],
     }
-    return sample
 
 
 def _on(batch: ClipBatch, device: torch.device) -> ClipBatch:
-    """Return a batch with its tensors on a device."""
-    moved: Any = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
-    return moved  # type: ignore[no-any-return]
+    moved = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()}
+    return cast("ClipBatch", moved)
 
 
 def _stored(sample: ClipBatch) -> StoredClip:
@@ -211,9 +203,6 @@ def _card_of(trainer: pl.Trainer, clip: str) -> Any:
 
 def _few_children(trainer: pl.Trainer, chosen: dict[str, ClipBatch]) -> bool:
     """Return whether the clips are of one to four real children."""
-    real = set()
-    for clip, sample in chosen.items():
-        card = _card_of(trainer, clip)
-        if card is None or card.provenance == "real":
-            real.add(sample["subject_id"][0])
-    return 0 < len(real) < FEWEST_SUBJECTS
+    cards = {clip: _card_of(trainer, clip) for clip in chosen}
+    real = [clip for clip, card in cards.items() if card is None or card.provenance == "real"]
+    return 0 < len({chosen[clip]["subject_id"][0] for clip in real}) < FEWEST_SUBJECTS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,15 +16,10 @@ from fer_id.reporting.page import duration
 class ProgressLines(pl.Callback):
     """Callback that prints a line when training begins, every ``every_s`` seconds, and after every epoch.
 
-    A line names the epoch, the batch, the pictures per second and the time left at this pace, inner validation
-    included; early stopping may end the training earlier. Validation, test and prediction that last longer than
-    ``every_s`` print their batch. Of several processes the first one prints.
-
-    Args:
-        name: of the run, at the beginning of each line.
-        every_s: seconds from one line to the next within an epoch.
-        clock: gives the seconds since any fixed moment.
-        write: takes a line; standard error by default.
+    A line begins with ``name`` and has the epoch, the batch, the pictures per second and the time left at this pace,
+    inner validation included; early stopping may end the training earlier. Validation, test and prediction that last
+    longer than ``every_s`` print their batch. Of several processes the first one prints. ``clock`` gives the seconds
+    since any fixed moment, ``write`` takes a line.
     """
 
     def __init__(
@@ -66,31 +61,29 @@ class ProgressLines(pl.Callback):
         left = self._left(trainer, int(trainer.num_training_batches))
         self._print(trainer, f"{self._epoch(trainer)} done in {took}, {self._rate()}, {left}")
 
-    def on_validation_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
-    ) -> None:
-        """Print a line where one is due."""
-        self._tick(trainer, "inner validation", trainer.num_val_batches, *at)
-
-    def on_test_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
-    ) -> None:
-        """Print a line where one is due."""
-        self._tick(trainer, "test", trainer.num_test_batches, *at)
-
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the number of batches to predict."""
         self._print(trainer, f"predicting {sum(trainer.num_predict_batches)} batches")
 
-    def on_predict_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *at: int
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        """Print a line where one is due."""
-        self._tick(trainer, "predicting", trainer.num_predict_batches, *at)
-
-    def _tick(self, trainer: pl.Trainer, doing: str, batches: Sequence[float], batch: int, loader: int = 0) -> None:
+        """Print a line of a validation, test or prediction where one is due."""
         if self._due():
-            self._print(trainer, f"{doing}, batch {sum(batches[:loader]) + batch + 1}/{sum(batches)}")
+            doing, batches = "inner validation", trainer.num_val_batches
+            if trainer.testing:
+                doing, batches = "test", trainer.num_test_batches
+            elif trainer.predicting:
+                doing, batches = "predicting", trainer.num_predict_batches
+            self._print(trainer, f"{doing}, batch {sum(batches[:dataloader_idx]) + batch_idx + 1}/{sum(batches)}")
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
 
     def _due(self) -> bool:
         return self.clock() - self._last >= self.every_s

@@ -19,26 +19,15 @@ if TYPE_CHECKING:
 GROUP = "fer_id.callbacks"
 """Group of entry points: name -> a callable without arguments that returns a Lightning callback."""
 
-OWN = {
-    "class_metrics": "ClassMetrics",
-    "subgroup_fairness": "SubgroupFairness",
-    "grad_cam_panel": "GradCamPanel",
-}
+OWN = {"class_metrics": "ClassMetrics", "subgroup_fairness": "SubgroupFairness", "grad_cam_panel": "GradCamPanel"}
 """Name -> class of a callback of fer_id."""
 
 _registered: dict[str, Callable[[], Callback]] = {}
 
 
 def register_callback(name: str, make: Callable[[], Callback]) -> None:
-    """Let ``"trainer.callbacks=[name]"`` add a callback to every training of this process.
-
-    Args:
-        name: a name that no other callback has.
-        make: returns a new callback, for instance its class.
-
-    Raises:
-        ConfigError: the name is taken.
-    """
+    """Let ``"trainer.callbacks=[name]"`` add a callback to every training of this process. ``make`` returns a new
+    callback, for instance its class. Raises ConfigError where another callback has the name."""
     if name in known_callbacks():
         raise ConfigError(f"register_callback({name!r}): the name is taken. Known: {', '.join(known_callbacks())}")
     _registered[name] = make

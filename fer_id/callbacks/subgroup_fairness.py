@@ -38,22 +38,14 @@ class SubgroupFairness(ClipScores):
     """
 
     def __init__(
-        self,
-        clips: pd.DataFrame | None = None,
-        columns: Sequence[str] | None = None,
-        *,
-        public: bool | None = None,
+        self, clips: pd.DataFrame | None = None, columns: Sequence[str] | None = None, *, public: bool | None = None
     ) -> None:
         super().__init__()
         self._given = (clips, columns, public)
         self.groups: dict[str, list[Group]] = {}
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Find the groups of every clip.
-
-        Raises:
-            ConfigError: no clips were given, and the data module has none.
-        """
+        """Find the groups of every clip; raise ConfigError where no clips were given and the data module has none."""
         clips, columns, public = self._given
         data: Any = getattr(trainer, "datamodule", None)
         if clips is None and not hasattr(data, "fold"):
@@ -63,10 +55,8 @@ class SubgroupFairness(ClipScores):
             )
         if clips is None:
             clips = data.clips.iloc[[] if data.images else data.fold.validation]
-        if columns is None:
-            columns = data.groups if hasattr(data, "groups") else []
-        if public is None:
-            public = getattr(data, "has_children", True)
+        columns = getattr(data, "groups", []) if columns is None else columns
+        public = getattr(data, "has_children", True) if public is None else public
         self.groups = _groups_of_clips(clips, columns, public=public)
 
     def log_scores(self, trainer: pl.Trainer, pl_module: pl.LightningModule, split: str) -> None:
@@ -112,7 +102,6 @@ def _groups_of_clips(clips: pd.DataFrame, columns: Sequence[str], *, public: boo
 
 
 def _hidden(evaluable: pd.DataFrame, columns: dict[str, pd.Series]) -> set[tuple[str, str | None]]:
-    """Return the groups that the public view leaves out."""
     tables = []
     for column, values in columns.items():
         by_group = evaluable["subject_id"].groupby(values.fillna(""))  # of no group: the empty one

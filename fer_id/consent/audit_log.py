@@ -11,11 +11,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from fer_id.consent.keys import Key
 from fer_id.errors import FerIdError
@@ -26,56 +26,52 @@ MOST_LOG = 1024 * MB
 _START = "0" * 64
 
 
+class Line(TypedDict, total=False):
+    """Line of the log, as far as it is read again; ``admitted`` holds the pseudonyms of a preparation."""
+
+    n: int
+    time: str
+    event: str
+    subject: str
+    admitted: Mapping[str, list[str]]
+    mac: str
+
+
 class AuditError(FerIdError):
     """The audit log was changed outside this program."""
 
 
 class AuditLog:
-    """Append-only log of a site.
-
-    Args:
-        home: folder with the key; the log is ``audit.jsonl`` there, its head ``audit.head.json``.
-        key: of the site.
-    """
+    """Append-only log of a site: ``audit.jsonl`` in the folder of the key, with its head ``audit.head.json``."""
 
     def __init__(self, home: Path, key: Key) -> None:
         self.path, self._head, self._key = home / "audit.jsonl", home / "audit.head.json", key
 
     def append(self, event: str, **facts: Any) -> None:
-        """Append one line.
-
-        Args:
-            event: what happened, such as ``prepared`` or ``withdrawn``.
-            facts: plain values; people, clips and videos by pseudonym only.
-
-        Raises:
-            AuditError: the log was changed; nothing is appended to a broken chain.
-        """
+        """Append an event such as ``prepared`` or ``withdrawn``, with plain values; people, clips and videos by
+        pseudonym only. Raises AuditError where the log was changed; nothing is appended to a broken chain."""
         with self._locked():
             lines = self.verify()
             before = lines[-1]["mac"] if lines else _START
             time = datetime.now(UTC).isoformat(timespec="seconds")
             line = {"n": len(lines), "time": time, "event": event, **facts}
-            line["mac"] = self._mac(line, before)
+            mac = self._mac(line, before)
             self._cut_torn_line()
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+                file.write(json.dumps({**line, "mac": mac}, ensure_ascii=False) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-            self._write_head(len(lines) + 1, line["mac"])
+            self._write_head(len(lines) + 1, mac)
 
-    def verify(self) -> list[dict[str, Any]]:
-        """Return all lines after checking the chain and the head.
-
-        Raises:
-            AuditError: names the first changed line, or the head's disagreement with the log.
-        """
-        lines, before = [], _START
+    def verify(self) -> list[Line]:
+        """Return all lines after checking the chain and the head. Raises AuditError that names the first changed line,
+        or the head's disagreement with the log."""
+        lines, before = list[Line](), _START
         for number, line in enumerate(self._read()):
             if not isinstance(line, dict) or line.get("n") != number or line.get("mac") != self._mac(line, before):
                 raise AuditError(f"{self.path}: line {number + 1} was changed, inserted, or follows a removed one")
-            lines.append(line)
+            lines.append(cast("Line", line))
             before = line["mac"]
         try:
             head = parse_json(read_text(self._head, AuditError, most=MB), self._head, AuditError)
@@ -85,15 +81,16 @@ class AuditLog:
         if lines and head == self._sealed(len(lines) - 1, lines[-2]["mac"] if len(lines) > 1 else _START):
             self._write_head(len(lines), before)
         elif head != self._sealed(len(lines), before):
+            length = head.get("length") if isinstance(head, dict) else "nothing"
             raise AuditError(
-                f"{self.path}: {len(lines)} lines, but its head speaks of {_length(head)}: lines were removed at the "
+                f"{self.path}: {len(lines)} lines, but its head speaks of {length}: lines were removed at the "
                 "end, or the head was changed"
             )
         return lines
 
-    def lines(self) -> list[dict[str, Any]]:
+    def lines(self) -> list[Line]:
         """Return the readable lines unchecked, so that an erasure finds a subject even in a damaged log."""
-        return [line for line in self._read() if isinstance(line, dict)]
+        return [cast("Line", line) for line in self._read() if isinstance(line, dict)]
 
     def begin(self) -> None:
         """Start the log of a new key with an empty head; a log or head that is missing later is an error."""
@@ -105,8 +102,7 @@ class AuditLog:
         self._head.touch(mode=0o600)
         atomic_write_text(self._head, json.dumps(self._sealed(length, mac)) + "\n")
 
-    def _sealed(self, length: int, mac: str) -> dict[str, Any]:
-        """Return the head, sealed with the key."""
+    def _sealed(self, length: int, mac: str) -> dict[str, object]:
         return {"length": length, "mac": mac, "seal": self._key.mac(f"head {length} {mac}".encode())}
 
     def _cut_torn_line(self) -> None:
@@ -124,7 +120,7 @@ class AuditLog:
             except AuditError:
                 yield None
 
-    def _mac(self, line: dict[str, Any], before: str) -> str:
+    def _mac(self, line: Mapping[str, object], before: str) -> str:
         content = {key: value for key, value in line.items() if key != "mac"}
         return self._key.mac((before + json.dumps(content, sort_keys=True)).encode())
 
@@ -138,7 +134,3 @@ class AuditLog:
             yield
         finally:
             os.close(handle)
-
-
-def _length(head: object) -> object:
-    return head.get("length") if isinstance(head, dict) else "nothing"

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fer_id.errors import ConfigError
-from fer_id.inputs import MB, read_text
+from fer_id.inputs import MB, read_bytes
 from fer_id.places import expanded, user_folder
 
 HOME_VARIABLE = "FER_ID_KEYS"
@@ -31,59 +31,59 @@ def keys_home() -> Path:
     return user_folder("XDG_CONFIG_HOME", ".config", f"say {HOME_VARIABLE}=FOLDER, for the site's key") / "fer_id"
 
 
-class Key:
-    """Secret key of a site, created once by :meth:`load`.
+def create_secret(path: Path, content: bytes) -> None:
+    """Write a secret that only its owner can read, unless the file exists or another process has just created it."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+    with suppress(FileExistsError):
+        os.link(draft, path)
+    Path(draft).unlink()
 
-    Args:
-        secret: 32 bytes.
-    """
+
+def read_secret(path: Path, missing: str) -> bytes:
+    """Return the content of a secret; raise ConfigError where others may read it, or it is missing or unreadable."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: {missing}") from None
+    except OSError as problem:
+        raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
+    content = read_bytes(path, ConfigError, most=MB)
+    if mode & 0o077:
+        raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
+    return content
+
+
+class Key:
+    """Secret key of a site (32 bytes), created once by :meth:`load`."""
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
 
     @classmethod
     def load(cls, home: Path, *, create: bool = False) -> Key:
-        """Read ``home/key``.
-
-        Args:
-            home: see :func:`keys_home`.
-            create: create a missing key, readable by its owner only.
-
-        Raises:
-            ConfigError: the key is missing, readable by others, or damaged.
-        """
+        """Read ``home/key``; ``create`` makes a missing key, readable by its owner only. Raises ConfigError where the
+        key is missing, readable by others, or damaged."""
         path = home / "key"
-        if create and not path.exists():
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, draft = tempfile.mkstemp(dir=home)  # mode 0600
-            with os.fdopen(handle, "w") as file:
-                file.write(secrets.token_hex(_BYTES) + "\n")
-            with suppress(FileExistsError):  # another process created the key first
-                os.link(draft, path)
-            Path(draft).unlink()
-        try:
-            mode = path.stat().st_mode
-        except FileNotFoundError:
-            raise ConfigError(
-                f"{path}: no key there. `fer-id prepare data=cohort` makes one; with another key the same child would "
-                f"get another pseudonym, so bring the site's own, or say where it lies ({HOME_VARIABLE})"
-            ) from None
-        except OSError as problem:
-            raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
-        text = read_text(path, ConfigError, most=MB).strip()
-        if mode & 0o077:
-            raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
+        if create:
+            create_secret(path, f"{secrets.token_hex(_BYTES)}\n".encode())
+        missing = (
+            "no key there. `fer-id prepare data=cohort` makes one; with another key the same child would "
+            f"get another pseudonym, so bring the site's own, or say where it lies ({HOME_VARIABLE})"
+        )
+        text = read_secret(path, missing).decode("utf-8-sig", "replace").strip()
         if not re.fullmatch(f"[0-9a-f]{{{2 * _BYTES}}}", text):
             raise ConfigError(f"{path}: damaged, expected {2 * _BYTES} hexadecimal digits; bring the original back")
         return cls(bytes.fromhex(text))
 
     def pseudonym(self, kind: str, name: str) -> str:
-        """Return the pseudonym of a name: its kind's first letter and a keyed hash (HMAC-SHA256, 64 bits).
-
-        Args:
-            kind: ``subject``, ``clip`` or ``video``; names of different kinds are never linked.
-            name: as in the manifests; normalised to Unicode NFC.
-        """
+        """Return the pseudonym of a name: its kind's first letter and a keyed hash (HMAC-SHA256, 64 bits). ``kind`` is
+        ``subject``, ``clip`` or ``video``; names of different kinds are never linked. The name is that of the
+        manifests, normalised to Unicode NFC."""
         return kind[0] + self.mac(f"{kind}\0{unicodedata.normalize('NFC', name)}".encode())[:16]
 
     @property

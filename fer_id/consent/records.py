@@ -30,12 +30,8 @@ class ConsentError(FerIdError):
 
 @dataclass(frozen=True)
 class ConsentRecord:
-    """One row of ``consent.csv``; see the design for its columns.
-
-    Attributes:
-        purposes: the covered :data:`PURPOSES`.
-        expires_on: last day of validity; None: valid until withdrawn.
-    """
+    """One row of ``consent.csv``, see the design; without ``expires_on``, the last day of validity, it is valid until
+    withdrawn."""
 
     subject_id: str
     recorded_on: date
@@ -59,10 +55,8 @@ class Decision:
 
 def decide(records: Iterable[ConsentRecord], today: date, withdrawn_on: date | None = None) -> Decision:
     """Decide which purposes the records of one subject admit today; the record with the latest ``recorded_on`` counts.
-
     After a withdrawal by ``fer-id consent withdraw`` only a later record admits again. Raises ConsentError where two
-    records of the latest date disagree.
-    """
+    records of the latest date disagree."""
     history = sorted(set(records), key=lambda record: record.recorded_on)
     if not history:
         return Decision(frozenset(), "no consent row", None)
@@ -111,9 +105,7 @@ def snapshot(decision: Decision) -> Snapshot:
 
 def check_snapshot(where: str, consent: Mapping[str, Snapshot], gone: Mapping[str, date], today: date) -> None:
     """Raise ConsentError, with all subjects, where the consent of a store's subjects ended after it was prepared.
-
-    ``consent`` holds the :func:`snapshot` of each pseudonym, ``gone`` comes from :func:`withdrawals`.
-    """
+    ``consent`` holds the :func:`snapshot` of each pseudonym, ``gone`` comes from :func:`withdrawals`."""
     problems = Problems(where)
     for subject, terms in consent.items():
         expires, withdrawn_on = terms["expires_on"], gone.get(subject)
@@ -146,10 +138,8 @@ def remember_withdrawal(home: Path, subject: str, day: date) -> None:
 
 
 def known_withdrawals(home: Path, log: AuditLog) -> dict[str, date]:
-    """Return :func:`withdrawals` after comparing the list with the audit log.
-
-    Raises AuditError where the log was changed, ConsentError where a withdrawal stands in the log but not in the list.
-    """
+    """Return :func:`withdrawals` after comparing the list with the audit log. Raises AuditError where the log was
+    changed, ConsentError where a withdrawal stands in the log but not in the list."""
     gone = withdrawals(home)
     noted = {str(line["subject"]) for line in log.verify() if line["event"] == "withdrawn"}
     if lost := sorted(noted - set(gone)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +23,8 @@ if TYPE_CHECKING:
     from fer_id.runs.job import Job
     from fer_id.runs.metrics import Metrics
 
-PRIVATE_KEYS = frozenset(
-    {
-        *("source", "store", "root", "run", "encoder_from", "weights", "entity"),
-        *("votes", "row_flags", "images", "face_landmarker"),
-        *("only", "corrections", "annotator"),
-    }
-)
+_PLACES = ("source", "store", "root", "run", "encoder_from", "weights", "entity", "images", "face_landmarker")
+PRIVATE_KEYS = frozenset((*_PLACES, "votes", "row_flags", "only", "corrections", "annotator"))
 """Settings whose values are paths, or names of places or people (a fold is named after its child): never sent."""
 
 NAME_KEYS = frozenset({"name", "group", "tags", "monitor", "encoder"})
@@ -54,11 +49,9 @@ TRIAL = "trial"
 class Rules:
     """Rules of disclosure of one run.
 
-    Attributes:
-        hidden: first parts of the names of withheld numbers -> the reason, see :func:`withheld`.
-        real: whether real children are among the subjects, as far as is known.
-        drawn: whether every face is drawn, so that pictures may leave.
-        subjects: pseudonyms of the run's subjects, which no name of a number may hold.
+    ``hidden``: first parts of the names of withheld numbers -> the reason, see :func:`withheld`. ``real``: whether real
+    children are among the subjects, as far as is known. ``drawn``: whether every face is drawn, so that pictures may
+    leave. ``subjects``: pseudonyms, which no name of a number may hold.
     """
 
     hidden: Mapping[str, str] = field(default_factory=dict)
@@ -68,29 +61,19 @@ class Rules:
 
     @classmethod
     def of(cls, job: Job, job_type: str, hidden: Mapping[str, str] | None = None) -> Rules:
-        """Return the rules for a run.
-
-        Args:
-            job: ``job.json``; with an empty one only numbers of no split may leave.
-            job_type: ``trial`` withholds test scores.
-            hidden: withheld numbers of a run that is a mean over others; None: those of :func:`withheld`.
-        """
+        """Return the rules for a run; with an empty ``job.json`` only numbers of no split may leave. ``hidden`` has the
+        withheld numbers of a run that is a mean over others; None: those of :func:`withheld`."""
         real = job.children is None or any(job.children.values())
-        if hidden is None:
-            hidden = withheld(job, job_type)
+        hidden = withheld(job, job_type) if hidden is None else hidden
         return cls(hidden, real, job.store.drawn and not real, job.everyone if real else frozenset())
 
-    def numbers(self, values: Mapping[str, Any]) -> dict[str, float]:
+    def numbers(self, values: Mapping[str, object]) -> dict[str, float]:
         """Return the finite numbers that may leave."""
         return {name: value for name, value in disclosed(values, self.hidden).items() if not self.names_subject(name)}
 
-    def settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def settings(self, config: Mapping[str, object]) -> dict[str, object]:
         """Return the settings that may leave: no path, no list of names, and no pseudonym, as key or as text."""
-        return {
-            key: self.settings(value) if isinstance(value, Mapping) else value
-            for key, value in public(config).items()
-            if not self.names_subject(key) and not (isinstance(value, str) and self.names_subject(value))
-        }
+        return public(config, self.names_subject)
 
     def names_subject(self, name: str) -> bool:
         """Return whether a name holds the pseudonym of a subject as a word."""
@@ -98,12 +81,8 @@ class Rules:
 
 
 def withheld(job: Job, job_type: str) -> dict[str, str]:
-    """Return the withheld numbers of a run: first part of their names -> the reason.
-
-    Args:
-        job: ``job.json``; ``children`` counts the real children of each split. Without it all splits are withheld.
-        job_type: ``trial`` withholds test scores.
-    """
+    """Return the withheld numbers of a run: first part of their names -> the reason. ``job.children`` counts the real
+    children of each split; without it all splits are withheld. A :data:`TRIAL` withholds test scores."""
     return few_validated([job]) | ({"test": CHOSEN_BY} if job_type == TRIAL else {})
 
 
@@ -113,12 +92,8 @@ def few_validated(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def few_of_split(word: str, jobs: Sequence[Job]) -> bool:
-    """Return whether the real children of a split are too few, over all these trainings together.
-
-    Args:
-        word: a key of :data:`SPLITS`.
-        jobs: ``job.json`` of each training.
-    """
+    """Return whether the real children of a split (key of :data:`SPLITS`) are too few, over all these trainings
+    together."""
     split = SPLITS[word]
     by_job = [job.children for job in jobs if job.children is not None]
     if len(by_job) < len(jobs):
@@ -131,29 +106,26 @@ def few_of_split(word: str, jobs: Sequence[Job]) -> bool:
     return 0 < children < FEWEST_SUBJECTS
 
 
-def disclosed(numbers: Mapping[str, Any], hidden: Mapping[str, str]) -> dict[str, float]:
-    """Return the finite numbers that are not withheld, see :func:`withheld`.
-
-    A number whose name begins with no split may be of any split: it is withheld where a split has few children.
-    """
+def disclosed(numbers: Mapping[str, object], hidden: Mapping[str, str]) -> dict[str, float]:
+    """Return the finite numbers that are not withheld, see :func:`withheld`. A number whose name begins with no split
+    may be of any split: it is withheld where a split has few children."""
     few = FEW in hidden.values()
     return {
         name: value
         for name, value in numbers.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if (word := name.partition("/")[0]) not in hidden
-        and (not few or word in SPLITS or OF_NO_SPLIT.fullmatch(name))
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and math.isfinite(value)
+        if not few or word in SPLITS or OF_NO_SPLIT.fullmatch(name)
     }
 
 
-def public(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration without the settings that hold paths or names of people."""
+def public(config: Mapping[str, object], secret: Callable[[str], bool] = lambda _: False) -> dict[str, object]:
+    """Return a configuration without the settings that hold paths, names of people or a ``secret`` text."""
     return {
-        key: public(value) if isinstance(value, Mapping) else value
+        key: public(value, secret) if isinstance(value, Mapping) else value
         for key, value in config.items()
-        if key not in PRIVATE_KEYS and (key in NAME_KEYS or not holds_place(value))
+        if not (key in PRIVATE_KEYS or secret(key) or (isinstance(value, str) and secret(value)))
+        and (key in NAME_KEYS or not holds_place(value))
     }
 
 
@@ -165,34 +137,22 @@ def holds_place(value: object) -> bool:
 
 
 def public_figures(names: Iterable[str], provenance: str, *, real: bool) -> list[str]:
-    """Return the names of the figures that may leave.
-
-    Args:
-        names: of all figures; none may show a person.
-        provenance: of the run; the figure that names subjects leaves where they are drawn.
-        real: whether real children are among the subjects: then all but :data:`OF_ALL` stay.
-    """
+    """Return the names of the figures that may leave, none of which may show a person. Where real children are among
+    the subjects (``real``), all but :data:`OF_ALL` stay; the figure that names subjects leaves where they are drawn."""
     leaving = [name for name in names if name in OF_ALL or not real]
     return [name for name in leaving if name != "subjects" or provenance == "synthetic"]
 
 
 def result_numbers(metrics: Metrics, per_class: pd.DataFrame, *, real: bool) -> dict[str, float | str]:
     """Return ``metrics.json`` as numbers under ``test/``: scores with their intervals, by class, and by group.
-
-    Args:
-        metrics: ``metrics.json``.
-        per_class: a row per class, its name in column ``class``.
-        real: whether real children are among the subjects; of their groups only the public view is returned.
-    """
+    ``per_class`` has a row per class, its name in column ``class``. Of the groups of real children only the public view
+    is returned."""
     from fer_id.evaluation.groups.disclosure import public_view
 
     numbers: dict[str, float | str] = {f"test/{name}": value for name, value in disclosed(dict(metrics), {}).items()}
-    numbers |= {
-        f"test/{name}_{side}": bounds[side]
-        for name, bounds in metrics.intervals.items()
-        for side in ("low", "high")
-        if bounds is not None
-    }
+    for name, bounds in metrics.intervals.items():
+        if bounds is not None:
+            numbers |= {f"test/{name}_low": bounds.low, f"test/{name}_high": bounds.high}
     for row in per_class.to_dict("records"):
         scores = disclosed({str(name): value for name, value in row.items()}, {})
         numbers |= {f"test/{row['class']}/{name}": value for name, value in scores.items()}
@@ -211,7 +171,6 @@ def group_numbers(subgroups: Mapping[str, Any]) -> dict[str, float | str]:
             numbers |= {f"test/group/{column}/{group}/{name}": value for name, value in plain.items()}
         for score, gap in parts["gaps"].items():
             values = {"": gap["gap"], "/ratio": gap["ratio"], "/p": gap["p_holm"], "/verdict": gap["verdict"]}
-            numbers |= {
-                f"test/gap/{column}/{score}{name}": value for name, value in values.items() if value is not None
-            }
+            gaps = {f"test/gap/{column}/{score}{name}": value for name, value in values.items()}
+            numbers |= {name: value for name, value in gaps.items() if value is not None}
     return numbers

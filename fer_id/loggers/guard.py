@@ -21,11 +21,7 @@ class GuardedRun:
 
     ``log`` and ``summary`` send finite numbers (``fer_id.loggers.disclosure``), and images where every face is drawn.
     ``config`` sends no path and no name. Every other method of a W&B run (files, artifacts, code, tables, alerts,
-    gradients) sends nothing, and prints a message once.
-
-    Args:
-        run: the W&B run; None: no method sends anything.
-        rules: rules of disclosure.
+    gradients) sends nothing, and prints a message once. Without a W&B run no method sends anything.
     """
 
     def __init__(self, run: wandb.Run | None, rules: Rules) -> None:
@@ -69,9 +65,9 @@ class GuardedRun:
         if self._run is not None:
             self._run.config.update(self._rules.settings(_plain(values)), allow_val_change=True)  # type: ignore[no-untyped-call]
 
-    def _allowed(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def _allowed(self, data: Mapping[str, Any]) -> dict[str, object]:
         """Return the values that may leave; print a message once for each other value."""
-        allowed: dict[str, Any] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
+        allowed: dict[str, object] = dict(self._rules.numbers({key: _number(value) for key, value in data.items()}))
         for key, value in data.items():
             if key in allowed:
                 continue
@@ -94,10 +90,8 @@ class GuardedRun:
 
 
 def guard_globals(guarded: GuardedRun) -> None:
-    """Let ``wandb.run``, ``wandb.log``, ``wandb.config`` and the like mean the guarded run until it is finished.
-
-    W&B's library sets them to the run that it opens; somebody's callback that uses them would pass by every rule.
-    """
+    """Let ``wandb.run``, ``wandb.log``, ``wandb.config`` and the like mean the guarded run until it is finished. W&B's
+    library sets them to the run that it opens; somebody's callback that uses them would pass by every rule."""
     from wandb.sdk.lib import module
 
     methods = [name for name in inspect.signature(module.set_global).parameters if name != "run"]
@@ -105,11 +99,7 @@ def guard_globals(guarded: GuardedRun) -> None:
 
 
 class GuardedMapping:
-    """A write-only mapping that passes its values to the guarded run.
-
-    Args:
-        update: takes the values.
-    """
+    """A write-only mapping that passes its values to the guarded run."""
 
     def __init__(self, update: Callable[[Mapping[str, Any]], object]) -> None:
         self._update = update
@@ -128,15 +118,13 @@ def _number(value: Any) -> Any:
     return value.item() if count == 1 and hasattr(value, "item") else value
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, object]) -> dict[str, object]:
     """Return the values that are plain JSON, since the text of any other object may hold a path."""
-    plain: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            plain[key] = _plain(value)
-        elif value is None or isinstance(value, str | int | float | bool | list | tuple):
-            plain[key] = value
-    return plain
+    return {
+        key: _plain(value) if isinstance(value, Mapping) else value
+        for key, value in values.items()
+        if value is None or isinstance(value, Mapping | str | int | float | list | tuple)
+    }
 
 
 def _is_image(value: Any) -> bool:

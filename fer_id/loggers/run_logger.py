@@ -12,26 +12,55 @@ from pytorch_lightning.loggers.logger import Logger
 from fer_id.files import atomic_write_text, plain
 from fer_id.runs.run_dir import RunDir
 
-Row = dict[str, Any]
+Row = dict[str, float | None]
+"""Line of ``metrics.jsonl``: the numbers of an epoch; null where one is not finite."""
 
 
-class RunLogger(Logger):
+class EpochRows(Logger):
+    """Base of loggers with one row per epoch: that of ``Record``, or without it the numbers that Lightning logs."""
+
+    _recorded = False
+    _row: Row | None = None
+
+    def log_epoch(self, row: Row) -> None:
+        """Log the row of an epoch."""
+        raise NotImplementedError
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Collect numbers of no test into the row of their epoch, in a Trainer without ``Record``."""
+        numbers = {name: float(value) for name, value in metrics.items() if not name.startswith("test/")}
+        if self._recorded or "epoch" not in numbers or len(numbers) == 1:
+            return
+        epoch = int(numbers.pop("epoch"))
+        if self._row and self._row["epoch"] != epoch:
+            self._complete()
+        self._row = {"epoch": epoch, "step": step, **(self._row or {}), **numbers}
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Log the row of the last epoch, in a Trainer without ``Record``."""
+        self._complete()
+
+    def _complete(self) -> None:
+        row, self._row = self._row, None
+        if row:
+            self.log_epoch(row)
+
+
+class RunLogger(EpochRows):
     """Logger of ``metrics.jsonl``: number, step, seconds, learning rate and all logged numbers of every epoch.
 
     The callback ``Record``, one of ``run.callbacks()``, completes the line of an epoch before the checkpoint of that
     epoch is saved, and after resuming restores the lines from the checkpoint: a run that was killed at any moment has
     each epoch once. In a Trainer without that callback a line has the numbers that Lightning logs, and an epoch may be
     missing after a crash. Numbers of ``trainer.test`` are not written: ``metrics.json`` has them.
-
-    Args:
-        run: run whose ``metrics.jsonl`` is written.
     """
 
     def __init__(self, run: RunDir) -> None:
         super().__init__()
         self.run = run
         self.rows: list[Row] = []
-        self._collector = EpochCollector()
 
     @property
     def name(self) -> str:
@@ -50,7 +79,7 @@ class RunLogger(Logger):
 
     def begin(self, rows: Sequence[Row]) -> None:
         """Replace the content of the file by the lines of earlier epochs."""
-        self._collector.off = True
+        self._recorded = True
         self.rows = list(rows)
         self._write()
 
@@ -59,48 +88,9 @@ class RunLogger(Logger):
         self.rows.append(row)
         self._write()
 
-    @rank_zero_only
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Collect numbers into the line of their epoch, in a Trainer without ``Record``."""
-        for row in self._collector.add(metrics, step):
-            self.log_epoch(row)
-
     def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
         """Do nothing: ``config.yaml`` holds the settings."""
 
     @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Write the line of the last epoch, in a Trainer without ``Record``."""
-        for row in self._collector.rest():
-            self.log_epoch(row)
-
-    @rank_zero_only
     def _write(self) -> None:
         atomic_write_text(self.run.path / "metrics.jsonl", "".join(f"{json.dumps(plain(row))}\n" for row in self.rows))
-
-
-class EpochCollector:
-    """Collector of the numbers that Lightning logs into one row per epoch.
-
-    Attributes:
-        off: whether ``Record`` gives the rows instead, so that nothing is collected.
-    """
-
-    def __init__(self) -> None:
-        self.off = False
-        self._row: Row = {}
-
-    def add(self, metrics: Mapping[str, float], step: int | None) -> list[Row]:
-        """Add numbers; return the row of the previous epoch where they begin another one."""
-        numbers = {name: float(value) for name, value in metrics.items() if not name.startswith("test/")}
-        if self.off or "epoch" not in numbers or len(numbers) == 1:
-            return []
-        epoch = int(numbers.pop("epoch"))
-        complete = [] if self._row.get("epoch", epoch) == epoch else self.rest()
-        self._row = {"epoch": epoch, "step": step, **self._row, **numbers}
-        return complete
-
-    def rest(self) -> list[Row]:
-        """Return the incomplete row, if there is one, and forget it."""
-        rows, self._row = [self._row] if self._row else [], {}
-        return rows

@@ -1,4 +1,4 @@
-"""W&B server without W&B's library: rules for its names, its API key and address, and whether it answers."""
+"""W&B server: rules for its names, its API key and address, whether it answers, and a clear error where it does not."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import netrc
 import os
 import re
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
+
+from fer_id.errors import FerIdError
 
 PROJECT = re.compile(r"[^/\\#?%:\s\x00-\x1f\x7f](?:[^/\\#?%:\x00-\x1f\x7f]{0,126}[^/\\#?%:\s\x00-\x1f\x7f])?")
 ENTITY = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9])?")
@@ -21,12 +25,10 @@ SECONDS = 5
 
 
 def has_key() -> bool:
-    """Return whether there is an API key; W&B's own check would prompt or use the network."""
-    return bool(os.environ.get("WANDB_API_KEY")) or _in_netrc()
-
-
-def _in_netrc() -> bool:
-    """Return whether ``wandb login`` left a key."""
+    """Return whether there is an API key, in the environment or where ``wandb login`` left it; W&B's own check would
+    prompt or use the network."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
     try:
         return netrc.netrc(os.environ.get("NETRC")).authenticators(address().hostname or "") is not None
     except (OSError, ValueError, netrc.NetrcParseError):
@@ -34,11 +36,7 @@ def _in_netrc() -> bool:
 
 
 def address() -> SplitResult:
-    """Return the server's address.
-
-    Raises:
-        ValueError: ``WANDB_BASE_URL`` is no http or https address.
-    """
+    """Return the server's address; raise ValueError where ``WANDB_BASE_URL`` is no http or https address."""
     found = urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai")
     if found.scheme not in ("http", "https") or not found.hostname:
         raise ValueError(f"WANDB_BASE_URL={found.geturl()[:60]!r} is no address such as https://wandb.example.org")
@@ -66,3 +64,37 @@ def no_answer(seconds: float = SECONDS) -> str | None:
     except ValueError as problem:  # of address()
         return str(problem)
     return None
+
+
+def without_reports() -> None:
+    """Disable W&B's reports of its own errors, whose traces name folders; call before ``wandb`` is imported."""
+    os.environ["WANDB_ERROR_REPORTING"] = "false"
+
+
+class OnlineError(FerIdError):
+    """The action needs a W&B server, which is not available or refuses."""
+
+
+def require_server() -> None:
+    """Raise OnlineError where W&B is set to offline, no API key is known, or the server does not answer."""
+    without_reports()
+    if (mode := os.environ.get("WANDB_MODE")) in ("offline", "disabled", "dryrun"):
+        raise OnlineError(f"this needs a W&B server, and WANDB_MODE={mode} forbids to ask one; unset it")
+    if not has_key():
+        raise OnlineError(
+            "this needs a W&B server, and no API key is known: run `wandb login`, or set WANDB_API_KEY "
+            "(and WANDB_BASE_URL for a server of your own)"
+        )
+    if (why := no_answer()) is not None:
+        raise OnlineError(f"{why}; is there a network?")
+
+
+@contextmanager
+def asking() -> Iterator[None]:
+    """Raise errors of W&B's clients in the block as OnlineError."""
+    import wandb
+
+    try:
+        yield
+    except (wandb.Error, ValueError, OSError) as problem:
+        raise OnlineError(f"the W&B server refused: {str(problem).strip() or type(problem).__name__}") from problem

@@ -13,17 +13,16 @@ import pandas as pd
 from lightning_fabric.utilities.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import WandbLogger
 
-from fer_id.loggers.curves import best_epoch_summary, best_row, mean_curve
+from fer_id.loggers import results
 from fer_id.loggers.disclosure import FEW, Rules, few_validated, public
 from fer_id.loggers.guard import GuardedRun, guard_globals
-from fer_id.loggers.results import send_explanation, send_results, strip_images
-from fer_id.loggers.run_logger import EpochCollector
+from fer_id.loggers.run_logger import EpochRows, Row
 from fer_id.loggers.wandb_session import Details, close_session, harmless, open_session
 from fer_id.progress import say
+from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
-from fer_id.runs.uploads import note_uploads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from fer_id.reporting.gallery import Shown
 
 
-class PrivateWandbLogger(WandbLogger):
+class PrivateWandbLogger(EpochRows, WandbLogger):
     """Logger to Weights & Biases: numbers and figures without people, but no code, environment, host or path.
 
     The files of the W&B run lie inside the RunDir, which remains the record. The history has one row per epoch, on the
@@ -42,20 +41,18 @@ class PrivateWandbLogger(WandbLogger):
     one only with ``faces=True`` and the child's consent to ``media_sharing``. :attr:`experiment` obeys the same rules,
     whoever uses it, and so do W&B's own globals (``wandb.log``, ``wandb.run``, ...) while the run is open. Tables go as
     ``Html`` and matrices as ``Image``: ``wandb.Table`` and ``plot.confusion_matrix`` become artifacts, whose manifests
-    hold the absolute path of a local file.
-
-    A W&B that refuses, or does not answer within seconds, costs a line, never the training: the run is then recorded
-    offline, and the line says how to send it. An active W&B run is finished first.
+    hold the absolute path of a local file. A W&B that refuses, or does not answer within seconds, costs a line, never
+    the training: the run is then recorded offline, and the line says how to send it. An active W&B run is finished
+    first.
 
     Args:
-        run: run to copy; its ``job.json`` lists the subjects, and without it no score is sent.
-            Its ``config.yaml`` is shown without paths and names of people; ``trainer.monitor`` in it chooses the best
-            epoch, whose inner validation stands in the summary.
+        run: run to copy. Without its ``job.json``, which lists the subjects, no score is sent. Its ``config.yaml`` is
+            shown without paths and names of people; ``trainer.monitor`` in it chooses the best epoch, whose inner
+            validation stands in the summary.
         name: in W&B; None: the last two folders, but of a fold, which is named after its child, a number.
-        project, entity: in W&B.
+        project, entity, tags: as in W&B.
         group: runs that belong together; None: the first part of ``name``.
         job_type: ``train``, ``fold``, ``study`` or ``trial``.
-        tags: further words.
         mode: ``auto`` (online with an API key, else offline), ``online``, ``offline`` or ``disabled``.
         faces: whether faces of children with ``media_sharing`` consent may be sent.
     """
@@ -79,9 +76,9 @@ class PrivateWandbLogger(WandbLogger):
         self._details = Details(run.path, project, entity, group or name.partition("/")[0], job_type, name, tags)
         self._described = run  # a mean over runs without a configuration of its own has that of the first
         self.rules = Rules.of(_job(run), job_type)
-        self._collector, self._rows = EpochCollector(), list[dict[str, Any]]()
+        self._rows: list[Row] = []
         self._opened: list[wandb.Run | None] = []
-        self._media: dict[str, Any] = {}  # until the row of their epoch is sent
+        self._media: dict[str, wandb.Image | list[wandb.Image]] = {}  # until the row of their epoch is sent
 
     @cached_property
     def _guarded(self) -> GuardedRun:
@@ -90,10 +87,7 @@ class PrivateWandbLogger(WandbLogger):
     @property
     def experiment(self) -> Any:
         """The W&B run for user code, guarded by the rules of disclosure; opened at the first use."""
-        if getattr(rank_zero_only, "rank", None):
-            return GuardedRun(None, self.rules)
-        self._open()
-        return self._guarded
+        return GuardedRun(None, self.rules) if getattr(rank_zero_only, "rank", None) else self._guarded
 
     def _open(self) -> wandb.Run | None:
         """Return the unguarded W&B run, None where there is none; only for values that have passed the rules."""
@@ -106,59 +100,54 @@ class PrivateWandbLogger(WandbLogger):
                     say(f"W&B: numbers of {few} are not sent: {FEW}; metrics.jsonl has them")
         return self._opened[0]
 
-    def _settings(self) -> dict[str, Any]:
+    def _settings(self) -> dict[str, object]:
         """Return the settings that may leave, with the run's place in its study under ``study``."""
-        name = self._details.name
-        fold = re.match(r"(.*?)/folds/(\d+)(/|$)", name)
-        whole, number = (fold[1], int(fold[2])) if fold else (name, None)
-        provenance = _job(self._described).store.provenance
-        study = {"group": self._details.group, "name": whole, "fold": number, "provenance": provenance}
-        return public({**_config(self._described), "name": name, "study": study})  # config.yaml may name the child
+        details, store = self._details, _job(self._described).store
+        fold = re.match(r"(.*?)/folds/(\d+)(/|$)", details.name)
+        whole, number = (fold[1], int(fold[2])) if fold else (details.name, None)
+        study = {"group": details.group, "name": whole, "fold": number, "provenance": store.provenance}
+        # The name in config.yaml may be that of the child.
+        return public({**_config(self._described), "name": details.name, "study": study})
 
     @property
     def monitor(self) -> str:
         """Name of the number that chooses the best epoch; known once the training has begun."""
-        return str((_config(self._described).get("trainer") or {}).get("monitor") or "val/macro_f1")
+        return (_config(self._described).get("trainer") or {}).get("monitor") or "val/macro_f1"
 
     @property
     def version(self) -> str | None:
         """Id of the W&B run; None before it is opened."""
         return self._opened[0].id if self._opened and self._opened[0] else None
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         """Return the state without the W&B run: a copy in another process sends nothing."""
         return {**{key: value for key, value in self.__dict__.items() if key != "_guarded"}, "_opened": [None]}
 
-    # ------------------------------------------------------------------------------------------------- learning curve
-
     @rank_zero_only
-    def begin(self, rows: Sequence[Mapping[str, Any]]) -> None:
+    def begin(self, rows: Sequence[Row]) -> None:
         """Send the rows of earlier epochs that were not sent yet."""
-        self._collector.off = True
+        self._recorded = True
         for row in rows[len(self._rows) :]:
             self.log_epoch(row)
 
     @rank_zero_only
-    def log_epoch(self, row: Mapping[str, Any]) -> None:
+    def log_epoch(self, row: Row) -> None:
         """Send the row of an epoch, and the best epoch so far into the summary."""
-        self._rows.append(dict(row))
+        self._rows.append(row)
         with harmless():
             if (run := self._open()) is not None:
                 run.log({**self.rules.numbers(row), **self._media})
                 self._media = {}
-                run.summary.update(self._best([best_row(pd.DataFrame(self._rows), self.monitor)]))
+                run.summary.update(self._best([results.best_row(pd.DataFrame(self._rows), self.monitor)]))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
-        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary.
-
-        Pictures, from ``log_image``, go where :attr:`experiment` lets them.
-        """
+        """Send an epoch's numbers as one row, unless ``Record`` does; numbers of a test go to the summary. Pictures,
+        from ``log_image``, go where :attr:`experiment` lets them."""
         numbers = {name: float(value) for name, value in metrics.items() if not isinstance(value, list)}
         if len(numbers) < len(metrics):
             self.experiment.log({name: value for name, value in metrics.items() if name not in numbers})
-        for row in self._collector.add(numbers, step):
-            self.log_epoch(row)
+        super().log_metrics(numbers, step)
         if tested := {name: value for name, value in numbers.items() if name.startswith("test/")}:
             with harmless():
                 if (run := self._open()) is not None:
@@ -168,40 +157,37 @@ class PrivateWandbLogger(WandbLogger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Send the last epoch, where no ``Record`` did so; the run stays open for what comes after a training."""
-        for row in self._collector.rest():
-            self.log_epoch(row)
+        super().finalize(status)
         self._send_media()
 
     def _send_media(self) -> None:
         """Send the pictures that belong to no epoch, as those of a test."""
-        if self._media and (run := self._open()) is not None:
-            with harmless():
+        with harmless():
+            if self._media and (run := self._open()) is not None:
                 run.log(self._media)
         self._media = {}
 
     def log_mean_curve(self, folds: Sequence[RunDir]) -> None:
-        """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs.
-
-        A run without a record of its own has the settings of these folds, and sends of five and more children together.
-        """
+        """Send the mean learning curve of a cross-validation, and the mean of its folds' best epochs. A run without a
+        record of its own has the settings of these folds, and sends of five and more children together."""
         if folds and not (self.run.path / "job.json").is_file():
             self._described = folds[0]
             self.rules = Rules.of(Job(), self._details.job_type, few_validated([fold.job() for fold in folds]))
         with harmless():
             if folds and (run := self._open()) is not None:
-                for row in mean_curve(folds):
+                for row in results.mean_curve(folds):
                     run.log(row)
-                run.summary.update(self._best([best_row(fold.learning_curve(), self.monitor) for fold in folds]))
+                run.summary.update(
+                    self._best([results.best_row(fold.learning_curve(), self.monitor) for fold in folds])
+                )
 
     def _best(self, rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-        return self.rules.numbers(best_epoch_summary(rows, self.rules.hidden))
+        return self.rules.numbers(results.best_epoch_summary(rows, self.rules.hidden))
 
     def _catch_up(self) -> None:
         """Send the recorded epochs, where no training in this process did: reopening a W&B run empties its history."""
-        if not self._collector.off and not self._rows:
+        if not self._recorded and not self._rows:
             self.begin(self.run.learning_curve().to_dict("records"))  # type: ignore[arg-type]  # its columns are texts
-
-    # -------------------------------------------------------------------------------------------------------- results
 
     @rank_zero_only
     def log_results(self, metrics: Metrics) -> None:
@@ -211,15 +197,10 @@ class PrivateWandbLogger(WandbLogger):
         with harmless():
             if (run := self._open()) is not None:
                 self._catch_up()
-                per_class = (
-                    pd.DataFrame({name: dict(row) for name, row in metrics.per_class.items()})
-                    .T.rename_axis("class")
-                    .reset_index()
-                )
                 figures = {}
                 if "test" not in self.rules.hidden:
                     figures = draw_figures(self.run, read_evaluation(self.run), self.run.job())
-                send_results(run, metrics, figures, per_class, real=self.rules.real, hidden=self.rules.hidden)
+                results.send_results(run, metrics, figures, self.rules)
         self.close()
 
     @rank_zero_only
@@ -227,7 +208,7 @@ class PrivateWandbLogger(WandbLogger):
         """Send the explanation, ``explain.json``, with the film strips that may leave."""
         with harmless():
             if (run := self._open()) is not None and "test" not in self.rules.hidden:
-                note_uploads(self.run, run.id, send_explanation(run, explanation, gallery, faces=self.faces))
+                self.run.note_uploads(run.id, results.send_explanation(run, explanation, gallery, faces=self.faces))
 
     @property
     def is_open(self) -> bool:
@@ -236,34 +217,26 @@ class PrivateWandbLogger(WandbLogger):
 
     @rank_zero_only
     def log_confusion_matrix(self, key: str, counts: NDArray[np.int64], names: Sequence[str], provenance: str) -> None:
-        """Send a confusion matrix as a picture, with the row of its epoch.
-
-        Args:
-            key: begins with the split, ``val`` or ``test``; of fewer than five real children nothing is sent.
-            counts: (K, K), true classes in rows.
-            names: of the K classes.
-            provenance: of the clips.
-        """
+        """Send a confusion matrix (K, K), true classes in rows, as a picture with the row of its epoch. ``key`` begins
+        with the split, ``val`` or ``test``; of fewer than five real children nothing is sent."""
         import wandb
 
         from fer_id.reporting.gallery import matrix_picture
 
-        if self.is_open and key.partition("/")[0] not in self.rules.hidden:
-            with harmless():
+        with harmless():
+            if self.is_open and key.partition("/")[0] not in self.rules.hidden:
                 caption = f"{provenance}: true classes in rows"
                 self._media[key] = wandb.Image(matrix_picture(counts, names), caption=caption)
 
     @rank_zero_only
     def log_panels(self, panels: Mapping[str, Sequence[Shown]]) -> None:
-        """Send film strips by panel, with the row of their epoch: of drawn faces, and with ``faces=True`` by consent.
-
-        A key begins with the split; of a split with fewer than five real children nothing is sent.
-        """
+        """Send film strips by panel, with the row of their epoch: of drawn faces, and with ``faces=True`` by consent. A
+        key begins with the split; of a split with fewer than five real children nothing is sent."""
         allowed = {key: strips for key, strips in panels.items() if key.partition("/")[0] not in self.rules.hidden}
         with harmless():
             if (run := self._open()) is not None:
-                images, uploads = strip_images(allowed, faces=self.faces)
-                note_uploads(self.run, run.id, uploads)
+                images, uploads = results.strip_images(allowed, faces=self.faces)
+                self.run.note_uploads(run.id, uploads)
                 self._media |= images
 
     def summarise(self, facts: Mapping[str, str | int]) -> None:
@@ -279,7 +252,7 @@ class PrivateWandbLogger(WandbLogger):
                 close_session()
             self._opened = [None]
 
-    # ------- Lightning's other ways to send something, beside those that end in `experiment` or `log_metrics`
+    # Lightning's other ways to send something, beside those that end in `experiment` or `log_metrics`:
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
@@ -287,23 +260,16 @@ class PrivateWandbLogger(WandbLogger):
         self.experiment.config.update(vars(params) if isinstance(params, Namespace) else params)
 
     @rank_zero_only
-    def log_table(
-        self,
-        key: str,
-        columns: list[str] | None = None,
-        data: list[list[Any]] | None = None,
-        dataframe: Any = None,
-        step: int | None = None,
-    ) -> None:
+    def log_table(self, key: str, *_: Any, **__: Any) -> None:
         """Send nothing and print a message: a table may hold anything."""
-        self.experiment.log({key: data if dataframe is None else dataframe})
+        self.experiment.log({key: None})
 
 
 def _job(run: RunDir) -> Job:
     return run.job() if (run.path / "job.json").is_file() else Job()
 
 
-def _config(run: RunDir) -> dict[str, Any]:
+def _config(run: RunDir) -> Config:
     return run.config() if (run.path / "config.yaml").is_file() else {}
 
 

@@ -11,11 +11,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fer_id.errors import cut
 from fer_id.files import atomic_write_text
-from fer_id.loggers.server import RUN_ID, has_key, no_answer
+from fer_id.loggers.server import RUN_ID, has_key, no_answer, without_reports
 from fer_id.progress import say
 
 if TYPE_CHECKING:
@@ -33,15 +33,8 @@ TAG = 64
 
 
 class Details(NamedTuple):
-    """Settings of a W&B run in any mode.
-
-    Attributes:
-        folder: the RunDir, in which its files lie.
-        project, entity, name: as in W&B.
-        group: the study; its folds share it.
-        job_type: ``train``, ``fold``, ``study`` or ``trial``.
-        tags: of the run, each cut to 64 characters.
-    """
+    """Settings of a W&B run in any mode: its RunDir, the study as ``group`` that its folds share, and ``job_type``
+    (``train``, ``fold``, ``study`` or ``trial``); tags are cut to 64 characters."""
 
     folder: Path
     project: str
@@ -53,33 +46,21 @@ class Details(NamedTuple):
 
 
 def wandb_mode(mode: str) -> str:
-    """Return the mode; for ``auto``, online with an API key (environment or netrc file), else offline.
-
-    ``WANDB_MODE`` may hold ``auto`` back; a value that W&B does not know means offline.
-    """
+    """Return the mode; for ``auto``, online with an API key (environment or netrc file), else offline. ``WANDB_MODE``
+    may hold ``auto`` back; a value that W&B does not know means offline."""
     if mode != "auto":
         return mode
     allowed = MODES.get(os.environ.get("WANDB_MODE", ""), "offline")
     return allowed if allowed != "online" or has_key() else "offline"
 
 
-def without_reports() -> None:
-    """Disable W&B's reports of its own errors, whose traces name folders; call before ``wandb`` is imported."""
-    os.environ["WANDB_ERROR_REPORTING"] = "false"
-
-
-def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.Run | None:
+def open_session(details: Details, config: dict[str, object], mode: str) -> wandb.Run | None:
     """Open a W&B run that lies inside a RunDir; None where ``mode`` is disabled, or this is not the first process.
 
     Where the run cannot be opened online (no key, no answer, a refused name) a message says why, and it is recorded
-    offline; where that fails too, a message says so and None is returned. Nothing is raised.
-
-    A folder keeps its W&B run: a training that resumes opens the same one again, with an empty history.
-
-    Args:
-        details: the run.
-        config: the part of the configuration that may leave.
-        mode: ``auto``, ``online``, ``offline`` or ``disabled``.
+    offline; where that fails too, a message says so and None is returned. Nothing is raised. ``config`` is the part of
+    the configuration that may leave. A folder keeps its W&B run: a training that resumes opens the same one again, with
+    an empty history.
     """
     from lightning_fabric.utilities.rank_zero import rank_zero_only
 
@@ -89,24 +70,21 @@ def open_session(details: Details, config: dict[str, Any], mode: str) -> wandb.R
     why = None if mode == "offline" else "no API key is known" if not has_key() else no_answer()
     if os.environ.get("WANDB_MODE", "") not in MODES:  # W&B's library would refuse it in every mode
         why = f"WANDB_MODE={cut(os.environ.pop('WANDB_MODE'))} is no mode of W&B (online, offline or disabled)"
-    if mode != "offline" and why is None:
+    for attempt in ("offline",) if mode == "offline" or why else (mode, "offline"):
         try:
-            return _opened(details, config, mode)
+            run = _opened(details, config, attempt)
         except Exception as problem:  # a refused key or name, a server that stops answering: each has its own class
-            why = short(problem)
+            why = why or short(problem)
             _discard(details.folder / "wandb")
-    try:
-        run = _opened(details, config, "offline")
-    except Exception as problem:
-        _discard(details.folder / "wandb")
-        say(f"W&B: {why or short(problem)}. The training goes on without it; the run's own folder has everything")
-        return None
-    if why is not None:
-        say(f"W&B: {why}. The run is recorded offline; send it later with: wandb sync {run.settings.sync_dir}")
-    return run
+        else:
+            if why is not None:
+                say(f"W&B: {why}. The run is recorded offline; send it later with: wandb sync {run.settings.sync_dir}")
+            return run
+    say(f"W&B: {why}. The training goes on without it; the run's own folder has everything")
+    return None
 
 
-def _opened(details: Details, config: dict[str, Any], mode: str) -> wandb.Run:
+def _opened(details: Details, config: dict[str, object], mode: str) -> wandb.Run:
     """Open the W&B run in one mode; raise any error of W&B's library."""
     home = details.folder / "wandb"
     # W&B's cache and staging folders would otherwise be in the home directory, with copies of the tables.
@@ -171,28 +149,20 @@ def _discard(folder: Path) -> None:
 
 def _identity(folder: Path) -> str:
     """Return the id of the W&B run of a RunDir: the id of a W&B agent that started this process, else a stored one.
-
-    Offline files of an earlier, interrupted run of this id are removed, since all their rows are sent again.
-    """
+    Offline files of an earlier, interrupted run of this id are removed, since all their rows are sent again."""
     from wandb.sdk.lib.runid import generate_id
 
     path = folder / "id"
-    known = {"WANDB_RUN_ID": os.environ.get("WANDB_RUN_ID") or "", str(path): _text(path)}
+    stored = path.read_bytes()[:1000].decode("utf-8", errors="replace").strip() or "?" if path.is_file() else ""
+    known = {"WANDB_RUN_ID": os.environ.get("WANDB_RUN_ID") or "", str(path): stored}
     for place, identity in known.items():
-        if identity and not RUN_ID.fullmatch(identity):
+        if identity and not RUN_ID.fullmatch(identity):  # such as `?`, for an empty file
             say(f"W&B: {place} holds no id of a run; it is left out")
     identity = next((text for text in known.values() if RUN_ID.fullmatch(text)), "") or generate_id()
     atomic_write_text(path, identity)
     for before in folder.glob(f"offline-run-*-{identity}"):
         shutil.rmtree(before)
     return identity
-
-
-def _text(path: Path) -> str:
-    """Return the text of a file, at most 1000 bytes; ``?``, which is no id, for an empty one; empty without a file."""
-    if not path.is_file():
-        return ""
-    return path.read_bytes()[:1000].decode("utf-8", errors="replace").strip() or "?"
 
 
 @contextmanager

@@ -15,9 +15,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, JsonValue
 
 from fer_id.consent.keys import keys_home
 from fer_id.errors import FerIdError, Problems
@@ -25,7 +25,8 @@ from fer_id.files import atomic_folder, atomic_write_bytes, read_json, write_jso
 from fer_id.inputs import MB, MOST_JSON, parse_json, read_bytes
 from fer_id.labels import LabelSpace
 from fer_id.release.signing import FINGERPRINT, Signer, check_signature, fingerprint, own_fingerprint
-from fer_id.shapes import Count, Number, Text, checked, record
+from fer_id.runs.records import Part, Provenance
+from fer_id.shapes import Count, Number, Text, record
 
 if TYPE_CHECKING:
     from fer_id.models.network import ClipClassifier
@@ -39,11 +40,10 @@ MANIFEST, SIGNATURE = "manifest.json", "signature.json"
 RELEASE, DEMONSTRATION = "release", "demonstration"
 TRUSTED, OWN, UNKNOWN = "the key that was trusted", "this machine's own key", "unknown"
 
-
 MOST_FILE = 8192 * MB
 
 
-class Manifest(BaseModel):
+class Manifest(Part):
     """``manifest.json`` of a bundle."""
 
     version: Count
@@ -56,44 +56,53 @@ Size = Annotated[float, Field(strict=True, ge=0, le=4096)]
 """A number of a model's configuration; the upper bound keeps a forged contract from filling the memory."""
 
 
-class Input(BaseModel):
-    """Input of a released model."""
+class Landmarks(Part):
+    """Landmarks that a released model learned from."""
 
-    model_config = ConfigDict(extra="allow")
+    model_sha256: Text | None = None
+    mesh_mappings: list[Text] | None = None
 
-    geometry: dict[str, Any] | None
+
+class Input(Part):
+    """Input of a released model: crops, T of a window, and frames a second."""
+
+    geometry: dict[str, JsonValue] | None
     frames: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     fps: Annotated[float, Field(strict=True, gt=0, le=1000)] | None
     min_eye_distance: Number | None = None
+    landmarks: Landmarks | None = None
 
 
-class Labels(BaseModel):
+class Labels(Part):
     """Classes of a released model."""
 
     space: Text
     names: Annotated[list[Text], Field(min_length=2)]
 
 
-class Threshold(BaseModel):
+class Threshold(Part):
     """Least probability at which a released model answers without review."""
 
     threshold: Annotated[float, Field(strict=True, ge=0, le=1)] | None
 
 
-class UnfitShape(BaseModel):
-    """Entry of ``not_for_use_with``, see :class:`Unfit`."""
+@dataclass(frozen=True)
+class Unfit:
+    """Group with which a model must not be used: ``severity`` (or ``severity x context`` of a pair), its value, and the
+    measured shortfall or insufficient evidence."""
 
-    model_config = ConfigDict(extra="forbid")
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     column: Text
     group: Text
     reason: Text
 
+    def __str__(self) -> str:
+        return f"{self.column} {self.group}: {self.reason}"
 
-class Contract(BaseModel):
+
+class Contract(Part):
     """``contract.json`` of a bundle: the keys that inference depends on."""
-
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     kind: Literal["release", "demonstration"]
     labels: Labels
@@ -101,8 +110,8 @@ class Contract(BaseModel):
     input: Input | None = None
     temperature: Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
     review: Threshold
-    provenance: Literal["real", "simulated", "synthetic"]
-    not_for_use_with: list[UnfitShape]
+    provenance: Provenance
+    not_for_use_with: list[Unfit]
 
 
 class BundleError(FerIdError):
@@ -110,33 +119,9 @@ class BundleError(FerIdError):
 
 
 @dataclass(frozen=True)
-class Unfit:
-    """Group with which a model must not be used.
-
-    Attributes:
-        column: ``severity``, or ``severity x context`` of a pair.
-        group: value of the column.
-        reason: the measured shortfall, or insufficient evidence.
-    """
-
-    column: str
-    group: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.column} {self.group}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class Verified:
-    """Result of a bundle's verification.
-
-    Attributes:
-        fingerprint: of the signing key.
-        trust: :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin.
-        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
-        name: of the released run.
-    """
+    """Result of a bundle's verification: the signing key, and kind and name of the released run. ``trust`` is
+    :data:`TRUSTED`, :data:`OWN`, or :data:`UNKNOWN`: the signature then shows integrity, not origin."""
 
     fingerprint: str
     trust: str
@@ -144,34 +129,29 @@ class Verified:
     name: str
 
     def __str__(self) -> str:
-        if self.trust == UNKNOWN:
-            return (
-                f"unchanged under the key it brings along ({self.fingerprint}). That shows integrity, not origin: "
-                "compare the fingerprint with the one that the releaser told you"
-            )
-        return f"unchanged, and signed by {self.trust} ({self.fingerprint})"
+        if self.trust != UNKNOWN:
+            return f"unchanged, and signed by {self.trust} ({self.fingerprint})"
+        return (
+            f"unchanged under the key it brings along ({self.fingerprint}). That shows integrity, not origin: "
+            "compare the fingerprint with the one that the releaser told you"
+        )
 
 
 @dataclass(frozen=True)
 class Released:
-    """Released model, ready for inference.
+    """Released model, ready for inference, with its ``contract.json`` and the result of :func:`verify_bundle`.
 
-    Attributes:
-        model: on the CPU, float32, in evaluation mode; ``model(frames, valid, landmarks)`` returns logits (B, K).
-        labels: the classes, in the order of the logits.
-        temperature: divides the logits before the softmax.
-        threshold: in [0, 1]; clips with a lower largest calibrated probability go to a person; None: all clips do.
-        contract: ``contract.json``; ``contract["input"]`` has ``geometry``, ``frames`` (T of a window) and ``fps``.
-        provenance: of the test data: ``real``, ``simulated`` or ``synthetic``.
-        not_for_use_with: groups below the policy's bound, or with insufficient evidence.
-        verified: result of :func:`verify_bundle`.
+    ``model`` is on the CPU, in float32 and evaluation mode; ``model(frames, valid, landmarks)`` returns logits (B, K),
+    in the order of ``labels``, which ``temperature`` divides before the softmax. Clips whose largest calibrated
+    probability is below ``threshold``, in [0, 1], go to a person; None: all clips do. ``provenance`` is that of the
+    test data. The groups ``not_for_use_with`` are below the policy's bound, or have insufficient evidence.
     """
 
     model: ClipClassifier
     labels: LabelSpace
     temperature: float
     threshold: float | None
-    contract: dict[str, Any]
+    contract: Contract
     provenance: str
     not_for_use_with: tuple[Unfit, ...]
     verified: Verified
@@ -179,23 +159,13 @@ class Released:
     @property
     def demonstration(self) -> bool:
         """True for a demonstration, which is no evidence about children."""
-        return bool(self.contract["kind"] == DEMONSTRATION)
+        return self.contract.kind == DEMONSTRATION
 
 
 def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind: str, name: str) -> None:
-    """Write and sign a bundle, whole or not at all.
-
-    Args:
-        path: the folder; an existing bundle is not replaced.
-        files: content of each file of :data:`CONTENT`.
-        signer: the releaser's key.
-        kind: :data:`RELEASE` or :data:`DEMONSTRATION`.
-        name: of the run.
-
-    Raises:
-        FerIdError: ``path`` exists.
-        ValueError: a file is missing or unknown.
-    """
+    """Write and sign a bundle, whole or not at all. ``files`` holds the content of each file of :data:`CONTENT`,
+    ``kind`` is :data:`RELEASE` or :data:`DEMONSTRATION`, ``name`` is the run's. Raises FerIdError where ``path``
+    exists: an existing bundle is not replaced."""
     if set(files) != set(CONTENT):
         raise ValueError(f"a bundle holds {CONTENT}, given were {sorted(files)}")
     manifest = {
@@ -203,7 +173,7 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
         "kind": kind,
         "name": name,
         "signed_by": signer.fingerprint,
-        "files": {file: _sha256(files[file]) for file in CONTENT},
+        "files": {file: hashlib.sha256(files[file]).hexdigest() for file in CONTENT},
     }
     with atomic_folder(path) as draft:
         for file, content in files.items():
@@ -214,57 +184,48 @@ def write_bundle(path: Path, files: Mapping[str, bytes], signer: Signer, *, kind
 
 
 def verify_bundle(path: str | Path, trusted_key: str | None = None) -> Verified:
-    """Check every file of a bundle against its signed manifest.
+    """Check every file of a bundle against its signed manifest; raise BundleError or SignatureError where one was
+    changed.
 
-    Args:
-        path: the folder.
-        trusted_key: fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits); None: any
-            key is accepted, and ``trust`` of the result states whether it is this machine's own.
-
-    Raises:
-        BundleError: no bundle; a file was changed, removed or added; or another key signed it.
-        SignatureError: the manifest was changed after it was signed.
+    ``trusted_key`` is the fingerprint of the releaser's key, obtained from the releaser (64 hexadecimal digits):
+    another signer is a BundleError. None accepts any key, and ``trust`` of the result states whether it is this
+    machine's own.
     """
     path = Path(path)
-    content, signature = _object(path / MANIFEST), _object(path / SIGNATURE)
-    manifest, signed = json.loads(content), json.loads(signature)
+    content, signed = _object(path / MANIFEST), json.loads(_object(path / SIGNATURE))
     public = signed.get("public_key")
     check_signature(content, signed.get("signature"), public, str(path))
     signed_by = fingerprint(str(public))
     if trusted_key is not None and signed_by != _as_fingerprint(trusted_key):
         raise BundleError(f"{path}: signed by {signed_by}, not by the key that you trust ({trusted_key})")
-    _check_files(path, manifest)
+    manifest = _checked_manifest(path, json.loads(content))
     own = own_fingerprint(keys_home())
     trust = TRUSTED if trusted_key is not None else OWN if signed_by == own else UNKNOWN
-    return Verified(signed_by, trust, str(manifest.get("kind")), str(manifest.get("name")))
+    return Verified(signed_by, trust, manifest.kind, manifest.name)
 
 
 def load_bundle(path: str | Path, trusted_key: str | None = None) -> Released:
-    """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed.
-
-    Raises:
-        BundleError: as :func:`verify_bundle`, or the contract is invalid.
-        SignatureError: as :func:`verify_bundle`.
-        CheckpointError: the weights do not fit the model of the contract.
-    """
+    """Load the model of a bundle after :func:`verify_bundle`; the weights are safetensors, no code is executed. Raises
+    BundleError and SignatureError as that function, BundleError for an invalid contract, and CheckpointError where the
+    weights do not fit the model of the contract."""
     from fer_id.models.build import build_model
     from fer_id.models.checkpoint import load_model
     from fer_id.models.config import ModelConfig
 
     path = Path(path)
     verified = verify_bundle(path, trusted_key)
-    contract = checked(Contract, read_json(path / CONTRACT, BundleError), str(path / CONTRACT), BundleError)
-    labels = LabelSpace(contract["labels"]["space"], tuple(contract["labels"]["names"]))
-    model = build_model(record(ModelConfig, contract["model"], str(path / CONTRACT), BundleError), len(labels))
+    contract = record(Contract, read_json(path / CONTRACT, BundleError), str(path / CONTRACT), BundleError)
+    labels = LabelSpace(contract.labels.space, tuple(contract.labels.names))
+    model = build_model(record(ModelConfig, contract.model, str(path / CONTRACT), BundleError), len(labels))
     load_model(model, path / WEIGHTS)
     return Released(
         model=model.eval(),
         labels=labels,
-        temperature=float(contract["temperature"]),
-        threshold=contract["review"]["threshold"],
+        temperature=contract.temperature,
+        threshold=contract.review.threshold,
         contract=contract,
-        provenance=contract["provenance"],
-        not_for_use_with=tuple(Unfit(**group) for group in contract["not_for_use_with"]),
+        provenance=contract.provenance,
+        not_for_use_with=tuple(contract.not_for_use_with),
         verified=verified,
     )
 
@@ -282,36 +243,29 @@ def _object(path: Path) -> bytes:
     raise BundleError(f"{path}: damaged (no object); get the bundle again from whoever released it")
 
 
-def _check_files(path: Path, manifest: dict[str, Any]) -> None:
-    """Raise BundleError unless the folder holds exactly the files of the signed manifest, unchanged."""
+def _checked_manifest(path: Path, manifest: Mapping[str, object]) -> Manifest:
+    """Return the signed manifest; raise BundleError unless the folder holds exactly its files, unchanged."""
     if manifest.get("version") != VERSION:
         raise BundleError(f"{path}: of version {manifest.get('version')}, this program reads {VERSION}; update it")
-    checksums, problems = manifest.get("files"), Problems(str(path))
-    if not isinstance(checksums, dict) or set(checksums) != set(CONTENT):
+    files, problems = manifest.get("files"), Problems(str(path))
+    if not isinstance(files, dict) or set(files) != set(CONTENT):
         raise BundleError(f"{path}: its manifest does not name the files of a bundle: {', '.join(CONTENT)}")
-    checked(Manifest, manifest, str(path / MANIFEST), BundleError)
-    for extra in sorted({file.name for file in path.iterdir()} - {*checksums, MANIFEST, SIGNATURE}):
+    known = record(Manifest, manifest, str(path / MANIFEST), BundleError)
+    for extra in sorted({file.name for file in path.iterdir()} - {*known.files, MANIFEST, SIGNATURE}):
         problems.add(f"{extra}: was added, the manifest does not name it")
-    for name, expected in checksums.items():
+    for name, expected in known.files.items():
         file = path / name
         if not file.is_file() or file.is_symlink():
             problems.add(f"{name}: missing")
-        elif _sha256(read_bytes(file, BundleError, most=MOST_FILE)) != expected:
+        elif hashlib.sha256(read_bytes(file, BundleError, most=MOST_FILE)).hexdigest() != expected:
             problems.add(f"{name}: changed since the bundle was signed")
     problems.raise_if_any(BundleError, "Do not use it; get it again from whoever released it.")
+    return known
 
 
 def _as_fingerprint(text: str) -> str:
-    """Return a typed fingerprint without spaces and colons, in lower case.
-
-    Raises:
-        BundleError: the text is no fingerprint.
-    """
+    """Return a typed fingerprint without spaces and colons, in lower case; raise BundleError for any other text."""
     plain = re.sub(r"[\s:]", "", text).lower()
     if not FINGERPRINT.fullmatch(plain):
         raise BundleError(f"{text!r} is no fingerprint: expected 64 hexadecimal digits, as `fer-id release` prints")
     return plain
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -1,56 +1,78 @@
-"""Record of a run's files for the release gate and the model card; missing files are empty."""
+"""Evidence for the release gate and the model card: the record of a run, and disclosure control of its metrics."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fer_id.evaluation.groups.disclosure import public_view
 from fer_id.reporting.explanation import read_explanation
+from fer_id.reporting.jobs import run_name
+from fer_id.reporting.result_shapes import Explanation
+from fer_id.runs.configs import Config
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
 
+BY_FOLD = {"calibration": "temperatures", "review": "thresholds", "conformal": "n_subjects_calibration"}
+"""Values stored by fold; under leave-one-child-out a fold's name is a child's pseudonym."""
+
+_OF_FEW = ("per_subject.", "subgroups.", *(f"{section}.{name}." for section, name in BY_FOLD.items()))
+
 
 @dataclass(frozen=True)
 class Record:
-    """Content of a run's files.
-
-    Attributes:
-        path: of the run, as it was typed.
-        name: ``study/name``, which reveals no path on a disk.
-        done: whether the run is finished.
-        folds: paths of the trainings of a cross-validation; empty for a single training.
-        config, job, metrics: the files of that name; empty where they are missing.
-        explanation: ``explain/explain.json``; None where it is missing.
-    """
+    """Content of a run's files, empty where they are missing. ``path`` is as it was typed; ``name``, ``study/name``,
+    reveals no path on a disk. ``folds`` are the paths of the trainings of a cross-validation, none for a single
+    training."""
 
     path: str
     name: str
     done: bool
     folds: tuple[str, ...]
-    config: dict[str, Any]
+    config: Config
     job: Job
     metrics: Metrics
-    explanation: dict[str, Any] | None
+    explanation: Explanation | None
 
 
-def read_record(run: RunDir, name: str) -> Record:
-    """Read a run's record.
-
-    Args:
-        run: with at least its ``config.yaml``.
-        name: see :class:`Record`.
-
-    Raises:
-        RunError: a file is damaged.
-    """
+def read_record(run: RunDir) -> Record:
+    """Read the record of a run that has at least its ``config.yaml``; raise RunError where a file is damaged."""
+    report = read_explanation(run)
     return Record(
         path=str(run.path),
-        name=name,
+        name=run_name(run),
         done=run.done,
         folds=tuple(str(fold.path) for fold in run.folds),
         config=run.config(),
         job=run.job() if (run.path / "job.json").is_file() else Job(),
         metrics=run.metrics() if (run.path / "metrics.json").is_file() else Metrics(),
-        explanation=read_explanation(run),
+        explanation=None if report is None else Explanation.model_validate(report),
     )
+
+
+def disclosed(metrics: Metrics) -> dict[str, object]:
+    """Return ``metrics.json`` without the numbers of single children, pseudonyms, and groups of few children. Values by
+    fold become a list in rising order. For real children the subgroups are those of the public view."""
+    public: dict[str, object] = metrics.model_dump(exclude_unset=True, exclude={"per_subject"})
+    for section, name in BY_FOLD.items():
+        if isinstance(part := public.get(section), dict):
+            part[name] = _values(part.get(name) or {})
+    if metrics.subgroups is not None:
+        public["subgroups"] = disclosed_subgroups(metrics)
+    public["reasons"] = {name: why for name, why in metrics.reasons.items() if not name.startswith(_OF_FEW)}
+    return public
+
+
+def disclosed_subgroups(metrics: Metrics) -> Mapping[str, Any]:
+    """Return the public view of the entry ``subgroups``; empty where the entry is missing."""
+    if metrics.subgroups is None:
+        return {}
+    real = metrics.provenance == "real"
+    return public_view(metrics.subgroups) if real else metrics.subgroups.model_dump(exclude_unset=True)
+
+
+def _values(by_fold: Mapping[str, float | None]) -> list[float | None]:
+    """Return the values in rising order without their folds' names, nulls last."""
+    return sorted(by_fold.values(), key=lambda value: (value is None, value or 0.0))

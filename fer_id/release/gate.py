@@ -9,50 +9,44 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from fer_id.evaluation.config import MIN_SUBJECTS
+from fer_id.evaluation.groups.grouping import NOT_ASKED
 from fer_id.release.bundle import DEMONSTRATION, Unfit
-from fer_id.release.evidence import Record
-from fer_id.release.group_rules import gap_reasons, group_reasons, unfit_groups
+from fer_id.release.evidence import Record, disclosed_subgroups
 from fer_id.release.policy import CHECKS, RESTRICTED, Policy
 from fer_id.runs.configs import FREE_KEYS, differences
+from fer_id.runs.metrics import Gap, GroupScores, Metrics
 
 MAY_DIFFER = (
     *FREE_KEYS,
     *("name", "data.store"),
-    *(
-        f"protocol.{key}"
-        for key in ("name", "group", "folds", "test_fraction", "validation_fraction", "only", "cross_fit")
-    ),
-    *("trainer.precision", "trainer.memory_format", "trainer.accelerator"),
+    *("protocol.name", "protocol.group", "protocol.folds", "protocol.test_fraction", "protocol.validation_fraction"),
+    *("protocol.only", "protocol.cross_fit", "trainer.precision", "trainer.memory_format", "trainer.accelerator"),
 )
 """Prefixes of settings in which a run may differ from the cross-validation that is its evidence; the stores are
 compared by their fingerprints."""
 
-
 LEAST_LEARNED = 0.75
 """Share of the evidence's test subjects that a run must have learned from: with fewer subjects its model is weaker."""
 
+PAIR = " x "
+TOO_LITTLE = "insufficient evidence"
+
 
 class Verdict(NamedTuple):
-    """Decision of the release gate.
-
-    Attributes:
-        reasons: all reasons to refuse the release; empty: the model may be released.
-        unfit: groups with which the released model must not be used.
-    """
+    """Decision of the release gate: all reasons to refuse (empty: the model may be released), and the groups with which
+    the released model must not be used."""
 
     reasons: list[str]
     unfit: tuple[Unfit, ...]
 
 
 def judge_release(run: Record, policy: Policy, evidence: Record | None = None, refusals: Sequence[str] = ()) -> Verdict:
-    """Judge a run by a policy.
+    """Judge a run, with the weights to release, by a policy.
 
-    Args:
-        run: with the weights to release.
-        policy: the bounds.
-        evidence: the cross-validation whose numbers count, for a run that was trained for use and has too few test
-            subjects of its own; None: the run's own numbers count.
-        refusals: reasons from the caller, such as a store whose consent ended.
+    ``evidence`` is the cross-validation whose numbers count, for a run that was trained for use and has too few test
+    subjects of its own; without it the run's own numbers count. ``refusals`` are reasons from the caller, such as a
+    store whose consent ended.
     """
     judged = evidence or run
     reasons = [
@@ -71,7 +65,7 @@ def judge_release(run: Record, policy: Policy, evidence: Record | None = None, r
 
 def _of_the_run(run: Record, evidence: Record | None) -> Iterator[str]:
     """Yield reasons to refuse a run that is not one finished model, tested the way it will be used."""
-    for record in (run, *([evidence] if evidence else ())):
+    for record in filter(None, (run, evidence)):
         if (mode := record.job.mode) != "inductive":
             yield (
                 f"{record.path} was judged {mode}: something of the tested children was seen before, which nobody will "
@@ -125,10 +119,10 @@ def _of_its_answers(run: Record, policy: Policy) -> Iterator[str]:
     if run.folds:
         return
     if run.metrics.temperature is None:
-        yield not_measured("its temperature", run, run.metrics.reason("calibration.temperatures"))
+        yield _not_measured("its temperature", run, run.metrics.reason("calibration.temperatures"))
     review = run.metrics.review
     if review is None or not review.thresholds:
-        yield not_measured("its threshold of review", run, run.metrics.reason("review"))
+        yield _not_measured("its threshold of review", run, run.metrics.reason("review"))
     elif review.risk > policy.max_risk:
         yield (
             f"its threshold of review was chosen for a risk of {review.risk}, expected {policy.max_risk} at most; "
@@ -162,12 +156,12 @@ def _of_the_numbers(judged: Record, policy: Policy) -> Iterator[str]:
         yield f"judged on {metrics.n_subjects} subjects, expected {policy.min_subjects} at least"
     interval = metrics.interval("accuracy")
     if interval is None:
-        yield not_measured("the interval of its accuracy", judged, metrics.reason("intervals.accuracy"))
+        yield _not_measured("the interval of its accuracy", judged, metrics.reason("intervals.accuracy"))
     elif interval.low < policy.min_accuracy:
         yield f"accuracy may be as low as {interval.low:.3f}, expected {policy.min_accuracy} at least"
     calibrated = metrics.calibration.calibrated
     if calibrated is None:
-        yield not_measured("its calibration (ECE after a temperature)", judged, "")
+        yield _not_measured("its calibration (ECE after a temperature)", judged, "")
     elif calibrated.ece > policy.max_ece:
         yield f"calibrated ECE {calibrated.ece:.3f}, expected {policy.max_ece} at most"
 
@@ -178,22 +172,82 @@ def _of_the_maps(judged: Record, policy: Policy) -> Iterator[str]:
     if explanation is None:
         yield f"where it looks was not measured; {again}"
         return
-    leakage = (explanation.get("leakage") or {}).get("high")
-    if leakage is None:
-        yield f"leakage: no interval ({(explanation.get('leakage') or {}).get('reason') or 'not measured'}); {again}"
-    elif leakage > policy.max_leakage:
-        yield f"leakage may be as high as {leakage:.3f}, expected {policy.max_leakage} at most"
-    checks = explanation.get("checks") or {}
+    leakage = explanation.leakage
+    if leakage.high is None:
+        yield f"leakage: no interval ({leakage.reason or 'not measured'}); {again}"
+    elif leakage.high > policy.max_leakage:
+        yield f"leakage may be as high as {leakage.high:.3f}, expected {policy.max_leakage} at most"
     for name in policy.required_checks:
-        passed = (checks.get(CHECKS[name]) or {}).get("passed")
-        if CHECKS[name] not in checks:
+        if (check := explanation.checks.get(CHECKS[name])) is None:
             yield f"check {name}: not made; {again}"
-        elif passed is None:
+        elif check.passed is None:
             yield f"check {name}: undecided, insufficient evidence; {again} checks=<more clips>"
-    for failed in explanation.get("failed") or ():
+    for failed in explanation.failed:
         yield f"check {failed}: failed, so the maps cannot be believed"
 
 
-def not_measured(what: str, run: Record, reason: str) -> str:
-    """Return the line for a missing measurement."""
-    return f"{what}: {reason}" if reason else f"{what}: not measured; run fer-id evaluate {run.path}"
+def _not_measured(what: str, run: Record, reason: str) -> str:
+    return f"{what}: {reason or f'not measured; run fer-id evaluate {run.path}'}"
+
+
+def unfit_groups(metrics: Metrics, policy: Policy) -> tuple[Unfit, ...]:
+    """Return the groups whose accuracy may be below ``min_accuracy``, or whose evidence is insufficient.
+
+    Pairs of groups with too few children are left out here; the file LIMITS mentions them once. The result is public:
+    numbers stand only where the public view shows the group, and never its number of children.
+    """
+    unfit, public = [], disclosed_subgroups(metrics).get("columns", {})
+    for column, content in metrics.columns.items():
+        for group, scores in content.groups.items():
+            low = _low(metrics, scores)
+            if low is None and PAIR not in column:
+                unfit.append(Unfit(column, group, f"{TOO_LITTLE}, too few children were judged"))
+            elif low is not None and low < policy.min_accuracy:
+                disclosed = group in public.get(column, {}).get("groups", {})
+                value = f"as low as {low:.2f}" if disclosed else "lower"
+                unfit.append(Unfit(column, group, f"its accuracy may be {value}; {policy.min_accuracy} is asked for"))
+    return tuple(unfit)
+
+
+def group_reasons(metrics: Metrics, policy: Policy) -> Iterator[str]:
+    """Yield reasons to refuse: groups not measured, no fit group, or a group below ``min_worst_group_accuracy``."""
+    if metrics.subgroups is None:
+        yield f"subgroups: {metrics.reason('subgroups') or 'not measured; run fer-id evaluate'}"
+        return
+    unfit, columns, left_out = unfit_groups(metrics, policy), metrics.columns, metrics.subgroups.left_out
+    for name in policy.groups:
+        named = {entry.group for entry in unfit if entry.column == name}
+        if name not in columns:
+            yield f"groups of {name}: {left_out.get(name) or 'not measured'}"
+        elif all(_low(metrics, scores) is None for scores in columns[name].groups.values()):
+            yield f"groups of {name}: {TOO_LITTLE}, in no group were enough children judged"
+        elif named >= set(columns[name].groups):
+            yield f"groups of {name}: it is fit for none of them"
+    if hidden := [name for name, why in left_out.items() if why == NOT_ASKED and name not in policy.groups]:
+        yield f"groups of {', '.join(hidden)}: {NOT_ASKED}; run fer-id evaluate again without groups="
+    for column, content in columns.items():
+        for group, scores in content.groups.items():
+            low = _low(metrics, scores)
+            if low is not None and low < policy.min_worst_group_accuracy:
+                floor = policy.min_worst_group_accuracy
+                yield f"{column} {group}: its accuracy may be as low as {low:.3f}, expected {floor} of any group"
+
+
+def gap_reasons(metrics: Metrics, policy: Policy) -> Iterator[str]:
+    """Yield gaps in accuracy above the bound, significant or not: the burden of proof is the model's."""
+    for column, content in metrics.columns.items():
+        gap = content.gaps.get("accuracy") or Gap(verdict=TOO_LITTLE)
+        if gap.gap is not None and gap.gap > policy.max_gap:
+            yield (
+                f"{column}: accuracy differs by {gap.gap:.3f} between {gap.worst} and {gap.best} "
+                f"({gap.verdict}), expected {policy.max_gap} at most"
+            )
+        elif column in policy.groups and (gap.gap is None or gap.verdict == TOO_LITTLE):
+            yield f"groups of {column}: nothing is shown of the gap between them ({gap.reason or TOO_LITTLE})"
+
+
+def _low(metrics: Metrics, group: GroupScores) -> float | None:
+    """Return the lower end of the interval of a group's accuracy; None with fewer subjects than the minimum."""
+    least = max(MIN_SUBJECTS, metrics.subgroups.min_subjects if metrics.subgroups else 0)
+    interval = group.intervals.get("accuracy")
+    return interval.low if interval and group.n_subjects >= least else None

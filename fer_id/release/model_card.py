@@ -1,23 +1,33 @@
-"""Model card: intended use, training data, performance and forbidden uses of a model.
+"""Model card: intended use, training data, performance, forbidden uses and limits of a model; the file LIMITS.
 
 In the Hugging Face format (Mitchell et al., 2019, arXiv:1810.03993; metadata of ``huggingface_hub``), offline. The
-metrics of real children pass disclosure control (:mod:`fer_id.release.disclosed`).
+metrics of real children pass disclosure control (:func:`fer_id.release.evidence.disclosed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from fer_id.release.bundle import DEMONSTRATION
-from fer_id.release.disclosed import disclosed
-from fer_id.release.evidence import Record
-from fer_id.release.limits import limits, title
+from fer_id.release.bundle import DEMONSTRATION, Unfit
+from fer_id.release.evidence import Record, disclosed, disclosed_subgroups
 from fer_id.release.policy import FORBIDDEN, Policy
 from fer_id.reporting.group_words import points
-from fer_id.reporting.words import counted, interval_words, percent, provenance_caveat
+from fer_id.reporting.words import MODE_CAVEATS, counted, interval_words, percent, provenance_caveat
 from fer_id.runs.metrics import ClassScores, Metrics
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+ASSISTS = (
+    "It assists a person who knows the child and decides. It does not diagnose, and an expression is not a feeling."
+)
+LAW = (
+    "In the European Union, inferring emotions in workplaces and education is forbidden except for medical or safety "
+    "reasons (AI Act, Art. 5(1)(f)); elsewhere it is a high-risk use (Annex III, 1(c)), and whoever is looked at must "
+    "be told (Art. 50(3))."
+)
 
 TASK = "video-classification"
 HEADLINE = {
@@ -31,14 +41,9 @@ HEADLINE = {
 
 @dataclass(frozen=True)
 class Source:
-    """Data that a model was trained or tested on.
+    """Data that a model was trained or tested on; what is not known of it is ``unknown``.
 
-    Attributes:
-        dataset: name.
-        provenance: ``real``, ``simulated`` or ``synthetic``; ``unknown``.
-        role: use of the data.
-        licence: of the data; ``unknown`` where none is stated.
-        consent: purpose -> number of children who agreed, and ``children``; None for data without consent records.
+    ``consent``: purpose -> number of children who agreed, and ``children``; None for data without consent records.
     """
 
     dataset: str
@@ -50,67 +55,55 @@ class Source:
 
 @dataclass(frozen=True)
 class Release:
-    """Content of a card's part on the release.
-
-    Attributes:
-        policy: of the release.
-        contract: ``contract.json``.
-        fingerprint: of the signing key.
-    """
+    """Content of a card's part on the release; ``fingerprint`` is that of the signing key."""
 
     policy: Policy
-    contract: dict[str, Any]
+    contract: Mapping[str, object]
     fingerprint: str
 
 
 def model_card(
     run: Record, sources: Sequence[Source], *, evidence: Record | None = None, release: Release | None = None
 ) -> str:
-    """Return the card: Markdown under YAML metadata.
+    """Return the card of a run, the one with the weights: Markdown under YAML metadata.
 
-    Args:
-        run: with the weights.
-        sources: of the run's data, the nearest first.
-        evidence: the cross-validation whose numbers count; None: the run's own numbers.
-        release: of a bundle; None: the run was not released.
+    ``sources`` are the run's data, the nearest first. ``evidence`` is the cross-validation whose numbers count; None:
+    the run's own numbers. ``release`` is that of a bundle; None: the run was not released.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     judged = evidence or run
-    metrics = disclosed(judged.metrics)
-    environment = Environment(
-        loader=PackageLoader("fer_id.release"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )  # no automatic escaping: the filter ``cell`` escapes text that would break a table
-    environment.filters |= {
-        "percent": percent,
-        "cell": cell,
-        "number": number,
-        "points": points,
-        "thousands": lambda n: f"{n:,}",
-    }
-    text = environment.get_template("card.md.j2").render(
+    scores = judged.metrics
+    text = _template("card.md.j2").render(
         run=run,
         judged=judged,
-        metrics=metrics,
+        metrics=disclosed(scores),
         evidence=evidence,
         release=release,
         demonstration=release is not None and release.policy.kind == DEMONSTRATION,
         sources=sources,
-        title=title(run.name, judged.metrics.provenance, release.policy if release else None),
-        caveat=provenance_caveat(judged.metrics.provenance),
+        title=title(run.name, scores.provenance, release.policy if release else None),
+        caveat=provenance_caveat(scores.provenance),
         limits=limits(run, evidence=evidence, pretrained_elsewhere=len(sources) > 1),
         forbidden=release.policy.forbidden_uses if release else list(FORBIDDEN),
-        headline=_headline(judged.metrics),
-        per_class=_per_class(judged.metrics),
-        columns=((metrics.get("subgroups") or {}).get("columns") or {}),
+        headline=_headline(scores),
+        per_class=_per_class(scores),
+        columns=disclosed_subgroups(scores).get("columns", {}),
         temperature=run.metrics.temperature,
         threshold=run.metrics.threshold,
         answers_nothing=run.metrics.answers_nothing,
-        subjects=_subjects(judged),
+        subjects={split: len(members or ()) for split, members in judged.job.subjects.items()},
         counted=counted,
     )
-    metadata = _metadata(run, judged)
-    return f"---\n{metadata}\n---\n\n{text.strip()}\n"
+    return f"---\n{_metadata(run, judged)}\n---\n\n{text.strip()}\n"
+
+
+def _template(name: str) -> Template:
+    """Return a template without automatic escaping: the filter ``cell`` escapes text that would break a table."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("fer_id.release")
+    environment = Environment(loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"percent": percent, "cell": cell, "number": number, "points": points}
+    return environment.get_template(name)
 
 
 def cell(value: object) -> str:
@@ -128,8 +121,7 @@ def _metadata(run: Record, judged: Record) -> str:
     """Return the YAML metadata as ``huggingface_hub`` writes it."""
     from huggingface_hub import EvalResult, ModelCardData
 
-    metrics, provenance = judged.metrics, judged.metrics.provenance
-    dataset = judged.job.dataset or "unknown"
+    metrics, provenance, dataset = judged.metrics, judged.metrics.provenance, judged.job.dataset or "unknown"
     results = [
         EvalResult(
             task_type=TASK,
@@ -157,21 +149,56 @@ def _metadata(run: Record, judged: Record) -> str:
 
 
 def _headline(metrics: Metrics) -> list[tuple[str, str, str]]:
-    """Return name, value and interval of each main score."""
-    if not metrics.intervals:
-        return []
-    return [(name, percent(metrics[score]), interval_words(metrics, score)) for score, (_, name) in HEADLINE.items()]
+    """Return name, value and interval of each main score, where there are intervals."""
+    scores = HEADLINE.items() if metrics.intervals else ()
+    return [(name, percent(metrics[score]), interval_words(metrics, score)) for score, (_, name) in scores]
 
 
 def _per_class(metrics: Metrics) -> list[tuple[str, ClassScores, str]]:
-    """Return each class, its metrics, and the interval of its recall."""
-    if not metrics.intervals:
-        return []
-    return [
-        (label, row, interval_words(metrics, f"per_class.{label}.recall")) for label, row in metrics.per_class.items()
-    ]
+    """Return each class, its metrics, and the interval of its recall, where there are intervals."""
+    rows = metrics.per_class.items() if metrics.intervals else ()
+    return [(label, row, interval_words(metrics, f"per_class.{label}.recall")) for label, row in rows]
 
 
-def _subjects(judged: Record) -> dict[str, int]:
-    """Return the number of subjects of each split."""
-    return {split: len(members or ()) for split, members in judged.job.subjects.items()}
+def title(name: str, provenance: object, policy: Policy | None) -> str:
+    """Return the model's name, marked as a demonstration or by a provenance other than real."""
+    words = ["DEMONSTRATION"] if policy is not None and policy.kind == DEMONSTRATION else []
+    words += [f"{provenance} data".upper()] if provenance != "real" else []
+    return f"{name} ({', '.join(words)})" if words else name
+
+
+def limits(run: Record, *, evidence: Record | None, pretrained_elsewhere: bool) -> list[str]:
+    """Return the limits of a run's model, one sentence or two per line; the numbers are those of any ``evidence``."""
+    judged = evidence or run
+    metrics, coverage = judged.metrics, judged.metrics.coverage
+    who = "groups of pictures" if judged.job.store.of_images else "subjects"
+    lines = (
+        ASSISTS,
+        provenance_caveat(metrics.provenance),
+        MODE_CAVEATS.get(judged.job.mode),
+        metrics.labels
+        and f"It knows {', '.join(metrics.labels)} and nothing else: whatever a face shows, one of these comes out.",
+        f"It was judged on {counted(metrics.n_clips, 'clip')} of {metrics.n_subjects} {who}. "
+        "Intervals resample these and hold the fitted models fixed; another site or camera may differ by more.",
+        evidence
+        and f"Its numbers are those of {counted(len(evidence.folds), 'model')} trained alike, each judged on whom it "
+        "had not seen. These very weights learned from all of them and were judged on nobody new.",
+        coverage is not None
+        and f"Without a face in view it gives no answer; it gave one for {percent(coverage)} of the clips.",
+        run.metrics.answers_nothing
+        and "No threshold on inner validation kept the risk that was asked: it answers nothing by itself, and every "
+        "clip goes to a person, with its probabilities.",
+        pretrained_elsewhere
+        and "It started from other data (see there); public benchmarks show mostly neurotypical adults, and what they "
+        "taught it may not hold for these children.",
+        run.config.get("trainer", {}).get("precision") == "bf16"
+        and "It was judged in bfloat16; a bundle computes in float32, so single answers may differ.",
+        LAW,
+    )
+    return [line for line in lines if line]
+
+
+def limits_file(name: str, policy: Policy, provenance: object, unfit: Sequence[Unfit], sentences: Sequence[str]) -> str:
+    """Return the text of the file LIMITS."""
+    content = {"title": title(name, provenance, policy), "policy": policy, "unfit": unfit, "sentences": sentences}
+    return _template("limits.txt.j2").render(content)

@@ -5,6 +5,7 @@ No bound has a default: a policy without it is refused, since its author would b
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -85,11 +86,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """Read a policy from a YAML file.
-
-    Raises:
-        PolicyError: lists all problems.
-    """
+    """Read a policy from a YAML file; raise PolicyError with all problems."""
     raw, _ = read_yaml(path, PolicyError, "min_subjects: 12")
     problems = Problems(str(path))
     for problem in policy_problems(raw):
@@ -98,41 +95,28 @@ def read_policy(path: Path) -> Policy:
     return Policy(**raw)
 
 
-def policy_problems(raw: dict[str, Any]) -> list[str]:
+def policy_problems(raw: Mapping[str, object]) -> list[str]:
     """Return all problems of a policy's content, one line each."""
     known, problems = {field.name: field for field in fields(Policy)}, list[str]()
     problems += [f"{key}: unknown; known: {', '.join(known)}" for key in raw if key not in known]
     problems += [f"{name}: missing" for name in known if name not in raw]
-    hints = get_type_hints(Policy)
-    sound = dict[str, Any]()
+    hints, sound = get_type_hints(Policy), dict[str, Any]()
     for name in (name for name in known if name in raw):
-        problem = _value_problem(raw[name], hints[name], dict(known[name].metadata))
-        if problem:
-            problems.append(f"{name}: {raw[name]!r}, expected {problem}")
-        else:
+        try:
+            converted(raw[name], hints[name], known[name].metadata, strict=True)
             sound[name] = raw[name]
-    return problems + _combinations(sound)
+        except ValueError:
+            expected = ", ".join(filter(None, (WORDS[hints[name]], limits_text(known[name].metadata))))
+            problems.append(f"{name}: {raw[name]!r}, expected {expected}")
+    return [*problems, *_contradictions(sound)]
 
 
-def _value_problem(value: object, hint: Any, limits: dict[str, Any]) -> str:
-    """Return the expected kind and limits of a wrong value; empty for a valid one."""
-    limited = limits_text(limits)
-    expected = f"{WORDS[hint]}{f', {limited}' if limited else ''}"
-    try:
-        converted(value, hint, limits, strict=True)
-    except ValueError:
-        return expected
-    return ""
-
-
-def _combinations(raw: dict[str, Any]) -> list[str]:
-    """Return the problems of values that are valid one by one but not together, and of empty or incomplete ones."""
-    problems = []
+def _contradictions(raw: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the problems of values that are valid one by one but not together, and of empty or incomplete ones."""
     if "legal_basis" in raw and not raw["legal_basis"].strip():
-        problems.append("legal_basis: empty; say what allows using the model there, and who decided so")
+        yield "legal_basis: empty; say what allows using the model there, and who decided so"
     floor, bound = raw.get("min_worst_group_accuracy"), raw.get("min_accuracy")
     if floor is not None and bound is not None and floor > bound:
-        problems.append(f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})")
+        yield f"min_worst_group_accuracy: {floor}, but a group is asked for no more than all ({bound})"
     if missing := [use for use in FORBIDDEN if use not in raw.get("forbidden_uses", FORBIDDEN)]:
-        problems.append(f"forbidden_uses: does not forbid {', '.join(missing)}; every policy must")
-    return problems
+        yield f"forbidden_uses: does not forbid {', '.join(missing)}; every policy must"

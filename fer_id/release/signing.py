@@ -7,18 +7,15 @@ from the releaser: a bundle contains its public key, and so does a forged one.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from fer_id.consent.keys import create_secret, read_secret
 from fer_id.errors import ConfigError, FerIdError
-from fer_id.inputs import MB, read_bytes
 
 NAME = "release_key.pem"
 FINGERPRINT = re.compile(r"[0-9a-f]{64}")
@@ -29,11 +26,7 @@ class SignatureError(FerIdError):
 
 
 class Signer:
-    """Private key of the releaser, created once by :meth:`load`.
-
-    Args:
-        private: Ed25519.
-    """
+    """Private key of the releaser, created once by :meth:`load`."""
 
     def __init__(self, private: Ed25519PrivateKey) -> None:
         self._private = private
@@ -41,28 +34,15 @@ class Signer:
     @classmethod
     def load(cls, home: Path, *, create: bool = False) -> Signer:
         """Read ``home/release_key.pem`` (PKCS 8, not encrypted: everybody who can read the file can release).
-
-        Args:
-            home: see :func:`fer_id.consent.keys.keys_home`.
-            create: create a missing key, readable by its owner only.
-
-        Raises:
-            ConfigError: the key is missing, readable by others, or damaged.
-        """
+        ``create`` makes a missing key, readable by its owner only. Raises ConfigError where the key is missing,
+        readable by others, or damaged."""
         path = home / NAME
-        if create and not path.exists():
-            _make(path)
+        if create:
+            key = Ed25519PrivateKey.generate()
+            create_secret(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+        content = read_secret(path, "no key there; `fer-id release` makes one with the first bundle")
         try:
-            mode = path.stat().st_mode
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no key there; `fer-id release` makes one with the first bundle") from None
-        except OSError as problem:
-            raise ConfigError(f"{path}: cannot be read ({problem.strerror})") from None
-        content = read_bytes(path, ConfigError, most=MB)
-        if mode & 0o077:
-            raise ConfigError(f"{path}: others may read it (mode {mode & 0o777:o}); chmod 600 {path}")
-        try:
-            private = serialization.load_pem_private_key(content, password=None)
+            private = load_pem_private_key(content, password=None)
         except (ValueError, TypeError):
             private = None
         if not isinstance(private, Ed25519PrivateKey):
@@ -93,20 +73,12 @@ def own_fingerprint(home: Path) -> str | None:
 
 
 def fingerprint(public: str) -> str:
-    """Return the SHA-256 of the public key's 32 bytes, 64 hexadecimal digits, for people to compare.
-
-    Args:
-        public: hexadecimal.
-    """
+    """Return the SHA-256 of a public key (32 bytes, hexadecimal) as 64 hexadecimal digits, for people to compare."""
     return hashlib.sha256(bytes.fromhex(public)).hexdigest()
 
 
 def check_signature(content: bytes, signature: object, public: object, where: str) -> None:
-    """Check the signature of ``content`` under a public key, both hexadecimal.
-
-    Raises:
-        SignatureError: no signature, a signature of another content, or no key.
-    """
+    """Raise SignatureError unless a signature of ``content`` under a public key is right, both hexadecimal."""
     try:
         key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(str(public)))
         key.verify(bytes.fromhex(str(signature)), content)
@@ -114,17 +86,3 @@ def check_signature(content: bytes, signature: object, public: object, where: st
         raise SignatureError(
             f"{where}: the signature is not of this content; it was changed since it was signed"
         ) from None
-
-
-def _make(path: Path) -> None:
-    """Write a new key, unless another process has just created one."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    pem = Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    handle, draft = tempfile.mkstemp(dir=path.parent)  # mode 0600
-    with os.fdopen(handle, "wb") as file:
-        file.write(pem)
-    with suppress(FileExistsError):
-        os.link(draft, path)
-    Path(draft).unlink()

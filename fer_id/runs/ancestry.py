@@ -1,20 +1,18 @@
-"""Ancestry of a run: the runs whose weights went into it, and the subjects that these learned from."""
+"""Ancestry of runs: those whose weights went into a run, and those that its weights, or subjects, went into."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from fer_id.errors import LeakageError, RunError
+from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
 
 
 def open_fold(path: str | Path, name: str) -> RunDir:
-    """Open a single training, or the fold of this name of a cross-validation.
-
-    Raises:
-        RunError: no finished run, or no such fold.
-    """
+    """Open a finished training, or the fold of this name of a cross-validation; raise RunError where there is none."""
     run = RunDir.open(path)
     if not run.folds:
         return run
@@ -25,26 +23,56 @@ def open_fold(path: str | Path, name: str) -> RunDir:
 
 
 def ancestry(run: RunDir, fold: str) -> Iterator[RunDir]:
-    """Yield the run and all runs whose weights went into it; of cross-validations the fold of the same name.
+    """Yield the run and all runs whose weights went into it; of cross-validations the fold of the same name. Raises
+    RunError where an ancestor is missing, so that its training data are not known."""
 
-    Raises:
-        RunError: an ancestor is missing, so that its training data are not known.
-    """
-    todo, seen = [run], set()
-    while todo:
-        descendant = todo.pop()
-        if descendant.path in seen:  # a name that was used again can make a cycle
-            continue
-        seen.add(descendant.path)
-        yield descendant
-        for path in descendant.job().parents:
+    def parents(descendant: Path) -> Iterator[Path]:
+        for path in RunDir(descendant).job().parents:
             try:
-                todo.append(open_fold(path, fold))
+                yield open_fold(path, fold).path
             except RunError as problem:
                 raise RunError(
-                    f"{descendant.path} started from another run, so what it learned from cannot be checked: "
+                    f"{descendant} started from another run, so what it learned from cannot be checked: "
                     f"{problem}. Bring that run back to its place, or start from a run whose origin is there"
                 ) from None
+
+    yield from map(RunDir, _reached([run.path], parents))
+
+
+def recorded_ancestry(run: RunDir) -> Iterator[RunDir]:
+    """Yield the run and its ancestors, the nearest first, as far as their ``job.json`` are there."""
+
+    def recorded(paths: Iterable[str | Path]) -> list[Path]:
+        return [path for path in map(Path, paths) if (path / "job.json").is_file()]
+
+    yield from map(RunDir, _reached(recorded([run.path]), lambda path: recorded(RunDir(path).job().parents)))
+
+
+def descendants(jobs: Mapping[Path, Job], starts: Iterable[Path], root: Path) -> set[Path]:
+    """Return the resolved folders of some runs (``starts``), of runs that pool them, and of all runs that started from
+    these.
+
+    ``jobs`` are those of all runs below ``root`` by their folders. A run records its parents as they were typed:
+    relative to the working directory of its training, which is mostly the parent folder of ``root``.
+    """
+    later: dict[Path, list[Path]] = defaultdict(list)
+    for path, job in jobs.items():
+        places = [base / parent for parent in job.parents for base in (Path.cwd(), root.resolve().parent)]
+        pooled = [part.path for part in (*RunDir(path).folds, *RunDir(path).parts)]
+        for place in (*places, *pooled):
+            later[place.resolve()].append(path.resolve())
+    return set(_reached(starts, lambda path: later.get(path, ())))
+
+
+def _reached(starts: Iterable[Path], following: Callable[[Path], Iterable[Path]]) -> Iterator[Path]:
+    """Yield runs and all that follow from them, the nearest first, each once: a name used again can make a cycle."""
+    todo, seen = deque(starts), set[Path]()
+    while todo:
+        path = todo.popleft()
+        if path.resolve() not in seen:
+            seen.add(path.resolve())
+            yield path
+            todo += following(path)
 
 
 def require_unseen(run: RunDir, tested: Iterable[str], tester: str) -> None:

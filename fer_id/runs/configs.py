@@ -1,18 +1,70 @@
-"""Comparison of the configurations of runs: their differences, and a hash of the settings that decide the training."""
+"""Configuration of a run, :class:`Config`; differences of two, and a hash of the settings that decide the training."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import TypedDict, cast
+
+from pydantic import JsonValue
+
+Tree = Mapping[str, object]
+"""A configuration, or a section of one."""
+
+
+class Named(TypedDict, total=False):
+    """A section that has a name, such as ``protocol``."""
+
+    name: str
+
+
+class DataSection(Named, total=False):
+    """Section ``data``, as far as the library reads it."""
+
+    store: list[str]
+    drop_duplicates: bool
+
+
+class ModelSection(Named, total=False):
+    """Section ``model``, as far as the library reads it."""
+
+    encoder: str
+    head: str
+    landmarks: int
+    pretrained: bool
+    weights: str | None
+
+
+class TrainerSection(TypedDict, total=False):
+    """Section ``trainer``, as far as the library reads and writes it."""
+
+    max_epochs: int
+    validate_every: int
+    monitor: str
+    precision: str
+    memory_format: str
+    gradient_clip: float
+    test_views: str
+    resolution: list[list[float]]
+
+
+class Config(TypedDict, total=False):
+    """``config.yaml`` of a run; its further settings are of the training alone."""
+
+    name: str
+    data: DataSection
+    model: ModelSection
+    protocol: Named
+    trainer: TrainerSection
+
 
 FREE_KEYS = ("resume", "runs.", "logging.", "explain", "data.num_workers")
 """Settings, or prefixes of settings, that may change when a run is resumed."""
 
 _IMAGES = {"source": None, "validation_fraction": 0.1, "split_seed": 0, "audit_radius": 12, "audit_correlation": 0.95}
 _STILLS = _IMAGES | {"landmarks": "none", "workers": 1, "face_landmarker": None}
-RETIRED: dict[str, dict[str, Any]] = {
+RETIRED: Mapping[str, Tree] = {
     "fer2013": _STILLS | {"labels": "fer2013", "votes": None, "row_flags": None},
     "ferplus": _STILLS | {"labels": "ferplus_majority", "votes": None, "row_flags": None},
     "affectnet": _IMAGES | {"images": None, "unreadable": "error"},
@@ -33,22 +85,10 @@ earlier sweep keep their hash."""
 RETIRED_KEYS = frozenset(key for defaults in RETIRED.values() for key in defaults)
 
 
-def without_retired(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a configuration without :data:`RETIRED_KEYS`."""
-    data = config.get("data")
-    if not isinstance(data, dict):
-        return config
-    return config | {"data": {key: value for key, value in data.items() if key not in RETIRED_KEYS}}
+def job_hash(config: Tree) -> str:
+    """Return twelve hexadecimal digits that are equal for equal trainings, whatever the name of the run.
 
-
-def job_hash(config: dict[str, Any]) -> str:
-    """Return a hash of the settings that decide a training: equal for equal trainings, whatever the name of the run.
-
-    Args:
-        config: a whole resolved configuration, as in ``config.yaml``; :data:`FREE_KEYS` and ``name`` do not count.
-
-    Returns:
-        the first twelve hexadecimal digits of a SHA-256.
+    Hashed are the settings of a whole resolved configuration, without ``name`` and :data:`FREE_KEYS`.
 
     >>> job_hash({"name": "a", "seed": 1}) == job_hash({"seed": 1, "name": "b", "resume": False})
     True
@@ -56,16 +96,13 @@ def job_hash(config: dict[str, Any]) -> str:
     False
     """
     leaves = dict(_leaves(config))
-    retired = {f"data.{key}": value for key, value in RETIRED.get(leaves.get("data.name", ""), {}).items()}
-    counted = {
-        key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(FREE_KEYS)
-    }
-    if not counted.get("trainer.callbacks", True):  # a newer setting: without callbacks older trials keep their hash
-        del counted["trainer.callbacks"]
+    retired = {f"data.{key}": value for key, value in RETIRED.get(str(leaves.get("data.name")), {}).items()}
+    free = FREE_KEYS if leaves.get("trainer.callbacks") else ("trainer.callbacks", *FREE_KEYS)  # newer than old trials
+    counted = {key: value for key, value in (retired | leaves).items() if key != "name" and not key.startswith(free)}
     return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(config: Tree, prefix: str = "") -> Iterator[tuple[str, object]]:
     for key, value in config.items():
         if isinstance(value, dict) and value:
             yield from _leaves(value, f"{prefix}{key}.")
@@ -73,22 +110,22 @@ def _leaves(config: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", value
 
 
-def differences(left: dict[str, Any], right: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+def differences(left: Tree, right: Tree, prefix: str = "") -> dict[str, tuple[JsonValue, JsonValue]]:
     """Return the dotted keys whose values differ between two configurations, with both values (None where absent)."""
-    found: dict[str, tuple[Any, Any]] = {}
+    changes: dict[str, tuple[JsonValue, JsonValue]] = {}
     for key in {**left, **right}:
-        a, b = left.get(key), right.get(key)
+        a, b = cast("JsonValue", left.get(key)), cast("JsonValue", right.get(key))
         if isinstance(a, dict) and isinstance(b, dict):
-            found |= differences(a, b, f"{prefix}{key}.")
+            changes |= differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found[f"{prefix}{key}"] = (a, b)
-    return found
+            changes[f"{prefix}{key}"] = (a, b)
+    return changes
 
 
-def with_defaults(config: dict[str, Any], usual: dict[str, Any]) -> dict[str, Any]:
+def with_defaults(config: Tree, usual: Tree) -> dict[str, object]:
     """Return a configuration with defaults for the settings that it lacks."""
     filled = {**usual, **config}
-    for key in usual.keys() & config.keys():
-        if isinstance(usual[key], dict) and isinstance(config[key], dict):
-            filled[key] = with_defaults(config[key], usual[key])
+    for key, default in usual.items():
+        if isinstance(default, dict) and isinstance(value := config.get(key), dict):
+            filled[key] = with_defaults(value, default)
     return filled

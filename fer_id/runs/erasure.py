@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ from fer_id.errors import FerIdError, Problems, RunError, StoreError
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, write_json
 from fer_id.inputs import MOST_JSON, read_text
 from fer_id.parquet import read_parquet
+from fer_id.runs.ancestry import descendants
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import RunDir
-from fer_id.runs.uploads import read_uploads, write_uploads
 from fer_id.store.card import StoreCard
 from fer_id.store.format import PARTS
 
@@ -28,14 +28,11 @@ from fer_id.store.format import PARTS
 class Erased:
     """Result of the erasure from the runs of one folder.
 
-    Attributes:
-        quarantined: runs that learned from the child, were chosen by its clips, or descend from such a run.
-        cleaned: runs that only tested the child, now without its predictions and without any picture.
-        removed: folds that tested this child alone.
-        uploaded: W&B runs that were online, for deletion by hand.
-        pictures: W&B run, online or not -> number of pictures of the child that it holds.
-        searched: number of runs that were read.
-        problems: runs that could not be read or cleaned.
+    ``quarantined`` learned from the child, were chosen by its clips, or descend from such a run; ``cleaned`` only
+    tested the child, now without its predictions and without any picture; ``removed`` are folds that tested this child
+    alone. ``uploaded`` are W&B runs that were online, for deletion by hand; ``pictures`` counts the child's of each W&B
+    run, online or not. ``searched`` is the number of runs that were read; ``problems`` are of runs that could not be
+    read or cleaned.
     """
 
     quarantined: list[Path] = field(default_factory=list)
@@ -48,20 +45,15 @@ class Erased:
 
 
 def erase_from_store(path: Path, subject: str) -> int:
-    """Remove one subject's frames, landmarks, rows, contact sheet, counts and consent from a store.
+    """Remove one subject's frames, landmarks, rows, contact sheet, counts and consent from a store; return the number
+    of clips.
 
     Folders that an interrupted preparation left beside the store are removed whole, since their subjects are not known.
-    So is a store of this subject alone.
-
-    Returns:
-        the number of clips erased.
-
-    Raises:
-        StoreError: there is neither a store nor a folder left of an interrupted preparation.
+    So is a store of this subject alone. Raises StoreError where there is neither a store nor such a folder.
     """
-    remains = [one for one in path.parent.glob(f".{path.name}.*") if one.is_dir()] if path.parent.is_dir() else []
-    for one in remains:
-        shutil.rmtree(one)
+    remains = [left for left in path.parent.glob(f".{path.name}.*") if left.is_dir()]
+    for left in remains:
+        shutil.rmtree(left)
     if not (path / "card.json").is_file():
         if remains:
             return 0
@@ -86,33 +78,26 @@ def erase_from_store(path: Path, subject: str) -> int:
 
 
 def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
-    """Quarantine, clean or remove every run below ``root`` that has the subject among its data.
-
-    Args:
-        root: the folder of all runs.
-        subject: pseudonym.
-        reason: content of ``QUARANTINED``; begins with the pseudonym.
-    """
-    problems, runs, jobs = Problems(str(root)), list[RunDir](), dict[Path, Job]()
+    """Quarantine, clean or remove every run below ``root`` that has the subject (a pseudonym) among its data.
+    ``reason`` is the content of ``QUARANTINED`` and begins with the pseudonym."""
+    problems, jobs = Problems(str(root)), dict[Path, Job]()
     for path in sorted(root.rglob("job.json")):
         try:
             jobs[path.parent] = RunDir(path.parent).job()
-            runs.append(RunDir(path.parent))
         except RunError as problem:
             problems.add(str(problem))
-    erased, known = Erased(searched=len(runs)), [run for run in runs if _knows(run, jobs[run.path], subject)]
-    first = {run.path.resolve() for run in known if _is_tainted(run, jobs[run.path], subject)}
-    tainted = _descendants(runs, jobs, first, root)
-    for run in runs:  # all of them before any is cleaned, so that an interrupted withdrawal can be repeated
-        if run.path.resolve() in tainted:
-            run.quarantine(reason)
-            erased.quarantined.append(run.path)
-    for run in runs:
-        if run not in known and run.path.resolve() not in tainted:
+    known = [path for path, job in jobs.items() if subject in job.everyone or path.name == subject]
+    first = [path.resolve() for path, job in jobs.items() if _is_tainted(path, job, subject)]
+    tainted = descendants(jobs, first, root)
+    erased = Erased([path for path in jobs if path.resolve() in tainted], searched=len(jobs))
+    for path in erased.quarantined:  # before any run is cleaned, so that an interrupted withdrawal can be repeated
+        RunDir(path).quarantine(reason)
+    for run in map(RunDir, jobs):
+        if run.path not in known and run.path not in erased.quarantined:
             continue
         erased.uploaded += _uploaded(run)
         try:
-            erased.pictures |= Counter(line["wandb_run"] for line in read_uploads(run) if line["subject_id"] == subject)
+            erased.pictures |= Counter(line["wandb_run"] for line in run.uploads() if line["subject_id"] == subject)
             with locked(run.path, RunError):  # a training in progress would write the data again
                 if _of_fold(run, subject):
                     shutil.rmtree(run.path)
@@ -121,7 +106,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
                 _clean(run, jobs[run.path], subject)
         except (FerIdError, OSError) as problem:
             problems.add(f"{run.path}: {problem}")
-        if run.path.resolve() not in tainted:
+        if run.path not in erased.quarantined:
             erased.cleaned.append(run.path)
     for path in root.rglob("trials.jsonl"):
         try:
@@ -135,8 +120,7 @@ def erase_from_runs(root: Path, subject: str, reason: str) -> Erased:
 
 def _of_fold(run: RunDir, subject: str) -> bool:
     """Return whether a run is the fold, or a trial of the fold, that tests the subject and bears its name."""
-    fold = next((one for one in (run.path, run.path.parent) if one.parent.name == "folds"), None)
-    return fold is not None and fold.name == subject
+    return any(path.name == subject and path.parent.name == "folds" for path in (run.path, run.path.parent))
 
 
 def _clean_study(path: Path, subject: str) -> None:
@@ -152,33 +136,11 @@ def _clean_study(path: Path, subject: str) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _knows(run: RunDir, job: Job, subject: str) -> bool:
-    return subject in job.everyone or _is_tainted(run, job, subject) or run.path.name == subject
-
-
-def _is_tainted(run: RunDir, job: Job, subject: str) -> bool:
+def _is_tainted(run: Path, job: Job, subject: str) -> bool:
     """Return whether a run learned from the subject, was chosen by it, or was quarantined for it before."""
-    mark = run.path / "QUARANTINED"
+    mark = run / "QUARANTINED"
     before = mark.is_file() and mark.read_text(encoding="utf-8").startswith(subject)
     return before or subject in job.learned_from
-
-
-def _descendants(runs: list[RunDir], jobs: dict[Path, Job], tainted: set[Path], root: Path) -> set[Path]:
-    """Return the resolved folders of tainted runs, of runs that pool them, and of all runs that started from these.
-
-    A run records its parents as they were typed: relative to the working directory of its training, which is mostly
-    the parent folder of ``root``.
-    """
-    while True:
-        found = set(tainted)
-        for run in runs:
-            parents = [Path(parent) for parent in jobs[run.path].parents]
-            places = {(base / parent).resolve() for parent in parents for base in (Path.cwd(), root.resolve().parent)}
-            if (places | {one.path.resolve() for one in (*run.folds, *run.parts)}) & found:
-                found.add(run.path.resolve())
-        if found == tainted:
-            return found
-        tainted = found
 
 
 def _clean(run: RunDir, job: Job, subject: str) -> None:
@@ -188,7 +150,7 @@ def _clean(run: RunDir, job: Job, subject: str) -> None:
         run.write_predictions(table[(table["subject_id"] != subject) & (table["fold"] != subject)])
     run.write_job(_without(job, subject))
     if (run.path / "uploads.jsonl").exists():
-        write_uploads(run, [line for line in read_uploads(run) if line["subject_id"] != subject])
+        run.write_uploads(line for line in run.uploads() if line["subject_id"] != subject)
     pages = (run.path / name for name in ("report.html", "metrics.json", "controls.json", "log.txt"))
     curves = run.path.parent.glob("curve-*")  # drawn over several runs, of which this is one
     for path in (*run.figures.glob("*"), *pages, *curves):
@@ -199,7 +161,7 @@ def _clean(run: RunDir, job: Job, subject: str) -> None:
 
 def _without(job: Job, subject: str) -> Job:
     """Return the record of a run without a subject."""
-    audit = deepcopy(job.store.audit or {})
+    audit: dict[str, object] = dict(deepcopy(job.store.audit or {}))
     for part in (audit, *(part for part in audit.values() if isinstance(part, dict))):
         _forget(part, subject)
     subjects = {split: [name for name in names or () if name != subject] for split, names in job.subjects.items()}
@@ -209,7 +171,7 @@ def _without(job: Job, subject: str) -> Job:
     return job.model_copy(update=changes)
 
 
-def _forget(audit: dict[str, Any], subject: str) -> None:
+def _forget(audit: MutableMapping[str, Any], subject: str) -> None:
     """Remove a subject from the counts of a cohort's audit; the agreement of annotators is dropped."""
     coverage = audit.get("coverage")
     if isinstance(coverage, dict) and subject in (coverage.get("by_subject") or {}):
@@ -218,11 +180,11 @@ def _forget(audit: dict[str, Any], subject: str) -> None:
         coverage["frames"] -= sum(gone.values())
         audit["frames_without_face"] = coverage["frames"] - coverage["found"]
         audit["annotators"] = None
-    if several := audit.get("several_faces"):
+    if isinstance(several := audit.get("several_faces"), dict):
         several["frames"] -= sum(several["by_subject"].pop(subject, {}).values())
-    alike = audit.get("alike") or {}
-    for pair in [pair for pair in alike if subject in pair.split(" & ")]:
-        del alike[pair]
+    if isinstance(alike := audit.get("alike"), dict):
+        for pair in [pair for pair in alike if subject in pair.split(" & ")]:
+            del alike[pair]
 
 
 def _uploaded(run: RunDir) -> Iterator[str]:

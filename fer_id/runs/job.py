@@ -117,7 +117,6 @@ class Store(Part):
 
     @model_validator(mode="after")
     def _has_audits(self) -> Self:
-        """Return the record; raise ValueError where an audit is of another shape."""
         if problems := [line for audit in self._audits.values() for line in misfits(Audit, audit)]:
             raise ValueError(f"a store's audit ({'; '.join(problems)})")
         return self
@@ -171,11 +170,9 @@ class Resumed(Part):
 class Job(Part):
     """``job.json``: facts about a training that its configuration does not hold.
 
-    Attributes:
-        children: number of real children of each split; None: unknown, as in older runs.
-        mode: what the training knew of the tested subjects, see ``protocol.mode``.
-        parents: runs whose weights it started from, as they were typed.
-        selected: of a search within folds, the winning trial of each fold.
+    ``children``: number of real children of each split; None: unknown, as in older runs. ``mode``: what the training
+    knew of the tested subjects, see ``protocol.mode``. ``parents``: runs whose weights it started from, as they were
+    typed. ``selected``: of a search within folds, the winning trial of each fold.
     """
 
     command: Text | None = None
@@ -204,13 +201,8 @@ class Job(Part):
     peak_memory_bytes: Count | Number | None = None
 
     def resumed(self, before: Job, changes: Mapping[str, tuple[JsonValue, JsonValue]], epochs: int) -> Job:
-        """Return the job of a resumed training with every change of settings so far.
-
-        Args:
-            before: the job as it was begun, or resumed before.
-            changes: dotted key of a setting -> its values before and after.
-            epochs: number of epochs before the change.
-        """
+        """Return the job of a resumed training with every change of settings so far, those of ``before`` included.
+        ``changes`` holds the values of each dotted key before and after; ``epochs`` were trained before them."""
         entries = before.resumed_with
         if changes:
             settings = {key: Change(before=old, after=new) for key, (old, new) in changes.items()}

@@ -7,25 +7,15 @@ from typing import Annotated, cast
 
 from pydantic import AfterValidator, Field
 
-from fer_id.runs.records import (
-    Interval,
-    Intervals,
-    NullableIntervals,
-    NullableNumbers,
-    Numbers,
-    Part,
-    Provenance,
-    Share,
-    Size,
-    read_record,
-)
+from fer_id.runs.records import Interval, Intervals, Numbers, Part, Provenance, Share, Size, null_as, read_record
 from fer_id.shapes import Count, Number, Text
 
+NullableIntervals = Annotated[Intervals, null_as({})]
+NullableNumbers = Annotated[Numbers, null_as({})]
 Temperature = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0.0)]
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Return the names; raise ValueError where one is repeated."""
     if len(set(names)) < len(names):
         raise ValueError("each name once")
     return names
@@ -198,9 +188,7 @@ class Uncertainty(Part):
 
 class Metrics(Part):
     """``metrics.json``: the scores of the labelled test clips, with their intervals and the reasons of null values.
-
-    Shares lie in [0, 1]. The confusion matrix has the true class in rows and counts only clips with a prediction.
-    """
+    Shares lie in [0, 1]. The confusion matrix has the true class in rows and counts only clips with a prediction."""
 
     provenance: Provenance = cast("Provenance", "unknown")
     labels: Annotated[list[Text], AfterValidator(_distinct)] = []
@@ -268,11 +256,7 @@ class Metrics(Part):
 
 
 def read_uncertainty(run: Path) -> Uncertainty | None:
-    """Return the content of a run's ``uncertainty/uncertainty.json``; None without one.
-
-    Raises:
-        RunError: the file is damaged.
-    """
+    """Return a run's ``uncertainty/uncertainty.json``; None without one; raise RunError where it is damaged."""
     path = run / "uncertainty" / "uncertainty.json"
     return read_record(Uncertainty, path, f"`fer-id uncertainty {run}` makes it again") if path.is_file() else None
 

@@ -28,7 +28,7 @@ def null_as(value: Any) -> BeforeValidator:
 class Part(BaseModel):
     """A part of a run's files; keys without a field are left as they are."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, protected_namespaces=())
 
     def __getitem__(self, name: str) -> Any:
         """Return the value of a field whose name is not known before, such as each score of a table."""
@@ -60,21 +60,11 @@ class Interval(Part):
 
 
 Intervals = dict[str, Interval | None]
-NullableIntervals = Annotated[Intervals, null_as({})]
-NullableNumbers = Annotated[Numbers, null_as({})]
 
 
 def read_record(shape: type[PartType], path: Path, hint: str = "") -> PartType:
-    """Return a run's file as a typed record.
-
-    Args:
-        shape: its class.
-        path: the file.
-        hint: how the file can be made again.
-
-    Raises:
-        RunError: the file is missing, damaged, or does not match the class; each place is named.
-    """
+    """Return a run's file as a typed record; ``hint`` is how it can be made again. Raises RunError where the file is
+    missing, damaged, or does not match the class; each place is named."""
     try:
         return record(shape, read_json(path, RunError), str(path), RunError)
     except RunError as problem:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import pandas as pd
 import yaml
@@ -14,7 +15,7 @@ from fer_id.errors import RunError, cut
 from fer_id.files import atomic_write_bytes, atomic_write_text, locked, read_json_lines, sha256, sweep
 from fer_id.labels import LabelSpace, get_space
 from fer_id.parquet import read_parquet
-from fer_id.runs.configs import FREE_KEYS, differences, with_defaults, without_retired
+from fer_id.runs.configs import FREE_KEYS, RETIRED_KEYS, Config, Tree, differences, with_defaults
 from fer_id.runs.job import Job
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.records import read_record
@@ -29,11 +30,7 @@ CROSS_FIT = "crossfit"
 
 
 class RunDir:
-    """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last.
-
-    Attributes:
-        path: the folder.
-    """
+    """The folder of a run: the files that the methods below read and write, and ``DONE``, which is written last."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -41,18 +38,10 @@ class RunDir:
     @classmethod
     @contextmanager
     def claim(
-        cls,
-        path: str | Path,
-        config: dict[str, Any],
-        job: Job,
-        usual: dict[str, Any] | None = None,
-        changeable: tuple[str, ...] = (),
+        cls, path: str | Path, config: Tree, job: Job, usual: Tree | None = None, changeable: tuple[str, ...] = ()
     ) -> Iterator[RunDir]:
         """Create or resume the run as :meth:`create` does, locked for this process, and remove half-written files.
-
-        Raises:
-            RunError: as :meth:`create`, or another process works on the run.
-        """
+        Raises RunError as :meth:`create`, or where another process works on the run."""
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, RunError):
@@ -62,24 +51,11 @@ class RunDir:
 
     @classmethod
     def create(
-        cls,
-        path: str | Path,
-        config: dict[str, Any],
-        job: Job,
-        usual: dict[str, Any] | None = None,
-        changeable: tuple[str, ...] = (),
+        cls, path: str | Path, config: Tree, job: Job, usual: Tree | None = None, changeable: tuple[str, ...] = ()
     ) -> RunDir:
-        """Make the folder, or resume an unfinished run of the same configuration (see :meth:`changed`).
-
-        Args:
-            path: the folder.
-            config, usual: as in :meth:`changed`.
-            job: content of ``job.json``.
-            changeable: dotted keys that may differ; ``job.json`` then records the change under ``resumed_with``.
-
-        Raises:
-            RunError: the folder holds a finished run, or one of another configuration or on other data.
-        """
+        """Make the folder, or resume an unfinished run of the same configuration, see :meth:`changed`. Dotted keys in
+        ``changeable`` may differ; ``job.json`` then records the change under ``resumed_with``. Raises RunError where
+        the folder holds a finished run, or one of another configuration or on other data."""
         run = cls(path)
         run.require_consent()
         if run.done:
@@ -104,15 +80,8 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, *, unfinished: bool = False) -> RunDir:
-        """Open an existing run.
-
-        Args:
-            path: the folder.
-            unfinished: accept a run without ``DONE``.
-
-        Raises:
-            RunError: no such run, a quarantined one, or one that is not finished.
-        """
+        """Open an existing run, with ``unfinished`` also one without ``DONE``. Raises RunError: no such run, a
+        quarantined one, or one that is not finished."""
         run = cls(path)
         if not (run.path / "config.yaml").is_file():
             raise RunError(f"{path} is not a run (no config.yaml); `fer-id train` makes one")
@@ -122,11 +91,7 @@ class RunDir:
         return run
 
     def require_whole(self) -> None:
-        """Check that the configuration and the job of an unfinished run can be read, if training has begun.
-
-        Raises:
-            RunError: ``config.yaml`` or ``job.json`` is missing or damaged.
-        """
+        """Raise RunError where training has begun and ``config.yaml`` or ``job.json`` is missing or damaged."""
         try:
             if (self.path / "config.yaml").exists() or self._begun:
                 self.config()
@@ -140,27 +105,18 @@ class RunDir:
 
     @property
     def _begun(self) -> bool:
-        """True once the run has a checkpoint or a fold."""
         return any(self.path.glob("checkpoints/*.ckpt")) or any(self.path.glob("folds/*/config.yaml"))
 
-    def changed(self, config: dict[str, Any], usual: dict[str, Any] | None = None) -> list[str]:
+    def changed(self, config: Tree, usual: Tree | None = None) -> list[str]:
         """Return the dotted keys in which this run differs from a configuration; :data:`FREE_KEYS` do not count.
-
-        ``auto`` never differs: the run holds the value that was decided.
-
-        Args:
-            config: the configuration to compare with.
-            usual: defaults of all settings; they stand for settings that did not exist when the run was begun.
-        """
-        found = differences(with_defaults(self.config(), usual or {}), config)
-        return sorted(key for key, (_, asked) in found.items() if asked != "auto" and not key.startswith(FREE_KEYS))
+        ``auto`` never differs: the run holds the value that was decided. ``usual`` has the defaults of all settings,
+        which stand for settings that did not exist when the run was begun."""
+        changes = differences(with_defaults(self.config(), usual or {}), config)
+        return sorted(key for key, (_, new) in changes.items() if new != "auto" and not key.startswith(FREE_KEYS))
 
     def require_store(self, fingerprint: str | None) -> None:
-        """Check that a store is the one that the run was begun with; another may have other clips of the same name.
-
-        Raises:
-            RunError: the fingerprint is another one: another store, or the same made again with other content.
-        """
+        """Raise RunError unless the store is the one that the run was begun with: another, or the same made again with
+        other content, may have other clips of the same name."""
         if self.job().store.fingerprint != fingerprint:
             raise RunError(
                 f"{self.path} was begun with another store, or its store was made again since: what it learned from "
@@ -168,14 +124,8 @@ class RunDir:
             )
 
     def require_split(self, subjects: dict[str, list[str]]) -> None:
-        """Check that a configuration splits subjects as in the training; an edited one may test subjects that it saw.
-
-        Args:
-            subjects: split -> pseudonyms, sorted.
-
-        Raises:
-            RunError: a split has other subjects than ``job.json`` records.
-        """
+        """Raise RunError unless a configuration splits subjects (split -> sorted pseudonyms) as ``job.json`` records;
+        an edited one may test subjects that the training saw."""
         recorded = self.job().subjects
         if moved := [split for split, names in subjects.items() if sorted(recorded.get(split) or names) != names]:
             raise RunError(
@@ -185,11 +135,7 @@ class RunDir:
             )
 
     def require_consent(self) -> None:
-        """Check that the run is not quarantined.
-
-        Raises:
-            RunError: the run learned from a subject whose consent was withdrawn.
-        """
+        """Raise RunError where the run is quarantined: it learned from a subject whose consent was withdrawn."""
         if (self.path / "QUARANTINED").exists():
             raise RunError(
                 f"{self.path} is quarantined: it learned from somebody whose consent was withdrawn since "
@@ -207,10 +153,7 @@ class RunDir:
 
     def finish(self) -> None:
         """Write ``DONE``, the last file of a run: the SHA-256 of its best checkpoint; empty for a cross-validation.
-
-        Raises:
-            RunError: the consent of a subject that the run learned from was withdrawn meanwhile.
-        """
+        Raises RunError where the consent of a subject that the run learned from was withdrawn meanwhile."""
         self.require_consent()
         best = self.path / "checkpoints" / "best.ckpt"
         atomic_write_text(self.path / "DONE", f"{sha256(best)}  checkpoints/best.ckpt\n" if best.is_file() else "")
@@ -241,11 +184,8 @@ class RunDir:
         return int(self.path.name) if self.path.parent.name == CROSS_FIT and self.path.name.isdigit() else None
 
     def checkpoint(self, which: str = "best") -> Path:
-        """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``.
-
-        Raises:
-            RunError: the file does not exist, or the run is finished and the file is not the one it finished with.
-        """
+        """Return the path of ``checkpoints/best.ckpt`` or ``last.ckpt``. Raises RunError: the file does not exist, or
+        the run is finished and the file is not the one it finished with."""
         path = self.path / "checkpoints" / f"{which}.ckpt"
         if not path.is_file():
             raise RunError(f"{path}: no such checkpoint; the run did not train this far, or it is a cross-validation")
@@ -257,14 +197,17 @@ class RunDir:
             )
         return path
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Config:
         """Return the whole resolved configuration, ``config.yaml``, without settings that no training has any more."""
-        return without_retired(read_yaml(self.path / "config.yaml", RunError)[0])
+        config, _ = read_yaml(self.path / "config.yaml", RunError)
+        if isinstance(data := config.get("data"), dict):
+            config["data"] = {key: value for key, value in data.items() if key not in RETIRED_KEYS}
+        return cast("Config", config)
 
-    def write_config(self, config: dict[str, Any]) -> None:
+    def write_config(self, config: Tree) -> None:
         """Write ``config.yaml``."""
         # Not allow_unicode: with it PyYAML turns U+0085 into a space.
-        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+        atomic_write_text(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
     def job(self) -> Job:
         """Return ``job.json``: command, versions, commit, seed, store, subjects of each split, parent runs."""
@@ -275,21 +218,13 @@ class RunDir:
         job.write(self.path / "job.json")
 
     def label_space(self) -> LabelSpace:
-        """Return the classes of the run.
-
-        Raises:
-            RunError: ``job.json`` does not name them.
-        """
+        """Return the classes of the run; raise RunError where ``job.json`` does not name them."""
         if (name := self.job().store.label_space) is None:
             raise RunError(f"{self.path / 'job.json'}: store.label_space is missing; train again")
         return get_space(name)
 
     def metrics(self) -> Metrics:
-        """Return the final metrics, ``metrics.json``.
-
-        Raises:
-            RunError: missing or damaged.
-        """
+        """Return the final metrics, ``metrics.json``; raise RunError where the file is missing or damaged."""
         hint = f"`fer-id evaluate {self.path}` makes it again from the predictions"
         return read_record(Metrics, self.path / "metrics.json", hint)
 
@@ -298,11 +233,8 @@ class RunDir:
         metrics.write(self.path / "metrics.json")
 
     def predictions(self) -> pd.DataFrame:
-        """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips.
-
-        Raises:
-            RunError: missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice.
-        """
+        """Return ``predictions.parquet``: test, inner-validation and cross-fitted calibration clips. Raises RunError:
+        missing, damaged, of other test subjects than the run, or with a (clip_id, fold, split) twice."""
         path = self.path / "predictions.parquet"
         hint = f"remove {self.path / 'DONE'} and say the same `fer-id train` command again: it predicts anew, without "
         hint += "training again"
@@ -329,12 +261,24 @@ class RunDir:
         """Write ``predictions.parquet`` atomically."""
         atomic_write_bytes(self.path / "predictions.parquet", table.to_parquet(index=False))
 
+    def uploads(self) -> list[dict[str, str]]:
+        """Return ``uploads.jsonl``: ``wandb_run`` (its id), ``key``, ``clip_id`` and ``subject_id`` of each picture of
+        a real face that was sent to W&B; a withdrawal of consent lists them."""
+        path = self.path / "uploads.jsonl"
+        return record(list[dict[str, str]], read_json_lines(path, RunError), str(path), RunError)
+
+    def write_uploads(self, pictures: Iterable[Mapping[str, str]]) -> None:
+        """Replace ``uploads.jsonl``; without a picture it is empty."""
+        atomic_write_text(self.path / "uploads.jsonl", "".join(f"{json.dumps(line)}\n" for line in pictures))
+
+    def note_uploads(self, wandb_run: str, pictures: Sequence[Mapping[str, str]]) -> None:
+        """Append pictures that were sent to the W&B run of this id: ``key``, ``clip_id`` and ``subject_id`` of each."""
+        if pictures:
+            self.write_uploads([*self.uploads(), *({"wandb_run": wandb_run, **picture} for picture in pictures)])
+
     def learning_curve(self) -> pd.DataFrame:
         """Return ``metrics.jsonl``, a row per epoch; empty without the file. A last line cut by a crash is dropped.
-
-        Raises:
-            RunError: the file cannot be read, or another line is not a JSON object of numbers.
-        """
+        Raises RunError where the file cannot be read, or another line is not a JSON object of numbers."""
         path = self.path / "metrics.jsonl"
-        lines: list[dict[str, Any]] = read_json_lines(path, RunError)
+        lines = read_json_lines(path, RunError)
         return pd.DataFrame(record(list[dict[str, Number | None]], lines, str(path), RunError))

@@ -8,15 +8,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 
-from fer_id.callbacks.checkpoint import WholeFiles
-from fer_id.callbacks.predictions import WritePredictions
-from fer_id.callbacks.record import run_callbacks
-from fer_id.callbacks.resuming import find_start, forget_previous, resume_at
+from fer_id.callbacks.checkpoint import WholeFiles, find_start, forget_previous, resume_at
+from fer_id.callbacks.record import WritePredictions, run_callbacks
 from fer_id.errors import RunError
 from fer_id.files import locked, sweep
 from fer_id.loggers.wandb import PrivateWandbLogger
 from fer_id.reporting.report import evaluate_run
 from fer_id.runs.ancestry import ancestry, require_unseen
+from fer_id.runs.configs import Config
 from fer_id.runs.description import describe_config, describe_job, describe_trainer
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
@@ -37,25 +36,20 @@ class TrainingRun(RunDir):
     def begin(
         cls, path: str | Path, *, task: pl.LightningModule, data: Any, start: RunDir | None = None
     ) -> TrainingRun:
-        """Make the folder, or resume an unfinished run of the same settings and data.
+        """Make the folder ``runs/<study>/<name>``, or resume an unfinished run of the same settings and data.
 
-        Args:
-            path: the folder, ``runs/<study>/<name>``.
-            task: with the nn.Module that is trained as ``model``.
-            data: a data module of fer_id.
-            start: the run whose weights the model starts from; it is recorded as the parent, so that a withdrawal from
-                it reaches this run.
+        ``task.model`` is the nn.Module that is trained, ``data`` a data module of fer_id. ``start``, the run whose
+        weights the model starts from, is recorded as the parent: a withdrawal from it reaches this run.
 
         Raises:
             ConfigError: ``task`` or ``data`` is of another kind.
             LeakageError: ``start`` or one of its ancestors learned from a subject that ``data`` tests.
             RunError: the folder holds a finished run, or one of other settings or data.
         """
-        config = describe_config("/".join(Path(path).parts[-2:]), task, data)
         run = cls(path)
         run.require_whole()
-        if (run.path / "config.yaml").is_file():  # with what the Trainer decided
-            config["trainer"] = {**run.config().get("trainer", {}), **_known(config["trainer"])}
+        begun = run.config() if (run.path / "config.yaml").is_file() else Config()
+        config = describe_config("/".join(run.path.parts[-2:]), task, data, begun.get("trainer", {}))
         command = f"RunDir.begin({str(path)!r}, task={type(task).__name__}(...), data={type(data).__name__}(...))"
         job = describe_job(command, task, data)
         if start is not None:
@@ -69,11 +63,9 @@ class TrainingRun(RunDir):
         """Return the callbacks that make a training a run: checkpoints, record, seeding, resuming, predictions.
 
         ``trainer.fit`` goes on from the last whole checkpoint, where there is one; ``trainer.test(...,
-        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. Place them after callbacks that
-        log numbers, so that the rows of ``metrics.jsonl`` hold these numbers.
-
-        Args:
-            monitor: chooses the best epoch: the lowest of a number whose name ends in ``loss``, the highest of another.
+        ckpt_path="best")`` takes the best epoch and writes ``predictions.parquet``. Place them after callbacks that log
+        numbers, so that the rows of ``metrics.jsonl`` hold these numbers. ``monitor`` chooses the best epoch: the
+        lowest of a number whose name ends in ``loss``, the highest of another.
         """
         return [
             ResumeRun(self, monitor),
@@ -83,24 +75,17 @@ class TrainingRun(RunDir):
 
 
 class ResumeRun(pl.Callback):
-    """Callback that resumes a run from its last whole checkpoint and locks it against other processes.
-
-    Args:
-        run: run that is trained.
-        monitor: recorded in its ``config.yaml``, with the settings that the Trainer decides.
-    """
+    """Callback that resumes a run from its last whole checkpoint and locks it against other processes. ``config.yaml``
+    records ``monitor`` with the settings that the Trainer decides."""
 
     def __init__(self, run: RunDir, monitor: str) -> None:
         self.run, self.monitor = run, monitor
         self._held = ExitStack()
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from.
-
-        Raises:
-            RunError: the run is finished or quarantined, or another process works on it.
-            CheckpointError: a checkpoint holds more than weights.
-        """
+        """Check consent, make writing of checkpoints atomic, and choose the checkpoint to resume from. Raises RunError
+        where the run is finished or quarantined, or another process works on it, and CheckpointError where a checkpoint
+        holds more than weights."""
         self.run.require_consent()
         trainer.strategy.checkpoint_io = WholeFiles()
         if stage != "fit":
@@ -127,29 +112,19 @@ class ResumeRun(pl.Callback):
             self.run.write_job(job.model_copy(update=changes))
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Let other processes work on the run again."""
+        """Let other processes work on the run again, also after an exception."""
         self._held.close()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Let other processes work on the run again."""
         self._held.close()
 
 
 def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     """Compute the metrics of a run from its predictions; write ``metrics.json``, figures, ``report.html`` and ``DONE``.
 
-    The W&B loggers of the task's trainer send the results that may leave, and are closed.
-
-    Args:
-        run: run whose predictions ``trainer.test`` has written.
-        task: task with the trainer that tested it.
-        data: data module that it was tested on.
-
-    Returns:
-        ``metrics.json``.
-
-    Raises:
-        RunError: no predictions, other data, or consent was withdrawn meanwhile.
+    ``task`` and ``data`` are those of ``trainer.test``, which wrote the predictions. The W&B loggers of the task's
+    trainer send the results that may leave, and are closed. Raises RunError: no predictions, other data, or consent was
+    withdrawn meanwhile.
     """
     if not run.predicted:
         raise RunError(
@@ -169,8 +144,3 @@ def evaluate(run: RunDir, task: pl.LightningModule, data: Any) -> Metrics:
     forget_previous(run.path / "checkpoints")
     run.finish()
     return metrics
-
-
-def _known(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of a Trainer that the task decides."""
-    return {key: trainer[key] for key in ("test_views", "resolution")}

@@ -33,7 +33,7 @@ def test_names_of_fer_id_of_python_and_of_installed_packages(monkeypatch: pytest
         register_callback("theirs", Mine)
 
 
-@pytest.mark.parametrize("name", ["evil", "evil:Callback", "evil.Callback", "", "fer_id.callbacks.class_metrics"])
+@pytest.mark.parametrize("name", ["evil", "evil:Callback", "evil.Callback", "", "fer_id.callbacks.ClassMetrics"])
 def test_a_name_that_nobody_offers_imports_nothing(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
     monkeypatch.syspath_prepend(tmp_path)

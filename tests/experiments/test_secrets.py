@@ -31,7 +31,6 @@ from fer_id.loggers import disclosure, results
 from fer_id.loggers import wandb as private
 from fer_id.loggers.wandb_session import close_session
 from fer_id.runs.run_dir import RunDir
-from fer_id.runs.uploads import read_uploads
 
 FACE = (250, 10, 240)
 """Colour of all planted faces; no figure uses it."""
@@ -196,7 +195,7 @@ def test_a_real_face_leaves_by_consent_and_setting_and_is_noted(
     runs = tmp_path / "planted-runs"
     assert main(tiny(store, runs, *TOLD, "explain.clips=0", "name=study/single", *more)) == DONE
     assert leaks(runs, secrets) == ({"a face"} if sent else set())
-    uploads = read_uploads(RunDir.open(runs / "study" / "single"))
+    uploads = RunDir.open(runs / "study" / "single").uploads()
     assert bool(uploads) is sent
     assert {line["subject_id"] for line in uploads} <= {f"planted-child-{n}" for n in range(1, 16, 2)}
 

@@ -12,13 +12,12 @@ from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 import wandb
 
 from data_modules.config import DataConfig
 from fer_id.explain.regions import REGIONS
-from fer_id.loggers.disclosure import CHOSEN_BY, FEW, public, withheld
+from fer_id.loggers.disclosure import CHOSEN_BY, FEW, Rules, public, withheld
 from fer_id.loggers.results import send_explanation, send_results
 from fer_id.loggers.server import RUN_ID, has_key, no_answer
 from fer_id.loggers.wandb import PrivateWandbLogger
@@ -27,7 +26,6 @@ from fer_id.reporting.gallery import Shown
 from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics
 from fer_id.runs.run_dir import RunDir
-from fer_id.runs.uploads import read_uploads
 
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
@@ -227,10 +225,8 @@ METRICS = {
     "labels": ["happy"],
     "n_subjects": 7,
     "intervals": {"accuracy": {"low": 0.75, "high": 0.875}, "auc": None},
+    "per_class": {"happy": {"f1": 0.46875, "support": 7}, "sad": {"support": 0}},
 }
-PER_CLASS = pd.DataFrame(
-    {"class": ["happy", "sad"], "f1": [0.46875, None], "support": [7, 0], "recall": [None, None]}, dtype=object
-)
 
 
 def content_of(folder: Path) -> bytes:
@@ -268,9 +264,7 @@ def test_an_offline_run_holds_results_and_nothing_of_its_place(
         logger,
         Metrics.model_validate(METRICS),
         {"confusion_matrix": figure, "subjects": plt.figure(figsize=(1, 1))},
-        PER_CLASS,
-        real=False,
-        hidden={},
+        Rules(real=False),
     )
     close_session()
     plt.close("all")
@@ -372,7 +366,7 @@ def test_the_figure_that_names_children_leaves_only_where_they_are_drawn(
     run: Any = Run()
     figures: Any = {"confusion_matrix": 1, "subjects": 2}
     metrics = Metrics.model_validate({**METRICS, "provenance": provenance})
-    send_results(run, metrics, figures, PER_CLASS, real=False, hidden={})
+    send_results(run, metrics, figures, Rules(real=False))
     assert ("figures/subjects" in logged) is sent
     assert "figures/confusion_matrix" in logged
     assert Run.summary["provenance"] == provenance
@@ -403,7 +397,7 @@ def test_of_real_children_the_public_view_of_groups_leaves(monkeypatch: pytest.M
     figures: Any = {"groups": 1, "group_reliability": 1, "training": 1, "confusion_matrix": 2}
     # The whole may bear another word: a store of real children pooled with a drawn one is synthetic.
     metrics = Metrics.model_validate({**METRICS, "provenance": "synthetic", "subgroups": subgroups})
-    send_results(run, metrics, figures, PER_CLASS, real=real, hidden={})
+    send_results(run, metrics, figures, Rules(real=real))
     assert run.summary["test/group/site/a/accuracy"] == 0.5
     assert ("test/group/site/c/accuracy" in run.summary) is not real
     assert ("test/group/site/b/accuracy" in run.summary) is not real  # with a and the total it would give c away
@@ -429,7 +423,7 @@ def test_of_a_fold_of_few_real_children_no_score_leaves(
     figures: Any = {"confusion_matrix": 2}
     hidden = withheld(Job.model_validate({"children": {"test": subjects}}), "fold")
     metrics = Metrics.model_validate({**METRICS, "provenance": "real"})
-    send_results(run, metrics, figures, PER_CLASS, real=True, hidden=hidden)
+    send_results(run, metrics, figures, Rules(hidden))
     assert ("test/accuracy" in run.summary) is told
     assert bool(logged) is told
     assert run.summary["provenance"] == "real"
@@ -659,5 +653,5 @@ def test_a_face_leaves_by_consent_and_setting_and_is_noted(
     (row,) = wandb_run(tmp_path).rows  # the pictures stand in the row of their epoch
     assert row["epoch"] == 0
     assert row.get("val/grad_cam.count", 0) == sent
-    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in read_uploads(run)]
+    noted = [(line["wandb_run"], line["key"], line["clip_id"], line["subject_id"]) for line in run.uploads()]
     assert noted == [(identity, "val/grad_cam", "clip1", "child1")] * (sent if provenance == "real" else 0)

@@ -8,6 +8,7 @@ import pytest
 
 from fer_id.release.evidence import Record
 from fer_id.release.policy import FORBIDDEN, Policy
+from fer_id.reporting.result_shapes import Explanation
 from fer_id.runs.job import Cost, Job, Store
 from fer_id.runs.metrics import Metrics
 
@@ -140,10 +141,11 @@ def make_record() -> Callable[..., Record]:
                 cost=Cost(parameters=1_362_213, frames=10),
             ),
             metrics=Metrics.model_validate(good_metrics()),
-            explanation=good_explanation(),
+            explanation=Explanation.model_validate(good_explanation()),
         )
-        if isinstance(changed.get("metrics"), dict):
-            changed["metrics"] = Metrics.model_validate(changed["metrics"])
+        for name, shape in (("metrics", Metrics), ("explanation", Explanation)):
+            if isinstance(changed.get(name), dict):
+                changed[name] = shape.model_validate(changed[name])
         return replace(record, **changed)
 
     return make

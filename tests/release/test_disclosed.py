@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_id.release.disclosed import disclosed
+from fer_id.release.evidence import disclosed
 from fer_id.runs.metrics import Metrics, Review
 from tests.release.conftest import good_metrics
 

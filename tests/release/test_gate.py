@@ -13,6 +13,7 @@ from fer_id.evaluation.groups.grouping import NOT_ASKED
 from fer_id.release.evidence import Record
 from fer_id.release.gate import judge_release
 from fer_id.release.policy import Policy
+from fer_id.reporting.result_shapes import Explanation
 from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics
 from tests.release.conftest import a_policy, column, good_explanation, good_metrics, interval
@@ -192,7 +193,7 @@ def test_schools_and_workplaces_need_a_recorded_exception(
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"leakage": {"value": 1.0, "low": 0.8, "high": 1.2}}, "leakage may be as high as 1.200"),
+        ({"leakage": {"value": 1.0, "low": 0.8, "high": 1.2, "reason": None}}, "leakage may be as high as 1.200"),
         ({"leakage": {"value": 0.5, "low": None, "high": None, "reason": "one subject"}}, "no interval (one subject)"),
         ({"checks": {}}, "check randomisation: not made"),
         ({"checks": {"random everything": {"passed": True}, "stability": {"passed": None}}}, "stability: undecided"),
@@ -357,6 +358,8 @@ def _measured(accuracy: float, ece: float, leakage: float, subjects: int, lows: 
     metrics["n_subjects"], metrics["intervals"]["accuracy"] = subjects, interval(accuracy)
     metrics["calibration"]["calibrated"]["ece"] = ece
     metrics["subgroups"]["columns"] = {"severity": column(**names)}
-    explanation = good_explanation() | {"leakage": {"value": 0.1, "low": 0.0, "high": leakage}}
+    explanation = good_explanation() | {"leakage": {"value": 0.1, "low": 0.0, "high": leakage, "reason": None}}
     job = Job(store=Store(shard_by="subject_id"), clips={"validation": 3})
-    return Record("run", "a/run", True, (), {}, job, Metrics.model_validate(metrics), explanation)
+    return Record(
+        "run", "a/run", True, (), {}, job, Metrics.model_validate(metrics), Explanation.model_validate(explanation)
+    )

@@ -10,8 +10,7 @@ from huggingface_hub import ModelCard
 
 from fer_id.release.bundle import Unfit
 from fer_id.release.evidence import Record
-from fer_id.release.limits import limits, limits_file
-from fer_id.release.model_card import Release, Source, cell, model_card
+from fer_id.release.model_card import Release, Source, cell, limits, limits_file, model_card
 from tests.release.conftest import a_policy, column, good_metrics
 
 Make = Callable[..., Record]

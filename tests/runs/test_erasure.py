@@ -11,7 +11,6 @@ from fer_id.files import locked
 from fer_id.runs.erasure import erase_from_runs
 from fer_id.runs.job import Job
 from fer_id.runs.run_dir import CROSS_FIT, RunDir
-from fer_id.runs.uploads import note_uploads, read_uploads
 
 CHILDREN = ("c1", "c2", "c3", "c4")
 
@@ -71,13 +70,13 @@ def test_what_one_part_may_not_be_used_for_the_run_may_not_either(cross_fitted: 
 
 def test_pictures_of_the_child_that_were_sent_to_wandb_are_counted_and_their_note_goes(cross_fitted: RunDir) -> None:
     pictures = [{"key": "val/grad_cam", "clip_id": "x", "subject_id": child} for child in ("c1", "c2", "c1")]
-    note_uploads(cross_fitted, "abc1", pictures)
-    note_uploads(cross_fitted, "abc1", pictures[:1])
+    cross_fitted.note_uploads("abc1", pictures)
+    cross_fitted.note_uploads("abc1", pictures[:1])
     (cross_fitted.path / "wandb" / "run-20260101_000000-abc1").mkdir(parents=True)  # it was online
     erased = erase_from_runs(cross_fitted.path.parent, "c1", "c1 withdrew")
     assert erased.uploaded == ["abc1"]
     assert erased.pictures == {"abc1": 3}
-    assert [line["subject_id"] for line in read_uploads(cross_fitted)] == ["c2"]
+    assert [line["subject_id"] for line in cross_fitted.uploads()] == ["c2"]
 
 
 def test_a_sweep_forgets_the_fold_of_a_child(tmp_path: Path) -> None:

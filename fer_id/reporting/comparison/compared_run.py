@@ -114,7 +114,7 @@ def read_entry(run: RunDir, name: str) -> Entry:
     if job.mode in words.MODE_CAVEATS:
         name = f"{name} ({job.mode})"  # everywhere, so that it cannot pass for a result on new children
     records = [part.learning_curve() for part in run.folds or [run]]
-    return Entry(name, run, metrics, job, flatten(run.config()), records, judged)
+    return Entry(name, run, metrics, job, flatten(dict(run.config())), records, judged)
 
 
 def short_names(paths: Sequence[Path]) -> dict[Path, str]:

@@ -10,7 +10,7 @@ from experiments.measure import bench
 from experiments.measure.bench import Result, main, table
 from experiments.measure.report_speed import GROUPS, made_up_run
 from fer_id.reporting.report import evaluate_run
-from fer_id.runs.environment import machine
+from fer_id.runs.description import machine
 from fer_id.tasks import numerics
 
 

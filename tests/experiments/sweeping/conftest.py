@@ -59,7 +59,7 @@ def _tune_here(config: Any, study: Any) -> None:
     """Run the suggestions, the worker function, early stopping and the records as Ray Tune does."""
     from experiments.sweeping import trial as worker
     from experiments.sweeping.tuning import Bookkeeper, Stopper, Suggestions
-    from fer_id.callbacks.trial_report import EndedOutside
+    from fer_id.callbacks.record import EndedOutside
 
     running: dict[str, Any] = {}
     suggestions, stopper = Suggestions(study, running, threads=config.cpus), Stopper(study)

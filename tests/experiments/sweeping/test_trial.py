@@ -17,7 +17,7 @@ from experiments.sweeping import trial as worker
 from experiments.sweeping.trial import OUTCOME, Assignment, Outcome, run_trial
 from experiments.training.setup import open_data
 from experiments.training.training import train_one
-from fer_id.callbacks.trial_report import EndedOutside, Watch
+from fer_id.callbacks.record import EndedOutside, Watch
 from fer_id.errors import RunError
 from fer_id.files import locked
 from fer_id.loggers.disclosure import TRIAL
