@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_modules.benchmark import Benchmark, BenchmarkConfig, Sample
+from data_modules.benchmark import Benchmark, BenchmarkConfig
 from data_modules.pictures import PictureDataModule
 from data_modules.reader_checks import require_facts
-from data_modules.stills import read_image
+from data_modules.stills import Still
 from data_modules.tables import Table
 from fer_id.errors import DataError, Problems, cut
 from fer_id.inputs import MB, read_bytes
 from fer_id.labels import AFFECTNET8
-from fer_id.preprocessing.alignment import align, crop_geometry
 from fer_id.settings import setting
-from fer_id.store.card import StoreCard
 from fer_id.types import LANDMARKS
 
 CODES = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt", "none", "uncertain", "no face")
@@ -44,6 +42,8 @@ SETS = {"training": "train_set", "validation": "val_set"}
 class AffectNetConfig(BenchmarkConfig):
     """AffectNet's own settings; ``source`` is the folder with the CSVs, or with train_set and val_set."""
 
+    landmarks: ClassVar[str] = "published"
+    landmarks_from: ClassVar[str] = "published"
     name: str = setting("affectnet", help="dataset, chosen by data=")
     images: str | None = setting(
         None, help="folder that the CSVs' paths start from; looked for beside the CSVs where empty"
@@ -57,24 +57,6 @@ class AffectNetConfig(BenchmarkConfig):
 
 MOST_ANNOTATION = MB
 """Bytes of a .npy file with the code or the landmarks of a face."""
-
-
-class Face(NamedTuple):
-    """One annotated face.
-
-    Attributes:
-        clip_id: ``affectnet-<split>-<row or id>``.
-        split: training or validation.
-        picture: file.
-        code: index into :data:`CODES`.
-        landmarks: float32 (68, 2), in picture pixels.
-    """
-
-    clip_id: str
-    split: str
-    picture: Path
-    code: int
-    landmarks: NDArray[np.float32]
 
 
 class AffectNetDataModule(PictureDataModule):
@@ -95,45 +77,23 @@ class AffectNetDataModule(PictureDataModule):
         """Return the faces of the release that ``config.source`` holds, aligned by their published landmarks."""
         root, left_out = require_facts(cls, config.source), Counter[str]()
         lists = next((folder for folder in (root, root / "Manually_Annotated_file_lists") if _has_lists(folder)), None)
+        card = cls.card(config)
         if lists is not None:
-            release, faces = "original", list_faces(lists, _images(root, config.images))
+            card.parameters["release"], faces = "original", list_faces(lists, _images(root, config.images))
         elif all((root / name).is_dir() for name in SETS.values()):
-            release, faces = "2021", numpy_faces(root)
+            card.parameters["release"], faces = "2021", numpy_faces(root)
         else:
             raise DataError(f"{root}: no AffectNet here. Expected {cls.layout}.")
-        card = StoreCard(
-            provenance="real",
-            label_space=cls.label_space,
-            shard_by="split",
-            source=cls.dataset,
-            geometry=crop_geometry(aligned=True, colour=cls.colour),
-            parameters={"landmarks": "published", "release": release},
-            landmarks_from="published",
-        )
-        return Benchmark(crops(faces, left_out, config.unreadable), card, cls.roles, left_out)
+        return Benchmark(emotional(faces, left_out), card, left_out)
 
 
-def crops(faces: Iterator[Face], left_out: Counter[str], unreadable: str) -> Iterator[Sample]:
-    """Yield the faces aligned by their published landmarks; codes that are no emotion are left out and counted.
-
-    Raises:
-        DataError: at the end, every picture without a crop (``unreadable="error"``; otherwise they are counted).
-    """
-    problems = Problems("pictures")
+def emotional(faces: Iterable[Still], left_out: Counter[str]) -> Iterator[Still]:
+    """Yield the faces that show an emotion; those with another code are counted."""
     for face in faces:
-        if face.code >= len(AFFECTNET8):
-            left_out[CODES[face.code]] += 1
-            continue
-        try:
-            crop, landmarks = align(read_image(face.picture), face.landmarks)
-        except DataError as problem:
-            left_out["unreadable"] += 1
-            problems.add(f"{face.clip_id}: {problem}")
-            continue
-        if not problems or unreadable == "leave_out":
-            yield Sample(face.clip_id, face.split, CODES[face.code], crop, landmarks)
-    if unreadable == "error":
-        problems.raise_if_any(DataError, "Replace these pictures, or say data.unreadable=leave_out to go without them.")
+        if face.label in AFFECTNET8.names:
+            yield face
+        else:
+            left_out[str(face.label)] += 1
 
 
 def _has_lists(folder: Path) -> bool:
@@ -147,12 +107,8 @@ def _images(root: Path, chosen: str | None) -> Path:
     return next((folder for folder in usual if folder.is_dir()), root)
 
 
-def list_faces(lists: Path, images: Path) -> Iterator[Face]:
-    """Yield the faces of the original release; both tables are checked before the first picture is opened.
-
-    Raises:
-        DataError: every bad cell of a table.
-    """
+def list_faces(lists: Path, images: Path) -> Iterator[Still]:
+    """Yield the faces of the original release; DataError lists every bad cell before the first picture is opened."""
     for split in SETS:
         for _ in _rows(lists / f"{split}.csv", split, images):
             pass
@@ -160,7 +116,7 @@ def list_faces(lists: Path, images: Path) -> Iterator[Face]:
         yield from _rows(lists / f"{split}.csv", split, images)
 
 
-def _rows(path: Path, split: str, images: Path) -> Iterator[Face]:
+def _rows(path: Path, split: str, images: Path) -> Iterator[Still]:
     table = Table(path, COLUMNS)
     codes = {str(code): code for code in range(len(CODES))}
     no_landmarks = np.full((LANDMARKS, 2), np.nan, np.float32)
@@ -177,15 +133,12 @@ def _rows(path: Path, split: str, images: Path) -> Iterator[Face]:
                 points = parse_landmarks(row["facial_landmarks"])
             except DataError as problem:
                 table.add(number, "facial_landmarks", str(problem), row["facial_landmarks"])
-        yield Face(f"affectnet-{split}-{number:06d}", split, images / name, code, points)
+        clip_id = f"affectnet-{split}-{number:06d}"
+        yield Still(clip_id, split, CODES[code], images / name, landmarks=points)
 
 
 def parse_landmarks(text: str) -> NDArray[np.float32]:
-    """Parse ``"x;y;x;y;..."`` to float32 (68, 2).
-
-    Raises:
-        DataError: another number of values, or one that is not a finite number.
-    """
+    """Parse ``"x;y;x;y;..."`` to float32 (68, 2); DataError for other values, or another number of them."""
     try:
         points = np.array(text.strip().rstrip(";").split(";"), np.float32)
     except ValueError:
@@ -201,11 +154,10 @@ def _as_points(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return values.reshape(LANDMARKS, 2)
 
 
-def numpy_faces(root: Path) -> Iterator[Face]:
+def numpy_faces(root: Path) -> Iterator[Still]:
     """Yield the faces of the 2021 release, in the order of their numbers.
 
-    Raises:
-        DataError: a set without pictures; at the end of each set, every missing or bad annotation.
+    DataError: a set without pictures; at the end of each set, every missing or bad annotation.
     """
     for split, name in SETS.items():
         folder, problems = root / name, Problems(str(root / name))
@@ -219,7 +171,8 @@ def numpy_faces(root: Path) -> Iterator[Face]:
                 problems.add(str(problem))
                 continue
             if not problems:
-                yield Face(f"affectnet-{split}-{picture.stem}", split, picture, code, points)
+                clip_id = f"affectnet-{split}-{picture.stem}"
+                yield Still(clip_id, split, CODES[code], picture, landmarks=points)
         problems.raise_if_any(DataError, f"Expected {AffectNetDataModule.layout}.")
 
 

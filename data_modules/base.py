@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,13 +17,15 @@ from data_modules.config import DataConfig, SourceConfig
 from data_modules.dataset import (
     ClipDataset,
     Collate,
+    DomainDataset,
+    DomainSampler,
     EpochSampler,
+    Part,
     SharedSampler,
     batch_bytes,
     begin_worker,
     watch_workers,
 )
-from data_modules.domains import DomainDataset, DomainSampler, Part
 from data_modules.pooled_stores import PooledStores
 from fer_id.errors import ConfigError, DataError
 from fer_id.evaluation.config import ProtocolConfig, Rows
@@ -94,29 +97,33 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         source: SourceConfig | str | Path | None = None,
     ) -> None:
         pl.LightningDataModule.__init__(self)
-        config = store if isinstance(store, DataConfig) else self._config(store)
-        if not config.store:
+        if not isinstance(store, DataConfig):
+            folders = [store] if isinstance(store, str | Path) else store
+            store = DataConfig(name=self.dataset, store=[str(folder) for folder in folders])
+        if not store.store:
             raise DataError("data.store is empty; say data.store=FOLDER, made by `fer-id prepare` or `fer-id synth`")
         self.augment, self.batch_size, self.raw = augment, batch_size, source
         protocol = ProtocolConfig(protocol) if isinstance(protocol, str) else protocol
-        PooledStores.__init__(self, config, protocol, seed=seed, fold=fold)
+        PooledStores.__init__(self, store, protocol, seed=seed, fold=fold)
         self._first_epoch = 0
         self._source: ClipDataset | None = None
         self._memory_warning: str | None = None
 
     @classmethod
-    def _config(cls, store: str | Path | Sequence[str | Path]) -> DataConfig:
-        folders = [store] if isinstance(store, str | Path) else store
-        return DataConfig(name=cls.dataset, store=[str(folder) for folder in folders])
+    def read(cls, source: Path, left_out: Counter[str]) -> Iterator[Any]:
+        """Yield the records of the raw data, in a fixed order; DataError (file, what was expected) for faulty data.
+
+        Args:
+            source: ``data.source``, which exists.
+            left_out: count here what is not yielded, by reason: ``left_out["no face"] += 1``.
+        """
+        raise NotImplementedError(f"{cls.__qualname__} has no method read")
 
     @classmethod
     def prepare(cls, config: Any, out: Path, *, overwrite: bool = False) -> StoreCard:
-        """Convert the raw data to a ClipStore, which appears whole or not at all.
+        """Convert the raw data ``config.source`` to a ClipStore, which appears whole or not at all.
 
-        Args:
-            config: of the class ``settings``; ``config.source`` is the raw data.
-            out: folder of the store.
-            overwrite: replace an existing store.
+        ``config`` is of the class ``settings``.
 
         Raises:
             ConfigError: settings that do not fit, or another command makes the stores.
@@ -126,11 +133,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         raise ConfigError(f"dataset {cls.dataset or cls.__qualname__} is {made}")
 
     def prepare_data(self) -> None:
-        """Make the store of ``source`` where it does not exist; Lightning calls this in one process of each machine.
-
-        Raises:
-            ConfigError, DataError: as :meth:`prepare`; or ``source`` is given for several stores.
-        """
+        """Make the store of ``source`` where it does not exist; Lightning calls this in one process of each machine."""
         if self.raw is None or all(Path(store).exists() for store in self.config.store):
             return
         if len(self.config.store) > 1:
@@ -161,10 +164,8 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
     def align_with(self, source: FerDataModule) -> None:
         """Add as many training clips of ``source`` to each training batch, marked by ``domain``.
 
-        Where the protocol is transductive, as many unlabelled clips of the test subjects are added too.
-
-        Raises:
-            DataError: ``source`` has no training clip of a class of this label space.
+        Where the protocol is transductive, as many unlabelled clips of the test subjects are added too. DataError:
+        ``source`` has no training clip of a class of this label space.
         """
         clips = source.clips.iloc[source.fold.train]
         names, _ = map_labels(clips["label"].tolist(), self.labels)
@@ -174,8 +175,7 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         clips = clips[clips["label"].notna()]
         if clips.empty:
             raise DataError(f"{source.stores[0].path}: no training clip of {', '.join(self.labels.names)}")
-        one_frame = source.config.frames == "frame"
-        self._source = self._dataset(clips, train=True, stores=source.stores, one_frame=one_frame)
+        self._source = self._dataset(clips, train=True, of=source)
 
     def training_clips(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield frames (B, T, 3, 64, 64) in [0, 1] and valid (B, T) of every training clip once, labelled or not,
@@ -228,37 +228,32 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
         return [self.val_dataloader(), self.test_dataloader()]
 
     def _loader(self, rows: Rows, *, train: bool) -> DataLoader[ClipItem]:
-        one_frame = train and self.config.frames == "frame"
-        dataset = self._dataset(self.clips.iloc[rows], train=train, stores=self.stores, one_frame=one_frame)
-        if train and self.trainer is not None and self.trainer.world_size > 1:
-            shared = self._shared(len(dataset), self.trainer.global_rank, self.trainer.world_size)
-            return self._batches(dataset, shared, shared.share, train=True)
-        sampler = EpochSampler(len(dataset), seed=self.seed, shuffle=train)
-        return self._batches(dataset, sampler, self.batch_size, train=train)
-
-    def _shared(self, length: int, rank: int, processes: int) -> SharedSampler:
+        dataset, length = self._dataset(self.clips.iloc[rows], train=train, of=self), len(rows)
+        processes = self.trainer.world_size if train and self.trainer is not None else 1
+        if self.trainer is None or processes == 1:
+            sampler = EpochSampler(length, seed=self.seed, shuffle=train)
+            return self._batches(dataset, sampler, self.batch_size, train=train)
         if length < self.batch_size:
             raise DataError(
                 f"{processes} devices share batches of {self.batch_size} clips, and there are {length} to learn from: "
                 "say trainer.devices=1, or a smaller batch_size"
             )
-        return SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
+        rank = self.trainer.global_rank
+        shared = SharedSampler(length, self.batch_size, rank=rank, processes=processes, seed=self.seed)
+        return self._batches(dataset, shared, shared.share, train=True)
 
     def _aligned(self, source: ClipDataset) -> DataLoader[ClipItem]:
         """Return a loader over the training clips, the unlabelled clips of the test subjects, and ``source``."""
-        one_frame = self.config.frames == "frame"
         unlabelled: pd.DataFrame = self.clips.iloc[self.fold.unlabelled].assign(label=None, soft_label=None)
         tables = [table for table in (self.clips.iloc[self.fold.train], unlabelled) if len(table)]
-        ours = [self._dataset(table, train=True, stores=self.stores, one_frame=one_frame) for table in tables]
-        parts = [*(Part(clips, COHORT) for clips in ours), Part(source, SOURCE)]
+        parts = [Part(self._dataset(table, train=True, of=self), COHORT) for table in tables] + [Part(source, SOURCE)]
         sampler = DomainSampler([len(part.clips) for part in parts], self.batch_size, seed=self.seed)
         return self._batches(DomainDataset(parts), sampler, sampler.batch, train=True)
 
-    def _dataset(
-        self, clips: pd.DataFrame, *, train: bool, stores: Sequence[ClipStore], one_frame: bool
-    ) -> ClipDataset:
-        augment = self.augment if train else None
-        return ClipDataset(stores, clips, self.labels, augment=augment, seed=self.seed, one_frame=one_frame)
+    def _dataset(self, clips: pd.DataFrame, *, train: bool, of: FerDataModule) -> ClipDataset:
+        """Return clips of ``of`` as training clips of this module, or to be judged."""
+        augment, one_frame = self.augment if train else None, train and of.config.frames == "frame"
+        return ClipDataset(of.stores, clips, self.labels, augment=augment, seed=self.seed, one_frame=one_frame)
 
     def _batches(
         self, dataset: ClipDataset | DomainDataset, sampler: EpochSampler, batch_size: int, *, train: bool
@@ -281,18 +276,16 @@ class FerDataModule(PooledStores, pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
         )
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> ClipBatch:
+    def on_after_batch_transfer(self, batch: ClipBatch, dataloader_idx: int) -> ClipBatch:
         """Convert the frames from bytes to floats in [0, 1] on the device, (B, T, 3, 64, 64), channels-last memory."""
         batch["frames"] = batch["frames"].permute(0, 1, 4, 2, 3).float().div_(255)
-        typed: ClipBatch = batch
-        return typed
+        return batch
 
 
 def _require_shared_memory(size: int, workers: int) -> str | None:
     """Return a warning where the prefetched batches of ``size`` bytes exceed the shared memory; None where they fit.
 
-    Raises:
-        ConfigError: a single batch exceeds it.
+    ConfigError: a single batch exceeds it.
     """
     memory = shared_memory()
     if memory is None:

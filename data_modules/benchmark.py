@@ -1,4 +1,4 @@
-"""Conversion of an image benchmark to an audited ClipStore, shared by all image datasets.
+"""Conversion of pictures to an audited ClipStore, shared by all image datasets.
 
 Samples are spooled to disk as they are read, so memory holds about 1 kB per image; then the duplicate audit groups
 them, the splits are fixed, and the store is written.
@@ -10,17 +10,20 @@ import errno
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from data_modules.config import SourceConfig
+from data_modules.reader_checks import say_left_out
+from data_modules.stills import Still
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.config import SPLITS
 from fer_id.evaluation.duplicates import CORRELATION, RADIUS, Duplicates, find_duplicates, fingerprint
@@ -28,12 +31,17 @@ from fer_id.evaluation.duplicates_summary import summarise
 from fer_id.evaluation.protocol import without_repeats
 from fer_id.labels import get_space
 from fer_id.progress import say, track
+from fer_id.reporting.audit import reasons_words
+from fer_id.reporting.words import counted
 from fer_id.settings import setting
 from fer_id.store.card import StoreCard
 from fer_id.store.writer import ClipStoreWriter
 from fer_id.types import CROP, LANDMARKS
 
 VERSIONS = ("numpy", "pillow", "opencv-python-headless", "imagehash", "scipy")
+
+MOST_NAMED = 5
+"""Groups of duplicates that ``prepare`` names."""
 
 
 @dataclass
@@ -53,87 +61,101 @@ class BenchmarkConfig(SourceConfig):
 
 
 class Sample(NamedTuple):
-    """One image of a benchmark, as its reader yields it.
+    """A picture with its crop, uint8 (64, 64, 3), RGB, and landmarks, float32 (68, 2) in crop pixels or NaN."""
 
-    Attributes:
-        clip_id: unique name.
-        split: published name of the split.
-        label: class name, None where unlabelled.
-        crop: uint8 (64, 64, 3), RGB.
-        landmarks: float32 (68, 2) in crop pixels, or None.
-        soft_label: K shares that sum to one, or None.
-    """
-
-    clip_id: str
-    split: str
-    label: str | None
+    still: Still
     crop: NDArray[np.uint8]
-    landmarks: NDArray[np.float32] | None = None
-    soft_label: list[float] | None = None
+    landmarks: NDArray[np.float32]
 
 
 @dataclass
 class Benchmark:
-    """Input of :func:`write_benchmark`.
+    """Pictures of a dataset, read once; the card of its store, without audit; and what its reader leaves out.
 
-    Attributes:
-        samples: its images; read once.
-        card: card of the store, without audit.
-        roles: maps the published names of the splits that have images to train, validation and test.
-        left_out: samples that a reader left out, by reason; filled in while ``samples`` are read.
-        counts: number of images that the authors state, by published split; empty where they state none.
+    ``left_out`` (by reason) is filled in while ``stills`` are read.
     """
 
-    samples: Iterable[Sample]
+    stills: Iterable[Still]
     card: StoreCard
-    roles: Callable[[set[str]], Mapping[str, str]]
-    left_out: Counter[str] = field(default_factory=Counter)
-    counts: Mapping[str, int] = field(default_factory=dict)
+    left_out: Counter[str]
 
 
-def write_benchmark(benchmark: Benchmark, out: Path, config: BenchmarkConfig, *, overwrite: bool = False) -> StoreCard:
+def write_benchmark(
+    samples: Iterable[Sample],
+    benchmark: Benchmark,
+    out: Path,
+    config: BenchmarkConfig,
+    *,
+    roles: Callable[[set[str]], Mapping[str, str]],
+    counts: Mapping[str, int],
+    overwrite: bool,
+) -> StoreCard:
     """Read, audit and split the samples, and write the store, whole or not at all.
 
-    Returns:
-        the card, with ``audit``: ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise`
-        over the splits as published); ``prepared`` (images and classes per split, and what training drops by
-        default); ``left_out``.
+    The card's ``audit`` has ``thresholds``; ``published`` (:func:`fer_id.evaluation.duplicates_summary.summarise` over
+    the splits as published; near-identical pictures of one person are not looked for); ``prepared`` (images and classes
+    per split, and, where nobody is named, what training drops by default); ``left_out``; ``alike`` (subjects who share
+    pictures) where subjects are known.
+
+    Args:
+        samples: crops of ``benchmark.stills``.
+        benchmark, out, config, overwrite: what is prepared, and where.
+        roles: maps the published names of the splits that have images to train, validation and test.
+        counts: number of images that the authors state, by published split; empty where they state none.
 
     Raises:
         DataError: bad input (every fault together), an empty split, a class without a training image, a full disk.
     """
-    card = benchmark.card
+    card, left_out = benchmark.card, benchmark.left_out
     with (
         _disk(out),
         ClipStoreWriter(out, card, overwrite=overwrite) as writer,
         TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as draft,
     ):
         spool = Spool(Path(draft))
-        prints = fingerprint(spool.fill(track(benchmark.samples, f"reading {card.source}")))
-        duplicates = find_duplicates(prints, radius=config.audit_radius, correlation=config.audit_correlation)
+        prints = fingerprint(spool.fill(track(samples, f"reading {card.source}")))
         table = spool.table()
         if table.empty:
-            raise DataError(f"{card.source}: no image to prepare in {config.source}{_counted(benchmark.left_out)}")
+            words = f"; left out: {reasons_words(left_out)}" if left_out else ""
+            raise DataError(f"{card.source}: no image to prepare in {config.source}{words}")
         _check_ids(table, card.source)
-        # A group has the name of its first image, which is unique and can be looked up.
-        first = np.unique(duplicates.group, return_index=True)[1]
-        table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
-        published = table["split"].tolist()
-        _compare_counts(Counter(published), benchmark)
-        roles = benchmark.roles(set(published))
-        table["split"] = _final_splits(table, roles, config)
-        _check_splits(table, card)
-        card.audit = _audit(duplicates, table, published, benchmark.left_out, config)
+        by_person = bool(table["subject_id"].notna().all())
+        between = table["subject_id"].tolist() if by_person else None
+        radius, correlation = config.audit_radius, config.audit_correlation
+        duplicates = find_duplicates(prints, between=between, radius=radius, correlation=correlation)
+        if not by_person:  # a group has the name of its first image, which is unique and can be looked up
+            first = np.unique(duplicates.group, return_index=True)[1]
+            table["subject_id"] = table["clip_id"].to_numpy()[first[duplicates.group]]
+        card.shard_by = "subject_id" if by_person else "split"
+        sizes = Counter(table["published"])
+        for split, stated in counts.items():
+            if not left_out and split in sizes and sizes[split] != stated:
+                say(f"{card.source}: {sizes[split]:,} images in {split}, and {stated:,} are published")
+        splits = roles(set(sizes))
+        table["split"] = final_splits(table, splits, config, by_person=by_person)
+        if splits:
+            _check_splits(table, card)
+        card.audit = {
+            "thresholds": {"hash": "phash 64 bit", "radius": radius, "correlation": correlation},
+            "published": summarise(duplicates, *(table[name].tolist() for name in ("clip_id", "published", "label"))),
+            "prepared": _prepared(table, by_person=by_person),
+            "left_out": dict(left_out),
+        }
+        if by_person:
+            card.audit["alike"] = shared_pictures(table, duplicates)
+        made = "split off training" if splits else "none: a protocol divides the subjects"
         card.parameters |= {
             "images_with_landmarks": spool.with_landmarks,
-            "validation": "as published" if "validation" in roles.values() else "split off training",
+            "validation": "as published" if "validation" in splits.values() else made,
             "validation_fraction": config.validation_fraction,
             "split_seed": config.split_seed,
         }
         card.versions |= {name: version(name) for name in VERSIONS}
-        columns = table.assign(source=card.source).to_dict("list")
-        for *values, (crop, landmarks) in zip(*columns.values(), spool.read(), strict=True):
-            writer.add_clip(dict(zip(map(str, columns), values, strict=True)), crop[None], landmarks[None])
+        rows = table.drop(columns="published").assign(source=card.source).to_dict("records")
+        for row, (crop, landmarks) in zip(rows, spool.read(), strict=True):
+            writer.add_clip({str(name): value for name, value in row.items()}, crop[None], landmarks[None])
+    say_left_out(card.source, left_out)
+    _name_duplicates(table, duplicates, card.source)
     return card
 
 
@@ -142,123 +164,130 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         self._crops, self._landmarks = folder / "crops", folder / "landmarks"
-        self._rows: list[tuple[str, str, str | None, list[float] | None]] = []
+        self._rows: list[tuple[str, str, str | None, list[float] | None, str | None]] = []
         self.with_landmarks = 0
 
     def fill(self, samples: Iterable[Sample]) -> Iterator[NDArray[np.uint8]]:
         """Write each sample and yield its crop."""
-        none = np.full((LANDMARKS, 2), np.nan, np.float32)
         with self._crops.open("wb") as crops, self._landmarks.open("wb") as landmarks:
-            for sample in samples:
-                crops.write(sample.crop.tobytes())
-                landmarks.write((none if sample.landmarks is None else sample.landmarks.astype(np.float32)).tobytes())
-                self.with_landmarks += sample.landmarks is not None and bool(np.isfinite(sample.landmarks).all())
-                self._rows.append((sample.clip_id, sample.split, sample.label, sample.soft_label))
-                yield sample.crop
+            for still, crop, points in samples:
+                crops.write(crop.tobytes())
+                landmarks.write(points.tobytes())
+                self.with_landmarks += bool(np.isfinite(points).all())
+                self._rows.append(
+                    (still.clip_id, still.split or "all", still.label, still.soft_label, still.subject_id)
+                )
+                yield crop
 
     def table(self) -> pd.DataFrame:
-        """Return one row per sample: clip_id, split (published), label, soft_label."""
-        return pd.DataFrame(self._rows, columns=["clip_id", "split", "label", "soft_label"], dtype=object)
+        """Return one row per sample; ``published`` is the published name of its split, ``all`` without."""
+        columns = ["clip_id", "published", "label", "soft_label", "subject_id"]
+        return pd.DataFrame(self._rows, columns=columns, dtype=object)
 
     def read(self) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
         """Yield crop (64, 64, 3) and landmarks (68, 2) of each sample, in order."""
-        with self._crops.open("rb") as crops, self._landmarks.open("rb") as landmarks:
-            for _ in self._rows:
-                crop = np.frombuffer(crops.read(CROP * CROP * 3), np.uint8).reshape(CROP, CROP, 3)
-                yield crop, np.frombuffer(landmarks.read(LANDMARKS * 8), np.float32).reshape(LANDMARKS, 2)
+        crops = np.memmap(self._crops, np.uint8, "r").reshape(-1, CROP, CROP, 3)
+        yield from zip(crops, np.memmap(self._landmarks, np.float32, "r").reshape(-1, LANDMARKS, 2), strict=True)
 
 
-def split_validation(table: pd.DataFrame, *, fraction: float, seed: int) -> NDArray[np.bool_]:
-    """Draw the training images that become validation: whole groups, class by class.
+def final_splits(
+    table: pd.DataFrame, roles: Mapping[str, str], config: BenchmarkConfig, *, by_person: bool
+) -> pd.Series:
+    """Return train, validation, test or None of each image; an unpublished validation is split off training.
 
-    Groups that also have test images, or images with different labels, are not drawn: training leaves them out, and
-    validation has no use for them either.
+    Drawn by seed is a share of the persons, or, where nobody is named, of the groups of near-identical images of each
+    class. Those that also have test images are not drawn, nor are groups with different labels: training leaves them
+    out, and validation has no use for them either.
 
     Args:
-        table: columns ``split`` (train | test), ``label``, ``subject_id`` (the group).
-        fraction: share of the groups of each class, in (0, 1).
-        seed: seed of the draw.
-
-    Returns:
-        bool (N,), True for validation.
+        table: columns ``published``, ``label``, ``subject_id`` (person or group).
+        roles: published name -> split.
+        config: share and seed.
+        by_person: ``subject_id`` is a person.
 
     Raises:
-        DataError: a class with fewer than two groups cannot be divided.
+        DataError: a single person, or a class with fewer than two groups, cannot be divided.
     """
-    tested = set(table.loc[table["split"] == "test", "subject_id"])
-    train = table[(table["split"] == "train") & ~table["subject_id"].isin(tested) & table["label"].notna()]
+    splits = pd.Series([roles.get(name) for name in table["published"]], dtype=object)
+    if "validation" in set(splits) or not {"train", "test"} <= set(splits):
+        return splits
+    tested = set(table.loc[splits == "test", "subject_id"])
+    train = table[(splits == "train") & ~table["subject_id"].isin(tested) & table["label"].notna()]
     groups = train.groupby("subject_id", sort=False)["label"].agg(["first", "nunique"])
-    drawn, rng, problems = list[str](), np.random.default_rng(seed), Problems("splitting validation off training")
-    for name, members in groups[groups["nunique"] == 1].groupby("first"):
+    strata = [("", groups)] if by_person else groups[groups["nunique"] == 1].groupby("first")
+    drawn, rng = list[str](), np.random.default_rng(config.split_seed)
+    problems = Problems("splitting validation off training")
+    for name, members in strata:
         if len(members) < 2:
-            problems.add(f"class {name} has {len(members)} distinct image, expected at least 2: one for each side")
-        count = min(max(1, round(fraction * len(members))), len(members) - 1)
+            what = "training has {} subject" if by_person else f"class {name} has {{}} distinct image"
+            problems.add(f"{what.format(len(members))}, expected at least 2: one for each side")
+        count = min(max(1, round(config.validation_fraction * len(members))), len(members) - 1)
         drawn += rng.permutation(members.index.to_numpy())[:count].tolist()
-    problems.raise_if_any(DataError, "Give more images of these classes, or a validation split of your own.")
-    return np.asarray(table["subject_id"].isin(drawn) & (table["split"] == "train"))
-
-
-def _final_splits(table: pd.DataFrame, roles: Mapping[str, str], config: BenchmarkConfig) -> pd.Series:
-    """Return train, validation or test of each image; validation is split off training where none is published."""
-    splits = table["split"].map(roles)
-    if "validation" not in set(splits) and {"train", "test"} <= set(splits):
-        chosen = split_validation(
-            table.assign(split=splits), fraction=config.validation_fraction, seed=config.split_seed
-        )
-        splits[chosen] = "validation"
+    more = "subjects" if by_person else "images of these classes"
+    problems.raise_if_any(DataError, f"Give more {more}, or a validation split of your own.")
+    splits[table["subject_id"].isin(drawn) & (splits == "train")] = "validation"
     return splits
 
 
-def _counted(left_out: Counter[str]) -> str:
-    return "" if not left_out else "; left out: " + ", ".join(f"{count} {reason}" for reason, count in left_out.items())
+def shared_pictures(table: pd.DataFrame, duplicates: Duplicates) -> dict[str, int]:
+    """Return ``"a & b"`` -> number of groups of duplicates with pictures of both persons, most first."""
+    shared = table["subject_id"].groupby(duplicates.group).unique()
+    pairs = Counter(pair for group in shared for pair in combinations(sorted(group), 2))
+    return {f"{first} & {second}": count for (first, second), count in pairs.most_common()}
 
 
-def _compare_counts(images: Counter[str], benchmark: Benchmark) -> None:
-    """Say where a split has another number of images than its authors state."""
-    for split, stated in benchmark.counts.items():
-        if split in images and images[split] != stated and not benchmark.left_out:
-            say(f"{benchmark.card.source}: {images[split]:,} images in {split}, and {stated:,} are published")
+def _name_duplicates(table: pd.DataFrame, duplicates: Duplicates, source: str) -> None:
+    """Name some groups of equal or near-identical pictures, first those across splits; count all."""
+    groups = table.groupby(duplicates.group)[["clip_id", "published"]].agg(list)
+    groups = groups[groups["clip_id"].map(len) > 1]
+    apart = groups["published"].map(lambda names: len(set(names)) > 1)
+    if groups.empty:
+        return
+    ordered = [*groups.loc[apart, "clip_id"], *groups.loc[~apart, "clip_id"]]
+    named = "; ".join(" = ".join(names[:2]) for names in ordered[:MOST_NAMED])
+    more = f"; and {len(ordered) - MOST_NAMED:,} more" if len(ordered) > MOST_NAMED else ""
+    images = (
+        f"{counted(sum(map(len, ordered)), 'image')} in {counted(len(ordered), 'group')} are equal or near-identical"
+    )
+    say(f"{source}: {images}, {apart.sum():,} of these groups across published splits: {named}{more}")
 
 
 def _check_ids(table: pd.DataFrame, source: str) -> None:
-    problems = Problems(source)
+    problems, named = Problems(source), table["subject_id"].notna()
     for name, count in table["clip_id"].value_counts().items():
         if count == 1:
             break
         problems.add(f"image {name} stands {count} times")
     problems.raise_if_any(DataError, "Every image needs a name of its own.")
+    if 0 < (missing := int((~named).sum())) < len(table):
+        listed = ", ".join(table.loc[~named, "clip_id"].iloc[:MOST_NAMED])
+        raise DataError(f"{source}: {missing} of {len(table)} images without a subject_id ({listed}); give all or none")
 
 
 def _check_splits(table: pd.DataFrame, card: StoreCard) -> None:
-    problems = Problems(card.source)
-    for split in SPLITS:
-        if not (table["split"] == split).any():
-            problems.add(f"split {split} is empty")
+    problems, names = Problems(card.source), get_space(card.label_space).names
     present = {split: set(table.loc[table["split"] == split, "label"]) for split in SPLITS}
-    for name in get_space(card.label_space).names:
+    for split in SPLITS:
+        if not present[split]:
+            problems.add(f"split {split} is empty")
+    for name in names:
         if name not in present["train"]:
             problems.add(f"class {name} has no training image")
         card.notes += [f"no {name} in {split}" for split in SPLITS[1:] if name not in present[split]]
-    problems.raise_if_any(
-        DataError, f"Expected images of all of {', '.join(get_space(card.label_space).names)}, in every split."
-    )
+    problems.raise_if_any(DataError, f"Expected images of all of {', '.join(names)}, in every split.")
 
 
-def _audit(
-    duplicates: Duplicates, table: pd.DataFrame, published: list[str], left_out: Counter[str], config: BenchmarkConfig
-) -> dict[str, Any]:
+def _prepared(table: pd.DataFrame, *, by_person: bool) -> dict[str, object]:
+    """Return images and classes per split, and, where nobody is named, what training drops by default."""
     rows = {split: np.flatnonzero(table["split"] == split) for split in SPLITS}
-    _, dropped = without_repeats(table, rows["train"], np.concatenate([rows["validation"], rows["test"]]))
-    return {
-        "thresholds": {"hash": "phash 64 bit", "radius": config.audit_radius, "correlation": config.audit_correlation},
-        "published": summarise(duplicates, table["clip_id"].tolist(), published, table["label"].tolist()),
-        "prepared": {
-            "images": {split: len(of) for split, of in rows.items()},
-            "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
-            "training_drops_by_default": dropped,
-        },
-        "left_out": dict(left_out),
+    prepared: dict[str, object] = {
+        "images": {split: len(of) for split, of in rows.items()},
+        "classes": {split: table["label"].iloc[of].value_counts().to_dict() for split, of in rows.items()},
     }
+    if not by_person:
+        _, dropped = without_repeats(table, rows["train"], np.concatenate([rows["validation"], rows["test"]]))
+        prepared["training_drops_by_default"] = dropped
+    return prepared
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Dataset, samplers and collation of clips; order and augmentation depend on seed, epoch and clip id only."""
+"""Datasets, samplers and collation of clips; order and augmentation depend on seed, epoch and clip id only."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import os
 import signal
 import threading
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from multiprocessing.queues import Queue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -66,16 +68,40 @@ class ClipDataset(Dataset[ClipItem]):
         frames, landmarks = clip.frames, clip.landmarks
         if self.augmenter is not None:
             frames, landmarks = self.augmenter(frames, landmarks, seed=self.seed, epoch=epoch, clip_id=clip_id)
-        soft = None if self._soft is None else self._soft[index]
         return {
             "frames": frames,
             "valid": clip.valid,
             "landmarks": landmarks,
             "label": int(self._label[index]),
-            "soft_label": soft,
+            "soft_label": None if self._soft is None else self._soft[index],
             "clip_id": clip_id,
             "subject_id": subject_id,
         }
+
+
+class Part(NamedTuple):
+    """Clips of one domain, ``SOURCE`` or ``COHORT``."""
+
+    clips: ClipDataset
+    domain: int
+
+
+class DomainDataset(Dataset[ClipItem]):
+    """Concatenation of several parts; an item has the ``domain`` of its part."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = list(parts)
+        self.longest = max(part.clips.longest for part in self.parts)
+        self._ends = list(accumulate(len(part.clips) for part in self.parts))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, key: tuple[int, int]) -> ClipItem:
+        index, epoch = key
+        number = bisect_right(self._ends, index)
+        part, first = self.parts[number], self._ends[number - 1] if number else 0
+        return {**part.clips[index - first, epoch], "domain": part.domain}
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -99,16 +125,11 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
 
 class SharedSampler(EpochSampler, DistributedSampler[tuple[int, int]]):
-    """Share of one process in each batch of a training on several devices.
+    """Share of the process ``rank`` in each batch of a training on several devices.
 
-    Together the processes see the batches of a single process, no clip twice. Lightning puts a sampler of its own,
-    which would share the share, in the place of any sampler that is no ``DistributedSampler``.
-
-    Args:
-        length: clips.
-        batch_size: clips in a batch of all processes; the last partial batch is left out.
-        rank, processes: number of this process, and of all.
-        seed: seed of the order.
+    Together the processes see the batches (of ``batch_size`` clips) of a single process, no clip twice; the last
+    partial batch is left out. Lightning puts a sampler of its own, which would share the share, in the place of any
+    sampler that is no ``DistributedSampler``.
     """
 
     def __init__(self, length: int, batch_size: int, *, rank: int, processes: int, seed: int) -> None:
@@ -125,11 +146,44 @@ class SharedSampler(EpochSampler, DistributedSampler[tuple[int, int]]):
         return iter([row for start in ours for row in order[start : start + self.share]])
 
 
+class DomainSampler(EpochSampler):
+    """Batches with equally many clips of each part, for domain alignment.
+
+    An epoch is one pass over the first part, without its remainder. The other parts are repeated as often as needed, in
+    a new order each time.
+
+    Args:
+        lengths: clips in each part.
+        batch_size: clips of each part in a batch, at most the length of the first part.
+        seed: seed of the orders.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, *, seed: int) -> None:
+        super().__init__(sum(lengths), seed=seed, shuffle=True)
+        self.lengths, self.block = list(lengths), min(batch_size, lengths[0])
+        self.batch = self.block * len(self.lengths)  # clips in a batch, all parts together
+
+    def __len__(self) -> int:
+        return self.lengths[0] // self.block * self.batch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        needed = self.lengths[0] // self.block * self.block
+        starts = [0, *accumulate(self.lengths)]
+        drawn = [start + self._order(part, needed) for part, start in enumerate(starts[:-1])]
+        rows = np.stack([order.reshape(-1, self.block) for order in drawn], axis=1)
+        return iter([(int(row), self.epoch) for row in rows.ravel()])
+
+    def _order(self, part: int, needed: int) -> np.ndarray[Any, Any]:
+        rng, length = np.random.default_rng([self.seed, self.epoch, part]), self.lengths[part]
+        passes = [rng.permutation(length) for _ in range(-(-needed // length))]
+        return np.concatenate(passes)[:needed]
+
+
 class Collate:
     """Collate function: pads the items to the longest clip, with frames that are not valid.
 
-    Args:
-        classes: K. In a batch with soft labels a clip without one gets a one-hot label, or without any label 1/K.
+    In a batch with soft labels (of ``classes`` shares) a clip without one gets a one-hot label, or without any label
+    equal shares.
     """
 
     def __init__(self, classes: int) -> None:
@@ -138,35 +192,31 @@ class Collate:
     def __call__(self, items: list[ClipItem]) -> ClipBatch:
         length = max(len(item["valid"]) for item in items)
         batch: ClipBatch = {
-            "frames": _stacked([_padded(item["frames"], length, 0) for item in items]),
-            "valid": _stacked([_padded(item["valid"], length, False) for item in items]),
-            "landmarks": _stacked([_padded(item["landmarks"], length, np.nan) for item in items]),
+            "frames": _stacked([item["frames"] for item in items], length, 0),
+            "valid": _stacked([item["valid"] for item in items], length, False),
+            "landmarks": _stacked([item["landmarks"] for item in items], length, np.nan),
             "label": torch.tensor([item["label"] for item in items]),
             "clip_id": [item["clip_id"] for item in items],
             "subject_id": [item["subject_id"] for item in items],
         }
         if any(item["soft_label"] is not None for item in items):
-            batch["soft_label"] = torch.tensor(np.stack([self._soft(item) for item in items]))
+            batch["soft_label"] = torch.tensor(np.array([self._soft(item) for item in items], np.float32))
         if "domain" in items[0]:
             batch["domain"] = torch.tensor([item["domain"] for item in items])
         return batch
 
-    def _soft(self, item: ClipItem) -> np.ndarray[Any, Any]:
+    def _soft(self, item: ClipItem) -> Sequence[float] | np.ndarray[Any, Any]:
         if item["soft_label"] is not None:
-            return np.asarray(item["soft_label"], np.float32)
-        if item["label"] < 0:
-            return np.full(self.classes, 1 / self.classes, np.float32)
-        one_hot: np.ndarray[Any, Any] = np.eye(self.classes, dtype=np.float32)[item["label"]]
-        return one_hot
+            return item["soft_label"]
+        return np.full(self.classes, 1 / self.classes) if item["label"] < 0 else np.eye(self.classes)[item["label"]]
 
 
-def _stacked(arrays: list[np.ndarray[Any, Any]]) -> torch.Tensor:
-    return torch.from_numpy(np.stack(arrays))
-
-
-def _padded(array: np.ndarray[Any, Any], length: int, fill: float) -> np.ndarray[Any, Any]:
-    missing = length - len(array)
-    return np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1), constant_values=fill) if missing else array
+def _stacked(arrays: list[np.ndarray[Any, Any]], length: int, fill: float) -> torch.Tensor:
+    """Return the arrays (T, ...) as a tensor (B, length, ...), with ``fill`` in the missing frames."""
+    stacked = np.full((len(arrays), length, *arrays[0].shape[1:]), fill, arrays[0].dtype)
+    for row, array in zip(stacked, arrays, strict=True):
+        row[: len(array)] = array
+    return torch.from_numpy(stacked)
 
 
 def _one_frame(clip: StoredClip, seed: int, epoch: int, clip_id: str) -> StoredClip:

@@ -6,7 +6,7 @@ With a votes file of FER+ (:mod:`data_modules.ferplus`) the images of the CSV ge
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from data_modules import ferplus, folders
 from data_modules.benchmark import Benchmark
-from data_modules.pictures import PictureDataModule
-from data_modules.stills import Still, StillsConfig, to_samples
+from data_modules.pictures import PictureDataModule, StillsConfig
+from data_modules.stills import Still
 from data_modules.tables import Table
 from fer_id.errors import ConfigError, DataError, Problems
 from fer_id.labels import FER7, FERPLUS8
@@ -71,11 +71,11 @@ class FER2013DataModule(PictureDataModule):
     def benchmark(cls, config: FER2013Config) -> Benchmark:
         """Return the images of the CSV or the folders, with the labels that ``config.labels`` chooses."""
         source = _checked_source(config)
-        own, left_out, roles = config.labels == "fer2013", Counter[str](), official_roles
+        own, left_out = config.labels == "fer2013", Counter[str]()
         if source.is_dir():
             files = folders.list_images(source)
             folders.check_classes(files, FER7, source)
-            stills, roles = folders.read_stills(files, "fer2013"), folders.roles
+            stills = folders.stills(files, "fer2013")
         elif own:
             stills = (still for _, still in read_csv(source))
         else:
@@ -83,7 +83,14 @@ class FER2013DataModule(PictureDataModule):
         card = cls.card(config)
         card.label_space, card.source = (FER7.name, "fer2013") if own else (FERPLUS8.name, "ferplus")
         card.parameters = {"labels": config.labels, "landmarks": config.landmarks}
-        return Benchmark(to_samples(stills, config), card, roles, left_out, cls.counts)
+        return Benchmark(stills, card, left_out)
+
+    @classmethod
+    def roles(cls, published: set[str]) -> dict[str, str]:
+        """Return the splits: the three official ones; without the private test, the public test is the test."""
+        if not published <= set(USAGES):
+            return folders.FolderDataModule.roles(published)
+        return dict(cls.splits) if "PrivateTest" in published else {"Training": "train", "PublicTest": "test"}
 
 
 class FERPlusDataModule(FER2013DataModule):
@@ -118,19 +125,8 @@ def _ferplus(source: Path, config: FER2013Config, left_out: Counter[str]) -> Ite
         yield still if soft else still._replace(soft_label=None)
 
 
-def official_roles(published: set[str]) -> Mapping[str, str]:
-    """Return usage -> split: the three official splits, or, without the private test, the public test as test."""
-    if "PrivateTest" in published:
-        return dict(zip(USAGES, ("train", "validation", "test"), strict=True))
-    return {"Training": "train", "PublicTest": "test"}
-
-
 def read_csv(path: Path) -> Iterator[tuple[int, Still]]:
-    """Yield number (from 0, header not counted) and image of every row.
-
-    Raises:
-        DataError: at the end, every bad row of the file; none is skipped silently.
-    """
+    """Yield number (from 0, header not counted) and image of every row; at the end DataError lists every bad row."""
     table = Table(path, ("emotion", "pixels", "Usage"))
     codes = [str(code) for code in range(len(CODES))]
     for number, row in table.rows(PUBLISHED):
@@ -148,11 +144,7 @@ def read_csv(path: Path) -> Iterator[tuple[int, Still]]:
 
 
 def parse_pixels(text: str) -> NDArray[np.uint8]:
-    """Parse ``"70 80 82 ..."`` to uint8 (48, 48).
-
-    Raises:
-        DataError: another number of values, or a value that is no whole number from 0 to 255.
-    """
+    """Parse ``"70 80 82 ..."``, whole numbers from 0 to 255, to uint8 (48, 48); DataError for another text."""
     strange = text.encode("ascii", "replace").translate(None, b"0123456789 ")
     if strange or not text.strip():
         content = repr(strange.decode()[:20]) if strange else "nothing"

@@ -27,25 +27,14 @@ MOST_VOTES = 10
 
 
 class Votes(NamedTuple):
-    """Contents of the votes file.
-
-    Attributes:
-        usage: FER2013's name of the split of each row.
-        counts: int64 (N, 10), votes for :data:`VOTED`.
-    """
+    """Contents of the votes file: FER2013's name of each row's split, and votes for :data:`VOTED`, int64 (N, 10)."""
 
     usage: list[str]
     counts: NDArray[np.int64]
 
 
 class Target(NamedTuple):
-    """Training target of an image.
-
-    Attributes:
-        label: class of FERPLUS8; None where the image is left out.
-        shares: 8 shares that sum to one; None where the image is left out.
-        reason: reason for leaving the image out; empty otherwise.
-    """
+    """Class of FERPLUS8 of an image and 8 shares that sum to one; where it is left out, None and the reason."""
 
     label: str | None
     shares: list[float] | None
@@ -53,11 +42,7 @@ class Target(NamedTuple):
 
 
 def read_votes(path: Path) -> Votes:
-    """Read ``fer2013new.csv``; row n belongs to row n of FER2013's CSV.
-
-    Raises:
-        DataError: every wrong cell, with row and column.
-    """
+    """Read ``fer2013new.csv``; row n belongs to row n of FER2013's CSV; DataError lists every wrong cell."""
     table = Table(path, ("Usage", "Image name", *VOTED))
     usage, counts = [], []
     for number, row in table.rows("Expected fer2013new.csv as published with FER+."):
@@ -77,10 +62,7 @@ def majority(votes: Sequence[int] | NDArray[np.int64]) -> Target:
     """Return the class with more than half of the votes that count.
 
     A class with a single vote is an outlier and does not count; an image is left out where no class has more than half,
-    or where that class is ``unknown`` or ``NF``.
-
-    Args:
-        votes: 10 counts, in the order of :data:`VOTED`.
+    or where that class is ``unknown`` or ``NF``. ``votes`` are 10 counts, in the order of :data:`VOTED`.
     """
     counted = _without_outliers(votes)
     best = int(counted.argmax())
@@ -96,10 +78,8 @@ def distribution(votes: Sequence[int] | NDArray[np.int64]) -> Target:
 
     Without outliers, classes are taken in the order of their votes, ties together, until they hold three quarters of
     the votes or are three; ``unknown`` or ``NF`` ends the selection. The image is left out where the selected classes
-    hold at most half of the votes, are more than three, or where ``unknown`` or ``NF`` has the most votes.
-
-    Args:
-        votes: 10 counts, in the order of :data:`VOTED`.
+    hold at most half of the votes, are more than three, or where ``unknown`` or ``NF`` has the most votes. ``votes``
+    are 10 counts, in the order of :data:`VOTED`.
     """
     counted = _without_outliers(votes)
     total, taken = int(counted.sum()), np.zeros(len(VOTED), np.int64)
@@ -128,13 +108,13 @@ def relabelled(
     *,
     uncertain: set[int],
 ) -> Iterator[Still]:
-    """Yield FER2013's images with the labels of their votes.
+    """Yield FER2013's images with the labels of their votes; those left out are counted by reason.
 
     Args:
         images: row number (from 0) and image, in order, all rows.
         votes_file: ``fer2013new.csv``.
         rule: :func:`majority` or :func:`distribution`.
-        left_out: counts the images left out, by reason.
+        left_out: the counts.
         uncertain: rows to leave out, since their votes may belong to another image.
 
     Raises:

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from data_modules.benchmark import Benchmark
-from data_modules.pictures import PictureDataModule
-from data_modules.stills import Still, StillsConfig, read_image, to_samples
+from data_modules.pictures import PictureDataModule, StillsConfig
+from data_modules.stills import Still
 from fer_id.errors import ConfigError, DataError, Problems, cut
 from fer_id.labels import SPACES, LabelSpace, get_space
 from fer_id.preprocessing.alignment import crop_geometry
 from fer_id.settings import setting
 
 SPLITS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
+    **{"train": "train", "training": "train", "test": "test", "testing": "test"},
+    **{"val": "validation", "valid": "validation", "validation": "validation"},
 }
 """Folder names (lower case) and their splits."""
 
 ALIASES = {
-    **dict.fromkeys(("anger",), "angry"),
-    **dict.fromkeys(("disgusted",), "disgust"),
-    **dict.fromkeys(("fearful", "afraid"), "fear"),
-    **dict.fromkeys(("happiness",), "happy"),
-    **dict.fromkeys(("sadness",), "sad"),
-    **dict.fromkeys(("surprised",), "surprise"),
+    **{"anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear"},
+    **{"happiness": "happy", "sadness": "sad", "surprised": "surprise"},
 }
 """Other words for the class names of :mod:`fer_id.labels`."""
 
@@ -62,12 +58,7 @@ class FolderDataModule(PictureDataModule):
 
     @classmethod
     def benchmark(cls, config: FolderConfig) -> Benchmark:
-        """Return the images of all folders.
-
-        Raises:
-            ConfigError: no source, or an unknown label space.
-            DataError: bad input, all faults together.
-        """
+        """Return the images of all folders; ConfigError without source, or for an unknown label space."""
         if config.source is None:
             raise ConfigError("data.source is empty; say data.source=FOLDER with train/<class>/<image>")
         root = Path(config.source)
@@ -77,25 +68,24 @@ class FolderDataModule(PictureDataModule):
         card = cls.card(config)
         card.label_space, card.source = space.name, root.resolve().name
         card.geometry = crop_geometry(aligned=config.landmarks != "none", colour=config.colour)
-        return Benchmark(to_samples(read_stills(files, "image"), config), card, roles)
+        return Benchmark(stills(files, "image"), card, Counter())
 
-
-def roles(published: set[str]) -> Mapping[str, str]:
-    """Return published split -> split; without a test split validation is the test, and one is split off training."""
-    if "test" not in published:
-        return {"train": "train", "validation": "test"}
-    return {name: name for name in published}
+    @classmethod
+    def roles(cls, published: set[str]) -> dict[str, str]:
+        """Return split -> split; without a test split validation is the test, and one is split off training."""
+        return {name: name for name in published} if "test" in published else {"train": "train", "validation": "test"}
 
 
 def list_images(root: Path) -> list[ImageFile]:
     """Return every image below ``root``, in the order of the paths.
 
     Raises:
-        DataError: unknown split folders, files that are no images, folders without images; all of them together.
+        DataError: unknown split folders, files that are no images, folders without images, names that are no text, or
+            that stand twice in one split and class; all of them together.
     """
     if not root.is_dir():
         raise DataError(f"{root}: no such folder. Expected {LAYOUT}.")
-    problems, files = Problems(str(root)), list[ImageFile]()
+    problems, files = Problems(str(root)), dict[tuple[str, str, str], ImageFile]()
     for folder in _visible(root):
         split = SPLITS.get(folder.name.lower())
         if split is None or not folder.is_dir():
@@ -103,29 +93,23 @@ def list_images(root: Path) -> list[ImageFile]:
             continue
         for class_folder in _visible(folder):
             label = ALIASES.get(class_folder.name.lower(), class_folder.name.lower())
-            images = [ImageFile(path, split, label) for path in _visible(class_folder)] if class_folder.is_dir() else []
-            files += [file for file in images if file.path.suffix.lower() in SUFFIXES]
-            strange = [file.path for file in images if file.path.suffix.lower() not in SUFFIXES]
-            for path in strange or ([] if images else [class_folder]):
-                problems.add(f"{path.relative_to(root)}: no image; expected {', '.join(sorted(SUFFIXES))}")
-    for problem in _name_problems(files, root):
-        problems.add(problem)
+            paths = _visible(class_folder) if class_folder.is_dir() else []
+            for path in paths or [class_folder]:
+                place = path.relative_to(root)
+                if not paths or path.suffix.lower() not in SUFFIXES:
+                    problems.add(f"{place}: no image; expected {', '.join(sorted(SUFFIXES))}")
+                    continue
+                if not str(place).isprintable():
+                    problems.add(f"{cut(place)}: the name is no printable text; rename the file or folder")
+                file = files.setdefault((split, label, path.name), ImageFile(path, split, label))
+                if file.path != path:
+                    other = file.path.relative_to(root)
+                    has = f"the class {label} has an image of that name already, {other}"
+                    problems.add(f"{place}: {has}; rename one of them")
     problems.raise_if_any(DataError, f"Expected {LAYOUT}.")
     if not files:
         raise DataError(f"{root}: no images. Expected {LAYOUT}.")
-    return files
-
-
-def _name_problems(files: list[ImageFile], root: Path) -> Iterator[str]:
-    """Yield a problem for each name that is no text, and for images of one split and class with the same clip id."""
-    known: dict[tuple[str, str, str], Path] = {}
-    for file in files:
-        place = file.path.relative_to(root)
-        if not str(place).isprintable():
-            yield f"{cut(place)}: the name is no printable text; rename the file or folder"
-        other = known.setdefault((file.split, file.label, file.path.name), place)
-        if other != place:
-            yield f"{place}: the class {file.label} has an image of that name already, {other}; rename one of them"
+    return list(files.values())
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -136,8 +120,7 @@ def _visible(folder: Path) -> list[Path]:
 def infer_space(names: set[str]) -> LabelSpace:
     """Return the smallest label space with all these names; of two with the same names, the first in ``SPACES``.
 
-    Raises:
-        DataError: there is none; lists the names that no space has.
+    DataError lists the names that no space has.
     """
     fitting = [space for space in SPACES.values() if names <= set(space.names)]
     if fitting:
@@ -156,11 +139,7 @@ def infer_space(names: set[str]) -> LabelSpace:
 
 
 def check_classes(files: list[ImageFile], space: LabelSpace, root: Path) -> None:
-    """Check that every class folder is a class of the label space.
-
-    Raises:
-        DataError: lists every folder that is not.
-    """
+    """Raise DataError, which lists every class folder that is no class of the label space, if there is one."""
     problems = Problems(str(root))
     for folder in dict.fromkeys(file.path.parent for file in files if file.label not in space.names):
         number = ", and numbers mean something else in every benchmark" if folder.name.isdecimal() else ""
@@ -168,19 +147,7 @@ def check_classes(files: list[ImageFile], space: LabelSpace, root: Path) -> None
     problems.raise_if_any(DataError, f"Known classes: {', '.join(space.names)}.")
 
 
-def read_stills(files: list[ImageFile], prefix: str) -> Iterator[Still]:
-    """Yield the decoded images; clip ids are ``<prefix>-<split>-<class>-<file name>``.
-
-    Raises:
-        DataError: at the end, every image that cannot be decoded; none is skipped silently.
-    """
-    problems = Problems("images")
-    for file in files:
-        try:
-            image = read_image(file.path)
-        except DataError as problem:
-            problems.add(str(problem))
-            continue
-        if not problems:
-            yield Still(f"{prefix}-{file.split}-{file.label}-{file.path.name}", file.split, file.label, image)
-    problems.raise_if_any(DataError, "Replace these files or take them out.")
+def stills(files: list[ImageFile], prefix: str) -> Iterator[Still]:
+    """Yield the images; clip ids are ``<prefix>-<split>-<class>-<file name>``."""
+    for path, split, label in files:
+        yield Still(f"{prefix}-{split}-{label}-{path.name}", split, label, path)

@@ -33,8 +33,7 @@ def require_distinct(stores: Sequence[ClipStore]) -> None:
 
     The same *picture* in two benchmarks is allowed: :func:`pool` gives its copies one group.
 
-    Raises:
-        StoreError: lists every such pair.
+    StoreError lists every such pair.
     """
     problems = Problems("data.store")
     for first, second in combinations(stores, 2):
@@ -45,7 +44,9 @@ def require_distinct(stores: Sequence[ClipStore]) -> None:
         if images and first.fingerprint != second.fingerprint:
             continue
         if common := _common_clips(first, second):
-            names = dict.fromkeys(_called(store, row) for store, row in zip((first, second), common[0], strict=True))
+            places = zip((first.clips, second.clips), common[0], strict=True)
+            named = (clips[["clip_id", "subject_id"]].iloc[row].tolist() for clips, row in places)
+            names = dict.fromkeys(f"{clip} of {subject}" for clip, subject in named)
             problems.add(
                 f"{first.path} and {second.path} share {len(common)} clips ({' is '.join(names)}, ...); "
                 "they would count twice: leave one of the stores out"
@@ -70,23 +71,14 @@ def _first_faces(store: ClipStore) -> Iterator[tuple[int, bytes]]:
             yield row, blake2b(clip.frames[clip.valid.argmax()].tobytes(), digest_size=16).digest()
 
 
-def _called(store: ClipStore, row: int) -> str:
-    return f"{store.clips['clip_id'].iloc[row]} of {store.clips['subject_id'].iloc[row]}"
-
-
 def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return all clips, with ``store`` and ``row`` (their place), and the number of clips left out by label.
 
-    In several stores a clip id starts with the number of its store (``0:...``). A ``subject_id`` of people stays: the
-    same pseudonym in two stores is the same child. Groups of images of two stores become one where they hold the same
-    picture, byte for byte; ``picture`` is its digest. Pictures that are only near-identical (cropped, re-encoded or
-    aligned otherwise) are not detected across stores.
-
-    ``for_training`` and ``for_evaluation`` are the purposes that consent allows.
-
-    Args:
-        stores: opened stores, in the order of their numbers.
-        labels: the target label space; clips whose label has no name in it are left out.
+    Clips whose label has no name in ``labels`` are left out. ``for_training`` and ``for_evaluation`` are the purposes
+    that consent allows. In several stores a clip id starts with the number of its store (``0:...``). A ``subject_id``
+    of people stays: the same pseudonym in two stores is the same child. Groups of images of two stores become one
+    where they hold the same picture, byte for byte; ``picture`` is its digest. Pictures that are only near-identical
+    (cropped, re-encoded or aligned otherwise) are not detected across stores.
     """
     tables, dropped = [], Counter[str]()
     for number, store in enumerate(stores):
@@ -99,8 +91,8 @@ def pool(stores: Sequence[ClipStore], labels: LabelSpace) -> tuple[pd.DataFrame,
         if store.labels != labels:
             table["soft_label"] = None  # its columns belong to another space
         if len(stores) > 1:
-            for key in ("clip_id", "subject_id") if holds_images(store) else ("clip_id",):
-                table[key] = f"{number}:" + table[key].astype(str)
+            keys = ["clip_id", "subject_id"] if holds_images(store) else ["clip_id"]
+            table[keys] = f"{number}:" + table[keys].astype(str)
         tables.append(table)
         dropped.update(gone)
     clips = pd.concat(tables, ignore_index=True)

@@ -1,33 +1,45 @@
-"""The stores of a data module: opened, checked, pooled into one table and divided into folds."""
+"""The stores of a data module: opened, checked, pooled into one table, divided into folds and described for a run."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
 
 from data_modules.config import DataConfig
-from data_modules.description import DataFacts, describe_stores, dropped, united
-from data_modules.pool import holds_images, pool, require_distinct
+from data_modules.pool import holds_images, made_of, pool, require_distinct
 from fer_id.errors import DataError, FerIdError, LeakageError, Problems, StoreError
 from fer_id.evaluation.confidence.crossfit import cross_fit
-from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
-from fer_id.evaluation.protocol import make_folds
+from fer_id.evaluation.config import SPLITS, Fold, ProtocolConfig, Rows
+from fer_id.evaluation.protocol import OF_THE_TESTED, make_folds
 from fer_id.labels import LabelSpace, get_space
+from fer_id.runs.job import Geometry, Store
 from fer_id.runs.records import Provenance
 from fer_id.store.card import StoreCard
 from fer_id.store.reader import ClipStore
 
 
+class DataFacts(TypedDict):
+    """Entries of ``job.json`` about the data."""
+
+    fold: str | None
+    mode: str
+    dataset: str
+    store: Store
+    subjects: dict[str, list[str] | None]
+    children: dict[str, int]
+    clips: dict[str, int]
+    dropped: dict[str, int]
+
+
 class PooledStores:
     """Stores, label space, clips and folds, opened where they are first used.
 
-    Args:
-        config: stores and reading options.
-        protocol, seed: division into folds.
-        fold: name of the fold to use; None: the first.
+    ``protocol`` and ``seed`` divide the clips into folds; ``fold`` is the name of the fold to use, None for the first.
     """
 
     def __init__(self, config: DataConfig, protocol: ProtocolConfig, *, seed: int, fold: str | None) -> None:
@@ -74,20 +86,17 @@ class PooledStores:
         """The folds of the protocol."""
         dedup = self.config.drop_duplicates
         folds = make_folds(self.clips, self.protocol, seed=self.seed, images=self.images, deduplicate=dedup)
-        if dedup:
-            check_alike(self.stores, self.clips, folds)
-        return folds
+        return self._without_alike(folds)
 
     @cached_property
     def fold(self) -> Fold:
         """The fold whose batches the loaders return; another one, such as a part of it, may be assigned."""
-        return self.folds[0] if self._fold_name is None else self._fold_named(self._fold_name)
-
-    def _fold_named(self, name: str) -> Fold:
-        for fold in self.folds:
-            if fold.name == name:
-                return fold
-        raise DataError(f"no fold named {name}; the folds are {', '.join(fold.name for fold in self.folds)}")
+        by_name = {fold.name: fold for fold in self.folds}
+        if self._fold_name is None:
+            return self.folds[0]
+        if self._fold_name not in by_name:
+            raise DataError(f"no fold named {self._fold_name}; the folds are {', '.join(by_name)}")
+        return by_name[self._fold_name]
 
     def parts(self, fold: Fold) -> list[Fold]:
         """Return the cross-fitting folds of ``fold`` (``fer_id.evaluation.confidence.crossfit``); empty without.
@@ -103,10 +112,13 @@ class PooledStores:
                 "protocol.cross_fit divides children, and these stores hold pictures without subjects: say "
                 "protocol.cross_fit=0, their inner validation is large enough"
             )
-        parts = cross_fit(self.clips, fold, self.protocol, seed=self.seed)
+        return self._without_alike(cross_fit(self.clips, fold, self.protocol, seed=self.seed))
+
+    def _without_alike(self, folds: list[Fold]) -> list[Fold]:
+        """Return the folds, checked by :func:`check_alike` unless duplicates are allowed."""
         if self.config.drop_duplicates:
-            check_alike(self.stores, self.clips, parts)
-        return parts
+            check_alike(self.stores, self.clips, folds)
+        return folds
 
     @property
     def provenance(self) -> Provenance:
@@ -158,30 +170,60 @@ class PooledStores:
     def describe(self, folds: Sequence[Fold] | None = None) -> DataFacts:
         """Return the data's entries of ``job.json``: stores, and subjects, real children and clips of each split.
 
-        Args:
-            folds: folds whose subjects and clips are united; None: the current fold.
+        Those of several ``folds`` are united; None: the current fold.
         """
         folds = folds or [self.fold]
-        rows = united(folds)
+        seen = (*SPLITS, *(["unlabelled"] if any(len(fold.unlabelled) for fold in folds) else []))
+        rows = {split: np.unique(np.concatenate([getattr(fold, split) for fold in folds])) for split in seen}
         labels = {f"label {name} not in {self.labels.name}": n for name, n in self.dropped_labels.items()}
         return {
             "fold": folds[0].name if len(folds) == 1 else None,
             "mode": next((fold.mode for fold in folds if fold.mode != "inductive"), "inductive"),
             "dataset": self.config.name,
-            "store": describe_stores(self.stores, self.clips, self.labels, self.provenance),
+            "store": self._described(),
             "subjects": {split: self.subjects(of) for split, of in rows.items()},
             "children": {split: self.n_children(of) for split, of in rows.items()},
             "clips": {split: len(of) for split, of in rows.items()},
-            "dropped": dropped(folds) | labels,
+            "dropped": _dropped(folds) | labels,
         }
+
+    def _described(self) -> Store:
+        """Return ``store`` of ``job.json``."""
+        stores, cards = self.stores, [store.card for store in self.stores]
+        return Store(
+            name=" + ".join(store.path.name for store in stores),
+            fingerprint=self.fingerprint,
+            made_of=made_of(stores),
+            provenance=self.provenance,
+            drawn=all(card.provenance == "synthetic" for card in cards),
+            label_space=self.labels.name,
+            shard_by=cards[0].shard_by,
+            geometry=Geometry.model_validate(cards[0].geometry),
+            mesh_mappings=sorted({card.mesh_mapping for card in cards if card.mesh_mapping}),
+            fps=_same(self.clips["fps"].dropna().unique().tolist()),
+            min_eye_distance=_same([card.settings.min_eye_distance for card in cards]),
+            audit=cards[0].audit if len(stores) == 1 else {store.path.name: store.card.audit for store in stores},
+        )
+
+
+def _dropped(folds: Sequence[Fold]) -> dict[str, int]:
+    """Return the clips left out by reason; for several folds only clips of test subjects, and missing folds."""
+    if len(folds) == 1:
+        return folds[0].dropped
+    added = Counter[str]()
+    for fold in folds:
+        added.update({reason: count for reason, count in fold.dropped.items() if reason in OF_THE_TESTED})
+    missing = {reason: count for reason, count in folds[0].dropped.items() if reason.startswith("folds ")}
+    return dict(added) | missing
+
+
+def _same(values: Sequence[float | None]) -> float | None:
+    """Return the common value; None where the values differ or are all None."""
+    return values[0] if len(set(values)) == 1 else None
 
 
 def open_stores(paths: Sequence[str]) -> list[ClipStore]:
-    """Open the stores and check that their crops have the same geometry.
-
-    Raises:
-        StoreError: names each store that cannot be opened, or two with different eye positions.
-    """
+    """Open the stores; StoreError names each that cannot be opened, or two with different eye positions."""
     stores, refusals = list[ClipStore](), list[FerIdError]()
     for path in paths:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -12,7 +12,10 @@ from fer_id.errors import ConfigError, DataError, FerIdError, Problems, cut
 from fer_id.evaluation.config import SPLITS
 from fer_id.inputs import is_file_name
 from fer_id.labels import SPACES, get_space
+from fer_id.progress import say
+from fer_id.reporting.audit import reasons_words
 from fer_id.store.format import label_problems
+from fer_id.store.writer import SHARD_NAME
 
 if TYPE_CHECKING:
     from data_modules.base import FerDataModule
@@ -23,13 +26,14 @@ MOST_WRONG = 1000
 """Wrong records after which the others are not read."""
 
 
-def require_facts(dataset: type[FerDataModule], source: str | None, needed: Sequence[str] = ()) -> Path:
-    """Return the path of the raw data.
+def say_left_out(source: str, left_out: Mapping[str, int]) -> None:
+    """Print the number of samples left out, by reason, if there are any."""
+    if left_out:
+        say(f"{source}: left out: {reasons_words(left_out)}")
 
-    Args:
-        dataset: class of the dataset.
-        source: the raw data, a file or folder.
-        needed: splits that the published ones have to cover; empty: there may be none.
+
+def require_facts(dataset: type[FerDataModule], source: str | None, needed: Sequence[str] = ()) -> Path:
+    """Return the path ``source`` of the raw data; the published splits have to cover the splits ``needed``.
 
     Raises:
         ConfigError: no source, an unknown label space, or splits of other kinds than ``SPLITS``; all listed.
@@ -55,20 +59,14 @@ def require_facts(dataset: type[FerDataModule], source: str | None, needed: Sequ
 
 def read_records(
     dataset: type[FerDataModule],
-    read: Callable[[Path, Counter[str]], Iterator[Record]],
+    kind: type[Record],
     source: Path,
     left_out: Counter[str],
-    kind: type[Record],
     faults: Callable[[Record], Iterator[str]],
 ) -> Iterator[Record]:
-    """Yield the records of a dataset's ``read``, checked.
+    """Yield the records of ``dataset.read(source, left_out)``, which are of class ``kind``, checked.
 
-    Args:
-        dataset: class of the dataset.
-        read: its ``read``.
-        source, left_out: arguments of ``read``.
-        kind: class of the records.
-        faults: yields the faults of a record beyond clip_id, split and label.
+    ``faults`` yields the faults of a record beyond clip_id, split and label.
 
     Raises:
         DataError: ``read`` raises another error than DataError, or at the end every wrong record.
@@ -76,7 +74,7 @@ def read_records(
     name = f"{dataset.__module__}.{dataset.__qualname__}.read"
     problems, seen, number = Problems(name), set[str](), 0
     try:
-        for record in read(source, left_out):
+        for record in dataset.read(source, left_out):
             number += 1
             if not isinstance(record, kind):
                 raise DataError(f"{name} yields a {type(record).__name__}, expected {kind.__name__}")
@@ -90,7 +88,9 @@ def read_records(
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        file = getattr(getattr(read, "__code__", None), "co_filename", "")  # the last line of its own, not of a library
+        file = getattr(
+            getattr(dataset.read, "__code__", None), "co_filename", ""
+        )  # the last line of its own, not of a library
         own = ([frame for frame in frames if frame.filename == file] or frames)[-1]
         raise DataError(
             f"{name} raises {type(error).__name__} ({Path(own.filename).name}, line {own.lineno}) after {number} "
@@ -115,3 +115,9 @@ def _common_faults(dataset: type[FerDataModule], record: Any, seen: set[str]) ->
     if label is not None and not isinstance(label, str):
         yield f"label is {cut(repr(label))}, expected a class name or None"
     yield from label_problems(label, soft, get_space(dataset.label_space))
+
+
+def subject_faults(subject_id: object) -> Iterator[str]:
+    """Yield the fault of a record's subject, whose name its files have."""
+    if not isinstance(subject_id, str) or not SHARD_NAME.fullmatch(subject_id):
+        yield f"subject_id is {cut(repr(subject_id))}, expected letters, digits, _ . - that can name a file"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from data_modules.base import FerDataModule
-from data_modules.reader_checks import read_records, require_facts
+from data_modules.reader_checks import read_records, require_facts, subject_faults
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
 from fer_id.errors import DataError, cut
@@ -19,7 +19,6 @@ from fer_id.preprocessing.landmarks import MESH_MAPPING
 from fer_id.preprocessing.video import pictures_end, video_facts
 from fer_id.progress import say
 from fer_id.store.card import StoreCard
-from fer_id.store.writer import SHARD_NAME
 
 
 class Recording(NamedTuple):
@@ -48,10 +47,10 @@ class Recording(NamedTuple):
 class VideoDataModule(FerDataModule):
     """Data module of a dataset of people on video, with subject ids and without consent records.
 
-    A subclass gives ``dataset``, ``label_space`` and :meth:`read`, and ``splits`` where there are published ones. Faces
-    are followed by MediaPipe; an interrupted preparation continues at the next video. Subjects that share a face are
-    named in the card, and folds that separate them are refused. The people count as real: what may leave the machine is
-    decided as for a cohort.
+    A subclass gives ``dataset``, ``label_space`` and ``read``, which yields :class:`Recording`, and ``splits`` where
+    there are published ones. Faces are followed by MediaPipe; an interrupted preparation continues at the next video.
+    Subjects that share a face are named in the card, and folds that separate them are refused. The people count as
+    real: what may leave the machine is decided as for a cohort.
 
     Attributes:
         group_columns: names of the columns of :attr:`Recording.groups`.
@@ -59,19 +58,6 @@ class VideoDataModule(FerDataModule):
 
     settings = VideoConfig
     group_columns: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def read(cls, source: Path, left_out: Counter[str]) -> Iterator[Recording]:
-        """Yield the recordings in a fixed order.
-
-        Args:
-            source: ``data.source``, which exists.
-            left_out: count here what is not yielded, by reason: ``left_out["no label"] += 1``.
-
-        Raises:
-            DataError: faulty raw data: the file, what was expected.
-        """
-        raise NotImplementedError(f"{cls.__qualname__} has no method read")
 
     @classmethod
     def prepare(cls, config: VideoConfig, out: Path, *, overwrite: bool = False) -> StoreCard:
@@ -82,8 +68,7 @@ class VideoDataModule(FerDataModule):
             DataError: bad input, all faults together; no face in any video.
         """
         source, left_out = require_facts(cls, config.source), Counter[str]()
-        faults = partial(_faults, groups=cls.group_columns)
-        recordings = list(read_records(cls, cls.read, source, left_out, Recording, faults))
+        recordings = list(read_records(cls, Recording, source, left_out, partial(_faults, groups=cls.group_columns)))
         if not recordings:
             raise DataError(f"{cls.dataset}: no recording to prepare in {source}; expected {cls.layout or 'some'}")
         card = StoreCard(
@@ -107,39 +92,40 @@ class VideoDataModule(FerDataModule):
         }
         videos = Videos(_jobs(recordings, source, config), rows, left_out)
         with written_videos(videos, card, out, config, overwrite=overwrite) as several:
-            pass
-        if frames := several.audit()["frames"]:
+            frames = several.frames
+        if frames:
             say(f"{frames} frames show several faces; the larger, more central one was followed: see {out / 'sheets'}")
         return card
 
 
-def _faults(record: Any, groups: tuple[str, ...]) -> Iterator[str]:
+def _faults(recording: Recording, groups: tuple[str, ...]) -> Iterator[str]:
     """Yield the faults of a recording's subject, file, times and groups."""
-    if not isinstance(record.subject_id, str) or not SHARD_NAME.fullmatch(record.subject_id):
-        yield f"subject_id is {cut(repr(record.subject_id))}, expected letters, digits, _ . - that can name a file"
-    if not isinstance(record.video, Path):
-        yield f"video is {type(record.video).__name__}, expected Path"
-    elif not record.video.is_file():
-        yield f"video {record.video}: no such file"
-    end_s = math.inf if record.end_s is None else record.end_s
-    wrong = [seconds for seconds in (record.start_s, end_s) if not isinstance(seconds, int | float)]
-    if wrong or not 0 <= record.start_s < end_s:
-        times = f"start_s is {cut(repr(record.start_s))}, end_s is {cut(repr(record.end_s))}"
+    yield from subject_faults(recording.subject_id)
+    video: object = recording.video
+    if not isinstance(video, Path):
+        yield f"video is {type(video).__name__}, expected Path"
+    elif not video.is_file():
+        yield f"video {video}: no such file"
+    start_s: object = recording.start_s
+    end_s: object = math.inf if recording.end_s is None else recording.end_s
+    if not (isinstance(start_s, int | float) and isinstance(end_s, int | float) and 0 <= start_s < end_s):
+        times = f"start_s is {cut(repr(start_s))}, end_s is {cut(repr(recording.end_s))}"
         yield f"{times}, expected seconds in the video, the end after the start"
-    if set(record.groups) != set(groups):
-        yield f"groups names {sorted(record.groups)}, expected group_columns: {sorted(groups)}"
+    if set(recording.groups) != set(groups):
+        yield f"groups names {sorted(recording.groups)}, expected group_columns: {sorted(groups)}"
 
 
 def _jobs(recordings: list[Recording], source: Path, config: VideoConfig) -> list[VideoJob]:
     """Return one job per video file, in the order of the recordings."""
-    stretches = dict[Path, list[Stretch]]()
+    stretches = defaultdict[Path, list[Stretch]](list)
     for record in recordings:
         end_s = _end(record.video, record.start_s + 1 / config.fps) if record.end_s is None else record.end_s
         stretch = Stretch(record.clip_id, record.subject_id, float(record.start_s), float(end_s))
-        stretches.setdefault(record.video, []).append(stretch)
-    gray = config.colour == "gray"
+        stretches[record.video].append(stretch)
     return [
-        VideoJob(path, _video_id(path, source), tuple(own), config.fps, config.min_eye_distance, gray)
+        VideoJob(
+            path, _video_id(path, source), tuple(own), config.fps, config.min_eye_distance, config.colour == "gray"
+        )
         for path, own in stretches.items()
     ]
 

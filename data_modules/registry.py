@@ -70,9 +70,5 @@ def load_dataset(name: str) -> type[FerDataModule]:
 
 
 def source_config(name: str) -> type[SourceConfig]:
-    """Return the dataclass of the settings of ``prepare`` of the dataset of that name.
-
-    Raises:
-        ConfigError: as :func:`load_dataset`.
-    """
+    """Return the dataclass of the settings of ``prepare`` of that dataset; ConfigError as :func:`load_dataset`."""
     return load_dataset(name).settings

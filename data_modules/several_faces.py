@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
-from typing import Any
 
 from data_modules.videos import FollowedClip, Stretch, VideoJob, sheet_of
 from fer_id.errors import SHOWN
@@ -16,23 +15,33 @@ STEADY = 0.2
 It is low since a person who is always in the picture is not always detected: small faces are missed in most frames."""
 
 
+NEEDS_A_ROW = "NEEDS A ROW in faces.csv (video, time_s, x, y): until then the larger, more central face is followed"
+CENTRAL_FACE = "the larger, more central face was followed"
+MARKED_FACE = "the face that faces.csv says was followed"
+
+
 class SeveralFaces:
     """Counts of frames with more than one face, by child and video."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, VideoJob], Counter[str]] = {}
+        self._counts = defaultdict[tuple[str, VideoJob], Counter[str]](Counter)
 
     def add(self, job: VideoJob, stretch: Stretch, clip: FollowedClip) -> None:
         """Add the counts of a clip."""
-        counts = self._counts.setdefault((stretch.subject_id, job), Counter())
-        counts.update(faces=clip.with_faces, several=clip.several_faces, marked=bool(stretch.marks))
+        faces, counts = clip.frames.faces, self._counts[stretch.subject_id, job]
+        counts.update(faces=sum(n > 0 for n in faces), several=sum(n > 1 for n in faces), marked=bool(stretch.marks))
 
-    def audit(self) -> dict[str, Any]:
+    @property
+    def frames(self) -> int:
+        """Number of frames with several faces."""
+        return sum(counts["several"] for _, counts in self._of_several())
+
+    def audit(self) -> dict[str, object]:
         """Return the audit for the card: frames in all, and frames by child and video (pseudonyms)."""
-        by_subject: dict[str, dict[str, int]] = {}
+        by_subject = defaultdict[str, dict[str, int]](dict)
         for (subject, job), counts in self._of_several():
-            by_subject.setdefault(subject, {})[job.video_id] = counts["several"]
-        return {"frames": sum(counts["several"] for _, counts in self._of_several()), "by_subject": by_subject}
+            by_subject[subject][job.video_id] = counts["several"]
+        return {"frames": self.frames, "by_subject": dict(by_subject)}
 
     def copy_sheets(self, parts: Path, store: Path) -> None:
         """Copy the sheets to the contact sheets of a store."""
@@ -42,20 +51,14 @@ class SeveralFaces:
 
     def sentences(self, store: Path) -> list[str]:
         """Return a line per child and video, first where a row in ``faces.csv`` is needed."""
-        lines = []
+        lines: dict[str, list[str]] = {NEEDS_A_ROW: [], CENTRAL_FACE: [], MARKED_FACE: []}
         for (subject, job), counts in self._of_several():
             steady = counts["several"] >= STEADY * counts["faces"]
-            rank = 2 if counts["marked"] else 0 if steady else 1
-            followed = (
-                "NEEDS A ROW in faces.csv (video, time_s, x, y): until then the larger, more central face is followed",
-                "the larger, more central face was followed",
-                "the face that faces.csv says was followed",
-            )[rank]
+            followed = MARKED_FACE if counts["marked"] else NEEDS_A_ROW if steady else CENTRAL_FACE
             share = f"{counts['several']} of {counts['faces']} frames with a face"
-            lines.append(
-                (rank, f"{job.path}: more than one face in {share}; {followed}; see {_in_store(store, subject, job)}")
-            )
-        ordered = [line for _, line in sorted(lines, key=lambda ranked: ranked[0])]
+            sheet = _in_store(store, subject, job)
+            lines[followed].append(f"{job.path}: more than one face in {share}; {followed}; see {sheet}")
+        ordered = [line for same in lines.values() for line in same]
         more = [f"... and {len(ordered) - SHOWN} more videos with several faces, see the sheets"]
         return ordered[:SHOWN] + (more if len(ordered) > SHOWN else [])
 

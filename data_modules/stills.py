@@ -1,10 +1,7 @@
-"""Decoding of single images (from files that may be damaged or hostile), their landmarks and crops."""
+"""Pictures of faces as a dataset publishes them, and their decoding from files that may be damaged or hostile."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,12 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from data_modules.benchmark import BenchmarkConfig, Sample
 from fer_id.errors import DataError
 from fer_id.inputs import MB, opened
-from fer_id.preprocessing.alignment import align
-from fer_id.preprocessing.landmarks import MESH_MAPPING, landmarks_of_stills
-from fer_id.settings import setting
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 """Formats that are decoded; Pillow would hand others to rarely used decoders, or to programs."""
@@ -25,67 +18,31 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
 MOST_PIXELS = 50_000_000
 """Pixels of a camera's largest picture; a small file with more in its header is a decompression bomb."""
 
+MOST_PICTURE = 256 * MB
 BACKGROUND = 128
 """Gray level behind transparent pixels."""
 
 
-@dataclass
-class StillsConfig(BenchmarkConfig):
-    """Settings of benchmarks that are published without landmarks."""
-
-    landmarks: str = setting(
-        "none",
-        choices=("none", "mediapipe"),
-        help="none: crops as published; mediapipe: find 68 points and align the eyes",
-    )
-    workers: int = setting(1, min=1, max=256, help="processes that look for landmarks")
-    face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
-
-    @property
-    def landmarks_from(self) -> str:
-        """Origin of the landmarks, for the card."""
-        return MESH_MAPPING if self.landmarks == "mediapipe" else "none"
-
-
-MOST_PICTURE = 256 * MB
-
-
 class Still(NamedTuple):
-    """An image as published.
+    """A picture as published.
 
     Attributes:
-        clip_id, split, label: as in :class:`data_modules.benchmark.Sample`.
-        image: uint8 (H, W, 3), RGB.
-        soft_label: shares of the classes, or None.
+        clip_id: unique name.
+        split: published name of the split, a key of ``splits``; None where none is published.
+        label: class name, None where unlabelled.
+        image: the file, or its content, uint8 (H, W, 3), RGB.
+        soft_label: K shares of the classes that sum to one, or None.
+        subject_id: the person, names a file; None for all pictures of a benchmark that names nobody.
+        landmarks: published points, float32 (68, 2) in pixels of the picture, or None.
     """
 
     clip_id: str
-    split: str
-    label: str
-    image: NDArray[np.uint8]
+    split: str | None
+    label: str | None
+    image: NDArray[np.uint8] | Path
     soft_label: list[float] | None = None
-
-
-def to_samples(stills: Iterable[Still], config: StillsConfig) -> Iterator[Sample]:
-    """Yield the stills as crops, in their order, with landmarks and aligned eyes where ``config.landmarks`` is set.
-
-    A still without a detected face keeps its published crop, without landmarks: the benchmark says it shows a face.
-    """
-    if config.landmarks == "none":
-        for still in stills:
-            yield _sample(still, None)
-        return
-    stills, ahead = tee(stills)
-    detected = landmarks_of_stills((still.image for still in ahead), config.workers, config.face_landmarker)
-    for still, points in zip(stills, detected, strict=True):
-        yield _sample(still, None if np.isnan(points).any() else points)
-
-
-def _sample(still: Still, points: NDArray[np.float32] | None) -> Sample:
-    crop, landmarks = align(still.image, points)
-    return Sample(
-        still.clip_id, still.split, still.label, crop, None if points is None else landmarks, still.soft_label
-    )
+    subject_id: str | None = None
+    landmarks: NDArray[np.float32] | None = None
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

@@ -53,20 +53,8 @@ _OTHERS = {
 class Table:
     """CSV file (UTF-8, a byte-order mark and gzip allowed) with given columns, in any order.
 
-    Args:
-        path: the file.
-        columns: expected names in the header.
-        extra: allow further columns.
-        most_rows: largest number of rows.
-
-    Attributes:
-        problems: faults of the table; readers add those of cells, and the end of the iteration raises them all.
-
-    Example:
-        >>> table = Table(path, ("emotion", "pixels", "Usage"))  # doctest: +SKIP
-        >>> for number, row in table.rows("Prepare it from the published file."):  # doctest: +SKIP
-        ...     if not row["emotion"].isdigit():
-        ...         table.add(number, "emotion", "expected a number from 0 to 6", row["emotion"])
+    ``extra`` allows further columns. Readers add the faults of cells to ``problems``, and the end of the iteration
+    raises them all.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], *, extra: bool = False, most_rows: int = MOST_ROWS) -> None:
@@ -84,8 +72,7 @@ class Table:
     def rows(self, hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
         """Yield number (from 0) and cells of every row with the right number of cells.
 
-        Raises:
-            DataError: at once for an unreadable file or a wrong header; at the end for everything in ``problems``.
+        DataError: at once for an unreadable file or a wrong header; at the end for everything in ``problems``.
         """
         with self._lines() as lines:
             header = self._header(next(lines, ""))
@@ -142,15 +129,11 @@ class Table:
             return None
 
     def _header(self, line: str) -> list[str]:
-        """Return the names of the columns.
-
-        Raises:
-            DataError: another separator; missing, unexpected, repeated or unprintable names; all together.
-        """
+        """Return the names of the columns; DataError lists missing, unexpected, repeated and unprintable ones."""
         expected = ",".join(self.columns)
         if not line.strip(", \t"):
             raise DataError(f"{self.path}: empty; expected a header {cut(expected, 200)} and rows")
-        if _is_utf16(line):
+        if line.count("\0") * 3 > len(line):
             raise DataError(f"{self.path}: UTF-16 text; {_SAVE}")
         for separator, word in _SEPARATORS.items():
             names = {name.strip(' "') for name in line.split(separator)}
@@ -208,8 +191,7 @@ class Table:
 def append_rows(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Append rows to a table, in the order of its columns; existing rows stay byte for byte. Creates a missing table.
 
-    Raises:
-        DataError: the file is no CSV table with these columns; then nothing is added.
+    DataError: the file is no CSV table with these columns; then nothing is added.
     """
     old = (",".join(columns) + "\n").encode()
     if path.exists():
@@ -255,10 +237,6 @@ def _strange(text: str) -> str:
 def _readable(text: str) -> str:
     """Return a text of another encoding as Windows would display it."""
     return quoted(text.encode("utf-8", "surrogateescape").decode("cp1252", "replace"))
-
-
-def _is_utf16(line: str) -> bool:
-    return line.count("\0") * 3 > len(line)
 
 
 def _wrong_number(line: str, cells: Sequence[str], header: Sequence[str]) -> str:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_modules.config import SourceConfig
+from data_modules.reader_checks import say_left_out
 from data_modules.several_faces import SeveralFaces
-from data_modules.videos import FollowedClip, VideoJob, follow_videos, read_part
+from data_modules.videos import VideoJob, follow_videos, read_part
 from fer_id.errors import DataError, Problems
 from fer_id.evaluation.duplicates import alike
 from fer_id.files import locked
 from fer_id.preprocessing.display import HDR_NOTE
 from fer_id.preprocessing.face_marks import MarkError
 from fer_id.preprocessing.landmarker_file import BUNDLE_SHA256, find_bundle
-from fer_id.preprocessing.tracking import OUTCOMES, windows
+from fer_id.preprocessing.tracking import FOUND, OUTCOMES, windows
 from fer_id.preprocessing.video import DAMAGED, NO_PICTURE, video_facts
 from fer_id.progress import say, track
 from fer_id.reporting.sheets import Strip, contact_sheet
@@ -57,12 +59,10 @@ class VideoConfig(SourceConfig):
     )
     face_landmarker: str | None = setting(None, help="file of MediaPipe's model, face_landmarker.task")
 
-    def parameters(self) -> dict[str, Any]:
+    def parameters(self) -> dict[str, object]:
         """Return the settings that a card records."""
-        return {
-            **{name: getattr(self, name) for name in ("fps", "window", "stride", "colour", "min_eye_distance")},
-            "landmark_model_sha256": BUNDLE_SHA256,
-        }
+        names = ("fps", "window", "stride", "colour", "min_eye_distance")
+        return {name: getattr(self, name) for name in names} | {"landmark_model_sha256": BUNDLE_SHA256}
 
 
 class Videos(NamedTuple):
@@ -76,19 +76,18 @@ class Videos(NamedTuple):
     """
 
     jobs: list[VideoJob]
-    rows: Mapping[str, dict[str, Any]]
+    rows: Mapping[str, Mapping[str, object]]
     left_out: Counter[str]
-    annotators: dict[str, Any] | None = None
+    annotators: Mapping[str, object] | None = None
 
 
 @contextmanager
 def written_videos(
     videos: Videos, card: StoreCard, out: Path, config: VideoConfig, *, overwrite: bool
 ) -> Iterator[SeveralFaces]:
-    """Follow the faces, write every window, fill ``card.audit``; the store appears after the block.
+    """Follow the faces, write every window, fill ``card.audit``; yield the counts of frames with several faces.
 
-    Yields:
-        the counts of frames with several faces.
+    The store appears after the block.
 
     Raises:
         DataError: unreadable videos, all together; no face in any of them.
@@ -98,20 +97,27 @@ def written_videos(
         hdr = sum(video_facts(job.path).hdr for job in done)
         card.versions = {name: version(name) for name in VERSIONS}
         with ClipStoreWriter(out, card, overwrite=overwrite) as writer:
-            coverage = _write(done, videos.rows, parts, config, writer, several)
-            _check_found(coverage, config)
+            by_subject = _write(done, videos.rows, parts, config, writer, several)
+            frames = sum(by_subject.values(), Counter[str]())
+            _check_found(frames, config)
+            outcomes = {name: {key: counts[key] for key in OUTCOMES} for name, counts in by_subject.items()}
             card.audit |= {
-                "coverage": coverage,
+                "coverage": {
+                    "frames": frames.total(),
+                    **{outcome: frames[outcome] for outcome in OUTCOMES},
+                    "by_subject": outcomes,
+                },
                 "annotators": videos.annotators,
                 "left_out": dict(videos.left_out),
-                "frames_without_face": int(sum(coverage[key] for key in OUTCOMES[1:])),
+                "frames_without_face": frames.total() - frames[FOUND],
                 "several_faces": several.audit(),
                 "hdr_videos": hdr,
             }
             yield several
+    say_left_out(card.source, videos.left_out)
     for outcome in (NO_PICTURE, DAMAGED):
-        if coverage[outcome]:
-            say(f"{coverage[outcome]} of {coverage['frames']} frames: {outcome}; they count as not found")
+        if frames[outcome]:
+            say(f"{frames[outcome]} of {frames.total()} frames: {outcome}; they count as not found")
     if hdr:
         say(f"{counted(hdr, 'video')}: {HDR_NOTE}")
 
@@ -144,10 +150,9 @@ def _keep_whole(parts: Path) -> None:
 
 
 def _follow(jobs: list[VideoJob], parts: Path, config: VideoConfig, left_out: Counter[str]) -> list[VideoJob]:
-    """Track the faces of all videos; unreadable ones are reported together, or left out and counted.
+    """Track the faces of all videos; return the finished jobs, in their order.
 
-    Returns:
-        the finished jobs, in their order.
+    Unreadable videos are reported together, or left out and counted.
     """
     problems, failed, marks = Problems("videos"), set[str](), False
     workers = config.workers or os.cpu_count() or 1
@@ -169,14 +174,14 @@ def _follow(jobs: list[VideoJob], parts: Path, config: VideoConfig, left_out: Co
 
 def _write(
     jobs: list[VideoJob],
-    rows: Mapping[str, dict[str, Any]],
+    rows: Mapping[str, Mapping[str, object]],
     parts: Path,
     config: VideoConfig,
     writer: ClipStoreWriter,
     several: SeveralFaces,
-) -> dict[str, Any]:
-    """Write every window and the sheets of each subject; return the coverage table."""
-    by_subject, strips = dict[str, Counter[str]](), dict[str, list[Strip]]()
+) -> dict[str, Counter[str]]:
+    """Write every window and the sheets of each subject; return the frames of each subject, by outcome."""
+    by_subject, strips = defaultdict[str, Counter[str]](Counter), defaultdict[str, list[Strip]](list)
     for job in jobs:
         for stretch, clip in read_part(job, parts):
             row = {**rows[stretch.clip_id], "video_id": job.video_id, "fps": config.fps, "source": writer.card.source}
@@ -184,28 +189,20 @@ def _write(
                 own = {"clip_id": f"{stretch.clip_id}-{number:03d}", "t0_s": float(clip.times[start])}
                 part = slice(start, end)
                 writer.add_clip({**row, **own}, clip.crops[part], clip.landmarks[part], clip.valid[part])
-            by_subject.setdefault(row["subject_id"], Counter()).update(clip.outcomes)
+            by_subject[stretch.subject_id].update(clip.frames.outcomes)
             several.add(job, stretch, clip)
-            strips.setdefault(row["subject_id"], []).append(_strip(stretch.clip_id, row["label"], clip))
+            # At most ten frames, evenly spaced; a slice, so that the arrays stay views of the memory map.
+            few = slice(0, None, -(-len(clip.valid) // 10))
+            title = f"{stretch.clip_id} {row['label'] or 'unlabelled'}"
+            strips[stretch.subject_id].append((title, clip.crops[few], clip.landmarks[few], clip.valid[few]))
     for subject, clips in strips.items():
         contact_sheet(clips, f"{subject}: {len(clips)} clips", writer.draft / "sheets" / f"{subject}.png")
     writer.card.audit["alike"] = {**alike(_some_faces(strips))}
     several.copy_sheets(parts, writer.draft)
-    totals = sum(by_subject.values(), Counter[str]())
-    return {
-        "frames": totals.total(),
-        **{outcome: totals[outcome] for outcome in OUTCOMES},
-        "by_subject": {subject: {key: counts[key] for key in OUTCOMES} for subject, counts in by_subject.items()},
-    }
+    return by_subject
 
 
-def _strip(clip_id: str, label: str | None, clip: FollowedClip) -> Strip:
-    """Return at most ten frames of a clip, evenly spaced, for the contact sheet."""
-    frames = slice(0, None, -(-len(clip.valid) // 10))  # a slice, so that the arrays stay views of the memory map
-    return f"{clip_id} {label or 'unlabelled'}", clip.crops[frames], clip.landmarks[frames], clip.valid[frames]
-
-
-def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, Any]]:
+def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield at most :data:`AUDITED_FRAMES` faces of each subject, evenly over its clips."""
     for subject, clips in strips.items():
         places = [(frames, number) for _, frames, _, valid in clips for number in np.flatnonzero(valid)]
@@ -213,10 +210,10 @@ def _some_faces(strips: Mapping[str, list[Strip]]) -> Iterator[tuple[str, Any]]:
             yield subject, frames[number]
 
 
-def _check_found(coverage: dict[str, Any], config: VideoConfig) -> None:
-    if not coverage["found"]:
-        seen = ", ".join(f"{coverage[key]} {key}" for key in OUTCOMES[1:])
+def _check_found(frames: Counter[str], config: VideoConfig) -> None:
+    if not frames[FOUND]:
+        seen = ", ".join(f"{frames[key]} {key}" for key in OUTCOMES[1:])
         raise DataError(
-            f"{config.source}: no face of a child in any of {coverage['frames']} frames ({seen}); look at the videos. "
+            f"{config.source}: no face of a child in any of {frames.total()} frames ({seen}); look at the videos. "
             "A face has to be seen from the front, with at least data.min_eye_distance pixels between the eyes"
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +24,26 @@ from fer_id.preprocessing.landmarks import FaceLandmarker, landmarker_of_process
 from fer_id.preprocessing.tracking import FOUND, MOST_FACES, Seen, follow_face, sample_times
 from fer_id.preprocessing.video import MISSING_S, check_damage, gap_s, pictures_end, sample_frames, video_facts
 from fer_id.reporting.sheets import faces_sheet
-from fer_id.shapes import Text, checked
+from fer_id.shapes import Count, Text, record
 from fer_id.types import CROP, LANDMARKS
 
 CONFIDENCE = 0.5
 """MediaPipe's default: a video has better views of a face too, so a doubtful detection is better left out."""
 
 
-class Outcomes(BaseModel):
-    """Outcome of each frame of a clip."""
+class ClipFrames(BaseModel):
+    """Outcome and number of faces of each frame of a clip."""
 
     outcomes: list[Text]
+    faces: list[Count]
 
 
 class FollowedFile(BaseModel):
     """Record of a followed video."""
 
-    clips: list[Outcomes]
+    width: int
+    height: int
+    clips: list[ClipFrames]
 
 
 FORMAT = 3
@@ -49,12 +52,9 @@ FORMAT = 3
 
 @dataclass(frozen=True)
 class Stretch:
-    """One annotated clip of a video.
+    """One annotated clip of a video, from ``start_s`` to ``end_s``, under pseudonyms.
 
-    Attributes:
-        clip_id, subject_id: pseudonyms.
-        start_s, end_s: seconds in the video.
-        marks: positions of the child's face in this video; without any the larger, more central face is followed.
+    ``marks`` are positions of the child's face in this video; without any the larger, more central face is followed.
     """
 
     clip_id: str
@@ -66,14 +66,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class VideoJob:
-    """One video with its clips and tracking settings.
-
-    Attributes:
-        path: the file.
-        video_id: pseudonym; its part is named after it.
-        stretches: its clips, in the order of the manifest.
-        fps, min_eye_distance, gray: see ``CohortConfig``.
-    """
+    """One video (``video_id``: its pseudonym) with its clips, in the order of the manifest, and tracking settings."""
 
     path: Path
     video_id: str
@@ -86,32 +79,28 @@ class VideoJob:
     def part(self) -> str:
         """Name of the job's output files; another video file or other settings give another name. Computed once."""
         stat = self.path.stat()
-        file = {"path": None, "size": stat.st_size, "time": stat.st_mtime_ns}
-        job: dict[str, Any] = {**asdict(self), **file, "format": FORMAT}
+        job = {**asdict(self), "path": None, "size": stat.st_size, "time": stat.st_mtime_ns, "format": FORMAT}
         for stretch in job["stretches"]:
             for mark in stretch["marks"]:
                 del mark["row"]  # a row inserted above it changes the number, not the mark
         return f"{self.video_id}-{hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-@dataclass(frozen=True)
-class FollowedClip:
-    """Tracking result of a stretch; arrays are memory maps.
+class FollowedClip(NamedTuple):
+    """Tracking result of a stretch of N frames.
 
     Attributes:
         times: (N,) seconds in the video.
-        crops, landmarks, valid: (N, 64, 64, 3), (N, 68, 2), (N,).
-        outcomes: number of frames by outcome, see ``fer_id.preprocessing.tracking``.
-        with_faces, several_faces: number of frames with at least one face, and with more than one.
+        crops, landmarks: (N, 64, 64, 3), (N, 68, 2), memory maps.
+        valid: (N,), True where the face was found.
+        frames: outcomes, see ``fer_id.preprocessing.tracking``, and numbers of faces.
     """
 
     times: NDArray[np.float64]
     crops: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
     valid: NDArray[np.bool_]
-    outcomes: dict[str, int]
-    with_faces: int
-    several_faces: int
+    frames: ClipFrames
 
 
 def follow_videos(
@@ -119,20 +108,12 @@ def follow_videos(
 ) -> Iterator[tuple[VideoJob, DataError | None]]:
     """Track the faces of all videos; yield each job with its error, or None.
 
-    The result of a video depends on its file and its job only, not on order and number of processes.
-
-    Args:
-        jobs: one per video.
-        parts: folder of the results; videos with a result there are yielded at once.
-        workers: number of processes; 1: this process.
-        bundle: the landmark model's file.
+    The result of a video, in the folder ``parts``, depends on its file and its job only, not on order and number of
+    processes (``workers``; 1: this process). Videos with a result there are yielded at once.
     """
-    todo = []
-    for job in jobs:
-        if (parts / f"{job.part}.json").is_file():
-            yield job, None
-        else:
-            todo.append(job)
+    finished = {job for job in jobs if (parts / f"{job.part}.json").is_file()}
+    yield from ((job, None) for job in jobs if job in finished)
+    todo = [job for job in jobs if job not in finished]
     if workers <= 1 or len(todo) < 2:
         for job in todo:
             yield job, _follow(job, parts, bundle)
@@ -152,30 +133,16 @@ def follow_videos(
 
 def read_part(job: VideoJob, parts: Path) -> Iterator[tuple[Stretch, FollowedClip]]:
     """Yield the results of :func:`follow_videos` for a video, clip by clip."""
-    name = job.part
-    path = parts / f"{name}.json"
-    facts = checked(FollowedFile, read_json(path, DataError), str(path), DataError, "Remove it: it is made again.")
-    crops: Any = np.memmap(parts / f"{name}.crops", np.uint8, "r").reshape(-1, CROP, CROP, 3)
-    landmarks: Any = np.memmap(parts / f"{name}.landmarks", np.float32, "r").reshape(-1, LANDMARKS, 2)
+    path = parts / f"{job.part}.json"
+    facts = record(FollowedFile, read_json(path, DataError), str(path), DataError, "Remove it: it is made again.")
+    crops: Any = np.memmap(path.with_suffix(".crops"), np.uint8, "r").reshape(-1, CROP, CROP, 3)
+    landmarks: Any = np.memmap(path.with_suffix(".landmarks"), np.float32, "r").reshape(-1, LANDMARKS, 2)
     start = 0
-    for stretch, clip in zip(job.stretches, facts["clips"], strict=True):
-        end = start + len(clip["outcomes"])
-        valid = np.array([outcome == FOUND for outcome in clip["outcomes"]], np.bool_)
-        times = sample_times(stretch.start_s, stretch.end_s, job.fps)
-        faces = np.array(clip["faces"])
-        yield (
-            stretch,
-            FollowedClip(
-                times,
-                crops[start:end],
-                landmarks[start:end],
-                valid,
-                Counter(clip["outcomes"]),
-                int((faces > 0).sum()),
-                int((faces > 1).sum()),
-            ),
-        )
-        start = end
+    for stretch, clip in zip(job.stretches, facts.clips, strict=True):
+        times, part = sample_times(stretch.start_s, stretch.end_s, job.fps), slice(start, start + len(clip.outcomes))
+        valid = np.array([outcome == FOUND for outcome in clip.outcomes], np.bool_)
+        yield stretch, FollowedClip(times, crops[part], landmarks[part], valid, clip)
+        start = part.stop
 
 
 def sheet_of(job: VideoJob, subject: str, parts: Path) -> Path:
@@ -185,7 +152,7 @@ def sheet_of(job: VideoJob, subject: str, parts: Path) -> Path:
 
 def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
     """Track the target's face through a video's clips; return the error, or None."""
-    name, clips, moments = job.part, list[dict[str, Any]](), list[float]()
+    path, clips, moments = parts / f"{job.part}.json", list[ClipFrames](), list[float]()
     most = dict[str, tuple[float, Stretch, Seen]]()  # subject -> the first moment with the most faces
     try:
         facts = video_facts(job.path)
@@ -194,8 +161,8 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
         for stretch in job.stretches:
             _check_length(job.path, stretch, facts)
         marked = _marked(job, landmarker)
-        place = parts / f"{name}.crops"
-        with naming(place), place.open("wb") as crops, place.with_suffix(".landmarks").open("wb") as landmarks:
+        place = path.with_suffix(".crops")
+        with naming(place), place.open("wb") as crops, path.with_suffix(".landmarks").open("wb") as landmarks:
             for stretch in job.stretches:
                 times = sample_times(stretch.start_s, stretch.end_s, job.fps)
                 frames = follow_face(
@@ -206,34 +173,32 @@ def _follow(job: VideoJob, parts: Path, bundle: Path) -> DataError | None:
                     gray=job.gray,
                     follower=marked.get(stretch.marks),
                 )
-                clips.append({"outcomes": [], "faces": []})
+                clips.append(ClipFrames(outcomes=[], faces=[]))
                 for time, seen in zip(times.tolist(), frames, strict=True):
                     crops.write(seen.crop.tobytes())
                     landmarks.write(seen.landmarks.tobytes())
-                    clips[-1]["outcomes"].append(seen.outcome)
-                    clips[-1]["faces"].append(len(seen.boxes))
+                    clips[-1].outcomes.append(seen.outcome)
+                    clips[-1].faces.append(len(seen.boxes))
                     _, _, fullest = most.get(stretch.subject_id, (time, stretch, None))
                     if len(seen.boxes) > (1 if fullest is None else len(fullest.boxes)):
                         most[stretch.subject_id] = time, stretch, seen
                 moments += times.tolist()
-        check_damage(job.path, moments, [outcome for clip in clips for outcome in clip["outcomes"]])
+        check_damage(job.path, moments, [outcome for clip in clips for outcome in clip.outcomes])
         for subject, (time, stretch, seen) in most.items():
             _draw_sheet(job, time, stretch, seen, sheet_of(job, subject, parts))
     except DataError as problem:
         return problem
     # Written last: a part without this file was interrupted, and the video is processed again.
-    write_json(parts / f"{name}.json", {"width": facts.width, "height": facts.height, "clips": clips})
+    write_json(path, FollowedFile(width=facts.width, height=facts.height, clips=clips).model_dump())
     return None
 
 
 def _marked(job: VideoJob, landmarker: FaceLandmarker) -> dict[tuple[Mark, ...], MarkedFace]:
     """Return the face under the marks of each child, tracked through all of the child's clips."""
-    times = dict[tuple[Mark, ...], list[float]]()
+    times = defaultdict[tuple[Mark, ...], list[float]](list)
     for stretch in job.stretches:
-        if stretch.marks:
-            own = times.setdefault(stretch.marks, [])
-            own += sample_times(stretch.start_s, stretch.end_s, job.fps).tolist()
-    return {marks: follow_marks(job.path, marks, own, job.fps, landmarker) for marks, own in times.items()}
+        times[stretch.marks] += sample_times(stretch.start_s, stretch.end_s, job.fps).tolist()
+    return {marks: follow_marks(job.path, marks, own, job.fps, landmarker) for marks, own in times.items() if marks}
 
 
 def _draw_sheet(job: VideoJob, time: float, stretch: Stretch, seen: Seen, path: Path) -> None:

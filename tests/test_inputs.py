@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from data_modules.cohort.manifests import read_manifests
-from data_modules.folders import read_image
+from data_modules.stills import read_image
 from data_modules.tables import MOST_COLUMNS, MOST_PROBLEMS, Table
 from experiments.config import TrainConfig
 from experiments.settings.loading import load, read

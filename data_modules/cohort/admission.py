@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -19,14 +19,9 @@ from fer_id.errors import DataError
 
 @dataclass
 class Cohort:
-    """A cohort with the consent decisions of its subjects.
+    """A cohort with the consent decisions of its subjects, by clear name.
 
-    Attributes:
-        manifests: its tables.
-        key: pseudonymisation key of the site.
-        decisions: by clear subject name.
-        clips: clips of admitted subjects.
-        left_out: number of clips left out, by reason.
+    ``clips`` are those of admitted subjects; ``left_out`` counts the others, by reason.
     """
 
     manifests: Manifests
@@ -64,25 +59,18 @@ def open_keys(home: Path) -> tuple[Key, AuditLog]:
 
 def decisions(manifests: Manifests, key: Key | None, gone: Mapping[str, date], today: date) -> dict[str, Decision]:
     """Return the consent decision of each subject, by clear name; without a key no withdrawal can be on record."""
-    records: dict[str, list[ConsentRecord]] = {name: [] for name in manifests.subjects["subject_id"]}
+    records, gone_of = defaultdict[str, list[ConsentRecord]](list), dict[str, date | None]()
     for record in manifests.consent:
-        if record.subject_id in records:
-            records[record.subject_id].append(record)
-    pseudonyms = {name: key.pseudonym("subject", name) if key else "" for name in records}
-    return {name: decide(rows, today, gone.get(pseudonyms[name])) for name, rows in records.items()}
+        records[record.subject_id].append(record)
+    for name in manifests.subjects["subject_id"]:
+        gone_of[name] = gone.get(key.pseudonym("subject", name)) if key else None
+    return {name: decide(records[name], today, day) for name, day in gone_of.items()}
 
 
 def admit(manifests: Manifests, key: Key, gone: Mapping[str, date], today: date) -> Cohort:
     """Admit subjects by their consent; clips of others are left out and counted, and their videos are not opened.
 
-    Args:
-        manifests: the tables.
-        key: pseudonymisation key of the site.
-        gone: date of withdrawal by pseudonym.
-        today: date on which consent has to be valid.
-
-    Raises:
-        DataError: nobody is admitted.
+    ``gone`` is the date of withdrawal by pseudonym; consent has to be valid ``today``. DataError: nobody is admitted.
     """
     by_name = decisions(manifests, key, gone, today)
     reason = manifests.clips["subject_id"].map({name: _reason(decision) for name, decision in by_name.items()})

@@ -6,7 +6,6 @@ skipped, and contradicting labels are refused.
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.cohort.admission import Cohort
-from data_modules.cohort.face_rows import same_file
+from data_modules.cohort.manifest_cells import name_of
 from data_modules.tables import append_rows
 from fer_id.cohort_tables import ANNOTATION_COLUMNS
 from fer_id.consent.audit_log import AuditLog
@@ -34,23 +33,17 @@ Votes = dict[str, str]  # clip_id -> label
 
 
 def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: AuditLog) -> list[str]:
-    """Append the labels of the files to the cohort's ``annotations.csv``: all of them, or none.
+    """Append the labels of the files, corrected by ``annotator``, to the cohort's ``annotations.csv``: all, or none.
 
-    Args:
-        cohort: its admitted clips are labelled, and only their videos are opened.
-        paths: corrected files.
-        annotator: name of the person who corrected them.
-        log: audit log of the site.
-
-    Returns:
-        a sentence per file: the number of clips it labels, and of stretches and clips without a label.
+    Admitted clips are labelled, and only their videos are opened. Return a sentence per file: the number of clips it
+    labels, and of stretches and clips without a label.
 
     Raises:
         DataError: a file that cannot be read, of another video, without any label, with an unknown label, or with
             labels that contradict earlier ones of this annotator; all problems together.
     """
     problems, votes, sentences = Problems("corrections"), dict[str, Votes](), list[str]()
-    name = unicodedata.normalize("NFC", annotator.strip())
+    name = name_of(annotator)
     known = _known(cohort, name)
     for path in paths:
         try:
@@ -78,26 +71,20 @@ def add_corrections(cohort: Cohort, paths: Sequence[Path], annotator: str, log: 
 
 
 def votes_of(opinions: Iterable[Opinion], clips: pd.DataFrame) -> tuple[Votes, Counter[str]]:
-    """Return the labels of clips, from labelled stretches of their video.
+    """Return the labels of the clips (``clip_id, start_s, end_s``) of a video, from labelled stretches of it.
 
-    Args:
-        opinions: labelled stretches.
-        clips: ``clip_id, start_s, end_s`` of the clips of that video.
-
-    Returns:
-        clip id -> the label that covers more than half of the clip; and the number of clips without such a label and
-        of stretches outside all clips, by reason.
+    Clip id -> the label that covers more than half of the clip; and the number of clips without such a label and of
+    stretches outside all clips, by reason.
     """
     votes: Votes = {}
     lost = Counter[str]()
     opinions = list(opinions)
     for clip, start, end in clips[["clip_id", "start_s", "end_s"]].itertuples(index=False):
-        labels = {opinion.label for opinion in opinions}
-        shares = Counter({label: _covered(opinions, label, start, end) for label in labels})
-        (first, most), (_, second) = [*shares.most_common(2), ("", 0.0), ("", 0.0)][:2]
-        if most > MAJORITY >= second:
-            votes[clip] = first
-        elif most > 0:
+        shares = {label: _covered(opinions, label, start, end) for label in {opinion.label for opinion in opinions}}
+        major = [label for label, share in shares.items() if share > MAJORITY]
+        if len(major) == 1:
+            votes[clip] = major[0]
+        elif any(shares.values()):
             lost["clips without one label on more than half of them"] += 1
     lost["stretches outside of all clips"] += sum(
         not ((clips["start_s"] < opinion.end_s) & (clips["end_s"] > opinion.start_s)).any() for opinion in opinions
@@ -124,12 +111,9 @@ def _known(cohort: Cohort, annotator: str) -> Votes:
 
 
 def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
-    """Return the reviewed video, found by its sha256 (files of the same name first), and its clips.
+    """Return the reviewed video, found by its sha256 (files of the same name first), and the followed child's clips.
 
-    Where the video shows several children, the clips are those of the child whose face was followed.
-
-    Raises:
-        DataError: no video of an admitted subject has that content, or the followed child is unknown.
+    DataError: no video of an admitted subject has that content, or the followed child is unknown.
     """
     folder = cohort.manifests.folder
     videos = sorted(cohort.clips["video"].unique(), key=lambda video: (Path(video).name != corrected.video, video))
@@ -145,15 +129,10 @@ def _clips_of(cohort: Cohort, corrected: Corrected) -> tuple[str, pd.DataFrame]:
 
 
 def _of_followed(cohort: Cohort, corrected: Corrected, video: str) -> pd.DataFrame:
-    """Return the clips of a video; where it shows several children, those of the child whose face was followed.
-
-    Raises:
-        DataError: the followed child is unknown.
-    """
-    folder, every = cohort.manifests.folder, cohort.manifests.clips
-    here = every["video"].map(lambda other: same_file(folder, other)) == same_file(folder, video)
-    clips: pd.DataFrame = cohort.clips[cohort.clips["clip_id"].isin(every.loc[here, "clip_id"])]
-    if every.loc[here, "subject_id"].nunique() == 1:
+    """Return the clips of a video; where it shows several children, those of the child whose face was followed."""
+    folder, here = cohort.manifests.folder, cohort.manifests.clips_of(cohort.manifests.folder / video)
+    clips: pd.DataFrame = cohort.clips[cohort.clips["clip_id"].isin(here["clip_id"])]
+    if here["subject_id"].nunique() == 1:
         return clips
     own = clips[[cohort.subject(name) == corrected.subject for name in clips["subject_id"]]]
     if own.empty:

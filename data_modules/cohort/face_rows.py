@@ -1,4 +1,4 @@
-"""``faces.csv``: positions of the child's face in videos with several people."""
+"""Rows of a cohort's tables by video and time, and ``faces.csv``: positions of the child's face."""
 
 from __future__ import annotations
 
@@ -9,26 +9,20 @@ import pandas as pd
 
 from data_modules.cohort.manifest_cells import is_number
 from fer_id.errors import Problems
-from fer_id.preprocessing.face_marks import Mark
 
 
 def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> pd.DataFrame:
     """Add ``subject_id`` to the rows of ``faces.csv``: the subject of the clip at that time, or of the whole video.
 
-    Args:
-        folder: the cohort.
-        faces, clips: the tables as text, by row number.
-        problems: gets a line for each row of an unknown video, of a time of no or several children, or of the same
-            video and time as another row.
+    ``problems`` gets a line for each row of an unknown video, of a time of no or several children, or of the same video
+    and time as another row. Both tables are text, by row number.
     """
-    spans = clips[clips[["start_s", "end_s"]].map(_is_seconds).all(axis=1)]
-    spans = spans.assign(file=pd.Series({n: same_file(folder, v) for n, v in spans["video"].items()}, dtype=object))
-    known = {same_file(folder, video) for video in clips["video"]} - {None}
+    spans, known = timed(folder, clips), {same_file(folder, video) for video in clips["video"]} - {None}
     subjects, seen = {}, dict[tuple[Path | None, float], str]()
     for number, video, time in faces.loc[faces["time_s"].map(_is_seconds), ["video", "time_s"]].itertuples():
-        where, file = face_row(number), same_file(folder, video)
+        where, file = f"faces.csv, {line_of(number)}", same_file(folder, video)
         own = spans[spans["file"] == file]
-        at = own[(own["start_s"].astype(float) <= float(time)) & (own["end_s"].astype(float) >= float(time))]
+        at = own[(own["start_s"] <= float(time)) & (own["end_s"] >= float(time))]
         people = set(at["subject_id"]) or set(own["subject_id"])
         if file not in known:
             problems.add(f"{where}, column video: {video!r} is in no row of clips.csv")
@@ -47,18 +41,16 @@ def whose_faces(folder: Path, faces: pd.DataFrame, clips: pd.DataFrame, problems
     return faces.assign(**numbers, subject_id=pd.Series(subjects, dtype=object))
 
 
-def marks_of(folder: Path, faces: pd.DataFrame | None, video: Path, subject: str) -> tuple[Mark, ...]:
-    """Return the marks of one child in one video file, by time; empty without rows in ``faces.csv``."""
-    if faces is None:
-        return ()
-    own = faces.loc[faces["subject_id"] == subject, ["video", "time_s", "x", "y"]].itertuples()
-    here = (row for row in own if same_file(folder, str(row[1])) == video.resolve())
-    return tuple(sorted(Mark(time, x, y, face_row(number)) for number, _, time, x, y in here))
+def timed(folder: Path, clips: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of ``clips.csv`` (text) whose times are numbers, as such, with ``file``, the video's file."""
+    rows = clips[clips[["start_s", "end_s"]].map(_is_seconds).all(axis=1)]
+    files = pd.Series({number: same_file(folder, video) for number, video in rows["video"].items()}, dtype=object)
+    return rows.astype({"start_s": float, "end_s": float}).assign(file=files)
 
 
-def face_row(number: Any) -> str:
-    """Return file and line of a row as a spreadsheet numbers it; the header is line 1."""
-    return f"faces.csv, line {number + 2}"
+def line_of(number: Any) -> str:
+    """Return the line of a row as a spreadsheet numbers it; the header is line 1."""
+    return f"line {number + 2}"
 
 
 def same_file(folder: Path, video: str | None) -> Path | None:

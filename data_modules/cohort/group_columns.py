@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from data_modules.cohort.face_rows import line_of
 from fer_id.cohort_tables import CLIP_ROW_COLUMNS, SUBJECT_COLUMNS
 from fer_id.errors import cut, quoted
 
@@ -16,13 +17,9 @@ _WORD = re.compile(r"\w+")
 
 
 class Named(NamedTuple):
-    """A cell of a group column that holds a subject's name.
+    """A cell of a group column that holds the name of a subject.
 
-    Attributes:
-        row: index of the row.
-        column: name of the column.
-        name: name of the subject.
-        weak: True for a name that is a number or a single character, which may mean something else.
+    ``weak``: the name is a number or a single character, which may mean something else.
     """
 
     row: int
@@ -44,11 +41,7 @@ def group_columns(table: pd.DataFrame, file: str, chosen: Sequence[str]) -> list
 
 
 def left_out_sentence(left_out: dict[str, list[str]]) -> str:
-    """Return a sentence on the columns left out of the store, and how to keep them; empty without any.
-
-    Args:
-        left_out: columns by file.
-    """
+    """Return a sentence on the columns (by file) left out of the store, and how to keep them; empty without any."""
     if not any(left_out.values()):
         return ""
     listed = "; ".join(f"{', '.join(map(cut, names[:20]))} of {file}" for file, names in left_out.items() if names)
@@ -57,30 +50,20 @@ def left_out_sentence(left_out: dict[str, list[str]]) -> str:
 
 
 def names_in(table: pd.DataFrame, names: Iterable[str]) -> Iterator[Named]:
-    """Yield the cells that hold a subject's name as whole words, for each column and name the first.
-
-    Args:
-        table: the group columns.
-        names: names of all subjects of the cohort.
-    """
+    """Yield the cells of group columns that hold a subject's name as whole words: of each column and name the first."""
     known: dict[tuple[str, ...], str] = {}
     for name in names:
         known.setdefault(tuple(_words(name)) or (name.casefold(),), name)
     lengths = sorted({len(words) for words in known})
     for column in table:
         seen = set[str]()
-        cells = table[column].dropna().drop_duplicates()
-        for row, cell in zip(cells.index, cells, strict=True):
-            for name in _names_of(str(cell), known, lengths):
+        for row, cell in table[column].dropna().drop_duplicates().items():
+            words = _words(str(cell)) or [str(cell).casefold()]
+            parts = (tuple(words[start : start + length]) for length in lengths for start in range(len(words)))
+            for name in (known[part] for part in parts if part in known):
                 if name not in seen:
                     seen.add(name)
-                    yield Named(int(row), str(column), name, len(name) == 1 or name.isdecimal())
-
-
-def _names_of(cell: str, known: dict[tuple[str, ...], str], lengths: Sequence[int]) -> list[str]:
-    words = _words(cell) or [cell.casefold()]
-    parts = (tuple(words[start : start + length]) for length in lengths for start in range(len(words)))
-    return [known[part] for part in dict.fromkeys(parts) if part in known]
+                    yield Named(int(str(row)), str(column), name, len(name) == 1 or name.isdecimal())
 
 
 def _words(text: str) -> list[str]:
@@ -90,4 +73,4 @@ def _words(text: str) -> list[str]:
 def describe(cell: Named, file: str) -> str:
     """Return a sentence on a cell with a subject's name, without the cell's content."""
     whose = "the name of a subject" if not cell.weak else f"{quoted(cell.name)}, which is also the name of a subject"
-    return f"{file}, line {cell.row + 2}, column {cut(cell.column)}: holds {whose}"
+    return f"{file}, {line_of(cell.row)}, column {cut(cell.column)}: holds {whose}"

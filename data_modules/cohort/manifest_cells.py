@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import date
 
@@ -18,6 +19,11 @@ _LONGEST_S = 86_400.0  # a day: nobody cuts a longer clip
 def purposes_in(cell: str) -> list[str]:
     """Return the words of a cell, separated by semicolons, commas, bars or spaces."""
     return [word for word in re.split(r"[;,|\s]+", cell) if word]
+
+
+def name_of(cell: str) -> str:
+    """Return a cell as a name, however its characters are composed, without spaces around it."""
+    return unicodedata.normalize("NFC", cell.strip())
 
 
 def is_number(cell: str) -> bool:
@@ -41,37 +47,34 @@ def _one_of(names: tuple[str, ...]) -> pa.Check:
     return _each(lambda cell: cell in names, f"one of {', '.join(names)}")
 
 
+def _number(most: float, expected: str) -> pa.Check:
+    return _each(lambda cell: is_number(cell) and float(cell) <= most, expected)
+
+
 _NAME = _each(lambda cell: len(cell) <= 200 and cell.isprintable(), "printable text of at most 200 characters")
-_ID = pa.Column(checks=_NAME)
-_UNIQUE_ID = pa.Column(checks=_NAME, unique=True)
-_SECONDS = pa.Column(
-    checks=_each(lambda cell: is_number(cell) and float(cell) <= _LONGEST_S, "seconds, a number of at least 0")
-)
+_ID, _UNIQUE_ID = pa.Column(checks=_NAME), pa.Column(checks=_NAME, unique=True)
+_LABEL = _one_of(TARGET.names)
+_SECONDS = pa.Column(checks=_number(_LONGEST_S, "seconds, a number of at least 0"))
+_SHARE = pa.Column(checks=_number(1, "a share of the picture, 0 to 1"))
+_CONFIDENCE = _number(1, "a number from 0 to 1, or nothing")
 
 SUBJECTS = pa.DataFrameSchema({"subject_id": _UNIQUE_ID})
 CLIPS = pa.DataFrameSchema(
     {
-        "clip_id": _UNIQUE_ID,
-        "subject_id": _ID,
-        "video": _ID,
-        "start_s": _SECONDS,
-        "end_s": _SECONDS,
-        "label": pa.Column(checks=_one_of(TARGET.names), nullable=True),
+        **{"clip_id": _UNIQUE_ID, "subject_id": _ID, "video": _ID, "start_s": _SECONDS, "end_s": _SECONDS},
+        "label": pa.Column(checks=_LABEL, nullable=True),
     }
 )
 ANNOTATIONS = pa.DataFrameSchema(
     {
-        "clip_id": _ID,
-        "annotator": _ID,
-        "label": pa.Column(checks=_one_of(TARGET.names)),
-        "confidence": pa.Column(
-            checks=_each(lambda cell: is_number(cell) and float(cell) <= 1, "a number from 0 to 1, or nothing"),
-            nullable=True,
-        ),
+        **{"clip_id": _ID, "annotator": _ID, "label": pa.Column(checks=_LABEL)},
+        "confidence": pa.Column(checks=_CONFIDENCE, nullable=True),
     }
 )
-_SHARE = pa.Column(checks=_each(lambda cell: is_number(cell) and float(cell) <= 1, "a share of the picture, 0 to 1"))
 FACES = pa.DataFrameSchema({"video": _ID, "time_s": _SECONDS, "x": _SHARE, "y": _SHARE})
+_PURPOSES = _each(
+    lambda cell: set(purposes_in(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"
+)
 CONSENT = pa.DataFrameSchema(
     {
         "subject_id": _ID,
@@ -79,12 +82,7 @@ CONSENT = pa.DataFrameSchema(
         "status": pa.Column(checks=_one_of(STATUSES)),
         "guardian": pa.Column(checks=_one_of(GUARDIAN), nullable=True),
         "assent": pa.Column(checks=_one_of(ASSENT), nullable=True),
-        "purposes": pa.Column(
-            checks=_each(
-                lambda cell: set(purposes_in(cell)) <= set(PURPOSES), f"some of {', '.join(PURPOSES)}, with ; between"
-            ),
-            nullable=True,
-        ),
+        "purposes": pa.Column(checks=_PURPOSES, nullable=True),
         "expires_on": pa.Column(checks=_each(_date, "a date such as 2026-01-31, or nothing"), nullable=True),
     }
 )

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -19,9 +17,9 @@ from typing import Any
 import pandas as pd
 import pandera.pandas as pa
 
-from data_modules.cohort.face_rows import whose_faces
+from data_modules.cohort.face_rows import line_of, same_file, timed, whose_faces
 from data_modules.cohort.group_columns import describe, further_columns, group_columns, left_out_sentence, names_in
-from data_modules.cohort.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, is_number, purposes_in
+from data_modules.cohort.manifest_cells import ANNOTATIONS, CLIPS, CONSENT, FACES, SUBJECTS, name_of, purposes_in
 from data_modules.tables import Table
 from fer_id.cohort_tables import ANNOTATION_COLUMNS, CLIP_ROW_COLUMNS, CONSENT_COLUMNS, FACE_COLUMNS, SUBJECT_COLUMNS
 from fer_id.consent.records import ConsentRecord
@@ -29,6 +27,7 @@ from fer_id.csv_text import is_formula
 from fer_id.errors import SHOWN, DataError, Problems, cut, quoted
 from fer_id.files import read_json
 from fer_id.inputs import look_alike
+from fer_id.preprocessing.face_marks import Mark
 from fer_id.runs.records import Part, Provenance
 from fer_id.shapes import record
 from fer_id.store.format import CLIP_COLUMNS
@@ -55,10 +54,8 @@ class Manifests:
     """Checked tables of a cohort folder.
 
     Attributes:
-        folder: the cohort.
         subjects: one row per subject, with all columns of the file; text or None.
         clips: one row per annotated clip; ``start_s`` and ``end_s`` are numbers, ``video`` a path inside the folder.
-        consent: one record per row.
         annotations: one row per vote, ``confidence`` a number or NaN; None where the cohort has none.
         faces: one row per position of a child's face, with ``subject_id``; all columns but it and ``video`` are
             numbers; None where the cohort has none.
@@ -96,13 +93,27 @@ class Manifests:
         sentence = left_out_sentence(left_out)
         return [*([sentence] if sentence else []), *self.warnings]
 
+    def clips_of(self, video: Path) -> pd.DataFrame:
+        """Return the rows of ``clips.csv`` of a video file, links followed."""
+        return self._of_video(self.clips, video)
+
+    def marks_of(self, video: Path, subject: str) -> tuple[Mark, ...]:
+        """Return the marks of one child in one video file, by time; empty without rows in ``faces.csv``."""
+        if self.faces is None:
+            return ()
+        own = self._of_video(self.faces[self.faces["subject_id"] == subject], video)[["time_s", "x", "y"]]
+        marks = (Mark(time, x, y, f"faces.csv, {line_of(number)}") for number, time, x, y in own.itertuples())
+        return tuple(sorted(marks))
+
+    def _of_video(self, rows: pd.DataFrame, video: Path) -> pd.DataFrame:
+        file, names = video.resolve(), rows["video"].unique()
+        return rows[rows["video"].isin([name for name in names if same_file(self.folder, name) == file])]
+
 
 def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     """Read and check the tables of a cohort folder.
 
-    Args:
-        folder: the cohort.
-        chosen: further columns of ``subjects.csv`` and ``clips.csv`` that are group columns too (``data.groups``).
+    ``chosen`` are further columns of ``subjects.csv`` and ``clips.csv`` that are group columns too (``data.groups``).
 
     Raises:
         DataError: every problem of every row of every table, together.
@@ -115,22 +126,21 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     consent = _read(folder / "consent.csv", CONSENT_COLUMNS, CONSENT, problems)
     warnings: list[str] = []
     if subjects is not None and clips is not None:
-        _check_people(subjects, clips, problems)
+        _require_known(clips["subject_id"], "clips.csv", subjects, problems)
         warnings = _check_groups(subjects, clips, chosen, problems)
     if clips is not None:
-        _check_times(clips, problems)
-        _check_overlaps(folder, clips, problems)
+        _check_times(timed(folder, clips), clips, problems)
         _check_videos(folder, clips, problems)
-    votes = None
+    votes = faces = None
     if os.path.lexists(folder / "annotations.csv"):
         votes = _read(folder / "annotations.csv", ANNOTATION_COLUMNS, ANNOTATIONS, problems)
-        _check_votes(votes, clips, problems)
-    faces = None
+        if votes is not None and clips is not None:
+            _check_votes(votes, clips, problems)
     if os.path.lexists(folder / "faces.csv"):
         faces = _read(folder / "faces.csv", FACE_COLUMNS, FACES, problems)
         if faces is not None and clips is not None:
             faces = whose_faces(folder, faces, clips, problems)
-    records = [] if consent is None or subjects is None else _records(consent, set(subjects["subject_id"]), problems)
+    records = [] if consent is None or subjects is None else _records(consent, subjects, problems)
     provenance = _provenance(folder / "cohort.json", problems)
     problems.raise_if_any(DataError, "Mend these cells; nothing was prepared.")
     if subjects is None or clips is None:  # reported above as a problem; this is for the type checker
@@ -141,19 +151,21 @@ def read_manifests(folder: Path, chosen: Sequence[str] = ()) -> Manifests:
     return Manifests(folder, subjects, clips, records, votes, provenance, tuple(chosen), tuple(warnings), faces)
 
 
-def _check_people(subjects: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
-    """Check that every clip's subject is in ``subjects.csv``."""
-    known = set(subjects["subject_id"])
-    for number, subject in clips["subject_id"].items():
-        if subject and subject not in known:
-            problems.add(f"clips.csv, {_line(number)}, column subject_id: {quoted(subject)} is not in subjects.csv")
+def _require_known(
+    cells: pd.Series, file: str, table: pd.DataFrame, problems: Problems, *, grave: bool = False
+) -> None:
+    """Check that every cell of a column names a row of ``subjects.csv``, or of ``clips.csv``."""
+    known, of = set(table[cells.name]), "subjects.csv" if cells.name == "subject_id" else "clips.csv"
+    for number, cell in cells.items():
+        if cell and cell not in known:
+            where = f"{file}, {line_of(number)}, column {cells.name}"
+            problems.add(f"{where}: {quoted(cell)} is not in {of}", grave=grave)
 
 
 def _check_groups(subjects: pd.DataFrame, clips: pd.DataFrame, chosen: Sequence[str], problems: Problems) -> list[str]:
     """Check that no group column is in both tables, has another meaning in a store, or holds a subject's name.
 
-    Returns:
-        a warning for each cell with a name that is a number or a single character.
+    Return a warning for each cell with a name that is a number or a single character.
     """
     tables = {"subjects.csv": subjects, "clips.csv": clips}
     groups = {file: group_columns(table, file, chosen) for file, table in tables.items()}
@@ -204,8 +216,7 @@ def _read(
         return None
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=None if rows else list(columns), dtype=object)
     for name in frame:  # paths are not normalised: some file systems compose the characters of names differently
-        cells = [cell.strip() or None for cell in frame[name]]
-        frame[name] = cells if name == "video" else [cell and unicodedata.normalize("NFC", cell) for cell in cells]
+        frame[name] = [(cell.strip() if name == "video" else name_of(cell)) or None for cell in frame[name]]
     frame = frame.astype(object).where(frame.notna(), None)
     if frame.empty:
         problems.add(f"{path.name}: no row")
@@ -213,14 +224,14 @@ def _read(
     for name in frame:
         for number, cell in frame[name].items():
             if cell is not None and is_formula(cell):
-                where = f"{path.name}, {_line(number)}, column {cut(name)}"
+                where = f"{path.name}, {line_of(number)}, column {cut(name)}"
                 problems.add(f"{where}: a spreadsheet formula ({quoted(cell)}); give its value", kind="formula")
     try:
         schema.validate(frame, lazy=True)
     except pa.errors.SchemaErrors as errors:
         cases = errors.failure_cases.sort_values("index", kind="stable")
         for case in cases.to_dict("records"):
-            cell, where = frame.at[case["index"], case["column"]], f"{path.name}, {_line(case['index'])}"
+            cell, where = frame.at[case["index"], case["column"]], f"{path.name}, {line_of(case['index'])}"
             wrong = _wrong_cell(None if cell is None else str(cell), str(case["check"]), str(case["column"]))
             problems.add(f"{where}, column {case['column']}: {wrong}", grave=case["column"] == "status")
     return frame
@@ -234,50 +245,34 @@ def _wrong_cell(cell: str | None, check: str, column: str) -> str:
     return f"{'nothing' if cell is None else quoted(cell)}, expected {expected}"
 
 
-def _check_votes(votes: pd.DataFrame | None, clips: pd.DataFrame | None, problems: Problems) -> None:
+def _check_votes(votes: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
     """Check that every vote is on a clip of ``clips.csv``, and that nobody votes twice on a clip."""
-    if votes is None or clips is None:
-        return
-    known, seen = set(clips["clip_id"]), set[tuple[str, str]]()
-    for number, clip, who in votes[["clip_id", "annotator"]].itertuples():
-        where = f"annotations.csv, {_line(number)}"
-        if clip and clip not in known:
-            problems.add(f"{where}, column clip_id: {quoted(clip)} is not in clips.csv")
-        if (clip, who) in seen:
-            problems.add(f"{where}: {cut(who)} labelled {cut(clip)} before", kind="labelled before")
-        seen.add((clip, who))
+    _require_known(votes["clip_id"], "annotations.csv", clips, problems)
+    pairs = votes[["clip_id", "annotator"]]
+    for number, clip, who in pairs[pairs.duplicated()].itertuples():
+        where = f"annotations.csv, {line_of(number)}"
+        problems.add(f"{where}: {cut(who)} labelled {cut(clip)} before", kind="labelled before")
 
 
-def _check_times(clips: pd.DataFrame, problems: Problems) -> None:
-    """Check that every clip ends after its start."""
-    for number, start, end in clips[["start_s", "end_s"]].itertuples():
-        if start and end and is_number(start) and is_number(end) and float(end) <= float(start):
-            problems.add(f"clips.csv, {_line(number)}: ends at {end} s, which is not after its start at {start} s")
+def _check_times(spans: pd.DataFrame, clips: pd.DataFrame, problems: Problems) -> None:
+    """Check that every clip ends after its start, and that clips of two subjects do not overlap in a video.
 
-
-def _check_overlaps(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
-    """Check that clips of two subjects do not overlap in a video: one face is followed, and it must be known whose."""
-    known = clips.dropna(subset=["video", "start_s", "end_s", "subject_id"])
-    known = known[known[["start_s", "end_s"]].map(is_number).all(axis=1)]
-    by_file: dict[Path, list[tuple[float, float, str, Any]]] = {}
-    for number, video, start, end, subject in known[["video", "start_s", "end_s", "subject_id"]].itertuples():
-        with suppress(OSError, RuntimeError, ValueError):  # reported by _check_videos
-            by_file.setdefault((folder / video).resolve(), []).append((float(start), float(end), subject, number))
-    for spans in by_file.values():
+    One face is followed, and it must be known whose.
+    """
+    for number in spans.index[spans["end_s"] <= spans["start_s"]]:
+        start, end = clips.loc[number, ["start_s", "end_s"]]
+        problems.add(f"clips.csv, {line_of(number)}: ends at {end} s, which is not after its start at {start} s")
+    for _, own in spans.dropna(subset="subject_id").groupby("file", sort=False):
         running: dict[str, tuple[float, Any]] = {}  # subject -> the latest end so far, and its row number
-        for start, end, subject, number in sorted(spans):
+        ordered = own.sort_values(["start_s", "end_s", "subject_id"])
+        for number, start, end, subject in ordered[["start_s", "end_s", "subject_id"]].itertuples():
             other = next((line for who, (until, line) in running.items() if who != subject and until > start), None)
             if other is not None:
                 problems.add(
-                    f"clips.csv, {_line(number)}: overlaps with {_line(other)} of another subject in the same video; "
-                    "nobody can tell whose face is followed: cut the video to one of them"
+                    f"clips.csv, {line_of(number)}: overlaps with {line_of(other)} of another subject in the same "
+                    "video; nobody can tell whose face is followed: cut the video to one of them"
                 )
             running[subject] = max(running.get(subject, (0.0, number)), (end, number))
-
-
-def _line(number: Any) -> str:
-    """Return the line of a row as a spreadsheet numbers it; the header is line 1."""
-    return f"line {number + 2}"
 
 
 def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None:
@@ -286,7 +281,7 @@ def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None
     for number, video in clips["video"].items():
         if video is None:
             continue
-        path, where = Path(video), f"clips.csv, {_line(number)}, column video: {quoted(video)}"
+        path, where = Path(video), f"clips.csv, {line_of(number)}, column video: {quoted(video)}"
         try:
             inside, there = (folder / path).resolve().is_relative_to(root), (folder / path).is_file()
         except (OSError, RuntimeError, ValueError) as problem:
@@ -304,11 +299,12 @@ def _check_videos(folder: Path, clips: pd.DataFrame, problems: Problems) -> None
             problems.add(f"{where}, no such file in {folder}{other or hint}", kind="no such file")
 
 
-def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list[ConsentRecord]:
+def _records(consent: pd.DataFrame, subjects: pd.DataFrame, problems: Problems) -> list[ConsentRecord]:
     """Return the rows as records, without rows whose cells are among the problems already.
 
     A record of a subject that is not in ``subjects.csv`` is a problem: it may be a withdrawal under a misspelt name.
     """
+    _require_known(consent["subject_id"], "consent.csv", subjects, problems, grave=True)
     records: dict[tuple[str, date], tuple[Any, ConsentRecord]] = {}
     for number, row in consent.to_dict("index").items():
         try:
@@ -324,17 +320,14 @@ def _records(consent: pd.DataFrame, known: set[str], problems: Problems) -> list
             )
         except (TypeError, ValueError) as problem:
             if not problems:  # otherwise one of its cells is reported already
-                problems.add(f"consent.csv, {_line(number)}: cannot be understood ({problem})")
+                problems.add(f"consent.csv, {line_of(number)}: cannot be understood ({problem})")
             continue
-        if record.subject_id not in known:
-            where = f"consent.csv, {_line(number)}, column subject_id"
-            problems.add(f"{where}: {quoted(record.subject_id)} is not in subjects.csv", grave=True)
         if record.recorded_on > date.today():
-            problems.add(f"consent.csv, {_line(number)}, column recorded_on: {record.recorded_on} is in the future")
+            problems.add(f"consent.csv, {line_of(number)}, column recorded_on: {record.recorded_on} is in the future")
         earlier = records.setdefault((record.subject_id, record.recorded_on), (number, record))
         if earlier[1] != record:
             problems.add(
-                f"consent.csv, {_line(number)}: disagrees with {_line(earlier[0])} of the same subject and date; "
+                f"consent.csv, {line_of(number)}: disagrees with {line_of(earlier[0])} of the same subject and date; "
                 "keep the one that holds"
             )
     return [record for _, record in records.values()]

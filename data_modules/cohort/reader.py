@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from data_modules.base import FerDataModule
 from data_modules.cohort.admission import Cohort, admit, open_keys
 from data_modules.cohort.corrections import add_corrections
-from data_modules.cohort.face_rows import marks_of
 from data_modules.cohort.manifests import read_manifests
 from data_modules.video_store import VideoConfig, Videos, written_videos
 from data_modules.videos import Stretch, VideoJob
@@ -96,11 +94,11 @@ class CohortDataModule(FerDataModule):
 
 def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
     """Yield one job per video file, under any spelling of its path, in the order of the clips."""
-    key, folder, faces = cohort.key, cohort.manifests.folder.resolve(), cohort.manifests.faces
+    key, folder = cohort.key, cohort.manifests.folder.resolve()
     files = cohort.clips["video"].map(lambda video: (folder / video).resolve().relative_to(folder).as_posix())
     for video, rows in cohort.clips.groupby(files, sort=False):
         path = cohort.manifests.folder / str(video)
-        marks = {name: marks_of(folder, faces, path, name) for name in rows["subject_id"].unique()}
+        marks = {name: cohort.manifests.marks_of(path, name) for name in rows["subject_id"].unique()}
         stretches = tuple(
             Stretch(key.pseudonym("clip", clip_id), cohort.subject(name), start_s, end_s, marks[name])
             for clip_id, name, start_s, end_s in rows[["clip_id", "subject_id", "start_s", "end_s"]].itertuples(
@@ -111,7 +109,7 @@ def _jobs(cohort: Cohort, config: CohortConfig) -> Iterator[VideoJob]:
         yield VideoJob(path, name, stretches, config.fps, config.min_eye_distance, config.colour == "gray")
 
 
-def _rows(cohort: Cohort, groups: list[str]) -> dict[str, dict[str, Any]]:
+def _rows(cohort: Cohort, groups: list[str]) -> dict[str, dict[str, object]]:
     """Return subject, labels and groups of each annotated clip, by its pseudonym."""
     soft = {} if cohort.votes is None else vote_shares(cohort.votes, TARGET)
     people = cohort.manifests.subjects.set_index("subject_id").to_dict("index")

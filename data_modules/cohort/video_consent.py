@@ -9,11 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from data_modules.cohort.admission import decisions, open_keys
-from data_modules.cohort.face_rows import marks_of
 from data_modules.cohort.manifests import Manifests, read_manifests
 from fer_id.cohort_tables import CLIP_ROW_COLUMNS
 from fer_id.consent.audit_log import AuditLog
-from fer_id.consent.keys import Key
 from fer_id.consent.records import ConsentError, known_withdrawals
 from fer_id.errors import DataError
 from fer_id.preprocessing.face_marks import Mark
@@ -46,21 +44,20 @@ class Permitted:
 
 
 def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> Permitted:
-    """Return the person in a video, after checking their consent to ``inference``.
+    """Return the person in a video, after checking that their consent to ``inference`` is valid ``today``.
 
     Args:
         cohort: the cohort folder.
         video: the file; any file with ``subject``, otherwise a file of ``clips.csv``.
         subject: name in ``subjects.csv``; empty: the subject of the video in ``clips.csv``.
         home: folder of key, log and withdrawals.
-        today: date on which consent has to be valid.
 
     Raises:
         DataError: bad tables, or the person in the video is unknown.
         ConsentError: no consent to ``inference``.
     """
     manifests = read_manifests(cohort)
-    clips = clips_of(manifests, video)
+    clips = manifests.clips_of(video)
     name = _whose(manifests, clips, video, subject)
     key, log = open_keys(home)
     decision = decisions(manifests, key, known_withdrawals(home, log), today)[name]
@@ -72,24 +69,23 @@ def permit(cohort: Path, video: Path, subject: str, home: Path, today: date) -> 
         )
     until = decision.record.expires_on if decision.record else None
     own = clips[clips["subject_id"] == name]
-    pseudonyms = key.pseudonym("subject", name), _video_pseudonym(key, cohort, video)
-    marks = marks_of(manifests.folder, manifests.faces, video, name)
-    return Permitted(name, *pseudonyms, _groups(manifests, name, own), manifests.provenance, until, log, marks)
-
-
-def clips_of(manifests: Manifests, video: Path) -> pd.DataFrame:
-    """Return the rows of ``clips.csv`` of a video file, links followed."""
-    file = video.resolve()
-    names = {name for name in manifests.clips["video"].unique() if (manifests.folder / name).resolve() == file}
-    return manifests.clips[manifests.clips["video"].isin(names)]
+    # A video's pseudonym is that of its path in the cohort, as in a store, or of its name outside.
+    file, root = video.resolve(), cohort.resolve()
+    place = file.relative_to(root).as_posix() if file.is_relative_to(root) else video.name
+    return Permitted(
+        name=name,
+        subject=key.pseudonym("subject", name),
+        video=key.pseudonym("video", place),
+        groups=_groups(manifests, name, own),
+        provenance=manifests.provenance,
+        until=until,
+        log=log,
+        marks=manifests.marks_of(video, name),
+    )
 
 
 def _whose(manifests: Manifests, clips: pd.DataFrame, video: Path, subject: str) -> str:
-    """Return the name of the person in the video.
-
-    Raises:
-        DataError: unknown, several people, or not ``subject``.
-    """
+    """Return the name of the person in the video; DataError where it is unknown, or not ``subject``."""
     subjects = sorted(set(clips["subject_id"]))
     if subject and subject not in set(manifests.subjects["subject_id"]):
         raise DataError(f"{manifests.folder}: nobody is called {subject!r} in subjects.csv; see subject=")
@@ -109,14 +105,4 @@ def _groups(manifests: Manifests, name: str, clips: pd.DataFrame) -> dict[str, s
         person.drop(columns="subject_id"),
         clips.drop(columns=[column for column in CLIP_ROW_COLUMNS[:-1] if column in clips]),
     )
-    return {
-        str(column): {str(value) for value in table[column] if value is not None}
-        for table in tables
-        for column in table
-    }
-
-
-def _video_pseudonym(key: Key, cohort: Path, video: Path) -> str:
-    """Return the video's pseudonym in a store: of its path in the cohort, or of its name outside."""
-    inside = video.resolve().is_relative_to(cohort.resolve())
-    return key.pseudonym("video", video.resolve().relative_to(cohort.resolve()).as_posix() if inside else video.name)
+    return {str(column): set(map(str, table[column].dropna())) for table in tables for column in table}

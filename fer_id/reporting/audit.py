@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
 from fer_id.reporting.words import counted
 from fer_id.runs.job import Agreement, Audit, LabelConflict, Published, Store
 
@@ -42,7 +40,7 @@ class Findings(NamedTuple):
     """Findings of an audit for a page."""
 
     sentences: list[str]  # empty where the audit has no known key
-    counts: list[tuple[str, JsonValue]]  # of everything, from audit_rows
+    counts: list[tuple[str, object]]  # of everything, from audit_rows
     conflicts: list[Conflict]  # the first MOST_CONFLICTS
     n_conflicts: int  # all of them
     images: bool  # whether the audit searched for repeated images
@@ -66,9 +64,9 @@ def reasons_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{reason.replace('_', ' ')} ({count:,})" for reason, count in counts.items())
 
 
-def audit_rows(audit: Mapping[str, JsonValue]) -> list[tuple[str, JsonValue]]:
+def audit_rows(audit: Mapping[str, object]) -> list[tuple[str, object]]:
     """Flatten the audit to (name, count); a list counts as its length."""
-    rows: list[tuple[str, JsonValue]] = []
+    rows: list[tuple[str, object]] = []
     for key, value in audit.items():
         name = _NAMES.get(str(key), str(key).replace("_", " "))
         if isinstance(value, Mapping):

@@ -113,7 +113,7 @@ class Store(Part):
     mesh_mappings: list[Text] | None = None
     fps: Number | None = None
     min_eye_distance: Number | None = None
-    audit: dict[str, JsonValue] | None = None
+    audit: dict[str, object] | None = None
 
     @model_validator(mode="after")
     def _has_audits(self) -> Self:
@@ -143,7 +143,7 @@ class Store(Part):
         return {name: Audit.model_validate(audit) for name, audit in self._audits.items()}
 
     @property
-    def _audits(self) -> dict[str, JsonValue]:
+    def _audits(self) -> dict[str, object]:
         audit = self.audit or {}
         return {name: part or {} for name, part in audit.items()} if self.pooled else {"": audit}
 

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, Field
 
 from fer_id.consent.records import Snapshot
 from fer_id.errors import FerIdError, Problems, StoreError
@@ -100,7 +100,7 @@ class StoreCard:
     geometry: CropGeometry = field(default_factory=CropGeometry)  # stores of different geometry do not mix
     parameters: dict[str, object] = field(default_factory=dict)  # all settings of the store's preparation
     versions: dict[str, str] = field(default_factory=dict)  # of the libraries that computed the store's content
-    audit: dict[str, JsonValue] = field(default_factory=dict)  # of leakage, and counts of samples left out
+    audit: dict[str, object] = field(default_factory=dict)  # of leakage, and counts of samples left out
     groups: list[str] = field(default_factory=list)  # the group columns (age group, severity, ...)
     notes: list[str] = field(default_factory=list)
     landmarks_from: str = "none"  # one of LANDMARKS_FROM; a simulated store has its source's

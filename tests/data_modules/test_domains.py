@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_modules.domains import DomainSampler
+from data_modules.dataset import DomainSampler
 
 LENGTHS = st.lists(st.integers(1, 30), min_size=2, max_size=3)
 

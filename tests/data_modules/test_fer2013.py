@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -285,7 +286,7 @@ def test_real_landmarks(shared_data: Path, tmp_path: Path, monkeypatch: pytest.M
     """The landmarker detects at least nine of twelve real faces, and their eyes lie where the alignment puts them."""
     from itertools import islice
 
-    from data_modules.stills import StillsConfig, to_samples
+    from data_modules.pictures import StillsConfig, to_samples
     from fer_id.preprocessing.alignment import EYES_64, eye_centres
     from fer_id.preprocessing.landmarks import MESH_MAPPING
 
@@ -293,9 +294,9 @@ def test_real_landmarks(shared_data: Path, tmp_path: Path, monkeypatch: pytest.M
     assert [StillsConfig(landmarks=kind).landmarks_from for kind in ("none", "mediapipe")] == ["none", MESH_MAPPING]
     stills = [still for _, still in islice(read_csv(shared_data / "fer2013" / "fer2013.csv.gz"), 12)]
     model = shared_data / "models" / "face_landmarker.task"
-    samples = list(to_samples(stills, StillsConfig(landmarks="mediapipe", face_landmarker=str(model))))
-    assert [sample.clip_id for sample in samples] == [still.clip_id for still in stills]
-    detected = [sample.landmarks for sample in samples if sample.landmarks is not None]
+    samples = list(to_samples(stills, StillsConfig(landmarks="mediapipe", face_landmarker=str(model)), Counter()))
+    assert [sample.still.clip_id for sample in samples] == [still.clip_id for still in stills]
+    detected = [sample.landmarks for sample in samples if np.isfinite(sample.landmarks).all()]
     assert len(detected) >= 9
     for landmarks in detected:
         np.testing.assert_allclose(eye_centres(landmarks), EYES_64, atol=1e-3)

@@ -15,11 +15,12 @@ import pytest
 from PIL import Image
 
 from data_modules import PictureDataModule, Recording, Still, VideoDataModule
+from data_modules.pictures import StillsConfig
 from data_modules.registry import DATASETS, known_datasets, load_dataset
-from data_modules.stills import StillsConfig
 from data_modules.video_store import VideoConfig
 from experiments.cli import DONE, USERS_FAULT, main
-from fer_id.errors import ConfigError, DataError
+from fer_id.errors import ConfigError, DataError, LeakageError
+from fer_id.labels import TARGET
 from fer_id.store.reader import ClipStore
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,7 +78,9 @@ def test_the_readmes_example_prepares_an_audited_store(
     dataset = register("rafdb", example("docs/DATASETS.md", "\n## A benchmark of pictures"), "RAFDBDataModule")
     out = tmp_path / "store"
     assert main(["prepare", "data=rafdb", f"data.source={raf_db}", f"out={out}"]) == DONE
-    assert "42 images in train, and 12,271 are published" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "42 images in train, and 12,271 are published" in printed
+    assert "1 of these groups across published splits: train_00001 = test_00001\n" in printed
     store = ClipStore.open(out)
     assert (store.card.shard_by, store.card.label_space, store.card.source) == ("split", "fer7", "rafdb")
     assert sorted(path.stem for path in (out / "frames").iterdir()) == ["test", "train", "validation"]
@@ -149,7 +152,11 @@ def school(drawn_site: Path, tmp_path: Path) -> Path:
 
 
 def test_the_example_of_people_on_video(
-    register: Callable[..., Any], school: Path, tmp_path: Path, landmark_model: str
+    register: Callable[..., Any],
+    school: Path,
+    tmp_path: Path,
+    landmark_model: str,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     pytest.importorskip("mediapipe")
     code = example("docs/DATASETS.md", "\n## People on video")
@@ -157,6 +164,7 @@ def test_the_example_of_people_on_video(
     quick = ("data.fps=3", "data.window=3", "data.stride=3", "data.workers=1")
     model, out = f"data.face_landmarker={landmark_model}", tmp_path / "store"
     assert main(["prepare", "data=school_clips", f"data.source={school}", model, *quick, f"out={out}"]) == DONE
+    assert "school_clips: left out: emotion boredom (1)" in capsys.readouterr().err
     store = ClipStore.open(out)
     assert (store.card.shard_by, store.card.groups, store.card.audit["left_out"]) == (
         "subject_id",
@@ -211,6 +219,7 @@ def refusal(dataset: Any, tmp_path: Path) -> str:
         (Still("a", "train", "happy", GOOD[..., 0]), r"image is uint8 \(8, 8\), expected uint8 \(H, W, 3\), RGB"),
         (Still("a", "train", "happy", GOOD / 255.0), r"image is float64 \(8, 8, 3\), expected uint8"),  # type: ignore[arg-type]
         (Still("a", "train", "happy", None), r"image is NoneType, expected uint8"),  # type: ignore[arg-type]
+        (Still("a", "train", "happy", GOOD, subject_id="../x"), r"subject_id is '\.\./x', expected letters"),
         (Still("a", "train", "smiling", GOOD), r"label 'smiling' is not in target5: happy, sad"),
         (Still("a", "train", 3, GOOD), r"label is 3, expected a class name or None"),  # type: ignore[arg-type]
         (Still("a", "dev", "happy", GOOD), r"split is 'dev', expected one of train, test"),
@@ -225,6 +234,94 @@ def test_a_wrong_record_names_the_reader_and_what_was_expected(record: Any, expe
     message = refusal(dataset, tmp_path)
     assert "Changed.read" in message
     assert re.search(expected, message)
+
+
+@pytest.mark.parametrize(
+    ("splits", "stills", "expected"),
+    [
+        ({}, (Still("a", None, "sad", GOOD),), r"subject_id is None, expected a person, as no split is published"),
+        ({}, (Still("a", "train", "sad", GOOD, subject_id="s"),), r"split is 'train', and Changed.splits names none"),
+        (
+            Pictures.splits,
+            (Still("a", "train", "sad", GOOD, subject_id="s"), Still("b", "test", "sad", GOOD)),
+            r"own: 1 of 2 images without a subject_id \(b\); give all or none",
+        ),
+    ],
+)
+def test_subjects_are_given_for_all_pictures_or_for_none(
+    splits: dict[str, str], stills: tuple[Still, ...], expected: str, tmp_path: Path
+) -> None:
+    assert re.search(expected, refusal(type("Changed", (Pictures,), {"splits": splits, "stills": stills}), tmp_path))
+
+
+def test_missing_pictures_are_listed_together_and_counted(tmp_path: Path) -> None:
+    stills = tuple(Still(f"p{n:02d}", "train", "sad", tmp_path / f"{n}.png") for n in range(13))
+    message = refusal(type("Changed", (Pictures,), {"stills": (Still("p", "train", "sad", GOOD), *stills)}), tmp_path)
+    assert len(re.findall(r"p\d\d: .*\.png: no such file", message)) == 10
+    assert "3 more pictures are missing, 13 in all" in message
+
+
+# ----------------------------------------------------------------------------------------- pictures of known subjects
+
+PEOPLE = [f"s{number}" for number in range(6)]
+
+
+def people(picture: Callable[..., Any], splits: dict[str, str], *, shared: bool = False) -> type[PictureDataModule]:
+    """Return a dataset with five pictures of each of six persons; where published, the last two are the test."""
+
+    def still(number: int, subject: str, label: str) -> Still:
+        split = ("train" if int(subject[1:]) < 4 else "test") if splits else None
+        image = np.repeat(picture(0 if shared and subject in ("s0", "s5") else number)[..., None], 3, axis=2)
+        return Still(f"{subject}-{label}", split, label, image, subject_id=subject)
+
+    pairs = [(subject, label) for subject in PEOPLE for label in TARGET.names]
+    stills = [still(number, *pair) for number, pair in enumerate(pairs, 1)]
+    return type("People", (Pictures,), {"splits": splits, "stills": stills})
+
+
+def made(dataset: Any, tmp_path: Path, **settings: Any) -> ClipStore:
+    (tmp_path / "raw").touch()
+    dataset.prepare(StillsConfig(name="own", source=str(tmp_path / "raw"), **settings), tmp_path / "store")
+    return ClipStore.open(tmp_path / "store")
+
+
+def test_pictures_of_known_subjects_are_divided_by_subject(picture: Callable[..., Any], tmp_path: Path) -> None:
+    dataset = people(picture, {"train": "train", "test": "test"})
+    store = made(dataset, tmp_path, validation_fraction=0.3)
+    assert store.card.shard_by == "subject_id"
+    assert sorted(path.stem for path in (store.path / "frames").iterdir()) == PEOPLE
+    of_subject = store.clips.groupby("subject_id")["split"].unique()
+    assert of_subject.map(len).tolist() == [1] * 6
+    assert of_subject.str[0].value_counts().to_dict() == {"train": 3, "test": 2, "validation": 1}
+    assert store.card.audit["alike"] == {}
+    data = dataset(store.path)
+    assert (data.images, data.has_children, data.n_children(data.fold.test)) == (False, True, 2)
+
+
+def test_pictures_of_known_subjects_need_no_published_split(picture: Callable[..., Any], tmp_path: Path) -> None:
+    dataset = people(picture, {})
+    store = made(dataset, tmp_path)
+    assert store.clips["split"].isna().all()
+    folds = dataset(store.path, "loso").folds
+    assert [fold.name for fold in folds] == PEOPLE
+    subject = store.clips["subject_id"].to_numpy()
+    for fold in folds:
+        parts = [set(subject[rows]) for rows in (fold.train, fold.validation, fold.test)]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 6
+    with pytest.raises(DataError, match="the store has no train and no validation and no test split"):
+        dataset(store.path).setup()
+
+
+def test_subjects_who_share_a_picture_are_named_and_not_separated(
+    picture: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = people(picture, {"train": "train", "test": "test"}, shared=True)
+    store = made(dataset, tmp_path)
+    assert store.card.audit["alike"] == {"s0 & s5": 1}
+    named = "10 images in 1 group are equal or near-identical, 1 of these groups across published splits: s0-happy = s0"
+    assert named in capsys.readouterr().err
+    with pytest.raises(LeakageError, match="s0 and s5 share 1 pictures"):
+        dataset(store.path).setup()
 
 
 def test_a_reader_that_raises_ends_with_2(
