@@ -24,7 +24,7 @@ MAY_IMPORT = {
 }
 HEAVY = {
     *("torch", "torchvision", "pytorch_lightning", "timm", "torchmetrics", "mediapipe", "cv2", "albumentations"),
-    *("pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "PIL", "wandb", "ray"),
+    *("pandas", "pyarrow", "scipy", "sklearn", "matplotlib", "PIL", "wandb", "ray", "pydantic", "omegaconf"),
 }
 """Packages too slow to import for `fer-id --help`."""
 
