@@ -16,7 +16,6 @@ from fer_id.errors import RunError
 from fer_id.evaluation import controls as control
 from fer_id.files import atomic_write_bytes, plain, write_json
 from fer_id.progress import track
-from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 from fer_id.settings import setting
 
@@ -57,16 +56,20 @@ class FoldControls(NamedTuple):
 def controls(config: ControlsConfig) -> str:
     """Write ``controls.json`` and its figures into the run; return the accuracies as text."""
     run = RunDir.open(config.run)
-    summary = judge_controls(run)
-    p_values = {name: row.p_holm for name, row in summary.against_whole_clip.items()}
+    return f"{accuracies(judge_controls(run))}\n{run.path / 'controls.json'}"
+
+
+def accuracies(summary: Controls) -> str:
+    """Return the accuracies as text, each control's with the p value of the whole clip against it."""
+    tests = summary.against_whole_clip.items()
+    p_values = {name: "undefined" if row.p_holm is None else f"{row.p_holm:.3f}" for name, row in tests}
     lines = [f"accuracy on {summary.n_clips} {summary.provenance} test clips, from"]
     for name, row in summary.accuracy.items():
-        tested = f"   p {p_values[name]:.3f}" if name in p_values else ""
+        tested = f"   p {p_values[name]}" if name in p_values else ""
         lines.append(f"  {name:<28}{row.value:.3f}{tested}")
     for reader, values in summary.by_frame.items():
         lines.append(f"  frame by frame, {reader}: " + " ".join(f"{value:.2f}" for value in values))
-    lines.append("p: whole clip against the control, paired by subject, corrected for four tests (Holm)")
-    return "\n".join([*lines, str(run.path / "controls.json")])
+    return "\n".join([*lines, "p: whole clip against the control, paired by subject, corrected for four tests (Holm)"])
 
 
 def judge_controls(run: RunDir) -> Controls:
@@ -89,7 +92,7 @@ def judge_controls(run: RunDir) -> Controls:
             (run.figures / f"{name}.svg").unlink(missing_ok=True)
         else:
             atomic_write_bytes(run.figures / f"{name}.svg", svg(figure))
-    return read_record(Controls, run.path / "controls.json")
+    return content
 
 
 def _answers(folds: list[FoldControls]) -> control.Answers:

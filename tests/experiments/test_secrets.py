@@ -213,7 +213,7 @@ def carelessly(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
         original = results.send_explanation
         monkeypatch.setattr(disclosure, "FEWEST_SUBJECTS", 0)
         careless = lambda run, content, gallery, faces: original(run, content, _all(gallery), faces=True)  # noqa: E731
-        monkeypatch.setattr(private, "send_explanation", careless)
+        monkeypatch.setattr(results, "send_explanation", careless)
 
 
 def _all(gallery: list[Any]) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from experiments.verbs.controls import accuracies
 from fer_id.errors import RunError
 from fer_id.evaluation.controls import CHOSEN, CONTROLS, MEAN, TESTED, WHOLE
 from fer_id.explain.regions import REGIONS
@@ -177,6 +178,7 @@ def _control_pages(found: dict[str, Any], place: str) -> None:
     if {*found["accuracy"]} == {*CONTROLS}:  # else they are computed again
         controls = Controls.model_validate(found)
         time_verdict(controls)
+        accuracies(controls)
         if place.startswith(".by_frame"):
             control_figure(controls)
         if place.startswith(".delay"):

@@ -170,6 +170,7 @@ def test_what_several_devices_cannot_share_is_refused(
 SHARE = """
 import os, sys, torch
 from torch import distributed, nn
+from fer_id.tasks.parallel import share_of_loss
 rank, clips = 0, [3, 1, 0]
 for other in (1, 2):  # torch is imported once
     if rank == 0 and os.fork() == 0:
