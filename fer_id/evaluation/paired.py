@@ -190,15 +190,15 @@ def _flip_whole(difference: Ints) -> float:
     return min(1.0, 2 * float(chance[least:].sum()))
 
 
-def holm(values: Mapping[str, float]) -> dict[str, float]:
+def holm(values: Mapping[str, float], size: int = 0) -> dict[str, float]:
     """Adjust the p of a family of tests to control its family-wise error rate (Holm, 1979).
 
-    NaN stays NaN and does not count as a test.
+    NaN stays NaN and does not count as a test; a ``size`` above the number of tests counts further ones.
     """
     tests = sorted((p, name) for name, p in values.items() if not np.isnan(p))
-    adjusted, highest = dict.fromkeys(values, float("nan")), 0.0
+    adjusted, highest, size = dict.fromkeys(values, float("nan")), 0.0, max(size, len(tests))
     for place, (p, name) in enumerate(tests):
-        highest = max(highest, min(1.0, (len(tests) - place) * p))
+        highest = max(highest, min(1.0, (size - place) * p))
         adjusted[name] = highest
     return adjusted
 

@@ -7,8 +7,9 @@ result are independent, all permutations are equally likely.
 **Families.** Accuracy, macro recall and macro-F1 of a column are three tests of one question: their p are corrected for
 the three by the same permutations, and then for the number of columns by Holm, score by score. So the probability that
 any gap is claimed in a run without one is at most ``ALPHA``. A test whose p cannot fall below ``ALPHA`` with these
-subjects under any permutation is no evidence of equality, and does not count in the family (the smallest possible p
-does not depend on the observed permutation: Tarone 1990, doi:10.2307/2531456).
+subjects under any permutation is no evidence of equality (the smallest possible p does not depend on the observed
+permutation: Tarone 1990, doi:10.2307/2531456). A column without any other test does not count; one with a single score
+that can be tested counts for all three, since each score of a column is one more chance of a false claim.
 
 The null hypothesis is the independence of group and result. Groups with equal mean scores but unequal spread can give a
 small p where group sizes are very unequal.
@@ -85,13 +86,13 @@ def find_gaps(
 def judge_gaps(columns: Mapping[str, Mapping[str, Gap]]) -> dict[str, dict[str, Gap]]:
     """Return the gaps of all columns with ``p_holm`` and verdicts; see the module for the families of tests."""
     judged: dict[str, dict[str, Gap]] = {column: {} for column in columns}
+    size = sum(any(gap.least < ALPHA for gap in gaps.values()) for gaps in columns.values())
     for score in TESTED:
         family = {
             column: gaps[score].p_scores if gaps[score].least < ALPHA else float("nan")
             for column, gaps in columns.items()
         }
-        size = sum(not np.isnan(p) for p in family.values())
-        for column, p in holm(family).items():
+        for column, p in holm(family, size).items():
             judged[column][score] = _verdict(columns[column][score], p, size)
     return judged
 
