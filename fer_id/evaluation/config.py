@@ -67,6 +67,11 @@ class ProtocolConfig:
         "without it, for temperature, threshold and prediction sets; 0: inner validation alone",
     )
 
+    @property
+    def unit(self) -> str:
+        """Column whose groups a fold is new to: ``group``; the subject where the published splits are used."""
+        return "subject_id" if self.name == "official" else self.group
+
     def clashes(self) -> Iterator[Clash]:
         """Yield the combinations of settings that contradict each other."""
         if self.name == "official" and (self.mode != "inductive" or self.train_groups is not None):

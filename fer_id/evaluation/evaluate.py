@@ -16,7 +16,7 @@ from fer_id.evaluation.confidence.threshold import RISK, flagged, review_scores
 from fer_id.evaluation.config import ALL_GROUPS, LEAST_FACE, Breakdown
 from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.metrics import score
-from fer_id.evaluation.predictions import check_answers, check_predictions, class_names
+from fer_id.evaluation.predictions import calibration_unit, check_answers, check_predictions, class_names
 from fer_id.labels import SPACES, LabelSpace
 from fer_id.runs.job import Job, Store
 from fer_id.runs.metrics import Metrics, read_uncertainty
@@ -62,18 +62,24 @@ def evaluate(run: RunDir, options: Options | None = None) -> Evaluation:
     check_predictions(predictions, labels, where)
     check_answers(predictions, labels, where)
     _require_every_subject(run, job, predictions)
-    evaluation = evaluate_predictions(predictions, labels, job, options or Options())
+    unit = calibration_unit(run.config(), predictions)
+    evaluation = evaluate_predictions(predictions, labels, job, options or Options(), unit)
     if (known := read_uncertainty(run.path)) is None:
         return evaluation
     return replace(evaluation, metrics=evaluation.metrics.model_copy(update={"uncertainty": known}))
 
 
-def evaluate_predictions(predictions: pd.DataFrame, labels: LabelSpace, job: Job, options: Options) -> Evaluation:
-    """Evaluate checked predictions of a job; raise DataError where there is no such group column."""
+def evaluate_predictions(
+    predictions: pd.DataFrame, labels: LabelSpace, job: Job, options: Options, unit: str = "subject_id"
+) -> Evaluation:
+    """Evaluate checked predictions of a job; raise DataError where there is no such group column.
+
+    Thresholds and prediction sets hold for new groups of the column ``unit``.
+    """
     seed = job.seed or 0
     predictions, temperatures, uncalibrated = calibrated(predictions, labels)
-    predictions, thresholds, unchosen = flagged(predictions, labels, options.risk, options.least_face)
-    predictions, children, too_few = prediction_sets(predictions, labels, options.level)
+    predictions, thresholds, unchosen = flagged(predictions, labels, options.risk, options.least_face, unit)
+    predictions, children, too_few = prediction_sets(predictions, labels, options.level, unit)
     metrics = score(predictions, labels, str(job.store.provenance), seed=seed)
     review, of_review = review_scores(predictions, thresholds, unchosen, options.risk, seed, options.least_face)
     conformal, of_sets = conformal_scores(predictions, labels, children, too_few, options.level, seed)

@@ -16,6 +16,7 @@ from scipy.special import softmax
 from fer_id.errors import SHOWN, DataError, Problems
 from fer_id.evaluation.scores import Bools, Floats, Ints, count_clips
 from fer_id.labels import SUM_TOLERANCE, LabelSpace
+from fer_id.runs.configs import Config
 
 SPLITS = ("test", "validation", "calibration")
 """``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
@@ -98,6 +99,20 @@ def calibration_rows(fold: pd.DataFrame) -> Bools:
     chosen = "calibration" if (split == "calibration").any() else "validation"
     known = (split == chosen) & fold["label"].notna().to_numpy() & fold["predicted"].notna().to_numpy()
     return np.asarray(known, dtype=np.bool_)
+
+
+def calibration_unit(config: Config, predictions: pd.DataFrame) -> str:
+    """Return the column whose groups are exchangeable with new ones: ``protocol.group`` where the predictions have it
+    and the protocol divides by it, else ``subject_id``. Clips of known sites say little about a new site."""
+    protocol = config.get("protocol", {})
+    group = "subject_id" if protocol.get("name") == "official" else protocol.get("group", "subject_id")
+    return group if group in predictions else "subject_id"
+
+
+def counted_units(number: int, unit: str) -> str:
+    """Format ``1 subject``, ``5 subjects``, ``5 groups of site``."""
+    noun = f"{'subject' if unit == 'subject_id' else 'group'}{'' if number == 1 else 's'}"
+    return f"{number} {noun}" if unit == "subject_id" else f"{number} {noun} of {unit}"
 
 
 def check_answers(predictions: pd.DataFrame, labels: LabelSpace, where: object = "predictions") -> None:

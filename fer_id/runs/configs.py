@@ -20,6 +20,12 @@ class Named(TypedDict, total=False):
     name: str
 
 
+class ProtocolSection(Named, total=False):
+    """Section ``protocol``, as far as the library reads it."""
+
+    group: str
+
+
 class DataSection(Named, total=False):
     """Section ``data``, as far as the library reads it."""
 
@@ -56,7 +62,7 @@ class Config(TypedDict, total=False):
     name: str
     data: DataSection
     model: ModelSection
-    protocol: Named
+    protocol: ProtocolSection
     trainer: TrainerSection
 
 

@@ -20,6 +20,8 @@ these very clips, so their calibrated scores would not be exchangeable with thos
 Fewer than ``level / (1 - level)`` calibration children, 9 for 90 %, can exclude no class: "insufficient evidence".
 Cross-fitted rows come from several models, each trained on fewer children than the fold's (cross-conformal prediction,
 Vovk 2015, doi:10.1007/s10472-013-9368-4); coverage is then not guaranteed, in practice near its level or above.
+Without cross-fitting the rows are those of inner validation, which also chose the epoch, so their scores are slightly
+better than a new child's and the sets slightly too small.
 """
 
 from __future__ import annotations
@@ -31,7 +33,14 @@ import numpy as np
 import pandas as pd
 
 from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
-from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, class_indices, judged_rows
+from fer_id.evaluation.predictions import (
+    by_fold,
+    calibration_rows,
+    class_columns,
+    class_indices,
+    counted_units,
+    judged_rows,
+)
 from fer_id.evaluation.scores import Floats
 from fer_id.labels import LabelSpace
 from fer_id.runs.metrics import ClassCoverage, Conformal
@@ -60,11 +69,13 @@ def hierarchical_p_values(scores: Floats, calibration: Floats, subjects: Sequenc
 
 
 def prediction_sets(
-    predictions: pd.DataFrame, labels: LabelSpace, level: float = LEVEL
+    predictions: pd.DataFrame, labels: LabelSpace, level: float = LEVEL, unit: str = "subject_id"
 ) -> tuple[pd.DataFrame, dict[str, int], dict[str, str]]:
     """Add the column ``set`` to predictions: for test clips the classes joined by ``|``, in the order of ``labels``.
 
     An empty text is the empty set; null means no set: not a test clip, no prediction, or too few calibration children.
+    ``unit`` is the column whose groups are exchangeable with new ones; with another than ``subject_id`` its groups
+    take the place of the children.
 
     Returns:
         the table; the number of calibration children of each fold; and the reason where a fold has no sets.
@@ -76,11 +87,11 @@ def prediction_sets(
     reasons: dict[str, str] = {}
     for fold, rows, part in by_fold(predictions):
         known = calibration_rows(part)
-        subjects = part["subject_id"][known].astype(str)
+        subjects = part[unit][known].astype(str)
         children[fold] = number = subjects.nunique()
         if number < (needed := fewest_subjects(level)):
-            people = f"{number} subject{'' if number == 1 else 's'} to calibrate on"
-            reasons[fold] = f"{people}, sets of level {level:g} need {needed} at least"
+            people = counted_units(number, unit)
+            reasons[fold] = f"{people} to calibrate on, sets of level {level:g} need {needed} at least"
             continue
         calibration = 1 - p[rows[known], class_indices(part["label"][known], labels)]
         tested = rows[((part["split"] == "test") & part["predicted"].notna()).to_numpy(np.bool_)]

@@ -31,7 +31,7 @@ from scipy import stats
 
 from fer_id.evaluation.config import LEAST_FACE
 from fer_id.evaluation.intervals import UNIT_RANGE, ratio_interval
-from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, judged_rows
+from fer_id.evaluation.predictions import by_fold, calibration_rows, class_columns, counted_units, judged_rows
 from fer_id.evaluation.scores import Bools, Floats
 from fer_id.labels import LabelSpace
 from fer_id.runs.metrics import Review
@@ -75,15 +75,16 @@ def risk_bound(wrong: Floats, answered: Floats) -> Floats:
 
 
 def choose_threshold(
-    confidence: Floats, correct: Bools, subjects: pd.Series, risk: float
+    confidence: Floats, correct: Bools, units: pd.Series, risk: float
 ) -> tuple[float | None, str | None]:
     """Choose the lowest threshold at which :func:`risk_bound` is at most ``risk``; None and the reason where none is.
 
-    ``confidence`` (N,) is the top probability of each calibration clip, ``correct`` whether its prediction is right.
+    ``confidence`` (N,) is the top probability of each calibration clip, ``correct`` whether its prediction is right,
+    ``units`` its subject, or its group of another column, after which the series is named.
     """
-    codes, names = pd.factorize(subjects.astype(str))
+    codes, names = pd.factorize(units.astype(str))
+    people = counted_units(len(names), "subject_id" if units.name is None else str(units.name))
     if len(names) < FEWEST_SUBJECTS:
-        people = f"{len(names)} subject{'' if len(names) == 1 else 's'}"
         few = f"{people} to choose a threshold on, expected {FEWEST_SUBJECTS} at least"
         return None, f"{few}; protocol.cross_fit=5 takes those of training as well"
     candidates = np.unique(confidence)
@@ -97,16 +98,20 @@ def choose_threshold(
     bounds = risk_bound(wrong, wrong + right)
     if not (bounds <= risk).any():
         lowest = f", the lowest is {bounds.min():.2f}" if np.isfinite(bounds.min()) else ""
-        return None, f"no threshold keeps the bound of the risk at {risk:g} or below with {len(names)} subjects{lowest}"
+        return None, f"no threshold keeps the bound of the risk at {risk:g} or below with {people}{lowest}"
     return float(candidates[np.argmax(bounds <= risk)]), None
 
 
 def flagged(
-    predictions: pd.DataFrame, labels: LabelSpace, risk: float = RISK, least_face: float = LEAST_FACE
+    predictions: pd.DataFrame,
+    labels: LabelSpace,
+    risk: float = RISK,
+    least_face: float = LEAST_FACE,
+    unit: str = "subject_id",
 ) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
     """Fill the column ``flagged`` of checked predictions, calibrated where possible, by the threshold of each fold.
 
-    The requested ``risk`` is in (0, 1).
+    The requested ``risk`` is in (0, 1); ``unit`` is the column whose groups are exchangeable with new ones.
 
     Returns:
         the table; the threshold of each fold, None where every clip is flagged; and the reason where a fold has none.
@@ -118,7 +123,7 @@ def flagged(
     for fold, rows, part in by_fold(predictions):
         known = calibration_rows(part) & enough[rows]
         right = (part["label"] == part["predicted"]).to_numpy(np.bool_)
-        chosen, reason = choose_threshold(confidence[rows][known], right[known], part["subject_id"][known], risk)
+        chosen, reason = choose_threshold(confidence[rows][known], right[known], part[unit][known], risk)
         thresholds[fold] = chosen
         if chosen is None:
             reasons[fold] = str(reason)

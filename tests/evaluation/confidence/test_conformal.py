@@ -14,6 +14,7 @@ from fer_id.evaluation.confidence.conformal import (
     prediction_sets,
 )
 from fer_id.evaluation.groups.grouping import group_columns
+from fer_id.evaluation.predictions import calibration_unit
 from fer_id.labels import TARGET
 
 
@@ -84,6 +85,34 @@ def test_coverage_for_new_children_is_at_its_level(children, level):
     error = np.std(coverage) / np.sqrt(len(coverage))
     assert np.mean(coverage) > level - 3 * error  # the theorem
     assert np.mean(coverage) < level + 1 / (children + 1) + 0.02 + 3 * error  # and no more cautious than it must be
+
+
+def test_sets_for_new_sites_are_calibrated_over_sites():
+    rng = np.random.default_rng(5)
+    known = hierarchy(rng, 27, 10, prefix="k", split="validation")
+    table = pd.concat([known, hierarchy(rng, 6, 10, prefix="n", split="test")], ignore_index=True)
+    table["site"] = table["subject_id"].str[1:].astype(int) // 3
+    by_site, sites, why = prediction_sets(table, TARGET, unit="site")
+    renamed = table.assign(subject_id=table["site"].astype(str))
+    assert (sites, why) == ({"a": 9}, {})
+    assert by_site["set"].equals(prediction_sets(renamed, TARGET)[0]["set"])
+    _, _, why = prediction_sets(table.assign(site=table["site"] // 2), TARGET, unit="site")
+    assert why == {"a": "5 groups of site to calibrate on, sets of level 0.9 need 9 at least"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "unit"),
+    [
+        ({"name": "loso", "group": "site"}, "site"),
+        ({"name": "loso", "group": "subject_id"}, "subject_id"),
+        ({"name": "loso", "group": "elsewhere"}, "subject_id"),
+        ({"name": "official", "group": "site"}, "subject_id"),
+        ({}, "subject_id"),
+    ],
+)
+def test_the_unit_is_what_the_protocol_leaves_out(protocol, unit):
+    predictions = pd.DataFrame({"subject_id": ["a"], "site": ["b"]})
+    assert calibration_unit({"protocol": protocol}, predictions) == unit
 
 
 def test_sets_are_written_for_test_clips_with_a_prediction_only():

@@ -40,6 +40,20 @@ def test_calibration_training_validation_and_test_children_are_disjoint(children
         assert all((first.test == second.test).all() for first, second in zip(made, again, strict=True))
 
 
+def test_a_site_is_calibrated_by_models_that_never_saw_it():
+    """With ``protocol.group=site`` a part of the calibration holds whole sites, as the tested site is new."""
+    clips = cohort(20).assign(site=lambda table: table["subject_id"].str[1:].astype(int) % 5)
+    config = ProtocolConfig(name="loso", group="site", cross_fit=4)
+    sites = clips["site"].to_numpy()
+    for fold in make_folds(clips, config, seed=0, images=False, deduplicate=True):
+        made = cross_fit(clips, fold, config, seed=0)
+        assert sorted(np.concatenate([sites[part.test] for part in made])) == sorted(sites[sites != int(fold.name)])
+        for part in made:
+            assert not {*sites[part.test]} & {*sites[part.train], *sites[part.validation], *sites[fold.test]}
+    with pytest.raises(DataError, match="has 4 groups of site in training and inner validation, expected 5"):
+        cross_fit(clips, fold, ProtocolConfig(name="loso", group="site", cross_fit=5), seed=0)
+
+
 def test_a_tested_child_in_training_is_leakage():
     clips = cohort(6)
     rows = clips.groupby("subject_id").indices

@@ -143,6 +143,15 @@ def test_the_threshold_does_not_depend_on_test_rows(table):
     assert flagged(table[~test], TARGET)[1] == before
 
 
+def test_new_sites_need_a_threshold_chosen_over_sites(table):
+    alone = table.assign(site=table["subject_id"])
+    assert flagged(alone, TARGET, unit="site")[1] == flagged(table, TARGET)[1]
+    two = table.assign(site=table["subject_id"].str[-1].astype(int) % 2)
+    _, thresholds, reasons = flagged(two, TARGET, unit="site")
+    assert thresholds == {"holdout": None}
+    assert "2 groups of site to choose a threshold on, expected 5 at least" in reasons["holdout"]
+
+
 def test_cross_fitted_rows_replace_inner_validation(table):
     rng = np.random.default_rng(0)
     others = table[table["split"] == "validation"].assign(split="calibration")
