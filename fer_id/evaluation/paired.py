@@ -28,6 +28,10 @@ FEWEST = 3
 """Fewest subjects for g: its small-sample correction is zero at two."""
 
 
+MOST_MEANT = 100
+"""Trainings, or pairs of them, over which counts of correct predictions may be averaged for an exact test."""
+
+
 @dataclass(frozen=True)
 class Effect:
     """Effect sizes of ``run - reference`` over S subjects, however many clips each of them has.
@@ -155,16 +159,18 @@ def hedges_g(run: Floats, reference: Floats) -> tuple[float, Interval]:
 def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
     """Compute the two-sided p of the sign-flip test from the number of correct predictions of each subject.
 
-    Counts (S,) rather than shares: subjects with more clips weigh more, as in the accuracy compared. For whole numbers
-    p is exact with any number of subjects, so it can be small enough for many tests at once; for means over trainings,
-    which need not be whole, 9,999 flips are drawn with more than 13 subjects. NaN with fewer than two subjects.
+    Counts (S,) rather than shares: subjects with more clips weigh more, as in the accuracy compared. They are whole, or
+    means over up to ``MOST_MEANT`` trainings, so that a multiple of them is whole; p is then exact with any number of
+    subjects, and can be small enough for many tests at once. For other values 9,999 flips are drawn with more than 13
+    subjects. NaN with fewer than two subjects.
     """
     difference = right - reference
     if len(difference) < 2:
         return float("nan")
-    whole = np.rint(difference)
-    if np.array_equal(whole, difference):
-        return _flip_whole(whole.astype(np.int64))
+    for times in range(1, MOST_MEANT + 1):
+        whole = np.rint(times * difference)
+        if np.allclose(whole, times * difference, rtol=0, atol=1e-6):
+            return _flip_whole(whole.astype(np.int64))
     test = stats.permutation_test(
         (difference,),
         np.sum,

@@ -132,15 +132,18 @@ def risk_coverage_curve(curve: RiskCoverage, provenance: str, review: Review | N
     """
     figure, axes = style.one_panel(4.9, 3.6, "If unsure clips go to a person", provenance)
     axes.step(curve.coverage, curve.risk, where="pre", color=style.BLUE)
-    for risk in RISKS:
-        if coverage := curve.coverage_at(risk):
-            axes.plot(coverage, risk, "o", color=style.VERMILION, markersize=4)
-            text = f"{percent(coverage, 0)} answered, {percent(risk, 0)} wrong"
-            axes.annotate(text, (coverage, risk), (6, -10), textcoords="offset points", fontsize=7.5)
+    reached = {risk: coverage for risk in RISKS if (coverage := curve.coverage_at(risk))}
+    for risk, coverage in reached.items():
+        axes.plot(coverage, risk, "o", color=style.VERMILION, markersize=4)
+        text = f"{percent(coverage, 0)} answered, {percent(risk, 0)} wrong"
+        axes.annotate(text, (coverage, risk), (6, -10), textcoords="offset points", fontsize=7.5)
+    if reached:
+        axes.plot([], [], "o", color=style.VERMILION, markersize=4, label="picked on these test clips: too good")
     if review and review.risk_answered is not None and review.coverage is not None:
         axes.plot(review.coverage, review.risk_answered, "D", color=style.GREEN, markersize=6, zorder=4)
         text = f"chosen beforehand: {percent(review.coverage, 0)}, {percent(review.risk_answered, 0)} wrong"
         axes.plot([], [], "D", color=style.GREEN, markersize=5, label=text)
+    if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7.5, loc="upper left")
     style.percent_axis(axes, "x", 0, 1, grid=False)
     style.percent_axis(axes, "y", 0, max(0.1, 1.1 * float(curve.risk.max())))

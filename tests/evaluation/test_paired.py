@@ -75,6 +75,19 @@ def test_the_sign_flip_is_a_binomial_test_where_every_difference_is_one_clip():
     assert np.isnan(sign_flip(np.ones(1), np.zeros(1)))
 
 
+@pytest.mark.parametrize("trainings", [3, 7, 10])
+def test_the_sign_flip_of_means_over_trainings_is_exact(trainings):
+    """A mean over trainings is a whole number of clips divided by their number, so no flips have to be drawn."""
+    rng = np.random.default_rng(trainings)
+    right, reference = (rng.integers(0, 9, (12, number)).mean(axis=1) for number in (trainings, 5))
+    expected = stats.permutation_test(
+        (right - reference,), np.sum, permutation_type="samples", n_resamples=9_999
+    ).pvalue
+    assert sign_flip(right, reference) == pytest.approx(expected, rel=1e-12)
+    alike = np.full(60, 1 / trainings)
+    assert sign_flip(alike, np.zeros(60)) == pytest.approx(2.0**-59)  # 9,999 drawn flips end at .0001
+
+
 def test_a_clip_that_was_tested_twice_is_not_paired(random_table):
     table = random_table(TARGET)
     twice = judge(pd.concat([table, table.iloc[:1].assign(fold="other")]), TARGET)

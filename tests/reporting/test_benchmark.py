@@ -62,6 +62,7 @@ def test_a_reference_that_loses_is_reported_to_lose(make_run, tmp_path):
     assert "cnn_lstm does not win: compact_vit has the highest accuracy of 3 models" in page
     assert "cnn_lstm is shown to be less accurate than compact_vit." in page
     assert "cnn_lstm is not shown to differ from shallow_cnn." in page
+    assert "it is shown of these trainings, 1 of each model" in page
     assert "cnn_lstm has no controls: clips of different length" in page
     assert "synthetic" in text
     table = pd.read_csv(tmp_path / "out" / "table4.csv").set_index("model")
@@ -70,7 +71,7 @@ def test_a_reference_that_loses_is_reported_to_lose(make_run, tmp_path):
 
 
 def test_models_that_are_equally_accurate_win_together():
-    sentences = winner("cnn_lstm", {"cnn_lstm": 0.5, "mean": 0.5, "shallow_cnn": 0.4}, {})
+    sentences = winner("cnn_lstm", {"cnn_lstm": 0.5, "mean": 0.5, "shallow_cnn": 0.4}, {}, 1)
     assert sentences[0] == "cnn_lstm and mean have the highest accuracy of 3 models, 50.0\N{NARROW NO-BREAK SPACE}%."
 
 

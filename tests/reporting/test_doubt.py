@@ -87,4 +87,5 @@ def test_bad_predictions_are_refused_and_nothing_is_written(doubting, change, me
 def test_a_figure_without_an_answered_clip_has_no_chosen_point():
     curve = risk_coverage(np.array([0.9, 0.8, 0.3]), np.array([True, False, True]))
     figure = risk_coverage_curve(curve, "synthetic", Review(risk=0.2, thresholds={}, coverage=0.0))
-    assert figure.axes[0].get_legend() is None
+    _, labels = figure.axes[0].get_legend_handles_labels()
+    assert labels == ["picked on these test clips: too good"]

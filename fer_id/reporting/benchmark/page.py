@@ -134,7 +134,7 @@ def write_benchmark(
         rule=rule,
         scores=SCORES,
         paper=paper,
-        winner=verdicts.winner(reference, accuracy, contrasts),
+        winner=verdicts.winner(reference, accuracy, contrasts, len(models[reference].entries)),
         too_few=verdicts.too_few(base.metrics.n_subjects, len(contrasts)),
         verdicts={name: verdicts.time_verdict(result) for name, result in results.items()},
         controls=results,

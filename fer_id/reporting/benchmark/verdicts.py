@@ -59,11 +59,13 @@ def too_few(subjects: int, tests: int) -> str | None:
     )
 
 
-def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str, tuple[Contrast, float]]) -> list[str]:
+def winner(
+    reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str, tuple[Contrast, float]], trainings: int
+) -> list[str]:
     """Return sentences on whether the reference wins, and which differences are significant.
 
     ``accuracy`` is of every model; ``contrasts`` of every other model holds model minus reference, and p corrected for
-    the family.
+    the family; ``trainings`` is the number of trainings of a model.
     """
     highest = max(accuracy.values())
     best = [name for name, value in accuracy.items() if value == highest]
@@ -81,7 +83,11 @@ def winner(reference: str, accuracy: Mapping[str, float], contrasts: Mapping[str
     for relation, names in relations.items():
         if names:
             sentences.append(f"{reference} {relation} {listed(names) if len(names) <= 3 else ', '.join(names)}.")
-    return [*sentences, "Shown: paired by subject, corrected for the number of models (Holm), p below .05."]
+    return [
+        *sentences,
+        "Shown: paired by subject, corrected for the number of models (Holm), p below .05. The test draws subjects alone: "
+        f"it is shown of these trainings, {trainings:,} of each model, and another training may differ.",
+    ]
 
 
 def time_verdict(controls: ControlScores) -> tuple[str, list[str]]:
