@@ -85,8 +85,8 @@ def winner(
             sentences.append(f"{reference} {relation} {listed(names) if len(names) <= 3 else ', '.join(names)}.")
     return [
         *sentences,
-        "Shown: paired by subject, corrected for the number of models (Holm), p below .05. The test draws subjects alone: "
-        f"it is shown of these trainings, {trainings:,} of each model, and another training may differ.",
+        "Shown: paired by subject, corrected for the number of models (Holm), p below .05. Subjects alone are drawn in "
+        f"the test: it is shown of these trainings, {trainings:,} of each model, and another training may differ.",
     ]
 
 
