@@ -25,7 +25,20 @@ from fer_id.labels import LabelSpace
 from fer_id.models.checkpoint import load_into
 from fer_id.models.config import TIMM, ModelConfig, conv_blocks, model_problems, named_model
 from fer_id.models.encoders import ConvEncoder, Encoder
-from fer_id.models.heads import GRU, LSTM, Attention, BiLSTM, Head, Last, Mean, Transformer
+from fer_id.models.heads import (
+    GRU,
+    LSTM,
+    Attention,
+    BiLSTM,
+    BothSets,
+    Head,
+    Last,
+    Mean,
+    OwnLSTM,
+    OwnSet,
+    Set,
+    Transformer,
+)
 from fer_id.models.network import ClipClassifier, LandmarkStream
 
 __all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
@@ -33,7 +46,11 @@ __all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
 HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
     "mean": Mean,
     "last": Last,
+    "set": Set,
+    "own_set": OwnSet,
+    "both_sets": BothSets,
     "lstm": LSTM,
+    "own_lstm": OwnLSTM,
     "gru": GRU,
     "bilstm": BiLSTM,
     "attention": Attention,

@@ -21,7 +21,12 @@ CONV_ENCODERS: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 }
 """Built-in encoders: name -> default (channels of each block, convolutions in each block)."""
 
-HEADS = ("mean", "last", "lstm", "gru", "bilstm", "attention", "transformer")  # names of the temporal heads
+HEADS = (
+    *("mean", "last", "set", "own_set", "both_sets"),
+    *("lstm", "own_lstm", "gru", "bilstm", "attention", "transformer"),
+)
+"""Names of the temporal heads."""
+
 LARGEST_WIDTH = 16_384
 """Maximum number of channels or units of a layer: a larger number is a typing error that no memory could hold."""
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fer_id.extras import require_extra
-from fer_id.models.heads import GRU, LSTM, Head, Last, Mean, Recurrent
+from fer_id.models.heads import GRU, LEAST_VARIANCE, LSTM, Head, Last, Mean, Recurrent, Set
 from fer_id.models.network import ClipClassifier
 from fer_id.types import CROP, LANDMARKS
 
@@ -94,6 +94,8 @@ def _state(head: Head) -> dict[str, int] | None:
         return {"h": head.dim}
     if isinstance(head, Mean):
         return {"sum": head.dim, "count": 1}
+    if isinstance(head, Set):
+        return {"count": 1, **dict.fromkeys(("sum", "squares", "highest", "lowest"), head.dim // 4)}
     return {"last": head.dim} if isinstance(head, Last) else None
 
 
@@ -103,6 +105,12 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
         total = torch.where(valid, state[0] + features, state[0])
         count = torch.where(valid, state[1] + 1, state[1])
         return total / count.clamp(min=1), (total, count)
+    if isinstance(head, Set):
+        more = _add_to_set(features, *state)
+        known = tuple(torch.where(valid, part, old) for part, old in zip(more, state, strict=True))
+        count, total, squares, highest, lowest = known
+        frames = count.clamp(min=1)
+        return torch.cat([total / frames, highest, lowest, (squares / frames + LEAST_VARIANCE).sqrt()], dim=-1), known
     if isinstance(head, Last):
         last = torch.where(valid, features, state[0])
         return last, (last,)
@@ -113,6 +121,18 @@ def _advance(head: Head, features: Tensor, valid: Tensor, state: Sequence[Tensor
     after = after if isinstance(head, LSTM) else (after,)
     new = tuple(torch.where(valid, part.squeeze(0), old) for part, old in zip(after, state, strict=True))
     return new[0], new
+
+
+def _add_to_set(
+    features: Tensor, count: Tensor, total: Tensor, squares: Tensor, highest: Tensor, lowest: Tensor
+) -> tuple[Tensor, ...]:
+    """Return the state of a ``set`` head after one more valid frame; ``squares`` are the summed squares of deviations
+    from the mean so far (Welford, 1962), whose difference of large numbers is none."""
+    first, now = count == 0, total + features
+    before, mean = total / count.clamp(min=1), now / (count + 1)
+    squares = torch.where(first, 0.0, squares + (features - before) * (features - mean))
+    highest = torch.where(first, features, torch.maximum(highest, features))
+    return count + 1, now, squares, highest, torch.where(first, features, torch.minimum(lowest, features))
 
 
 def export_onnx(model: ClipClassifier, frames: int) -> Exported:

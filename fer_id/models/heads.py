@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 from fer_id.models.config import TRANSFORMER_HEADS
 
+LEAST_VARIANCE = 1e-8
+"""Added to a variance before its root, which has no gradient at 0."""
+
 
 class Head(nn.Module):
     """Base class of temporal heads; ``dim`` is H, the size of a clip's vector, here that of a frame's features."""
@@ -47,6 +50,39 @@ class Last(Head):
     def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
         steps = torch.arange(valid.shape[1], device=valid.device)
         return _at(features, (steps * valid).amax(dim=1))
+
+
+class Set(Head):
+    """Mean, maximum, minimum and standard deviation over the valid frames side by side, H = 4 D: peak and contrast,
+    whatever the order. Zero without a valid frame."""
+
+    def __init__(self, features: int, hidden: int = 0, dropout: float = 0.0) -> None:
+        super().__init__(4 * features)
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        return _summary(features, valid)
+
+
+class OwnSet(Head):
+    """:class:`Set` of the features minus the clip's own baseline, their median over its valid frames: about the child's
+    own neutral face, since a face rests most of the time. It needs the whole clip, so it does not stream; a clip with
+    fewer than two valid frames has no baseline, and none is subtracted."""
+
+    def __init__(self, features: int, hidden: int = 0, dropout: float = 0.0) -> None:
+        super().__init__(4 * features)
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        return _summary(_minus_median(features, valid), valid)
+
+
+class BothSets(Head):
+    """:class:`Set` and :class:`OwnSet` side by side, H = 8 D."""
+
+    def __init__(self, features: int, hidden: int = 0, dropout: float = 0.0) -> None:
+        super().__init__(8 * features)
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        return torch.cat([_summary(features, valid), _summary(_minus_median(features, valid), valid)], dim=-1)
 
 
 class Attention(Head):
@@ -90,6 +126,17 @@ class GRU(Recurrent):
     cell = nn.GRU
 
 
+class OwnLSTM(Head):
+    """One LSTM over the features minus the clip's own baseline, as :class:`OwnSet` takes it."""
+
+    def __init__(self, features: int, hidden: int, dropout: float) -> None:
+        super().__init__(hidden)
+        self.lstm = LSTM(features, hidden, dropout)
+
+    def reduce(self, features: Tensor, valid: Tensor) -> Tensor:
+        return self.lstm.reduce(_minus_median(features, valid), valid)
+
+
 class BiLSTM(Head):
     """Two LSTMs over the valid frames, forwards and backwards; both last states, H = 2 ``hidden``."""
 
@@ -125,6 +172,27 @@ class Transformer(Head):
         x = torch.cat([self.token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
         absent = torch.cat([valid.new_zeros(len(x), 1), ~valid], dim=1)
         return self.layers(x, src_key_padding_mask=absent)[:, 0]  # type: ignore[no-any-return]
+
+
+def _summary(features: Tensor, valid: Tensor) -> Tensor:
+    """Return mean, maximum, minimum and standard deviation over the valid frames, (B, T, D) -> (B, 4 D), in float32."""
+    x, absent, counts = features.float(), ~valid.unsqueeze(-1), valid.sum(dim=1, keepdim=True).clamp(min=1)
+    extreme, none = torch.finfo(x.dtype).max, ~valid.any(dim=1, keepdim=True)
+    mean = x.sum(dim=1) / counts
+    variance = (x - mean.unsqueeze(1)).masked_fill(absent, 0.0).square().sum(dim=1) / counts
+    highest = x.masked_fill(absent, -extreme).amax(dim=1).masked_fill(none, 0.0)
+    lowest = x.masked_fill(absent, extreme).amin(dim=1).masked_fill(none, 0.0)
+    return torch.cat([mean, highest, lowest, (variance + LEAST_VARIANCE).sqrt()], dim=-1)
+
+
+def _minus_median(features: Tensor, valid: Tensor) -> Tensor:
+    """Return features (B, T, D) minus their median over the valid frames, the lower one of an even number; invalid
+    frames stay zero, and clips with fewer than two valid frames as they are."""
+    x, absent, counts = features.float(), ~valid.unsqueeze(-1), valid.sum(dim=1)
+    ascending = x.masked_fill(absent, torch.finfo(x.dtype).max).sort(dim=1).values
+    median = _at(ascending, (counts - 1).clamp(min=0) // 2)
+    median = median.masked_fill((counts < 2).unsqueeze(-1), 0.0)
+    return (x - median.unsqueeze(1)).masked_fill(absent, 0.0)
 
 
 def _valid_first(valid: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ def test_all_problems_are_listed_together() -> None:
         build_model(config, classes=1)
     message = str(caught.value)
     assert "'conv44' is unknown (did you mean 'conv4'?); known: conv4, shallow, timm:<name>" in message
-    assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, lstm" in message
+    assert "'lstn' is unknown (did you mean 'lstm'?); known: mean, last, set" in message
     for part in ("model.hidden: 0", "model.dropout: 1.5", "no file 'nowhere.pt'", "classes: 1"):
         assert part in message
     assert "model.convs" not in message  # their meaning depends on the encoder

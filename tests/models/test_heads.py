@@ -1,5 +1,7 @@
 """Properties of every temporal head: invalid frames change nothing, the order of valid frames counts, any T works."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -19,6 +21,10 @@ every_head = pytest.mark.parametrize("name", HEADS)
 def make(name: str) -> Head:
     torch.manual_seed(0)
     return HEAD_CLASSES[name](FEATURES, HIDDEN, 0.1).eval()
+
+
+def make_for(name: str, features: int) -> Head:
+    return HEAD_CLASSES[name](features, HIDDEN, 0.0).eval()
 
 
 def clips(seed: int, batch: int = 4, steps: int = 5) -> tuple[Tensor, Tensor]:
@@ -108,6 +114,40 @@ def test_mean_and_last_by_hand() -> None:
     assert last(features, valid).tolist() == [[4.0, 5.0]]
     assert mean(features, ~valid | valid).tolist() == [[3.0, 4.0]]
     assert last(features, valid & ~valid).tolist() == [[0.0, 0.0]]
+
+
+def test_the_set_by_hand() -> None:
+    features = torch.tensor([[[1.0], [9.0], [3.0], [5.0]], [[7.0], [0.0], [0.0], [0.0]]])
+    valid = torch.tensor([[True, False, True, True], [True, False, False, False]])
+    spread = math.sqrt(8 / 3)  # of 1, 3, 5
+    expected = torch.tensor([[3.0, 5.0, 1.0, spread], [7.0, 7.0, 7.0, 0.0]])
+    torch.testing.assert_close(make_for("set", 1)(features, valid), expected, atol=1e-4, rtol=0)
+    own = torch.tensor([[0.0, 2.0, -2.0, spread], [7.0, 7.0, 7.0, 0.0]])  # a single frame has no baseline
+    torch.testing.assert_close(make_for("own_set", 1)(features, valid), own, atol=1e-4, rtol=0)
+    both = make_for("both_sets", 1)(features, valid)
+    torch.testing.assert_close(both, torch.cat([expected, own], dim=1), atol=1e-4, rtol=0)
+    even = make_for("own_set", 1)(features, ~torch.zeros_like(valid))
+    assert even[:, 1].tolist() == [9.0 - 3.0, 7.0]  # the lower median of 1 3 5 9, and of 0 0 0 7
+
+
+@pytest.mark.parametrize("name", ["own_set", "own_lstm"])
+@given(seed=st.integers(0, 2**16), steps=st.integers(2, 9))
+def test_the_own_baseline_takes_a_constant_of_the_clip_away(name: str, seed: int, steps: int) -> None:
+    """A face that rests differently in the same way all clip long reads the same."""
+    head = make(name)
+    features, valid = clips(seed, steps=steps)
+    valid[:, :2] = True
+    with torch.no_grad():
+        other = features + 3 * torch.randn(len(features), 1, FEATURES)
+        torch.testing.assert_close(head(other, valid), head(features, valid), atol=2e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["set", "own_set", "both_sets"])
+def test_a_set_has_no_order(name: str) -> None:
+    head = make(name)
+    features, valid = clips(7, steps=6)
+    order = torch.randperm(6)
+    torch.testing.assert_close(head(features[:, order], valid[:, order]), head(features, valid))
 
 
 def packed_states(rnn: nn.RNNBase, features: Tensor, valid: Tensor) -> Tensor:

@@ -18,8 +18,12 @@ HEAD_NAMES = {
     "attention": "attention head",
     "transformer": "transformer head",
     "last": "last frame",
+    "set": "set of frames",
+    "own_set": "set minus the own baseline",
+    "both_sets": "set with and without the own baseline",
+    "own_lstm": "LSTM minus the own baseline",
 }
-ORDER_FREE = ("mean", "attention")
+ORDER_FREE = ("mean", "attention", "set", "own_set", "both_sets")
 """Heads whose output does not depend on the order of the frames."""
 
 _WITHOUT_TIME = (MEAN, CHOSEN)
