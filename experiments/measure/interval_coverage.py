@@ -30,7 +30,7 @@ from fer_id.evaluation import scores
 from fer_id.evaluation.auc import auc_by_class, auc_without_each, macro_auc
 from fer_id.evaluation.confidence.calibration import calibration_intervals, calibration_scores
 from fer_id.evaluation.confidence.selective import COVERAGES, risk_coverage, selective_intervals
-from fer_id.evaluation.intervals import BOOTSTRAP_FROM, Interval, count_intervals, jackknife
+from fer_id.evaluation.intervals import Interval, count_intervals, jackknife
 from fer_id.evaluation.paired import PAIRED, difference_intervals, effect
 from fer_id.evaluation.scores import Bools, Floats, Ints
 from fer_id.files import write_json
@@ -45,7 +45,6 @@ SKILLS = ((2.6, 1.9, 1.9, 1.2, 2.2), (2.3, 1.6, 1.6, 0.8, 1.9))
 
 RARE, CLASSES = 3, len(SHARES)
 POPULATION, AT_ONCE = 200_000, 20_000  # children: in the large cohort, and held in memory together
-METHODS = ("jackknife", "bootstrap")
 
 _STATISTICS = {name: scores.overall_statistics(CLASSES)[name] for name in ("accuracy", "macro_f1", "macro_recall")}
 _STATISTICS["recall of a rare class"] = scores.class_statistics(CLASSES)[RARE, "recall"]
@@ -113,10 +112,9 @@ def measure(
     truth: dict[str, float],
     *,
     seed: int,
-    methods: Sequence[str] = METHODS,
     easier: float = 0.0,
 ) -> list[Row]:
-    """Return the coverage of all scores and methods (:func:`all_intervals`) in ``draws`` cohorts of one size.
+    """Return the coverage of all scores (:func:`all_intervals`) in ``draws`` cohorts of one size.
 
     ``truth`` are the :func:`population_scores` with the same ``easier``, which is added to the logit of the true class.
     """
@@ -124,24 +122,17 @@ def measure(
     for size in _portions(draws, max(1, AT_ONCE // subjects)):
         cohorts = draw_cohort(rng, size * subjects, easier)
         for index in range(size):
-            for key, interval in all_intervals(cohorts.part(index * subjects, subjects), methods).items():
+            for key, interval in all_intervals(cohorts.part(index * subjects, subjects)).items():
                 intervals[key].append(interval)
     return [Row.of(subjects, *key, truth[key[0]], drawn) for key, drawn in intervals.items()]
 
 
-def all_intervals(cohort: Cohort, methods: Sequence[str] = ("shipped",)) -> dict[tuple[str, str], Interval]:
-    """Return all intervals of a cohort, by score and method.
-
-    The methods concern scores of counts: ``shipped`` chooses by the number of subjects as the program does,
-    ``jackknife`` and ``bootstrap`` are used for any number. The other scores have one method each.
-    """
-    results: dict[tuple[str, str], Interval] = {}
-    for method in methods:
-        start = {"shipped": BOOTSTRAP_FROM, "jackknife": sys.maxsize, "bootstrap": 0}[method]
-        intervals = count_intervals(cohort.counts[:, 0], _STATISTICS, bootstrap_from=start)
-        results |= {(name, method): interval for name, interval in intervals.items()}
-        differences = difference_intervals(cohort.counts, bootstrap_from=start)
-        results |= {(f"difference in {name}", method): difference.interval for name, difference in differences.items()}
+def all_intervals(cohort: Cohort) -> dict[tuple[str, str], Interval]:
+    """Return all intervals of a cohort, by score and method."""
+    counted = count_intervals(cohort.counts[:, 0], _STATISTICS)
+    differences = difference_intervals(cohort.counts)
+    counted |= {f"difference in {name}": difference.interval for name, difference in differences.items()}
+    results = {(name, "jackknife"): interval for name, interval in counted.items()}
     p, truth, subjects = cohort.answered()
     names, codes = np.unique(subjects, return_inverse=True)
     without_each = macro_auc(auc_without_each(p, truth, codes, len(names)))

@@ -21,7 +21,6 @@ from experiments.sweeping.ledger import FAILED, FINISHED, STOPPED, Ledger, Trial
 from experiments.sweeping.parameters import Value
 from fer_id.evaluation.config import ALL_GROUPS, Breakdown
 from fer_id.evaluation.groups.subgroups import compute_subgroups
-from fer_id.evaluation.intervals import RESAMPLES
 from fer_id.evaluation.metrics import compute_metrics
 from fer_id.evaluation.scores import Floats, Ints
 from fer_id.files import atomic_write_text
@@ -56,10 +55,7 @@ def judging() -> Iterator[Result]:
         evaluation, job = report.read_evaluation(run), run.job()
         whole = seconds(lambda: report.evaluate_run(run))
         figures = seconds(lambda: report.write_figures(run, evaluation, job))
-        note += (
-            f"; in a process that has begun {whole:.2f} s, of which the figures {figures:.2f} s; drawing "
-            f"{RESAMPLES:,} resamples of the subjects alone takes {_resampling(run):.3f} s"
-        )
+        note += f"; in a process that has begun {whole:.2f} s, of which the figures {figures:.2f} s"
     yield Result("fer-id evaluate, 10,000 predictions", took, "s", 10.0, note=note)
 
 
@@ -70,19 +66,6 @@ def comparing() -> Iterator[Result]:
         took, note = timed_thrice(["compare", str(study), f"out={out}"])
         note += f"; {sum(path.stat().st_size for path in out.iterdir()) / 2**20:.1f} MiB"
     yield Result("fer-id compare, 200 runs", took, "s", 10.0, note=note)
-
-
-def _resampling(run: RunDir) -> float:
-    """Return the seconds for drawing the subjects of all resamples once and summing their tables of counts."""
-    table = run.predictions()
-    subjects = table["subject_id"][table["split"] == "test"].nunique()
-    tables = np.ones((subjects, len(TARGET) * (len(TARGET) + 1)))
-
-    def resampled() -> None:
-        drawn = np.random.default_rng(0).multinomial(subjects, np.full(subjects, 1 / subjects), size=RESAMPLES)
-        (drawn @ tables).sum()
-
-    return seconds(resampled)
 
 
 def made_up_run(path: Path, *, clips: int = 10_000, subjects: int = 200, folds: int = 5, seed: int = 0) -> RunDir:

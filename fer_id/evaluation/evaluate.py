@@ -80,9 +80,9 @@ def evaluate_predictions(
     predictions, temperatures, uncalibrated = calibrated(predictions, labels)
     predictions, thresholds, unchosen = flagged(predictions, labels, options.risk, options.least_face, unit)
     predictions, children, too_few = prediction_sets(predictions, labels, options.level, unit)
-    metrics = score(predictions, labels, str(job.store.provenance), seed=seed)
-    review, of_review = review_scores(predictions, thresholds, unchosen, options.risk, seed, options.least_face)
-    conformal, of_sets = conformal_scores(predictions, labels, children, too_few, options.level, seed)
+    metrics = score(predictions, labels, str(job.store.provenance))
+    review, of_review = review_scores(predictions, thresholds, unchosen, options.risk, options.least_face)
+    conformal, of_sets = conformal_scores(predictions, labels, children, too_few, options.level)
     subgroups, of_groups = None, {"subgroups": IMAGES}
     if subjects_are_people(metrics, job.store):
         subgroups, of_groups = compute_subgroups(predictions, labels, options.groups, seed=seed)

@@ -29,21 +29,21 @@ Reasons = dict[str, str]
 """Dotted name of an undefined value in ``metrics.json`` -> the reason."""
 
 
-def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
+def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Metrics:
     """Compute the content of ``metrics.json`` from the columns of ``predictions.parquet``.
 
     ``n_clips`` counts the labelled test clips. ``intervals`` holds the scores by name, and ``per_class.<label>.recall``
     and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold their own. An undefined value is None, and
-    ``reasons`` says why under its dotted name. ``seed`` is that of the cluster bootstrap.
+    ``reasons`` says why under its dotted name.
 
     Raises:
         DataError: the predictions contradict their contract, or the provenance is unknown.
     """
     check_predictions(predictions, labels)
-    return score(predictions, labels, provenance, seed=seed)
+    return score(predictions, labels, provenance)
 
 
-def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, seed: int = 0) -> Metrics:
+def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str) -> Metrics:
     """Compute the metrics of predictions that were checked before; raise DataError where the provenance is unknown."""
     if provenance not in get_args(Provenance):
         raise DataError(
@@ -56,7 +56,7 @@ def score(predictions: pd.DataFrame, labels: LabelSpace, provenance: str, *, see
     calibration, why_calibration = _calibration(judged, predictions, labels)
     selective, why_selective = _selective(judged)
     overall = headline_scores(judged, labels)
-    intervals = count_intervals(counts, _statistics(labels), seed=seed)
+    intervals = count_intervals(counts, _statistics(labels))
     intervals["auc"] = jackknife(float(macro_auc(auc)), without_each)
     limits, why_intervals = as_records(intervals)
     metrics = Metrics(

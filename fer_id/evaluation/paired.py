@@ -20,7 +20,7 @@ import numpy as np
 from scipy import special, stats
 
 from fer_id.evaluation import scores
-from fer_id.evaluation.intervals import BOOTSTRAP_FROM, DIFFERENCE_RANGE, LEVEL, Interval, count_intervals
+from fer_id.evaluation.intervals import DIFFERENCE_RANGE, LEVEL, Interval, count_intervals
 from fer_id.evaluation.predictions import Judged
 from fer_id.evaluation.scores import Floats, Ints, Statistic
 
@@ -100,20 +100,18 @@ def why_not_paired(run: Judged, reference: Judged) -> str | None:
     return None
 
 
-def compare_runs(run: Judged, reference: Judged, classes: int, *, seed: int = 0) -> Comparison:
+def compare_runs(run: Judged, reference: Judged, classes: int) -> Comparison:
     """Compute differences, effect sizes and the test; :func:`why_not_paired` must return None for these runs."""
     pair = np.stack([judged.counts(classes) for judged in (run, reference)], axis=1)
     by_subject, right = scores.accuracy_with_missing(pair).T, scores.correct(pair).T
-    return Comparison(difference_intervals(pair, seed=seed), effect(*by_subject), sign_flip(*right, seed=seed))
+    return Comparison(difference_intervals(pair), effect(*by_subject), sign_flip(*right))
 
 
-def difference_intervals(
-    counts: Floats, *, seed: int = 0, bootstrap_from: int = BOOTSTRAP_FROM
-) -> dict[str, Difference]:
+def difference_intervals(counts: Floats) -> dict[str, Difference]:
     """Compute differences in the scores of ``PAIRED`` from counts (S, 2, K, K + 1): the run, then the reference."""
     reads = np.ones(counts.shape[-2:], dtype=np.bool_)
     statistics = {name: Statistic(minus(score), reads) for name, score in PAIRED.items()}
-    intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE, seed=seed, bootstrap_from=bootstrap_from)
+    intervals = count_intervals(counts, statistics, bounds=DIFFERENCE_RANGE)
     total = counts.sum(0)
     return {name: Difference(float(statistics[name].value(total)), intervals[name]) for name in statistics}
 
@@ -156,7 +154,7 @@ def hedges_g(run: Floats, reference: Floats) -> tuple[float, Interval]:
     return value, Interval(float(low), float(high), "noncentral t", subjects)
 
 
-def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
+def sign_flip(right: Floats, reference: Floats) -> float:
     """Compute the two-sided p of the sign-flip test from the number of correct predictions of each subject.
 
     Counts (S,) rather than shares: subjects with more clips weigh more, as in the accuracy compared. They are whole, or
@@ -177,7 +175,7 @@ def sign_flip(right: Floats, reference: Floats, *, seed: int = 0) -> float:
         permutation_type="samples",
         vectorized=True,
         n_resamples=9_999,
-        rng=np.random.default_rng(seed),
+        rng=np.random.default_rng(0),
     )
     return float(test.pvalue)
 

@@ -49,24 +49,22 @@ def region_shares(maps: Floats, masks: Floats) -> tuple[NDArray[np.float64], NDA
     return shares, areas, None
 
 
-def ratio(table: pd.DataFrame, regions: Sequence[str], *, seed: int = 0) -> tuple[float, Interval]:
+def ratio(table: pd.DataFrame, regions: Sequence[str]) -> tuple[float, Interval]:
     """Return attribution on regions relative to their area over all clips, with its interval over subjects.
 
     Clips without shares are left out; NaN where no clip is left.
     """
-    return ratios(table, {"": regions}, seed=seed)[""]
+    return ratios(table, {"": regions})[""]
 
 
-def ratios(
-    table: pd.DataFrame, regions: Mapping[str, Sequence[str]], *, seed: int = 0
-) -> dict[str, tuple[float, Interval]]:
+def ratios(table: pd.DataFrame, regions: Mapping[str, Sequence[str]]) -> dict[str, tuple[float, Interval]]:
     """Return :func:`ratio` for several sets of regions by name."""
     subjects = table["subject_id"].astype(str).tolist()
     pairs = {}
     for name, subset in regions.items():
         above, below = (column.to_numpy().astype(np.float64) for column in _sums(table, subset))
         pairs[name] = above, below
-    return ratio_intervals(pairs, subjects, bounds=(0.0, np.inf), seed=seed)
+    return ratio_intervals(pairs, subjects, bounds=(0.0, np.inf))
 
 
 def off_face_attribution(table: pd.DataFrame) -> pd.Series[float]:

@@ -116,31 +116,31 @@ def summary(
         "n_with_regions": int(rows["reason"].isna().sum()),
         "n_subjects": int(rows["subject_id"].nunique()),
         "left_out": {str(reason): int(count) for reason, count in rows["reason"].value_counts().items()},
-        "leakage": attribution_ratio(rows, OUTSIDE, seed),
-        "regions": _regions(rows, seed),
+        "leakage": attribution_ratio(rows, OUTSIDE),
+        "regions": _regions(rows),
         "by_class": {
             name: {
                 "n_clips": len(classes[name]),
-                "leakage": attribution_ratio(classes[name], OUTSIDE, seed),
-                "expected": _expected(classes[name], name, seed),
-                "regions": _regions(classes[name], seed),
+                "leakage": attribution_ratio(classes[name], OUTSIDE),
+                "expected": _expected(classes[name], name),
+                "regions": _regions(classes[name]),
             }
             for name in labels
             if name in classes
         },
         "by_group": _by_group(rows, groups, seed),
-        "by_method": {name: attribution_ratio(table, OUTSIDE, seed) for name, table in methods.items()},
+        "by_method": {name: attribution_ratio(table, OUTSIDE) for name, table in methods.items()},
         "by_frame": _by_frame(rows),
-        "right_and_wrong": _right_and_wrong(rows, labels, seed),
+        "right_and_wrong": _right_and_wrong(rows, labels),
         "checks": judged,
         "failed": [name for name, verdict in judged.items() if verdict["passed"] is False],
         "undecided": [name for name in judged if name in DECISIVE and judged[name]["passed"] is None],
     }
 
 
-def attribution_ratio(table: pd.DataFrame, regions: Sequence[str], seed: int) -> Ratio:
+def attribution_ratio(table: pd.DataFrame, regions: Sequence[str]) -> Ratio:
     """Return the ratio of attribution to area with its interval, for JSON."""
-    return _as_json(*ratio(table, regions, seed=seed))
+    return _as_json(*ratio(table, regions))
 
 
 def _as_json(value: float, interval: Interval) -> Ratio:
@@ -153,9 +153,9 @@ def _as_json(value: float, interval: Interval) -> Ratio:
     }
 
 
-def _regions(table: pd.DataFrame, seed: int) -> dict[str, Region]:
+def _regions(table: pd.DataFrame) -> dict[str, Region]:
     known = table[table[f"{SHARE}{REGIONS[0]}"].notna()]
-    values = ratios(table, {name: (name,) for name in REGIONS}, seed=seed)
+    values = ratios(table, {name: (name,) for name in REGIONS})
     return {
         name: {
             **_as_json(*values[name]),
@@ -166,10 +166,10 @@ def _regions(table: pd.DataFrame, seed: int) -> dict[str, Region]:
     }
 
 
-def _expected(table: pd.DataFrame, label: str, seed: int) -> Expected:
+def _expected(table: pd.DataFrame, label: str) -> Expected:
     if not (regions := expected(label)):
         return {"regions": [], "value": None}
-    return {"regions": list(regions), **attribution_ratio(table, regions, seed)}
+    return {"regions": list(regions), **attribution_ratio(table, regions)}
 
 
 def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str, ByGroup]:
@@ -186,8 +186,8 @@ def _by_group(rows: pd.DataFrame, groups: Sequence[str], seed: int) -> dict[str,
         parts = {str(name): clips for name, clips in present.groupby(column)}
         columns[group] = {
             **_shift(rows, column, OUTSIDE, seed),
-            "groups": {name: attribution_ratio(clips, OUTSIDE, seed) for name, clips in parts.items()},
-            "regions": {name: _regions(clips, seed) for name, clips in parts.items()},
+            "groups": {name: attribution_ratio(clips, OUTSIDE) for name, clips in parts.items()},
+            "regions": {name: _regions(clips) for name, clips in parts.items()},
             "shifts": {name: _shift(rows, column, (name,), seed) for name in REGIONS},
         }
     _correct(columns)
@@ -220,12 +220,12 @@ def _by_frame(rows: pd.DataFrame) -> dict[str, list[float | None]]:
     return means
 
 
-def _right_and_wrong(rows: pd.DataFrame, labels: Sequence[str], seed: int) -> dict[str, Outcome]:
+def _right_and_wrong(rows: pd.DataFrame, labels: Sequence[str]) -> dict[str, Outcome]:
     """Return the off-face attribution of correctly and of wrongly classified clips."""
     names = np.array([*labels, ""], dtype=object)  # "" for a clip without a face
     right = names[rows["target"].to_numpy(int)] == rows["label"].to_numpy(object)
     known = rows["label"].notna() & (rows["target"] >= 0)
     return {
-        name: {"n_clips": int(which.sum()), **attribution_ratio(rows[which], OUTSIDE, seed)}
+        name: {"n_clips": int(which.sum()), **attribution_ratio(rows[which], OUTSIDE)}
         for name, which in (("right", known & right), ("wrong", known & ~right))
     }

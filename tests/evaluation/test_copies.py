@@ -19,7 +19,7 @@ from fer_id.runs import records
 from fer_id.runs.metrics import Metrics
 
 K = len(TARGET)
-FEW, MANY = (2, 9), (42, 48)  # subjects: the jackknife, and the bootstrap
+FEW, MANY = (2, 9), (42, 48)  # subjects
 CALIBRATION = {"brier", "nll", "overconfidence", "ece"}
 SELECTIVE = {"aurc", "risk_at_coverage.0.5", "risk_at_coverage.0.8", "risk_at_coverage.0.9"}
 

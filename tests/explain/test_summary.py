@@ -108,10 +108,10 @@ def test_classes_come_in_the_order_of_the_labels(rows: pd.DataFrame) -> None:
     assert list(report) == ["happy", "sad", "neutral"]
     assert [group["n_clips"] for group in report.values()] == [7, 7, 1]
     happy = rows[rows["target"] == 0]
-    assert report["happy"]["leakage"] == attribution_ratio(happy, OUTSIDE, 0)
+    assert report["happy"]["leakage"] == attribution_ratio(happy, OUTSIDE)
     assert report["happy"]["expected"] == {
         "regions": list(expected("happy")),
-        **attribution_ratio(happy, expected("happy"), 0),
+        **attribution_ratio(happy, expected("happy")),
     }
     assert report["neutral"]["expected"] == {"regions": [], "value": None}
     assert report["neutral"]["leakage"]["value"] is None
@@ -136,7 +136,7 @@ def test_groups_that_differ_and_the_correction_for_their_number(rows: pd.DataFra
     for name, column in report.items():
         assert column["gap"] == pytest.approx(group_gap(rows, f"{GROUP}{name}", OUTSIDE)[0])
         for group, value in column["groups"].items():
-            assert value == attribution_ratio(rows[rows[f"{GROUP}{name}"] == group], OUTSIDE, 0)
+            assert value == attribution_ratio(rows[rows[f"{GROUP}{name}"] == group], OUTSIDE)
         values = [value["value"] for value in column["groups"].values()]
         assert column["gap"] == pytest.approx(max(values) - min(values))
         p[name] = np.nan if column["p"] is None else column["p"]
@@ -203,7 +203,7 @@ def test_methods_stand_beside_each_other(rows: pd.DataFrame) -> None:
     few = rows.head(6)
     report = summed(rows, methods={"grad_cam": few, "occlusion": few.assign(**{f"{SHARE}background": 0.0})})
     assert list(report["by_method"]) == ["grad_cam", "occlusion"]
-    assert report["by_method"]["grad_cam"] == attribution_ratio(few, OUTSIDE, 0)
+    assert report["by_method"]["grad_cam"] == attribution_ratio(few, OUTSIDE)
     assert report["by_method"]["occlusion"]["value"] == pytest.approx(report["by_method"]["grad_cam"]["value"] / 2)
 
 

@@ -106,7 +106,6 @@ def conformal_scores(
     children: dict[str, int],
     why: dict[str, str],
     level: float = LEVEL,
-    seed: int = 0,
 ) -> tuple[Conformal, dict[str, str]]:
     """Compute ``conformal`` of ``metrics.json`` and its reasons, from a table with the column ``set``.
 
@@ -126,7 +125,7 @@ def conformal_scores(
     sizes = np.array([len(classes) for classes in sets])
     holds = np.array([label in classes for label, classes in zip(test["label"], sets, strict=True)], dtype=np.float64)
     subjects = test["subject_id"].astype(str)
-    value, interval = ratio_interval(holds, np.ones(len(holds)), subjects.tolist(), bounds=UNIT_RANGE, seed=seed)
+    value, interval = ratio_interval(holds, np.ones(len(holds)), subjects.tolist(), bounds=UNIT_RANGE)
     per_class = {}
     for name in labels.names:
         covered = holds[(test["label"] == name).to_numpy(np.bool_)]

@@ -144,7 +144,6 @@ def review_scores(
     thresholds: dict[str, float | None],
     why: dict[str, str],
     risk: float,
-    seed: int = 0,
     least_face: float = LEAST_FACE,
 ) -> tuple[Review, dict[str, str]]:
     """Compute ``review`` of ``metrics.json`` and its reasons, from a table whose ``flagged`` is filled.
@@ -156,7 +155,7 @@ def review_scores(
     answered = test[~sent]
     wrong: Floats = np.asarray(answered["label"] != answered["predicted"], dtype=np.float64)
     subjects = answered["subject_id"].astype(str).tolist()
-    value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE, seed=seed)
+    value, interval = ratio_interval(wrong, np.ones(len(wrong)), subjects, bounds=UNIT_RANGE)
     review = Review(
         risk=risk,
         thresholds=thresholds,

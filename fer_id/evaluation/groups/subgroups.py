@@ -69,7 +69,7 @@ def compute_subgroups(
     columns: dict[str, Column] = {}
     reasons: dict[str, str] = {}
     for of in groupings:
-        columns[of.name], why = _column(of, tables[of.name], gaps[of.name], clips, labels, least, seed)
+        columns[of.name], why = _column(of, tables[of.name], gaps[of.name], clips, labels, least)
         reasons |= {f"subgroups.columns.{of.name}.{name}": reason for name, reason in why.items()}
     for column, judged in gaps.items():
         nothing_right = [score for score, gap in judged.items() if gap.gap is not None and gap.ratio is None]
@@ -100,10 +100,9 @@ def _column(
     clips: _Clips,
     labels: LabelSpace,
     min_subjects: int,
-    seed: int,
 ) -> tuple[Column, dict[str, str]]:
     """Compute the entry of a column, and the reasons of its null values beside those of the gaps."""
-    groups, why = _groups(grouping, counts, clips, labels, seed)
+    groups, why = _groups(grouping, counts, clips, labels)
     reasons = {f"groups.{name}": reason for name, reason in why.items()}
     odds, label, unknown = equalised_odds(counts, labels.names, min_subjects)
     if unknown is not None:
@@ -141,7 +140,7 @@ def _tables(grouping: Grouping, judged: Judged, classes: int) -> Floats:
 
 
 def _groups(
-    grouping: Grouping, counts: Floats, clips: _Clips, labels: LabelSpace, seed: int
+    grouping: Grouping, counts: Floats, clips: _Clips, labels: LabelSpace
 ) -> tuple[dict[str, GroupScores], dict[str, str]]:
     """Compute the entry of every group of a column, and the reasons of its null values."""
     points = _points(grouping, clips, labels)
@@ -154,7 +153,7 @@ def _groups(
         members = counts[:, index][counts[:, index].sum((1, 2)) > 0]
         intervals = dict.fromkeys(statistics, Interval.undefined(EMPTY, 0))
         if len(members):
-            intervals = count_intervals(members, statistics, seed=seed)
+            intervals = count_intervals(members, statistics)
         limits, undefined = as_records(intervals)
         groups[value] = GroupScores(
             n_clips=int(members.sum()),
