@@ -56,9 +56,8 @@ def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliabi
     """Bin the clips (N,) by the probability of their predicted class, in equal-width bins."""
     edges, index = np.linspace(0.0, 1.0, bins + 1), bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        mean_confidence = np.bincount(index, weights=confidence, minlength=bins) / counts
-        accuracy = np.bincount(index, weights=correct.astype(np.float64), minlength=bins) / counts
+    mean_confidence = ratio(np.bincount(index, weights=confidence, minlength=bins), counts)
+    accuracy = ratio(np.bincount(index, weights=correct.astype(np.float64), minlength=bins), counts)
     return Reliability(edges, counts, mean_confidence, accuracy)
 
 
@@ -149,8 +148,7 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 def calibrated(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
     """Fill the columns ``q_<class>`` of checked predictions, each fold by the temperature of its inner validation.
 
-    Returns:
-        the table; the temperature of each fold; and the reason where a fold has none, whose ``q`` are then null.
+    Return the table, the temperature of each fold, and the reason where a fold has none, whose ``q`` are then null.
     """
     logits = class_columns(predictions, labels, "logit")
     values = np.full(logits.shape, np.nan)

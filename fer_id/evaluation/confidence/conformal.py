@@ -65,9 +65,7 @@ def prediction_sets(
     """Add the column ``set`` to predictions: for test clips the classes joined by ``|``, in the order of ``labels``.
 
     An empty text is the empty set; null means no set: not a test clip, no prediction, or too few calibration children.
-
-    Returns:
-        the table; the number of calibration children of each fold; and the reason where a fold has no sets.
+    Return the table, the number of calibration children of each fold, and the reason where a fold has no sets.
     """
     p = class_columns(predictions, labels)
     sets = np.full(len(predictions), None, dtype=object)
