@@ -64,7 +64,7 @@ def _ceiling(grid: np.ndarray[Any, Any], classes: int) -> tuple[float, list[floa
             chosen = votes[common] == np.arange(classes)[:, None]
             scores.append(float((weight * chosen).sum(axis=0).mean()))
             recalls.append(ratio((weight * chosen).sum(axis=1), weight.sum(axis=1)))
-    table = np.stack(recalls)
+    table: np.ndarray[Any, Any] = np.stack(recalls)
     known = np.isfinite(table).any(axis=0)
     means = [float(np.nanmean(column)) if has else None for column, has in zip(table.T, known, strict=True)]
     return float(np.mean(scores)), means

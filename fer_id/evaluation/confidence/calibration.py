@@ -56,8 +56,9 @@ def reliability(confidence: Floats, correct: Bools, bins: int = BINS) -> Reliabi
     """Bin the clips (N,) by the probability of their predicted class, in equal-width bins."""
     edges, index = np.linspace(0.0, 1.0, bins + 1), bin_of(confidence, bins)
     counts = np.bincount(index, minlength=bins).astype(np.float64)
-    mean_confidence = ratio(np.bincount(index, weights=confidence, minlength=bins), counts)
-    accuracy = ratio(np.bincount(index, weights=correct.astype(np.float64), minlength=bins), counts)
+    with np.errstate(invalid="ignore"):
+        mean_confidence = np.bincount(index, weights=confidence, minlength=bins) / counts
+        accuracy = np.bincount(index, weights=correct.astype(np.float64), minlength=bins) / counts
     return Reliability(edges, counts, mean_confidence, accuracy)
 
 
