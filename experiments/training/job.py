@@ -12,7 +12,7 @@ from pathlib import Path
 from data_modules.base import FerDataModule
 from experiments.config import TrainConfig
 from fer_id.evaluation.config import Fold
-from fer_id.models.cost import model_cost
+from fer_id.models.build import model_cost
 from fer_id.runs.description import environment, machine
 from fer_id.runs.job import Cost, Job
 from fer_id.runs.run_dir import RunDir

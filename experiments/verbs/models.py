@@ -54,7 +54,7 @@ def models(config: ModelsConfig) -> str:
     """Return the table in Markdown."""
     if any("*" in name for name in config.model):
         return _timm_table(config.model[0].removeprefix(TIMM))
-    from fer_id.models.cost import model_cost
+    from fer_id.models.build import model_cost
 
     chosen = [model_file(name).model for name in config.model or group_names("model")]
     rows = sorted((model_cost(model, config.classes, config.frames) for model in chosen), key=lambda cost: cost.clip)
@@ -69,7 +69,7 @@ def models(config: ModelsConfig) -> str:
 
 def _timm_table(pattern: str) -> str:
     """Return a table of timm's families: models that work at 64x64, their last maps, and reasons of refusals."""
-    from fer_id.models.timm_survey import family_rows, survey
+    from fer_id.models.backbones import family_rows, survey
 
     header = ["family", "work at 64x64", "last map", "refused, and why"]
     return _markdown([header, ["---", "---:", "---", "---"], *family_rows(survey(pattern))])

@@ -8,6 +8,7 @@ import krippendorff
 import numpy as np
 import pandas as pd
 
+from fer_id.evaluation.scores import ratio
 from fer_id.labels import LabelSpace
 
 
@@ -62,11 +63,8 @@ def _ceiling(grid: np.ndarray[Any, Any], classes: int) -> tuple[float, list[floa
             weight = best / best.sum(axis=0)  # (K, clips): 1 for the majority's class, 1/n for each of n tied classes
             chosen = votes[common] == np.arange(classes)[:, None]
             scores.append(float((weight * chosen).sum(axis=0).mean()))
-            support = weight.sum(axis=1)
-            recalls.append(
-                np.divide((weight * chosen).sum(axis=1), support, out=np.full(classes, np.nan), where=support > 0)
-            )
-    table = np.stack(recalls)
+            recalls.append(ratio((weight * chosen).sum(axis=1), weight.sum(axis=1)))
+    table: np.ndarray[Any, Any] = np.stack(recalls)
     known = np.isfinite(table).any(axis=0)
     means = [float(np.nanmean(column)) if has else None for column, has in zip(table.T, known, strict=True)]
     return float(np.mean(scores)), means

@@ -11,6 +11,7 @@ Written here because torchmetrics gives 0.0 for a class that is absent and avera
 from __future__ import annotations
 
 import numpy as np
+from scipy.stats import rankdata
 
 from fer_id.evaluation.predictions import Judged
 from fer_id.evaluation.scores import Floats, Ints, ratio
@@ -68,16 +69,6 @@ def _one_class(score: Floats, positive: np.ndarray, groups: Ints, n_groups: int)
 
 def _midranks(score: Floats, groups: Ints) -> Floats:
     """Rank each score within its group, from 1; equal scores share the middle of their ranks."""
-    order = np.lexsort((score, groups))
-    group, value = groups[order], score[order]
-    new_group = np.ones(len(score), dtype=np.bool_)
-    new_group[1:] = group[1:] != group[:-1]
-    new_value = new_group.copy()
-    new_value[1:] |= value[1:] != value[:-1]
-    first = np.flatnonzero(new_value)
-    last = np.append(first[1:], len(score)) - 1
-    middle = ((first + last) / 2)[np.cumsum(new_value) - 1]
-    start = np.flatnonzero(new_group)[np.cumsum(new_group) - 1]
-    ranks = np.empty(len(score))
-    ranks[order] = middle - start + 1
-    return ranks
+    by_group_and_score = rankdata(groups * (len(score) + 1) + rankdata(score, method="dense"))
+    sizes = np.bincount(groups)
+    return np.asarray(by_group_and_score - (np.cumsum(sizes) - sizes)[groups])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.evaluation.duplicates import Duplicates
@@ -24,7 +24,9 @@ def summarise(
     """
     values, split = np.unique(np.asarray(splits, dtype=str), return_inverse=True)
     names: list[str] = values.tolist()
-    conflicts = _conflicting_contents(duplicates, split, labels)
+    labelled = pd.DataFrame({"split": split, "content": duplicates.content, "label": labels}).dropna()
+    several = labelled.groupby(["split", "content"])["label"].nunique() > 1
+    conflicts = several.groupby("split").sum()  # by split, the distinct images under more than one label in it
     copies = np.zeros((int(duplicates.content.max(initial=-1)) + 1, len(names)), np.int64)
     np.add.at(copies, (duplicates.content, split), 1)
     twins = np.zeros(copies.shape, np.bool_)
@@ -39,7 +41,7 @@ def summarise(
                 name: {
                     "repeats": int(np.maximum(copies[:, s] - 1, 0).sum()),
                     "repeated": int((copies[:, s] > 1).sum()),
-                    "repeated_under_two_labels": conflicts.get(s, 0),
+                    "repeated_under_two_labels": int(conflicts.get(s, 0)),
                 }
                 for s, name in enumerate(names)
             },
@@ -59,15 +61,6 @@ def _across(names: Sequence[str], copies: NDArray[np.int64], present: NDArray[np
     """Count images of split a whose content (or a twin of it) is in split b: ``a in b`` -> number, for all a != b."""
     pairs = permutations(enumerate(names), 2)
     return {f"{a} in {b}": int(copies[present[:, j], i].sum()) for (i, a), (j, b) in pairs}
-
-
-def _conflicting_contents(
-    duplicates: Duplicates, split: NDArray[np.int64], labels: Sequence[str | None]
-) -> dict[int, int]:
-    """Count, per split number, the distinct images that occur in the split under more than one label."""
-    seen = {(s, c, label) for s, c, label in zip(split, duplicates.content, labels, strict=True) if label is not None}
-    of_image = Counter((int(s), int(c)) for s, c, _ in seen)
-    return Counter(s for (s, _), count in of_image.items() if count > 1)
 
 
 def label_conflicts(

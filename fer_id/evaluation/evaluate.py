@@ -50,23 +50,24 @@ class Evaluation:
 def evaluate(run: RunDir, options: Options | None = None) -> Evaluation:
     """Compute what ``predictions.parquet`` and ``metrics.json`` of a run should hold; nothing is written.
 
-    Raises:
-        DataError: the predictions contradict their contract, or have no such group column.
-        RunError: a file of the run is missing or damaged.
+    Raise DataError where the predictions contradict their contract or have no such group column, and RunError where a
+    file of the run is missing or damaged.
     """
     predictions, job = run.predictions(), run.job()
-    where, labels = run.path / "predictions.parquet", _label_space(class_names(predictions))
+    where, names = run.path / "predictions.parquet", class_names(predictions)
+    known = (space for space in SPACES.values() if space.names == names)
+    labels = next(known, LabelSpace("the run's classes", names))
     if job.store.provenance is None:
-        job_file = run.path / "job.json"
-        raise FerIdError(f"{job_file}: store.provenance is missing, so nothing may be reported; train again")
+        where = run.path / "job.json"
+        raise FerIdError(f"{where}: store.provenance is missing, so nothing may be reported; train again")
     check_predictions(predictions, labels, where)
     check_answers(predictions, labels, where)
     _require_every_subject(run, job, predictions)
     unit = calibration_unit(run.config(), predictions)
     evaluation = evaluate_predictions(predictions, labels, job, options or Options(), unit)
-    if (known := read_uncertainty(run.path)) is None:
+    if (uncertainty := read_uncertainty(run.path)) is None:
         return evaluation
-    return replace(evaluation, metrics=evaluation.metrics.model_copy(update={"uncertainty": known}))
+    return replace(evaluation, metrics=evaluation.metrics.model_copy(update={"uncertainty": uncertainty}))
 
 
 def evaluate_predictions(
@@ -113,8 +114,3 @@ def _require_every_subject(run: RunDir, job: Job, predictions: pd.DataFrame) -> 
             "job.json tests: rows were taken out. Remove the file and DONE, and say the same `fer-id train` command "
             "again: it predicts again, without training"
         )
-
-
-def _label_space(names: tuple[str, ...]) -> LabelSpace:
-    known = (space for space in SPACES.values() if space.names == names)
-    return next(known, LabelSpace("the run's classes", names))

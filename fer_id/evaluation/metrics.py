@@ -34,10 +34,8 @@ def compute_metrics(predictions: pd.DataFrame, labels: LabelSpace, provenance: s
 
     ``n_clips`` counts the labelled test clips. ``intervals`` holds the scores by name, and ``per_class.<label>.recall``
     and ``.f1``; ``calibration``, its ``calibrated`` and ``selective`` hold their own. An undefined value is None, and
-    ``reasons`` says why under its dotted name.
-
-    Raises:
-        DataError: the predictions contradict their contract, or the provenance is unknown.
+    ``reasons`` says why under its dotted name. Raise DataError where the predictions contradict their contract, or the
+    provenance is unknown.
     """
     check_predictions(predictions, labels)
     return score(predictions, labels, provenance)

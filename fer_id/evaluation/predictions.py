@@ -21,8 +21,6 @@ from fer_id.runs.configs import Config
 SPLITS = ("test", "validation", "calibration")
 """``calibration``: children of training and inner validation, predicted by cross-fitted models not trained on them."""
 
-_KEYS = ["clip_id", "fold", "split"]
-
 
 @dataclass(frozen=True)
 class Judged:
@@ -145,7 +143,8 @@ def check_predictions(predictions: pd.DataFrame, labels: LabelSpace, where: obje
 
     for column in ("clip_id", "subject_id"):
         _add(problems, predictions, predictions[column].isna().to_numpy(), f"{column} is empty")
-    _add(problems, predictions, predictions.duplicated(_KEYS).to_numpy(), "(clip_id, fold, split) occurs twice")
+    twice = predictions.duplicated(["clip_id", "fold", "split"]).to_numpy()
+    _add(problems, predictions, twice, "(clip_id, fold, split) occurs twice")
     _add(problems, predictions, ~predictions["split"].isin(SPLITS).to_numpy(), f"split is none of {', '.join(SPLITS)}")
     for column in ("label", "predicted"):
         known = predictions[column].isna() | predictions[column].isin(labels.names)

@@ -26,15 +26,11 @@ def make_folds(
 ) -> list[Fold]:
     """Make all folds of a protocol; they depend on the seed and on the table alone.
 
-    Args:
-        clips: one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
-            ``for_training`` and ``for_evaluation`` (bool) where consent limits the use of a subject.
-        images: ``subject_id`` names a group of near-identical images (a benchmark), not a person.
-        deduplicate: leave repeats out of training; only where ``images``.
-
-    Raises:
-        DataError: a split is missing or empty, the group column does not exist, too few groups.
-        LeakageError: a subject stands in two splits of one fold.
+    ``clips`` has one row per clip, as in a store; of several stores with ``store`` and, for images, ``picture``; with
+    ``for_training`` and ``for_evaluation`` (bool) where consent limits the use of a subject. With ``images``,
+    ``subject_id`` names a group of near-identical images (a benchmark), not a person, and ``deduplicate`` leaves
+    repeats out of training. Raise DataError where a split is missing or empty, the group column does not exist, or
+    there are too few groups, and LeakageError where a subject stands in two splits of one fold.
     """
     folds = [_official(clips)] if config.name == "official" else _grouped(clips, config, seed)
     unlabelled = clips["label"].isna().to_numpy()
@@ -216,11 +212,8 @@ def check_folds(clips: pd.DataFrame, folds: list[Fold], *, few: bool, allow_repe
     """Check that folds leak no subject and can be trained.
 
     Earlier clips of a tested child (``own``) may be in training. With ``few`` training groups, as in an adaptation
-    curve, a class may be absent from training.
-
-    Raises:
-        LeakageError: a subject is in two splits of a fold, unless ``allow_repeats``.
-        DataError: a class without a training clip, or no labelled validation clip to choose the best epoch by.
+    curve, a class may be absent from training. Raise LeakageError where a subject is in two splits of a fold, unless
+    ``allow_repeats``; DataError for a class without a training clip, or a fold without a labelled validation clip.
     """
     problems, lacking = Problems("the splits share subjects"), Problems("a fold cannot be trained")
     subjects, labels = clips["subject_id"].astype(str).to_numpy(), clips["label"].to_numpy()

@@ -1,4 +1,4 @@
-"""timm backbones as encoders of 64x64 crops.
+"""timm backbones as encoders of 64x64 crops, and a survey of those that can be built.
 
 At 64x64 a network made for 224x224 ends in a 2x2 map. Backbones are therefore built with half the stride at their
 entrance (the first strided layer of a convolutional stem, the patch of a transformer), so that the last map is 4x4 or
@@ -12,19 +12,23 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple, TypedDict
 
 import timm
 import torch
+from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from fer_id.errors import CheckpointError, ConfigError, Problems
 from fer_id.models.checkpoint import is_finite, read_tensors, usable
+from fer_id.models.config import TIMM
 from fer_id.models.encoders import HALVES, Encoder
-from fer_id.progress import say
+from fer_id.progress import say, track
 from fer_id.types import CROP
 
 MAP = 4  # smallest side of the last feature map of a backbone at 64x64
@@ -47,7 +51,15 @@ class TimmEncoder(Encoder):
         mean, std = (published.mean, published.std) if published is not None else (HALVES, HALVES)
         super().__init__(fit.dim, mean, std)
         self.any_size = not fit.sizes
-        self.net = _create(name, fit, pretrained=pretrained, weights=weights)
+        self.net: nn.Module
+        if weights is not None:
+            self.net = _from_file(name, fit, weights)
+        elif pretrained:
+            self.net = _download(name, fit)
+        else:
+            self.net = timm.create_model(name, num_classes=0, **fit.sizes)
+        if fit.halve:
+            _halve_stem(self.net)
 
     def features(self, images: Tensor) -> Tensor:
         return self.net(images)  # type: ignore[no-any-return]
@@ -128,18 +140,6 @@ def _try(name: str, sizes: Sizes, halve: bool) -> Fit:
         return Fit(sizes, halve, net(images).shape[-1], side)
 
 
-def _create(name: str, fit: Fit, *, pretrained: bool, weights: str | None) -> nn.Module:
-    if weights is not None:
-        net = _from_file(name, fit, weights)
-    elif pretrained:
-        net = _download(name, fit)
-    else:
-        net = timm.create_model(name, num_classes=0, **fit.sizes)
-    if fit.halve:
-        _halve_stem(net)
-    return net
-
-
 def _download(name: str, fit: Fit) -> nn.Module:
     try:
         with _silent():
@@ -185,15 +185,12 @@ def _reason(error: Exception) -> str:
 @contextmanager
 def _silent() -> Iterator[None]:
     """Keep the libraries' own logs, which list every key of a foreign file, from the terminal."""
-    loggers = [logging.getLogger(name) for name in ("timm", "huggingface_hub")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL + 1)
+    disabled = logging.root.manager.disable
+    logging.disable()
     try:
         yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
 
 
 def _first_line(error: Exception, otherwise: str = "") -> str:
@@ -212,3 +209,41 @@ def _halve_stem(net: nn.Module) -> None:
     stride = conv.stride[0] // 2
     conv.stride = (stride, stride)
     conv.padding = tuple((k - stride + 1) // 2 for k in conv.kernel_size)
+
+
+class Backbone(NamedTuple):
+    """A timm model at 64x64."""
+
+    name: str
+    family: str  # module of timm that defines it, such as ``resnet``
+    side: int | None  # cells a side of its last feature map; 0 where it ends in tokens; None where it cannot be built
+    reason: str  # reason why it cannot be built, or empty
+
+
+def survey(pattern: str) -> Iterator[Backbone]:
+    """Try every timm model whose name matches a pattern with ``*``, on the meta device; ConfigError where none does."""
+    names = timm.list_models(pattern)
+    if not names:
+        raise ConfigError(f"{TIMM}{pattern}: timm has no model of such a name")
+    for name in track(names, "timm at 64x64"):
+        family = model_entrypoint(name).__module__.rpartition(".")[2]
+        try:
+            yield Backbone(name, family, fit_to_crop(name).side, "")
+        except ConfigError as refusal:
+            yield Backbone(name, family, None, str(refusal).partition(" images (")[2].removesuffix("); choose another"))
+
+
+def family_rows(backbones: Iterable[Backbone]) -> Iterator[list[str]]:
+    """Yield a row for each family, by name: number that can be built, last maps, and the others with their reasons."""
+    families = groupby(sorted(backbones, key=attrgetter("family")), attrgetter("family"))
+    for family, members in ((family, list(members)) for family, members in families):
+        sides = [member.side for member in members if member.side is not None]
+        maps = [
+            f"{side}x{side}" + (" (coarse)" if side < MAP else "") if side else "tokens" for side in sorted({*sides})
+        ]
+        refused: dict[str, list[str]] = {}
+        for member in members:
+            if member.side is None:
+                refused.setdefault(member.reason, []).append(member.name)
+        reasons = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in refused.items())
+        yield [family, f"{len(sides)} of {len(members)}", ", ".join(maps), reasons.replace("|", "/")]

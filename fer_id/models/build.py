@@ -1,24 +1,18 @@
-"""Construction of a model from a ModelConfig.
+"""Construction of a model from a ModelConfig, and its cost in parameters and multiply-adds.
 
-The paper's five models are points of the grid encoder x head. Their recommended configs:
-
-=================  =================================  ======  ==============================================
-name               encoder                            head    notes
-=================  =================================  ======  ==============================================
-shallow_cnn        shallow                            mean
-resnet50           timm:resnet50                      mean
-efficientnet_b0    timm:efficientnet_b0               mean
-compact_vit        timm:vit_tiny_patch16_224          mean    built with patch 8 at 64x64: 64 tokens
-cnn_lstm           conv4                              lstm    hidden: 128
-=================  =================================  ======  ==============================================
-
-The paper names no compact ViT; ours is ViT-Ti (Touvron et al., 2021; Steiner et al., 2022): 12 blocks of width 192 with
-three heads.
+The paper's five models are points of the grid encoder x head, the first five of :data:`fer_id.models.config.MODELS`. It
+names no compact ViT; ours is ViT-Ti (Touvron et al., 2021; Steiner et al., 2022): 12 blocks of width 192 with three
+heads, built with patch 8 at 64x64, so with 64 tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from fer_id.errors import ConfigError, Problems
 from fer_id.labels import LabelSpace
@@ -40,8 +34,9 @@ from fer_id.models.heads import (
     Transformer,
 )
 from fer_id.models.network import ClipClassifier, LandmarkStream
+from fer_id.types import CROP, LANDMARKS
 
-__all__ = ["HEAD_CLASSES", "ModelConfig", "build_model"]
+__all__ = ["HEAD_CLASSES", "ModelConfig", "ModelCost", "build_model", "model_cost"]
 
 HEAD_CLASSES: dict[str, Callable[[int, int, float], Head]] = {
     "mean": Mean,
@@ -89,3 +84,49 @@ def _build_encoder(config: ModelConfig) -> Encoder:
     if config.weights is not None:
         load_into(encoder, config.weights, part="encoder")
     return encoder
+
+
+@dataclass(frozen=True)
+class ModelCost:
+    """Cost of a model, by the names in its config."""
+
+    name: str
+    encoder: str
+    head: str
+    parameters: int  # number of trainable parameters, classifier included
+    frame: int  # multiply-adds of encoding one 64x64 frame
+    clip: int  # multiply-adds of one clip, head and classifier included
+
+
+def model_cost(config: ModelConfig, classes: int = 5, frames: int = 10) -> ModelCost:
+    """Return the cost of a model for clips of ``frames`` frames; raise ConfigError where the config is invalid.
+
+    Multiply-adds are those of convolutions and matrix products: half the operations of ``torch.utils.flop_counter``.
+    Biases, norms, activations and pooling are left out, as is usual.
+    """
+    with torch.device("meta"):
+        model = build_model(replace(config, pretrained=False, weights=None), classes).eval()
+    with torch.no_grad():
+        frame, features = _counted(
+            lambda: model.encode(
+                torch.zeros(1, 1, 3, CROP, CROP, device="meta"),
+                landmarks=torch.zeros(1, 1, LANDMARKS, 2, device="meta"),
+            )
+        )
+        valid = torch.ones(1, frames, dtype=torch.bool, device="meta")
+        head, _ = _counted(lambda: model.classify(model.pool(features.expand(1, frames, -1), valid)))
+    return ModelCost(
+        name=config.name,
+        encoder=config.encoder,
+        head=config.head,
+        parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        frame=frame,
+        clip=frames * frame + head,
+    )
+
+
+def _counted(compute: Callable[[], Tensor]) -> tuple[int, Tensor]:
+    """Return the multiply-adds of a computation, and its result."""
+    with FlopCounterMode(display=False) as counter:
+        result = compute()
+    return int(counter.get_total_flops()) // 2, result

@@ -26,10 +26,8 @@ MODEL = "model."  # prefix of the model's weights in a training checkpoint, wher
 CONTAINERS = ("state_dict", "model")
 """Keys under which a file may hold its weights: that of Lightning and timm, and a common older one."""
 
-
 REFUSED = re.compile(r"unsupported GLOBAL:? (?:GLOBAL )?([\w.]+)", re.IGNORECASE)
 """Message of torch's weights-only reader about a file with more than weights and plain containers."""
-
 
 NARROW = (torch.float16, torch.bfloat16)  # formats that convert to float32 without loss
 _LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."

@@ -37,31 +37,20 @@ TRANSFORMER_HEADS = 4  # attention heads of the ``transformer`` head; ``hidden``
 class ModelConfig:
     """Model configuration: an encoder (frame -> feature) and a temporal head (features -> clip).
 
-    Attributes:
-        name: name of the model in tables, without other effect.
-        encoder: ``conv4`` | ``shallow`` | ``timm:<any timm name>``.
-        head: how the features of the frames become that of the clip, see ``HEADS``.
-        hidden: size of the state of the recurrent and transformer heads; the other heads have no such state.
-        dropout: probability in [0, 1) of dropping a pooled feature before the classifier (and inside ``transformer``).
-        pretrained: download timm's published weights.
-        weights: local file of published encoder weights instead (safetensors, or a torch file of weights alone).
-        widths: channels of each block of ``conv4`` (four) or ``shallow`` (two or three); empty: the encoder's own.
-        convs: convolutions in each block, likewise.
-        residual: add to each convolution after the first of a block its own input (``conv4``, ``shallow``).
-        landmarks: size of the feature of a second stream on the normalised landmarks; 0: frames alone.
+    ``conv4`` has four blocks, ``shallow`` two or three; ``widths``, ``convs`` and ``residual`` are settings of these.
     """
 
-    name: str = setting("cnn_lstm", kind=PATH)
-    encoder: str = "conv4"
+    name: str = setting("cnn_lstm", kind=PATH)  # of the model in tables, without other effect
+    encoder: str = "conv4"  # ``conv4`` | ``shallow`` | ``timm:<any timm name>``
     head: str = setting("lstm", help=f"{', '.join(HEADS)}; of model=timm:NAME mean, unless said otherwise")
-    hidden: int = setting(128, min=1, max=LARGEST_WIDTH)
-    dropout: float = setting(0.0, min=0, below=1)
-    pretrained: bool = False
-    weights: str | None = None
-    widths: list[int] = setting([], min=1, max=LARGEST_WIDTH)
-    convs: list[int] = setting([], min=1, max=64)
-    residual: bool = False
-    landmarks: int = setting(0, min=0, max=LARGEST_WIDTH)
+    hidden: int = setting(128, min=1, max=LARGEST_WIDTH)  # size of the state of a recurrent or transformer head
+    dropout: float = setting(0.0, min=0, below=1)  # of pooled features before the classifier, and in ``transformer``
+    pretrained: bool = False  # download timm's published weights
+    weights: str | None = None  # local file of published encoder weights instead (safetensors, or torch weights alone)
+    widths: list[int] = setting([], min=1, max=LARGEST_WIDTH)  # channels of each block; empty: the encoder's own
+    convs: list[int] = setting([], min=1, max=64)  # convolutions in each block, likewise
+    residual: bool = False  # add to each convolution after the first of a block its own input
+    landmarks: int = setting(0, min=0, max=LARGEST_WIDTH)  # size of the feature of a second stream; 0: frames alone
 
 
 MODELS = {

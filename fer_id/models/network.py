@@ -10,15 +10,9 @@ from fer_id.models.encoders import Encoder
 from fer_id.models.heads import Head
 from fer_id.types import LANDMARKS
 
-_LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
-
 
 class LandmarkStream(nn.Module):
-    """Landmarks (B, T, 68, 2) in crop pixels -> features (B, T, L); zero where a frame has no landmarks.
-
-    Args:
-        dim: L.
-    """
+    """Landmarks (B, T, 68, 2) in crop pixels -> features (B, T, ``dim``); zero where a frame has no landmarks."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -38,11 +32,9 @@ def normalised(landmarks: Tensor) -> Tensor:
     Position, size and tilt of the head are removed; movements of an expression remain. NaN where a point is missing or
     the eyes coincide.
     """
-    left, right = landmarks[..., _LEFT_EYE, :].mean(-2), landmarks[..., _RIGHT_EYE, :].mean(-2)
+    left, right = (landmarks[..., eye, :].mean(-2) for eye in (slice(36, 42), slice(42, 48)))
     x, y = (right - left).unbind(-1)
-    level = torch.stack(
-        [torch.stack([x, y], -1), torch.stack([-y, x], -1)], -2
-    )  # rows: axis through the eyes, and downwards
+    level = torch.stack([x, y, -y, x], -1).reshape(*x.shape, 2, 2)  # rows: axis through the eyes, and downwards
     about = landmarks - ((left + right) / 2).unsqueeze(-2)
     return about @ level.transpose(-1, -2) / (x**2 + y**2)[..., None, None]
 
@@ -53,20 +45,12 @@ class ClipClassifier(nn.Module):
 
     ``dropout`` is the probability of dropping a pooled feature before the classifier. ``landmarks`` is a second stream,
     whose features are appended to the encoder's; None: frames alone.
-
-    Attributes:
-        config: what it was built from; None where its parts were put together by hand.
     """
 
-    config: ModelConfig | None = None
+    config: ModelConfig | None = None  # what it was built from; None where its parts were put together by hand
 
     def __init__(
-        self,
-        encoder: Encoder,
-        head: Head,
-        classes: int,
-        dropout: float = 0.0,
-        landmarks: LandmarkStream | None = None,
+        self, encoder: Encoder, head: Head, classes: int, dropout: float = 0.0, landmarks: LandmarkStream | None = None
     ) -> None:
         super().__init__()
         self.encoder = encoder

@@ -54,7 +54,10 @@ class Display:
 
     def rgb(self, frame: Any) -> NDArray[np.uint8]:
         """Return a PyAV ``VideoFrame`` as uint8 (H, W, 3), RGB."""
-        image: NDArray[np.uint8] = to_bt709(frame) if is_hdr(frame) else self._converted(frame)
+        if is_hdr(frame):
+            image = to_bt709(frame)
+        else:
+            image = np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
         if frame.interlaced_frame:
             image = without_combs(image)
         if self._coded == (frame.width, frame.height):
@@ -65,9 +68,6 @@ class Display:
             image = _resized(image, *self._size)
         matrices = [bytes(item) for item in frame.side_data if item.type.name == "DISPLAYMATRIX"]
         return oriented(image, np.frombuffer(matrices[0], np.int32).reshape(3, 3) if matrices else None)
-
-    def _converted(self, frame: Any) -> NDArray[np.uint8]:
-        return np.asarray(self._reformatter.reformat(frame, format="rgb24").to_ndarray(), np.uint8)
 
 
 def oriented(image: NDArray[np.uint8], matrix: NDArray[np.int32] | None) -> NDArray[np.uint8]:

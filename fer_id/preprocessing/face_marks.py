@@ -34,17 +34,15 @@ class Mark:
     row: str = ""  # origin of the mark for messages, such as ``faces.csv, line 2``
 
 
-class MarkedFace:
-    """Choice of the target by :func:`follow_marks`, instead of a :class:`fer_id.preprocessing.tracking.Follower`.
-    ``places`` maps moments to the target's index among the faces of that frame; no entry where the target is absent."""
-
-    restarts = 0
+class MarkedFace(Follower):
+    """Result of :func:`follow_marks`: ``places`` maps moments to the target's index among the faces of that frame, and
+    has no entry where the target is absent."""
 
     def __init__(self, places: Mapping[float, int]) -> None:
+        super().__init__()
         self._places = places
 
     def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """Return the marked face among the faces of a frame, None where it is absent."""
         place = self._places.get(float(time))
         return None if place is None else faces[place]
 

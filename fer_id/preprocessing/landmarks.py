@@ -102,11 +102,9 @@ class FaceLandmarker:
         with FaceLandmarker() as landmarker:
             faces = landmarker.detect(image)
 
-    Args:
-        bundle: the model file; None finds or fetches it, see :func:`fer_id.preprocessing.landmarker_file.find_bundle`.
-        max_faces: largest number of faces per image.
-        confidence: threshold in [0, 1] of both the detector and the mesh's presence score.
-        blendshapes: also return the 52 expression coefficients.
+    ``bundle`` is the model file; None finds or fetches it, see
+    :func:`fer_id.preprocessing.landmarker_file.find_bundle`. ``confidence`` is the threshold in [0, 1] of both the
+    detector and the mesh's presence score; with ``blendshapes`` the faces have the 52 expression coefficients, too.
 
     Raise ConfigError where the model file, mediapipe or a system library of it is missing, or the system cannot keep
     MediaPipe from the network.

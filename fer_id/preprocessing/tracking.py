@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,13 +36,6 @@ class Seen(NamedTuple):
     # left, top, right, bottom of every face in the frame, as shares of the picture's width and height
     boxes: tuple[Box, ...] = ()
     chosen: int | None = None  # index of the target in ``boxes``; None where the target is absent
-
-
-class Chooser(Protocol):
-    """Choice of the target's face: a :class:`Follower`, or :class:`fer_id.preprocessing.face_marks.MarkedFace`."""
-
-    def choose(self, faces: list[Face], time: float, width: int, height: int) -> Face | None:
-        """Return the target's face among the faces of a frame, None where it is absent."""
 
 
 class Follower:
@@ -86,17 +79,13 @@ def follow_face(
     *,
     min_eye_distance: float,
     gray: bool = False,
-    follower: Chooser | None = None,
+    follower: Follower | None = None,
 ) -> Iterator[Seen]:
     """Yield the target's aligned crop in every frame, uint8 (H, W, 3), RGB, or the reason of a missing frame.
 
-    Args:
-        frames: see :func:`fer_id.preprocessing.video.sample_frames`.
-        times: seconds of each frame.
-        landmarker: with ``max_faces`` of :data:`MOST_FACES`.
-        min_eye_distance: pixels between the eye centres below which a face is too small.
-        gray: without colour, as FER2013.
-        follower: chooses the target's face; a new :class:`Follower` by default.
+    ``frames`` are those of :func:`fer_id.preprocessing.video.sample_frames` at ``times`` (s); the landmarker has
+    ``max_faces`` of :data:`MOST_FACES`. A face with less than ``min_eye_distance`` pixels between the eye centres is
+    too small. ``gray``: without colour, as FER2013. ``follower`` chooses the target's face; by default a new one.
     """
     follower = follower or Follower()
     for image, time in zip(frames, times, strict=True):

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from fer_id.errors import ConfigError
+from fer_id.models.build import model_cost
 from fer_id.models.config import OWN_MODULE
-from fer_id.models.cost import model_cost
 from fer_id.models.network import ClipClassifier
 from fer_id.runs.configs import TrainerSection
 from fer_id.runs.job import Cost, Job

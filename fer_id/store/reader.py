@@ -32,13 +32,8 @@ _MAPS = 384  # memory maps kept open at once: each holds a file descriptor, and 
 
 
 class ClipStore:
-    """Store opened for reading: ``ClipStore.open(path)``.
-
-    Attributes:
-        path: the folder.
-        card: its :class:`StoreCard`.
-        clips: one row per clip, :data:`CLIP_COLUMNS` and the group columns.
-    """
+    """Store opened for reading: ``ClipStore.open(path)``. Its table ``clips`` has one row per clip,
+    :data:`CLIP_COLUMNS` and the group columns."""
 
     def __init__(self, path: Path, card: StoreCard, clips: pd.DataFrame) -> None:
         self.path, self.card, self.clips = path, card, clips

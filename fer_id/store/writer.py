@@ -29,15 +29,11 @@ SHARD_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 class ClipStoreWriter:
     """Writer of a store, clip by clip in constant memory; the folder appears whole when the ``with`` block succeeds.
 
-    An existing store is replaced only with ``overwrite``.
+    An existing store is replaced only with ``overwrite``. Until the block ends its ``card`` may be changed, and the
+    folder ``draft``, which becomes the store, takes additional files such as pictures.
 
-    Attributes:
-        card: may still be changed until the block ends.
-        draft: inside the block, the folder that becomes the store; for additional files such as pictures.
-
-    Example:
-        >>> with ClipStoreWriter(path, card) as writer:  # doctest: +SKIP
-        ...     writer.add_clip({"clip_id": "a-0", "subject_id": "a", "label": "happy"}, frames)
+    >>> with ClipStoreWriter(path, card) as writer:  # doctest: +SKIP
+    ...     writer.add_clip({"clip_id": "a-0", "subject_id": "a", "label": "happy"}, frames)
     """
 
     def __init__(self, path: str | Path, card: StoreCard, *, overwrite: bool = False) -> None:

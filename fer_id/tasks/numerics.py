@@ -77,14 +77,16 @@ def measure(
     The random state is restored. A candidate without an operator in its precision is left out with a message. The
     ``shape`` is that of a training batch, (B, T), of which a CPU times a part: see :data:`FRAMES`.
     """
-    shape = _timed_shape(shape, device)
+    clips, frames = shape
+    if device.type != "cuda":
+        clips = min(clips, max(2, FRAMES // frames))  # a batch norm needs two
     timed: list[Numerics] = []
     shortest = float("inf")
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         for precision, memory_format in itertools.product(precisions, formats):
             if not supports(precision, device):
                 continue
-            step = _training_step(model, shape, device, precision, memory_format)
+            step = _training_step(model, (clips, frames), device, precision, memory_format)
             try:
                 first = _seconds(step)  # includes set-up
             except RuntimeError as problem:
@@ -97,12 +99,6 @@ def measure(
             seconds = first if hopeless else min(_seconds(step) for _ in range(STEPS))
             timed.append(Numerics(precision, memory_format, seconds))
     return sorted(timed, key=lambda candidate: candidate.seconds)
-
-
-def _timed_shape(shape: Sequence[int], device: torch.device) -> tuple[int, int]:
-    """Return (B, T) of a timed step: on a CPU as many clips as :data:`FRAMES` allows, at least two (batch norm)."""
-    clips, frames = shape
-    return (clips if device.type == "cuda" else min(clips, max(2, FRAMES // frames)), frames)
 
 
 def _training_step(

@@ -22,7 +22,7 @@ from fer_id.files import read_json
 from fer_id.inputs import MOST_ANNOTATIONS, read_text
 from fer_id.shapes import LATEST_S, Number, Seconds, Text, misfits, record, shown
 from fer_id.video.boris_writer import NOBODY, SHA256_MARK, SUBJECT_MARK, is_models
-from fer_id.video.corrections import Corrected, Opinion, corrected, opinion
+from fer_id.video.corrections import Corrected, Opinion, opinion
 
 OFFSET, SUBJECT = "Time offset (s)", "Subject"
 NEEDED = ("Observation id", "Behavior", "Start (s)", "Stop (s)", OFFSET)
@@ -256,7 +256,7 @@ def _of_observation(path: Path, name: str) -> Corrected:
     """Return the file without opinions; the observation's name identifies the video."""
     video, _, rest = name.rpartition(SHA256_MARK)
     sha256, _, subject = rest.partition(SUBJECT_MARK)
-    return corrected(path, video.strip(), sha256.strip(), subject.strip())
+    return Corrected(path, video.strip(), sha256.strip(), subject.strip())
 
 
 def _opinion(start: float, end: float, label: str) -> Opinion:

@@ -29,13 +29,20 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Corrected:
-    """Content of a file that a person corrected."""
+    """Content of a file that a person corrected; DataError where ``sha256`` is no checksum: it belongs to no video."""
 
     path: Path
     video: str  # name of the reviewed video
     sha256: str  # of its content
     subject: str  # pseudonym of the person whose face was tracked; empty: unknown
     opinions: tuple[Opinion, ...] = ()  # ordered by time
+
+    def __post_init__(self) -> None:
+        if not _SHA256.fullmatch(self.sha256):
+            raise DataError(
+                f"{self.path}: does not say which video it belongs to; expected a file that `fer-id predict` made and "
+                "a person corrected"
+            )
 
     def holding(self, opinions: Iterable[Opinion]) -> Corrected:
         """Return a copy with these opinions."""
@@ -54,16 +61,6 @@ class Corrected:
                 if place.is_file():
                     return _digest(place, place.stat().st_mtime_ns) == self.sha256
         return _file_name(self.video) in map(_file_name, spelled)
-
-
-def corrected(path: Path, video: str, sha256: str, subject: str) -> Corrected:
-    """Return a file without opinions; DataError where ``sha256`` is no checksum, so that it belongs to no video."""
-    if not _SHA256.fullmatch(sha256):
-        raise DataError(
-            f"{path}: does not say which video it belongs to; expected a file that `fer-id predict` made and a person "
-            "corrected"
-        )
-    return Corrected(path, video, sha256, subject)
 
 
 def opinion(start_s: float, end_s: float, label: str, expected: str) -> Opinion:

@@ -19,11 +19,10 @@ from xml.etree import ElementTree as ET
 from fer_id.errors import DataError, Problems
 from fer_id.inputs import MOST_ANNOTATIONS, MOST_NESTING, read_bytes
 from fer_id.shapes import shown
-from fer_id.video.corrections import Corrected, Opinion, corrected, opinion
+from fer_id.video.corrections import Corrected, Opinion, opinion
 from fer_id.video.timeline import ANSWERED, NO_FACE, Timeline
 
 ABOUT, EMOTION, REVIEW, GAPS, CORRECTED = "about", "emotion", "for_review", "no_face", "corrected"
-TIERS = (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED)
 VOCABULARY = "emotions"
 
 VIDEO, VIDEO_SHA256, SUBJECT = "fer_id video", "fer_id video sha256", "fer_id subject"
@@ -49,7 +48,7 @@ def write(timeline: Timeline, media: str) -> bytes:
     eaf = Eaf(author="fer_id")
     eaf.remove_tier("default")
     _add_vocabulary(eaf, timeline.labels.names)
-    for tier in TIERS:
+    for tier in (ABOUT, EMOTION, REVIEW, GAPS, CORRECTED):
         eaf.add_tier(tier, ling=VOCABULARY if tier in (EMOTION, CORRECTED) else "default-lt")
     kind = mimetypes.guess_type(timeline.video.path.name)[0] or "video/mp4"
     eaf.add_linked_file(media, relpath=media, mimetype=kind)  # ELAN takes its addresses as they are, spaces and all
@@ -110,7 +109,7 @@ def read(path: Path) -> Corrected:
         raise DataError(f"{path}: has no tier {CORRECTED!r}; its tiers are {names[:300] or 'none'}")
     properties = {item.get("NAME"): (item.text or "").strip() for item in root.iter("PROPERTY")}
     video, sha256, subject = (properties.get(name, "") for name in (VIDEO, VIDEO_SHA256, SUBJECT))
-    file, problems = corrected(path, video, sha256, subject), Problems(str(path))
+    file, problems = Corrected(path, video, sha256, subject), Problems(str(path))
     origin = _origin(root, file, problems)
     slots = _time_slots(root, problems)
     opinions = list[Opinion]()

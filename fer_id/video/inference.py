@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from fer_id.errors import DataError, RunError
 from fer_id.files import sha256
 from fer_id.labels import LabelSpace
-from fer_id.preprocessing.face_marks import Mark, MarkedFace, follow_marks
+from fer_id.preprocessing.face_marks import Mark, follow_marks
 from fer_id.preprocessing.landmarks import FaceLandmarker
 from fer_id.preprocessing.tracking import FOUND, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.video import check_damage, gap_s, pictures_end, sample_frames, video_facts
@@ -77,11 +77,9 @@ def predict_windows(
 ) -> VideoPrediction:
     """Track the face through the whole video and classify every window of ``model.frames`` frames.
 
-    Args:
-        landmarker: with ``max_faces`` of ``MOST_FACES``.
-        stride: frames from one window to the next, at most ``model.frames``.
-        reacquire_s: see :class:`fer_id.preprocessing.tracking.Follower`; ignored with marks.
-        marks: positions of the face to track; without marks the larger, more central face is tracked.
+    The landmarker has ``max_faces`` of ``MOST_FACES``; ``stride``, at most ``model.frames``, is the number of frames
+    from one window to the next. With ``marks`` the face at these positions is tracked, otherwise the larger, more
+    central face, as :class:`fer_id.preprocessing.tracking.Follower` explains ``reacquire_s``.
 
     Raise MarkError where a mark is on no face; DataError where the video is damaged, most of its pictures are, or it is
     shorter than half a frame; RunError where a logit is NaN or infinite.
@@ -91,7 +89,7 @@ def predict_windows(
     if not cuts:
         raise DataError(f"{video.path}: no frame in it")
     outcomes, face_counts = list[str](), list[int]()
-    follower: Follower | MarkedFace = Follower(reacquire_s=reacquire_s)
+    follower = Follower(reacquire_s=reacquire_s)
     if marks:
         follower = follow_marks(video.path, marks, times.tolist(), model.fps, landmarker)
     tracked = follow_face(

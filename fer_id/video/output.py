@@ -31,8 +31,6 @@ RECORD = "prediction.json"  # written last; marks a folder as an output of ``fer
 ERASURE = (
     "This folder is about a person, and outside of every store: if consent ends, whoever keeps it has to delete it."
 )
-NO_FACE_ANYWHERE = "No face in any frame"
-NOT_READABLE_ANYWHERE = "The face cannot be read in any frame"
 
 THUMBNAILS = "thumbnails"
 """Folder beside the page. The page links its pictures and does not embed them: a copied page shows no face."""
@@ -67,9 +65,9 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
         figure.savefig(png, format="png", dpi=_DPI)
     thumbnails = _thumbnails(timeline)
     content = {
-        "windows.csv": _csv(windows),
+        "windows.csv": table_csv(windows, "%.6g").encode(),
         "windows.parquet": windows.to_parquet(index=False),
-        "frames.csv": _csv(frames),
+        "frames.csv": table_csv(frames, "%.6g").encode(),
         "timeline.svg": picture,
         "timeline.png": png.getvalue(),
         "review.eaf": elan.write(timeline, media),
@@ -79,8 +77,27 @@ def write_outputs(timeline: Timeline, folder: Path, place: Path, consent: str) -
     }
     for name, data in content.items():
         atomic_write_bytes(folder / name, data)
-    page = folder / "index.html"
-    _write_page(page, timeline, thumbnails.keys(), picture=picture, place=place, media=media, consent=consent)
+    rows = timeline.windows.to_dict("records")
+    write_page(
+        folder / "index.html",
+        "predict.html.j2",
+        timeline=timeline,
+        about=timeline.about,
+        provenance=timeline.about.provenance,
+        sentences=sentences(timeline),
+        picture=data_uri(picture),
+        notes=notes(timeline),
+        rows=[_row(timeline, row, thumbnails.keys()) for row in rows[:_MOST_ROWS]],
+        settings=[(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
+        thumbnails=bool(thumbnails),
+        left_out=max(len(rows) - _MOST_ROWS, 0),
+        colours=[(name, colour(name)) for name in timeline.labels.names],
+        media=media,
+        place=place,
+        consent=consent,
+        erasure=ERASURE,
+        no_face=not outcomes(timeline)[FOUND],
+    )
     write_json(folder / RECORD, record(timeline, consent))
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
@@ -120,7 +137,7 @@ def sentences(timeline: Timeline) -> list[str]:
         reasons = "" if frames[NO_FACE] == len(timeline.frames) else f": {lost}"
         nobody = not frames[SOMEONE_ELSE] + frames[TOO_SMALL]
         return [
-            f"{NO_FACE_ANYWHERE if nobody else NOT_READABLE_ANYWHERE}.",
+            "No face in any frame." if nobody else "The face cannot be read in any frame.",
             f"The model says nothing about this video, and there is nothing to review ({looked} looked at{reasons}).",
         ]
     unsure = ", as the model is not sure enough" if timeline.about.threshold is not None else ""
@@ -154,40 +171,10 @@ def _labelled(table: pd.DataFrame, timeline: Timeline) -> pd.DataFrame:
     return table.assign(model_provenance=timeline.about.provenance, use="assists, does not diagnose")
 
 
-def _csv(table: pd.DataFrame) -> bytes:
-    return table_csv(table, "%.6g").encode()
-
-
 def _relative(video: Path, place: Path) -> str:
     """Return the video's path relative to the folder, with slashes (both may move together) and printable (for XML)."""
     path = Path(os.path.relpath(video.resolve(), place.resolve())).as_posix()
     return printable(path if path.startswith("../") else f"./{path}")
-
-
-def _write_page(
-    path: Path, timeline: Timeline, thumbnails: Set[str], *, picture: bytes, place: Path, media: str, consent: str
-) -> None:
-    rows = timeline.windows.to_dict("records")
-    write_page(
-        path,
-        "predict.html.j2",
-        timeline=timeline,
-        about=timeline.about,
-        provenance=timeline.about.provenance,
-        sentences=sentences(timeline),
-        picture=data_uri(picture),
-        notes=notes(timeline),
-        rows=[_row(timeline, row, thumbnails) for row in rows[:_MOST_ROWS]],
-        settings=[(_SETTINGS.get(name, name), value) for name, value in timeline.about.settings.items()],
-        thumbnails=bool(thumbnails),
-        left_out=max(len(rows) - _MOST_ROWS, 0),
-        colours=[(name, colour(name)) for name in timeline.labels.names],
-        media=media,
-        place=place,
-        consent=consent,
-        erasure=ERASURE,
-        no_face=not outcomes(timeline)[FOUND],
-    )
 
 
 def _row(timeline: Timeline, row: dict[Any, Any], thumbnails: Set[str]) -> dict[str, object]:

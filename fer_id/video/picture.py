@@ -77,15 +77,13 @@ def _draw_row(axes: Axes, timeline: Timeline, start: float, end: float) -> None:
     _stack(axes, timeline, windows, windows["status"] == ANSWERED, 1.0)
     _stack(axes, timeline, windows, windows["status"] == FOR_REVIEW, 0.45)
     axes.vlines(windows["from_s"], 0, 1, color=style.PAPER, linewidth=min(0.6, 120 / len(windows)))
-    gaps = [
-        (gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps() if gap.end_s > start and gap.start_s < end
-    ]
+    here = [gap for gap in timeline.gaps() if gap.end_s > start and gap.start_s < end]
+    gaps = [(gap.start_s, gap.end_s - gap.start_s) for gap in here]
     axes.broken_barh(gaps, (_FACES[0], 1 - _FACES[0]), facecolor=_ABSENT, alpha=0.75, linewidth=0, zorder=3)
     _draw_answers(axes, timeline, start, end)
     low, high = _FACES  # the lowest lane: dark where the face was found
     axes.broken_barh([(start, end - start)], (low, high - low), facecolor=style.MUTED, linewidth=0)
-    lost = [(gap.start_s, gap.end_s - gap.start_s) for gap in timeline.gaps()]
-    axes.broken_barh(lost, (low, high - low), facecolor=_ABSENT, linewidth=0)
+    axes.broken_barh(gaps, (low, high - low), facecolor=_ABSENT, linewidth=0)
     axes.set_xlim(start, end)
     axes.set_ylim(_FACES[0], 1)
     axes.set_yticks([0, 0.5, 1, sum(_LANE) / 2, sum(_FACES) / 2], ["0", "50\u202f%", "100\u202f%", "answer", "face"])

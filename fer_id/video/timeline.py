@@ -180,16 +180,12 @@ def judge_windows(
 ) -> pd.DataFrame:
     """Return the probabilities of every window with its status and answer.
 
-    Args:
-        times: from :func:`spans`.
-        valid: frames with a face, and all frames, of each window.
-        with_face: (N,), from :func:`with_face`.
-        logits: (N, K); ignored for a window without a face.
-        temperature: divides the logits for ``q_<class>``; None: those are NaN, and ``p_<class>`` decide.
-        threshold: top probability from which a window is answered; None: no window is.
-        least_face: share of a window's frames that must show the face for the model's output to count.
+    ``times`` is from :func:`spans`, the mask ``with_face`` (N,) from :func:`with_face`; ``valid`` has the frames with a
+    face, and all frames, of each window, of which the share ``least_face`` must show the face for the model's output,
+    ``logits`` (N, K), to count. ``temperature`` divides the logits for ``q_<class>``; None: those are NaN, and
+    ``p_<class>`` decide. ``threshold`` is the top probability from which a window is answered; None: no window is.
 
-    Returns: ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``;
+    Columns: ``window, start_s, end_s, from_s, to_s, n_frames, n_valid, status, answer, p_<class>, q_<class>``;
     ``answer`` is None unless answered; the probabilities of a window without a face, or with too little of it, are NaN.
     """
     enough = np.array([n_valid >= least_face * total - 1e-9 for n_valid, total in valid], np.bool_)

@@ -15,12 +15,8 @@ from fer_id.labels import TARGET
 
 def table(votes: dict[str, dict[str, str]], confidence: float = float("nan")) -> pd.DataFrame:
     """Tabulate votes ``{clip: {annotator: label}}``."""
-    rows = [
-        {"clip_id": clip, "annotator": who, "label": label, "confidence": confidence}
-        for clip, labels in votes.items()
-        for who, label in labels.items()
-    ]
-    return pd.DataFrame(rows)
+    rows = [(clip, who, label, confidence) for clip, labels in votes.items() for who, label in labels.items()]
+    return pd.DataFrame(rows, columns=["clip_id", "annotator", "label", "confidence"])
 
 
 def test_shares_are_votes_weighed_by_confidence() -> None:
@@ -42,15 +38,11 @@ def test_alpha_equals_the_published_example() -> None:
         "C": [None, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, None],
         "D": [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, None],
     }
-    votes = pd.DataFrame(
-        [
-            {"clip_id": f"c{unit:02d}", "annotator": who, "label": TARGET.names[code - 1], "confidence": float("nan")}
-            for who, codes in observers.items()
-            for unit, code in enumerate(codes)
-            if code is not None
-        ]
-    )
-    assert agreement(votes, TARGET)["alpha"] == pytest.approx(0.743, abs=5e-4)
+    votes = {
+        f"c{unit:02d}": {who: TARGET.names[codes[unit] - 1] for who, codes in observers.items() if codes[unit]}
+        for unit in range(12)
+    }
+    assert agreement(table(votes), TARGET)["alpha"] == pytest.approx(0.743, abs=5e-4)
 
 
 def test_the_ceiling_compares_each_annotator_with_the_majority_of_the_others() -> None:

@@ -18,6 +18,8 @@ from fer_id.labels import TARGET
 from fer_id.runs import records
 from fer_id.runs.metrics import Metrics
 
+from .conftest import predictions_table
+
 K = len(TARGET)
 FEW, MANY = (2, 9), (42, 48)  # subjects
 CALIBRATION = {"brier", "nll", "overconfidence", "ece"}
@@ -29,21 +31,16 @@ def cohort(seed: int, subjects: tuple[int, int], runs: int = 1) -> list[pd.DataF
     rng = np.random.default_rng(seed)
     names = [f"s{index}" for index in range(rng.integers(*subjects))]
     who = np.repeat(names, rng.integers(1, 12, len(names)))
-    truth, missing = rng.choice(K, len(who), p=(0.4, 0.3, 0.15, 0.1, 0.05)), rng.random(len(who)) < 0.1
+    truth = rng.choice(K, len(who), p=(0.4, 0.3, 0.15, 0.1, 0.05))
+    missing = np.flatnonzero(rng.random(len(who)) < 0.1)
     ability = dict(zip(names, rng.normal(1.2, 1, len(names)), strict=True))
     tables = []
     for _ in range(runs):
         logits = np.round(rng.normal(size=(len(who), K)), 1)  # ties happen
         logits[np.arange(len(who)), truth] += [ability[name] for name in who]
-        p = np.where(missing[:, None], np.nan, special.softmax(logits, axis=1))
-        q = np.where(missing[:, None], np.nan, special.softmax(logits / 2, axis=1))
-        predicted = np.where(missing, None, np.array(TARGET.names, object)[logits.argmax(axis=1)])
-        table = pd.DataFrame({"clip_id": [f"c{i}" for i in range(len(who))], "subject_id": who, "fold": "0"})
-        table = table.assign(split="test", label=np.array(TARGET.names)[truth], predicted=predicted, flagged=False)
-        for index, name in enumerate(TARGET.names):
-            table[f"logit_{name}"] = np.where(missing, np.nan, logits[:, index])
-            table[f"p_{name}"], table[f"q_{name}"] = p[:, index], q[:, index]
-        tables.append(table)
+        table, q = predictions_table(TARGET, truth, logits, who, missing=missing), special.softmax(logits / 2, axis=1)
+        q[missing] = np.nan
+        tables.append(table.assign(**{f"q_{name}": q[:, index] for index, name in enumerate(TARGET.names)}))
     return tables
 
 
@@ -60,8 +57,6 @@ def twins(table: pd.DataFrame) -> pd.DataFrame:
 def intervals_of(metrics: Metrics) -> dict[str, records.Interval | None]:
     """Return every interval of ``metrics.json``."""
     calibration, calibrated, selective = metrics.calibration, metrics.calibration.calibrated, metrics.selective
-    assert calibrated is not None
-    assert selective is not None
     assert set(calibration.intervals) == set(calibrated.intervals) == CALIBRATION
     assert set(selective.intervals) == SELECTIVE
     after = {f"calibrated.{name}": interval for name, interval in calibrated.intervals.items()}
@@ -101,18 +96,14 @@ def test_copying_every_clip_ten_times_narrows_no_interval_of_a_comparison(subjec
     assert copied.p == pytest.approx(once.p, nan_ok=True)
     for name, difference in once.differences.items():
         assert limits(copied.differences[name].interval) == pytest.approx(limits(difference.interval), nan_ok=True)
-    assert (copied.effect.g, copied.effect.superiority) == pytest.approx(
-        (once.effect.g, once.effect.superiority), nan_ok=True
-    )
-    for kind in ("g_interval", "superiority_interval"):
-        ours, theirs = (limits(getattr(comparison.effect, kind)) for comparison in (copied, once))
+    for kind in ("g", "superiority"):
+        assert getattr(copied.effect, kind) == pytest.approx(getattr(once.effect, kind), nan_ok=True)
+        ours, theirs = (limits(getattr(comparison.effect, f"{kind}_interval")) for comparison in (copied, once))
         assert ours == pytest.approx(theirs, abs=1e-6, nan_ok=True)
     single, ten = (contrast([run], [reference], K).interval for run, reference in (plain, tens))
     assert limits(ten) == pytest.approx(limits(single), nan_ok=True)
-    seeds, ten_seeds = (
-        {name: estimate.interval for name, estimate in mean_scores(runs, K).items()} for runs in (plain, tens)
-    )
-    assert_alike(seeds, ten_seeds)
+    means = (mean_scores(runs, K) for runs in (plain, tens))
+    assert_alike(*({name: estimate.interval for name, estimate in estimates.items()} for estimates in means))
 
 
 @pytest.mark.parametrize("subjects", [FEW, MANY])

@@ -20,9 +20,8 @@ def predicted_clips(draw):
     """Draw few clips of few classes, so that absent, never predicted and tied cases are common."""
     n = draw(st.integers(1, 30))
     truth = np.array(draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)))
-    logits = np.array(
-        draw(st.lists(st.lists(st.integers(-3, 3), min_size=5, max_size=5), min_size=n, max_size=n)), float
-    )
+    row = st.lists(st.integers(-3, 3), min_size=5, max_size=5)
+    logits = np.array(draw(st.lists(row, min_size=n, max_size=n)), float)
     subjects = draw(st.lists(st.sampled_from("abcd"), min_size=n, max_size=n))
     return truth, logits, subjects
 
@@ -136,30 +135,23 @@ def test_missing_columns_are_listed_together(random_table):
 
 def test_contradictions_of_the_contract_are_listed_together(random_table):
     table = random_table(TARGET)
-    table.loc[0, "logit_happy"] = np.nan
-    table.loc[1, "p_happy"] += 0.5
-    table.loc[2, "p_sad"] = np.inf
-    table.loc[3, "label"] = "contempt"
-    table.loc[4, "predicted"] = "joy"
-    table.loc[5, "split"] = "train"
-    table.loc[6, "subject_id"] = None
-    table.loc[7, "clip_id"] = table.loc[8, "clip_id"]
-    table.loc[9, "predicted"] = None
+    contradictions = [
+        ("logit_happy", np.nan, "a logit is NaN"),
+        ("p_happy", table.loc[1, "p_happy"] + 0.5, "do not sum to 1 in 1 of 120 rows (first clips: clip00001)"),
+        ("p_sad", np.inf, "p_<class> is NaN or infinite"),
+        ("label", "contempt", "label is no class of target5 ('contempt')"),
+        ("predicted", "joy", "predicted is no class of target5 ('joy')"),
+        ("split", "train", "split is none of test, validation"),
+        ("subject_id", None, "subject_id is empty"),
+        ("clip_id", table.loc[8, "clip_id"], "occurs twice"),
+        ("predicted", None, "probabilities but no predicted class"),
+    ]
+    for row, (column, value, _) in enumerate(contradictions):
+        table.loc[row, column] = value
     with pytest.raises(DataError) as caught:
         compute_metrics(table, TARGET, "real")
-    message = str(caught.value)
-    for part in (
-        "a logit is NaN",
-        "do not sum to 1 in 1 of 120 rows (first clips: clip00001)",
-        "p_<class> is NaN or infinite",
-        "label is no class of target5 ('contempt')",
-        "predicted is no class of target5 ('joy')",
-        "split is none of test, validation",
-        "subject_id is empty",
-        "occurs twice",
-        "probabilities but no predicted class",
-    ):
-        assert part in message
+    for _, _, message in contradictions:
+        assert message in str(caught.value)
 
 
 def test_text_among_the_probabilities_is_refused(random_table):

@@ -94,9 +94,6 @@ def test_a_clip_that_was_tested_twice_is_not_paired(random_table):
     assert why_not_paired(twice, twice) == "a clip was tested in more than one fold"
 
 
-# --- effect sizes -----------------------------------------------------------------------------------------------------
-
-
 def test_g_by_hand() -> None:
     # Differences .2 .1 .2 -.1 0: mean .08. Variances .025 and .007, so the mean spread is the root of .016.
     assert statistics.variance(RUN.tolist()) == pytest.approx(0.025)
@@ -115,9 +112,7 @@ def test_g_by_hand() -> None:
 
 
 @given(Shares)
-def test_the_interval_of_g_contains_zero_exactly_where_the_paired_t_test_is_not_significant(
-    pairs: list[tuple[int, int]],
-) -> None:
+def test_the_interval_of_g_contains_zero_exactly_where_the_paired_t_test_is_not_significant(pairs) -> None:
     run, reference = np.array(pairs).T / 20
     value, interval = hedges_g(run, reference)
     opposite, mirrored = hedges_g(reference, run)

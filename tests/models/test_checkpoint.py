@@ -1,7 +1,11 @@
 """Loading of weights from files, and refusals with one clear message."""
 
+import math
 import os
+import pickle
+import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +21,10 @@ from fer_id.models.checkpoint import load_encoder, load_model, load_state, read_
 from fer_id.models.network import ClipClassifier
 
 
-def make(seed: int, head: str = "lstm", classes: int = 5, **kwargs: Any) -> ClipClassifier:
+def make(seed: int, head: str = "lstm", classes: int = 5, **settings: Any) -> ClipClassifier:
     torch.manual_seed(seed)
     config = ModelConfig(encoder="shallow", head=head, hidden=4, widths=[4, 6], convs=[1, 1])
-    return build_model(config if not kwargs else ModelConfig(**(vars(config) | kwargs)), classes)
+    return build_model(replace(config, **settings), classes)
 
 
 def training_checkpoint(model: ClipClassifier, path: Path) -> Path:
@@ -100,9 +104,8 @@ def test_code_in_a_file_does_not_run(tmp_path: Path, legacy: bool) -> None:
     trap, path = tmp_path / "trap", tmp_path / "best.ckpt"
     content = {"state_dict": {"model.x": torch.ones(1)}, "hyper_parameters": Code(trap)}
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(
-        CheckpointError, match=r"best\.ckpt: holds more than weights.*posix.mkdir.*nothing of it was run"
-    ):
+    refusal = r"best\.ckpt: holds more than weights.*posix.mkdir.*nothing of it was run"
+    with pytest.raises(CheckpointError, match=refusal):
         load_state(path)
     assert not trap.exists()
     torch.load(path, weights_only=False)  # the trap is a real one
@@ -163,22 +166,17 @@ def test_a_checkpoint_that_claims_more_than_it_holds_is_refused_unread(tmp_path:
     assert "damaged" not in str(caught.value)
 
 
-def _nan(value: torch.Tensor) -> torch.Tensor:
-    value.view(-1)[0] = float("nan")
-    return value
-
-
-def _infinite(value: torch.Tensor) -> torch.Tensor:
-    value.view(-1)[-1] = float("-inf")
+def holding(value: torch.Tensor, number: float, place: int = 0) -> torch.Tensor:
+    value.view(-1)[place] = number
     return value
 
 
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (_nan, "NaN or infinite values"),
-        (_infinite, "NaN or infinite values"),
-        (lambda value: _nan(value.half()), "NaN or infinite values"),
+        (lambda value: holding(value, math.nan), "NaN or infinite values"),
+        (lambda value: holding(value, -math.inf, -1), "NaN or infinite values"),
+        (lambda value: holding(value.half(), math.nan), "NaN or infinite values"),
         (torch.Tensor.int, "int32, expected float32"),
         (torch.Tensor.bool, "bool, expected float32"),
         (torch.Tensor.double, "float64, expected float32"),
@@ -191,7 +189,6 @@ def _infinite(value: torch.Tensor) -> torch.Tensor:
 def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path: Path, load: Any, spoil: Any, words: str) -> None:
     model, before, path = make(0), make(0), tmp_path / "best.ckpt"
     name = "encoder.blocks.0.entry.0.weight"
-    assert name in model.state_dict(), sorted(model.state_dict())[:3]
     state = {f"model.{key}": value.clone() for key, value in make(1).state_dict().items()}
     torch.save({"state_dict": {**state, f"model.{name}": spoil(state[f"model.{name}"])}}, path)
     with pytest.raises(CheckpointError) as caught:
@@ -204,9 +201,7 @@ def test_tensors_that_are_no_weights_are_refused_by_name(tmp_path: Path, load: A
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_is_widened_with_a_line(tmp_path: Path, dtype: torch.dtype, capsys: Any) -> None:
     saved, fresh = make(0), make(1)
-    state = {
-        name: value.to(dtype) if value.is_floating_point() else value for name, value in saved.state_dict().items()
-    }
+    state = {name: value.to(dtype) if value.ndim else value for name, value in saved.state_dict().items()}
     torch.save(state, tmp_path / "half.pt")
     load_model(fresh, tmp_path / "half.pt")
     assert f"weights in {str(dtype).removeprefix('torch.')} are widened to float32" in capsys.readouterr().err
@@ -216,19 +211,13 @@ def test_half_precision_is_widened_with_a_line(tmp_path: Path, dtype: torch.dtyp
 
 
 def test_archives_and_pickles_are_refused_without_advice_to_load_them_unsafely(tmp_path: Path) -> None:
-    import pickle
-    import tarfile
-
     trap = tmp_path / "trap"
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"x": Code(trap)}))
     (tmp_path / "b.pkl").write_bytes(pickle.dumps({"x": [1.0]}))
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
         tar.add(tmp_path / "b.pkl", "pickle")
-    for name, kind in (
-        ("a.pkl", "more than weights|is a pickle"),
-        ("b.pkl", "is a pickle"),
-        ("a.tar", "is a tar archive"),
-    ):
+    kinds = {"a.pkl": "more than weights|is a pickle", "b.pkl": "is a pickle", "a.tar": "is a tar archive"}
+    for name, kind in kinds.items():
         with pytest.raises(CheckpointError, match=kind) as caught:
             read_tensors(tmp_path / name)
         assert "weights_only" not in str(caught.value)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from fer_id.models.build import ModelConfig
-from fer_id.models.cost import model_cost
+from fer_id.models.build import ModelConfig, model_cost
 
 
 def test_a_small_convolution_by_hand() -> None:

@@ -7,6 +7,7 @@ from fer_id.errors import CheckpointError
 from fer_id.models.build import build_model
 from fer_id.models.config import ModelConfig
 from fer_id.models.dropout import dropout_layers, dropping, sampled_answers
+from tests.tasks.conftest import make_batch
 
 
 def small(head="lstm", dropout=0.3):
@@ -15,16 +16,10 @@ def small(head="lstm", dropout=0.3):
     return build_model(config, 5).eval()
 
 
-def batch(clips=3, frames=4):
-    generator = torch.Generator().manual_seed(1)
-    valid = torch.ones(clips, frames, dtype=torch.bool)
-    valid[1] = False  # no face
-    return {
-        "frames": torch.rand(clips, frames, 3, 64, 64, generator=generator),
-        "valid": valid,
-        "landmarks": torch.zeros(clips, frames, 68, 2),
-        "clip_id": [f"c{i}" for i in range(clips)],
-    }
+def batch():
+    """Three clips, the second without a face."""
+    valid = torch.tensor([True, False, True]).unsqueeze(1).expand(3, 4).clone()
+    return make_batch([0, 0, 0], length=4, seed=1, valid=valid, clip_id=["c0", "c1", "c2"])
 
 
 @pytest.mark.parametrize("head", ["lstm", "transformer"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fer_id.labels import TARGET
 from fer_id.models.build import ModelConfig, build_model
-from fer_id.models.network import LandmarkStream, normalised
+from fer_id.models.network import ClipClassifier, LandmarkStream, normalised
 
 
 def faces(count: int, seed: int = 0) -> torch.Tensor:
@@ -18,6 +18,12 @@ def faces(count: int, seed: int = 0) -> torch.Tensor:
     points[..., 36:42, :] -= torch.tensor([14.0, 0.0])
     points[..., 42:48, :] += torch.tensor([14.0, 0.0])
     return points
+
+
+def fused(head: str) -> ClipClassifier:
+    torch.manual_seed(0)
+    config = ModelConfig(head=head, hidden=8, widths=[4, 4, 4, 8], convs=[1, 1, 1, 1], landmarks=6)
+    return build_model(config, len(TARGET)).eval()
 
 
 @given(turn=st.floats(-math.pi, math.pi), scale=st.floats(0.2, 5), x=st.floats(-50, 50), y=st.floats(-50, 50))
@@ -30,12 +36,8 @@ def test_a_similarity_changes_nothing(turn: float, scale: float, x: float, y: fl
 
 def test_eyes_end_level_half_a_unit_to_each_side() -> None:
     seen = normalised(faces(3))
-    torch.testing.assert_close(
-        seen[..., 36:42, :].mean(-2), torch.tensor([-0.5, 0.0]).expand(1, 3, 2), atol=1e-5, rtol=0
-    )
-    torch.testing.assert_close(
-        seen[..., 42:48, :].mean(-2), torch.tensor([0.5, 0.0]).expand(1, 3, 2), atol=1e-5, rtol=0
-    )
+    for eye, x in ((seen[..., 36:42, :], -0.5), (seen[..., 42:48, :], 0.5)):
+        torch.testing.assert_close(eye.mean(-2), torch.tensor([x, 0.0]).expand(1, 3, 2), atol=1e-5, rtol=0)
 
 
 def test_a_frame_without_landmarks_has_zero_features() -> None:
@@ -53,9 +55,7 @@ def test_a_frame_without_landmarks_has_zero_features() -> None:
 
 @pytest.mark.parametrize("head", ["mean", "lstm", "attention", "transformer"])
 def test_a_fused_model_uses_frames_and_landmarks(head: str) -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(head=head, hidden=8, widths=[4, 4, 4, 8], convs=[1, 1, 1, 1], landmarks=6)
-    model = build_model(config, len(TARGET)).eval()
+    model = fused(head)
     frames, valid, points = torch.rand(2, 3, 3, 64, 64), torch.ones(2, 3, dtype=torch.bool), faces(3).repeat(2, 1, 1, 1)
     with torch.no_grad():
         logits = model(frames, valid, points)
@@ -66,9 +66,7 @@ def test_a_fused_model_uses_frames_and_landmarks(head: str) -> None:
 
 
 def test_the_content_of_an_invalid_frame_changes_nothing() -> None:
-    torch.manual_seed(0)
-    config = ModelConfig(head="lstm", hidden=8, widths=[4, 4, 4, 8], convs=[1, 1, 1, 1], landmarks=6)
-    model, points = build_model(config, len(TARGET)).eval(), faces(3)
+    model, points = fused("lstm"), faces(3)
     frames, valid = torch.rand(1, 3, 3, 64, 64), torch.tensor([[True, False, True]])
     other = points.clone()
     other[0, 1] += 9

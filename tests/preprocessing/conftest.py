@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -21,19 +22,9 @@ def encode(tmp_path: Path) -> Encode:
     """
 
     def make(
-        name: str,
-        frames: Sequence[NDArray[Any]],
-        *,
-        codec: str = "libx264",
-        options: dict[str, str] | None = None,
-        pixels: str = "yuv420p",
-        matrix: int = 2,
-        full: bool = False,
-        transfer: int = 2,
-        primaries: int = 2,
-        aspect: Fraction | None = None,
-        display: Sequence[int] | None = None,
-    ) -> Path:
+        name, frames, *, codec="libx264", options=None, pixels="yuv420p", matrix=2, full=False, transfer=2, primaries=2,
+        aspect=None, display=None,
+    ) -> Path:  # fmt: skip
         path = tmp_path / name
         with av.open(str(path), "w") as container:
             stream: Any = container.add_stream(codec, rate=10, options=options or {"crf": "1"})
@@ -62,10 +53,26 @@ def encode(tmp_path: Path) -> Encode:
     return make
 
 
+def with_sound(path: Path, pictures: Sequence[int], sound: int) -> Path:
+    """Write a video with black pictures at these tenths of a second, and ``sound`` tenths of silence."""
+    with av.open(str(path), "w") as container:
+        video: Any = container.add_stream("libx264", rate=10)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio: Any = container.add_stream("pcm_s16le", rate=8000)
+        for number in range(sound):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            samples.sample_rate, samples.pts = 8000, 800 * number
+            container.mux(audio.encode(samples))
+        for number in pictures:
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 10)
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+    return path
+
+
 def colours(seed: int = 0, height: int = 96, width: int = 128) -> NDArray[np.uint8]:
     """A smooth coloured picture that no turn or mirror maps to itself."""
-    import cv2
-
     coarse = np.random.default_rng(seed).uniform(30, 225, (4, 5, 3)).astype(np.float32)
     large = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.asarray(large, np.uint8)

@@ -1,6 +1,7 @@
 """Augmentation is repeatable, the same for all frames of a clip, and moves the landmarks with the pixels."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,6 +27,14 @@ def clip(length: int = 4, *, still: bool = False) -> tuple[np.ndarray, np.ndarra
     return np.repeat(frames, length, axis=0) if still else frames, points
 
 
+def augmented(
+    settings: AugmentConfig | dict[str, float], frames: np.ndarray, points: np.ndarray, *, seed: int = 0, epoch: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
+    """Augment a clip by a config, or by these settings alone."""
+    config = settings if isinstance(settings, AugmentConfig) else AugmentConfig(**OFF | settings)
+    return ClipAugmenter(config)(frames, points, seed=seed, epoch=epoch, clip_id="a")
+
+
 def test_the_draw_depends_on_seed_epoch_and_clip_only():
     frames, points = clip()
     frames.flags.writeable = points.flags.writeable = False  # as in a memory-mapped store
@@ -47,18 +56,15 @@ def test_the_draw_depends_on_seed_epoch_and_clip_only():
 @given(epoch=st.integers(0, 10_000))
 def test_one_draw_serves_all_frames_and_noise_is_fresh(epoch):
     frames, points = clip(still=True)
-    quiet, _ = ClipAugmenter(AugmentConfig(contrast=0.3, occlusion=1, noise=0))(
-        frames, points, seed=0, epoch=epoch, clip_id="a"
-    )
+    quiet, _ = augmented(AugmentConfig(contrast=0.3, occlusion=1, noise=0), frames, points, epoch=epoch)
     assert (quiet == quiet[:1]).all()
-    noisy, _ = ClipAugmenter(AugmentConfig(**OFF | {"noise": 0.2}))(frames, points, seed=0, epoch=epoch, clip_id="a")
-    assert noisy.shape == frames.shape
-    assert noisy.dtype == np.uint8
+    noisy, _ = augmented({"noise": 0.2}, frames, points, epoch=epoch)
+    assert (noisy.shape, noisy.dtype) == (frames.shape, np.uint8)
 
 
 def test_frames_get_different_noise():
     frames, points = clip(still=True)
-    noisy, _ = ClipAugmenter(AugmentConfig(**OFF | {"noise": 0.2}))(frames, points, seed=0, epoch=1, clip_id="a")
+    noisy, _ = augmented({"noise": 0.2}, frames, points, epoch=1)
     change = noisy.astype(int) - frames
     assert all((change[i] != change[j]).any() for i in range(4) for j in range(i))
 
@@ -70,11 +76,9 @@ def test_landmarks_follow_the_pixels(epoch, index):
     y, x = np.mgrid[:64, :64]
     dots = [np.exp(-((x - p[index, 0]) ** 2 + (y - p[index, 1]) ** 2) / 8) for p in points]
     frames = np.repeat((255 * np.array(dots)).astype(np.uint8)[..., None], 3, axis=3)
-    moved, landmarks = ClipAugmenter(MOVES)(frames, points, seed=1, epoch=epoch, clip_id="a")
-    weights = moved[..., 0].astype(float)
-    centre = (
-        np.stack([(weights * axis).sum(axis=(1, 2)) for axis in (x, y)], axis=1) / weights.sum(axis=(1, 2))[:, None]
-    )
+    moved, landmarks = augmented(MOVES, frames, points, seed=1, epoch=epoch)
+    weights = moved[..., 0] / moved[..., 0].sum(axis=(1, 2), keepdims=True)
+    centre = np.stack([(weights * axis).sum(axis=(1, 2)) for axis in (x, y)], axis=1)
     # Which index the dot has now tells whether the clip was flipped.
     distance = {name: np.abs(landmarks[:, name] - centre).max() for name in {index, FLIP_68[index]}}
     assert min(distance.values()) < 0.1
@@ -83,12 +87,11 @@ def test_landmarks_follow_the_pixels(epoch, index):
 
 def test_a_flip_mirrors_pixels_and_names_and_undoes_itself():
     frames, points = clip()
-    flip = ClipAugmenter(AugmentConfig(**OFF | {"flip": 1}))
-    once = flip(frames, points, seed=0, epoch=0, clip_id="a")
+    once = augmented({"flip": 1}, frames, points)
     np.testing.assert_array_equal(once[0], frames[:, :, ::-1])
-    np.testing.assert_allclose(once[1][:, 45], [63, 0] + points[:, 36] * [-1, 1], rtol=1e-6)
-    np.testing.assert_allclose(once[1][:, 8], [63, 0] + points[:, 8] * [-1, 1], rtol=1e-6)
-    twice = flip(*once, seed=0, epoch=1, clip_id="a")
+    for mirrored, index in ((45, 36), (8, 8)):
+        np.testing.assert_allclose(once[1][:, mirrored], [63, 0] + points[:, index] * [-1, 1], rtol=1e-6)
+    twice = augmented({"flip": 1}, *once, epoch=1)
     np.testing.assert_array_equal(twice[0], frames)
     np.testing.assert_allclose(twice[1], points, atol=1e-5)
 
@@ -97,8 +100,7 @@ def test_missing_landmarks_stay_missing_and_leave_the_frames_unaffected():
     frames, points = clip()
     points[1] = np.nan
     points[2, 36] = np.nan
-    known = ClipAugmenter(MOVES)(frames, clip()[1], seed=0, epoch=0, clip_id="a")
-    moved = ClipAugmenter(MOVES)(frames, points, seed=0, epoch=0, clip_id="a")
+    known, moved = augmented(MOVES, frames, clip()[1]), augmented(MOVES, frames, points)
     np.testing.assert_array_equal(moved[0], known[0])
     assert np.isnan(moved[1][1]).all()
     assert np.isnan(moved[1]).sum() == 68 * 2 + 2
@@ -107,7 +109,7 @@ def test_missing_landmarks_stay_missing_and_leave_the_frames_unaffected():
 
 def test_everything_off_changes_nothing():
     frames, points = clip()
-    same = ClipAugmenter(AugmentConfig(**OFF))(frames, points, seed=0, epoch=0, clip_id="a")
+    same = augmented({}, frames, points)
     np.testing.assert_array_equal(same[0], frames)
     np.testing.assert_array_equal(same[1], points)
 
@@ -115,14 +117,13 @@ def test_everything_off_changes_nothing():
 @given(epoch=st.integers(0, 10_000))
 def test_a_draw_keeps_within_the_settings(epoch):
     frames, points = np.full((2, 64, 64, 3), 100, np.uint8), clip(2)[1]
-    key = {"seed": 0, "epoch": epoch, "clip_id": "a"}
-    brighter, _ = ClipAugmenter(AugmentConfig(**OFF | {"brightness": 0.2}))(frames, points, **key)
+    brighter, _ = augmented({"brightness": 0.2}, frames, points, epoch=epoch)
     assert np.ptp(brighter) == 0
     assert abs(int(brighter[0, 0, 0, 0]) - 100) <= 0.2 * 255 + 1
-    contrasted, _ = ClipAugmenter(AugmentConfig(**OFF | {"contrast": 0.3}))(frames, points, **key)
+    contrasted, _ = augmented({"contrast": 0.3}, frames, points, epoch=epoch)
     assert 69 <= contrasted.min() <= contrasted.max() <= 131
     # Rotation, scale and shift, read back from where the landmarks went.
-    _, moved = ClipAugmenter(AugmentConfig(**MOVES.__dict__ | {"flip": 0}))(frames, points, **key)
+    _, moved = augmented(replace(MOVES, flip=0), frames, points, epoch=epoch)
     design = np.concatenate([points[0], np.ones((68, 1), np.float32)], axis=1)
     matrix = np.linalg.lstsq(design, moved[0], rcond=None)[0].T
     assert np.abs(matrix @ [31.5, 31.5, 1] - 31.5).max() <= 0.08 * 64 + 1e-3
@@ -133,8 +134,7 @@ def test_a_draw_keeps_within_the_settings(epoch):
 @given(epoch=st.integers(0, 10_000))
 def test_an_occluder_is_one_rectangle_of_one_colour(epoch):
     frames, points = clip()
-    config = AugmentConfig(**OFF | {"occlusion": 1, "occlusion_size": 0.3})
-    covered, same = ClipAugmenter(config)(frames, points, seed=0, epoch=epoch, clip_id="a")
+    covered, same = augmented({"occlusion": 1, "occlusion_size": 0.3}, frames, points, epoch=epoch)
     np.testing.assert_array_equal(same, points)
     rows, columns = (np.flatnonzero((covered != frames).any(axis=(0, 3)).any(axis=axis)) for axis in (1, 0))
     assert 1 <= np.ptp(rows) + 1 <= 0.3 * 64
@@ -145,8 +145,7 @@ def test_an_occluder_is_one_rectangle_of_one_colour(epoch):
 
 def test_changes_occur_with_the_set_probabilities():
     frames, points = clip(1)
-    augment = ClipAugmenter(AugmentConfig(**OFF | {"flip": 0.3}))
-    flips = sum((augment(frames, points, seed=0, epoch=e, clip_id="a")[0] != frames).any() for e in range(600))
+    flips = sum((augmented({"flip": 0.3}, frames, points, epoch=e)[0] != frames).any() for e in range(600))
     assert stats.binomtest(flips, 600, 0.3).pvalue > 1e-3
 
 
@@ -197,12 +196,10 @@ def test_an_exchanged_background_keeps_the_face_and_nothing_else():
 
 def test_backgrounds_are_exchanged_with_the_set_probability_and_alike_in_all_frames():
     frames, points = drawn_clip()
-    augment = ClipAugmenter(AugmentConfig(**OFF | {"background": 0.5}))
-    changed = [augment(frames, points, seed=0, epoch=epoch, clip_id="a")[0] for epoch in range(200)]
+    changed = [augmented({"background": 0.5}, frames, points, epoch=epoch)[0] for epoch in range(200)]
     assert stats.binomtest(sum((clip != frames).any() for clip in changed), 200, 0.5).pvalue > 1e-3
     scene = next(clip for clip in changed if (clip != frames).any())
     outside = (face_masks(points) < 0.001).all(axis=0)
     assert (scene[0][outside] == scene[2][outside]).all()
     without = np.full_like(points, np.nan)
-    always = ClipAugmenter(AugmentConfig(**OFF | {"background": 1.0}))
-    np.testing.assert_array_equal(always(frames, without, seed=0, epoch=0, clip_id="a")[0], frames)
+    np.testing.assert_array_equal(augmented({"background": 1.0}, frames, without)[0], frames)

@@ -25,7 +25,6 @@ TURNS_AND_MIRRORS = [
 
 def first(path: Path) -> NDArray[np.uint8]:
     image = next(iter(sample_frames(path, [0.0])))
-    assert not isinstance(image, str)
     return image
 
 
@@ -125,6 +124,7 @@ def test_a_stream_that_changes_its_size_keeps_the_size_of_its_header(tmp_path: P
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libvpx", rate=10)
         stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        packets = []
         for begin, height, width in ((0, 96, 128), (5, 48, 64)):
             encoder: Any = av.CodecContext.create("libvpx", "w")
             encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -132,18 +132,13 @@ def test_a_stream_that_changes_its_size_keeps_the_size_of_its_header(tmp_path: P
             for number in range(5):
                 frame = av.VideoFrame.from_ndarray(colours(height=height, width=width), format="rgb24")
                 frame.pts, frame.time_base = begin + number, Fraction(1, 10)
-                _mux(container, stream, encoder.encode(frame))
-            _mux(container, stream, encoder.encode())
+                packets += encoder.encode(frame)
+            packets += encoder.encode()
+        for packet in packets:
+            packet.stream = stream
+            container.mux(packet)
     early, late = sample_frames(path, [0.0, 0.8])
-    assert not isinstance(early, str)
-    assert not isinstance(late, str)
     assert off(late, early) < 5
-
-
-def _mux(container: Any, stream: Any, packets: list[Any]) -> None:
-    for packet in packets:
-        packet.stream = stream
-        container.mux(packet)
 
 
 def test_combs_are_taken_out_and_still_pictures_stay() -> None:

@@ -51,7 +51,7 @@ def picture(red: int | None, green: int | None, size: int = 40) -> NDArray[np.ui
 
 def colours_of(path: Path, times: list[float], follower: Any) -> list[str]:
     """Return the colour of the face in each crop, red or green, or the outcome of a frame without a face."""
-    seen = follow_face(sample_frames(path, times), times, Squares(), min_eye_distance=8, follower=follower)  # type: ignore[arg-type]
+    seen = follow_face(sample_frames(path, times), times, Squares(), min_eye_distance=8, follower=follower)
     return [
         frame.outcome
         if frame.outcome != FOUND
@@ -71,41 +71,40 @@ def two(encode: Encode) -> Path:
 def test_without_a_mark_the_larger_face_is_followed_and_with_one_the_marked(two: Path) -> None:
     times = sample_times(0.0, 4.0, 5.0).tolist()
     assert set(colours_of(two, times, Follower())) == {"red", SOMEONE_ELSE}
-    marked = follow_marks(two, [Mark(2.0, 0.77, 0.4)], times, 5.0, Squares())  # type: ignore[arg-type]
+    marked = follow_marks(two, [Mark(2.0, 0.77, 0.4)], times, 5.0, Squares())
     assert set(colours_of(two, times, marked)) == {"green"}
 
 
 def test_a_mark_outside_the_clip_is_followed_into_it(two: Path) -> None:
     for mark in (Mark(0.1, 0.79, 0.4), Mark(3.9, 0.75, 0.4)):
         times = sample_times(1.6, 2.4, 5.0).tolist()
-        assert set(colours_of(two, times, follow_marks(two, [mark], times, 5.0, Squares()))) == {"green"}  # type: ignore[arg-type]
+        assert set(colours_of(two, times, follow_marks(two, [mark], times, 5.0, Squares()))) == {"green"}
 
 
 def test_of_several_marks_the_nearest_in_time_counts(two: Path) -> None:
     times = [0.0, 0.4, 0.8, 3.0, 3.4]
     marks = [Mark(3.2, 0.76, 0.4), Mark(0.2, 0.35, 0.4)]
-    chosen = follow_marks(two, marks, times, 5.0, Squares())  # type: ignore[arg-type]
+    chosen = follow_marks(two, marks, times, 5.0, Squares())
     assert colours_of(two, times, chosen) == ["red"] * 3 + ["green"] * 2
 
 
 def test_no_other_face_replaces_an_absent_marked_face(two: Path) -> None:
     times = sample_times(0.0, 3.0, 5.0).tolist()
-    colours = colours_of(two, times, follow_marks(two, [Mark(0.4, 0.36, 0.4)], times, 5.0, Squares()))  # type: ignore[arg-type]
+    colours = colours_of(two, times, follow_marks(two, [Mark(0.4, 0.36, 0.4)], times, 5.0, Squares()))
     assert colours[8:12] == [SOMEONE_ELSE] * 4
     assert set(colours) == {"red", SOMEONE_ELSE}
 
 
 def test_all_marks_on_no_face_stand_in_one_message(two: Path, encode: Encode) -> None:
     marks = [Mark(1.0, 0.99, 0.99, "row 1"), Mark(2.0, 0.77, 0.4, "row 2"), Mark(3.0, 0.62, 0.4, "row 3")]
-    with pytest.raises(
-        MarkError, match=r"row 1: no face at x 0.99, y 0.99; faces are seen at \(0\..* at 1 s"
-    ) as raised:
-        follow_marks(two, marks, [0.0], 5.0, Squares())  # type: ignore[arg-type]
+    refusal = r"row 1: no face at x 0.99, y 0.99; faces are seen at \(0\..* at 1 s"
+    with pytest.raises(MarkError, match=refusal) as raised:
+        follow_marks(two, marks, [0.0], 5.0, Squares())
     assert "row 3" in str(raised.value)
     assert "row 2" not in str(raised.value)
     with pytest.raises(MarkError, match=r"row 4: 9 s is after the end of .*two.mp4 at 4.10 s"):
-        follow_marks(two, [Mark(9.0, 0.5, 0.5, "row 4")], [0.0], 5.0, Squares())  # type: ignore[arg-type]
+        follow_marks(two, [Mark(9.0, 0.5, 0.5, "row 4")], [0.0], 5.0, Squares())
     empty = encode("empty.mp4", [picture(None, None)] * 11)
     with pytest.raises(MarkError, match="no face is seen at 0 s"):
-        follow_marks(empty, [Mark(0.0, 0.5, 0.5)], [0.0], 5.0, Squares())  # type: ignore[arg-type]
+        follow_marks(empty, [Mark(0.0, 0.5, 0.5)], [0.0], 5.0, Squares())
     assert colours_of(empty, [0.5], Follower()) == [NO_FACE]

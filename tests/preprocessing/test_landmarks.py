@@ -8,6 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from cv2 import INTER_CUBIC, resize
 
 from fer_id.errors import ConfigError, DataError
 from fer_id.preprocessing.alignment import eye_centres
@@ -23,13 +24,8 @@ from fer_id.types import FLIP_68
 
 
 @pytest.fixture(scope="module")
-def bundle(shared_data):
-    return shared_data / "models" / "face_landmarker.task"
-
-
-@pytest.fixture(scope="module")
-def landmarker(bundle):
-    with FaceLandmarker(bundle, confidence=STILL_CONFIDENCE, max_faces=2, blendshapes=True) as opened:
+def landmarker(landmark_model):
+    with FaceLandmarker(landmark_model, confidence=STILL_CONFIDENCE, max_faces=2, blendshapes=True) as opened:
         yield opened
 
 
@@ -43,8 +39,8 @@ def stills(shared_data):
 
 
 @pytest.fixture(scope="module")
-def points(stills, bundle):
-    return np.array(list(landmarks_of_stills(stills, bundle=bundle)))
+def points(stills, landmark_model):
+    return np.array(list(landmarks_of_stills(stills, bundle=landmark_model)))
 
 
 def test_the_mapping_is_68_points_with_the_agreed_ones():
@@ -111,10 +107,10 @@ def test_the_same_image_gives_the_same_points(stills, points, landmarker):
 
 
 @pytest.mark.slow
-def test_several_processes_give_the_same_in_order_and_draw_as_needed(stills, points, bundle):
+def test_several_processes_give_the_same_in_order_and_draw_as_needed(stills, points, landmark_model):
     drawn = []
     images = [*stills[:40], np.full((48, 48, 3), 90, np.uint8), *stills[40:160]]
-    landmarks = landmarks_of_stills((drawn.append(1) or image for image in images), workers=2, bundle=bundle)
+    landmarks = landmarks_of_stills((drawn.append(1) or image for image in images), workers=2, bundle=landmark_model)
     first = next(landmarks)
     assert len(drawn) < 160  # not all 161
     result = np.array([first, *landmarks])
@@ -125,13 +121,8 @@ def test_several_processes_give_the_same_in_order_and_draw_as_needed(stills, poi
 
 def test_detect_gives_faces_the_largest_first(stills, points, landmarker):
     """Two stills side by side, one of them twice as large."""
-    from cv2 import INTER_CUBIC, resize
-
     good = stills[int(np.flatnonzero(np.isfinite(points[:, 0, 0]))[0])]
-    large, small = (
-        resize(good, (240, 240), interpolation=INTER_CUBIC),
-        resize(good, (120, 120), interpolation=INTER_CUBIC),
-    )
+    large, small = (resize(good, (side, side), interpolation=INTER_CUBIC) for side in (240, 120))
     image = np.full((400, 640, 3), 128, np.uint8)
     image[80:320, 360:600], image[140:260, 60:180] = large, small
     faces = landmarker.detect(image)
@@ -139,8 +130,7 @@ def test_detect_gives_faces_the_largest_first(stills, points, landmarker):
     assert faces[0].box[0] > 330
     assert faces[1].box[2] < 210
     for face in faces:
-        assert face.points68.shape == (68, 2)
-        assert face.points478.shape == (478, 2)
+        assert (face.points68.shape, face.points478.shape) == ((68, 2), (478, 2))
         assert face.points68.dtype == np.float32
         assert len(face.blendshapes) == 52
         assert all(0 <= value <= 1 for value in face.blendshapes.values())
@@ -151,24 +141,24 @@ def test_no_face_is_an_empty_list(landmarker):
 
 
 @pytest.mark.parametrize("image", [np.zeros((48, 48), np.uint8), np.zeros((48, 48, 3), np.float32)])
-def test_only_rgb_images_are_taken(image, landmarker, bundle):
+def test_only_rgb_images_are_taken(image, landmarker, landmark_model):
     with pytest.raises(DataError, match=r"expected \(H, W, 3\) of uint8"):
         landmarker.detect(image)
     with pytest.raises(DataError, match=r"expected \(H, W, 3\) of uint8"):
-        next(landmarks_of_stills([image], bundle=bundle))
+        next(landmarks_of_stills([image], bundle=landmark_model))
 
 
-def test_it_works_in_silence(bundle, capfd):
-    with FaceLandmarker(bundle) as opened:
+def test_it_works_in_silence(landmark_model, capfd):
+    with FaceLandmarker(landmark_model) as opened:
         opened.detect(np.zeros((100, 100, 3), np.uint8))
     captured = capfd.readouterr()
     assert captured.out == captured.err == ""
 
 
-def test_without_mediapipe_the_error_says_so(bundle, monkeypatch):
+def test_without_mediapipe_the_error_says_so(landmark_model, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     with pytest.raises(ConfigError, match="mediapipe cannot be loaded"):
-        FaceLandmarker(bundle)
+        FaceLandmarker(landmark_model)
 
 
 def test_importing_the_package_loads_nothing_heavy():

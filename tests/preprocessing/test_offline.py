@@ -4,7 +4,6 @@ strace records every attempt to reach something, and lets each of them fail, so 
 leaves the machine.
 """
 
-import csv
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener, getproxies
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fer_id.errors import ConfigError
@@ -84,44 +84,23 @@ def attempts(strace: str, protected: bool, tmp_path: Path) -> Attempts:
     return record
 
 
-@pytest.fixture
-def script(tmp_path: Path, landmark_model: str) -> Callable[[str], list[str]]:
-    """Writes a script that names the model's file; what Python needs to run it."""
-
-    def write(code: str) -> list[str]:
-        path = tmp_path / "script.py"
-        path.write_text(code.format(bundle=landmark_model))
-        return [str(path)]
-
-    return write
-
-
 @pytest.mark.parametrize(
-    "environment",
+    ("code", "environment"),
     [
-        pytest.param({"no_proxy": "*", "HTTPS_PROXY": PROXY}, id="no_proxy=*"),
-        pytest.param({"ALL_PROXY": PROXY, "http_proxy": PROXY}, id="ALL_PROXY", marks=pytest.mark.slow),
+        pytest.param(SCRIPT, {"no_proxy": "*", "HTTPS_PROXY": PROXY}, id="no_proxy=*"),
+        pytest.param(SCRIPT, {"ALL_PROXY": PROXY, "http_proxy": PROXY}, id="ALL_PROXY", marks=pytest.mark.slow),
+        pytest.param(WORKERS, {}, id="workers", marks=pytest.mark.slow),  # prepare, below, has workers too
     ],
 )
-def test_a_landmarker_reaches_nothing(
-    attempts: Attempts, script: Callable[[str], list[str]], protected: bool, environment: dict[str, str]
-) -> None:
-    assert bool(attempts(script(SCRIPT), environment)) != protected
-
-
-@pytest.mark.slow  # prepare, below, has workers too
-def test_worker_processes_reach_nothing(
-    attempts: Attempts, script: Callable[[str], list[str]], protected: bool
-) -> None:
-    assert bool(attempts(script(WORKERS), {})) != protected
+def test_a_landmarker_reaches_nothing(attempts, protected, code, environment, tmp_path: Path, landmark_model) -> None:
+    (tmp_path / "script.py").write_text(code.format(bundle=landmark_model))
+    assert bool(attempts([str(tmp_path / "script.py")], environment)) != protected
 
 
 @pytest.mark.parametrize(
     "protected", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["offline", "unprotected"], indirect=True
 )
-def test_preparing_a_cohort_reaches_nothing(
-    attempts: Attempts, protected: bool, tmp_path: Path, shared_data: Path, landmark_model: str
-) -> None:
+def test_preparing_a_cohort_reaches_nothing(attempts, protected, tmp_path, shared_data, landmark_model) -> None:
     site = tmp_path / "site"
     (site / "videos").mkdir(parents=True)
     clips = []
@@ -139,10 +118,7 @@ def test_preparing_a_cohort_reaches_nothing(
         ],
     }
     for name, rows in tables.items():
-        with (site / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        pd.DataFrame(rows).to_csv(site / f"{name}.csv", index=False)
     settings = [f"data.source={site}", f"data.face_landmarker={landmark_model}", "data.workers=2"]
     command = ["-m", "experiments.cli", "prepare", "data=cohort", *settings, f"out={tmp_path / 'store'}"]
     assert bool(attempts(command, {"FER_ID_KEYS": str(tmp_path / "keys")})) != protected

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_id.preprocessing.landmarks import Face, FaceLandmarker
-from fer_id.preprocessing.tracking import FOUND, NO_FACE, Follower, follow_face, sample_times, windows
+from fer_id.preprocessing.tracking import FOUND, MOST_FACES, NO_FACE, Follower, Seen, follow_face, sample_times, windows
 from fer_id.preprocessing.video import sample_frames
 
 WIDTH, HEIGHT = 640, 480
@@ -87,31 +87,29 @@ def test_moments_are_evenly_spaced_and_inside_the_clip(start: float, length: flo
     assert np.allclose(np.diff(times), 1 / fps)
 
 
+def seen_in(path: Path, times: np.ndarray, model: str) -> list[Seen]:
+    with FaceLandmarker(model, max_faces=MOST_FACES) as landmarker:
+        return list(follow_face(sample_frames(path, times), times, landmarker, min_eye_distance=8))
+
+
 @pytest.mark.parametrize(
     ("name", "fps", "length", "outcomes"),
-    [
-        ("single_face.mp4", 30, 2.4, {FOUND: 72}),
-        ("no_face.mp4", 5, 3.8, {NO_FACE: 19}),
-    ],
+    [("single_face.mp4", 30, 2.4, {FOUND: 72}), ("no_face.mp4", 5, 3.8, {NO_FACE: 19})],
 )
 def test_the_real_videos_have_the_faces_they_are_known_for(
-    shared_data: Path, name: str, fps: float, length: float, outcomes: dict[str, int]
+    shared_data: Path, landmark_model: str, name: str, fps: float, length: float, outcomes: dict[str, int]
 ) -> None:
-    times = sample_times(0, length, fps)
-    with FaceLandmarker(shared_data / "models" / "face_landmarker.task", max_faces=4) as landmarker:
-        frames = sample_frames(shared_data / "videos" / name, times)
-        seen = list(follow_face(frames, times, landmarker, min_eye_distance=8))
+    seen = seen_in(shared_data / "videos" / name, sample_times(0, length, fps), landmark_model)
     assert Counter(frame.outcome for frame in seen) == outcomes
     for frame in seen:
         assert np.isfinite(frame.landmarks).all() == (frame.outcome == FOUND)
         assert frame.crop.any() == (frame.outcome == FOUND)  # without the face no pixel of the picture is stored
 
 
-def test_a_face_that_leaves_is_found_until_then(shared_data: Path) -> None:
+def test_a_face_that_leaves_is_found_until_then(shared_data: Path, landmark_model: str) -> None:
     times = sample_times(0, 6.3, 10)
-    with FaceLandmarker(shared_data / "models" / "face_landmarker.task", max_faces=4) as landmarker:
-        frames = sample_frames(shared_data / "videos" / "face_noface.mov", times)
-        detected = [frame.outcome == FOUND for frame in follow_face(frames, times, landmarker, min_eye_distance=8)]
+    seen = seen_in(shared_data / "videos" / "face_noface.mov", times, landmark_model)
+    detected = [frame.outcome == FOUND for frame in seen]
     leaves = detected.index(False)
     assert 2.0 <= times[leaves] <= 3.2  # its 72nd frame
     assert not any(detected[leaves:])

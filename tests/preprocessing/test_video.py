@@ -25,7 +25,7 @@ from fer_id.preprocessing.video import (
     video_facts,
 )
 
-from .conftest import Encode, colours
+from .conftest import Encode, colours, with_sound
 
 Write = Callable[..., Path]
 MS = 1000  # the time base of what is written here
@@ -36,20 +36,14 @@ def write(tmp_path_factory: pytest.TempPathFactory) -> Write:
     """``write(name, times)``: a video whose frame n is 8 n gray, shown from ``times[n]`` seconds on."""
     folder = tmp_path_factory.mktemp("videos")
 
-    def make(name: str, times: list[float], *, rotation: int = 0, size: tuple[int, int] = (64, 48)) -> Path:
+    def make(name: str, times: list[float]) -> Path:
         path = folder / name
         with av.open(str(path), "w") as container:
             stream: Any = container.add_stream("libx264", rate=30, options={"crf": "0"})
-            stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
             stream.time_base = stream.codec_context.time_base = Fraction(1, MS)
-            if rotation:
-                stream.set_display_rotation(rotation)
             for number, time in enumerate(times):
-                picture = np.full((size[1], size[0], 3), 8 * number, np.uint8)
-                picture[: size[1] // 2] = np.minimum(picture[: size[1] // 2] + 60, 255)  # the upper half is lighter
-                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-                frame.pts, frame.time_base = round(time * MS), Fraction(1, MS)
-                container.mux(stream.encode(frame))
+                _mux_frame(container, stream, np.full((48, 64, 3), 8 * number, np.uint8), time)
             container.mux(stream.encode())
         return path
 
@@ -91,29 +85,15 @@ def test_the_last_frame_is_shown_a_little_longer(write: Write) -> None:
     assert numbers(write("short.mp4", [0.0, 0.1]), [0.1, 0.2]) == [1, 1]
 
 
-@pytest.mark.parametrize(("rotation", "lighter"), [(0, "top"), (90, "left"), (180, "bottom"), (-90, "right")])
-def test_frames_come_upright(write: Write, rotation: int, lighter: str) -> None:
-    """A quarter turn counter-clockwise brings what was above to the left."""
-    image = next(iter(sample_frames(write(f"turned{rotation}.mp4", [0.0, 0.1], rotation=rotation), [0.0])))
-    sides = {"top": image[0], "bottom": image[-1], "left": image[:, 0], "right": image[:, -1]}
-    assert max(sides, key=lambda side: float(sides[side].mean())) == lighter
-    assert image.shape == ((48, 64, 3) if rotation in (0, 180) else (64, 48, 3))
-
-
 def test_a_video_that_begins_late_is_counted_from_its_own_beginning(write: Write) -> None:
     assert numbers(write("late.mp4", [3.0, 3.1, 3.2]), [0.0, 0.2]) == [0, 2]
 
 
-# --- which moment is read --------------------------------------------------------------------------------------------
-
-
+H264 = ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"})
 FILES = {
-    "long.mp4": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
-    "long.mkv": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
-    "long.ts": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
+    **dict.fromkeys(("long.mp4", "long.mkv", "long.ts", "b_frames.avi"), H264),
     "open_gop.ts": ("libx264", {"crf": "1", "x264-params": "keyint=100:open-gop=1:bframes=3:scenecut=0"}),
     "long.avi": ("mpeg4", {"g": "100", "qscale": "1", "sc_threshold": "1000000000"}),
-    "b_frames.avi": ("libx264", {"crf": "1", "g": "100", "keyint_min": "100", "sc_threshold": "0"}),
     "long.webm": ("libvpx", {"g": "100", "b": "1M", "cpu-used": "8", "deadline": "realtime", "threads": "1"}),
 }
 
@@ -150,26 +130,10 @@ def test_a_moment_without_a_picture_near_it_has_none(write: Write) -> None:
     assert all(not isinstance(image, str) for image in sample_frames(path, moments))
 
 
-def test_pictures_that_begin_after_the_sound_are_not_shown_before(write: Write, tmp_path: Path) -> None:
-    path = tmp_path / "late.mkv"
-    with av.open(str(path), "w") as container:
-        pictures: Any = container.add_stream("libx264", rate=10)
-        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-        sound: Any = container.add_stream("pcm_s16le", rate=8000)
-        for number in range(30):
-            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 8000, 800 * number
-            container.mux(sound.encode(samples))
-        for number in range(10, 30):
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number, Fraction(1, 10)
-            container.mux(pictures.encode(frame))
-        container.mux(pictures.encode())
+def test_pictures_that_begin_after_the_sound_are_not_shown_before(tmp_path: Path) -> None:
+    path = with_sound(tmp_path / "late.mkv", range(10, 30), sound=30)
     seen = list(sample_frames(path, [0.0, 0.5, 1.0, 1.5], gap_s(5.0)))
     assert [isinstance(image, str) for image in seen] == [True, True, False, False]
-
-
-# --- which stream is read --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("preview", ["cover", "track"])
@@ -196,7 +160,7 @@ def test_the_video_is_read_and_no_cover_or_preview(tmp_path: Path, preview: str,
     assert pictures_end(path) == pytest.approx(2.5, abs=0.02)
 
 
-def _mux_frame(container: Any, stream: Any, picture: NDArray[np.uint8], time: Fraction) -> None:
+def _mux_frame(container: Any, stream: Any, picture: NDArray[np.uint8], time: float | Fraction) -> None:
     frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format=stream.pix_fmt)
     frame.pts, frame.time_base = round(time * MS), Fraction(1, MS)
     container.mux(stream.encode(frame))
@@ -204,9 +168,6 @@ def _mux_frame(container: Any, stream: Any, picture: NDArray[np.uint8], time: Fr
 
 def test_a_single_picture_is_no_video(encode: Encode) -> None:
     fails(encode("single.mp4", [counted(1)]), "a single picture, not a video")
-
-
-# --- damage ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["rot.mp4", "rot.mkv", "cut.ts"])
@@ -222,9 +183,8 @@ def test_damage_extends_to_the_next_key_frame(encode: Encode, name: str) -> None
         begin = min(packet.pts for packet in packets)
         frame_numbers = [round(float((packet.pts - begin) * packet.time_base) * 10) for packet in packets]
     bad = next(n for n in range(25, 40) if not packets[n].is_disposable)  # others are predicted from it
-    key = min(
-        number for number, packet in zip(frame_numbers, packets, strict=True) if packet.is_keyframe and number > 30
-    )
+    keys = [number for number, packet in zip(frame_numbers, packets, strict=True) if packet.is_keyframe]
+    key = min(number for number in keys if number > 30)
     content, place = bytearray(path.read_bytes()), packets[bad].pos + packets[bad].size // 3 // 188 * 188
     content[place : place + 188] = b"" if name == "cut.ts" else noise.bytes(188)
     path.write_bytes(content)
@@ -238,9 +198,6 @@ def test_damage_extends_to_the_next_key_frame(encode: Encode, name: str) -> None
 def test_no_real_video_is_taken_for_a_damaged_one(shared_data: Path) -> None:
     for path in sorted((shared_data / "videos").iterdir()):
         assert not any(isinstance(image, str) for image in sample_frames(path, [0.5, 1.0, 2.0], 0.2))
-
-
-# --- bad input -------------------------------------------------------------------------------------------------------
 
 
 def fails(path: Path, *words: str, times: tuple[float, ...] = (0.0,)) -> None:
@@ -316,9 +273,6 @@ def test_a_truncated_file(write: Write, tmp_path: Path, shared_data: Path) -> No
     (tmp_path / "cut.mov").write_bytes(real[: len(real) // 2])
     with pytest.raises(DataError, match=r"truncated|damaged|not a video"):
         list(sample_frames(tmp_path / "cut.mov", [0.0, 6.0]))
-
-
-# --- real videos -----------------------------------------------------------------------------------------------------
 
 
 def test_facts_of_the_real_videos(shared_data: Path) -> None:

@@ -8,7 +8,7 @@ import pickle
 import re
 import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,6 +28,7 @@ from fer_id.store.reader import ClipStore
 from fer_id.store.writer import ClipStoreWriter
 
 Factory = Callable[..., Path]
+Clip = tuple[dict[str, Any], np.ndarray]
 PIXELS = np.zeros((1, 64, 64, 3), np.uint8)
 
 
@@ -42,6 +43,13 @@ def row(clip_id: str = "a-0", subject_id: str = "a", **columns: Any) -> dict[str
 
 def shares(weights: list[float]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
+
+
+def write(path: Path, clips: Iterable[Clip], *, overwrite: bool = False, **about: Any) -> ClipStore:
+    with ClipStoreWriter(path, card(**about), overwrite=overwrite) as writer:
+        for columns, frames in clips:
+            writer.add_clip(columns, frames)
+    return ClipStore.open(path)
 
 
 def edit_table(path: Path, change: Callable[[pd.DataFrame], pd.DataFrame | None]) -> None:
@@ -88,9 +96,7 @@ def clips(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 @settings(max_examples=25)
 @given(clips(), st.integers(0, 2**16), st.data())
-def test_clips_are_read_as_they_were_written(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[dict[str, Any]], seed: int, data: st.DataObject
-) -> None:
+def test_clips_are_read_as_they_were_written(tmp_path_factory, rows, seed, data) -> None:
     path, rng, written = tmp_path_factory.mktemp("stores") / "store", np.random.default_rng(seed), []
     with ClipStoreWriter(path, card(groups=["age_group"])) as writer:
         for row in rows:
@@ -117,17 +123,14 @@ def test_clips_are_read_as_they_were_written(
 
 
 def test_a_store_without_any_label_has_none_not_nan(tmp_path: Path) -> None:
-    with ClipStoreWriter(tmp_path / "s", card()) as writer:
-        for number in range(2):
-            writer.add_clip(row(f"a-{number}", label=None), PIXELS)
-    assert ClipStore.open(tmp_path / "s").clips["label"].tolist() == [None, None]
+    store = write(tmp_path / "s", [(row(f"a-{number}", label=None), PIXELS) for number in range(2)])
+    assert store.clips["label"].tolist() == [None, None]
 
 
 def test_a_benchmark_is_sharded_by_split(tmp_path: Path) -> None:
-    with ClipStoreWriter(tmp_path / "s", card(shard_by="split")) as writer:
-        for number, split in enumerate(["train", "test", "train"]):
-            writer.add_clip(row(f"i{number}", f"group {number}", split=split), PIXELS + number)
-    store = ClipStore.open(tmp_path / "s")
+    splits = enumerate(["train", "test", "train"])
+    clips = ((row(f"i{number}", f"group {number}", split=split), PIXELS + number) for number, split in splits)
+    store = write(tmp_path / "s", clips, shard_by="split")
     assert sorted(p.name for p in (tmp_path / "s" / "frames").iterdir()) == ["test.npy", "train.npy"]
     assert [int(store.read(i).frames.max()) for i in range(3)] == [0, 1, 2]
 
@@ -165,8 +168,7 @@ def test_frames_are_views_of_a_read_only_memory_map(tiny_store: Factory) -> None
 def test_opening_and_reading_one_clip_do_not_read_the_frames(tmp_path: Path) -> None:
     """A shard of 2.4 GB (a sparse file) opens within an address space that could not hold it in memory."""
     path, count = tmp_path / "s", 200_000
-    with ClipStoreWriter(path, card()) as writer:
-        writer.add_clip(row(), PIXELS)
+    write(path, [(row(), PIXELS)])
     for part, (dtype, shape) in PARTS.items():
         file = path / part / "a.npy"
         with file.open("r+b") as out:
@@ -185,10 +187,7 @@ def test_more_subjects_than_a_process_may_open_files(tmp_path: Path) -> None:
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(store_module, "_MAPS", 30)
-            with ClipStoreWriter(tmp_path / "s", card()) as writer:
-                for number in range(80):
-                    writer.add_clip(row(f"c{number}", f"s{number}"), PIXELS + number)
-            store = ClipStore.open(tmp_path / "s")
+            store = write(tmp_path / "s", [(row(f"c{n}", f"s{n}"), PIXELS + n) for n in range(80)])
             assert [int(store.read(i).frames.max()) for i in range(80)] == list(range(80))
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -209,56 +208,39 @@ def test_not_a_store(tmp_path: Path) -> None:
     assert "is not a ClipStore (no card.json)" in complaint(tmp_path)
 
 
-def remove(file: Path) -> None:
-    file.unlink()
-
-
-def truncate(file: Path) -> None:
-    file.write_bytes(file.read_bytes()[:-10])
-
-
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
-def as_float64(file: Path) -> None:
-    np.save(file, np.load(file).astype(np.float64))
-
-
-def shorten(file: Path) -> None:
-    np.save(file, np.load(file)[:-1])
-
-
-def scalar(file: Path) -> None:
-    np.save(file, np.load(file).ravel()[0])
-
-
 def archive(file: Path) -> None:
     np.savez(file.with_suffix(""), np.load(file))
     file.with_suffix(".npz").replace(file)
 
 
-def objects(file: Path) -> None:
-    np.save(file, np.array([{"code": "runs"}], dtype=object), allow_pickle=True)
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "removed": Path.unlink,
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-10]),
+    "emptied": lambda file: file.write_bytes(b""),
+    "float64": lambda file: np.save(file, np.load(file).astype(np.float64)),
+    "shorter": lambda file: np.save(file, np.load(file)[:-1]),
+    "scalar": lambda file: np.save(file, np.load(file).ravel()[0]),
+    "archive": archive,
+    "objects": lambda file: np.save(file, np.array([{"code": "runs"}], dtype=object), allow_pickle=True),
+    "garbage": lambda file: file.write_bytes(b"PAR1" + b"x" * 99),
+}
+"""What may happen to a file of a store."""
 
 
 @pytest.mark.parametrize("part", ["frames", "landmarks", "valid"])
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (remove, "missing"),
-        (truncate, "cannot be read"),
-        (empty, "cannot be read"),
-        (as_float64, "float64"),
-        (shorten, "9 frames, but clips.parquet reaches to 10"),
-        (scalar, "expected"),
-        (archive, "cannot be read"),
-        (objects, "cannot be read"),
+        ("removed", "missing"),
+        *((damage, "cannot be read") for damage in ("truncated", "emptied", "archive", "objects")),
+        ("float64", "float64"),
+        ("shorter", "9 frames, but clips.parquet reaches to 10"),
+        ("scalar", "expected"),
     ],
 )
-def test_a_damaged_array_is_named(tiny_store: Factory, part: str, damage: Callable[[Path], None], says: str) -> None:
+def test_a_damaged_array_is_named(tiny_store: Factory, part: str, damage: str, says: str) -> None:
     path = tiny_store(subjects=2, clips=2, length=1)
-    damage(path / part / "s01.npy")
+    DAMAGE[damage](path / part / "s01.npy")
     message = complaint(path)
     assert f"{part}/s01.npy" in message
     assert says in message
@@ -300,18 +282,13 @@ def nulls(column: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
             for column in ("subject_id", "clip_id")
             for name in ("../../x", "/etc/passwd", "..", "a\0b", "a\nb", "a\x1b[31mb", 7)
         ),
-        (
-            lambda t: t.assign(soft_label=[[2.0, -1.0, 0.0, 0.0, 0.0]] * len(t)),
-            "expected shares that sum to 1",
-        ),
+        (lambda t: t.assign(soft_label=[[2.0, -1.0, 0.0, 0.0, 0.0]] * len(t)), "expected shares that sum to 1"),
         (lambda t: t.assign(soft_label=[[math.nan] * 5] * len(t)), "expected shares that sum to 1"),
         (lambda t: t.assign(fps=0.0), "column fps holds 0.0, expected a number above 0"),
         (lambda t: t.assign(t0_s=math.inf), "column t0_s holds inf, expected a finite number"),
     ],
 )
-def test_a_table_that_disagrees_is_named(
-    tiny_store: Factory, change: Callable[[pd.DataFrame], pd.DataFrame], says: str
-) -> None:
+def test_a_table_that_disagrees_is_named(tiny_store, change, says) -> None:
     path = tiny_store(subjects=1, clips=2, length=1)
     edit_table(path, change)
     message = complaint(path)
@@ -349,27 +326,21 @@ def test_a_table_with_too_many_cells_is_not_read(tiny_store: Factory, monkeypatc
     assert "more than is read; prepare the store again" in complaint(path)
 
 
-@pytest.mark.parametrize("damage", [remove, empty, truncate, lambda file: file.write_bytes(b"PAR1" + b"x" * 99)])
-def test_a_damaged_table_is_named(tiny_store: Factory, damage: Callable[[Path], None]) -> None:
+@pytest.mark.parametrize("damage", ["removed", "emptied", "truncated", "garbage"])
+def test_a_damaged_table_is_named(tiny_store: Factory, damage: str) -> None:
     path = tiny_store(subjects=1, clips=1)
-    damage(path / "clips.parquet")
+    DAMAGE[damage](path / "clips.parquet")
     assert re.search(r"clips.parquet: (cannot be read|no such file).*; prepare the store again", complaint(path))
 
 
 def test_all_disagreements_stand_in_one_message(tiny_store: Factory) -> None:
     path = tiny_store(subjects=3, clips=2, length=1)
-    remove(path / "frames" / "s00.npy")
-    as_float64(path / "landmarks" / "s01.npy")
-    shorten(path / "valid" / "s02.npy")
+    for damage, file in (("removed", "frames/s00"), ("float64", "landmarks/s01"), ("shorter", "valid/s02")):
+        DAMAGE[damage](path / f"{file}.npy")
     edit_table(path, lambda t: t.assign(label="bored", clip_id="same"))
     message = complaint(path)
-    for fragment in (
-        "frames/s00.npy: missing",
-        "landmarks/s01.npy: float64",
-        "valid/s02.npy: 9 frames",
-        "bored",
-        "same",
-    ):
+    arrays = ("frames/s00.npy: missing", "landmarks/s01.npy: float64", "valid/s02.npy: 9 frames")
+    for fragment in (*arrays, "bored", "same"):
         assert fragment in message
 
 
@@ -400,9 +371,7 @@ def test_all_faults_of_a_card_stand_in_one_message(tiny_store: Factory) -> None:
         ({"source": "synth"}, "drawn"),
     ],
 )
-def test_the_origin_of_landmarks_is_inferred_for_an_older_card(
-    tiny_store: Factory, card: dict[str, Any], origin: str
-) -> None:
+def test_the_origin_of_landmarks_is_inferred_for_an_older_card(tiny_store, card, origin) -> None:
     path = tiny_store()
     raw = json.loads((path / "card.json").read_text()) | card
     del raw["landmarks_from"]
@@ -441,16 +410,9 @@ def test_a_card_of_a_later_label_space_lists_the_known(tiny_store: Factory) -> N
         ({}, PIXELS[:0], "frames: uint8 (0, 64, 64, 3)"),
     ],
 )
-def test_a_clip_that_does_not_fit_is_refused_by_name_and_nothing_is_left(
-    tmp_path: Path, columns: dict[str, Any], frames: np.ndarray, says: str
-) -> None:
-    def write() -> None:
-        with ClipStoreWriter(tmp_path / "s", card()) as writer:
-            writer.add_clip(row("first"), PIXELS)
-            writer.add_clip(row(**columns), frames)
-
+def test_a_clip_that_does_not_fit_is_refused_by_name_and_nothing_is_left(tmp_path, columns, frames, says) -> None:
     with pytest.raises(StoreError) as caught:
-        write()
+        write(tmp_path / "s", [(row("first"), PIXELS), (row(**columns), frames)])
     assert says in str(caught.value)
     assert str(tmp_path) not in str(caught.value)  # no temporary folder, which is gone by now
     assert not list(tmp_path.iterdir())
@@ -462,25 +424,26 @@ def test_all_faults_of_a_clip_stand_in_one_message(tmp_path: Path) -> None:
 
 
 def test_an_empty_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="no clip was written"), ClipStoreWriter(tmp_path / "s", card()):
-        pass
+    with pytest.raises(StoreError, match="no clip was written"):
+        write(tmp_path / "s", [])
     assert not list(tmp_path.iterdir())
 
 
 def fill(path: Path, *, overwrite: bool = False) -> None:
-    with ClipStoreWriter(path, card(), overwrite=overwrite) as writer:
-        for number in range(6):
-            writer.add_clip(row(f"c{number}", f"s{number % 3}"), PIXELS)
+    write(path, [(row(f"c{number}", f"s{number % 3}"), PIXELS) for number in range(6)], overwrite=overwrite)
 
 
-def full_disk(*_: Any, **__: Any) -> NoReturn:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def failing(code: int) -> Callable[..., NoReturn]:
+    def fail(*_: Any, **__: Any) -> NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    return fail
 
 
 @pytest.mark.parametrize("where", ["to_parquet", "_npy_header", "write_json", "fsync"])
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     owner: Any = {"to_parquet": pd.DataFrame, "fsync": os}.get(where, store_writer)
-    monkeypatch.setattr(owner, where, full_disk)
+    monkeypatch.setattr(owner, where, failing(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
         fill(tmp_path / "s")
     assert not list(tmp_path.iterdir())
@@ -488,26 +451,24 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_disk_that_fills_up_between_clips_leaves_nothing(tmp_path: Path) -> None:
-    def write() -> None:
-        with ClipStoreWriter(tmp_path / "s", card()) as writer:
-            writer.add_clip(row("one", "s0"), PIXELS)
-            (draft,) = tmp_path.iterdir()
-            (draft / "frames" / "s1.npy").symlink_to("/dev/full")
-            writer.add_clip(row("two", "s1"), PIXELS)
+    def clips() -> Iterator[Clip]:
+        yield row("one", "s0"), PIXELS
+        (draft,) = tmp_path.iterdir()
+        (draft / "frames" / "s1.npy").symlink_to("/dev/full")
+        yield row("two", "s1"), PIXELS
 
     with pytest.raises(OSError, match="No space left"):
-        write()
+        write(tmp_path / "s", clips())
     assert not list(tmp_path.iterdir())
 
 
 def test_an_exception_of_the_reader_leaves_nothing(tmp_path: Path) -> None:
-    def write() -> None:
-        with ClipStoreWriter(tmp_path / "s", card()) as writer:
-            writer.add_clip(row(), PIXELS)
-            raise KeyboardInterrupt
+    def clips() -> Iterator[Clip]:
+        yield row(), PIXELS
+        raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write()
+        write(tmp_path / "s", clips())
     assert not list(tmp_path.iterdir())
 
 
@@ -531,7 +492,7 @@ def test_a_failed_overwrite_keeps_the_old_store(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "s"
     fill(path)
     before = ClipStore.open(path).fingerprint
-    monkeypatch.setattr(store_writer, "write_json", full_disk)
+    monkeypatch.setattr(store_writer, "write_json", failing(errno.ENOSPC))
     with pytest.raises(OSError, match="No space left"):
         fill(path, overwrite=True)
     assert ClipStore.open(path).fingerprint == before
@@ -542,14 +503,8 @@ def test_faces_are_readable_by_their_owner_only(tiny_store: Factory) -> None:
     assert tiny_store().stat().st_mode & 0o077 == 0
 
 
-def test_too_many_open_files_are_not_taken_for_a_damaged_store(
-    tiny_store: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_open_files_are_not_taken_for_a_damaged_store(tiny_store, monkeypatch) -> None:
     path = tiny_store()
-
-    def refused(*_: object, **__: object) -> None:
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-
-    monkeypatch.setattr(np.lib.format, "open_memmap", refused)
+    monkeypatch.setattr(np.lib.format, "open_memmap", failing(errno.EMFILE))
     with pytest.raises(OSError, match="Too many open files"):
         ClipStore.open(path)

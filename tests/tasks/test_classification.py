@@ -1,7 +1,6 @@
 """ClipClassification: which clips it learns from and scores, learning-rate schedules, and progressive resizing."""
 
 import copy
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from scipy import ndimage
 from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader
 
 from fer_id.tasks.classification import ClipClassification, make_optimiser
 from fer_id.tasks.config import OptimConfig
@@ -20,8 +18,8 @@ from fer_id.tasks.finite_check import NotFiniteError
 from fer_id.tasks.views import views
 from fer_id.types import FLIP_68, ClipBatch
 
-MakeBatch = Callable[..., ClipBatch]
-MakeTask = Callable[..., ClipClassification]
+from .conftest import fit, make_batch, make_task
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore:You defined a `validation_step`"),
     pytest.mark.filterwarnings("ignore:`training_step` returned `None`"),
@@ -43,18 +41,11 @@ class Watch(pl.Callback):
         self.sides.append(batch["frames"].shape[-1])
 
 
-def loader(*batches: ClipBatch) -> DataLoader[Any]:
-    return DataLoader(list(batches), batch_size=None, collate_fn=dict)  # type: ignore[arg-type]
-
-
-def fit(
+def watched_fit(
     task: ClipClassification, *batches: ClipBatch, epochs: int = 1, validation: Any = None
 ) -> tuple[pl.Trainer, Watch]:
-    watch = Watch()
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, callbacks=[watch], **quiet)
-    trainer.fit(task, loader(*batches), None if validation is None else loader(validation))
-    return trainer, watch
+    watch, loaders = Watch(), [list(batches)] if validation is None else [list(batches), [validation]]
+    return fit(task, *loaders, epochs=epochs, callbacks=[watch]), watch
 
 
 def step(task: ClipClassification, batch: ClipBatch, split: str = "train") -> Tensor | None:
@@ -70,14 +61,11 @@ def loss_of(task: ClipClassification, batch: ClipBatch) -> Tensor:
 
 
 @pytest.mark.parametrize("head", ["mean", "lstm"])
-def test_steps_lower_the_loss_of_a_tiny_batch(make_task: MakeTask, make_batch: MakeBatch, head: str) -> None:
+def test_steps_lower_the_loss_of_a_tiny_batch(head: str) -> None:
     task, batch = make_task(head=head, lr=1e-2), make_batch(LABELS)
     before = loss_of(task, batch).item()
-    fit(task, batch, epochs=30)
+    watched_fit(task, batch, epochs=30)
     assert loss_of(task, batch).item() < before / 2
-
-
-# --- clips that count -------------------------------------------------------------------------------------------------
 
 
 def without_a_face(batch: ClipBatch, *rows: int) -> ClipBatch:
@@ -87,9 +75,7 @@ def without_a_face(batch: ClipBatch, *rows: int) -> ClipBatch:
 
 
 @pytest.mark.parametrize("head", ["mean", "lstm", "attention", "transformer"])
-def test_clips_without_a_face_or_a_label_are_not_learned_from(
-    make_task: MakeTask, make_batch: MakeBatch, head: str
-) -> None:
+def test_clips_without_a_face_or_a_label_are_not_learned_from(head) -> None:
     task = make_task(head=head)
     whole = make_batch([*LABELS, 3, -1])
     few = make_batch(LABELS, frames=whole["frames"][:8], landmarks=whole["landmarks"][:8])
@@ -104,18 +90,18 @@ def test_clips_without_a_face_or_a_label_are_not_learned_from(
         torch.testing.assert_close(buffer, two)  # nor do they move the batch norm
 
 
-def test_a_batch_without_anything_to_learn_changes_no_weight(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_a_batch_without_anything_to_learn_changes_no_weight() -> None:
     task = make_task(lr=0.1)
     before = copy.deepcopy(task.model.state_dict())
-    fit(task, without_a_face(make_batch([0, 1]), 0, 1), make_batch([-1, -1]))
+    watched_fit(task, without_a_face(make_batch([0, 1]), 0, 1), make_batch([-1, -1]))
     for name, parameter in task.model.named_parameters():
         assert torch.equal(parameter, before[name]), name
 
 
-def test_logged_scores_are_sklearns_over_judged_clips(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_logged_scores_are_sklearns_over_judged_clips() -> None:
     task = make_task(lr=1e-6)
     batch = without_a_face(make_batch([0, 1, 2, 3, 4, 4, -1, 2, 0, 1]), 7, 8)
-    trainer, _ = fit(task, make_batch(LABELS), validation=batch)
+    trainer, _ = watched_fit(task, make_batch(LABELS), validation=batch)
     task.eval()
     with torch.no_grad():
         logits = task(batch)[[0, 1, 2, 3, 4, 5, 9]]
@@ -126,7 +112,7 @@ def test_logged_scores_are_sklearns_over_judged_clips(make_task: MakeTask, make_
     assert logged["val/loss"] == pytest.approx(float(F.cross_entropy(logits, torch.from_numpy(truth))), rel=1e-4)
 
 
-def test_predictions_say_who_was_covered(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_predictions_say_who_was_covered() -> None:
     batch = without_a_face(make_batch([0, 1, -1]), 1)
     task = make_task().eval()
     with torch.no_grad():
@@ -136,8 +122,8 @@ def test_predictions_say_who_was_covered(make_task: MakeTask, make_batch: MakeBa
     torch.testing.assert_close(predicted["logits"], task(batch).detach())
 
 
-def test_flip_is_the_mean_over_a_clip_and_its_mirror_image(make_task: MakeTask, make_batch: MakeBatch) -> None:
-    task, plain, batch = make_task(test_views="flip").eval(), make_task().eval(), make_batch([0, 1])
+def test_flip_is_the_mean_over_a_clip_and_its_mirror_image() -> None:
+    task, plain, batch = make_task(task={"test_views": "flip"}).eval(), make_task().eval(), make_batch([0, 1])
     landmarks = batch["landmarks"][:, :, list(FLIP_68)]
     mirrored: ClipBatch = {
         **batch,
@@ -151,12 +137,12 @@ def test_flip_is_the_mean_over_a_clip_and_its_mirror_image(make_task: MakeTask, 
         torch.testing.assert_close(task.predict_step(mirrored, 0)["logits"], (once + twice) / 2)
 
 
-def test_the_mirror_image_mirrors_landmarks_for_models_that_look(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_the_mirror_image_mirrors_landmarks_for_models_that_look() -> None:
     class Points(nn.Module):
         def forward(self, frames: Tensor, valid: Tensor, landmarks: Tensor) -> Tensor:
             return landmarks[:, 0, [36, 45, 8]].flatten(1)
 
-    task, batch = make_task(test_views="flip"), make_batch([0])
+    task, batch = make_task(task={"test_views": "flip"}), make_batch([0])
     task.model = Points()  # type: ignore[assignment]
     outer_left, outer_right, chin = batch["landmarks"][0, 0, [36, 45, 8]]
     flipped = torch.stack([outer_right, outer_left, chin]) * torch.tensor([-1, 1]) + torch.tensor([63, 0])
@@ -164,7 +150,7 @@ def test_the_mirror_image_mirrors_landmarks_for_models_that_look(make_task: Make
     torch.testing.assert_close(task.predict_step(batch, 0)["logits"], expected.flatten()[None])
 
 
-def test_ten_views_are_a_clip_in_place_and_aside_and_their_mirror_images(make_batch: MakeBatch) -> None:
+def test_ten_views_are_a_clip_in_place_and_aside_and_their_mirror_images() -> None:
     batch = make_batch([0, 1])
     seen = list(views(batch, "ten"))
     assert len(seen) == 10
@@ -177,10 +163,7 @@ def test_ten_views_are_a_clip_in_place_and_aside_and_their_mirror_images(make_ba
         torch.testing.assert_close(mirrored["frames"], list(views(view, "flip"))[1]["frames"])
 
 
-# --- the loss ---------------------------------------------------------------------------------------------------------
-
-
-def test_soft_labels_are_the_target_where_there_are_some(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_soft_labels_are_the_target_where_there_are_some() -> None:
     soft = torch.rand(8, 5).softmax(dim=1)
     task, batch = make_task().eval(), make_batch(LABELS)
     votes: ClipBatch = {**batch, "soft_label": soft}
@@ -190,7 +173,7 @@ def test_soft_labels_are_the_target_where_there_are_some(make_task: MakeTask, ma
     torch.testing.assert_close(loss_of(task, certain), loss_of(task, batch))
 
 
-def test_smoothing_is_of_training_only(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_smoothing_is_of_training_only() -> None:
     task, plain, batch = make_task(label_smoothing=0.3).eval(), make_task().eval(), make_batch(LABELS)
     log_p = plain(batch).log_softmax(dim=1)
     expected = 0.7 * loss_of(plain, batch) - 0.3 * log_p.mean()
@@ -199,21 +182,16 @@ def test_smoothing_is_of_training_only(make_task: MakeTask, make_batch: MakeBatc
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_names_split_and_clips(
-    make_task: MakeTask, make_batch: MakeBatch, value: float
-) -> None:
+def test_a_loss_that_is_no_number_names_split_and_clips(value) -> None:
     batch = make_batch([0, 1])
     batch["frames"][1] = value
     message = r"train loss is nan in epoch 0, step 0, at .*; clips of the batch: clip0, clip1"
     with pytest.raises(NotFiniteError, match=message):
-        fit(make_task(), batch)
-
-
-# --- the optimiser ----------------------------------------------------------------------------------------------------
+        watched_fit(make_task(), batch)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW)])
-def test_weight_decay_spares_norms_and_biases(make_task: MakeTask, name: str, kind: type) -> None:
+def test_weight_decay_spares_norms_and_biases(name: str, kind: type) -> None:
     model = make_task(head="lstm").model
     optimiser = make_optimiser(OptimConfig(name, lr=0.1, weight_decay=0.05), [(model, 1.0)])
     assert type(optimiser) is kind
@@ -225,18 +203,18 @@ def test_weight_decay_spares_norms_and_biases(make_task: MakeTask, name: str, ki
         assert decay[id(parameter)] == (0.0 if spared else 0.05), key
 
 
-def test_frozen_weights_are_left_out(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_frozen_weights_are_left_out() -> None:
     task = make_task(name="adamw", lr=0.1, weight_decay=0.5)
     task.model.encoder.requires_grad_(False)
     before = copy.deepcopy(dict(task.model.encoder.named_parameters()))
-    fit(task, make_batch(LABELS))
+    watched_fit(task, make_batch(LABELS))
     assert all(torch.equal(p, before[name]) for name, p in task.model.encoder.named_parameters())
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_a_schedule_rises_to_its_peak_and_ends_low(make_task: MakeTask, make_batch: MakeBatch, name: str) -> None:
+def test_a_schedule_rises_to_its_peak_and_ends_low(name: str) -> None:
     task = make_task(name=name, lr=0.01, schedule="one_cycle", warmup=0.3)
-    _, watch = fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
+    _, watch = watched_fit(task, *[make_batch([0, 1], seed=i) for i in range(4)], epochs=5)
     assert len(watch.lr) == 20
     assert watch.lr[0] == pytest.approx(0.01 / 25)
     assert max(watch.lr) == pytest.approx(0.01, rel=0.05)
@@ -246,27 +224,25 @@ def test_a_schedule_rises_to_its_peak_and_ends_low(make_task: MakeTask, make_bat
 
 
 @pytest.mark.parametrize(("warmup", "epochs"), [(0.2, 5), (0.5, 2), (0.0, 4), (0.2, 1), (0.99, 3)])
-def test_a_schedule_fits_any_number_of_steps(
-    make_task: MakeTask, make_batch: MakeBatch, warmup: float, epochs: int
-) -> None:
-    _, watch = fit(make_task(lr=0.01, schedule="one_cycle", warmup=warmup), make_batch([0, 1]), epochs=epochs)
+def test_a_schedule_fits_any_number_of_steps(warmup, epochs) -> None:
+    _, watch = watched_fit(make_task(lr=0.01, schedule="one_cycle", warmup=warmup), make_batch([0, 1]), epochs=epochs)
     assert len(watch.lr) == epochs
     assert watch.lr[-1] < 0.01 / 1000
 
 
-def test_the_papers_learning_rate_is_constant(make_task: MakeTask, make_batch: MakeBatch) -> None:
-    _, watch = fit(make_task(), make_batch([0, 1]), epochs=3)
+def test_the_papers_learning_rate_is_constant() -> None:
+    _, watch = watched_fit(make_task(), make_batch([0, 1]), epochs=3)
     assert watch.lr == [1e-4] * 3
 
 
-def test_frames_grow_over_the_training_and_are_whole_when_judged(make_task: MakeTask, make_batch: MakeBatch) -> None:
-    task = make_task(resolution=[(0.0, 32), (0.4, 48), (0.8, 64)])
+def test_frames_grow_over_the_training_and_are_whole_when_judged() -> None:
+    task = make_task(task={"resolution": [(0.0, 32), (0.4, 48), (0.8, 64)]})
     judged: list[int] = []
     task.model.encoder.register_forward_pre_hook(
         lambda module, args: None if module.training else judged.append(args[0].shape[-1])
     )
     batches = [make_batch([0, 1], seed=seed) for seed in range(2)]
-    trainer, watch = fit(task, *batches, epochs=1, validation=batches[0])
+    trainer, watch = watched_fit(task, *batches, epochs=1, validation=batches[0])
     assert watch.sides == [32, 32]
     assert judged == [64]
     trainer.fit_loop.max_epochs = 10
@@ -277,7 +253,7 @@ def test_frames_grow_over_the_training_and_are_whole_when_judged(make_task: Make
     assert sides == [32] * 4 + [48] * 4 + [64] * 2
 
 
-def test_shrinking_keeps_the_picture(make_task: MakeTask, make_batch: MakeBatch) -> None:
+def test_shrinking_keeps_the_picture() -> None:
     from fer_id.tasks.classification import _shrink
 
     ramp = torch.linspace(0, 1, 64).expand(2, 3, 3, 64, 64)

@@ -1,14 +1,11 @@
 """Cached and shared features give the model's own logits, computed once; the linear reader is logistic regression."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from fer_id.labels import TARGET
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import AdaptationConfig, LossConfig, OptimConfig
@@ -16,29 +13,19 @@ from fer_id.tasks.features import FeatureBank, Features, linear_reader
 from fer_id.tasks.strategies import STRATEGIES
 from fer_id.types import ClipBatch
 
-MakeBatch = Callable[..., ClipBatch]
+from .conftest import make_batch, small_model
 
 
 @pytest.fixture
 def model() -> ClipClassifier:
-    torch.manual_seed(0)
-    config = ModelConfig(head="lstm", hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1])
-    return build_model(config, len(TARGET)).eval()
+    return small_model().eval()
 
 
 @pytest.fixture
 def batch() -> ClipBatch:
-    torch.manual_seed(1)
-    valid = torch.rand(6, 4) > 0.3
+    valid = torch.rand(6, 4, generator=torch.Generator().manual_seed(1)) > 0.3
     valid[5] = False
-    return {
-        "frames": torch.rand(6, 4, 3, 64, 64),
-        "valid": valid,
-        "landmarks": torch.rand(6, 4, 68, 2),
-        "label": torch.tensor([0, 1, -1, 3, 4, 0]),
-        "clip_id": list("abcdef"),
-        "subject_id": list("abcdef"),
-    }
+    return make_batch([0, 1, -1, 3, 4, 0], length=4, valid=valid, clip_id=list("abcdef"))
 
 
 def test_cached_features_give_the_models_logits(model: ClipClassifier, batch: ClipBatch) -> None:
@@ -80,9 +67,6 @@ def test_the_linear_reader_is_logistic_regression() -> None:
     np.testing.assert_allclose(ours, theirs.predict_proba(scaled), atol=1e-4)
 
 
-# --- features shared by folds -----------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def encoded(model: ClipClassifier, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of frames of each call of the encoder."""
@@ -104,7 +88,7 @@ def rows(batch: ClipBatch, chosen: list[int]) -> ClipBatch:
     }
 
 
-def test_it_gives_what_the_model_gives(model: ClipClassifier, make_batch: MakeBatch) -> None:
+def test_it_gives_what_the_model_gives(model: ClipClassifier) -> None:
     batch = make_batch([0, 1, 2, 3])
     batch["valid"][1, 0] = False
     batch["valid"][2] = False
@@ -115,9 +99,7 @@ def test_it_gives_what_the_model_gives(model: ClipClassifier, make_batch: MakeBa
         torch.testing.assert_close(bank.pooled(model, batch, 0), alone)
 
 
-def test_folds_that_overlap_encode_a_clip_once_an_epoch(
-    model: ClipClassifier, make_batch: MakeBatch, encoded: list[int]
-) -> None:
+def test_folds_that_overlap_encode_a_clip_once_an_epoch(model, encoded) -> None:
     batch, bank = make_batch([0, 1, 2, 3]), FeatureBank()
     first = bank.pooled(model, rows(batch, [0, 1, 2]), 0)
     second = bank.pooled(model, rows(batch, [3, 2, 1]), 0)
@@ -128,7 +110,7 @@ def test_folds_that_overlap_encode_a_clip_once_an_epoch(
     assert len(encoded) == 12
 
 
-def test_features_do_not_depend_on_the_first_batch(model: ClipClassifier, make_batch: MakeBatch) -> None:
+def test_features_do_not_depend_on_the_first_batch(model: ClipClassifier) -> None:
     batch = make_batch([0, 1, 2, 3])
     whole = FeatureBank().pooled(model, batch, 0)
     late = FeatureBank()
@@ -136,7 +118,7 @@ def test_features_do_not_depend_on_the_first_batch(model: ClipClassifier, make_b
     assert torch.equal(late.pooled(model, batch, 0), whole)
 
 
-def test_a_full_bank_computes_again(model: ClipClassifier, make_batch: MakeBatch, encoded: list[int]) -> None:
+def test_a_full_bank_computes_again(model: ClipClassifier, encoded: list[int]) -> None:
     batch, bank = make_batch([0, 1]), FeatureBank(limit=8 * 4)
     features = [bank.pooled(model, batch, 0) for _ in range(3)]
     assert len(encoded) == 2 + 1 + 1

@@ -1,19 +1,20 @@
 """Supported precisions of a device, and the timing of candidates, which leaves model and random state unchanged."""
 
 import copy
+import itertools
 import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from fer_id.tasks import numerics
-from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.numerics import FORMATS, FRAMES, PRECISIONS, STEPS, autocast, measure, supports, usable
+
+from .conftest import make_task
 
 CPU = torch.device("cpu")
 ASK = "import torch; from fer_id.tasks.numerics import supports; print(supports('bf16', torch.device('cpu')))"
@@ -51,9 +52,6 @@ def with_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(numerics, "_has_bf16", lambda device_type: True)
 
 
-# ------------------------------------------------------------------------------------------- what a device can do
-
-
 def test_a_limit_of_onednn_takes_bf16_away() -> None:
     """The limit makes the processor look like one without bf16."""
     limited = os.environ | {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
@@ -85,9 +83,7 @@ def test_the_processor_is_asked_as_well_as_onednn(instruction: str, monkeypatch:
     assert numerics._has_bf16.__wrapped__("cpu") == (instruction != "avx512_f")
 
 
-def test_a_missing_precision_falls_back_to_float32_with_one_message(
-    without_bf16: None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_precision_falls_back_to_float32_with_one_message(without_bf16, capsys) -> None:
     for _ in range(3):
         assert usable("bf16", CPU) == "32"
         with autocast("bf16", CPU):
@@ -97,10 +93,7 @@ def test_a_missing_precision_falls_back_to_float32_with_one_message(
     assert not capsys.readouterr().err
 
 
-# ------------------------------------------------------------------------------------------------- what is timed
-
-
-def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..., ClipClassification]) -> None:
+def test_measuring_changes_neither_model_nor_random_state() -> None:
     model = make_task(head="lstm").model.eval()
     before, state = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
     timed = measure(model, (2, 3), device=CPU)
@@ -110,17 +103,13 @@ def test_measuring_changes_neither_model_nor_random_state(make_task: Callable[..
     for name, value in model.state_dict().items():
         assert torch.equal(value, before[name]), name
         assert value.stride() == before[name].stride(), name
-    assert {(candidate.precision, candidate.memory_format) for candidate in timed} == {
-        (precision, memory_format)
-        for precision in PRECISIONS
-        for memory_format in ("contiguous", "channels_last")
-        if supports(precision, CPU)
-    }
+    supported = [precision for precision in PRECISIONS if supports(precision, CPU)]
+    assert {candidate[:2] for candidate in timed} == set(itertools.product(supported, ("contiguous", "channels_last")))
     assert [candidate.seconds for candidate in timed] == sorted(candidate.seconds for candidate in timed)
     assert timed[0].seconds > 0
 
 
-def test_only_the_given_candidates_are_timed(make_task: Callable[..., ClipClassification]) -> None:
+def test_only_the_given_candidates_are_timed() -> None:
     (candidate,) = measure(make_task().model, (2, 1), device=CPU, precisions=["32"], formats=["channels_last"])
     assert (candidate.precision, candidate.memory_format) == ("32", "channels_last")
 
@@ -135,12 +124,8 @@ def test_a_precision_that_the_device_lacks_is_not_tried(without_bf16: None, monk
 def test_a_hopeless_candidate_takes_one_step(with_bf16: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Timed(monkeypatch, **{"32_contiguous": 2.9, "bf16_contiguous": 3.1, "bf16_channels_last": 0.9})
     timed = measure(model, (4, 2), device=CPU)
-    assert model.steps == {
-        ("32", "channels_last"): 1 + STEPS,
-        ("32", "contiguous"): 1 + STEPS,
-        ("bf16", "channels_last"): 1 + STEPS,
-        ("bf16", "contiguous"): 1,
-    }
+    each = dict.fromkeys(itertools.product(("32", "bf16"), ("channels_last", "contiguous")), 1 + STEPS)
+    assert model.steps == each | {("bf16", "contiguous"): 1}
     assert [round(candidate.seconds, 6) for candidate in timed] == [0.9, 1.0, 2.9, 3.1]
     assert timed[0][:2] == ("bf16", "channels_last")
 
@@ -155,17 +140,13 @@ def test_a_slow_first_candidate_stops_no_other(with_bf16: None, monkeypatch: pyt
     ("batch", "timed"),
     [((16, 10), (3, 10)), ((16, 1), (16, 1)), ((256, 1), (FRAMES, 1)), ((1, 10), (1, 10)), ((8, 40), (2, 40))],
 )
-def test_a_cpu_is_timed_on_a_few_whole_clips(
-    batch: tuple[int, int], timed: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cpu_is_timed_on_a_few_whole_clips(batch, timed, monkeypatch) -> None:
     model = Timed(monkeypatch)
     measure(model, batch, device=CPU)
     assert model.shapes == {timed}
 
 
-def test_a_candidate_without_an_operator_is_left_out_with_a_line(
-    with_bf16: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_candidate_without_an_operator_is_left_out_with_a_line(with_bf16, monkeypatch, capsys) -> None:
     class Partial(Timed):
         def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
             if torch.is_autocast_enabled("cpu"):
@@ -180,7 +161,7 @@ def test_a_candidate_without_an_operator_is_left_out_with_a_line(
 
 def test_the_random_state_survives_a_model_that_fails() -> None:
     class Broken(torch.nn.Module):
-        def forward(self, frames: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        def forward(self, frames: Tensor, valid: Tensor) -> Tensor:
             raise RuntimeError("no kernel for this precision")
 
     state = torch.random.get_rng_state()

@@ -1,32 +1,25 @@
 """The parts of a model that learn under each strategy, and how far they move."""
 
 import copy
-from collections.abc import Callable
 
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from fer_id.labels import TARGET
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.models.network import ClipClassifier
 from fer_id.tasks.classification import ClipClassification
 from fer_id.tasks.config import ALIGNING, BY_PICTURES, AdaptationConfig, LossConfig, OptimConfig
 from fer_id.tasks.strategies import STRATEGIES, Critic, Strategy, coral, stages
 from fer_id.types import COHORT, SOURCE, ClipBatch
 
-MakeBatch = Callable[..., ClipBatch]
+from .conftest import fit, make_batch, small_model
+
 Weights = dict[str, torch.Tensor]
 pytestmark = pytest.mark.filterwarnings("ignore:You defined a `validation_step`")
 LEARNING = [name for name, kind in STRATEGIES.items() if kind(AdaptationConfig(), {}).learns]
-
-
-def small_model() -> ClipClassifier:
-    torch.manual_seed(0)
-    return build_model(ModelConfig(head="lstm", hidden=8, widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(TARGET))
 
 
 def weights(module: nn.Module) -> Weights:
@@ -41,9 +34,7 @@ def fitted(
     before = weights(model)
     chosen = STRATEGIES[strategy](AdaptationConfig(strategy, l2sp=l2sp), before)
     task = ClipClassification(model, TARGET, OptimConfig(lr=0.05), LossConfig(), strategy=chosen)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = pl.Trainer(max_epochs=epochs, accelerator="cpu", num_sanity_val_steps=0, **quiet)
-    trainer.fit(task, torch.utils.data.DataLoader(batches, batch_size=None, collate_fn=dict))  # type: ignore[arg-type]
+    fit(task, batches, epochs=epochs)
     return model, before
 
 
@@ -53,7 +44,7 @@ def moved(model: nn.Module, before: Weights) -> set[str]:
 
 
 @pytest.fixture
-def batches(make_batch: MakeBatch) -> list[ClipBatch]:
+def batches() -> list[ClipBatch]:
     return [make_batch([0, 1, 2, 3, 4, 0, 1, 2], seed=seed) for seed in range(3)]
 
 
@@ -115,7 +106,6 @@ def test_the_pull_is_half_its_strength_times_the_squared_distance() -> None:
             for parameter in model.parameters():
                 parameter.add_(distance)
         penalty = chosen.penalty(model, torch.zeros(2, 8), None)
-        assert penalty is not None
         assert penalty.item() == pytest.approx(expected, rel=1e-3, abs=0)
 
 
@@ -146,8 +136,6 @@ def test_new_batch_statistics_are_those_of_the_cohort(batches: list[ClipBatch]) 
     conv = next(part for part in before.modules() if isinstance(part, nn.Conv2d))
     with torch.no_grad():
         maps = [conv((batch["frames"].flatten(0, 1) - 0.5) / 0.5).transpose(0, 1).flatten(1) for batch in batches]
-    assert first.running_mean is not None
-    assert first.running_var is not None
     torch.testing.assert_close(first.running_mean, torch.stack([each.mean(dim=1) for each in maps]).mean(dim=0))
     torch.testing.assert_close(first.running_var, torch.stack([each.var(dim=1) for each in maps]).mean(dim=0))
     for (name, parameter), two in zip(model.named_parameters(), before.parameters(), strict=True):
@@ -171,7 +159,6 @@ def test_the_critic_learns_and_the_features_become_alike() -> None:
     logits = critic.net(plain)
     by_hand = (F.cross_entropy(logits[:4], domain[:4]) + F.cross_entropy(logits[4:], domain[4:])) / 2
     (gradient,) = torch.autograd.grad(by_hand, plain)
-    assert features.grad is not None
     torch.testing.assert_close(features.grad, -0.5 * gradient)
 
 
@@ -187,14 +174,12 @@ def test_a_batch_of_one_domain_is_not_aligned(strategy: str) -> None:
 
 
 def test_strategies_that_read_pictures_alone_are_those_that_align_and_adabn() -> None:
-    aligning = {name for name, kind in STRATEGIES.items() if _aligns(kind(AdaptationConfig(name), {}))}
-    assert set(ALIGNING) == aligning
-    assert set(BY_PICTURES) == {*aligning, "adabn"}
+    def aligns(strategy: Strategy) -> bool:
+        strategy.critic(8)
+        return strategy.penalty(small_model(), torch.randn(6, 8), torch.tensor([SOURCE, COHORT] * 3)) is not None
 
-
-def _aligns(strategy: Strategy) -> bool:
-    strategy.critic(8)
-    return strategy.penalty(small_model(), torch.randn(6, 8), torch.tensor([SOURCE, COHORT] * 3)) is not None
+    assert {name for name, kind in STRATEGIES.items() if aligns(kind(AdaptationConfig(name), {}))} == set(ALIGNING)
+    assert set(BY_PICTURES) == {*ALIGNING, "adabn"}
 
 
 @pytest.mark.parametrize(("strategy", "scale", "offset"), [("coral", 3.0, 0.0), ("dann", 1.0, 1.0)])
@@ -212,7 +197,6 @@ def test_differences_between_domains_are_unlearned(strategy: str, scale: float, 
         optimisers.append(torch.optim.Adam(critic.parameters(), lr=0.01))
     for _ in range(200):
         penalty = chosen.penalty(model, torch.cat([source, cohort * stretched + moved]), domain)
-        assert penalty is not None
         for optimiser in optimisers:
             optimiser.zero_grad()
         penalty.backward()

@@ -1,6 +1,6 @@
 """Timelines of chosen probabilities, without a video or a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +22,7 @@ Make = Callable[..., Timeline]
 def make(tmp_path: Path) -> Make:
     """``make([[.6, .1, .1, .1, .1], None, ...])``: a timeline of one window (2 s) per item, None for no face."""
 
-    def build(
-        shares: Sequence[Sequence[float] | None],
-        *,
-        threshold: float | None = 0.5,
-        temperature: float | None = 1.0,
-        provenance: str = "synthetic",
-        name: str = "a.mp4",
-        lost: Sequence[int] = (),
-    ) -> Timeline:
+    def build(shares, *, threshold=0.5, temperature=1.0, provenance="synthetic", name="a.mp4", lost=()) -> Timeline:
         length = len(shares) * WINDOW / FPS
         cuts = windows(len(shares) * WINDOW, WINDOW, WINDOW)
         outcomes = [NO_FACE if share is None else FOUND for share in shares for _ in range(WINDOW)]

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,9 +18,14 @@ from fer_id.video import boris_writer as boris
 from fer_id.video import elan
 from fer_id.video.corrections import Opinion
 from fer_id.video.reader import read_corrected
+from fer_id.video.timeline import Timeline
 
 SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 MEDIA = "../the videos/a.mp4"
+
+
+def rows_of(timeline: Timeline) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(boris.write_table(timeline, MEDIA).decode())))
 
 
 @pytest.fixture
@@ -46,10 +52,7 @@ def test_elans_tiers_have_the_times_of_the_timeline(eaf: Path) -> None:
     assert [values[0][0] for values, _ in entries] == list(TARGET.names)
     corrected = read.get_parameters_for_tier("corrected")["LINGUISTIC_TYPE_REF"]
     assert read.get_parameters_for_linguistic_type(corrected)["CONTROLLED_VOCABULARY_REF"] == "emotions"
-
-
-def test_an_uncorrected_file_has_no_opinions(eaf: Path) -> None:
-    assert read_corrected(eaf).opinions == ()
+    assert read_corrected(eaf).opinions == ()  # nobody has entered a label
 
 
 def test_a_label_entered_in_elan_is_read_back(eaf: Path) -> None:
@@ -85,7 +88,7 @@ def test_an_absent_file_and_another_suffix_are_refused(tmp_path: Path, name: str
 
 
 def test_boris_table_has_the_columns_that_boris_exports(make) -> None:
-    rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE, None]), MEDIA).decode())))
+    rows = rows_of(make([SURE, UNSURE, None]))
     expected = (
         "Observation id,Observation date,Description,Media file,Total length,FPS,Subject,Behavior,Behavioral category,"
         "Modifiers,Behavior type,Start (s),Stop (s),Duration (s),Comment start,Comment stop,Time offset (s)"
@@ -93,47 +96,22 @@ def test_boris_table_has_the_columns_that_boris_exports(make) -> None:
     assert list(rows[0]) == expected.split(",")
     assert [row["Behavior"] for row in rows] == ["model: happy", "for review", "no face"]
     assert {row["Behavior type"] for row in rows} == {"STATE"}
-    assert [(row["Start (s)"], row["Stop (s)"], row["Duration (s)"]) for row in rows] == [
-        ("0.000", "2.000", "2.000"),
-        ("2.000", "4.000", "2.000"),
-        ("4.000", "6.000", "2.000"),
-    ]
+    assert [row["Start (s)"] for row in rows] == ["0.000", "2.000", "4.000"]
+    assert [row["Stop (s)"] for row in rows] == ["2.000", "4.000", "6.000"]
+    assert {row["Duration (s)"] for row in rows} == {"2.000"}
     assert {(row["Media file"], row["Total length"], row["FPS"]) for row in rows} == {(MEDIA, "6.000", "15.000")}
     assert all("does not diagnose" in row["Description"] and "synthetic" in row["Description"] for row in rows)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_tables_coded_rows_are_read_and_the_models_rows_ignored(make, tmp_path: Path, delimiter: str) -> None:
-    rows = list(csv.DictReader(io.StringIO(boris.write_table(make([SURE, UNSURE]), MEDIA).decode())))
+    rows = rows_of(make([SURE, UNSURE]))
     rows[1]["Behavior"] = "fear"
     path = tmp_path / ("back.tsv" if delimiter == "\t" else "back.csv")
-    with path.open("w", newline="", encoding="utf-8-sig") as file:
-        writer = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(path, sep=delimiter, index=False, encoding="utf-8-sig")
     corrections = read_corrected(path)
     assert corrections.opinions == (Opinion(2.0, 4.0, "fear"),)
     assert (corrections.video, corrections.sha256) == ("a.mp4", "ab" * 32)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"Observation id": "monday"}, "which video"),
-        ({"Behavior": "sad", "Stop (s)": "NA"}, "line 2: 'sad' from '0.000' to 'NA'"),
-        ({"Behavior": "sad", "Stop (s)": "0.0"}, "line 2"),
-        ({"Behavior": None}, "columns missing: Behavior"),
-    ],
-)
-def test_foreign_tables_are_refused(make, tmp_path: Path, change: dict[str, str | None], message: str) -> None:
-    row = next(csv.DictReader(io.StringIO(boris.write_table(make([SURE]), MEDIA).decode())))
-    row = {name: cell for name, cell in {**row, **change}.items() if cell is not None}
-    with (tmp_path / "back.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(row))
-        writer.writeheader()
-        writer.writerow(row)
-    with pytest.raises(DataError, match=message):
-        read_corrected(tmp_path / "back.csv")
 
 
 def test_a_project_of_boris_pairs_its_events(make, tmp_path: Path) -> None:
@@ -166,8 +144,7 @@ shares = st.lists(st.integers(1, 30), min_size=5, max_size=5).map(lambda one: [x
 def test_a_window_for_review_never_names_one_label(make, drawn: list[list[float] | None]) -> None:
     """With a threshold of 1 all windows are for review: no cell names a class without all the others."""
     timeline = make(drawn, threshold=1.0)
-    rows = csv.DictReader(io.StringIO(boris.write_table(timeline, MEDIA).decode()))
-    cells = [cell for row in rows for name, cell in row.items() if name != "Description"]
+    cells = [cell for row in rows_of(timeline) for name, cell in row.items() if name != "Description"]
     events = next(iter(json.loads(boris.write_project(timeline, MEDIA))["observations"].values()))["events"]
     cells += [str(cell) for event in events for cell in event]
     text = elan.write(timeline, MEDIA).decode().split("<CONTROLLED_VOCABULARY")[0]

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
 import torch
@@ -17,6 +16,7 @@ from fer_id.preprocessing.tracking import FOUND, MOST_FACES, NO_FACE, Seen, foll
 from fer_id.preprocessing.video import pictures_end, sample_frames
 from fer_id.types import CROP, LANDMARKS
 from fer_id.video.inference import VideoModel, cut, open_video, predict_windows
+from tests.preprocessing.conftest import with_sound
 
 
 class Brightness(torch.nn.Module):
@@ -71,9 +71,8 @@ def test_windows_of_a_real_video_equal_those_of_a_store(shared_data: Path, landm
     stored = list(follow_face(sample_frames(path, times), times, landmarker, min_eye_distance=8.0))
     assert prediction.frames["outcome"].tolist() == [frame.outcome for frame in stored]
     assert {FOUND, NO_FACE} == set(prediction.frames["outcome"])
-    for (start, end), (n_valid, total), logits in zip(
-        prediction.windows, prediction.valid, prediction.logits, strict=True
-    ):
+    judged = zip(prediction.windows, prediction.valid, prediction.logits, strict=True)
+    for (start, end), (n_valid, total), logits in judged:
         part = stored[start:end]
         brightness = np.mean([frame.crop for frame in part]) / 255
         assert (n_valid, total) == (sum(frame.outcome == FOUND for frame in part), 4)
@@ -81,17 +80,15 @@ def test_windows_of_a_real_video_equal_those_of_a_store(shared_data: Path, landm
 
 
 def test_a_video_shorter_than_a_window_is_one_window(shared_data: Path, landmarker: Any) -> None:
-    prediction = predict_windows(
-        open_video(shared_data / "videos" / "single_face.mp4"), video_model(frames=100), landmarker, stride=100
-    )
+    video = open_video(shared_data / "videos" / "single_face.mp4")
+    prediction = predict_windows(video, video_model(frames=100), landmarker, stride=100)
     assert prediction.windows == [(0, 12)]
     assert prediction.valid == [(12, 12)]
 
 
 def test_a_video_without_a_face_has_no_valid_frame(shared_data: Path, landmarker: Any) -> None:
-    prediction = predict_windows(
-        open_video(shared_data / "videos" / "no_face.mp4"), video_model(), landmarker, stride=4
-    )
+    video = open_video(shared_data / "videos" / "no_face.mp4")
+    prediction = predict_windows(video, video_model(), landmarker, stride=4)
     assert {n_valid for n_valid, _ in prediction.valid} == {0}
 
 
@@ -114,18 +111,6 @@ def test_videos_are_identified_by_their_content(shared_data: Path, tmp_path: Pat
 
 
 def test_a_videos_length_is_that_of_its_pictures_not_of_its_sound(tmp_path: Path) -> None:
-    path = tmp_path / "long_sound.mkv"
-    with av.open(str(path), "w") as container:
-        pictures: Any = container.add_stream("libx264", rate=10)
-        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
-        sound: Any = container.add_stream("pcm_s16le", rate=8000)
-        for _ in range(20):
-            picture = av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")
-            container.mux(pictures.encode(picture))
-        container.mux(pictures.encode())
-        for number in range(50):
-            samples = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
-            samples.sample_rate, samples.pts = 8000, 800 * number
-            container.mux(sound.encode(samples))
+    path = with_sound(tmp_path / "long_sound.mkv", range(20), sound=50)
     assert pictures_end(path) == pytest.approx(2.0, abs=0.01)
     assert open_video(path).length_s == pytest.approx(2.0, abs=0.01)

@@ -18,9 +18,7 @@ SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
         (TOO_SMALL, "The face cannot be read in any frame.", "(10 frames looked at: too small in 10)."),
     ],
 )
-def test_a_video_without_a_readable_face_says_whether_there_is_one(
-    make, outcome: str, headline: str, reasons: str
-) -> None:
+def test_a_video_without_a_readable_face_says_whether_there_is_one(make, outcome, headline, reasons) -> None:
     timeline = make([None])
     first, second = sentences(replace(timeline, frames=timeline.frames.assign(outcome=outcome)))
     assert first == headline

@@ -18,9 +18,7 @@ SURE, UNSURE = [0.9, 0.025, 0.025, 0.025, 0.025], [0.4, 0.3, 0.1, 0.1, 0.1]
 
 
 @given(length=st.integers(1, 200), size=st.integers(1, 30), stride=st.integers(1, 30), fps=st.floats(0.5, 60))
-def test_every_moment_belongs_to_exactly_one_window_that_contains_it(
-    length: int, size: int, stride: int, fps: float
-) -> None:
+def test_every_moment_belongs_to_exactly_one_window_that_contains_it(length, size, stride, fps) -> None:
     table = spans(windows(length, size, min(stride, size)), fps, length / fps)
     assert table["from_s"].iloc[0] == 0
     assert table["to_s"].iloc[-1] == pytest.approx(length / fps)
@@ -49,9 +47,7 @@ def test_a_face_outside_the_time_that_a_window_stands_for_does_not_count() -> No
     threshold=st.one_of(st.none(), st.floats(0, 1)),
     data=st.data(),
 )
-def test_only_a_window_that_is_sure_enough_has_an_answer(
-    logits: list[list[float]], temperature: float | None, threshold: float | None, data: st.DataObject
-) -> None:
+def test_only_a_window_that_is_sure_enough_has_an_answer(logits, temperature, threshold, data) -> None:
     seen = np.array(data.draw(st.lists(st.booleans(), min_size=len(logits), max_size=len(logits))))
     times = spans(windows(len(logits), 1, 1), 1.0, float(len(logits)))
     valid = [(int(visible), 1) for visible in seen]

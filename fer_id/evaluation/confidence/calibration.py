@@ -149,8 +149,7 @@ def fit_temperature(logits: Floats, truth: Ints) -> float:
 def calibrated(predictions: pd.DataFrame, labels: LabelSpace) -> tuple[pd.DataFrame, dict[str, float], dict[str, str]]:
     """Fill the columns ``q_<class>`` of checked predictions, each fold by the temperature of its inner validation.
 
-    Returns:
-        the table; the temperature of each fold; and the reason where a fold has none, whose ``q`` are then null.
+    Return the table, the temperature of each fold, and the reason where a fold has none, whose ``q`` are then null.
     """
     logits = class_columns(predictions, labels, "logit")
     values = np.full(logits.shape, np.nan)

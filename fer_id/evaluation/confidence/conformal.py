@@ -75,10 +75,8 @@ def prediction_sets(
 
     An empty text is the empty set; null means no set: not a test clip, no prediction, or too few calibration children.
     ``unit`` is the column whose groups are exchangeable with new ones; with another than ``subject_id`` its groups
-    take the place of the children.
-
-    Returns:
-        the table; the number of calibration children of each fold; and the reason where a fold has no sets.
+    take the place of the children. Return the table, the number of calibration children of each fold, and the reason
+    where a fold has no sets.
     """
     p = class_columns(predictions, labels)
     sets = np.full(len(predictions), None, dtype=object)

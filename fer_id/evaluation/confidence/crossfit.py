@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fer_id.errors import DataError, LeakageError
-from fer_id.evaluation.config import Fold, ProtocolConfig, Rows
+from fer_id.evaluation.config import Fold, ProtocolConfig
 from fer_id.evaluation.predictions import counted_units
 from fer_id.evaluation.protocol import check_folds, split_off
 
@@ -23,10 +23,8 @@ def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: 
     """Divide training and validation of a fold into ``config.cross_fit`` parts (2 or more), and return a fold per part.
 
     The part's children are ``test``, the others training and validation; no part divides a group of ``config.unit``.
-
-    Raises:
-        DataError: too few children or groups, or a part leaves a class without a training clip.
-        LeakageError: a child is in two splits, or is tested by the fold itself.
+    Raise DataError where there are too few children or groups, or a part leaves a class without a training clip,
+    LeakageError where a child is in two splits, or is tested by the fold itself.
     """
     subjects, groups = clips["subject_id"].to_numpy(str), clips[config.unit].to_numpy(str)
     rows = np.concatenate([fold.train, fold.validation])
@@ -42,12 +40,10 @@ def cross_fit(clips: pd.DataFrame, fold: Fold, config: ProtocolConfig, *, seed: 
     divisions = []
     for number, part in enumerate(np.array_split(order, config.cross_fit)):
         validation, train = split_off(order[~np.isin(order, part)], config.validation_fraction)
-        of_train, of_validation, of_part = (_rows_of(groups, rows, side) for side in (train, validation, part))
+        of_train, of_validation, of_part = (
+            np.sort(rows[np.isin(groups[rows], side)]) for side in (train, validation, part)
+        )
         labelled = clips["label"].notna().to_numpy()[of_train]
         divisions.append(Fold(fold.name, of_train[labelled], of_validation, of_part, {}, part=number))
     check_folds(clips, divisions, few=config.train_groups is not None, allow_repeats=False)
     return divisions
-
-
-def _rows_of(groups: NDArray[np.str_], rows: Rows, names: NDArray[np.str_]) -> Rows:
-    return np.sort(rows[np.isin(groups[rows], names)])

@@ -111,10 +111,8 @@ def flagged(
 ) -> tuple[pd.DataFrame, dict[str, float | None], dict[str, str]]:
     """Fill the column ``flagged`` of checked predictions, calibrated where possible, by the threshold of each fold.
 
-    The requested ``risk`` is in (0, 1); ``unit`` is the column whose groups are exchangeable with new ones.
-
-    Returns:
-        the table; the threshold of each fold, None where every clip is flagged; and the reason where a fold has none.
+    The requested ``risk`` is in (0, 1); ``unit`` is the column whose groups are exchangeable with new ones. Return the
+    table, the threshold of each fold (None where every clip is flagged), and the reason where a fold has none.
     """
     confidence, enough = top_probability(predictions, labels), shows_enough(predictions, least_face)
     sent = np.ones(len(predictions), np.bool_)

@@ -90,10 +90,8 @@ def uncertainty_scores(table: pd.DataFrame, method: str, members: int) -> Uncert
     known = table[table["right"].notna()]
     right = known["right"].to_numpy(np.bool_)
     subjects = pd.factorize(known["subject_id"])[0].astype(np.int64)
-    signs = {name: -1.0 if name == "confidence" else 1.0 for name in MEASURES}
-    auroc = {
-        name: error_auroc(sign * known[name].to_numpy(np.float64), right, subjects) for name, sign in signs.items()
-    }
+    doubts = known.assign(confidence=-known["confidence"])
+    auroc = {name: error_auroc(doubts[name].to_numpy(np.float64), right, subjects) for name in MEASURES}
     defined = 0 < right.sum() < len(right)
     return Uncertainty(
         method=method,

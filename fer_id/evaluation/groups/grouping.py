@@ -46,11 +46,8 @@ def group_columns(predictions: pd.DataFrame, labels: LabelSpace) -> list[str]:
 def make_groupings(
     predictions: pd.DataFrame, labels: LabelSpace, breakdown: Breakdown
 ) -> tuple[list[Grouping], dict[str, str]]:
-    """Make the requested groupings of checked predictions, and give the reason for every column left out.
-
-    Raises:
-        DataError: a requested column does not exist; the known ones are listed.
-    """
+    """Make the requested groupings of checked predictions, and give the reason for every column left out; DataError,
+    with the known columns, where a requested one does not exist."""
     known = group_columns(predictions, labels)
     _require(breakdown, known)
     by_column = {name: _column(predictions, name) for name in known}

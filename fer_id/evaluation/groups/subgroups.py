@@ -51,13 +51,8 @@ def compute_subgroups(
 
     A column ``varies`` ``between subjects`` or ``within subjects``; ``in_no_group`` are the clips without a value. The
     groups of a pair are in the order of the first column's, each with all of the second's. ``ece adaptive_ece brier
-    nll`` are those of the calibrated probabilities where all predictions have them.
-
-    Returns:
-        the entry, and the reasons of its null values under dotted names that begin with ``subgroups.``.
-
-    Raises:
-        DataError: the predictions contradict their contract, or have no such group column.
+    nll`` are those of the calibrated probabilities where all predictions have them. The reasons of null values are
+    under dotted names that begin with ``subgroups.``. Raise DataError where the predictions have no such group column.
     """
     clips, probabilities = _clips(predictions, labels)
     groupings, left_out = make_groupings(predictions, labels, breakdown)

@@ -26,10 +26,7 @@ def test_bins_hold_every_clip_and_edges_go_up():
     assert result.counts.tolist() == [1, 1, 1, 0, 1]
     assert np.isnan(result.accuracy[3])
     assert result.ece == pytest.approx((0 + 0.8 + 0.5 + 0) / 4)
-
-
-def test_calibration_error_without_clips_is_nan():
-    assert np.isnan(reliability(np.zeros(0), np.zeros(0, dtype=bool)).ece)
+    assert np.isnan(reliability(np.zeros(0), np.zeros(0, dtype=bool)).ece)  # without a clip
 
 
 def test_metrics_hold_the_error_of_the_raw_probabilities(random_table):
@@ -40,8 +37,7 @@ def test_metrics_hold_the_error_of_the_raw_probabilities(random_table):
     assert calibration["ece"] == pytest.approx(expected)
     assert calibration["bins"] == 15
     assert calibration["calibrated"] is None  # nobody fitted a temperature
-    names = list(TARGET.names)
-    truth = table["label"].map(names.index).to_numpy()
+    truth = table["label"].map(TARGET.index).to_numpy()
     assert calibration["nll"] == pytest.approx(log_loss(truth, p / p.sum(1, keepdims=True), labels=range(5)), abs=1e-3)
     assert calibration["brier"] == pytest.approx(((p - np.eye(5)[truth]) ** 2).sum(1).mean())
 
@@ -68,19 +64,15 @@ def test_fit_temperature_recovers_the_temperature_of_the_data(true):
     assert fit_temperature(logits, truth) == pytest.approx(true, rel=0.05)
 
 
-def test_each_fold_is_calibrated_on_its_own_validation_without_test_labels():
+def test_each_fold_is_calibrated_on_its_own_validation_without_test_labels(table_from):
     rng = np.random.default_rng(3)
-    rows = []
-    for fold, scale in (("a", 3.0), ("b", 0.5), ("few", 1.0)):
+    parts = []
+    for fold, scale, clips in (("a", 3.0, 400), ("b", 0.5, 400), ("few", 1.0, 10)):
         for split in ("validation", "test"):
-            for number in range(10 if fold == "few" else 400):
-                true = int(rng.integers(5))
-                logits = scale * (rng.normal(size=5) + 1.5 * np.eye(5)[true])
-                logit_columns = {f"logit_{name}": value for name, value in zip(TARGET.names, logits, strict=True)}
-                label, predicted = TARGET.names[true], TARGET.names[int(logits.argmax())]
-                key = {"clip_id": f"{fold}{split}{number}", "subject_id": "s", "fold": fold, "split": split}
-                rows.append({**key, "label": label, "predicted": predicted, **logit_columns})
-    table = pd.DataFrame(rows)
+            truth = rng.integers(5, size=clips)
+            logits = scale * (rng.normal(size=(clips, 5)) + 1.5 * np.eye(5)[truth])
+            parts.append(table_from(TARGET, truth, logits, ["s"] * clips, split=split).assign(fold=fold))
+    table = pd.concat(parts, ignore_index=True)
     table.loc[5, ["predicted", *(f"logit_{name}" for name in TARGET.names)]] = None
     table_calibrated, temperatures, reasons = calibrated(table, TARGET)
     assert temperatures["a"] == pytest.approx(6 * temperatures["b"], rel=0.2)

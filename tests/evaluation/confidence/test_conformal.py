@@ -4,7 +4,6 @@ import pytest
 from crepes import ConformalClassifier
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import softmax
 
 from fer_id.evaluation.confidence.conformal import (
     INSUFFICIENT,
@@ -16,6 +15,7 @@ from fer_id.evaluation.confidence.conformal import (
 from fer_id.evaluation.groups.grouping import group_columns
 from fer_id.evaluation.predictions import calibration_unit
 from fer_id.labels import TARGET
+from tests.evaluation.conftest import predictions_table
 
 
 def crepes_p(calibration, scores):
@@ -59,12 +59,7 @@ def hierarchy(rng, children, clips, *, prefix, split):
     truth = rng.integers(5, size=len(subject))
     logits = rng.normal(size=(len(subject), 5))
     logits[np.arange(len(subject)), truth] += rng.normal(1.5, 1.0, children)[subject]
-    p = softmax(logits, axis=1)
-    names = np.array(TARGET.names)
-    table = pd.DataFrame({"clip_id": np.arange(len(subject)), "subject_id": subject}).astype(str).radd(prefix)
-    table = table.assign(fold="a", split=split, label=names[truth], predicted=names[p.argmax(1)])
-    table[[f"logit_{name}" for name in names]], table[[f"p_{name}" for name in names]] = logits, p
-    return table
+    return predictions_table(TARGET, truth, logits, [f"{prefix}{number}" for number in subject], split=split)
 
 
 def judged(table, level=0.9):

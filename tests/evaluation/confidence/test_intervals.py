@@ -29,9 +29,8 @@ def test_calibration_intervals_equal_leaving_each_subject_out(seed: int, steps: 
     for name, high, scale in (("ece", 1.0, "plain"), ("brier", 2.0, "log"), ("nll", np.inf, "log")):
         value, interval = scored[name]
         assert value == pytest.approx(whole[name])
-        expected = jackknife(
-            whole[name], np.array([scores[name] for scores in without]), bounds=(0.0, high), scale=scale
-        )
+        of_others = np.array([scores[name] for scores in without])
+        expected = jackknife(whole[name], of_others, bounds=(0.0, high), scale=scale)
         assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
     excess = p.max(axis=1) - (p.argmax(axis=1) == truth)
     expected = jackknife(excess.mean(), np.array([excess[keep].mean() for keep in rows]), bounds=(-1.0, 1.0))
@@ -44,11 +43,8 @@ def test_selective_intervals_equal_leaving_each_subject_out(seed: int, levels: i
     rng = np.random.default_rng(seed)
     _, _, subjects = answers(seed, steps=9)
     confidence, correct = rng.integers(levels, size=len(subjects)) / levels, rng.random(len(subjects)) < 0.7
-    curves = [
-        risk_coverage(confidence[keep], correct[keep])
-        for subject in np.unique(subjects)
-        if (keep := subjects != subject).any()
-    ]
+    others = [subjects != subject for subject in np.unique(subjects)]
+    curves = [risk_coverage(confidence[keep], correct[keep]) for keep in others if keep.any()]
     whole = risk_coverage(confidence, correct)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("fer_id.evaluation.confidence.selective._AT_ONCE", at_once)

@@ -16,6 +16,10 @@ from fer_id.evaluation.groups.subgroups import compute_subgroups
 from fer_id.evaluation.groups.suppression import FEWEST_CLIPS, FEWEST_SUBJECTS, Cell, Table, hidden_groups
 from fer_id.labels import TARGET
 
+A, B = "xyz", "uv"  # values of two columns
+PAIRS = [f"{i} x {j}" for i in A for j in B]
+CELLS = [("a", i) for i in A] + [("b", j) for j in B] + [("a x b", pair) for pair in PAIRS]
+
 
 def table_of(name: str, codes: list, values: list, margins: dict | None = None, clips: int = 4) -> Table:
     """Table of subjects with ``clips`` clips each and group ``codes``; None: in no group."""
@@ -25,31 +29,23 @@ def table_of(name: str, codes: list, values: list, margins: dict | None = None, 
 
 def tables_of(first: list, second: list) -> list[Table]:
     """Tables of the columns ``a`` and ``b`` of subjects, and of the pair."""
-    a, b = ["x", "y", "z"], ["u", "v"]
-    groups = [f"{i} x {j}" for i in a for j in b]
     pair = [None if None in values else " x ".join(values) for values in zip(first, second, strict=True)]
-    margins = {("a", i): [f"{i} x {j}" for j in b] for i in a} | {("b", j): [f"{i} x {j}" for i in a] for j in b}
-    return [table_of("a", first, a), table_of("b", second, b), table_of("a x b", pair, groups, margins)]
+    margins = {("a", i): [f"{i} x {j}" for j in B] for i in A} | {("b", j): [f"{i} x {j}" for i in A] for j in B}
+    return [table_of("a", first, [*A]), table_of("b", second, [*B]), table_of("a x b", pair, PAIRS, margins)]
 
 
 class Reader:
     """Reader who knows every visible count, the total, and the relations between the tables."""
 
     def __init__(self, first: list, second: list, hidden: set, clips: int = 4) -> None:
-        a, b = ["x", "y", "z", None], ["u", "v", None]
-        self.atoms = list(itertools.product(a, b))  # pairs of values, whose numbers of subjects are the unknowns
+        self.atoms = list(itertools.product([*A, None], [*B, None]))  # of each, the number of subjects is unknown
         rows, right = [np.ones(len(self.atoms))], [len(first)]
         truth = np.array([sum(values == atom for values in zip(first, second, strict=True)) for atom in self.atoms])
-        for name, value in self.cells():
+        for name, value in CELLS:
             if (name, value) not in hidden:
                 rows.append(self.row(name, value))
                 right.append(rows[-1] @ truth)
         self.rows, self.right, self.truth = np.array(rows), np.array(right), truth
-
-    @staticmethod
-    def cells() -> list:
-        pairs = [f"{i} x {j}" for i in "xyz" for j in "uv"]
-        return [("a", i) for i in "xyz"] + [("b", j) for j in "uv"] + [("a x b", pair) for pair in pairs]
 
     def row(self, name: str, value: str) -> np.ndarray:
         spelled = {"a": lambda i, j: i, "b": lambda i, j: j, "a x b": lambda i, j: f"{i} x {j}" if i and j else None}
@@ -76,7 +72,7 @@ def test_no_hidden_cell_is_determined_by_visible_cells(drawn):
     first, second = drawn
     hidden = hidden_groups(tables_of(first, second))
     reader = Reader(first, second, hidden)
-    for name, value in Reader.cells():
+    for name, value in CELLS:
         count = int(reader.row(name, value) @ reader.truth)
         low, high = reader.knows(name, value)
         assert low - 1e-6 <= count <= high + 1e-6
@@ -127,9 +123,6 @@ def test_a_setting_can_only_raise_the_fewest_subjects():
     table = table_of("s", codes, list("abc"))
     assert hidden_groups([table], 1) == hidden_groups([table]) == {("s", "b"), ("s", "c")}
     assert hidden_groups([table_of("s", ["a"] * 9 + ["b"] * 9, list("ab"))], 10) == {("s", "a"), ("s", "b")}
-
-
-# --------------------------------------------------------------------------------------------------- the view itself
 
 
 @pytest.fixture

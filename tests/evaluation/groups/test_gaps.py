@@ -14,23 +14,21 @@ from fer_id.evaluation.groups.gaps import (
     TESTED,
     TOO_LITTLE,
     Gap,
+    deal,
     equalised_odds,
     find_gaps,
     judge_gaps,
+    permute_groups,
 )
-from fer_id.evaluation.groups.permutation import deal, permute_groups
 
 CLASSES = ("happy", "sad", "fear")
 
 
 def answers(skill: np.ndarray, clips: int, rng: np.random.Generator, classes: int = 3) -> np.ndarray:
     """Draw counts (..., K, K + 1): ``clips`` clips of each class, right with probability ``skill``."""
-    right = rng.binomial(clips, np.repeat(skill[..., None], classes, axis=-1))
-    counts = np.zeros((*skill.shape, classes, classes + 1))
-    for label in range(classes):
-        counts[..., label, label] = right[..., label]
-        counts[..., label, (label + 1) % classes] = clips - right[..., label]
-    return counts
+    right = rng.binomial(clips, np.repeat(skill[..., None], classes, axis=-1))[..., None]
+    correct = np.eye(classes, classes + 1)
+    return right * correct + (clips - right) * correct[:, np.r_[classes - 1, : classes - 1, classes]]
 
 
 def in_groups(counts: np.ndarray, groups: np.ndarray, number: int) -> np.ndarray:
@@ -168,9 +166,6 @@ def test_equalised_odds_by_hand():
     gap, label, why = equalised_odds(counts, ("a", "b"), 1)
     assert (gap, label, why) == (pytest.approx(0.3), "a", None)
     assert equalised_odds(counts, ("a", "b"), 2) == (None, None, "of no class have two groups 2 subjects")
-
-
-# ------------------------------------------------------------------------------------- error rate over repeated draws
 
 
 def false_claims(draw, repeats: int) -> float:
