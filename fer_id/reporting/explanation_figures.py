@@ -1,7 +1,5 @@
 """Figures of ``explain.json``: attribution by region, class and frame, and curves of the map checks."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

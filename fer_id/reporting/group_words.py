@@ -1,7 +1,5 @@
 """Sentences on subgroups: gaps shown, gaps not shown, and too little evidence."""
 
-from __future__ import annotations
-
 from fer_id.evaluation.groups.gaps import GAP, NO_GAP, TESTED, TOO_LITTLE
 from fer_id.reporting.benchmark.verdicts import p_words
 from fer_id.runs.metrics import Column, Gap, Subgroups

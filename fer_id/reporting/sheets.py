@@ -1,7 +1,5 @@
 """Contact sheets for visual checks: all clips of a subject on one picture, and frames with several faces."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

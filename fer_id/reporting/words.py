@@ -1,7 +1,5 @@
 """Sentences from ``metrics.json`` for the top of a report. They claim no more than the intervals support."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from fer_id.evaluation.intervals import HEADLINE, HELD

@@ -1,7 +1,5 @@
 """Sentences on a benchmark's results, limited to what its tests support."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """``comparison.csv``: one row per run, and the meaning of each column."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
