@@ -37,7 +37,6 @@ class Record:
 
 def read_record(run: RunDir) -> Record:
     """Read the record of a run that has at least its ``config.yaml``; raise RunError where a file is damaged."""
-    report = read_explanation(run)
     return Record(
         path=str(run.path),
         name=run_name(run),
@@ -46,7 +45,7 @@ def read_record(run: RunDir) -> Record:
         config=run.config(),
         job=run.job() if (run.path / "job.json").is_file() else Job(),
         metrics=run.metrics() if (run.path / "metrics.json").is_file() else Metrics(),
-        explanation=None if report is None else Explanation.model_validate(report),
+        explanation=read_explanation(run),
     )
 
 

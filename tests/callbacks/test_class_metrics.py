@@ -27,7 +27,7 @@ def validate(pairs: list[tuple[int, int]], trainer: Any = None) -> tuple[ClassMe
         logged.update(numbers)
         everywhere.append(logger)
 
-    trainer = trainer or SimpleNamespace(loggers=[], sanity_checking=False)
+    trainer = trainer or SimpleNamespace(loggers=[], sanity_checking=False, testing=False)
     module: Any = SimpleNamespace(log_dict=log_dict, labels=TARGET)
     callback = ClassMetrics()
     for _ in range(2):  # the second counts from nothing
@@ -66,7 +66,7 @@ def test_scores_of_each_class_are_those_of_scikit_learn(pairs: list[tuple[int, i
 
 
 def test_clips_without_a_face_or_label_do_not_count() -> None:
-    callback, trainer = ClassMetrics(), SimpleNamespace(loggers=[], sanity_checking=False)
+    callback, trainer = ClassMetrics(), SimpleNamespace(loggers=[], sanity_checking=False, testing=False)
     module: Any = SimpleNamespace(labels=TARGET, log_dict=lambda numbers, logger, batch_size: None)
     callback.on_validation_epoch_start(trainer, module)  # type: ignore[arg-type]
     batch = {"clip_id": ["a", "b", "c"], "label": torch.tensor([0, 1, -1])}
@@ -80,7 +80,7 @@ def test_clips_without_a_face_or_label_do_not_count() -> None:
 @pytest.mark.parametrize(("children", "sent"), [(0, True), (4, False), (5, True), (None, False)])
 def test_another_logger_gets_nothing_of_few_children(children: int | None, sent: bool, tmp_path: Any) -> None:
     data = SimpleNamespace(fold=SimpleNamespace(validation=[]), n_children=lambda rows: children)
-    trainer = SimpleNamespace(loggers=[CSVLogger(tmp_path)], sanity_checking=False, datamodule=data)
+    trainer = SimpleNamespace(loggers=[CSVLogger(tmp_path)], sanity_checking=False, testing=False, datamodule=data)
     if children is None:
         del data.n_children  # a data module that does not say
     assert validate([(0, 0)], trainer)[2] is sent

@@ -1,6 +1,5 @@
 """Accuracy by group while training: what is counted, what is logged, and what of real children is not."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,20 +7,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import pytorch_lightning as pl
 import torch
 
-from data_modules.base import FerDataModule
-from data_modules.config import DataConfig
 from fer_id.callbacks.record import Record
 from fer_id.callbacks.subgroup_fairness import SubgroupFairness
-from fer_id.evaluation.config import ProtocolConfig
-from fer_id.labels import TARGET
 from fer_id.loggers.run_logger import RunLogger
-from fer_id.models.build import ModelConfig, build_model
 from fer_id.runs.run_dir import RunDir
-from fer_id.tasks.classification import ClipClassification
-from fer_id.tasks.config import LossConfig, OptimConfig
+from tests.callbacks.conftest import lines_of, quiet_trainer, tiny_data, tiny_task
 
 
 def clips(subjects: int = 12, each: int = 4) -> pd.DataFrame:
@@ -43,7 +35,7 @@ def validate(callback: SubgroupFairness, table: pd.DataFrame, right: Callable[[s
     """One validation in batches of five; what was logged."""
     logged: dict[str, float] = {}
     module: Any = SimpleNamespace(log_dict=lambda numbers, logger, batch_size: logged.update(numbers))
-    trainer: Any = SimpleNamespace(loggers=[], datamodule=None, sanity_checking=False)
+    trainer: Any = SimpleNamespace(loggers=[], datamodule=None, sanity_checking=False, testing=False)
     callback.setup(trainer, module, "fit")
     callback.on_validation_epoch_start(trainer, module)
     for start in range(0, len(table), 5):
@@ -103,32 +95,14 @@ def test_of_real_children_only_what_may_be_shown_outside_is_logged() -> None:
 
 
 def test_a_training_records_them_and_resumes_with_them(tmp_path: Path, tiny_store: Callable[..., Path]) -> None:
-    data = FerDataModule(
-        DataConfig(store=[str(tiny_store(subjects=6, clips=1, length=2))]),
-        ProtocolConfig("holdout", validation_fraction=0.5),
-        augment=None,
-        batch_size=5,
-        seed=3,
-    )
-    model = build_model(ModelConfig(head="mean", widths=[4, 4, 8, 8], convs=[1, 1, 1, 1]), len(TARGET))
-    task = ClipClassification(model, TARGET, OptimConfig(lr=0.01), LossConfig())
+    data = tiny_data(tiny_store(subjects=6, clips=1, length=2), validation_fraction=0.5)
     validated = data.clips.iloc[data.fold.validation].copy()
     half = validated["subject_id"] == validated["subject_id"].iloc[0]
     validated["group"] = half.map({True: "one", False: "other"})
-    trainer = pl.Trainer(
-        max_epochs=2,
-        accelerator="cpu",
-        logger=RunLogger(RunDir(tmp_path)),
-        enable_checkpointing=False,
-        callbacks=[SubgroupFairness(validated, ["group"], public=False), Record()],
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
-    trainer.fit(task, data)
-    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    fairness, logger = SubgroupFairness(validated, ["group"], public=False), RunLogger(RunDir(tmp_path))
+    quiet_trainer(2, fairness, Record(), logger=logger).fit(tiny_task(head="mean"), data)
     share = half.mean()
-    for line in lines:
+    for line in lines_of(tmp_path):
         by_group = [line[f"val/group/group/{name}/accuracy"] for name in ("one", "other")]
         assert share * by_group[0] + (1 - share) * by_group[1] == pytest.approx(line["val/accuracy"])
         assert line["val/group/group/worst"] == min(by_group)

@@ -77,7 +77,7 @@ def test_its_other_files_open() -> None:
     assert uncertainty is not None
     assert uncertainty.members == 20
     assert explanation is not None
-    assert explanation["n_clips"] == 20
+    assert explanation.n_clips == 20
 
 
 def test_its_predictions_still_give_its_metrics() -> None:
