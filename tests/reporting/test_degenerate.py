@@ -117,8 +117,3 @@ def test_a_comparison_that_fails_leaves_no_file(
     with pytest.raises(ZeroDivisionError):
         write_comparison([make_run("a")], tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_pages_about_children_are_for_their_owner_alone(make_run: MakeRun, tmp_path: Path) -> None:
-    page = write_comparison([make_run("a", provenance="real")], tmp_path / "out")
-    assert {path.stat().st_mode & 0o777 for path in (page, page.parent / "comparison.csv")} == {0o600}
