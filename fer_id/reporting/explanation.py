@@ -19,9 +19,6 @@ from fer_id.reporting.words import counted, listed
 from fer_id.runs.records import read_record
 from fer_id.runs.run_dir import RunDir
 
-EVEN = 1.0
-"""Attribution relative to area under a uniform map."""
-
 CHECK_NAMES = {
     "random everything": "All weights drawn anew: likeness of the maps",
     "stability": "A little noise in the picture: likeness of the maps",
@@ -174,7 +171,7 @@ def regions_figure(report: Mapping[str, Any]) -> Figure | None:
         text = f"{100 * region['share']:.0f}\u202f% on {100 * region['area']:.0f}\u202f% of the picture"
         end = (max(value, region["high"] or 0.0), place)
         axes.annotate(text, end, (5, 0), textcoords="offset points", va="center", fontsize=7.5)
-    axes.axvline(EVEN, color=style.MUTED, linewidth=1, linestyle=style.DASHED)
+    axes.axvline(1, color=style.MUTED, linewidth=1, linestyle=style.DASHED)  # of a uniform map
     style.name_rows(axes, REGIONS, above=0.6)
     axes.margins(x=0.32)
     axes.set_xlim(left=0)

@@ -73,11 +73,23 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
-def predictions(labels: LabelSpace, *, clips: int, subjects: int, skill: float, seed: int) -> pd.DataFrame:
+def predictions(
+    labels: LabelSpace,
+    *,
+    clips: int,
+    subjects: int,
+    skill: float = 1.5,
+    seed: int = 0,
+    label: int | None = None,
+    predicted: int | None = None,
+) -> pd.DataFrame:
+    """Predictions of test clips; ``label`` and ``predicted`` fix the class of all clips."""
     rng = np.random.default_rng(seed)
-    truth = np.arange(clips) * 7 % len(labels)
+    truth = np.arange(clips) * 7 % len(labels) if label is None else np.full(clips, label)
     logits = np.random.default_rng(0).normal(size=(clips, len(labels)))
     logits[np.arange(clips), truth] += rng.normal(skill, 0.5, clips)
+    if predicted is not None:
+        logits[:, predicted] += 100
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     columns: dict[str, Any] = {
         "clip_id": [f"clip{i:04d}" for i in range(clips)],

@@ -44,16 +44,9 @@ SCORES = {
 
 @dataclass
 class Model:
-    """A model of a benchmark.
-
-    Attributes:
-        name: name of its row.
-        entries: its trainings, one per seed.
-        scores: scores by the names of :func:`fer_id.evaluation.seeds.mean_scores`.
-        confused: class labels and the confusion matrix, the seeds added up.
-        against: accuracy minus the reference's; None for the reference.
-        p_holm: p-value of that difference, corrected for the number of models.
-    """
+    """A model of a benchmark: its trainings, one per seed, scores by the names of
+    :func:`fer_id.evaluation.seeds.mean_scores`, and the confusion matrix of all seeds together. ``against`` is its
+    accuracy minus the reference's (None for the reference), ``p_holm`` corrected for the number of models."""
 
     name: str
     entries: list[Entry]

@@ -34,14 +34,8 @@ _SMALL: Mapping[str, object] = {
 
 @dataclass
 class Entry:
-    """A finished run among several.
-
-    Attributes:
-        name: name of its row.
-        config: configuration by dotted keys.
-        records: ``metrics.jsonl``, one table per fold.
-        judged: its labelled test clips.
-    """
+    """A finished run among several: its configuration by dotted keys, ``metrics.jsonl`` of each fold, and its labelled
+    test clips; ``name`` is that of its row."""
 
     name: str
     run: RunDir
